@@ -1,0 +1,37 @@
+"""What is decided before the first score is seen: level, policy for unrated sessions, the contrast, the scale's range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Policy = Literal["missing", "lowest"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of an analysis; everything that a number depends on beside the scores."""
+
+    level: float = 0.95
+    """Level of every interval."""
+    unrated: Policy = "missing"
+    """What an unrated session counts as in the headline; the other answers stand beside it."""
+    view: str = "plain"
+    """The view whose ratings make the headline; other views are reported beside it."""
+    items: tuple[str, ...] = ()
+    """The scale's items in their order; empty: the order in which the ratings name them."""
+    titles: Mapping[str, str] = field(default_factory=dict)
+    """Readable item names."""
+    lowest: int = 1
+    highest: int = 10
+    """Range of one item."""
+    arms: tuple[str, ...] = ()
+    """Arms in their order; empty: the order in which the ratings name them."""
+    treatment: str = "tuned"
+    control: str = "instruct"
+    """The variants whose difference, per model, is the question."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the result."""
+        return {**asdict(self), "items": list(self.items), "arms": list(self.arms), "titles": dict(self.titles)}

@@ -1,0 +1,87 @@
+"""Export: transcripts, dataset, ratings and scores as JSONL and CSV, for other programs. Rejects stand in files of their own."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cbt_ray.errors import InputError
+from cbt_ray.stages.dataset import fetch_dataset
+from cbt_ray.unit import Key, Status, Unit
+from cbt_ray.work.bench import Bench
+
+
+def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
+    """Write everything that is done so far into a folder, over what lies there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _clear(folder)
+    except OSError as error:
+        raise InputError(f"--to: expected a folder that can be written, {folder} is none ({error.strerror})") from None
+    for name, keys in (("courses", bench.keys.courses()), ("sessions", bench.keys.sessions())):
+        units = list(_units(bench, keys))
+        done = [unit for unit in units if unit.status is Status.DONE]
+        _jsonl(folder / f"{name}.jsonl", ({"key": str(unit.key), **unit.content} for unit in done))
+        _csv(folder / f"{name}.csv", [row for unit in done for row in _turns(unit)])
+        rejected = [unit for unit in units if unit.status is Status.REJECTED]
+        _jsonl(folder / f"{name}.rejected.jsonl", ({"key": str(u.key), "reason": u.reason, **u.content} for u in rejected))
+        say(f"{name}: {len(done)} done, {len(rejected)} rejected")
+    ratings = list(_units(bench, bench.keys.ratings()))
+    _jsonl(folder / "ratings.jsonl", ({"key": str(u.key), "status": u.status, "reason": u.reason, **u.content} for u in ratings))
+    _csv(folder / "ratings.csv", [row for unit in ratings for row in _items(unit)])
+    say(f"ratings: {len(ratings)}")
+    analysis = bench.store.get(bench.keys.analysis())
+    if analysis is not None:
+        _csv(folder / "scores.csv", [_flat(row) for row in analysis.content["rows"]])
+        (folder / "analysis.json").write_text(json.dumps(analysis.content["analysis"], indent=1, ensure_ascii=False))
+    else:
+        say("analysis: owed")
+    fetch_dataset(bench, folder / "dataset")
+    say(f"exported to {folder}")
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier export wrote: a folder holds one version of a study."""
+    names = ("courses", "sessions", "ratings", "scores", "analysis")
+    for file in (*folder.iterdir(), *folder.glob("dataset/*")):
+        if file.is_file() and (file.name.split(".")[0] in names or file.parent.name == "dataset"):
+            file.unlink()
+
+
+def _units(bench: Bench, keys: Iterable[Key]) -> Iterable[Unit]:
+    return (unit for key in keys if (unit := bench.store.get(key)) is not None)
+
+
+def _turns(unit: Unit) -> list[dict[str, Any]]:
+    content = unit.content
+    facts = {"key": str(unit.key), "patient": content["patient"], "session": content["number"], "arm": content.get("arm", "")}
+    return [{**facts, "turn": n, **turn} for n, turn in enumerate(content["turns"], 1)]
+
+
+def _items(unit: Unit) -> list[dict[str, Any]]:
+    facts = {"key": str(unit.key), "view": unit.content.get("view", "")}
+    if unit.status is Status.REJECTED:
+        return [{**facts, "item": "", "word": "", "score": "", "justification": "", "reason": unit.reason}]
+    return [{**facts, "item": item, **rating} for item, rating in unit.content["items"].items()]
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    items = {f"item_{name}": score for name, score in row["items"].items()}
+    return {**{name: value for name, value in row.items() if name != "items"}, "flags": " ".join(row["flags"]), **items}
+
+
+def _jsonl(file: Path, rows: Iterable[dict[str, Any]]) -> None:
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def _csv(file: Path, rows: Sequence[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    fields = list(dict.fromkeys(field for row in rows for field in row))
+    with file.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, fields)
+        writer.writeheader()
+        writer.writerows(rows)

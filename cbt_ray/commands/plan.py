@@ -1,0 +1,287 @@
+"""Plan: what a study will call and cost, estimated from its prompts and its expected replies. Needs neither network nor store.
+
+Prompt tokens are counted on the real prompts, filled with texts of the expected length; replies are as long as the study file
+says (`expected_tokens`), and useless ones come on top (`expected_retries`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from cbt_ray.llm.request import Message
+from cbt_ray.prompts import Prompts
+from cbt_ray.rating.scale import load_scale
+from cbt_ray.study import Study
+from cbt_ray.study.endpoint import LiteLLMEndpoint, Role
+from cbt_ray.therapy import course, dialogue
+from cbt_ray.therapy.session import Speaker, Turn, therapist_messages, transcript
+from cbt_ray.therapy.stop import end_mark
+from cbt_ray.unit import Stage
+from cbt_ray.work.keys import THERAPIST_PROMPT
+from cbt_ray.work.workplace import prompts_of
+
+CHARS_PER_TOKEN = 4.3
+TOKENS_PER_MESSAGE = 5
+"""What a chat template puts around a message."""
+PROMPT_SPEEDUP = 8
+"""Prompt tokens are read about so many times as fast as reply tokens are written, most of them from a cache."""
+
+
+@dataclass
+class Call:
+    """One expected call."""
+
+    role: Role
+    prompt_tokens: float
+    reply_tokens: float
+
+    @property
+    def times(self) -> float:
+        """How often it is made for one useful answer."""
+        return 1 + self.role.expected_retries
+
+    def seconds(self, study: Study) -> float:
+        """How long it takes at the endpoint's expected speed."""
+        tokens = self.reply_tokens + self.prompt_tokens / PROMPT_SPEEDUP
+        return tokens / study.endpoints[self.role.endpoint].expected_speed
+
+
+@dataclass
+class Estimate:
+    """What a stage will take: one list of calls for each chain, which runs in order; chains run beside each other."""
+
+    stage: Stage
+    chains: int
+    chain: list[Call]
+    extra: list[Call] = field(default_factory=list)
+    """Calls outside the chains: the probe of each remote role."""
+
+    def all(self) -> Iterator[tuple[Call, float]]:
+        """Every kind of call and how often it is made."""
+        yield from ((call, self.chains * call.times) for call in self.chain)
+        yield from ((call, 1.0) for call in self.extra)
+
+    @property
+    def calls(self) -> float:
+        """Calls in all."""
+        return sum(times for _, times in self.all())
+
+    @property
+    def prompt_tokens(self) -> float:
+        """Prompt tokens in all."""
+        return sum(call.prompt_tokens * times for call, times in self.all())
+
+    @property
+    def reply_tokens(self) -> float:
+        """Reply tokens in all."""
+        return sum(call.reply_tokens * times for call, times in self.all())
+
+    def cost(self, study: Study) -> float | None:
+        """Dollars; None where a called endpoint has no known price, 0 where all models are in this process."""
+        total = 0.0
+        for call, times in self.all():
+            endpoint = study.endpoints[call.role.endpoint]
+            if not isinstance(endpoint, LiteLLMEndpoint):
+                continue
+            rates = _price(endpoint)
+            if rates is None:
+                return None
+            total += times * (call.prompt_tokens * rates[0] + call.reply_tokens * rates[1]) / 1e6
+        return total
+
+    def path(self, study: Study) -> float:
+        """Seconds that no number of workers makes shorter: one chain from end to end, or what an endpoint bears in all."""
+        return max([sum(call.times * call.seconds(study) for call in self.chain), *self._bounds(study)])
+
+    def _bounds(self, study: Study) -> Iterator[float]:
+        """Seconds that each endpoint needs for its calls at its limits."""
+        for name in {call.role.endpoint for call in self.chain}:
+            limits = study.endpoints[name]
+            own = [(call, times) for call, times in self.all() if call.role.endpoint == name]
+            if limits.max_concurrency:
+                yield sum(times * call.seconds(study) for call, times in own) / limits.max_concurrency
+            if limits.requests_per_minute:
+                yield 60 * sum(times for _, times in own) / limits.requests_per_minute
+            if limits.tokens_per_minute:
+                yield 60 * sum(times * (call.prompt_tokens + call.reply_tokens) for call, times in own) / limits.tokens_per_minute
+
+    def useful_workers(self, study: Study) -> int:
+        """More workers than this idle: one a chain, and no more than an endpoint bears."""
+        limits = [study.endpoints[call.role.endpoint].max_concurrency for call in self.chain]
+        return min([self.chains, *(limit for limit in limits if limit)], default=0)
+
+
+def estimate(study: Study) -> list[Estimate]:
+    """The stages that call models."""
+    prompts = prompts_of(study)
+    estimates = [
+        Estimate(Stage.PROFILES, study.patients.training.count, [_profile(study, prompts)]),
+        Estimate(Stage.COURSES, study.patients.training.count, list(_course(study, prompts))),
+        *_sessions(study, prompts),
+        Estimate(Stage.RATINGS, _ratings(study), list(_rating(study, prompts))),
+    ]
+    for one in estimates[1:]:
+        _add_probes(study, one)
+    return estimates
+
+
+def print_plan(study: Study, say: Callable[[str], object]) -> None:
+    """Print the estimates."""
+    estimates = estimate(study)
+    say(f"{'stage':<10} {'calls':>8} {'prompt':>12} {'reply':>11} {'dollars':>9} {'critical path':>14} {'useful workers':>15}")
+    for one in _merged(estimates):
+        cost = one.cost(study)
+        dollars = "unknown" if cost is None else f"{cost:.2f}"
+        say(
+            f"{one.stage:<10} {one.calls:>8.0f} {one.prompt_tokens:>12.0f} {one.reply_tokens:>11.0f} {dollars:>9} "
+            f"{_time(one.path(study)):>14} {one.useful_workers(study):>15}"
+        )
+    calls, tokens = sum(e.calls for e in estimates), sum(e.prompt_tokens + e.reply_tokens for e in estimates)
+    path = sum(e.path(study) for e in _merged(estimates))
+    costs = [e.cost(study) for e in estimates]
+    dollars = "of unknown cost (no price is known for an endpoint; `price` in the study file gives it)"
+    if None not in costs:
+        dollars = f"${sum(cost or 0 for cost in costs):.2f}"
+    say(f"in all: {calls:.0f} calls, {tokens:.0f} tokens, {dollars}; {_time(path)} at best without training")
+    say("critical path: with as many workers as are useful, at the endpoints' expected_speed")
+    _against_budget(study, calls, tokens, costs, say)
+
+
+def _against_budget(study: Study, calls: float, tokens: float, costs: list[float | None], say: Callable[[str], object]) -> None:
+    """Say where the study would stop at its budget."""
+    cost = None if None in costs else sum(known or 0 for known in costs)
+    for name, planned in (("calls", calls), ("tokens", tokens), ("cost", cost)):
+        limit = getattr(study.budget, name)
+        if limit is not None and planned is not None and planned > limit:
+            say(f"budget.{name} is {limit:g}: the study would stop before its end, at {limit / planned:.0%} of what it takes")
+
+
+def _merged(estimates: list[Estimate]) -> list[Estimate]:
+    """One line a stage: arms that differ in their endpoints are one stage."""
+    merged: dict[Stage, Estimate] = {}
+    for one in estimates:
+        if one.stage in merged:
+            known = merged[one.stage]
+            merged[one.stage] = _Joined(one.stage, known.chains + one.chains, known.chain, known.extra, [known, one])
+        else:
+            merged[one.stage] = one
+    return list(merged.values())
+
+
+@dataclass
+class _Joined(Estimate):
+    """Several estimates of one stage."""
+
+    parts: list[Estimate] = field(default_factory=list)
+
+    def all(self) -> Iterator[tuple[Call, float]]:
+        for part in self.parts:
+            yield from part.all()
+
+    def path(self, study: Study) -> float:
+        return max(part.path(study) for part in self.parts)
+
+    def useful_workers(self, study: Study) -> int:
+        return sum(part.useful_workers(study) for part in self.parts)
+
+
+def _profile(study: Study, prompts: Prompts) -> Call:
+    patients = study.patients.training
+    levels = {name: max(known, key=len) for name, known in patients.characteristics.items()}
+    texts = [prompts.render("profile.j2"), prompts.render("profile_request.j2", name="Alex Moreau", characteristics=levels)]
+    return Call(study.roles.generator, _tokens(*texts), _middle(patients.narrative_chars) / CHARS_PER_TOKEN)
+
+
+def _course(study: Study, prompts: Prompts) -> Iterator[Call]:
+    role, rules = study.roles.generator, study.courses
+    narrative, summary = _text(_middle(study.patients.training.narrative_chars)), _text(_middle(rules.summary_chars))
+    system = prompts.render("course.j2", patient="Alex Moreau", narrative=narrative)
+    for number in range(1, rules.sessions + 1):
+        brief = course.Brief(
+            "Alex Moreau", narrative, number, rules.sessions, study.phase_of(number), summary if number > 1 else ""
+        )
+        known = _tokens(system)
+        for part in range(1, 5):
+            known += _tokens(course.request_text(brief, rules, prompts, part))
+            yield Call(role, known, role.expected_tokens)
+            known += role.expected_tokens + TOKENS_PER_MESSAGE
+
+
+def _sessions(study: Study, prompts: Prompts) -> Iterator[Estimate]:
+    chains = len(study.patients.simulated) * study.sessions.replicates
+    for arm in study.arms:
+        therapist = study.therapist(arm)
+        calls = [c for n in range(1, study.sessions.count + 1) for c in _session(study, prompts, therapist, arm.prompt, n)]
+        yield Estimate(Stage.SESSIONS, chains, calls)
+
+
+def _session(study: Study, prompts: Prompts, therapist: Role, prompt: str | None, number: int) -> Iterator[Call]:
+    rules, who, patient = study.sessions, study.patients.simulated[0], study.roles.patient
+    opening = _text(_middle(rules.summary_chars)) if number > 1 else ""
+    phase, mark = study.phase_of(number), end_mark(rules)
+    system = dialogue.therapist_system(prompts, prompt or THERAPIST_PROMPT, who.name, number, rules.count, phase, mark)
+    first = prompts.render("patient_first.j2", patient=who.name, session=number)
+    of_patient = prompts.render("patient.j2", patient=who.name, profile=who.profile, opening=opening)
+    turns = [Turn(Speaker.PATIENT, first)]
+    messages = int(rules.expected_messages or rules.max_messages)
+    said, heard = therapist.expected_tokens, patient.expected_tokens
+    while len(turns) < messages:
+        yield Call(therapist, _count(therapist_messages(system, opening, turns)), said)
+        turns.append(Turn(Speaker.THERAPIST, _text(said * CHARS_PER_TOKEN)))
+        if len(turns) < messages:
+            yield Call(patient, _tokens(of_patient, prompts.render("patient_begin.j2"), *(turn.text for turn in turns)), heard)
+            turns.append(Turn(Speaker.PATIENT, _text(heard * CHARS_PER_TOKEN)))
+    request = prompts.render("summariser_request.j2", session=number, patient=who.name, transcript=transcript(turns))
+    yield Call(study.roles.summariser, _tokens(prompts.render("summariser.j2"), request), study.roles.summariser.expected_tokens)
+
+
+def _ratings(study: Study) -> int:
+    judge = study.judge
+    chains = len(study.arms) * len(study.patients.simulated) * study.sessions.replicates
+    return chains * study.sessions.count * len(judge.views) * judge.replicates
+
+
+def _rating(study: Study, prompts: Prompts) -> Iterator[Call]:
+    role, scale = study.roles.judge, load_scale(prompts, study.judge.scale)
+    spoken = study.roles.therapist.expected_tokens + study.roles.patient.expected_tokens
+    turns = int(study.sessions.expected_messages or study.sessions.max_messages)
+    text = _text(turns * (spoken / 2 * CHARS_PER_TOKEN + len("Therapist: ")))
+    groups = [list(scale.items)] if study.judge.items == "together" else [[item] for item in scale.items]
+    for items in groups:
+        request = prompts.render("judge_request.j2", transcript=text, items=items)
+        share = len(items) / len(scale.items)
+        yield Call(role, _tokens(prompts.render("judge.j2", scale=scale), request), role.expected_tokens * share)
+
+
+def _add_probes(study: Study, one: Estimate) -> None:
+    remote = {call.role.endpoint: call.role for call in one.chain}
+    one.extra += [Call(role, 12, 2) for name, role in remote.items() if isinstance(study.endpoints[name], LiteLLMEndpoint)]
+
+
+def _price(endpoint: LiteLLMEndpoint) -> tuple[float, float] | None:
+    from cbt_ray.llm.prices import price
+
+    return endpoint.price or price(endpoint.model)
+
+
+def _count(messages: list[Message]) -> float:
+    return _tokens(*(message.content for message in messages))
+
+
+def _tokens(*texts: str) -> float:
+    return sum(len(text) / CHARS_PER_TOKEN + TOKENS_PER_MESSAGE for text in texts)
+
+
+def _text(chars: float) -> str:
+    return "x" * round(chars)
+
+
+def _middle(chars: tuple[int, int]) -> float:
+    return sum(chars) / 2
+
+
+def _time(seconds: float) -> str:
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"

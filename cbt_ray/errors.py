@@ -1,0 +1,79 @@
+"""What can go wrong, and which exit code says so.
+
+CbtRayError
++- InputError        2  the user must act first: a bad file, field or input; names file, field and what was expected
+|   +- KeyRefused    2  an endpoint answered 401 or 403
+|   +- BudgetReached 2  the study file's budget is spent; the rest stays owed
++- Infrastructure    1  a fault of the world: time-out, 429, 5xx, lost store; retried, or the unit stays owed; never data
++- Owed              1  units are left to do; running again may help
++- BelowMinimum      3  nothing owed, but a stage stayed below its `minimum`
++- ModelFailure      -  a model's answer is of no use; ends as a rejected unit with its reason, never as an exit code
+"""
+
+from __future__ import annotations
+
+
+class CbtRayError(Exception):
+    """Root of every error that cbt-ray raises on purpose; its text is one line."""
+
+    exit_code = 1
+
+
+class InputError(CbtRayError):
+    """The user must act first: names file, field and expectation on one line."""
+
+    exit_code = 2
+
+
+class KeyRefused(InputError):
+    """An endpoint refused the key (401, 403)."""
+
+
+class BudgetReached(InputError):
+    """The study's budget is spent; what was not begun stays owed."""
+
+
+class Infrastructure(CbtRayError):
+    """A fault of the world and not of a model: retried or left owed, never stored as data.
+
+    `kind` is one word for the tables (rate_limit, server, timeout, connection, store, malformed);
+    `retry_after` is what the server asked for, in seconds, where it did.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, kind: str = "server", retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[type[Infrastructure], tuple[str, str, float | None]]:
+        """Keep the fields across processes (Ray pickles exceptions)."""
+        return type(self), (str(self), self.kind, self.retry_after)
+
+
+class Owed(CbtRayError):
+    """Units are left to do; running the same command again does them."""
+
+    exit_code = 1
+
+
+class BelowMinimum(CbtRayError):
+    """Nothing is owed, but a stage has fewer usable units than the study file's `minimum`."""
+
+    exit_code = 3
+
+
+class ModelFailure(CbtRayError):
+    """A model's answer is of no use (empty, refused, invalid after all attempts): the unit is rejected with this reason.
+
+    `reason` is a short machine-readable word, counted by `status`; the message holds the details.
+    """
+
+    def __init__(self, reason: str, message: str = "") -> None:
+        super().__init__(message or reason)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[ModelFailure], tuple[str, str]]:
+        """Keep the fields across processes."""
+        return type(self), (self.reason, str(self))

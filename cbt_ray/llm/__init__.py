@@ -1,0 +1,1 @@
+"""Language models behind one interface: an in-process GGUF, anything litellm can call, a scripted rehearsal."""

@@ -1,0 +1,142 @@
+"""A GGUF in this process, by llama.cpp: one instance for each file and role, so that each role keeps its own KV prefix."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from jinja2 import TemplateError
+
+from cbt_ray.errors import Infrastructure, InputError, ModelFailure
+from cbt_ray.llm.gguf_file import check_gguf, gguf_identity, load_gguf_path
+from cbt_ray.llm.request import Finish, Message, Reply, Request
+from cbt_ray.llm.template import ChatTemplate
+
+LONGEST_COUNTED = 1000
+"""Longest string whose length a grammar counts: llama.cpp refuses a grammar with more than 2000 repetitions."""
+
+__all__ = ["LlamaCppModel", "check_gguf", "gguf_identity", "load_gguf_path"]
+
+
+class LlamaCppModel:
+    """A model held in memory. Its last conversation stays evaluated: a request that begins alike pays only for what is new.
+
+    The weights are mapped from the file, so several instances of one file share them; each has a KV cache of its own.
+    """
+
+    def __init__(self, gguf: Path, *, context: int = 8192, threads: int = 1) -> None:
+        self.gguf = check_gguf(gguf)
+        self.context = context
+        self._llama = _load(gguf, context, threads)
+        self.template = _template(self._llama, gguf)
+        self._one_at_a_time = Lock()
+
+    def tokenize(self, messages: tuple[Message, ...], *, answer: bool = True) -> list[int]:
+        """The prompt's tokens, exactly as the template writes them: no BOS is added to the template's own."""
+        try:
+            text = self.template.render(messages, answer=answer)
+        except TemplateError as error:
+            raise InputError(f"gguf: {self.gguf}: its chat template refuses the conversation ({error})") from error
+        return list(self._llama.tokenize(text.encode(), add_bos=False, special=True))
+
+    def complete(self, request: Request) -> Reply:
+        """Answer; a prompt that leaves no room in the context is a ModelFailure (`context_full`)."""
+        prompt = self.tokenize(request.messages)
+        if len(prompt) >= self.context:
+            raise ModelFailure("context_full", f"the prompt has {len(prompt)} tokens, the context {self.context}")
+        with self._one_at_a_time:
+            answer = self._generate(prompt, request)
+        choice, usage = answer["choices"][0], answer["usage"]
+        finish = Finish.STOP if choice["finish_reason"] == "stop" else Finish.LENGTH
+        return Reply(choice["text"], finish, usage["prompt_tokens"], usage["completion_tokens"], self.gguf.name)
+
+    def _generate(self, prompt: list[int], request: Request) -> dict[str, Any]:
+        sampling = request.sampling
+        try:
+            answer: dict[str, Any] = self._llama.create_completion(
+                prompt,
+                max_tokens=sampling.max_tokens,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                min_p=sampling.min_p,
+                top_k=0,  # off: the study file has no top-k, and endpoints behind litellm have none either
+                repeat_penalty=sampling.repeat_penalty,
+                seed=request.seed,
+                grammar=None if request.schema is None else _grammar(json.dumps(_countable(request.schema))),
+            )
+        except RuntimeError as error:  # llama_decode failed: memory, a broken build
+            self._llama.reset()
+            raise Infrastructure(f"llama.cpp: {error}", "server") from error
+        return answer
+
+    def close(self) -> None:
+        """Free the memory now and not when Python finds the time."""
+        self._llama._sampler = None
+        self._llama.close()
+
+
+def _load(gguf: Path, context: int, threads: int) -> Any:
+    import llama_cpp
+
+    from cbt_ray.llm.constrained import attach
+
+    llama_cpp.llama_log_set(_silence(), None)
+    try:
+        llama = llama_cpp.Llama(
+            str(gguf), n_ctx=context, n_threads=threads, n_threads_batch=threads, verbose=False, chat_format="chatml"
+        )
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"gguf: {gguf}: expected a model that llama.cpp can load ({str(error).splitlines()[0]})") from error
+    attach(llama)
+    return llama
+
+
+@lru_cache(1)
+def _silence() -> Any:
+    """A log callback that drops everything, kept alive for the process: llama.cpp holds a bare pointer to it."""
+    import llama_cpp
+
+    return llama_cpp.llama_log_callback(lambda *_: None)
+
+
+def _template(llama: Any, gguf: Path) -> ChatTemplate:
+    source = llama.metadata.get("tokenizer.chat_template")
+    if source is None:
+        raise InputError(f"gguf: {gguf}: expected a model with a chat template (an instruct model)")
+    return ChatTemplate(source, _text(llama, llama.token_bos()), _text(llama, llama.token_eos()))
+
+
+def _text(llama: Any, token: int) -> str:
+    return "" if token < 0 else str(llama.detokenize([token], special=True).decode(errors="replace"))
+
+
+@lru_cache(64)
+def _grammar(schema: str) -> Any:
+    """The schema as a grammar. Its text, not its sorted form, is the key: the order of properties is the order of the answer."""
+    from llama_cpp import LlamaGrammar
+
+    return LlamaGrammar.from_json_schema(schema, verbose=False)
+
+
+def _countable(schema: Any) -> Any:
+    """The schema without lengths that llama.cpp's grammars cannot count; the protocol checks lengths when it reads the answer."""
+    if isinstance(schema, Mapping):
+        kept = {name: _countable(value) for name, value in schema.items()}
+        if isinstance(kept.get("maxLength"), int) and kept["maxLength"] > LONGEST_COUNTED:
+            del kept["maxLength"]
+        if isinstance(kept.get("minLength"), int):
+            kept["minLength"] = min(kept["minLength"], LONGEST_COUNTED)
+        if isinstance(kept.get("pattern"), str):
+            kept["pattern"] = re.sub(r"\{(\d+),(\d+)\}", _countable_range, kept["pattern"])
+        return kept
+    return [_countable(value) for value in schema] if isinstance(schema, list) else schema
+
+
+def _countable_range(found: re.Match[str]) -> str:
+    low, high = int(found[1]), int(found[2])
+    return f"{{{min(low, LONGEST_COUNTED)},{high if high <= LONGEST_COUNTED else ''}}}"

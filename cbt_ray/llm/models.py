@@ -1,0 +1,73 @@
+"""The models that a worker process holds open: loaded once, kept between its tasks, one for each endpoint, role and file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from cbt_ray.errors import InputError
+from cbt_ray.llm.caller import Caller
+from cbt_ray.llm.gguf_file import load_gguf_path
+from cbt_ray.llm.meter import Gate
+from cbt_ray.llm.request import Ask, LanguageModel, Message, Reply, Request
+from cbt_ray.study.endpoint import FINETUNED, Endpoint, LiteLLMEndpoint, LlamaCppEndpoint, Sampling
+
+Slot = tuple[str, str, Path | None]
+"""Endpoint, role, file: what has a KV prefix of its own."""
+
+
+class Models:
+    """Opens models by name and keeps them; used by one worker process at a time."""
+
+    def __init__(self, endpoints: Mapping[str, Endpoint], meter: Gate) -> None:
+        self._endpoints = endpoints
+        self._meter = meter
+        self._open: dict[Slot, LanguageModel] = {}
+
+    def open(self, endpoint_name: str, role: str, gguf: Path | None = None) -> Caller:
+        """A fresh caller (its usage is its own) on a model that may be open already.
+
+        `gguf` is the local file of a `finetuned` endpoint, which only the caller knows.
+        """
+        endpoint = self._endpoints[endpoint_name]
+        slot = (endpoint_name, role if isinstance(endpoint, LlamaCppEndpoint) else "", gguf)
+        if slot not in self._open:
+            self._open[slot] = language_model(endpoint_name, endpoint, gguf)
+        return Caller(self._open[slot], endpoint_name, endpoint, self._meter)
+
+    def keep(self, slots: Collection[Slot]) -> None:
+        """Close every model whose endpoint, role and file are not among these."""
+        for slot in [slot for slot in self._open if slot[1] and slot not in slots]:
+            model = self._open.pop(slot)
+            close = getattr(model, "close", None)
+            if close is not None:
+                close()
+
+
+def language_model(name: str, endpoint: Endpoint, gguf: Path | None = None) -> LanguageModel:
+    """The model that an endpoint of the study file describes; libraries are imported only for the kind that needs them."""
+    if isinstance(endpoint, LlamaCppEndpoint):
+        from cbt_ray.llm.llamacpp import LlamaCppModel
+
+        return LlamaCppModel(_file(name, endpoint, gguf), context=endpoint.context, threads=endpoint.threads)
+    if isinstance(endpoint, LiteLLMEndpoint):
+        from cbt_ray.llm.litellm_api import LiteLLMModel
+
+        return LiteLLMModel(name, endpoint)
+    from cbt_ray.llm.scripted import ScriptedModel
+
+    return ScriptedModel(endpoint)
+
+
+def probe(ask: Ask, role: str) -> Reply:
+    """One short call that proves that the role's endpoint answers, before a stage is paid for."""
+    greeting = Message("user", f"Reply with the word ready. ({role})")
+    return ask(Request((greeting,), Sampling(temperature=0.0, max_tokens=16), seed=0))
+
+
+def _file(name: str, endpoint: LlamaCppEndpoint, gguf: Path | None) -> Path:
+    if gguf is not None:
+        return gguf
+    if endpoint.gguf == FINETUNED:
+        raise InputError(f"endpoints.{name}.gguf: `{FINETUNED}` has no file yet; run the finetune stage first")
+    return load_gguf_path(endpoint.gguf)

@@ -1,0 +1,44 @@
+"""What the judge sees of a session: no id, no arm, no model; only the injected summary removed, or more where asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from typing import Literal
+
+from cbt_ray.therapy.session import Session, Speaker, Turn, transcript
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
+_LIMITS = re.compile(r"(?i)\b(AI|artificial|language model|non-?verbal|crisis|emergenc\w*)\b")
+_MARKDOWN = re.compile(r"(?m)^\s*(#{1,6}\s+|[-*+]\s+|\d+[.)]\s+|>\s*)|\*\*|__|`+")
+_TEMPLATE = re.compile(r"<\|[^|>]*\|>|\[/?INST\]|</?s>|###\s*(Instruction|Response|Input)\s*:?")
+
+
+def judged_turns(session: Session, strip: Literal["summary", "paper"]) -> list[Turn]:
+    """The turns that are rated. The summary block is no turn, so `summary` removes just that; `paper` the outer turns too."""
+    turns = list(session.turns)
+    if strip == "paper":
+        if turns and turns[0].speaker is Speaker.PATIENT:
+            turns = turns[1:]
+        last = max((n for n, turn in enumerate(turns) if turn.speaker is Speaker.THERAPIST), default=None)
+        if last is not None:
+            del turns[last]
+    return turns
+
+
+def view_text(turns: Sequence[Turn], view: Literal["plain", "masked"], names: Collection[str]) -> str:
+    """The transcript that the judge reads; `names` (arms and models) are blotted out in every view."""
+    if view == "masked":
+        turns = [Turn(turn.speaker, _masked(turn)) for turn in turns]
+    text = transcript(turns)
+    for name in sorted(names, key=len, reverse=True):
+        text = re.sub(rf"(?i)(?<!\w){re.escape(name)}(?!\w)", "[name]", text)
+    return text
+
+
+def _masked(turn: Turn) -> str:
+    """A turn without what gives an arm away: the limits statement, markdown, marks of a chat template."""
+    text = _MARKDOWN.sub("", _TEMPLATE.sub("", turn.text))  # in this order: `### Response` is both
+    if turn.speaker is Speaker.THERAPIST:
+        text = " ".join(sentence for sentence in _SENTENCE.split(text) if not _LIMITS.search(sentence))
+    return text.strip() or "[...]"

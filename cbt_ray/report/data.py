@@ -1,0 +1,114 @@
+"""What a report is made of. Whoever fills it reads the store; the report itself reads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ReportedRating:
+    """One judge replicate's rating of one session in one view."""
+
+    view: str
+    judge_replicate: int
+    items: Mapping[str, Mapping[str, Any]]
+    """item -> title, word, score, justification, reason (why the score is missing)."""
+    total: int | None = None
+    reason: str | None = None
+    """Why the session is unrated."""
+
+
+@dataclass(frozen=True)
+class ReportedSession:
+    """One scheduled session with its transcript, where there is one, and its ratings."""
+
+    key: str
+    arm: str
+    patient: str
+    replicate: int
+    number: int
+    phase: str
+    session: Mapping[str, Any] | None = None
+    """`Session.to_json()`: turns, opening, summary; None where the session was not held."""
+    stop_reason: str | None = None
+    flags: Sequence[str] = ()
+    ratings: Sequence[ReportedRating] = ()
+    reason: str | None = None
+    """Why there is no transcript."""
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """What became of a stage's units."""
+
+    stage: str
+    done: int
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    """Reason -> count."""
+    not_reached: int = 0
+    owed: int = 0
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """What a stage cost."""
+
+    stage: str
+    calls: int = 0
+    prompt_tokens: int = 0
+    reply_tokens: int = 0
+    cost: float | None = None
+    """Dollars; None where nobody charges or knows the price."""
+    seconds: float = 0.0
+    faults: Mapping[str, int] = field(default_factory=dict)
+    """Kind -> count of calls that had to be repeated or failed."""
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """How one model was tuned."""
+
+    model: str
+    steps: int = 0
+    loss_before: float | None = None
+    """Held-out loss."""
+    loss_after: float | None = None
+    curve: Sequence[tuple[float, float]] = ()
+    """(step, training loss)."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """GGUF sha256, versions, parity check and so on, as they shall be printed."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made the numbers."""
+
+    versions: Mapping[str, str] = field(default_factory=dict)
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """Prompt -> content hash."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """Role or arm -> model id as the endpoint reported it."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Artefact -> digest."""
+    study_file: str = ""
+    """Text of the study file."""
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything that a report prints."""
+
+    study: str
+    seed: int
+    analysis: Mapping[str, Any]
+    """The result of `analyse`; every figure about scores is drawn from it and from nothing else."""
+    description: str = ""
+    notices: Sequence[str] = ()
+    """Doubts that the scores alone do not show; they stand at the top, before the analysis' own."""
+    sessions: Sequence[ReportedSession] = ()
+    stages: Sequence[StageRow] = ()
+    costs: Sequence[CostRow] = ()
+    training: Sequence[TrainingRow] = ()
+    provenance: Provenance = Provenance()

@@ -1,0 +1,126 @@
+"""Items: heat map, a radar per model, and how crowded the ends of the scale are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from cbt_ray.report.figure import NOTHING, Figure, Look, by_model, looks, rated, titles
+from cbt_ray.report.prose import one, percent
+from cbt_ray.report.svg import drawing, line, marker, path, tag, text, wrapped
+
+LEFT = 168
+
+
+def grid(title: str, rows: Sequence[str], columns: Sequence[str], cells: Mapping[tuple[int, int], tuple[float, str]]) -> Markup:
+    """A table of shaded cells; a cell is (share of the darkest shade, text), so that no number hangs on a colour."""
+    wide = 58 if len(columns) < 4 else 40
+    top = 14 + max(len(name) for name in columns) * 4.3
+    parts = []
+    for column, name in enumerate(columns):
+        x = LEFT + wide * (column + 0.5)
+        parts.append(tag("text", name, transform=f"translate({x:.1f} {top - 6:.1f}) rotate(-40)", class_="tick"))
+    for row, name in enumerate(rows):
+        y = top + 26 * row
+        parts.append(_row_label(name, y + 13))
+        for column in range(len(columns)):
+            shade, content = cells.get((row, column), (0.0, "\N{EN DASH}"))
+            place = {"x": LEFT + wide * column + 1.0, "y": y + 1.0, "width": wide - 2.0, "height": 24.0}
+            parts.append(tag("rect", class_="heat", fill_opacity=0.04 + 0.46 * shade, **place))
+            parts.append(text(LEFT + wide * (column + 0.5), y + 17, content, "middle", "num"))
+    slant = max(len(name) for name in columns) * 4.6
+    return drawing(LEFT + wide * (len(columns) - 0.5) + max(wide * 0.5, slant), top + 26 * len(rows) + 4, title, *parts)
+
+
+def _row_label(name: str, middle: float) -> Markup:
+    lines = wrapped(name, 30)
+    first = middle + 4 - 6 * (len(lines) - 1)
+    return tag("g", *(text(LEFT - 8, first + 12 * i, part, "end", "tick") for i, part in enumerate(lines)))
+
+
+def heat_map(analysis: Mapping[str, Any]) -> Figure:
+    """Mean of every item in every arm."""
+    title = "Mean of each item in each arm"
+    settings = analysis["settings"]
+    caption = f"From {settings['lowest']} (palest) to {settings['highest']} (darkest)."
+    if not rated(analysis):
+        return Figure("heat-map", title, caption, empty=NOTHING)
+    names, span = titles(analysis), settings["highest"] - settings["lowest"]
+    cells = {
+        (row, column): ((mean - settings["lowest"]) / span, one(mean))
+        for column, arm in enumerate(analysis["scores"])
+        for row, item in enumerate(names)
+        if (mean := arm["items"][item]["mean"]) is not None
+    }
+    columns = [arm["arm"] for arm in analysis["scores"]]
+    return Figure("heat-map", title, caption, [grid(title, list(names.values()), columns, cells)])
+
+
+def radar(analysis: Mapping[str, Any]) -> Figure:
+    """A panel per model: its arms' item means."""
+    title = "Profile of item means per model"
+    settings = analysis["settings"]
+    caption = f"Centre: {settings['lowest']}; outer ring: {settings['highest']}. An arm without a rated session has no outline."
+    if not rated(analysis) or len(analysis["items"]) < 3:
+        return Figure("radar", title, caption, empty=NOTHING if not rated(analysis) else "Not drawn: fewer than three items.")
+    scores, look = {row["arm"]: row["items"] for row in analysis["scores"]}, looks(analysis)
+    panels = []
+    for model, arms in by_model(analysis).items():
+        outlines = [_outline(scores[arm], analysis, look[arm]) for arm in arms]
+        panels.append(drawing(340, 300, f"{title}: {model}", _web(analysis, model), *outlines))
+    return Figure("radar", title, caption, panels, tuple(look.values()))
+
+
+def _point(index: int, count: int, share: float) -> tuple[float, float]:
+    angle = 2 * math.pi * index / count
+    return 170 + 92 * share * math.sin(angle), 158 - 92 * share * math.cos(angle)
+
+
+def _web(analysis: Mapping[str, Any], model: str) -> Markup:
+    names = list(titles(analysis).values())
+    count = len(names)
+    parts = [path([_point(i, count, share) for i in range(count)], "grid", closed=True) for share in (1 / 3, 2 / 3, 1)]
+    for index, name in enumerate(names):
+        x, y = _point(index, count, 1.0)
+        parts.append(line(170, 158, x, y, "grid"))
+        x, y = _point(index, count, 1.12)
+        anchor = "middle" if abs(x - 170) < 12 else ("start" if x > 170 else "end")
+        lines = wrapped(name, 16, 3)
+        top = y + 3 - (10 * (len(lines) - 1) if y < 158 else 0)
+        parts += [text(x, top + 10 * i, part, anchor, "small") for i, part in enumerate(lines)]
+    return tag("g", *parts, text(4, 14, model, "start", "strong"))
+
+
+def _outline(items: Mapping[str, Mapping[str, Any]], analysis: Mapping[str, Any], look: Look) -> Markup:
+    settings = analysis["settings"]
+    means = [items[item["item"]]["mean"] for item in analysis["items"]]
+    if any(mean is None for mean in means):
+        return Markup("")
+    span = settings["highest"] - settings["lowest"]
+    points = [_point(i, len(means), (mean - settings["lowest"]) / span) for i, mean in enumerate(means)]
+    dots = [marker(x, y, look.shape, f"dot {look.class_}", 2.6) for x, y in points]
+    return tag("g", path(points, f"line area {look.class_}", closed=True), *dots)
+
+
+def ceiling(analysis: Mapping[str, Any]) -> Figure:
+    """Share of ratings at the lowest and the highest score that the judge ever used."""
+    title = "Share of ratings at the ends of each item"
+    caption = (
+        "Ends are the lowest and highest score that the judge gave. "
+        "Above one half (marked !) an item no longer tells sessions apart."
+    )
+    found = [row for row in analysis["ceiling"] if row["n"]]
+    if not found:
+        return Figure("ceiling", title, caption, empty=NOTHING)
+    names = titles(analysis)
+    cells = {}
+    for row, item in enumerate(found):
+        for column, (share, end) in enumerate((("at_observed_min", "observed_min"), ("at_observed_max", "observed_max"))):
+            mark = " !" if item[share] > 0.5 else ""
+            cells[row, column] = (item[share], f"{percent(item[share])}{mark}")
+            cells[row, column + 2] = (0.0, str(item[end]))
+    columns = ["at lowest", "at highest", "lowest", "highest"]
+    return Figure("ceiling", title, caption, [grid(title, [names[item["item"]] for item in found], columns, cells)])

@@ -1,0 +1,95 @@
+"""Totals: their distribution in every arm, and their course over the sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from cbt_ray.report.figure import NOTHING, Figure, Look, by_model, looks, rated
+from cbt_ray.report.prose import one
+from cbt_ray.report.svg import Scale, axis_x, axis_y, drawing, line, marker, nice, path, tag, text
+
+ROW = 66
+WIDTH = 540
+
+
+def distribution(analysis: Mapping[str, Any]) -> Figure:
+    """A histogram per arm over one common axis."""
+    title = "Distribution of the totals"
+    caption = "Each bar counts rated sessions; the vertical line is the arm's mean. Judge replicates are averaged."
+    if not rated(analysis):
+        return Figure("distribution", title, caption, empty=NOTHING)
+    found = [row for row in analysis["distribution"] if row["counts"]]
+    values = [value for row in found for value, _ in row["counts"]]
+    ticks = nice(min(values), max(values) + 1, 6)
+    width = max(1, round((ticks[-1] - ticks[0]) / 40))
+    bins = {row["arm"]: _binned(row["counts"], width) for row in found}
+    tallest = max(count for counts in bins.values() for count in counts.values())
+    scale = Scale(ticks[0], ticks[-1], 12, WIDTH - 12)
+    means = {row["arm"]: row["total"] for row in analysis["scores"]}
+    look = looks(analysis)
+    parts = [axis_x(scale, ticks, 8 + ROW * len(found), 4, "total of the scale")]
+    for index, (arm, counts) in enumerate(bins.items()):
+        parts.append(_histogram(counts, width, scale, (8 + ROW * (index + 1), tallest), look[arm], means[arm]))
+    return Figure("distribution", title, caption, [drawing(WIDTH, 8 + ROW * len(found) + 40, title, *parts, class_="fluid")])
+
+
+def _binned(counts: Sequence[Sequence[int]], width: int) -> dict[int, int]:
+    bins: dict[int, int] = {}
+    for value, count in counts:
+        bins[value // width * width] = bins.get(value // width * width, 0) + count
+    return bins
+
+
+def _histogram(
+    counts: Mapping[int, int], width: int, scale: Scale, place: tuple[float, int], look: Look, total: Mapping[str, Any]
+) -> Markup:
+    base, tallest = place
+    bars = []
+    for value, count in counts.items():
+        height = (ROW - 26) * count / tallest
+        size = {
+            "x": scale(value),
+            "y": base - height,
+            "width": max(1.0, scale(value + width) - scale(value) - 1),
+            "height": height,
+        }
+        bars.append(tag("rect", tag("title", f"{value}: {count}"), class_=f"bar {look.class_}", **size))
+    label = f"n {total['n']}, mean {one(total['mean'])}, SD {one(total['sd'])}"
+    names = [
+        text(12, base - ROW + 16, look.label, "start", "strong halo"),
+        text(WIDTH - 12, base - ROW + 16, label, "end", "num halo"),
+    ]
+    mean = line(scale(total["mean"]), base - ROW + 24, scale(total["mean"]), base, "zero")
+    return tag("g", *bars, mean, line(12, base, WIDTH - 12, base, "base"), *names)
+
+
+def trajectory(analysis: Mapping[str, Any]) -> Figure:
+    """Mean total by session number, a panel per model."""
+    title = "Mean total by session"
+    caption = "Means over patients and chains at each session number. Sessions of one chain build on each other's summaries."
+    if not rated(analysis):
+        return Figure("trajectory", title, caption, empty=NOTHING)
+    points = {row["arm"]: row["points"] for row in analysis["trajectory"]}
+    every = [point for row in points.values() for point in row]
+    ticks = nice(min(p["mean"] for p in every), max(p["mean"] for p in every), 5)
+    last = max(p["session"] for p in every)
+    look = looks(analysis)
+    panels = []
+    for model, arms in by_model(analysis).items():
+        x, y = Scale(1, last, 44, 320), Scale(ticks[0], ticks[-1], 190, 40)
+        lines = [_course(points[arm], x, y, look[arm]) for arm in arms if points.get(arm)]
+        sessions = [float(n) for n in range(1, last + 1) if last < 8 or n == 1 or n % 5 == 0]
+        axes = (axis_y(y, ticks, 34, 330, f"{model}: mean total"), axis_x(x, sessions, 190, 190, "session"))
+        panels.append(drawing(340, 230, f"{title}: {model}", *axes, *lines))
+    return Figure("trajectory", title, caption, panels, tuple(look.values()))
+
+
+def _course(points: Sequence[Mapping[str, Any]], x: Scale, y: Scale, look: Look) -> Markup:
+    places = [(x(point["session"]), y(point["mean"])) for point in points]
+    size = 3.5 if len(points) < 12 else 2.6
+    hints = [f"{look.label}, session {p['session']}: mean {one(p['mean'])}, n {p['n']}" for p in points]
+    dots = [marker(a, b, look.shape, f"dot {look.class_}", size, hint) for (a, b), hint in zip(places, hints, strict=True)]
+    return tag("g", path(places, f"line {look.class_}"), *dots)

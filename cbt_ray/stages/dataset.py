@@ -1,0 +1,69 @@
+"""Dataset: examples made of all valid course sessions, in splits. One unit, made in this process; its files are blobs."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cbt_ray.errors import BelowMinimum
+from cbt_ray.stages.generate import course_sessions
+from cbt_ray.store import Blob
+from cbt_ray.therapy.dialogue import therapist_system
+from cbt_ray.therapy.session import Session, Speaker
+from cbt_ray.therapy.stop import end_mark
+from cbt_ray.unit import Stage, Unit
+from cbt_ray.work.bench import Bench, must_be_done
+from cbt_ray.work.keys import THERAPIST_PROMPT
+
+
+def make_dataset(bench: Bench) -> None:
+    """Make the dataset, unless it is there. Raises Owed where course sessions are owed."""
+    survey = bench.survey(Stage.PROFILES, Stage.COURSES)
+    must_be_done(survey, Stage.COURSES, "dataset")
+    bench.once(Stage.DATASET, bench.keys.dataset(), lambda: _make(bench))
+
+
+def _make(bench: Bench) -> None:
+    from cbt_ray.training import dataset
+
+    study, key = bench.study, bench.keys.dataset()
+    mark = end_mark(study.sessions)
+
+    def system(session: Session) -> str:
+        phase = study.phase_of(session.number)
+        return therapist_system(
+            bench.prompts, THERAPIST_PROMPT, session.patient, session.number, study.courses.sessions, phase, mark
+        )
+
+    sessions = [closed(session, mark) for session in course_sessions(bench)]
+    if not sessions:
+        raise BelowMinimum(f"{study.file}: dataset: expected valid course sessions, found none")
+    splits = dataset.build(sessions, study.dataset, system)
+    if study.dataset.held_out and not splits.held_out:
+        raise BelowMinimum(
+            f"{study.file}: dataset.held_out: expected courses of at least two patients, found {len(sessions)} sessions"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        dataset.write(splits, Path(folder))
+        files = {file.name: bench.store.put_blob(key, file.name, file).to_json() for file in sorted(Path(folder).iterdir())}
+    bench.store.put(Unit(key, {"format": study.dataset.format, "files": files, "counts": splits.counts}))
+
+
+def closed(session: Session, mark: str) -> Session:
+    """The session with the end token behind its last therapist turn, as the therapist's prompt asks: tuning teaches to end."""
+    if not mark or not session.turns or session.turns[-1].speaker is not Speaker.THERAPIST:
+        return session
+    last = replace(session.turns[-1], text=f"{session.turns[-1].text} {mark}")
+    return replace(session, turns=(*session.turns[:-1], last))
+
+
+def fetch_dataset(bench: Bench, folder: Path) -> Path:
+    """Bring the dataset's files into a folder, checked by their SHA-256."""
+    key = bench.keys.dataset()
+    unit = bench.store.get(key)
+    files: dict[str, Any] = unit.content["files"] if unit else {}
+    for name, blob in files.items():
+        bench.store.fetch_blob(Blob.from_json(blob), folder / name, key)
+    return folder

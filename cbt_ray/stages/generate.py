@@ -1,0 +1,99 @@
+"""Generate: training patients' profiles and their courses. A job is a course: profile first, then its sessions in order."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from cbt_ray.errors import InputError
+from cbt_ray.therapy import course, profile
+from cbt_ray.therapy.session import Session
+from cbt_ray.unit import Stage, Status, Unit
+from cbt_ray.work.bench import Bench
+from cbt_ray.work.engine import Job
+from cbt_ray.work.survey import State
+from cbt_ray.work.workplace import Spec, Workplace
+
+ROLES = ("generator",)
+
+
+def generate(bench: Bench, *, retry_rejected: bool = False) -> None:
+    """Make every owed profile and course session.
+
+    Raises BelowMinimum where too few sessions are valid, Owed where some could not be made.
+    """
+    if retry_rejected:
+        _set_rejected_aside(bench)
+    survey = bench.survey(Stage.PROFILES, Stage.COURSES)
+    chains: dict[int, int] = {}
+    for entry in survey.stages[Stage.PROFILES] + survey.stages[Stage.COURSES]:
+        if entry.state is State.OWED:
+            number = int(entry.key.id.split(".")[0][1:])
+            chains[number] = chains.get(number, 0) + 1
+    jobs: list[Job] = [(number,) for number in sorted(chains, key=lambda n: -chains[n])]
+    owed = len(survey.owed(Stage.COURSES))
+    bench.carry_out(Stage.COURSES, make_course, jobs, owed, {"generator": [bench.study.roles.generator]})
+    bench.require(Stage.COURSES, bench.study.minimum.courses, "course sessions valid")
+
+
+def make_course(spec: Spec, job: Job) -> None:
+    """Make a training patient's profile and all sessions of the course, as far as they are owed."""
+    place = spec.workplace()
+    number = int(job[0])
+    patient = place.make(place.keys.profile(number), lambda: _profile(place, number), place.made_by(ROLES, profile.PROMPTS))
+    if patient.status is Status.REJECTED:
+        return
+    opening = ""
+    for session in range(1, place.study.courses.sessions + 1):
+        unit = _session(place, number, session, patient, opening)
+        if unit.status is Status.REJECTED:
+            return  # the sessions behind it are not reached
+        opening = unit.content["summary"]
+
+
+def _profile(place: Workplace, number: int) -> dict[str, Any]:
+    study, voice = place.study, place.voice("generator")
+    taken = {patient.name.casefold().split()[0] for patient in study.patients.simulated}
+    seed = place.keys.profile(number).seed(study.seed)
+    answer = profile.write_profile(study.patients.training, number, taken, place.prompts, voice.role, voice.ask, seed)
+    return {**asdict(answer.value), "sent_back": answer.useless}
+
+
+def _session(place: Workplace, number: int, session: int, patient: Unit, opening: str) -> Unit:
+    study, key = place.study, place.keys.course(number, session)
+    brief = course.Brief(
+        patient=patient.content["name"],
+        narrative=patient.content["narrative"],
+        number=session,
+        sessions=study.courses.sessions,
+        phase=study.phase_of(session),
+        opening=opening,
+    )
+
+    def produce() -> dict[str, Any]:
+        voice = place.voice("generator")
+        written, sent_back = course.write_session(
+            brief, study.courses, place.prompts, voice.role, voice.ask, key.seed(study.seed)
+        )
+        return {**written.to_json(), "patient_id": f"p{number:02d}", "sent_back": sent_back}
+
+    return place.make(key, produce, place.made_by(ROLES, course.PROMPTS))
+
+
+def course_sessions(bench: Bench) -> list[Session]:
+    """All valid course sessions."""
+    units = [unit for key in bench.keys.courses() if (unit := bench.store.get(key)) is not None]
+    return [Session.from_json(unit.content) for unit in units if unit.status is Status.DONE]
+
+
+def _set_rejected_aside(bench: Bench) -> None:
+    """Make rejected units owed again, unless something was made without them already."""
+    if bench.store.get(bench.keys.dataset()) is not None:
+        raise InputError(
+            f"{bench.study.file}: --retry-rejected: the dataset was made without the rejected sessions, "
+            "expected a study whose dataset is still owed; change the seed for a new one"
+        )
+    survey = bench.survey(Stage.PROFILES, Stage.COURSES)
+    for stage in survey.stages:
+        for entry in survey.set_rejected_aside(stage):
+            bench.progress.say(f"{stage}: {entry.key.id} was rejected ({entry.reason}), is tried again")

@@ -1,0 +1,64 @@
+"""Rate: the judge reads each session, blind and in shuffled order. A job is one judgement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cbt_ray.errors import ModelFailure, Owed
+from cbt_ray.rating.judge import PROMPTS, rate
+from cbt_ray.rating.scale import load_scale, scale_files
+from cbt_ray.rating.view import judged_turns, view_text
+from cbt_ray.therapy.session import Session, Speaker
+from cbt_ray.unit import Key, Stage, digest
+from cbt_ray.work.bench import Bench, must_be_done
+from cbt_ray.work.engine import Job
+from cbt_ray.work.workplace import Spec, Workplace
+
+NOTHING_TO_RATE = "nothing_to_rate"
+
+
+def rate_sessions(bench: Bench, *, retry_rejected: bool = False) -> None:
+    """Make every owed judgement. Raises Owed where sessions are still owed or the judge could not be reached."""
+    survey = bench.survey(Stage.SESSIONS, Stage.RATINGS)
+    must_be_done(survey, Stage.SESSIONS, "ratings")
+    if retry_rejected:
+        survey.set_rejected_aside(Stage.RATINGS, keep=NOTHING_TO_RATE)
+        survey = bench.survey(Stage.SESSIONS, Stage.RATINGS)
+    owed = set(survey.owed(Stage.RATINGS))
+    views, replicates = bench.study.judge.views, range(1, bench.study.judge.replicates + 1)
+    jobs: list[Job] = [
+        (session, view, replicate)
+        for session in bench.keys.sessions()
+        for view in views
+        for replicate in replicates
+        if bench.keys.rating(session, view, replicate) in owed
+    ]
+    # Shuffled by the seed: neither arm nor session number can be told from the order in which the judge reads.
+    jobs.sort(key=lambda job: digest([bench.study.seed, str(job[0]), job[1], job[2]]))
+    bench.carry_out(Stage.RATINGS, make_rating, jobs, len(jobs), {"judge": [bench.study.roles.judge]})
+
+
+def make_rating(spec: Spec, job: Job) -> None:
+    """Make one judgement."""
+    place = spec.workplace()
+    session, view, replicate = job
+    key = place.keys.rating(session, view, replicate)
+    judge = place.study.judge
+    made_by = place.made_by(("judge",), (*PROMPTS, *scale_files(place.prompts, judge.scale)))
+    place.make(key, lambda: _rating(place, key, session, view), made_by)
+
+
+def _rating(place: Workplace, key: Key, session_key: Key, view: Any) -> dict[str, Any]:
+    unit = place.store.get(session_key)
+    if unit is None:
+        raise Owed(f"{session_key}: owed")
+    study = place.study
+    turns = judged_turns(Session.from_json(unit.content), study.judge.strip)
+    if not any(turn.speaker is Speaker.THERAPIST for turn in turns):
+        raise ModelFailure(NOTHING_TO_RATE, "no therapist turn")
+    names = {arm.name for arm in study.arms} | set(study.models)
+    voice, scale = place.voice("judge"), load_scale(place.prompts, study.judge.scale)
+    text = view_text(turns, view, names)
+    rating = rate(text, scale, study.judge, place.prompts, voice.role, voice.ask, key.seed(study.seed))
+    items = {name: item.to_json() for name, item in rating.items.items()}
+    return {"view": view, "items": items, "total": rating.total, "sent_back": rating.useless}

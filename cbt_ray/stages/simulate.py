@@ -1,0 +1,78 @@
+"""Simulate: every arm's therapist with every simulated patient. A job is a chain: its sessions in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cbt_ray.errors import Owed
+from cbt_ray.study.model import Arm
+from cbt_ray.therapy import dialogue
+from cbt_ray.unit import Key, Stage, Status, Unit
+from cbt_ray.work.bench import Bench
+from cbt_ray.work.engine import Job
+from cbt_ray.work.keys import THERAPIST_PROMPT
+from cbt_ray.work.workplace import Spec, Workplace
+
+ROLES = ("patient", "summariser")
+
+
+def simulate(bench: Bench, *, retry_rejected: bool = False) -> None:
+    """Hold every owed session. Raises Owed where the finetune stage is not done yet or a session could not be held."""
+    survey = bench.survey(Stage.FINETUNE, Stage.SESSIONS)
+    if retry_rejected:
+        survey.set_rejected_aside(Stage.SESSIONS)
+        survey = bench.survey(Stage.FINETUNE, Stage.SESSIONS)
+    owed = set(survey.owed(Stage.SESSIONS))
+    if not owed:
+        return _enough(bench)
+    missing = survey.owed(Stage.FINETUNE)
+    if missing:
+        raise Owed(f"sessions: finetune still owes {missing[0].id}; run train first")
+    chains = [
+        (arm, patient, replicate, set(bench.keys.chain(arm, patient, replicate)) & owed)
+        for arm, patient, replicate in bench.keys.chains()
+    ]
+    jobs: list[Job] = [(arm, p, r) for arm, p, r, left in sorted(chains, key=lambda chain: -len(chain[3])) if left]
+    study = bench.study
+    roles = {
+        "patient": [study.roles.patient],
+        "summariser": [study.roles.summariser],
+        "therapist": [study.therapist(arm) for arm in study.arms],
+    }
+    bench.carry_out(Stage.SESSIONS, make_chain, jobs, len(owed), roles)
+    return _enough(bench)
+
+
+def _enough(bench: Bench) -> None:
+    bench.require(Stage.SESSIONS, bench.study.minimum.sessions, "simulated sessions done")
+
+
+def make_chain(spec: Spec, job: Job) -> None:
+    """Hold the sessions of a chain, as far as they are owed."""
+    place = spec.workplace()
+    arm, patient, replicate = job
+    opening = ""
+    for number, key in enumerate(place.keys.chain(arm, patient, replicate), 1):
+        unit = _session(place, arm, patient, number, key, opening)
+        if unit.status is Status.REJECTED:
+            return  # the sessions behind it are not reached
+        opening = unit.content["summary"]
+
+
+def _session(place: Workplace, arm: Arm, patient: int, number: int, key: Key, opening: str) -> Unit:
+    study, prompt = place.study, arm.prompt or THERAPIST_PROMPT
+    case = dialogue.Case(
+        patient=study.patients.simulated[patient - 1],
+        number=number,
+        sessions=study.sessions.count,
+        phase=study.phase_of(number),
+        opening=opening,
+        seed=key.seed(study.seed),
+    )
+
+    def produce() -> dict[str, Any]:
+        therapist, patient_voice, summariser = place.therapist(arm), place.voice("patient"), place.voice("summariser")
+        held = dialogue.hold(case, study.sessions, place.prompts, prompt, therapist, patient_voice, summariser)
+        return {**held.session.to_json(), "arm": arm.name, "stop": held.stop, "cut": held.cut}
+
+    return place.make(key, produce, place.made_by(ROLES, (prompt, *dialogue.PROMPTS), arm))

@@ -1,0 +1,74 @@
+"""The whole study: all stages in their order, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cbt_ray.unit import Stage
+from cbt_ray.work.bench import Bench
+from cbt_ray.work.inputs import check_endpoints, check_recipes
+from cbt_ray.work.usage import Costs
+
+
+def evaluate(bench: Bench, *, retry_rejected: bool = False) -> None:
+    """Rate and analyse. The analysis is made even where an arm has too few ratings: then BelowMinimum is raised after it."""
+    from cbt_ray.stages.analyse import analyse_scores, require_ratings
+    from cbt_ray.stages.rate import rate_sessions
+
+    rate_sessions(bench, retry_rejected=retry_rejected)
+    analyse_scores(bench)
+    require_ratings(bench)
+
+
+def run_study(bench: Bench, say: Callable[[str], object]) -> None:
+    """Run all stages; each does only what is owed. Says at the end where the report lies and what the study cost."""
+    from cbt_ray.errors import BelowMinimum
+    from cbt_ray.stages.dataset import make_dataset
+    from cbt_ray.stages.generate import generate
+    from cbt_ray.stages.report import write_report
+    from cbt_ray.stages.simulate import simulate
+    from cbt_ray.stages.train import train
+
+    _check_all_roles(bench)
+    check_recipes(bench.study, [p for p in bench.keys.finetunes if bench.store.get(bench.keys.finetune(*p)) is None])
+    generate(bench)
+    make_dataset(bench)
+    train(bench)
+    simulate(bench)
+    below: BelowMinimum | None = None
+    try:
+        evaluate(bench)
+    except BelowMinimum as error:
+        below = error  # the report says so, too, so it is written first
+    where = write_report(bench)
+    print_costs(bench, say)
+    say(f"report: {where}")
+    if below:
+        raise below
+
+
+def _check_all_roles(bench: Bench) -> None:
+    """Refuse an unreadable GGUF or a missing key of a later stage before the first stage is paid for."""
+    study = bench.study
+    asked = {
+        Stage.COURSES: [study.roles.generator],
+        Stage.SESSIONS: [study.roles.patient, study.roles.summariser, *(study.therapist(arm) for arm in study.arms)],
+        Stage.RATINGS: [study.roles.judge],
+    }
+    survey = bench.survey(*asked)
+    check_endpoints(study, [role for stage, roles in asked.items() if survey.owed(stage) for role in roles])
+
+
+def print_costs(bench: Bench, say: Callable[[str], object]) -> None:
+    """Print calls, tokens, dollars and seconds of each stage, over all runs of the study."""
+    costs = Costs(bench.store, bench.study.study)
+    say(f"{'stage':<10} {'calls':>7} {'prompt':>10} {'reply':>9} {'dollars':>9} {'wall s':>8}")
+    for stage in Stage:  # profiles are written by the same jobs as courses, whose time holds theirs
+        if stage in costs.usage or stage in costs.wall:
+            used = costs.usage[stage]
+            say(
+                f"{stage:<10} {used.calls:>7} {used.prompt_tokens:>10} {used.reply_tokens:>9} "
+                f"{used.cost:>9.2f} {costs.wall[stage]:>8.1f}"
+            )
+    total, seconds = costs.total, sum(costs.wall.values())
+    say(f"{'all':<10} {total.calls:>7} {total.prompt_tokens:>10} {total.reply_tokens:>9} {total.cost:>9.2f} {seconds:>8.1f}")

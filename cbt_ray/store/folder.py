@@ -1,0 +1,157 @@
+"""A store in a local folder. Writing once is os.link of a finished temporary file: it fails where the name exists."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from cbt_ray.errors import Infrastructure, InputError
+from cbt_ray.store.store import CHUNK, HIDDEN, Store, arriving, drop_stale
+
+
+class FolderStore(Store):
+    """Objects are files below `root`; temporary files lie in `root/.tmp`, on the same file system."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().absolute()  # a Ray worker may run in another folder
+        self.url = str(self.root)
+
+    def where(self, path: str) -> str:
+        return str(self.root / path)
+
+    def create(self, path: str, data: bytes) -> bool:
+        with self._mapped(), self._finished(data) as temporary:
+            try:
+                os.link(temporary, self._target(path))
+            except FileExistsError:
+                return False
+        return True
+
+    def replace(self, path: str, data: bytes) -> None:
+        with self._mapped(), self._finished(data) as temporary:
+            temporary.replace(self._target(path))
+
+    def read(self, path: str) -> bytes | None:
+        with self._mapped():
+            try:
+                return self._file(path).read_bytes()
+            except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+                return None
+
+    def size(self, path: str) -> int | None:
+        with self._mapped():
+            file = self._file(path)
+            return file.stat().st_size if file.is_file() else None
+
+    def move(self, source: str, target: str) -> None:
+        with self._mapped(), contextlib.suppress(FileNotFoundError):
+            self._file(source).rename(self._target(target))
+
+    def delete(self, path: str) -> None:
+        with self._mapped(), contextlib.suppress(NotADirectoryError):
+            self._file(path).unlink(missing_ok=True)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        with self._mapped():
+            found = sorted(self._walk(prefix))
+        yield from found
+
+    def upload(self, file: Path, path: str) -> None:
+        with self._mapped(), self._temporary() as temporary:
+            with file.open("rb") as source, temporary.open("wb") as copy:
+                shutil.copyfileobj(source, copy, CHUNK)
+                _sync(copy.fileno())
+            temporary.replace(self._target(path))
+
+    def download(self, path: str, file: Path) -> bool:
+        source = self._file(path)
+        with self._mapped():
+            if not source.is_file():
+                return False
+            if file.exists() and source.samefile(file):  # read in place
+                return True
+            with arriving(file) as temporary:
+                shutil.copyfile(source, temporary)
+                temporary.replace(file)
+        return True
+
+    def check(self) -> None:
+        try:
+            kept = self.writes_once()
+            for left in (self.root / HIDDEN).iterdir():
+                drop_stale(left)
+        except (OSError, Infrastructure) as error:
+            raise InputError(f"store: {self.root}: expected a folder that can be written ({_reason(error)})") from error
+        if not kept:
+            raise InputError(f"store: {self.root}: expected a file system on which a hard link is refused where the name exists")
+
+    def _file(self, path: str) -> Path:
+        if path.startswith("/") or ".." in path.split("/"):
+            raise ValueError(f"no path inside the store: {path}")
+        return self.root / path
+
+    def _target(self, path: str) -> Path:
+        target = self._file(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target
+
+    def _walk(self, prefix: str) -> Iterator[str]:
+        """Descend only where the prefix leads. A folder that cannot be read is a fault: its units must not look owed."""
+        if prefix.startswith(HIDDEN):
+            return
+        start = self.root / prefix.rpartition("/")[0]
+        for parent, folders, names in os.walk(start, onerror=_unless_gone):
+            base = "" if Path(parent) == self.root else Path(parent).relative_to(self.root).as_posix() + "/"
+            folders[:] = [name for name in folders if _leads(f"{base}{name}/", prefix)]
+            yield from (base + name for name in names if (base + name).startswith(prefix))
+
+    @contextlib.contextmanager
+    def _mapped(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise Infrastructure(f"store {self.root}: {error}", "store") from error
+
+    @contextlib.contextmanager
+    def _temporary(self) -> Iterator[Path]:
+        folder = self.root / HIDDEN
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / uuid.uuid4().hex
+        temporary.touch(exist_ok=False)  # mkstemp's mode 0600 would lock out the containers' other users
+        try:
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _finished(self, data: bytes) -> Iterator[Path]:
+        with self._temporary() as temporary:
+            with temporary.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                _sync(stream.fileno())
+            yield temporary
+
+
+def _leads(folder: str, prefix: str) -> bool:
+    """Whether a folder's objects can begin with the prefix."""
+    return folder != HIDDEN and (folder.startswith(prefix) or prefix.startswith(folder))
+
+
+def _unless_gone(error: OSError) -> None:
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        raise error
+
+
+def _reason(error: Exception) -> str:
+    cause = error.__cause__ or error
+    return cause.strerror or str(cause) if isinstance(cause, OSError) else str(cause)
+
+
+def _sync(descriptor: int) -> None:
+    """Have the bytes on the disk before their name is: a power cut leaves a whole unit or none."""
+    os.fsync(descriptor)

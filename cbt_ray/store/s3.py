@@ -1,0 +1,226 @@
+"""A store in an S3 bucket. Writing once is `If-None-Match: *`, which the server must honour: `check` proves it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from cbt_ray.errors import Infrastructure, InputError
+from cbt_ray.store.address import Address
+from cbt_ray.store.s3_faults import ABSENT, CONFLICT, TAKEN, attempts_of, code_of, mapped
+from cbt_ray.store.store import HIDDEN, Store, arriving
+from cbt_ray.unit import Key, Unit
+
+if TYPE_CHECKING:
+    from boto3.s3.transfer import TransferConfig
+    from mypy_boto3_s3 import S3Client
+
+PART = 16 << 20
+ATTEMPTS = 5
+CONNECTIONS = 24
+
+
+class At(TypedDict):
+    """Where an object lies, as boto3's arguments."""
+
+    Bucket: str
+    Key: str
+
+
+class S3Store(Store):
+    """Objects below a prefix of a bucket. Picklable: every process makes its own client when it first needs one."""
+
+    def __init__(self, url: str) -> None:
+        self.address = Address.parse(url)
+        self.url = str(self.address)
+        self._clients: dict[int, S3Client] = {}
+
+    def __reduce__(self) -> tuple[type[S3Store], tuple[str]]:
+        """A worker gets the URL (with the endpoint, which its environment may lack) and opens its own connections."""
+        return type(self), (self.url,)
+
+    def where(self, path: str) -> str:
+        return f"{self.address.name}/{path}"
+
+    @property
+    def client(self) -> S3Client:
+        """The client of this process: a fork must not share its parent's connections."""
+        pid = os.getpid()
+        if pid not in self._clients:
+            with mapped(self.address):
+                self._clients[pid] = connect(self.address, ATTEMPTS)
+        return self._clients[pid]
+
+    def create(self, path: str, data: bytes) -> bool:
+        writer = uuid.uuid4().hex
+        for attempt in range(ATTEMPTS):
+            answer = self._create(path, data, writer)
+            if answer is not None:
+                return answer
+            time.sleep(random.uniform(0, 0.1 * 2**attempt))
+        raise Infrastructure(f"{self.where(path)}: other writers kept its name busy", "store")
+
+    def _create(self, path: str, data: bytes, writer: str) -> bool | None:
+        """One attempt; None where the server saw two writers at once and decided for neither."""
+        from botocore.exceptions import ClientError
+
+        client = self.client
+        with mapped(self.address):
+            try:
+                client.put_object(**self._at(path), Body=data, IfNoneMatch="*", Metadata={"writer": writer})
+            except ClientError as error:
+                if code_of(error) in TAKEN:
+                    return attempts_of(error) > 0 and self._writer(path) == writer
+                if code_of(error) in CONFLICT:
+                    return None
+                raise
+        return True
+
+    def _writer(self, path: str) -> str | None:
+        """Who wrote an object. A repeated request finds the object that its own first try made, whose answer got lost."""
+        return self.client.head_object(**self._at(path))["Metadata"].get("writer")
+
+    def replace(self, path: str, data: bytes) -> None:
+        client = self.client
+        with mapped(self.address):
+            client.put_object(**self._at(path), Body=data)
+
+    def read(self, path: str) -> bytes | None:
+        from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
+
+        client = self.client
+        with mapped(self.address):
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    return client.get_object(**self._at(path))["Body"].read()
+                except ClientError as error:
+                    if code_of(error) in ABSENT:
+                        return None
+                    raise
+                except (HTTPClientError, IncompleteReadError):  # cut in the body, which botocore does not repeat
+                    if attempt == ATTEMPTS:
+                        raise
+        return None
+
+    def size(self, path: str) -> int | None:
+        from botocore.exceptions import ClientError
+
+        client = self.client
+        with mapped(self.address):
+            try:
+                return client.head_object(**self._at(path))["ContentLength"]
+            except ClientError as error:
+                if code_of(error) in ABSENT:
+                    return None
+                raise
+
+    def move(self, source: str, target: str) -> None:
+        from botocore.exceptions import ClientError
+
+        client = self.client
+        with mapped(self.address):
+            try:
+                client.copy(self._at(source), **self._at(target), Config=_transfer())  # type: ignore[arg-type]
+            except ClientError as error:
+                if code_of(error) in ABSENT:
+                    return
+                raise
+            client.delete_object(**self._at(source))
+
+    def delete(self, path: str) -> None:
+        client = self.client
+        with mapped(self.address):
+            client.delete_object(**self._at(path))
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Sorted here: not every server lists in the order of the whole key."""
+        client = self.client
+        with mapped(self.address):
+            pages = client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.address.bucket, Prefix=self.address.object(prefix)
+            )
+            found = sorted(self.address.path(entry["Key"]) for page in pages for entry in page.get("Contents", []))
+        yield from (path for path in found if not path.startswith(HIDDEN))
+
+    def upload(self, file: Path, path: str) -> None:
+        client = self.client
+        with mapped(self.address):
+            client.upload_file(str(file), **self._at(path), Config=_transfer())
+
+    def download(self, path: str, file: Path) -> bool:
+        from botocore.exceptions import ClientError
+
+        client = self.client
+        with mapped(self.address), arriving(file) as temporary:
+            try:
+                client.download_file(**self._at(path), Filename=str(temporary), Config=_transfer())
+            except ClientError as error:
+                if code_of(error) in ABSENT:
+                    return False
+                raise
+            temporary.replace(file)
+        return True
+
+    def get_many(self, keys: Iterable[Key], threads: int = 16) -> Iterator[tuple[Key, Unit | None]]:
+        wanted = tuple(keys)
+        if not wanted:
+            return
+        _ = self.client  # made once, before the threads ask for it all at once
+        with ThreadPoolExecutor(threads) as pool:
+            yield from zip(wanted, pool.map(self.get, wanted), strict=True)
+
+    def check(self) -> None:
+        """Prove reach, access and write-once; a server that ignores If-None-Match would let two workers write one unit."""
+        with mapped(self.address):
+            quick = connect(self.address, 2)
+            quick.list_objects_v2(Bucket=self.address.bucket, Prefix=self.address.object(HIDDEN), MaxKeys=1)
+        if not self.writes_once():
+            raise InputError(
+                f"store {self.address.name} on {self.address.host}: the server ignores If-None-Match on PutObject, "
+                "without which units cannot be written once; expected one that answers 412 (AWS S3, minio, SeaweedFS 4)"
+            )
+
+    def _at(self, path: str) -> At:
+        return {"Bucket": self.address.bucket, "Key": self.address.object(path)}
+
+
+def connect(address: Address, attempts: int) -> S3Client:
+    """A client that asks for nothing look-alike servers lack: no virtual hosts, no checksums but those of the signature."""
+    import boto3
+    from botocore.config import Config
+
+    _quiet()
+    config = Config(
+        s3={"addressing_style": "path"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        connect_timeout=5,
+        read_timeout=60,
+        max_pool_connections=CONNECTIONS,
+    )
+    session = boto3.session.Session()  # boto3's default session is not safe to share between threads
+    region = session.region_name or "us-east-1"
+    return session.client("s3", endpoint_url=address.endpoint, region_name=region, config=config)
+
+
+def _quiet() -> None:
+    """Botocore's debug log holds access keys, session tokens and signatures: no setting of the root logger may show it."""
+    for name in ("boto3", "botocore", "s3transfer", "urllib3"):
+        logger = logging.getLogger(name)
+        if logger.getEffectiveLevel() < logging.INFO:
+            logger.setLevel(logging.INFO)
+
+
+def _transfer() -> TransferConfig:
+    """Large files go in parts, four at a time: each is read from the disk while it is sent, never kept whole."""
+    from boto3.s3.transfer import TransferConfig
+
+    return TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=4)

@@ -1,0 +1,145 @@
+"""Endpoints (where a model answers) and roles (who asks, and how it is sampled)."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from cbt_ray.study.block import Block, Share
+
+FINETUNED = "finetuned"
+SECRET = re.compile(r"(?i)^(sk-|hf_|gsk_|AKIA|AIza|xai-|Bearer )|^[A-Za-z0-9_\-]{32,}$")
+
+
+class Limits(Block):
+    """What an endpoint bears, shared by all workers of a study."""
+
+    max_concurrency: int | None = Field(None, ge=1)
+    """Calls in flight at once."""
+    requests_per_minute: int | None = Field(None, ge=1)
+    """Calls begun in any 60 s."""
+    tokens_per_minute: int | None = Field(None, ge=1)
+    """Prompt and reply tokens in any 60 s."""
+    expected_speed: float = Field(40, gt=0)
+    """Tokens of a reply written in a second; used by `plan` only."""
+
+
+class LlamaCppEndpoint(Limits):
+    """A GGUF in this process, by llama.cpp."""
+
+    kind: Literal["llama_cpp"]
+    gguf: str
+    """A path; `package:NAME/FILE` for a file in an installed Python package; `finetuned` for what the finetune stage made."""
+    context: int = Field(8192, ge=512)
+    """Tokens of the context; belongs to the model's identity, since it decides what is forgotten."""
+    threads: int = Field(1, ge=1)
+    """Threads a worker gives it; also the CPUs that Ray sets aside for the worker."""
+
+    def identity(self) -> dict[str, Any]:
+        """What of this endpoint determines the text it writes (the file's digest is added where the file is known)."""
+        return {"kind": self.kind, "gguf": self.gguf, "context": self.context}
+
+
+class LiteLLMEndpoint(Limits):
+    """Anything that litellm can call: an OpenAI-compatible server (vLLM, llama-server) or a provider."""
+
+    kind: Literal["litellm"]
+    model: str
+    """litellm's name for it, `provider/model`."""
+    revision: str | None = None
+    """What else identifies the model: a checkpoint's date or digest."""
+    api_base: str | None = None
+    """The server's address; providers have their own."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the key; never the key."""
+    structured: Literal["json_schema", "json_object", "none"] = "json_schema"
+    """How far the endpoint can be held to a JSON schema; below `json_schema` the schema stands in the prompt.
+
+    llama-cpp-python's server takes `json_object`.
+    """
+    timeout_s: float = Field(120, gt=0)
+    """Seconds until a call counts as lost."""
+    retries: int = Field(5, ge=0)
+    """Times that a call is repeated after a fault of the world (429, 5xx, time-out, cut connection)."""
+    price: tuple[float, float] | None = None
+    """Dollars for a million prompt and reply tokens, where litellm does not know them."""
+    cpus: float = Field(0.25, gt=0)
+    """CPUs that Ray sets aside for a worker which only waits for this endpoint."""
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _a_name(cls, value: str | None) -> str | None:
+        if value is not None and (SECRET.search(value) or not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", value)):
+            raise ValueError("expected the name of an environment variable (A-Z, 0-9, _), never the key itself")
+        return value
+
+    @field_validator("api_base")
+    @classmethod
+    def _without_a_key(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^@\s?]+", value):
+            raise ValueError("expected http(s)://host[:port][/path] without user, password or query")
+        return value
+
+    def identity(self) -> dict[str, Any]:
+        """Name and revision; the address and everything about speed are left out."""
+        return {"kind": self.kind, "model": self.model, "revision": self.revision, "structured": self.structured}
+
+
+class ScriptedEndpoint(Limits):
+    """No model: a rehearsal that answers by rule, the same for the same question, and shows that a study file runs through."""
+
+    kind: Literal["scripted"]
+    latency_s: float = Field(0.0, ge=0)
+    """Seconds an answer takes."""
+    invalid: Share = 0.0
+    """Share of answers that are of no use, to rehearse retries and rejects."""
+
+    def identity(self) -> dict[str, Any]:
+        """What of the script determines its answers."""
+        return {"kind": self.kind, "invalid": self.invalid}
+
+
+Endpoint = Annotated[LlamaCppEndpoint | LiteLLMEndpoint | ScriptedEndpoint, Field(discriminator="kind")]
+
+
+class Sampling(Block):
+    """How a reply is drawn."""
+
+    temperature: float = Field(0.7, ge=0, le=2)
+    top_p: float = Field(0.95, gt=0, le=1)
+    min_p: float = Field(0.0, ge=0, lt=1)
+    """llama.cpp and vLLM only."""
+    repeat_penalty: float = Field(1.0, ge=1, le=2)
+    """llama.cpp and vLLM only; 1 is none."""
+    max_tokens: int = Field(512, ge=1)
+    """Longest reply in tokens."""
+
+
+class Role(Block):
+    """One speaker of the study: where it is asked and how."""
+
+    endpoint: str
+    """A name under `endpoints`."""
+    sampling: Sampling = Sampling()
+    prose: Literal["free", "letters"] = "free"
+    """What structured replies may hold. `letters`: only letters and plain punctuation, for small models that lose themselves in
+    digits, lists and markup."""
+    attempts: int = Field(3, ge=1)
+    """Times that a useless answer (empty, invalid, refused, cut) is asked for anew before its unit is rejected."""
+    expected_tokens: int = Field(200, ge=1)
+    """Tokens of a usual reply; used by `plan` only."""
+    expected_retries: float = Field(0.0, ge=0)
+    """Useless answers for one good one; used by `plan` only."""
+
+
+class Roles(Block):
+    """Every role but the therapists' arms."""
+
+    generator: Role
+    patient: Role
+    summariser: Role
+    judge: Role
+    therapist: Role
+    """What all arms share; an arm may name another endpoint, prompt or sampling."""

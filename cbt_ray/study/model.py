@@ -1,0 +1,109 @@
+"""Models that are tuned, the arms that compare them, the dataset and the judge."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from cbt_ray.study.block import Block, Chars, Name, Share
+from cbt_ray.study.endpoint import Sampling
+
+
+class Lora(Block):
+    """The adapter (arXiv 2412.00251: r 16, alpha 16, dropout 0 on all linear layers)."""
+
+    r: int = Field(16, ge=1)
+    alpha: int = Field(16, ge=1)
+    dropout: Share = 0.0
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class Recipe(Block):
+    """How a model is tuned: what training starts from, what the tuned model is compared with, and every number in between."""
+
+    start: str
+    """What training starts from: `package:NAME/FILE.gguf`, a GGUF or a Hugging Face folder. A hub id has to be fetched first."""
+    compare: str
+    """What the tuned model is compared with; the sound default is the same checkpoint as `start`."""
+    revision: str | None = None
+    """Commit of the hub id, where one is given."""
+    licence: str
+    backend: Literal["trl", "unsloth"] = "trl"
+    load_4bit: bool = True
+    lora: Lora = Lora()
+    learning_rate: float = Field(2e-4, gt=0)
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup_steps: int = Field(100, ge=0)
+    weight_decay: float = Field(0.01, ge=0)
+    optimizer: str = "adamw_8bit"
+    batch: int = Field(4, ge=1)
+    accumulation: int = Field(4, ge=1)
+    epochs: float = Field(1.0, gt=0)
+    max_steps: int | None = Field(None, ge=1)
+    max_length: int = Field(10_000, ge=64)
+    """Longest example in tokens; a longer session is windowed at whole turns."""
+    seed: int = 3407
+    checkpoint_steps: int = Field(50, ge=1)
+    """Steps between checkpoints in the store: what a lost node costs at most."""
+    held_out_windows: int | None = Field(None, ge=1)
+    """Windows of held-out text on which the loss before and after is taken, spread evenly; none: all."""
+    quantization: Literal["q8_0", "f16"] = "q8_0"
+
+
+class Model(Block):
+    """One base model of the study."""
+
+    recipe: Recipe
+
+
+class Arm(Block):
+    """One therapist configuration."""
+
+    name: Name
+    model: str
+    """A name under `models`."""
+    variant: Literal["instruct", "tuned"]
+    endpoint: str | None = None
+    """Where this arm's therapist answers, if not where `roles.therapist` does."""
+    sampling: Sampling | None = None
+    prompt: str | None = None
+    """Another system prompt than prompts/therapist.j2."""
+
+
+class Dataset(Block):
+    """What of the courses is trained on, and how it is split."""
+
+    format: Literal["session", "paper"] = "session"
+    """`session`: an example a session, loss on therapist turns, split by patient. `paper`: one a turn, loss on all, random."""
+    held_out: Share = 0.1
+    """Share held out for the loss before and after (by patients in `session`, at least one)."""
+    test: Share = 0.0
+    seed: int = 42
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> Dataset:
+        if self.held_out + self.test >= 1:
+            raise ValueError(f"held_out: expected held_out + test below 1, found {self.held_out + self.test:g}")
+        return self
+
+
+class Judge(Block):
+    """How sessions are rated."""
+
+    scale: str = "ctrs"
+    """A folder under prompts/: scale.yaml and one file an item."""
+    replicates: int = Field(1, ge=1)
+    items: Literal["together", "separately"] = "together"
+    views: tuple[Literal["plain", "masked"], ...] = Field(("plain",), min_length=1)
+    strip: Literal["summary", "paper"] = "summary"
+    """`summary`: only the injected summary block is removed; `paper`: the patient's first and the therapist's last turn."""
+    justification_chars: Chars = (10, 600)
+
+
+class Analysis(Block):
+    """How scores are analysed."""
+
+    level: float = Field(0.95, gt=0.5, lt=1)
+    unrated: Literal["missing", "lowest"] = "missing"
+    """What an unrated session counts as in the headline; the other answers stand beside it."""

@@ -1,0 +1,175 @@
+"""The protocol: patients, phases, courses, sessions with their stop rules and flags."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from cbt_ray.study.block import Block, Chars, Name, Share
+
+CHARACTERISTICS = (
+    "age_band",
+    "gender",
+    "ethnicity",
+    "education",
+    "occupation",
+    "symptom_severity",
+    "engagement",
+    "life_events",
+    "family_background",
+    "hobbies",
+    "social_support",
+    "personality",
+    "coping",
+)
+"""The 13 characteristics of a profile (arXiv 2412.00251, Methods)."""
+
+
+def _person(value: str) -> str:
+    if not re.search(r"[A-Za-z0-9]", value):
+        raise ValueError("expected a name with at least one Latin letter or digit")
+    return value
+
+
+Weights = Annotated[Mapping[str, Annotated[float, Field(gt=0)]], Field(min_length=1)]
+PersonName = Annotated[str, Field(max_length=60), AfterValidator(_person)]
+Phrase = Annotated[str, Field(min_length=1)]
+
+
+class TrainingPatients(Block):
+    """Patients whose courses are generated; their profiles are drawn from declared distributions."""
+
+    count: int = Field(ge=1)
+    characteristics: Mapping[str, Weights]
+    """For each of the 13 characteristics its levels and their weights."""
+    names: tuple[PersonName, ...] = ()
+    """A name for each patient; without them the generator chooses."""
+    narrative_chars: Chars = (200, 4000)
+    """Shortest and longest narrative in characters."""
+
+    @model_validator(mode="after")
+    def _thirteen(self) -> TrainingPatients:
+        missing = sorted(set(CHARACTERISTICS) - set(self.characteristics))
+        unknown = sorted(set(self.characteristics) - set(CHARACTERISTICS))
+        if missing or unknown:
+            found = ", ".join([*(f"{name} is missing" for name in missing), *(f"{name} is unknown" for name in unknown)])
+            raise ValueError(f"characteristics: expected exactly the 13 of the protocol, {found} ({', '.join(CHARACTERISTICS)})")
+        twice = next((name for name in self.names if self.names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"names: expected each name once, found {twice!r} twice")
+        if self.names and len(self.names) < self.count:
+            raise ValueError(f"names: expected at least {self.count}, found {len(self.names)}")
+        return self
+
+
+class SimulatedPatient(Block):
+    """A patient of the simulation: fixed, and disjoint from the training patients."""
+
+    name: PersonName
+    profile: str = Field(min_length=40)
+    """Who the patient is, as the patient model reads it."""
+
+
+class Patients(Block):
+    """Both sets of patients."""
+
+    training: TrainingPatients
+    simulated: tuple[SimulatedPatient, ...] = Field(min_length=1)
+
+
+class Phase(Block):
+    """A stretch of the course with its goals and techniques."""
+
+    name: Name
+    sessions: tuple[int, int]
+    """First and last session, counted from 1, both included."""
+    goals: str
+    techniques: str
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Phase:
+        if not 1 <= self.sessions[0] <= self.sessions[1]:
+            raise ValueError(f"sessions: expected [first, last] with 1 <= first <= last, found {list(self.sessions)}")
+        return self
+
+
+class Courses(Block):
+    """Generated courses: how long, how a session's four parts are built, what sends a part back."""
+
+    sessions: int = Field(ge=1)
+    pairs: int = Field(4, ge=1, le=20)
+    """Pairs of turns (patient, therapist) in a part."""
+    turn_chars: Chars = (20, 1200)
+    """Shortest and longest turn in characters."""
+    summary_chars: Chars = (80, 3000)
+    lead_ins: bool = False
+    """Give the turns with the agenda and the limits their first words: for models too weak to remember what was asked."""
+    attempts: int = Field(20, ge=1)
+    """Times that a part is asked for before its session is rejected (the published code: 20)."""
+
+
+class EndToken(Block):
+    """The therapist writes the end token, which its prompt teaches."""
+
+    rule: Literal["end_token"]
+    mark: Phrase = "[END OF SESSION]"
+
+
+class TherapistSummary(Block):
+    """The therapist writes a session summary (the paper's rule)."""
+
+    rule: Literal["summary"]
+    phrases: tuple[Phrase, ...] = Field(("session summary", "summary of our session", "summary of today's session"), min_length=1)
+
+
+class Farewell(Block):
+    """A phrase of farewell in the therapist's turn (the published code's rule; `take care` alone ended 245 of 600 sessions)."""
+
+    rule: Literal["farewell"]
+    phrases: tuple[Phrase, ...] = Field(min_length=1)
+
+
+StopRule = Annotated[EndToken | TherapistSummary | Farewell, Field(discriminator="rule")]
+
+
+class Sessions(Block):
+    """Simulated sessions: how many, when they stop, what is flagged."""
+
+    count: int = Field(ge=1)
+    """Sessions of a chain."""
+    replicates: int = Field(1, ge=1)
+    """Chains for each arm and patient."""
+    stop: tuple[StopRule, ...] = (EndToken(rule="end_token"), TherapistSummary(rule="summary"))
+    min_therapist_turns: int = Field(4, ge=0)
+    """No rule stops a session before this many therapist turns."""
+    max_messages: int = Field(50, ge=2)
+    max_words: int = Field(5000, ge=10)
+    summary_chars: Chars = (80, 3000)
+    expected_messages: float | None = None
+    """Messages of a usual session; used by `plan` only."""
+
+
+class Flags(Block):
+    """Thresholds of the flags that a session can get; flags never exclude."""
+
+    few_therapist_turns: int = Field(3, ge=0)
+    """Fewer therapist turns than this."""
+    early_end: int = Field(6, ge=0)
+    """The session stopped by a rule before this many messages."""
+    repetition: Share = 0.5
+    """Share of a speaker's turns that nearly repeat an earlier one, or more."""
+    role_confusion: Share = 0.1
+    """Share of therapist turns that speak as the patient or write both sides, or more."""
+    template_leakage: tuple[Phrase, ...] = (
+        "<|im_",
+        "<|eot",
+        "<|start_header",
+        "[INST]",
+        "</s>",
+        "### Instruction",
+        "### Response",
+    )
+    """Marks of a chat template inside a turn."""

@@ -1,0 +1,156 @@
+"""The study: the whole study file, with what its blocks demand of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from cbt_ray.study.block import Block, Name, Share
+from cbt_ray.study.endpoint import FINETUNED, Endpoint, LlamaCppEndpoint, Role, Roles
+from cbt_ray.study.model import Analysis, Arm, Dataset, Judge, Model
+from cbt_ray.study.protocol import Courses, Flags, Patients, Phase, Sessions, SimulatedPatient
+
+
+class Minimum(Block):
+    """What a stage must yield for the next to make sense; below it a finished stage ends with exit code 3."""
+
+    courses: Share = 0.8
+    """Share of the scheduled course sessions that are valid."""
+    sessions: Share = 0.0
+    """Share of the scheduled simulated sessions that are done."""
+    ratings: int = Field(0, ge=0)
+    """Rated sessions in every arm."""
+
+
+class Budget(Block):
+    """What the study may cost in all; checked before each call, across all workers; reached: exit 2, the rest is owed."""
+
+    calls: int | None = Field(None, ge=1)
+    tokens: int | None = Field(None, ge=1)
+    cost: float | None = Field(None, gt=0)
+    """Dollars."""
+
+
+class Engine(Block):
+    """Where and how wide it runs; never part of a key."""
+
+    address: str | None = None
+    """A Ray cluster's address; none: Ray on this machine. RAY_ADDRESS wins."""
+    workers: int | None = Field(None, ge=1)
+    """Tasks at once; none: as many as the CPUs allow."""
+
+
+class Study(Block):
+    """A study file. See docs/study-file.md for each field with an example."""
+
+    study: Name
+    """The study's name: the first part of every key."""
+    description: str = ""
+    seed: int = Field(ge=0)
+    store: str = "runs"
+    """A folder (relative to where the command runs) or s3://bucket/prefix."""
+    prompts: str | None = None
+    """Another folder of prompts (relative to the study file)."""
+    patients: Patients
+    phases: tuple[Phase, ...] = Field(min_length=1)
+    courses: Courses
+    dataset: Dataset = Dataset()
+    models: Mapping[Name, Model] = Field(min_length=1)
+    arms: tuple[Arm, ...] = Field(min_length=1)
+    endpoints: Mapping[str, Endpoint]
+    roles: Roles
+    sessions: Sessions
+    flags: Flags = Flags()
+    judge: Judge = Judge()
+    analysis: Analysis = Analysis()
+    minimum: Minimum = Minimum()
+    budget: Budget = Budget()
+    engine: Engine = Engine()
+
+    _file: Path = PrivateAttr(default=Path("study.yaml"))
+
+    @property
+    def file(self) -> Path:
+        """The file this study was read from."""
+        return self._file
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Study:
+        for check in (self._names_once, self._references, self._phases_cover, self._disjoint, self._attainable):
+            for problem in check():
+                raise ValueError(problem)
+        return self
+
+    def _names_once(self) -> Iterator[str]:
+        for where, names in (
+            ("arms", [arm.name for arm in self.arms]),
+            ("patients.simulated", [patient.name for patient in self.patients.simulated]),
+            ("phases", [phase.name for phase in self.phases]),
+            ("judge.views", [*map(str, self.judge.views)]),
+        ):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                yield f"{where}: expected each once, found {twice[0]!r} twice"
+        slugs = [patient_slug(patient) for patient in self.patients.simulated]
+        if len(set(slugs)) != len(slugs):
+            yield "patients.simulated: expected names that differ in letters and digits"
+
+    def _references(self) -> Iterator[str]:
+        for role, block in self.roles:
+            yield from self._endpoint_exists(f"roles.{role}.endpoint", block.endpoint)
+            endpoint = self.endpoints.get(block.endpoint)
+            if role != "therapist" and isinstance(endpoint, LlamaCppEndpoint) and endpoint.gguf == FINETUNED:
+                yield f"roles.{role}.endpoint: expected a fixed model, `{FINETUNED}` is for therapists"
+        for number, arm in enumerate(self.arms):
+            if arm.model not in self.models:
+                yield f"arms.{number}.model: unknown model {arm.model!r}, expected one of {sorted(self.models)}"
+            if arm.prompt is not None and arm.variant == "tuned":
+                yield f"arms.{number}.prompt: expected none, since a tuned model is asked as it was trained, with therapist.j2"
+            if arm.endpoint is not None:
+                yield from self._endpoint_exists(f"arms.{number}.endpoint", arm.endpoint)
+
+    def _endpoint_exists(self, where: str, name: str) -> Iterator[str]:
+        if name not in self.endpoints:
+            yield f"{where}: unknown endpoint {name!r}, expected one of {sorted(self.endpoints)}"
+
+    def _phases_cover(self) -> Iterator[str]:
+        expected = 1
+        for number, phase in enumerate(self.phases):
+            if phase.sessions[0] != expected:
+                yield f"phases.{number}.sessions: expected to begin at session {expected}, found {phase.sessions[0]}"
+            expected = phase.sessions[1] + 1
+        last = max(self.courses.sessions, self.sessions.count)
+        if expected <= last:
+            yield f"phases: expected to cover sessions 1 to {last}, found 1 to {expected - 1}"
+
+    def _disjoint(self) -> Iterator[str]:
+        training = {name.casefold().split()[0] for name in self.patients.training.names}
+        for number, patient in enumerate(self.patients.simulated):
+            if patient.name.casefold().split()[0] in training:
+                yield (
+                    f"patients.simulated.{number}.name: {patient.name!r} is a training patient, "
+                    "expected patients that no model was trained on"
+                )
+
+    def _attainable(self) -> Iterator[str]:
+        scheduled = len(self.patients.simulated) * self.sessions.replicates * self.sessions.count
+        if self.minimum.ratings > scheduled:
+            yield f"minimum.ratings: expected at most the {scheduled} sessions of an arm, found {self.minimum.ratings}"
+
+    def phase_of(self, session: int) -> Phase:
+        """The phase that a session (from 1) lies in."""
+        return next(phase for phase in self.phases if phase.sessions[0] <= session <= phase.sessions[1])
+
+    def therapist(self, arm: Arm) -> Role:
+        """The therapist's role in an arm: what all arms share, with what this arm says of its own."""
+        own = {"endpoint": arm.endpoint, "sampling": arm.sampling}
+        return self.roles.therapist.model_copy(update={name: value for name, value in own.items() if value is not None})
+
+
+@cache
+def patient_slug(patient: SimulatedPatient) -> str:
+    """The patient's name as a part of a key."""
+    return "-".join("".join(c if c.isalnum() and c.isascii() else " " for c in patient.name.casefold()).split())

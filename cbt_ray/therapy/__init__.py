@@ -1,0 +1,1 @@
+"""The protocol of therapy, without a network: profiles, generated courses, simulated sessions, stop rules, flags."""

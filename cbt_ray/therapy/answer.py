@@ -1,0 +1,64 @@
+"""Asking until an answer is of use: the one loop of bounded attempts that every role shares."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from cbt_ray.errors import ModelFailure
+from cbt_ray.llm.request import Ask, Finish, Reply, Request
+from cbt_ray.unit import seed_of
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Answer(Generic[T]):
+    """A usable answer, and why earlier ones were not: reason to count."""
+
+    value: T
+    useless: dict[str, int]
+
+
+def ask_until(ask: Ask, request: Request, attempts: int, read: Callable[[Reply], T]) -> Answer[T]:
+    """Ask up to `attempts` times, each with a seed of its own, until `read` does not raise ModelFailure.
+
+    Raises ModelFailure with the commonest reason when no attempt was of use; Infrastructure passes through.
+    """
+    useless: Counter[str] = Counter()
+    for attempt in range(attempts):
+        seed = request.seed if attempt == 0 else seed_of(request.seed, attempt)
+        try:
+            return Answer(read(ask(replace(request, seed=seed))), dict(useless))
+        except ModelFailure as failure:
+            useless[failure.reason] += 1
+    reason = useless.most_common(1)[0][0]
+    raise ModelFailure(reason, f"{reason}: {attempts} attempts, " + ", ".join(f"{n} {r}" for r, n in useless.items()))
+
+
+def read_text(reply: Reply) -> str:
+    """The reply's text; raises ModelFailure where it is empty or a refusal."""
+    if reply.finish is Finish.REFUSED:
+        raise ModelFailure("refused")
+    text = reply.text.strip()
+    if not text:
+        raise ModelFailure("empty")
+    return text
+
+
+def read_json(reply: Reply) -> dict[str, Any]:
+    """The reply as a JSON object; raises ModelFailure where it is empty, refused, cut at the token limit or no object."""
+    text = read_text(reply)
+    if reply.finish is Finish.LENGTH:
+        raise ModelFailure("cut")
+    fenced = text.removeprefix("```json").removeprefix("```").removesuffix("```")
+    try:
+        value = json.loads(fenced)
+    except ValueError as error:
+        raise ModelFailure("malformed", f"no JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ModelFailure("malformed", "JSON, but no object")
+    return value

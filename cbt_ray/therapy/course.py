@@ -1,0 +1,126 @@
+"""A generated course: 20 sessions in four parts each, by phase rules, the summary carried on (arXiv 2412.00251, Methods)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from cbt_ray.errors import ModelFailure
+from cbt_ray.llm.request import Ask, Message, Reply, Request
+from cbt_ray.prompts import Prompts
+from cbt_ray.study.endpoint import Role
+from cbt_ray.study.protocol import Courses, Phase
+from cbt_ray.therapy.answer import ask_until, read_json
+from cbt_ray.therapy.checks import PARTS, fault_of_part, fault_of_summary
+from cbt_ray.therapy.prose import bounded, record
+from cbt_ray.therapy.session import Session, Speaker, Turn
+from cbt_ray.unit import seed_of
+
+PROMPTS = ("course.j2", "course_part.j2")
+CONTENTS = (
+    "check-in on mood and the week, and the agenda",
+    "review of the homework, and work with the techniques of this phase",
+    "deeper work on one thought, belief or behaviour that matters",
+    "wrap-up: what was learnt, homework, feedback, goodbye, and the summary",
+)
+AGENDA = "For today's agenda I suggest that we"
+LIMITS = (
+    "Before we start, I am an AI and may be wrong, I cannot see non-verbal cues, and I am no crisis service, "
+    "so in an emergency please call the emergency services. Now"
+)
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What the generator is told about one session."""
+
+    patient: str
+    narrative: str
+    number: int
+    sessions: int
+    phase: Phase
+    opening: str
+
+
+def write_session(
+    brief: Brief, courses: Courses, prompts: Prompts, role: Role, ask: Ask, seed: int
+) -> tuple[Session, dict[str, int]]:
+    """Have a session written part by part; answers the session and how often which fault sent a part back.
+
+    Raises ModelFailure with the part's commonest fault where one stays invalid after `courses.attempts`.
+    """
+    system = prompts.render("course.j2", patient=brief.patient, narrative=brief.narrative)
+    messages = [Message("system", system)]
+    turns: list[Turn] = []
+    sent_back: Counter[str] = Counter()
+    summary = ""
+    for part in range(1, PARTS + 1):
+        messages.append(Message("user", request_text(brief, courses, prompts, part)))
+        schema = _schema(brief, courses, role, part)
+        request = Request(tuple(messages), role.sampling, seed_of(seed, part), schema)
+
+        def read(reply: Reply, part: int = part) -> tuple[str, list[Turn], str]:
+            return _read_part(reply, part, brief, courses)
+
+        try:
+            answer = ask_until(ask, request, courses.attempts, read)
+        except ModelFailure as failure:
+            raise ModelFailure(failure.reason, f"part {part} of session {brief.number}: {failure}") from None
+        text, spoken, summary = answer.value
+        sent_back.update(answer.useless)
+        messages.append(Message("assistant", text))
+        turns += spoken
+    return Session(brief.patient, brief.number, brief.phase.name, brief.opening, tuple(turns), summary), dict(sent_back)
+
+
+def request_text(brief: Brief, courses: Courses, prompts: Prompts, part: int) -> str:
+    """What the generator is asked for part 1 to 4."""
+    return prompts.render(
+        "course_part.j2",
+        part={"number": part, "content": CONTENTS[part - 1]},
+        patient=brief.patient,
+        session=brief.number,
+        sessions=brief.sessions,
+        phase=brief.phase,
+        opening=brief.opening,
+        pairs=courses.pairs,
+        turn_chars=courses.turn_chars,
+    )
+
+
+def _slots(courses: Courses) -> list[tuple[str, Speaker]]:
+    """The names of a part's turns in order: patient_1, therapist_1, patient_2, ..."""
+    return [(f"{speaker}_{n}", speaker) for n in range(1, courses.pairs + 1) for speaker in (Speaker.PATIENT, Speaker.THERAPIST)]
+
+
+def _schema(brief: Brief, courses: Courses, role: Role, part: int) -> dict[str, Any]:
+    leads: dict[str, str] = {}
+    if courses.lead_ins and part == 1:
+        with_agenda = "therapist_2" if brief.number == 1 and courses.pairs > 1 else "therapist_1"
+        leads = {with_agenda: AGENDA} | ({"therapist_1": LIMITS} if brief.number == 1 else {})
+    properties = {name: bounded(_room(courses, leads.get(name, "")), role, leads.get(name, "")) for name, _ in _slots(courses)}
+    if part == PARTS:
+        properties["summary"] = bounded(courses.summary_chars, role)
+    return record(properties)
+
+
+def _room(courses: Courses, lead: str) -> tuple[int, int]:
+    """Length of a turn: what is given as its first words does not count against it."""
+    low, high = courses.turn_chars
+    return low + len(lead), high + len(lead)
+
+
+def _read_part(reply: Reply, part: int, brief: Brief, courses: Courses) -> tuple[str, list[Turn], str]:
+    value = read_json(reply)
+    texts = [(speaker, value.get(name)) for name, speaker in _slots(courses)]
+    if not all(isinstance(text, str) for _, text in texts):
+        raise ModelFailure("malformed", "a turn is missing")
+    turns = [Turn(speaker, str(text).strip()) for speaker, text in texts]
+    summary = str(value.get("summary") or "").strip() if part == PARTS else ""
+    fault = fault_of_part(turns, part, brief.number)
+    if fault is None and part == PARTS:
+        fault = fault_of_summary(summary, courses.summary_chars)
+    if fault is not None:
+        raise ModelFailure(fault)
+    return reply.text.strip(), turns, summary

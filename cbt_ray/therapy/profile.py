@@ -1,0 +1,72 @@
+"""Training patients: characteristics drawn at random, written out as a narrative by the generator (arXiv 2412.00251, Methods)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from cbt_ray.errors import ModelFailure
+from cbt_ray.llm.request import Ask, Message, Reply, Request
+from cbt_ray.prompts import Prompts
+from cbt_ray.study.endpoint import Role
+from cbt_ray.study.protocol import CHARACTERISTICS, TrainingPatients
+from cbt_ray.therapy.answer import Answer, ask_until, read_json
+from cbt_ray.therapy.prose import bounded, record
+
+PROMPTS = ("profile.j2", "profile_request.j2")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A training patient."""
+
+    name: str
+    characteristics: dict[str, str]
+    narrative: str
+
+
+def draw(patients: TrainingPatients, rng: random.Random) -> dict[str, str]:
+    """Draw the 13 characteristics, each by its declared weights; the order in which levels are declared does not matter."""
+    levels = {name: sorted(patients.characteristics[name].items()) for name in CHARACTERISTICS}
+    return {
+        name: rng.choices([level for level, _ in known], [weight for _, weight in known])[0] for name, known in levels.items()
+    }
+
+
+def write_profile(
+    patients: TrainingPatients,
+    number: int,
+    taken: Collection[str],
+    prompts: Prompts,
+    role: Role,
+    ask: Ask,
+    seed: int,
+) -> Answer[Profile]:
+    """Draw and write out training patient `number` (from 1); a name in `taken` (first names, casefolded) is asked for anew."""
+    characteristics = draw(patients, random.Random(seed))
+    name = patients.names[number - 1] if patients.names else None
+    properties: dict[str, Any] = {} if name else {"name": {"type": "string", "pattern": "^[A-Z][a-z]{2,11} [A-Z][a-z]{2,14}$"}}
+    request = Request(
+        messages=(
+            Message("system", prompts.render("profile.j2")),
+            Message("user", prompts.render("profile_request.j2", name=name, characteristics=characteristics)),
+        ),
+        sampling=role.sampling,
+        seed=seed,
+        schema=record({**properties, "narrative": bounded(patients.narrative_chars, role)}),
+    )
+
+    def read(reply: Reply) -> Profile:
+        value = read_json(reply)
+        narrative, own = value.get("narrative"), name or value.get("name")
+        if not isinstance(narrative, str) or not isinstance(own, str) or not own.strip():
+            raise ModelFailure("malformed", "name or narrative missing")
+        if not patients.narrative_chars[0] <= len(narrative) <= patients.narrative_chars[1]:
+            raise ModelFailure("length", f"narrative of {len(narrative)} characters")
+        if own.casefold().split()[0] in taken:
+            raise ModelFailure("name_taken", f"{own} is a simulated patient's name")
+        return Profile(own, characteristics, narrative)
+
+    return ask_until(ask, request, role.attempts, read)

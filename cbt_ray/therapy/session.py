@@ -1,0 +1,88 @@
+"""A session and its turns, as both generated courses and simulations make them and every later stage reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+from cbt_ray.llm.request import Message
+
+OPENING = "[Summary of the previous session]\n{summary}\n[End of summary]"
+"""How the previous summary is injected: a block that is known as such and can be taken out again."""
+
+
+class Speaker(StrEnum):
+    """Who speaks."""
+
+    PATIENT = "patient"
+    THERAPIST = "therapist"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one speaker says at a stretch."""
+
+    speaker: Speaker
+    text: str
+
+    def to_json(self) -> dict[str, str]:
+        """As it stands in a unit."""
+        return {"speaker": self.speaker, "text": self.text}
+
+
+@dataclass(frozen=True)
+class Session:
+    """One session: the patient speaks first, speakers alternate.
+
+    `opening` is the summary of the session before, injected in front of the patient's first message as a block that is known as
+    such (empty in a first session); it is no turn, so nothing has to be cut out of a turn later. `summary` is this session's own.
+    """
+
+    patient: str
+    number: int
+    phase: str
+    opening: str
+    turns: tuple[Turn, ...]
+    summary: str
+
+    def turns_of(self, speaker: Speaker) -> list[Turn]:
+        """The turns of one speaker."""
+        return [turn for turn in self.turns if turn.speaker is speaker]
+
+    @property
+    def words(self) -> int:
+        """Words of all turns."""
+        return sum(len(turn.text.split()) for turn in self.turns)
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in a unit."""
+        return {**vars(self), "turns": [turn.to_json() for turn in self.turns]}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Session:
+        """Read back from a unit's content; fields of the unit that are not the session's are left alone."""
+        own = {name: value[name] for name in ("patient", "number", "phase", "opening", "summary")}
+        return cls(**own, turns=tuple(Turn(Speaker(turn["speaker"]), turn["text"]) for turn in value["turns"]))
+
+
+def transcript(turns: Sequence[Turn], opening: str = "") -> str:
+    """The text that a reader, summariser or judge sees: `Patient: ...` and `Therapist: ...`, a blank line between turns."""
+    lines = [f"{turn.speaker.capitalize()}: {turn.text}" for turn in turns]
+    if opening:
+        lines.insert(0, OPENING.format(summary=opening))
+    return "\n\n".join(lines)
+
+
+def therapist_messages(system: str, opening: str, turns: Sequence[Turn]) -> list[Message]:
+    """The conversation as the therapist model sees it, in training and in simulation alike.
+
+    The patient is the user, the therapist the assistant; the previous summary stands as a block in front of the first message.
+    """
+    messages = [Message("system", system)]
+    for number, turn in enumerate(turns):
+        block = f"{OPENING.format(summary=opening)}\n\n" if number == 0 and opening else ""
+        role: Literal["user", "assistant"] = "user" if turn.speaker is Speaker.PATIENT else "assistant"
+        messages.append(Message(role, block + turn.text))
+    return messages

@@ -1,0 +1,62 @@
+"""Stop rules: when a simulated session is over, and the reason that is recorded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cbt_ray.study.protocol import EndToken, Sessions
+from cbt_ray.therapy.session import Speaker, Turn
+
+
+class StopReason(StrEnum):
+    """Why a session ended. The last four say what became of the therapist's model, the others are the protocol's rules."""
+
+    END_TOKEN = "end_token"  # noqa: S105  a stop rule's name
+    SUMMARY = "summary"
+    FAREWELL = "farewell"
+    MAX_MESSAGES = "max_messages"
+    MAX_WORDS = "max_words"
+    THERAPIST_EMPTY = "therapist_empty"
+    THERAPIST_REFUSED = "therapist_refused"
+    CONTEXT_FULL = "context_full"
+
+
+def end_mark(rules: Sessions) -> str:
+    """The end token that the therapist's prompt teaches, or "" where no rule asks for one."""
+    return next((rule.mark for rule in rules.stop if isinstance(rule, EndToken)), "")
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A therapist's reply with the end token taken out, and the rule that it met."""
+
+    text: str
+    rule: StopReason | None
+
+
+def hear(text: str, rules: Sessions) -> Heard:
+    """Which rule a therapist's reply meets; the first in the order of the study file wins."""
+    met = None
+    folded = text.casefold()
+    for rule in rules.stop:
+        marks = (rule.mark,) if isinstance(rule, EndToken) else rule.phrases
+        if met is None and any(mark.casefold() in folded for mark in marks):
+            met = StopReason(rule.rule)
+        if isinstance(rule, EndToken):
+            text = re.sub(re.escape(rule.mark), "", text, flags=re.IGNORECASE).strip()
+    return Heard(text, met)
+
+
+def stop_reason(turns: Sequence[Turn], met: StopReason | None, rules: Sessions) -> StopReason | None:
+    """Whether the session ends after its last turn. A rule counts from `min_therapist_turns` on; length always does."""
+    therapist = sum(turn.speaker is Speaker.THERAPIST for turn in turns)
+    if met is not None and therapist >= rules.min_therapist_turns:
+        return met
+    if len(turns) >= rules.max_messages:
+        return StopReason.MAX_MESSAGES
+    if sum(len(turn.text.split()) for turn in turns) >= rules.max_words:
+        return StopReason.MAX_WORDS
+    return None

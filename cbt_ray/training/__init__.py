@@ -1,0 +1,1 @@
+"""Training: examples, masks, QLoRA behind one interface, checkpoints, merge and GGUF."""

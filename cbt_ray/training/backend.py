@@ -1,0 +1,68 @@
+"""The interface behind which training runs: TRL + PEFT + bitsandbytes anywhere, Unsloth on CUDA."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from cbt_ray.errors import InputError
+from cbt_ray.study.model import Recipe
+from cbt_ray.training.base import Base
+from cbt_ray.training.checkpoint import Checkpoints
+from cbt_ray.training.mask import Window
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One optimizer step that was made."""
+
+    step: int
+    steps: int
+    loss: float
+    grad_norm: float
+    tokens: int
+    """Tokens fed so far, all runs of this training together."""
+    seconds: float
+    """Since this run of the training began."""
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained, on what and where."""
+
+    recipe: Recipe
+    base: Base
+    train: list[Window]
+    held_out: list[Window]
+    work: Path
+    threads: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The adapter and what its training measured (JSON)."""
+
+    adapter: Path
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+class Backend(Protocol):
+    """Trains an adapter. Raises Owed when SIGTERM ended it with a checkpoint."""
+
+    def train(self, job: Job, checkpoints: Checkpoints, report: Report) -> Trained:
+        """Begin, or continue from the latest checkpoint, and train to the end."""
+        ...
+
+
+def open_backend(name: str) -> Backend:
+    """The backend of a recipe; refused where this machine cannot run it."""
+    if name == "unsloth":
+        raise InputError("backend unsloth: expected a CUDA GPU and the package unsloth; use `backend: trl`, which runs anywhere")
+    from cbt_ray.training.trl_backend import TrlBackend
+
+    return TrlBackend()

@@ -1,0 +1,137 @@
+"""The dataset: examples made of valid sessions, split into train, held_out and test. Pure but for reading and writing JSONL.
+
+`session` (default): an example a session, split by patient, so that no patient is in two splits.
+`paper` (arXiv 2412.00251): an example a therapist turn with the whole history before it in an Alpaca text, split at random: it
+repeats the text about fifteen times and leaks between splits, and is offered because the published study did so.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from cbt_ray.errors import InputError
+from cbt_ray.study.model import Dataset
+from cbt_ray.therapy.session import OPENING, Session, Speaker, therapist_messages
+from cbt_ray.unit import canonical
+
+Example = dict[str, Any]
+"""JSON: patient, session, and either `messages` (session) or `turn`, `instruction`, `history` and `response` (paper)."""
+Format = Literal["session", "paper"]
+NAMES = ("train", "held_out", "test")
+
+ALPACA = """Below is an instruction that describes a task, paired with an input that provides further context. \
+Write a response that appropriately completes the request.
+
+### Instruction:
+{instruction}
+
+### Input:
+{history}
+
+### Response:
+{response}"""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The examples of a dataset; `held_out` is for the loss before and after, `test` is left alone."""
+
+    format: Format
+    train: list[Example]
+    held_out: list[Example]
+    test: list[Example]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Examples in each split."""
+        return {name: len(getattr(self, name)) for name in NAMES}
+
+
+def build(sessions: Sequence[Session], settings: Dataset, system: Callable[[Session], str]) -> Splits:
+    """Examples of all sessions, split; `system` gives the therapist's system prompt, the one used at inference."""
+    ordered = sorted(sessions, key=lambda session: (session.patient, session.number))
+    if settings.format == "paper":
+        return _split_at_random([turn for one in ordered for turn in _turn_examples(one, system(one))], settings)
+    return _split_by_patient([_session_example(one, system(one)) for one in ordered], settings)
+
+
+def alpaca(example: Example) -> str:
+    """The text of a `paper` example."""
+    history = "\n".join(example["history"])
+    return ALPACA.format(instruction=example["instruction"], history=history, response=example["response"])
+
+
+def write(splits: Splits, folder: Path) -> Path:
+    """Write `train.jsonl`, `held_out.jsonl`, `test.jsonl` and `dataset.json`: the same bytes for the same examples."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in NAMES:
+        lines = [canonical(example) + b"\n" for example in getattr(splits, name)]
+        (folder / f"{name}.jsonl").write_bytes(b"".join(lines))
+    (folder / "dataset.json").write_bytes(canonical({"format": splits.format, "counts": splits.counts}) + b"\n")
+    return folder
+
+
+def read(folder: Path) -> Splits:
+    """Read back what `write` wrote; InputError names the file that is none of it."""
+    file = folder / "dataset.json"
+    try:
+        head = json.loads(file.read_bytes())
+        parts = {}
+        for name in NAMES:
+            file = folder / f"{name}.jsonl"
+            parts[name] = [json.loads(line) for line in file.read_bytes().split(b"\n")[:-1]]
+            if len(parts[name]) != head["counts"][name]:
+                raise ValueError(f"{head['counts'][name]} examples were written")
+        return Splits(cast(Format, head["format"]), **parts)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: expected a part of a dataset that cbt-ray wrote ({error})") from error
+
+
+def _session_example(session: Session, system: str) -> Example:
+    messages = [message.to_json() for message in therapist_messages(system, session.opening, session.turns)]
+    return {"patient": session.patient, "session": session.number, "messages": messages}
+
+
+def _turn_examples(session: Session, system: str) -> list[Example]:
+    """One example a therapist turn; its history is everything said before, the injected summary included."""
+    examples = []
+    history = [OPENING.format(summary=session.opening)] if session.opening else []
+    for number, turn in enumerate(session.turns):
+        if turn.speaker is Speaker.THERAPIST:
+            own = {"patient": session.patient, "session": session.number, "turn": number}
+            examples.append({**own, "instruction": system, "history": list(history), "response": turn.text})
+        history.append(f"{turn.speaker.capitalize()}: {turn.text}")
+    return examples
+
+
+def _split_by_patient(examples: list[Example], settings: Dataset) -> Splits:
+    """At least one patient is held out where there are two, one tested where a share is asked for and there are three."""
+    patients = sorted({example["patient"] for example in examples})
+    random.Random(settings.seed).shuffle(patients)
+    total = len(patients)
+    held = min(max(1, round(settings.held_out * total)), total - 1) if total > 1 else 0
+    test = min(max(1, round(settings.test * total)), total - held - 1) if settings.test else 0
+    of_held, of_test = set(patients[:held]), set(patients[held : held + max(test, 0)])
+    return Splits(
+        "session",
+        [example for example in examples if example["patient"] not in of_held | of_test],
+        [example for example in examples if example["patient"] in of_held],
+        [example for example in examples if example["patient"] in of_test],
+    )
+
+
+def _split_at_random(examples: list[Example], settings: Dataset) -> Splits:
+    """First the test share of all, then the held-out share of the rest."""
+    order = list(range(len(examples)))
+    random.Random(settings.seed).shuffle(order)
+    test = math.ceil(settings.test * len(order))
+    held = math.ceil(settings.held_out * (len(order) - test))
+    parts = order[test + held :], order[test : test + held], order[:test]
+    train, held_out, tested = ([examples[index] for index in sorted(part)] for part in parts)
+    return Splits("paper", train, held_out, tested)

@@ -1,0 +1,194 @@
+"""From examples to tokens: what is fed to the model and on which tokens there is a loss.
+
+Of a session only the therapist's words and the end-of-turn token behind each of them are supervised. Where a turn begins and
+ends is read off the rendered text (the prompt that opens it is a prefix of the conversation), so the model's own template is
+used as it is. A session that is too long becomes several windows, each the system prompt and whole turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from jinja2 import TemplateError
+
+from cbt_ray.errors import InputError
+from cbt_ray.llm.request import Message
+from cbt_ray.llm.template import ChatTemplate
+from cbt_ray.training.dataset import Example, alpaca
+
+IGNORED = -100
+"""The label of a token without a loss (torch's convention)."""
+SHARE = (0.02, 0.98)
+"""What share of a session's tokens may be supervised; outside of it the mask is broken rather than the data odd."""
+LEFT_OUT = 0.1
+"""What share of the therapist's turns may be left out because one exchange alone is longer than `max_length`."""
+
+
+class Tokenizer(Protocol):
+    """A tokenizer that adds no special tokens: the template wrote them all."""
+
+    def encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids, and for each the characters it stands for (begin, end)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Window:
+    """One sequence to train on. `labels` are the ids where there is a loss and IGNORED elsewhere."""
+
+    patient: str
+    session: int
+    input_ids: list[int]
+    labels: list[int]
+
+    @property
+    def supervised(self) -> int:
+        """Tokens with a loss; the first token of a sequence is never predicted."""
+        return sum(label != IGNORED for label in self.labels[1:])
+
+
+@dataclass(frozen=True)
+class Masked:
+    """The windows of many examples and what became of the turns."""
+
+    windows: list[Window]
+    left_out: int = 0
+    """Therapist turns in exchanges that are longer than `max_length` by themselves."""
+
+    @property
+    def tokens(self) -> int:
+        """All tokens."""
+        return sum(len(window.input_ids) for window in self.windows)
+
+    @property
+    def supervised(self) -> int:
+        """Tokens with a loss."""
+        return sum(window.supervised for window in self.windows)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest window."""
+        return max((len(window.input_ids) for window in self.windows), default=0)
+
+    @property
+    def share(self) -> float:
+        """Supervised share of all tokens."""
+        return self.supervised / self.tokens if self.tokens else 0.0
+
+
+def mask(examples: Sequence[Example], template: ChatTemplate, tokenizer: Tokenizer, max_length: int) -> Masked:
+    """Tokens and labels of all examples; refuses a dataset whose mask cannot be right."""
+    windows: list[Window] = []
+    left_out = turns = 0
+    for example in examples:
+        if "messages" in example:
+            made, lost = _session_windows(example, template, tokenizer, max_length)
+            turns += sum(message["role"] == "assistant" for message in example["messages"])
+        else:
+            made, lost = _text_windows(example, template.eos, tokenizer, max_length)
+            turns += 1
+        windows += made
+        left_out += lost
+    return _sane(Masked(windows, left_out), turns, "messages" in examples[0] if examples else False, max_length)
+
+
+def supervise(messages: Sequence[Message], template: ChatTemplate, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Token ids and labels of one conversation, whole."""
+    text = _render(template, messages, answer=False)
+    spans = [_span(messages, index, text, template) for index, one in enumerate(messages) if one.role == "assistant"]
+    ids, offsets = tokenizer.encode(text)
+    labels = [IGNORED] * len(ids)
+    position = 0
+    for begin, end in spans:
+        while position < len(ids) and offsets[position][0] < begin:
+            position += 1
+        while position < len(ids) and offsets[position][1] <= end:
+            labels[position] = ids[position]
+            position += 1
+    return ids, labels
+
+
+def _span(messages: Sequence[Message], index: int, text: str, template: ChatTemplate) -> tuple[int, int]:
+    """Where in the text the assistant's message stands: from behind the prompt that opens it to behind its end-of-turn."""
+    before = _render(template, messages[:index], answer=True)
+    after = _render(template, messages[: index + 1], answer=False)
+    if not (after.startswith(before) and text.startswith(after)):
+        raise InputError(f"chat template: expected that turn {index} renders the same whatever follows; it is not prefix-stable")
+    end = after.rfind(template.eos, len(before))
+    if end < 0 or after[end + len(template.eos) :].strip():
+        raise InputError(f"chat template: expected {template.eos!r} at the end of the assistant's turn {index}")
+    return len(before), end + len(template.eos)
+
+
+def _render(template: ChatTemplate, messages: Sequence[Message], *, answer: bool) -> str:
+    try:
+        return template.render(messages, answer=answer)
+    except TemplateError as error:
+        raise InputError(f"chat template: refuses the therapist's messages ({error})") from error
+
+
+def _session_windows(example: Example, template: ChatTemplate, tokenizer: Tokenizer, max_length: int) -> tuple[list[Window], int]:
+    """Windows of one session and the therapist turns left out; what the patient says last leads to no answer and is cut."""
+    system, exchanges = _exchanges([Message(one["role"], one["content"]) for one in example["messages"]])
+    windows: list[Window] = []
+    left_out = begin = 0
+    while begin < len(exchanges):
+        end, made = _longest(system, exchanges[begin:], template, tokenizer, max_length)
+        if made:
+            windows.append(Window(example["patient"], example["session"], *made))
+        else:
+            left_out += 1
+        begin += end
+    return windows, left_out
+
+
+def _longest(
+    system: list[Message], exchanges: list[list[Message]], template: ChatTemplate, tokenizer: Tokenizer, max_length: int
+) -> tuple[int, tuple[list[int], list[int]] | None]:
+    """As many whole exchanges as fit, found by bisection; (1, None) where not even the first one does."""
+    fits: tuple[int, tuple[list[int], list[int]] | None] = (1, None)
+    low, high, count = 1, len(exchanges), len(exchanges)
+    while low <= high:
+        made = supervise([*system, *(one for exchange in exchanges[:count] for one in exchange)], template, tokenizer)
+        if len(made[0]) <= max_length:
+            fits, low = (count, made), count + 1
+        else:
+            high = count - 1
+        count = (low + high + 1) // 2
+    return fits
+
+
+def _exchanges(messages: list[Message]) -> tuple[list[Message], list[list[Message]]]:
+    """The system message, and the turns in pieces that begin with the patient and end with the therapist."""
+    system = [one for one in messages[:1] if one.role == "system"]
+    pieces: list[list[Message]] = [[]]
+    for message in messages[len(system) :]:
+        pieces[-1].append(message)
+        if message.role == "assistant":
+            pieces.append([])
+    return system, pieces[:-1]
+
+
+def _text_windows(example: Example, eos: str, tokenizer: Tokenizer, max_length: int) -> tuple[list[Window], int]:
+    """A `paper` example: loss on the full text; of a history that is too long the oldest turns go, whole."""
+    history = list(example["history"])
+    while True:
+        ids, _ = tokenizer.encode(alpaca({**example, "history": history}) + eos)
+        if len(ids) <= max_length:
+            return [Window(example["patient"], example["session"], ids, list(ids))], 0
+        if not history:
+            return [], 1
+        history.pop(0)
+
+
+def _sane(masked: Masked, turns: int, sessions: bool, max_length: int) -> Masked:
+    if masked.left_out > LEFT_OUT * turns:
+        raise InputError(
+            f"max_length: expected room for the system prompt and one exchange; {masked.left_out} of {turns} therapist turns "
+            f"do not fit {max_length} tokens"
+        )
+    if sessions and masked.windows and not SHARE[0] <= masked.share <= SHARE[1]:
+        raise InputError(f"dataset: expected {SHARE[0]:.0%} to {SHARE[1]:.0%} of the tokens supervised, not {masked.share:.1%}")
+    return masked

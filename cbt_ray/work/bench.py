@@ -1,0 +1,139 @@
+"""The bench: what every stage of one run shares on the driver's side, and the one way in which a stage is carried out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from cbt_ray.errors import BelowMinimum, CbtRayError, Owed
+from cbt_ray.llm.models import Models, probe
+from cbt_ray.prompts import Prompts
+from cbt_ray.store import Store, open_store
+from cbt_ray.study import Study
+from cbt_ray.study.endpoint import LiteLLMEndpoint, Role
+from cbt_ray.unit import Key, Stage
+from cbt_ray.work.engine import Engine, Job, Work, cpus_of, open_engine
+from cbt_ray.work.inputs import at, check_endpoints, check_prompts
+from cbt_ray.work.keys import Keys
+from cbt_ray.work.progress import Progress
+from cbt_ray.work.survey import State, Survey
+from cbt_ray.work.usage import Costs, record_calls, record_run
+from cbt_ray.work.workplace import prompts_of
+
+
+@dataclass
+class Bench:
+    """One run of one or more stages."""
+
+    study: Study
+    progress: Progress
+    inline: bool = False
+    store: Store = field(init=False)
+    prompts: Prompts = field(init=False)
+    keys: Keys = field(init=False)
+    _engine: Engine | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        with at(self.study):
+            self.store = open_store(self.study.store)
+        self.prompts = prompts_of(self.study)
+        check_prompts(self.study, self.prompts)
+        self.keys = Keys(self.study, self.prompts)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, opened when there is something to do; it starts from what the study has cost so far."""
+        if self._engine is None:
+            spent = Costs(self.store, self.study.study).total
+            self._engine = open_engine(self.study, self.store.url, spent, inline=self.inline)
+        return self._engine
+
+    def close(self) -> None:
+        """Let go of the engine."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def survey(self, *stages: Stage) -> Survey:
+        """The state of these stages' units now."""
+        return Survey(self.keys, self.store, stages)
+
+    def carry_out(self, stage: Stage, work: Work, jobs: Sequence[Job], owed: int, roles: dict[str, list[Role]]) -> None:
+        """Run a stage's jobs beside each other until nothing is owed.
+
+        `roles` are those that the stage calls, by name; their endpoints are proven first. Raises Owed where units stay owed, and
+        what stops the stage (a refused key, the budget).
+        """
+        if not jobs:
+            return
+        self.check_store()
+        asked = [role for same in roles.values() for role in same]
+        self.prove(stage, roles)
+        begun = time.monotonic()
+        left: list[str] = []
+        stop: CbtRayError | None = None
+        with self.progress.stage(stage, owed) as watch:
+            for outcome in self.engine.run(work, jobs, tuple(sorted(roles)), cpus_of(self.study, asked), watch):
+                left += outcome.owed
+                stop = stop or outcome.stop
+        record_run(self.store, self.study.study, stage, time.monotonic() - begun)
+        if stop is not None:
+            raise stop
+        left += [f"{key.id}: not in the store" for key in self.survey(stage).owed(stage)] if not left else []
+        if left:
+            shown = max(set(left), key=left.count)
+            raise Owed(f"{stage}: {len(left)} of {len(jobs)} jobs stay owed, run again ({shown})")
+
+    def check_store(self) -> None:
+        """Raise InputError where the store cannot be written."""
+        with at(self.study):
+            self.store.check()
+
+    def prove(self, stage: Stage, roles: dict[str, list[Role]]) -> None:
+        """Prove that every endpoint can answer before a stage is paid for: read GGUF headers, one short call a remote role."""
+        check_endpoints(self.study, [role for same in roles.values() for role in same])
+        remote = {
+            (name, role.endpoint)
+            for name, same in roles.items()
+            for role in same
+            if isinstance(self.study.endpoints[role.endpoint], LiteLLMEndpoint)
+        }
+        for name, endpoint in sorted(remote):
+            self._probe(stage, name, endpoint)
+
+    def _probe(self, stage: Stage, name: str, endpoint: str) -> None:
+        caller = Models(self.study.endpoints, self.engine.meter()).open(endpoint, name)
+        try:
+            probe(caller, name)
+        except CbtRayError as error:
+            error.args = (f"{self.study.file}: roles.{name}.endpoint: expected an answer to a short call: {error}",)
+            raise
+        finally:
+            record_calls(self.store, Key(self.study.study, stage, "probe", ""), caller.take_usage(), "probe")
+
+    def require(self, stage: Stage, share: float, what: str) -> None:
+        """Raise BelowMinimum where fewer than `share` of a finished stage's units are done."""
+        counts = self.survey(stage).counts(stage)
+        total = sum(counts.values())
+        if counts[State.DONE] < share * total:
+            found = f"{counts[State.DONE]} of {total} {what} ({counts[State.DONE] / total:.0%})"
+            raise BelowMinimum(f"{self.study.file}: minimum.{stage}: expected at least {share:.0%}, found {found}")
+
+    def once(self, stage: Stage, key: Key, make: Callable[[], None]) -> None:
+        """Carry out a stage of a single unit in this process, unless it is there."""
+        if self.store.get(key) is not None:
+            return
+        self.check_store()
+        begun = time.monotonic()
+        with self.progress.stage(stage, 1) as watch:
+            make()
+            watch(str(key), "done")
+        record_run(self.store, self.study.study, stage, time.monotonic() - begun)
+
+
+def must_be_done(survey: Survey, stage: Stage, needed_by: str) -> None:
+    """Raise Owed where a stage that this one builds on still owes units."""
+    owed = survey.owed(stage)
+    if owed:
+        raise Owed(f"{needed_by}: {stage} still owes {len(owed)} units, first {owed[0].id}; run that first")

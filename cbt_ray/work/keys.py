@@ -1,0 +1,239 @@
+"""The keys of a study: every unit that a study file derives, before anything ran.
+
+A key hashes what determines its unit: the keys of its inputs, prompt hashes, the model's identity, sampling and the study's seed.
+Where and how fast it runs (store, engine, address, threads, retries, budget) is not in it, nor what only `plan` reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from cbt_ray.llm.gguf_file import gguf_identity, weights_identity
+from cbt_ray.prompts import Prompts
+from cbt_ray.rating.judge import PROMPTS as JUDGE_PROMPTS
+from cbt_ray.rating.scale import scale_files
+from cbt_ray.study import Study
+from cbt_ray.study.endpoint import FINETUNED, LlamaCppEndpoint, Role
+from cbt_ray.study.model import Arm
+from cbt_ray.study.study import patient_slug
+from cbt_ray.therapy.course import PROMPTS as COURSE_PROMPTS
+from cbt_ray.therapy.dialogue import PROMPTS as DIALOGUE_PROMPTS
+from cbt_ray.therapy.profile import PROMPTS as PROFILE_PROMPTS
+from cbt_ray.unit import Key, Stage, digest
+from cbt_ray.work.inputs import at
+
+THERAPIST_PROMPT = "therapist.j2"
+_NOT_TUNED = {"checkpoint_steps", "start", "compare"}
+"""Fields of a recipe that do not decide what tuning makes: its pace, paths (a digest stands for them), the other arm."""
+_PLAN_ONLY = {"expected_messages", "expected_tokens", "expected_retries"}
+
+
+class Keys:
+    """Derives the keys of one study. All methods count patients, sessions and replicates from 1."""
+
+    def __init__(self, study: Study, prompts: Prompts) -> None:
+        self.study = study
+        self.prompts = prompts
+        self._known: dict[tuple[Stage, str], Key] = {}
+
+    def profile(self, number: int) -> Key:
+        """A training patient's profile."""
+        patients = self.study.patients.training
+
+        def determinants() -> dict[str, Any]:
+            return {
+                "number": number,
+                "name": patients.names[number - 1] if patients.names else None,
+                "characteristics": {name: dict(levels) for name, levels in patients.characteristics.items()},
+                "chars": patients.narrative_chars,
+                "taken": sorted(patient.name.split()[0].casefold() for patient in self.study.patients.simulated),
+                "prompts": self.prompts.hash(*PROFILE_PROMPTS),
+                "generator": self._role(self.study.roles.generator),
+            }
+
+        return self._key(Stage.PROFILES, f"p{number:02d}", determinants)
+
+    def course(self, number: int, session: int) -> Key:
+        """One session of a training patient's course."""
+
+        def determinants() -> dict[str, Any]:
+            before = self.course(number, session - 1) if session > 1 else self.profile(number)
+            return {
+                "inputs": [str(before), str(self.profile(number))],
+                "courses": self.study.courses.model_dump(),
+                "phase": self.study.phase_of(session).model_dump(),
+                "prompts": self.prompts.hash(*COURSE_PROMPTS),
+                "generator": self._role(self.study.roles.generator),
+            }
+
+        return self._key(Stage.COURSES, f"p{number:02d}.s{session:02d}", determinants)
+
+    def courses(self) -> list[Key]:
+        """All sessions of all courses, by patient."""
+        numbers = range(1, self.study.patients.training.count + 1)
+        return [self.course(n, s) for n in numbers for s in range(1, self.study.courses.sessions + 1)]
+
+    def dataset(self) -> Key:
+        """The dataset made of all courses."""
+
+        def determinants() -> dict[str, Any]:
+            return {
+                "inputs": [str(key) for key in self.courses()],
+                "dataset": self.study.dataset.model_dump(),
+                "prompts": self.prompts.hash(THERAPIST_PROMPT),
+                "stop": [rule.model_dump() for rule in self.study.sessions.stop],
+                "phases": [phase.model_dump() for phase in self.study.phases],
+            }
+
+        return self._key(Stage.DATASET, self.study.dataset.format, determinants)
+
+    def finetune(self, model: str, variant: str) -> Key:
+        """A model as it is served: `tuned` on the dataset, or `instruct`, exported the same way."""
+        recipe = self.study.models[model].recipe
+        base = recipe.start if variant == "tuned" else recipe.compare
+
+        def determinants() -> dict[str, Any]:
+            with at(self.study, f"models.{model}.recipe.{'start' if variant == 'tuned' else 'compare'}"):
+                known = weights_identity(base)
+            if variant != "tuned":
+                return {"base": known, "quantization": recipe.quantization}
+            return {"base": known, "inputs": [str(self.dataset())], "recipe": recipe.model_dump(exclude=_NOT_TUNED)}
+
+        return self._key(Stage.FINETUNE, f"{model}-{variant}", determinants)
+
+    @cached_property
+    def finetunes(self) -> list[tuple[str, str]]:
+        """The (model, variant) pairs that the arms need: all tuned ones, and the instruct ones that are served from our GGUF."""
+        pairs = {(arm.model, arm.variant) for arm in self.study.arms if arm.variant == "tuned" or self.uses_gguf(arm)}
+        return sorted(pairs)
+
+    def uses_gguf(self, arm: Arm) -> bool:
+        """Whether the arm's therapist is a GGUF that the finetune stage exported."""
+        endpoint = self.study.endpoints[self.study.therapist(arm).endpoint]
+        return isinstance(endpoint, LlamaCppEndpoint) and endpoint.gguf == FINETUNED
+
+    def session(self, arm: Arm, patient: int, replicate: int, session: int) -> Key:
+        """One simulated session of a chain (arm x patient x replicate)."""
+        study, who = self.study, self.study.patients.simulated[patient - 1]
+        name = f"{arm.name}.{patient_slug(who)}.r{replicate}.s{session:02d}"
+
+        def determinants() -> dict[str, Any]:
+            before = self.session(arm, patient, replicate, session - 1) if session > 1 else None
+            model = [str(self.finetune(arm.model, arm.variant))] if (arm.model, arm.variant) in self.finetunes else []
+            return {
+                "inputs": [*model, *([str(before)] if before else [])],
+                "arm": [arm.name, arm.model, arm.variant],
+                "patient": who.model_dump(),
+                "replicate": replicate,
+                "rules": study.sessions.model_dump(exclude=_PLAN_ONLY | {"replicates"}),
+                "phase": study.phase_of(session).model_dump(),
+                "prompts": self.prompts.hash(arm.prompt or THERAPIST_PROMPT, *DIALOGUE_PROMPTS),
+                "therapist": self._role(study.therapist(arm)),
+                "patient_model": self._role(study.roles.patient),
+                "summariser": self._role(study.roles.summariser),
+            }
+
+        return self._key(Stage.SESSIONS, name, determinants)
+
+    def chains(self) -> list[tuple[Arm, int, int]]:
+        """All chains: arm, patient, replicate."""
+        patients = range(1, len(self.study.patients.simulated) + 1)
+        replicates = range(1, self.study.sessions.replicates + 1)
+        return [(arm, patient, replicate) for arm in self.study.arms for patient in patients for replicate in replicates]
+
+    def chain(self, arm: Arm, patient: int, replicate: int) -> list[Key]:
+        """The sessions of a chain in order."""
+        return [self.session(arm, patient, replicate, n) for n in range(1, self.study.sessions.count + 1)]
+
+    def sessions(self) -> list[Key]:
+        """All simulated sessions, by chain."""
+        return [key for chain in self.chains() for key in self.chain(*chain)]
+
+    def rating(self, session: Key, view: str, replicate: int) -> Key:
+        """One judgement of a session: a view, a replicate of the judge."""
+        judge = self.study.judge
+
+        def determinants() -> dict[str, Any]:
+            return {
+                "inputs": [str(session)],
+                "judge": judge.model_dump(exclude={"replicates", "views"}),
+                "view": view,
+                "replicate": replicate,
+                "prompts": self.prompts.hash(*JUDGE_PROMPTS, *scale_files(self.prompts, judge.scale)),
+                "role": self._role(self.study.roles.judge),
+                "names": sorted({arm.name for arm in self.study.arms} | set(self.study.models)),
+            }
+
+        return self._key(Stage.RATINGS, f"{session.id}.{view}.j{replicate}", determinants)
+
+    def ratings(self) -> list[Key]:
+        """All judgements, by session."""
+        return [key for session in self.sessions() for key in self.ratings_of(session)]
+
+    def ratings_of(self, session: Key) -> list[Key]:
+        """The judgements of one session."""
+        judge = self.study.judge
+        return [self.rating(session, view, n) for view in judge.views for n in range(1, judge.replicates + 1)]
+
+    def analysis(self) -> Key:
+        """The analysis of all scores."""
+
+        def determinants() -> dict[str, Any]:
+            return {
+                "inputs": [str(key) for key in self.ratings()],
+                "analysis": self.study.analysis.model_dump(),
+                "flags": self.study.flags.model_dump(),
+                "code": code_digest("analysis"),
+            }
+
+        return self._key(Stage.ANALYSIS, "scores", determinants)
+
+    def report(self) -> Key:
+        """The report on everything."""
+        inputs = [str(self.analysis())]
+        determinants = {"inputs": inputs, "description": self.study.description, "code": code_digest("report")}
+        return self._key(Stage.REPORT, "report", lambda: determinants)
+
+    def all(self) -> dict[Stage, list[Key]]:
+        """Every unit of the study, by stage in their order."""
+        return self._all
+
+    @cached_property
+    def _all(self) -> dict[Stage, list[Key]]:
+        return {
+            Stage.PROFILES: [self.profile(n) for n in range(1, self.study.patients.training.count + 1)],
+            Stage.COURSES: self.courses(),
+            Stage.DATASET: [self.dataset()],
+            Stage.FINETUNE: [self.finetune(*pair) for pair in self.finetunes],
+            Stage.SESSIONS: self.sessions(),
+            Stage.RATINGS: self.ratings(),
+            Stage.ANALYSIS: [self.analysis()],
+            Stage.REPORT: [self.report()],
+        }
+
+    def _role(self, role: Role) -> dict[str, Any]:
+        endpoint = self.study.endpoints[role.endpoint]
+        identity = endpoint.identity()
+        if isinstance(endpoint, LlamaCppEndpoint) and endpoint.gguf != FINETUNED:
+            with at(self.study, f"endpoints.{role.endpoint}.gguf"):
+                identity |= {"gguf": gguf_identity(endpoint.gguf)}
+        return {"model": identity, "sampling": role.sampling.model_dump(), "attempts": role.attempts, "prose": role.prose}
+
+    def _key(self, stage: Stage, name: str, determinants: Callable[[], dict[str, Any]]) -> Key:
+        if (stage, name) not in self._known:
+            h16 = digest([self.study.seed, stage, name, determinants()])
+            self._known[stage, name] = Key(self.study.study, stage, name, h16)
+        return self._known[stage, name]
+
+
+@cache
+def code_digest(folder: str) -> str:
+    """The version of a folder of this package: a changed analysis or report is a new unit."""
+    files = sorted(
+        file for file in (Path(__file__).parent.parent / folder).rglob("*") if file.suffix in {".py", ".j2", ".css", ".js"}
+    )
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]

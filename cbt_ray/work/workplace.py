@@ -1,0 +1,223 @@
+"""Where units are made: a study with its store, keys and models, in one process."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from cbt_ray.errors import CbtRayError, Infrastructure, ModelFailure
+from cbt_ray.llm.caller import Caller
+from cbt_ray.llm.meter import Gate
+from cbt_ray.llm.models import Models
+from cbt_ray.llm.request import Ask, Reply, Request, Usage
+from cbt_ray.prompts import Prompts
+from cbt_ray.store import Blob, Store, open_store
+from cbt_ray.store.folder import FolderStore
+from cbt_ray.study import Study
+from cbt_ray.study.endpoint import Role
+from cbt_ray.study.model import Arm
+from cbt_ray.therapy.dialogue import Voice
+from cbt_ray.unit import Key, Status, Unit
+from cbt_ray.work.keys import Keys
+from cbt_ray.work.usage import record_calls
+
+Note = Callable[[str, str], None]
+"""Called for each unit that is settled: its key and what became of it."""
+
+
+def silent(_key: str, _outcome: str) -> None:
+    """Note nothing."""
+
+
+@dataclass
+class Workplace:
+    """What making a unit takes. One a process; models stay open between units."""
+
+    study: Study
+    store: Store
+    meter: Gate
+    note: Note = silent
+    prompts: Prompts = field(init=False)
+    keys: Keys = field(init=False)
+    models: Models = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.prompts = prompts_of(self.study)
+        self.keys = Keys(self.study, self.prompts)
+        self.models = Models(self.study.endpoints, self.meter)
+        self._files: dict[str, Path] = {}
+        self._callers: dict[tuple[str, Path | None], Caller] = {}
+        self._reported: dict[str, str] = {}
+
+    # ---- models ----------------------------------------------------------------------------------------------------
+
+    def voice(self, name: str) -> Voice:
+        """A role (generator, patient, summariser, judge) with the model behind it."""
+        role: Role = getattr(self.study.roles, name)
+        return Voice(role, self._ask(role, name, None))
+
+    def therapist(self, arm: Arm) -> Voice:
+        """An arm's therapist; a GGUF of the finetune stage is brought to this machine first."""
+        role = self.study.therapist(arm)
+        gguf = self.gguf(arm.model, arm.variant) if self.keys.uses_gguf(arm) else None
+        name = f"therapist.{arm.name}"
+        if any(other.startswith("therapist.") and other != name for other, _ in self._callers):
+            self.close()  # one arm's weights at a time: two 8 GB models need not fit side by side
+        return Voice(role, self._ask(role, name, gguf))
+
+    def close(self) -> None:
+        """Close all models."""
+        self._callers.clear()
+        self.models.keep([])
+
+    def _ask(self, role: Role, name: str, gguf: Path | None) -> Ask:
+        caller = self._callers.get((name, gguf))
+        if caller is None:
+            caller = self._callers[name, gguf] = self.models.open(role.endpoint, name, gguf)
+
+        def ask(request: Request) -> Reply:
+            reply = caller(request)
+            self._reported[name] = reply.model
+            return reply
+
+        return ask
+
+    def _take_usage(self) -> Usage:
+        """What calls cost since the last unit."""
+        total = Usage()
+        for caller in self._callers.values():
+            total.add(caller.take_usage())
+        return total
+
+    def gguf(self, model: str, variant: str) -> Path:
+        """The GGUF that the finetune stage exported, on this machine; Infrastructure where it is owed."""
+        key = self.keys.finetune(model, variant)
+        unit = self.store.get(key)
+        if unit is None or unit.status is not Status.DONE:
+            raise Infrastructure(f"{key}: owed; train first", "owed")
+        return self.file(Blob.from_json(unit.content["gguf"]), key)
+
+    def file(self, blob: Blob, owner: Key) -> Path:
+        """A unit's blob as a local file, its SHA-256 checked once a process; fetched once a machine from a store elsewhere."""
+        if blob.path not in self._files:
+            self._files[blob.path] = self._fetch(blob, owner)
+        return self._files[blob.path]
+
+    def _fetch(self, blob: Blob, owner: Key) -> Path:
+        if isinstance(self.store, FolderStore):
+            return self.store.fetch_blob(blob, self.store.root / blob.path, owner)
+        cache = cache_folder() / "blobs" / blob.sha256[:2] / f"{blob.sha256}-{blob.path.rsplit('-', 1)[-1]}"
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        with locked(cache.with_suffix(".lock")):
+            return self.store.fetch_blob(blob, cache, owner)
+
+    # ---- units -----------------------------------------------------------------------------------------------------
+
+    def make(self, key: Key, produce: Callable[[], dict[str, Any]], made_by: dict[str, Any] | None = None) -> Unit:
+        """The unit under a key: read, or made by `produce` and written once.
+
+        A ModelFailure makes a rejected unit. Anything else leaves it owed and passes through. What the calls cost is written
+        down in each case.
+        """
+        unit = self.store.get(key)
+        if unit is None:
+            unit = self._make(key, produce, made_by or {})
+            self.note(str(key), unit.status)
+        return unit
+
+    def _make(self, key: Key, produce: Callable[[], dict[str, Any]], made_by: dict[str, Any]) -> Unit:
+        begun, status, reason = time.monotonic(), Status.DONE, None
+        self._reported.clear()
+        self._take_usage()
+        try:
+            content = produce()
+        except ModelFailure as failure:
+            content, status, reason = {"detail": str(failure)}, Status.REJECTED, failure.reason
+        except BaseException:
+            record_calls(self.store, key, self._take_usage(), "owed")
+            raise
+        usage = self._take_usage()
+        record_calls(self.store, key, usage, status)
+        provenance = self._provenance(made_by, usage, time.monotonic() - begun)
+        return self.store.put(Unit(key, content, status, reason, provenance))
+
+    def made_by(self, roles: Iterable[str], prompts: Iterable[str], arm: Arm | None = None) -> dict[str, Any]:
+        """What of the study file makes a unit, for its provenance: the roles' endpoints and sampling, the prompts' hashes."""
+        blocks: dict[str, Role] = {name: getattr(self.study.roles, name) for name in roles}
+        if arm is not None:
+            blocks["therapist"] = self.study.therapist(arm)
+        asked = {
+            name: {"endpoint": self.study.endpoints[role.endpoint].identity(), "sampling": role.sampling.model_dump()}
+            for name, role in blocks.items()
+        }
+        return {"roles": asked, "prompts": self.prompts.hash(*prompts)}
+
+    def _provenance(self, made_by: dict[str, Any], usage: Usage, seconds: float) -> dict[str, Any]:
+        return {
+            "cbt_ray": version("cbt-ray"),
+            "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 3),
+            "usage": usage.to_json(),
+            "models": dict(self._reported),
+            **made_by,
+        }
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a worker needs to set up its workplace; travels with each task."""
+
+    study: Study
+    store: str
+    meter: Gate
+    note: Note
+    roles: tuple[str, ...]
+    """The roles of the stage; models of other roles are closed."""
+    run: str
+    """Names the run: a new run has a new meter, and so a new workplace."""
+
+    def workplace(self) -> Workplace:
+        """The workplace of this process for the study, kept between tasks so that models stay open."""
+        known = _workplaces.get("here")
+        if known is None or known[0] != (self.run, self.roles):
+            if known is not None:
+                known[1].close()
+            place = Workplace(self.study, open_store(self.store), self.meter, self.note)
+            known = _workplaces["here"] = ((self.run, self.roles), place)
+        known[1].note = self.note
+        return known[1]
+
+
+_workplaces: dict[str, tuple[tuple[str, tuple[str, ...]], Workplace]] = {}
+
+
+def prompts_of(study: Study) -> Prompts:
+    """The prompts that a study uses: its own folder, if it names one, before the project's."""
+    return Prompts(study.file.parent / study.prompts if study.prompts else None)
+
+
+def cache_folder() -> Path:
+    """Where this machine keeps what it can fetch again; CBT_RAY_CACHE moves it."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cbt-ray"
+    return Path(os.environ.get("CBT_RAY_CACHE") or default)
+
+
+@contextlib.contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold a lock that all processes of this machine share."""
+    with file.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def reason_of(error: CbtRayError) -> str:
+    """One line for a unit that stays owed."""
+    return f"{error.kind}: {error}" if isinstance(error, Infrastructure) else str(error)

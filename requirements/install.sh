@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Installs a lock into .venv with nothing but Python 3.11, gcc and g++:  requirements/install.sh LOCK   (train or dev)
+# One download of llama-cpp-python's source serves twice: its wheel is built from it, and the GGUF converter of the very same
+# llama.cpp is taken out of it, into .venv/llama.cpp. The build runs beside the download of everything else.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(dirname "$here") lock=${1:?usage: install.sh train|dev}
+venv=$root/.venv python=${PYTHON:-python3.11}
+say() { printf '[%3d s] %s\n' "$SECONDS" "$*"; }
+"$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "install: $python is not Python 3.11; set PYTHON=" >&2; exit 2; }
+
+say "virtual environment in .venv"
+[ -x "$venv/bin/python" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear "$venv"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r "$here/bootstrap.txt"
+export UV_FIND_LINKS="${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}" VIRTUAL_ENV=$venv
+uv=$venv/bin/uv work=$venv/llama.cpp
+torch=$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' "$here/train.in")
+
+# Lines of a lock: the package llama-cpp-python alone, or everything else.
+lock_of() { awk -v only="$1" '/^[^ ]/ { llama = /^llama-cpp-python==/ } llama == only' "$here/$lock.txt"; }
+
+build_llama() {
+  mkdir -p "$work"
+  "$venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary llama-cpp-python --require-hashes \
+    -r <(lock_of 1) -d "$work"
+  say "llama.cpp: compiling (about 100 s on two idle cores)"
+  tar -xzf "$work"/llama_cpp_python-*.tar.gz -C "$work" --strip-components=3 --wildcards \
+    '*/vendor/llama.cpp/convert_hf_to_gguf.py' '*/vendor/llama.cpp/conversion' '*/vendor/llama.cpp/gguf-py'
+  CMAKE_ARGS="-DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAVA_BUILD=OFF -DCMAKE_PROJECT_llama.cpp_INCLUDE=$here/lean.cmake ${CMAKE_ARGS:-}" \
+    "$uv" build --quiet --wheel --out-dir "$work" "$work"/llama_cpp_python-*.tar.gz
+  rm -f "$work"/llama_cpp_python-*.tar.gz
+}
+
+if [ "$(cat "$work/.built" 2>/dev/null)" = "$(lock_of 1 | head -1)" ]; then llama=; else
+  say "llama.cpp: fetching its source"
+  build_llama >"$venv/llama.log" 2>&1 & llama=$!
+fi
+say "packages of $lock.txt ($(grep -c == "$here/$lock.txt"))"
+"$uv" pip install --quiet --no-deps --require-hashes -r <(lock_of 0)
+say "$torch (where it is the CUDA build, some gigabytes)"
+# The one package without a hash: a CPU or a CUDA build, as the machine needs.
+"$uv" pip install --quiet --no-deps ${TORCH_FLAGS-$([ -n "$UV_FIND_LINKS" ] || echo --torch-backend=auto)} "$torch"
+"$uv" pip install --quiet --no-deps --no-build-isolation -e "$root"
+if [ -n "$llama" ]; then
+  ! kill -0 "$llama" 2>/dev/null || say "llama.cpp: waiting for the compiler"
+  while kill -0 "$llama" 2>/dev/null; do
+    sleep 5; [ $((SECONDS % 20)) -ge 5 ] || say "llama.cpp: still compiling"
+  done
+  wait "$llama" || { tail -30 "$venv/llama.log" >&2; echo "install: llama.cpp did not build; the log is .venv/llama.log" >&2; exit 1; }
+  "$uv" pip install --quiet --no-deps "$work"/llama_cpp_python-*.whl
+  rm -f "$work"/llama_cpp_python-*.whl
+  lock_of 1 | head -1 >"$work/.built"
+fi
+say "ready"

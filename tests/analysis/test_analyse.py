@@ -1,0 +1,139 @@
+"""The whole result: degenerate data end in a sentence, counts add up, the document is plain JSON."""
+
+import json
+from functools import partial
+
+import pytest
+
+from cbt_ray.analysis import SCHEMA_VERSION, ScoreRow, Settings, analyse
+from cbt_ray.analysis.settings import Policy
+from tests.analysis.tables import ITEMS, Key, made_up
+
+KEYS = {
+    "schema_version",
+    "settings",
+    "view",
+    "items",
+    "arms",
+    "counts",
+    "notices",
+    "scores",
+    "contrasts",
+    "policies",
+    "cells",
+    "mixed",
+    "distribution",
+    "trajectory",
+    "ceiling",
+    "flow",
+    "flags",
+    "judge",
+    "views",
+}
+DEGENERATE = {
+    "demo": made_up(),
+    "no row": [],
+    "nothing rated": made_up(reason=lambda key: "judge_failed"),
+    "one arm": made_up(variants=("tuned",)),
+    "constant": made_up(lambda key, item: 4),
+    "one patient": made_up(patients=("ada",)),
+    "one session": made_up(sessions=1),
+    "one row": made_up(variants=("tuned",), patients=("ada",), sessions=1),
+    "one arm unrated": made_up(reason=lambda key: "rejected:empty" if key[1] == "tuned" else None),
+    "patients do not overlap": made_up(reason=lambda key: "owed" if (key[1] == "tuned") == (key[2] == "ada") else None),
+    "explained entirely": made_up(lambda key, item: 3 + (key[1] == "tuned") + key[3]),
+    "items missing": [ScoreRow(**{**row.to_json(), "items": {}, "total": None}) for row in made_up()],
+}
+
+
+@pytest.mark.parametrize("rows", DEGENERATE.values(), ids=DEGENERATE.keys())
+@pytest.mark.parametrize("unrated", ["missing", "lowest"])
+def test_degenerate_data_end_in_a_reason_and_never_in_an_exception(rows: list[ScoreRow], unrated: Policy) -> None:
+    result = analyse(rows, Settings(unrated=unrated))
+    assert set(result) == KEYS
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert result["schema_version"] == SCHEMA_VERSION
+    for row in result["contrasts"]["rows"]:
+        assert (row["low"] is None) == (row["reason"] is not None)
+    for model in filter(None, result["mixed"].values()):
+        assert model["status"] == "fitted" or model["reason"]
+    if not result["contrasts"]["rows"]:
+        assert result["contrasts"]["reason"]
+
+
+def test_it_is_a_pure_function() -> None:
+    assert analyse(made_up()) == analyse(made_up())
+
+
+def test_rows_survive_json() -> None:
+    for row in made_up():
+        assert ScoreRow.from_json(json.loads(json.dumps(row.to_json()))) == row
+
+
+def test_flow_counts_each_step_and_reason() -> None:
+    reasons = {1: "judge_failed", 2: "rejected:empty", 3: "not_reached", 4: "owed"}
+    rows = made_up(reason=lambda key: reasons.get(key[3]) if key[1] == "tuned" else None, sessions=5)
+    row = next(row for row in analyse(rows)["flow"] if row["arm"] == "smollm2-tuned")
+    assert [row[step] for step in ("scheduled", "reached", "done", "rated", "owed")] == [10, 6, 4, 2, 2]
+    assert row["unrated"] == {"judge_failed": 2, "not_reached": 2, "owed": 2, "rejected:empty": 2}
+
+
+def test_an_owed_rating_of_a_held_session_counts_as_held() -> None:
+    rows = [ScoreRow(**{**row.to_json(), "messages": 8}) for row in made_up(reason=lambda key: "owed")]
+    assert [row["done"] for row in analyse(rows)["flow"]] == [6, 6]
+
+
+def test_policies_stand_side_by_side() -> None:
+    rows = made_up(
+        lambda key, item: 6 if key[1] == "tuned" else 5, lambda key: "not_reached" if key[1:] == ("tuned", "ada", 3) else None
+    )
+    result = analyse(rows)
+    missing, lowest, bounds = (result["policies"][name][0] for name in ("missing", "lowest", "bounds"))
+    assert missing["estimate"] == pytest.approx(3)
+    assert lowest["estimate"] == pytest.approx(((18 + 18 + 3) / 3 + 18) / 2 - 15)
+    assert bounds["low"] == pytest.approx(lowest["estimate"])
+    assert bounds["high"] == pytest.approx(((18 + 18 + 30) / 3 + 18) / 2 - 15)
+    assert result["contrasts"]["rows"] == result["policies"]["missing"]
+    assert analyse(rows, Settings(unrated="lowest"))["contrasts"]["rows"] == result["policies"]["lowest"]
+
+
+def one_unrated(reason: str, key: Key) -> str | None:
+    return reason if key[1:] == ("tuned", "ada", 3) else None
+
+
+def test_neither_a_judges_failure_nor_owed_work_becomes_the_lowest_score() -> None:
+    for reason in ("judge_failed", "owed"):
+        rows = made_up(lambda key, item: 6, partial(one_unrated, reason))
+        assert analyse(rows)["policies"]["lowest"][0]["estimate"] == 0
+
+
+def test_flags_are_counted_and_exclude_nothing() -> None:
+    result = analyse(made_up())
+    assert result["flags"][0] == {"arm": "smollm2-instruct", "done": 6, "any": 2, "flags": {"early_end": 2}}
+    assert result["counts"]["rated"] == 12
+
+
+def test_ceiling_share_at_the_scales_ends_and_at_the_ends_in_use() -> None:
+    rows = made_up(lambda key, item: 10 if item == "agenda" else 1 + key[3])
+    agenda, feedback, _ = analyse(rows)["ceiling"]
+    assert (agenda["ceiling"], agenda["at_observed_max"], agenda["flagged"]) == (1.0, 1.0, True)
+    assert (feedback["ceiling"], feedback["observed_max"], feedback["flagged"]) == (0.0, 4, False)
+    assert feedback["at_observed_max"] == pytest.approx(1 / 3)
+
+
+def test_other_views_stand_beside_the_headline() -> None:
+    masked = [ScoreRow(**{**row.to_json(), "view": "masked"}) for row in made_up(lambda key, item: 9)]
+    result = analyse([*made_up(), *masked], Settings(items=ITEMS, arms=("smollm2-tuned", "smollm2-instruct")))
+    assert result["view"] == "plain"
+    assert result["counts"]["scheduled"] == 12
+    assert result["views"]["masked"]["scores"][0]["total"]["mean"] == 27
+    assert [arm["arm"] for arm in result["arms"]] == ["smollm2-tuned", "smollm2-instruct"]
+
+
+def test_notices_say_what_the_scores_cannot() -> None:
+    notices = {
+        notice["id"]: notice["text"] for notice in analyse(made_up(reason=lambda key: "owed" if key[3] == 3 else None))["notices"]
+    }
+    assert notices["owed"] == "Owed: 4 of 12 scheduled sessions; the study has not run to its end."
+    assert notices["few_patients"].startswith("2 simulated patients: fewer than 10")
+    assert "uncalibrated" in notices

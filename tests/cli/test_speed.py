@@ -1,0 +1,89 @@
+"""`--help` and errors within 0.5 s, `plan` and `status` within 1 s.
+
+What is measured is the processor's time, which a busy machine stretches far less than the clock's.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.study.example import example_study, write_study
+
+ROOT = Path(__file__).parents[2]
+SLOW_TO_IMPORT = ("torch", "ray", "litellm", "llama_cpp", "transformers", "statsmodels", "pandas", "matplotlib", "boto3", "scipy")
+TRIES = 3
+
+
+def processor_seconds(arguments: list[str], folder: Path, code: int) -> float:
+    """User and system time of one run of the command line."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cbt_ray", *arguments],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == code
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "limit"),
+    [
+        (["--help"], 0, 0.5),
+        (["simulate", "--help"], 0, 0.5),
+        (["study", "none.yaml"], 2, 0.5),
+        (["study", "study.yaml", "--set", "sead=1"], 2, 0.5),
+        (["plan", "study.yaml"], 0, 1.0),
+        (["status", "study.yaml"], 0, 1.0),
+        (["plan", str(ROOT / "studies" / "demo.yaml")], 0, 1.0),
+        (["status", str(ROOT / "studies" / "demo.yaml")], 0, 1.0),
+    ],
+    ids=lambda value: "-".join(Path(part).name for part in value) if isinstance(value, list) else "",
+)
+def test_comes_at_once(arguments: list[str], code: int, limit: float, tmp_path: Path) -> None:
+    write_study(tmp_path, example_study())
+    assert any(processor_seconds(arguments, tmp_path, code) <= limit for _ in range(TRIES))
+
+
+def test_status_of_a_study_as_large_as_the_published_one(tmp_path: Path) -> None:
+    patients = [{"name": f"Patient {number}", "profile": "a profile of no fewer than forty characters"} for number in range(5)]
+    arms = [{"name": f"arm-{number}", "model": "smollm2", "variant": "instruct"} for number in range(6)]
+    phases = [{"name": "all", "sessions": [1, 20], "goals": "goals", "techniques": "techniques"}]
+    write_study(
+        tmp_path,
+        example_study(
+            patients__training__count=58,
+            patients__training__names=[],
+            patients__simulated=patients,
+            arms=arms,
+            phases=phases,
+            courses__sessions=20,
+            sessions__count=20,
+        ),
+    )
+    for command in ("plan", "status"):
+        assert any(processor_seconds([command, "study.yaml"], tmp_path, 0) <= 1.0 for _ in range(TRIES))
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["plan", "study.yaml"], ["status", "study.yaml"], ["study", "none.yaml"]])
+def test_nothing_slow_is_imported(arguments: list[str], tmp_path: Path) -> None:
+    write_study(tmp_path, example_study())
+    found = f"[name for name in {SLOW_TO_IMPORT!r} if name in sys.modules]"
+    code = f"import sys; from cbt_ray.__main__ import run; run({arguments!r}); print({found})"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.stdout.splitlines()[-1] == "[]"

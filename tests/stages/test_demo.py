@@ -1,0 +1,62 @@
+"""The demo study for real, made smaller: the embedded model writes, is tuned, talks and rates, as the plan foretold."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from cbt_ray.commands.plan import estimate
+from cbt_ray.store.folder import FolderStore
+from cbt_ray.study import load_study
+from cbt_ray.unit import Stage, Status, Unit
+from cbt_ray.work.usage import Costs
+from tests.stages import scripted
+
+DEMO = Path(__file__).parents[2] / "studies" / "demo.yaml"
+SMALLER = {"patients.training.count": 2, "courses.sessions": 2, "sessions.count": 1, "minimum.ratings": 2, "minimum.courses": 0.7}
+
+
+@pytest.mark.study
+@pytest.mark.llama
+@pytest.mark.train
+@pytest.mark.timeout(1500)
+def test_the_demo_runs_for_real(tmp_path: Path) -> None:
+    settings = {**SMALLER, "store": str(tmp_path / "store"), "study": "rehearsal"}
+    options = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    process = scripted.start("study", DEMO, *options)
+    output, _ = process.communicate(timeout=1400)
+    assert process.returncode == 0, output
+
+    units = scripted.units(tmp_path / "store")
+    check_training([unit for unit in units.values() if unit.key.stage is Stage.FINETUNE])
+    ratings = [unit for unit in units.values() if unit.key.stage is Stage.RATINGS]
+    assert len(ratings) == 4
+    assert all(unit.status is Status.DONE and 11 <= unit.content["total"] <= 110 for unit in ratings)
+    check_plan(load_study(DEMO, settings), Costs(FolderStore(tmp_path / "store"), "rehearsal"))
+
+    begun = time.monotonic()
+    again = scripted.start("study", DEMO, *options)
+    output, _ = again.communicate(timeout=60)
+    assert again.returncode == 0, output
+    assert time.monotonic() - begun < 30, "nothing is owed: seconds even on a busy machine"
+    assert scripted.units(tmp_path / "store").keys() == units.keys()
+
+
+def check_training(finetunes: list[Unit]) -> None:
+    """Both arms come from the same converter and type; the tuned one learnt, and its tokens are those of training."""
+    assert {unit.key.id for unit in finetunes} == {"smollm2-tuned", "smollm2-instruct"}
+    tuned = next(unit.content for unit in finetunes if unit.key.id == "smollm2-tuned")
+    assert tuned["metrics"]["held_out_after"] < tuned["metrics"]["held_out_before"]
+    assert tuned["metrics"]["quantization"] == "q8_0"
+    assert all(unit.content["metrics"]["prompt_parity"]["equal"] for unit in finetunes)
+    assert len({unit.content["gguf"]["sha256"] for unit in finetunes}) == 2
+
+
+def check_plan(study: object, costs: Costs) -> None:
+    """The plan's calls and tokens are within a quarter of what the run took."""
+    estimates = estimate(study)  # type: ignore[arg-type]
+    calls, tokens = sum(e.calls for e in estimates), sum(e.prompt_tokens + e.reply_tokens for e in estimates)
+    assert calls == pytest.approx(costs.total.calls, rel=0.25)
+    assert tokens == pytest.approx(costs.total.tokens, rel=0.25)

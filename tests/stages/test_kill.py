@@ -1,0 +1,99 @@
+"""kill -9 in every stage: what was done stays as it is, what is owed is made, and the end is that of an undisturbed run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from cbt_ray.store.folder import FolderStore
+from cbt_ray.unit import Stage
+from tests.stages import scripted
+
+LATENCY_S = 0.05
+"""Makes a stage long enough to be met in its middle."""
+WORKERS = 2
+TOTAL = {Stage.PROFILES: 3, Stage.COURSES: 6, Stage.DATASET: 1, Stage.FINETUNE: 2, Stage.SESSIONS: 8, Stage.RATINGS: 8}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of a study that nothing happened to."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    document = scripted.study_document(folder / "store", arms=scripted.TUNED_ARMS)
+    scripted.run("study", scripted.write_study(folder, document))
+    return folder / "store"
+
+
+@pytest.mark.ray
+@pytest.mark.train
+@pytest.mark.timeout(900)
+def test_a_study_killed_in_every_stage_ends_as_an_undisturbed_one(tmp_path: Path, undisturbed: Path) -> None:
+    store = tmp_path / "store"
+    file = scripted.write_study(tmp_path, scripted.study_document(store, LATENCY_S, arms=scripted.TUNED_ARMS))
+    for stage in (Stage.COURSES, Stage.FINETUNE, Stage.SESSIONS, Stage.RATINGS):
+        kill_in(stage, file, store)
+    output = scripted.run("study", file)
+    assert "report:" in output
+    expected, found = scripted.units(undisturbed), scripted.units(store)
+    assert set(found) == set(expected)
+    for key in expected:
+        assert found[key].content == without_files(expected[key].content, found[key].content), key
+    assert attempts(store).most_common(1)[0][1] == 1, "a unit that is done was made a second time"
+    assert not list(FolderStore(store).list("rehearsal/checkpoints/")), "checkpoints of a finished training stay"
+
+
+def kill_in(stage: Stage, file: Path, store: Path) -> None:
+    """Kill the study when the stage has a unit done and one under way; what is done is not touched by the rerun."""
+    process = scripted.start("study", file)
+    scripted.wait_until(lambda: 1 <= len(scripted.units(store, stage)) < TOTAL[stage] and under_way(stage, store), process)
+    scripted.kill(process)
+    done = len(scripted.units(store, stage))
+    assert 1 <= done < TOTAL[stage]
+    for path in store.rglob("*"):  # from now on, whoever writes a finished unit again is found out
+        if path.is_file() and path.relative_to(store).parts[:1] == ("rehearsal",):
+            path.chmod(0o444)
+
+
+def under_way(stage: Stage, store: Path) -> bool:
+    """Jobs are always under way while their stage is not done; a training is once it has a checkpoint."""
+    return stage is not Stage.FINETUNE or any(FolderStore(store).list("rehearsal/checkpoints/second-tuned"))
+
+
+def without_files(expected: dict[str, object], found: dict[str, object]) -> dict[str, object]:
+    """Analysis and report quote the study's store; all else must be equal to the letter."""
+    return {**expected, "file": found["file"]} if "file" in expected and "file" in found else expected
+
+
+def attempts(store: Path) -> Counter[str]:
+    """How often calls were made for each unit, by the records of what calls cost; an attempt that was killed wrote none."""
+    folder = FolderStore(store)
+    records = (scripted.record(folder.read(path)) for path in folder.list("rehearsal/usage/"))
+    return Counter(record["key"] for record in records if "key" in record and "/probe/" not in record["key"])
+
+
+@pytest.mark.ray
+def test_a_killed_worker_costs_at_most_its_unit(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    file = scripted.write_study(tmp_path, scripted.study_document(store, LATENCY_S))
+    process = scripted.start("study", file)
+    scripted.wait_until(lambda: 1 <= len(scripted.units(store, Stage.SESSIONS)) < TOTAL[Stage.SESSIONS], process)
+    scripted.kill_worker(process)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    assert len(scripted.units(store, Stage.SESSIONS)) == TOTAL[Stage.SESSIONS]
+    assert attempts(store).most_common(1)[0][1] == 1
+
+
+@pytest.mark.ray
+def test_a_finished_study_makes_no_call_and_starts_no_ray(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    file = scripted.write_study(tmp_path, scripted.study_document(store))
+    scripted.run("study", file)
+    before = sorted(path for path in store.rglob("*") if path.is_file())
+    process = scripted.start("study", file)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "report:" in output
+    assert sorted(path for path in store.rglob("*") if path.is_file()) == before, "a rerun with nothing owed writes nothing"

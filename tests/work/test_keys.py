@@ -1,0 +1,274 @@
+"""Keys: what they depend on, what they do not, and that nothing but what lies downstream of a change changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cbt_ray.prompts import HOME, Prompts
+from cbt_ray.study import load_study
+from cbt_ray.unit import Key, Stage, canonical, digest
+from cbt_ray.work.keys import Keys
+from tests.study.example import RECIPE, ROLES, example_study, loaded, write_study
+
+ROOT = Path(__file__).parents[2]
+REMOTE = {"kind": "litellm", "model": "openai/x", "api_base": "http://one/v1"}
+TWO_ARMS = [
+    {"name": "plain", "model": "smollm2", "variant": "instruct"},
+    {"name": "tuned", "model": "smollm2", "variant": "tuned", "endpoint": "made"},
+]
+BASE: dict[str, Any] = {
+    "endpoints__remote": REMOTE,
+    "endpoints__made": {"kind": "llama_cpp", "gguf": "finetuned"},
+    "arms": TWO_ARMS,
+    "roles__judge__endpoint": "remote",
+    "patients__simulated__1": {"name": "Marcus Adeyemi", "profile": "34, a bus driver and father of two who broods on shift."},
+}
+ALL = frozenset(Stage)
+BEHIND_TRAINING = {Stage.DATASET, Stage.FINETUNE, Stage.SESSIONS, Stage.RATINGS, Stage.ANALYSIS, Stage.REPORT}
+SCORES = {Stage.RATINGS, Stage.ANALYSIS, Stage.REPORT}
+
+
+def keys(prompts: Prompts | None = None, **changes: Any) -> dict[Stage, list[str]]:
+    derived = Keys(loaded(**BASE | changes), prompts or Prompts()).all()
+    return {stage: [str(key) for key in found] for stage, found in derived.items()}
+
+
+def changed(**changes: Any) -> set[Stage]:
+    """The stages of which at least one unit has another key."""
+    before, after = keys(), keys(**changes)
+    return {stage for stage in Stage if before[stage] != after[stage]}
+
+
+NEVER: dict[str, dict[str, Any]] = {
+    "store": {"store": "elsewhere"},
+    "engine": {"engine": {"address": "ray://head:10001", "workers": 8}},
+    "address": {"endpoints__remote__api_base": "http://two/v1"},
+    "key": {"endpoints__remote__api_key_env": "SOME_KEY"},
+    "retries": {"endpoints__remote__retries": 9},
+    "timeout": {"endpoints__remote__timeout_s": 9},
+    "price": {"endpoints__remote__price": [1, 2]},
+    "cpus": {"endpoints__remote__cpus": 2},
+    "concurrency": {"endpoints__remote__max_concurrency": 2, "endpoints__script__max_concurrency": 2},
+    "pace": {"endpoints__remote__requests_per_minute": 2, "endpoints__remote__tokens_per_minute": 900},
+    "threads": {"endpoints__made__threads": 4},
+    "latency": {"endpoints__script__latency_s": 0.5},
+    "budget": {"budget": {"calls": 10, "tokens": 10, "cost": 1}},
+    "minimum": {"minimum": {"courses": 0.1, "ratings": 1}},
+    "checkpoints": {"models__smollm2__recipe__checkpoint_steps": 3},
+    "speed": {"endpoints__remote__expected_speed": 99},
+    "expected-messages": {"sessions__expected_messages": 3},
+    **{f"expected-tokens-of-the-{role}": {f"roles__{role}__expected_tokens": 7} for role in ROLES},
+    **{f"expected-retries-of-the-{role}": {f"roles__{role}__expected_retries": 2} for role in ROLES},
+}
+
+
+@pytest.mark.parametrize("name", NEVER)
+def test_where_and_how_fast_it_runs_is_in_no_key(name: str) -> None:
+    assert changed(**NEVER[name]) == set()
+
+
+WHERE: dict[str, tuple[dict[str, Any], set[Stage] | frozenset[Stage]]] = {
+    "seed": ({"seed": 8}, ALL),
+    "study": ({"study": "other"}, ALL),
+    "characteristics": ({"patients__training__characteristics__coping": {"one": 2, "other": 1}}, ALL),
+    "training names": ({"patients__training__names": ["Alex Gray", "Robin Okafor"]}, ALL),
+    "sampling of the generator": ({"roles__generator__sampling": {"temperature": 0.1}}, ALL),
+    "model of the generator": ({"roles__generator__endpoint": "remote"}, ALL),
+    "prose of the generator": ({"roles__generator__prose": "letters"}, ALL),
+    "courses": ({"courses__pairs": 3}, ALL - {Stage.PROFILES}),
+    "phase": ({"phases__0__goals": "Other goals."}, ALL - {Stage.PROFILES}),
+    "dataset": ({"dataset": {"held_out": 0.5}}, BEHIND_TRAINING),
+    "recipe": ({"models__smollm2__recipe__learning_rate": 1e-5}, BEHIND_TRAINING - {Stage.DATASET}),
+    "profile of a simulated patient": (
+        {"patients__simulated__0__profile": "53, a school cook who has given up her choir."},
+        {Stage.SESSIONS} | SCORES,
+    ),
+    "sampling of the therapists": ({"roles__therapist__sampling": {"temperature": 0.1}}, {Stage.SESSIONS} | SCORES),
+    "sampling of the patient": ({"roles__patient__sampling": {"max_tokens": 9}}, {Stage.SESSIONS} | SCORES),
+    "sampling of the summariser": ({"roles__summariser__sampling": {"top_p": 0.1}}, {Stage.SESSIONS} | SCORES),
+    "attempts of the patient": ({"roles__patient__attempts": 9}, {Stage.SESSIONS} | SCORES),
+    "length of sessions": ({"sessions__max_messages": 6}, {Stage.SESSIONS} | SCORES),
+    "context of the therapist": ({"endpoints__made__context": 1024}, {Stage.SESSIONS} | SCORES),
+    "sampling of the judge": ({"roles__judge__sampling": {"temperature": 0.1}}, SCORES),
+    "model of the judge": ({"endpoints__remote__model": "openai/y"}, SCORES),
+    "revision of the judge": ({"endpoints__remote__revision": "2"}, SCORES),
+    "how the judge is held to a schema": ({"endpoints__remote__structured": "none"}, SCORES),
+    "view": ({"judge__views": ["masked"]}, SCORES),
+    "strip": ({"judge__strip": "paper"}, SCORES),
+    "items": ({"judge__items": "separately"}, SCORES),
+    "analysis": ({"analysis": {"level": 0.9}}, {Stage.ANALYSIS, Stage.REPORT}),
+    "flags": ({"flags": {"early_end": 2}}, {Stage.ANALYSIS, Stage.REPORT}),
+    "description": ({"description": "Other."}, {Stage.REPORT}),
+}
+
+
+@pytest.mark.parametrize("name", WHERE)
+def test_change_reaches_what_lies_behind_it_and_nothing_else(name: str) -> None:
+    changes, reached = WHERE[name]
+    assert changed(**changes) == reached
+
+
+def test_new_name_of_a_simulated_patient_reaches_all_since_no_training_patient_may_bear_it() -> None:
+    assert Stage.PROFILES in changed(patients__simulated__0__name="Tessa Lindqvist")
+
+
+def both(stage: Stage, **changes: Any) -> tuple[list[str], list[str]]:
+    return keys()[stage], keys(**changes)[stage]
+
+
+def test_phase_of_a_later_session_leaves_the_sessions_before_it() -> None:
+    for stage in (Stage.COURSES, Stage.SESSIONS):
+        before, after = both(stage, phases__1__goals="Other goals.")
+        same = [old == new for old, new in zip(before, after, strict=True)]
+        numbers = [key.split("/")[2].rpartition("s")[2] for key in before]
+        if stage is Stage.COURSES:
+            assert same == [number == "01" for number in numbers]
+        else:  # the tuned arm's model was trained on courses of both phases
+            assert same == [number == "01" and "plain." in key for number, key in zip(numbers, before, strict=True)]
+
+
+def test_patients_profile_reaches_that_patients_sessions_and_ratings_only() -> None:
+    change = {"patients__simulated__0__profile": "53, a school cook who has given up her choir."}
+    for stage in (Stage.SESSIONS, Stage.RATINGS):
+        before, after = both(stage, **change)
+        assert [old == new for old, new in zip(before, after, strict=True)] == ["marcus-adeyemi" in key for key in before]
+
+
+def test_recipe_reaches_the_tuned_arm_only() -> None:
+    for stage in (Stage.FINETUNE, Stage.SESSIONS, Stage.RATINGS):
+        before, after = both(stage, models__smollm2__recipe__learning_rate=1e-5)
+        assert [old != new for old, new in zip(before, after, strict=True)] == ["tuned" in key for key in before]
+
+
+def test_one_more_patient_arm_or_replicate_leaves_the_keys_that_were_there() -> None:
+    more: tuple[dict[str, Any], ...] = (
+        {"arms__2": {"name": "third", "model": "smollm2", "variant": "instruct"}},
+        {"sessions__replicates": 2},
+        {"judge__replicates": 2},
+        {"judge__views": ["plain", "masked"]},
+    )
+    before = keys()
+    for changes in more:
+        after = keys(**changes)
+        stages = [Stage.COURSES, Stage.FINETUNE, Stage.SESSIONS] + ([Stage.RATINGS] if "arms__2" not in changes else [])
+        for stage in stages:
+            assert set(before[stage]) <= set(after[stage])
+
+
+def test_a_longer_course_leaves_the_keys_of_sessions_only_if_it_says_nothing_new_about_them() -> None:
+    """`session 1 of 3` stands in the prompt: the number of sessions is part of what determines the text."""
+    phases = {"phases__2": {"name": "end", "sessions": [3, 3], "goals": "End.", "techniques": "Review."}}
+    assert not set(keys()[Stage.COURSES]) & set(keys(**phases, courses__sessions=3)[Stage.COURSES])
+    assert keys()[Stage.COURSES] == keys(**phases)[Stage.COURSES]
+
+
+PROMPTS = {
+    "profile_request.j2": ALL,
+    "course_part.j2": ALL - {Stage.PROFILES},
+    "therapist.j2": BEHIND_TRAINING,
+    "patient.j2": {Stage.SESSIONS} | SCORES,
+    "patient_first.j2": {Stage.SESSIONS} | SCORES,
+    "summariser.j2": {Stage.SESSIONS} | SCORES,
+    "judge.j2": SCORES,
+    "judge_request.j2": SCORES,
+    "ctrs/scale.yaml": SCORES,
+    "ctrs/homework.yaml": SCORES,
+}
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_text_of_a_prompt_reaches_what_it_asks_for(name: str, tmp_path: Path) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text((HOME / name).read_text() + "\n# changed\n")
+    before, after = keys(), keys(Prompts(tmp_path))
+    assert {stage for stage in Stage if before[stage] != after[stage]} == PROMPTS[name]
+
+
+def test_same_text_in_another_folder_is_the_same_prompt(tmp_path: Path) -> None:
+    (tmp_path / "therapist.j2").write_text((HOME / "therapist.j2").read_text())
+    assert keys(Prompts(tmp_path)) == keys()
+
+
+def test_gguf_file_is_identified_by_its_content_and_not_by_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    found = []
+    for folder, content in (("a", b"GGUF0001"), ("b", b"GGUF0001"), ("c", b"GGUF0002")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "model.gguf").write_bytes(content)
+        judge = {"kind": "llama_cpp", "gguf": str(tmp_path / folder / "model.gguf")}
+        found.append([key.rpartition("/")[2] for key in keys(endpoints__remote=judge)[Stage.RATINGS]])
+    # The place stands in no key, or a study could not move to another machine.
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+
+
+def test_every_key_is_there_once_and_reads_back() -> None:
+    found = [key for stage in keys(sessions__replicates=2, judge__replicates=2).values() for key in stage]
+    assert len(set(found)) == len(found) == 2 + 4 + 1 + 1 + 16 + 32 + 1 + 1
+    assert all(str(Key.parse(key)) == key for key in found)
+
+
+def test_keys_are_equal_in_another_process_and_from_a_file(tmp_path: Path) -> None:
+    file = write_study(tmp_path, example_study(**BASE))
+    code = (
+        "import sys, json; from cbt_ray.study import load_study; from cbt_ray.work.keys import Keys; "
+        "from cbt_ray.prompts import Prompts; "
+        "print(json.dumps([str(key) for keys in Keys(load_study(sys.argv[1]), Prompts()).all().values() for key in keys]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(file)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "42"},
+    )
+    here = [str(key) for found in Keys(load_study(file), Prompts()).all().values() for key in found]
+    assert json.loads(done.stdout) == here == [key for found in keys().values() for key in found]
+
+
+def test_order_of_fields_in_the_file_is_in_no_key(tmp_path: Path) -> None:
+    document = dict(reversed(example_study(**BASE).items()))
+    study = load_study(write_study(tmp_path, document))
+    assert {stage: [str(key) for key in found] for stage, found in Keys(study, Prompts()).all().items()} == keys()
+
+
+def test_defaults_written_out_are_in_no_key() -> None:
+    recipe = RECIPE | {"compare": RECIPE["start"], "batch": 4, "epochs": 1.0}
+    assert changed(models__smollm2__recipe=recipe, judge__scale="ctrs", dataset={"format": "session"}) == set()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [({"a": 1, "b": 2}, {"b": 2, "a": 1}), ((1, 2), [1, 2]), ("ä", "\u00e4")],
+)
+def test_canonical_form_is_one_for_equal_values(one: Any, other: Any) -> None:
+    assert canonical(one) == canonical(other)
+    assert digest(one) == digest(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [({"a": 1}, {"a": 2}), ([1, 2], [2, 1]), ("1", 1), (None, "null"), (["ab"], ["a", "b"]), (1, True)]
+)
+def test_canonical_form_tells_values_apart(one: Any, other: Any) -> None:
+    assert digest(one) != digest(other)
+
+
+def test_canonical_form_has_neither_blanks_nor_escapes() -> None:
+    assert canonical({"b": [1, None, True], "a": "ä"}) == '{"a":"ä","b":[1,null,true]}'.encode()
+
+
+def test_seed_of_a_unit_follows_from_study_seed_key_and_what_tells_draws_apart() -> None:
+    one, other = (Key("small", Stage.COURSES, f"p0{n}.s01", "0" * 16) for n in (1, 2))
+    seeds = [one.seed(7), other.seed(7), one.seed(8), one.seed(7, "part", 1), one.seed(7, "part", 2)]
+    assert len(set(seeds)) == 5
+    assert one.seed(7) == seeds[0]
+    assert all(0 <= seed < 2**31 for seed in seeds)
