@@ -4,6 +4,8 @@ STUDY ?= studies/demo.yaml
 PYTHON ?= python3.11
 BIN := .venv/bin
 export PYTHON
+# A shell that sets it would have Python compile every library anew at each start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 

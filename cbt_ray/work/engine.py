@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import socket
-import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +18,10 @@ from cbt_ray.llm.meter import Gate, LocalMeter, Meter
 from cbt_ray.llm.request import Usage
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint, Role
+from cbt_ray.work import ray_runtime
 from cbt_ray.work.progress import Watch
 from cbt_ray.work.workplace import Spec, reason_of
 
-KNOCK_S = 10.0
-"""Seconds that a cluster's address has to answer in."""
 LOST_WORKERS = 4
 """Times that a job is begun anew because its worker was lost (killed, out of memory, node gone)."""
 
@@ -172,23 +168,11 @@ class RayEngine:
     def _start(self) -> None:
         if self._board is not None:
             return
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
 
         from cbt_ray.llm import ray_meter
 
-        if self.address:
-            _knock(self.address)
-        local = {} if self.address else self._local()
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            ray.init(address=self.address or "local", logging_level="ERROR", log_to_driver=False, **local)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            where = f"engine.address {self.address}" if self.address else "Ray on this machine"
-            raise Infrastructure(f"{where}: {str(error).splitlines()[0]}", "connection") from None
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)  # Ray's own handler prints a C++ stack
+        ray_runtime.begin(self.address, **self._local())
         self._board = ray.remote(Board).options(num_cpus=0).remote()
         name = f"meter-{self.study.study}-{self._run}"  # one a run: two studies on a cluster do not share one
         self._meter = ray_meter.actor(name, self.study.endpoints, self.study.budget, spent=self.spent)
@@ -233,17 +217,6 @@ def _result(reference: Any) -> Outcome:
             raise error.as_instanceof_cause() from None
         return Outcome(owed=[f"worker lost: {type(error).__name__}"])
     return outcome if isinstance(outcome, Outcome) else Outcome()
-
-
-def _knock(address: str) -> None:
-    """Raise Infrastructure where nobody listens at a cluster's address: Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        return  # `auto`, or whatever else Ray knows
-    try:
-        socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
-    except OSError as error:
-        raise Infrastructure(f"engine.address {address}: nobody listens there ({error})", "connection") from None
 
 
 def cpus_of(study: Study, roles: Iterable[Role]) -> float:

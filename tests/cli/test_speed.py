@@ -1,6 +1,7 @@
 """`--help` and errors within 0.5 s, `plan` and `status` within 1 s.
 
-What is measured is the processor's time, which a busy machine stretches far less than the clock's.
+What is measured is the processor's time, which a busy machine stretches far less than the clock's, and on a machine slower than
+a laptop of today (a shared virtual core, say) it is compared with the time that Python takes there for known work.
 """
 
 from __future__ import annotations
@@ -17,21 +18,38 @@ from tests.study.example import example_study, write_study
 ROOT = Path(__file__).parents[2]
 SLOW_TO_IMPORT = ("torch", "ray", "litellm", "llama_cpp", "transformers", "statsmodels", "pandas", "matplotlib", "boto3", "scipy")
 TRIES = 3
+YARDSTICK = "import asyncio, email.message, http.client, unittest.mock, xml.dom.minidom, decimal; sum(i * i for i in range(1_000_000))"
+YARDSTICK_S = 0.20
+"""What the yardstick takes on an idle core of a laptop of today."""
 
 
 def processor_seconds(arguments: list[str], folder: Path, code: int) -> float:
     """User and system time of one run of the command line."""
+    return _seconds(["-m", "cbt_ray", *arguments], folder, code)
+
+
+def _seconds(arguments: list[str], folder: Path, code: int) -> float:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "cbt_ray", *arguments],
+        [sys.executable, *arguments],
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**environment, "PYTHONPATH": str(ROOT)},
     )
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == code
     return used.ru_utime + used.ru_stime
+
+
+def comes_within(limit: float, arguments: list[str], folder: Path, code: int) -> bool:
+    """Whether the command takes at most `limit` seconds of a laptop of today; each try beside its own yardstick."""
+    for _ in range(TRIES):
+        slower = max(1.0, _seconds(["-c", YARDSTICK], folder, 0) / YARDSTICK_S)
+        if processor_seconds(arguments, folder, code) <= limit * slower:
+            return True
+    return False
 
 
 @pytest.mark.parametrize(
@@ -50,7 +68,7 @@ def processor_seconds(arguments: list[str], folder: Path, code: int) -> float:
 )
 def test_comes_at_once(arguments: list[str], code: int, limit: float, tmp_path: Path) -> None:
     write_study(tmp_path, example_study())
-    assert any(processor_seconds(arguments, tmp_path, code) <= limit for _ in range(TRIES))
+    assert comes_within(limit, arguments, tmp_path, code)
 
 
 def test_status_of_a_study_as_large_as_the_published_one(tmp_path: Path) -> None:
@@ -70,7 +88,7 @@ def test_status_of_a_study_as_large_as_the_published_one(tmp_path: Path) -> None
         ),
     )
     for command in ("plan", "status"):
-        assert any(processor_seconds([command, "study.yaml"], tmp_path, 0) <= 1.0 for _ in range(TRIES))
+        assert comes_within(1.0, [command, "study.yaml"], tmp_path, 0)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["plan", "study.yaml"], ["status", "study.yaml"], ["study", "none.yaml"]])

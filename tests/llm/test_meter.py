@@ -15,6 +15,7 @@ from cbt_ray.llm.ray_meter import actor
 from cbt_ray.llm.request import Usage
 from cbt_ray.study.endpoint import ScriptedEndpoint
 from cbt_ray.study.study import Budget
+from cbt_ray.work import ray_runtime
 
 
 class Clock:
@@ -154,11 +155,10 @@ def test_eight_threads_never_overshoot(budget: Budget, most: int) -> None:
 
 
 @pytest.fixture
-def ray_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+def ray_here() -> Iterator[None]:
     import ray
 
-    ray.init(num_cpus=1, include_dashboard=False, logging_level=40)
+    ray_runtime.begin(None, num_cpus=1, include_dashboard=False)
     yield
     ray.shutdown()
 
