@@ -12,19 +12,19 @@ unexport PYTHONDONTWRITEBYTECODE
 ##@ Study
 
 .PHONY: study
-study: .venv/.train  ## Run the whole study (STUDY=studies/demo.yaml); again: only what is owed
+study: .venv/.local  ## Run the whole study (STUDY=studies/demo.yaml); again: only what is owed
 	@$(BIN)/cbt-ray study $(STUDY)
 
 .PHONY: plan
-plan: .venv/.train  ## Calls, tokens, cost and useful workers of STUDY, before anything runs
+plan: .venv/.local  ## Calls, tokens, cost and useful workers of STUDY, before anything runs
 	@$(BIN)/cbt-ray plan $(STUDY)
 
 .PHONY: status
-status: .venv/.train  ## What is done, rejected and owed in STUDY
+status: .venv/.local  ## What is done, rejected and owed in STUDY
 	@$(BIN)/cbt-ray status $(STUDY)
 
 .PHONY: report
-report: .venv/.train  ## Write the report of STUDY
+report: .venv/.local  ## Write the report of STUDY
 	@$(BIN)/cbt-ray report $(STUDY)
 
 ##@ Development
@@ -42,7 +42,7 @@ format: .venv/.dev  ## Format the code
 	$(BIN)/ruff check --fix .
 
 .PHONY: lock
-lock: .venv/.train  ## Compile requirements/*.in into *.txt with hashes
+lock: .venv/.local  ## Compile requirements/*.in into *.txt with hashes
 	PATH="$(CURDIR)/$(BIN):$$PATH" requirements/lock.sh
 
 .PHONY: clean
@@ -55,11 +55,11 @@ clean:  ## Remove the environment; studies in runs/ stay
 help:  ## This text
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# The environment is one folder; dev holds all that train holds.
-.venv/.train: requirements/train.txt requirements/bootstrap.txt requirements/install.sh requirements/lean.cmake
-	@[ .venv/.dev -nt $< ] || requirements/install.sh train
+# The environment is one folder; dev holds all that local holds.
+.venv/.local: requirements/local.txt requirements/bootstrap.txt requirements/install.sh requirements/lean.cmake
+	@[ .venv/.dev -nt $< ] || requirements/install.sh local
 	@touch $@
 
 .venv/.dev: requirements/dev.txt requirements/bootstrap.txt requirements/install.sh requirements/lean.cmake
 	@requirements/install.sh dev
-	@touch $@ .venv/.train
+	@touch $@ .venv/.local

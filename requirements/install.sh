@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Installs a lock into .venv with nothing but Python 3.11, gcc and g++:  requirements/install.sh LOCK   (train or dev)
+# Installs a lock into .venv with nothing but Python 3.11, gcc and g++:  requirements/install.sh LOCK   (local or dev)
 # One download of llama-cpp-python's source serves twice: its wheel is built from it, and the GGUF converter of the very same
 # llama.cpp is taken out of it, into .venv/llama.cpp. The build runs beside the download of everything else.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(dirname "$here") lock=${1:?usage: install.sh train|dev}
+root=$(dirname "$here") lock=${1:?usage: install.sh local|dev}
 venv=$root/.venv python=${PYTHON:-python3.11}
 say() { printf '[%3d s] %s\n' "$SECONDS" "$*"; }
 "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "install: $python is not Python 3.11; set PYTHON=" >&2; exit 2; }

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 export UV_FIND_LINKS="${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}"
-for name in bootstrap base train dev; do
+for name in bootstrap base train local dev; do
   uv pip compile --quiet --generate-hashes --no-emit-package torch --no-annotate --no-header --python-version 3.11 --override overrides.in "$@" \
     $([ -n "$UV_FIND_LINKS" ] || echo --torch-backend=cpu) "$name.in" -o "$name.txt"
   echo "locked $name.txt: $(grep -c == "$name.txt") packages"

@@ -23,6 +23,7 @@ def begin(address: str | None, **settings: Any) -> None:
 
     Raises:
         Infrastructure: Nobody listens at the address, or Ray did not start.
+
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
