@@ -7,25 +7,81 @@ export PYTHON
 # A shell that sets it would have Python compile every library anew at each start.
 unexport PYTHONDONTWRITEBYTECODE
 
+# The cluster: what `make kind-up` creates, or any other that the kubeconfig's current context names.
+CLUSTER ?= cbt-ray
+NODE_IMAGE ?= kindest/node:v1.34.0@sha256:7416a61b42b1662ca6ca89f02028ac133a309a2a30ba309614e8ec94d976dc5a
+KUBERAY_MANIFEST ?= https://github.com/ray-project/kuberay/ray-operator/config/default?ref=v1.6.1
+TARGET ?= $(if $(filter gpu,$(OVERLAY)),cuda,cpu)
+REGISTRY ?=
+TAG = $(shell images/tag.sh)
+CPU_IMAGE ?= $(REGISTRY)cbt-ray-cpu:$(TAG)
+TRAIN_IMAGE ?= $(REGISTRY)cbt-ray-train:$(TAG)-$(TARGET)
+ON = $(or $(OVERLAY),kind)
+CLUSTER_OPTIONS = --overlay $(ON) $(if $(filter kind,$(ON)),--context kind-$(CLUSTER))
+SUBMIT_OPTIONS = $(CLUSTER_OPTIONS) --cpu-image $(CPU_IMAGE) --train-image $(TRAIN_IMAGE) $(if $(WORKERS),--workers $(WORKERS)) \
+  $(if $(AUTOSCALED),--autoscaled) $(if $(DRY_RUN),--dry-run) $(if $(filter 0,$(WAIT)),--no-wait)
+SET ?=
+# The exit code in words, as the last line of what a target prints.
+MEANING = code=$$?; case $$code in 0) m="nothing owed" ;; 1) m="something owed, run it again" ;; \
+  2) m="you first (file, input, key, budget)" ;; 3) m="nothing owed, but below its minimum" ;; *) m="interrupted" ;; esac; \
+  echo "exit $$code: $$m"; exit $$code
+
 .DEFAULT_GOAL := help
 
 ##@ Study
 
 .PHONY: study
 study: .venv/.local  ## Run the whole study (STUDY=studies/demo.yaml); again: only what is owed
-	@$(BIN)/cbt-ray study $(STUDY)
+	@$(BIN)/cbt-ray study $(STUDY) $(SET)
 
 .PHONY: plan
 plan: .venv/.local  ## Calls, tokens, cost and useful workers of STUDY, before anything runs
-	@$(BIN)/cbt-ray plan $(STUDY)
+	@$(BIN)/cbt-ray plan $(STUDY) $(SET)
 
 .PHONY: status
-status: .venv/.local  ## What is done, rejected and owed in STUDY
-	@$(BIN)/cbt-ray status $(STUDY)
+status: .venv/.local  ## What is done, rejected and owed in STUDY; OVERLAY=kind asks the cluster
+	@$(BIN)/cbt-ray status $(STUDY) $(SET) $(if $(OVERLAY),$(CLUSTER_OPTIONS))
 
 .PHONY: report
-report: .venv/.local  ## Write the report of STUDY
-	@$(BIN)/cbt-ray report $(STUDY)
+report: .venv/.local  ## Write the report of STUDY; OVERLAY=kind fetches the one that the cluster wrote
+	@$(BIN)/cbt-ray report $(STUDY) $(SET) $(if $(OVERLAY),$(CLUSTER_OPTIONS))
+
+##@ Cluster (OVERLAY=kind or gpu; STUDY=, WORKERS=, DRY_RUN=1, WAIT=0, SKIP_NETPOL=1)
+
+.PHONY: images
+images:  ## Build the images: cpu, and train for TARGET=cpu or cuda
+	@TARGET=$(TARGET) images/build.sh cpu train
+
+.PHONY: kind-up
+kind-up: images  ## A cluster on this machine with KubeRay, minio and the images
+	@CLUSTER=$(CLUSTER) NODE_IMAGE=$(NODE_IMAGE) KUBERAY_MANIFEST='$(KUBERAY_MANIFEST)' SKIP_NETPOL=$(SKIP_NETPOL) \
+	  CPU_IMAGE=$(CPU_IMAGE) TRAIN_IMAGE=$(TRAIN_IMAGE) k8s/kind.sh up
+
+.PHONY: kind-down
+kind-down:  ## Remove that cluster with all that is in it
+	@CLUSTER=$(CLUSTER) k8s/kind.sh down
+
+.PHONY: study-kind
+study-kind: .venv/.local  ## Run the whole study in that cluster and fetch its report
+	@$(BIN)/cbt-ray submit study $(STUDY) $(SET) $(SUBMIT_OPTIONS); $(MEANING)
+
+SUBMITS = submit-generate submit-fetch submit-train submit-simulate submit-evaluate
+.PHONY: $(SUBMITS)
+submit-generate: .venv/.local  ## Profiles, courses and dataset of STUDY as a RayJob
+submit-fetch: .venv/.local  ## Base weights of MODEL from the hub into the store
+submit-train: .venv/.local  ## Tune MODEL (all models without it), one Job a model
+submit-simulate: .venv/.local  ## The sessions of all arms as a RayJob
+submit-evaluate: .venv/.local  ## Ratings, analysis and report as a Job
+$(SUBMITS): submit-%:
+	@$(BIN)/cbt-ray submit $* $(STUDY) $(SET) $(if $(MODEL),--model $(MODEL)) $(SUBMIT_OPTIONS); $(MEANING)
+
+.PHONY: cancel
+cancel: .venv/.local  ## Delete the job STAGE (and MODEL) from the cluster; its units stay
+	@$(BIN)/cbt-ray cancel $(STAGE) $(STUDY) $(SET) $(if $(MODEL),--model $(MODEL)) $(CLUSTER_OPTIONS)
+
+.PHONY: logs
+logs: .venv/.local  ## The log of the job STAGE (and MODEL)
+	@$(BIN)/cbt-ray logs $(STAGE) $(STUDY) $(SET) $(if $(MODEL),--model $(MODEL)) $(CLUSTER_OPTIONS)
 
 ##@ Development
 
@@ -53,7 +109,7 @@ clean:  ## Remove the environment; studies in runs/ stay
 
 .PHONY: help
 help:  ## This text
-	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The environment is one folder; dev holds all that local holds.
 .venv/.local: requirements/local.txt requirements/bootstrap.txt requirements/install.sh requirements/lean.cmake

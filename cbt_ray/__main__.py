@@ -26,12 +26,17 @@ class Stopped(BaseException):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
+    prepare()
+    sys.exit(run(arguments))
+
+
+def prepare() -> None:
+    """Settle what holds for the whole process: no telemetry, quiet libraries, SIGTERM as an orderly end."""
     for name, value in NO_TELEMETRY.items():
         os.environ.setdefault(name, value)
     warnings.simplefilter("ignore", ResourceWarning)  # libraries leave /dev/null open
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(run(arguments))
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -39,8 +44,16 @@ def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
     raise Stopped
 
 
-def run(arguments: list[str] | None = None) -> int:  # noqa: PLR0911  one return an exit code
-    """Run the command line; answers its exit code."""
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line; answers its exit code, having said on one line what went wrong."""
+    code, message = outcome(arguments)
+    if message:
+        print(message, file=sys.stderr)
+    return code
+
+
+def outcome(arguments: list[str] | None = None) -> tuple[int, str]:  # noqa: PLR0911  one return an exit code
+    """Run the command line; answers its exit code, and what went wrong in one line."""
     import click
 
     from cbt_ray.cli import cli
@@ -49,24 +62,22 @@ def run(arguments: list[str] | None = None) -> int:  # noqa: PLR0911  one return
     try:
         cli.main(arguments, prog_name="cbt-ray", standalone_mode=False)
     except CbtRayError as error:
-        print(f"cbt-ray: {' '.join(str(error).split())}", file=sys.stderr)
-        return error.exit_code
+        return error.exit_code, _line(str(error))
     except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message(), file=sys.stderr)
-        return 2
+        return 2, error.format_message()
     except click.ClickException as error:
-        print(f"cbt-ray: {' '.join(error.format_message().split())}", file=sys.stderr)
-        return 2
+        return 2, _line(error.format_message())
     except OSError as error:
-        print(f"cbt-ray: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+        return 1, _line(str(error))
     except Stopped:
-        print("cbt-ray: stopped by SIGTERM; run the same command again to go on", file=sys.stderr)
-        return 1
+        return 1, _line("stopped by SIGTERM; run the same command again to go on")
     except (KeyboardInterrupt, click.Abort):
-        print("cbt-ray: interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
-    return 0
+        return 130, _line("interrupted; run the same command again to go on")
+    return 0, ""
+
+
+def _line(message: str) -> str:
+    return f"cbt-ray: {' '.join(message.split())}"
 
 
 if __name__ == "__main__":

@@ -29,8 +29,10 @@ def cli() -> None:
     """Group of all commands."""
 
 
-def command(example: str, *options: Callable[[Command], Command]) -> Callable[[Command], click.Command]:
-    """Make a command that takes a study file and `--set`, with one real example in its help."""
+def command(
+    example: str, *options: Callable[[Command], Command], before: Callable[[Command], Command] | None = None
+) -> Callable[[Command], click.Command]:
+    """Make a command that takes a study file and `--set`, with one real example in its help; `before` it an argument."""
 
     def decorate(function: Command) -> click.Command:
         @functools.wraps(function)
@@ -44,6 +46,7 @@ def command(example: str, *options: Callable[[Command], Command]) -> Callable[[C
             "--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Replace a field of the study file, e.g. seed=7."
         )(wrapped)
         wrapped = click.argument("study", metavar="STUDY", type=click.Path())(wrapped)
+        wrapped = before(wrapped) if before else wrapped
         return cli.command(epilog=f"Example: {example}")(wrapped)
 
     return decorate
@@ -115,6 +118,17 @@ def dataset(study: Study) -> None:
 
 
 @command(
+    "cbt-ray fetch studies/replication.yaml --model qwen",
+    click.option("--model", default=None, help="One model of the study; all of them without it."),
+)
+def fetch(study: Study, model: str | None) -> None:
+    """Bring the weights that recipes name by a hub id into the store; HF_ENDPOINT and HF_TOKEN are obeyed."""
+    from cbt_ray.stages.fetch import fetch as stage
+
+    with_bench(study, lambda bench: stage(bench, model))
+
+
+@command(
     "cbt-ray train studies/demo.yaml --model smollm2",
     click.option("--model", default=None, help="One model of the study; all of them without it."),
 )
@@ -141,12 +155,27 @@ def evaluate(study: Study, inline: bool, retry_rejected: bool) -> None:
     with_bench(study, lambda bench: stage(bench, retry_rejected=retry_rejected), inline=inline)
 
 
-@command("cbt-ray report studies/demo.yaml")
-def report(study: Study) -> None:
-    """Write the report, one HTML page."""
+in_cluster = click.option("--overlay", default=None, help="Ask the cluster of this overlay of k8s/, such as kind.")
+context = click.option("--context", default=None, help="The kubeconfig's context; its current one without it.")
+
+
+@command(
+    "cbt-ray report studies/demo.yaml",
+    in_cluster,
+    context,
+    click.option(
+        "--to", "folder", type=click.Path(path_type=Path), default=None, help="With --overlay: the folder that is written."
+    ),
+)
+def report(study: Study, overlay: str | None, context: str | None, folder: Path | None) -> None:
+    """Write the report, one HTML page; with --overlay, fetch the one that the cluster wrote."""
+    if overlay:
+        from cbt_ray.cluster.run import fetch_report, options_of
+
+        return fetch_report(study, folder, options_of(overlay, context), click.echo)
     from cbt_ray.stages.report import write_report
 
-    with_bench(study, lambda bench: click.echo(f"report: {write_report(bench)}"))
+    return with_bench(study, lambda bench: click.echo(f"report: {write_report(bench)}"))
 
 
 @command("cbt-ray study studies/demo.yaml", inline)
@@ -157,12 +186,16 @@ def study(study: Study, inline: bool) -> None:
     with_bench(study, lambda bench: run_study(bench, click.echo), inline=inline)
 
 
-@command("cbt-ray status studies/demo.yaml")
-def status(study: Study) -> None:
-    """Show what is done, rejected (why), not reached and owed in each stage."""
+@command("cbt-ray status studies/demo.yaml", in_cluster, context)
+def status(study: Study, overlay: str | None, context: str | None) -> None:
+    """Show what is done, rejected (why), not reached and owed in each stage; with --overlay, what runs in the cluster, too."""
+    if overlay:
+        from cbt_ray.cluster.run import options_of, run_status
+
+        return run_status(study, options_of(overlay, context), click.echo)
     from cbt_ray.commands.status import print_status
 
-    with_bench(study, lambda bench: print_status(bench, click.echo))
+    return with_bench(study, lambda bench: print_status(bench, click.echo))
 
 
 @command(
@@ -177,6 +210,18 @@ def export(study: Study, folder: Path) -> None:
 
 
 @command(
+    "cbt-ray weights studies/demo.yaml --arm smollm2-tuned --to model.gguf",
+    click.option("--arm", required=True, help="The arm whose therapist it is."),
+    click.option("--to", "file", type=click.Path(path_type=Path), required=True, help="File that is written."),
+)
+def weights(study: Study, arm: str, file: Path) -> None:
+    """Bring an arm's GGUF from the store to a file, for a server of your own."""
+    from cbt_ray.commands.weights import bring_weights
+
+    with_bench(study, lambda bench: bring_weights(bench, arm, file, click.echo))
+
+
+@command(
     "cbt-ray chat studies/demo.yaml --arm smollm2-tuned",
     click.option("--arm", required=True, help="The arm whose therapist answers."),
 )
@@ -186,3 +231,50 @@ def chat(study: Study, arm: str) -> None:
 
     click.echo(f"{NOT_CLINICAL} It cannot help in a crisis: call the emergency services. An empty line ends.")
     with_bench(study, lambda bench: talk(bench, arm, lambda: input("you: "), click.echo))
+
+
+overlay = click.option("--overlay", default="kind", show_default=True, help="A folder of k8s/overlays, or the path of another.")
+one_model = click.option("--model", default=None, help="One model of the study.")
+job_name = click.argument("job", type=click.Choice(["generate", "fetch", "train", "simulate", "evaluate", "study"]))
+
+
+@command(
+    "cbt-ray submit train studies/demo.yaml --model smollm2 --overlay kind",
+    one_model,
+    overlay,
+    context,
+    click.option("--cpu-image", default=None, envvar="CBT_RAY_CPU_IMAGE", help="Image of all jobs but train, with its tag."),
+    click.option("--train-image", default=None, envvar="CBT_RAY_TRAIN_IMAGE", help="Image of the train job, with its tag."),
+    click.option(
+        "--workers", type=click.IntRange(1), default=None, help="Ray worker pods; what the plan finds useful without it."
+    ),
+    click.option("--autoscaled", is_flag=True, help="Let Ray begin with one worker pod and add more up to that number."),
+    click.option("--no-wait", is_flag=True, help="End when the job is submitted."),
+    click.option("--patience", default=600.0, show_default=True, help="Seconds to wait for room, the cluster or the store."),
+    click.option("--dry-run", is_flag=True, help="Print the objects and ask nobody."),
+    before=job_name,
+)
+def submit(study: Study, job: str, model: str | None, dry_run: bool, **options: Any) -> None:
+    """Run a job of the study in a cluster, follow it, and end with its own exit code.
+
+    JOB is generate, fetch, train, simulate or evaluate; `study` is all of them in order.
+    """
+    from cbt_ray.cluster.run import options_of, run
+
+    run(study, job, model, options_of(**options), click.echo, dry=dry_run)
+
+
+@command("cbt-ray cancel simulate studies/demo.yaml --overlay kind", one_model, overlay, context, before=job_name)
+def cancel(study: Study, job: str, model: str | None, **options: Any) -> None:
+    """Delete a job from the cluster; what it has brought into the store stays."""
+    from cbt_ray.cluster.run import options_of, run_cancel
+
+    run_cancel(study, job, model, options_of(**options), click.echo)
+
+
+@command("cbt-ray logs train studies/demo.yaml --model smollm2 --overlay kind", one_model, overlay, context, before=job_name)
+def logs(study: Study, job: str, model: str | None, **options: Any) -> None:
+    """Print the log of a job in the cluster."""
+    from cbt_ray.cluster.run import options_of, run_logs
+
+    run_logs(study, job, model, options_of(**options), click.echo)

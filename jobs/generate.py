@@ -5,7 +5,7 @@ python jobs/generate.py STUDY [--set FIELD=VALUE]
 
 import sys
 
-from cbt_ray.__main__ import main
+from cbt_ray.container import run_job
 
 if __name__ == "__main__":
-    main(["generate", *sys.argv[1:]])
+    run_job("generate", sys.argv[1:])

@@ -5,7 +5,7 @@ python jobs/simulate.py STUDY [--set FIELD=VALUE]
 
 import sys
 
-from cbt_ray.__main__ import main
+from cbt_ray.container import run_job
 
 if __name__ == "__main__":
-    main(["simulate", *sys.argv[1:]])
+    run_job("simulate", sys.argv[1:])

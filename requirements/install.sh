@@ -19,21 +19,9 @@ torch=$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' "$here/train.in")
 # Lines of a lock: the package llama-cpp-python alone, or everything else.
 lock_of() { awk -v only="$1" '/^[^ ]/ { llama = /^llama-cpp-python==/ } llama == only' "$here/$lock.txt"; }
 
-build_llama() {
-  mkdir -p "$work"
-  "$venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary llama-cpp-python --require-hashes \
-    -r <(lock_of 1) -d "$work"
-  say "llama.cpp: compiling (about 100 s on two idle cores)"
-  tar -xzf "$work"/llama_cpp_python-*.tar.gz -C "$work" --strip-components=3 --wildcards \
-    '*/vendor/llama.cpp/convert_hf_to_gguf.py' '*/vendor/llama.cpp/conversion' '*/vendor/llama.cpp/gguf-py'
-  CMAKE_ARGS="-DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAVA_BUILD=OFF -DCMAKE_PROJECT_llama.cpp_INCLUDE=$here/lean.cmake ${CMAKE_ARGS:-}" \
-    "$uv" build --quiet --wheel --out-dir "$work" "$work"/llama_cpp_python-*.tar.gz
-  rm -f "$work"/llama_cpp_python-*.tar.gz
-}
-
 if [ "$(cat "$work/.built" 2>/dev/null)" = "$(lock_of 1 | head -1)" ]; then llama=; else
   say "llama.cpp: fetching its source"
-  build_llama >"$venv/llama.log" 2>&1 & llama=$!
+  PATH=$venv/bin:$PATH "$here/llama.sh" "$here/$lock.txt" "$work" >"$venv/llama.log" 2>&1 & llama=$!
 fi
 say "packages of $lock.txt ($(grep -c == "$here/$lock.txt"))"
 "$uv" pip install --quiet --no-deps --require-hashes -r <(lock_of 0)

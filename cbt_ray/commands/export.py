@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from cbt_ray.errors import InputError
 from cbt_ray.stages.dataset import fetch_dataset
+from cbt_ray.stages.tables import csv_of, scores_of
 from cbt_ray.unit import Key, Status, Unit
 from cbt_ray.work.bench import Bench
 
@@ -35,7 +35,7 @@ def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
     say(f"ratings: {len(ratings)}")
     analysis = bench.store.get(bench.keys.analysis())
     if analysis is not None:
-        _csv(folder / "scores.csv", [_flat(row) for row in analysis.content["rows"]])
+        _csv(folder / "scores.csv", scores_of(analysis.content["rows"]))
         (folder / "analysis.json").write_text(json.dumps(analysis.content["analysis"], indent=1, ensure_ascii=False))
     else:
         say("analysis: owed")
@@ -68,20 +68,10 @@ def _items(unit: Unit) -> list[dict[str, Any]]:
     return [{**facts, "item": item, **rating} for item, rating in unit.content["items"].items()]
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    items = {f"item_{name}": score for name, score in row["items"].items()}
-    return {**{name: value for name, value in row.items() if name != "items"}, "flags": " ".join(row["flags"]), **items}
-
-
 def _jsonl(file: Path, rows: Iterable[dict[str, Any]]) -> None:
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def _csv(file: Path, rows: Sequence[dict[str, Any]]) -> None:
-    if not rows:
-        return
-    fields = list(dict.fromkeys(field for row in rows for field in row))
-    with file.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, fields)
-        writer.writeheader()
-        writer.writerows(rows)
+    if rows:
+        file.write_text(csv_of(rows), newline="")

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import tempfile
 from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -16,7 +17,11 @@ from typing import Any
 from cbt_ray.errors import InputError
 
 PACKAGE = "package:"
+DEFAULT_REVISION = "main"
+"""The branch that is meant where a recipe names none."""
 _MAGIC = b"GGUF"
+_PART = r"\w(?:[\w.-]*\w)?"
+_HUB_ID = re.compile(rf"{_PART}/{_PART}", re.ASCII)
 
 
 def load_gguf_path(gguf: str) -> Path:
@@ -46,8 +51,23 @@ def gguf_identity(gguf: str) -> dict[str, Any]:
         return {"package": module, "file": file, "sha256": _sha256(path)}
 
 
-def weights_identity(start: str) -> dict[str, Any]:
-    """What identifies what a recipe names: a GGUF, or a Hugging Face folder by the SHA-256 of its files."""
+def is_hub_id(start: str) -> bool:
+    """Whether a recipe's `start` or `compare` is a Hugging Face hub id, `org/name`, and no place on this machine.
+
+    Decided by how it is written and never by what lies on the disk, or a key would depend on the folder a command runs in:
+    a folder is written with ./, ../, / or ~ in front, or with another number of slashes than one; a file ends in .gguf.
+    """
+    looks_like_one = _HUB_ID.fullmatch(start) is not None and "--" not in start and ".." not in start
+    return looks_like_one and not start.lower().endswith(".gguf")
+
+
+def weights_identity(start: str, revision: str | None = None) -> dict[str, Any]:
+    """What identifies what a recipe names: a hub id with its revision, a GGUF, or a Hugging Face folder by its files' SHA-256.
+
+    Of a hub id nothing is looked up: keys follow from the study file alone. Which commit it was is in the store, written once.
+    """
+    if is_hub_id(start):
+        return {"hub": start, "revision": revision or DEFAULT_REVISION}
     folder = load_gguf_path(start)
     if not folder.is_dir():
         return gguf_identity(start)

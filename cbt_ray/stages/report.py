@@ -12,6 +12,7 @@ import yaml
 from cbt_ray.errors import Owed
 from cbt_ray.rating.scale import Scale, load_scale
 from cbt_ray.report.data import CostRow, Provenance, ReportData, ReportedRating, ReportedSession, StageRow, TrainingRow
+from cbt_ray.stages.tables import write_tables
 from cbt_ray.study.endpoint import LlamaCppEndpoint
 from cbt_ray.therapy.flags import flags_of
 from cbt_ray.therapy.session import Session
@@ -29,15 +30,18 @@ def write_report(bench: Bench) -> str:
     """Write the report, unless it is there; answers where it lies. Raises Owed where the analysis is owed."""
     key, path = bench.keys.report(), f"{bench.study.study}/{FILE}"
 
+    analysis = bench.store.get(bench.keys.analysis())
+    if analysis is None:
+        raise Owed(f"{bench.study.file}: the analysis is owed; run evaluate first")
+
     def make() -> None:
         from cbt_ray.report import render
 
         page = render(gather(bench)).encode()
         bench.store.replace(path, page)
+        write_tables(bench, analysis)
         bench.store.put(Unit(key, {"file": path}, provenance={"sha256": hashlib.sha256(page).hexdigest()}))
 
-    if bench.store.get(bench.keys.analysis()) is None:
-        raise Owed(f"{bench.study.file}: the analysis is owed; run evaluate first")
     known = bench.store.get(key)
     if known is not None and hashlib.sha256(bench.store.read(path) or b"").hexdigest() != known.provenance.get("sha256"):
         # The page is gone, or it is that of another version of the study file: one path serves all of them.

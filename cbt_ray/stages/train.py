@@ -13,13 +13,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.errors import InputError
 from cbt_ray.stages.dataset import fetch_dataset
+from cbt_ray.stages.fetch import owed_pairs, required_weights
+from cbt_ray.study.model import Recipe
+from cbt_ray.training.weights import link
 from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.engine import available_cpus
 from cbt_ray.work.inputs import check_recipes
 from cbt_ray.work.usage import record_run
+from cbt_ray.work.workplace import local_file
 
 if TYPE_CHECKING:
     from cbt_ray.training.backend import Progress as Step
@@ -31,17 +34,18 @@ _MEASURED = {"seconds", "parts_seconds", "tokens_per_second", "versions", "log_s
 
 
 def train(bench: Bench, model: str | None = None) -> None:
-    """Make every owed GGUF, of one model or of all. Raises Owed where the dataset is owed or SIGTERM ended a training."""
-    if model is not None and model not in bench.study.models:
-        raise InputError(f"{bench.study.file}: --model: unknown model {model!r}, expected one of {sorted(bench.study.models)}")
-    pairs = [pair for pair in bench.keys.finetunes if model in (None, pair[0])]
-    owed = [pair for pair in pairs if bench.store.get(bench.keys.finetune(*pair)) is None]
+    """Make every owed GGUF, of one model or of all.
+
+    Raises Owed where the dataset or a base model's weights are owed, or SIGTERM ended a training.
+    """
+    owed = owed_pairs(bench, model)
     if not owed:
         return
     if any(variant == "tuned" for _, variant in owed):
         must_be_done(bench.survey(Stage.DATASET), Stage.DATASET, "finetune")
     bench.check_store()
     check_recipes(bench.study, owed)
+    required_weights(bench, owed)
     begun = time.monotonic()
     with bench.progress.stage(Stage.FINETUNE, len(owed)) as watch, tempfile.TemporaryDirectory(prefix="cbt-ray-") as work:
         # The instruct export comes last: what can fail after hours is done first.
@@ -60,8 +64,9 @@ def _tune(bench: Bench, model: str, key: Key, work: Path) -> None:
     checkpoints = StoreCheckpoints(bench.store, key, work / "checkpoints")
     steps = _Steps(bench, model)
     recipe = bench.study.models[model].recipe
+    here, source = _on_this_machine(bench, model, "tuned", work)
     tuned = tune(
-        recipe,
+        here,
         dataset,
         work,
         checkpoints,
@@ -70,18 +75,29 @@ def _tune(bench: Bench, model: str, key: Key, work: Path) -> None:
         held_out_windows=recipe.held_out_windows,
         say=steps.part,
     )
-    _settle_config(tuned.adapter / "adapter_config.json", recipe.start)
+    _settle_config(tuned.adapter / "adapter_config.json", recipe.start, source.get("commit"))
     # The README that PEFT writes beside the weights quotes paths of this machine.
     files = [file for file in sorted(tuned.adapter.iterdir()) if file.suffix in {".json", ".safetensors"}]
     adapter = {file.name: bench.store.put_blob(key, file.name, file).to_json() for file in files}
-    _put(bench, key, tuned.gguf, tuned.metrics, {"adapter": adapter})
+    _put(bench, key, tuned.gguf, tuned.metrics, {"adapter": adapter}, source)
     checkpoints.clear()
 
 
-def _settle_config(file: Path, start: str) -> None:
+def _on_this_machine(bench: Bench, model: str, variant: str, work: Path) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe with a folder in place of a hub id, and where its files are from; the recipe itself where it names a place."""
+    recipe = bench.study.models[model].recipe
+    weights = required_weights(bench, [(model, variant)]).get((model, variant))
+    if weights is None:
+        return recipe, {}
+    folder = link(weights, work / f"weights-{variant}", lambda blob: local_file(bench.store, blob))
+    return recipe.model_copy(update={"start" if variant == "tuned" else "compare": str(folder)}), weights.source
+
+
+def _settle_config(file: Path, start: str, commit: str | None) -> None:
     """Name what training started from in place of a folder of this machine, and sort what PEFT writes in the order of a set."""
     config = json.loads(file.read_text())
     config["base_model_name_or_path"] = start
+    config["revision"] = commit
     config["target_modules"] = sorted(config["target_modules"])
     file.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
 
@@ -90,15 +106,17 @@ def _compare(bench: Bench, model: str, key: Key, work: Path) -> None:
     from cbt_ray.training.finetune import export_compared
 
     steps = _Steps(bench, f"{model} instruct")
-    exported = export_compared(bench.study.models[model].recipe, work, threads=available_cpus(), say=steps.part)
-    _put(bench, key, exported.gguf, exported.metrics, {})
+    here, source = _on_this_machine(bench, model, "instruct", work)
+    exported = export_compared(here, work, threads=available_cpus(), say=steps.part)
+    _put(bench, key, exported.gguf, exported.metrics, {}, source)
 
 
-def _put(bench: Bench, key: Key, gguf: Path, metrics: dict[str, Any], more: dict[str, Any]) -> None:
+def _put(bench: Bench, key: Key, gguf: Path, metrics: dict[str, Any], more: dict[str, Any], source: dict[str, Any]) -> None:
     blob = bench.store.put_blob(key, f"{key.id}.gguf", gguf)
     lasting = {name: value for name, value in metrics.items() if name not in _MEASURED}
     measured = {name: value for name, value in metrics.items() if name in _MEASURED}
     made = {"cbt_ray": version("cbt-ray"), "made_at": datetime.now(UTC).isoformat(timespec="seconds"), "training": measured}
+    made |= {"base": source} if source else {}
     bench.store.put(Unit(key, {"gguf": blob.to_json(), "metrics": lasting, **more}, provenance=made))
 
 

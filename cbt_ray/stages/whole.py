@@ -24,6 +24,7 @@ def run_study(bench: Bench, say: Callable[[str], object]) -> None:
     """Run all stages; each does only what is owed. Says at the end where the report lies and what the study cost."""
     from cbt_ray.errors import BelowMinimum
     from cbt_ray.stages.dataset import make_dataset
+    from cbt_ray.stages.fetch import fetch
     from cbt_ray.stages.generate import generate
     from cbt_ray.stages.report import write_report
     from cbt_ray.stages.simulate import simulate
@@ -31,6 +32,7 @@ def run_study(bench: Bench, say: Callable[[str], object]) -> None:
 
     _check_all_roles(bench)
     check_recipes(bench.study, [p for p in bench.keys.finetunes if bench.store.get(bench.keys.finetune(*p)) is None])
+    fetch(bench)  # before the courses are paid for: a hub that refuses is heard of at once
     generate(bench)
     make_dataset(bench)
     train(bench)

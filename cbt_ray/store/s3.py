@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import random
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from cbt_ray.errors import Infrastructure, InputError
 from cbt_ray.store.address import Address
 from cbt_ray.store.s3_faults import ABSENT, CONFLICT, TAKEN, attempts_of, code_of, mapped
-from cbt_ray.store.store import HIDDEN, Store, arriving
+from cbt_ray.store.store import HIDDEN, Store, going_on
 from cbt_ray.unit import Key, Unit
 
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 PART = 16 << 20
+PIECE = 8 << 20
+"""Bytes of a large file that are fetched by one request and held in memory until they are written."""
+STREAMS = 4
 ATTEMPTS = 5
 CONNECTIONS = 24
 
@@ -155,18 +161,54 @@ class S3Store(Store):
             client.upload_file(str(file), **self._at(path), Config=_transfer())
 
     def download(self, path: str, file: Path) -> bool:
+        """In pieces, several at a time, written in their order: what is there is whole up to its end, so an attempt can go on."""
         from botocore.exceptions import ClientError
 
         client = self.client
-        with mapped(self.address), arriving(file) as temporary:
+        with mapped(self.address):
             try:
-                client.download_file(**self._at(path), Filename=str(temporary), Config=_transfer())
+                head = client.head_object(**self._at(path))
             except ClientError as error:
                 if code_of(error) in ABSENT:
                     return False
                 raise
-            temporary.replace(file)
+            size, etag = head["ContentLength"], head["ETag"]
+            version = hashlib.sha256(f"{path} {size} {etag}".encode()).hexdigest()[:16]
+            with going_on(file, version) as part:
+                if part.tell() > size:
+                    part.truncate(0)
+                    part.seek(0)
+                for piece in self._pieces(path, etag, part.tell(), size):
+                    part.write(piece)
         return True
+
+    def _pieces(self, path: str, etag: str, begin: int, size: int) -> Iterator[bytes]:
+        """The object's bytes from `begin` on, in order."""
+        offsets = iter(range(begin, size, PIECE))
+        with ThreadPoolExecutor(STREAMS) as pool:
+            ahead = deque(pool.submit(self._piece, path, etag, at, min(at + PIECE, size)) for at in islice(offsets, STREAMS))
+            try:
+                while ahead:
+                    piece = ahead.popleft().result()
+                    ahead.extend(pool.submit(self._piece, path, etag, at, min(at + PIECE, size)) for at in islice(offsets, 1))
+                    yield piece
+            finally:
+                for future in ahead:
+                    future.cancel()
+
+    def _piece(self, path: str, etag: str, begin: int, end: int) -> bytes:
+        from botocore.exceptions import HTTPClientError, IncompleteReadError
+
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                answer = self.client.get_object(**self._at(path), Range=f"bytes={begin}-{end - 1}")
+                if answer["ETag"] != etag or answer["ContentLength"] != end - begin:
+                    raise Infrastructure(f"{self.where(path)}: changed while it was fetched", "store")
+                return answer["Body"].read()
+            except (HTTPClientError, IncompleteReadError):  # cut in the body, which botocore does not repeat
+                if attempt == ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
 
     def get_many(self, keys: Iterable[Key], threads: int = 16) -> Iterator[tuple[Key, Unit | None]]:
         wanted = tuple(keys)

@@ -5,13 +5,17 @@
 <study>/checkpoints/...                    training's checkpoints, dropped when the unit is done
 <study>/usage/...                          what calls cost, one record a unit attempt
 <study>/aside/<path>.<h16>                 what failed its checksum, or was rejected and is tried again
+weights/<org--name>/...                    weights that a recipe names by their hub id, for all studies of the store
 .tmp/...                                   temporary; never listed
 """
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import hashlib
 import logging
+import os
 import time
 import uuid
 from abc import ABC, abstractmethod
@@ -19,7 +23,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from cbt_ray.errors import Infrastructure
 from cbt_ray.unit import Key, Unit
@@ -59,15 +63,48 @@ def sha256_of(file: Path) -> str:
 @contextmanager
 def arriving(file: Path) -> Iterator[Path]:
     """A temporary file beside `file`, to be renamed to it when it is whole; old ones of killed processes go first."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    for left in file.parent.glob(f".{file.name}.*.part*"):
-        drop_stale(left)
+    _parts_of(file)
     temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
     temporary.touch(exist_ok=False)
     try:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def going_on(file: Path, version: str) -> Iterator[BinaryIO]:
+    """What an earlier attempt fetched of this version of `file`, open at its end; renamed to `file` when the block ends well.
+
+    It stays where the block does not, for the next attempt. Locked: no two processes write it.
+    """
+    part = file.with_name(f".{file.name}.{version}.part")
+    _parts_of(file, but=part)
+    with _held(part) as stream:
+        yield stream
+        stream.flush()
+        part.replace(file)
+
+
+@contextmanager
+def _held(part: Path) -> Iterator[BinaryIO]:
+    """The file, open for appending and locked; opened anew where its last holder renamed it meanwhile."""
+    while True:
+        with part.open("ab") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            if not part.exists() or not os.path.samestat(os.fstat(stream.fileno()), part.stat()):
+                continue
+            stream.seek(0, os.SEEK_END)
+            yield stream
+            return
+
+
+def _parts_of(file: Path, but: Path | None = None) -> None:
+    """Make the folder, and drop what killed processes left of a file in it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    for left in file.parent.glob(f".{glob.escape(file.name)}.*.part*"):
+        if left != but:
+            drop_stale(left)
 
 
 def drop_stale(file: Path) -> None:
@@ -122,7 +159,10 @@ class Store(ABC):
 
     @abstractmethod
     def download(self, path: str, file: Path) -> bool:
-        """Fetch a large file, streamed, into a finished temporary file first; False where there is none."""
+        """Fetch a large file, streamed, into a temporary file first; False where there is none.
+
+        From S3 an attempt that was cut off goes on where it ended.
+        """
 
     @abstractmethod
     def check(self) -> None:
@@ -204,16 +244,19 @@ class Store(ABC):
         """
         if file.exists() and file.stat().st_size == blob.size and sha256_of(file) == blob.sha256:
             return file
-        if not self.download(blob.path, file):
-            self._disown(owner)
-            raise Infrastructure(f"{self.where(blob.path)}: missing from the store", "store")
-        if sha256_of(file) != blob.sha256:
-            log.warning("%s: its SHA-256 differs from its unit's; moved aside", blob.path)
-            self.set_aside(blob.path)
-            file.unlink(missing_ok=True)  # after it: in a folder store, `file` may be the blob itself
-            self._disown(owner)
-            raise Infrastructure(f"{self.where(blob.path)}: SHA-256 differs from its unit's; moved aside", "store")
-        return file
+        for _ in range(
+            2
+        ):  # the second one from its first byte: a part that lay on this machine's disk may have been harmed there
+            if not self.download(blob.path, file):
+                self._disown(owner)
+                raise Infrastructure(f"{self.where(blob.path)}: missing from the store", "store")
+            if sha256_of(file) == blob.sha256:
+                return file
+        log.warning("%s: its SHA-256 differs from its unit's; moved aside", blob.path)
+        self.set_aside(blob.path)
+        file.unlink(missing_ok=True)  # after it: in a folder store, `file` may be the blob itself
+        self._disown(owner)
+        raise Infrastructure(f"{self.where(blob.path)}: SHA-256 differs from its unit's; moved aside", "store")
 
     def _disown(self, owner: Key | None) -> None:
         if owner is not None:

@@ -23,11 +23,13 @@ class Recipe(Block):
     """How a model is tuned: what training starts from, what the tuned model is compared with, and every number in between."""
 
     start: str
-    """What training starts from: `package:NAME/FILE.gguf`, a GGUF or a Hugging Face folder. A hub id has to be fetched first."""
+    """What training starts from: `package:NAME/FILE.gguf`, a GGUF, a Hugging Face folder, or a hub id, `org/name`."""
     compare: str
     """What the tuned model is compared with; the sound default is the same checkpoint as `start`."""
     revision: str | None = None
-    """Commit of the hub id, where one is given."""
+    """Commit, tag or branch of the hub id `start`, and of `compare` where it is the same one; none: main."""
+    compare_revision: str | None = None
+    """Commit, tag or branch of `compare`, where that is another hub id."""
     licence: str
     backend: Literal["trl", "unsloth"] = "trl"
     load_4bit: bool = True
@@ -49,6 +51,12 @@ class Recipe(Block):
     held_out_windows: int | None = Field(None, ge=1)
     """Windows of held-out text on which the loss before and after is taken, spread evenly; none: all."""
     quantization: Literal["q8_0", "f16"] = "q8_0"
+
+    def base(self, variant: str) -> tuple[str, str | None]:
+        """What a variant (`tuned`, `instruct`) is made of, and the revision of it, which counts where it is a hub id."""
+        if variant == "tuned":
+            return self.start, self.revision
+        return self.compare, self.compare_revision or (self.revision if self.compare == self.start else None)
 
 
 class Model(Block):

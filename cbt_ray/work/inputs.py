@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from cbt_ray.errors import InputError
-from cbt_ray.llm.gguf_file import check_gguf, load_gguf_path
+from cbt_ray.llm.gguf_file import check_gguf, is_hub_id, load_gguf_path
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.scale import load_scale
 from cbt_ray.study import Study
@@ -45,13 +45,16 @@ def check_endpoints(study: Study, roles: Iterable[Role]) -> None:
 
 
 def check_recipes(study: Study, finetunes: Iterable[tuple[str, str]]) -> None:
-    """Raise InputError where training could not begin on this machine, so that no course is paid for in vain."""
+    """Raise InputError where training could not begin on this machine, so that no course is paid for in vain.
+
+    Whether a hub id exists is for `fetch` to find out, which has a network.
+    """
     for model, variant in finetunes:
         recipe = study.models[model].recipe
         name = "start" if variant == "tuned" else "compare"
         with at(study, f"models.{model}.recipe.{name}"):
-            path = load_gguf_path(getattr(recipe, name))
-            if not path.is_dir():
+            base, _ = recipe.base(variant)
+            if not is_hub_id(base) and not (path := load_gguf_path(base)).is_dir():
                 check_gguf(path)
         if variant == "tuned" and recipe.backend != "trl":
             raise InputError(f"{study.file}: models.{model}.recipe.backend: expected trl; {recipe.backend} is not built yet")

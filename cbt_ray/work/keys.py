@@ -27,7 +27,7 @@ from cbt_ray.unit import Key, Stage, digest
 from cbt_ray.work.inputs import at
 
 THERAPIST_PROMPT = "therapist.j2"
-_NOT_TUNED = {"checkpoint_steps", "start", "compare"}
+_NOT_TUNED = {"checkpoint_steps", "start", "compare", "compare_revision"}
 """Fields of a recipe that do not decide what tuning makes: its pace, paths (a digest stands for them), the other arm."""
 _PLAN_ONLY = {"expected_messages", "expected_tokens", "expected_retries"}
 
@@ -94,11 +94,10 @@ class Keys:
     def finetune(self, model: str, variant: str) -> Key:
         """A model as it is served: `tuned` on the dataset, or `instruct`, exported the same way."""
         recipe = self.study.models[model].recipe
-        base = recipe.start if variant == "tuned" else recipe.compare
 
         def determinants() -> dict[str, Any]:
             with at(self.study, f"models.{model}.recipe.{'start' if variant == 'tuned' else 'compare'}"):
-                known = weights_identity(base)
+                known = weights_identity(*recipe.base(variant))
             if variant != "tuned":
                 return {"base": known, "quantization": recipe.quantization}
             return {"base": known, "inputs": [str(self.dataset())], "recipe": recipe.model_dump(exclude=_NOT_TUNED)}

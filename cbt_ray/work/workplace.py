@@ -108,16 +108,8 @@ class Workplace:
     def file(self, blob: Blob, owner: Key) -> Path:
         """A unit's blob as a local file, its SHA-256 checked once a process; fetched once a machine from a store elsewhere."""
         if blob.path not in self._files:
-            self._files[blob.path] = self._fetch(blob, owner)
+            self._files[blob.path] = local_file(self.store, blob, owner)
         return self._files[blob.path]
-
-    def _fetch(self, blob: Blob, owner: Key) -> Path:
-        if isinstance(self.store, FolderStore):
-            return self.store.fetch_blob(blob, self.store.root / blob.path, owner)
-        cache = cache_folder() / "blobs" / blob.sha256[:2] / f"{blob.sha256}-{blob.path.rsplit('-', 1)[-1]}"
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        with locked(cache.with_suffix(".lock")):
-            return self.store.fetch_blob(blob, cache, owner)
 
     # ---- units -----------------------------------------------------------------------------------------------------
 
@@ -210,9 +202,19 @@ def cache_folder() -> Path:
     return Path(os.environ.get("CBT_RAY_CACHE") or default)
 
 
+def local_file(store: Store, blob: Blob, owner: Key | None = None) -> Path:
+    """A blob as a local file, its SHA-256 checked: read in place in a folder store, fetched once a machine from one elsewhere."""
+    if isinstance(store, FolderStore):
+        return store.fetch_blob(blob, store.root / blob.path, owner)
+    cache = cache_folder() / "blobs" / blob.sha256[:2] / f"{blob.sha256}-{blob.path.rsplit('-', 1)[-1]}"
+    with locked(cache.with_suffix(".lock")):
+        return store.fetch_blob(blob, cache, owner)
+
+
 @contextlib.contextmanager
 def locked(file: Path) -> Iterator[None]:
     """Hold a lock that all processes of this machine share."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield

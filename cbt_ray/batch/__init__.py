@@ -1,0 +1,1 @@
+"""Batch jobs: what each one owes, and how it runs in its container."""

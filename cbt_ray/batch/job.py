@@ -1,0 +1,107 @@
+"""A batch job: which commands it runs, which roles it calls, and what of the study it owes."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from cbt_ray.errors import InputError, Owed
+from cbt_ray.study import Study
+from cbt_ray.study.endpoint import Role
+from cbt_ray.unit import Stage
+from cbt_ray.work.bench import Bench
+from cbt_ray.work.keys import Keys
+
+
+class BatchJob(StrEnum):
+    """The jobs in their order. Each runs in its own containers and knows of the others only by what lies in the store."""
+
+    GENERATE = "generate"
+    FETCH = "fetch"
+    TRAIN = "train"
+    SIMULATE = "simulate"
+    EVALUATE = "evaluate"
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The commands of the command line that its container runs, in order."""
+        return _COMMANDS[self]
+
+    @property
+    def of_one_model(self) -> bool:
+        """Whether there is one such job for each model."""
+        return self in (BatchJob.FETCH, BatchJob.TRAIN)
+
+    @property
+    def on_ray(self) -> bool:
+        """Whether it is a RayJob."""
+        return self in (BatchJob.GENERATE, BatchJob.SIMULATE)
+
+
+_COMMANDS = {
+    BatchJob.GENERATE: ("generate", "dataset"),
+    BatchJob.FETCH: ("fetch",),
+    BatchJob.TRAIN: ("train",),
+    BatchJob.SIMULATE: ("simulate",),
+    BatchJob.EVALUATE: ("evaluate", "report"),
+}
+
+
+def roles_of(study: Study, job: BatchJob) -> list[Role]:
+    """The roles whose models a job calls."""
+    roles = study.roles
+    if job is BatchJob.GENERATE:
+        return [roles.generator]
+    if job is BatchJob.SIMULATE:
+        return [roles.patient, roles.summariser, *(study.therapist(arm) for arm in study.arms)]
+    return [roles.judge] if job is BatchJob.EVALUATE else []
+
+
+def check_model(study: Study, job: BatchJob, model: str | None) -> None:
+    """Raise InputError where a model is named that the study lacks, or is named to a job of all models."""
+    if model is not None and model not in study.models:
+        raise InputError(f"{study.file}: --model: unknown model {model!r}, expected one of {sorted(study.models)}")
+    if model is not None and not job.of_one_model:
+        raise InputError(f"--model: expected none, since {job} is one job for all models")
+
+
+def owed(bench: Bench, job: BatchJob, model: str | None = None) -> list[str]:
+    """What a job still has to bring into the store: ids of units, or of weights. Empty: the job is finished."""
+    if job is BatchJob.FETCH:
+        return []
+    if job is BatchJob.TRAIN:
+        pairs = [pair for pair in bench.keys.finetunes if model in (None, pair[0])]
+        return [f"{name}-{variant}" for name, variant in pairs if bench.store.get(bench.keys.finetune(name, variant)) is None]
+    return [key.id for stage in _STAGES[job] for key in bench.survey(stage).owed(stage)]
+
+
+def targets(keys: Keys, job: BatchJob, model: str | None = None) -> list[str]:
+    """All keys that a job is there to make, done or not: they name the job's object in the cluster."""
+    if job is BatchJob.GENERATE:
+        return [str(key) for key in (*keys.courses(), keys.dataset())]
+    if job in (BatchJob.TRAIN, BatchJob.FETCH):
+        return [str(keys.finetune(name, variant)) for name, variant in keys.finetunes if model in (None, name)]
+    if job is BatchJob.SIMULATE:
+        return [str(key) for key in keys.sessions()]
+    return [str(key) for key in (*keys.ratings(), keys.analysis(), keys.report())]
+
+
+_STAGES = {
+    BatchJob.GENERATE: (Stage.COURSES, Stage.DATASET),
+    BatchJob.SIMULATE: (Stage.SESSIONS,),
+    BatchJob.EVALUATE: (Stage.RATINGS, Stage.ANALYSIS, Stage.REPORT),
+}
+_BEFORE = {
+    BatchJob.TRAIN: (BatchJob.GENERATE, Stage.DATASET),
+    BatchJob.SIMULATE: (BatchJob.TRAIN, Stage.FINETUNE),
+    BatchJob.EVALUATE: (BatchJob.SIMULATE, Stage.SESSIONS),
+}
+
+
+def check_before(bench: Bench, job: BatchJob) -> None:
+    """Raise Owed where what a job builds on is not there yet."""
+    if job not in _BEFORE:
+        return
+    earlier, stage = _BEFORE[job]
+    left = bench.survey(stage).owed(stage)
+    if left:
+        raise Owed(f"{job}: {stage} still owes {len(left)} units, first {left[0].id}; submit {earlier} first")

@@ -1,0 +1,166 @@
+"""A submission: one batch job of a study as an object for the cluster, made from the overlay's template. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from cbt_ray.batch.job import BatchJob
+from cbt_ray.cluster.overlay import STAGE, TEMPLATE, Manifest
+from cbt_ray.container import SUBMISSION
+from cbt_ray.study import Study
+from cbt_ray.unit import digest
+
+LONGEST_NAME = 47
+"""KubeRay refuses longer names of RayJobs."""
+LABEL = "cbt-ray/submission"
+KEYS = "llm-keys"
+"""The Secret with the API keys of the study's endpoints."""
+IMAGES = {"cbt-ray-cpu": "cpu", "cbt-ray-train": "train"}
+
+
+@dataclass(frozen=True)
+class Images:
+    """The two images, with their tags; None: as the overlay names them."""
+
+    cpu: str | None = None
+    train: str | None = None
+
+    def named(self, image: str) -> str:
+        """The image of a template's container, whose repository may have been renamed by the overlay."""
+        kind = next((kind for name, kind in IMAGES.items() if image.rsplit(":", 1)[0].rsplit("/", 1)[-1] == name), None)
+        return (getattr(self, kind) if kind else None) or image
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What of a study is submitted."""
+
+    job: BatchJob
+    study: Study
+    store: str
+    """The store's URL as pods reach it."""
+    targets: list[str]
+    """All keys that the job is there to make."""
+    images: Images
+    model: str | None = None
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """The study's own prompts: path in its folder to text."""
+    keys: tuple[str, ...] = ()
+    """Environment variables that hold keys of the endpoints which the job calls."""
+    pods: int | None = None
+    """Worker pods of a RayJob."""
+    autoscaled: bool = False
+    id: str = ""
+    """Random: all attempts of one object share it."""
+
+    def name(self, template: Manifest) -> str:
+        """`<study>-<job>[-<model>]-<hash of keys and images>`, cut to what KubeRay allows."""
+        used = sorted({self.images.named(image) for image in _images(template)})
+        suffix = digest([self.targets, used])[:8]
+        parts = [self.study.study, self.job.value, *([self.model] if self.model else [])]
+        free = LONGEST_NAME - len(suffix) - 1
+        while len("-".join(parts)) > free:
+            longest = max(range(len(parts)), key=lambda i: (i != 1) * len(parts[i]))
+            parts[longest] = parts[longest][:-1].rstrip("-")
+        return "-".join([*parts, suffix])
+
+    def config_map(self, name: str, namespace: str) -> Manifest:
+        """The ConfigMap with the whole study in one file, and its own prompts."""
+        document = self.study.model_dump(mode="json", exclude_none=True) | {"store": self.store}
+        if self.prompts:
+            document["prompts"] = "prompts"
+        data = {"study.yaml": yaml.safe_dump(document, sort_keys=False, allow_unicode=True)}
+        data |= {f"prompt-{number}": text for number, text in enumerate(self.prompts.values())}
+        return {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": namespace, "labels": self._labels()},
+            "immutable": True,  # a running job must not see another study
+            "data": data,
+        }
+
+    def fill(self, template: Manifest) -> Manifest:
+        """The template with this submission's name, study, images, keys and workers filled in."""
+        name = self.name(template)
+        meta = template["metadata"]
+        meta["name"] = name
+        meta["labels"] = {k: v for k, v in meta.get("labels", {}).items() if k != TEMPLATE} | self._labels()
+        if self.job.on_ray:
+            self._fill_workers(template["spec"]["rayClusterSpec"])
+        for pod in pod_templates(template):
+            labels = pod.setdefault("metadata", {}).setdefault("labels", {})
+            labels.pop(TEMPLATE, None)
+            labels |= self._labels()
+            self._fill_pod(pod["spec"], name)
+        return template
+
+    def _labels(self) -> dict[str, str]:
+        labels = {LABEL: self.id, STAGE: self.job.value, "cbt-ray/study": self.study.study}
+        return labels | ({"cbt-ray/model": self.model} if self.model else {})
+
+    def _fill_pod(self, spec: dict[str, Any], name: str) -> None:
+        for volume in spec.get("volumes", []):
+            if volume["name"] == "study":
+                volume["configMap"] = volume.get("configMap", {}) | {"name": name, "items": list(self._items())}
+        for container in [*spec.get("initContainers", []), *spec["containers"]]:
+            container["image"] = self.images.named(container["image"])
+            if container["name"] in ("job", "ray-head", "ray-worker"):
+                container.setdefault("env", []).extend(self._env())
+            if container["name"] == "job" and self.model:
+                container["args"] = [*container.get("args", []), "--model", self.model]
+
+    def _items(self) -> Iterator[dict[str, str]]:
+        yield {"key": "study.yaml", "path": "study.yaml"}
+        for number, path in enumerate(self.prompts):
+            yield {"key": f"prompt-{number}", "path": f"prompts/{path}"}
+
+    def _env(self) -> Iterator[dict[str, Any]]:
+        yield {"name": SUBMISSION, "value": self.id}
+        for key in self.keys:
+            yield {"name": key, "valueFrom": {"secretKeyRef": {"name": KEYS, "key": key}}}
+
+    def _fill_workers(self, cluster: dict[str, Any]) -> None:
+        group = cluster["workerGroupSpecs"][0]
+        if self.pods is not None:
+            group |= {"replicas": self.pods, "minReplicas": self.pods, "maxReplicas": self.pods}
+        if self.autoscaled:
+            group |= {"replicas": 1, "minReplicas": 1}
+            cluster["enableInTreeAutoscaling"] = True
+            head = cluster["headGroupSpec"]["template"]
+            head["spec"]["serviceAccountName"] = "autoscaler"
+            head["spec"]["automountServiceAccountToken"] = True
+            head["metadata"].setdefault("labels", {})["cbt-ray/autoscaled"] = "true"
+
+
+def pod_templates(manifest: Manifest) -> list[dict[str, Any]]:
+    """All pod templates of a Job or RayJob."""
+    spec = manifest["spec"]
+    if manifest["kind"] == "Job":
+        return [spec["template"]]
+    cluster = spec["rayClusterSpec"]
+    submitter = [spec["submitterPodTemplate"]] if "submitterPodTemplate" in spec else []
+    return [cluster["headGroupSpec"]["template"], *(group["template"] for group in cluster["workerGroupSpecs"]), *submitter]
+
+
+def _images(manifest: Manifest) -> Iterator[str]:
+    for pod in pod_templates(manifest):
+        yield from (container["image"] for container in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]])
+
+
+def pods_for(tasks: int, cpus_of_task: float, template: Manifest) -> int:
+    """Worker pods that hold so many tasks at once; at least one."""
+    return max(1, math.ceil(tasks * cpus_of_task / cpus_of_pod(template)))
+
+
+def cpus_of_pod(template: Manifest) -> float:
+    """CPUs that Ray counts in one worker pod: `num-cpus`, or the limit of its container."""
+    group = template["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]
+    told = group.get("rayStartParams", {}).get("num-cpus")
+    limit = group["template"]["spec"]["containers"][0].get("resources", {}).get("limits", {}).get("cpu", "1")
+    text = str(told or limit)
+    return max(1.0, float(text[:-1]) / 1000 if text.endswith("m") else float(text))

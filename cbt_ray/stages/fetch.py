@@ -1,0 +1,114 @@
+"""Fetch: the weights that recipes name by a hub id, brought into the store. Needs a network and no accelerator.
+
+Training reads them from the store and asks nobody, so that no accelerator waits for a download.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from cbt_ray.errors import InputError, Owed
+from cbt_ray.llm.gguf_file import DEFAULT_REVISION, is_hub_id
+from cbt_ray.training.hub import Hub, HubFile, Snapshot, WrongRevision
+from cbt_ray.training.weights import Weights, complete, fetch_weights
+from cbt_ray.work.bench import Bench
+from cbt_ray.work.inputs import at, check_recipes
+from cbt_ray.work.workplace import cache_folder, locked
+
+if TYPE_CHECKING:
+    from cbt_ray.work.progress import Progress
+
+EVERY_S = 5.0
+"""Seconds between two lines about a file that is on its way."""
+
+Pair = tuple[str, str]
+"""A model of the study and a variant of it."""
+
+
+def fetch(bench: Bench, model: str | None = None) -> None:
+    """Bring into the store what is owed of the weights, of one model or of all. Asks nobody where nothing is."""
+    pairs = owed_pairs(bench, model)
+    owed = {name: pair for pair, name in _hub_ids(bench, pairs).items() if complete(bench.store, *name) is None}
+    if not owed:
+        return
+    bench.check_store()
+    check_recipes(bench.study, pairs)
+    hub = Hub.from_environment()
+    for (name, revision), pair in owed.items():
+        arrivals = cache_folder() / "arriving" / name.replace("/", "--")
+        with at(bench.study, _field(pair, "start", "compare")), locked(arrivals.with_name(f"{arrivals.name}.lock")):
+            try:
+                weights = fetch_weights(bench.store, hub, name, revision, arrivals, _Arrivals(bench.progress))
+            except WrongRevision:
+                with at(bench.study, _revision_field(bench, pair)):
+                    raise
+        bench.progress.say(f"fetch: {name}: all {len(weights.files)} files of commit {weights.commit} are in the store")
+
+
+def owed_pairs(bench: Bench, model: str | None = None) -> list[Pair]:
+    """The models and variants whose GGUF is owed; what is made already needs no weights."""
+    if model is not None and model not in bench.study.models:
+        raise InputError(f"{bench.study.file}: --model: unknown model {model!r}, expected one of {sorted(bench.study.models)}")
+    pairs = [pair for pair in bench.keys.finetunes if model in (None, pair[0])]
+    return [pair for pair in pairs if bench.store.get(bench.keys.finetune(*pair)) is None]
+
+
+def owed_weights(bench: Bench, model: str | None = None) -> list[str]:
+    """Hub ids with revisions, `org/name@main`, whose weights are not in the store and are needed for a GGUF that is owed."""
+    names = dict.fromkeys(_hub_ids(bench, owed_pairs(bench, model)).values())
+    return [f"{name}@{revision}" for name, revision in names if complete(bench.store, name, revision) is None]
+
+
+def required_weights(bench: Bench, pairs: Iterable[Pair]) -> dict[Pair, Weights]:
+    """The weights of those of the pairs that are made from a hub id. Raises Owed where they are not in the store."""
+    found = {}
+    for pair, (name, revision) in _hub_ids(bench, pairs).items():
+        weights = complete(bench.store, name, revision)
+        if weights is None:
+            raise Owed(f"finetune: the weights of {name} at {revision} are owed; run `cbt-ray fetch {bench.study.file}` first")
+        found[pair] = weights
+    return found
+
+
+def _hub_ids(bench: Bench, pairs: Iterable[Pair]) -> dict[Pair, tuple[str, str]]:
+    """The pairs that are made from a hub id, with it and its revision."""
+    bases = {(model, variant): bench.study.models[model].recipe.base(variant) for model, variant in pairs}
+    return {pair: (base, revision or DEFAULT_REVISION) for pair, (base, revision) in bases.items() if is_hub_id(base)}
+
+
+def _field(pair: Pair, tuned: str, compared: str) -> str:
+    model, variant = pair
+    return f"models.{model}.recipe.{tuned if variant == 'tuned' else compared}"
+
+
+def _revision_field(bench: Bench, pair: Pair) -> str:
+    recipe = bench.study.models[pair[0]].recipe
+    return _field(pair, "revision", "revision" if recipe.compare == recipe.start else "compare_revision")
+
+
+class _Arrivals:
+    """Tells which commit is fetched, and how far it is, every few seconds."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.say = progress.say
+        self.snapshot: Snapshot | None = None
+        self.last = time.monotonic()
+
+    def __call__(self, snapshot: Snapshot, file: HubFile, size: int) -> None:
+        if self.snapshot is None:
+            self.snapshot = snapshot
+            total = sum(one.size for one in snapshot.files)
+            self.say(f"fetch: {snapshot.hub}: commit {snapshot.commit}, {len(snapshot.files)} files, {_bytes(total)}")
+        if time.monotonic() - self.last >= EVERY_S:
+            self.last = time.monotonic()
+            self.say(f"fetch: {snapshot.hub}: {file.name}: {_bytes(size)} of {_bytes(file.size)}")
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

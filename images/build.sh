@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Builds images, each unless its content is built already:  TARGET=cpu|cuda images/build.sh [cpu] [train]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+target=${TARGET:-cpu} tag=$(images/tag.sh) built=()
+case $target in cpu | cuda) ;; *) echo "images: TARGET=$target: expected cpu or cuda" >&2; exit 2 ;; esac
+command -v docker >/dev/null || { echo "images: expected docker" >&2; exit 2; }
+for image in "${@:-cpu}"; do
+  case $image in
+    cpu) name=cbt-ray-cpu:$tag ;;
+    train) name=cbt-ray-train:$tag-$target ;;
+    *) echo "images: $image: expected cpu or train" >&2; exit 2 ;;
+  esac
+  built+=("$name")
+  if docker image inspect "$name" >/dev/null 2>&1; then echo "$name is built"; continue; fi
+  echo "$name: building (the first takes about 3 minutes, most of them for llama.cpp)"
+  begun=$SECONDS
+  docker build --progress "${PROGRESS:-auto}" --file "images/$image/Dockerfile" --tag "$name" --build-arg "VERSION=$tag" \
+    --build-arg "REVISION=$(git rev-parse --verify --quiet HEAD || echo none)" \
+    $([ "$image" = cpu ] || echo --build-arg "TARGET=$target") ${PYTHON_IMAGE:+--build-arg "PYTHON_IMAGE=$PYTHON_IMAGE"} \
+    ${CUDA:+--build-arg "CUDA=$CUDA"} .
+  echo "$name: built in $((SECONDS - begun)) s"
+done
+for name in "${built[@]}"; do
+  docker image inspect --format "{{.Size}}" "$name" | awk -v name="$name" '{ printf "%-50s %7.0f MB\n", name, $1 / 1e6 }'
+done

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# A cluster on this machine, with KubeRay, the store and the images:  k8s/kind.sh up | down. Running `up` again does what is missing.
+# Variables: CLUSTER, NODE_IMAGE, KUBERAY_MANIFEST, CPU_IMAGE, TRAIN_IMAGE, SKIP_NETPOL (see the Makefile).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+cluster=${CLUSTER:-cbt-ray} namespace=cbt-ray
+say() { printf '[%3d s] %s\n' "$SECONDS" "$*"; }
+kubectl() { command kubectl --context "kind-$cluster" "$@"; }
+for program in kind kubectl docker; do
+  command -v "$program" >/dev/null || { echo "kind: expected $program on the PATH" >&2; exit 2; }
+done
+
+# Bring an image to the nodes that run pods, unless they have it; one that this machine lacks is pulled by the node itself.
+load() {
+  docker image inspect "$1" >/dev/null 2>&1 || { say "$1 is not on this machine; the nodes will pull it"; return; }
+  local nodes=() node
+  for node in $(kind get nodes --name "$cluster" | grep -v control-plane); do
+    docker exec "$node" crictl inspecti -q "$1" >/dev/null 2>&1 || nodes+=("$node")
+  done
+  [ ${#nodes[@]} -gt 0 ] || return 0
+  say "loading $1"
+  kind load docker-image "$1" --name "$cluster" --nodes "$(IFS=,; echo "${nodes[*]}")" >/dev/null 2>&1
+}
+
+# Random credentials of the store: they exist in the cluster and nowhere else.
+make_credentials() {
+  kubectl --namespace $namespace get secret store >/dev/null 2>&1 && return
+  local folder; folder=$(mktemp -d)
+  head -c 15 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$folder/AWS_ACCESS_KEY_ID"
+  head -c 30 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$folder/AWS_SECRET_ACCESS_KEY"
+  kubectl --namespace $namespace create secret generic store --from-file="$folder" >/dev/null
+  rm -rf "$folder"
+}
+
+up() {
+  if ! kind get clusters 2>/dev/null | grep -qx "$cluster"; then
+    say "cluster $cluster: creating (3 nodes)"
+    kind create cluster --name "$cluster" --image "$NODE_IMAGE" --config kind.yaml --wait 120s --quiet
+  fi
+  say "KubeRay"
+  local rendered; rendered=$(mktemp)
+  if [ -f "$KUBERAY_MANIFEST" ]; then cp "$KUBERAY_MANIFEST" "$rendered"; else kubectl kustomize "$KUBERAY_MANIFEST" >"$rendered"; fi
+  for image in $(sed -n 's/^ *image: *\(.*kuberay.*operator.*\)$/\1/p' "$rendered"); do load "$image"; done
+  kubectl apply --server-side --force-conflicts -f "$rendered" >/dev/null
+  rm -f "$rendered"
+  say "namespace, policies, store"
+  local platform; platform=$(kubectl kustomize overlays/kind)
+  for image in $(sed -n 's/^ *\(- \)\{0,1\}image: *//p' <<<"$platform" | grep -v ':unset$' | sort -u); do load "$image"; done
+  kubectl apply -f base/namespace.yaml >/dev/null
+  make_credentials
+  [ -z "${SKIP_NETPOL:-}" ] || platform=$(without_policies <<<"$platform")
+  # The bucket's Job is made anew: a Job's template cannot be changed.
+  kubectl --namespace $namespace delete job bucket --ignore-not-found >/dev/null
+  kubectl apply -l '!cbt-ray/template' -f - <<<"$platform"
+  [ -z "${CPU_IMAGE:-}" ] || load "$CPU_IMAGE"
+  [ -z "${TRAIN_IMAGE:-}" ] || load "$TRAIN_IMAGE"
+  say "waiting for KubeRay and the store"
+  kubectl wait --for=condition=Available --timeout=300s deployment/kuberay-operator >/dev/null
+  kubectl --namespace $namespace wait --for=condition=Complete --timeout=300s job/bucket >/dev/null
+  say "ready: make study-kind"
+}
+
+# All documents of a stream but the NetworkPolicies.
+without_policies() { awk 'BEGIN { RS = "\n---\n"; ORS = "\n---\n" } !/\nkind: NetworkPolicy(\n|$)/'; }
+
+case ${1:-} in
+  up) up ;;
+  down) kind delete cluster --name "$cluster" ;;
+  *) echo "usage: k8s/kind.sh up|down" >&2; exit 2 ;;
+esac
