@@ -5,8 +5,8 @@
 set -euo pipefail
 cd "$("$VIRTUAL_ENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
-# The libraries' own tests.  100
-for package in matplotlib numpy pandas pyarrow scipy statsmodels; do
+# The libraries' own tests.  160, train 30 more
+for package in matplotlib networkx numpy pandas pyarrow scipy statsmodels sympy; do
   [ ! -d $package ] || find $package -type d -name tests -prune -exec rm -rf {} +
 done
 find . -path './statsmodels/datasets/*.csv' -delete                     # example data  6
@@ -27,11 +27,12 @@ if [ -d llama_cpp/lib ]; then
   done
 fi
 
-rm -rf pyarrow/include pyarrow/src                                      # headers  4, train
+rm -rf pyarrow/include pyarrow/src pyarrow/*flight*                     # headers; a network protocol for tables  36, train
 case ${TARGET:-} in
   cpu)
     find bitsandbytes -name 'libbitsandbytes_*.so' ! -name '*_cpu.so' -delete  # GPU kernels  120, train
     rm -rf torch/include torch/share torch/test                         # what extensions are compiled against  70, train
+    [ ! -d torch/bin ] || find torch/bin -type f ! -name torch_shm_manager -delete  # its tests and tools  50, train
     ;;
   cuda) find bitsandbytes \( -name '*_rocm*.so' -o -name '*_xpu*.so' \) -delete ;;  # other makers' kernels
 esac

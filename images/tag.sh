@@ -5,5 +5,6 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
 hash=$(sed -n 's/^!//p' .dockerignore | LC_ALL=C sort | xargs -d '\n' git ls-files -z --cached --others --exclude-standard -- |
-  LC_ALL=C sort -zu | while IFS= read -r -d '' file; do [ ! -f "$file" ] || sha256sum "$file"; done | sha256sum)
+  LC_ALL=C sort -zu | while IFS= read -r -d '' file; do [ ! -f "$file" ] || printf '%s\0' "$file"; done |
+  xargs -0 sha256sum | sha256sum)
 echo "$version-${hash:0:12}"

@@ -10,16 +10,20 @@ for program in kind kubectl docker; do
   command -v "$program" >/dev/null || { echo "kind: expected $program on the PATH" >&2; exit 2; }
 done
 
-# Bring an image to the nodes that run pods, unless they have it; one that this machine lacks is pulled by the node itself.
+# Bring images to the nodes that run pods, unless they have them; what this machine lacks is pulled by the nodes themselves.
 load() {
-  docker image inspect "$1" >/dev/null 2>&1 || { say "$1 is not on this machine; the nodes will pull it"; return; }
-  local nodes=() node
-  for node in $(kind get nodes --name "$cluster" | grep -v control-plane); do
-    docker exec "$node" crictl inspecti -q "$1" >/dev/null 2>&1 || nodes+=("$node")
+  local missing=() image node nodes
+  nodes=$(kind get nodes --name "$cluster" | grep -v control-plane)
+  for image in "$@"; do
+    docker image inspect "$image" >/dev/null 2>&1 || { say "$image is not on this machine; the nodes will pull it"; continue; }
+    for node in $nodes; do
+      docker exec "$node" crictl inspecti -q "$image" >/dev/null 2>&1 || { missing+=("$image"); break; }
+    done
   done
-  [ ${#nodes[@]} -gt 0 ] || return 0
-  say "loading $1"
-  kind load docker-image "$1" --name "$cluster" --nodes "$(IFS=,; echo "${nodes[*]}")" >/dev/null 2>&1
+  [ ${#missing[@]} -gt 0 ] || return 0
+  say "loading ${missing[*]}"
+  # All at once: layers that images share travel once.
+  kind load docker-image "${missing[@]}" --name "$cluster" --nodes "$(paste -sd, <<<"$nodes")" >/dev/null 2>&1
 }
 
 # Random credentials of the store: they exist in the cluster and nowhere else.
@@ -40,23 +44,24 @@ up() {
   say "KubeRay"
   local rendered; rendered=$(mktemp)
   if [ -f "$KUBERAY_MANIFEST" ]; then cp "$KUBERAY_MANIFEST" "$rendered"; else kubectl kustomize "$KUBERAY_MANIFEST" >"$rendered"; fi
-  for image in $(sed -n 's/^ *image: *\(.*kuberay.*operator.*\)$/\1/p' "$rendered"); do load "$image"; done
+  # shellcheck disable=SC2046  # one word an image
+  load $(sed -n 's/^ *image: *\(.*kuberay.*operator.*\)$/\1/p' "$rendered")
   kubectl apply --server-side --force-conflicts -f "$rendered" >/dev/null
   rm -f "$rendered"
   say "namespace, policies, store"
   local platform; platform=$(kubectl kustomize overlays/kind)
-  for image in $(sed -n 's/^ *\(- \)\{0,1\}image: *//p' <<<"$platform" | grep -v ':unset$' | sort -u); do load "$image"; done
+  load $(sed -n 's/^ *\(- \)\{0,1\}image: *//p' <<<"$platform" | grep -v ':unset$' | sort -u)
   kubectl apply -f base/namespace.yaml >/dev/null
   make_credentials
   [ -z "${SKIP_NETPOL:-}" ] || platform=$(without_policies <<<"$platform")
   # The bucket's Job is made anew: a Job's template cannot be changed.
   kubectl --namespace $namespace delete job bucket --ignore-not-found >/dev/null
   kubectl apply -l '!cbt-ray/template' -f - <<<"$platform"
-  [ -z "${CPU_IMAGE:-}" ] || load "$CPU_IMAGE"
-  [ -z "${TRAIN_IMAGE:-}" ] || load "$TRAIN_IMAGE"
-  say "waiting for KubeRay and the store"
-  kubectl wait --for=condition=Available --timeout=300s deployment/kuberay-operator >/dev/null
+  say "waiting for the store"
   kubectl --namespace $namespace wait --for=condition=Complete --timeout=300s job/bucket >/dev/null
+  load ${CPU_IMAGE:+"$CPU_IMAGE"} ${TRAIN_IMAGE:+"$TRAIN_IMAGE"}
+  say "waiting for KubeRay"
+  kubectl wait --for=condition=Available --timeout=300s deployment/kuberay-operator >/dev/null
   say "ready: make study-kind"
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs a lock into .venv with nothing but Python 3.11, gcc and g++:  requirements/install.sh LOCK   (local or dev)
-# One download of llama-cpp-python's source serves twice: its wheel is built from it, and the GGUF converter of the very same
-# llama.cpp is taken out of it, into .venv/llama.cpp. The build runs beside the download of everything else.
+# llama.sh builds llama-cpp-python and puts the GGUF converter of the very same llama.cpp into .venv/llama.cpp, while everything else
+# is downloaded.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$here") lock=${1:?usage: install.sh local|dev}
@@ -26,8 +26,9 @@ fi
 say "packages of $lock.txt ($(grep -c == "$here/$lock.txt"))"
 "$uv" pip install --quiet --no-deps --require-hashes -r <(lock_of 0)
 say "$torch (where it is the CUDA build, some gigabytes)"
-# The one package without a hash: a CPU or a CUDA build, as the machine needs.
-"$uv" pip install --quiet --no-deps ${TORCH_FLAGS-$([ -n "$UV_FIND_LINKS" ] || echo --torch-backend=auto)} "$torch"
+# The one package without a hash: a CPU or a CUDA build, as the machine needs. The latter brings NVIDIA's libraries, which are in no
+# lock; the lock keeps it from moving anything else.
+"$uv" pip install --quiet --constraints "$here/$lock.txt" ${TORCH_FLAGS-$([ -n "$UV_FIND_LINKS" ] || echo --torch-backend=auto)} "$torch"
 "$uv" pip install --quiet --no-deps --no-build-isolation -e "$root"
 if [ -n "$llama" ]; then
   ! kill -0 "$llama" 2>/dev/null || say "llama.cpp: waiting for the compiler"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,6 +19,8 @@ Document = dict[str, Any]
 TICK_S = 2.0
 SETTLING_S = 6.0
 """Seconds that something must be wrong before it is told: pods that begin pass through many states."""
+_BANNER = re.compile(r"\t(INFO|SUCC) \w+\.py:\d+ -- |^Running entrypoint for job ")
+"""What `ray job submit` says of itself."""
 TALKING = ("job", "ray-job-submitter")
 """Containers whose log is the job's."""
 
@@ -156,7 +159,8 @@ class Follower:
                     stamp, _, text = line.partition(" ")
                     if stamp > self._since.get(key, ""):
                         self._since[key] = stamp
-                        self.say(f"  {text}")
+                        if not _BANNER.search(text):
+                            self.say(f"  {text}")
 
     def _tell_once(self, key: str, line: str) -> None:
         if key not in self._told:

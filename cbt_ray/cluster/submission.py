@@ -130,11 +130,25 @@ class Submission:
             group |= {"replicas": self.pods, "minReplicas": self.pods, "maxReplicas": self.pods}
         if self.autoscaled:
             group |= {"replicas": 1, "minReplicas": 1}
-            cluster["enableInTreeAutoscaling"] = True
-            head = cluster["headGroupSpec"]["template"]
-            head["spec"]["serviceAccountName"] = "autoscaler"
-            head["spec"]["automountServiceAccountToken"] = True
-            head["metadata"].setdefault("labels", {})["cbt-ray/autoscaled"] = "true"
+            _autoscale(cluster)
+
+
+def _autoscale(cluster: dict[str, Any]) -> None:
+    """Let Ray's autoscaler change the RayCluster: its container in the head's pod, and no other, gets a token."""
+    cluster["enableInTreeAutoscaling"] = True
+    head = cluster["headGroupSpec"]["template"]
+    head["spec"]["serviceAccountName"] = "autoscaler"
+    head["metadata"].setdefault("labels", {})["cbt-ray/autoscaled"] = "true"
+    head["spec"].setdefault("volumes", []).append({"name": "api-access", "projected": {"sources": _API_ACCESS}})
+    mounts = cluster.setdefault("autoscalerOptions", {}).setdefault("volumeMounts", [])
+    mounts.append({"name": "api-access", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": True})
+
+
+_API_ACCESS = [
+    {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
+    {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+]
+"""What Kubernetes itself mounts where a pod asks for a token."""
 
 
 def pod_templates(manifest: Manifest) -> list[dict[str, Any]]:

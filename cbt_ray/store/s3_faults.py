@@ -21,8 +21,8 @@ REFUSED = {
     "SignatureDoesNotMatch": "the secret key is wrong",
     "ExpiredToken": "the session token has expired",
     "NotImplemented": "the server lacks what cbt-ray needs",
-    "PermanentRedirect": "the bucket lies in another region; set AWS_REGION",
-    "AuthorizationHeaderMalformed": "the bucket lies in another region; set AWS_REGION",
+    "PermanentRedirect": "the bucket lies in another region; set AWS_DEFAULT_REGION",
+    "AuthorizationHeaderMalformed": "the bucket lies in another region; set AWS_DEFAULT_REGION",
 }
 
 

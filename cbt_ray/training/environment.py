@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 SETTINGS = {
     "HF_HUB_OFFLINE": "1",
@@ -23,3 +24,6 @@ def settle() -> None:
     """Set what is not set; call it before torch is imported."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    loaded = sys.modules.get("huggingface_hub.constants")  # by a fetch before it, in the same process
+    if loaded is not None:
+        vars(loaded)["HF_HUB_OFFLINE"] = os.environ["HF_HUB_OFFLINE"] == "1"

@@ -194,9 +194,12 @@ class Hub:
     def _reached(self, model: str) -> Iterator[None]:
         """Turn what the network and the local disk raise inside into Infrastructure."""
         import httpx
+        from huggingface_hub.errors import OfflineModeIsEnabled
 
         try:
             yield
+        except OfflineModeIsEnabled:
+            raise InputError(f"{model}: HF_HUB_OFFLINE: expected to be unset, or nothing can be fetched") from None
         except httpx.TimeoutException as error:
             raise Infrastructure(f"{model}: {self.host} gave no answer in time", "timeout") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:

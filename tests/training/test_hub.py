@@ -38,6 +38,7 @@ TOKEN = "hf_SeCrEtSeCrEtSeCrEt"
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "WAIT_S", 0.0)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # tests of training settle it
 
 
 def write_model(folder: Path, seed: int = 1) -> Path:
@@ -113,10 +114,11 @@ def test_an_interrupted_fetch_goes_on_where_it_ended(
 def test_a_server_that_ignores_the_range_is_read_from_the_beginning(
     hub: HubServer, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch, pytest.raises(Infrastructure):
+    hub.faults.cut["model.safetensors"] = 100_000
+    with monkeypatch.context() as patch:
         patch.setattr(hub_module, "ATTEMPTS", 1)
-        hub.faults.cut["model.safetensors"] = 100_000
-        fetch(store, hub, tmp_path)
+        with pytest.raises(Infrastructure):
+            fetch(store, hub, tmp_path)
     hub.faults = Faults(ignores_range=True)
     fetch(store, hub, tmp_path)
     assert complete(store, MODEL, "main")
@@ -128,9 +130,10 @@ def test_an_upload_that_fails_keeps_what_was_downloaded(
     def full(_file: Path, path: str) -> None:
         raise Infrastructure(f"{path}: no space left", "store")
 
-    with monkeypatch.context() as patch, pytest.raises(Infrastructure, match="no space left"):
+    with monkeypatch.context() as patch:
         patch.setattr(store, "upload", full)
-        fetch(store, hub, tmp_path)
+        with pytest.raises(Infrastructure, match="no space left"):
+            fetch(store, hub, tmp_path)
     first = names(hub)
     fetch(store, hub, tmp_path)
     assert sorted(names(hub)) == FETCHED
@@ -195,7 +198,7 @@ def test_a_file_that_is_not_what_the_hub_describes_is_refused_and_not_stored(
     hub.faults.wrong.add(file)
     with pytest.raises(Infrastructure, match=rf"{file}.*checksum"):
         fetch(store, hub, tmp_path)
-    assert not [path for path in store.list("weights/") if path.endswith(file)]
+    assert not [path for path in store.list("weights/") if path.endswith(f"-{file}")]
     hub.faults.wrong.clear()
     fetch(store, hub, tmp_path)
     assert complete(store, MODEL, "main")
@@ -296,6 +299,12 @@ def test_what_the_environment_names_is_obeyed(monkeypatch: pytest.MonkeyPatch, h
         monkeypatch.setenv("HF_ENDPOINT", wrong)
         with pytest.raises(InputError, match="HF_ENDPOINT: expected an address"):
             Hub.from_environment()
+
+
+def test_a_machine_that_is_told_to_stay_offline_says_so(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match="HF_HUB_OFFLINE: expected to be unset"):
+        Hub(hub.url).find(MODEL, "main")
 
 
 def test_a_password_in_the_address_is_not_quoted(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

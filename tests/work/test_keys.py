@@ -210,6 +210,47 @@ def test_gguf_file_is_identified_by_its_content_and_not_by_its_place(tmp_path: P
     assert found[0] != found[2]
 
 
+def finetunes(**recipe: Any) -> dict[str, str]:
+    """Tuned and instruct model to their hashes, with a recipe that names hub ids."""
+    own = RECIPE | {"start": "lab/model", "compare": "lab/model", **recipe}
+    arms = [{**arm, "endpoint": "made"} for arm in TWO_ARMS]
+    found = keys(models__smollm2__recipe=own, arms=arms)[Stage.FINETUNE]
+    return {key.split("/")[2].removeprefix("smollm2-"): key.split("/")[3] for key in found}
+
+
+def test_hub_id_is_identified_by_its_name_and_revision_whatever_lies_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = finetunes()
+    (tmp_path / "lab" / "model").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert finetunes() == before
+    assert finetunes(start="./lab/model")["tuned"] != before["tuned"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "reached"),
+    [
+        ({"start": "lab/base"}, {"tuned"}),
+        ({"compare": "lab/other"}, {"instruct"}),
+        ({"revision": "v2"}, {"tuned", "instruct"}),
+        ({"compare_revision": "v2"}, {"instruct"}),
+    ],
+)
+def test_hub_id_and_revision_reach_what_is_made_of_them(recipe: dict[str, str], reached: set[str]) -> None:
+    before, after = finetunes(), finetunes(**recipe)
+    assert {variant for variant in before if before[variant] != after[variant]} == reached
+
+
+def test_main_is_meant_where_no_revision_is_given() -> None:
+    assert finetunes(revision="main")["instruct"] == finetunes()["instruct"]
+
+
+def test_revision_of_the_start_is_not_that_of_another_model_to_compare_with() -> None:
+    other = {"compare": "lab/other"}
+    assert finetunes(**other, revision="v2")["instruct"] == finetunes(**other)["instruct"]
+
+
 def test_every_key_is_there_once_and_reads_back() -> None:
     found = [key for stage in keys(sessions__replicates=2, judge__replicates=2).values() for key in stage]
     assert len(set(found)) == len(found) == 2 + 4 + 1 + 1 + 16 + 32 + 1 + 1
