@@ -21,6 +21,7 @@ CLUSTER_OPTIONS = --overlay $(ON) $(if $(filter kind,$(ON)),--context kind-$(CLU
 SUBMIT_OPTIONS = $(CLUSTER_OPTIONS) --cpu-image $(CPU_IMAGE) --train-image $(TRAIN_IMAGE) $(if $(WORKERS),--workers $(WORKERS)) \
   $(if $(AUTOSCALED),--autoscaled) $(if $(DRY_RUN),--dry-run) $(if $(filter 0,$(WAIT)),--no-wait)
 SET ?=
+comma := ,
 # The exit code in words, as the last line of what a target prints.
 MEANING = code=$$?; case $$code in 0) m="nothing owed" ;; 1) m="something owed, run it again" ;; \
   2) m="you first (file, input, key, budget)" ;; 3) m="nothing owed, but below its minimum" ;; *) m="interrupted" ;; esac; \
@@ -91,6 +92,10 @@ test: .venv/.dev  ## Format, lint, types and all tests; REQUIRE=browser,... turn
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+.PHONY: test-cluster
+test-cluster: .venv/.dev kind-up  ## The smallest study in the cluster of kind-up; FAULTS=1: lost pods, nodes and stores, too
+	CLUSTER=$(CLUSTER) REQUIRE=cluster,kubectl$(if $(FAULTS),$(comma)faults) $(BIN)/pytest tests/cluster/live
 
 .PHONY: format
 format: .venv/.dev  ## Format the code

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from cbt_ray.errors import InputError, Owed
+from cbt_ray.stages.fetch import owed_weights
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import Role
 from cbt_ray.unit import Stage
@@ -67,7 +68,7 @@ def check_model(study: Study, job: BatchJob, model: str | None) -> None:
 def owed(bench: Bench, job: BatchJob, model: str | None = None) -> list[str]:
     """What a job still has to bring into the store: ids of units, or of weights. Empty: the job is finished."""
     if job is BatchJob.FETCH:
-        return []
+        return owed_weights(bench, model)
     if job is BatchJob.TRAIN:
         pairs = [pair for pair in bench.keys.finetunes if model in (None, pair[0])]
         return [f"{name}-{variant}" for name, variant in pairs if bench.store.get(bench.keys.finetune(name, variant)) is None]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The study, run in the cluster."""
     folder = tmp_path_factory.mktemp("cluster")
     study = write(folder)
@@ -80,14 +80,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     watcher.ended = True
     thread.join()
     print(output)
-    yield Run(folder, output, watcher.seen, time.monotonic() - begun)
+    return Run(folder, output, watcher.seen, time.monotonic() - begun)
 
 
 def test_keys_and_contents_are_those_of_this_machine(run: Run, tmp_path: Path) -> None:
     local = tmp_path / "local"
-    subprocess.run(
-        ["cbt-ray", "study", str(write(local, str(tmp_path / "store")))], env=cluster.environment(), check=True, timeout=600
-    )
+    study = write(local, str(tmp_path / "store"))
+    subprocess.run([sys.executable, "-m", "cbt_ray", "study", str(study)], env=cluster.environment(), check=True, timeout=600)
     here, there = open_store(str(tmp_path / "store")), cluster.store()
     ours = cluster.units(here, STUDY, *Stage)
     theirs = cluster.units(there, STUDY, *Stage)
