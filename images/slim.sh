@@ -5,21 +5,21 @@
 set -euo pipefail
 cd "$("$VIRTUAL_ENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
-# The libraries' own tests.  160, train 30 more
+# The libraries' own tests.  128, train 90 more
 for package in matplotlib networkx numpy pandas pyarrow scipy statsmodels sympy; do
   [ ! -d $package ] || find $package -type d -name tests -prune -exec rm -rf {} +
 done
-find . -path './statsmodels/datasets/*.csv' -delete                     # example data  6
+find . -path './statsmodels/datasets/*.csv' -delete                     # example data  5
 rm -rf ray/jars                                                         # Ray for Java  33
 rm -rf ray/rllib ray/tune/examples ray/train/examples                   # reinforcement learning, examples  18
-find ray/dashboard -name '*.map' -delete                                # source maps of the dashboard's page; the page stays  6
-rm -rf litellm/proxy/_experimental/out litellm/proxy/swagger            # pages of litellm's own server, which is never started  24
+find ray/dashboard -name '*.map' -delete                                # source maps of the dashboard's page; the page stays  7
+rm -rf litellm/proxy/_experimental/out litellm/proxy/swagger            # pages of litellm's own server, which is never started  21
 if [ -d botocore/data ]; then                                           # every service of AWS but S3 and its sign-in  26
   find botocore/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name 'sso*' ! -name sts -exec rm -rf {} +
 fi
 rm -f "$VIRTUAL_ENV/bin/py-spy"                                         # looks into other processes, which no pod here may  8
 
-# llama-cpp-python installs llama.cpp twice, and a wheel turns each library's links into copies.  16
+# llama-cpp-python installs llama.cpp twice, and a wheel turns each library's links into copies.  30
 if [ -d llama_cpp/lib ]; then
   rm -rf lib include
   for library in llama_cpp/lib/*.so; do
@@ -27,11 +27,11 @@ if [ -d llama_cpp/lib ]; then
   done
 fi
 
-rm -rf pyarrow/include pyarrow/src pyarrow/*flight*                     # headers; a network protocol for tables  36, train
+rm -rf pyarrow/include pyarrow/src pyarrow/*flight*                     # headers; a network protocol for tables  39, train
 case ${TARGET:-} in
   cpu)
-    find bitsandbytes -name 'libbitsandbytes_*.so' ! -name '*_cpu.so' -delete  # GPU kernels  120, train
-    rm -rf torch/include torch/share torch/test                         # what extensions are compiled against  70, train
+    find bitsandbytes -name 'libbitsandbytes_*.so' ! -name '*_cpu.so' -delete  # GPU kernels  123, train
+    rm -rf torch/include torch/share torch/test                         # what extensions are compiled against; tests  145, train
     [ ! -d torch/bin ] || find torch/bin -type f ! -name torch_shm_manager -delete  # its tests and tools  50, train
     ;;
   cuda) find bitsandbytes \( -name '*_rocm*.so' -o -name '*_xpu*.so' \) -delete ;;  # other makers' kernels

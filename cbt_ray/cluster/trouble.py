@@ -66,6 +66,8 @@ def state_of(pod: Document) -> str:
         return "Terminating"
     for status in _containers(pod):
         waiting = status.get("state", {}).get("waiting") or {}
+        if waiting.get("reason") in _IMAGE:
+            return "without its image"  # Kubernetes goes to and fro between two words for it
         if waiting.get("reason") not in (None, "PodInitializing", "ContainerCreating"):
             return str(waiting["reason"])
     return str(pod["status"].get("reason") or pod["status"].get("phase", "Pending"))

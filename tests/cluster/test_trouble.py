@@ -97,5 +97,5 @@ def test_out_of_memory_names_the_limit() -> None:
 
 def test_states_in_a_word() -> None:
     assert state_of(pod(phase="Running")) == "Running"
-    assert state_of(waiting("ImagePullBackOff")) == "ImagePullBackOff"
+    assert state_of(waiting("ImagePullBackOff")) == state_of(waiting("ErrImagePull")) == "without its image"
     assert state_of(waiting("ContainerCreating")) == "Pending"

@@ -26,7 +26,7 @@ ROLE = "cbt-ray/role"
 def render(folder: Path) -> list[Manifest]:
     """All objects of a kustomization. Skips the test where kubectl is missing."""
     needs("kubectl", shutil.which("kubectl") is not None)
-    done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=False)  # noqa: S607
+    done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr  # deprecations
     return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]

@@ -38,7 +38,10 @@ def objects(kind: str, labels: str = "") -> list[dict[str, Any]]:
 
 
 def images() -> dict[str, str]:
-    """The images' names as the Makefile has them, for `cbt-ray submit`."""
+    """The images' names as the Makefile has them, for `cbt-ray submit`; the environment may name others."""
+    named = {name: os.environ[name] for name in ("CBT_RAY_CPU_IMAGE", "CBT_RAY_TRAIN_IMAGE") if name in os.environ}
+    if len(named) == 2:
+        return named
     tag = subprocess.run(["images/tag.sh"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     return {"CBT_RAY_CPU_IMAGE": f"cbt-ray-cpu:{tag}", "CBT_RAY_TRAIN_IMAGE": f"cbt-ray-train:{tag}-cpu"}
 
