@@ -95,7 +95,7 @@ test: .venv/.dev  ## Format, lint, types and all tests; REQUIRE=browser,... turn
 
 .PHONY: test-cluster
 test-cluster: .venv/.dev kind-up  ## The smallest study in the cluster of kind-up; FAULTS=1: lost pods, nodes and stores, too
-	CLUSTER=$(CLUSTER) REQUIRE=cluster,kubectl$(if $(FAULTS),$(comma)faults) $(BIN)/pytest tests/cluster/live
+	CLUSTER=$(CLUSTER) REQUIRE=cluster,kubectl$(if $(FAULTS),$(comma)faults)$(if $(SCALING),$(comma)scaling) $(BIN)/pytest tests/cluster/live
 
 .PHONY: format
 format: .venv/.dev  ## Format the code

@@ -17,7 +17,7 @@ load() {
   for image in "$@"; do
     docker image inspect "$image" >/dev/null 2>&1 || { say "$image is not on this machine; the nodes will pull it"; continue; }
     for node in $nodes; do
-      docker exec "$node" crictl inspecti -q "$image" >/dev/null 2>&1 || { missing+=("$image"); break; }
+      docker exec "$node" ctr --namespace k8s.io images ls -q | grep -E "(^|/)$image\$" >/dev/null || { missing+=("$image"); break; }
     done
   done
   [ ${#missing[@]} -gt 0 ] || return 0

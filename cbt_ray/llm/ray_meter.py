@@ -75,5 +75,14 @@ def actor(name: str, endpoints: Mapping[str, Endpoint], budget: Budget, *, spent
     """Start the study's meter as a Ray actor, or find the one that runs under this name; it takes no CPU from the workers."""
     import ray
 
-    options = {"name": name, "namespace": "cbt-ray", "get_if_exists": True, "num_cpus": 0}
+    options = {"name": name, "namespace": "cbt-ray", "get_if_exists": True, **beside_the_driver()}
     return RayMeter(ray.remote(_Actor).options(**options).remote(dict(endpoints), budget, spent))
+
+
+def beside_the_driver() -> dict[str, Any]:
+    """Options of an actor that lives on the driver's node: a lost worker must not take it along, and it takes no CPU."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = ray.get_runtime_context().get_node_id()
+    return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=False)}

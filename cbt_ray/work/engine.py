@@ -173,7 +173,7 @@ class RayEngine:
         from cbt_ray.llm import ray_meter
 
         ray_runtime.begin(self.address, **self._local())
-        self._board = ray.remote(Board).options(num_cpus=0).remote()
+        self._board = ray.remote(Board).options(**ray_meter.beside_the_driver()).remote()
         name = f"meter-{self.study.study}-{self._run}"  # one a run: two studies on a cluster do not share one
         self._meter = ray_meter.actor(name, self.study.endpoints, self.study.budget, spent=self.spent)
 

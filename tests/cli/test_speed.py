@@ -16,7 +16,7 @@ import pytest
 from tests.study.example import example_study, write_study
 
 ROOT = Path(__file__).parents[2]
-SLOW_TO_IMPORT = ("torch", "ray", "litellm", "llama_cpp", "transformers", "statsmodels", "pandas", "matplotlib", "boto3", "scipy")
+SLOW_TO_IMPORT = ("torch", "ray", "litellm", "llama_cpp", "transformers", "statsmodels", "pandas", "boto3", "scipy")
 TRIES = 3
 YARDSTICK = (
     "import asyncio, email.message, http.client, unittest.mock, xml.dom.minidom, decimal; sum(i * i for i in range(1_000_000))"

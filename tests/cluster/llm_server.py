@@ -1,6 +1,6 @@
 """An OpenAI-compatible server with the scripted model and a fixed latency, which counts its calls. Runs here or in a pod.
 
-python llm_server.py --port 8000 --latency 0.2      GET /count answers {"calls": ..., "distinct": ..., "stages": ...}
+python llm_server.py --port 8000 --latency 0.2      GET /count answers {"calls": ..., "distinct": ..., "seconds": ...}
 """
 
 from __future__ import annotations
@@ -25,11 +25,21 @@ class Tally:
         self.lock = threading.Lock()
         self.calls = 0
         self.seen: set[bytes] = set()
+        self.first = self.last = 0.0
 
     def add(self, body: bytes) -> None:
         with self.lock:
             self.calls += 1
             self.seen.add(hashlib.sha256(body).digest())
+            self.first = self.first or time.monotonic()
+
+    def answered(self) -> None:
+        with self.lock:
+            self.last = time.monotonic()
+
+    def to_json(self) -> dict[str, float]:
+        """Calls, those that differ, and the seconds from the first question to the last answer."""
+        return {"calls": self.calls, "distinct": len(self.seen), "seconds": self.last - self.first}
 
 
 def answer(document: dict[str, Any]) -> dict[str, Any]:
@@ -65,10 +75,11 @@ def server(port: int, latency: float, host: str = "127.0.0.1") -> tuple[Threadin
             tally.add(body)
             data = json.dumps(answer(json.loads(body))).encode()
             time.sleep(max(0.0, latency - (time.monotonic() - begun)))
+            tally.answered()
             self.send(data)
 
         def do_GET(self) -> None:
-            self.send(json.dumps({"calls": tally.calls, "distinct": len(tally.seen)}).encode())
+            self.send(json.dumps(tally.to_json()).encode())
 
         def send(self, data: bytes) -> None:
             self.send_response(200)

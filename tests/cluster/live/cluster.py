@@ -51,9 +51,9 @@ def environment() -> dict[str, str]:
     return {**{k: v for k, v in os.environ.items() if not k.startswith("AWS_")}, **images(), "PYTHONPATH": str(ROOT)}
 
 
-def cbt_ray(*arguments: str | Path, expect: int | None = 0, timeout: float = 900) -> str:
+def cbt_ray(*arguments: str | Path, expect: int | None = 0, timeout: float = 900, overlay: str = "kind") -> str:
     """Run the command line against the cluster and expect an exit code; answers what it printed."""
-    command = [sys.executable, "-m", "cbt_ray", *map(str, arguments), "--overlay", "kind", "--context", CONTEXT]
+    command = [sys.executable, "-m", "cbt_ray", *map(str, arguments), "--overlay", overlay, "--context", CONTEXT]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment(), check=False)
     output = done.stdout + done.stderr
     assert expect is None or done.returncode == expect, f"exit {done.returncode}, expected {expect}:\n{output}"
@@ -72,6 +72,14 @@ def store() -> Store:
     for name, value in secret.items():
         os.environ[name] = base64.b64decode(value).decode()
     return open_store(STORE)
+
+
+def forget(study: str) -> None:
+    """Remove what an earlier run of the tests left of a study, in the cluster and in the store."""
+    kubectl("delete", "rayjobs,jobs,configmaps", "-l", f"cbt-ray/study={study}", "--ignore-not-found")
+    known = store()
+    for path in list(known.list(f"{study}/")):
+        known.delete(path)
 
 
 def units(known: Store, study: str, *stages: str) -> dict[str, bytes]:

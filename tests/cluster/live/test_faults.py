@@ -71,6 +71,7 @@ class Counted:
 def undisturbed(served: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What an undisturbed run leaves and costs."""
     folder = tmp_path_factory.mktemp("undisturbed")
+    cluster.forget("undisturbed")
     counted, begun = Counted(), time.monotonic()
     cluster.cbt_ray("submit", "study", scripted.write_study(folder, document("undisturbed")))
     known = cluster.store()
@@ -98,6 +99,7 @@ def under_way(known: Store, study: str, stage: Stage, total: int) -> bool:
 
 def disturb(name: str, stage: Stage, total: int, fault: Callable[[str], None], undisturbed: dict[str, Any], folder: Path) -> None:
     """Run a study, do something to it in a stage, and hold it against the undisturbed one."""
+    cluster.forget(name)
     study = scripted.write_study(folder, document(name))
     known, counted, begun = cluster.store(), Counted(), time.monotonic()
     process = cluster.begin("submit", "study", study, log=folder / "log")
@@ -176,6 +178,7 @@ def test_a_training_whose_pod_is_deleted_goes_on_from_its_checkpoint(tmp_path: P
     recipe = whole["models"]["first"]["recipe"] | {"max_steps": 12}
     whole["models"] = {"first": {"recipe": recipe}}
     study = scripted.write_study(tmp_path, whole)
+    cluster.forget("train-deleted")
     cluster.cbt_ray("submit", "generate", study)
     known = cluster.store()
     process = cluster.begin("submit", "train", study, "--model", "first", log=tmp_path / "log")

@@ -71,6 +71,7 @@ class Run:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The study, run in the cluster."""
     folder = tmp_path_factory.mktemp("cluster")
+    cluster.forget(STUDY)
     study = write(folder)
     watcher = Watcher()
     thread = threading.Thread(target=watcher.watch, daemon=True)
@@ -168,6 +169,7 @@ def test_no_secret_is_anywhere(run: Run) -> None:
 
 def test_exit_2_in_a_rayjob_calls_no_model_on_its_next_attempt(tmp_path: Path) -> None:
     """The budget is spent: `submit` ends with 2, and whatever KubeRay tries next stops before any call."""
+    cluster.forget("spent")
     study = write(tmp_path, study="spent", budget={"calls": 5})
     output = cluster.cbt_ray("submit", "generate", study, expect=2)
     assert "budget.calls" in output.splitlines()[-1]
