@@ -51,7 +51,7 @@ report: .venv/.local  ## Write the report of STUDY; OVERLAY=kind fetches the one
 
 .PHONY: images
 images:  ## Build the images: cpu, and train for TARGET=cpu or cuda
-	@TARGET=$(TARGET) images/build.sh cpu train
+	@TARGET=$(TARGET) REGISTRY=$(REGISTRY) images/build.sh cpu train
 
 .PHONY: kind-up
 kind-up: images  ## A cluster on this machine with KubeRay, minio and the images

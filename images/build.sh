@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds images, each unless its content is built already:  TARGET=cpu|cuda images/build.sh [cpu] [train]
+# Builds images, each unless its content is built already:  TARGET=cpu|cuda REGISTRY=prefix/ images/build.sh [cpu] [train]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target=${TARGET:-cpu} tag=$(images/tag.sh) built=()
@@ -7,8 +7,8 @@ case $target in cpu | cuda) ;; *) echo "images: TARGET=$target: expected cpu or 
 command -v docker >/dev/null || { echo "images: expected docker" >&2; exit 2; }
 for image in "${@:-cpu}"; do
   case $image in
-    cpu) name=cbt-ray-cpu:$tag ;;
-    train) name=cbt-ray-train:$tag-$target ;;
+    cpu) name=${REGISTRY:-}cbt-ray-cpu:$tag ;;
+    train) name=${REGISTRY:-}cbt-ray-train:$tag-$target ;;
     *) echo "images: $image: expected cpu or train" >&2; exit 2 ;;
   esac
   built+=("$name")

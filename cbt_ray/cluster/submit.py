@@ -116,7 +116,7 @@ def dry_run(study: Study, job: BatchJob, model: str | None, options: Options) ->
     submission = make_submission(study, overlay, job, model, options, keys)
     filled = submission.fill(overlay.template(job))
     config = submission.config_map(filled["metadata"]["name"], overlay.namespace)
-    return str(yaml.safe_dump_all([config, filled], sort_keys=False, allow_unicode=True))
+    return str(yaml.safe_dump_all([config, filled], explicit_start=True, sort_keys=False, allow_unicode=True))
 
 
 def submit(site: Site, job: BatchJob, model: str | None = None) -> Ending:

@@ -1,0 +1,83 @@
+"""What `submit --dry-run` prints: valid against the schemas, within the policy, and without a word of a secret."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.k8s import schema
+from tests.k8s.policy import complaints
+from tests.k8s.rendered import OVERLAYS, pod_templates
+from tests.needs import needs
+from tests.study.example import example_study, write_study
+
+JOBS = ("generate", "fetch", "train", "simulate", "evaluate")
+
+
+def dry_run(folder: Path, job: str, overlay: str, *options: str, expect: int = 0, **changes: Any) -> str:
+    import shutil
+
+    needs("kubectl", shutil.which("kubectl") is not None)
+    file = write_study(folder, example_study(**changes))
+    images = ["--cpu-image", "cbt-ray-cpu:1", "--train-image", "cbt-ray-train:1-cpu"]
+    store = ["--set", "store=s3://some-bucket"]
+    command = [
+        sys.executable,
+        "-m",
+        "cbt_ray",
+        "submit",
+        job,
+        str(file),
+        "--overlay",
+        overlay,
+        "--dry-run",
+        *images,
+        *store,
+        *options,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == expect, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("autoscaled", [False, True])
+def test_objects_are_valid_and_keep_the_policy(job: str, overlay: str, autoscaled: bool, tmp_path: Path) -> None:
+    options = (["--model", "smollm2"] if job in ("train", "fetch") else []) + (["--autoscaled"] if autoscaled else [])
+    config, filled = yaml.safe_load_all(dry_run(tmp_path, job, overlay, *options))
+    assert config["metadata"]["name"] == filled["metadata"]["name"]
+    schema.check_core(config)
+    (schema.check_custom if filled["kind"] == "RayJob" else schema.check_core)(filled)
+    assert "unset" not in yaml.safe_dump(filled)
+    for _, template in pod_templates(filled):
+        role, spec = template["metadata"]["labels"]["cbt-ray/role"], template["spec"]
+        assert complaints(spec, may_hold_token=autoscaled and role == "head") == [], role
+        holds = any(
+            "serviceAccountToken" in source for v in spec["volumes"] for source in (v.get("projected") or {}).get("sources", [])
+        )
+        assert holds == (autoscaled and role == "head")
+
+
+def test_all_jobs_of_a_study_at_once(tmp_path: Path) -> None:
+    found = list(yaml.safe_load_all(dry_run(tmp_path, "study", "kind")))
+    assert [document["kind"] for document in found if document["kind"] != "ConfigMap"] == [
+        "RayJob",
+        "Job",
+        "Job",
+        "RayJob",
+        "Job",
+    ]
+
+
+def test_a_study_whose_store_is_a_folder_is_refused_where_the_overlay_names_none(tmp_path: Path) -> None:
+    file = write_study(tmp_path, example_study())
+    command = [sys.executable, "-m", "cbt_ray", "submit", "generate", str(file), "--overlay", "nowhere", "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--overlay nowhere: expected one of ['gpu', 'kind']" in done.stderr
