@@ -8,14 +8,12 @@ import time
 from typing import NoReturn
 
 from cbt_ray.__main__ import outcome, prepare
-from cbt_ray.batch.attempt import Attempts
+from cbt_ray.batch.attempt import SUBMISSION, Attempts
 from cbt_ray.batch.job import BatchJob
 from cbt_ray.errors import CbtRayError
 from cbt_ray.store import open_store
 from cbt_ray.study import load_study
 
-SUBMISSION = "CBT_RAY_SUBMISSION"
-"""Names the object in the cluster that this container belongs to; without it, the attempt leaves no record."""
 BELOW_MINIMUM = 3
 
 

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 
 from cbt_ray.store import Store
 
+SUBMISSION = "CBT_RAY_SUBMISSION"
+"""Names, in a container's environment, the object in the cluster that it belongs to; without it, an attempt leaves no record."""
 FINAL = (2, 3)
 """Exit codes that no further attempt can change."""
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
+from cbt_ray.batch.attempt import SUBMISSION
 from cbt_ray.batch.job import BatchJob
 from cbt_ray.cluster.overlay import STAGE, TEMPLATE, Manifest
-from cbt_ray.container import SUBMISSION
 from cbt_ray.study import Study
 from cbt_ray.unit import digest
 

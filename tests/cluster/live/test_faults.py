@@ -22,7 +22,7 @@ from tests.cluster.live.cluster import CLUSTER, kubectl, objects, wait_until
 from tests.needs import needs
 from tests.stages import scripted
 
-LATENCY = 0.4
+LATENCY = 1.2
 TABLE = Path("runs") / "faults.md"
 
 

@@ -1,92 +1,16 @@
-"""The command line: reads the study file, calls a stage, prints.
-
-What stages need is imported inside the commands, so that `--help` and errors come at once.
-"""
+"""The commands that work on this machine: the stages, and what tells of a study."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from cbt_ray.cli.command import NOT_CLINICAL, command, context, inline, retry_rejected, with_bench
+
 if TYPE_CHECKING:
     from cbt_ray.study import Study
-    from cbt_ray.work.bench import Bench
-
-NOT_CLINICAL = "For research on language models. Not for clinical use."
-CODES = """Exit codes: 0 nothing owed; 1 something owed, run again; 2 you first (file, input, key, budget);
-3 nothing owed, but a stage stayed below its minimum."""
-
-Command = Callable[..., Any]
-
-
-@click.group(help=f"Run an LLM therapy study end to end. {NOT_CLINICAL}\n\n{CODES}")
-@click.version_option(package_name="cbt-ray")
-def cli() -> None:
-    """Group of all commands."""
-
-
-def command(
-    example: str, *options: Callable[[Command], Command], before: Callable[[Command], Command] | None = None
-) -> Callable[[Command], click.Command]:
-    """Make a command that takes a study file and `--set`, with one real example in its help; `before` it an argument."""
-
-    def decorate(function: Command) -> click.Command:
-        @functools.wraps(function)
-        def with_study(study: str, overrides: tuple[str, ...], **options: Any) -> Any:
-            return function(read_study(study, overrides), **options)  # before the function imports what it needs
-
-        wrapped: Command = with_study
-        for option in options:
-            wrapped = option(wrapped)
-        wrapped = click.option(
-            "--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Replace a field of the study file, e.g. seed=7."
-        )(wrapped)
-        wrapped = click.argument("study", metavar="STUDY", type=click.Path())(wrapped)
-        wrapped = before(wrapped) if before else wrapped
-        return cli.command(epilog=f"Example: {example}")(wrapped)
-
-    return decorate
-
-
-inline = click.option("--inline", is_flag=True, help="One job after the other in this process, without Ray.")
-retry_rejected = click.option("--retry-rejected", is_flag=True, help="Try rejected units again.")
-
-
-def read_study(path: str, overrides: tuple[str, ...]) -> Study:
-    """Read the study file with the overrides of the command line."""
-    import yaml
-
-    from cbt_ray.errors import InputError
-    from cbt_ray.study import load_study
-
-    values: dict[str, Any] = {}
-    for override in overrides:
-        field, sign, value = override.partition("=")
-        if not sign or not field:
-            raise InputError(f"--set {field}: expected FIELD=VALUE, such as seed=7")
-        try:
-            values[field] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise InputError(f"--set {field}: expected a value in YAML, such as 7, true or [1, 2]") from None
-    return load_study(path, values)
-
-
-def with_bench(study: Study, work: Callable[[Bench], None], *, inline: bool = False) -> None:
-    """Open a bench, do the work, let go of the engine."""
-    from cbt_ray.work.bench import Bench
-    from cbt_ray.work.inputs import at
-    from cbt_ray.work.progress import for_terminal
-
-    with at(study):
-        bench = Bench(study, for_terminal(), inline=inline)
-        try:
-            work(bench)
-        finally:
-            bench.close()
 
 
 @command("cbt-ray plan studies/demo.yaml")
@@ -156,7 +80,6 @@ def evaluate(study: Study, inline: bool, retry_rejected: bool) -> None:
 
 
 in_cluster = click.option("--overlay", default=None, help="Ask the cluster of this overlay of k8s/, such as kind.")
-context = click.option("--context", default=None, help="The kubeconfig's context; its current one without it.")
 
 
 @command(
@@ -231,50 +154,3 @@ def chat(study: Study, arm: str) -> None:
 
     click.echo(f"{NOT_CLINICAL} It cannot help in a crisis: call the emergency services. An empty line ends.")
     with_bench(study, lambda bench: talk(bench, arm, lambda: input("you: "), click.echo))
-
-
-overlay = click.option("--overlay", default="kind", show_default=True, help="A folder of k8s/overlays, or the path of another.")
-one_model = click.option("--model", default=None, help="One model of the study.")
-job_name = click.argument("job", type=click.Choice(["generate", "fetch", "train", "simulate", "evaluate", "study"]))
-
-
-@command(
-    "cbt-ray submit train studies/demo.yaml --model smollm2 --overlay kind",
-    one_model,
-    overlay,
-    context,
-    click.option("--cpu-image", default=None, envvar="CBT_RAY_CPU_IMAGE", help="Image of all jobs but train, with its tag."),
-    click.option("--train-image", default=None, envvar="CBT_RAY_TRAIN_IMAGE", help="Image of the train job, with its tag."),
-    click.option(
-        "--workers", type=click.IntRange(1), default=None, help="Ray worker pods; what the plan finds useful without it."
-    ),
-    click.option("--autoscaled", is_flag=True, help="Let Ray begin with one worker pod and add more up to that number."),
-    click.option("--no-wait", is_flag=True, help="End when the job is submitted."),
-    click.option("--patience", default=600.0, show_default=True, help="Seconds to wait for room, the cluster or the store."),
-    click.option("--dry-run", is_flag=True, help="Print the objects and ask nobody."),
-    before=job_name,
-)
-def submit(study: Study, job: str, model: str | None, dry_run: bool, **options: Any) -> None:
-    """Run a job of the study in a cluster, follow it, and end with its own exit code.
-
-    JOB is generate, fetch, train, simulate or evaluate; `study` is all of them in order.
-    """
-    from cbt_ray.cluster.run import options_of, run
-
-    run(study, job, model, options_of(**options), click.echo, dry=dry_run)
-
-
-@command("cbt-ray cancel simulate studies/demo.yaml --overlay kind", one_model, overlay, context, before=job_name)
-def cancel(study: Study, job: str, model: str | None, **options: Any) -> None:
-    """Delete a job from the cluster; what it has brought into the store stays."""
-    from cbt_ray.cluster.run import options_of, run_cancel
-
-    run_cancel(study, job, model, options_of(**options), click.echo)
-
-
-@command("cbt-ray logs train studies/demo.yaml --model smollm2 --overlay kind", one_model, overlay, context, before=job_name)
-def logs(study: Study, job: str, model: str | None, **options: Any) -> None:
-    """Print the log of a job in the cluster."""
-    from cbt_ray.cluster.run import options_of, run_logs
-
-    run_logs(study, job, model, options_of(**options), click.echo)

@@ -1,0 +1,88 @@
+"""A command: takes a study file and `--set`, has help with one real example, and imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from cbt_ray.study import Study
+    from cbt_ray.work.bench import Bench
+
+NOT_CLINICAL = "For research on language models. Not for clinical use."
+CODES = """Exit codes: 0 nothing owed; 1 something owed, run again; 2 you first (file, input, key, budget);
+3 nothing owed, but a stage stayed below its minimum."""
+
+Command = Callable[..., Any]
+
+
+@click.group(help=f"Run an LLM therapy study end to end. {NOT_CLINICAL}\n\n{CODES}")
+@click.version_option(package_name="cbt-ray")
+def cli() -> None:
+    """Group of all commands."""
+
+
+def command(
+    example: str, *options: Callable[[Command], Command], before: Callable[[Command], Command] | None = None
+) -> Callable[[Command], click.Command]:
+    """Make a command that takes a study file and `--set`, with one real example in its help; `before` it an argument."""
+
+    def decorate(function: Command) -> click.Command:
+        @functools.wraps(function)
+        def with_study(study: str, overrides: tuple[str, ...], **options: Any) -> Any:
+            return function(read_study(study, overrides), **options)  # before the function imports what it needs
+
+        wrapped: Command = with_study
+        for option in options:
+            wrapped = option(wrapped)
+        wrapped = click.option(
+            "--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Replace a field of the study file, e.g. seed=7."
+        )(wrapped)
+        wrapped = click.argument("study", metavar="STUDY", type=click.Path())(wrapped)
+        wrapped = before(wrapped) if before else wrapped
+        return cli.command(epilog=f"Example: {example}")(wrapped)
+
+    return decorate
+
+
+inline = click.option("--inline", is_flag=True, help="One job after the other in this process, without Ray.")
+retry_rejected = click.option("--retry-rejected", is_flag=True, help="Try rejected units again.")
+
+
+def read_study(path: str, overrides: tuple[str, ...]) -> Study:
+    """Read the study file with the overrides of the command line."""
+    import yaml
+
+    from cbt_ray.errors import InputError
+    from cbt_ray.study import load_study
+
+    values: dict[str, Any] = {}
+    for override in overrides:
+        field, sign, value = override.partition("=")
+        if not sign or not field:
+            raise InputError(f"--set {field}: expected FIELD=VALUE, such as seed=7")
+        try:
+            values[field] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"--set {field}: expected a value in YAML, such as 7, true or [1, 2]") from None
+    return load_study(path, values)
+
+
+def with_bench(study: Study, work: Callable[[Bench], None], *, inline: bool = False) -> None:
+    """Open a bench, do the work, let go of the engine."""
+    from cbt_ray.work.bench import Bench
+    from cbt_ray.work.inputs import at
+    from cbt_ray.work.progress import for_terminal
+
+    with at(study):
+        bench = Bench(study, for_terminal(), inline=inline)
+        try:
+            work(bench)
+        finally:
+            bench.close()
+
+
+context = click.option("--context", default=None, help="The kubeconfig's context; its current one without it.")
