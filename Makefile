@@ -11,21 +11,23 @@ unexport PYTHONDONTWRITEBYTECODE
 CLUSTER ?= cbt-ray
 NODE_IMAGE ?= kindest/node:v1.34.0@sha256:7416a61b42b1662ca6ca89f02028ac133a309a2a30ba309614e8ec94d976dc5a
 KUBERAY_MANIFEST ?= https://github.com/ray-project/kuberay/ray-operator/config/default?ref=v1.6.1
-TARGET ?= $(if $(filter gpu,$(OVERLAY)),cuda,cpu)
+ON = $(or $(OVERLAY),kind)
+TARGET ?= $(if $(filter kind,$(ON)),cpu,cuda)
 REGISTRY ?=
 TAG = $(shell images/tag.sh)
 CPU_IMAGE ?= $(REGISTRY)cbt-ray-cpu:$(TAG)
 TRAIN_IMAGE ?= $(REGISTRY)cbt-ray-train:$(TAG)-$(TARGET)
-ON = $(or $(OVERLAY),kind)
 CLUSTER_OPTIONS = --overlay $(ON) $(if $(filter kind,$(ON)),--context kind-$(CLUSTER))
 SUBMIT_OPTIONS = $(CLUSTER_OPTIONS) --cpu-image $(CPU_IMAGE) --train-image $(TRAIN_IMAGE) $(if $(WORKERS),--workers $(WORKERS)) \
   $(if $(AUTOSCALED),--autoscaled) $(if $(DRY_RUN),--dry-run) $(if $(filter 0,$(WAIT)),--no-wait)
 SET ?=
 comma := ,
-# The exit code in words, as the last line of what a target prints.
-MEANING = code=$$?; case $$code in 0) m="nothing owed" ;; 1) m="something owed, run it again" ;; \
-  2) m="you first (file, input, key, budget)" ;; 3) m="nothing owed, but below its minimum" ;; *) m="interrupted" ;; esac; \
-  echo "exit $$code: $$m"; exit $$code
+# The exit code in words, as the last line of what a target prints (behind it make itself says that a target failed).
+DONE = $(if $(filter 0,$(WAIT)),submitted,nothing owed)
+MEANING = code=$$?; case $$code in 0) m="$(DONE)" ;; 1) m="something owed, run it again" ;; \
+  2) m="you first (file, input, key, budget)" ;; 3) m="nothing owed, but below its minimum" ;; \
+  130) m="interrupted" ;; *) m="the command could not run" ;; esac; \
+  $(if $(DRY_RUN),,echo "exit $$code: $$m";) exit $$code
 
 .DEFAULT_GOAL := help
 

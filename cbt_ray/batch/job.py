@@ -16,8 +16,8 @@ from cbt_ray.work.keys import Keys
 class BatchJob(StrEnum):
     """The jobs in their order. Each runs in its own containers and knows of the others only by what lies in the store."""
 
-    GENERATE = "generate"
     FETCH = "fetch"
+    GENERATE = "generate"
     TRAIN = "train"
     SIMULATE = "simulate"
     EVALUATE = "evaluate"
@@ -98,8 +98,11 @@ _BEFORE = {
 }
 
 
-def check_before(bench: Bench, job: BatchJob) -> None:
+def check_before(bench: Bench, job: BatchJob, model: str | None = None) -> None:
     """Raise Owed where what a job builds on is not there yet."""
+    weights = owed_weights(bench, model) if job is BatchJob.TRAIN else []
+    if weights:
+        raise Owed(f"{job}: the weights of {weights[0]} are owed; submit fetch first")
     if job not in _BEFORE:
         return
     earlier, stage = _BEFORE[job]

@@ -16,8 +16,11 @@ PATHS = {
     "Event": "/api/v1/namespaces/{namespace}/events",
     "Job": "/apis/batch/v1/namespaces/{namespace}/jobs",
     "RayJob": "/apis/ray.io/v1/namespaces/{namespace}/rayjobs",
-    "RayCluster": "/apis/ray.io/v1/namespaces/{namespace}/rayclusters",
 }
+
+
+class Conflict(InputError):
+    """An object of this name is there already."""
 
 
 class Cluster(Protocol):
@@ -32,7 +35,7 @@ class Cluster(Protocol):
         ...
 
     def create(self, document: Document) -> Document:
-        """Create an object."""
+        """Create an object; Conflict where one of its name is there."""
         ...
 
     def patch(self, kind: str, name: str, change: Document) -> None:
@@ -113,6 +116,8 @@ class KubernetesCluster:
         answer: Document = json.loads(data) if data.startswith(b"{") else {"message": data.decode(errors="replace")[:300]}
         if status >= 500 or status == 429:
             raise Infrastructure(f"cluster: {answer.get('message', status)}", "server")
+        if status == 409 and method == "POST":
+            raise Conflict(str(answer.get("message", status)))
         if status >= 400:
             raise InputError(f"cluster: {method} {path}: {answer.get('message', status)}")
         return answer

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from cbt_ray.batch.attempt import Attempts
@@ -39,6 +40,7 @@ class Clock:
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    wall: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
 def ending_of(document: Document) -> Ending | None:
@@ -114,18 +116,25 @@ class Follower:
             return self._own_code(ending, pods)
         verdict = self.attempts.verdict()
         if verdict is not None:
+            self._let_be()
             return Ending(verdict.code, verdict.message)
-        return self._give_up(troubles(pods, self._events()))
+        return self._give_up(troubles(pods, self._events(), self.clock.wall()))
+
+    def _let_be(self) -> None:
+        """Keep KubeRay from starting further clusters that would only be told the same."""
+        if self.kind == "RayJob":
+            self.cluster.patch(self.kind, self.name, {"spec": {"backoffLimit": 0}})
 
     def _own_code(self, ending: Ending, pods: list[Document]) -> Ending:
         """The exit code of the job's own last attempt, where the object only says that it failed."""
         if ending.code != 1:
             return ending
-        own = self.attempts.verdict() or self.attempts.last()
-        if own is not None and own.code:
+        own, reasons = self.attempts.verdict(), [str(one) for one in killed(pods)]
+        if own is not None:
             return Ending(own.code, own.message)
-        reasons = [str(one) for one in killed(pods)]
-        return Ending(1, "; ".join([*reasons[-1:], ending.message]))
+        last = self.attempts.last()  # of several attempts, the last that lived to say so
+        said = [last.message] if last is not None and last.code and not reasons else []
+        return Ending(1, "; ".join([*reasons[-1:], *said] or [ending.message]))
 
     def _give_up(self, found: list[Trouble]) -> Ending | None:
         """Tell of what is wrong; the end where it has lasted too long."""

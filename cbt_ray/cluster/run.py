@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cbt_ray.batch.job import BatchJob
+from cbt_ray.batch.job import BatchJob, check_model, owed
 from cbt_ray.cluster.follow import TALKING, Ending
+from cbt_ray.cluster.site import Options, Site, open_site
 from cbt_ray.cluster.submission import LABEL, Images
-from cbt_ray.cluster.submit import Options, Site, cancel, dry_run, jobs_of, open_site, submit
+from cbt_ray.cluster.submit import cancel, check, dry_run, jobs_of, submit
 from cbt_ray.errors import BelowMinimum, CbtRayError, InputError, Owed
 from cbt_ray.study import Study
 
@@ -23,39 +24,63 @@ def run(study: Study, job: str, model: str | None, options: Options, say: Say, *
     """Submit a job, or all of them in order. Raises what the job itself ended with: Owed, InputError or BelowMinimum."""
     jobs = list(BatchJob) if job == WHOLE else [BatchJob(job)]
     if dry:
-        for one in jobs:
-            for name in _models(study, one, model):
-                say(dry_run(study, one, name, options))
+        for one, name in _each(study, jobs, model):
+            say(dry_run(study, one, name, options))
         return
+    if job == WHOLE and not options.wait:
+        raise InputError("--no-wait: expected one job, since each job of a study builds on the one before it")
     site = open_site(study, options, say)
-    ending = Ending(0)
-    for one in jobs:
-        begun = time.monotonic()
-        ending = _run_one(site, one, model)
-        if job == WHOLE:
-            say(f"{one}: {time.monotonic() - begun:.0f} s")
-        if ending.code not in (0, 3) or (ending.code == 3 and one is not BatchJob.EVALUATE):
-            break
-    if job == WHOLE and options.wait and one is BatchJob.EVALUATE and ending.code in (0, 3):
-        _bring_report(site, None, say)
+    for one, name in _each(study, jobs, model):  # what the last job lacks is told before the first is paid for
+        if _owes(site, one, name):
+            check(site, one, name)
+    ending = _run_whole(site, jobs, model) if job == WHOLE else _run_one(site, jobs[0], model)
     if ending.code:
         raise _ENDINGS.get(ending.code, Owed)(ending.message.removeprefix("cbt-ray: "))
+
+
+def _each(study: Study, jobs: list[BatchJob], model: str | None) -> Iterator[tuple[BatchJob, str | None]]:
+    for job in jobs:
+        for name in _models(study, job, model):
+            check_model(study, job, name)
+            yield job, name
+
+
+def _owes(site: Site, job: BatchJob, model: str | None) -> bool:
+    return bool(site.patiently(lambda: owed(site.bench, job, model)))
+
+
+def _run_whole(site: Site, jobs: list[BatchJob], model: str | None) -> Ending:
+    """One job after the other, up to the first that does not end well; then the report, also where ratings are too few."""
+    ending = Ending(0)
+    for job in jobs:
+        begun = time.monotonic()
+        ending = _run_one(site, job, model)
+        site.say(f"{job}: {time.monotonic() - begun:.0f} s")
+        if ending.code not in (0, 3) or (ending.code == 3 and job is not BatchJob.EVALUATE):
+            return ending
+    _bring_report(site, None, site.say)
+    return ending
 
 
 def _run_one(site: Site, job: BatchJob, model: str | None) -> Ending:
     """One job; of a job for each model, all models beside each other. The worst ending counts."""
     models = _models(site.study, job, model)
-    if job is BatchJob.TRAIN:
-        for name in models:
-            fetched = submit(site, BatchJob.FETCH, name)
-            if fetched.code:
-                return fetched
+    if job is BatchJob.TRAIN:  # no GPU is asked for before the weights are there
+        fetched = _run_one(replace(site, options=replace(site.options, wait=True)), BatchJob.FETCH, model)
+        if fetched.code:
+            return fetched
+    if job.of_one_model:
+        owing = [name for name in models if _owes(site, job, name)]
+        models = owing or ([] if job is BatchJob.FETCH else models)
     if len(models) > 1 and site.options.wait:
         begin = replace(site, options=replace(site.options, wait=False))
         for name in models:
             submit(begin, job, name)
-    endings = [submit(site, job, name) for name in models]
-    return max(endings, key=lambda ending: (ending.code == 2, ending.code == 1, ending.code))
+    return _worst([submit(site, job, name) for name in models])
+
+
+def _worst(endings: list[Ending]) -> Ending:
+    return max(endings, key=lambda ending: (ending.code == 2, ending.code == 1, ending.code), default=Ending(0))
 
 
 def _models(study: Study, job: BatchJob, model: str | None) -> Sequence[str | None]:
@@ -67,7 +92,7 @@ def _models(study: Study, job: BatchJob, model: str | None) -> Sequence[str | No
 def run_cancel(study: Study, job: str, model: str | None, options: Options, say: Say) -> None:
     """Delete a job's objects from the cluster."""
     site = open_site(study, options, say)
-    names = [name for one in (BatchJob if job == WHOLE else [BatchJob(job)]) for name in cancel(site, one, model)]
+    names = cancel(site, None if job == WHOLE else BatchJob(job), model)
     say("\n".join(f"{name} is cancelled; its units stay in the store" for name in names) or f"{job}: nothing runs")
 
 

@@ -54,6 +54,8 @@ class Submission:
     """Environment variables that hold keys of the endpoints which the job calls."""
     pods: int | None = None
     """Worker pods of a RayJob."""
+    tasks: int | None = None
+    """Tasks that run at once at most; only where Ray scales itself: it sees by tasks that wait that it wants workers."""
     autoscaled: bool = False
     id: str = ""
     """Random: all attempts of one object share it."""
@@ -71,7 +73,10 @@ class Submission:
 
     def config_map(self, name: str, namespace: str) -> Manifest:
         """The ConfigMap with the whole study in one file, and its own prompts."""
-        document = self.study.model_dump(mode="json", exclude_none=True) | {"store": self.store}
+        # An address of the study file is one of this machine's. Ray scales by tasks that wait, so it must be given them.
+        workers = self.tasks if self.autoscaled else self.study.engine.workers
+        engine = {"workers": workers} if workers else {}
+        document = self.study.model_dump(mode="json", exclude_none=True) | {"store": self.store, "engine": engine}
         if self.prompts:
             document["prompts"] = "prompts"
         data = {"study.yaml": yaml.safe_dump(document, sort_keys=False, allow_unicode=True)}

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 Document = dict[str, Any]
 
 OWED, USER = 1, 2
 """Exit codes: running again may help; the user must act first."""
-PULL_S, CONFIG_S, REFUSED_S = 60.0, 30.0, 30.0
-"""Seconds that an image may be missing, a Secret, the quota's leave."""
+PULL_S, CONFIG_S, REFUSED_S, CRASH_S = 60.0, 30.0, 30.0, 180.0
+"""Seconds that an image may be missing, a Secret, the quota's leave; that a container may end again and again."""
+FRESH_S = 60.0
+"""Seconds that an event tells of the present."""
 _MISSING = re.compile(r"(\d+) Insufficient ([\w/-]+(?:[.][\w/-]+)*)")
 _NODES = re.compile(r"^\d+/(\d+) nodes")
 _IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
@@ -32,8 +35,8 @@ class Trouble:
         return f"{self.where}: {self.text}"
 
 
-def troubles(pods: Iterable[Document], events: Iterable[Document]) -> list[Trouble]:
-    """All that is wrong now. A worker that finds no room is none as long as another one runs."""
+def troubles(pods: Iterable[Document], events: Iterable[Document], now: datetime) -> list[Trouble]:
+    """All that is wrong now. A worker that finds no room, or is refused, is none as long as another one runs."""
     known = list(pods)
     working = any(_role(pod) == "worker" and pod["status"].get("phase") == "Running" for pod in known)
     found = [
@@ -42,7 +45,7 @@ def troubles(pods: Iterable[Document], events: Iterable[Document]) -> list[Troub
         for trouble in _of_pod(pod)
         if not (working and _role(pod) == "worker" and trouble.lasting is None)
     ]
-    return [*found, *_of_events(events)]
+    return found if working else [*found, *_of_events(event for event in events if _is_fresh(event, now))]
 
 
 def killed(pods: Iterable[Document]) -> list[Trouble]:
@@ -103,6 +106,9 @@ def _of_pod(pod: Document) -> Iterator[Trouble]:
         reason, message = str(waiting.get("reason", "")), " ".join(str(waiting.get("message", "")).split())
         if reason in _IMAGE:
             yield Trouble(name, f"image not found: {status.get('image') or _image(pod, status['name'])}", USER, PULL_S)
+        elif reason == "CrashLoopBackOff":
+            ended = status.get("lastState", {}).get("terminated") or {}
+            yield Trouble(name, f"{status['name']} keeps ending with {ended.get('exitCode', 'no exit code')}", OWED, CRASH_S)
         elif reason in _CONFIG:
             yield Trouble(name, f"{status['name']} cannot be created: {message or reason}", USER, CONFIG_S)
 
@@ -120,6 +126,11 @@ def _missing(message: str) -> str:
     rest = _MISSING.sub("", message.split(" preemption:")[0].split(": ", 1)[-1])
     others = [part.strip(" .") for part in re.split(r",(?![^{]*})", rest) if part.strip(" .") and "no new claims" not in part]
     return "; ".join([*(f"{one}{of}" for one in lacking), *others]) or message
+
+
+def _is_fresh(event: Document, now: datetime) -> bool:
+    seen = (event.get("series") or {}).get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
+    return bool(seen) and (now - datetime.fromisoformat(str(seen))).total_seconds() < FRESH_S
 
 
 def _of_events(events: Iterable[Document]) -> Iterator[Trouble]:

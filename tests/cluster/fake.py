@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+from cbt_ray.cluster.api import Conflict
 from cbt_ray.errors import Infrastructure
 
 Document = dict[str, Any]
@@ -30,12 +31,14 @@ class FakeCluster:
     def find(self, kind: str, labels: str = "", fields: str = "") -> list[Document]:
         if kind == "Pod":
             self.script(self)
-        wanted = dict(pair.split("=") for pair in labels.split(",") if pair)
+        wanted = dict(pair.split("=") for pair in labels.split(",") if "=" in pair)
         found = [document for (of, _), document in self.objects.items() if of == kind]
         return [d for d in found if wanted.items() <= d["metadata"].get("labels", {}).items()]
 
     def create(self, document: Document) -> Document:
         name = document["metadata"]["name"]
+        if (document["kind"], name) in self.objects:
+            raise Conflict(f"{name} already exists")
         made = copy.deepcopy(document)
         made["metadata"]["uid"] = f"uid-{len(self.created)}"
         self.objects[document["kind"], name] = made
@@ -43,7 +46,8 @@ class FakeCluster:
         return made
 
     def patch(self, kind: str, name: str, change: Document) -> None:
-        self.objects[kind, name]["metadata"] |= change["metadata"]
+        for part, values in change.items():
+            self.objects[kind, name].setdefault(part, {}).update(values)
 
     def delete(self, kind: str, name: str) -> None:
         self.objects.pop((kind, name), None)

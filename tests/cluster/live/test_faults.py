@@ -131,9 +131,9 @@ def disturb(name: str, stage: Stage, total: int, fault: Callable[[str], None], u
     )
 
 
-def delete_pod(study: str, role: str) -> None:
+def delete_pod(study: str, job: str, role: str) -> None:
     """Delete a pod at once, as a node that dies would."""
-    pods = objects("pods", f"cbt-ray/study={study},cbt-ray/role={role}")
+    pods = objects("pods", f"cbt-ray/study={study},cbt-ray/stage={job},cbt-ray/role={role}")
     running = [pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] == "Running"]
     kubectl("delete", "pod", running[0], "--grace-period=0", "--force", "--wait=false")
 
@@ -158,8 +158,8 @@ def pause_control_plane(_study: str) -> None:
 
 
 FAULTS: dict[str, tuple[Stage, int, Callable[[str], None]]] = {
-    "worker-deleted": (Stage.COURSES, 6, lambda study: delete_pod(study, "worker")),
-    "head-deleted": (Stage.SESSIONS, 8, lambda study: delete_pod(study, "head")),
+    "worker-deleted": (Stage.COURSES, 6, lambda study: delete_pod(study, "generate", "worker")),
+    "head-deleted": (Stage.SESSIONS, 8, lambda study: delete_pod(study, "simulate", "head")),
     "minio-deleted": (Stage.SESSIONS, 8, delete_store),
     "control-plane-paused": (Stage.COURSES, 6, pause_control_plane),
     "node-stopped": (Stage.SESSIONS, 8, stop_node),
@@ -183,7 +183,7 @@ def test_a_training_whose_pod_is_deleted_goes_on_from_its_checkpoint(tmp_path: P
     known = cluster.store()
     process = cluster.begin("submit", "train", study, "--model", "first", log=tmp_path / "log")
     wait_until(lambda: any(True for _ in known.list("train-deleted/checkpoints/")), "a checkpoint", 300)
-    delete_pod("train-deleted", "train")
+    delete_pod("train-deleted", "train", "train")
     assert process.wait(600) == 0, (tmp_path / "log").read_text()
     (unit,) = [
         json.loads(data) for path, data in cluster.units(known, "train-deleted", Stage.FINETUNE).items() if "first-tuned" in path

@@ -1,0 +1,109 @@
+"""A study prepared for a cluster: what it names must be there, fit into pods, and be known by valid names."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from pathlib import Path
+
+from cbt_ray.batch.job import BatchJob, roles_of, targets
+from cbt_ray.cluster.overlay import Overlay
+from cbt_ray.cluster.site import Options, store_in_cluster
+from cbt_ray.cluster.submission import Submission, cpus_of_pod, pods_for
+from cbt_ray.commands.plan import estimate
+from cbt_ray.errors import InputError
+from cbt_ray.llm.gguf_file import PACKAGE, is_hub_id
+from cbt_ray.study import Study
+from cbt_ray.study.endpoint import FINETUNED, LiteLLMEndpoint, LlamaCppEndpoint
+from cbt_ray.unit import Stage
+from cbt_ray.work.engine import cpus_of
+from cbt_ray.work.keys import Keys
+
+STAGES = {BatchJob.GENERATE: Stage.COURSES, BatchJob.SIMULATE: Stage.SESSIONS}
+MOST_BYTES = 900_000
+"""Of a ConfigMap, which holds a MiB."""
+
+
+def prepare(study: Study, overlay: Overlay, job: BatchJob, model: str | None, options: Options, keys: Keys) -> Submission:
+    """Everything of a submission but what the cluster decides. Raises InputError where the study does not fit into one."""
+    _check_names(study)
+    _check_files(study)
+    tasks, pods = _workers(study, overlay, job, options)
+    return Submission(
+        job=job,
+        study=study,
+        store=store_in_cluster(study, overlay),
+        targets=targets(keys, job, model),
+        images=options.images,
+        model=model,
+        prompts=_own_prompts(study),
+        keys=tuple(sorted({key for role in roles_of(study, job) if (key := _key_of(study, role.endpoint))})),
+        pods=pods,
+        tasks=tasks,
+        autoscaled=options.autoscaled and job.on_ray,
+        id=secrets.token_hex(6),
+    )
+
+
+def _workers(study: Study, overlay: Overlay, job: BatchJob, options: Options) -> tuple[int | None, int | None]:
+    """Tasks at once that are useful, and worker pods that hold them. Raises InputError where a task fits into no pod."""
+    if not job.on_ray:
+        return None, None
+    template, roles = overlay.template(job), roles_of(study, job)
+    cpus, room = cpus_of(study, roles), cpus_of_pod(template)
+    if cpus > room:
+        wide = next(r.endpoint for r in roles if cpus_of(study, [r]) == cpus)
+        raise InputError(
+            f"{study.file}: endpoints.{wide}: expected threads or cpus of at most {room:g}, "
+            f"what a worker of the overlay {overlay.name} has; found {cpus:g}"
+        )
+    useful = sum(one.useful_workers(study) for one in estimate(study) if one.stage is STAGES[job])
+    tasks = min(useful, study.engine.workers or useful)
+    return tasks, options.workers or pods_for(tasks, cpus, template)
+
+
+def _check_names(study: Study) -> None:
+    """Names of the study become names and labels of objects, for which Kubernetes has rules of its own."""
+    if not re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", study.study):
+        raise InputError(f"{study.file}: study: expected a name from a letter to a letter or digit")
+    for model in study.models:
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", model):
+            raise InputError(f"{study.file}: models.{model}: expected a name that begins and ends with a letter or digit")
+
+
+def _check_files(study: Study) -> None:
+    """What a study names must be in the images or in the store: a file of this machine is not."""
+    for name, endpoint in study.endpoints.items():
+        if isinstance(endpoint, LlamaCppEndpoint) and endpoint.gguf != FINETUNED and not endpoint.gguf.startswith(PACKAGE):
+            raise InputError(
+                f"{study.file}: endpoints.{name}.gguf: expected {PACKAGE}NAME/FILE or {FINETUNED} on a cluster, "
+                f"{endpoint.gguf} is a file of this machine"
+            )
+    for name, model in study.models.items():
+        for field in ("start", "compare"):
+            weights = getattr(model.recipe, field)
+            if not weights.startswith(PACKAGE) and not is_hub_id(weights):
+                raise InputError(
+                    f"{study.file}: models.{name}.recipe.{field}: expected {PACKAGE}NAME/FILE or a hub id on a cluster, "
+                    f"{weights} is a file of this machine"
+                )
+
+
+def _own_prompts(study: Study) -> dict[str, str]:
+    """The study's own folder of prompts, as a ConfigMap can hold it."""
+    if study.prompts is None:
+        return {}
+    folder = Path(study.file.parent / study.prompts)
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
+    try:
+        found = {str(file.relative_to(folder)): file.read_text() for file in files}
+    except UnicodeDecodeError as error:
+        raise InputError(f"{study.file}: prompts: expected text files in {folder} ({error.reason})") from None
+    if sum(map(len, found.values())) > MOST_BYTES:
+        raise InputError(f"{study.file}: prompts: expected at most {MOST_BYTES} characters in {folder}, for a ConfigMap")
+    return found
+
+
+def _key_of(study: Study, endpoint: str) -> str | None:
+    found = study.endpoints[endpoint]
+    return found.api_key_env if isinstance(found, LiteLLMEndpoint) else None

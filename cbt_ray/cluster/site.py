@@ -1,0 +1,95 @@
+"""A site: a study on a cluster, with the overlay, the cluster's API, and the store as this machine reaches it."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from cbt_ray.cluster.api import Cluster, KubernetesCluster
+from cbt_ray.cluster.follow import Clock
+from cbt_ray.cluster.overlay import Overlay, render
+from cbt_ray.cluster.submission import Images
+from cbt_ray.errors import Infrastructure, InputError
+from cbt_ray.study import Study
+from cbt_ray.work.bench import Bench
+from cbt_ray.work.progress import Silent
+
+T = TypeVar("T")
+CREDENTIALS = "store"
+"""The Secret with the store's credentials."""
+AGAIN_S = 2.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to submit."""
+
+    overlay: str = "kind"
+    context: str | None = None
+    images: Images = field(default_factory=Images)
+    workers: int | None = None
+    autoscaled: bool = False
+    wait: bool = True
+    patience: float = 600.0
+
+
+@dataclass
+class Site:
+    """A study on a cluster."""
+
+    study: Study
+    overlay: Overlay
+    cluster: Cluster
+    bench: Bench
+    say: Callable[[str], object]
+    options: Options
+    clock: Clock = field(default_factory=Clock)
+
+    def patiently(self, ask: Callable[[], T]) -> T:
+        """What `ask` answers; asked again while the cluster or the store is out of reach and the user's patience lasts."""
+        begun, told = self.clock.now(), False
+        while True:
+            try:
+                return ask()
+            except Infrastructure as error:
+                if self.clock.now() - begun > self.options.patience:
+                    raise
+                if not told:
+                    self.say(f"{error}; waiting for it")
+                told = True
+                self.clock.sleep(AGAIN_S)
+
+
+def open_site(study: Study, options: Options, say: Callable[[str], object]) -> Site:
+    """Reach the cluster and the store of a study. Raises InputError or Infrastructure."""
+    overlay = render(options.overlay)
+    inside = store_in_cluster(study, overlay)
+    cluster = KubernetesCluster(overlay.namespace, options.context)
+    _take_credentials(cluster)
+    there = study.model_copy(update={"store": overlay.settings.get("store_outside") or inside})
+    return Site(study, overlay, cluster, Bench(there, Silent()), say, options)
+
+
+def store_in_cluster(study: Study, overlay: Overlay) -> str:
+    """The store's URL as pods reach it: the overlay's, or the study file's own."""
+    store = overlay.settings.get("store") or study.store
+    if not store.startswith("s3://"):
+        raise InputError(
+            f"{study.file}: store: expected s3://bucket/prefix, since {store!r} is a folder of this machine "
+            f"and the overlay {overlay.name} names no store"
+        )
+    return store
+
+
+def _take_credentials(cluster: Cluster) -> None:
+    """Use the cluster's own credentials of the store; those of this machine's environment only where it has none."""
+    secret = cluster.get("Secret", CREDENTIALS)
+    if secret is None:
+        return
+    os.environ.pop("AWS_SESSION_TOKEN", None)  # it belongs to the key that is replaced
+    for name, value in (secret.get("data") or {}).items():
+        if name.startswith("AWS_"):
+            os.environ[name] = base64.b64decode(value).decode()
