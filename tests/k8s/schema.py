@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def check_custom(manifest: dict[str, Any]) -> None:
     needs("kuberay", bool(path) and Path(path).is_file())
     schema = crds(path)[manifest["apiVersion"], manifest["kind"]]
     jsonschema.Draft202012Validator(schema).validate(manifest)
+    assert list(twice(schema, manifest)) == []
 
 
 @functools.cache
@@ -64,3 +66,17 @@ def _within(key: str, value: Any) -> Any:
     if key in ("items", "additionalProperties") and isinstance(value, dict):
         return strict(value)
     return value
+
+
+def twice(schema: dict[str, Any], value: Any, path: str = "") -> Iterator[str]:
+    """Entries of lists that the API server merges by a key, where a key is given twice: it refuses them."""
+    if isinstance(value, dict):
+        known = schema.get("properties", {})
+        for name, part in value.items():
+            yield from twice(known.get(name, {}), part, f"{path}.{name}")
+    elif isinstance(value, list):
+        keys = schema.get("x-kubernetes-list-map-keys", [])
+        found = [tuple(entry.get(key) for key in keys) for entry in value if keys]
+        yield from (f"{path}: {key}" for key in sorted(set(found), key=str) if found.count(key) > 1)
+        for number, entry in enumerate(value):
+            yield from twice(schema.get("items", {}), entry, f"{path}.{number}")

@@ -30,7 +30,7 @@ from tests.k8s.rendered import (
     templates,
     with_components,
 )
-from tests.k8s.schema import check_core, check_custom
+from tests.k8s.schema import check_core, check_custom, twice
 
 STAGES = {"generate": "RayJob", "simulate": "RayJob", "train": "Job", "evaluate": "Job", "fetch": "Job"}
 COMPONENTS = {"seaweedfs": "base", "vllm": "overlays/gpu", "kueue": "overlays/gpu"}
@@ -226,3 +226,9 @@ def test_every_file_opens_with_what_it_is() -> None:
 
 def test_base_renders_alone() -> None:
     assert set(templates(render(K8S / "base"))) == set(STAGES)
+
+
+def test_a_variable_that_is_given_twice_is_found() -> None:
+    env = {"type": "array", "x-kubernetes-list-map-keys": ["name"], "items": {"type": "object"}}
+    found = list(twice({"properties": {"env": env}}, {"env": [{"name": "A"}, {"name": "B"}, {"name": "A"}]}))
+    assert found == [".env: ('A',)"]
