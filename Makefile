@@ -96,7 +96,7 @@ test: .venv/.dev  ## Format, lint, types and all tests; REQUIRE=browser,... turn
 	$(BIN)/pytest
 
 .PHONY: test-cluster
-test-cluster: .venv/.dev kind-up  ## The smallest study in the cluster of kind-up; FAULTS=1: lost pods, nodes and stores, too
+test-cluster: .venv/.dev kind-up  ## The smallest study in that cluster; FAULTS=1: lost pods and nodes, GPUs, exit codes; SCALING=1
 	CLUSTER=$(CLUSTER) REQUIRE=cluster,kubectl$(if $(FAULTS),$(comma)faults)$(if $(SCALING),$(comma)scaling) $(BIN)/pytest tests/cluster/live
 
 .PHONY: format

@@ -39,7 +39,7 @@ make_credentials() {
 up() {
   if ! kind get clusters 2>/dev/null | grep -qx "$cluster"; then
     say "cluster $cluster: creating (3 nodes)"
-    kind create cluster --name "$cluster" --image "$NODE_IMAGE" --config kind.yaml --wait 120s --quiet
+    kind create cluster --name "$cluster" --image "$NODE_IMAGE" --config kind.yaml --wait 300s --quiet
   fi
   say "KubeRay"
   local rendered; rendered=$(mktemp)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tarfile
 import threading
 from pathlib import Path
 
 import pytest
 
+from cbt_ray.errors import Infrastructure
 from cbt_ray.store.folder import FolderStore
-from cbt_ray.training.checkpoint import StoreCheckpoints, sigterm
+from cbt_ray.training.checkpoint import StoreCheckpoints, _unpack, sigterm
 from cbt_ray.unit import Key, Stage
 
 KEY = Key("study", Stage.FINETUNE, "tiny-tuned", "0123456789abcdef")
@@ -124,3 +126,11 @@ def test_another_thread_installs_no_handler() -> None:
     thread.start()
     thread.join()
     assert seen == [False, True]
+
+
+def test_an_archive_that_reaches_out_of_its_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with tarfile.open(tmp_path / "bad.tar", "w") as tar:
+        tar.add(tmp_path / "file", arcname="../outside")
+    with tarfile.open(tmp_path / "bad.tar") as tar, pytest.raises(Infrastructure, match="expected plain files only"):
+        _unpack(tar, tmp_path / "folder")

@@ -30,3 +30,9 @@ def cluster() -> None:
         wanted and not subprocess.run(["kubectl", "--context", name, "get", "nodes"], capture_output=True, check=False).returncode
     )
     needs("cluster", there)
+
+
+@pytest.fixture(scope="module")
+def asked_for() -> None:
+    """Tests that take half an hour together are asked for: `make test-cluster FAULTS=1`."""
+    needs("faults", "faults" in os.environ.get("REQUIRE", "").split(","))

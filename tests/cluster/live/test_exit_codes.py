@@ -16,6 +16,7 @@ from tests.cluster.live.cluster import kubectl, objects, wait_until
 from tests.cluster.live.test_study import document
 from tests.stages import scripted
 
+pytestmark = pytest.mark.usefixtures("asked_for")
 LIMIT = 1
 
 

@@ -19,7 +19,6 @@ from cbt_ray.store.store import Store
 from cbt_ray.unit import Stage
 from tests.cluster.live import cluster
 from tests.cluster.live.cluster import CLUSTER, kubectl, objects, wait_until
-from tests.needs import needs
 from tests.stages import scripted
 
 LATENCY = 1.2
@@ -45,15 +44,8 @@ def document(study: str, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def served(cluster: None) -> None:
-    """The served model; these tests take half an hour, so they are asked for by name."""
-    import os
-
-    needs("faults", "faults" in os.environ.get("REQUIRE", "").split(","))
-    serve()
-
-
-def serve() -> None:
+def served(asked_for: None) -> None:
+    """The served model."""
     cluster.serve_llm(LATENCY)
 
 

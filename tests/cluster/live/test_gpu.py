@@ -19,6 +19,7 @@ from tests.cluster.live.cluster import CLUSTER, ROOT, kubectl, objects
 from tests.cluster.live.test_study import document
 from tests.stages import scripted
 
+pytestmark = pytest.mark.usefixtures("asked_for")
 GPU = "nvidia.com/gpu"
 NODE = f"{CLUSTER}-worker2"
 HUB_PORT = 9911
