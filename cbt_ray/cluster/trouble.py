@@ -142,4 +142,9 @@ def _of_events(events: Iterable[Document]) -> Iterator[Trouble]:
             "FailedToCreateWorkerPod",
         ):
             about = str(event.get("involvedObject", {}).get("name", ""))
-            yield Trouble(about, f"its pods are refused: {' '.join(str(event.get('message', '')).split())}", USER, REFUSED_S)
+            yield Trouble(about, f"its pods are refused: {_refusal(str(event.get('message', '')))}", USER, REFUSED_S)
+
+
+def _refusal(message: str) -> str:
+    """The message without the pod's name, which is another one at each try."""
+    return re.sub(r'pods "[^"]*" is', "it is", " ".join(message.split()))

@@ -132,7 +132,7 @@ def sigterm() -> Iterator[threading.Event]:
 
 
 def _unpack(tar: tarfile.TarFile, folder: Path) -> None:
-    """Unpack plain files below a folder. Debian 12's Python 3.11.2 has no `filter="data"`, so what that refuses is refused here."""
+    """Unpack plain files below a folder; Debian 12's Python 3.11.2 has no `filter="data"` that would see to it."""
     members = tar.getmembers()
     for member in members:
         if not (member.isreg() or member.isdir()) or Path(member.name).is_absolute() or ".." in Path(member.name).parts:

@@ -39,7 +39,10 @@ class TrlBackend:
             run.train()
         if asked.is_set() and run.step < run.steps:
             raise Owed(f"training: stopped by SIGTERM after step {run.step} of {run.steps}; running again continues there")
-        return run.finish()
+        trained = run.finish()
+        if found:
+            trained.metrics["resumed_from"] = found[0]
+        return trained
 
 
 def quiet() -> None:

@@ -88,7 +88,7 @@ def test_exit_1_of_a_rayjob_is_tried_again_up_to_the_limit(code: int, tmp_path: 
     nobody = {
         "kind": "litellm",
         "model": "openai/none",
-        "api_base": "http://store.cbt-ray.svc:1/v1",
+        "api_base": "http://127.0.0.1:1/v1",
         "price": [0, 0],
         "timeout_s": 2,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +24,12 @@ pytestmark = pytest.mark.usefixtures("asked_for")
 GPU = "nvidia.com/gpu"
 NODE = f"{CLUSTER}-worker2"
 HUB_PORT = 9911
+RESOURCES = "/spec/template/spec/containers/0/resources"
+SMALLER = [
+    {"op": "replace", "path": f"{RESOURCES}/{kind}/memory", "value": size}
+    for kind, size in (("requests", "1Gi"), ("limits", "6Gi"))
+]
+"""What fits into the quota of this cluster: two nodes on one machine."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +48,10 @@ def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": [os.path.relpath(ROOT / "k8s" / "overlays" / "gpu", folder)],
-        "patches": [{"path": "cluster.yaml"}],
+        "patches": [
+            {"path": "cluster.yaml"},
+            {"target": {"kind": "Job", "name": "train"}, "patch": json.dumps(SMALLER)},
+        ],
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
     return folder
@@ -100,8 +110,8 @@ def test_without_a_gpu_the_missing_resource_is_named_and_with_one_the_pod_goes_t
 
 def test_no_pod_asks_for_a_gpu_while_weights_are_fetched(overlay: Path, gpu: None, tmp_path: Path) -> None:
     hub = tmp_path / "hub"
-    subprocess.run(["python", "-m", "tests.training.hub_server", str(hub), "--make", "lab/smollm2"], cwd=ROOT, check=True)
-    serve = ["python", "-m", "tests.training.hub_server", str(hub), "--host", "0.0.0.0", "--port", str(HUB_PORT)]  # noqa: S104  the cluster's pods reach it
+    subprocess.run([sys.executable, "-m", "tests.training.hub_server", str(hub), "--make", "lab/smollm2"], cwd=ROOT, check=True)
+    serve = [sys.executable, "-m", "tests.training.hub_server", str(hub), "--host", "0.0.0.0", "--port", str(HUB_PORT)]  # noqa: S104  the cluster's pods reach it
     serving = subprocess.Popen(serve, cwd=ROOT)
     gateway = subprocess.run(
         ["docker", "network", "inspect", "kind", "--format", "{{range .IPAM.Config}}{{.Gateway}} {{end}}"],

@@ -19,7 +19,7 @@ from tests.cluster.live.test_faults import document
 from tests.needs import needs
 from tests.stages import scripted
 
-LATENCY = 0.75
+LATENCY = 0.5
 CHAINS, SLOTS = 40, 2
 """Chains in all, and chains that one worker holds at once: its one CPU, by the endpoint's `cpus`."""
 TABLE = Path("runs") / "scaling.md"
