@@ -77,7 +77,7 @@ def _weights(trained: Trained) -> bytes:
 
 
 def _lasting(trained: Trained) -> dict[str, Any]:
-    return {name: value for name, value in trained.metrics.items() if name != "seconds"}
+    return {name: value for name, value in trained.metrics.items() if name not in ("seconds", "resumed_from")}
 
 
 def test_labels_reach_the_model_unchanged(train: Train, tiny: Base, splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,6 +174,7 @@ def test_a_run_killed_twice_ends_with_the_same_bits(train: Train, tmp_path: Path
             train(attempt, kept)
     continued = train("third", kept)
     assert kept.steps == [2, 4, 6]
+    assert continued.metrics["resumed_from"] == 4
     assert _weights(continued) == _weights(whole)
     assert _lasting(continued) == _lasting(whole)
 
