@@ -19,9 +19,14 @@ from tests.cluster.live.test_faults import document
 from tests.needs import needs
 from tests.stages import scripted
 
-LATENCY = 0.5
+LATENCY = 0.3
 CHAINS, SLOTS = 40, 2
 """Chains in all, and chains that one worker holds at once: its one CPU, by the endpoint's `cpus`."""
+USAGE = (
+    "awk '/^usage_usec/ { print $2 / 1e6 }' /sys/fs/cgroup/cpu.stat 2>/dev/null || "
+    "awk '{ print $1 / 1e9 }' /sys/fs/cgroup/cpuacct/cpuacct.usage"
+)
+"""CPU seconds of a container, with either version of cgroups."""
 TABLE = Path("runs") / "scaling.md"
 
 
@@ -41,8 +46,8 @@ def cpu_seconds(name: str) -> dict[str, float]:
     for pod in objects("pods", f"cbt-ray/study={name}"):
         role = pod["metadata"]["labels"]["cbt-ray/role"]
         if role in ("head", "worker") and pod["status"]["phase"] == "Running":
-            text = kubectl("exec", pod["metadata"]["name"], "-c", f"ray-{role}", "--", "cat", "/sys/fs/cgroup/cpu.stat")
-            used[role] = used.get(role, 0.0) + int(text.split()[1]) / 1e6
+            shown = kubectl("exec", pod["metadata"]["name"], "-c", f"ray-{role}", "--", "sh", "-c", USAGE)
+            used[role] = used.get(role, 0.0) + float(shown)
     return used
 
 
