@@ -10,11 +10,9 @@ from typing import NoReturn
 from cbt_ray.__main__ import outcome, prepare
 from cbt_ray.batch.attempt import SUBMISSION, Attempts
 from cbt_ray.batch.job import BatchJob
-from cbt_ray.errors import CbtRayError
+from cbt_ray.errors import BelowMinimum, CbtRayError
 from cbt_ray.store import open_store
 from cbt_ray.study import load_study
-
-BELOW_MINIMUM = 3
 
 
 def run_job(job: str, arguments: list[str]) -> NoReturn:
@@ -51,7 +49,7 @@ def _run(job: BatchJob, arguments: list[str]) -> tuple[int, str]:
         own, said = outcome([command, *arguments])
         if own:
             code, message = own, said
-        if own not in (0, BELOW_MINIMUM):
+        if own not in (0, BelowMinimum.exit_code):
             break
     return code, message
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from cbt_ray.errors import BelowMinimum, InputError
 from cbt_ray.store import Store
 
 SUBMISSION = "CBT_RAY_SUBMISSION"
 """Names, in a container's environment, the object in the cluster that it belongs to; without it, an attempt leaves no record."""
-FINAL = (2, 3)
+FINAL = (InputError.exit_code, BelowMinimum.exit_code)
 """Exit codes that no further attempt can change."""
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from enum import StrEnum
 
 from cbt_ray.errors import InputError, Owed
-from cbt_ray.stages.fetch import owed_weights
+from cbt_ray.stages.fetch import owed_pairs, owed_weights
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import Role
 from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
+from cbt_ray.work.inputs import check_model_name
 from cbt_ray.work.keys import Keys
 
 
@@ -59,8 +60,7 @@ def roles_of(study: Study, job: BatchJob) -> list[Role]:
 
 def check_model(study: Study, job: BatchJob, model: str | None) -> None:
     """Raise InputError where a model is named that the study lacks, or is named to a job of all models."""
-    if model is not None and model not in study.models:
-        raise InputError(f"{study.file}: --model: unknown model {model!r}, expected one of {sorted(study.models)}")
+    check_model_name(study, model)
     if model is not None and not job.of_one_model:
         raise InputError(f"--model: expected none, since {job} is one job for all models")
 
@@ -70,20 +70,17 @@ def owed(bench: Bench, job: BatchJob, model: str | None = None) -> list[str]:
     if job is BatchJob.FETCH:
         return owed_weights(bench, model)
     if job is BatchJob.TRAIN:
-        pairs = [pair for pair in bench.keys.finetunes if model in (None, pair[0])]
-        return [f"{name}-{variant}" for name, variant in pairs if bench.store.get(bench.keys.finetune(name, variant)) is None]
-    return [key.id for stage in _STAGES[job] for key in bench.survey(stage).owed(stage)]
+        return [f"{name}-{variant}" for name, variant in owed_pairs(bench, model)]
+    survey = bench.survey(*_STAGES[job])
+    return [key.id for stage in _STAGES[job] for key in survey.owed(stage)]
 
 
 def targets(keys: Keys, job: BatchJob, model: str | None = None) -> list[str]:
     """All keys that a job is there to make, done or not: they name the job's object in the cluster."""
-    if job is BatchJob.GENERATE:
-        return [str(key) for key in (*keys.courses(), keys.dataset())]
-    if job in (BatchJob.TRAIN, BatchJob.FETCH):
+    if job.of_one_model:
         return [str(keys.finetune(name, variant)) for name, variant in keys.finetunes if model in (None, name)]
-    if job is BatchJob.SIMULATE:
-        return [str(key) for key in keys.sessions()]
-    return [str(key) for key in (*keys.ratings(), keys.analysis(), keys.report())]
+    known = keys.all()
+    return [str(key) for stage in _STAGES[job] for key in known[stage]]
 
 
 _STAGES = {

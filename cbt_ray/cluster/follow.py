@@ -8,15 +8,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from cbt_ray.batch.attempt import Attempts
-from cbt_ray.cluster.api import Cluster
+from cbt_ray.cluster.api import Cluster, Document
 from cbt_ray.cluster.submission import LABEL
 from cbt_ray.cluster.trouble import Trouble, killed, name_of, state_of, troubles
 from cbt_ray.errors import Infrastructure
 
-Document = dict[str, Any]
 TICK_S = 2.0
 SETTLING_S = 6.0
 """Seconds that something must be wrong before it is told: pods that begin pass through many states."""
@@ -161,20 +159,24 @@ class Follower:
             self.say(f"pods: {line}")
 
     def _tell_log(self, pod: Document) -> None:
-        for container in pod["spec"]["containers"]:
-            if container["name"] in TALKING:
-                key = (name_of(pod), container["name"])
-                for line in self.cluster.log(*key, self._since.get(key)):
-                    stamp, _, text = line.partition(" ")
-                    if stamp > self._since.get(key, ""):
-                        self._since[key] = stamp
-                        if not _BANNER.search(text):
-                            self.say(f"  {text}")
+        for container in talking(pod):
+            key = (name_of(pod), container)
+            for line in self.cluster.log(*key, self._since.get(key)):
+                stamp, _, text = line.partition(" ")
+                if stamp > self._since.get(key, ""):
+                    self._since[key] = stamp
+                    if not _BANNER.search(text):
+                        self.say(f"  {text}")
 
     def _tell_once(self, key: str, line: str) -> None:
         if key not in self._told:
             self._told.add(key)
             self.say(line)
+
+
+def talking(pod: Document) -> list[str]:
+    """The containers of a pod whose log is the job's, by name."""
+    return [container["name"] for container in pod["spec"]["containers"] if container["name"] in TALKING]
 
 
 def _short(pod: Document) -> str:

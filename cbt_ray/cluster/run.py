@@ -8,16 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from cbt_ray.batch.job import BatchJob, check_model, owed
-from cbt_ray.cluster.follow import TALKING, Ending
+from cbt_ray.cluster.follow import Ending, ending_of, talking
 from cbt_ray.cluster.site import Options, Site, open_site
 from cbt_ray.cluster.submission import LABEL, Images
 from cbt_ray.cluster.submit import cancel, check, dry_run, jobs_of, submit
-from cbt_ray.errors import BelowMinimum, CbtRayError, InputError, Owed
+from cbt_ray.cluster.trouble import name_of
+from cbt_ray.errors import BelowMinimum, InputError, Owed
 from cbt_ray.study import Study
 
 Say = Callable[[str], object]
 WHOLE = "study"
-_ENDINGS: dict[int, type[CbtRayError]] = {1: Owed, 2: InputError, 3: BelowMinimum}
+_ENDINGS = {kind.exit_code: kind for kind in (Owed, InputError, BelowMinimum)}
 
 
 def run(study: Study, job: str, model: str | None, options: Options, say: Say, *, dry: bool = False) -> None:
@@ -30,9 +31,6 @@ def run(study: Study, job: str, model: str | None, options: Options, say: Say, *
     if job == WHOLE and not options.wait:
         raise InputError("--no-wait: expected one job, since each job of a study builds on the one before it")
     site = open_site(study, options, say)
-    for one, name in _each(study, jobs, model):  # what the last job lacks is told before the first is paid for
-        if _owes(site, one, name):
-            check(site, one, name)
     ending = _run_whole(site, jobs, model) if job == WHOLE else _run_one(site, jobs[0], model)
     if ending.code:
         raise _ENDINGS.get(ending.code, Owed)(ending.message.removeprefix("cbt-ray: "))
@@ -51,6 +49,9 @@ def _owes(site: Site, job: BatchJob, model: str | None) -> bool:
 
 def _run_whole(site: Site, jobs: list[BatchJob], model: str | None) -> Ending:
     """One job after the other, up to the first that does not end well; then the report, also where ratings are too few."""
+    for job, name in _each(site.study, jobs, model):  # what the last job lacks is told before the first is paid for
+        if _owes(site, job, name):
+            check(site, job, name)
     ending = Ending(0)
     for job in jobs:
         begun = time.monotonic()
@@ -104,16 +105,14 @@ def run_logs(study: Study, job: str, model: str | None, options: Options, say: S
         raise InputError(f"{job}: the cluster holds no such job; its units, if any, are in the store")
     for document in found:
         for pod in site.cluster.find("Pod", f"{LABEL}={document['metadata']['labels'][LABEL]}"):
-            for container in pod["spec"]["containers"]:
-                if container["name"] in TALKING:
-                    say(f"--- {pod['metadata']['name']}")
-                    for line in site.cluster.log(pod["metadata"]["name"], container["name"], None):
-                        say(line.partition(" ")[2])
+            for container in talking(pod):
+                say(f"--- {name_of(pod)}")
+                for line in site.cluster.log(name_of(pod), container, None):
+                    say(line.partition(" ")[2])
 
 
 def run_status(study: Study, options: Options, say: Say) -> None:
     """Print what of a study is done in the store, and what of it runs in the cluster."""
-    from cbt_ray.cluster.follow import ending_of
     from cbt_ray.commands.status import print_status
 
     site = open_site(study, options, say)

@@ -11,6 +11,7 @@ import yaml
 
 from cbt_ray.batch.attempt import SUBMISSION
 from cbt_ray.batch.job import BatchJob
+from cbt_ray.cluster.api import containers_of
 from cbt_ray.cluster.overlay import STAGE, TEMPLATE, Manifest
 from cbt_ray.study import Study
 from cbt_ray.unit import digest
@@ -112,7 +113,7 @@ class Submission:
         for volume in spec.get("volumes", []):
             if volume["name"] == "study":
                 volume["configMap"] = volume.get("configMap", {}) | {"name": name, "items": list(self._items())}
-        for container in [*spec.get("initContainers", []), *spec["containers"]]:
+        for container in containers_of(spec):
             container["image"] = self.images.named(container["image"])
             if container["name"] in ("job", "ray-head", "ray-worker"):
                 container.setdefault("env", []).extend(self._env())
@@ -168,7 +169,7 @@ def pod_templates(manifest: Manifest) -> list[dict[str, Any]]:
 
 def _images(manifest: Manifest) -> Iterator[str]:
     for pod in pod_templates(manifest):
-        yield from (container["image"] for container in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]])
+        yield from (container["image"] for container in containers_of(pod["spec"]))
 
 
 def pods_for(tasks: int, cpus_of_task: float, template: Manifest) -> int:

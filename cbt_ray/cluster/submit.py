@@ -16,6 +16,7 @@ from cbt_ray.cluster.site import Options, Site
 from cbt_ray.cluster.submission import KEYS, LABEL, Submission
 from cbt_ray.errors import BelowMinimum, Infrastructure, InputError
 from cbt_ray.study import Study
+from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.keys import Keys
 from cbt_ray.work.workplace import prompts_of
@@ -40,11 +41,11 @@ def submit(site: Site, job: BatchJob, model: str | None = None) -> Ending:
     if not site.patiently(lambda: owed(site.bench, job, model)):
         site.say(f"{_title(job, model)}: finished, all its units are in the store")
         return _minimum(site.bench, job)
+    submission = check(site, job, model)
     below = _minimum(site.bench, job) if job is BatchJob.GENERATE and _only_dataset_is_owed(site.bench) else Ending(0)
     if below.code:
         return below
     site.patiently(lambda: check_before(site.bench, job, model))
-    submission = check(site, job, model)
     name, identity = site.patiently(lambda: _create(site, submission))
     if not site.options.wait:
         site.say(f"{_title(job, model)}: {name} is submitted")
@@ -136,8 +137,6 @@ def jobs_of(site: Site, job: BatchJob | None = None, model: str | None = None) -
 
 
 def _only_dataset_is_owed(bench: Bench) -> bool:
-    from cbt_ray.unit import Stage
-
     return not bench.survey(Stage.COURSES).owed(Stage.COURSES)
 
 

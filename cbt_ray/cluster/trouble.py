@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-Document = dict[str, Any]
+from cbt_ray.cluster.api import Document, containers_of
+from cbt_ray.errors import InputError, Owed
 
-OWED, USER = 1, 2
+OWED, USER = Owed.exit_code, InputError.exit_code
 """Exit codes: running again may help; the user must act first."""
 PULL_S, CONFIG_S, REFUSED_S, CRASH_S = 60.0, 30.0, 30.0, 180.0
 """Seconds that an image may be missing, a Secret, the quota's leave; that a container may end again and again."""
@@ -91,9 +91,13 @@ def _containers(pod: Document) -> Iterator[Document]:
 
 
 def _limit(pod: Document, name: str) -> str:
-    containers = [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
-    limits: Document = next((c.get("resources", {}).get("limits", {}) for c in containers if c["name"] == name), {})
+    limits = _declared(pod, name).get("resources", {}).get("limits", {})
     return str(limits.get("memory", "of the node"))
+
+
+def _declared(pod: Document, name: str) -> Document:
+    """A container as the pod's spec has it."""
+    return next((container for container in containers_of(pod["spec"]) if container["name"] == name), {})
 
 
 def _of_pod(pod: Document) -> Iterator[Trouble]:
@@ -105,17 +109,13 @@ def _of_pod(pod: Document) -> Iterator[Trouble]:
         waiting = status.get("state", {}).get("waiting") or {}
         reason, message = str(waiting.get("reason", "")), " ".join(str(waiting.get("message", "")).split())
         if reason in _IMAGE:
-            yield Trouble(name, f"image not found: {status.get('image') or _image(pod, status['name'])}", USER, PULL_S)
+            image = status.get("image") or _declared(pod, status["name"]).get("image", status["name"])
+            yield Trouble(name, f"image not found: {image}", USER, PULL_S)
         elif reason == "CrashLoopBackOff":
             ended = status.get("lastState", {}).get("terminated") or {}
             yield Trouble(name, f"{status['name']} keeps ending with {ended.get('exitCode', 'no exit code')}", OWED, CRASH_S)
         elif reason in _CONFIG:
             yield Trouble(name, f"{status['name']} cannot be created: {message or reason}", USER, CONFIG_S)
-
-
-def _image(pod: Document, name: str) -> str:
-    containers = [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
-    return next((str(c["image"]) for c in containers if c["name"] == name), name)
 
 
 def _missing(message: str) -> str:

@@ -9,12 +9,12 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from cbt_ray.errors import InputError, Owed
+from cbt_ray.errors import Owed
 from cbt_ray.llm.gguf_file import DEFAULT_REVISION, is_hub_id
 from cbt_ray.training.hub import Hub, HubFile, Snapshot, WrongRevision
 from cbt_ray.training.weights import Weights, complete, fetch_weights
 from cbt_ray.work.bench import Bench
-from cbt_ray.work.inputs import at, check_recipes
+from cbt_ray.work.inputs import at, check_model_name, check_recipes
 from cbt_ray.work.workplace import cache_folder, locked
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ def fetch(bench: Bench, model: str | None = None) -> None:
 
 def owed_pairs(bench: Bench, model: str | None = None) -> list[Pair]:
     """The models and variants whose GGUF is owed; what is made already needs no weights."""
-    if model is not None and model not in bench.study.models:
-        raise InputError(f"{bench.study.file}: --model: unknown model {model!r}, expected one of {sorted(bench.study.models)}")
+    check_model_name(bench.study, model)
     pairs = [pair for pair in bench.keys.finetunes if model in (None, pair[0])]
     return [pair for pair in pairs if bench.store.get(bench.keys.finetune(*pair)) is None]
 

@@ -44,6 +44,12 @@ def check_endpoints(study: Study, roles: Iterable[Role]) -> None:
                 _check_key(endpoint.api_key_env)
 
 
+def check_model_name(study: Study, model: str | None) -> None:
+    """Raise InputError where --model names none of the study's; None is all of them."""
+    if model is not None and model not in study.models:
+        raise InputError(f"{study.file}: --model: unknown model {model!r}, expected one of {sorted(study.models)}")
+
+
 def check_recipes(study: Study, finetunes: Iterable[tuple[str, str]]) -> None:
     """Raise InputError where training could not begin on this machine, so that no course is paid for in vain.
 

@@ -14,7 +14,6 @@ import contextlib
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,6 +21,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
+
+from tests.serving import serving
 
 LARGE = 1000
 CHUNK = 1 << 20
@@ -225,14 +226,8 @@ class Handler(BaseHTTPRequestHandler):
 def hub_server(folder: Path, faults: Faults | None = None) -> Iterator[HubServer]:
     """A hub in this process."""
     server = HubServer(folder, faults=faults)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def make(folder: Path) -> None:

@@ -51,9 +51,14 @@ def environment() -> dict[str, str]:
     return {**{k: v for k, v in os.environ.items() if not k.startswith("AWS_")}, **images(), "PYTHONPATH": str(ROOT)}
 
 
+def command_line(*arguments: str | Path, overlay: str = "kind") -> list[str]:
+    """cbt-ray on the cluster under test."""
+    return [sys.executable, "-m", "cbt_ray", *map(str, arguments), "--overlay", overlay, "--context", CONTEXT]
+
+
 def cbt_ray(*arguments: str | Path, expect: int | None = 0, timeout: float = 900, overlay: str = "kind") -> str:
     """Run the command line against the cluster and expect an exit code; answers what it printed."""
-    command = [sys.executable, "-m", "cbt_ray", *map(str, arguments), "--overlay", overlay, "--context", CONTEXT]
+    command = command_line(*arguments, overlay=overlay)
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment(), check=False)
     output = done.stdout + done.stderr
     assert expect is None or done.returncode == expect, f"exit {done.returncode}, expected {expect}:\n{output}"
@@ -62,7 +67,7 @@ def cbt_ray(*arguments: str | Path, expect: int | None = 0, timeout: float = 900
 
 def begin(*arguments: str | Path, log: Path) -> subprocess.Popen[str]:
     """Start the command line against the cluster in the background; its output goes to a file."""
-    command = [sys.executable, "-m", "cbt_ray", *map(str, arguments), "--overlay", "kind", "--context", CONTEXT]
+    command = command_line(*arguments)
     return subprocess.Popen(command, stdout=log.open("w"), stderr=subprocess.STDOUT, text=True, env=environment())
 
 
