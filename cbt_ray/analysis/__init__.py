@@ -1,7 +1,7 @@
 """Scores and statistics: a pure function of the ratings and the settings, so that anyone can run it again."""
 
 from cbt_ray.analysis.analyse import SCHEMA_VERSION, analyse
-from cbt_ray.analysis.scores import ScoreRow
+from cbt_ray.analysis.scores import ScoreRow, Scores
 from cbt_ray.analysis.settings import Settings
 
-__all__ = ["SCHEMA_VERSION", "ScoreRow", "Settings", "analyse"]
+__all__ = ["SCHEMA_VERSION", "ScoreRow", "Scores", "Settings", "analyse"]

@@ -1,94 +1,133 @@
-"""The analysis as a whole: a pure function from score rows and settings to one JSON document with stable keys."""
+"""The analysis as a whole: a pure function from scores and settings to one JSON document with stable keys (docs/analysis.md)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis import contrast, describe
+from cbt_ray.analysis import describe
+from cbt_ray.analysis.effect import contrast
+from cbt_ray.analysis.effect.covariate import words
+from cbt_ray.analysis.effect.family import families, refitted
+from cbt_ray.analysis.effect.omnibus import omnibus
+from cbt_ray.analysis.effect.policy import counted, policies
+from cbt_ray.analysis.effect.power import power
+from cbt_ray.analysis.effect.repeated import of_sessions
+from cbt_ray.analysis.effect.slope import slopes
 from cbt_ray.analysis.flow import flags, flow
-from cbt_ray.analysis.mixed import mixed
+from cbt_ray.analysis.judge.reliability import reliability
+from cbt_ray.analysis.model.chain_model import chain_model
+from cbt_ray.analysis.model.mixed import published
 from cbt_ray.analysis.notice import notices
-from cbt_ray.analysis.policy import counted, policies
-from cbt_ray.analysis.scores import OWED, ScoreRow, SessionScore, average, item_names, views
+from cbt_ray.analysis.scale.scale import scale
+from cbt_ray.analysis.scores import OWED, ScoreRow, Scores
 from cbt_ray.analysis.settings import Settings
+from cbt_ray.study.imported import OWN_JUDGE
 
-SCHEMA_VERSION = 1
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 2
 """Raised whenever a key changes its meaning or goes away."""
 
 
-def analyse(rows: Sequence[ScoreRow], settings: Settings | None = None) -> dict[str, Any]:
+def analyse(
+    scores: Scores | Iterable[ScoreRow],
+    settings: Settings | None = None,
+    *,
+    beside: Mapping[str, Any] | None = None,
+    apart: pd.DataFrame | None = None,
+) -> dict[str, Any]:
     """Everything that the report prints about scores. Never fails for lack of data: what cannot be computed says why.
 
-    The contrasts and the mixed model use the sessions that count under `settings.unrated`; the judge's replicates are averaged.
+    The inference uses the sessions that count under `settings.unrated`; the judge's replicates are averaged. `beside` are
+    sections that are not computed from scores (how the analysis was declared, what probes of the judge found, replayed stop
+    rules); they are taken over as they are. `apart`: sessions whose items were rated the other way (see `scale`).
     """
-    settings = settings or Settings()
-    found = views(rows)
-    view = settings.view if settings.view in found or not found else found[0]
-    items = item_names(rows, settings.items)
-    own = [row for row in rows if row.view == view]
-    sessions = average(own)
-    arm_list = describe.arms(sessions, settings)
+    scores = scores if isinstance(scores, Scores) else Scores.of(scores)
+    settings = _headline(scores, settings or Settings())
+    view, judge = settings.view, settings.judge
+    items = list(settings.items) or scores.items
+    sessions = scores.sessions(view, judge)
+    arms = describe.arms(sessions, settings)
+    inferred = _inferred(sessions, arms, items, settings)
+    sections = {
+        "reliability": reliability(scores, settings),
+        "scale": scale(scores, settings, sessions=sessions, apart=apart),
+        "power": power(scores, settings, sessions=sessions),
+        **(beside or {}),
+    }
+    primary = inferred["contrasts"]["primary"]["rows"]
     return {
         "schema_version": SCHEMA_VERSION,
         "settings": settings.to_json(),
         "view": view,
+        "judge": judge,
+        "judges": scores.judges,
         "items": [{"item": item, "title": settings.titles.get(item, item)} for item in items],
-        "arms": arm_list,
-        "counts": _counts(sessions, arm_list),
-        **_scored(sessions, arm_list, items, settings),
-        "ceiling": describe.ceiling(own, items, settings),
-        "flow": flow(sessions, arm_list),
-        "flags": flags(sessions, arm_list),
-        "judge": describe.judge(sessions),
-        "views": {other: _other_view(rows, other, items, settings) for other in found if other != view},
+        "arms": arms,
+        "counts": _counts(sessions, arms),
+        "notices": notices(sessions, primary, [section for section in sections.values() if isinstance(section, Mapping)]),
+        "scores": describe.scores(sessions, arms, items),
+        "distribution": describe.distribution(sessions, arms),
+        "trajectory": describe.trajectory(sessions, arms),
+        **inferred,
+        "flow": flow(sessions, arms),
+        "flags": flags(sessions, arms),
+        "views": {other: _other_view(scores, other, judge, items, settings) for other in scores.views if other != view},
+        **sections,
     }
 
 
-def _scored(sessions: list[SessionScore], arm_list: list[dict[str, str]], items: list[str], settings: Settings) -> dict[str, Any]:
-    """What depends on the totals."""
+def _headline(scores: Scores, settings: Settings) -> Settings:
+    """The settings with the headline's view and judge: as declared where the scores have them, else the first that they have."""
+    judges = list(scores.judges) or [OWN_JUDGE]
+    judge = settings.judge if settings.judge in judges else judges[0]
+    found = [str(view) for view in scores.ratings.loc[scores.ratings["judge"] == judge, "view"].unique()]
+    return replace(settings, judge=judge, view=settings.view if settings.view in found or not found else found[0])
+
+
+def _inferred(sessions: pd.DataFrame, arms: Sequence[dict[str, str]], items: Sequence[str], settings: Settings) -> dict[str, Any]:
+    """What rests on the totals that count under the declared policy."""
     used = counted(sessions, settings.unrated, len(items), settings)
-    by_policy = policies(sessions, arm_list, len(items), settings)
-    primary = by_policy[settings.unrated]
+    groups = contrast.groups_of(arms)
+    model = chain_model(used, settings)
+    found = families(used, groups, items, model, settings)
     return {
-        "notices": notices(sessions, primary),
-        "scores": describe.scores(sessions, arm_list, items),
-        "contrasts": {
-            "family": "primary",
-            "question": f"{settings.treatment} - {settings.control}, per model",
-            "adjust": "holm",
-            "policy": settings.unrated,
-            "reason": None if primary else f"no model has both a {settings.treatment} and an {settings.control} arm",
-            "rows": primary,
-        },
-        "policies": by_policy,
-        "cells": contrast.means(contrast.cells(used), [arm["arm"] for arm in arm_list]),
-        "mixed": mixed(used, settings),
-        "distribution": describe.distribution(sessions, arm_list),
-        "trajectory": describe.trajectory(sessions, arm_list),
+        "contrasts": found,
+        "policies": policies(sessions, groups, len(items), settings),
+        "tests": omnibus(used, groups, settings),
+        "slopes": slopes(used, arms, settings),
+        "cells": describe.cells(used, arms),
+        "models": {**published(used, settings), "default": model},
+        "repeated": of_sessions(used, [arm["arm"] for arm in arms], settings.level),
+        "covariates": [words(used, model, found["primary"]["rows"], groups, settings)],
+        "refitted": refitted(used, groups, settings) if settings.thorough else None,
     }
 
 
-def _counts(sessions: list[SessionScore], arm_list: list[dict[str, str]]) -> dict[str, Any]:
-    owed = sum(score.reason == OWED for score in sessions)
+def _counts(sessions: pd.DataFrame, arms: Sequence[dict[str, str]]) -> dict[str, Any]:
+    owed = int((sessions["reason"] == OWED).sum())
     return {
         "scheduled": len(sessions),
-        "rated": sum(score.total is not None for score in sessions),
+        "rated": int(sessions["total"].notna().sum()),
         "owed": owed,
         "complete": owed == 0,
-        "patients": len({score.row.patient for score in sessions}),
-        "chains": len({score.chain for score in sessions}),
-        "arms": len(arm_list),
-        "models": len({arm["model"] for arm in arm_list}),
+        "patients": int(sessions["patient"].nunique()),
+        "chains": int(sessions["chain"].nunique()),
+        "arms": len(arms),
+        "models": len({arm["model"] for arm in arms}),
     }
 
 
-def _other_view(rows: Sequence[ScoreRow], view: str, items: list[str], settings: Settings) -> dict[str, Any]:
+def _other_view(scores: Scores, view: str, judge: str, items: Sequence[str], settings: Settings) -> dict[str, Any]:
     """Scores and contrasts of a view that is not the headline's."""
-    sessions = average([row for row in rows if row.view == view])
-    arm_list = describe.arms(sessions, settings)
+    sessions = scores.sessions(view, judge)
+    arms = describe.arms(sessions, settings)
+    groups = contrast.groups_of(arms)
     used = counted(sessions, settings.unrated, len(items), settings)
     return {
-        "scores": describe.scores(sessions, arm_list, items),
-        "contrasts": contrast.contrasts(used, arm_list, settings),
+        "scores": describe.scores(sessions, arms, items),
+        "contrasts": contrast.contrasts(used, contrast.primary_pairs(groups, settings), groups, settings),
     }

@@ -1,112 +1,97 @@
-"""What was scored: tables per arm and item, distributions, trajectories, ceiling and floor. Descriptions, no inference."""
+"""What was scored: tables per arm and item, distributions, cells, trajectories. Descriptions, no inference."""
 
 from __future__ import annotations
 
-import statistics
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.scores import ScoreRow, SessionScore
+from cbt_ray.analysis.scores import ITEM
 from cbt_ray.analysis.settings import Settings
 
-CROWDED = 0.5
-"""Above this share of ratings at one end, an item cannot tell good from better."""
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def summary(values: Sequence[float]) -> dict[str, Any]:
+def summary(values: pd.Series[float]) -> dict[str, Any]:
     """Count, mean, sample SD (n - 1), extremes and median; null where there are too few values."""
-    if not values:
+    known = values.dropna()
+    if not len(known):
         return {"n": 0, "mean": None, "sd": None, "min": None, "max": None, "median": None}
     return {
-        "n": len(values),
-        "mean": statistics.fmean(values),
-        "sd": statistics.stdev(values) if len(values) > 1 else None,
-        "min": min(values),
-        "max": max(values),
-        "median": statistics.median(values),
+        "n": len(known),
+        "mean": float(known.mean()),
+        "sd": float(known.std(ddof=1)) if len(known) > 1 else None,
+        "min": float(known.min()),
+        "max": float(known.max()),
+        "median": float(known.median()),
     }
 
 
-def arms(sessions: Iterable[SessionScore], settings: Settings) -> list[dict[str, str]]:
+def number(value: Any) -> float | None:
+    """A finite number, else null: JSON has no NaN."""
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def arms(table: pd.DataFrame, settings: Settings) -> list[dict[str, str]]:
     """The arms with their factor levels, in the declared order, else as the scores name them."""
-    found = {score.row.arm: score.row for score in sessions}
+    found = {row.arm: row for row in table[["arm", "model", "variant"]].drop_duplicates("arm").itertuples(index=False)}
     order = [arm for arm in settings.arms if arm in found] + [arm for arm in found if arm not in settings.arms]
-    return [{"arm": arm, "model": found[arm].model, "variant": found[arm].variant} for arm in order]
+    return [{"arm": str(arm), "model": str(found[arm].model), "variant": str(found[arm].variant)} for arm in order]
 
 
-def scores(sessions: Sequence[SessionScore], arm_list: Sequence[dict[str, str]], items: Sequence[str]) -> list[dict[str, Any]]:
+def scores(sessions: pd.DataFrame, arm_list: Sequence[dict[str, str]], items: Sequence[str]) -> list[dict[str, Any]]:
     """Per arm: how many scheduled and rated, the total and every item."""
     table = []
     for arm in arm_list:
-        own = [score for score in sessions if score.row.arm == arm["arm"]]
-        totals = [score.total for score in own if score.total is not None]
+        own = sessions[sessions["arm"] == arm["arm"]]
+        shown = {item: summary(own[ITEM + item]) for item in items if ITEM + item in own}
         table.append(
             {
                 **arm,
                 "scheduled": len(own),
-                "rated": len(totals),
-                "total": summary(totals),
-                "items": {item: summary([score.items[item] for score in own if item in score.items]) for item in items},
+                "rated": int(own["total"].notna().sum()),
+                "total": summary(own["total"]),
+                "items": shown,
             }
         )
     return table
 
 
-def distribution(sessions: Sequence[SessionScore], arm_list: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+def distribution(sessions: pd.DataFrame, arm_list: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
     """Per arm: how often each total (rounded to a whole number) occurred."""
-    counts: dict[str, Counter[int]] = {arm["arm"]: Counter() for arm in arm_list}
-    for score in sessions:
-        if score.total is not None:
-            counts[score.row.arm][round(score.total)] += 1
-    return [{"arm": arm, "counts": [[value, count] for value, count in sorted(count.items())]} for arm, count in counts.items()]
+    table = []
+    for arm in arm_list:
+        totals = sessions.loc[sessions["arm"] == arm["arm"], "total"].dropna().round().astype(int)
+        counts = totals.value_counts().sort_index()
+        table.append(
+            {
+                "arm": arm["arm"],
+                "counts": [[int(value), int(count)] for value, count in zip(counts.index.tolist(), counts.tolist(), strict=True)],
+            }
+        )
+    return table
 
 
-def trajectory(sessions: Sequence[SessionScore], arm_list: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+def cells(sessions: pd.DataFrame, arm_list: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+    """Per arm and patient: the mean of the chains' means, and how many sessions each chain rests on."""
+    rated = sessions[sessions["total"].notna()]
+    chains = rated.groupby(["arm", "patient", "chain"], observed=True, sort=True)["total"].agg(["mean", "size"]).reset_index()
+    found: dict[tuple[str, str], list[tuple[float, int]]] = {}
+    for arm, patient, _, mean, size in chains.itertuples(index=False):
+        found.setdefault((str(arm), str(patient)), []).append((float(mean), int(size)))
+    order = {arm["arm"]: place for place, arm in enumerate(arm_list)}
+    return [
+        {"arm": arm, "patient": patient, "mean": sum(mean for mean, _ in own) / len(own), "sessions": [size for _, size in own]}
+        for (arm, patient), own in sorted(found.items(), key=lambda pair: order[pair[0][0]])
+    ]
+
+
+def trajectory(sessions: pd.DataFrame, arm_list: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
     """Per arm: the mean total at each session number."""
     table = []
     for arm in arm_list:
-        by_number: dict[int, list[float]] = {}
-        for score in sessions:
-            if score.row.arm == arm["arm"] and score.total is not None:
-                by_number.setdefault(score.row.session, []).append(score.total)
-        points = [{"session": number, **summary(values)} for number, values in sorted(by_number.items())]
+        own = sessions[(sessions["arm"] == arm["arm"]) & sessions["total"].notna()]
+        points = [{"session": int(str(session)), **summary(totals)} for session, totals in own.groupby("session")["total"]]
         table.append({"arm": arm["arm"], "points": points})
     return table
-
-
-def ceiling(rows: Sequence[ScoreRow], items: Sequence[str], settings: Settings) -> list[dict[str, Any]]:
-    """Per item: share of single ratings at the ends of the scale and at the ends that the judge ever used."""
-    table = []
-    for item in items:
-        counts = Counter(score for row in rows if row.rated and (score := row.items.get(item)) is not None)
-        table.append({"item": item, **_ends(counts, settings)})
-    return table
-
-
-def _ends(counts: Counter[int], settings: Settings) -> dict[str, Any]:
-    n = sum(counts.values())
-    if n == 0:
-        names = ("observed_min", "observed_max", "floor", "ceiling", "at_observed_min", "at_observed_max")
-        return {"n": 0, **dict.fromkeys(names), "flagged": False}
-    low, high = min(counts), max(counts)
-    return {
-        "n": n,
-        "observed_min": low,
-        "observed_max": high,
-        "floor": counts[settings.lowest] / n,
-        "ceiling": counts[settings.highest] / n,
-        "at_observed_min": counts[low] / n,
-        "at_observed_max": counts[high] / n,
-        "flagged": max(counts[low], counts[high]) / n > CROWDED,
-    }
-
-
-def judge(sessions: Sequence[SessionScore]) -> dict[str, Any]:
-    """How far a judge's replicates of the same session lie apart (within-session SD, pooled)."""
-    repeated = [score.totals for score in sessions if len(score.totals) > 1]
-    most = max((len(score.totals) for score in sessions), default=0)
-    if not repeated:
-        return {"replicates": most, "within_session_sd": None, "reason": "no session was rated more than once"}
-    variance = statistics.fmean([statistics.variance(totals) for totals in repeated])
-    return {"replicates": most, "within_session_sd": variance**0.5, "reason": None}

@@ -2,44 +2,55 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.scores import OWED, SessionScore
+from cbt_ray.analysis.scores import FLAG, OWED
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def flow(sessions: Sequence[SessionScore], arm_list: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
-    """Per arm: scheduled -> reached -> done -> rated, the reasons of the unrated and why sessions ended."""
+def flow(sessions: pd.DataFrame, arms: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+    """Per arm: scheduled -> reached -> held -> rated, the reasons of the unrated and why sessions ended."""
     table = []
-    for arm in arm_list:
-        own = [score for score in sessions if score.row.arm == arm["arm"]]
+    for arm in arms:
+        own = sessions[sessions["arm"] == arm["arm"]]
+        unrated = own[own["total"].isna()]
         table.append(
             {
                 "arm": arm["arm"],
                 "scheduled": len(own),
-                "reached": sum(score.reached for score in own),
-                "done": sum(score.done for score in own),
-                "rated": sum(score.total is not None for score in own),
-                "owed": sum(score.reason == OWED for score in own),
-                "unrated": _counts([score.reason or "unknown" for score in own if score.total is None]),
-                "stop_reasons": _counts([score.row.stop_reason or "unknown" for score in own if score.done]),
+                "reached": int(own["reached"].sum()),
+                "done": int(own["held"].sum()),
+                "rated": len(own) - len(unrated),
+                "owed": int((own["reason"] == OWED).sum()),
+                "unrated": counts(unrated["reason"]),
+                "stop_reasons": counts(own.loc[own["held"], "stop_reason"].fillna("unknown")),
+                "flagged": int(own.loc[own["total"].notna(), _flags(own)].any(axis=1).sum()) if _flags(own) else 0,
             }
         )
     return table
 
 
-def flags(sessions: Sequence[SessionScore], arm_list: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+def flags(sessions: pd.DataFrame, arms: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
     """Per arm: of the sessions that were held, how many carry each flag. Flags are outcomes; they exclude nothing."""
-    names = sorted({flag for score in sessions for flag in score.row.flags})
+    names = sorted(_flags(sessions))
     table = []
-    for arm in arm_list:
-        held = [score for score in sessions if score.row.arm == arm["arm"] and score.done]
-        counts = {name: sum(name in score.row.flags for score in held) for name in names}
-        table.append({"arm": arm["arm"], "done": len(held), "any": sum(bool(score.row.flags) for score in held), "flags": counts})
+    for arm in arms:
+        held = sessions[(sessions["arm"] == arm["arm"]) & sessions["held"]]
+        found = {name.removeprefix(FLAG): int(held[name].sum()) for name in names}
+        table.append(
+            {"arm": arm["arm"], "done": len(held), "any": int(held[names].any(axis=1).sum()) if names else 0, "flags": found}
+        )
     return table
 
 
-def _counts(words: Sequence[str]) -> dict[str, int]:
-    """Most frequent first, ties by name."""
-    return dict(sorted(Counter(words).items(), key=lambda pair: (-pair[1], pair[0])))
+def counts(words: pd.Series[str]) -> dict[str, int]:
+    """How often each word occurs: most frequent first, ties by name."""
+    found = {str(word): int(count) for word, count in words.value_counts().items()}
+    return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _flags(sessions: pd.DataFrame) -> list[str]:
+    return [name for name in sessions.columns if name.startswith(FLAG)]

@@ -2,42 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.scores import OWED, SessionScore
+from cbt_ray.analysis.scores import ITEM, OWED
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FEW_PATIENTS = 10
 
 
-def notices(sessions: Sequence[SessionScore], contrasts: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """In the order of their weight; `id` is stable."""
-    rated = [score for score in sessions if score.total is not None]
-    patients = {score.row.patient for score in sessions}
-    owed = sum(score.reason == OWED for score in sessions)
-    lost = sum(score.total is None for score in sessions) - owed
-    withheld = [row for row in contrasts if row["low"] is None]
-    found = {
-        "nothing_rated": "" if rated else "No session is rated: there is no result.",
-        "owed": f"Owed: {owed} of {len(sessions)} scheduled sessions; the study has not run to its end." if owed else "",
-        "few_patients": _few(len(patients)),
-        "unrated": f"Scheduled sessions that could not be rated: {lost} of {len(sessions)}; see the flow and the policies."
-        if lost
-        else "",
-        "withheld": f"Contrasts without an interval: {len(withheld)} of {len(contrasts)}; each says why." if withheld else "",
-        "alike": _alike(rated),
-        "once": "Each session was rated once: how repeatable the judge is, is unknown."
-        if rated and all(len(score.totals) == 1 for score in rated)
-        else "",
-        "uncalibrated": "Uncalibrated judge: no human rated these sessions, so scores show what this judge says and no more.",
-        "one_checkpoint": "One training run per model: the result holds for these checkpoints, not for the method of training.",
-    }
-    return [{"id": name, "text": text} for name, text in found.items() if text]
+def notices(
+    sessions: pd.DataFrame, primary: Sequence[Mapping[str, Any]], sections: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The heaviest first; `id` is stable. `sections` are parts of the result that may carry notices of their own."""
+    own = [{"id": name, "text": text, "weight": weight} for name, weight, text in _own(sessions, primary) if text]
+    own += [notice for section in sections for notice in section.get("notices", [])]
+    return sorted(own, key=lambda notice: -int(notice["weight"]))
 
 
-def _alike(rated: Sequence[SessionScore]) -> str:
+def _own(sessions: pd.DataFrame, primary: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, str]]:
+    rated = sessions[sessions["total"].notna()]
+    owed = int((sessions["reason"] == OWED).sum())
+    lost = len(sessions) - len(rated) - owed
+    withheld = [row for row in primary if row["low"] is None]
+    return [
+        ("nothing_rated", 100, "" if len(rated) else "No session is rated: there is no result."),
+        ("owed", 95, f"Owed: {owed} of {len(sessions)} scheduled sessions; the study has not run to its end." if owed else ""),
+        ("few_patients", 80, _few(sessions["patient"].nunique())),
+        (
+            "unrated",
+            50,
+            f"Scheduled sessions that could not be rated: {lost} of {len(sessions)}; see the flow and the policies."
+            if lost
+            else "",
+        ),
+        ("withheld", 55, f"Contrasts without an interval: {len(withheld)} of {len(primary)}; each says why." if withheld else ""),
+        ("alike", 60, _alike(rated)),
+        (
+            "once",
+            40,
+            "Each session was rated once: how repeatable the judge is, is unknown."
+            if len(rated) and (rated["ratings"] == 1).all()
+            else "",
+        ),
+        (
+            "one_checkpoint",
+            30,
+            "One training run per model: the result holds for these checkpoints, not for the method of training.",
+        ),
+    ]
+
+
+def _alike(rated: pd.DataFrame) -> str:
     """A judge that gives every item the same score rates once, not once an item."""
-    alike = sum(len(score.items) > 1 and len(set(score.items.values())) == 1 for score in rated)
+    items = [name for name in rated.columns if name.startswith(ITEM)]
+    if len(items) < 2 or not len(rated):
+        return ""
+    scores = rated[items]
+    alike = int(((scores.min(axis=1) == scores.max(axis=1)) & (scores.count(axis=1) > 1)).sum())
     if 2 * alike < len(rated) or not alike:
         return ""
     return f"{alike} of {len(rated)} rated sessions have the same score on all items: the judge does not tell the items apart."

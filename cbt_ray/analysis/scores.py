@@ -1,21 +1,42 @@
-"""Scores: one row per scheduled session, view and judge replicate, and the same averaged to one per session."""
+"""Scores: one row per scheduled session, view, judge and judge replicate; a table in memory, and averaged to a row a session."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from cbt_ray.study.imported import ABSENT, OWN_JUDGE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NOT_REACHED = "not_reached"
 OWED = "owed"
 REJECTED = "rejected"
 NOTHING_TO_RATE = "nothing_to_rate"
 ITEM_MISSING = "item_missing"
+ITEM = "item:"
+FLAG = "flag:"
+FACTS = (
+    "arm",
+    "model",
+    "variant",
+    "patient",
+    "replicate",
+    "session",
+    "phase",
+    "stop_reason",
+    "words",
+    "therapist_turns",
+    "messages",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreRow:
-    """One scheduled session as one view and one judge replicate rated it, or the reason why it is unrated."""
+    """One scheduled session as one judge, view and judge replicate rated it, or the reason why it is unrated."""
 
     session_key: str
     arm: str
@@ -37,6 +58,10 @@ class ScoreRow:
     messages: int = 0
     flags: list[str] = field(default_factory=list)
     stop_reason: str | None = None
+    judge: str = OWN_JUDGE
+    """Whose rating it is: the study's own judge, or one whose ratings were imported."""
+    kind: str = "model"
+    """`model` or `human`."""
 
     def to_json(self) -> dict[str, Any]:
         """As one line of JSONL."""
@@ -48,71 +73,93 @@ class ScoreRow:
         return cls(**value)
 
 
-@dataclass(frozen=True, slots=True)
-class SessionScore:
-    """One scheduled session: its judge replicates averaged, since replicates are no independent observations."""
+@dataclass(frozen=True)
+class Scores:
+    """All ratings of a study as a table.
 
-    row: ScoreRow
-    """The session's facts (any of its replicates holds them)."""
-    total: float | None
-    items: dict[str, float]
-    totals: tuple[float, ...]
-    """The total of every replicate that gave one."""
-    reason: str | None
+    `ratings` has one row per scheduled session, view, judge and judge replicate: session_key, arm, model, variant, patient,
+    phase, view, judge, kind, reason, stop_reason (text; reason is null where rated), replicate, session, judge_replicate,
+    words, therapist_turns, messages (numbers), rated (bool), total (NaN where unrated), a column `item:<id>` per item (NaN
+    where missing) and a column `flag:<name>` per flag (bool).
+    """
 
-    @property
-    def chain(self) -> tuple[str, str, int]:
-        """Arm, patient and replicate."""
-        return self.row.arm, self.row.patient, self.row.replicate
+    ratings: pd.DataFrame
 
-    @property
-    def done(self) -> bool:
-        """The session was held to its end, whether or not it could be rated."""
-        if self.total is not None:
-            return True
-        reason = self.reason or ""
-        if reason == OWED:
-            return self.row.messages > 0  # the session is there, its rating is owed
-        return reason != NOT_REACHED and not reason.startswith(REJECTED)
+    @classmethod
+    def of(cls, rows: Iterable[ScoreRow]) -> Scores:
+        """A table of rows."""
+        import pandas as pd
 
-    @property
-    def reached(self) -> bool:
-        """The chain got as far as this session."""
-        return self.done or (self.reason or "").startswith(REJECTED)
+        known = list(rows)
+        plain = [name for name in ScoreRow.__dataclass_fields__ if name not in ("items", "flags")]
+        columns: dict[str, Any] = {name: [getattr(row, name) for row in known] for name in plain}
+        columns["total"] = [float("nan") if row.total is None else float(row.total) for row in known]
+        for item in dict.fromkeys(item for row in known for item in row.items):
+            values = [row.items.get(item) for row in known]
+            columns[ITEM + item] = [float("nan") if value is None else float(value) for value in values]
+        for flag in sorted({flag for row in known for flag in row.flags}):
+            columns[FLAG + flag] = [flag in row.flags for row in known]
+        return cls(pd.DataFrame(columns))
 
     @property
-    def lost_by_therapy(self) -> bool:
-        """Unrated because of what happened in the chain, and not because of the judge or of work still owed."""
-        reason = self.reason or ""
-        return self.total is None and (reason in (NOT_REACHED, NOTHING_TO_RATE) or reason.startswith(REJECTED))
+    def items(self) -> list[str]:
+        """The items that were rated, in the order of the columns."""
+        return [name.removeprefix(ITEM) for name in self.ratings.columns if name.startswith(ITEM)]
+
+    @property
+    def flags(self) -> list[str]:
+        """The flags that any session carries."""
+        return [name.removeprefix(FLAG) for name in self.ratings.columns if name.startswith(FLAG)]
+
+    @cached_property
+    def views(self) -> list[str]:
+        """The views in which sessions were shown, in their order."""
+        return [str(view) for view in self.ratings["view"].unique()]
+
+    @cached_property
+    def judges(self) -> dict[str, str]:
+        """Judge -> kind (`model`, `human`), in their order."""
+        pairs = self.ratings[["judge", "kind"]].drop_duplicates("judge")
+        return {str(judge): str(kind) for judge, kind in pairs.itertuples(index=False)}
+
+    def of_judge(self, view: str, judge: str) -> pd.DataFrame:
+        """The rows of one view and judge."""
+        return self.ratings[(self.ratings["view"] == view) & (self.ratings["judge"] == judge)]
+
+    def sessions(self, view: str, judge: str = OWN_JUDGE) -> pd.DataFrame:
+        """One row per scheduled session: its judge replicates averaged, since replicates are no independent observations.
+
+        The facts, `chain` (arm|patient|replicate), `total` and `item:*` (means over replicates), `ratings` (replicates with a
+        total), `within` (their variance, NaN below two), `reason` (why it is unrated), and how far it came: `reached`, `held`,
+        `lost` (unrated because of what happened in the chain, and not because of the judge or of work still owed).
+        """
+        return averaged(self.of_judge(view, judge))
 
 
-def views(rows: Iterable[ScoreRow]) -> list[str]:
-    """The views in the rows, in their order."""
-    return list(dict.fromkeys(row.view for row in rows))
+def averaged(rows: pd.DataFrame) -> pd.DataFrame:
+    """Average the judge replicates of each session; rows of one view and judge."""
+    import pandas as pd
+
+    scored = [name for name in rows.columns if name == "total" or name.startswith(ITEM)]
+    flags = [name for name in rows.columns if name.startswith(FLAG)]
+    groups = rows.groupby("session_key", sort=False, observed=True)
+    table = groups[list(FACTS) + flags].first()
+    means = groups[scored].mean()
+    table[scored] = means
+    table["ratings"] = groups["total"].count()
+    table["within"] = groups["total"].var(ddof=1)
+    reasons = groups["reason"].first()
+    unknown = pd.Series("unknown", index=table.index, dtype=object).mask(groups["rated"].any(), ITEM_MISSING)
+    table["reason"] = reasons.astype(object).where(reasons.notna(), unknown).where(table["total"].isna(), None)
+    table["chain"] = table["arm"].astype(str) + "|" + table["patient"].astype(str) + "|" + table["replicate"].astype(str)
+    return _progress(table.reset_index())
 
 
-def item_names(rows: Iterable[ScoreRow], declared: Sequence[str]) -> list[str]:
-    """The scale's items: as declared, else as the rows name them."""
-    return list(declared) or list(dict.fromkeys(item for row in rows for item in row.items))
-
-
-def average(rows: Iterable[ScoreRow]) -> list[SessionScore]:
-    """Average the judge replicates of each session; rows of one view."""
-    groups: dict[str, list[ScoreRow]] = {}
-    for row in rows:
-        groups.setdefault(row.session_key, []).append(row)
-    return [_average(group) for group in groups.values()]
-
-
-def _average(group: Sequence[ScoreRow]) -> SessionScore:
-    rated = [row for row in group if row.rated]
-    totals = tuple(float(row.total) for row in rated if row.total is not None)
-    items: dict[str, list[int]] = {}
-    for row in rated:
-        for item, score in row.items.items():
-            if score is not None:
-                items.setdefault(item, []).append(score)
-    reason = None if totals else next((row.reason for row in group if row.reason), ITEM_MISSING if rated else "unknown")
-    means = {item: sum(scores) / len(scores) for item, scores in items.items()}
-    return SessionScore(group[0], sum(totals) / len(totals) if totals else None, means, totals, reason)
+def _progress(table: pd.DataFrame) -> pd.DataFrame:
+    """How far each session came."""
+    reason = table["reason"].fillna("").astype(str)
+    rated, rejected, owed = table["total"].notna(), reason.str.startswith(REJECTED), reason == OWED
+    table["held"] = rated | (owed & (table["messages"] > 0)) | ~(owed | rejected | reason.isin([NOT_REACHED, ABSENT]))
+    table["reached"] = table["held"] | rejected
+    table["lost"] = ~rated & (rejected | reason.isin([NOT_REACHED, NOTHING_TO_RATE]))
+    return table

@@ -3,7 +3,7 @@
 What stages need is imported inside the commands, so that `--help` and errors come at once.
 """
 
-from cbt_ray.cli import cluster, study
+from cbt_ray.cli import analyze, cluster, imports, study
 from cbt_ray.cli.command import cli
 
-__all__ = ["cli", "cluster", "study"]
+__all__ = ["analyze", "cli", "cluster", "imports", "study"]

@@ -54,10 +54,16 @@ retry_rejected = click.option("--retry-rejected", is_flag=True, help="Try reject
 
 def read_study(path: str, overrides: tuple[str, ...]) -> Study:
     """Read the study file with the overrides of the command line."""
+    from cbt_ray.study import load_study
+
+    return load_study(path, fields_of(overrides))
+
+
+def fields_of(overrides: tuple[str, ...]) -> dict[str, Any]:
+    """The fields of `--set FIELD=VALUE`. Raises InputError."""
     import yaml
 
     from cbt_ray.errors import InputError
-    from cbt_ray.study import load_study
 
     values: dict[str, Any] = {}
     for override in overrides:
@@ -68,7 +74,7 @@ def read_study(path: str, overrides: tuple[str, ...]) -> Study:
             values[field] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise InputError(f"--set {field}: expected a value in YAML, such as 7, true or [1, 2]") from None
-    return load_study(path, values)
+    return values
 
 
 def with_bench(study: Study, work: Callable[[Bench], None], *, inline: bool = False) -> None:

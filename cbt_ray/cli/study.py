@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -79,6 +79,19 @@ def evaluate(study: Study, inline: bool, retry_rejected: bool) -> None:
     with_bench(study, lambda bench: stage(bench, retry_rejected=retry_rejected), inline=inline)
 
 
+@command(
+    "cbt-ray preregister studies/demo.yaml --to analysis-plan.md",
+    click.option("--to", "file", type=click.Path(path_type=Path), required=True, help="File that is written."),
+)
+def preregister(study: Study, file: Path) -> None:
+    """Declare the analysis in the store, with hash and date, and write it as a document."""
+    from datetime import UTC, datetime
+
+    from cbt_ray.commands.preregister import preregister as write
+
+    with_bench(study, lambda bench: write(bench, file, datetime.now(UTC), click.echo))
+
+
 in_cluster = click.option("--overlay", default=None, help="Ask the cluster of this overlay of k8s/, such as kind.")
 
 
@@ -89,8 +102,20 @@ in_cluster = click.option("--overlay", default=None, help="Ask the cluster of th
     click.option(
         "--to", "folder", type=click.Path(path_type=Path), default=None, help="With --overlay: the folder that is written."
     ),
+    click.option(
+        "--transcripts",
+        type=click.Choice(["inside", "beside", "none"]),
+        default=None,
+        help="Inside the page, in files beside it, or none; without it they go beside where they are large.",
+    ),
 )
-def report(study: Study, overlay: str | None, context: str | None, folder: Path | None) -> None:
+def report(
+    study: Study,
+    overlay: str | None,
+    context: str | None,
+    folder: Path | None,
+    transcripts: Literal["inside", "beside", "none"] | None,
+) -> None:
     """Write the report, one HTML page; with --overlay, fetch the one that the cluster wrote."""
     if overlay:
         from cbt_ray.cluster.run import fetch_report, options_of
@@ -98,7 +123,7 @@ def report(study: Study, overlay: str | None, context: str | None, folder: Path 
         return fetch_report(study, folder, options_of(overlay, context), click.echo)
     from cbt_ray.stages.report import write_report
 
-    return with_bench(study, lambda bench: click.echo(f"report: {write_report(bench)}"))
+    return with_bench(study, lambda bench: click.echo(f"report: {write_report(bench, transcripts)}"))
 
 
 @command("cbt-ray study studies/demo.yaml", inline)

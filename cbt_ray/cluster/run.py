@@ -123,14 +123,15 @@ def run_status(study: Study, options: Options, say: Say) -> None:
 
 
 def fetch_report(study: Study, folder: Path | None, options: Options, say: Say) -> None:
-    """Bring a study's report and tables from the cluster's store to a folder."""
+    """Bring a study's report, its transcripts and tables from the cluster's store to a folder."""
     _bring_report(open_site(study, options, say), folder, say)
 
 
 def _bring_report(site: Site, folder: Path | None, say: Say) -> None:
     study = site.study
     target = folder or Path("runs") / f"{study.study}-{site.overlay.name.strip('./').replace('/', '-')}"
-    paths = [f"{study.study}/report.html", *site.bench.store.list(f"{study.study}/tables/")]
+    beside = (path for part in ("report.transcripts", "tables") for path in site.bench.store.list(f"{study.study}/{part}/"))
+    paths = [f"{study.study}/report.html", *beside]
     pages = {path: site.bench.store.read(path) for path in paths}
     if pages[paths[0]] is None:
         raise Owed(f"{study.file}: the report is owed; submit evaluate first")

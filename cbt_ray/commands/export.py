@@ -1,17 +1,27 @@
-"""Export: transcripts, dataset, ratings and scores as JSONL and CSV, for other programs. Rejects stand in files of their own."""
+"""Export: transcripts, dataset, ratings and scores as JSONL and CSV, for other programs. Rejects stand in files of their own.
+
+What was imported is also written as it was published, under `imported/` with its own paths.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import InputError
+from cbt_ray.imports.file_text import file_text, path_of
+from cbt_ray.imports.repository import GROUPS, SETS
+from cbt_ray.stages.analyse import analysis_of
 from cbt_ray.stages.dataset import fetch_dataset
 from cbt_ray.stages.tables import csv_of, scores_of
+from cbt_ray.study.imported import OWN_JUDGE
 from cbt_ray.unit import Key, Status, Unit
 from cbt_ray.work.bench import Bench
+
+IMPORTED = "imported"
 
 
 def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
@@ -29,22 +39,41 @@ def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
         rejected = [unit for unit in units if unit.status is Status.REJECTED]
         _jsonl(folder / f"{name}.rejected.jsonl", ({"key": str(u.key), "reason": u.reason, **u.content} for u in rejected))
         say(f"{name}: {len(done)} done, {len(rejected)} rejected")
-    ratings = list(_units(bench, bench.keys.ratings()))
+    _imported(bench, folder / IMPORTED, say)
+    ratings = list(_units(bench, [*bench.keys.ratings(), *bench.keys.imported_ratings()]))
     _jsonl(folder / "ratings.jsonl", ({"key": str(u.key), "status": u.status, "reason": u.reason, **u.content} for u in ratings))
     _csv(folder / "ratings.csv", [row for unit in ratings for row in _items(unit)])
     say(f"ratings: {len(ratings)}")
     analysis = bench.store.get(bench.keys.analysis())
     if analysis is not None:
         _csv(folder / "scores.csv", scores_of(analysis.content["rows"]))
-        (folder / "analysis.json").write_text(json.dumps(analysis.content["analysis"], indent=1, ensure_ascii=False))
+        (folder / "analysis.json").write_text(json.dumps(analysis_of(analysis), indent=1, ensure_ascii=False))
     else:
         say("analysis: owed")
     fetch_dataset(bench, folder / "dataset")
     say(f"exported to {folder}")
 
 
+def _imported(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
+    """Write the files that units were imported from, made anew of the units."""
+    profiles = [bench.keys.profile(number) for number in range(1, bench.study.patients.training.count + 1)]
+    keys = [key for key in (*profiles, *bench.keys.courses(), *bench.keys.sessions()) if bench.keys.is_imported(key)]
+    written = 0
+    for unit in _units(bench, keys):
+        path = path_of(unit.content)
+        if path is None or path.is_absolute() or ".." in path.parts:
+            continue
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(file_text(unit.content))
+        written += 1
+    if written:
+        say(f"imported: {written} files as they were published")
+
+
 def _clear(folder: Path) -> None:
     """Remove what an earlier export wrote: a folder holds one version of a study."""
+    for name in (SETS, GROUPS):
+        shutil.rmtree(folder / IMPORTED / name, ignore_errors=True)
     names = ("courses", "sessions", "ratings", "scores", "analysis")
     for file in (*folder.iterdir(), *folder.glob("dataset/*")):
         if file.is_file() and (file.name.split(".")[0] in names or file.parent.name == "dataset"):
@@ -62,7 +91,7 @@ def _turns(unit: Unit) -> list[dict[str, Any]]:
 
 
 def _items(unit: Unit) -> list[dict[str, Any]]:
-    facts = {"key": str(unit.key), "view": unit.content.get("view", "")}
+    facts = {"key": str(unit.key), "judge": unit.content.get("judge", OWN_JUDGE), "view": unit.content.get("view", "")}
     if unit.status is Status.REJECTED:
         return [{**facts, "item": "", "word": "", "score": "", "justification": "", "reason": unit.reason}]
     return [{**facts, "item": item, **rating} for item, rating in unit.content["items"].items()]

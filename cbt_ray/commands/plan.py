@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from cbt_ray.commands.effect import smallest_effect
 from cbt_ray.llm.request import Message
 from cbt_ray.prompts import Prompts
+from cbt_ray.rating.guess import load_kinds
+from cbt_ray.rating.probe import GUESSES, SILENCE
 from cbt_ray.rating.scale import load_scale
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import LiteLLMEndpoint, Role
@@ -18,7 +21,8 @@ from cbt_ray.therapy import course, dialogue
 from cbt_ray.therapy.session import Speaker, Turn, therapist_messages, transcript
 from cbt_ray.therapy.stop import end_mark
 from cbt_ray.unit import Stage
-from cbt_ray.work.keys import THERAPIST_PROMPT
+from cbt_ray.work.keys import THERAPIST_PROMPT, Keys, imported_digests, profile_id
+from cbt_ray.work.probed import probe_names, probed_places, variants
 from cbt_ray.work.workplace import prompts_of
 
 CHARS_PER_TOKEN = 4.3
@@ -113,17 +117,20 @@ class Estimate:
 
 
 def estimate(study: Study) -> list[Estimate]:
-    """The stages that call models."""
+    """The stages that call models; what was imported calls none."""
     prompts = prompts_of(study)
-    estimates = [
-        Estimate(Stage.PROFILES, study.patients.training.count, [_profile(study, prompts)]),
-        Estimate(Stage.COURSES, study.patients.training.count, list(_course(study, prompts))),
+    imported = imported_digests(study)[Stage.PROFILES]
+    training = sum(profile_id(number) not in imported for number in range(1, study.patients.training.count + 1))
+    all_stages = [
+        Estimate(Stage.PROFILES, training, [_profile(study, prompts)]),
+        Estimate(Stage.COURSES, training, list(_course(study, prompts))),
         *_sessions(study, prompts),
         Estimate(Stage.RATINGS, _ratings(study), list(_rating(study, prompts))),
     ]
-    for one in estimates[1:]:
+    estimates = [one for one in all_stages if one.chains]
+    for one in (one for one in estimates if one.stage is not Stage.PROFILES):
         _add_probes(study, one)
-    return estimates
+    return [*estimates, *_judge_probes(study, prompts)]
 
 
 def print_plan(study: Study, say: Callable[[str], object]) -> None:
@@ -146,6 +153,8 @@ def print_plan(study: Study, say: Callable[[str], object]) -> None:
     say(f"in all: {calls:.0f} calls, {tokens:.0f} tokens, {dollars}; {_time(path)} at best without training")
     say("critical path: with as many workers as are useful, at the endpoints' expected_speed")
     _against_budget(study, calls, tokens, costs, say)
+    for line in smallest_effect(study):
+        say(line)
 
 
 def _against_budget(study: Study, calls: float, tokens: float, costs: list[float | None], say: Callable[[str], object]) -> None:
@@ -210,7 +219,8 @@ def _course(study: Study, prompts: Prompts) -> Iterator[Call]:
 
 def _sessions(study: Study, prompts: Prompts) -> Iterator[Estimate]:
     chains = len(study.patients.simulated) * study.sessions.replicates
-    for arm in study.arms:
+    keys = Keys(study, prompts)
+    for arm in (arm for arm in study.arms if not keys.all_imported(arm)):
         therapist = study.therapist(arm)
         calls = [c for n in range(1, study.sessions.count + 1) for c in _session(study, prompts, therapist, arm.prompt, n)]
         yield Estimate(Stage.SESSIONS, chains, calls)
@@ -242,12 +252,35 @@ def _ratings(study: Study) -> int:
     return chains * study.sessions.count * len(judge.views) * judge.replicates
 
 
-def _rating(study: Study, prompts: Prompts) -> Iterator[Call]:
-    role, scale = study.roles.judge, load_scale(prompts, study.judge.scale)
-    spoken = study.roles.therapist.expected_tokens + study.roles.patient.expected_tokens
+def _judge_probes(study: Study, prompts: Prompts) -> Iterator[Estimate]:
+    """One estimate a probe: at most so many, since a session that a probe does not fit costs no call."""
+    sessions = len(probed_places(study)) * len(study.arms)
+    for name in probe_names(study):
+        calls = [_guess(study, prompts)] if name in GUESSES else list(_rating(study, prompts, name))
+        yield Estimate(Stage.RATINGS, sessions, calls)
+
+
+def _guess(study: Study, prompts: Prompts) -> Call:
+    role, kinds = study.roles.judge, load_kinds(prompts, variants(study))
+    system = prompts.render("judge_guess.j2", kinds=[*kinds.items()])
+    request = prompts.render("judge_guess_request.j2", transcript=_rated_text(study))
+    share = 1 / len(load_scale(prompts, study.judge.scale).items)  # one justification where a rating has one an item
+    return Call(role, _tokens(system, request), role.expected_tokens * share)
+
+
+def _rated_text(study: Study, *, silent: bool = False) -> str:
+    """A transcript of the expected length, as the judge sees it."""
+    therapist = len(SILENCE) / CHARS_PER_TOKEN if silent else study.roles.therapist.expected_tokens
     turns = int(study.sessions.expected_messages or study.sessions.max_messages)
-    text = _text(turns * (spoken / 2 * CHARS_PER_TOKEN + len("Therapist: ")))
-    groups = [list(scale.items)] if study.judge.items == "together" else [[item] for item in scale.items]
+    spoken = therapist + study.roles.patient.expected_tokens
+    return _text(turns * (spoken / 2 * CHARS_PER_TOKEN + len("Therapist: ")))
+
+
+def _rating(study: Study, prompts: Prompts, probe: str = "") -> Iterator[Call]:
+    role, scale = study.roles.judge, load_scale(prompts, study.judge.scale)
+    text = _rated_text(study, silent=probe == "empty")
+    together = (study.judge.items == "together") != (probe == "halo")
+    groups = [list(scale.items)] if together else [[item] for item in scale.items]
     for items in groups:
         request = prompts.render("judge_request.j2", transcript=text, items=items)
         share = len(items) / len(scale.items)

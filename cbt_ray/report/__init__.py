@@ -1,15 +1,19 @@
 """The report: one self-contained HTML page with its figures and the transcript viewer."""
 
-from cbt_ray.report.data import CostRow, Provenance, ReportData, ReportedRating, ReportedSession, StageRow, TrainingRow
-from cbt_ray.report.page import render
+from cbt_ray.report.data import CostRow, Notice, Provenance, ReportData, ReportedRating, ReportedSession, StageRow, TrainingRow
+from cbt_ray.report.page import Page, render
+from cbt_ray.report.transcripts import Where
 
 __all__ = [
     "CostRow",
+    "Notice",
+    "Page",
     "Provenance",
     "ReportData",
     "ReportedRating",
     "ReportedSession",
     "StageRow",
     "TrainingRow",
+    "Where",
     "render",
 ]

@@ -6,18 +6,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+OWN_JUDGE = "judge"
+PROBE = "probe."
+"""How the view of a probe's rating begins."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A doubt in a sentence."""
+
+    text: str
+    weight: int
+    """The heaviest stand above the answer; the analysis' own notices have weights from 0 to 100."""
+
 
 @dataclass(frozen=True)
 class ReportedRating:
-    """One judge replicate's rating of one session in one view."""
+    """One judge replicate's rating of one session in one view, or its answer to a probe."""
 
     view: str
     judge_replicate: int
     items: Mapping[str, Mapping[str, Any]]
-    """item -> title, word, score, justification, reason (why the score is missing)."""
-    total: int | None = None
+    """item -> score, word, justification, reason (why the score is missing)."""
+    total: float | None = None
     reason: str | None = None
     """Why the session is unrated."""
+    judge: str = OWN_JUDGE
+    kind: str = "model"
+    """`model` or `human`."""
+    note: str | None = None
+    """What was answered beside scores: the guess of a probe, with its reasons."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +104,7 @@ class Provenance:
     """What made the numbers."""
 
     versions: Mapping[str, str] = field(default_factory=dict)
+    """Program or library -> its version when the scores were analysed."""
     prompts: Mapping[str, str] = field(default_factory=dict)
     """Prompt -> content hash."""
     models: Mapping[str, str] = field(default_factory=dict)
@@ -103,10 +122,10 @@ class ReportData:
     study: str
     seed: int
     analysis: Mapping[str, Any]
-    """The result of `analyse`; every figure about scores is drawn from it and from nothing else."""
+    """The result of `analyse`; every figure and table about scores is drawn from it and from nothing else."""
     description: str = ""
-    notices: Sequence[str] = ()
-    """Doubts that the scores alone do not show; they stand at the top, before the analysis' own."""
+    notices: Sequence[Notice] = ()
+    """Doubts that the scores alone do not show."""
     sessions: Sequence[ReportedSession] = ()
     stages: Sequence[StageRow] = ()
     costs: Sequence[CostRow] = ()

@@ -40,6 +40,9 @@ class Figure:
     panels: Sequence[Markup] = ()
     legend: Sequence[Look] = field(default_factory=tuple)
     empty: str = ""
+    scored: bool = True
+    """Drawn from scores: its caption says so where nobody knows how the judge's scores relate to people's."""
+    kind: str = "figure"
 
 
 def looks(analysis: Mapping[str, Any]) -> dict[str, Look]:

@@ -1,4 +1,4 @@
-"""Items: heat map, a radar per model, and how crowded the ends of the scale are."""
+"""Items: heat maps of means and of effects, a radar per model, and how crowded the ends of the scale are."""
 
 from __future__ import annotations
 
@@ -9,43 +9,49 @@ from typing import Any
 from markupsafe import Markup
 
 from cbt_ray.report.figure import NOTHING, Figure, Look, by_model, looks, rated, titles
-from cbt_ray.report.prose import one, percent
+from cbt_ray.report.prose import one, signed
 from cbt_ray.report.svg import drawing, line, marker, path, tag, text, wrapped
 
-LEFT = 168
+DISCOVERED = 0.05
+"""q below which an item's contrast is marked."""
 
 
 def grid(title: str, rows: Sequence[str], columns: Sequence[str], cells: Mapping[tuple[int, int], tuple[float, str]]) -> Markup:
-    """A table of shaded cells; a cell is (share of the darkest shade, text), so that no number hangs on a colour."""
-    wide = 58 if len(columns) < 4 else 40
+    """A table of shaded cells; a cell is (share of the darkest shade, text), so that no number hangs on a colour.
+
+    A share below zero takes the second colour.
+    """
+    wide = 72 if len(columns) < 4 else 56 if len(columns) < 8 else 42
+    left = 14 + min(168.0, 6.2 * max(len(part) for name in rows for part in wrapped(name, 30)))
     top = 14 + max(len(name) for name in columns) * 4.3
     parts = []
     for column, name in enumerate(columns):
-        x = LEFT + wide * (column + 0.5)
+        x = left + wide * (column + 0.5)
         parts.append(tag("text", name, transform=f"translate({x:.1f} {top - 6:.1f}) rotate(-40)", class_="tick"))
     for row, name in enumerate(rows):
         y = top + 26 * row
-        parts.append(_row_label(name, y + 13))
+        parts.append(_row_label(name, left - 8, y + 13))
         for column in range(len(columns)):
             shade, content = cells.get((row, column), (0.0, "\N{EN DASH}"))
-            place = {"x": LEFT + wide * column + 1.0, "y": y + 1.0, "width": wide - 2.0, "height": 24.0}
-            parts.append(tag("rect", class_="heat", fill_opacity=0.04 + 0.46 * shade, **place))
-            parts.append(text(LEFT + wide * (column + 0.5), y + 17, content, "middle", "num"))
+            place = {"x": left + wide * column + 1.0, "y": y + 1.0, "width": wide - 2.0, "height": 24.0}
+            hue = "heat" if shade >= 0 else "heat below"
+            parts.append(tag("rect", class_=hue, fill_opacity=0.04 + 0.46 * abs(shade), **place))
+            parts.append(text(left + wide * (column + 0.5), y + 17, content, "middle", "num"))
     slant = max(len(name) for name in columns) * 4.6
-    return drawing(LEFT + wide * (len(columns) - 0.5) + max(wide * 0.5, slant), top + 26 * len(rows) + 4, title, *parts)
+    return drawing(left + wide * (len(columns) - 0.5) + max(wide * 0.5, slant), top + 26 * len(rows) + 4, title, *parts)
 
 
-def _row_label(name: str, middle: float) -> Markup:
+def _row_label(name: str, right: float, middle: float) -> Markup:
     lines = wrapped(name, 30)
     first = middle + 4 - 6 * (len(lines) - 1)
-    return tag("g", *(text(LEFT - 8, first + 12 * i, part, "end", "tick") for i, part in enumerate(lines)))
+    return tag("g", *(text(right, first + 12 * i, part, "end", "tick") for i, part in enumerate(lines)))
 
 
 def heat_map(analysis: Mapping[str, Any]) -> Figure:
     """Mean of every item in every arm."""
     title = "Mean of each item in each arm"
     settings = analysis["settings"]
-    caption = f"From {settings['lowest']} (palest) to {settings['highest']} (darkest)."
+    caption = f"Shaded from {settings['lowest']} (palest) to {settings['highest']} (darkest)."
     if not rated(analysis):
         return Figure("heat-map", title, caption, empty=NOTHING)
     names, span = titles(analysis), settings["highest"] - settings["lowest"]
@@ -53,10 +59,36 @@ def heat_map(analysis: Mapping[str, Any]) -> Figure:
         (row, column): ((mean - settings["lowest"]) / span, one(mean))
         for column, arm in enumerate(analysis["scores"])
         for row, item in enumerate(names)
-        if (mean := arm["items"][item]["mean"]) is not None
+        if (mean := (arm["items"].get(item) or {}).get("mean")) is not None
     }
     columns = [arm["arm"] for arm in analysis["scores"]]
     return Figure("heat-map", title, caption, [grid(title, list(names.values()), columns, cells)])
+
+
+def effect_map(analysis: Mapping[str, Any]) -> Figure:
+    """The contrast of every item per model, marked where it holds up against the false discovery rate."""
+    settings, rows = analysis["settings"], analysis["contrasts"]["items"]["rows"]
+    title = f"Difference {settings['treatment']} \N{MINUS SIGN} {settings['control']} of each item, per model"
+    caption = (
+        f"Points of one item; blue: {settings['treatment']} higher, orange: {settings['control']} higher, the darker the larger. "
+        f"An asterisk: false discovery rate q below {DISCOVERED}, over all items and models. Exploratory."
+    )
+    known = [row for row in rows if row["estimate"] is not None]
+    if not known:
+        return Figure(
+            "effect-map", title, caption, empty=NOTHING if not rated(analysis) else "Not drawn: no item has a contrast."
+        )
+    names, labels = titles(analysis), list(dict.fromkeys(row["label"] for row in rows))
+    widest = max(abs(row["estimate"]) for row in known) or 1.0
+    order = list(names)
+    cells = {
+        (order.index(row["item"]), labels.index(row["label"])): (
+            row["estimate"] / widest,
+            signed(row["estimate"]) + ("*" if row["q"] is not None and row["q"] < DISCOVERED else ""),
+        )
+        for row in known
+    }
+    return Figure("effect-map", title, caption, [grid(title, list(names.values()), labels, cells)])
 
 
 def radar(analysis: Mapping[str, Any]) -> Figure:
@@ -96,31 +128,10 @@ def _web(analysis: Mapping[str, Any], model: str) -> Markup:
 
 def _outline(items: Mapping[str, Mapping[str, Any]], analysis: Mapping[str, Any], look: Look) -> Markup:
     settings = analysis["settings"]
-    means = [items[item["item"]]["mean"] for item in analysis["items"]]
+    means = [(items.get(item["item"]) or {}).get("mean") for item in analysis["items"]]
     if any(mean is None for mean in means):
         return Markup("")
     span = settings["highest"] - settings["lowest"]
     points = [_point(i, len(means), (mean - settings["lowest"]) / span) for i, mean in enumerate(means)]
     dots = [marker(x, y, look.shape, f"dot {look.class_}", 2.6) for x, y in points]
     return tag("g", path(points, f"line area {look.class_}", closed=True), *dots)
-
-
-def ceiling(analysis: Mapping[str, Any]) -> Figure:
-    """Share of ratings at the lowest and the highest score that the judge ever used."""
-    title = "Share of ratings at the ends of each item"
-    caption = (
-        "Ends are the lowest and highest score that the judge gave. "
-        "Above one half (marked !) an item no longer tells sessions apart."
-    )
-    found = [row for row in analysis["ceiling"] if row["n"]]
-    if not found:
-        return Figure("ceiling", title, caption, empty=NOTHING)
-    names = titles(analysis)
-    cells = {}
-    for row, item in enumerate(found):
-        for column, (share, end) in enumerate((("at_observed_min", "observed_min"), ("at_observed_max", "observed_max"))):
-            mark = " !" if item[share] > 0.5 else ""
-            cells[row, column] = (item[share], f"{percent(item[share])}{mark}")
-            cells[row, column + 2] = (0.0, str(item[end]))
-    columns = ["at lowest", "at highest", "lowest", "highest"]
-    return Figure("ceiling", title, caption, [grid(title, [names[item["item"]] for item in found], columns, cells)])

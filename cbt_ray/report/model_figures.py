@@ -9,25 +9,18 @@ from markupsafe import Markup
 
 from cbt_ray.report.data import TrainingRow
 from cbt_ray.report.figure import Figure
-from cbt_ray.report.svg import Scale, axis_x, axis_y, drawing, line, marker, nice, path
+from cbt_ray.report.svg import Scale, axis_x, axis_y, cloud, drawing, line, nice, path
 
 Points = Sequence[Sequence[float]]
 
 
-def fitted(analysis: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The mixed model that was fitted, the published one before the reduced one."""
-    models = (analysis["mixed"]["published"], analysis["mixed"]["reduced"])
-    return next((model for model in models if model and model["status"] == "fitted"), None)
-
-
-def qq(analysis: Mapping[str, Any]) -> Figure:
-    """Standardized residuals against normal quantiles, and against fitted values."""
-    title = "Residuals of the mixed model"
-    model = fitted(analysis)
-    if model is None:
-        return Figure(
-            "residuals", title, "", empty=f"Not drawn: no mixed model is fitted ({analysis['mixed']['published']['reason']})."
-        )
+def residuals(analysis: Mapping[str, Any], name: str) -> Figure:
+    """Standardized residuals of one mixed model against normal quantiles, and against fitted values."""
+    model, id_ = analysis["models"].get(name), f"residuals-{name}"
+    title = f"Residuals of the {name} mixed model"
+    if not model or model["status"] != "fitted":
+        why = f" ({model['reason']})" if model else ""
+        return Figure(id_, title, "", empty=f"Not drawn: the model is not fitted{why}.")
     shown, total = model["residuals_shown"]
     caption = (
         f"Left: Q-Q plot against the normal distribution. Right: standardized residuals over fitted values. {model['formula']}"
@@ -40,7 +33,7 @@ def qq(analysis: Mapping[str, Any]) -> Figure:
         _scatter(model["qq"], "Q-Q plot", ("normal quantile", "standardized residual"), diagonal),
         _scatter(model["residuals"], "Residuals over fitted values", ("fitted total", "standardized residual"), None),
     ]
-    return Figure("residuals", title, caption, panels)
+    return Figure(id_, title, caption, panels)
 
 
 def _scatter(points: Points, title: str, names: tuple[str, str], rule: Points | None) -> Markup:
@@ -53,8 +46,7 @@ def _scatter(points: Points, title: str, names: tuple[str, str], rule: Points | 
     else:
         start, end = max(x_ticks[0], y_ticks[0], rule[0][0]), min(x_ticks[-1], y_ticks[-1], rule[1][0])
         parts.append(line(x(start), y(start), x(end), y(end), "zero"))
-    size = 2.6 if len(points) < 100 else 1.8
-    parts += [marker(x(a), y(b), 0, "dot faint s0", size) for a, b in points]
+    parts.append(cloud([(x(a), y(b)) for a, b in points], "cloud s0" if len(points) < 100 else "cloud small s0"))
     return drawing(340, 270, title, *parts)
 
 
@@ -64,13 +56,13 @@ def loss(training: Sequence[TrainingRow]) -> Figure:
     caption = "Loss of each logged training step; the table gives the held-out loss before and after."
     found = [row for row in training if len(row.curve) > 1]
     if not found:
-        return Figure("loss", title, caption, empty="Not drawn: no loss curve is recorded.")
-    return Figure("loss", title, caption, [_curve(row) for row in found])
+        return Figure("loss", title, caption, empty="Not drawn: no loss curve is recorded.", scored=False)
+    return Figure("loss", title, caption, [_curve(row) for row in found], scored=False)
 
 
 def _curve(row: TrainingRow) -> Markup:
     steps, losses = zip(*row.curve, strict=True)
-    x_ticks, y_ticks = nice(min(steps), max(steps), 5), nice(min(losses), max(losses), 4)
+    x_ticks, y_ticks = nice(min(steps), max(steps), 5, whole=True), nice(min(losses), max(losses), 4)
     x, y = Scale(x_ticks[0], x_ticks[-1], 40, 328), Scale(y_ticks[0], y_ticks[-1], 190, 34)
     axes = (axis_x(x, x_ticks, 190, 190, "step"), axis_y(y, y_ticks, 36, 330, f"{row.model}: loss"))
     return drawing(340, 230, f"Training loss of {row.model}", *axes, path([(x(a), y(b)) for a, b in row.curve], "line s0"))

@@ -1,95 +1,170 @@
-"""Renders the page: puts analysis, figures and transcripts into the template. No clock, no network, the same bytes each time."""
+"""Renders the page: puts sections, figures and transcripts into the template. No clock, no network, the same bytes each time."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from cbt_ray.report import effect_figures, item_figures, model_figures, prose, score_figures, session_figures
+from cbt_ray.report import (
+    answer,
+    effect_section,
+    judge_section,
+    model_section,
+    planning_section,
+    prose,
+    run_section,
+    scale_section,
+    score_section,
+    session_section,
+)
 from cbt_ray.report.data import ReportData
+from cbt_ray.report.effect_figures import forest
 from cbt_ray.report.figure import Figure, titles
+from cbt_ray.report.part import Section, every
+from cbt_ray.report.prose import whole
+from cbt_ray.report.table import Table
+from cbt_ray.report.transcripts import FOLDER, Packed, Where, escaped, packed
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 HERE = Path(__file__).parent
 
-DRAWN: tuple[Callable[[Mapping[str, Any]], Figure], ...] = (
-    effect_figures.forest,
-    score_figures.distribution,
-    score_figures.trajectory,
-    model_figures.qq,
-    item_figures.heat_map,
-    item_figures.radar,
-    item_figures.ceiling,
-    session_figures.flow,
-    session_figures.flags,
-)
-"""The figures about scores, in the order of the page; each is drawn from the analysis alone."""
+
+@dataclass(frozen=True)
+class Page:
+    """The page, and the files of transcripts that lie beside it."""
+
+    html: str
+    beside: Mapping[str, str]
+    """Path relative to the page -> text."""
+    where: Where
 
 
-def figures(analysis: Mapping[str, Any]) -> dict[str, Figure]:
-    """Every figure about scores by its id."""
-    return {figure.id: figure for figure in (draw(analysis) for draw in DRAWN)}
+def sections(data: ReportData) -> list[Section]:
+    """All sections in reading order; those of the analysis are drawn from it alone."""
+    analysis = data.analysis
+    found = [
+        Section("question", "Question and answer", [forest(analysis)]),
+        Section("doubt", "What casts doubt on it", []),
+        effect_section.effects(analysis),
+        score_section.items(analysis),
+        score_section.scores(analysis),
+        model_section.models(analysis),
+        session_section.sessions(analysis),
+        judge_section.judge(analysis),
+        scale_section.scale(analysis),
+        planning_section.repeated(analysis),
+        planning_section.claims(analysis),
+        planning_section.power(analysis),
+        planning_section.declared(analysis),
+        *([run_section.training(data), run_section.run(data)] if data.stages or data.costs or data.training else []),
+        run_section.provenance(data),
+        run_section.clinical(),
+    ]
+    return [section for section in found if section is not None]
 
 
-def render(data: ReportData, *, transcripts: bool = True) -> str:
-    """One self-contained HTML file; without `transcripts` it names the sessions' scores and leaves their text out."""
-    drawn = figures(data.analysis)
-    loss = model_figures.loss(data.training)
-    numbers = {name: number for number, name in enumerate([*drawn, loss.id], start=1)}
+def render(data: ReportData, transcripts: Where | None = None) -> Page:
+    """One self-contained HTML file; transcripts go inside where they are small and else beside, unless told otherwise."""
+    pack = packed(data.sessions, data.analysis["view"], data.analysis["judge"])
+    where = transcripts or pack.where
+    found = sections(data)
+    heavy, light = answer.notices(data.analysis, data.notices)
+    scripts = [_asset("page.js"), *([_asset("viewer.js")] if where != "none" else [])]
+    style = _asset("page.css")
+    html = _template().render(
+        data=data,
+        sections=found,
+        numbers=_numbers(found),
+        facts=_facts(data),
+        question=answer.question(data.analysis),
+        answers=answer.answers(data.analysis),
+        no_answer=answer.no_answer(data.analysis),
+        heavy=heavy,
+        light=light,
+        uncalibrated="" if answer.calibrated(data.analysis) else answer.UNCALIBRATED,
+        policy=policy(scripts, style, where),
+        style=style,
+        scripts=scripts,
+        where=where,
+        folder=FOLDER,
+        index=_index(data, pack) if where != "none" else "",
+        chunks=pack.chunks if where == "inside" else [],
+    )
+    return Page(html, {chunk.file: chunk.script(pack.id) for chunk in pack.chunks} if where == "beside" else {}, where)
+
+
+def policy(scripts: Sequence[str], style: str, where: Where) -> str:
+    """What the browser may run: our own script and style by their hashes, and beside them only the files of transcripts.
+
+    `file:` is what the page's own folder is called where it was opened from a disk; no such address can be reached from the web.
+    """
+    hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts)
+    beside = " 'self' file:" if where == "beside" else ""
     return (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            data=data,
-            analysis=data.analysis,
-            figures={**drawn, loss.id: loss},
-            numbers=numbers,
-            titles=titles(data.analysis),
-            notices=_notices(data),
-            range=_range(data.analysis),
-            models=[model for model in data.analysis["mixed"].values() if model],
-            style=_asset("page.css"),
-            script=_asset("page.js"),
-            transcripts=transcripts,
-            sessions=_embedded(data) if transcripts else Markup("null"),
-        )
+        f"default-src 'none'; script-src {hashes}{beside}; style-src 'sha256-{_hash(style)}'; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
     )
 
 
-def _environment() -> Environment:
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _numbers(found: Sequence[Section]) -> dict[tuple[str, str], int]:
+    """(kind, id) of figures and tables -> their number on the page."""
+    numbers: dict[tuple[str, str], int] = {}
+    for part in every([part for section in found for part in section.parts]):
+        if isinstance(part, Figure | Table):
+            numbers[part.kind, part.id] = 1 + sum(kind == part.kind for kind, _ in numbers)
+    return numbers
+
+
+def _facts(data: ReportData) -> dict[str, Any]:
+    counts = data.analysis["counts"]
+    return {
+        "Models": counts["models"],
+        "Arms": counts["arms"],
+        "Patients": counts["patients"],
+        "Chains": counts["chains"],
+        "Sessions rated": f"{whole(counts['rated'])} of {whole(counts['scheduled'])}",
+        "Seed": data.seed,
+    }
+
+
+def _index(data: ReportData, pack: Packed) -> Markup:
+    """What the viewer knows before it opens a session."""
+    known = {
+        "id": pack.id,
+        "folder": FOLDER,
+        "titles": titles(data.analysis),
+        "range": answer.total_range(data.analysis),
+        "sessions": pack.index,
+    }
+    return escaped(json.dumps(known, ensure_ascii=False, separators=(",", ":")))
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    for name in ("one", "three", "signed", "probability", "percent", "whole", "money", "words", "reasons"):
-        environment.filters[name] = getattr(prose, name)
-    environment.globals["answer"] = prose.answer
-    return environment
+    environment.filters |= {"whole": prose.whole, "escaped": escaped}
+    return environment.get_template("page.html.j2")
 
 
+@cache
 def _asset(name: str) -> Markup:
     """Our own style sheet or script, as it is."""
     return Markup((HERE / name).read_text(encoding="utf-8"))  # noqa: S704  our own file, not a model's text
-
-
-def _notices(data: ReportData) -> list[str]:
-    """The caller's doubts, then those that the scores show, each once."""
-    return list(dict.fromkeys([*data.notices, *(notice["text"] for notice in data.analysis["notices"])]))
-
-
-def _range(analysis: Mapping[str, Any]) -> tuple[int, int]:
-    """Lowest and highest total that the scale can give."""
-    settings, items = analysis["settings"], len(analysis["items"])
-    return items * settings["lowest"], items * settings["highest"]
-
-
-def _embedded(data: ReportData) -> Markup:
-    """The sessions as JSON for a script element: no character in it can end that element or begin a tag."""
-    document = json.dumps([asdict(session) for session in data.sessions], ensure_ascii=False, separators=(",", ":"), default=str)
-    for character in "<>&\u2028\u2029":
-        document = document.replace(character, f"\\u{ord(character):04x}")
-    return Markup(document)  # noqa: S704  escaped for its place on the lines above

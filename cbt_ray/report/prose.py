@@ -36,7 +36,7 @@ def probability(value: float | None) -> str:
 
 def percent(value: float | None) -> str:
     """A share."""
-    return DASH if value is None else f"{100 * value:.0f} %"
+    return DASH if value is None else f"{one(100 * value, 0)} %"
 
 
 def whole(value: float | None) -> str:
@@ -67,24 +67,26 @@ def interval(contrast: Mapping[str, Any]) -> str:
     return f"{estimate} [{one(contrast['low'])}, {one(contrast['high'])}]"
 
 
-def answer(contrast: Mapping[str, Any], treatment: str, control: str) -> str:
-    """The answer for one model in a sentence, with its interval or why there is none."""
-    if contrast["estimate"] is None:
-        return f"No answer: {contrast['reason']}."
-    size, direction = one(abs(contrast["estimate"])), "higher" if contrast["estimate"] > 0 else "lower"
-    difference = "score the same as" if float(f"{contrast['estimate']:.1f}") == 0 else f"score {size} points {direction} than"
-    sentence = f"{treatment.capitalize()} sessions {difference} {control} ones"
-    if contrast["low"] is None:
-        return f"{sentence}. No interval: it {contrast['reason']}."
-    low, high = one(contrast["low"]), one(contrast["high"])
-    verdict = (
-        ""
-        if contrast["low"] > 0 or contrast["high"] < 0
-        else " The interval contains zero: the scores do not tell which is higher."
-    )
-    test = f"t with {contrast['df']} df, p {_p(contrast['p'])}, Holm-adjusted {_p(contrast['p_holm'])}"
-    return f"{sentence} ({contrast['level']:.0%} interval {low} to {high}; {test}).{verdict}"
+def interval_of(low: float | None, high: float | None, digits: int = 1) -> str:
+    """`4.4 to 13.9`; "withheld" where there is none."""
+    return "withheld" if low is None or high is None else f"{one(low, digits)} to {one(high, digits)}"
 
 
-def _p(value: float) -> str:
-    return probability(value) if value < 0.001 else f"= {probability(value)}"
+def two(value: float | None) -> str:
+    """A number with two decimals."""
+    return one(value, 2)
+
+
+def yes(value: bool | None) -> str:
+    """A truth; a dash where it is unknown."""
+    return DASH if value is None else "yes" if value else "no"
+
+
+def text(value: object) -> str:
+    """A word as it stands; a dash where there is none."""
+    return DASH if value is None or value == "" else str(value)
+
+
+def capital(sentence: str | None) -> str:
+    """With a capital letter in front; names keep theirs."""
+    return sentence[:1].upper() + sentence[1:] if sentence else ""

@@ -23,7 +23,7 @@ def distribution(analysis: Mapping[str, Any]) -> Figure:
         return Figure("distribution", title, caption, empty=NOTHING)
     found = [row for row in analysis["distribution"] if row["counts"]]
     values = [value for row in found for value, _ in row["counts"]]
-    ticks = nice(min(values), max(values) + 1, 6)
+    ticks = nice(min(values), max(values) + 1, 6, whole=True)
     width = max(1, round((ticks[-1] - ticks[0]) / 40))
     bins = {row["arm"]: _binned(row["counts"], width) for row in found}
     tallest = max(count for counts in bins.values() for count in counts.values())
@@ -69,7 +69,10 @@ def _histogram(
 def trajectory(analysis: Mapping[str, Any]) -> Figure:
     """Mean total by session number, a panel per model."""
     title = "Mean total by session"
-    caption = "Means over patients and chains at each session number. Sessions of one chain build on each other's summaries."
+    caption = (
+        "Means over patients and chains at each session number. Sessions of one chain build on each other's summaries. The first "
+        "session has no summary to build on: the table of slopes is there with and without it."
+    )
     if not rated(analysis):
         return Figure("trajectory", title, caption, empty=NOTHING)
     points = {row["arm"]: row["points"] for row in analysis["trajectory"]}
@@ -83,7 +86,8 @@ def trajectory(analysis: Mapping[str, Any]) -> Figure:
         lines = [_course(points[arm], x, y, look[arm]) for arm in arms if points.get(arm)]
         sessions = [float(n) for n in range(1, last + 1) if last < 8 or n == 1 or n % 5 == 0]
         axes = (axis_y(y, ticks, 34, 330, f"{model}: mean total"), axis_x(x, sessions, 190, 190, "session"))
-        panels.append(drawing(340, 230, f"{title}: {model}", *axes, *lines))
+        first = [line(x(1.5), 34, x(1.5), 190, "first")] if last > 1 else []
+        panels.append(drawing(340, 230, f"{title}: {model}", *axes, *first, *lines))
     return Figure("trajectory", title, caption, panels, tuple(look.values()))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -10,10 +10,12 @@ from markupsafe import Markup
 from cbt_ray.report.figure import Figure
 from cbt_ray.report.item_figures import grid
 from cbt_ray.report.prose import words
-from cbt_ray.report.svg import drawing, line, path, tag, text
+from cbt_ray.report.svg import drawing, line, path, tag, text, wrapped
 
-STEP = 54
-BOX = 104
+BOX = 96
+SIDE = 108
+WIDTH = 242
+LINE = 13
 STEPS = {"scheduled": "scheduled", "reached": "reached", "done": "held", "rated": "rated"}
 
 
@@ -21,42 +23,58 @@ def flow(analysis: Mapping[str, Any]) -> Figure:
     """Scheduled -> reached -> held -> rated, a column per arm, as CONSORT counts participants."""
     title = "Flow of the scheduled sessions"
     caption = (
-        "Not reached: the chain ended before. Rejected: the session failed. Owed: not run yet. A session that was held and "
-        "is not rated says why."
+        "A column per arm; to the right of each arrow what was lost there, and why. Not reached: the chain ended before. "
+        "Rejected: the session failed. Owed: not run yet."
     )
     if not analysis["flow"]:
-        return Figure("flow", title, caption, empty="Not drawn: no session is scheduled.")
-    return Figure("flow", title, caption, [_column(row) for row in analysis["flow"]])
+        return Figure("flow", title, caption, empty="Not drawn: no session is scheduled.", scored=False)
+    most = [max(len(_lines(row, step)) for row in analysis["flow"]) for step in list(STEPS)[1:]]
+    return Figure("flow", title, caption, [_column(row, most) for row in analysis["flow"]], scored=False)
 
 
-def _column(row: Mapping[str, Any]) -> Markup:
+def _column(row: Mapping[str, Any], most: Sequence[int]) -> Markup:
+    """One arm; every column leaves room for the longest list of reasons, so that steps stand side by side."""
     parts = [text(2, 14, row["arm"], "start", "strong")]
-    for index, (step, name) in enumerate(STEPS.items()):
-        y = 24 + STEP * index
-        parts.append(tag("rect", class_="box", x=1, y=y, width=BOX, height=26, rx=3))
-        parts.append(text(BOX / 2, y + 17, f"{row[step]} {name}", "middle", "num"))
-        if index < len(STEPS) - 1:
-            parts.append(line(BOX / 2, y + 26, BOX / 2, y + STEP - 1, "base"))
-            parts.append(path([(BOX / 2 - 4, y + STEP - 6), (BOX / 2, y + STEP - 1), (BOX / 2 + 4, y + STEP - 6)], "base"))
-    parts += _losses(row["unrated"])
-    return drawing(226, 24 + STEP * 3 + 30, f"Flow of sessions in arm {row['arm']}", *parts)
+    y = 24.0
+    steps = list(STEPS.items())
+    for index, (step, name) in enumerate(steps):
+        parts.append(tag("rect", class_="box", x=1, y=y, width=BOX, height=38, rx=3))
+        parts.append(text(1 + BOX / 2, y + 17, str(row[step]), "middle", "strong"))
+        parts.append(text(1 + BOX / 2, y + 31, name, "middle", "tick"))
+        if index == len(steps) - 1:
+            break
+        height = max(26.0, 16.0 + LINE * most[index])
+        parts.append(_arrow(1 + BOX / 2, y + 38, 1 + BOX / 2, y + 38 + height))
+        lost = _lines(row, steps[index + 1][0])
+        if lost:
+            middle = y + 38 + height / 2
+            parts += _loss(lost, middle)
+        y += 38 + height
+    return drawing(WIDTH, y + 42, f"Flow of sessions in arm {row['arm']}", *parts)
 
 
-def _losses(unrated: Mapping[str, int]) -> list[Markup]:
-    """Beside each arrow what was lost there."""
-    losses: dict[str, list[str]] = {"reached": [], "done": [], "rated": []}
-    for reason, count in unrated.items():
-        losses[_lost_before(reason)].append(f"\N{MINUS SIGN}{count} {words(reason)}")
-    parts = []
-    for index, found in enumerate(losses.values()):
-        shown = found if len(found) < 3 else [found[0], f"and {len(found) - 1} more reasons"]
-        y = 24 + STEP * index + 38
-        parts += [text(BOX / 2 + 9, y + 11 * i, reason, "start", "small") for i, reason in enumerate(shown)]
-    return parts
+def _loss(lost: Sequence[str], middle: float) -> list[Markup]:
+    top = middle - LINE * len(lost) / 2 - 3
+    box = tag("rect", class_="box lost", x=SIDE, y=top, width=float(WIDTH - SIDE - 2), height=LINE * len(lost) + 7.0, rx=3)
+    arrow = _arrow(1 + BOX / 2, middle, SIDE, middle)
+    return [arrow, box, *(text(SIDE + 7, top + 13 + LINE * i, one, "start", "tick") for i, one in enumerate(lost))]
 
 
-def _lost_before(reason: str) -> str:
-    """The step that a session with this reason did not come to."""
+def _arrow(x1: float, y1: float, x2: float, y2: float) -> Markup:
+    head = [(x2 - 4, y2 - 5), (x2, y2), (x2 + 4, y2 - 5)] if x1 == x2 else [(x2 - 5, y2 - 4), (x2, y2), (x2 - 5, y2 + 4)]
+    return tag("g", line(x1, y1, x2, y2, "base"), path(head, "base"))
+
+
+def _lines(row: Mapping[str, Any], step: str) -> list[str]:
+    """What was lost before a step, a line or two a reason."""
+    lost = [(reason, count) for reason, count in row["unrated"].items() if _lost_before(reason, row) == step]
+    return [part for reason, count in lost for part in wrapped(f"{count} {words(reason)}", 21)]
+
+
+def _lost_before(reason: str, row: Mapping[str, Any]) -> str:
+    """The step that a session with this reason did not come to. What is owed may be the rating of a session that was held."""
+    if reason == "owed" and row["done"] == row["scheduled"]:
+        return "rated"
     if reason in ("not_reached", "owed"):
         return "reached"
     return "done" if reason.startswith("rejected") else "rated"
@@ -69,7 +87,7 @@ def flags(analysis: Mapping[str, Any]) -> Figure:
     table = analysis["flags"]
     names = sorted({name for row in table for name in row["flags"]})
     if not names:
-        return Figure("flags", title, caption, empty="No session carries a flag.")
+        return Figure("flags", title, caption, empty="No session carries a flag.", scored=False)
     cells = {}
     for column, row in enumerate(table):
         for index, name in enumerate([*names, None]):
@@ -77,4 +95,4 @@ def flags(analysis: Mapping[str, Any]) -> Figure:
             share = count / row["done"] if row["done"] else 0.0
             cells[index, column] = (share, f"{count}/{row['done']}")
     labels = [*map(words, names), "any flag"]
-    return Figure("flags", title, caption, [grid(title, labels, [row["arm"] for row in table], cells)])
+    return Figure("flags", title, caption, [grid(title, labels, [row["arm"] for row in table], cells)], scored=False)

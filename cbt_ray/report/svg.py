@@ -60,6 +60,11 @@ def marker(x: float, y: float, shape: int, class_: str, size: float = 4.0, hint:
     return tag("polygon", *title, points=" ".join(f"{number(x + a)},{number(y + b)}" for a, b in corners), class_=class_)
 
 
+def cloud(points: Sequence[tuple[float, float]], class_: str) -> Markup:
+    """Many points as one element: lines of no length with round ends."""
+    return tag("path", d="".join(f"M{number(x)} {number(y)}h0" for x, y in points), class_=class_)
+
+
 def drawing(width: float, height: float, title: str, *children: str, class_: str | None = None) -> Markup:
     """The root element; the title is what a screen reader says. Class `fluid`: shrinks with the page instead of scrolling."""
     return tag(
@@ -91,13 +96,15 @@ class Scale:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
-def nice(low: float, high: float, count: int = 5) -> list[float]:
-    """Round tick values that cover low to high."""
+def nice(low: float, high: float, count: int = 5, *, whole: bool = False) -> list[float]:
+    """Round tick values that cover low to high; `whole` ones where the data are whole numbers."""
     if not (math.isfinite(low) and math.isfinite(high)) or high <= low:
         low, high = low - 1, low + 1
     raw = (high - low) / max(1, count)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
+    if whole and step != round(step):
+        step = 1.0 if step < 1 else 5.0 * power if power >= 1 else math.ceil(step)
     first = math.floor(low / step + 1e-9)
     last = math.ceil(high / step - 1e-9)
     return [index * step for index in range(first, last + 1)]

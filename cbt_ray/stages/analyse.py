@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import platform
 from collections import Counter
+from importlib.metadata import version
 from typing import Any
 
 from cbt_ray.errors import BelowMinimum
 from cbt_ray.rating.scale import Scale, load_scale
+from cbt_ray.stages.held import Held
+from cbt_ray.stages.probe import probe_rows
+from cbt_ray.stages.scores import score_rows
 from cbt_ray.study import Study
-from cbt_ray.study.model import Arm
-from cbt_ray.therapy.flags import flags_of
-from cbt_ray.therapy.session import Session, Speaker
-from cbt_ray.therapy.stop import StopReason
-from cbt_ray.unit import Key, Stage, Unit
+from cbt_ray.study.imported import OWN_JUDGE
+from cbt_ray.therapy.flags import NAMES
+from cbt_ray.therapy.replay import rules_of, stop_table
+from cbt_ray.therapy.validation import detectors
+from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.bench import Bench, must_be_done
-from cbt_ray.work.survey import Entry, State, Survey
+from cbt_ray.work.declared import declaration_of, declarations, hash_of
+from cbt_ray.work.survey import State, Survey
+
+LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels")
+DATES = ("declared_at", "first_rating_at")
 
 
 def analyse_scores(bench: Bench) -> None:
@@ -24,21 +33,60 @@ def analyse_scores(bench: Bench) -> None:
     key = bench.keys.analysis()
 
     def make() -> None:
-        from cbt_ray.analysis import analyse
+        from cbt_ray.analysis import Scores, analyse
+        from cbt_ray.analysis.judge.robustness import robustness
+        from cbt_ray.analysis.scale.halo import rated_apart
 
-        rows = score_rows(bench, survey)
-        scale = load_scale(bench.prompts, bench.study.judge.scale)
-        result = analyse(rows, settings_of(bench.study, scale))
-        bench.store.put(Unit(key, {"rows": [row.to_json() for row in rows], "analysis": result}))
+        held = Held(bench, survey)
+        rows, probes = score_rows(bench, survey, held), probe_rows(bench, survey)
+        settings = settings_of(bench.study, load_scale(bench.prompts, bench.study.judge.scale))
+        scores = Scores.of(rows)
+        section = declared(bench, survey)
+        # What was when is provenance: equal studies have equal contents.
+        dates = {name: section.pop(name) for name in DATES}
+        beside = {
+            "declared": section,
+            "robustness": robustness(probes, scores, settings, bench.study.judge),
+            "detectors": detectors(bench.study.flags, NAMES),
+            "stop_rules": stop_table(held.by_arm(), rules_of(bench.study.sessions)),
+        }
+        content = {"rows": [row.to_json() for row in rows], "probes": [row.to_json() for row in probes]}
+        result = analyse(scores, settings, beside=beside, apart=rated_apart(probes))
+        bench.store.put(Unit(key, {**content, "analysis": result}, provenance={"versions": versions(), "declared": dates}))
 
     bench.once(Stage.ANALYSIS, key, make)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what an analysis rests on."""
+    return {"cbt-ray": version("cbt-ray"), "python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+
+
+def analysis_of(unit: Unit) -> dict[str, Any]:
+    """What analysis.json holds: the unit's analysis, with the dates of its declaration."""
+    result: dict[str, Any] = unit.content["analysis"]
+    return {**result, "declared": {**result["declared"], **unit.provenance["declared"]}}
+
+
+def declared(bench: Bench, survey: Survey) -> dict[str, Any]:
+    """Whether the analysis was declared before the first rating, as the store knows it."""
+    from cbt_ray.analysis.declared import notices, standing
+
+    content = declaration_of(bench.study)
+    done = [entry.key for entry in survey.stages[Stage.RATINGS] if entry.state is State.DONE]
+    made = (unit.provenance.get("made_at") for _, unit in bench.store.get_many(done) if unit)  # imported ones have none
+    first = min(filter(None, made), default=None)
+    imported = bench.study.analysis.judge != OWN_JUDGE
+    section = standing(declarations(bench.store, bench.study), hash_of(content), content, first, imported=imported)
+    return {**section, "notices": notices(section)}
 
 
 def require_ratings(bench: Bench) -> None:
     """Raise BelowMinimum where an arm has fewer sessions with a total than the study file's `minimum.ratings`."""
     unit = bench.store.get(bench.keys.analysis())
-    view = bench.study.judge.views[0]
-    rows = [row for row in unit.content["rows"] if row["view"] == view and row["total"] is not None] if unit else []
+    view, judge = bench.study.judge.views[0], bench.study.analysis.judge
+    rows = [row for row in unit.content["rows"] if (row["view"], row["judge"]) == (view, judge)] if unit else []
+    rows = [row for row in rows if row["total"] is not None]
     rated = Counter(arm for arm, _ in {(row["arm"], row["session_key"]) for row in rows})
     minimum = bench.study.minimum.ratings
     short = [f"{arm.name} has {rated[arm.name]}" for arm in bench.study.arms if rated[arm.name] < minimum]
@@ -53,6 +101,10 @@ def settings_of(study: Study, scale: Scale) -> Any:
     return Settings(
         level=study.analysis.level,
         unrated=study.analysis.unrated,
+        judge=study.analysis.judge,
+        bootstrap=study.analysis.bootstrap,
+        thorough=study.analysis.thorough,
+        seed=study.seed,
         view=study.judge.views[0],
         items=tuple(item.id for item in scale.items),
         titles={item.id: item.title for item in scale.items},
@@ -60,70 +112,3 @@ def settings_of(study: Study, scale: Scale) -> Any:
         highest=len(scale.words),
         arms=tuple(arm.name for arm in study.arms),
     )
-
-
-def score_rows(bench: Bench, survey: Survey) -> list[Any]:
-    """One row for each scheduled session, view and judge replicate, rated or not, with its reason."""
-    states = {entry.key: entry for stage in (Stage.SESSIONS, Stage.RATINGS) for entry in survey.stages[stage]}
-    rows = []
-    for arm, patient, replicate in bench.keys.chains():
-        for number, key in enumerate(bench.keys.chain(arm, patient, replicate), 1):
-            unit = bench.store.get(key) if states[key].state is State.DONE else None
-            facts = _facts(bench.study, unit)
-            for view in bench.study.judge.views:
-                for judged in range(1, bench.study.judge.replicates + 1):
-                    place = {"arm": arm, "patient": patient, "replicate": replicate, "number": number, "key": key}
-                    rating = bench.keys.rating(key, view, judged)
-                    rows.append(_row(bench, place, states[key], states[rating], facts, view, judged))
-    return rows
-
-
-def _facts(study: Study, unit: Unit | None) -> dict[str, Any]:
-    """What is known of a session that was held."""
-    if unit is None:
-        return {}
-    session, stop = Session.from_json(unit.content), StopReason(unit.content["stop"])
-    return {
-        "words": session.words,
-        "therapist_turns": len(session.turns_of(Speaker.THERAPIST)),
-        "messages": len(session.turns),
-        "flags": flags_of(session, stop, study.flags),
-        "stop_reason": stop.value,
-    }
-
-
-def _row(
-    bench: Bench, place: dict[str, Any], session: Entry, rating: Entry, facts: dict[str, Any], view: str, judged: int
-) -> Any:
-    from cbt_ray.analysis import ScoreRow
-
-    arm: Arm = place["arm"]
-    key: Key = place["key"]
-    unit = bench.store.get(rating.key) if rating.state is State.DONE else None
-    scores = {name: item["score"] for name, item in unit.content["items"].items()} if unit else {}
-    return ScoreRow(
-        session_key=str(key),
-        arm=arm.name,
-        model=arm.model,
-        variant=arm.variant,
-        patient=bench.study.patients.simulated[place["patient"] - 1].name,
-        replicate=place["replicate"],
-        session=place["number"],
-        phase=bench.study.phase_of(place["number"]).name,
-        view=view,
-        judge_replicate=judged,
-        rated=unit is not None,
-        reason=None if unit else _why(session, rating),
-        items=scores,
-        total=unit.content["total"] if unit else None,
-        **facts,
-    )
-
-
-def _why(session: Entry, rating: Entry) -> str:
-    """Why a scheduled session has no rating."""
-    if session.state is not State.DONE:
-        return f"rejected:{session.reason}" if session.state is State.REJECTED else session.state.value
-    if rating.state is State.REJECTED:
-        return "nothing_to_rate" if rating.reason == "nothing_to_rate" else f"judge_failed:{rating.reason}"
-    return rating.state.value

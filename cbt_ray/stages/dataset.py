@@ -11,16 +11,18 @@ from cbt_ray.errors import BelowMinimum
 from cbt_ray.stages.generate import course_sessions
 from cbt_ray.store import Blob
 from cbt_ray.therapy.dialogue import therapist_system
-from cbt_ray.therapy.session import Session, Speaker
+from cbt_ray.therapy.session import Session, Speaker, Turn
 from cbt_ray.therapy.stop import end_mark
 from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.keys import THERAPIST_PROMPT
+from cbt_ray.work.survey import must_be_imported
 
 
 def make_dataset(bench: Bench) -> None:
     """Make the dataset, unless it is there. Raises Owed where course sessions are owed."""
     survey = bench.survey(Stage.PROFILES, Stage.COURSES)
+    must_be_imported(survey, Stage.PROFILES, Stage.COURSES)
     must_be_done(survey, Stage.COURSES, "dataset")
     bench.once(Stage.DATASET, bench.keys.dataset(), lambda: _make(bench))
 
@@ -37,7 +39,9 @@ def _make(bench: Bench) -> None:
             bench.prompts, THERAPIST_PROMPT, session.patient, session.number, study.courses.sessions, phase, mark
         )
 
-    sessions = [closed(session, mark) for session in course_sessions(bench)]
+    sessions = [closed(session, mark) for session in course_sessions(bench) if session.turns_of(Speaker.THERAPIST)]
+    if study.dataset.format == "session":
+        sessions = [joined(session) for session in sessions]
     if not sessions:
         raise BelowMinimum(f"{study.file}: dataset: expected valid course sessions, found none")
     splits = dataset.build(sessions, study.dataset, system)
@@ -57,6 +61,20 @@ def closed(session: Session, mark: str) -> Session:
         return session
     last = replace(session.turns[-1], text=f"{session.turns[-1].text} {mark}")
     return replace(session, turns=(*session.turns[:-1], last))
+
+
+def joined(session: Session) -> Session:
+    """The session with turns that one speaker has in a row as one, since chat templates take turns in alternation only.
+
+    None of our own sessions has them; imported ones do, where the parts of a course meet.
+    """
+    turns: list[Turn] = []
+    for turn in session.turns:
+        if turns and turns[-1].speaker is turn.speaker:
+            turns[-1] = replace(turn, text=f"{turns[-1].text}\n\n{turn.text}")
+        else:
+            turns.append(turn)
+    return replace(session, turns=tuple(turns))
 
 
 def fetch_dataset(bench: Bench, folder: Path) -> Path:

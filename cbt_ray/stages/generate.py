@@ -11,7 +11,7 @@ from cbt_ray.therapy.session import Session
 from cbt_ray.unit import Stage, Status, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.engine import Job
-from cbt_ray.work.survey import State
+from cbt_ray.work.survey import State, must_be_imported
 from cbt_ray.work.workplace import Spec, Workplace
 
 ROLES = ("generator",)
@@ -25,6 +25,7 @@ def generate(bench: Bench, *, retry_rejected: bool = False) -> None:
     if retry_rejected:
         _set_rejected_aside(bench)
     survey = bench.survey(Stage.PROFILES, Stage.COURSES)
+    must_be_imported(survey, Stage.PROFILES, Stage.COURSES)
     chains: dict[int, int] = {}
     for entry in survey.stages[Stage.PROFILES] + survey.stages[Stage.COURSES]:
         if entry.state is State.OWED:

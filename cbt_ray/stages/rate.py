@@ -1,25 +1,30 @@
-"""Rate: the judge reads each session, blind and in shuffled order. A job is one judgement."""
+"""Rate: the judge reads each session and each probe, blind and in shuffled order. A job is one judgement."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from cbt_ray.errors import ModelFailure, Owed
 from cbt_ray.rating.judge import PROMPTS, rate
+from cbt_ray.rating.probe import NOTHING_TO_RATE, VIEW
 from cbt_ray.rating.scale import load_scale, scale_files
 from cbt_ray.rating.view import judged_turns, view_text
+from cbt_ray.stages.probe import probe_content
 from cbt_ray.therapy.session import Session, Speaker
 from cbt_ray.unit import Key, Stage, digest
 from cbt_ray.work.bench import Bench, must_be_done
+from cbt_ray.work.declared import declare
 from cbt_ray.work.engine import Job
+from cbt_ray.work.probed import probe_prompts
+from cbt_ray.work.survey import must_be_imported
 from cbt_ray.work.workplace import Spec, Workplace
-
-NOTHING_TO_RATE = "nothing_to_rate"
 
 
 def rate_sessions(bench: Bench, *, retry_rejected: bool = False) -> None:
     """Make every owed judgement. Raises Owed where sessions are still owed or the judge could not be reached."""
     survey = bench.survey(Stage.SESSIONS, Stage.RATINGS)
+    must_be_imported(survey, Stage.SESSIONS, Stage.RATINGS)
     must_be_done(survey, Stage.SESSIONS, "ratings")
     if retry_rejected:
         survey.set_rejected_aside(Stage.RATINGS, keep=NOTHING_TO_RATE)
@@ -33,6 +38,9 @@ def rate_sessions(bench: Bench, *, retry_rejected: bool = False) -> None:
         for replicate in replicates
         if bench.keys.rating(session, view, replicate) in owed
     ]
+    jobs += [(session, VIEW + name, 1) for session, name in bench.keys.probes() if bench.keys.probe(session, name) in owed]
+    if jobs:  # what is declared now stands before the first rating
+        declare(bench.store, bench.study, datetime.now(UTC))
     # Shuffled by the seed: neither arm nor session number can be told from the order in which the judge reads.
     jobs.sort(key=lambda job: digest([bench.study.seed, str(job[0]), job[1], job[2]]))
     bench.carry_out(Stage.RATINGS, make_rating, jobs, len(jobs), {"judge": [bench.study.roles.judge]})
@@ -42,10 +50,15 @@ def make_rating(spec: Spec, job: Job) -> None:
     """Make one judgement."""
     place = spec.workplace()
     session, view, replicate = job
+    scale = scale_files(place.prompts, place.study.judge.scale)
+    if view.startswith(VIEW):
+        name = view.removeprefix(VIEW)
+        key = place.keys.probe(session, name)
+        made_by = place.made_by(("judge",), probe_prompts(name, scale))
+        place.make(key, lambda: probe_content(place, key, session, name), made_by)
+        return
     key = place.keys.rating(session, view, replicate)
-    judge = place.study.judge
-    made_by = place.made_by(("judge",), (*PROMPTS, *scale_files(place.prompts, judge.scale)))
-    place.make(key, lambda: _rating(place, key, session, view), made_by)
+    place.make(key, lambda: _rating(place, key, session, view), place.made_by(("judge",), (*PROMPTS, *scale)))
 
 
 def _rating(place: Workplace, key: Key, session_key: Key, view: Any) -> dict[str, Any]:

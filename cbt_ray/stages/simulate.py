@@ -11,6 +11,7 @@ from cbt_ray.unit import Key, Stage, Status, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.engine import Job
 from cbt_ray.work.keys import THERAPIST_PROMPT
+from cbt_ray.work.survey import must_be_imported
 from cbt_ray.work.workplace import Spec, Workplace
 
 ROLES = ("patient", "summariser")
@@ -22,6 +23,7 @@ def simulate(bench: Bench, *, retry_rejected: bool = False) -> None:
     if retry_rejected:
         survey.set_rejected_aside(Stage.SESSIONS)
         survey = bench.survey(Stage.FINETUNE, Stage.SESSIONS)
+    must_be_imported(survey, Stage.SESSIONS)
     owed = set(survey.owed(Stage.SESSIONS))
     if not owed:
         return _enough(bench)
@@ -37,7 +39,7 @@ def simulate(bench: Bench, *, retry_rejected: bool = False) -> None:
     roles = {
         "patient": [study.roles.patient],
         "summariser": [study.roles.summariser],
-        "therapist": [study.therapist(arm) for arm in study.arms],
+        "therapist": [study.therapist(arm) for arm in study.arms if any(arm == job[0] for job in jobs)],
     }
     bench.carry_out(Stage.SESSIONS, make_chain, jobs, len(owed), roles)
     return _enough(bench)

@@ -1,12 +1,14 @@
-"""Tables: what the report's numbers were computed from, as CSV in the store beside the page."""
+"""Tables: what the report's numbers were computed from, as CSV and JSON in the store beside the page."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from cbt_ray.stages.analyse import analysis_of
 from cbt_ray.unit import Unit
 from cbt_ray.work.bench import Bench
 
@@ -14,11 +16,14 @@ FOLDER = "tables"
 
 
 def write_tables(bench: Bench, analysis: Unit) -> None:
-    """Write the scores and the contrasts of an analysis to `<study>/tables/`, over those of another version of the study."""
+    """Write scores, contrasts and analysis.json to `<study>/tables/`, over those of another version of the study."""
     content = analysis.content
-    tables = {"scores": scores_of(content["rows"]), "contrasts": content["analysis"]["contrasts"]["rows"]}
-    for name, rows in tables.items():
+    families = content["analysis"]["contrasts"].values()
+    contrasts = [{"family": family["family"], **row} for family in families for row in family["rows"]]
+    for name, rows in {"scores": scores_of(content["rows"]), "contrasts": contrasts}.items():
         bench.store.replace(f"{bench.study.study}/{FOLDER}/{name}.csv", csv_of(rows).encode())
+    document = json.dumps(analysis_of(analysis), indent=1, ensure_ascii=False)
+    bench.store.replace(f"{bench.study.study}/{FOLDER}/analysis.json", document.encode())
 
 
 def scores_of(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import json
+from collections.abc import Collection, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,19 @@ REFERENCES = (
     ("patients", "training", "names"),
     ("patients", "simulated"),
     ("models", "*", "recipe"),
+    ("imported",),
 )
-"""Fields that may name a YAML file (relative to the study file) in place of standing in it."""
+"""Fields that may name a YAML or JSON file (relative to the study file) in place of standing in it."""
 
 
-def load_study(path: str | Path, overrides: dict[str, Any] | None = None) -> Study:
+def load_study(path: str | Path, overrides: dict[str, Any] | None = None, without: Collection[str] = ()) -> Study:
     """Read, complete and check a study file.
 
-    `overrides` replaces fields by their dotted names (the command line's --set). Raises InputError, one line.
+    `overrides` replaces fields by their dotted names (the command line's --set); of the fields `without` nothing is read.
+    Raises InputError, one line.
     """
     file = Path(path)
-    document = _read_yaml(file, str(file))
-    if not isinstance(document, dict):
-        raise InputError(
-            f"{file}: expected a mapping of fields, found {'nothing' if document is None else type(document).__name__}"
-        )
+    document = {name: value for name, value in read_document(file).items() if name not in without}
     files: dict[str, str] = {}
     for where in REFERENCES:
         _follow(file, document, where, (), files)
@@ -47,11 +46,25 @@ def load_study(path: str | Path, overrides: dict[str, Any] | None = None) -> Stu
     return study
 
 
+def read_document(file: Path) -> dict[str, Any]:
+    """The fields of a study file as they stand there, before anything is checked. Raises InputError, one line."""
+    document = _read_yaml(file, str(file))
+    if not isinstance(document, dict):
+        raise InputError(
+            f"{file}: expected a mapping of fields, found {'nothing' if document is None else type(document).__name__}"
+        )
+    return document
+
+
 def _read_yaml(file: Path, name: str) -> Any:
     try:
+        if file.suffix == ".json":  # which can be large, and the YAML reader is slow
+            return json.loads(file.read_text())
         return yaml.load(file.read_text(), Loader=_Strict)  # noqa: S506  a SafeLoader that also refuses a key given twice
     except FileNotFoundError:
         raise InputError(f"{name}: expected a file, there is none") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{name}, line {error.lineno}: expected JSON: {error.msg}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{name}: expected a readable text file ({error})") from None
     except yaml.YAMLError as error:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from cbt_ray.study.block import Block, Chars, Name, Share
 from cbt_ray.study.endpoint import Sampling
+from cbt_ray.study.probe import Probes
 
 
 class Lora(Block):
@@ -101,17 +102,33 @@ class Judge(Block):
 
     scale: str = "ctrs"
     """A folder under prompts/: scale.yaml and one file an item."""
-    replicates: int = Field(1, ge=1)
+    replicates: int = Field(1, ge=0)
+    """Judgements of each session and view; 0: the study's own judge rates nothing, since ratings were imported."""
     items: Literal["together", "separately"] = "together"
     views: tuple[Literal["plain", "masked"], ...] = Field(("plain",), min_length=1)
     strip: Literal["summary", "paper"] = "summary"
     """`summary`: only the injected summary block is removed; `paper`: the patient's first and the therapist's last turn."""
     justification_chars: Chars = (10, 600)
+    probes: Probes = Probes()
+
+    @model_validator(mode="after")
+    def _probes_compare(self) -> Judge:
+        if self.probes.which and self.replicates < 1:
+            raise ValueError(
+                "probes: expected `which: []`, since judge.replicates is 0 and probes are compared with ordinary ratings"
+            )
+        return self
 
 
 class Analysis(Block):
-    """How scores are analysed."""
+    """How scores are analysed; declared before the first rating, or marked as post hoc."""
 
     level: float = Field(0.95, gt=0.5, lt=1)
     unrated: Literal["missing", "lowest"] = "missing"
     """What an unrated session counts as in the headline; the other answers stand beside it."""
+    judge: str = "judge"
+    """Whose ratings make the headline: the study's own judge, or one whose ratings were imported."""
+    bootstrap: int = Field(1999, ge=0, le=100_000)
+    """Draws of the parametric bootstrap, which stands in for t and F where chains rest on different sessions; 0: none."""
+    thorough: bool = False
+    """Refit the model for each of 999 draws, too; takes some seconds more."""

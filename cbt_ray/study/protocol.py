@@ -152,6 +152,15 @@ class Sessions(Block):
     """Messages of a usual session; used by `plan` only."""
 
 
+PATIENT_VOICE = (
+    *("as your patient", "my therapist", "my homework", "my core belief", "my negative thoughts", "my symptoms"),
+    *("my depression", "my anxiety", "my mood", "my sleep", "my pain", "my medication", "my diagnosis"),
+    *("my kids", "my children", "my son", "my daughter", "my wife", "my husband", "my partner", "my family"),
+    *("my parents", "my mother", "my father", "my mom", "my dad", "my job", "my boss", "my coworkers"),
+)
+"""An AI therapist has no family, job, body or treatment of its own."""
+
+
 class Flags(Block):
     """Thresholds of the flags that a session can get; flags never exclude."""
 
@@ -159,17 +168,42 @@ class Flags(Block):
     """Fewer therapist turns than this."""
     early_end: int = Field(6, ge=0)
     """The session stopped by a rule before this many messages."""
-    repetition: Share = 0.5
-    """Share of a speaker's turns that nearly repeat an earlier one, or more."""
+    repetition: Share = 0.05
+    """Share of all turns that mainly repeat what the same speaker said before, or more; once is never enough."""
+    repeated_run: int = Field(8, ge=1)
+    """So many words in a row that the speaker said before are a repeat; stock phrases are shorter."""
+    repeated_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of a turn's words that are a repeat from which the turn mainly repeats."""
     role_confusion: Share = 0.1
-    """Share of therapist turns that speak as the patient or write both sides, or more."""
+    """Share of a speaker's turns in which it speaks as the other or writes both sides, or more; of either speaker."""
+    therapist_name: Phrase = "Nova"
+    """The name that the prompts give the therapist; the patient's is known."""
+    therapist_labels: tuple[Phrase, ...] = ("therapist", "counselor", "counsellor", "assistant")
+    """Words that label a line as the therapist's, besides the name."""
+    patient_labels: tuple[Phrase, ...] = ("patient", "client", "user", "human")
+    """Words that label a line as the patient's, besides the name."""
+    patient_voice: tuple[Phrase, ...] = PATIENT_VOICE
+    """What only a patient says; outside quotation marks and lists a therapist that says it speaks as the patient."""
     template_leakage: tuple[Phrase, ...] = (
-        "<|im_",
-        "<|eot",
-        "<|start_header",
+        "<|",
         "[INST]",
+        "[/INST]",
+        "<<SYS>>",
         "</s>",
-        "### Instruction",
-        "### Response",
+        "<start_of_turn>",
+        "<end_of_turn>",
+        "###",
+        "[your ",
+        "[insert ",
+        "[name]",
+        "[date]",
+        "[patient name",
+        "[patient's name",
+        "[client name",
+        "[client's name",
+        "[therapist name",
+        "[therapist's name",
+        "[summary of the previous session]",
+        "[end of summary]",
     )
-    """Marks of a chat template inside a turn."""
+    """Marks of a prompt inside a turn, whatever the case; a speaker's label at the start of a line is one too."""

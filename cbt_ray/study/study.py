@@ -10,6 +10,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from cbt_ray.study.block import Block, Name, Share
 from cbt_ray.study.endpoint import FINETUNED, Endpoint, LlamaCppEndpoint, Role, Roles
+from cbt_ray.study.imported import Imported
 from cbt_ray.study.model import Analysis, Arm, Dataset, Judge, Model
 from cbt_ray.study.protocol import Courses, Flags, Patients, Phase, Sessions, SimulatedPatient
 
@@ -69,6 +70,8 @@ class Study(Block):
     minimum: Minimum = Minimum()
     budget: Budget = Budget()
     engine: Engine = Engine()
+    imported: Imported | None = None
+    """What `cbt-ray import` brought into the store: a file that it wrote, beside the study file."""
 
     _file: Path = PrivateAttr(default=Path("study.yaml"))
 

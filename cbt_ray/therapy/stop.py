@@ -12,7 +12,7 @@ from cbt_ray.therapy.session import Speaker, Turn
 
 
 class StopReason(StrEnum):
-    """Why a session ended. The last four say what became of the therapist's model, the others are the protocol's rules."""
+    """Why a session ended: the protocol's rules, then what became of the therapist's model, then what only imports know."""
 
     END_TOKEN = "end_token"  # noqa: S105  a stop rule's name
     SUMMARY = "summary"
@@ -22,6 +22,8 @@ class StopReason(StrEnum):
     THERAPIST_EMPTY = "therapist_empty"
     THERAPIST_REFUSED = "therapist_refused"
     CONTEXT_FULL = "context_full"
+    OTHER = "other"
+    """An imported session's own reason, which stands beside it; none of the above."""
 
 
 def end_mark(rules: Sessions) -> str:

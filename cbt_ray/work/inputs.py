@@ -14,6 +14,7 @@ from cbt_ray.study import Study
 from cbt_ray.study.endpoint import FINETUNED, LiteLLMEndpoint, LlamaCppEndpoint, Role
 from cbt_ray.therapy.dialogue import therapist_system
 from cbt_ray.therapy.stop import end_mark
+from cbt_ray.work.probed import check_probes
 
 
 def check_prompts(study: Study, prompts: Prompts) -> None:
@@ -28,6 +29,8 @@ def check_prompts(study: Study, prompts: Prompts) -> None:
                 therapist_system(prompts, arm.prompt, first, 1, study.sessions.count, study.phase_of(1), mark)
     with at(study, "judge.scale"):
         load_scale(prompts, study.judge.scale)
+    with at(study, "judge.probes"):
+        check_probes(study, prompts)
 
 
 def check_endpoints(study: Study, roles: Iterable[Role]) -> None:

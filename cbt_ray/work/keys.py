@@ -7,7 +7,7 @@ Where and how fast it runs (store, engine, address, threads, retries, budget) is
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,27 @@ from typing import Any
 from cbt_ray.llm.gguf_file import gguf_identity, weights_identity
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.judge import PROMPTS as JUDGE_PROMPTS
+from cbt_ray.rating.probe import GUESSES, SWAPPED, VIEW, look_of
 from cbt_ray.rating.scale import scale_files
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import FINETUNED, LlamaCppEndpoint, Role
 from cbt_ray.study.model import Arm
+from cbt_ray.study.protocol import SimulatedPatient
 from cbt_ray.study.study import patient_slug
 from cbt_ray.therapy.course import PROMPTS as COURSE_PROMPTS
 from cbt_ray.therapy.dialogue import PROMPTS as DIALOGUE_PROMPTS
 from cbt_ray.therapy.profile import PROMPTS as PROFILE_PROMPTS
 from cbt_ray.unit import Key, Stage, digest
 from cbt_ray.work.inputs import at
+from cbt_ray.work.probed import probe_names, probe_prompts, probed_places, variants
 
 THERAPIST_PROMPT = "therapist.j2"
 _NOT_TUNED = {"checkpoint_steps", "start", "compare", "compare_revision"}
 """Fields of a recipe that do not decide what tuning makes: its pace, paths (a digest stands for them), the other arm."""
+_NOT_THE_JUDGE = {"replicates", "views", "probes"}
+"""Fields of the judge that say how much is rated, and not how."""
+_OF_A_GUESS = {"strip", "justification_chars"}
+"""Fields of the judge that a guess of the kind of therapist depends on."""
 _PLAN_ONLY = {"expected_messages", "expected_tokens", "expected_retries"}
 
 
@@ -39,6 +46,7 @@ class Keys:
         self.study = study
         self.prompts = prompts
         self._known: dict[tuple[Stage, str], Key] = {}
+        self._imported = imported_digests(study)
 
     def profile(self, number: int) -> Key:
         """A training patient's profile."""
@@ -55,7 +63,7 @@ class Keys:
                 "generator": self._role(self.study.roles.generator),
             }
 
-        return self._key(Stage.PROFILES, f"p{number:02d}", determinants)
+        return self._key(Stage.PROFILES, profile_id(number), determinants)
 
     def course(self, number: int, session: int) -> Key:
         """One session of a training patient's course."""
@@ -70,7 +78,7 @@ class Keys:
                 "generator": self._role(self.study.roles.generator),
             }
 
-        return self._key(Stage.COURSES, f"p{number:02d}.s{session:02d}", determinants)
+        return self._key(Stage.COURSES, course_id(number, session), determinants)
 
     def courses(self) -> list[Key]:
         """All sessions of all courses, by patient."""
@@ -106,9 +114,21 @@ class Keys:
 
     @cached_property
     def finetunes(self) -> list[tuple[str, str]]:
-        """The (model, variant) pairs that the arms need: all tuned ones, and the instruct ones that are served from our GGUF."""
-        pairs = {(arm.model, arm.variant) for arm in self.study.arms if arm.variant == "tuned" or self.uses_gguf(arm)}
-        return sorted(pairs)
+        """The (model, variant) pairs that the arms need: all tuned ones, and the instruct ones that are served from our GGUF.
+
+        An arm whose sessions were all imported needs none.
+        """
+        held = (arm for arm in self.study.arms if not self.all_imported(arm))
+        return sorted({(arm.model, arm.variant) for arm in held if arm.variant == "tuned" or self.uses_gguf(arm)})
+
+    def all_imported(self, arm: Arm) -> bool:
+        """Whether all sessions of an arm were imported."""
+        imported, study = self._imported[Stage.SESSIONS], self.study
+        if not imported:
+            return False
+        patients, replicates = study.patients.simulated, range(1, study.sessions.replicates + 1)
+        numbers = range(1, study.sessions.count + 1)
+        return all(session_id(arm, who, r, n) in imported for who in patients for r in replicates for n in numbers)
 
     def uses_gguf(self, arm: Arm) -> bool:
         """Whether the arm's therapist is a GGUF that the finetune stage exported."""
@@ -118,7 +138,7 @@ class Keys:
     def session(self, arm: Arm, patient: int, replicate: int, session: int) -> Key:
         """One simulated session of a chain (arm x patient x replicate)."""
         study, who = self.study, self.study.patients.simulated[patient - 1]
-        name = f"{arm.name}.{patient_slug(who)}.r{replicate}.s{session:02d}"
+        name = session_id(arm, who, replicate, session)
 
         def determinants() -> dict[str, Any]:
             before = self.session(arm, patient, replicate, session - 1) if session > 1 else None
@@ -159,7 +179,7 @@ class Keys:
         def determinants() -> dict[str, Any]:
             return {
                 "inputs": [str(session)],
-                "judge": judge.model_dump(exclude={"replicates", "views"}),
+                "judge": judge.model_dump(exclude=_NOT_THE_JUDGE),
                 "view": view,
                 "replicate": replicate,
                 "prompts": self.prompts.hash(*JUDGE_PROMPTS, *scale_files(self.prompts, judge.scale)),
@@ -178,12 +198,58 @@ class Keys:
         judge = self.study.judge
         return [self.rating(session, view, n) for view in judge.views for n in range(1, judge.replicates + 1)]
 
+    @cached_property
+    def donors(self) -> dict[Key, Key | None]:
+        """The sessions that the judge is probed with, each with its arm's session of the next patient (none: there is one)."""
+        count, found = len(self.study.patients.simulated), {}
+        for arm in self.study.arms:
+            for patient, replicate, number in probed_places(self.study):
+                other = patient % count + 1
+                donor = self.session(arm, other, replicate, number) if other != patient else None
+                found[self.session(arm, patient, replicate, number)] = donor
+        return found
+
+    def probe(self, session: Key, name: str) -> Key:
+        """One probe of the judge: a probed session, spoilt in this way or asked about otherwise, and judged once more."""
+        judge, study = self.study.judge, self.study
+
+        def determinants() -> dict[str, Any]:
+            guess, donor = name in GUESSES, self.donors[session] if name == SWAPPED else None
+            return {
+                "inputs": [str(session), *([str(donor)] if donor else [])],
+                "probe": name,
+                "judge": judge.model_dump(include=_OF_A_GUESS) if guess else judge.model_dump(exclude=_NOT_THE_JUDGE),
+                "view": look_of(name, judge.views[0]),
+                "kinds": variants(study) if guess else [],
+                "prompts": self.prompts.hash(*probe_prompts(name, scale_files(self.prompts, judge.scale))),
+                "role": self._role(study.roles.judge),
+                "names": sorted({arm.name for arm in study.arms} | set(study.models)),
+            }
+
+        return self._key(Stage.RATINGS, f"{session.id}.{VIEW}{name}.j1", determinants)
+
+    def probes(self) -> list[tuple[Key, str]]:
+        """All probes of the judge, by session: the session and the probe's name."""
+        return [(session, name) for session in self.donors for name in probe_names(self.study)]
+
+    def imported_ratings(self) -> list[Key]:
+        """All ratings that were imported, by judge."""
+        judges = self.study.imported.judges.values() if self.study.imported else ()
+        return [Key(self.study.study, Stage.RATINGS, name, h16) for judge in judges for name, h16 in judge.ratings.items()]
+
+    def is_imported(self, key: Key) -> bool:
+        """Whether a unit was imported, and so is never made."""
+        return self._imported[key.stage].get(key.id) == key.h16
+
     def analysis(self) -> Key:
         """The analysis of all scores."""
 
         def determinants() -> dict[str, Any]:
+            made = [*self.ratings(), *(self.probe(*probe) for probe in self.probes())]
+            imported = [*self.sessions(), *self.imported_ratings()] if self.study.imported else []
             return {
-                "inputs": [str(key) for key in self.ratings()],
+                "inputs": [str(key) for key in (*made, *imported)],
+                "probes": self.study.judge.probes.model_dump(),
                 "analysis": self.study.analysis.model_dump(),
                 "flags": self.study.flags.model_dump(),
                 "code": code_digest("analysis"),
@@ -209,7 +275,7 @@ class Keys:
             Stage.DATASET: [self.dataset()],
             Stage.FINETUNE: [self.finetune(*pair) for pair in self.finetunes],
             Stage.SESSIONS: self.sessions(),
-            Stage.RATINGS: self.ratings(),
+            Stage.RATINGS: [*self.ratings(), *(self.probe(*probe) for probe in self.probes()), *self.imported_ratings()],
             Stage.ANALYSIS: [self.analysis()],
             Stage.REPORT: [self.report()],
         }
@@ -224,15 +290,43 @@ class Keys:
 
     def _key(self, stage: Stage, name: str, determinants: Callable[[], dict[str, Any]]) -> Key:
         if (stage, name) not in self._known:
-            h16 = digest([self.study.seed, stage, name, determinants()])
+            h16 = self._imported[stage].get(name) or digest([self.study.seed, stage, name, determinants()])
             self._known[stage, name] = Key(self.study.study, stage, name, h16)
         return self._known[stage, name]
+
+
+def profile_id(number: int) -> str:
+    """The readable id of a training patient's profile."""
+    return f"p{number:02d}"
+
+
+def course_id(number: int, session: int) -> str:
+    """The readable id of a session of a training patient's course."""
+    return f"{profile_id(number)}.s{session:02d}"
+
+
+def session_id(arm: Arm, patient: SimulatedPatient, replicate: int, session: int) -> str:
+    """The readable id of a simulated session."""
+    return f"{arm.name}.{patient_slug(patient)}.r{replicate}.s{session:02d}"
+
+
+def imported_digests(study: Study) -> Mapping[Stage, Mapping[str, str]]:
+    """Of every stage the units that were imported: id -> digest of the content, which is their h16."""
+    known: dict[Stage, Mapping[str, str]] = {stage: {} for stage in Stage}
+    if study.imported is not None:
+        found = study.imported
+        ratings = {name: h16 for judge in found.judges.values() for name, h16 in judge.ratings.items()}
+        known |= {Stage.PROFILES: found.profiles, Stage.COURSES: found.courses, Stage.SESSIONS: found.sessions}
+        known |= {Stage.RATINGS: ratings}
+    return known
 
 
 @cache
 def code_digest(folder: str) -> str:
     """The version of a folder of this package: a changed analysis or report is a new unit."""
     files = sorted(
-        file for file in (Path(__file__).parent.parent / folder).rglob("*") if file.suffix in {".py", ".j2", ".css", ".js"}
+        file
+        for file in (Path(__file__).parent.parent / folder).rglob("*")
+        if file.suffix in {".py", ".j2", ".css", ".js", ".json", ".yaml"}
     )
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cbt_ray.errors import InputError
+from cbt_ray.rating.probe import SWAPPED
 from cbt_ray.store import Store
 from cbt_ray.unit import Key, Stage, Status, Unit
 from cbt_ray.work.keys import Keys
@@ -66,7 +68,8 @@ class Survey:
 
     def set_rejected_aside(self, stage: Stage, keep: str | None = None) -> list[Entry]:
         """Make a stage's rejected units owed again, but for those with the reason `keep`; answers what was moved aside."""
-        rejected = [entry for entry in self.stages[stage] if entry.state is State.REJECTED and entry.reason != keep]
+        made = (entry for entry in self.stages[stage] if not self.keys.is_imported(entry.key))
+        rejected = [entry for entry in made if entry.state is State.REJECTED and entry.reason != keep]
         # What was concluded without them first, so that no crash in between leaves it in force.
         concluded = [self.keys.report(), self.keys.analysis()] if rejected else []
         for key in [*concluded, *(entry.key for entry in rejected)]:
@@ -93,13 +96,31 @@ class Survey:
             return [entry for chain in keys.chains() for entry in self.chain(keys.chain(*chain))]
         if stage is Stage.RATINGS:
             sessions = self._stage(Stage.SESSIONS)
-            return [self._entry(key, session.state) for session in sessions for key in keys.ratings_of(session.key)]
+            ordinary = [self._entry(key, session.state) for session in sessions for key in keys.ratings_of(session.key)]
+            held = {session.key: session.state for session in sessions}
+            probes = [self._entry(keys.probe(*probe), self._behind(held, *probe)) for probe in keys.probes()]
+            return ordinary + probes + [self._entry(key) for key in keys.imported_ratings()]
         return [self._entry(key) for key in keys.all()[stage]]
 
+    def _behind(self, held: dict[Key, State], session: Key, name: str) -> State:
+        """The state of what a probe builds on: its session, and the one whose therapist it is given."""
+        donor = self.keys.donors[session] if name == SWAPPED else None
+        states = [held[session], *([held[donor]] if donor else [])]
+        return next((state for state in (State.REJECTED, State.NOT_REACHED, State.OWED) if state in states), State.DONE)
+
     def _entry(self, key: Key, before: State = State.DONE) -> Entry:
-        if before in (State.REJECTED, State.NOT_REACHED):
+        if before in (State.REJECTED, State.NOT_REACHED) and not self.keys.is_imported(key):
             return Entry(key, State.NOT_REACHED)
         return self._entries.get(key) or Entry(key, State.OWED)
+
+
+def must_be_imported(survey: Survey, *stages: Stage) -> None:
+    """Raise InputError where a unit that was imported is not in the store: nothing makes it but an import."""
+    lost = [key for stage in stages for key in survey.owed(stage) if survey.keys.is_imported(key)]
+    if lost:
+        more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+        file, where = survey.keys.study.file, survey.store.url
+        raise InputError(f"{file}: imported: expected {lost[0].stage} {lost[0].id}{more} in {where}, import it again")
 
 
 def _entry_of(key: Key, unit: Unit | None) -> Entry:

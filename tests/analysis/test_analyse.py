@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -10,25 +11,25 @@ from cbt_ray.analysis.settings import Policy
 from tests.analysis.tables import ITEMS, Key, made_up
 
 KEYS = {
-    "schema_version",
-    "settings",
-    "view",
-    "items",
-    "arms",
-    "counts",
-    "notices",
-    "scores",
-    "contrasts",
-    "policies",
-    "cells",
-    "mixed",
-    "distribution",
-    "trajectory",
-    "ceiling",
-    "flow",
-    "flags",
-    "judge",
-    "views",
+    *("schema_version", "settings", "view", "judge", "judges", "items", "arms", "counts", "notices", "scores", "distribution"),
+    *(
+        "trajectory",
+        "contrasts",
+        "policies",
+        "tests",
+        "slopes",
+        "cells",
+        "models",
+        "covariates",
+        "refitted",
+        "flow",
+        "flags",
+        "views",
+        "reliability",
+        "scale",
+        "power",
+        "repeated",
+    ),
 }
 DEGENERATE = {
     "demo": made_up(),
@@ -53,12 +54,12 @@ def test_degenerate_data_end_in_a_reason_and_never_in_an_exception(rows: list[Sc
     assert set(result) == KEYS
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert result["schema_version"] == SCHEMA_VERSION
-    for row in result["contrasts"]["rows"]:
-        assert (row["low"] is None) == (row["reason"] is not None)
-    for model in filter(None, result["mixed"].values()):
+    for family in result["contrasts"].values():
+        assert family["rows"] or family["reason"]
+        assert all((row["low"] is None) == (row["reason"] is not None) for row in family["rows"])
+    for model in filter(None, result["models"].values()):
         assert model["status"] == "fitted" or model["reason"]
-    if not result["contrasts"]["rows"]:
-        assert result["contrasts"]["reason"]
+    assert all(row["p"] is not None or row["reason"] for row in result["tests"])
 
 
 def test_it_is_a_pure_function() -> None:
@@ -93,8 +94,13 @@ def test_policies_stand_side_by_side() -> None:
     assert lowest["estimate"] == pytest.approx(((18 + 18 + 3) / 3 + 18) / 2 - 15)
     assert bounds["low"] == pytest.approx(lowest["estimate"])
     assert bounds["high"] == pytest.approx(((18 + 18 + 30) / 3 + 18) / 2 - 15)
-    assert result["contrasts"]["rows"] == result["policies"]["missing"]
-    assert analyse(rows, Settings(unrated="lowest"))["contrasts"]["rows"] == result["policies"]["lowest"]
+    assert estimates(result["contrasts"]["primary"]["rows"]) == estimates(result["policies"]["missing"])
+    lowest_first = analyse(rows, Settings(unrated="lowest"))["contrasts"]["primary"]["rows"]
+    assert estimates(lowest_first) == estimates(result["policies"]["lowest"])
+
+
+def estimates(rows: list[dict[str, Any]]) -> list[float]:
+    return [row["estimate"] for row in rows]
 
 
 def one_unrated(reason: str, key: Key) -> str | None:
@@ -113,14 +119,6 @@ def test_flags_are_counted_and_exclude_nothing() -> None:
     assert result["counts"]["rated"] == 12
 
 
-def test_ceiling_share_at_the_scales_ends_and_at_the_ends_in_use() -> None:
-    rows = made_up(lambda key, item: 10 if item == "agenda" else 1 + key[3])
-    agenda, feedback, _ = analyse(rows)["ceiling"]
-    assert (agenda["ceiling"], agenda["at_observed_max"], agenda["flagged"]) == (1.0, 1.0, True)
-    assert (feedback["ceiling"], feedback["observed_max"], feedback["flagged"]) == (0.0, 4, False)
-    assert feedback["at_observed_max"] == pytest.approx(1 / 3)
-
-
 def test_other_views_stand_beside_the_headline() -> None:
     masked = [ScoreRow(**{**row.to_json(), "view": "masked"}) for row in made_up(lambda key, item: 9)]
     result = analyse([*made_up(), *masked], Settings(items=ITEMS, arms=("smollm2-tuned", "smollm2-instruct")))
@@ -136,4 +134,31 @@ def test_notices_say_what_the_scores_cannot() -> None:
     }
     assert notices["owed"] == "Owed: 4 of 12 scheduled sessions; the study has not run to its end."
     assert notices["few_patients"].startswith("2 simulated patients: fewer than 10")
-    assert "uncalibrated" in notices
+
+
+def test_lees_bounds_trim_the_arm_with_more_rated_sessions() -> None:
+    """Instruct lost half of its sessions: the tuned arm's better half, then its worse half, against what is left."""
+    rows = made_up(
+        lambda key, item: (4 + key[3]) if key[1] == "tuned" else 5,
+        lambda key: "not_reached" if key[1] == "instruct" and key[3] > 2 else None,
+        sessions=4,
+    )
+    (lee,) = analyse(rows)["policies"]["lee"]
+    assert (lee["trimmed"], lee["share"]) == ("smollm2 tuned", 0.5)
+    assert (lee["low"], lee["high"]) == (pytest.approx(3 * 5.5 - 15), pytest.approx(3 * 7.5 - 15))
+
+
+def test_flagged_sessions_out_is_a_sensitivity_analysis_and_not_the_headline() -> None:
+    rows = made_up(lambda key, item: 9 if key[3] == 1 and key[1] == "tuned" else 5)
+    result = analyse(rows)
+    assert result["policies"]["unflagged"][0]["estimate"] == 0
+    assert result["contrasts"]["primary"]["rows"][0]["estimate"] == pytest.approx(4)
+
+
+def test_the_declared_judge_makes_the_headline() -> None:
+    other = [
+        ScoreRow(**{**row.to_json(), "judge": "published", "items": dict.fromkeys(ITEMS, 7), "total": 21}) for row in made_up()
+    ]
+    result = analyse([*made_up(), *other], Settings(judge="published"))
+    assert (result["judge"], result["scores"][0]["total"]["mean"]) == ("published", 21)
+    assert analyse([*made_up(), *other])["judge"] == "judge"

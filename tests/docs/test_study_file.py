@@ -11,7 +11,7 @@ import yaml
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
-from cbt_ray.study import endpoint, model, protocol, study
+from cbt_ray.study import endpoint, imported, model, probe, protocol, study
 from cbt_ray.study.block import Block
 
 PAGE = Path(__file__).parents[2] / "docs" / "study-file.md"
@@ -39,10 +39,13 @@ SECTIONS: dict[str, Any] = {
     "sessions.stop[] (farewell)": protocol.Farewell,
     "flags": protocol.Flags,
     "judge": model.Judge,
+    "judge.probes": probe.Probes,
     "analysis": model.Analysis,
     "minimum": study.Minimum,
     "budget": study.Budget,
     "engine": study.Engine,
+    "imported": imported.Imported,
+    "imported.judges.NAME": imported.ImportedJudge,
 }
 
 

@@ -1,37 +1,68 @@
-"""The page: whole, the same bytes each time, closed to the network and to hostile text, small."""
+"""The page: whole, the same bytes each time, closed to the network and to hostile text, small, and true to the analysis."""
 
 import json
+import os
 import re
 import time
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cbt_ray.__main__ import run
 from cbt_ray.analysis import ScoreRow
-from cbt_ray.report import render
-from cbt_ray.report.page import figures
+from cbt_ray.report import Notice, render
+from cbt_ray.report.page import sections
+from cbt_ray.report.part import every
+from cbt_ray.report.table import Table, pick
 from tests.analysis.tables import made_up
 from tests.analysis.test_analyse import DEGENERATE
-from tests.report.sample import EVIL, sample
+from tests.needs import needs
+from tests.report import study
+from tests.report.sample import EVIL, sample, sessions_of
 
 SECTIONS = [
     "question",
     "doubt",
-    "scores",
     "effects",
     "items",
+    "scores",
+    "models",
     "sessions",
     "judge",
+    "scale",
+    "repeated",
+    "claims",
+    "power",
+    "declared",
     "training",
     "run",
     "provenance",
     "clinical",
     "transcripts",
 ]
-FIGURES = ["forest", "distribution", "trajectory", "residuals", "heat-map", "radar", "ceiling", "flow", "flags", "loss"]
+FIGURES = [
+    "forest",
+    "interaction",
+    "effect-map",
+    "heat-map",
+    "radar",
+    "distribution",
+    "trajectory",
+    "residuals-default",
+    "residuals-published",
+    "flow",
+    "flags",
+    "probes",
+    "bias",
+    "ends",
+    "power",
+    "loss",
+]
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 TWO_MODELS: dict[str, Any] = {"models": ("mistral", "qwen"), "patients": ("ada", "ben", "cy")}
+NUMBER = re.compile(r"[+\N{MINUS SIGN}]?\d[\d\N{NARROW NO-BREAK SPACE}]*(?:\.\d+)?(?: %)?")
 
 
 class Reader(HTMLParser):
@@ -66,18 +97,29 @@ def read(page: str) -> Reader:
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return render(sample(made_up(sessions=4)))
+    """A small study with hostile text."""
+    return render(sample(made_up(sessions=4))).html
 
 
-def test_every_section_and_figure_is_there_in_order(page: str) -> None:
-    reader = read(page)
+@pytest.fixture(scope="module")
+def whole() -> str:
+    """A study with every section."""
+    return render(sample(study.rows(), analysis=study.analysis()), "none").html
+
+
+def test_every_section_and_figure_is_there_in_order(whole: str) -> None:
+    reader = read(whole)
     assert [a["id"] for tag, a in reader.tags if tag == "section"] == SECTIONS
     assert [a["id"] for tag, a in reader.tags if tag == "figure"] == [f"fig-{name}" for name in FIGURES]
-    assert [int(n) for n in re.findall(r"<b>Figure (\d+)\.", page)] == list(range(1, 11))
+    for kind, least in (("Figure", len(FIGURES)), ("Table", 25)):
+        numbers = [int(n) for n in re.findall(rf"<b>{kind} (\d+)\.", whole)]
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert len(numbers) >= least
 
 
-def test_ids_are_unique_and_every_reference_finds_its_target(page: str) -> None:
-    attributes = [a for _, a in read(page).tags]
+@pytest.mark.parametrize("name", ["page", "whole"])
+def test_ids_are_unique_and_every_reference_finds_its_target(name: str, request: pytest.FixtureRequest) -> None:
+    attributes = [a for _, a in read(request.getfixturevalue(name)).tags]
     ids = [a["id"] for a in attributes if a.get("id")]
     assert len(set(ids)) == len(ids)
     wanted = {a["aria-labelledby"] for a in attributes if a.get("aria-labelledby")}
@@ -85,14 +127,15 @@ def test_ids_are_unique_and_every_reference_finds_its_target(page: str) -> None:
     assert wanted <= set(ids)
 
 
-def test_every_drawing_has_a_title_and_text_that_can_be_searched(page: str) -> None:
-    drawings = re.findall(r"<svg.*?</svg>", page, re.S)
+def test_every_drawing_has_a_title_and_text_that_can_be_searched(whole: str) -> None:
+    drawings = re.findall(r"<svg.*?</svg>", whole, re.S)
     assert len(drawings) > len(FIGURES)
     for drawing in drawings:
         assert drawing.count("<title>") >= 1
         assert 'role="img"' in drawing
         assert 'fill="#' not in drawing, "colours belong to the style sheet, or dark mode loses them"
-    assert ">Figure 1. Difference tuned" in page
+        assert " style=" not in drawing, "the page's policy lets no inline style through"
+    assert ">Figure 1. Difference tuned" in whole
 
 
 def test_same_data_same_bytes() -> None:
@@ -105,33 +148,56 @@ def test_nothing_is_loaded_from_anywhere(page: str) -> None:
             value = attributes.get(name)
             assert value is None or value.startswith(("#", "data:,")), f"<{tag} {name}={value}>"
     assert not re.search(r"https?://|url\(|@import", page)
-    assert "default-src 'none'" in page
+    assert "default-src 'none'" in page.replace("&#39;", "'")
+
+
+def test_scripts_and_style_run_by_their_hash_and_nothing_else(page: str) -> None:
+    def policy(where: Any) -> str:
+        html = render(sample(made_up()), where).html.replace("&#39;", "'")
+        found = re.search(r'Content-Security-Policy" content="([^"]*)"', html)
+        assert found
+        return found[1]
+
+    assert "unsafe" not in policy("inside")
+    assert re.search(r"script-src 'sha256-[^']+' 'sha256-[^']+';", policy("inside"))
+    assert re.search(r"script-src 'sha256-[^']+' 'sha256-[^']+' 'self' file:;", policy("beside"))
+    assert re.search(r"script-src 'sha256-[^']+';", policy("none"))
 
 
 def test_hostile_text_stays_text(page: str) -> None:
     reader = read(page)
-    assert len(reader.scripts) == 2
-    assert "<img" not in page
-    assert "innerHTML" not in page
-    (first, *_) = json.loads(reader.scripts[0])
-    assert first["session"]["turns"][0]["text"] == f"patient says {EVIL}"
-    assert first["ratings"][0]["items"]["agenda"]["justification"] == EVIL
+    assert not [tag for tag, _ in reader.tags if tag == "img"]
+    assert not any("broken" in script and script.strip()[0] != "{" for script in reader.scripts)
+    island = next(json.loads(s) for s in reader.scripts if s.strip().startswith('{"smollm2'))
+    assert next(iter(island.values()))["session"]["turns"][1]["text"] == f"therapist says {EVIL}"
+    assert "{{ 7 * 7 }}" in page
+    assert "\u2028" not in "".join(reader.scripts)
 
 
-def test_the_top_answers_and_doubts(page: str) -> None:
-    assert page.index("pipeline works and nothing else") < page.index('id="scores"')
-    assert "2 simulated patients: fewer than 10" in page
-    assert "not for clinical use" in page
+def test_heavy_doubts_stand_above_the_answer_and_light_ones_below() -> None:
+    html = render(sample(made_up(), notices=[Notice("A heavy doubt.", 90), Notice("A light doubt.", 10)])).html
+    places = [html.index(part) for part in ("A heavy doubt.", 'class="answer"', 'id="fig-forest"', "A light doubt.")]
+    assert places == sorted(places)
 
 
-def test_interval_and_reason_for_none() -> None:
-    assert re.search(
-        r"<b>qwen\.</b> Tuned sessions score [\d.]+ points (higher|lower).*?t with \d+ df", render(sample(noisy_rows()))
-    )
-    unbalanced = made_up(reason=lambda key: "not_reached" if key[1:] == ("tuned", "ada", 3) else None)
-    text = render(sample(unbalanced))
-    assert "No interval: it needs balanced data: chains rest on 2 to 3 sessions." in text
-    assert "unrated sessions as the lowest score" in text
+def test_a_judge_that_failed_its_probes_stands_above_the_answer(whole: str) -> None:
+    assert whole.index("The judge fails 3 of 8 probes") < whole.index('class="answer"')
+
+
+def test_without_people_every_figure_about_scores_says_uncalibrated(page: str, whole: str) -> None:
+    captions = re.findall(r'<figcaption id="cap-([a-z-]+)">(.*?)</figcaption>', page)
+    drawn = [name for name, _ in captions if "empty" not in page.split(f'id="fig-{name}"')[1].split("</figure>")[0]]
+    marked = [name for name, text in captions if "Uncalibrated judge." in text]
+    assert {"forest", "interaction", "distribution", "trajectory", "heat-map", "radar"} <= set(marked)
+    assert set(drawn) - set(marked) <= {"flow", "flags", "loss", "power"}
+    assert "Uncalibrated judge." not in whole
+
+
+def test_the_answer_with_its_interval_or_the_reason_for_none() -> None:
+    html = render(sample(noisy_rows())).html
+    assert re.search(r"Tuned sessions score [\d.]+ points (higher|lower) than instruct ones \(t with \d+ df", html)
+    few = render(sample(made_up(patients=("ada",)))).html
+    assert "No interval: needs 2 patients or more, found 1" in few
 
 
 def noisy_rows() -> list[ScoreRow]:
@@ -141,29 +207,106 @@ def noisy_rows() -> list[ScoreRow]:
 
 @pytest.mark.parametrize("rows", DEGENERATE.values(), ids=DEGENERATE.keys())
 def test_degenerate_data_give_a_whole_page(rows: list[ScoreRow]) -> None:
-    reader = read(render(sample(rows)))
-    assert [a["id"] for tag, a in reader.tags if tag == "figure"] == [f"fig-{name}" for name in FIGURES]
+    reader = read(render(sample(rows)).html)
+    drawn = [str(a["id"]).removeprefix("fig-") for tag, a in reader.tags if tag == "figure"]
+    fixed = [name for name in FIGURES if not name.startswith("residuals")]
+    assert [name for name in drawn if not name.startswith("residuals")] == fixed
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES if name != "loss"])
-def test_each_figure_is_drawn_from_the_analysis_alone(name: str) -> None:
-    figure = figures(sample(noisy_rows()).analysis)[name]
-    assert figure.panels
-    assert not figure.empty
+def test_a_table_of_ratings_without_a_study_has_no_sections_on_how_it_was_run() -> None:
+    data = sample(made_up(), sessions=[], training=[], costs=[], stages=[])
+    names = [section.id for section in sections(data)]
+    assert "training" not in names
+    assert "run" not in names
 
 
-def test_twelve_sessions_take_less_than_three_seconds() -> None:
-    data = sample(made_up())
-    start = time.perf_counter()
-    render(data)
-    assert time.perf_counter() - start < 3
+# ---- numbers -----------------------------------------------------------------------------------------------------------
 
 
-def test_six_hundred_sessions_stay_below_five_megabytes_without_transcripts() -> None:
-    rows = made_up(models=("a", "b", "c"), patients=tuple("pqrst"), sessions=20)
-    data = sample(rows)
+def tables(analysis: dict[str, Any]) -> list[Table]:
+    found = sections(sample([], analysis=analysis, training=[]))
+    return [part for part in every([part for section in found for part in section.parts]) if isinstance(part, Table)]
+
+
+@pytest.mark.parametrize("table", tables(study.analysis()), ids=lambda table: table.id)
+def test_every_number_in_a_table_is_that_of_the_analysis(table: Table) -> None:
+    check_numbers(table, study.analysis())
+
+
+@pytest.mark.parametrize("mapping", ["cbt", "act"])
+def test_every_number_in_the_report_of_what_was_published_is_that_of_its_analysis(mapping: str, tmp_path: Path) -> None:
+    folder = Path(os.environ.get("CBT_RAY_PUBLISHED", ""))
+    needs("published", "CBT_RAY_PUBLISHED" in os.environ and (folder / f"{mapping}_scores.csv").is_file())
+    assert run(["analyze", str(folder / f"{mapping}_scores.csv"), "--mapping", mapping, "--to", str(tmp_path)]) == 0
+    analysis = json.loads((tmp_path / "analysis.json").read_text())
+    found = tables(analysis)
+    assert {"t-primary", "t-smallest", "t-scores"} <= {table.id for table in found}
+    for table in found:
+        check_numbers(table, analysis)
+
+
+def check_numbers(table: Table, analysis: dict[str, Any]) -> None:
+    """Each number of a keyed cell is one of the values under the cell's pointers, rounded to the digits that are printed."""
+    for row in table.rows:
+        for cell in [*row.cells, *([row.below] if row.below else [])]:
+            known = [number for key in cell.keys for number in numbers_in(pick(analysis, key))]
+            if not cell.keys:
+                assert table.id in ("t-stages", "t-costs", "t-training") or not NUMBER.fullmatch(cell.text)
+                continue
+            values = [pick(analysis, key) for key in cell.keys]
+            if any(isinstance(value, str) or (isinstance(value, list) and str in map(type, value)) for value in values):
+                continue  # sentences that the analysis wrote
+            for printed in NUMBER.findall(cell.text):
+                assert any(is_printed(printed, number) for number in known), f"{cell.text!r}: {printed} is not among {known}"
+
+
+def numbers_in(value: Any) -> list[float]:
+    if isinstance(value, bool) or value is None:
+        return []
+    if isinstance(value, int | float):
+        return [float(value)]
+    if isinstance(value, dict):
+        return [number for inner in value.values() for number in numbers_in(inner)]
+    return [number for inner in value for number in numbers_in(inner)] if isinstance(value, list) else []
+
+
+def is_printed(printed: str, number: float) -> bool:
+    text = printed.replace("\N{NARROW NO-BREAK SPACE}", "").replace("\N{MINUS SIGN}", "-").replace("+", "")
+    factor = 100 if text.endswith(" %") else 1
+    text = text.removesuffix(" %")
+    digits = len(text.partition(".")[2])
+    below = float(text) == 0.001 and abs(number) < 0.001  # "< 0.001"
+    return below or abs(float(text) - factor * number) <= 0.5 * 10**-digits + 1e-9
+
+
+def test_scores_come_from_the_analysis_alone() -> None:
+    """No score table or figure changes with what else the page shows."""
+    analysis = study.analysis()
+    bare = sections(sample(study.rows(), analysis=analysis, sessions=[], training=[], costs=[], stages=[]))
+    full = sections(sample(study.rows(), analysis=analysis))
+    skipped = {"training", "run", "provenance"}
+    assert [s for s in bare if s.id not in skipped] == [s for s in full if s.id not in skipped]
+
+
+# ---- size and speed ----------------------------------------------------------------------------------------------------
+
+
+def test_six_hundred_sessions_in_less_than_two_seconds_and_five_megabytes() -> None:
+    rows = study.rows()
+    data = sample(rows, analysis=study.analysis(), sessions=sessions_of(rows, 26, "word " * 60))
     assert len(data.sessions) == 600
-    bare = render(data, transcripts=False)
-    assert len(bare.encode()) < 5_000_000
-    assert "leaves the transcripts out" in bare
-    assert "data-sessions" not in bare
+    begun = time.perf_counter()
+    found = render(data)
+    assert time.perf_counter() - begun < 1.5
+    assert found.where == "beside"
+    assert len(found.html.encode()) < 1_500_000
+    assert len(render(data, "none").html.encode()) < 5_000_000
+    assert all(name.startswith("report.transcripts/") for name in found.beside)
+
+
+def test_transcripts_go_inside_where_they_are_small() -> None:
+    assert render(sample(made_up())).where == "inside"
+    assert render(sample(made_up()), "beside").where == "beside"
+    bare = render(sample(made_up()), "none")
+    assert "leaves the transcripts out" in bare.html
+    assert "therapist says" not in bare.html

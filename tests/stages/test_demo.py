@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cbt_ray.commands.plan import estimate
+from cbt_ray.rating.probe import VIEW
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.study import load_study
 from cbt_ray.unit import Stage, Status, Unit
@@ -31,8 +32,10 @@ def test_the_demo_runs_for_real(tmp_path: Path) -> None:
 
     units = scripted.units(tmp_path / "store")
     check_training([unit for unit in units.values() if unit.key.stage is Stage.FINETUNE])
-    ratings = [unit for unit in units.values() if unit.key.stage is Stage.RATINGS]
+    judged = [unit for unit in units.values() if unit.key.stage is Stage.RATINGS]
+    ratings = [unit for unit in judged if f".{VIEW}" not in unit.key.id]
     assert len(ratings) == 4
+    assert len(judged) == 4 + 2 * 8, "each probe of one session an arm"
     assert all(unit.status is Status.DONE and 11 <= unit.content["total"] <= 110 for unit in ratings)
     check_plan(load_study(DEMO, settings), Costs(FolderStore(tmp_path / "store"), "rehearsal"))
 

@@ -7,13 +7,23 @@ from typing import Any
 import pytest
 
 from cbt_ray.study.protocol import Flags
-from cbt_ray.therapy.flags import NAMES, flags_of, repeated_share
+from cbt_ray.therapy.flags import NAMES, flags_of, repeated_turns
 from cbt_ray.therapy.session import Session
 from cbt_ray.therapy.stop import StopReason
 from tests.therapy.scripts import session
 
-THERAPIST = ("What went through your mind?", "How strong was it from one to ten?", "Which step could you try?", "What else?")
-PATIENT = ("I slept badly.", "I thought I had failed them all.", "About seven, I guess.", "A short walk, perhaps.")
+THERAPIST = (
+    "What went through your mind when the others had left the room?",
+    "How strong was that feeling, from one to ten, while you walked home?",
+    "Which small step could you try before we talk again next week?",
+    "What else would you like to bring up before we come to the end?",
+)
+PATIENT = (
+    "I slept badly for the third night in a row, and then the alarm did not ring.",
+    "I thought that I had failed them all, and that it would show sooner or later.",
+    "About seven, I guess, and it got a little weaker once I was at the river.",
+    "A short walk, perhaps, before the shops open and the street fills up.",
+)
 
 
 def talk(therapist: tuple[str, ...] = THERAPIST, patient: tuple[str, ...] = PATIENT) -> Session:
@@ -52,8 +62,33 @@ def test_early_end(stop: StopReason, threshold: int, flagged: bool) -> None:
 @pytest.mark.parametrize("speaker", ["therapist", "patient"])
 def test_repetition_of_either_speaker(speaker: str, threshold: float, flagged: bool) -> None:
     texts = THERAPIST if speaker == "therapist" else PATIENT
-    held = talk(**{speaker: (*texts[:3], texts[0])})
+    held = talk(**{speaker: (*texts[:2], texts[0], texts[1])})
     assert ("repetition" in flags(held, repetition=threshold)) is flagged
+
+
+def test_repeated_turns_of_both_speakers_count_together() -> None:
+    held = talk((*THERAPIST[:3], THERAPIST[0]), (*PATIENT[:3], PATIENT[0]))
+    assert flags(held, repetition=0.25) == ["repetition"]
+
+
+def test_once_is_no_repetition_however_short_the_session() -> None:
+    assert flags(talk((*THERAPIST[:3], THERAPIST[0])), repetition=0.0) == []
+
+
+def test_what_the_other_speaker_said_is_no_repetition() -> None:
+    assert flags(talk(PATIENT, PATIENT)) == []
+
+
+@pytest.mark.parametrize(("run", "repeated"), [(4, 1), (9, 0)])
+def test_run_of_words(run: int, repeated: int) -> None:
+    texts = ["we could try a small step today, maybe", "as I said: we could try a small step today"]
+    assert repeated_turns(texts, Flags(repeated_run=run)) == repeated
+
+
+@pytest.mark.parametrize(("share", "repeated"), [(0.8, 1), (0.81, 0)])
+def test_share_of_a_turn_from_which_it_repeats(share: float, repeated: int) -> None:
+    texts = ["one two three four five six seven eight", "One, two, three, four, five, six, seven, eight! Nine ten"]
+    assert repeated_turns(texts, Flags(repeated_share=share)) == repeated
 
 
 @pytest.mark.parametrize(("threshold", "flagged"), [(0.0, True), (0.25, True), (0.26, False)])
@@ -62,45 +97,43 @@ def test_role_confusion(threshold: float, flagged: bool) -> None:
     assert ("role_confusion" in flags(held, role_confusion=threshold)) is flagged
 
 
-@pytest.mark.parametrize(
-    "text", ["Hello Nova, I slept badly.", "I told my therapist so.", "As your patient I disagree.", "Client: yes"]
-)
-def test_therapist_that_speaks_as_the_patient(text: str) -> None:
-    assert flags(talk(therapist=(text, *THERAPIST[1:]))) == ["role_confusion"]
+def test_role_confusion_of_the_patient_counts_among_its_own_turns() -> None:
+    held = talk(patient=(*PATIENT[:3], "That is a great step, Teresa. What would help you to keep at it?"))
+    assert flags(held, role_confusion=0.25) == ["role_confusion"]
+    assert flags(held, role_confusion=0.26) == []
 
 
-def test_patient_may_speak_of_my_therapist_and_no_confusion_is_never_flagged() -> None:
-    assert flags(talk(patient=("My therapist knows.", *PATIENT[1:])), role_confusion=0.0) == []
+def test_no_confusion_is_never_flagged() -> None:
+    assert flags(talk(), role_confusion=0.0) == []
 
 
 @pytest.mark.parametrize("mark", Flags().template_leakage)
 @pytest.mark.parametrize("speaker", ["therapist", "patient"])
 def test_template_leakage(mark: str, speaker: str) -> None:
     texts = THERAPIST if speaker == "therapist" else PATIENT
-    assert flags(talk(**{speaker: (f"{texts[0]} {mark}", *texts[1:])})) == ["template_leakage"]
+    for written in (mark, mark.upper()):
+        assert flags(talk(**{speaker: (f"{texts[0]} {written}", *texts[1:])})) == ["template_leakage"]
 
 
-def test_flags_stand_in_their_order() -> None:
-    held = session("Hi.", "Patient: <|im_end|>", "Hi.")
-    assert flags(held) == list(NAMES)
+def test_own_label_is_leakage_and_no_confusion() -> None:
+    assert flags(talk(therapist=(f"AI CBT Therapist: {THERAPIST[0]}", *THERAPIST[1:]))) == ["template_leakage"]
+
+
+def test_label_of_the_other_is_both() -> None:
+    assert flags(talk(therapist=(f"{THERAPIST[0]}\nTeresa: Nothing.", *THERAPIST[1:]))) == ["role_confusion", "template_leakage"]
 
 
 @pytest.mark.parametrize(
-    ("texts", "share"),
-    [
-        ([], 0.0),
-        (["a"], 0.0),
-        (["one two", "ONE  two"], 0.5),
-        (["one", "two", "one", "one"], 0.5),
-        (["same"] * 4, 0.75),
-        (["I went for a short walk today.", "I went for a short walk today!"], 0.5),
-        (["I went for a short walk today.", "Nobody noticed that I was there."], 0.0),
-    ],
+    "text", ["[We breathe together.]", "[Patient and therapist breathe together]", "Two things: sleep, and # 3."]
 )
-def test_repeated_share(texts: list[str], share: float) -> None:
-    assert repeated_share(texts) == share
+def test_brackets_and_colons_of_ordinary_talk_are_no_leakage(text: str) -> None:
+    assert flags(talk(therapist=(text, *THERAPIST[1:]))) == []
 
 
-@pytest.mark.parametrize(("changed", "share"), [(1, 0.5), (2, 0.0)])
-def test_nearly_the_same_is_nine_letters_in_ten(changed: int, share: float) -> None:
-    assert repeated_share(["abcdefghij", "abcdefghij"[:-changed] + "xy"[:changed]]) == share
+def test_flags_stand_in_their_order() -> None:
+    said = "Patient: we go round and round in the same circle here"
+    assert flags(session(said, said, said, said), repetition=0.5, few_therapist_turns=3) == list(NAMES)
+
+
+def test_session_without_a_turn_is_flagged_and_does_not_fail() -> None:
+    assert flags(session()) == ["few_therapist_turns", "early_end"]

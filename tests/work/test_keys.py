@@ -103,6 +103,8 @@ WHERE: dict[str, tuple[dict[str, Any], set[Stage] | frozenset[Stage]]] = {
     "view": ({"judge__views": ["masked"]}, SCORES),
     "strip": ({"judge__strip": "paper"}, SCORES),
     "items": ({"judge__items": "separately"}, SCORES),
+    "probes": ({"judge__probes": {"which": ["empty"]}}, SCORES),
+    "threshold of a probe": ({"judge__probes": {"swapped_fall": 0.2}}, {Stage.ANALYSIS, Stage.REPORT}),
     "analysis": ({"analysis": {"level": 0.9}}, {Stage.ANALYSIS, Stage.REPORT}),
     "flags": ({"flags": {"early_end": 2}}, {Stage.ANALYSIS, Stage.REPORT}),
     "description": ({"description": "Other."}, {Stage.REPORT}),
@@ -153,6 +155,7 @@ def test_one_more_patient_arm_or_replicate_leaves_the_keys_that_were_there() -> 
         {"sessions__replicates": 2},
         {"judge__replicates": 2},
         {"judge__views": ["plain", "masked"]},
+        {"judge__probes": {"which": ["empty", "swapped", "halo", "guess_plain"]}},
     )
     before = keys()
     for changes in more:
@@ -249,6 +252,75 @@ def test_main_is_meant_where_no_revision_is_given() -> None:
 def test_revision_of_the_start_is_not_that_of_another_model_to_compare_with() -> None:
     other = {"compare": "lab/other"}
     assert finetunes(**other, revision="v2")["instruct"] == finetunes(**other)["instruct"]
+
+
+PROBED: dict[str, Any] = {
+    "which": ["empty", "shuffled", "swapped", "no_homework", "masked", "halo", "guess_plain", "guess_masked"]
+}
+
+
+def probes(prompts: Prompts | None = None, **changes: Any) -> dict[str, str]:
+    """The probes' keys, by what is probed how."""
+    derived = Keys(loaded(**BASE | {"judge__probes": PROBED} | changes), prompts or Prompts())
+    found = [derived.probe(*probe) for probe in derived.probes()]
+    assert {*found} <= {*derived.all()[Stage.RATINGS]}
+    return {key.id: key.h16 for key in found}
+
+
+def reached_probes(*, prompts: Prompts | None = None, **changes: Any) -> set[str]:
+    """The probes (by name) of which at least one has another key."""
+    before, after = probes(), probes(prompts, **changes)
+    return {name.split(".")[5] for name in before.keys() & after.keys() if before[name] != after[name]}
+
+
+NOT_GUESSED = {"empty", "shuffled", "swapped", "no_homework", "masked", "halo"}
+
+
+def test_each_probe_is_there_once_for_each_probed_session() -> None:
+    found = probes()
+    assert len(found) == len({*found.values()}) == 8 * 8
+    assert len(probes(judge__probes=PROBED | {"sessions": 1})) == 2 * 8
+    assert set(probes(judge__probes=PROBED | {"sessions": 1}).items()) <= set(found.items()), "a larger sample keeps the smaller"
+
+
+def test_thresholds_replicates_and_more_probes_leave_the_keys_of_probes() -> None:
+    assert reached_probes(judge__probes=PROBED | {"empty_at_most": 0.9, "homework_item": "agenda"}, judge__replicates=3) == set()
+    assert reached_probes(judge__probes={"which": ["halo"]}) == set()
+    assert reached_probes(judge__views=["plain", "masked"]) == set()
+
+
+def test_change_reaches_the_probes_that_it_makes_different() -> None:
+    assert reached_probes(judge__items="separately") == NOT_GUESSED
+    assert reached_probes(judge__views=["masked"]) == NOT_GUESSED
+    assert reached_probes(judge__strip="paper") == NOT_GUESSED | {"guess_plain", "guess_masked"}
+    profile = {"patients__simulated__0__profile": "53, a school cook who has given up her choir."}
+    before, after = probes(), probes(**profile)
+    left = {name for name in before if before[name] == after[name]}
+    assert all("marcus" in name for name in left)
+    assert not any(".swapped." in name for name in left), "the other patient's therapist is another one, too"
+
+
+@pytest.mark.parametrize(
+    ("name", "reached"),
+    [
+        ("judge.j2", NOT_GUESSED),
+        ("ctrs/homework.yaml", NOT_GUESSED),
+        ("probe/homework.yaml", {"no_homework"}),
+        ("probe/kinds.yaml", {"guess_plain", "guess_masked"}),
+        ("judge_guess.j2", {"guess_plain", "guess_masked"}),
+        ("judge_guess_request.j2", {"guess_plain", "guess_masked"}),
+    ],
+)
+def test_text_of_a_prompt_reaches_the_probes_that_it_asks_for(name: str, reached: set[str], tmp_path: Path) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text((HOME / name).read_text() + "\n# changed\n")
+    assert reached_probes(prompts=Prompts(tmp_path)) == reached
+
+
+def test_probes_that_would_show_nothing_new_are_not_made() -> None:
+    assert not any(".masked." in name for name in probes(judge__views=["plain", "masked"]))
+    assert not any("guess" in name for name in probes(arms__1__variant="instruct"))
 
 
 def test_every_key_is_there_once_and_reads_back() -> None:

@@ -1,0 +1,1 @@
+"""Claims: what a publication says, recomputed."""

@@ -1,0 +1,37 @@
+"""Which intervals hold their level at how many patients: read from a simulation with known truth, which anyone can repeat.
+
+`calibration.json` is written by `python -m tests.analysis.effect.calibration`; docs/statistics.md shows it as a table.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+HOLDS = (0.93, 0.97)
+"""Coverage of a 95 % interval that counts as holding its level."""
+FILE = Path(__file__).with_name("calibration.json")
+
+
+@cache
+def calibration() -> dict[str, Any]:
+    """Method -> patients -> coverage and type-I error, with how it was simulated."""
+    document: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+    return document
+
+
+def broken(method: str, patients: int) -> str | None:
+    """Why an interval by `method` is withheld at this number of patients; None where it was seen to hold its level.
+
+    The nearest smaller number that was simulated counts: more patients only help.
+    """
+    known = {int(number): row for number, row in calibration()["methods"][method].items()}
+    below = [number for number in known if number <= patients]
+    if not below:
+        return f"withheld: by {method}, {patients} patients were not simulated"
+    coverage = known[max(below)]["coverage"]
+    if HOLDS[0] <= coverage <= HOLDS[1]:
+        return None
+    return f"withheld: a 95 % interval by {method} covers {coverage:.1%} at {max(below)} patients, and not 95 %"

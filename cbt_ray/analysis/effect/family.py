@@ -1,0 +1,146 @@
+"""Families of contrasts: what is asked first, what second, and what is only explored; each adjusted within itself.
+
+primary: treatment - control per model (Holm). secondary: between the treatment's models (Holm). items: the primary contrasts on
+every item (false discovery rate: Benjamini & Hochberg 1995, JRSS B 57:289-300). The intercept and the session number are in none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cbt_ray.analysis.effect.contrast import Groups, compare, contrasts, grouped, primary_pairs, secondary_pairs
+from cbt_ray.analysis.effect.layout import Chains
+from cbt_ray.analysis.model import nested
+from cbt_ray.analysis.model.chain_model import Prepared, difference
+from cbt_ray.analysis.scores import ITEM
+from cbt_ray.analysis.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def families(
+    sessions: pd.DataFrame, groups: Groups, items: Sequence[str], model: Mapping[str, Any], settings: Settings
+) -> dict[str, Any]:
+    """All families on session rows with the totals that count; `model` is the fitted chain model, for standardized effects."""
+    primary, secondary = primary_pairs(groups, settings), secondary_pairs(groups, settings)
+    question = f"{settings.treatment} - {settings.control}, per model"
+    none = f"no model has both a {settings.treatment} and an {settings.control} arm"
+    found = {
+        "primary": _family("primary", question, "holm", contrasts(sessions, primary, groups, settings), settings, none),
+        "secondary": _family(
+            "secondary",
+            f"between {settings.treatment} models",
+            "holm",
+            contrasts(sessions, secondary, groups, settings),
+            settings,
+            f"fewer than two {settings.treatment} models",
+        ),
+        "items": _family(
+            "exploratory", f"{question}, on each item", "fdr", _items(sessions, primary, groups, items, settings), settings, none
+        ),
+    }
+    for row in (*found["primary"]["rows"], *found["secondary"]["rows"]):
+        row |= _standardized(row, model) | _by_reml(row, groups, model)
+    return found
+
+
+def _family(name: str, question: str, adjust: str, rows: list[dict[str, Any]], settings: Settings, none: str) -> dict[str, Any]:
+    return {
+        **{"family": name, "question": question, "adjust": adjust, "policy": settings.unrated},
+        "reason": None if rows else none,
+        "rows": rows,
+    }
+
+
+def _items(
+    sessions: pd.DataFrame, pairs: Sequence[tuple[str, str, str]], groups: Groups, items: Sequence[str], settings: Settings
+) -> list[dict[str, Any]]:
+    rows = []
+    chains = Chains(grouped(sessions))
+    for item in items:
+        if ITEM + item not in sessions:
+            continue
+        of_chains = chains.means(sessions[ITEM + item])
+        for label, plus, minus in pairs:
+            head = {
+                "label": label,
+                "model": groups[plus][0],
+                "item": item,
+                "treatment": plus,
+                "control": minus,
+                "level": settings.level,
+            }
+            rows.append({**head, **compare(of_chains, plus, minus, settings)})
+    return [row | {"q": q} for row, q in zip(rows, false_discovery([row["p"] for row in rows]), strict=True)]
+
+
+def false_discovery(p_values: Sequence[float | None]) -> list[float | None]:
+    """Benjamini and Hochberg's q of each p; a withheld p counts as 1 and has no q."""
+    from scipy.stats import false_discovery_control
+
+    if not p_values:
+        return []
+    adjusted = false_discovery_control([1.0 if p is None else p for p in p_values])
+    return [None if p is None else float(q) for p, q in zip(p_values, adjusted, strict=True)]
+
+
+def _standardized(row: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+    """The estimate over the standard deviation of a session within an arm (patient, chain and session variance of the model)."""
+    variances = model.get("variances")
+    if row["estimate"] is None or not variances:
+        return {"d": None, "d_low": None, "d_high": None}
+    deviation = sum(variances.values()) ** 0.5
+    ends = {f"d_{end}": None if row[end] is None else row[end] / deviation for end in ("low", "high")}
+    return {"d": row["estimate"] / deviation, **ends}
+
+
+def _by_reml(row: Mapping[str, Any], groups: Groups, model: Mapping[str, Any]) -> dict[str, Any]:
+    """The same contrast by REML in the chain model: weighted by sessions, so it differs a little where chains are unbalanced."""
+    terms = model.get("terms", [])
+    if row["estimate"] is None or not terms:
+        return {"reml": None}
+    weights = difference([term["term"] for term in terms], groups[row["treatment"]], groups[row["control"]])
+    return {"reml": sum(weight * term["estimate"] for weight, term in zip(weights, terms, strict=True))}
+
+
+def refitted(sessions: pd.DataFrame, groups: Groups, settings: Settings, draws: int = 999) -> dict[str, Any]:
+    """The primary contrasts by REML with the chain model refitted to every simulated data set: slow, for `thorough`.
+
+    p is the share of data sets without an effect whose absolute t reaches the observed one; the interval inverts that t.
+    """
+    import numpy as np
+
+    own = Prepared(sessions[sessions["total"].notna()], settings)
+    data = own.sums()
+    best = nested.fit(data, reml=True)
+    pairs = primary_pairs(groups, settings)
+    if best is None or not pairs:
+        return {"draws": 0, "rows": [], "reason": "the chain model cannot be fitted" if pairs else "no primary contrast"}
+    weights = np.array([difference(list(own.columns), groups[plus], groups[minus]) for _, plus, minus in pairs])
+    random, t = np.random.default_rng(settings.seed), []
+    for _ in range(draws):
+        fit = nested.fit(own.sums(y=_drawn(own, best, random)), reml=True, ladder=False)
+        if fit is not None:
+            t.append(np.abs(weights @ fit.estimates) / np.sqrt(np.einsum("ij,jk,ik->i", weights, fit.covariance, weights)))
+    estimates = weights @ best.estimates
+    se = np.sqrt(np.einsum("ij,jk,ik->i", weights, best.covariance, weights))
+    drawn = np.array(t)
+    critical = np.quantile(drawn, settings.level, axis=0)
+    p = (1 + (drawn >= np.abs(estimates / se)).sum(axis=0)) / (len(drawn) + 1)
+    rows = [
+        {
+            **{"label": label, "estimate": float(estimates[i]), "se": float(se[i]), "p": float(p[i])},
+            **{"low": float(estimates[i] - critical[i] * se[i]), "high": float(estimates[i] + critical[i] * se[i])},
+        }
+        for i, (label, _, _) in enumerate(pairs)
+    ]
+    return {"draws": len(drawn), "rows": rows, "reason": None}
+
+
+def _drawn(own: Prepared, best: nested.Fit, random: Any) -> Any:
+    """A response without any effect, with the fitted variances."""
+    patient = random.standard_normal(own.patients) * best.variances["patient"] ** 0.5
+    chain = random.standard_normal(own.chains) * best.variances["chain"] ** 0.5
+    return patient[own.patient] + chain[own.chain] + random.standard_normal(len(own.y)) * best.residual_variance**0.5

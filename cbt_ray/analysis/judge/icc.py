@@ -1,0 +1,194 @@
+"""Intraclass correlations: one-way over replicates of a judge, two-way over judges; as functions of sums over sessions.
+
+Names as in Shrout & Fleiss 1979 (Psychol. Bull. 86:420-428): (1, .) one-way, (2, .) absolute agreement, (3, .) consistency;
+(., 1) of one rating, (., k) of the mean of k.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cbt_ray.analysis.judge.jackknife import Clusters, estimate, fisher, logarithm, repeats
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cbt_ray.analysis.judge.crossed import Moments
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+ONCE = "no session was rated more than once"
+CONSTANT = "all scores are the same"
+DRAWS = 10_000
+"""Of the generalized interval."""
+
+
+def averaged(single: float | None, k: float) -> float | None:
+    """Reliability of the mean of k ratings from that of one (Spearman-Brown)."""
+    if single is None or 1 + (k - 1) * single <= 0:
+        return None
+    return k * single / (1 + (k - 1) * single)
+
+
+def of_average(single: dict[str, Any], k: float) -> dict[str, Any]:
+    """An estimate with its interval, taken over to the mean of k ratings."""
+    return single | {name: averaged(single[name], k) for name in ("value", "low", "high")}
+
+
+def one_way(scores: Moments, clusters: Clusters, level: float) -> dict[str, Any]:
+    """Repeatability of one judge: ICC(1,1), ICC(1,k), and the standard deviation of replicates within a session.
+
+    k is the harmonic mean of the replicates per session. `independent` is the exact F interval for sessions that are independent
+    (Wald 1940 for unequal numbers of replicates; with equal ones it is Shrout & Fleiss's).
+    """
+    import numpy as np
+
+    there = scores.count > 0
+    count, ss = scores.count[there], scores.spread[there]
+    repeated = int((count > 1).sum())
+    found: dict[str, Any] = {"sessions": int(there.sum()), "repeated": repeated, "ratings": int(count.sum()), "k": None}
+    empty = {"value": None, "low": None, "high": None, "reason": ONCE}
+    if not repeated:
+        return found | {"single": empty, "average": empty, "independent": None, "within_session_sd": empty}
+    mean = scores.mean[there] - scores.mean[there].mean()
+    of_chains = clusters.of(there).sums(
+        np.column_stack([np.ones_like(count), count, count**2, count * mean, count * mean**2, ss])
+    )
+    typical = float(_typical(of_chains.values.sum(axis=0, keepdims=True))[0])
+    k = float(len(count) / (1 / count).sum())
+    single = estimate(_one_way, of_chains, level, repeats(typical), CONSTANT)
+    variance = estimate(lambda s: np.sqrt(s[:, 5] / (s[:, 1] - s[:, 0])), of_chains, level, logarithm(), ONCE)
+    independent = _wald(count, mean, ss, level)
+    return found | {
+        "k": k,
+        "single": single,
+        "average": of_average(single, k),
+        "independent": independent,
+        "within_session_sd": variance,
+    }
+
+
+def _typical(s: Array) -> Array:
+    """The number of replicates that makes the expected mean squares right: (N - sum k^2 / N) / (n - 1)."""
+    return (s[:, 1] - s[:, 2] / s[:, 1]) / (s[:, 0] - 1)  # type: ignore[no-any-return]
+
+
+def _one_way(s: Array) -> Array:
+    """ICC(1,1) by analysis of variance from sums of 1, k, k^2, k m, k m^2 and the sum of squares within."""
+    between = (s[:, 4] - s[:, 3] ** 2 / s[:, 1]) / (s[:, 0] - 1)
+    within = s[:, 5] / (s[:, 1] - s[:, 0])
+    return (between - within) / (between + (_typical(s) - 1) * within)  # type: ignore[no-any-return]
+
+
+def _wald(count: Array, mean: Array, ss: Array, level: float) -> dict[str, float] | None:
+    """The exact interval of the one-way model: ratios of variances at which the weighted F reaches its quantiles."""
+    import numpy as np
+    from scipy.optimize import brentq
+    from scipy.special import fdtri
+
+    n, total = len(count), float(count.sum())
+    within = float(ss.sum()) / (total - n)
+    sizes, group = np.unique(count, return_inverse=True)
+    held, first, second = (np.bincount(group, weights=power) for power in (np.ones(n), mean, mean**2))
+
+    def f(ratio: float) -> float:
+        weight = sizes / (1 + sizes * ratio)
+        middle = float((weight * first).sum()) ** 2 / float((weight * held).sum())
+        return (float((weight * second).sum()) - middle) / (n - 1) / within
+
+    if n < 2 or within <= 0 or f(0.0) <= 0:
+        return None
+    bottom = -(1 - 1e-9) / float(sizes.max())
+    ends = []
+    for share in (0.5 + level / 2, 0.5 - level / 2):
+        quantile, top = float(fdtri(n - 1, total - n, share)), 1.0
+        while f(top) > quantile:
+            top *= 4
+        ratio = bottom if f(bottom) < quantile else brentq(lambda x, q=quantile: f(x) - q, bottom, top, xtol=1e-12)
+        ends.append(ratio / (1 + ratio))
+    return {"low": ends[0], "high": ends[1]}
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Mean squares of sessions x judges without gaps; arrays (m,), one entry for each set of sums."""
+
+    sessions: Array
+    judges: Array
+    rest: Array
+    n: Array
+    """Sessions."""
+    k: int
+    """Judges."""
+
+    @property
+    def absolute(self) -> Array:
+        """ICC(2,1): differences between judges count as disagreement."""
+        judges = self.k * (self.judges - self.rest) / self.n
+        return (self.sessions - self.rest) / (self.sessions + (self.k - 1) * self.rest + judges)  # type: ignore[no-any-return]
+
+    @property
+    def consistent(self) -> Array:
+        """ICC(3,1): they do not."""
+        return (self.sessions - self.rest) / (self.sessions + (self.k - 1) * self.rest)  # type: ignore[no-any-return]
+
+
+def columns(table: Array) -> Array:
+    """(sessions, k + 3) what a two-way layout needs of each session: 1, its k values, their squares' sum, their sum's square."""
+    import numpy as np
+
+    centred = table - table.mean() if len(table) else table
+    return np.column_stack([np.ones(len(table)), centred, np.square(centred).sum(axis=1), np.square(centred.sum(axis=1))])
+
+
+def squares(s: Array) -> Squares:
+    """Mean squares from sums (m, k + 3) of `columns`."""
+    import numpy as np
+
+    n, each, k = s[:, 0], s[:, 1:-2], s.shape[1] - 3
+    whole = (s[:, -1] - each.sum(axis=1) ** 2 / n) / (n - 1)
+    trace = (s[:, -2] - np.square(each).sum(axis=1) / n) / (n - 1)
+    noise = 1e-12 * s[:, -2] / n  # below what rounding leaves of sums of squares there is no variance
+    rest = (trace - whole / k) / (k - 1)
+    between = n * np.var(each / n[:, None], axis=1, ddof=1)
+    return Squares(np.where(whole > noise, whole, 0.0) / k, between, np.where(rest > noise, rest, 0.0), n, k)
+
+
+def two_way(table: Array, clusters: Clusters, level: float, seed: int) -> dict[str, Any]:
+    """ICC(2,1), ICC(2,k), ICC(3,1), ICC(3,k) of (sessions, judges) without gaps; `low` and `high` hold for these very judges.
+
+    `random_judges` is the interval of ICC(2,1) and ICC(2,k) for judges drawn at random, sessions independent.
+    """
+    of_chains = clusters.sums(columns(table))
+    k = table.shape[1]
+    absolute = estimate(lambda s: squares(s).absolute, of_chains, level, fisher(), CONSTANT)
+    consistent = estimate(lambda s: squares(s).consistent, of_chains, level, fisher(), CONSTANT)
+    drawn = generalized(of_chains.values.sum(axis=0), level, seed)
+    return {
+        "icc2_1": absolute | {"random_judges": drawn},
+        "icc2_k": of_average(absolute, k) | {"random_judges": drawn and {end: averaged(drawn[end], k) for end in drawn}},
+        "icc3_1": consistent,
+        "icc3_k": of_average(consistent, k),
+    }
+
+
+def generalized(whole: Array, level: float, seed: int, draws: int = DRAWS) -> dict[str, float | None] | None:
+    """Generalized interval of ICC(2,1) where judges are a random sample, from the sums over all sessions.
+
+    Weerahandi 1993 (JASA 88:899-905), Ionan et al. 2014 (BMC Med. Res. Methodol. 14:121). McGraw & Wong's interval (1996) falls
+    short where judges differ (docs/statistics.md).
+    """
+    import numpy as np
+
+    found = squares(whole[None])
+    n, k = float(found.n[0]), found.k
+    if n < 2 or not found.rest[0] > 0:
+        return None
+    random = np.random.default_rng(seed)
+    free = {"sessions": n - 1, "judges": k - 1.0, "rest": (n - 1) * (k - 1)}
+    drawn = {name: df * getattr(found, name)[0] / random.chisquare(df, draws) for name, df in free.items()}
+    sessions = np.maximum(drawn["sessions"] - drawn["rest"], 0) / k
+    judges = np.maximum(drawn["judges"] - drawn["rest"], 0) / n
+    low, high = np.quantile(sessions / (sessions + judges + drawn["rest"]), [0.5 - level / 2, 0.5 + level / 2])
+    return {"low": float(low), "high": float(high)}

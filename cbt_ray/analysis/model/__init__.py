@@ -1,0 +1,1 @@
+"""Models: mixed models of all sessions, as published and by default."""

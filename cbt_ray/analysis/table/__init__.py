@@ -1,0 +1,1 @@
+"""Tables: ratings from a CSV whose columns a mapping declares."""

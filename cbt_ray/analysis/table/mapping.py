@@ -1,0 +1,211 @@
+"""A mapping: which columns of somebody's table of ratings are which of our fields, declared as YAML.
+
+`cbt-ray` (our own export), `cbt` and `act` (two published tables) come with the package, under `mappings/`.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from cbt_ray.errors import InputError
+from cbt_ray.study.block import Block, Name
+from cbt_ray.study.complaint import complaint
+
+SHIPPED = Path(__file__).with_name("mappings")
+OWN = "cbt-ray"
+"""The mapping of a table that cbt-ray wrote itself."""
+TEXTS = ("session_key", "arm", "model", "variant", "patient", "phase", "view", "judge", "kind", "reason", "stop_reason", "flags")
+NUMBERS = ("replicate", "session", "judge_replicate")
+AMOUNTS = ("words", "therapist_turns", "messages")
+RATED = "rated"
+FIELDS = (*TEXTS, *NUMBERS, *AMOUNTS, RATED)
+
+
+def _field(value: str) -> str:
+    if value not in FIELDS:
+        raise ValueError(f"expected one of {', '.join(FIELDS)}")
+    return value
+
+
+FieldName = Annotated[str, AfterValidator(_field)]
+
+
+class Pattern(Block):
+    """A column of which parts are fields: each named group of the expression is one."""
+
+    column: str
+    pattern: str
+    """A regular expression that the whole cell must match."""
+
+    @model_validator(mode="after")
+    def _compiles(self) -> Pattern:
+        try:
+            names = re.compile(self.pattern).groupindex
+        except re.error as error:
+            raise ValueError(f"pattern: expected a regular expression ({error})") from None
+        wrong = next((name for name in names if name not in FIELDS), None)
+        if not names or wrong:
+            found = f"found (?P<{wrong}>...)" if wrong else "found none"
+            raise ValueError(f"pattern: expected named groups out of {', '.join(FIELDS)}, {found}")
+        return self
+
+
+class ItemColumn(Block):
+    """A column with the scores of one item."""
+
+    column: str
+    title: str = ""
+
+
+class Chains(Block):
+    """What was scheduled, so that what was never rated is seen."""
+
+    sessions: int = Field(ge=1)
+    """Sessions of each chain."""
+    every_patient: bool = True
+    """Every arm was to see every patient; else only the arms and patients that the table pairs."""
+
+
+class RepeatedMeasures(Block):
+    """A comparison of conditions within subjects, on any columns of the table."""
+
+    subject: Literal["patient"] = "patient"
+    condition: Literal["arm", "model", "variant"] = "arm"
+    measures: dict[str, str] = Field(min_length=1)
+    """Column -> title."""
+
+
+class Mapping(Block):
+    """Which columns are which fields. Each field stands in one of `columns`, `patterns`, `constants`, or keeps its default."""
+
+    mapping: Name
+    description: str = ""
+    separator: str = Field(",", min_length=1, max_length=1)
+    missing: tuple[str, ...] = ("", "NA", "NaN")
+    """Cells that say that there is no value."""
+    columns: dict[FieldName, str] = Field(default_factory=dict)
+    patterns: tuple[Pattern, ...] = ()
+    constants: dict[FieldName, str | int] = Field(default_factory=dict)
+    optional: tuple[FieldName, ...] = ()
+    """Fields that keep their default where the table lacks their column."""
+    values: dict[FieldName, dict[str, str]] = Field(default_factory=dict)
+    """Field -> what the table calls it -> what we call it; a value that is not listed is refused."""
+    items: dict[str, str | ItemColumn] = Field(default_factory=dict)
+    """Item -> its column."""
+    item_prefix: str | None = None
+    """In place of `items`: every column that begins so is an item, named by the rest."""
+    range: tuple[float, float] = (1, 10)
+    """Lowest and highest score of one item; another is refused."""
+    total: str = "sum"
+    """The column of the total, or `sum`: the sum of the items, none where an item is missing."""
+    scheduled: Chains | None = None
+    phases: dict[str, tuple[int, int]] = Field(default_factory=dict)
+    """Phase -> its first and last session."""
+    order: dict[Literal["model", "variant"], tuple[str, ...]] = Field(default_factory=dict)
+    """Levels in the order in which they are shown; else that of the alphabet."""
+    treatment: str | None = None
+    control: str | None = None
+    """The variants whose difference, per model, is the question; else as the analysis block has it."""
+    analysis: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the analysis block that this kind of table needs otherwise than by default."""
+    repeated: RepeatedMeasures | None = None
+    claims: str | None = None
+    """Claims that were published on these very scores: a file under claims/, without .yaml."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Mapping:
+        given = [
+            *self.columns,
+            *self.constants,
+            *(name for part in self.patterns for name in re.compile(part.pattern).groupindex),
+        ]
+        twice = next((name for name in given if given.count(name) > 1), None)
+        if twice:
+            raise ValueError(f"columns: expected each field once, {twice} is given more than once")
+        if "patient" not in given:
+            raise ValueError("columns: expected patient, in columns, patterns or constants")
+        if not {"arm", "model"} & set(given):
+            raise ValueError("columns: expected arm or model, in columns, patterns or constants")
+        named = bool(self.items) + (self.item_prefix is not None)
+        if named > 1 or (named == 0 and self.total == "sum"):
+            raise ValueError("items: expected either items or item_prefix, or the column of a total")
+        stray = next((name for name in self.values if name not in given), None)
+        if stray:
+            raise ValueError(f"values: expected fields that are read, {stray} is not")
+        if not self.range[0] < self.range[1]:
+            raise ValueError(f"range: expected [lowest, highest], found {list(self.range)}")
+        if (self.treatment is None) != (self.control is None):
+            raise ValueError("treatment: expected treatment and control, or neither")
+        return self
+
+    @cached_property
+    def where(self) -> dict[str, str]:
+        """Column -> the first place in the mapping that names it."""
+        places: dict[str, str] = {}
+        for name, column in self.columns.items():
+            places.setdefault(column, f"columns.{name}")
+        for number, part in enumerate(self.patterns):
+            places.setdefault(part.column, f"patterns.{number}.column")
+        for item, column in self.item_columns.items():
+            places.setdefault(column, f"items.{item}")
+        if self.total != "sum":
+            places.setdefault(self.total, "total")
+        for column in self.repeated.measures if self.repeated else ():
+            places.setdefault(column, "repeated.measures")
+        return places
+
+    def where_of(self, field: str) -> str:
+        """The column that a field is read from, or its name."""
+        patterns = {name: part.column for part in self.patterns for name in re.compile(part.pattern).groupindex}
+        return self.columns.get(field) or patterns.get(field) or field
+
+    @property
+    def item_columns(self) -> dict[str, str]:
+        """Item -> its column, of those that are listed."""
+        return {item: column if isinstance(column, str) else column.column for item, column in self.items.items()}
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Item -> readable name, of those that are listed: the column's, unless one is given."""
+        return {item: column if isinstance(column, str) else column.title or column.column for item, column in self.items.items()}
+
+
+def shipped() -> list[str]:
+    """The mappings that come with the package."""
+    return sorted(file.stem for file in SHIPPED.glob("*.yaml"))
+
+
+def load_mapping(name: str) -> Mapping:
+    """Read a mapping of the package by its name, or one's own file. Raises InputError, one line."""
+    file = Path(name) if name.endswith((".yaml", ".yml")) or "/" in name else SHIPPED / f"{name}.yaml"
+    if not file.is_file():
+        raise InputError(f"--mapping {name}: expected {', '.join(shipped())} or a YAML file, there is none")
+    document = read_yaml(file)
+    try:
+        return Mapping.model_validate(document)
+    except ValidationError as error:
+        raise InputError(f"{file}: {complaint(error, Mapping, {})}") from None
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """A mapping of fields. Raises InputError naming file and line."""
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: expected a readable text file ({error})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise InputError(
+            f"{file}{f', line {mark.line + 1}' if mark else ''}: expected YAML: {getattr(error, 'problem', error)}"
+        ) from None
+    if not isinstance(document, dict):
+        raise InputError(
+            f"{file}: expected a mapping of fields, found {'nothing' if document is None else type(document).__name__}"
+        )
+    return document

@@ -1,0 +1,218 @@
+"""Analyze: the statistics on any table of ratings, whose columns a mapping declares. Needs no study file and no store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from cbt_ray.analysis.table.mapping import load_mapping
+from cbt_ray.errors import InputError
+from cbt_ray.study.complaint import complaint
+from cbt_ray.study.model import Analysis, Judge
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cbt_ray.analysis import Scores, Settings
+    from cbt_ray.analysis.table.mapped import Mapped
+    from cbt_ray.analysis.table.mapping import Mapping as Columns
+
+NO_TRANSCRIPTS = "a table of ratings holds no transcripts"
+WITHOUT = {"detectors": NO_TRANSCRIPTS, "stop_rules": NO_TRANSCRIPTS}
+"""Sections that need more than a table of ratings, and why; they are empty."""
+AT_ONCE = 1 << 20
+
+
+def analyze(
+    table: Path, mapping: str, folder: Path, fields: Mapping[str, Any], say: Callable[[str], object], *, report: bool = True
+) -> dict[str, Any]:
+    """Read, analyse, and write analysis.json, tables/*.csv and report.html; answers what analysis.json holds.
+
+    `fields` replaces fields of the analysis block. Raises InputError on what cannot be read, before anything is written.
+    """
+    from cbt_ray.analysis.table.mapped import read_table
+
+    columns = load_mapping(mapping)
+    block = _block(columns, fields)
+    read = read_table(table, columns)
+    settings = settings_of(block, columns, read, asked="judge" in fields)
+    _make(folder)
+    say(f"{table}: {read.rows} ratings, {len(read.scores.items)} items, {read.absent} scheduled sessions without a rating")
+    result = _analysed(table, columns, read, settings)
+    _write(folder, result, read.scores)
+    say(f"written: {folder / 'analysis.json'}, {folder / 'tables'}")
+    if report:
+        _report(folder, table, columns, result)
+        say(f"report: {folder / 'report.html'}")
+    return result
+
+
+def _block(columns: Columns, fields: Mapping[str, Any]) -> Analysis:
+    """The analysis block: its defaults, what the mapping needs otherwise, what the command line says."""
+    for given, where in ((columns.analysis, f"the mapping {columns.mapping}: analysis."), (fields, "--set ")):
+        try:
+            Analysis.model_validate(dict(given))
+        except ValidationError as error:
+            raise InputError(f"{where}{complaint(error, Analysis, {})}") from None
+    own = {"judge": columns.constants["judge"]} if "judge" in columns.constants else {}
+    return Analysis.model_validate({**own, **columns.analysis, **fields})
+
+
+def settings_of(block: Analysis, columns: Columns, read: Mapped, *, asked: bool = False) -> Settings:
+    """The settings of an analysis of this table. Raises InputError where the judge that was `asked` for rated nothing."""
+    from cbt_ray.analysis import Settings
+
+    judges = list(read.scores.judges)
+    if asked and block.judge not in judges:
+        raise InputError(f"--set judge: expected one of {', '.join(judges)}, found {block.judge!r}")
+    shared = {name: getattr(block, name) for name in Settings.__dataclass_fields__ if name in Analysis.model_fields}
+    asks = {"treatment": columns.treatment, "control": columns.control} if columns.treatment and columns.control else {}
+    lowest, highest = (int(end) if end == int(end) else end for end in columns.range)
+    return Settings(
+        **{**shared, **asks, "lowest": lowest, "highest": highest},
+        items=tuple(read.scores.items),
+        titles=read.titles,
+        arms=tuple(_arms(read.scores.ratings, columns)),
+    )
+
+
+def _arms(ratings: pd.DataFrame, columns: Columns) -> list[str]:
+    """Arms in the mapping's order of models and variants, else as the table has them."""
+    arms = ratings[["arm", "model", "variant"]].drop_duplicates("arm")
+    places = {name: {level: i for i, level in enumerate(columns.order.get(name, ()))} for name in ("model", "variant")}
+    last = len(arms)
+
+    def place(row: Any) -> tuple[int, int]:
+        return places["model"].get(row.model, last), places["variant"].get(row.variant, last)
+
+    return [str(row.arm) for row in sorted(arms.itertuples(index=False), key=place)]
+
+
+def _analysed(table: Path, columns: Columns, read: Mapped, settings: Settings) -> dict[str, Any]:
+    from cbt_ray.analysis import analyse
+    from cbt_ray.analysis.declared import notices, standing
+    from cbt_ray.analysis.effect.repeated import repeated
+    from cbt_ray.analysis.judge.robustness import robustness
+
+    declared = standing([], "", {}, None, imported=True)
+    beside: dict[str, Any] = {
+        **{section: [] for section in WITHOUT},
+        "declared": {**declared, "notices": notices(declared)},
+        "robustness": robustness([], read.scores, settings, Judge()),
+    }
+    asked = columns.repeated
+    if asked is not None and read.measures is not None:
+        conditions = settings.arms if asked.condition == "arm" else columns.order.get(asked.condition, ())
+        beside["repeated"] = repeated(
+            read.measures,
+            asked.subject,
+            asked.condition,
+            list(asked.measures),
+            conditions=conditions,
+            titles=asked.measures,
+            level=settings.level,
+        )
+    result = analyse(read.scores, settings, beside=beside)
+    return result | _claims(columns, result, read.scores) | {"table": _source(table, columns, read)}
+
+
+def _claims(columns: Columns, result: Mapping[str, Any], scores: Scores) -> dict[str, Any]:
+    """The claims table, where claims were published on this very table."""
+    from cbt_ray.analysis.claims.claims import claims, counts
+    from cbt_ray.analysis.claims.claims_file import load_claims
+
+    if columns.claims is None:
+        return {
+            "claims": [],
+            "claims_source": {"reason": f"the mapping {columns.mapping} names no claims that were published on its table"},
+        }
+    file = load_claims(columns.claims)
+    rows = claims(result, scores, file)
+    sources = {name: source.model_dump() for name, source in file.sources.items()}
+    head = {"paper": file.paper, "url": file.url, "not_had": " ".join(file.not_had.split()), "sources": sources}
+    return {"claims": rows, "claims_source": {"reason": None, **head, "counts": counts(rows)}}
+
+
+def _source(table: Path, columns: Columns, read: Mapped) -> dict[str, Any]:
+    """What was read, and by what."""
+    digest = hashlib.sha256()
+    with table.open("rb") as file:
+        while chunk := file.read(AT_ONCE):
+            digest.update(chunk)
+    declared = columns.model_dump(mode="json", exclude_defaults=True)
+    facts = {"file": table.name, "sha256": digest.hexdigest(), "rows": read.rows, "absent": read.absent}
+    return {**facts, "cbt_ray": version("cbt-ray"), "mapping": declared, "without": WITHOUT}
+
+
+def _make(folder: Path) -> None:
+    """The folder, before anything is computed for it."""
+    try:
+        (folder / "tables").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--to: expected a folder that can be written, {folder} is none ({error.strerror})") from None
+
+
+def _write(folder: Path, result: Mapping[str, Any], scores: Scores) -> None:
+    text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / "analysis.json").write_text(text + "\n", encoding="utf-8")
+    flat_scores(scores).to_csv(folder / "tables" / "scores.csv", index=False)
+    for name, rows in tables(result):
+        _csv(folder / "tables" / f"{name}.csv", rows)
+
+
+def flat_scores(scores: Scores) -> pd.DataFrame:
+    """The ratings as `cbt-ray export` writes them, so that they can be read again without a mapping."""
+    import numpy as np
+
+    from cbt_ray.analysis.scores import FLAG, ITEM
+
+    frame = scores.ratings
+    words = np.full(len(frame), "", dtype=object)
+    for flag in scores.flags:
+        words = np.where(frame[FLAG + flag], words + np.where(words == "", "", " ") + flag, words)
+    facts = frame[[name for name in frame.columns if not name.startswith((FLAG, ITEM))]].assign(flags=words)
+    return facts.join(frame[[ITEM + item for item in scores.items]].rename(columns=lambda name: name.replace(ITEM, "item_", 1)))
+
+
+def tables(result: Mapping[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Name -> rows of the tables beside analysis.json; nothing is in them that is not in there."""
+    yield "arms", [{name: value for name, value in row.items() if name != "items"} for row in result["scores"]]
+    yield (
+        "items",
+        [{"arm": row["arm"], "item": item, **summary} for row in result["scores"] for item, summary in row["items"].items()],
+    )
+    families = result["contrasts"]
+    yield "contrasts", [{"family": family, **row} for family in families for row in families[family]["rows"]]
+    measures = (result.get("repeated") or {}).get("measures", [])
+    for part in ("means", "pairs"):
+        yield f"repeated_{part}", [{"measure": measure["measure"], **row} for measure in measures for row in measure[part]]
+    yield "claims", result["claims"]
+
+
+def _csv(file: Path, rows: list[dict[str, Any]]) -> None:
+    """Rows as CSV, nested fields by their dotted names; a table without rows is not written, and an old one goes."""
+    import pandas as pd
+
+    if rows:
+        pd.json_normalize(rows).to_csv(file, index=False)
+    else:
+        file.unlink(missing_ok=True)
+
+
+def _report(folder: Path, table: Path, columns: Columns, result: Mapping[str, Any]) -> None:
+    from cbt_ray.report import Provenance, ReportData, render
+
+    data = ReportData(
+        study=table.stem,
+        seed=result["settings"]["seed"],
+        analysis=result,
+        description=columns.description,
+        provenance=Provenance(versions={"cbt-ray": version("cbt-ray")}, digests={table.name: result["table"]["sha256"]}),
+    )
+    (folder / "report.html").write_text(render(data, "none").html, encoding="utf-8")

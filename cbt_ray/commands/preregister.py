@@ -1,0 +1,48 @@
+"""Preregister: take a study's declaration into the store, and write it as a document that can be put on record elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from cbt_ray.analysis.declared import Declaration
+from cbt_ray.errors import InputError
+from cbt_ray.rating.scale import Scale, load_scale
+from cbt_ray.study import Study
+from cbt_ray.unit import Stage
+from cbt_ray.work.bench import Bench
+from cbt_ray.work.declared import declare
+from cbt_ray.work.survey import State
+
+
+def preregister(bench: Bench, file: Path, now: datetime, say: Callable[[str], object]) -> None:
+    """Declare the study's analysis and write the document. Says when it was declared, and whether a rating was there already."""
+    rated = bench.survey(Stage.SESSIONS, Stage.RATINGS).counts(Stage.RATINGS)[State.DONE]
+    declared = declare(bench.store, bench.study, now)
+    text = document(bench.study, load_scale(bench.prompts, bench.study.judge.scale), declared)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--to: expected a file that can be written, {file} is none ({error.strerror})") from None
+    say(f"declared {declared.h16} at {declared.declared_at}, written to {file}")
+    if rated and declared.declared_at == now.isoformat(timespec="seconds"):
+        say(f"{rated} ratings are there already: numbers that rest on what is new in this declaration are marked post hoc")
+
+
+def document(study: Study, scale: Scale, declared: Declaration) -> str:
+    """The declaration as Markdown: what is asked, on how much data, how it is answered, what is not concluded."""
+    from jinja2 import Environment, StrictUndefined
+
+    template = Path(__file__).with_name("preregistration.md.j2").read_text(encoding="utf-8")
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)  # noqa: S701  Markdown
+    return environment.from_string(template).render(
+        study=study,
+        scale=scale,
+        items=scale.items,
+        declared=declared,
+        sessions=len(study.arms) * len(study.patients.simulated) * study.sessions.replicates * study.sessions.count,
+        content=json.dumps(declared.content, indent=1, ensure_ascii=False),
+    )

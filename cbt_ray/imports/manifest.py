@@ -1,0 +1,112 @@
+"""The manifest: which units of a study were imported. A JSON file beside the study file, which names it under `imported`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from cbt_ray.errors import InputError
+from cbt_ray.imports.remark import Remark
+from cbt_ray.imports.units import digests
+from cbt_ray.study.complaint import complaint
+from cbt_ray.study.imported import Imported, ImportedJudge
+from cbt_ray.study.load import read_document
+from cbt_ray.unit import Stage, Unit
+
+FIELD = "imported"
+SUFFIX = ".imported.json"
+PUBLISHED = "published: "
+"""How the source begins that `import cbt` names."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The file and what it holds."""
+
+    file: Path
+    content: Imported
+
+    def with_published(self, units: Sequence[Unit], judge: str | None, ratings: Sequence[Unit], source: str) -> Manifest:
+        """With what `import cbt` brought in place of what it brought before; other judges stay."""
+        judges = dict(self.content.judges)
+        if judge is not None:
+            judges[judge] = ImportedJudge(kind="model", complete=True, ratings=digests(ratings, Stage.RATINGS))
+        own = {stage.value: digests(units, stage) for stage in (Stage.PROFILES, Stage.COURSES, Stage.SESSIONS)}
+        others = tuple(one for one in self.content.sources if one == source or not one.startswith(PUBLISHED))
+        return Manifest(self.file, Imported(**own, judges=judges, sources=_with(others, source)))
+
+    def with_judge(self, name: str, kind: str, ratings: Iterable[Unit], source: str) -> Manifest:
+        """With somebody's ratings; those that the judge gave before stay, unless they are given anew."""
+        known = self.content.judges.get(name)
+        own = {**(known.ratings if known else {}), **digests(ratings, Stage.RATINGS)}
+        complete = known.complete if known else False
+        judge = ImportedJudge.model_validate({"kind": kind, "complete": complete, "ratings": dict(sorted(own.items()))})
+        judges = {**self.content.judges, name: judge}
+        return Manifest(
+            self.file, self.content.model_copy(update={"judges": judges, "sources": _with(self.content.sources, source)})
+        )
+
+    def write(self) -> bool:
+        """Write it, whole or not at all; False where the file says the same already."""
+        text = json.dumps(self.content.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+        if self.file.is_file() and self.file.read_text() == text:
+            return False
+        temporary = self.file.with_name(f".{self.file.name}.{os.getpid()}.part")
+        temporary.write_text(text)
+        temporary.replace(self.file)
+        return True
+
+    @property
+    def notes(self) -> Path:
+        """The file with the remarks of the last import of what was published."""
+        return self.file.with_name(f"{self.file.name.removesuffix('.json')}.txt")
+
+    def write_notes(self, remarks: Iterable[Remark]) -> None:
+        """Write remarks, a line each."""
+        self.notes.write_text("".join(f"{remark}\n" for remark in remarks))
+
+
+def _with(sources: tuple[str, ...], source: str) -> tuple[str, ...]:
+    return sources if source in sources else (*sources, source)
+
+
+def named_in(study_file: Path) -> Path | None:
+    """The manifest that a study file names, there or not; None where it names none. Raises InputError, one line."""
+    named = read_document(study_file).get(FIELD)
+    if named is None:
+        return None
+    if not isinstance(named, str) or not named.endswith(".json"):
+        raise InputError(f"{study_file}: {FIELD}: expected the name of a JSON file, which an import writes")
+    return study_file.parent / named
+
+
+def default_for(study_file: Path) -> Path:
+    """Where the manifest of a study file lies, unless it says otherwise."""
+    return study_file.with_name(f"{study_file.stem}{SUFFIX}")
+
+
+def read_manifest(file: Path) -> Manifest:
+    """Read a manifest; an empty one where there is none yet. Raises InputError, one line."""
+    if not file.exists():
+        return Manifest(file, Imported())
+    try:
+        return Manifest(file, Imported.model_validate(read_document(file)))
+    except ValidationError as error:
+        raise InputError(f"{file}: {complaint(error, Imported, {})}") from None
+
+
+def line_for(study_file: Path, manifest: Path) -> str:
+    """The line by which a study file names its manifest."""
+    return f"{FIELD}: {os.path.relpath(manifest, study_file.parent)}"
+
+
+def name_in(study_file: Path, manifest: Path) -> None:
+    """Append the line that names the manifest to a study file."""
+    text = study_file.read_text()
+    gap = "" if text.endswith("\n") else "\n"
+    study_file.write_text(f"{text}{gap}{line_for(study_file, manifest)}\n")

@@ -1,0 +1,265 @@
+"""Import of ratings that people or other judges gave a study's sessions. All rows of a table are good, or none is imported."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cbt_ray.errors import InputError
+from cbt_ray.imports.manifest import Manifest, default_for, line_for, name_in, named_in, read_manifest
+from cbt_ray.imports.rating_id import rating_id
+from cbt_ray.imports.rating_table import RatingTable, Row, read_rating_table
+from cbt_ray.imports.units import imported_unit, store_units
+from cbt_ray.rating.scale import Scale, load_scale
+from cbt_ray.store import Store, open_store
+from cbt_ray.study import Study, load_study
+from cbt_ray.study.imported import OWN_JUDGE
+from cbt_ray.study.study import patient_slug
+from cbt_ray.unit import Key, Stage, Unit
+from cbt_ray.work.inputs import at
+from cbt_ray.work.keys import Keys, session_id
+from cbt_ray.work.survey import Entry, State, Survey
+from cbt_ray.work.workplace import prompts_of
+
+Say = Callable[[str], object]
+MOST_SHOWN = 20
+
+
+def import_ratings(
+    file: Path, study_file: Path, judge: str | None, kind: str | None, mapping: str | None, overrides: Mapping[str, Any], say: Say
+) -> None:
+    """Read a table and store its ratings. Raises InputError where a row is of no use: then nothing is imported."""
+    named = named_in(study_file)
+    manifest = read_manifest(named or default_for(study_file))
+    without = () if named and named.exists() else ("imported",)
+    study = load_study(study_file, dict(overrides), without=without)
+    prompts = prompts_of(study)
+    with at(study, "judge.scale"):
+        scale = load_scale(prompts, study.judge.scale)
+    table = read_rating_table(file, scale, mapping)
+    with at(study):
+        store = open_store(study.store)
+        store.check()
+    reading = Reading(study, scale, Survey(Keys(study, prompts), store, [Stage.SESSIONS]), judge, kind)
+    units = reading.read(table)
+    _check_kinds(table, reading.kinds, manifest)
+    if reading.problems:
+        _refuse(table, reading.problems, say)
+    _keep(study, store, manifest, table, reading.kinds, units, say)
+    if named is None:
+        name_in(study_file, manifest.file)
+        say(f"{study_file}: the line `{line_for(study_file, manifest.file)}` was added")
+
+
+def _keep(
+    study: Study, store: Store, manifest: Manifest, table: RatingTable, kinds: Mapping[str, str], units: list[Unit], say: Say
+) -> None:
+    """Store the units and write the manifest."""
+    stored = store_units(store, study, units)
+    for name, kind in sorted(kinds.items()):
+        own = [unit for unit in units if unit.content["judge"] == name]
+        before = manifest.content.judges[name].ratings if name in manifest.content.judges else {}
+        changed = sum(before.get(unit.key.id, unit.key.h16) != unit.key.h16 for unit in own)
+        manifest = manifest.with_judge(name, kind, own, f"{len(own)} ratings by {name} ({kind}) of {table.path.name}")
+        say(f"{name} ({kind}): {len(own)} ratings" + (f", {changed} in place of others" if changed else ""))
+    written = "written" if manifest.write() else "is as it was"
+    say(f"{stored.units} units, {stored.new} of them new, in {store.url}; {manifest.file} {written}")
+
+
+def _check_kinds(table: RatingTable, kinds: Mapping[str, str], manifest: Manifest) -> None:
+    for name, kind in kinds.items():
+        known = manifest.content.judges.get(name)
+        if known and known.kind != kind and known.ratings:
+            raise InputError(
+                f"{table.path}: expected kind {known.kind} of {name}, of whom ratings were imported before; found {kind}"
+            )
+
+
+def _refuse(table: RatingTable, problems: list[tuple[int, str]], say: Say) -> None:
+    for line, problem in problems[1:MOST_SHOWN]:
+        say(f"{table.path}, line {line}: {problem}")
+    more = f" ({len(problems)} such rows; nothing was imported)" if len(problems) > 1 else " (nothing was imported)"
+    raise InputError(f"{table.path}, line {problems[0][0]}: {problems[0][1]}{more}")
+
+
+class _Unfit(ValueError):
+    """What is wrong with a row."""
+
+
+@dataclass
+class Reading:
+    """Turns rows into rating units of a study; what is wrong with a row is noted with its line."""
+
+    study: Study
+    scale: Scale
+    survey: Survey
+    judge: str | None
+    kind: str | None
+    problems: list[tuple[int, str]] = field(default_factory=list)
+    kinds: dict[str, str] = field(default_factory=dict)
+    """Judge -> kind, of those in the table."""
+
+    def __post_init__(self) -> None:
+        self._sessions: dict[str, Entry] = {entry.key.id: entry for entry in self.survey.stages[Stage.SESSIONS]}
+        self._keys: dict[str, Entry] = {str(entry.key): entry for entry in self.survey.stages[Stage.SESSIONS]}
+
+    def read(self, table: RatingTable) -> list[Unit]:
+        """A unit for each row that is good."""
+        units: dict[str, tuple[Unit, int]] = {}
+        for row in table.rows:
+            try:
+                content = self._content(row)
+                name = self._id(content)
+                if name in units:
+                    raise _Unfit(f"the same session, judge, view and judge_replicate as on line {units[name][1]}")
+            except _Unfit as problem:
+                self.problems.append((row.line, str(problem)))
+                continue
+            source = {"file": table.path.name, "sha256": table.sha256, "line": row.line}
+            units[name] = imported_unit(self.study, Stage.RATINGS, name, content, source), row.line
+        return [unit for unit, _ in units.values()]
+
+    def _id(self, content: Mapping[str, Any]) -> str:
+        return rating_id(Key.parse(content["session"]).id, content["judge"], content["view"], content["judge_replicate"])
+
+    def _content(self, row: Row) -> dict[str, Any]:
+        session, (judge, kind) = self._session(row), self._judge(row)
+        view = row.fields.get("view", self.study.judge.views[0])
+        if view not in self.study.judge.views:
+            raise _Unfit(f"view: expected one of {', '.join(self.study.judge.views)}, found {view!r}")
+        items, total = self._scores(row)
+        place = {
+            "view": view,
+            "judge": judge,
+            "kind": kind,
+            "judge_replicate": _number(row, "judge_replicate"),
+            "session": str(session),
+        }
+        return {**place, "items": items, "total": total}
+
+    # ---- which session ---------------------------------------------------------------------------------------------
+
+    def _session(self, row: Row) -> Key:
+        if "session_key" in row.fields:
+            wanted = row.fields["session_key"]
+            entry = self._keys.get(wanted) or self._sessions.get(wanted)
+            if entry is None:
+                raise _Unfit(f"session_key: expected a session that the study file derives, found {wanted!r}")
+        else:
+            wanted = self._place(row)
+            entry = self._sessions.get(wanted)
+        if entry is None:
+            rules = self.study.sessions
+            raise _Unfit(f"session: expected 1 to {rules.count}, replicate 1 to {rules.replicates}; found {wanted}")
+        if entry.state is not State.DONE:
+            raise _Unfit(f"expected a session that was held, {entry.key.id} is {entry.reason or entry.state.value}")
+        return entry.key
+
+    def _place(self, row: Row) -> str:
+        fields = row.fields
+        alike = [arm for arm in self.study.arms if arm.name.casefold() == fields.get("arm", "").casefold()]
+        if not alike and "model" in fields:
+            kind = (fields["model"].casefold(), fields.get("variant", "").casefold())
+            alike = [arm for arm in self.study.arms if (arm.model.casefold(), arm.variant) == kind]
+        if len(alike) != 1:
+            found = fields.get("arm") or " ".join(fields.get(name, "") for name in ("model", "variant")).strip() or "none"
+            raise _Unfit(f"arm: expected one of {', '.join(arm.name for arm in self.study.arms)}, found {found}")
+        known = {patient_slug(patient): patient for patient in self.study.patients.simulated}
+        slug = "-".join("".join(c if c.isalnum() and c.isascii() else " " for c in fields.get("patient", "").casefold()).split())
+        if slug not in known:
+            raise _Unfit(f"patient: expected one of the simulated patients, found {fields.get('patient', 'none')!r}")
+        return session_id(alike[0], known[slug], _number(row, "replicate"), _number(row, "session", needed=True))
+
+    # ---- whose rating ----------------------------------------------------------------------------------------------
+
+    def _judge(self, row: Row) -> tuple[str, str]:
+        judge = self.judge or row.fields.get("judge")
+        if judge is None:
+            raise _Unfit("judge: expected a column judge, or --judge NAME")
+        name = re.sub(r"[^a-z0-9]+", "-", judge.casefold()).strip("-")[:31].strip("-")
+        if not name or name == OWN_JUDGE:
+            raise _Unfit(f"judge: expected a name with letters or digits other than {OWN_JUDGE}, found {judge!r}")
+        kind = self.kind or row.fields.get("kind", "human")
+        if kind not in ("human", "model"):
+            raise _Unfit(f"kind: expected human or model, found {kind!r}")
+        if self.kinds.setdefault(name, kind) != kind:
+            raise _Unfit(f"kind: expected {self.kinds[name]} for {name}, as before; found {kind}")
+        return name, kind
+
+    # ---- the scores ------------------------------------------------------------------------------------------------
+
+    def _scores(self, row: Row) -> tuple[dict[str, Any], int | None]:
+        """The items and the total: as given, else their sum, else none, since an item is missing."""
+        unknown = sorted(set(row.items) - {item.id for item in self.scale.items})
+        if unknown:
+            raise _Unfit(f"expected items of the scale {self.scale.name}, found {unknown[0]!r}")
+        lowest, highest = 1, len(self.scale.words)
+        scores = {item.id: self._score(row, item.id, highest) for item in self.scale.items} if row.items else {}
+        given = None if "total" not in row.fields else _whole(row.fields["total"], "total")
+        summed = None if not scores or None in scores.values() else sum(score for score in scores.values() if score is not None)
+        if given is not None and summed is not None and given != summed:
+            raise _Unfit(f"total: expected {summed}, the sum of the items, found {given}")
+        total = summed if summed is not None else given
+        count = len(self.scale.items)
+        if total is None and not any(scores.values()):
+            raise _Unfit("expected scores of items, or a total; found neither")
+        if total is not None and not count * lowest <= total <= count * highest:
+            raise _Unfit(f"total: expected {count * lowest} to {count * highest}, found {total}")
+        said = self._justifications(row)
+        return {name: self._item(name, score, said) for name, score in scores.items()}, total
+
+    def _score(self, row: Row, item: str, highest: int) -> int | None:
+        if item not in row.items:
+            return None
+        score = _whole(row.items[item], item)
+        if not 1 <= score <= highest:
+            raise _Unfit(f"{item}: expected 1 to {highest}, found {score}")
+        return score
+
+    def _item(self, name: str, score: int | None, said: Mapping[str, str]) -> dict[str, Any]:
+        word = self.scale.words[score - 1].word if score is not None else None
+        return {
+            "word": word,
+            "score": score,
+            "justification": said.get(name, ""),
+            "reason": None if score is not None else "absent",
+        }
+
+    def _justifications(self, row: Row) -> dict[str, str]:
+        """A JSON object, item or title -> text; empty where there is none."""
+        if "justifications" not in row.fields:
+            return {}
+        try:
+            said = json.loads(row.fields["justifications"])
+        except ValueError:
+            said = None
+        if not isinstance(said, dict):
+            raise _Unfit("justifications: expected a JSON object, item -> text")
+        titles = {item.title: item.id for item in self.scale.items}
+        return {titles.get(str(name), str(name)): str(text) for name, text in said.items()}
+
+
+def _whole(cell: str, name: str) -> int:
+    try:
+        value = float(cell)
+        if value == int(value):
+            return int(value)
+    except (ValueError, OverflowError):
+        pass
+    raise _Unfit(f"{name}: expected a whole number, found {cell!r}")
+
+
+def _number(row: Row, name: str, *, needed: bool = False) -> int:
+    """A number that counts from 1; 1 where there is none and it is not needed."""
+    if name not in row.fields:
+        if needed:
+            raise _Unfit(f"{name}: expected a number, found none")
+        return 1
+    value = _whole(row.fields[name], name)
+    if value < 1:
+        raise _Unfit(f"{name}: expected at least 1, found {value}")
+    return value

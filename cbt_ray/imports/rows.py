@@ -1,0 +1,147 @@
+"""The rows that imported judges add to the table of scores, and their ratings session by session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cbt_ray.imports.rating_id import parse_rating_id
+from cbt_ray.study.imported import ABSENT, ImportedJudge
+from cbt_ray.study.model import Arm
+from cbt_ray.unit import Key, Stage, Unit
+from cbt_ray.work.bench import Bench
+from cbt_ray.work.survey import Entry, State, Survey
+
+if TYPE_CHECKING:
+    from cbt_ray.analysis import ScoreRow
+
+OTHER_VERSION = "other_version"
+"""Why a rating does not count that was given for another version of its session: the study file changed behind it."""
+NOT_RATED = "not_rated"
+"""Why a session is unrated that was held, and that a judge of all sessions did not rate."""
+NOTHING_TO_RATE = "nothing_to_rate"
+Facts = Callable[[Key], Mapping[str, Any]]
+"""A session's key -> words, therapist_turns, messages, flags and stop_reason; {} where it was not held."""
+
+
+@dataclass(frozen=True)
+class ImportedRating:
+    """One imported judgement."""
+
+    judge: str
+    kind: str
+    session: str
+    """The session's readable id."""
+    view: str
+    judge_replicate: int
+    unit: Unit
+
+    @property
+    def of(self) -> str:
+        """The key of the session that was rated."""
+        return str(self.unit.content["session"])
+
+
+@dataclass(frozen=True)
+class _Scheduled:
+    """A scheduled session."""
+
+    arm: Arm
+    patient: int
+    replicate: int
+    number: int
+    entry: Entry
+
+
+def judges_of(bench: Bench) -> Mapping[str, ImportedJudge]:
+    """Everybody whose ratings were imported, by name."""
+    return bench.study.imported.judges if bench.study.imported else {}
+
+
+def ratings_by_session(bench: Bench) -> dict[str, list[ImportedRating]]:
+    """Session's readable id -> all imported ratings that are in the store, by judge, view and replicate."""
+    found: dict[str, list[ImportedRating]] = {}
+    kinds = {name: judge.kind for name, judge in judges_of(bench).items()}
+    for key, unit in bench.store.get_many(bench.keys.imported_ratings()):
+        if unit is not None:
+            session, judge, view, replicate = parse_rating_id(key.id)
+            found.setdefault(session, []).append(ImportedRating(judge, kinds[judge], session, view, replicate, unit))
+    for ratings in found.values():
+        ratings.sort(key=lambda rating: (rating.judge, rating.view, rating.judge_replicate))
+    return found
+
+
+def imported_ratings(bench: Bench, survey: Survey, facts: Facts) -> list[ScoreRow]:
+    """One row for each imported rating; of a judge of all sessions also one, with the reason, for each session it did not rate.
+
+    `survey` must hold the sessions. `facts` are those of the own judge's rows. A judge of all sessions is one whose manifest says
+    so, and the one that makes the headline.
+    """
+    ratings = ratings_by_session(bench)
+    return [row for place in _scheduled(bench, survey) for row in _rows(bench, place, ratings.get(place.entry.key.id, []), facts)]
+
+
+def _scheduled(bench: Bench, survey: Survey) -> Iterator[_Scheduled]:
+    entries = {entry.key: entry for entry in survey.stages[Stage.SESSIONS]}
+    for arm, patient, replicate in bench.keys.chains():
+        for number, key in enumerate(bench.keys.chain(arm, patient, replicate), 1):
+            yield _Scheduled(arm, patient, replicate, number, entries[key])
+
+
+def _rows(bench: Bench, place: _Scheduled, ratings: list[ImportedRating], facts: Facts) -> Iterator[ScoreRow]:
+    own = facts(place.entry.key)
+    for rating in ratings:
+        if rating.of == str(place.entry.key):
+            yield _row(bench, place, own, rating.judge, rating.kind, rating.view, rating.judge_replicate, rating.unit)
+        else:
+            yield _row(bench, place, own, rating.judge, rating.kind, rating.view, rating.judge_replicate, reason=OTHER_VERSION)
+    view = bench.study.judge.views[0]
+    for name, judge in judges_of(bench).items():
+        expected = judge.complete or name == bench.study.analysis.judge
+        if expected and not any(rating.judge == name and rating.view == view for rating in ratings):
+            yield _row(bench, place, own, name, judge.kind, view, 1, reason=why_unrated(place.entry, own))
+
+
+def why_unrated(session: Entry, facts: Mapping[str, Any]) -> str:
+    """Why a judge of all sessions has no rating of this one."""
+    if session.state is State.REJECTED:
+        return ABSENT if session.reason == ABSENT else f"rejected:{session.reason}"
+    if session.state is not State.DONE:
+        return session.state.value
+    return NOT_RATED if facts.get("therapist_turns") else NOTHING_TO_RATE
+
+
+def _row(
+    bench: Bench,
+    place: _Scheduled,
+    facts: Mapping[str, Any],
+    judge: str,
+    kind: str,
+    view: str,
+    replicate: int,
+    unit: Unit | None = None,
+    reason: str | None = None,
+) -> ScoreRow:
+    from cbt_ray.analysis import ScoreRow
+
+    content = unit.content if unit else {}
+    return ScoreRow(
+        session_key=str(place.entry.key),
+        arm=place.arm.name,
+        model=place.arm.model,
+        variant=place.arm.variant,
+        patient=bench.study.patients.simulated[place.patient - 1].name,
+        replicate=place.replicate,
+        session=place.number,
+        phase=bench.study.phase_of(place.number).name,
+        view=view,
+        judge_replicate=replicate,
+        rated=unit is not None,
+        reason=reason,
+        items={name: item["score"] for name, item in content.get("items", {}).items()},
+        total=content.get("total"),
+        judge=judge,
+        kind=kind,
+        **facts,
+    )

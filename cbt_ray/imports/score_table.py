@@ -1,0 +1,119 @@
+"""The published score tables: `id,[patient_id,]group,<eleven items>,[justifications]`, a row a session.
+
+The same rows stand in several of them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cbt_ray.imports.remark import Remark
+from cbt_ray.imports.repository import read_source
+from cbt_ray.rating.scale import Scale
+
+FACTS = ("id", "group", "patient_id", "justifications")
+LONGEST_CELL = 10_000_000
+_FAILED = ("rating failed after multiple retries", "evaluation failed after multiple retries")
+"""How the public code justifies the lowest score where its judge gave none."""
+AS_LOWEST = "no_answer_published_as_lowest"
+
+
+@dataclass(frozen=True)
+class PublishedRating:
+    """One row."""
+
+    group: str
+    session: str
+    """Its session's file name without `session_` and ending."""
+    patient: str | None
+    scores: Mapping[str, str]
+    """Title of an item -> cell."""
+    justifications: Mapping[str, str]
+    file: str
+    line: int
+
+
+def read_tables(tables: Iterable[Path], root: Path) -> tuple[dict[tuple[str, str], PublishedRating], list[Remark]]:
+    """All rows by group and session id. Rows that stand in several tables count once; the first of two that differ counts."""
+    found: dict[tuple[str, str], PublishedRating] = {}
+    remarks: list[Remark] = []
+    for table in tables:
+        path = str(table.relative_to(root)) if table.is_relative_to(root) else str(table)
+        for row in _rows(table, path, remarks):
+            known = found.setdefault((row.group, row.session), row)
+            if dict(known.scores) != dict(row.scores):
+                same = f"{known.file}:{known.line}"
+                remarks.append(
+                    Remark(row.file, row.line, f"other scores than in {same} for the same session, which count", lost=True)
+                )
+            elif len(row.justifications) > len(known.justifications) or (row.patient and not known.patient):
+                found[row.group, row.session] = _joined(known, row)
+    return found, remarks
+
+
+def items_of(row: PublishedRating, scale: Scale, remarks: list[Remark]) -> dict[str, dict[str, Any]]:
+    """The row's items as a rating unit holds them: word, score, justification, and a reason where something is the matter."""
+    found = {}
+    for item in scale.items:
+        cell, justification = row.scores.get(item.title), row.justifications.get(item.title, "")
+        score = _score(cell, len(scale.words))
+        if score is None and cell is not None:
+            remarks.append(
+                Remark(row.file, row.line, f"{item.title}: expected a whole number from 1 to {len(scale.words)}, found {cell!r}")
+            )
+        reason = None if score is not None else "absent" if not cell else "out_of_scale"
+        if score is not None and justification.casefold().startswith(_FAILED):
+            reason = AS_LOWEST
+        word = scale.words[score - 1].word if score is not None else None
+        found[item.id] = {"word": word, "score": score, "justification": justification, "reason": reason}
+    return found
+
+
+def _score(cell: str | None, highest: int) -> int | None:
+    try:
+        value = float(cell or "")
+        return int(value) if value == int(value) and 1 <= value <= highest else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _joined(known: PublishedRating, row: PublishedRating) -> PublishedRating:
+    more = row if len(row.justifications) > len(known.justifications) else known
+    return PublishedRating(
+        known.group, known.session, known.patient or row.patient, known.scores, more.justifications, known.file, known.line
+    )
+
+
+def _rows(table: Path, path: str, remarks: list[Remark]) -> Iterable[PublishedRating]:
+    source = read_source(table, path)
+    if isinstance(source, Remark):
+        remarks.append(source)
+        return
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
+    reader = csv.DictReader(io.StringIO(source.text.removeprefix("\ufeff"), newline=""))
+    if not {"id", "group"} <= set(reader.fieldnames or ()):
+        remarks.append(Remark(path, 1, "expected a table with the columns id and group", lost=True))
+        return
+    try:
+        for row in reader:
+            yield _row(row, path, reader.line_num, remarks)
+    except csv.Error as error:
+        remarks.append(Remark(path, reader.line_num, f"expected CSV ({error})", lost=True))
+
+
+def _row(row: Mapping[str | None, Any], path: str, line: int, remarks: list[Remark]) -> PublishedRating:
+    scores = {str(name): str(cell).strip() for name, cell in row.items() if name and name not in FACTS and cell is not None}
+    said: Any = {}
+    try:
+        said = json.loads(row.get("justifications") or "{}")
+    except ValueError:
+        remarks.append(Remark(path, line, "justifications: expected JSON; the scores are imported without them"))
+    texts = {str(name): str(text) for name, text in said.items()} if isinstance(said, dict) else {}
+    patient = (row.get("patient_id") or "").strip()
+    return PublishedRating((row["group"] or "").strip(), (row["id"] or "").strip(), patient or None, scores, texts, path, line)

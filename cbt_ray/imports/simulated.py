@@ -1,0 +1,166 @@
+"""A simulated session as the public code of arXiv 2412.00251 wrote it: one text file.
+
+    Session Number: 2
+
+    Patient: Hi, I'm ... This is my 2 CBT session. Last time we talked about: Session Summary:
+
+    <the summary of session 1>
+
+    Therapist: ...
+
+    ****Session Terminated: Turn Limit Exceeded - Turn count: 51/50****      only at a limit
+
+    Termination Details:
+    Reason: Natural Session End
+    Details: Detected end phrase: '...'
+
+
+    Session Summary:
+
+    <the summary of this session>
+
+Each message is followed by a blank line. A session that failed ends behind its details, without a summary, and passes an error
+text on; one that reached 5000 words on the therapist's turn has no termination details.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cbt_ray.imports.form import Written
+from cbt_ray.imports.messages import AFTER_BLANK, Message, Reading, first_message, messages, note_doubles, read_opening
+from cbt_ray.imports.remark import Remark
+from cbt_ray.therapy.session import Speaker, Turn
+from cbt_ray.therapy.stop import StopReason
+
+MOST_WORDS = 5000
+FAILED = "Critical Error"
+_HEAD = re.compile(r"Session Number: (\d+)\n\n")
+_LEAD = re.compile(r"(?P<own>[^\n]*?)(?P<lead> ?Last time we talked about: )")
+_LIMIT = re.compile(r"(?:\*{4}Session Terminated: [^\n]*\*{4}\n)+\n?\Z")
+_STOPPED = re.compile(
+    r"Termination Details:\nReason: (?P<reason>[^\n]*)\nDetails: (?P<details>.*?)(?=\n\n\nSession Summary:\n|\n*\Z)", re.DOTALL
+)
+_SUMMARY = re.compile(r"\n+Session Summary:\n\n")
+_COUNT = re.compile(r"Turn count: (\d+)/\d+")
+_REASONS = {
+    "Natural Session End": StopReason.FAREWELL,
+    "Turn Limit Exceeded": StopReason.MAX_MESSAGES,
+    "Word Limit Exceeded": StopReason.MAX_WORDS,
+}
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A session that was read."""
+
+    number: int | None
+    """As its first line says."""
+    written: Written
+    stop: StopReason
+    passed: str
+    """What the next session was told of it."""
+    remarks: tuple[Remark, ...]
+
+
+def read_simulated(file: str, text: str, passed: Sequence[str] = ()) -> Simulated:
+    """Read a session; `passed` is what earlier sessions of its chain passed on, the last one first."""
+    reading = Reading(file, text)
+    head = _HEAD.match(text)
+    reading.draft.text(head[0] if head else "")
+    if not head:
+        reading.remark(0, "expected the line `Session Number: ...` first")
+    tail = _tail(text)
+    body = _LIMIT.search(text, 0, tail)
+    end = body.start() if body else tail
+    opening = _talk(reading, head.end() if head else 0, end, passed)
+    reading.draft.text(text[end:tail])
+    stopped, summary = _ending(reading, tail)
+    if not stopped and not summary:
+        reading.remark(len(text.rstrip()), "ends without termination details and summary")
+    _count(reading, text[end:])
+    written = reading.written(opening, summary, stopped)
+    return Simulated(
+        int(head[1]) if head else None,
+        written,
+        stop_of(stopped, written.turns, opening),
+        _passed_on(stopped, summary),
+        tuple(reading.remarks),
+    )
+
+
+def stop_of(stopped: tuple[str, str] | None, turns: Sequence[Turn], opening: str = "") -> StopReason:
+    """Our word for why it ended. The published code counted the opening's words, too.
+
+    A failure behind a patient's turn is the therapist's, which answered with nothing of use ten times; any other is none of ours.
+    """
+    if stopped is None:
+        words = sum(len(turn.text.split()) for turn in turns) + len(opening.split())
+        return StopReason.MAX_WORDS if words >= MOST_WORDS else StopReason.OTHER
+    if stopped[0] == FAILED and turns and turns[-1].speaker is Speaker.PATIENT:
+        return StopReason.CONTEXT_FULL if "context window" in stopped[1] else StopReason.THERAPIST_EMPTY
+    return _REASONS.get(stopped[0], StopReason.OTHER)
+
+
+def _tail(text: str) -> int:
+    """Where the conversation ends: before the details of its end, or before the summary where there are none."""
+    found = text.rfind("\nTermination Details:\nReason: ")
+    if found >= 0:
+        return found
+    bare = text.rfind("\n\n\nSession Summary:\n\n")
+    return bare + 2 if bare >= 0 else len(text)
+
+
+def _talk(reading: Reading, start: int, end: int, passed: Sequence[str]) -> str:
+    """The messages, and before them the summary that the first one brings along."""
+    begin = first_message(reading.text, AFTER_BLANK, start, end)
+    reading.stray(start, begin)
+    opening, rest = read_opening(reading, begin, end, _LEAD, passed)
+    found = list(messages(reading.text, AFTER_BLANK, rest, end))
+    behind = found[0].start if found else end
+    reading.stray(rest, behind)
+    led = [Message(Speaker.PATIENT, begin, begin, rest)] if rest > begin else []
+    note_doubles(reading, [*led, *found])
+    for message in found:
+        reading.draft.text(reading.text[message.start : message.words])
+        if not reading.draft.message(message.speaker, reading.text[message.words : message.end]):
+            reading.remark(message.start, "an empty message")
+    return opening
+
+
+def _ending(reading: Reading, tail: int) -> tuple[tuple[str, str] | None, str]:
+    """The reason of the end and the summary, added to the draft."""
+    text, stopped, place = reading.text, None, tail
+    details = _STOPPED.search(text, tail)
+    if details:
+        stopped = (details["reason"], details["details"])
+        reading.draft.text(text[tail : details.start()])
+        reading.draft.part("stopped")
+        place = details.end()
+    heading = _SUMMARY.match(text, place)
+    if not heading:
+        reading.draft.text(text[place:])
+        return stopped, ""
+    whole = text[heading.end() :]
+    summary = whole.strip()
+    lead = whole[: len(whole) - len(whole.lstrip())]
+    reading.draft.text(heading[0] + lead)
+    if summary:
+        reading.draft.part("summary")
+    reading.draft.text(whole[len(lead) + len(summary) :])
+    return stopped, summary
+
+
+def _passed_on(stopped: tuple[str, str] | None, summary: str) -> str:
+    if stopped and stopped[0] == FAILED:
+        return f"Session terminated due to error: {stopped[1]}"
+    return f"Session Summary:\n\n{summary}" if summary else ""
+
+
+def _count(reading: Reading, ending: str) -> None:
+    """Compare the number of turns with the one that the file names, where it does."""
+    said = _COUNT.search(ending)
+    if said and int(said[1]) != len(reading.draft.turns):
+        reading.remarks.append(Remark(reading.file, 0, f"it says {said[1]} messages, {len(reading.draft.turns)} were read"))

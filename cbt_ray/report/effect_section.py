@@ -1,0 +1,205 @@
+"""Section "Effects": the families of contrasts, what other ways to count sessions would say, and the tests over all arms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cbt_ray.report import effect_figures
+from cbt_ray.report.figure import titles
+from cbt_ray.report.part import Fold, Heading, Part, Section, Text
+from cbt_ray.report.prose import DASH, capital, interval_of, one, percent, probability, signed, text, two
+from cbt_ray.report.table import Cell, Column, Row, Table, cell, listed, pick, table, under
+
+POLICIES = {"missing": "Missing", "lowest": "Lowest total", "unflagged": "Without flagged"}
+BOUNDS = {"bounds": "Bounds, any score", "lee": "Bounds after Lee"}
+
+
+def effects(analysis: Mapping[str, Any]) -> Section:
+    """The section."""
+    primary = pick(analysis, "/contrasts/primary/rows") or []
+    caveat = primary[0].get("caveat", "") if primary else ""
+    parts: list[Part] = [
+        family(analysis, "primary", "t-primary", "Primary contrasts", caveat),
+        family(analysis, "secondary", "t-secondary", "Secondary contrasts", ""),
+        _standardized(analysis),
+        effect_figures.interaction(analysis),
+        _omnibus(analysis),
+        Heading("Other ways to count sessions"),
+        Text(
+            f"The headline counts unrated sessions as {analysis['settings']['unrated']}. Under lowest, a session that the chain "
+            "lost gets the lowest total; a failure of the judge stays missing. Bounds say what any scores of the unrated "
+            "sessions could make of the contrast; those after Lee hold for sessions that either arm would have left rated. "
+            "Leaving out flagged sessions is a sensitivity analysis and no headline, since a flag is an outcome."
+        ),
+        _policies(analysis),
+        *_covariate(analysis),
+        *_refitted(analysis),
+        Fold("Contrasts of every item (exploratory)", [_items(analysis)]),
+    ]
+    return Section("effects", "Effects", parts)
+
+
+def post_hoc(analysis: Mapping[str, Any], part: str) -> str:
+    """Marks numbers that rest on what was declared after the first rating, or never."""
+    late = pick(analysis, "/declared/post_hoc") or []
+    return "Post hoc. " if "everything" in late or part in late else ""
+
+
+def family(analysis: Mapping[str, Any], name: str, id_: str, title: str, caveat: str) -> Table:
+    """One family of contrasts on totals."""
+    pointer = under("contrasts", name)
+    note = (
+        f"{post_hoc(analysis, 'contrasts')}{capital(pick(analysis, pointer + '/question'))}; adjusted within the family. {caveat}"
+    )
+    reason = pick(analysis, pointer + "/reason")
+    return table(analysis, (id_, title), pointer + "/rows", contrast_columns(), note=note.strip(), empty=f"{capital(reason)}.")
+
+
+def contrast_columns(adjusted: tuple[str, str] = ("p, Holm", "p_adjusted")) -> list[Column]:
+    """A contrast: each p beside its error term and degrees of freedom."""
+    return [
+        Column("Contrast", "label"),
+        Column("Patients", "patients", text),
+        Column("Difference", "estimate", signed),
+        Column("Interval", ("low", "high"), interval_of),
+        Column("SE", "se", two),
+        Column("t", "t", two),
+        Column("df", "df", _df),
+        Column("p", "p", probability),
+        Column(adjusted[0], adjusted[1], probability),
+        Column("Error term", ("reason", "error_term", "method"), _method, below=True),
+    ]
+
+
+def _df(value: float | None) -> str:
+    return DASH if value is None else one(value, 0 if float(value).is_integer() else 1)
+
+
+def _method(reason: str | None, error_term: str | None, method: str | None) -> str:
+    return capital(reason) or "; ".join(filter(None, [error_term, method]))
+
+
+def _standardized(analysis: Mapping[str, Any]) -> Table:
+    note = (
+        "d: the difference over the standard deviation of a session within an arm (patient, chain and session variance of the "
+        "default model). REML: the same contrast from that model. Pooled: with the error term of all arms, exact where all vary "
+        "alike."
+    )
+    columns = [
+        Column("Contrast", "label"),
+        Column("d", "d", two),
+        Column("Interval of d", ("d_low", "d_high"), lambda low, high: interval_of(low, high, 2)),
+        Column("REML", "reml", signed),
+        Column("Pooled interval", ("pooled/low", "pooled/high"), _known_interval, optional=True),
+        Column("df", "pooled/df", _df, optional=True),
+        Column("p", "pooled/p", probability, optional=True),
+    ]
+    places = [
+        under("contrasts", name, "rows", index)
+        for name in ("primary", "secondary")
+        for index in range(len(pick(analysis, under("contrasts", name, "rows")) or []))
+    ]
+    title = "Standardized effects, and the same contrasts by other error terms"
+    return listed(analysis, ("t-standardized", title), places, columns, note=note, empty="No contrast.")
+
+
+def _omnibus(analysis: Mapping[str, Any]) -> Table:
+    note = (
+        "F takes the error term of all arms together and supposes that they vary alike; Hotelling's T squared on the patients' "
+        "own contrasts supposes nothing of the kind and pays with degrees of freedom."
+    )
+    columns = [
+        Column("Effect", "effect"),
+        Column("F", "f", two),
+        Column("df", ("df", "df_error"), _two_df),
+        Column("p", "p", probability),
+        Column("F of T\N{SUPERSCRIPT TWO}", "hotelling/f", two),
+        Column("df", ("hotelling/df", "hotelling/df_error"), _two_df),
+        Column("p", "hotelling/p", probability),
+        Column("Error term", ("reason", "error_term", "method"), _method, below=True),
+    ]
+    return table(analysis, ("t-omnibus", "Omnibus tests"), "/tests", columns, note=note, empty="There is one arm only.")
+
+
+def _known_interval(low: float | None, high: float | None) -> str:
+    return DASH if low is None else interval_of(low, high)
+
+
+def _two_df(first: float | None, second: float | None) -> str:
+    return DASH if first is None else f"{_df(first)}, {_df(second)}"
+
+
+def _policies(analysis: Mapping[str, Any]) -> Table:
+    note = f"{post_hoc(analysis, 'policies')}The headline is {pick(analysis, '/policies/headline')}; differences with intervals."
+    rows = []
+    for index, contrast in enumerate(pick(analysis, "/policies/missing") or []):
+        cells = [Cell(contrast["label"], (under("policies", "missing", index, "label"),))]
+        for policy in POLICIES:
+            base = under("policies", policy, index)
+            cells.append(cell(analysis, _counted, *(f"{base}/{end}" for end in ("estimate", "low", "high"))))
+        for policy in BOUNDS:
+            base = under("policies", policy, index)
+            cells.append(cell(analysis, _bound, *(f"{base}/{end}" for end in ("low", "high", "reason"))))
+        cells.append(cell(analysis, percent, under("policies", "lee", index, "share")))
+        rows.append(Row(cells))
+    head = [("Contrast", False), *((title, False) for title in (*POLICIES.values(), *BOUNDS.values())), ("Trimmed by Lee", False)]
+    return Table("t-policies", "The primary contrasts under each policy", head, rows, note, "" if rows else "No contrast.")
+
+
+def _counted(estimate: float | None, low: float | None, high: float | None) -> str:
+    return signed(estimate) if low is None else f"{signed(estimate)} ({interval_of(low, high)})"
+
+
+def _bound(low: float | None, high: float | None, reason: str | None) -> str:
+    return text(reason) if low is None else f"{signed(low)} to {signed(high)}"
+
+
+def _covariate(analysis: Mapping[str, Any]) -> list[Part]:
+    found = pick(analysis, "/covariates/0")
+    if not found:
+        return []
+    title = "The number of words, which is not causal"
+    note = (
+        "A session's length comes after the arm: holding it fixed takes away part of what tuning does. The rows say how much of "
+        "a contrast goes along with length, no more."
+    )
+    if found["reason"]:
+        return [Table("t-words", title, note=note, empty=f"{capital(found['reason'])}.")]
+    slope = (
+        f"{signed(found['estimate'])} points (SE {two(found['se'])}) per standard deviation of {one(found['sd_words'], 0)} "
+        "words. "
+    )
+    columns = [
+        Column("Contrast", "label"),
+        Column("REML", "reml", signed),
+        Column("With words held fixed", "words_held_fixed", signed),
+    ]
+    return [table(analysis, ("t-words", title), "/covariates/0/contrasts", columns, note=slope + note, empty="No contrast.")]
+
+
+def _refitted(analysis: Mapping[str, Any]) -> list[Part]:
+    if not pick(analysis, "/refitted"):
+        return []
+    columns = [
+        Column("Contrast", "label"),
+        Column("REML", "estimate", signed),
+        Column("SE", "se", two),
+        Column("Interval", ("low", "high"), interval_of),
+        Column("p", "p", probability),
+    ]
+    note = f"The chain model refitted to each of {pick(analysis, '/refitted/draws')} simulated data sets without an effect."
+    reason = pick(analysis, "/refitted/reason")
+    return [
+        table(analysis, ("t-refitted", "Refitting bootstrap"), "/refitted/rows", columns, note=note, empty=f"{capital(reason)}.")
+    ]
+
+
+def _items(analysis: Mapping[str, Any]) -> Table:
+    names = titles(analysis)
+    columns = [Column("Item", "item", lambda item: names.get(item, text(item)), prose=True), *contrast_columns(("q", "q"))]
+    note = "False discovery rate over all items and models (Benjamini and Hochberg)."
+    reason = pick(analysis, "/contrasts/items/reason")
+    return table(
+        analysis, ("t-items", "Contrasts of every item"), "/contrasts/items/rows", columns, note=note, empty=f"{capital(reason)}."
+    )

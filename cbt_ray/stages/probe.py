@@ -1,0 +1,114 @@
+"""Probe the judge: a rated session is spoilt on purpose and judged once more, or its kind of therapist is guessed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cbt_ray.errors import Owed
+from cbt_ray.rating.guess import guess, load_kinds
+from cbt_ray.rating.homework import load_homework
+from cbt_ray.rating.judge import rate
+from cbt_ray.rating.probe import (
+    GUESSES,
+    NO_HOMEWORK,
+    NOTHING_TO_RATE,
+    SWAPPED,
+    VIEW,
+    Spoilt,
+    look_of,
+    shuffled,
+    silenced,
+    swapped,
+    without_homework,
+)
+from cbt_ray.rating.scale import load_scale
+from cbt_ray.rating.view import judged_turns, view_text
+from cbt_ray.study.model import Judge
+from cbt_ray.therapy.session import Session, Speaker, Turn
+from cbt_ray.unit import Key, Stage
+from cbt_ray.work.bench import Bench
+from cbt_ray.work.probed import probe_names, probed_places, variants
+from cbt_ray.work.survey import Entry, State, Survey
+from cbt_ray.work.workplace import Workplace
+
+if TYPE_CHECKING:
+    from cbt_ray.analysis.judge.probe import ProbeRow
+
+
+def probe_content(place: Workplace, key: Key, session: Key, name: str) -> dict[str, Any]:
+    """What a probe's unit holds: a rating or a guess, or the reason why this session cannot be probed so."""
+    study, seed = place.study, key.seed(place.study.seed)
+    turns = _turns(place, session)
+    spoilt = _spoilt(place, session, name, turns, seed) if _rated(turns) else Spoilt((), NOTHING_TO_RATE)
+    made = {"view": VIEW + name, "reason": spoilt.reason, "removed": spoilt.removed}
+    if spoilt.reason is not None:
+        return made
+    names = {arm.name for arm in study.arms} | set(study.models)
+    text = view_text(spoilt.turns, look_of(name, study.judge.views[0]), names)
+    voice = place.voice("judge")
+    if name in GUESSES:
+        kinds = load_kinds(place.prompts, variants(study))
+        return made | guess(text, kinds, study.judge, place.prompts, voice.role, voice.ask, seed).to_json()
+    scale = load_scale(place.prompts, study.judge.scale)
+    rating = rate(text, scale, _judge(study.judge, name), place.prompts, voice.role, voice.ask, seed)
+    items = {item: rated.to_json() for item, rated in rating.items.items()}
+    return made | {"items": items, "total": rating.total, "sent_back": rating.useless}
+
+
+def probe_rows(bench: Bench, survey: Survey) -> list[ProbeRow]:
+    """One row for each probe of each probed session, answered or not, with its reason. Reads units; asks nothing."""
+    from cbt_ray.analysis.judge.probe import ProbeRow
+
+    study, keys = bench.study, bench.keys
+    states = {entry.key: entry for entry in survey.stages[Stage.RATINGS]}
+    done = [key for probe in keys.probes() if states[key := keys.probe(*probe)].state is State.DONE]
+    contents = {key: unit.content for key, unit in bench.store.get_many(done) if unit}
+    rows = []
+    for arm in study.arms:
+        for patient, replicate, number in probed_places(study):
+            session = keys.session(arm, patient, replicate, number)
+            facts: dict[str, Any] = {"session_key": str(session), "arm": arm.name, "model": arm.model, "variant": arm.variant}
+            facts |= {"patient": study.patients.simulated[patient - 1].name, "replicate": replicate, "session": number}
+            for name in probe_names(study):
+                entry = states[keys.probe(session, name)]
+                rows.append(ProbeRow(**facts, probe=name, **_answer(entry, contents.get(entry.key))))
+    return rows
+
+
+def _answer(entry: Entry, content: dict[str, Any] | None) -> dict[str, Any]:
+    """What the judge answered, or why there is no answer."""
+    if content is None:
+        return {"reason": f"judge_failed:{entry.reason}" if entry.state is State.REJECTED else entry.state.value}
+    items = {item: rated["score"] for item, rated in content.get("items", {}).items()}
+    return {"reason": content["reason"], "items": items, "total": content.get("total"), "guess": content.get("guess")}
+
+
+def _judge(judge: Judge, name: str) -> Judge:
+    """The judge as a probe asks it: `halo` asks item by item where the study asks for all at once, and the other way round."""
+    if name != "halo":
+        return judge
+    return judge.model_copy(update={"items": "separately" if judge.items == "together" else "together"})
+
+
+def _turns(place: Workplace, session: Key) -> list[Turn]:
+    unit = place.store.get(session)
+    if unit is None:
+        raise Owed(f"{session}: owed")
+    return judged_turns(Session.from_json(unit.content), place.study.judge.strip)
+
+
+def _rated(turns: list[Turn]) -> bool:
+    return any(turn.speaker is Speaker.THERAPIST for turn in turns)
+
+
+def _spoilt(place: Workplace, session: Key, name: str, turns: list[Turn], seed: int) -> Spoilt:
+    if name == "empty":
+        return silenced(turns)
+    if name == "shuffled":
+        return shuffled(turns, seed)
+    if name == SWAPPED:
+        donor = place.keys.donors[session]
+        return swapped(turns, _turns(place, donor) if donor else None)
+    if name == NO_HOMEWORK:
+        return without_homework(turns, load_homework(place.prompts))
+    return Spoilt(tuple(turns))

@@ -1,0 +1,58 @@
+"""Declarations in the store: what a study's analysis was to be, with its hash and the time, taken in before the first rating.
+
+<study>/declared/<h16>    one record, written once: declared_at, content
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from cbt_ray.analysis.declared import Declaration
+from cbt_ray.store import Store
+from cbt_ray.study import Study
+from cbt_ray.unit import digest
+
+FOLDER = "declared"
+
+
+def declaration_of(study: Study) -> dict[str, Any]:
+    """What of a study file the analysis rests on: question, design, judge, flags and the analysis block."""
+    return {
+        "design": {
+            "arms": [[arm.name, arm.model, arm.variant] for arm in study.arms],
+            "patients": len(study.patients.simulated),
+            "sessions": study.sessions.count,
+            "replicates": study.sessions.replicates,
+        },
+        "judge": study.judge.model_dump(mode="json", exclude={"justification_chars"}),
+        "flags": study.flags.model_dump(mode="json"),
+        "analysis": study.analysis.model_dump(mode="json"),
+    }
+
+
+def hash_of(content: dict[str, Any]) -> str:
+    """Sixteen digits that name a declaration."""
+    return digest(content)
+
+
+def declare(store: Store, study: Study, now: datetime) -> Declaration:
+    """Take a study's declaration in, unless it is there; answers the one that is in the store."""
+    content = declaration_of(study)
+    path = f"{study.study}/{FOLDER}/{hash_of(content)}"
+    record = {"declared_at": now.isoformat(timespec="seconds"), "content": content}
+    store.create(path, json.dumps(record, indent=1, ensure_ascii=False).encode())
+    return next(one for one in declarations(store, study) if one.h16 == hash_of(content))
+
+
+def declarations(store: Store, study: Study) -> list[Declaration]:
+    """All that were ever taken in, the oldest first; a torn record is left out."""
+    found = []
+    for path in store.list(f"{study.study}/{FOLDER}/"):
+        try:
+            record = json.loads(store.read(path) or b"")
+            found.append(Declaration(record["declared_at"], path.rsplit("/", 1)[-1], record["content"]))
+        except (ValueError, KeyError):
+            continue
+    return sorted(found, key=lambda one: one.declared_at)

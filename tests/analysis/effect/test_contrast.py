@@ -1,0 +1,159 @@
+"""Contrasts against independent calculations (numpy, scipy) and against simulations whose truth is known."""
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from cbt_ray.analysis import ScoreRow, Scores, Settings, analyse
+from cbt_ray.analysis.describe import arms
+from cbt_ray.analysis.effect.contrast import contrasts, groups_of, holm, primary_pairs, secondary_pairs
+from cbt_ray.analysis.effect.family import false_discovery
+from cbt_ray.analysis.effect.policy import counted
+from tests.analysis.tables import Key, made_up
+
+SETTINGS = Settings()
+SIX: dict[str, Any] = {"models": ("a", "b", "c"), "patients": ("p1", "p2", "p3", "p4"), "sessions": 5}
+
+
+def primary(rows: list[ScoreRow], settings: Settings = SETTINGS) -> list[dict[str, Any]]:
+    sessions = Scores.of(rows).sessions("plain")
+    groups = groups_of(arms(sessions, settings))
+    return contrasts(counted(sessions, settings.unrated, 3, settings), primary_pairs(groups, settings), groups, settings)
+
+
+def noisy(seed: int, **design: Any) -> list[ScoreRow]:
+    """Uniform scores; the same for every replicate of a session."""
+    random = np.random.default_rng(seed)
+    draws: defaultdict[tuple[Key, str], int] = defaultdict(lambda: int(random.integers(1, 11)))
+    return made_up(lambda key, item: draws[key, item], **design)
+
+
+def test_pair_alone_equals_scipys_paired_t_on_chain_means() -> None:
+    rows = noisy(1, patients=("p1", "p2", "p3", "p4", "p5"))
+    means = {
+        arm: [np.mean([r.total for r in rows if r.variant == arm and r.patient == f"p{i}"]) for i in range(1, 6)]
+        for arm in ("tuned", "instruct")
+    }
+    expected = stats.ttest_rel(means["tuned"], means["instruct"])
+    low, high = expected.confidence_interval(0.95)
+    (row,) = primary(rows)
+    assert (row["t"], row["p"], row["df"]) == (pytest.approx(expected.statistic), pytest.approx(expected.pvalue), 4)
+    assert (row["low"], row["high"]) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_own_error_term_stands_first_and_the_pooled_one_equals_the_two_way_anova_by_least_squares() -> None:
+    rows = noisy(2, **SIX)
+    names, patients = list(dict.fromkeys(f"{row.model} {row.variant}" for row in rows)), sorted(SIX["patients"])
+    means = {
+        (n, p): np.mean([r.total for r in rows if f"{r.model} {r.variant}" == n and r.patient == p])
+        for n in names
+        for p in patients
+    }
+    y = np.array([means[arm, patient] for arm in names for patient in patients])
+    design = np.array(
+        [[1.0, *(arm == a for a in names[1:]), *(p == q for q in patients[1:])] for arm in names for p in patients], dtype=float
+    )
+    coefficients, residual, *_ = np.linalg.lstsq(design, y, rcond=None)
+    df = len(y) - design.shape[1]
+    se = np.sqrt(2 * residual[0] / df / len(patients))
+    for row in primary(rows):
+        difference = dict(zip(names[1:], coefficients[1:6], strict=True))
+        expected = difference[row["treatment"]] - difference.get(row["control"], 0.0)
+        own = stats.ttest_rel(*([means[group, p] for p in patients] for group in (row["treatment"], row["control"])))
+        assert (row["estimate"], row["t"], row["df"]) == (pytest.approx(expected), pytest.approx(own.statistic), 3)
+        assert (row["pooled"]["se"], row["pooled"]["df"]) == (pytest.approx(se), df)
+        assert row["pooled"]["high"] - row["estimate"] == pytest.approx(stats.t.ppf(0.975, df) * se)
+
+
+def test_missing_cells_are_estimated_by_least_squares_with_patients_held_fixed() -> None:
+    rows = [row for row in noisy(6, patients=("p1", "p2", "p3", "p4")) if (row.variant, row.patient) != ("tuned", "p1")]
+    means = {
+        (v, p): np.mean([r.total for r in rows if (r.variant, r.patient) == (v, p)])
+        for v in ("tuned", "instruct")
+        for p in ("p2", "p3", "p4")
+    }
+    (row,) = primary(rows)
+    assert row["estimate"] == pytest.approx(np.mean([means["tuned", p] - means["instruct", p] for p in ("p2", "p3", "p4")]))
+    assert row["patients"] == 3
+    assert "smollm2 tuned has no rated session with p1" in row["method"]
+
+
+def test_bootstrap_agrees_with_t_where_the_data_are_almost_balanced() -> None:
+    many = tuple(f"p{i}" for i in range(12))
+    design: dict[str, Any] = {"patients": many, "sessions": 20}
+    (balanced,) = primary(noisy(7, **design))
+    (lost,) = primary(noisy(7, reason=lambda key: "judge_failed" if key[1:] == ("tuned", "p3", 7) else None, **design))
+    assert balanced["method"] == "t on chain means"
+    assert lost["method"].startswith("parametric bootstrap of t, 1999 draws: chains rest on 19 to 20 sessions")
+    assert (lost["high"] - lost["low"]) / (balanced["high"] - balanced["low"]) == pytest.approx(1, abs=0.15)
+    assert primary(noisy(7, reason=lambda key: "judge_failed" if key[1:] == ("tuned", "p3", 7) else None, **design)) == [lost]
+
+
+def test_without_a_bootstrap_unbalanced_data_have_no_interval() -> None:
+    rows = noisy(7, reason=lambda key: "judge_failed" if key[1:] == ("tuned", "p1", 2) else None, **SIX)
+    row = primary(rows, Settings(bootstrap=0))[0]
+    assert row["low"] is None
+    assert row["reason"] == "needs balanced data or a bootstrap: chains rest on 4 to 5 sessions"
+
+
+def test_arms_of_one_model_and_variant_are_compared_as_one_group() -> None:
+    seeds = [*noisy(8, variants=("tuned", "instruct")), *(renamed(row) for row in noisy(9, variants=("tuned",)))]
+    (row,) = primary(seeds)
+    tuned = np.mean([np.mean([r.total for r in seeds if r.variant == "tuned" and r.patient == p]) for p in ("ada", "ben-li")])
+    instruct = np.mean([r.total for r in seeds if r.variant == "instruct"])
+    assert row["estimate"] == pytest.approx(tuned - instruct)
+    assert row["sessions"] == [12, 6]
+
+
+def renamed(row: ScoreRow) -> ScoreRow:
+    """The same of a second training seed."""
+    return ScoreRow(**{**row.to_json(), "arm": row.arm + "-2", "session_key": row.session_key + "-2"})
+
+
+def test_secondary_family_holds_every_pair_of_tuned_models() -> None:
+    groups = {f"{m} {v}": (m, v) for m in "abc" for v in ("tuned", "instruct")}
+    assert [label for label, _, _ in secondary_pairs(groups, SETTINGS)] == ["a - b", "a - c", "b - c"]
+
+
+def test_false_discovery_by_hand() -> None:
+    assert false_discovery([0.01, 0.04, 0.03, None]) == [
+        pytest.approx(0.04),
+        pytest.approx(4 * 0.04 / 3),
+        pytest.approx(4 * 0.04 / 3),
+        None,
+    ]
+    assert false_discovery([]) == []
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.6, 0.5]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_a_withheld_interval_does_not_shrink_the_family() -> None:
+    rows = {
+        row["model"]: row
+        for row in primary(noisy(3, reason=lambda key: "not_reached" if key[:2] == ("b", "tuned") else None, **SIX))
+    }
+    assert rows["b"]["reason"] == "no rated session of b tuned"
+    assert rows["b"]["p_adjusted"] is None
+    smaller, larger = sorted((rows["a"], rows["c"]), key=lambda row: row["p"])
+    assert smaller["p_adjusted"] == pytest.approx(min(1.0, 3 * smaller["p"]))
+    assert larger["p_adjusted"] >= smaller["p_adjusted"]
+
+
+def test_as_many_but_other_sessions_are_not_balanced() -> None:
+    gone = {("tuned", 1), ("instruct", 3)}
+    rows = made_up(reason=lambda key: "nothing_to_rate" if (key[1], key[3]) in gone else None, patients=("ada", "ben-li", "cy"))
+    (row,) = primary(rows)
+    assert "different sessions" in row["method"]
+
+
+def test_judge_replicates_are_averaged_and_add_no_observations() -> None:
+    one, three = analyse(noisy(4)), analyse(noisy(4, replicates=3))
+    for key in ("contrasts", "policies", "cells", "models", "distribution", "tests", "slopes"):
+        assert one[key] == three[key]

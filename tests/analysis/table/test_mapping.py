@@ -1,0 +1,334 @@
+"""Mappings: what a table becomes under one, and that whatever it does not describe is refused in one line."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from cbt_ray.analysis.table.mapped import Mapped, read_table
+from cbt_ray.analysis.table.mapping import FIELDS, Mapping, load_mapping, shipped
+from cbt_ray.commands.analyze import flat_scores
+from cbt_ray.errors import InputError
+from tests.analysis.table.big_table import GROUPS, SESSIONS, write_big
+from tests.analysis.tables import made_up, published
+from tests.needs import needs
+
+MAPPING: dict[str, Any] = {
+    "mapping": "mine",
+    "columns": {"patient": "who"},
+    "patterns": [
+        {"column": "cell", "pattern": "(?P<model>[a-z]+) (?P<variant>[TI])"},
+        {"column": "name", "pattern": "s(?P<session>[0-9]+)"},
+    ],
+    "values": {"variant": {"T": "tuned", "I": "instruct"}},
+    "items": {"one": "Item 1", "two": {"column": "Item 2", "title": "The second"}},
+    "range": [0, 6],
+}
+ROWS = [
+    {"who": "ada", "cell": "qwen T", "name": "s1", "Item 1": "3", "Item 2": "4"},
+    {"who": "ada", "cell": "qwen I", "name": "s1", "Item 1": "2.5", "Item 2": ""},
+    {"who": "ben", "cell": "qwen T", "name": "s1", "Item 1": "1", "Item 2": "0"},
+    {"who": "ben", "cell": "qwen T", "name": "s2", "Item 1": "", "Item 2": "NA"},
+]
+
+
+def mapping(**changes: Any) -> Mapping:
+    return Mapping.model_validate({**MAPPING, **changes})
+
+
+def write(path: Path, rows: list[dict[str, str]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def read(path: Path, rows: list[dict[str, str]] | None = None, **changes: Any) -> Mapped:
+    return read_table(write(path / "scores.csv", ROWS if rows is None else rows), mapping(**changes))
+
+
+def refusal(path: Path, *changed: tuple[int, dict[str, str]], **changes: Any) -> str:
+    rows = [dict(row) for row in ROWS]
+    for place, cells in changed:
+        rows[place] |= cells
+    with pytest.raises(InputError) as error:
+        read(path, rows, **changes)
+    line = str(error.value)
+    assert "\n" not in line
+    return line.removeprefix(str(path / "scores.csv")).removeprefix(", ").removeprefix(": ")
+
+
+# --- what a table becomes
+
+
+def test_parts_of_cells_become_fields(tmp_path: Path) -> None:
+    ratings = read(tmp_path).scores.ratings
+    assert list(ratings["arm"]) == ["qwen-tuned", "qwen-instruct", "qwen-tuned", "qwen-tuned"]
+    assert list(ratings["session"]) == [1, 1, 1, 2]
+    assert list(ratings["patient"]) == ["ada", "ada", "ben", "ben"]
+    assert set(ratings["judge"]) == {"judge"}
+    assert set(ratings["view"]) == {"plain"}
+
+
+def test_the_total_is_the_sum_and_there_is_none_where_an_item_is_missing(tmp_path: Path) -> None:
+    found = read(tmp_path)
+    ratings = found.scores.ratings
+    assert list(ratings["total"].fillna(-1)) == [7.0, -1, 1.0, -1]
+    assert list(ratings["item:one"].fillna(-1)) == [3.0, 2.5, 1.0, -1]
+    assert list(ratings["rated"]) == [True, True, True, False]
+    assert ratings["reason"].iloc[3] == "no_score"
+    assert ratings["reason"].iloc[:3].isna().all()
+    assert found.titles == {"one": "Item 1", "two": "The second"}
+
+
+def test_what_was_scheduled_and_never_rated_is_a_row(tmp_path: Path) -> None:
+    found = read(tmp_path, scheduled={"sessions": 2}, phases={"first": [1, 1], "rest": [2, 9]})
+    absent = found.scores.ratings[found.scores.ratings["reason"] == "absent"]
+    assert found.absent == len(absent) == 4
+    assert set(zip(absent["arm"], absent["patient"], absent["session"], strict=True)) == {
+        ("qwen-tuned", "ada", 2),
+        ("qwen-instruct", "ada", 2),
+        ("qwen-instruct", "ben", 1),
+        ("qwen-instruct", "ben", 2),
+    }
+    assert not absent["rated"].any()
+    assert list(absent.sort_values(["patient", "session"])["phase"])[-1] == "rest"
+    assert set(absent["model"]) == {"qwen"}
+    sessions = found.scores.sessions("plain")
+    assert (len(sessions), sessions["total"].count()) == (8, 2)
+
+
+def test_a_table_of_totals_has_the_total_as_its_item(tmp_path: Path) -> None:
+    found = read(tmp_path, items={}, total="Item 1")
+    assert found.titles == {"total": "Total"}
+    assert list(found.scores.ratings["total"].fillna(-1)) == [3.0, 2.5, 1.0, -1]
+    assert list(found.scores.ratings["rated"]) == [True, True, True, False]
+
+
+def test_only_the_pairs_of_the_table_where_not_every_patient_was_scheduled(tmp_path: Path) -> None:
+    assert read(tmp_path, scheduled={"sessions": 2, "every_patient": False}).absent == 2
+
+
+def test_people_who_rate_samples_are_not_missed(tmp_path: Path) -> None:
+    rows = [{**row, "rater": "eve", "is": "human"} for row in ROWS[:1]] + [{**row, "rater": "gpt", "is": "model"} for row in ROWS]
+    columns = {"patient": "who", "judge": "rater", "kind": "is"}
+    found = read(tmp_path, rows, columns=columns, scheduled={"sessions": 2})
+    assert found.scores.judges == {"eve": "human", "gpt": "model"}
+    assert found.absent == 4
+    assert set(found.scores.ratings.loc[found.scores.ratings["reason"] == "absent", "judge"]) == {"gpt"}
+
+
+def test_what_cbt_ray_wrote_is_read_back_without_a_mapping(tmp_path: Path) -> None:
+    from cbt_ray.analysis import Scores
+    from cbt_ray.stages.tables import csv_of, scores_of
+
+    rows = made_up(replicates=2, reason=lambda key: "rejected:empty" if key[3] == 3 and key[2] == "ada" else None)
+    before = Scores.of(rows)
+    (tmp_path / "scores.csv").write_text(csv_of(scores_of([row.to_json() for row in rows])), newline="")
+    after = read_table(tmp_path / "scores.csv", load_mapping("cbt-ray")).scores
+    columns = [name for name in before.ratings.columns if name in after.ratings.columns]
+    assert set(before.ratings.columns) == set(after.ratings.columns)
+    pd.testing.assert_frame_equal(before.ratings[columns], after.ratings[columns], check_dtype=False)
+    flat_scores(after).to_csv(tmp_path / "again.csv", index=False)
+    again = read_table(tmp_path / "again.csv", load_mapping("cbt-ray")).scores
+    pd.testing.assert_frame_equal(after.ratings, again.ratings)
+
+
+def test_the_published_scores(tmp_path: Path) -> None:
+    rows = published()
+    found = read_table(Path(os.environ["CBT_RAY_PUBLISHED"]) / "cbt_scores.csv", load_mapping("cbt"))
+    rated = found.scores.ratings[found.scores.ratings["rated"]]
+    assert (found.rows, found.absent, len(found.scores.items)) == (593, 7, 11)
+    assert sorted(rated["total"]) == sorted(float(row.total or 0) for row in rows)
+    assert set(rated["arm"]) == {f"{row.model}-{row.variant}" for row in rows}
+    absent = found.scores.ratings[found.scores.ratings["reason"] == "absent"]
+    assert set(absent["arm"]) == {"Mistral-instruct"}
+
+
+def test_the_items_of_act_sum_to_its_published_total(tmp_path: Path) -> None:
+    path = Path(os.environ.get("CBT_RAY_PUBLISHED", "")) / "act_scores.csv"
+    needs("published", "CBT_RAY_PUBLISHED" in os.environ and path.is_file())
+    found = read_table(path, load_mapping("act"))
+    assert found.measures is not None
+    np.testing.assert_allclose(found.scores.ratings["total"], found.measures["act_fm_total_consistency"])
+    arms = found.scores.ratings.drop_duplicates("arm")
+    assert set(zip(arms["model"], arms["variant"], strict=True)) == {
+        (m, v) for m in ("instruct", "sft", "orpo") for v in ("reasoning", "answer")
+    }
+    assert found.absent == 0
+
+
+def test_a_big_table_keeps_every_rating(tmp_path: Path) -> None:
+    """CBT_RAY_BIG_PATIENTS=8334 makes it 10^6 ratings."""
+    patients = int(os.environ.get("CBT_RAY_BIG_PATIENTS", "40"))
+    rows = write_big(tmp_path / "big.csv", patients)
+    found = read_table(tmp_path / "big.csv", load_mapping("cbt"))
+    assert rows == found.rows == len(GROUPS) * patients * SESSIONS
+    raw = pd.read_csv(tmp_path / "big.csv").drop(columns=["id", "patient_id", "group"])
+    np.testing.assert_array_equal(found.scores.ratings["total"], raw.sum(axis=1))
+    assert found.scores.ratings["session_key"].nunique() == rows
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("place", "cells", "line"),
+    [
+        (1, {"Item 1": "x"}, "line 3, column Item 1: expected a number, found 'x'"),
+        (2, {"Item 2": "7"}, "line 4, column Item 2: expected a number from 0 to 6, found 7"),
+        (2, {"Item 2": "-1"}, "line 4, column Item 2: expected a number from 0 to 6, found -1"),
+        (0, {"Item 1": "inf"}, "line 2, column Item 1: expected a number, found inf"),
+        (0, {"Item 1": "True"}, "line 2, column Item 1: expected a number, found 'True'"),
+        (3, {"who": ""}, "line 5, column who: expected a value for patient, found an empty cell"),
+        (3, {"name": "s0"}, "line 5, column name: expected a whole number from 1 for session, found 0"),
+        (3, {"name": "2"}, "line 5, column name: expected s(?P<session>[0-9]+), found '2'"),
+        (3, {"cell": ""}, "line 5, column cell: expected (?P<model>[a-z]+) (?P<variant>[TI]), found an empty cell"),
+    ],
+)
+def test_a_cell_that_cannot_be_read(tmp_path: Path, place: int, cells: dict[str, str], line: str) -> None:
+    assert refusal(tmp_path, (place, cells)) == line
+
+
+def test_the_first_of_many_cells_is_named_and_the_others_counted(tmp_path: Path) -> None:
+    line = refusal(tmp_path, (1, {"Item 1": "x"}), (2, {"Item 1": "y"}), (0, {"Item 2": "99"}))
+    assert line == "line 2, column Item 2: expected a number from 0 to 6, found 99 (and 2 more)"
+
+
+def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
+    text = 'who,cell,name,Item 1,Item 2\n\n"a\nda",qwen T,s1,1,1\nben,qwen T,s1,1,oops\n'
+    (tmp_path / "scores.csv").write_text(text)
+    with pytest.raises(InputError, match="line 5, column Item 2: expected a number, found 'oops'"):
+        read_table(tmp_path / "scores.csv", mapping())
+
+
+def test_a_value_without_a_name(tmp_path: Path) -> None:
+    line = refusal(tmp_path, values={"variant": {"T": "tuned"}})
+    assert line == "line 3, column cell: expected one of 'T' for variant, found 'I'"
+
+
+def test_a_rating_that_stands_twice(tmp_path: Path) -> None:
+    line = refusal(tmp_path, (3, {"name": "s1", "Item 1": "1"}))
+    assert line.startswith(
+        "line 5: expected each rating once, session qwen-tuned/ben/1/1, view plain, judge judge stands on line 4"
+    )
+    assert line.endswith("the mapping mine must say which column is judge_replicate")
+
+
+def test_a_missing_column_names_the_field_that_wants_it(tmp_path: Path) -> None:
+    line = refusal(tmp_path, columns={"patient": "whom"})
+    assert line.startswith("column 'whom' is missing, which columns.patient of the mapping mine names; the table has who, cell,")
+    line = refusal(tmp_path, items={"one": "Item 9"})
+    assert line.startswith("column 'Item 9' is missing, which items.one of the mapping mine names")
+
+
+def test_a_session_beyond_the_last_one(tmp_path: Path) -> None:
+    line = refusal(tmp_path, scheduled={"sessions": 1})
+    assert line == "mapping mine: scheduled.sessions: expected no session beyond 1, the table has session 2"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", "expected a line with the names of the columns, the file is empty"),
+        ("who,cell,name,Item 1,Item 2\n", "expected at least one row"),
+        ("who,who,cell\n", "line 1: expected each column once, 'who' stands there twice"),
+        ("who,cell,name,Item 1,Item 2\nada,qwen T,s1,1,2,3\n", "line 2: expected 5 cells as in line 1, found 6"),
+        ("who,cell,name,Item 1,Item 2\nada,qwen T,s1,1,2\nben,qwen T,s1\n", "line 3: expected 5 cells as in line 1, found 3"),
+        ('who,cell,name,Item 1,Item 2\nada,"qwen T,s1,1,2\n', "line 2: expected 5 cells as in line 1, found 2"),
+    ],
+)
+def test_a_file_that_is_no_table(tmp_path: Path, text: str, line: str) -> None:
+    (tmp_path / "scores.csv").write_text(text)
+    with pytest.raises(InputError, match=line):
+        read_table(tmp_path / "scores.csv", mapping())
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "scores.csv").write_bytes(b"\xff\xfe\x00who")
+    with pytest.raises(InputError, match="expected a CSV file in UTF-8"):
+        read_table(tmp_path / "scores.csv", mapping())
+    with pytest.raises(InputError, match="expected a CSV file, there is none"):
+        read_table(tmp_path / "none.csv", mapping())
+
+
+# --- the mapping itself
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_each_mapping_of_the_package_loads(name: str) -> None:
+    assert load_mapping(name).mapping == name
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"colums": {}}, "colums: unknown field, expected columns"),
+        ({"columns": {}}, "columns: expected patient"),
+        ({"columns": {"patient": "who", "judges": "x"}}, "columns.judges: expected one of session_key, arm"),
+        ({"columns": {"patient": "who", "model": "x"}}, "columns: expected each field once, model is given more than once"),
+        ({"patterns": []}, "columns: expected arm or model"),
+        ({"patterns": [{"column": "c", "pattern": "("}]}, "patterns.0.pattern: expected a regular expression"),
+        ({"patterns": [{"column": "c", "pattern": "(.*)"}]}, "patterns.0.pattern: expected named groups out of"),
+        ({"patterns": [{"column": "c", "pattern": "(?P<modl>.*)"}]}, "found (?P<modl>...)"),
+        ({"values": {"judge": {"a": "b"}}}, "values: expected fields that are read, judge is not"),
+        ({"items": {}}, "items: expected either items or item_prefix"),
+        ({"item_prefix": "x_"}, "items: expected either items or item_prefix"),
+        ({"range": [6, 0]}, "range: expected [lowest, highest]"),
+        ({"treatment": "tuned"}, "treatment: expected treatment and control, or neither"),
+        ({"scheduled": {"sessions": 0}}, "scheduled.sessions: expected at least 1, found 0"),
+    ],
+)
+def test_a_bad_mapping_names_file_and_field(tmp_path: Path, changes: dict[str, Any], line: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump({**MAPPING, **changes}))
+    with pytest.raises(InputError) as error:
+        load_mapping(str(file))
+    assert str(error.value).startswith(f"{file}: ")
+    assert line in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_mapping_names_those_there_are() -> None:
+    with pytest.raises(InputError, match=r"--mapping cpt: expected act, cbt, cbt-ray or a YAML file, there is none"):
+        load_mapping("cpt")
+
+
+def test_a_mapping_that_is_no_yaml(tmp_path: Path) -> None:
+    (tmp_path / "torn.yaml").write_text("mapping: mine\ncolumns: {patient: [\n")
+    with pytest.raises(InputError, match=r"torn\.yaml, line 3: expected YAML"):
+        load_mapping(str(tmp_path / "torn.yaml"))
+
+
+def test_every_field_of_a_rating_can_be_mapped() -> None:
+    from cbt_ray.analysis import ScoreRow
+
+    assert set(ScoreRow.__dataclass_fields__) - {"items", "total"} == set(FIELDS)
+
+
+# --- the page
+
+PAGE = (Path(__file__).parents[3] / "docs" / "analyze.md").read_text()
+
+
+def test_the_page_has_every_field_of_a_mapping() -> None:
+    section = PAGE.split("## Mappings")[1].split("## Repeated")[0]
+    listed = {
+        name for line in section.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line.split("|")[1])
+    }
+    assert listed == set(Mapping.model_fields)
+    assert [name for name in FIELDS if f"`{name}`" not in section] == []
+
+
+def test_the_mapping_of_the_page_is_one() -> None:
+    example = PAGE.split("```yaml")[1].split("```")[0]
+    assert Mapping.model_validate(yaml.safe_load(example)).mapping == "mine"
