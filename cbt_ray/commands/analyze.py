@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from cbt_ray.analysis.table.mapping import load_mapping
 from cbt_ray.errors import InputError
+from cbt_ray.stages.analyse import versions
 from cbt_ray.study.complaint import complaint
 from cbt_ray.study.model import Analysis, Judge
 
@@ -213,6 +214,6 @@ def _report(folder: Path, table: Path, columns: Columns, result: Mapping[str, An
         seed=result["settings"]["seed"],
         analysis=result,
         description=columns.description,
-        provenance=Provenance(versions={"cbt-ray": version("cbt-ray")}, digests={table.name: result["table"]["sha256"]}),
+        provenance=Provenance(versions=versions(), digests={table.name: result["table"]["sha256"]}),
     )
     (folder / "report.html").write_text(render(data, "none").html, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""An import as large as the published one: seconds, since the analysis and the report of it are to come within ten in all."""
+"""An import as large as the published one: seconds, and with the analysis and the report of its 600 sessions ten in all."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ GROUPS = [f"{model}_{method}_Simulation" for model in ("Llama", "Mistral", "Qwen
 PATIENTS = [f"Person {name}" for name in ("One", "Two", "Three", "Four", "Five")]
 LIMIT_S = 5.0
 """Processor seconds of a laptop of today, for 58 sets and 600 sessions."""
+REPORTED_S = 10.0
+"""The same for 600 sessions and their ratings, imported, analysed and reported."""
 
 
 def lengthened(clone: Path) -> None:
@@ -51,3 +53,20 @@ def test_the_whole_comes_within_seconds_and_again_in_less(tmp_path: Path) -> Non
             break
     assert min(taken) <= LIMIT_S
     assert len(list((tmp_path / "runs" / "pub0").glob("*/*/*"))) == 58 + 58 * 20 + 600 + 600
+
+
+def test_import_analysis_and_report_of_600_sessions(tmp_path: Path) -> None:
+    lengthened(write_clone(tmp_path / "clone", sets=0, sessions=20, groups=GROUPS, patients=PATIENTS))
+    taken = []
+    for attempt in range(TRIES):
+        slower = yardstick()
+        study = f"pub{attempt}.yaml"
+        commands = (["import", "cbt", "clone", study], ["evaluate", study], ["report", study])
+        taken.append(sum(processor_seconds(command, tmp_path, 0) for command in commands) / slower)
+        if taken[-1] <= REPORTED_S:
+            break
+    assert min(taken) <= REPORTED_S
+    page = tmp_path / "runs" / "pub0" / "report.html"
+    analysis = json.loads((tmp_path / "runs" / "pub0" / "tables" / "analysis.json").read_text())
+    assert (analysis["counts"]["scheduled"], analysis["counts"]["rated"]) == (600, 600)
+    assert page.stat().st_size < 5_000_000

@@ -1,0 +1,28 @@
+"""A large table has the same keys as a small one, in time that grows with its rows."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from cbt_ray.analysis import analyse
+from cbt_ray.analysis.table.mapped import read_table
+from cbt_ray.analysis.table.mapping import load_mapping
+from tests.analysis.table.big_table import write_big
+
+
+def analysed(folder: Path, patients: int) -> tuple[dict[str, Any], float]:
+    """The analysis of a made-up table, and the processor seconds that it took."""
+    file = folder / f"{patients}.csv"
+    write_big(file, patients)
+    begun = time.process_time()
+    result = analyse(read_table(file, load_mapping("cbt")).scores)
+    return result, time.process_time() - begun
+
+
+def test_four_times_the_rows_take_at_most_six_times_the_time(tmp_path: Path) -> None:
+    small, _ = analysed(tmp_path, 20)
+    middle, before = analysed(tmp_path, 250)
+    large, after = analysed(tmp_path, 1000)
+    assert large["counts"]["rated"] == 120_000
+    assert set(small) == set(middle) == set(large)
+    assert after < 6 * before
