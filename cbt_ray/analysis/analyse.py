@@ -45,8 +45,9 @@ def analyse(
     sections that are not computed from scores (how the analysis was declared, what probes of the judge found, replayed stop
     rules); they are taken over as they are. `apart`: sessions whose items were rated the other way (see `scale`).
     """
-    scores = scores if isinstance(scores, Scores) else Scores.of(scores)
-    settings = _headline(scores, settings or Settings())
+    scores = (scores if isinstance(scores, Scores) else Scores.of(scores)).in_order()
+    asked = settings or Settings()
+    settings = _headline(scores, asked)
     view, judge = settings.view, settings.judge
     items = list(settings.items) or scores.items
     sessions = scores.sessions(view, judge)
@@ -59,6 +60,7 @@ def analyse(
         **(beside or {}),
     }
     primary = inferred["contrasts"]["primary"]["rows"]
+    said = [_other_judge(scores, asked, settings), *(part for part in sections.values() if isinstance(part, Mapping))]
     return {
         "schema_version": SCHEMA_VERSION,
         "settings": settings.to_json(),
@@ -68,7 +70,7 @@ def analyse(
         "items": [{"item": item, "title": settings.titles.get(item, item)} for item in items],
         "arms": arms,
         "counts": _counts(sessions, arms),
-        "notices": notices(sessions, primary, [section for section in sections.values() if isinstance(section, Mapping)]),
+        "notices": notices(sessions, primary, said),
         "scores": describe.scores(sessions, arms, items),
         "distribution": describe.distribution(sessions, arms),
         "trajectory": describe.trajectory(sessions, arms),
@@ -81,11 +83,22 @@ def analyse(
 
 
 def _headline(scores: Scores, settings: Settings) -> Settings:
-    """The settings with the headline's view and judge: as declared where the scores have them, else the first that they have."""
-    judges = list(scores.judges) or [OWN_JUDGE]
+    """The settings with the headline's view and judge: as declared where the scores have them.
+
+    Else the first judge by name, models before people, and the first view that it has.
+    """
+    judges = sorted(scores.judges, key=lambda name: (scores.judges[name] != "model", name)) or [OWN_JUDGE]
     judge = settings.judge if settings.judge in judges else judges[0]
-    found = [str(view) for view in scores.ratings.loc[scores.ratings["judge"] == judge, "view"].unique()]
+    found = sorted(map(str, scores.ratings.loc[scores.ratings["judge"] == judge, "view"].unique()))
     return replace(settings, judge=judge, view=settings.view if settings.view in found or not found else found[0])
+
+
+def _other_judge(scores: Scores, asked: Settings, settings: Settings) -> dict[str, Any]:
+    """That the headline rests on another judge than the declared one, where several might."""
+    if settings.judge == asked.judge or len(scores.judges) < 2:
+        return {}
+    text = f"No ratings by the declared judge {asked.judge}: the headline rests on those of {settings.judge}."
+    return {"notices": [{"id": "other_judge", "text": text, "weight": 75}]}
 
 
 def _inferred(sessions: pd.DataFrame, arms: Sequence[dict[str, str]], items: Sequence[str], settings: Settings) -> dict[str, Any]:
@@ -103,7 +116,7 @@ def _inferred(sessions: pd.DataFrame, arms: Sequence[dict[str, str]], items: Seq
         "models": {**published(used, settings), "default": model},
         "repeated": of_sessions(used, [arm["arm"] for arm in arms], settings.level),
         "covariates": [words(used, model, found["primary"]["rows"], groups, settings)],
-        "refitted": refitted(used, groups, settings) if settings.thorough else None,
+        "refitted": refitted(used, groups, model, settings) if settings.thorough else None,
     }
 
 

@@ -11,12 +11,26 @@ from typing import Any
 
 EVERYTHING = "everything"
 RESTS_ON = {
-    "analysis.unrated": ["contrasts", "tests", "slopes", "models", "covariates"],
-    "analysis.bootstrap": ["contrasts", "tests", "policies"],
-    "flags": ["flags", "policies.unflagged"],
-    "judge.probes": ["robustness"],
-    "judge.views": ["views"],
-    "design.arms": [EVERYTHING],
+    "analysis.unrated": [
+        *(
+            "contrasts",
+            "policies",
+            "tests",
+            "slopes",
+            "models",
+            "covariates",
+            "cells",
+            "repeated",
+            "scale",
+            "power",
+            "views",
+            "refitted",
+        )
+    ],
+    "analysis.bootstrap": ["contrasts", "tests", "policies", "views"],
+    "analysis.thorough": ["refitted"],
+    "flags": ["flags", "flow", "detectors", "policies.unflagged"],
+    "judge.probes": ["robustness", "scale"],
 }
 """Field of a declaration -> sections of the analysis that rest on it; all sections rest on a field that is not named."""
 
@@ -33,11 +47,11 @@ class Declaration:
 def standing(
     known: Sequence[Declaration], h16: str, content: Mapping[str, Any], first_rating_at: str | None, *, imported: bool
 ) -> dict[str, Any]:
-    """The section `declared`: when this declaration was taken in, what differs from the one before the first rating.
+    """The section `declared`: when this declaration was taken in, what differs from the last one before the first rating.
 
     `imported`: ratings that were made elsewhere count, and nobody can say what was declared before them.
     """
-    own = next((one for one in known if one.h16 == h16), None)
+    own = next((one for one in reversed(known) if one.h16 == h16), None)
     first = first_rating_at or "9999"
     before = [one for one in known if one.declared_at <= first]
     section = {
@@ -52,11 +66,12 @@ def standing(
         return section | {"reason": "the ratings were made before this study, so all of it is post hoc"}
     if not before:
         return section | {"reason": "no analysis was declared before the first rating"}
-    if own in before:
+    if before[-1].h16 == h16:
         return section | {"before_first_rating": True, "post_hoc": [], "reason": None}
     changed = differences(before[-1].content, content)
     rests = list(dict.fromkeys(part for change in changed for part in _rests_on(change["field"])))
-    reason = f"changed after the first rating: {', '.join(change['field'] for change in changed)}"
+    fields = ", ".join(change["field"] for change in changed)
+    reason = f"other than what was declared last before the first rating: {fields}"
     return section | {"changed": changed, "post_hoc": rests, "reason": reason}
 
 

@@ -34,10 +34,10 @@ def number(value: Any) -> float | None:
 
 
 def arms(table: pd.DataFrame, settings: Settings) -> list[dict[str, str]]:
-    """The arms with their factor levels, in the declared order, else as the scores name them."""
-    found = {row.arm: row for row in table[["arm", "model", "variant"]].drop_duplicates("arm").itertuples(index=False)}
-    order = [arm for arm in settings.arms if arm in found] + [arm for arm in found if arm not in settings.arms]
-    return [{"arm": str(arm), "model": str(found[arm].model), "variant": str(found[arm].variant)} for arm in order]
+    """The arms with their factor levels: in the declared order, others by name behind them."""
+    found = {str(row.arm): row for row in table[["arm", "model", "variant"]].drop_duplicates("arm").itertuples(index=False)}
+    order = [arm for arm in settings.arms if arm in found] + sorted(arm for arm in found if arm not in settings.arms)
+    return [{"arm": arm, "model": str(found[arm].model), "variant": str(found[arm].variant)} for arm in order]
 
 
 def scores(sessions: pd.DataFrame, arm_list: Sequence[dict[str, str]], items: Sequence[str]) -> list[dict[str, Any]]:

@@ -5,19 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cbt_ray.analysis.flow import counts
 from cbt_ray.analysis.scores import ITEM, OWED
+from cbt_ray.study.imported import OWN_JUDGE
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FEW_PATIENTS = 10
+WHY = {
+    "not_rated": "not rated by this judge",
+    "absent": "not among what was imported",
+    "no_score": "without a score in the table",
+}
+"""Reasons that are no failure: nobody tried to rate the session. Every other one is."""
+FAILED = "could not be rated"
 
 
 def notices(
     sessions: pd.DataFrame, primary: Sequence[Mapping[str, Any]], sections: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """The heaviest first; `id` is stable. `sections` are parts of the result that may carry notices of their own."""
-    own = [{"id": name, "text": text, "weight": weight} for name, weight, text in _own(sessions, primary) if text]
+    said = [*_own(sessions, primary), ("no_therapist", 65, _no_therapist(sessions, _judge(sections)))]
+    own = [{"id": name, "text": text, "weight": weight} for name, weight, text in said if text]
     own += [notice for section in sections for notice in section.get("notices", [])]
     return sorted(own, key=lambda notice: -int(notice["weight"]))
 
@@ -25,19 +35,12 @@ def notices(
 def _own(sessions: pd.DataFrame, primary: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, str]]:
     rated = sessions[sessions["total"].notna()]
     owed = int((sessions["reason"] == OWED).sum())
-    lost = len(sessions) - len(rated) - owed
     withheld = [row for row in primary if row["low"] is None]
     return [
         ("nothing_rated", 100, "" if len(rated) else "No session is rated: there is no result."),
         ("owed", 95, f"Owed: {owed} of {len(sessions)} scheduled sessions; the study has not run to its end." if owed else ""),
         ("few_patients", 80, _few(sessions["patient"].nunique())),
-        (
-            "unrated",
-            50,
-            f"Scheduled sessions that could not be rated: {lost} of {len(sessions)}; see the flow and the policies."
-            if lost
-            else "",
-        ),
+        ("unrated", 50, _unrated(sessions)),
         ("withheld", 55, f"Contrasts without an interval: {len(withheld)} of {len(primary)}; each says why." if withheld else ""),
         ("alike", 60, _alike(rated)),
         (
@@ -53,6 +56,48 @@ def _own(sessions: pd.DataFrame, primary: Sequence[Mapping[str, Any]]) -> list[t
             "One training run per model: the result holds for these checkpoints, not for the method of training.",
         ),
     ]
+
+
+def _unrated(sessions: pd.DataFrame) -> str:
+    """How many have no rating, by why; without the owed ones."""
+    reasons = sessions.loc[sessions["total"].isna() & (sessions["reason"] != OWED), "reason"]
+    if not len(reasons):
+        return ""
+    by = "; ".join(f"{why}: {count}" for why, count in counts(reasons.map(lambda reason: WHY.get(reason, FAILED))).items())
+    return f"Scheduled sessions without a rating: {len(reasons)} of {len(sessions)} ({by}); see the flow and the policies."
+
+
+def _judge(sections: Sequence[Mapping[str, Any]]) -> str:
+    """The headline's judge, which the section on reliability names."""
+    return next((str(section["humans"]["judge"]) for section in sections if "humans" in section), OWN_JUDGE)
+
+
+def _no_therapist(sessions: pd.DataFrame, judge: str) -> str:
+    """Ratings of texts that hold no word of a therapist, as far as the numbers of therapist turns show it.
+
+    The study's own judge gets no such text. The published one was shown sessions without the therapist's last turn, so for other
+    judges sessions with a single turn count, too. Where no session has a therapist turn, their number was not given.
+    """
+    turns = sessions["therapist_turns"]
+    if not (turns > 0).any():
+        return ""
+    said, rated = [], sessions["total"].notna()
+    none, single = rated & (turns == 0), rated & (turns == 1)
+    if none.any():
+        said.append(f"Rated though no therapist speaks in them: {_by_arm(sessions, none)}.")
+    if judge != OWN_JUDGE and single.any():
+        said.append(
+            f"Rated with a single therapist turn: {_by_arm(sessions, single)}. If {judge} was shown sessions without the "
+            "therapist's last turn, as the published judge was, it read no therapist's word there."
+        )
+    return " ".join(said)
+
+
+def _by_arm(sessions: pd.DataFrame, chosen: pd.Series[bool]) -> str:
+    """`12 of 230 rated sessions (a: 10 of 36, b: 2 of 40)`."""
+    rated = sessions.loc[sessions["total"].notna(), "arm"].value_counts()
+    arms = ", ".join(f"{arm}: {count} of {rated[arm]}" for arm, count in counts(sessions.loc[chosen, "arm"]).items())
+    return f"{int(chosen.sum())} of {rated.sum()} rated sessions ({arms})"
 
 
 def _alike(rated: pd.DataFrame) -> str:

@@ -101,6 +101,11 @@ class Scores:
             columns[FLAG + flag] = [flag in row.flags for row in known]
         return cls(pd.DataFrame(columns))
 
+    def in_order(self) -> Scores:
+        """The same in an order that does not depend on how the rows came."""
+        by = ["session_key", "view", "judge", "judge_replicate"]
+        return Scores(self.ratings.sort_values(by, kind="stable", ignore_index=True))
+
     @property
     def items(self) -> list[str]:
         """The items that were rated, in the order of the columns."""

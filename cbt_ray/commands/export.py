@@ -47,7 +47,7 @@ def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
     analysis = bench.store.get(bench.keys.analysis())
     if analysis is not None:
         _csv(folder / "scores.csv", scores_of(analysis.content["rows"]))
-        (folder / "analysis.json").write_text(json.dumps(analysis_of(analysis), indent=1, ensure_ascii=False))
+        (folder / "analysis.json").write_text(json.dumps(analysis_of(bench, analysis), indent=1, ensure_ascii=False))
     else:
         say("analysis: owed")
     fetch_dataset(bench, folder / "dataset")

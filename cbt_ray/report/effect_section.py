@@ -8,7 +8,7 @@ from typing import Any
 from cbt_ray.report import effect_figures
 from cbt_ray.report.figure import titles
 from cbt_ray.report.part import Fold, Heading, Part, Section, Text
-from cbt_ray.report.prose import DASH, capital, interval_of, one, percent, probability, signed, text, two
+from cbt_ray.report.prose import DASH, capital, interval_of, one, percent, probability, signed, text, two, whole
 from cbt_ray.report.table import Cell, Column, Row, Table, cell, listed, pick, table, under
 
 POLICIES = {"missing": "Missing", "lowest": "Lowest total", "unflagged": "Without flagged"}
@@ -28,8 +28,10 @@ def effects(analysis: Mapping[str, Any]) -> Section:
         Heading("Other ways to count sessions"),
         Text(
             f"The headline counts unrated sessions as {analysis['settings']['unrated']}. Under lowest, a session that the chain "
-            "lost gets the lowest total; a failure of the judge stays missing. Bounds say what any scores of the unrated "
-            "sessions could make of the contrast; those after Lee hold for sessions that either arm would have left rated. "
+            "lost (rejected, not reached, nothing to rate) gets the lowest total; a failure of the judge stays missing, and so "
+            "does a session that the data do not hold. Where none was lost, lowest says what missing says. Bounds say what any "
+            "scores of the unrated sessions could make of the contrast; those after Lee hold for sessions that either arm would "
+            "have left rated. "
             "Leaving out flagged sessions is a sensitivity analysis and no headline, since a flag is an outcome."
         ),
         _policies(analysis),
@@ -138,13 +140,22 @@ def _policies(analysis: Mapping[str, Any]) -> Table:
         for policy in POLICIES:
             base = under("policies", policy, index)
             cells.append(cell(analysis, _counted, *(f"{base}/{end}" for end in ("estimate", "low", "high"))))
+            if policy == "lowest":
+                cells.append(cell(analysis, whole, f"{base}/filled"))
         for policy in BOUNDS:
             base = under("policies", policy, index)
             cells.append(cell(analysis, _bound, *(f"{base}/{end}" for end in ("low", "high", "reason"))))
         cells.append(cell(analysis, percent, under("policies", "lee", index, "share")))
         rows.append(Row(cells))
-    head = [("Contrast", False), *((title, False) for title in (*POLICIES.values(), *BOUNDS.values())), ("Trimmed by Lee", False)]
+    head = [("Contrast", False), *((title, False) for title in _policy_titles())]
     return Table("t-policies", "The primary contrasts under each policy", head, rows, note, "" if rows else "No contrast.")
+
+
+def _policy_titles() -> list[str]:
+    counted = [
+        title for policy in POLICIES for title in (POLICIES[policy], *(["Given the lowest"] if policy == "lowest" else []))
+    ]
+    return [*counted, *BOUNDS.values(), "Trimmed by Lee"]
 
 
 def _counted(estimate: float | None, low: float | None, high: float | None) -> str:

@@ -7,6 +7,7 @@ from collections import Counter
 from importlib.metadata import version
 from typing import Any
 
+from cbt_ray.analysis.declared import notices, standing
 from cbt_ray.errors import BelowMinimum
 from cbt_ray.rating.scale import Scale, load_scale
 from cbt_ray.stages.held import Held
@@ -19,11 +20,9 @@ from cbt_ray.therapy.replay import rules_of, stop_table
 from cbt_ray.therapy.validation import detectors
 from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.bench import Bench, must_be_done
-from cbt_ray.work.declared import declaration_of, declarations, hash_of
-from cbt_ray.work.survey import State, Survey
+from cbt_ray.work.declared import declaration_of, declarations, first_rating, hash_of
 
 LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels")
-DATES = ("declared_at", "first_rating_at")
 
 
 def analyse_scores(bench: Bench) -> None:
@@ -41,18 +40,14 @@ def analyse_scores(bench: Bench) -> None:
         rows, probes = score_rows(bench, survey, held), probe_rows(bench, survey)
         settings = settings_of(bench.study, load_scale(bench.prompts, bench.study.judge.scale))
         scores = Scores.of(rows)
-        section = declared(bench, survey)
-        # What was when is provenance: equal studies have equal contents.
-        dates = {name: section.pop(name) for name in DATES}
         beside = {
-            "declared": section,
             "robustness": robustness(probes, scores, settings, bench.study.judge),
             "detectors": detectors(bench.study.flags, NAMES),
             "stop_rules": stop_table(held.by_arm(), rules_of(bench.study.sessions)),
         }
         content = {"rows": [row.to_json() for row in rows], "probes": [row.to_json() for row in probes]}
         result = analyse(scores, settings, beside=beside, apart=rated_apart(probes))
-        bench.store.put(Unit(key, {**content, "analysis": result}, provenance={"versions": versions(), "declared": dates}))
+        bench.store.put(Unit(key, {**content, "analysis": result}, provenance={"versions": versions()}))
 
     bench.once(Stage.ANALYSIS, key, make)
 
@@ -62,23 +57,23 @@ def versions() -> dict[str, str]:
     return {"cbt-ray": version("cbt-ray"), "python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
 
 
-def analysis_of(unit: Unit) -> dict[str, Any]:
-    """What analysis.json holds: the unit's analysis, with the dates of its declaration."""
+def analysis_of(bench: Bench, unit: Unit) -> dict[str, Any]:
+    """What analysis.json holds: the unit's analysis, and how it stands to what was declared, as the store knows it now.
+
+    The latter is no part of the unit: what was when differs between equal studies.
+    """
     result: dict[str, Any] = unit.content["analysis"]
-    return {**result, "declared": {**result["declared"], **unit.provenance["declared"]}}
+    section = declared(bench)
+    said = sorted([*result["notices"], *notices(section)], key=lambda notice: -int(notice["weight"]))
+    return {**result, "declared": section, "notices": said}
 
 
-def declared(bench: Bench, survey: Survey) -> dict[str, Any]:
-    """Whether the analysis was declared before the first rating, as the store knows it."""
-    from cbt_ray.analysis.declared import notices, standing
-
+def declared(bench: Bench) -> dict[str, Any]:
+    """Whether the analysis was declared before the first rating."""
     content = declaration_of(bench.study)
-    done = [entry.key for entry in survey.stages[Stage.RATINGS] if entry.state is State.DONE]
-    made = (unit.provenance.get("made_at") for _, unit in bench.store.get_many(done) if unit)  # imported ones have none
-    first = min(filter(None, made), default=None)
+    first = first_rating(bench.store, bench.study)
     imported = bench.study.analysis.judge != OWN_JUDGE
-    section = standing(declarations(bench.store, bench.study), hash_of(content), content, first, imported=imported)
-    return {**section, "notices": notices(section)}
+    return standing(declarations(bench.store, bench.study), hash_of(content), content, first, imported=imported)
 
 
 def require_ratings(bench: Bench) -> None:

@@ -22,7 +22,7 @@ def write_tables(bench: Bench, analysis: Unit) -> None:
     contrasts = [{"family": family["family"], **row} for family in families for row in family["rows"]]
     for name, rows in {"scores": scores_of(content["rows"]), "contrasts": contrasts}.items():
         bench.store.replace(f"{bench.study.study}/{FOLDER}/{name}.csv", csv_of(rows).encode())
-    document = json.dumps(analysis_of(analysis), indent=1, ensure_ascii=False)
+    document = json.dumps(analysis_of(bench, analysis), indent=1, ensure_ascii=False)
     bench.store.replace(f"{bench.study.study}/{FOLDER}/analysis.json", document.encode())
 
 

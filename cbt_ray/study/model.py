@@ -132,3 +132,9 @@ class Analysis(Block):
     """Draws of the parametric bootstrap, which stands in for t and F where chains rest on different sessions; 0: none."""
     thorough: bool = False
     """Refit the model for each of 999 draws, too; takes some seconds more."""
+
+    @model_validator(mode="after")
+    def _enough_draws(self) -> Analysis:
+        if 0 < self.bootstrap < 999:
+            raise ValueError(f"bootstrap: expected 0 or at least 999 draws, found {self.bootstrap}")
+        return self

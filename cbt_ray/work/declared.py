@@ -1,10 +1,11 @@
 """Declarations in the store: what a study's analysis was to be, with its hash and the time, taken in before the first rating.
 
-<study>/declared/<h16>    one record, written once: declared_at, content
+<study>/declared/<time>-<h16>    one record, written once: declared_at, content
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import datetime
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from cbt_ray.analysis.declared import Declaration
 from cbt_ray.store import Store
 from cbt_ray.study import Study
-from cbt_ray.unit import digest
+from cbt_ray.unit import Key, Stage, digest
 
 FOLDER = "declared"
 
@@ -38,21 +39,35 @@ def hash_of(content: dict[str, Any]) -> str:
 
 
 def declare(store: Store, study: Study, now: datetime) -> Declaration:
-    """Take a study's declaration in, unless it is there; answers the one that is in the store."""
+    """Take a study's declaration in, unless it is the last one already; answers the one that is in the store."""
     content = declaration_of(study)
-    path = f"{study.study}/{FOLDER}/{hash_of(content)}"
-    record = {"declared_at": now.isoformat(timespec="seconds"), "content": content}
+    known = declarations(store, study)
+    if known and known[-1].h16 == hash_of(content):
+        return known[-1]
+    declared = Declaration(now.isoformat(timespec="seconds"), hash_of(content), content)  # ratings are dated to the second, too
+    path = f"{study.study}/{FOLDER}/{now:%Y%m%dT%H%M%S.%f}-{declared.h16}"
+    record = {"declared_at": declared.declared_at, "content": content}
     store.create(path, json.dumps(record, indent=1, ensure_ascii=False).encode())
-    return next(one for one in declarations(store, study) if one.h16 == hash_of(content))
+    return declared
 
 
 def declarations(store: Store, study: Study) -> list[Declaration]:
     """All that were ever taken in, the oldest first; a torn record is left out."""
     found = []
-    for path in store.list(f"{study.study}/{FOLDER}/"):
+    for path in sorted(store.list(f"{study.study}/{FOLDER}/")):
         try:
             record = json.loads(store.read(path) or b"")
-            found.append(Declaration(record["declared_at"], path.rsplit("/", 1)[-1], record["content"]))
+            found.append(Declaration(record["declared_at"], path.rsplit("-", 1)[-1], record["content"]))
         except (ValueError, KeyError):
             continue
-    return sorted(found, key=lambda one: one.declared_at)
+    return found
+
+
+def first_rating(store: Store, study: Study) -> str | None:
+    """When the study's own judge first rated anything under this study's name, by whatever version of its file."""
+    keys = []
+    for path in store.list(f"{study.study}/{Stage.RATINGS}/"):
+        with contextlib.suppress(ValueError):
+            keys.append(Key.parse(path))
+    made = [unit.provenance.get("made_at") for _, unit in store.get_many(keys) if unit]
+    return min((time for time in made if time), default=None)

@@ -249,10 +249,14 @@ class Keys:
             imported = [*self.sessions(), *self.imported_ratings()] if self.study.imported else []
             return {
                 "inputs": [str(key) for key in (*made, *imported)],
-                "probes": self.study.judge.probes.model_dump(),
+                "judge": self.study.judge.model_dump(),
                 "analysis": self.study.analysis.model_dump(),
                 "flags": self.study.flags.model_dump(),
-                "code": code_digest("analysis"),
+                "sessions": self.study.sessions.model_dump(exclude=_PLAN_ONLY),
+                "phases": [phase.model_dump() for phase in self.study.phases],
+                "arms": [[arm.name, arm.model, arm.variant] for arm in self.study.arms],
+                "patients": [patient.name for patient in self.study.patients.simulated],
+                "code": [code_digest(folder) for folder in ("analysis", "imports", "stages", "therapy")],
             }
 
         return self._key(Stage.ANALYSIS, "scores", determinants)

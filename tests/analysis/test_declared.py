@@ -2,7 +2,11 @@
 
 from typing import Any
 
-from cbt_ray.analysis.declared import EVERYTHING, Declaration, differences, notices, standing
+import pytest
+
+from cbt_ray.analysis import Settings, analyse
+from cbt_ray.analysis.declared import EVERYTHING, RESTS_ON, Declaration, differences, notices, standing
+from tests.analysis.tables import made_up
 
 PLAN: dict[str, Any] = {
     "analysis": {"level": 0.95, "unrated": "missing"},
@@ -32,7 +36,7 @@ def test_a_field_edited_later_marks_the_sections_that_rest_on_it() -> None:
     edited = {**PLAN, "flags": {"repetition": 0.9}}
     section = standing([at(9), at(12, edited, "bb")], "bb", edited, FIRST, imported=False)
     assert section["changed"] == [{"field": "flags.repetition", "declared": 0.5, "now": 0.9}]
-    assert section["post_hoc"] == ["flags", "policies.unflagged"]
+    assert section["post_hoc"] == ["flags", "flow", "detectors", "policies.unflagged"]
     assert "flags.repetition" in notices(section)[0]["text"]
 
 
@@ -52,3 +56,34 @@ def test_differences_name_fields_that_came_and_went() -> None:
         {"field": "a.b", "declared": 1, "now": None},
         {"field": "a.c", "declared": None, "now": 2},
     ]
+
+
+def test_a_plan_that_was_replaced_before_the_first_rating_does_not_count() -> None:
+    """Who declares several plans cannot choose between them afterwards."""
+    other = {**PLAN, "analysis": {"level": 0.9, "unrated": "missing"}}
+    section = standing([at(7), at(8, other, "bb")], "aa", PLAN, FIRST, imported=False)
+    assert section["post_hoc"] == [EVERYTHING]
+    assert [change["field"] for change in section["changed"]] == ["analysis.level"]
+
+
+def test_whoever_goes_back_to_a_plan_declares_it_again() -> None:
+    other = {**PLAN, "analysis": {"level": 0.9, "unrated": "missing"}}
+    assert standing([at(7), at(8, other, "bb"), at(9)], "aa", PLAN, FIRST, imported=False)["post_hoc"] == []
+
+
+@pytest.mark.parametrize(
+    ("field", "settings"),
+    [("analysis.unrated", Settings(unrated="lowest")), ("analysis.bootstrap", Settings(bootstrap=0))],
+)
+def test_every_section_that_a_field_changes_is_named(field: str, settings: Settings) -> None:
+    rows = made_up(
+        lambda key, item: 3 + (len(key[1]) * key[3] + len(key[2]) + len(item)) % 5,
+        lambda key: "not_reached" if key[1:3] == ("tuned", "ada") and key[3] > 4 else None,
+        models=("a", "b"),
+        patients=("ada", "ben-li", "cy"),
+        sessions=6,
+    )
+    before, after = analyse(rows), analyse(rows, settings)
+    changed = {section for section in before if before[section] != after[section]} - {"settings", "notices"}
+    assert changed
+    assert changed <= set(RESTS_ON[field])

@@ -103,6 +103,6 @@ def test_tuned_models_do_not_differ_by_their_chains(result: dict[str, Any]) -> N
 def test_refitting_every_draw_agrees_with_the_pivot() -> None:
     table = Scores.of(published()).sessions("plain")
     groups = groups_of(describe.arms(table, Settings()))
-    for row in refitted(table, groups, Settings(seed=1), draws=99)["rows"]:
+    for row in refitted(table, groups, chain_model(table, Settings()), Settings(seed=1), draws=99)["rows"]:
         assert row["low"] > 0
         assert row["p"] == pytest.approx(0.01, abs=0.011)

@@ -114,7 +114,7 @@ def record(data: bytes | None) -> dict[str, Any]:
     return value
 
 
-def wait_until(holds: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
+def wait_until(holds: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 300) -> None:
     """Wait for a state of the store while the study runs; fails where the study ends first."""
     end = time.monotonic() + seconds
     while not holds():

@@ -22,11 +22,16 @@ def calibration() -> dict[str, Any]:
     return document
 
 
-def broken(method: str, patients: int) -> str | None:
+def broken(method: str, patients: int, evenness: float = 1.0) -> str | None:
     """Why an interval by `method` is withheld at this number of patients; None where it was seen to hold its level.
 
-    The nearest smaller number that was simulated counts: more patients only help.
+    The nearest smaller number that was simulated counts: more patients only help. `evenness`: sessions of the shortest chain over
+    those of the longest; what is less even than what was simulated is withheld.
     """
+    least = calibration()["least_evenness"].get(method, 0.0)
+    if evenness < least:
+        tried = f"{method} was tried down to {least:.0%}"
+        return f"withheld: the shortest chain has {evenness:.0%} of the longest one's sessions; {tried}"
     known = {int(number): row for number, row in calibration()["methods"][method].items()}
     below = [number for number in known if number <= patients]
     if not below:

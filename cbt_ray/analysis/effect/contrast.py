@@ -101,7 +101,7 @@ def _interval(cells: Layout, weights: Any, estimate: float, patients: int, setti
     if cells.unbalanced and not settings.bootstrap:
         return {"reason": f"needs balanced data or a bootstrap: {cells.unbalanced}"}
     method = "bootstrap" if cells.unbalanced else "t"
-    problem = broken(method, patients)
+    problem = broken(method, patients, cells.evenness)
     if problem:
         return {"reason": problem}
     se = float((mean_square * (weights @ cells.inverse @ weights)) ** 0.5)

@@ -105,19 +105,25 @@ def _by_reml(row: Mapping[str, Any], groups: Groups, model: Mapping[str, Any]) -
     return {"reml": sum(weight * term["estimate"] for weight, term in zip(weights, terms, strict=True))}
 
 
-def refitted(sessions: pd.DataFrame, groups: Groups, settings: Settings, draws: int = 999) -> dict[str, Any]:
+def refitted(
+    sessions: pd.DataFrame, groups: Groups, model: Mapping[str, Any], settings: Settings, draws: int = 999
+) -> dict[str, Any]:
     """The primary contrasts by REML with the chain model refitted to every simulated data set: slow, for `thorough`.
 
     p is the share of data sets without an effect whose absolute t reaches the observed one; the interval inverts that t.
     """
     import numpy as np
 
-    own = Prepared(sessions[sessions["total"].notna()], settings)
-    data = own.sums()
-    best = nested.fit(data, reml=True)
-    pairs = primary_pairs(groups, settings)
+    nothing: dict[str, Any] = {"draws": 0, "rows": []}
+    if model["status"] != "fitted":
+        return nothing | {"reason": model["reason"]}
+    rated = sessions[sessions["total"].notna()]
+    there = {f"{model} {variant}" for model, variant in zip(rated["model"], rated["variant"], strict=True)}
+    pairs = [pair for pair in primary_pairs(groups, settings) if {pair[1], pair[2]} <= there]
+    own = Prepared(rated, settings)
+    best = nested.fit(own.sums(), reml=True)
     if best is None or not pairs:
-        return {"draws": 0, "rows": [], "reason": "the chain model cannot be fitted" if pairs else "no primary contrast"}
+        return nothing | {"reason": "no primary contrast has rated sessions on both sides"}
     weights = np.array([difference(list(own.columns), groups[plus], groups[minus]) for _, plus, minus in pairs])
     random, t = np.random.default_rng(settings.seed), []
     for _ in range(draws):

@@ -54,6 +54,12 @@ class Layout:
         present = self.present
         return int(present.sum() - present.any(axis=1).sum() - present.any(axis=0).sum() + 1)
 
+    @property
+    def evenness(self) -> float:
+        """Sessions of the shortest chain over those of the longest, cell by cell; 1 where nothing is rated."""
+        held = self.share[self.present]
+        return float(held.min() / held.max()) if len(held) else 1.0
+
     @cached_property
     def information(self) -> Array:
         """(arms, arms): the arms' normal matrix with patients swept out."""

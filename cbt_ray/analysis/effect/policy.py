@@ -1,7 +1,8 @@
 """What an unrated session counts as, and what flagged ones do: the answers side by side.
 
 `missing`: left out. `lowest`: the scale's lowest total where the chain lost the session (rejected, not reached, nothing to
-rate); a judge's failure says nothing about the therapist and stays missing. `bounds`: the worst and the best that any value
+rate); a judge's failure, and a session that the data do not hold, say nothing about the therapist and stay missing. `filled`
+of a row counts the sessions that got the lowest total. `bounds`: the worst and the best that any value
 of the unrated sessions could make of the contrast (Manski 1990, Am. Econ. Rev. 80:319-323). `lee`: bounds for the sessions that
 either arm would have left rated, by trimming the arm with more of them (Lee 2009, Rev. Econ. Stud. 76:1071-1102). `unflagged`:
 without flagged sessions; a sensitivity analysis and never the headline, since a flag is an outcome. An owed session is work not
@@ -34,14 +35,21 @@ def policies(sessions: pd.DataFrame, groups: Groups, items: int, settings: Setti
     flags = [name for name in sessions.columns if name.startswith(FLAG)]
     clean = sessions.assign(total=sessions["total"].mask(sessions[flags].any(axis=1)) if flags else sessions["total"])
     usable = grouped(sessions[sessions["reason"] != OWED])
+    lost = grouped(sessions)["group"][sessions["lost"]].value_counts()
+    filled = [int(lost.get(treatment, 0) + lost.get(control, 0)) for _, treatment, control in pairs]
+    none = [0] * len(pairs)
     return {
         "headline": settings.unrated,
-        "missing": contrasts(counted(sessions, "missing", items, settings), pairs, groups, settings),
-        "lowest": contrasts(counted(sessions, "lowest", items, settings), pairs, groups, settings),
+        "missing": _with(none, contrasts(counted(sessions, "missing", items, settings), pairs, groups, settings)),
+        "lowest": _with(filled, contrasts(counted(sessions, "lowest", items, settings), pairs, groups, settings)),
         "bounds": [_bounds(pair, usable, items, settings) for pair in pairs],
         "lee": [_lee(pair, usable) for pair in pairs],
-        "unflagged": contrasts(clean, pairs, groups, settings),
+        "unflagged": _with(none, contrasts(clean, pairs, groups, settings)),
     }
+
+
+def _with(filled: Sequence[int], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row | {"filled": count} for row, count in zip(rows, filled, strict=True)]
 
 
 def _bounds(pair: tuple[str, str, str], usable: pd.DataFrame, items: int, settings: Settings) -> dict[str, Any]:
@@ -76,7 +84,7 @@ def _lee(pair: tuple[str, str, str], usable: pd.DataFrame) -> dict[str, Any]:
     rates = [len(values) / len(part) for values, part in zip(totals, own, strict=True)]
     more = 0 if rates[0] >= rates[1] else 1
     share = 1 - min(rates) / max(rates)
-    cut = round(share * len(totals[more]))
+    cut = min(round(share * len(totals[more])), len(totals[more]) - 1)
     kept, other = totals[more], totals[1 - more]
     means = [_mean(kept[: len(kept) - cut]), _mean(kept[cut:])]
     signed = [(mean - _mean(other)) * (1 if more == 0 else -1) for mean in means]

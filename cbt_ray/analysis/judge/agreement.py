@@ -24,12 +24,15 @@ HUMAN = "human"
 POINTS = 600
 """Most points of a bias plot."""
 POOR = 0.5
-"""Below this an ICC is called poor (Koo & Li 2016, J. Chiropr. Med. 15:155-163)."""
+"""Below this an ICC is called poor; what is judged is its interval (Koo & Li 2016, J. Chiropr. Med. 15:155-163)."""
 ALL = "all people"
 
 
 def humans(crossed: Crossed, items: Sequence[str], settings: Settings) -> dict[str, Any]:
-    """The judge `settings.judge` against each person, and against all of them where there are several."""
+    """The judge `settings.judge` against each person, and against all of them where there are several.
+
+    It is `calibrated` where the whole interval of ICC(2,1) against the last of these rows is at POOR or above.
+    """
     raters = [judge for judge in crossed.judges if crossed.kinds[judge] == HUMAN and judge != settings.judge]
     found: dict[str, Any] = {"available": False, "calibrated": False, "judge": settings.judge, "raters": [], "reason": None}
     if crossed.kinds.get(settings.judge) == HUMAN:
@@ -39,24 +42,29 @@ def humans(crossed: Crossed, items: Sequence[str], settings: Settings) -> dict[s
     if not any(row["sessions"] for row in rows):
         why = "people rated no session that this judge rated" if raters else "no person's ratings were imported"
         return found | {"reason": why, "notices": [_uncalibrated(why)]}
-    last = rows[-1]
-    calibrated = last["icc2_1"] is not None and last["icc2_1"]["low"] is not None
-    few = f"people rated {last['sessions']} of its sessions, which does not say how far they agree"
-    notices = _poor(last) if calibrated else [_uncalibrated(few)]
-    return found | {"available": True, "calibrated": calibrated, "raters": rows, "notices": notices}
+    doubt, notices = _doubt(rows[-1])
+    return found | {"available": True, "calibrated": doubt is None, "reason": doubt, "raters": rows, "notices": notices}
+
+
+def _doubt(row: dict[str, Any]) -> tuple[str | None, list[dict[str, Any]]]:
+    """Why agreement with these people does not calibrate the judge, or None; and what to say of it."""
+    icc, sessions = row["icc2_1"], row["sessions"]
+    if icc is None or icc["low"] is None:
+        why = f"people rated {sessions} of its sessions, which does not say how far they agree ({row['reason']})"
+        return why, [_uncalibrated(why)]
+    if icc["value"] < POOR:
+        why = f"people disagree with it, ICC(2,1) {icc['value']:.2f} over {sessions} sessions, below {POOR:g}"
+        return why, [{"id": "people_disagree", "text": f"Uncalibrated judge: {why}.", "weight": 85}]
+    if icc["low"] < POOR:
+        why = f"people may disagree with it, the interval of ICC(2,1) over {sessions} sessions begins at {icc['low']:.2f}"
+        why += f", below {POOR:g}"
+        return why, [_uncalibrated(why)]
+    return None, []
 
 
 def _uncalibrated(why: str) -> dict[str, Any]:
     text = f"Uncalibrated judge: {why}, so scores show what this judge says and no more."
     return {"id": "uncalibrated", "text": text, "weight": 70}
-
-
-def _poor(row: dict[str, Any]) -> list[dict[str, Any]]:
-    value = row["icc2_1"]["value"]
-    if value >= POOR:
-        return []
-    text = f"People do not agree with this judge: ICC(2,1) {value:.2f} over {row['sessions']} sessions, below {POOR:g}."
-    return [{"id": "people_disagree", "text": text, "weight": 85}]
 
 
 def _against(crossed: Crossed, name: str, people: Sequence[str], items: Sequence[str], settings: Settings) -> dict[str, Any]:
@@ -83,7 +91,7 @@ def _against(crossed: Crossed, name: str, people: Sequence[str], items: Sequence
         "limits": limits(difference, clusters, settings.level),
         "points": thinned(table.mean(axis=1), difference),
         "kappa": [{"item": item, **_item(crossed, people, item, settings)} for item in items],
-        "reason": None,
+        "reason": agreement["icc2_1"]["reason"],
     }
 
 

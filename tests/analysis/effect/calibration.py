@@ -22,15 +22,15 @@ PATIENT, CHAIN = 0.38, 6.09
 WITHIN = np.array([48.2, 108.1, 88.6, 181.5, 86.9, 99.9])
 """Llama, Mistral and Qwen; tuned, then instruct."""
 ARMS = ("a tuned", "a instruct", "b tuned", "b instruct", "c tuned", "c instruct")
-SESSIONS, LEVEL, LOST = 20, 0.95, 0.1
+SESSIONS, LEVEL, FEWEST = 20, 0.95, 10
 PATIENTS = (2, 3, 5, 10, 20)
 WEIGHTS = np.array([1.0, -1.0])
 Truth = np.random.Generator
 
 
-def sizes(random: Truth, patients: int, lost: float) -> Any:
-    """(arms, patients) sessions of each chain; each of the twenty is lost with the same probability."""
-    return np.maximum(2, random.binomial(SESSIONS, 1 - lost, (len(ARMS), patients)))
+def sizes(random: Truth, patients: int) -> Any:
+    """(arms, patients) sessions of each chain: any number from half of them to all."""
+    return random.integers(FEWEST, SESSIONS + 1, (len(ARMS), patients))
 
 
 def cells(random: Truth, patients: int, count: Any) -> Any:
@@ -61,8 +61,8 @@ def by_pooled_t(random: Truth, patients: int) -> list[float]:
 
 
 def by_bootstrap(random: Truth, patients: int, draws: int = 999) -> list[float]:
-    """The parametric bootstrap, where one session in ten is lost."""
-    count = sizes(random, patients, LOST)
+    """The parametric bootstrap, where chains rest on 10 to 20 sessions."""
+    count = sizes(random, patients)
     means = cells(random, patients, count)
     found = []
     for m in range(3):
@@ -137,9 +137,11 @@ def main(studies: int = 4000, seed: int = 20241130) -> None:
             methods.setdefault(method, {})[str(patients)] = row
             sys.stdout.write(f"{method} {patients} {[f'{share:.3f}' for share in shares]}\n")
             sys.stdout.flush()
-    how = {"studies": studies, "seed": seed, "sessions": SESSIONS, "level": LEVEL, "lost": LOST}
+    how = {"studies": studies, "seed": seed, "sessions": SESSIONS, "level": LEVEL, "fewest": FEWEST}
     variances = {"patient": PATIENT, "chain": CHAIN, "session": WITHIN.tolist()}
-    FILE.write_text(json.dumps({"simulated": how, "variances": variances, "methods": methods}, indent=1) + "\n")
+    least = {"bootstrap": FEWEST / SESSIONS}
+    document = {"simulated": how, "variances": variances, "least_evenness": least, "methods": methods}
+    FILE.write_text(json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":
