@@ -97,6 +97,14 @@ def _distribution(module: str) -> str:
     return next(iter(packages_distributions().get(module, [guess])))
 
 
+def file_identity(path: Path) -> str:
+    """SHA-256 of any file that decides what is made; InputError where it cannot be read."""
+    try:
+        return _sha256(path)
+    except OSError as error:
+        raise InputError(f"{path}: expected a file that can be read ({error.strerror})") from error
+
+
 def _sha256(path: Path) -> str:
     """SHA-256 of a file, remembered by path, size and time of change: `plan` and `status` ask for it again and again."""
     stat = path.stat()

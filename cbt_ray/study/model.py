@@ -32,6 +32,14 @@ class Recipe(Block):
     compare_revision: str | None = None
     """Commit, tag or branch of `compare`, where that is another hub id."""
     licence: str
+    method: Literal["sft", "orpo"] = "sft"
+    """`sft`: on the dataset. `orpo`: on preference pairs (Hong et al. 2024, arXiv 2403.07691)."""
+    preferences: str | None = None
+    """JSON lines of `messages`, `chosen` and `rejected` for `method: orpo`; beside the study file."""
+    orpo_beta: float = Field(0.1, gt=0)
+    """Weight of the odds ratio beside the likelihood of what was chosen."""
+    loss: Literal["full", "answer"] = "full"
+    """Of `paper` examples: loss on the full text, as published, or on the therapist's answer."""
     backend: Literal["trl", "unsloth"] = "trl"
     load_4bit: bool = True
     lora: Lora = Lora()
@@ -42,6 +50,8 @@ class Recipe(Block):
     optimizer: str = "adamw_8bit"
     batch: int = Field(4, ge=1)
     accumulation: int = Field(4, ge=1)
+    batching: Literal["padded", "padding_free"] = "padded"
+    """`padding_free`: the windows of a batch lie in one row behind each other, each seeing itself only."""
     epochs: float = Field(1.0, gt=0)
     max_steps: int | None = Field(None, ge=1)
     max_length: int = Field(10_000, ge=64)
@@ -51,7 +61,21 @@ class Recipe(Block):
     """Steps between checkpoints in the store: what a lost node costs at most."""
     held_out_windows: int | None = Field(None, ge=1)
     """Windows of held-out text on which the loss before and after is taken, spread evenly; none: all."""
-    quantization: Literal["q8_0", "f16"] = "q8_0"
+    held_out_steps: int | None = Field(None, ge=1)
+    """Steps between two such losses on the way; none: only before and after."""
+    memory_gib: float | None = Field(None, gt=0)
+    """What training needs of its accelerator's memory (of the machine's, without one), in GiB; `plan` shows it."""
+    tensorboard: bool = False
+    """Write TensorBoard files into the store, too."""
+    quantization: Literal["q8_0", "f16", "q6_k", "q5_k_m", "q4_k_m"] = "q8_0"
+    safetensors: bool = True
+    """Keep the tuned model's 16-bit safetensors, too, for vLLM."""
+
+    @model_validator(mode="after")
+    def _pairs_for_orpo(self) -> Recipe:
+        if (self.method == "orpo") != (self.preferences is not None):
+            raise ValueError(f"preferences: expected a file with `method: orpo` and none without, found {self.preferences}")
+        return self
 
     def base(self, variant: str) -> tuple[str, str | None]:
         """What a variant (`tuned`, `instruct`) is made of, and the revision of it, which counts where it is a hub id."""

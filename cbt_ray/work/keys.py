@@ -12,7 +12,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from cbt_ray.llm.gguf_file import gguf_identity, weights_identity
+from cbt_ray.llm.gguf_file import file_identity, gguf_identity, weights_identity
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.judge import PROMPTS as JUDGE_PROMPTS
 from cbt_ray.rating.probe import GUESSES, SWAPPED, VIEW, look_of
@@ -30,8 +30,12 @@ from cbt_ray.work.inputs import at
 from cbt_ray.work.probed import probe_names, probe_prompts, probed_places, variants
 
 THERAPIST_PROMPT = "therapist.j2"
-_NOT_TUNED = {"checkpoint_steps", "start", "compare", "compare_revision"}
-"""Fields of a recipe that do not decide what tuning makes: its pace, paths (a digest stands for them), the other arm."""
+_NOT_TUNED = {
+    *("checkpoint_steps", "memory_gib", "tensorboard", "safetensors"),
+    *("start", "compare", "compare_revision", "preferences"),
+}
+"""Fields of a recipe that do not decide what tuning makes: its pace, what else is kept, paths (a digest stands for them), the
+other arm."""
 _NOT_THE_JUDGE = {"replicates", "views", "probes"}
 """Fields of the judge that say how much is rated, and not how."""
 _OF_A_GUESS = {"strip", "justification_chars"}
@@ -108,7 +112,11 @@ class Keys:
                 known = weights_identity(*recipe.base(variant))
             if variant != "tuned":
                 return {"base": known, "quantization": recipe.quantization}
-            return {"base": known, "inputs": [str(self.dataset())], "recipe": recipe.model_dump(exclude=_NOT_TUNED)}
+            made = {"base": known, "inputs": [str(self.dataset())], "recipe": recipe.model_dump(exclude=_NOT_TUNED)}
+            if recipe.preferences is not None:
+                with at(self.study, f"models.{model}.recipe.preferences"):
+                    made["preferences"] = file_identity(self.study.file.parent / recipe.preferences)
+            return made
 
         return self._key(Stage.FINETUNE, f"{model}-{variant}", determinants)
 
