@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
+from collections.abc import Mapping
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any
 
 from cbt_ray.analysis.declared import notices, standing
@@ -18,7 +20,7 @@ from cbt_ray.study.imported import OWN_JUDGE
 from cbt_ray.therapy.flags import NAMES
 from cbt_ray.therapy.replay import rules_of, stop_table
 from cbt_ray.therapy.validation import detectors
-from cbt_ray.unit import Stage, Unit
+from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.declared import declaration_of, declarations, first_rating, hash_of
 
@@ -57,21 +59,21 @@ def versions() -> dict[str, str]:
     return {"cbt-ray": version("cbt-ray"), "python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
 
 
-def analysis_of(bench: Bench, unit: Unit) -> dict[str, Any]:
+def analysis_of(bench: Bench, unit: Unit, read: Mapping[Key, Unit] = MappingProxyType({})) -> dict[str, Any]:
     """What analysis.json holds: the unit's analysis, and how it stands to what was declared, as the store knows it now.
 
-    The latter is no part of the unit: what was when differs between equal studies.
+    The latter is no part of the unit: what was when differs between equal studies. `read`: units that were read already.
     """
     result: dict[str, Any] = unit.content["analysis"]
-    section = declared(bench)
+    section = declared(bench, read)
     said = sorted([*result["notices"], *notices(section)], key=lambda notice: -int(notice["weight"]))
     return {**result, "declared": section, "notices": said}
 
 
-def declared(bench: Bench) -> dict[str, Any]:
+def declared(bench: Bench, read: Mapping[Key, Unit]) -> dict[str, Any]:
     """Whether the analysis was declared before the first rating."""
     content = declaration_of(bench.study)
-    first = first_rating(bench.store, bench.study)
+    first = first_rating(bench.store, bench.study, read)
     imported = bench.study.analysis.judge != OWN_JUDGE
     return standing(declarations(bench.store, bench.study), hash_of(content), content, first, imported=imported)
 

@@ -48,7 +48,7 @@ def gather(bench: Bench, analysis: Unit) -> ReportData:
         study=bench.study.study,
         seed=bench.study.seed,
         description=bench.study.description,
-        analysis=analysis_of(bench, analysis),
+        analysis=analysis_of(bench, analysis, reading.units),
         notices=list(_notices(bench, reading)),
         sessions=list(sessions_of(bench, reading, analysis)),
         stages=list(_stages(reading)),

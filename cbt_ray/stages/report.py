@@ -30,11 +30,12 @@ def write_report(bench: Bench, transcripts: Where | None = None) -> str:
     def make() -> None:
         from cbt_ray.report import render
 
-        page = render(gather(bench, analysis), transcripts)
+        evidence = gather(bench, analysis)
+        page = render(evidence, transcripts)
         beside = {f"{bench.study.study}/{name}": text.encode() for name, text in page.beside.items()}
         _write_beside(bench, beside)
         bench.store.replace(path, page.html.encode())
-        write_tables(bench, analysis)
+        write_tables(bench, analysis.content["rows"], evidence.analysis)
         files = {name: hashlib.sha256(data).hexdigest() for name, data in {path: page.html.encode(), **beside}.items()}
         bench.store.put(Unit(key, {"file": path}, provenance={"files": files, "transcripts": page.where}))
 

@@ -5,24 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cbt_ray.stages.analyse import analysis_of
-from cbt_ray.unit import Unit
 from cbt_ray.work.bench import Bench
 
 FOLDER = "tables"
 
 
-def write_tables(bench: Bench, analysis: Unit) -> None:
+def write_tables(bench: Bench, rows: Sequence[dict[str, Any]], analysis: Mapping[str, Any]) -> None:
     """Write scores, contrasts and analysis.json to `<study>/tables/`, over those of another version of the study."""
-    content = analysis.content
-    families = content["analysis"]["contrasts"].values()
+    families = analysis["contrasts"].values()
     contrasts = [{"family": family["family"], **row} for family in families for row in family["rows"]]
-    for name, rows in {"scores": scores_of(content["rows"]), "contrasts": contrasts}.items():
-        bench.store.replace(f"{bench.study.study}/{FOLDER}/{name}.csv", csv_of(rows).encode())
-    document = json.dumps(analysis_of(bench, analysis), indent=1, ensure_ascii=False)
+    for name, table in {"scores": scores_of(rows), "contrasts": contrasts}.items():
+        bench.store.replace(f"{bench.study.study}/{FOLDER}/{name}.csv", csv_of(table).encode())
+    document = json.dumps(analysis, indent=1, ensure_ascii=False)
     bench.store.replace(f"{bench.study.study}/{FOLDER}/analysis.json", document.encode())
 
 

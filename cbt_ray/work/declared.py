@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from cbt_ray.analysis.declared import Declaration
 from cbt_ray.store import Store
 from cbt_ray.study import Study
-from cbt_ray.unit import Key, Stage, digest
+from cbt_ray.unit import Key, Stage, Unit, digest
 
 FOLDER = "declared"
 
@@ -63,11 +65,15 @@ def declarations(store: Store, study: Study) -> list[Declaration]:
     return found
 
 
-def first_rating(store: Store, study: Study) -> str | None:
-    """When the study's own judge first rated anything under this study's name, by whatever version of its file."""
+def first_rating(store: Store, study: Study, read: Mapping[Key, Unit] = MappingProxyType({})) -> str | None:
+    """When the study's own judge first rated anything under this study's name, by whatever version of its file.
+
+    `read`: units that were read already and are not read again.
+    """
     keys = []
     for path in store.list(f"{study.study}/{Stage.RATINGS}/"):
         with contextlib.suppress(ValueError):
             keys.append(Key.parse(path))
-    made = [unit.provenance.get("made_at") for _, unit in store.get_many(keys) if unit]
-    return min((time for time in made if time), default=None)
+    units = [read[key] for key in keys if key in read]
+    units += [unit for _, unit in store.get_many(key for key in keys if key not in read) if unit]
+    return min(filter(None, (unit.provenance.get("made_at") for unit in units)), default=None)

@@ -145,4 +145,4 @@ def test_analysis_json_lies_beside_the_page(probed: Path) -> None:
     unit = bench.store.get(bench.keys.analysis())
     assert unit is not None
     document = json.loads((page_of(probed).parent / "tables" / "analysis.json").read_text())
-    assert document == analysis_of(unit)
+    assert document == analysis_of(bench, unit)

@@ -100,7 +100,24 @@ def test_bias_and_limits_of_agreement_by_hand() -> None:
     assert row["limits"]["upper"]["value"] == pytest.approx(difference.mean() + stats.norm.ppf(0.975) * difference.std(ddof=1))
     assert row["bias"]["low"] < row["bias"]["value"] < row["bias"]["high"]
     assert sorted(point[1] for point in row["points"]) == pytest.approx(sorted(difference))
-    assert (found["available"], found["calibrated"], found["reason"]) == (True, True, None)
+
+
+@pytest.mark.parametrize(
+    ("noise", "calibrated", "said"),
+    [
+        (0.1, True, None),
+        (1.5, False, "people may disagree with it, the interval of ICC(2,1) over 30 sessions begins at"),
+        (6.0, False, "people disagree with it, ICC(2,1)"),
+    ],
+)
+def test_a_judge_is_calibrated_where_the_whole_interval_says_so(noise: float, calibrated: bool, said: str | None) -> None:
+    rows = made_up(patients=tuple(f"p{number}" for number in range(5)), sessions=3)
+    found = judged(rows, "judge", "model", drawn(1, noise=0.1)) + judged(rows, "ann", "human", drawn(2, noise=noise))
+    result = reliability(Scores.of(found), Settings())
+    icc = people(result)["raters"][-1]["icc2_1"]
+    assert people(result)["calibrated"] is calibrated is (icc["low"] >= 0.5)
+    assert people(result)["reason"] is None if said is None else people(result)["reason"].startswith(said)
+    assert bool(result["notices"]) is not calibrated
 
 
 def test_without_people_the_judge_is_uncalibrated() -> None:
