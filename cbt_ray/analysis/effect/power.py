@@ -128,15 +128,19 @@ def _nodes() -> tuple[Array, Array]:
 
 
 def smallest(se: float, df: int, alpha: float, power: float) -> float | None:
-    """The true difference that is found with this power; None without degrees of freedom, or where nothing varies."""
-    from scipy.optimize import brentq
+    """The true difference that is found with this power; None without degrees of freedom, or where nothing varies.
 
+    By bisection: importing scipy's root finders takes longer than everything that `plan` does.
+    """
     if df < 1 or not se > 0:
         return None
-    top = 2.0
-    while power_of(top, 1.0, df, alpha) < power:
-        top *= 2
-    return se * float(brentq(lambda shift: power_of(shift, 1.0, df, alpha) - power, 0.0, top, xtol=1e-10))
+    low, high = 0.0, 2.0
+    while power_of(high, 1.0, df, alpha) < power:
+        low, high = high, 2 * high
+    while high - low > 1e-10:
+        middle = (low + high) / 2
+        low, high = (middle, high) if power_of(middle, 1.0, df, alpha) < power else (low, middle)
+    return se * high
 
 
 def smallest_rows(design: Design, variances: Variances, level: float) -> list[dict[str, Any]]:
