@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from cbt_ray.errors import InputError
 from cbt_ray.rating.probe import SWAPPED
 from cbt_ray.store import Store
+from cbt_ray.study.model import Arm
 from cbt_ray.unit import Key, Stage, Status, Unit
 from cbt_ray.work.keys import Keys
 
-_BUILDS_ON = {Stage.COURSES: Stage.PROFILES, Stage.RATINGS: Stage.SESSIONS}
+_BUILDS_ON = {Stage.COURSES: Stage.PROFILES, Stage.SESSIONS: Stage.FINETUNE, Stage.RATINGS: Stage.SESSIONS}
 """Stages whose units can be `not_reached` because of a unit of another stage."""
 
 
@@ -42,7 +43,7 @@ class Survey:
         self.keys = keys
         self.store = store
         wanted = set(stages)
-        self._entries = self._read(wanted | {_BUILDS_ON[stage] for stage in wanted & set(_BUILDS_ON)})
+        self._entries = self._read({below for stage in wanted for below in _with_below(stage)})
         self.stages: dict[Stage, list[Entry]] = {stage: self._stage(stage) for stage in Stage if stage in wanted}
 
     def owed(self, stage: Stage) -> list[Key]:
@@ -66,9 +67,13 @@ class Survey:
             entries.append(entry)
         return entries
 
-    def set_rejected_aside(self, stage: Stage, keep: str | None = None) -> list[Entry]:
-        """Make a stage's rejected units owed again, but for those with the reason `keep`; answers what was moved aside."""
-        made = (entry for entry in self.stages[stage] if not self.keys.is_imported(entry.key))
+    def set_rejected_aside(self, stage: Stage, keep: str | None = None, among: Container[Key] | None = None) -> list[Entry]:
+        """Make a stage's rejected units owed again, but for those with the reason `keep`; answers what was moved aside.
+
+        `among`: these units only.
+        """
+        made = [entry for entry in self.stages[stage] if not self.keys.is_imported(entry.key)]
+        made = [entry for entry in made if among is None or entry.key in among]
         rejected = [entry for entry in made if entry.state is State.REJECTED and entry.reason != keep]
         # What was concluded without them first, so that no crash in between leaves it in force.
         concluded = [self.keys.report(), self.keys.analysis()] if rejected else []
@@ -93,7 +98,7 @@ class Survey:
             chains = [([keys.course(n, s) for s in numbers], self._entry(keys.profile(n)).state) for n in patients]
             return [entry for chain, before in chains for entry in self.chain(chain, before)]
         if stage is Stage.SESSIONS:
-            return [entry for chain in keys.chains() for entry in self.chain(keys.chain(*chain))]
+            return [entry for chain in keys.chains() for entry in self.chain(keys.chain(*chain), self._model(chain[0]))]
         if stage is Stage.RATINGS:
             sessions = self._stage(Stage.SESSIONS)
             ordinary = [self._entry(key, session.state) for session in sessions for key in keys.ratings_of(session.key)]
@@ -101,6 +106,11 @@ class Survey:
             probes = [self._entry(keys.probe(*probe), self._behind(held, *probe)) for probe in keys.probes()]
             return ordinary + probes + [self._entry(key) for key in keys.imported_ratings()]
         return [self._entry(key) for key in keys.all()[stage]]
+
+    def _model(self, arm: Arm) -> State:
+        """The state of the model that an arm's therapist is, where the finetune stage makes it."""
+        pair = (arm.model, arm.variant)
+        return self._entry(self.keys.finetune(*pair)).state if pair in self.keys.finetunes else State.DONE
 
     def _behind(self, held: dict[Key, State], session: Key, name: str) -> State:
         """The state of what a probe builds on: its session, and the one whose therapist it is given."""
@@ -112,6 +122,13 @@ class Survey:
         if before in (State.REJECTED, State.NOT_REACHED) and not self.keys.is_imported(key):
             return Entry(key, State.NOT_REACHED)
         return self._entries.get(key) or Entry(key, State.OWED)
+
+
+def _with_below(stage: Stage) -> Iterator[Stage]:
+    """A stage and all that its units build on."""
+    yield stage
+    if stage in _BUILDS_ON:
+        yield from _with_below(_BUILDS_ON[stage])
 
 
 def must_be_imported(survey: Survey, *stages: Stage) -> None:

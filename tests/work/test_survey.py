@@ -18,6 +18,17 @@ from tests.study.example import loaded
 PHASES = [{"name": "all", "sessions": [1, 3], "goals": "goals", "techniques": "techniques"}]
 STUDY = loaded(phases=PHASES, courses__sessions=3, sessions__count=3, judge__replicates=2)
 KEYS = Keys(STUDY, Prompts())
+ARMS = ("plain", "tuned")
+TUNED = Keys(
+    loaded(
+        phases=PHASES,
+        sessions__count=3,
+        courses__sessions=3,
+        judge__replicates=2,
+        arms__1={"name": "tuned", "model": "smollm2", "variant": "tuned"},
+    ),
+    Prompts(),
+)
 DONE, REJECTED, NOT_REACHED, OWED = State
 
 
@@ -109,3 +120,20 @@ def test_only_the_wanted_stages_are_there(store: Store) -> None:
 def test_chain_behind_a_state(store: Store, before: Any, found: State) -> None:
     entries = Survey(KEYS, store, [Stage.SESSIONS]).chain(KEYS.sessions(), before)
     assert [entry.state for entry in entries] == [found] * 3
+
+
+def test_sessions_of_an_arm_whose_model_failed_its_checks_are_not_reached(store: Store) -> None:
+    put(store, TUNED.finetune("smollm2", "tuned"), reason="parity")
+    survey = Survey(TUNED, store, [Stage.RATINGS, Stage.SESSIONS])
+    plain, tuned = ({key for chain in TUNED.chains() if chain[0].name == name for key in TUNED.chain(*chain)} for name in ARMS)
+    assert {entry.key for entry in survey.stages[Stage.SESSIONS] if entry.state is NOT_REACHED} == tuned
+    assert set(survey.owed(Stage.SESSIONS)) == plain
+    assert survey.counts(Stage.RATINGS) == Counter({NOT_REACHED: 2 * len(tuned), OWED: 2 * len(plain)})
+
+
+def test_only_the_named_units_are_set_aside(store: Store) -> None:
+    one, other = TUNED.course(1, 1), TUNED.course(2, 1)
+    put(store, TUNED.profile(1), TUNED.profile(2))
+    put(store, one, other, reason="markdown")
+    assert [entry.key for entry in Survey(TUNED, store).set_rejected_aside(Stage.COURSES, among={one})] == [one]
+    assert (store.get(one), store.get(other) is None) == (None, False)
