@@ -206,7 +206,7 @@ def test_the_own_judge_rates_imported_sessions_but_none_without_a_therapist(clon
     )
     study = imported(clone)
     text = document(study)
-    text |= {"endpoints": {"embedded": {"kind": "scripted"}, "exported": {"kind": "scripted"}}, "analysis": {}}
+    text |= {"endpoints": {name: {"kind": "scripted"} for name in ("embedded", "exported", "published")}, "analysis": {}}
     text["judge"] = {"replicates": 1, "strip": "summary", "justification_chars": [10, 60]}
     study.write_text(yaml.safe_dump(text))
     rate_sessions(bench_of(study))
