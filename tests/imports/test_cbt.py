@@ -25,6 +25,7 @@ TABLE = "Code/evaluation_results/all_scores_with_patients.csv"
 NEVER_CALLED = {
     "embedded": {"kind": "llama_cpp", "gguf": "/no/such/file.gguf"},
     "exported": {"kind": "llama_cpp", "gguf": "finetuned"},
+    "published": {"kind": "litellm", "model": "openai/none", "api_base": "http://127.0.0.1:9/v1"},
 }
 
 
