@@ -17,8 +17,8 @@ from cbt_ray.study.licence import Demand, Demands
 
 UNKNOWN = "not recorded"
 NOT_CLINICAL = (
-    "This model is for research on language models. **It must not be used to treat, diagnose or advise anybody.** cbt-ray does not "
-    "test whether talking with it helps or harms. It may be wrong, it does not recognise danger, and it is no therapist.",
+    "This model is for research on language models. **It must not be used to treat, diagnose or advise anybody.** cbt-ray does "
+    "not test whether talking with it helps or harms. It may be wrong, it does not recognise danger, and it is no therapist.",
     "**In a crisis it is no help: call the emergency services at once.**",
 )
 _FOLDERS = re.compile(r"(?<![\w.:/-])(?:~|\.{1,2})?/(?:[\w.@+-]+/)*(?=[\w.@+-])")

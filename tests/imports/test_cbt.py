@@ -13,6 +13,7 @@ import yaml
 from cbt_ray.__main__ import outcome
 from cbt_ray.stages.rate import rate_sessions
 from cbt_ray.study import load_study
+from cbt_ray.study.licence import published_name
 from cbt_ray.therapy.session import Session
 from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.bench import Bench
@@ -183,6 +184,7 @@ def test_an_own_arm_is_trained_on_imported_courses(clone: Path) -> None:
     study.write_text(yaml.safe_dump(text))
     bench = bench_of(study)
     assert bench.keys.finetunes == [("llama", "tuned")]
+    assert published_name(bench.study, "llama") == "Llama-pub-llama-tuned"
     counts = states(bench, Stage.SESSIONS)
     assert counts == {State.DONE: 12, State.OWED: 6}
     code, message = run("simulate", study, "--inline")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cbt_ray.commands.plan import print_plan
 from cbt_ray.errors import InputError
 from cbt_ray.study import Study, load_study
 from cbt_ray.study.licence import Licence, check_licences, demands, demands_of, published_name
@@ -137,6 +138,17 @@ def test_both_licences_are_named_and_a_demand_of_both_stands_once_with_both_reas
 def test_research_licences_mark_the_model_as_non_commercial() -> None:
     assert demands(known(APACHE), known("MRL")).non_commercial
     assert not demands(known(APACHE), known("MIT")).non_commercial
+
+
+def test_plan_names_each_tuned_model_with_its_memory_or_says_why_it_is_refused() -> None:
+    said: list[str] = []
+    for given in (study(APACHE, LLAMA, models__smollm2__recipe__memory_gib=7.5), study(APACHE, "OpenAI")):
+        print_plan(given, said.append)
+    named, refused = (line for line in said if line.startswith("training smollm2: "))
+    assert named == "training smollm2: needs 7.5 GiB of memory; published as Llama-small-smollm2-tuned"
+    assert refused.startswith(
+        "training smollm2: memory not known (`memory_gib` in the recipe); refused: study.yaml: endpoints.remote.licence: "
+    )
 
 
 # --- what is refused
