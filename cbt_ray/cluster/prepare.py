@@ -15,6 +15,7 @@ from cbt_ray.errors import InputError
 from cbt_ray.llm.gguf_file import PACKAGE, is_hub_id
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import FINETUNED, LiteLLMEndpoint, LlamaCppEndpoint
+from cbt_ray.study.licence import check_licences
 from cbt_ray.unit import Stage
 from cbt_ray.work.engine import cpus_of
 from cbt_ray.work.keys import Keys
@@ -28,6 +29,8 @@ def prepare(study: Study, overlay: Overlay, job: BatchJob, model: str | None, op
     """Everything of a submission but what the cluster decides. Raises InputError where the study does not fit into one."""
     _check_names(study)
     _check_files(study)
+    if job.of_one_model:
+        check_licences(study, [name for name, variant in keys.finetunes if variant == "tuned" and model in (None, name)])
     tasks, pods = _workers(study, overlay, job, options)
     return Submission(
         job=job,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from cbt_ray.commands.effect import smallest_effect
+from cbt_ray.errors import InputError
 from cbt_ray.llm.request import Message
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.guess import load_kinds
@@ -17,6 +18,7 @@ from cbt_ray.rating.probe import GUESSES, SILENCE
 from cbt_ray.rating.scale import load_scale
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import LiteLLMEndpoint, Role
+from cbt_ray.study.licence import published_name
 from cbt_ray.therapy import course, dialogue
 from cbt_ray.therapy.session import Speaker, Turn, therapist_messages, transcript
 from cbt_ray.therapy.stop import end_mark
@@ -153,8 +155,21 @@ def print_plan(study: Study, say: Callable[[str], object]) -> None:
     say(f"in all: {calls:.0f} calls, {tokens:.0f} tokens, {dollars}; {_time(path)} at best without training")
     say("critical path: with as many workers as are useful, at the endpoints' expected_speed")
     _against_budget(study, calls, tokens, costs, say)
+    for line in _training(study):
+        say(line)
     for line in smallest_effect(study):
         say(line)
+
+
+def _training(study: Study) -> Iterator[str]:
+    """Of each model that is tuned: the memory it needs, and the name it gets or why it must not be tuned."""
+    for model in sorted({arm.model for arm in study.arms if arm.variant == "tuned"}):
+        memory = study.models[model].recipe.memory_gib
+        needs = "memory not known (`memory_gib` in the recipe)" if memory is None else f"needs {memory:g} GiB of memory"
+        try:
+            yield f"training {model}: {needs}; published as {published_name(study, model)}"
+        except InputError as error:
+            yield f"training {model}: {needs}; refused: {error}"
 
 
 def _against_budget(study: Study, calls: float, tokens: float, costs: list[float | None], say: Callable[[str], object]) -> None:

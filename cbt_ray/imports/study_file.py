@@ -91,6 +91,7 @@ def compose(published: Published, study_file: Path, manifest: Path, source: str,
         "training": max(scope.training, 1),
         "characteristics": _characteristics(published),
         "placeholders": not published.chains,
+        "courses": bool(published.courses),
         "patients": [{"name": _quoted(name), "profile": _quoted(profile)} for name, profile in patients],
         "phases": [
             {

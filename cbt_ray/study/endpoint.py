@@ -36,6 +36,8 @@ class LlamaCppEndpoint(Limits):
     """Tokens of the context; belongs to the model's identity, since it decides what is forgotten."""
     threads: int = Field(1, ge=1)
     """Threads a worker gives it; also the CPUs that Ray sets aside for the worker."""
+    licence: str | None = None
+    """Of the model, or the provider's terms; a generator needs one, since its texts are trained on. In no key."""
 
     def identity(self) -> dict[str, Any]:
         """What of this endpoint determines the text it writes (the file's digest is added where the file is known)."""
@@ -67,6 +69,8 @@ class LiteLLMEndpoint(Limits):
     """Dollars for a million prompt and reply tokens, where litellm does not know them."""
     cpus: float = Field(0.25, gt=0)
     """CPUs that Ray sets aside for a worker which only waits for this endpoint."""
+    licence: str | None = None
+    """Of the model, or the provider's terms; a generator needs one, since its texts are trained on. In no key."""
 
     @field_validator("api_key_env")
     @classmethod
@@ -95,6 +99,8 @@ class ScriptedEndpoint(Limits):
     """Seconds an answer takes."""
     invalid: Share = 0.0
     """Share of answers that are of no use, to rehearse retries and rejects."""
+    licence: str | None = None
+    """A licence to rehearse with; a script needs none. In no key."""
 
     def identity(self) -> dict[str, Any]:
         """What of the script determines its answers."""

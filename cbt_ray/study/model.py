@@ -36,6 +36,8 @@ class Recipe(Block):
     """`sft`: on the dataset. `orpo`: on preference pairs (Hong et al. 2024, arXiv 2403.07691)."""
     preferences: str | None = None
     """JSON lines of `messages`, `chosen` and `rejected` for `method: orpo`; beside the study file."""
+    preferences_licence: str | None = None
+    """Licence of the model, or of the data set, that the pairs are from."""
     orpo_beta: float = Field(0.1, gt=0)
     """Weight of the odds ratio beside the likelihood of what was chosen."""
     loss: Literal["full", "answer"] = "full"

@@ -13,6 +13,7 @@ from cbt_ray.study.endpoint import FINETUNED, Endpoint, LlamaCppEndpoint, Role, 
 from cbt_ray.study.imported import Imported
 from cbt_ray.study.model import Analysis, Arm, Dataset, Judge, Model
 from cbt_ray.study.protocol import Courses, Flags, Patients, Phase, Sessions, SimulatedPatient
+from cbt_ray.study.terms import Terms
 
 
 class Minimum(Block):
@@ -70,6 +71,8 @@ class Study(Block):
     minimum: Minimum = Minimum()
     budget: Budget = Budget()
     engine: Engine = Engine()
+    licences: Mapping[str, Terms] = {}
+    """Terms of licences that cbt-ray does not know, or other terms for one that it does."""
     imported: Imported | None = None
     """What `cbt-ray import` brought into the store: a file that it wrote, beside the study file."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from cbt_ray.errors import InputError
@@ -12,6 +12,7 @@ from cbt_ray.prompts import Prompts
 from cbt_ray.rating.scale import load_scale
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import FINETUNED, LiteLLMEndpoint, LlamaCppEndpoint, Role
+from cbt_ray.study.licence import check_licences
 from cbt_ray.therapy.dialogue import therapist_system
 from cbt_ray.therapy.stop import end_mark
 from cbt_ray.work.probed import check_probes
@@ -53,11 +54,12 @@ def check_model_name(study: Study, model: str | None) -> None:
         raise InputError(f"{study.file}: --model: unknown model {model!r}, expected one of {sorted(study.models)}")
 
 
-def check_recipes(study: Study, finetunes: Iterable[tuple[str, str]]) -> None:
-    """Raise InputError where training could not begin on this machine, so that no course is paid for in vain.
+def check_recipes(study: Study, finetunes: Collection[tuple[str, str]]) -> None:
+    """Raise InputError where training must not or could not begin on this machine, so that no course is paid for in vain.
 
     Whether a hub id exists is for `fetch` to find out, which has a network.
     """
+    check_licences(study, (model for model, variant in finetunes if variant == "tuned"))
     for model, variant in finetunes:
         recipe = study.models[model].recipe
         name = "start" if variant == "tuned" else "compare"

@@ -33,9 +33,10 @@ THERAPIST_PROMPT = "therapist.j2"
 _NOT_TUNED = {
     *("checkpoint_steps", "memory_gib", "tensorboard", "safetensors"),
     *("start", "compare", "compare_revision", "preferences"),
+    *("licence", "preferences_licence"),
 }
 """Fields of a recipe that do not decide what tuning makes: its pace, what else is kept, paths (a digest stands for them), the
-other arm."""
+other arm, licences (which decide the name that it is published under)."""
 _NOT_THE_JUDGE = {"replicates", "views", "probes"}
 """Fields of the judge that say how much is rated, and not how."""
 _OF_A_GUESS = {"strip", "justification_chars"}

@@ -210,6 +210,34 @@ STUDY_FILES = (
     ),
     Bad("torn prompt", {"prompts": "own", "arms__0__prompt": "torn.j2"}, "arms.0.prompt", "expected a Jinja2 template"),
     Bad("no folder of prompts", {"prompts": "mine"}, "prompts", "expected a folder"),
+    Bad(
+        "generator without a licence",
+        {"arms__0__variant": "tuned"},
+        "endpoints.counted.licence",
+        "expected the licence of the generator, whose texts are trained on",
+    ),
+    Bad(
+        "generator whose terms forbid training",
+        {"arms__0__variant": "tuned", "endpoints__counted": litellm(licence="OpenAI")},
+        "endpoints.counted.licence",
+        "expected terms that allow to train on outputs, OpenAI terms of use do not: you may not",
+    ),
+    Bad(
+        "base model of an unknown licence",
+        {
+            "arms__0__variant": "tuned",
+            "models__smollm2__recipe__licence": "proprietary",
+            "endpoints__counted": litellm(licence="MIT"),
+        },
+        "models.smollm2.recipe.licence",
+        "expected a licence whose terms are known, found 'proprietary'",
+    ),
+    Bad(
+        "terms without a source",
+        {"licences": {"Own": {"read": "text"}}},
+        "licences.Own.source",
+        "expected a value, none given",
+    ),
     Bad("no recipe", {"models__smollm2__recipe": "recipes/x.yaml"}, "models.smollm2.recipe", "recipes/x.yaml: expected a file"),
     Bad(
         "misspelt field of a recipe file",

@@ -209,6 +209,19 @@ def test_what_comes_before_is_owed(tmp_path: Path, cluster: FakeCluster) -> None
     assert cluster.created == []
 
 
+@pytest.mark.parametrize("job", [BatchJob.FETCH, BatchJob.TRAIN])
+def test_a_licence_that_forbids_training_is_refused_before_anything_is_created(
+    job: BatchJob, tmp_path: Path, cluster: FakeCluster
+) -> None:
+    arms = [{"name": "tuned", "model": "smollm2", "variant": "tuned"}]
+    api = {"kind": "litellm", "model": "openai/some", "licence": "OpenAI"}
+    recipe = {"start": "lab/model", "compare": "lab/model", "licence": "Apache-2.0"}
+    changes = {"arms": arms, "endpoints__api": api, "roles__generator__endpoint": "api", "models__smollm2__recipe": recipe}
+    with pytest.raises(InputError, match=r"endpoints\.api\.licence: expected terms that allow to train on outputs, OpenAI"):
+        submit(site(tmp_path, cluster, [], **changes), job, "smollm2")
+    assert cluster.created == []
+
+
 def test_a_key_that_the_cluster_lacks_is_asked_for(tmp_path: Path, cluster: FakeCluster) -> None:
     api = {"kind": "litellm", "model": "openai/some", "api_key_env": "SOME_API_KEY"}
     here = site(tmp_path, cluster, [], endpoints__api=api, roles__generator__endpoint="api")

@@ -11,7 +11,7 @@ import yaml
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
-from cbt_ray.study import endpoint, imported, model, probe, protocol, study
+from cbt_ray.study import endpoint, imported, model, probe, protocol, study, terms
 from cbt_ray.study.block import Block
 
 PAGE = Path(__file__).parents[2] / "docs" / "study-file.md"
@@ -44,6 +44,9 @@ SECTIONS: dict[str, Any] = {
     "minimum": study.Minimum,
     "budget": study.Budget,
     "engine": study.Engine,
+    "licences.NAME": terms.Terms,
+    "licences.NAME.derived": terms.Duties,
+    "licences.NAME.outputs": terms.Outputs,
     "imported": imported.Imported,
     "imported.judges.NAME": imported.ImportedJudge,
 }

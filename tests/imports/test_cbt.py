@@ -13,6 +13,7 @@ import yaml
 from cbt_ray.__main__ import outcome
 from cbt_ray.stages.rate import rate_sessions
 from cbt_ray.study import load_study
+from cbt_ray.study.licence import published_name
 from cbt_ray.therapy.session import Session
 from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.bench import Bench
@@ -25,6 +26,7 @@ TABLE = "Code/evaluation_results/all_scores_with_patients.csv"
 NEVER_CALLED = {
     "embedded": {"kind": "llama_cpp", "gguf": "/no/such/file.gguf"},
     "exported": {"kind": "llama_cpp", "gguf": "finetuned"},
+    "published": {"kind": "litellm", "model": "openai/none", "api_base": "http://127.0.0.1:9/v1"},
 }
 
 
@@ -182,6 +184,7 @@ def test_an_own_arm_is_trained_on_imported_courses(clone: Path) -> None:
     study.write_text(yaml.safe_dump(text))
     bench = bench_of(study)
     assert bench.keys.finetunes == [("llama", "tuned")]
+    assert published_name(bench.study, "llama") == "Llama-pub-llama-tuned"
     counts = states(bench, Stage.SESSIONS)
     assert counts == {State.DONE: 12, State.OWED: 6}
     code, message = run("simulate", study, "--inline")
@@ -206,7 +209,7 @@ def test_the_own_judge_rates_imported_sessions_but_none_without_a_therapist(clon
     )
     study = imported(clone)
     text = document(study)
-    text |= {"endpoints": {"embedded": {"kind": "scripted"}, "exported": {"kind": "scripted"}}, "analysis": {}}
+    text |= {"endpoints": {name: {"kind": "scripted"} for name in ("embedded", "exported", "published")}, "analysis": {}}
     text["judge"] = {"replicates": 1, "strip": "summary", "justification_chars": [10, 60]}
     study.write_text(yaml.safe_dump(text))
     rate_sessions(bench_of(study))

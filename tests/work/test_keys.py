@@ -62,6 +62,11 @@ NEVER: dict[str, dict[str, Any]] = {
     "budget": {"budget": {"calls": 10, "tokens": 10, "cost": 1}},
     "minimum": {"minimum": {"courses": 0.1, "ratings": 1}},
     "checkpoints": {"models__smollm2__recipe__checkpoint_steps": 3},
+    "licences": {
+        **{f"endpoints__{name}__licence": "MIT" for name in ("remote", "made", "script")},
+        "models__smollm2__recipe__licence": "MIT",
+        "licences": {"Own": {"source": "a letter", "read": "text"}},
+    },
     "speed": {"endpoints__remote__expected_speed": 99},
     "expected-messages": {"sessions__expected_messages": 3},
     **{f"expected-tokens-of-the-{role}": {f"roles__{role}__expected_tokens": 7} for role in ROLES},
