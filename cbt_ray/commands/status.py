@@ -1,16 +1,18 @@
-"""Status: what became of each stage's units, and what else lies in the store under the study's name."""
+"""Status: what became of each stage's units, how far trainings are, and what else lies in the store under the study's name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
+from cbt_ray.training.live import Record, read_record
 from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.survey import State, Survey
 
 
-def print_status(bench: Bench, say: Callable[[str], object]) -> None:
-    """Print the table."""
+def print_status(bench: Bench, say: Callable[[str], object], now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    """Print the table, and a line for each training that is under way or was interrupted."""
     survey = bench.survey(*Stage)
     say(f"{bench.study.study} in {bench.store.url}")
     say(f"{'stage':<10} {'done':>6} {'rejected':>9} {'not reached':>12} {'owed':>6}  reasons of rejection")
@@ -19,9 +21,42 @@ def print_status(bench: Bench, say: Callable[[str], object]) -> None:
         why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
         done, rejected, not_reached, owed = (counts[state] for state in State)
         say(f"{stage:<10} {done:>6} {rejected:>9} {not_reached:>12} {owed:>6}  {why}".rstrip())
+    for line in _trainings(bench, survey, now()):
+        say(line)
     others = _others(bench, survey)
     if others:
         say(f"{others} other units lie in the store: made by another version of the study file, left alone and not analysed")
+
+
+def _trainings(bench: Bench, survey: Survey, now: datetime) -> Iterator[str]:
+    """One line a training that has made a step and has no model yet."""
+    owed = set(survey.owed(Stage.FINETUNE))
+    for model, variant in bench.keys.finetunes:
+        key = bench.keys.finetune(model, variant)
+        if variant == "tuned" and key in owed and (record := read_record(bench.store, key)).steps:
+            yield f"training {model}: {_far(record, now)}"
+
+
+def _far(record: Record, now: datetime) -> str:
+    """How far it is, from its last step; the held-out loss is the last one that was taken."""
+    last = record.steps[-1]
+    held_out = next((step.held_out for step in reversed(record.steps) if step.held_out is not None), None)
+    parts = [
+        f"step {last.step} of {last.steps}",
+        f"loss {last.loss:.3f}" if last.loss is not None else "no finite loss",
+        f"held out {held_out:.3f}" if held_out is not None else "",
+        f"{_spelt(last.left_s)} left" if last.left_s is not None else "",
+        f"updated {_spelt((now - record.updated).total_seconds())} ago" if record.updated else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _spelt(seconds: float) -> str:
+    """A time in the unit that a person would use; a clock that goes ahead of this one makes no negative age."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0, seconds):.0f} s"
 
 
 def _others(bench: Bench, survey: Survey) -> int:

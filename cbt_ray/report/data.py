@@ -84,19 +84,65 @@ class CostRow:
     """Kind -> count of calls that had to be repeated or failed."""
 
 
+Curve = Sequence[tuple[int, float | None]]
+"""(step, what was measured there); None: no finite number."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What was measured of a training on its way."""
+
+    loss: Curve = ()
+    held_out: Curve = ()
+    """Loss on text that training does not see; step 0 is before training."""
+    grad_norm: Curve = ()
+    tokens_per_second: Curve = ()
+    memory_gib: Curve = ()
+    resumed: Sequence[int] = ()
+    """Steps behind which a later run took the training up; 0: it began anew."""
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """One parity check of an exported model."""
+
+    name: str
+    passed: bool | None
+    """None: measured and reported, it decides nothing."""
+    measured: Any = None
+    expected: Any = None
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """One file of a tuned or compared model in the store."""
+
+    name: str
+    sha256: str
+    size: int
+
+
 @dataclass(frozen=True)
 class TrainingRow:
-    """How one model was tuned."""
+    """How one model was tuned, or exported to be compared with."""
 
     model: str
-    steps: int = 0
+    steps: int | None = None
     loss_before: float | None = None
     """Held-out loss."""
     loss_after: float | None = None
-    curve: Sequence[tuple[float, float]] = ()
-    """(step, training loss)."""
+    tokens: int | None = None
+    """Tokens fed."""
+    tokens_per_second: float | None = None
+    """Median over its steps."""
+    memory_gib: float | None = None
+    """Peak."""
+    seconds: float | None = None
+    curves: Curves = Curves()
+    checks: Sequence[CheckRow] = ()
+    files: Sequence[FileRow] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
-    """GGUF sha256, versions, parity check and so on, as they shall be printed."""
+    """Versions, digests and so on, as they shall be printed."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Checks of the fitted model (Q-Q, residuals) and the training loss."""
+"""Checks of the fitted model: Q-Q plot and residuals."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from cbt_ray.report.data import TrainingRow
 from cbt_ray.report.figure import Figure
-from cbt_ray.report.svg import Scale, axis_x, axis_y, cloud, drawing, line, nice, path
+from cbt_ray.report.svg import Scale, axis_x, axis_y, cloud, drawing, line, nice
 
 Points = Sequence[Sequence[float]]
 
@@ -48,21 +47,3 @@ def _scatter(points: Points, title: str, names: tuple[str, str], rule: Points | 
         parts.append(line(x(start), y(start), x(end), y(end), "zero"))
     parts.append(cloud([(x(a), y(b)) for a, b in points], "cloud s0" if len(points) < 100 else "cloud small s0"))
     return drawing(340, 270, title, *parts)
-
-
-def loss(training: Sequence[TrainingRow]) -> Figure:
-    """Training loss over steps, a panel per model."""
-    title = "Training loss"
-    caption = "Loss of each logged training step; the table gives the held-out loss before and after."
-    found = [row for row in training if len(row.curve) > 1]
-    if not found:
-        return Figure("loss", title, caption, empty="Not drawn: no loss curve is recorded.", scored=False)
-    return Figure("loss", title, caption, [_curve(row) for row in found], scored=False)
-
-
-def _curve(row: TrainingRow) -> Markup:
-    steps, losses = zip(*row.curve, strict=True)
-    x_ticks, y_ticks = nice(min(steps), max(steps), 5, whole=True), nice(min(losses), max(losses), 4)
-    x, y = Scale(x_ticks[0], x_ticks[-1], 40, 328), Scale(y_ticks[0], y_ticks[-1], 190, 34)
-    axes = (axis_x(x, x_ticks, 190, 190, "step"), axis_y(y, y_ticks, 36, 330, f"{row.model}: loss"))
-    return drawing(340, 230, f"Training loss of {row.model}", *axes, path([(x(a), y(b)) for a, b in row.curve], "line s0"))

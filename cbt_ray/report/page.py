@@ -24,6 +24,7 @@ from cbt_ray.report import (
     scale_section,
     score_section,
     session_section,
+    training_section,
 )
 from cbt_ray.report.data import ReportData
 from cbt_ray.report.effect_figures import forest
@@ -66,7 +67,7 @@ def sections(data: ReportData) -> list[Section]:
         planning_section.claims(analysis),
         planning_section.power(analysis),
         planning_section.declared(analysis),
-        *([run_section.training(data), run_section.run(data)] if data.stages or data.costs or data.training else []),
+        *([training_section.training(data), run_section.run(data)] if data.stages or data.costs or data.training else []),
         run_section.provenance(data),
         run_section.clinical(),
     ]

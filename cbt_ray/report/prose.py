@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 MINUS = "\N{MINUS SIGN}"
@@ -90,3 +90,30 @@ def text(value: object) -> str:
 def capital(sentence: str | None) -> str:
     """With a capital letter in front; names keep theirs."""
     return sentence[:1].upper() + sentence[1:] if sentence else ""
+
+
+def duration(seconds: float | None) -> str:
+    """`45 s`, `3 min 20 s`, `2 h 5 min`; a dash where it is unknown."""
+    if seconds is None:
+        return DASH
+    whole_ = round(seconds)
+    if whole_ < 60:
+        return f"{whole_} s"
+    minutes = round(seconds / 60)
+    return f"{whole_ // 60} min {whole_ % 60} s" if whole_ < 3600 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(count: float) -> str:
+    """Bytes as people count them."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{one(count / factor)} {unit}"
+    return f"{whole(count)} B"
+
+
+def listed(things: Sequence[object], most: int = 8) -> str:
+    """`1, 2 and 3`; what is more than so many is counted."""
+    shown = [str(thing) for thing in things]
+    if len(shown) > most:
+        shown = [*shown[:most], f"{len(shown) - most} more"]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

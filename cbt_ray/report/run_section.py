@@ -1,12 +1,11 @@
-"""Sections on how the study was run: training, units of each stage, cost, and what made the numbers."""
+"""Sections on how the study was run: units of each stage, cost, and what made the numbers."""
 
 from __future__ import annotations
 
-from cbt_ray.report import model_figures
 from cbt_ray.report.data import ReportData
 from cbt_ray.report.part import Fold, Heading, Pairs, Part, Section, Source, Text
 from cbt_ray.report.planning_section import settings
-from cbt_ray.report.prose import money, one, reasons, three, whole
+from cbt_ray.report.prose import money, one, reasons, whole
 from cbt_ray.report.table import Cell, Row, Table
 
 CLINICAL = (
@@ -14,19 +13,6 @@ CLINICAL = (
     "about the care of people, and none of its models may be used for it. Whoever is in a crisis needs people: call the "
     "emergency number or a crisis line of your country."
 )
-
-
-def training(data: ReportData) -> Section:
-    """Held-out loss before and after, and what each training was."""
-    rows = [_row(r.model, whole(r.steps), three(r.loss_before), three(r.loss_after)) for r in data.training]
-    head = [("Model", False), ("Steps", False), ("Before", False), ("After", False)]
-    note = "On therapist tokens that training did not see."
-    parts: list[Part] = [
-        Table("t-training", "Held-out loss", head, rows, note, "" if rows else "No training is recorded."),
-        model_figures.loss(data.training),
-        *(Fold(row.model, [Pairs(row.details)]) for row in data.training if row.details),
-    ]
-    return Section("training", "Training", parts)
 
 
 def run(data: ReportData) -> Section:

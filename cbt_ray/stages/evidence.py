@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import yaml
 
 from cbt_ray.rating.probe import VIEW
-from cbt_ray.report.data import CostRow, Notice, Provenance, ReportData, ReportedRating, ReportedSession, StageRow, TrainingRow
+from cbt_ray.report.data import CostRow, Notice, Provenance, ReportData, ReportedRating, ReportedSession, StageRow
 from cbt_ray.stages.analyse import analysis_of
+from cbt_ray.stages.trained import trainings
 from cbt_ray.study.endpoint import LlamaCppEndpoint
 from cbt_ray.therapy.session import Session
 from cbt_ray.unit import Key, Stage, Status, Unit
@@ -53,7 +54,7 @@ def gather(bench: Bench, analysis: Unit) -> ReportData:
         sessions=list(sessions_of(bench, reading, analysis)),
         stages=list(_stages(reading)),
         costs=list(_costs(bench)),
-        training=list(_training(bench, reading)),
+        training=list(trainings(bench, reading.units)),
         provenance=_provenance(bench, reading, analysis),
     )
 
@@ -144,7 +145,7 @@ def _imported(bench: Bench, reading: Reading) -> dict[str, list[ReportedRating]]
     return found
 
 
-# ---- stages, cost, training ------------------------------------------------------------------------------------------
+# ---- stages, cost ----------------------------------------------------------------------------------------------------
 
 
 def _stages(survey: Survey) -> Iterator[StageRow]:
@@ -161,30 +162,6 @@ def _costs(bench: Bench) -> Iterator[CostRow]:
             used = costs.usage[stage]
             dollars = used.cost or None
             yield CostRow(stage, used.calls, used.prompt_tokens, used.reply_tokens, dollars, costs.wall[stage], dict(used.faults))
-
-
-def _training(bench: Bench, reading: Reading) -> Iterator[TrainingRow]:
-    for model, variant in bench.keys.finetunes:
-        unit = reading.units.get(bench.keys.finetune(model, variant))
-        if unit is None:
-            continue
-        metrics = unit.content.get("metrics", {})
-        curve = [(float(step), float(loss)) for step, loss in enumerate(metrics.get("loss", []), 1)]
-        by_step = ("loss", "grad_norm", "learning_rate")
-        details = {"gguf": unit.content["gguf"]["sha256"], **_flat(metrics, by_step)}
-        before, after = metrics.get("held_out_before"), metrics.get("held_out_after")
-        yield TrainingRow(f"{model} {variant}", int(metrics.get("steps", 0)), before, after, curve, details)
-
-
-def _flat(metrics: Mapping[str, Any], without: Collection[str]) -> dict[str, Any]:
-    """Metrics as they are read: nested ones by their dotted names, numbers rounded."""
-    flat: dict[str, Any] = {}
-    for name, value in metrics.items():
-        if isinstance(value, dict):
-            flat |= {f"{name}.{part}": shown for part, shown in _flat(value, ()).items()}
-        elif name not in without:
-            flat[name] = round(value, 4) if isinstance(value, float) else value
-    return flat
 
 
 # ---- provenance ------------------------------------------------------------------------------------------------------

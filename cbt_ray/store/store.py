@@ -3,6 +3,8 @@
 <study>/<stage>/<id>/<h16>                 a unit, one JSON document
 <study>/blobs/<stage>/<id>/<sha256>-<name> a large file that a unit names (GGUF, dataset), by its content
 <study>/checkpoints/...                    training's checkpoints, dropped when the unit is done
+<study>/training/<id>/<h16>.jsonl          what each step of a training measured; stays beside the unit
+<study>/training/<id>/<h16>.tensorboard/   the same for TensorBoard, where a recipe asks for it
 <study>/usage/...                          what calls cost, one record a unit attempt
 <study>/aside/<path>.<h16>                 what failed its checksum, or was rejected and is tried again
 weights/<org--name>/...                    weights that a recipe names by their hub id, for all studies of the store
@@ -131,7 +133,7 @@ class Store(ABC):
 
     @abstractmethod
     def replace(self, path: str, data: bytes) -> None:
-        """Write or overwrite, atomically. Only for what people read (report.html) and training's checkpoint marks."""
+        """Write or overwrite, atomically. Only for what people read (report, live figures) and training's checkpoint marks."""
 
     @abstractmethod
     def read(self, path: str) -> bytes | None:

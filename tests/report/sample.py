@@ -1,11 +1,15 @@
 """A report's data as the stages would fill it, with text that tries to break out of the page."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from cbt_ray.analysis import ScoreRow, analyse
 from cbt_ray.report import (
+    CheckRow,
     CostRow,
+    Curves,
+    FileRow,
     Notice,
     Provenance,
     ReportData,
@@ -29,12 +33,39 @@ def sample(rows: Sequence[ScoreRow], **more: Any) -> ReportData:
         "sessions": sessions_of(rows),
         "stages": [StageRow("courses", 11, {"too_short": 1}, not_reached=1), StageRow("sessions", 12, owed=2)],
         "costs": [CostRow("courses", 120, 30_000, 22_000, None, 60.2, {"rate_limit": 2}), CostRow("ratings", 5, 1, 1, 0.25, 1)],
-        "training": [TrainingRow("smollm2", 40, 2.079, 1.883, [(1, 2.1), (2, 2.0), (3, 1.9)], {"gguf sha256": "ab" * 32})],
+        "training": trainings(),
         "provenance": Provenance(
             {"python": "3.11"}, {"judge.j2": "0f" * 8}, {"judge": EVIL}, {"gguf": "cd" * 32}, f"study: {EVIL}"
         ),
     }
     return ReportData(**(fields | more))
+
+
+def trainings() -> list[TrainingRow]:
+    """A short training that was taken up twice and broke down once, a long one, and an export; names are hostile."""
+    return [_tuned(f"smollm2 tuned {EVIL}", 60, [20, 41]), _tuned("qwen tuned", 1900, []), TrainingRow("smollm2 instruct")]
+
+
+def _tuned(name: str, steps: int, resumed: list[int]) -> TrainingRow:
+    every = range(1, steps + 1)
+    noise = [math.sin(7.3 * step) for step in every]
+    loss = [None if step == 33 else 1.9 + 0.3 / (1 + 8 * step / steps) + 0.04 * noise[step - 1] for step in every]
+    curves = Curves(
+        loss=list(zip(every, loss, strict=True)),
+        held_out=[(step, 1.95 + 0.2 / (1 + 8 * step / steps)) for step in range(0, steps + 1, steps // 6)],
+        grad_norm=[(step, 0.8 + 0.5 * abs(noise[step - 1])) for step in every],
+        tokens_per_second=[(step, 104_000 + 9000 * noise[step - 1]) for step in every],
+        memory_gib=[(step, 17.2 + 0.5 * (step > 9)) for step in every],
+        resumed=resumed,
+    )
+    checks = [
+        CheckRow("merged_kl", True, 1.4e-6, "at most 1e-05 a token"),
+        CheckRow("first_tokens", False, {"equal": 19, "prompts": 20}, EVIL),
+        CheckRow("q8_0_agreement", None, 0.9731),
+    ]
+    files = [FileRow("model-q8_0.gguf", "ab" * 32, 8_540_000_000), FileRow(f"config.json {EVIL}", "cd" * 32, 712)]
+    measured = (60_000, 104_412.7, 17.7, 4210.0)
+    return TrainingRow(name, steps, 2.15, 1.97, *measured, curves, checks, files, {"base_sha256": "ef" * 32})
 
 
 def sessions_of(rows: Sequence[ScoreRow], turns: int = 8, words: str = EVIL) -> list[ReportedSession]:

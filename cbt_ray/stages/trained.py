@@ -1,0 +1,99 @@
+"""Trained: what the store holds of each training and export, for the report. From its unit, and from its live figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from cbt_ray.report.data import CheckRow, Curve, Curves, FileRow, TrainingRow
+from cbt_ray.training.live import Record, Step, read_record
+from cbt_ray.unit import Key, Unit
+
+if TYPE_CHECKING:
+    from cbt_ray.work.bench import Bench
+
+SHOWN = {"loss", "grad_norm", "learning_rate", "held_out", "gate"}
+"""Metrics that have a figure or a table of their own."""
+LONG = 12
+"""A longer list is a curve and no detail."""
+
+
+def trainings(bench: Bench, units: Mapping[Key, Unit]) -> Iterator[TrainingRow]:
+    """Every model of the study whose unit is there, tuned or compared with."""
+    for model, variant in bench.keys.finetunes:
+        key = bench.keys.finetune(model, variant)
+        if key in units:
+            record = read_record(bench.store, key) if variant == "tuned" else Record()
+            yield row_of(f"{model} {variant}", units[key], record)
+
+
+def row_of(name: str, unit: Unit, record: Record) -> TrainingRow:
+    """One training, from its unit and its live figures."""
+    metrics, measured = unit.content.get("metrics", {}), unit.provenance.get("training", {})
+    speeds = [step.tokens_per_second for step in record.steps if step.tokens_per_second is not None]
+    return TrainingRow(
+        name,
+        steps=metrics.get("steps"),
+        loss_before=metrics.get("held_out_before"),
+        loss_after=metrics.get("held_out_after"),
+        tokens=metrics.get("tokens_seen"),
+        tokens_per_second=median(speeds) if speeds else measured.get("tokens_per_second"),
+        memory_gib=max((step.memory_gib for step in record.steps if step.memory_gib is not None), default=None),
+        seconds=measured.get("seconds"),
+        curves=_curves(metrics, record),
+        checks=[_check(check) for check in metrics.get("gate", [])],
+        files=_files(unit),
+        details=_flat({name: value for name, value in metrics.items() if name not in SHOWN}),
+    )
+
+
+def _curves(metrics: Mapping[str, Any], record: Record) -> Curves:
+    """The unit's own curves where it has them: they are whole where a run was killed before its last lines were written."""
+    ends = [(0, metrics.get("held_out_before")), (metrics.get("steps", 0), metrics.get("held_out_after"))]
+    on_the_way = {step.step: step.held_out for step in record.steps}
+    held_out = {step: loss for step, loss in (*on_the_way.items(), *ends) if loss is not None}
+    return Curves(
+        loss=_listed(metrics.get("loss", [])) or _curve(record.steps, "loss"),
+        held_out=sorted(held_out.items()),
+        grad_norm=_listed(metrics.get("grad_norm", [])) or _curve(record.steps, "grad_norm"),
+        tokens_per_second=_curve(record.steps, "tokens_per_second"),
+        memory_gib=_curve(record.steps, "memory_gib"),
+        resumed=record.resumed,
+    )
+
+
+def _listed(values: Sequence[float | None]) -> Curve:
+    """What a unit lists for steps from the first."""
+    return [(number, value if value is not None and math.isfinite(value) else None) for number, value in enumerate(values, 1)]
+
+
+def _curve(steps: Sequence[Step], name: str) -> Curve:
+    """What live figures hold of one measure; nothing where it was never measured."""
+    found = [(step.step, getattr(step, name)) for step in steps]
+    return found if any(value is not None for _, value in found) else []
+
+
+def _check(check: Mapping[str, Any]) -> CheckRow:
+    return CheckRow(check["name"], check.get("passed"), check.get("measured"), check.get("expected"))
+
+
+def _files(unit: Unit) -> list[FileRow]:
+    """All files that the unit names, each once."""
+    content = unit.content
+    named = {f"{unit.key.id}.gguf": content["gguf"]} if "gguf" in content else {}
+    found = {**named, **content.get("adapter", {}), **content.get("files", {})}
+    rows = {blob["sha256"]: FileRow(name, blob["sha256"], blob["size"]) for name, blob in reversed(found.items())}
+    return list(reversed(rows.values()))
+
+
+def _flat(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics as they are read: nested ones by their dotted names, numbers rounded, long lists left out."""
+    flat: dict[str, Any] = {}
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{part}": shown for part, shown in _flat(value).items()}
+        elif not isinstance(value, list) or len(value) <= LONG:
+            flat[name] = round(value, 4) if isinstance(value, float) else value
+    return flat

@@ -1,0 +1,52 @@
+"""TensorBoard's event file of a training, made of its live figures when a run ends, so that a killed run leaves no gap in it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cbt_ray.errors import InputError
+
+NAME = "events.out.tfevents.0.cbt-ray"
+"""TensorBoard reads files with `tfevents` in their names. The package would put this machine's name and the time into it."""
+TAGS = {
+    "loss": "loss/training",
+    "held_out": "loss/held_out",
+    "grad_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "tokens_per_second": "tokens_per_second",
+    "memory_gib": "memory_gib",
+}
+
+
+def must_be_there() -> None:
+    """Raise InputError where the package that writes event files is absent, before anything is trained."""
+    try:
+        import tensorboardX  # noqa: F401
+    except ImportError as error:
+        raise InputError("tensorboard: expected the package tensorboardX, or `tensorboard: false`") from error
+
+
+def events_of(steps: Iterable[Mapping[str, Any]]) -> bytes:
+    """The event file of steps, each a document with its number, its time (`at`) and what was measured (null: left out)."""
+    from tensorboardX import SummaryWriter
+
+    with tempfile.TemporaryDirectory(prefix="cbt-ray-") as folder:
+        with SummaryWriter(folder) as writer:
+            for step in steps:
+                for name, tag in TAGS.items():
+                    if step[name] is not None:
+                        writer.add_scalar(tag, step[name], step["step"], walltime=_seconds(step["at"]))
+        (file,) = Path(folder).iterdir()
+        return file.read_bytes()
+
+
+def _seconds(at: str) -> float:
+    """Seconds since 1970; 0 where the line does not say."""
+    try:
+        return datetime.fromisoformat(at).timestamp()
+    except ValueError:
+        return 0.0
