@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cbt_ray.errors import Infrastructure, InputError
-from cbt_ray.store.store import CHUNK, HIDDEN, Store, arriving, drop_stale
+from cbt_ray.store.store import CHUNK, HIDDEN, Blob, Store, arriving, drop_stale, sha256_of
 
 
 class FolderStore(Store):
@@ -60,12 +60,19 @@ class FolderStore(Store):
             found = sorted(self._walk(prefix))
         yield from found
 
-    def upload(self, file: Path, path: str) -> None:
+    def upload(self, file: Path, path: str, sha256: str | None = None) -> None:
         with self._mapped(), self._temporary() as temporary:
             with file.open("rb") as source, temporary.open("wb") as copy:
                 shutil.copyfileobj(source, copy, CHUNK)
+                copy.flush()
                 _sync(copy.fileno())
+            if sha256 is not None and sha256_of(temporary) != sha256:
+                raise Infrastructure(f"{file}: changed while it was written to {self.where(path)}", "store")
             temporary.replace(self._target(path))
+
+    def holds(self, blob: Blob, *, thorough: bool = False) -> bool:  # noqa: ARG002 (here it is always read)
+        with self._mapped():
+            return self.size(blob.path) == blob.size and sha256_of(self._file(blob.path)) == blob.sha256
 
     def download(self, path: str, file: Path) -> bool:
         source = self._file(path)

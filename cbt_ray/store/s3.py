@@ -13,31 +13,24 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 from cbt_ray.errors import Infrastructure, InputError
 from cbt_ray.store.address import Address
 from cbt_ray.store.s3_faults import ABSENT, CONFLICT, TAKEN, attempts_of, code_of, mapped
-from cbt_ray.store.store import HIDDEN, Store, going_on
+from cbt_ray.store.sending import PART, STREAMS, At, Sending
+from cbt_ray.store.store import HIDDEN, Blob, Store, going_on
 from cbt_ray.unit import Key, Unit
 
 if TYPE_CHECKING:
     from boto3.s3.transfer import TransferConfig
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
-PART = 16 << 20
 PIECE = 8 << 20
 """Bytes of a large file that are fetched by one request and held in memory until they are written."""
-STREAMS = 4
 ATTEMPTS = 5
 CONNECTIONS = 24
-
-
-class At(TypedDict):
-    """Where an object lies, as boto3's arguments."""
-
-    Bucket: str
-    Key: str
 
 
 class S3Store(Store):
@@ -116,12 +109,16 @@ class S3Store(Store):
         return None
 
     def size(self, path: str) -> int | None:
+        head = self._head(path)
+        return None if head is None else head["ContentLength"]
+
+    def _head(self, path: str) -> HeadObjectOutputTypeDef | None:
         from botocore.exceptions import ClientError
 
         client = self.client
         with mapped(self.address):
             try:
-                return client.head_object(**self._at(path))["ContentLength"]
+                return client.head_object(**self._at(path))
             except ClientError as error:
                 if code_of(error) in ABSENT:
                     return None
@@ -155,23 +152,32 @@ class S3Store(Store):
             found = sorted(self.address.path(entry["Key"]) for page in pages for entry in page.get("Contents", []))
         yield from (path for path in found if not path.startswith(HIDDEN))
 
-    def upload(self, file: Path, path: str) -> None:
+    def upload(self, file: Path, path: str, sha256: str | None = None) -> None:
         client = self.client
         with mapped(self.address):
-            client.upload_file(str(file), **self._at(path), Config=_transfer())
+            size = Sending(client, self._at(path), self.where(path), file, sha256).send()
+        held = self.size(path)
+        if held != size:
+            self.set_aside(path)
+            raise Infrastructure(f"{self.where(path)}: {size} bytes were sent, the server holds {held}; moved aside", "store")
+
+    def holds(self, blob: Blob, *, thorough: bool = False) -> bool:
+        head, sha = self._head(blob.path), hashlib.sha256()
+        if head is None or head["ContentLength"] != blob.size:
+            return False
+        if not thorough:
+            return True
+        with mapped(self.address):
+            for piece in self._pieces(blob.path, head["ETag"], 0, blob.size):
+                sha.update(piece)
+        return sha.hexdigest() == blob.sha256
 
     def download(self, path: str, file: Path) -> bool:
         """In pieces, several at a time, written in their order: what is there is whole up to its end, so an attempt can go on."""
-        from botocore.exceptions import ClientError
-
-        client = self.client
+        head = self._head(path)
+        if head is None:
+            return False
         with mapped(self.address):
-            try:
-                head = client.head_object(**self._at(path))
-            except ClientError as error:
-                if code_of(error) in ABSENT:
-                    return False
-                raise
             size, etag = head["ContentLength"], head["ETag"]
             version = hashlib.sha256(f"{path} {size} {etag}".encode()).hexdigest()[:16]
             with going_on(file, version) as part:
@@ -262,7 +268,7 @@ def _quiet() -> None:
 
 
 def _transfer() -> TransferConfig:
-    """Large files go in parts, four at a time: each is read from the disk while it is sent, never kept whole."""
+    """Large files are copied on the server in parts."""
     from boto3.s3.transfer import TransferConfig
 
     return TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=4)

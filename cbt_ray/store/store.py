@@ -156,8 +156,16 @@ class Store(ABC):
         """Paths of all objects that begin with a prefix, sorted. A prefix is text as on S3: end it with "/" for a folder."""
 
     @abstractmethod
-    def upload(self, file: Path, path: str) -> None:
-        """Write a large file, streamed (multipart on S3); atomic: it appears whole or not at all."""
+    def upload(self, file: Path, path: str, sha256: str | None = None) -> None:
+        """Write a large file, streamed (in parts on S3); atomic: it appears whole or not at all.
+
+        With `sha256`, only if the bytes that are written have it; raises Infrastructure where the file changed meanwhile. To S3
+        an attempt that was killed goes on where it ended, and what the server holds is compared with what was sent.
+        """
+
+    @abstractmethod
+    def holds(self, blob: Blob, *, thorough: bool = False) -> bool:
+        """Whether it holds a blob whole: by size and SHA-256 in a folder, on S3 by size unless `thorough`, which reads it."""
 
     @abstractmethod
     def download(self, path: str, file: Path) -> bool:
@@ -234,9 +242,10 @@ class Store(ABC):
         """Store a large file that the unit under `key` will name; its path holds its SHA-256, so equal files are one."""
         sha, size = sha256_of(file), file.stat().st_size
         path = f"{key.study}/blobs/{key.stage}/{key.id}/{sha}-{name}"
-        if self.size(path) != size:
-            self.upload(file, path)
-        return Blob(path, sha, size)
+        blob = Blob(path, sha, size)
+        if not self.holds(blob):
+            self.upload(file, path, sha)
+        return blob
 
     def fetch_blob(self, blob: Blob, file: Path, owner: Key | None = None) -> Path:
         """Bring a blob to a local file, checked by its SHA-256; a file that is there and right is kept.

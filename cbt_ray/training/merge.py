@@ -1,19 +1,26 @@
 """Adapter and base made one model: W + alpha/r * B A in fp32 on the 16- or 32-bit base (never the 4-bit one), stored as f16.
 
-Shard by shard from file to file, so memory is that of one shard. f16 and not bf16: rounding to bf16 loses a quarter of what a
-short training gained. Tokenizer and chat template are copied byte for byte.
+Weight by weight from file to file, a weight without an adapter some rows at a time: memory is that of the largest weight with an
+adapter, however large the shards are. f16 and not bf16: rounding to bf16 loses a quarter of what a short training gained.
+Tokenizer and chat template are copied byte for byte, and the shards stay as the base has them.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import InputError
 from cbt_ray.training.base import Base
+from cbt_ray.training.shard import write_f16
 
+ROWS = 64 << 20
+"""Bytes (in fp32) of a weight without an adapter that are held at once."""
+_INDEX = "model.safetensors.index.json"
 _COPIED = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -21,7 +28,6 @@ _COPIED = (
     "special_tokens_map.json",
     "tokenizer.model",
     "generation_config.json",
-    "model.safetensors.index.json",
 )
 
 
@@ -30,8 +36,8 @@ def merge(base: Base, adapter: Path | None, folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     deltas = _Deltas(adapter)
-    for shard in sorted(base.folder.glob("*.safetensors")):
-        _merge_shard(shard, deltas, folder / shard.name)
+    for name in _shards(base.folder):
+        _merge_shard(base.folder / name, deltas, folder / name)
     deltas.expect_all_used()
     config = json.loads((base.folder / "config.json").read_text())
     config.pop("torch_dtype", None)
@@ -39,24 +45,66 @@ def merge(base: Base, adapter: Path | None, folder: Path) -> Path:
     for name in _COPIED:
         if (base.folder / name).exists():
             shutil.copyfile(base.folder / name, folder / name)
+    _write_index(base.folder / _INDEX, folder / _INDEX)
     return folder
 
 
-def _merge_shard(source: Path, deltas: _Deltas, target: Path) -> None:
-    import torch
-    from safetensors import safe_open
-    from safetensors.torch import save_file
+def _write_index(source: Path, target: Path) -> None:
+    """The base's index with the size that the weights have now."""
+    if source.exists():
+        index = json.loads(source.read_text())
+        index.setdefault("metadata", {})["total_size"] = sum(_size(file) for file in target.parent.glob("*.safetensors"))
+        target.write_text(json.dumps(index, indent=2) + "\n")
 
-    merged = {}
-    with safe_open(source, framework="pt") as shard:
-        for name in shard.keys():  # noqa: SIM118 (no mapping: it has no iterator)
-            weight = shard.get_tensor(name).float()
-            delta = deltas.of(name)
-            weight = weight if delta is None else weight + delta
-            merged[name] = weight.to(torch.float16)
-            if not torch.isfinite(merged[name]).all():
-                raise InputError(f"{source}: {name}: expected weights within the range of f16")
-    save_file(merged, target, metadata={"format": "pt"})
+
+def _size(shard: Path) -> int:
+    """Bytes of the weights in a shard."""
+    with shard.open("rb") as stream:
+        return shard.stat().st_size - 8 - int.from_bytes(stream.read(8), "little")
+
+
+def _shards(folder: Path) -> list[str]:
+    """The files that hold the weights; where there is an index, those that it names."""
+    index = folder / _INDEX
+    if index.exists():
+        return sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    return sorted(file.name for file in folder.glob("*.safetensors"))
+
+
+def _merge_shard(source: Path, deltas: _Deltas, target: Path) -> None:
+    from safetensors import safe_open
+
+    with safe_open(source, framework="pt", backend="pread") as shard:  # a mapped file would fill the memory page by page
+
+        def pieces(name: str) -> Iterator[Any]:
+            for piece in _merged(shard, name, deltas):
+                yield _rounded(piece, f"{source}: {name}")
+
+        write_f16(target, {name: tuple(shard.get_slice(name).get_shape()) for name in shard.keys()}, pieces)  # noqa: SIM118
+
+
+def _merged(shard: Any, name: str, deltas: _Deltas) -> Iterator[Any]:
+    """A weight in fp32 with what the adapter adds to it; where that is nothing, some of its rows at a time."""
+    delta = deltas.of(name)
+    part = shard.get_slice(name)
+    shape = part.get_shape()
+    if delta is not None:
+        yield shard.get_tensor(name).float().add_(delta)
+    elif len(shape) < 2:
+        yield shard.get_tensor(name).float()
+    else:
+        step = max(1, ROWS // (4 * max(1, math.prod(shape[1:]))))
+        for begin in range(0, shape[0], step):
+            yield part[begin : min(begin + step, shape[0])].float()
+
+
+def _rounded(weight: Any, name: str) -> Any:
+    import torch
+
+    rounded = weight.to(torch.float16)
+    if not torch.isfinite(rounded).all():
+        raise InputError(f"{name}: expected weights within the range of f16")
+    return rounded
 
 
 class _Deltas:
@@ -75,7 +123,7 @@ class _Deltas:
         if pair is None:
             return None
         self._used.add(name)
-        return self._scale * (pair["lora_B"].float() @ pair["lora_A"].float())
+        return (pair["lora_B"].float() @ pair["lora_A"].float()).mul_(self._scale)
 
     def expect_all_used(self) -> None:
         """An adapter for weights that the base lacks belongs to another model."""

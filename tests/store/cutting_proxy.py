@@ -1,4 +1,4 @@
-"""A wire that is cut: passes bytes on to a server, notes which ranges were asked for, breaks after a number of bytes."""
+"""A wire that is cut: passes bytes on to a server, notes which ranges were asked for and what went up, breaks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 
 class CuttingProxy:
-    """Listens on a port of its own; `left` are the bytes that still come through, None without end."""
+    """Listens on a port of its own; `left` and `left_up` are the bytes that still come down and go up, None without end."""
 
     def __init__(self, host: str, port: int) -> None:
         self._server = (host, port)
@@ -18,6 +18,9 @@ class CuttingProxy:
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
         self.left: int | None = None
+        self.left_up: int | None = None
+        self.up = 0
+        """Bytes that went up."""
         self.ranges: list[tuple[int, int]] = []
 
     @property
@@ -29,7 +32,7 @@ class CuttingProxy:
             while True:
                 client, _ = self._listener.accept()
                 with self._lock:
-                    if self.left == 0:
+                    if 0 in (self.left, self.left_up):
                         client.close()
                         continue
                     server = socket.create_connection(self._server)
@@ -45,8 +48,9 @@ class CuttingProxy:
                 else:
                     found = re.findall(rb"(?im)^range: bytes=(\d+)-(\d+)\r$", data)
                     self.ranges += [(int(begin), int(end)) for begin, end in found]
+                    data = self._allowed_up(data)
                 target.sendall(data)
-                if down and self.left == 0:
+                if (self.left if down else self.left_up) == 0:
                     break
         for one in (source, target):
             hang_up(one)
@@ -57,6 +61,14 @@ class CuttingProxy:
                 return data
             data = data[: self.left]
             self.left -= len(data)
+            return data
+
+    def _allowed_up(self, data: bytes) -> bytes:
+        with self._lock:
+            if self.left_up is not None:
+                data = data[: self.left_up]
+                self.left_up -= len(data)
+            self.up += len(data)
             return data
 
     def close(self) -> None:

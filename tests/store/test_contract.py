@@ -233,3 +233,27 @@ def test_upload_replaces_a_file_of_equal_size(store: Store, tmp_path: Path) -> N
         (tmp_path / "mark").write_text(text)
         store.upload(tmp_path / "mark", "demo/checkpoints/mark")
     assert store.read("demo/checkpoints/mark") == b"two"
+
+
+def test_upload_of_other_bytes_than_expected_leaves_nothing(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"weights")
+    with pytest.raises(Infrastructure, match="changed while it was") as caught:
+        store.upload(tmp_path / "file", "demo/blobs/x", sha256="0" * 64)
+    assert caught.value.kind == "store"
+    assert list(store.list("")) == []
+
+
+@pytest.mark.parametrize("harm", ["none", "cut", "changed", "lost"])
+def test_store_knows_whether_it_holds_a_blob_whole(store: Store, tmp_path: Path, harm: str) -> None:
+    data = b"weights" * 1000
+    (tmp_path / "a").write_bytes(data)
+    blob = store.put_blob(key(), "a.gguf", tmp_path / "a")
+    if harm == "lost":
+        store.delete(blob.path)
+    elif harm != "none":
+        store.replace(blob.path, data[:-1] if harm == "cut" else data.upper())
+    assert store.holds(blob, thorough=True) == (harm == "none")
+    if harm != "changed":  # without reading it, S3 knows the size only
+        assert store.holds(blob) == (harm == "none")
+    if harm in {"cut", "lost"}:
+        assert store.holds(store.put_blob(key(), "a.gguf", tmp_path / "a"), thorough=True)

@@ -129,3 +129,56 @@ def test_weights_beyond_f16_are_refused(tiny: Base, tmp_path: Path) -> None:
     (huge / "config.json").write_bytes((tiny.folder / "config.json").read_bytes())
     with pytest.raises(InputError, match=r"model.norm.weight: expected weights within the range of f16"):
         merge(replace(tiny, folder=huge), None, tmp_path / "merged")
+
+
+def test_shards_are_to_the_byte_what_the_library_writes_of_the_same_weights(
+    tiny: Base, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    whole = _by_the_library(tiny, adapter)
+    monkeypatch.setattr("cbt_ray.training.merge.ROWS", 5 * 64 * 4)  # five rows of the embedding at a time
+    merged = merge(tiny, adapter, tmp_path / "merged") / "model.safetensors"
+    save_file(whole, tmp_path / "expected", metadata={"format": "pt"})
+    assert merged.read_bytes() == (tmp_path / "expected").read_bytes()
+    assert load_file(merged).keys() == whole.keys()
+
+
+def _by_the_library(base: Base, adapter: Path) -> dict[str, Any]:
+    """All in memory at once: W + alpha/r * B A in fp32, rounded to f16."""
+    from safetensors.torch import load_file
+
+    pairs = load_file(adapter / "adapter_model.safetensors")
+    weights = load_file(base.folder / "model.safetensors")
+    for name, weight in weights.items():
+        stem = f"base_model.model.{name.removesuffix('.weight')}"
+        if f"{stem}.lora_B.weight" in pairs:
+            weights[name] = weight.float() + 2.0 * (pairs[f"{stem}.lora_B.weight"] @ pairs[f"{stem}.lora_A.weight"])
+    return {name: weight.half() for name, weight in weights.items()}
+
+
+@pytest.mark.parametrize("shapes", [{"b": (3, 5), "a.z": (3,), "Ü": (0, 4), "s": ()}, {"x": (7, 2, 3)}, {}])
+def test_shapes_at_the_edges_are_written_as_the_library_does(shapes: dict[str, tuple[int, ...]], tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from cbt_ray.training.shard import write_f16
+
+    torch.manual_seed(5)
+    weights = {name: torch.randn(shape).half() for name, shape in shapes.items()}
+    save_file(weights, tmp_path / "expected", metadata={"format": "pt"})
+    write_f16(tmp_path / "found", shapes, lambda name: iter([weights[name]]))
+    assert (tmp_path / "found").read_bytes() == (tmp_path / "expected").read_bytes()
+    with pytest.raises(ValueError, match="expected pieces that fill"):
+        write_f16(tmp_path / "short", {"x": (2, 2)}, lambda _: iter([torch.zeros(2).half()]))
+
+
+def test_only_the_files_that_the_index_names_are_merged_and_it_says_their_size(tiny: Base, adapter: Path, tmp_path: Path) -> None:
+    sharded = tmp_path / "sharded"
+    _load(tiny.folder).save_pretrained(sharded, max_shard_size="2MB")
+    (sharded / "consolidated.safetensors").write_bytes(b"another form of the same weights")
+    merged = merge(replace(tiny, folder=sharded), adapter, tmp_path / "merged")
+    assert not (merged / "consolidated.safetensors").exists()
+    before, after = (json.loads((folder / "model.safetensors.index.json").read_text()) for folder in (sharded, merged))
+    assert after["weight_map"] == before["weight_map"]
+    assert 2 * after["metadata"]["total_size"] == before["metadata"]["total_size"]
