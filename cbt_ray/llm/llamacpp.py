@@ -33,7 +33,7 @@ class LlamaCppModel:
         self.gguf = check_gguf(gguf)
         self.context = context
         self._llama = _load(gguf, context, threads)
-        self.template = _template(self._llama, gguf)
+        self.template = template_of(self._llama, gguf)
         self._one_at_a_time = Lock()
 
     def tokenize(self, messages: tuple[Message, ...], *, answer: bool = True) -> list[int]:
@@ -85,7 +85,7 @@ def _load(gguf: Path, context: int, threads: int) -> Any:
 
     from cbt_ray.llm.constrained import attach
 
-    llama_cpp.llama_log_set(_silence(), None)
+    llama_cpp.llama_log_set(silence(), None)
     try:
         llama = llama_cpp.Llama(
             str(gguf), n_ctx=context, n_threads=threads, n_threads_batch=threads, verbose=False, chat_format="chatml"
@@ -97,14 +97,15 @@ def _load(gguf: Path, context: int, threads: int) -> Any:
 
 
 @lru_cache(1)
-def _silence() -> Any:
+def silence() -> Any:
     """A log callback that drops everything, kept alive for the process: llama.cpp holds a bare pointer to it."""
     import llama_cpp
 
     return llama_cpp.llama_log_callback(lambda *_: None)
 
 
-def _template(llama: Any, gguf: Path) -> ChatTemplate:
+def template_of(llama: Any, gguf: Path) -> ChatTemplate:
+    """The chat template that a loaded GGUF states, with the texts of its own special tokens."""
     source = llama.metadata.get("tokenizer.chat_template")
     if source is None:
         raise InputError(f"gguf: {gguf}: expected a model with a chat template (an instruct model)")
