@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from cbt_ray.errors import InputError
 from cbt_ray.study.model import Recipe
 from cbt_ray.training.base import Base
 from cbt_ray.training.checkpoint import Checkpoints
+from cbt_ray.training.environment import require_unsloth
 from cbt_ray.training.mask import Window
 
 
@@ -62,7 +62,10 @@ class Backend(Protocol):
 def open_backend(name: str) -> Backend:
     """The backend of a recipe; refused where this machine cannot run it."""
     if name == "unsloth":
-        raise InputError("backend unsloth: expected a CUDA GPU and the package unsloth; use `backend: trl`, which runs anywhere")
+        require_unsloth()
+        from cbt_ray.training.unsloth_backend import UnslothBackend
+
+        return UnslothBackend()
     from cbt_ray.training.trl_backend import TrlBackend
 
     return TrlBackend()
