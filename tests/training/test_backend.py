@@ -152,7 +152,7 @@ def test_a_rerun_behind_the_last_step_trains_no_more(train: Train, tmp_path: Pat
 
 
 def test_what_cannot_be_trained_is_refused(tiny: Base, recipe: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="backend unsloth: expected .*; use `backend: trl`"):
+    with pytest.raises(InputError, match=r"backend unsloth: expected .*; use `backend: trl`"):
         open_backend("unsloth")
     with pytest.raises(InputError, match="train: expected at least one example"):
         open_backend("trl").train(Job(recipe, tiny, [], [], tmp_path, 1), Kept(tmp_path), lambda _step: None)
