@@ -34,6 +34,18 @@ def sft_arguments(job: Job) -> Any:
     )
 
 
+def orpo_arguments(job: Job) -> Any:
+    """Of TRL's ORPOTrainer, whose defaults would cut at 1024 tokens and take the recipe's dropout away."""
+    from trl.experimental.orpo import ORPOConfig
+
+    return ORPOConfig(
+        **{**_shared(job), "include_num_input_tokens_seen": "no", "remove_unused_columns": False},
+        beta=job.recipe.orpo_beta,
+        max_length=job.recipe.max_length,
+        disable_dropout=False,
+    )
+
+
 def _shared(job: Job) -> dict[str, Any]:
     import torch
 

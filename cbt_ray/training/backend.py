@@ -12,6 +12,7 @@ from cbt_ray.training.base import Base
 from cbt_ray.training.checkpoint import Checkpoints
 from cbt_ray.training.environment import require_unsloth
 from cbt_ray.training.mask import Window
+from cbt_ray.training.preference import Pair
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Job:
     held_out: list[Window]
     work: Path
     threads: int
+    pairs: list[Pair] = field(default_factory=list)
+    """What `method: orpo` trains on in place of `train`."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ SETTINGS = {
     "WANDB_DISABLED": "true",
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "0",
+    "TRL_EXPERIMENTAL_SILENCE": "1",
     "UNSLOTH_DISABLE_STATISTICS": "1",
 }
 """Nothing is fetched, nothing reported. Threads that wait do not spin: beside a busy process a step that spins takes up to ten

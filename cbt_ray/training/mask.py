@@ -101,10 +101,13 @@ def mask(
     return _sane(Masked(windows, left_out), turns, "messages" in examples[0] if examples else False, max_length)
 
 
-def supervise(messages: Sequence[Message], template: ChatTemplate, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """Token ids and labels of one conversation, whole."""
+def supervise(
+    messages: Sequence[Message], template: ChatTemplate, tokenizer: Tokenizer, *, last: bool = False
+) -> tuple[list[int], list[int]]:
+    """Token ids and labels of one conversation, whole; `last`: of the assistant's turns only the last has a loss."""
     text = _render(template, messages, answer=False)
-    spans = [_span(messages, index, text, template) for index, one in enumerate(messages) if one.role == "assistant"]
+    turns = [index for index, one in enumerate(messages) if one.role == "assistant"]
+    spans = [_span(messages, index, text, template) for index in (turns[-1:] if last else turns)]
     ids, offsets = tokenizer.encode(text)
     labels = [IGNORED] * len(ids)
     position = 0

@@ -21,10 +21,13 @@ from cbt_ray.training.backend import Job, Progress, Report, Trained
 from cbt_ray.training.checkpoint import Checkpoints, sigterm
 from cbt_ray.training.environment import settle
 from cbt_ray.training.held_out import held_out_loss
+from cbt_ray.training.orpo import orpo_trainer
 
 log = logging.getLogger(__name__)
 _STATE = "cbt-ray.json"
 """What we keep beside the trainer's own files in a checkpoint."""
+_OF_PAIRS = {"rewards/margins": "margin", "rewards/accuracies": "accuracy"}
+"""What ORPO logs of each step: chosen over rejected, and the share of pairs in which it is."""
 Adapt = Callable[[Job], Any]
 """Loads the base model and attaches a fresh adapter: what a backend has of its own."""
 
@@ -34,8 +37,7 @@ def run(adapt: Adapt, job: Job, checkpoints: Checkpoints, report: Report) -> Tra
 
     Raises Owed when SIGTERM ended it with a checkpoint.
     """
-    if not job.train:
-        raise InputError("dataset: train: expected at least one example")
+    _check(job)
     quiet()
     found = checkpoints.latest()
     with sigterm() as asked:
@@ -47,6 +49,16 @@ def run(adapt: Adapt, job: Job, checkpoints: Checkpoints, report: Report) -> Tra
     if found:
         trained.metrics["resumed_from"] = found[0]
     return trained
+
+
+def _check(job: Job) -> None:
+    if job.recipe.method == "orpo":
+        if not job.pairs:
+            raise InputError("preferences: expected at least one pair")
+        if job.recipe.batching != "padded":
+            raise InputError(f"batching: expected padded with `method: orpo`, not {job.recipe.batching}")
+    elif not job.train:
+        raise InputError("dataset: train: expected at least one example")
 
 
 def quiet() -> None:
@@ -110,6 +122,7 @@ class _Training:
             "loss": [entry["loss"] for entry in history],
             "grad_norm": [entry["grad_norm"] for entry in history],
             "learning_rate": [entry["learning_rate"] for entry in history],
+            **{own: [entry[name] for entry in history] for name, own in _OF_PAIRS.items() if all(name in one for one in history)},
             "steps": self.step,
             "tokens_seen": int(self.trainer.state.num_input_tokens_seen),
             "seconds": round(self.state["seconds"] + time.monotonic() - self.began, 1),
@@ -135,22 +148,28 @@ class _Training:
         self.report(Progress(step, self.steps, entry["loss"], entry.get("grad_norm", math.nan), seen, seconds))
 
     def _trainer(self, adapted: Any) -> Any:
-        from datasets import Dataset
         from transformers import PrinterCallback
-        from trl import SFTTrainer
 
-        rows = [{"input_ids": window.input_ids, "labels": window.labels} for window in self.job.train]
         weights = exact(adapted)
-        trainer = SFTTrainer(
-            model=adapted,
-            args=sft_arguments(self.job),
-            train_dataset=Dataset.from_list(rows),
-            processing_class=_tokenizer(self.job),
-            callbacks=[_callback(self)],
-        )
+        made = orpo_trainer if self.job.recipe.method == "orpo" else _sft_trainer
+        trainer = made(adapted, self.job, _tokenizer(self.job), _callback(self))
         trainer.remove_callback(PrinterCallback)
         restore(adapted, weights)
         return trainer
+
+
+def _sft_trainer(model: Any, job: Job, tokenizer: Any, callback: Any) -> Any:
+    from datasets import Dataset
+    from trl import SFTTrainer
+
+    rows = [{"input_ids": window.input_ids, "labels": window.labels} for window in job.train]
+    return SFTTrainer(
+        model=model,
+        args=sft_arguments(job),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        callbacks=[callback],
+    )
 
 
 def _tokenizer(job: Job) -> Any:

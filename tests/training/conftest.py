@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,8 @@ def train(tiny: Base, recipe: Recipe, splits: Splits, tmp_path: Path) -> Train:
     ) -> Trained:
         own = recipe.model_copy(update=more)
         parts = [mask(part, tiny.template, tiny.tokenizer, own.max_length).windows for part in (splits.train, splits.held_out)]
-        given = Job(own, tiny, parts[0], parts[1] if held else [], tmp_path / name, threads=1, **(job or {}))
+        given = Job(own, tiny, parts[0], parts[1] if held else [], tmp_path / name, threads=1)
+        given = replace(given, **(job or {}))
         return open_backend(own.backend).train(given, kept or Kept(tmp_path / f"{name}-kept"), report)
 
     return run
