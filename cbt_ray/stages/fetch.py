@@ -34,7 +34,7 @@ def fetch(bench: Bench, model: str | None = None) -> None:
     if not owed:
         return
     bench.check_store()
-    check_recipes(bench.study, pairs)
+    check_recipes(bench.study, pairs, train_here=False)
     hub = Hub.from_environment()
     for (name, revision), pair in owed.items():
         arrivals = cache_folder() / "arriving" / name.replace("/", "--")

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from cbt_ray.errors import InputError
 from cbt_ray.study.model import Recipe
 from cbt_ray.training.base import Base
 from cbt_ray.training.checkpoint import Checkpoints
+from cbt_ray.training.environment import require_unsloth
 from cbt_ray.training.mask import Window
+from cbt_ray.training.preference import Pair
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Job:
     held_out: list[Window]
     work: Path
     threads: int
+    pairs: list[Pair] = field(default_factory=list)
+    """What `method: orpo` trains on in place of `train`."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,10 @@ class Backend(Protocol):
 def open_backend(name: str) -> Backend:
     """The backend of a recipe; refused where this machine cannot run it."""
     if name == "unsloth":
-        raise InputError("backend unsloth: expected a CUDA GPU and the package unsloth; use `backend: trl`, which runs anywhere")
+        require_unsloth()
+        from cbt_ray.training.unsloth_backend import UnslothBackend
+
+        return UnslothBackend()
     from cbt_ray.training.trl_backend import TrlBackend
 
     return TrlBackend()

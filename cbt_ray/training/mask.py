@@ -3,13 +3,14 @@
 Of a session only the therapist's words and the end-of-turn token behind each of them are supervised. Where a turn begins and
 ends is read off the rendered text (the prompt that opens it is a prefix of the conversation), so the model's own template is
 used as it is. A session that is too long becomes several windows, each the system prompt and whole turns.
+Of a `paper` example the full text has a loss, as published, or the answer and the end behind it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from jinja2 import TemplateError
 
@@ -78,8 +79,14 @@ class Masked:
         return self.supervised / self.tokens if self.tokens else 0.0
 
 
-def mask(examples: Sequence[Example], template: ChatTemplate, tokenizer: Tokenizer, max_length: int) -> Masked:
-    """Tokens and labels of all examples; refuses a dataset whose mask cannot be right."""
+def mask(
+    examples: Sequence[Example],
+    template: ChatTemplate,
+    tokenizer: Tokenizer,
+    max_length: int,
+    loss: Literal["full", "answer"] = "full",
+) -> Masked:
+    """Tokens and labels of all examples; refuses a dataset whose mask cannot be right. `loss` is that of `paper` examples."""
     windows: list[Window] = []
     left_out = turns = 0
     for example in examples:
@@ -87,17 +94,20 @@ def mask(examples: Sequence[Example], template: ChatTemplate, tokenizer: Tokeniz
             made, lost = _session_windows(example, template, tokenizer, max_length)
             turns += sum(message["role"] == "assistant" for message in example["messages"])
         else:
-            made, lost = _text_windows(example, template.eos, tokenizer, max_length)
+            made, lost = _text_windows(example, template.eos, tokenizer, max_length, loss)
             turns += 1
         windows += made
         left_out += lost
     return _sane(Masked(windows, left_out), turns, "messages" in examples[0] if examples else False, max_length)
 
 
-def supervise(messages: Sequence[Message], template: ChatTemplate, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """Token ids and labels of one conversation, whole."""
+def supervise(
+    messages: Sequence[Message], template: ChatTemplate, tokenizer: Tokenizer, *, last: bool = False
+) -> tuple[list[int], list[int]]:
+    """Token ids and labels of one conversation, whole; `last`: of the assistant's turns only the last has a loss."""
     text = _render(template, messages, answer=False)
-    spans = [_span(messages, index, text, template) for index, one in enumerate(messages) if one.role == "assistant"]
+    turns = [index for index, one in enumerate(messages) if one.role == "assistant"]
+    spans = [_span(messages, index, text, template) for index in (turns[-1:] if last else turns)]
     ids, offsets = tokenizer.encode(text)
     labels = [IGNORED] * len(ids)
     position = 0
@@ -171,13 +181,18 @@ def _exchanges(messages: list[Message]) -> tuple[list[Message], list[list[Messag
     return system, pieces[:-1]
 
 
-def _text_windows(example: Example, eos: str, tokenizer: Tokenizer, max_length: int) -> tuple[list[Window], int]:
-    """A `paper` example: loss on the full text; of a history that is too long the oldest turns go, whole."""
+def _text_windows(
+    example: Example, eos: str, tokenizer: Tokenizer, max_length: int, loss: Literal["full", "answer"]
+) -> tuple[list[Window], int]:
+    """A `paper` example: loss on the full text or on the answer; of a history that is too long the oldest turns go, whole."""
     history = list(example["history"])
     while True:
-        ids, _ = tokenizer.encode(alpaca({**example, "history": history}) + eos)
+        shown = {**example, "history": history}
+        ids, offsets = tokenizer.encode(alpaca(shown) + eos)
         if len(ids) <= max_length:
-            return [Window(example["patient"], example["session"], ids, list(ids))], 0
+            answer = len(alpaca({**shown, "response": ""})) if loss == "answer" else 0
+            labels = [one if begin >= answer else IGNORED for one, (begin, _) in zip(ids, offsets, strict=True)]
+            return [Window(example["patient"], example["session"], ids, labels)], 0
         if not history:
             return [], 1
         history.pop(0)

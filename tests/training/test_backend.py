@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,70 +11,15 @@ import pytest
 
 from cbt_ray.errors import InputError, Owed
 from cbt_ray.study.model import Recipe
-from cbt_ray.training import trl_backend
-from cbt_ray.training.backend import Job, Progress, Trained, open_backend
+from cbt_ray.training import trainer, trl_backend
+from cbt_ray.training.backend import Job, Progress, open_backend
 from cbt_ray.training.base import Base
 from cbt_ray.training.dataset import Splits
 from cbt_ray.training.mask import IGNORED, Window, mask
 from tests.needs import needs
+from tests.training.runs import Kept, Killed, Train, lasting, watch, weights
 
 pytestmark = pytest.mark.train
-
-
-class Killed(Exception):
-    """What stands for kill -9 in the same process."""
-
-
-@dataclass
-class Kept:
-    """Checkpoints in a folder; dies once behind each of some steps."""
-
-    folder: Path
-    die_behind: set[int] = field(default_factory=set)
-    steps: list[int] = field(default_factory=list)
-
-    def save(self, step: int, folder: Path) -> None:
-        shutil.copytree(folder, self.folder / str(step))
-        self.steps.append(step)
-        if step in self.die_behind:
-            self.die_behind.remove(step)
-            raise Killed
-
-    def latest(self) -> tuple[int, Path] | None:
-        return (self.steps[-1], self.folder / str(self.steps[-1])) if self.steps else None
-
-    def clear(self) -> None:
-        self.steps.clear()
-
-
-Train = Callable[..., Trained]
-
-
-@pytest.fixture
-def train(tiny: Base, recipe: Recipe, splits: Splits, tmp_path: Path) -> Train:
-    """Trains the tiny model in a folder of its own."""
-
-    def run(
-        name: str,
-        kept: Kept | None = None,
-        report: Callable[[Progress], None] = lambda _step: None,
-        held: bool = True,
-        **more: Any,
-    ) -> Trained:
-        own = recipe.model_copy(update=more)
-        parts = [mask(part, tiny.template, tiny.tokenizer, own.max_length).windows for part in (splits.train, splits.held_out)]
-        job = Job(own, tiny, parts[0], parts[1] if held else [], tmp_path / name, threads=1)
-        return open_backend("trl").train(job, kept or Kept(tmp_path / f"{name}-kept"), report)
-
-    return run
-
-
-def _weights(trained: Trained) -> bytes:
-    return (trained.adapter / "adapter_model.safetensors").read_bytes()
-
-
-def _lasting(trained: Trained) -> dict[str, Any]:
-    return {name: value for name, value in trained.metrics.items() if name not in ("seconds", "resumed_from")}
 
 
 def test_labels_reach_the_model_unchanged(train: Train, tiny: Base, splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,14 +32,7 @@ def test_labels_reach_the_model_unchanged(train: Train, tiny: Base, splits: Spli
             assert set(labels[count:].tolist()) <= {IGNORED}
             fed.append((ids[:count].tolist(), labels[:count].tolist()))
 
-    adapted = trl_backend._adapted
-
-    def watched(model: Any, own: Recipe) -> Any:
-        made = adapted(model, own)
-        made.register_forward_pre_hook(record, with_kwargs=True)
-        return made
-
-    monkeypatch.setattr(trl_backend, "_adapted", watched)
+    watch(monkeypatch, trl_backend, record)
     windows = mask(splits.train, tiny.template, tiny.tokenizer, 192).windows
     train("fed", held=False, max_steps=None, epochs=1.0)
     assert tiny.eos_id == tiny.pad_id
@@ -144,7 +79,7 @@ def test_gradients_are_the_same_after_an_evaluation(train: Train) -> None:
     """On AVX512-BF16 CPUs bitsandbytes repacks 4-bit weights at the first evaluation and loses their gradients."""
     with_evaluation, without = train("with"), train("without", held=False)
     assert with_evaluation.metrics["grad_norm"] == without.metrics["grad_norm"]
-    assert _weights(with_evaluation) == _weights(without)
+    assert weights(with_evaluation) == weights(without)
 
 
 def test_the_test_above_would_notice(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,8 +110,8 @@ def test_a_run_killed_twice_ends_with_the_same_bits(train: Train, tmp_path: Path
     continued = train("third", kept)
     assert kept.steps == [2, 4, 6]
     assert continued.metrics["resumed_from"] == 4
-    assert _weights(continued) == _weights(whole)
-    assert _lasting(continued) == _lasting(whole)
+    assert weights(continued) == weights(whole)
+    assert lasting(continued) == lasting(whole)
 
 
 def test_sigterm_saves_and_a_rerun_ends_with_the_same_bits(train: Train, tmp_path: Path) -> None:
@@ -189,17 +124,17 @@ def test_sigterm_saves_and_a_rerun_ends_with_the_same_bits(train: Train, tmp_pat
     with pytest.raises(Owed, match="after step 5 of 6"):
         train("stopped", kept, terminate)
     assert kept.steps == [2, 4, 5]
-    assert _weights(train("continued", kept)) == _weights(train("whole"))
+    assert weights(train("continued", kept)) == weights(train("whole"))
 
 
 def test_sigterm_before_the_first_step_loses_nothing(train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    held_out_loss = trl_backend.held_out_loss
+    held_out_loss = trainer.held_out_loss
 
     def terminated(*arguments: Any) -> float | None:
         os.kill(os.getpid(), signal.SIGTERM)
         return held_out_loss(*arguments)
 
-    monkeypatch.setattr(trl_backend, "held_out_loss", terminated)
+    monkeypatch.setattr(trainer, "held_out_loss", terminated)
     kept = Kept(tmp_path / "kept")
     with pytest.raises(Owed, match="after step 0 of 6"):
         train("early", kept)
@@ -212,12 +147,12 @@ def test_a_rerun_behind_the_last_step_trains_no_more(train: Train, tmp_path: Pat
     whole = train("whole", kept)
     again = train("again", kept, steps.append)
     assert steps == []
-    assert _weights(again) == _weights(whole)
-    assert _lasting(again) == _lasting(whole)
+    assert weights(again) == weights(whole)
+    assert lasting(again) == lasting(whole)
 
 
 def test_what_cannot_be_trained_is_refused(tiny: Base, recipe: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="backend unsloth: expected a CUDA GPU"):
+    with pytest.raises(InputError, match=r"backend unsloth: expected .*; use `backend: trl`"):
         open_backend("unsloth")
     with pytest.raises(InputError, match="train: expected at least one example"):
         open_backend("trl").train(Job(recipe, tiny, [], [], tmp_path, 1), Kept(tmp_path), lambda _step: None)

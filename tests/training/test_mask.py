@@ -126,6 +126,20 @@ def test_paper_supervises_the_full_text_and_the_end() -> None:
     assert all(window.input_ids == window.labels for window in windows)
 
 
+def test_paper_supervises_the_answer_and_the_end_where_asked() -> None:
+    examples = _examples(format_="paper")
+    full = mask(examples, CHATML, Characters(), 10_000).windows
+    windows = mask(examples, CHATML, Characters(), 10_000, "answer").windows
+    assert [_supervised(window) for window in windows] == [[example["response"] + "<|im_end|>"] for example in examples]
+    assert [window.input_ids for window in windows] == [window.input_ids for window in full]
+
+
+def test_the_answer_is_supervised_where_turns_were_dropped() -> None:
+    example = _examples(format_="paper")[-1]
+    (window,) = mask([example], CHATML, Characters(), len(alpaca(example)) - 1, "answer").windows
+    assert _supervised(window) == [example["response"] + "<|im_end|>"]
+
+
 def test_paper_drops_the_oldest_turns_whole() -> None:
     examples = _examples(format_="paper")
     limit = len(alpaca(examples[-1])) - 1
