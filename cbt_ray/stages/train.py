@@ -8,24 +8,32 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cbt_ray.errors import InputError
 from cbt_ray.stages.dataset import fetch_dataset
 from cbt_ray.stages.fetch import owed_pairs, required_weights
+from cbt_ray.store import Blob
+from cbt_ray.study.licence import published_name
 from cbt_ray.study.model import Recipe
+from cbt_ray.training.verdict import Check, Verdict
 from cbt_ray.training.weights import link
-from cbt_ray.unit import Key, Stage, Unit
+from cbt_ray.unit import Key, Stage, Status, Unit, canonical
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.engine import available_cpus
-from cbt_ray.work.inputs import check_recipes
+from cbt_ray.work.inputs import check_model_name, check_recipes
 from cbt_ray.work.usage import record_run
 from cbt_ray.work.workplace import local_file
 
 if TYPE_CHECKING:
     from cbt_ray.training.backend import Progress as Step
+    from cbt_ray.training.finetune import Made
+    from cbt_ray.training.live import Live
 
 EVERY_S = 5.0
 """Seconds between two lines about training's steps."""
@@ -33,14 +41,25 @@ _MEASURED = {"seconds", "parts_seconds", "tokens_per_second", "versions", "log_s
 """Metrics that differ between two equal trainings: they belong to the provenance."""
 
 
-def train(bench: Bench, model: str | None = None) -> None:
+def train(bench: Bench, model: str | None = None, *, retry_rejected: bool = False) -> None:
     """Make every owed GGUF, of one model or of all.
 
-    Raises Owed where the dataset or a base model's weights are owed, or SIGTERM ended a training.
+    Raises Owed where the dataset or a base model's weights are owed, or SIGTERM ended a training; InputError where a model failed
+    its parity gate, now or earlier. `retry_rejected`: export and judge those again, from the checkpoint that was kept.
     """
+    check_model_name(bench.study, model)
+    pairs = [pair for pair in bench.keys.finetunes if model in (None, pair[0])]
+    if retry_rejected:
+        keys = {bench.keys.finetune(*pair) for pair in pairs}
+        bench.survey(Stage.FINETUNE).set_rejected_aside(Stage.FINETUNE, among=keys)
     owed = owed_pairs(bench, model)
-    if not owed:
-        return
+    if owed:
+        _make(bench, owed)
+    for pair in pairs:
+        _refuse_failed(bench, *pair)
+
+
+def _make(bench: Bench, owed: list[tuple[str, str]]) -> None:
     if any(variant == "tuned" for _, variant in owed):
         must_be_done(bench.survey(Stage.DATASET), Stage.DATASET, "finetune")
     bench.check_store()
@@ -51,36 +70,86 @@ def train(bench: Bench, model: str | None = None) -> None:
         # The instruct export comes last: what can fail after hours is done first.
         for name, variant in sorted(owed, key=lambda pair: (pair[0], pair[1] != "tuned")):
             key = bench.keys.finetune(name, variant)
-            (_tune if variant == "tuned" else _compare)(bench, name, key, Path(work) / name)
-            watch(str(key), "done")
+            unit = (_tune if variant == "tuned" else _compare)(bench, name, key, Path(work) / name)
+            watch(str(key), unit.status)
     record_run(bench.store, bench.study.study, Stage.FINETUNE, time.monotonic() - begun)
 
 
-def _tune(bench: Bench, model: str, key: Key, work: Path) -> None:
+def _refuse_failed(bench: Bench, model: str, variant: str) -> None:
+    """A model that failed its gate is kept, and for the user to look at: no arm is served by it."""
+    key = bench.keys.finetune(model, variant)
+    unit = bench.store.get(key)
+    if unit is None or unit.status is Status.DONE:
+        return
+    failed = [check for check in unit.content["metrics"]["gate"] if check["passed"] is False]
+    said = "; ".join(
+        f"{check['name']}: expected {check['expected']}, found {canonical(check['measured']).decode()}" for check in failed
+    )
+    raise InputError(
+        f"{bench.study.file}: models.{model}: the {variant} model failed its parity gate ({said}); its files are kept, see {key}; "
+        "`train --retry-rejected` exports and judges it again"
+    )
+
+
+def _tune(bench: Bench, model: str, key: Key, work: Path) -> Unit:
     from cbt_ray.training.checkpoint import StoreCheckpoints
     from cbt_ray.training.finetune import tune
+    from cbt_ray.training.live import Live
 
+    recipe = bench.study.models[model].recipe
     dataset = fetch_dataset(bench, work / "dataset")
     checkpoints = StoreCheckpoints(bench.store, key, work / "checkpoints")
-    steps = _Steps(bench, model)
-    recipe = bench.study.models[model].recipe
     here, source = _on_this_machine(bench, model, "tuned", work)
-    tuned = tune(
-        here,
-        dataset,
-        work,
-        checkpoints,
-        steps,
-        threads=available_cpus(),
-        held_out_windows=recipe.held_out_windows,
-        say=steps.part,
-    )
-    _settle_config(tuned.adapter / "adapter_config.json", recipe.start, source.get("commit"))
-    # The README that PEFT writes beside the weights quotes paths of this machine.
-    files = [file for file in sorted(tuned.adapter.iterdir()) if file.suffix in {".json", ".safetensors"}]
-    adapter = {file.name: bench.store.put_blob(key, file.name, file).to_json() for file in files}
-    _put(bench, key, tuned.gguf, tuned.metrics, {"adapter": adapter}, source)
-    checkpoints.clear()
+    preferences = bench.study.file.parent / recipe.preferences if recipe.preferences else None
+    with Live(bench.store, key, tensorboard=recipe.tensorboard) as live:
+        steps = _Steps(bench, model, live)
+        threads = available_cpus()
+        made = tune(here, dataset, work, checkpoints, steps, preferences=preferences, threads=threads, say=steps.part)
+    unit = _put_tuned(bench, model, key, made, source, work)
+    if unit.status is Status.DONE:
+        checkpoints.clear()  # of one that failed its gate the last one stays: it is the trained model
+    return unit
+
+
+def _put_tuned(bench: Bench, model: str, key: Key, made: Made, source: dict[str, Any], work: Path) -> Unit:
+    """Bring all files into the store, then the unit that names them, then `latest`."""
+    from cbt_ray.stages.published import files_of, move_latest, write_texts
+
+    study, name = bench.study, published_name(bench.study, model)
+    adapter = _stored(bench, key, _adapter_files(made, study.models[model].recipe.start, source.get("commit")))
+    blobs = _stored(bench, key, files_of(made, name, safetensors=study.models[model].recipe.safetensors))
+    made = replace(made, verdict=_with_upload(bench, made.verdict, [*blobs.values(), *adapter.values()]))
+    texts = write_texts(bench, model, made, blobs, source, work / "texts")
+    named = {**blobs, **_stored(bench, key, texts)}
+    more = {"adapter": _listed(adapter), "files": _listed(named)}
+    unit = _put(bench, key, made, named[f"{name}.gguf"], more, source)
+    if unit.status is Status.DONE:
+        move_latest(bench.store, study.study, name, unit, texts)
+    return unit
+
+
+def _adapter_files(made: Made, start: str, commit: str | None) -> dict[str, Path]:
+    """The adapter's files without the README that PEFT writes beside them, which quotes paths of this machine."""
+    if made.adapter is None:
+        return {}
+    _settle_config(made.adapter / "adapter_config.json", start, commit)
+    return {file.name: file for file in sorted(made.adapter.iterdir()) if file.suffix in {".json", ".safetensors"}}
+
+
+def _stored(bench: Bench, key: Key, files: Mapping[str, Path]) -> dict[str, Blob]:
+    return {name: bench.store.put_blob(key, name.replace("/", "-"), file) for name, file in files.items()}
+
+
+def _listed(blobs: Mapping[str, Blob]) -> dict[str, Any]:
+    return {name: blob.to_json() for name, blob in blobs.items()}
+
+
+def _with_upload(bench: Bench, verdict: Verdict, blobs: Sequence[Blob]) -> Verdict:
+    """The verdict, and whether the store holds what was sent."""
+    lost = [blob.path for blob in blobs if not bench.store.holds(blob)]
+    measured = {"files": len(blobs), "bytes": sum(blob.size for blob in blobs), "lost": lost}
+    upload = Check("upload", not lost, measured, "every file in the store, whole")
+    return Verdict((*verdict.checks, upload))
 
 
 def _on_this_machine(bench: Bench, model: str, variant: str, work: Path) -> tuple[Recipe, dict[str, Any]]:
@@ -102,30 +171,36 @@ def _settle_config(file: Path, start: str, commit: str | None) -> None:
     file.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
 
 
-def _compare(bench: Bench, model: str, key: Key, work: Path) -> None:
+def _compare(bench: Bench, model: str, key: Key, work: Path) -> Unit:
     from cbt_ray.training.finetune import export_compared
 
     steps = _Steps(bench, f"{model} instruct")
     here, source = _on_this_machine(bench, model, "instruct", work)
-    exported = export_compared(here, work, threads=available_cpus(), say=steps.part)
-    _put(bench, key, exported.gguf, exported.metrics, {}, source)
+    made = export_compared(here, work, threads=available_cpus(), say=steps.part)
+    blob = bench.store.put_blob(key, f"{key.id}.gguf", made.exported.gguf.path)
+    return _put(bench, key, replace(made, verdict=_with_upload(bench, made.verdict, [blob])), blob, {}, source)
 
 
-def _put(bench: Bench, key: Key, gguf: Path, metrics: dict[str, Any], more: dict[str, Any], source: dict[str, Any]) -> None:
-    blob = bench.store.put_blob(key, f"{key.id}.gguf", gguf)
+def _put(bench: Bench, key: Key, made: Made, gguf: Blob, more: dict[str, Any], source: dict[str, Any]) -> Unit:
+    """Done where the gate passed; otherwise rejected, with the files and what the gate found."""
+    metrics = {**made.metrics, "gate": made.verdict.to_json()["checks"]}
     lasting = {name: value for name, value in metrics.items() if name not in _MEASURED}
     measured = {name: value for name, value in metrics.items() if name in _MEASURED}
-    made = {"cbt_ray": version("cbt-ray"), "made_at": datetime.now(UTC).isoformat(timespec="seconds"), "training": measured}
-    made |= {"base": source} if source else {}
-    bench.store.put(Unit(key, {"gguf": blob.to_json(), "metrics": lasting, **more}, provenance=made))
+    by = {"cbt_ray": version("cbt-ray"), "made_at": datetime.now(UTC).isoformat(timespec="seconds"), "training": measured}
+    by |= {"base": source} if source else {}
+    content = {"gguf": gguf.to_json(), "metrics": lasting, **more}
+    failed = made.verdict.failed
+    status, reason = (Status.REJECTED, f"parity: {', '.join(failed)}") if failed else (Status.DONE, None)
+    return bench.store.put(Unit(key, content, status, reason, provenance=by))
 
 
 class _Steps:
     """Tells how far a training is: its parts as they begin, its steps every few seconds."""
 
-    def __init__(self, bench: Bench, name: str) -> None:
+    def __init__(self, bench: Bench, name: str, live: Live | None = None) -> None:
         self.say = bench.progress.say
         self.name = name
+        self.live = live
         self.last = time.monotonic()
 
     def part(self, part: str) -> None:

