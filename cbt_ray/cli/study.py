@@ -55,12 +55,13 @@ def fetch(study: Study, model: str | None) -> None:
 @command(
     "cbt-ray train studies/demo.yaml --model smollm2",
     click.option("--model", default=None, help="One model of the study; all of them without it."),
+    retry_rejected,
 )
-def train(study: Study, model: str | None) -> None:
-    """Tune the models on the dataset and export them as GGUF."""
+def train(study: Study, model: str | None, retry_rejected: bool) -> None:
+    """Tune the models on the dataset, export them as GGUF and safetensors, and judge the export."""
     from cbt_ray.stages.train import train as stage
 
-    with_bench(study, lambda bench: stage(bench, model))
+    with_bench(study, lambda bench: stage(bench, model, retry_rejected=retry_rejected))
 
 
 @command("cbt-ray simulate studies/demo.yaml", inline, retry_rejected)
@@ -160,13 +161,13 @@ def export(study: Study, folder: Path) -> None:
 @command(
     "cbt-ray weights studies/demo.yaml --arm smollm2-tuned --to model.gguf",
     click.option("--arm", required=True, help="The arm whose therapist it is."),
-    click.option("--to", "file", type=click.Path(path_type=Path), required=True, help="File that is written."),
+    click.option("--to", type=click.Path(path_type=Path), required=True, help="File for the GGUF; a folder takes everything."),
 )
-def weights(study: Study, arm: str, file: Path) -> None:
-    """Bring an arm's GGUF from the store to a file, for a server of your own."""
+def weights(study: Study, arm: str, to: Path) -> None:
+    """Bring an arm's model from the store: its GGUF to a file, or all its files to a folder, for a server of your own."""
     from cbt_ray.commands.weights import bring_weights
 
-    with_bench(study, lambda bench: bring_weights(bench, arm, file, click.echo))
+    with_bench(study, lambda bench: bring_weights(bench, arm, to, click.echo))
 
 
 @command(

@@ -1,4 +1,4 @@
-"""Weights: an arm's GGUF as a file, for a server that answers in the therapist's place."""
+"""Weights: an arm's model as files, for a server that answers in the therapist's place."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from pathlib import Path
 
 from cbt_ray.errors import InputError, Owed
 from cbt_ray.store import Blob
-from cbt_ray.unit import Status
+from cbt_ray.unit import Status, Unit
 from cbt_ray.work.bench import Bench
 
 
-def bring_weights(bench: Bench, arm_name: str, file: Path, say: Callable[[str], object]) -> None:
-    """Bring the GGUF that the finetune stage made for an arm to a file, checked by its SHA-256; a file that is right is kept."""
+def bring_weights(bench: Bench, arm_name: str, to: Path, say: Callable[[str], object]) -> None:
+    """Bring what the finetune stage made for an arm, checked by SHA-256; files that are there and right are kept.
+
+    `to`: a file for the GGUF alone, or a folder that is there for everything: GGUF, safetensors, card and Modelfile.
+    """
     study = bench.study
     known = {arm.name: (arm.model, arm.variant) for arm in study.arms}
     if arm_name not in known:
@@ -22,12 +25,20 @@ def bring_weights(bench: Bench, arm_name: str, file: Path, say: Callable[[str], 
         raise InputError(
             f"{study.file}: --arm: expected an arm whose GGUF the finetune stage makes, one of {made}, not {arm_name!r}"
         )
-    if file.is_dir():
-        raise InputError(f"--to: expected a file, {file} is a folder")
     key = bench.keys.finetune(*known[arm_name])
     unit = bench.store.get(key)
     if unit is None or unit.status is not Status.DONE:
         raise Owed(f"{key}: owed; train first")
-    blob = Blob.from_json(unit.content["gguf"])
-    bench.store.fetch_blob(blob, file, key)
-    say(f"{file}: {blob.size} bytes, SHA-256 {blob.sha256}")
+    for place, blob in _wanted(unit, to).items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        bench.store.fetch_blob(blob, place, key)
+        say(f"{place}: {blob.size} bytes, SHA-256 {blob.sha256}")
+
+
+def _wanted(unit: Unit, to: Path) -> dict[Path, Blob]:
+    """Where each file goes: the GGUF alone to a file, all that there is to a folder."""
+    gguf = Blob.from_json(unit.content["gguf"])
+    if not to.is_dir():
+        return {to: gguf}
+    files = unit.content.get("files") or {f"{unit.key.id}.gguf": unit.content["gguf"]}
+    return {to / name: Blob.from_json(blob) for name, blob in files.items()}

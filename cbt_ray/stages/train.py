@@ -9,7 +9,7 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -26,14 +26,15 @@ from cbt_ray.training.weights import link
 from cbt_ray.unit import Key, Stage, Status, Unit, canonical
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.engine import available_cpus
-from cbt_ray.work.inputs import check_model_name, check_recipes
+from cbt_ray.work.inputs import at, check_model_name, check_recipes
 from cbt_ray.work.usage import record_run
 from cbt_ray.work.workplace import local_file
 
 if TYPE_CHECKING:
-    from cbt_ray.training.backend import Progress as Step
+    from cbt_ray.training.backend import Progress
     from cbt_ray.training.finetune import Made
     from cbt_ray.training.live import Live
+    from cbt_ray.training.live import Step as LiveStep
 
 EVERY_S = 5.0
 """Seconds between two lines about training's steps."""
@@ -86,7 +87,7 @@ def _refuse_failed(bench: Bench, model: str, variant: str) -> None:
         f"{check['name']}: expected {check['expected']}, found {canonical(check['measured']).decode()}" for check in failed
     )
     raise InputError(
-        f"{bench.study.file}: models.{model}: the {variant} model failed its parity gate ({said}); its files are kept, see {key}; "
+        f"{bench.study.file}: models.{model}: the {variant} model failed its parity gate ({said}); its files are kept ({key}); "
         "`train --retry-rejected` exports and judges it again"
     )
 
@@ -101,7 +102,9 @@ def _tune(bench: Bench, model: str, key: Key, work: Path) -> Unit:
     checkpoints = StoreCheckpoints(bench.store, key, work / "checkpoints")
     here, source = _on_this_machine(bench, model, "tuned", work)
     preferences = bench.study.file.parent / recipe.preferences if recipe.preferences else None
-    with Live(bench.store, key, tensorboard=recipe.tensorboard) as live:
+    with at(bench.study, f"models.{model}.recipe.tensorboard"):
+        live = Live(bench.store, key, tensorboard=recipe.tensorboard)
+    with live:
         steps = _Steps(bench, model, live)
         threads = available_cpus()
         made = tune(here, dataset, work, checkpoints, steps, preferences=preferences, threads=threads, say=steps.part)
@@ -207,9 +210,21 @@ class _Steps:
         """Tell of a part that begins."""
         self.say(f"finetune: {self.name}: {part}")
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: Progress) -> None:
+        """Tell of a step, and keep it."""
+        if self.live is not None:
+            self.live(_live_step(step))
         if time.monotonic() - self.last < EVERY_S and step.step < step.steps:
             return
         self.last = time.monotonic()
-        left = (step.steps - step.step) * step.seconds / max(step.step, 1)
-        self.say(f"finetune: {self.name}: step {step.step}/{step.steps}, loss {step.loss:.3f}, {left:.0f} s left")
+        held_out = f", held out {step.held_out:.3f}" if step.held_out is not None else ""
+        self.say(
+            f"finetune: {self.name}: step {step.step}/{step.steps}, loss {step.loss:.3f}{held_out}, "
+            f"{step.tokens_per_second:.0f} tokens/s, {step.memory_gib:.1f} GiB, {step.left_s:.0f} s left"
+        )
+
+
+def _live_step(step: Progress) -> LiveStep:
+    from cbt_ray.training.live import Step as LiveStep
+
+    return LiveStep(**{field.name: getattr(step, field.name) for field in fields(step)})

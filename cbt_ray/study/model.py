@@ -32,6 +32,8 @@ class Recipe(Block):
     compare_revision: str | None = None
     """Commit, tag or branch of `compare`, where that is another hub id."""
     licence: str
+    chat_template: str | None = None
+    """Jinja that takes the place of the model's own chat template, in training and in all exports of both variants."""
     method: Literal["sft", "orpo"] = "sft"
     """`sft`: on the dataset. `orpo`: on preference pairs (Hong et al. 2024, arXiv 2403.07691)."""
     preferences: str | None = None

@@ -53,21 +53,44 @@ class FileTokenizer:
         return found
 
 
-def open_base(start: str, work: Path) -> Base:
+def open_base(start: str, work: Path, template: str | None = None) -> Base:
     """The model behind a recipe's `start` or `compare`: `package:NAME/FILE.gguf`, a GGUF, or a Hugging Face folder.
 
-    A GGUF is unpacked once into `work/base/`, under its SHA-256, so training and exports share it.
+    A GGUF is unpacked once into `work/base/`, under its SHA-256, so training and exports share it. `template` takes the place of
+    the model's own chat template, in training and in all that is exported.
     """
+    folder, digest = _opened(start, work)
+    if template is not None:
+        folder = _with_template(folder, template, work / "base" / f"{digest[:16]}-template")
+    return _read(folder, digest)
+
+
+def _opened(start: str, work: Path) -> tuple[Path, str]:
     path = load_gguf_path(start)
     if path.is_dir():
-        return _read(path, _digest(path))
+        return path, _digest(path)
     if path.suffix != ".gguf":
         raise InputError(f"start: {start!r}: expected package:NAME/FILE.gguf, a GGUF file or a Hugging Face folder")
     digest = sha256_of(check_gguf(path))
     folder = work / "base" / digest[:16]
     if not folder.exists():
         _unpack(path, folder)
-    return _read(folder, digest)
+    return folder, digest
+
+
+def _with_template(source: Path, template: str, folder: Path) -> Path:
+    """A folder of links to the model's files, with another chat template."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    own = {"chat_template.jinja", "tokenizer_config.json"}
+    for file in source.iterdir():
+        if file.name not in own:
+            (folder / file.name).symlink_to(file.resolve())
+    config = json.loads((source / "tokenizer_config.json").read_bytes())
+    config.pop("chat_template", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False))
+    (folder / "chat_template.jinja").write_bytes(template.encode())
+    return folder
 
 
 def _unpack(gguf: Path, folder: Path) -> None:

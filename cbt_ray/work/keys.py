@@ -112,7 +112,8 @@ class Keys:
             with at(self.study, f"models.{model}.recipe.{'start' if variant == 'tuned' else 'compare'}"):
                 known = weights_identity(*recipe.base(variant))
             if variant != "tuned":
-                return {"base": known, "quantization": recipe.quantization}
+                other = {"chat_template": recipe.chat_template} if recipe.chat_template else {}
+                return {"base": known, "quantization": recipe.quantization, **other}
             made = {"base": known, "inputs": [str(self.dataset())], "recipe": recipe.model_dump(exclude=_NOT_TUNED)}
             if recipe.preferences is not None:
                 with at(self.study, f"models.{model}.recipe.preferences"):

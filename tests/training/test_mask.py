@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
+import yaml
 
 from cbt_ray.errors import InputError
+from cbt_ray.llm.request import Message
 from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.study.model import Dataset
 from cbt_ray.training.dataset import Example, alpaca, build
-from cbt_ray.training.mask import IGNORED, Window, mask
+from cbt_ray.training.mask import IGNORED, Window, mask, supervise
 from tests.training.sessions import CHATML, PAIRS, SYSTEM, Characters, course, make_session
 
 
@@ -155,3 +158,25 @@ def test_counts() -> None:
     assert masked.tokens == sum(len(window.input_ids) for window in masked.windows)
     assert masked.supervised == sum(label != IGNORED for window in masked.windows for label in window.labels)
     assert masked.share == masked.supervised / masked.tokens
+
+
+MOVES = """{%- if messages[0]['role'] == 'system' %}{%- set system = messages[0]['content'] %}{%- set rest = messages[1:] %}
+{%- else %}{%- set rest = messages %}{%- endif %}{{- bos_token }}{%- for message in rest %}{%- if message['role'] == 'user' %}
+{%- if loop.last and system is defined %}{{- '[INST] ' + system + '\\n\\n' + message['content'] + '[/INST]' }}
+{%- else %}{{- '[INST] ' + message['content'] + '[/INST]' }}{%- endif %}
+{%- else %}{{- ' ' + message['content'] + eos_token }}{%- endif %}{%- endfor %}"""
+"""A template that puts the system prompt in front of the last turn, as Mistral 7B v0.3's does."""
+
+
+def test_the_recipe_of_mistral_brings_a_template_that_does_not_move_the_system_prompt() -> None:
+    recipe = yaml.safe_load((Path(__file__).parents[2] / "studies" / "recipes" / "mistral.yaml").read_text())
+    turns = [Message("system", "S"), *(Message(role, f"{role}{n}") for n in (1, 2) for role in ("user", "assistant"))]
+    with pytest.raises(InputError, match="not prefix-stable"):
+        supervise(turns, ChatTemplate(MOVES, "<s>", "</s>"), Characters())
+    own = ChatTemplate(recipe["chat_template"], "<s>", "</s>")
+    text = "<s>[INST] S\n\nuser1[/INST] assistant1</s>[INST] user2[/INST] assistant2</s>"
+    assert own.render(turns, answer=False) == text
+    assert own.render(turns[:2], answer=True) == ChatTemplate(MOVES, "<s>", "</s>").render(turns[:2], answer=True)
+    ids, labels = supervise(turns, own, Characters())
+    assert _supervised(Window("", 1, ids, labels)) == [" assistant1</s>", " assistant2</s>"]
+    assert _text(ids) == text
