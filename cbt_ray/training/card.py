@@ -185,7 +185,7 @@ def _limits(facts: CardFacts) -> Iterator[str]:
 
 def _recorded(value: Any) -> str:
     """A fact as text, without line breaks and without a folder of the machine that it comes from."""
-    if value is None or value == "":
+    if value is None or value in ("", {}, []):
         return UNKNOWN
     if isinstance(value, float):
         return f"{value:.6g}"

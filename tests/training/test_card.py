@@ -10,7 +10,8 @@ import yaml
 
 from cbt_ray.study.licence import Demands, Licence, demands
 from cbt_ray.study.terms import find
-from cbt_ray.training.card import UNKNOWN, CardFacts, CardFile, Check, card, front_matter
+from cbt_ray.training.card import UNKNOWN, CardFacts, CardFile, card, front_matter
+from cbt_ray.training.verdict import Check
 
 SHA = "ab" * 32
 
@@ -38,9 +39,9 @@ FACTS = CardFacts(
     seeds={"training": 3407, "split": 42},
     versions={"torch": "2.13.0", "unsloth": None},
     checks=(
-        Check("merged against unmerged", True, "KL 1.4e-6 a token"),
-        Check("Q8_0", None),
-        Check("end of turn", False, "3 of 20"),
+        Check("merge", True, {"divergence": 1.4e-6, "tokens": 20}, "little"),
+        Check("quantized", None, {}, "nothing"),
+        Check("stops", False, {"ended_by_eos": 3}, "half"),
     ),
     files=(
         CardFile("model-q8_0.gguf", SHA, 8_540_000_001),
@@ -77,9 +78,9 @@ def front(facts: CardFacts) -> dict[str, Any]:
         ),
         *("2.0791", "1.8832", "3407", "| split | 42 |", "2.13.0", f"| unsloth | {UNKNOWN} |"),
         *(
-            "| merged against unmerged | passed | KL 1.4e-6 a token |",
-            f"| Q8_0 | not run | {UNKNOWN} |",
-            "| end of turn | FAILED | 3 of 20 |",
+            "| merge | passed | divergence 1.4e-06, tokens 20 |",
+            f"| quantized | reported | {UNKNOWN} |",
+            "| stops | FAILED | ended_by_eos 3 |",
         ),
         *(f"| `model-q8_0.gguf` | 8540000001 | `{SHA}` |", "llama-server -m model-q8_0.gguf -c 10240"),
         "ollama create llama-replication-llama-tuned -f Modelfile",
@@ -87,7 +88,7 @@ def front(facts: CardFacts) -> dict[str, Any]:
             "vllm serve ./safetensors --max-model-len 10240",
             "therapist.j2 (0f0f)",
             "**Built with Llama**",
-            "Checks that did not pass or were not run: Q8_0, end of turn.",
+            "Checks that failed: stops.",
         ),
         "Llama 3.1 is licensed under the Llama 3.1 Community License, Copyright ©",
         "Gemma is provided under and subject to the Gemma Terms of Use",
@@ -117,8 +118,8 @@ def test_what_is_missing_is_said_and_not_made_up() -> None:
 
 
 def test_a_card_without_failures_says_so() -> None:
-    passed = replace(FACTS, checks=(Check("all", True, "fine"),))
-    assert "Checks that did not pass or were not run: none of those above." in card(passed)
+    passed = replace(FACTS, checks=(Check("all", True, {}, "fine"),))
+    assert "Checks that failed: none." in card(passed)
 
 
 def test_front_matter_of_two_licences() -> None:
@@ -155,7 +156,7 @@ def test_no_path_of_the_machine_stands_in_a_card() -> None:
         base="/home/ana/models/qwen",
         generator="~/x/big.gguf",
         recipe={"start": "./models/here", "preferences": "../pairs/a.jsonl"},
-        checks=(Check("parity", False, "see /srv/cbt-ray-1/out.json: 3 of 20"),),
+        checks=(Check("parity", False, {"error": "see /srv/cbt-ray-1/out.json: 3 of 20"}, ""),),
         files=(CardFile("/var/lib/model.gguf", SHA, 1),),
     )
     text = card(facts)

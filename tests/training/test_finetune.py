@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cbt_ray.errors import InputError
-from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.store.store import sha256_of
 from cbt_ray.study.model import Recipe
@@ -18,13 +16,14 @@ from cbt_ray.training.backend import Progress
 from cbt_ray.training.base import Base
 from cbt_ray.training.checkpoint import StoreCheckpoints
 from cbt_ray.training.dataset import Splits, write
-from cbt_ray.training.finetune import Tuned, export_compared, tune
-from cbt_ray.training.gguf import CONVERTER, Gguf, check, convert
+from cbt_ray.training.finetune import PROMPTS, Made, export_compared, prompts_of, tune
+from cbt_ray.training.gguf import CONVERTER, convert
 from cbt_ray.training.merge import merge
 from cbt_ray.unit import Key, Stage
 from tests.training.conftest import EMBEDDED
 
 pytestmark = [pytest.mark.train, pytest.mark.llama]
+CHECKS = {"loads", "merge", "template", "special", "tokens", "greedy", "stops", "leaks"}
 PROMPT = "<|im_start|>user\nI slept 12.5 hours, it's 2024…<|im_end|>\n<|im_start|>assistant\n"
 KEY = Key("study", Stage.FINETUNE, "smollm2-tuned", "0" * 16)
 
@@ -42,7 +41,7 @@ def store(work: Path) -> FolderStore:
 
 
 @pytest.fixture(scope="module")
-def tuned(own: Recipe, base: Base, work: Path, splits: Splits, store: FolderStore) -> Tuned:
+def tuned(own: Recipe, base: Base, work: Path, splits: Splits, store: FolderStore) -> Made:
     checkpoints = StoreCheckpoints(store, KEY, work / "checkpoints")
     steps: list[Progress] = []
     made = tune(own, write(splits, work / "dataset"), work, checkpoints, steps.append, threads=2)
@@ -50,22 +49,16 @@ def tuned(own: Recipe, base: Base, work: Path, splits: Splits, store: FolderStor
     return made
 
 
-@pytest.fixture(scope="module")
-def small(tiny: Base, work: Path) -> Gguf:
-    """The tiny model as a GGUF."""
-    return convert(merge(tiny, None, work / "tiny-merged"), work / "tiny.gguf", "q8_0", 1)
+def test_tuning_ends_with_a_gguf_that_passes_every_check(tuned: Made) -> None:
+    exported = tuned.exported
+    assert exported.gguf.sha256 == sha256_of(exported.gguf.path) != exported.f16.sha256
+    assert tuned.metrics["held_out_after"] < tuned.metrics["held_out_before"]
+    assert tuned.verdict.failed == ()
+    assert {check.name for check in tuned.verdict.checks if check.passed} == CHECKS
+    assert tuned.metrics["gate"] == tuned.verdict.to_json()["checks"]
 
 
-def test_tuning_ends_with_a_gguf_that_stops_by_itself(tuned: Tuned) -> None:
-    metrics = tuned.metrics
-    assert tuned.sha256 == sha256_of(tuned.gguf)
-    assert metrics["held_out_after"] < metrics["held_out_before"]
-    assert metrics["prompt_parity"] == {"prompts": 4, "equal": True}
-    assert metrics["stops_by_itself"]["stopped"] >= 2
-    assert metrics["stops_by_itself"]["leaked"] == 0
-
-
-def test_metrics_say_what_was_done(tuned: Tuned, base: Base) -> None:
+def test_metrics_say_what_was_done(tuned: Made, base: Base) -> None:
     metrics = tuned.metrics
     assert json.loads(json.dumps(metrics)) == metrics
     assert metrics["examples"] == {"train": 9, "held_out": 3, "test": 0}
@@ -73,10 +66,11 @@ def test_metrics_say_what_was_done(tuned: Tuned, base: Base) -> None:
     assert 0 < metrics["supervised_tokens"] < metrics["tokens"]
     assert metrics["longest"] <= 224
     assert metrics["base_sha256"] == base.digest
-    assert all(metrics["versions"].values())
+    assert {name for name, version in metrics["versions"].items() if not version} <= {"unsloth"}
+    assert set(metrics["parts_seconds"]) == {"base", "mask", "train", "merge", "convert", "quantize", "check"}
 
 
-def test_checkpoints_stay_until_they_are_cleared(tuned: Tuned, store: FolderStore, work: Path) -> None:
+def test_checkpoints_stay_until_they_are_cleared(tuned: Made, store: FolderStore, work: Path) -> None:
     checkpoints = StoreCheckpoints(store, KEY, work / "again")
     found = checkpoints.latest()
     assert found is not None
@@ -85,73 +79,26 @@ def test_checkpoints_stay_until_they_are_cleared(tuned: Tuned, store: FolderStor
     assert list(store.list("study/")) == []
 
 
-def test_the_compared_model_differs_in_its_weights_only(tuned: Tuned, own: Recipe, base: Base, work: Path) -> None:
+def test_the_compared_model_differs_in_its_weights_only(tuned: Made, own: Recipe, base: Base, work: Path) -> None:
     from gguf import GGUFReader
 
-    exported = export_compared(own, work, threads=2)
-    assert exported.sha256 == sha256_of(exported.gguf) != tuned.sha256
-    assert exported.metrics["base_sha256"] == base.digest
-    one, other = GGUFReader(exported.gguf), GGUFReader(tuned.gguf)
+    compared = export_compared(own, work, threads=2)
+    assert compared.exported.gguf.sha256 != tuned.exported.gguf.sha256
+    assert compared.metrics["base_sha256"] == base.digest
+    assert compared.verdict.failed == ()
+    one, other = GGUFReader(compared.exported.gguf.path), GGUFReader(tuned.exported.gguf.path)
     assert {name: field.contents() for name, field in one.fields.items()} == {n: f.contents() for n, f in other.fields.items()}
     described = [[(tensor.name, tensor.tensor_type, list(tensor.shape)) for tensor in reader.tensors] for reader in (one, other)]
     assert described[0] == described[1]
 
 
-def test_the_merge_is_as_good_as_the_unmerged_and_bf16_would_not_be(tuned: Tuned, base: Base, tmp_path: Path) -> None:
-    """What a short training gained is small: bf16 rounds a good part of it away, and Q8_0 behind it would hide that."""
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    def logs(model: Any) -> Any:
-        with torch.no_grad():
-            return model.eval()(torch.tensor([base.tokenizer.encode(PROMPT)[0]])).logits[0].double().log_softmax(-1)
-
-    def load(folder: Path) -> Any:
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-
-    expected = logs(PeftModel.from_pretrained(load(base.folder), tuned.adapter))
-    merged = load(merge(base, tuned.adapter, tmp_path / "merged"))
-    found = [logs(merged), logs(merged.bfloat16().float())]  # the second call changes the model itself
-    as_f16, as_bf16 = (float((expected.exp() * (expected - one)).sum(-1).mean()) for one in found)
-    assert as_f16 < 1e-5 < as_bf16
-
-
-def test_a_conversion_has_the_tokenizer_of_training(small: Gguf, tiny: Base) -> None:
-    assert small.sha256 == sha256_of(small.path)
-    assert check(small.path, tiny, [PROMPT], 1, answers=0) == {"prompt_parity": {"prompts": 1, "equal": True}}
-
-
-def test_an_untrained_model_does_not_stop(small: Gguf, tiny: Base) -> None:
-    answers = check(small.path, tiny, [PROMPT], 1, answers=1)["stops_by_itself"]
-    assert answers == {"prompts": 1, "stopped": 0, "leaked": answers["leaked"], "limit": 160, "tokens": [160]}
-
-
-@pytest.mark.parametrize("harm", ["template", "eos", "bos", "tokenizer"])
-def test_a_gguf_that_does_not_fit_the_training_is_refused(small: Gguf, tiny: Base, harm: str, tmp_path: Path) -> None:
-    match harm:
-        case "template":
-            source = tiny.template.source + " "
-            other = replace(tiny, template=ChatTemplate(source, tiny.template.bos, tiny.template.eos))
-            reason = "chat template: expected the one of training"
-        case "eos":
-            other, reason = replace(tiny, eos_id=0), "eos: expected 0, as in training, not 2"
-        case "bos":
-            other, reason = replace(tiny, bos_id=0), "bos: expected 0, as in training, not 1"
-        case _:
-            tokenizer = json.loads((tiny.folder / "tokenizer.json").read_text())
-            del tokenizer["model"]["merges"][40:]
-            (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
-            other, reason = replace(tiny, folder=tmp_path), "llama.cpp tokenizes as training did; prompt 1 differs"
-    with pytest.raises(InputError, match=reason):
-        check(small.path, other, [PROMPT], 1, answers=0)
-
-
-def test_a_torn_gguf_is_refused(small: Gguf, tiny: Base, tmp_path: Path) -> None:
-    torn = tmp_path / "torn.gguf"
-    torn.write_bytes(small.path.read_bytes()[:-100_000])
-    with pytest.raises(InputError, match=r"torn.gguf: expected a GGUF that llama.cpp loads"):
-        check(torn, tiny, [PROMPT], 1, answers=0)
+def test_prompts_are_real_and_the_short_ones(splits: Splits, base: Base) -> None:
+    prompts = prompts_of(splits, base)
+    assert len(prompts) == PROMPTS
+    said = {message["content"] for one in splits.held_out + splits.train for message in one["messages"]}
+    assert all(not isinstance(one, str) and one[-1].role == "user" and one[-1].content in said for one in prompts)
+    turns = Counter(len(one) for one in prompts)
+    assert len(turns) > 1, "not only openings"
 
 
 def test_a_folder_that_cannot_be_converted_is_one_line(tiny: Base, tmp_path: Path) -> None:
