@@ -14,8 +14,16 @@ from cbt_ray.training.verdict import Check
 
 MERGE = 1e-5
 """Largest mean divergence per token, in nats, of the merged file from what was trained."""
-TIE = 0.05
-"""llama.cpp, which rounds to f16, may choose another token where the merged model in fp32 prefers its own by less than this."""
+TIE = 0.1
+"""llama.cpp, which rounds to f16, may choose another token where the merged model in fp32 prefers its own by less than this.
+
+On the embedded model the logits of the five best tokens were off by 0.06 against each other at most, by 0.01 on average.
+"""
+APART = 1e-3
+"""Largest mean divergence, in nats, of llama.cpp from the merged model where it chose its tokens (2e-6 on the embedded model).
+
+Other weights that happen to choose the same tokens show here.
+"""
 FOREIGN = ("<|", "[INST]", "[/INST]", "<<SYS>>", "### Instruction", "### Input", "### Response")
 """What no therapist says: pieces of templates."""
 
@@ -82,9 +90,10 @@ def greedy(heard: Heard, reference: Reference) -> Check:
         counted["tokens"] += len(spoken.tokens)
         counted["equal"] += sum(margin == 0 for margin in found)
     counted["ties"] = sum(margin < TIE for margin in margins)
-    passed = counted["equal"] + counted["ties"] == counted["tokens"] > 0
     rows = [(ours, theirs.logits) for ours, theirs in zip(reference.logits, heard.spoken, strict=True)]
-    return Check("greedy", passed, {**counted, "largest_margin": _number(max(margins, default=0.0)), **_apart(rows)}, expected)
+    apart = _apart(rows)
+    passed = counted["equal"] + counted["ties"] == counted["tokens"] > 0 and _within(apart, APART)
+    return Check("greedy", passed, {**counted, "largest_margin": _number(max(margins, default=0.0)), **apart}, expected)
 
 
 def quantization(first: Heard, second: Heard) -> Check:
@@ -142,6 +151,11 @@ def _apart(rows: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
         return {}
     nats = torch.cat([of_logits(torch.from_numpy(one), torch.from_numpy(other)) for one, other in rows])
     return {"divergence": _number(float(nats.mean())), "largest_divergence": _number(float(nats.max()))}
+
+
+def _within(apart: dict[str, Any], limit: float) -> bool:
+    mean = apart.get("divergence")
+    return mean is not None and mean <= limit
 
 
 def _number(value: float) -> float | None:

@@ -44,11 +44,8 @@ class Streamed:
             opened = [self._open(ids) for ids in sequences]
             states = [state for state, _ in opened]
             for number, layer in enumerate(self._layers):
-                weights = self._read(layer, f"layers.{number}")
-                for index, (_, calls) in enumerate(opened):
-                    states[index] = _call(layer, weights, states[index], calls[number])
-            weights = self._read(self._norm, "norm")
-            return [_call(self._norm, weights, state, {})[0] for state in states]
+                states = self._through(layer, f"layers.{number}", states, [calls[number] for _, calls in opened])
+            return [state[0] for state in self._through(self._norm, "norm", states, [{}] * len(states))]
 
     def output(self) -> Iterator[Any]:
         """The output matrix, some rows at a time."""
@@ -69,6 +66,14 @@ class Streamed:
         state = self._decoder(inputs_embeds=embedded[None], use_cache=False).last_hidden_state
         return state, list(self._calls)
 
+    def _through(self, module: Any, name: str, states: list[Any], calls: list[dict[str, Any]]) -> list[Any]:
+        """All sequences through one part; its weights are gone when this returns."""
+        from torch.func import functional_call
+
+        weights = self._read(module, name)
+        made = [functional_call(module, weights, (state,), call) for state, call in zip(states, calls, strict=True)]
+        return [one[0] if isinstance(one, tuple) else one for one in made]
+
     def _read(self, module: Any, name: str) -> dict[str, Any]:
         """The weights of a part of the decoder in fp32, as the settings say that they are shaped."""
         weights = {own: self._shards.whole(f"{self._name}.{name}.{own}") for own, _ in module.named_parameters()}
@@ -79,43 +84,49 @@ class Streamed:
 
 
 class Shards:
-    """The safetensors files of a folder, mapped; tensors are read by name, as fp32."""
+    """The safetensors files of a folder; tensors are read by name, as fp32.
+
+    A file is mapped for one read only, so what was read before does not count as memory in use.
+    """
 
     def __init__(self, folder: Path, device: str) -> None:
-        from safetensors import SafetensorError, safe_open
-
         self._folder, self._device = folder, device
-        self._shard_of: dict[str, Any] = {}
+        self._file_of: dict[str, Path] = {}
         for file in sorted(folder.glob("*.safetensors")):
-            try:
-                shard: Any = safe_open(file, framework="pt")
-            except (SafetensorError, OSError) as error:
-                raise InputError(f"{file}: expected a whole safetensors file ({error})") from error
-            self._shard_of.update(dict.fromkeys(shard.keys(), shard))
+            self._file_of.update(dict.fromkeys(_open(file).keys(), file))
 
     def whole(self, name: str) -> Any:
         """One tensor."""
-        return self._float(self._of(name).get_tensor(name))
+        return self._float(self._shard(name).get_tensor(name))
 
     def some(self, name: str, rows: Sequence[int]) -> Any:
         """Some rows of a matrix, in this order."""
         import torch
 
-        return self._float(self._of(name).get_tensor(name)[torch.tensor(rows)])
+        return self._float(self._shard(name).get_tensor(name)[torch.tensor(rows)])
 
     def rows(self, name: str) -> Iterator[Any]:
         """All rows of a matrix in order, ROWS at a time."""
-        matrix = self._of(name).get_slice(name)
-        for begin in range(0, matrix.get_shape()[0], ROWS):
-            yield self._float(matrix[begin : begin + ROWS])
+        total = self._shard(name).get_slice(name).get_shape()[0]
+        for begin in range(0, total, ROWS):
+            yield self._float(self._shard(name).get_slice(name)[begin : begin + ROWS])
 
-    def _of(self, name: str) -> Any:
-        if name not in self._shard_of:
+    def _shard(self, name: str) -> Any:
+        if name not in self._file_of:
             raise InputError(f"{self._folder}: {name}: expected in a safetensors file")
-        return self._shard_of[name]
+        return _open(self._file_of[name])
 
     def _float(self, tensor: Any) -> Any:
         return tensor.to(self._device).float()
+
+
+def _open(file: Path) -> Any:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        return safe_open(file, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{file}: expected a whole safetensors file ({error})") from error
 
 
 def _empty(folder: Path) -> Any:
@@ -148,13 +159,6 @@ def _replace_layers(decoder: Any, calls: list[dict[str, Any]], device: str) -> N
     for child in decoder.children():
         if not list(child.parameters()):  # the rotary embedding; nothing else of it has memory
             child.to(device)
-
-
-def _call(module: Any, weights: dict[str, Any], state: Any, more: dict[str, Any]) -> Any:
-    from torch.func import functional_call
-
-    made = functional_call(module, weights, (state,), more)
-    return made[0] if isinstance(made, tuple) else made
 
 
 def _attach(model: Any, adapter: Path, device: str) -> None:
