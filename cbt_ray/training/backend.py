@@ -27,6 +27,14 @@ class Progress:
     """Tokens fed so far, all runs of this training together."""
     seconds: float
     """Since this run of the training began."""
+    held_out: float | None = None
+    """Loss on held-out windows, at the steps where the recipe wants it."""
+    memory_gib: float = 0.0
+    """Peak so far: of the GPU, without one of the process."""
+    tokens_per_second: float = 0.0
+    """Of this run's steps so far."""
+    left_s: float = 0.0
+    """What is left at this speed."""
 
 
 Report = Callable[[Progress], None]
@@ -44,6 +52,8 @@ class Job:
     threads: int
     pairs: list[Pair] = field(default_factory=list)
     """What `method: orpo` trains on in place of `train`."""
+    say: Callable[[str], object] = lambda _line: None
+    """Hears what a training will take, before its first step and behind its second."""
 
 
 @dataclass(frozen=True)

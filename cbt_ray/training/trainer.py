@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -16,11 +15,14 @@ from typing import Any
 
 from cbt_ray.errors import InputError, Owed
 from cbt_ray.training.adapter import exact, restore
-from cbt_ray.training.arguments import sft_arguments
-from cbt_ray.training.backend import Job, Progress, Report, Trained
+from cbt_ray.training.arguments import checkpoints_gradients, sft_arguments
+from cbt_ray.training.backend import Job, Report, Trained
 from cbt_ray.training.checkpoint import Checkpoints, sigterm
 from cbt_ray.training.environment import settle
+from cbt_ray.training.figures import Figures
+from cbt_ray.training.forecast import tell
 from cbt_ray.training.held_out import held_out_loss
+from cbt_ray.training.memory import return_freed
 from cbt_ray.training.orpo import orpo_trainer
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ def run(adapt: Adapt, job: Job, checkpoints: Checkpoints, report: Report) -> Tra
     """
     _check(job)
     quiet()
+    tell(job)
     found = checkpoints.latest()
     with sigterm() as asked:
         training = _Training(adapt, job, checkpoints, report, asked, found[1] if found else None)
@@ -89,12 +92,16 @@ class _Training:
         import torch
 
         torch.set_num_threads(job.threads)
+        cuda = torch.cuda.is_available()
+        if not cuda and checkpoints_gradients(job.recipe.max_length, cuda):
+            return_freed()
         self.began = time.monotonic()
         self.job, self.checkpoints, self.report, self.asked, self.resume = job, checkpoints, report, asked, resume
         self.trainer = self._trainer(adapt(job))
         self.state = self._state()
         self.steps = int(self.trainer.args.max_steps)
         self.step = 0
+        self.figures = Figures(self.steps, self.began)
 
     def train(self) -> None:
         """Train to the end or to SIGTERM."""
@@ -107,7 +114,9 @@ class _Training:
         """Save the adapter and say what was measured."""
         adapter = self.job.work / "adapter"
         self.trainer.model.save_pretrained(adapter)
-        return Trained(adapter, self._metrics(self.held_out()))
+        way = self.state["held_out"]
+        after = way[-1][1] if way and way[-1][0] == self.step else self.held_out()
+        return Trained(adapter, self._metrics(after))
 
     def held_out(self) -> float | None:
         """The loss on the held-out windows as the model is now, in the precision of training."""
@@ -119,6 +128,7 @@ class _Training:
         return {
             "held_out_before": self.state["held_out_before"],
             "held_out_after": after,
+            "held_out": self.state["held_out"],
             "loss": [entry["loss"] for entry in history],
             "grad_norm": [entry["grad_norm"] for entry in history],
             "learning_rate": [entry["learning_rate"] for entry in history],
@@ -132,8 +142,8 @@ class _Training:
         """From the checkpoint, or measured before the first step."""
         if self.resume is not None:
             state: dict[str, Any] = json.loads((self.resume / _STATE).read_text())
-            return state
-        return {"held_out_before": self.held_out(), "seconds": 0.0}
+            return {"held_out": [], **state}
+        return {"held_out_before": self.held_out(), "held_out": [], "seconds": 0.0}
 
     def keep(self, folder: Path, step: int) -> None:
         """Hand a checkpoint that the trainer wrote to the store."""
@@ -141,11 +151,20 @@ class _Training:
         (folder / _STATE).write_text(json.dumps({**self.state, "seconds": seconds}))
         self.checkpoints.save(step, folder)
 
+    def begun(self) -> None:
+        """The first step of this run begins."""
+        self.figures.begin(int(self.trainer.state.global_step), int(self.trainer.state.num_input_tokens_seen))
+
     def made(self, step: int, entry: dict[str, float]) -> None:
-        """Report a step."""
-        seen = int(self.trainer.state.num_input_tokens_seen)
-        seconds = time.monotonic() - self.began
-        self.report(Progress(step, self.steps, entry["loss"], entry.get("grad_norm", math.nan), seen, seconds))
+        """Report a step; before its checkpoint is written, which so holds the held-out loss."""
+        every, held_out = self.job.recipe.held_out_steps, None
+        if every and self.job.held_out and step % every == 0:
+            held_out = self.held_out()
+            self.state["held_out"].append([step, held_out])
+        progress = self.figures.progress(step, int(self.trainer.state.num_input_tokens_seen), entry, held_out)
+        if step == self.figures.first + 2:
+            self.job.say(f"{progress.tokens_per_second:.0f} tokens a second: about {progress.left_s:.0f} s left")
+        self.report(progress)
 
     def _trainer(self, adapted: Any) -> Any:
         from transformers import PrinterCallback
@@ -191,6 +210,9 @@ def _callback(training: _Training) -> Any:
 
     class Hooks(TrainerCallback):  # type: ignore[misc]
         """Defined here because its base class comes with torch, which also decides these methods' arguments."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: ARG002
+            training.begun()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: ARG002
             if training.asked.is_set() and state.global_step < state.max_steps:
