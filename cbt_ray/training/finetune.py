@@ -89,7 +89,7 @@ def tune(
     paired = _paired(preferences, base, recipe)
     windows = _spread(held_out.windows, recipe.held_out_windows)
     clock("train")
-    job = Job(recipe, base, train.windows, windows, work / "tuned", threads, pairs=paired.pairs)
+    job = Job(recipe, base, train.windows, windows, work / "tuned", threads, paired.pairs, say)
     trained = backend.train(job, checkpoints, report)
     exported = export(base, trained.adapter, recipe, job.work, threads, clock)
     clock("check")
