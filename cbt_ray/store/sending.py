@@ -115,11 +115,12 @@ class Sending:
             raise Infrastructure(f"{self.file}: changed while it was sent to {self.where}", "store")
 
     def _compare(self, upload: str, sizes: list[int], etags: list[str]) -> None:
-        """The server says itself which parts it holds."""
-        held = {part["PartNumber"]: (part["Size"], _bare(part["ETag"])) for part in self._parts(upload)}
-        for number, sent in enumerate(zip(sizes, etags, strict=True), 1):
-            if held.get(number) != sent:
-                raise Infrastructure(f"{self.where}: part {number} of {len(sizes)} is not on the server as it was sent", "store")
+        """The server says itself which parts it holds: these, and no others under their numbers."""
+        held = {(part["PartNumber"], part["Size"], _bare(part["ETag"])) for part in self._parts(upload)}
+        wrong = held ^ set(zip(range(1, len(sizes) + 1), sizes, etags, strict=True))
+        if wrong:
+            text = f"part {min(wrong)[0]} of {len(sizes)} is not on the server as it was sent"
+            raise Infrastructure(f"{self.where}: {text}", "store")
 
     def _is_there(self, step: int) -> bool:
         """Whether the object is this file already, by size and by the ETag that S3 gives to parts put together."""

@@ -1,8 +1,8 @@
 """Adapter and base made one model: W + alpha/r * B A in fp32 on the 16- or 32-bit base (never the 4-bit one), stored as f16.
 
-Weight by weight from file to file, a weight without an adapter some rows at a time: memory is that of the largest weight with an
-adapter, however large the shards are. f16 and not bf16: rounding to bf16 loses a quarter of what a short training gained.
-Tokenizer and chat template are copied byte for byte, and the shards stay as the base has them.
+From file to file, some rows of a weight at a time: memory is that of B A for the largest weight, however large the shards are.
+f16 and not bf16: rounding to bf16 loses a quarter of what a short training gained. Tokenizer and chat template are copied byte
+for byte, and the shards stay as the base has them.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 
 from cbt_ray.errors import InputError
 from cbt_ray.training.base import Base
-from cbt_ray.training.shard import write_f16
+from cbt_ray.training.shard import Shard, opened, write_f16
 
-ROWS = 64 << 20
-"""Bytes (in fp32) of a weight without an adapter that are held at once."""
+ROWS = 16 << 20
+"""Bytes of a weight, in fp32, that are held at once."""
 _INDEX = "model.safetensors.index.json"
 _COPIED = (
     "tokenizer.json",
@@ -72,30 +72,23 @@ def _shards(folder: Path) -> list[str]:
 
 
 def _merge_shard(source: Path, deltas: _Deltas, target: Path) -> None:
-    from safetensors import safe_open
-
-    with safe_open(source, framework="pt", backend="pread") as shard:  # a mapped file would fill the memory page by page
+    with opened(source) as shard:
 
         def pieces(name: str) -> Iterator[Any]:
             for piece in _merged(shard, name, deltas):
                 yield _rounded(piece, f"{source}: {name}")
 
-        write_f16(target, {name: tuple(shard.get_slice(name).get_shape()) for name in shard.keys()}, pieces)  # noqa: SIM118
+        write_f16(target, shard.shapes(), pieces)
 
 
-def _merged(shard: Any, name: str, deltas: _Deltas) -> Iterator[Any]:
-    """A weight in fp32 with what the adapter adds to it; where that is nothing, some of its rows at a time."""
-    delta = deltas.of(name)
-    part = shard.get_slice(name)
-    shape = part.get_shape()
-    if delta is not None:
-        yield shard.get_tensor(name).float().add_(delta)
-    elif len(shape) < 2:
-        yield shard.get_tensor(name).float()
-    else:
-        step = max(1, ROWS // (4 * max(1, math.prod(shape[1:]))))
-        for begin in range(0, shape[0], step):
-            yield part[begin : min(begin + step, shape[0])].float()
+def _merged(shard: Shard, name: str, deltas: _Deltas) -> Iterator[Any]:
+    """A weight in fp32 with what the adapter adds to it, some rows at a time."""
+    delta, shape = deltas.of(name), shard.shapes()[name]
+    count, step = shape[0] if shape else 1, max(1, ROWS // (4 * max(1, math.prod(shape[1:]))))
+    for begin in range(0, count, step):
+        end = min(begin + step, count)
+        rows = shard.rows(name, begin, end)
+        yield rows.float() if delta is None else rows + delta[begin:end]
 
 
 def _rounded(weight: Any, name: str) -> Any:

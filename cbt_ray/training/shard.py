@@ -1,19 +1,76 @@
-"""A safetensors file of f16 weights, written piece by piece: what the library's save_file writes, without holding all of it."""
+"""Safetensors files read and written piece by piece: what the library reads and writes, without holding all of a weight or file.
+
+The library (0.8) maps the file, so that memory fills with its pages, or reads a whole weight for each of its slices.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from cbt_ray.errors import InputError
+
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 WIDTH = 2
 """Bytes of one f16 number."""
 
 
+@dataclass(frozen=True)
+class Shard:
+    """An open safetensors file."""
+
+    file: Path
+    stream: BinaryIO
+    begin: int
+    """Where the weights begin."""
+    entries: Mapping[str, Any]
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each weight."""
+        return {name: tuple(entry["shape"]) for name, entry in self.entries.items()}
+
+    def rows(self, name: str, begin: int, end: int) -> Any:
+        """Some rows of a weight, as a torch tensor of its own type; a single number is one row."""
+        import torch
+
+        shape = self.entries[name]["shape"]
+        dtype = getattr(torch, _DTYPES[self.entries[name]["dtype"]])
+        width = math.prod(shape[1:]) * dtype.itemsize
+        data = bytearray((end - begin) * width)
+        self.stream.seek(self.begin + self.entries[name]["data_offsets"][0] + begin * width)
+        if self.stream.readinto(data) != len(data):  # type: ignore[attr-defined]
+            raise InputError(f"{self.file}: {name}: expected all of its bytes")
+        flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+        return flat.reshape([end - begin, *shape[1:]])
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Shard]:
+    """Open a safetensors file; the library checks its header."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{file}: expected a safetensors file ({error})") from error
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        entries = json.loads(stream.read(length))
+        entries.pop("__metadata__", None)
+        for name, entry in entries.items():
+            if entry["dtype"] not in _DTYPES:
+                raise InputError(f"{file}: {name}: expected one of {', '.join(_DTYPES)}, not {entry['dtype']}")
+        yield Shard(file, stream, 8 + length, entries)
+
+
 def write_f16(file: Path, shapes: Mapping[str, tuple[int, ...]], pieces: Callable[[str], Iterator[Any]]) -> None:
-    """Write the named tensors; `pieces` gives one of them as f16 torch tensors that lie behind each other, for instance its rows.
+    """Write the named weights; `pieces` gives one of them as f16 torch tensors that lie behind each other, for instance its rows.
 
     Sorted by name and padded as the library does it, so the file is the same to the byte.
     """

@@ -131,17 +131,22 @@ def test_weights_beyond_f16_are_refused(tiny: Base, tmp_path: Path) -> None:
         merge(replace(tiny, folder=huge), None, tmp_path / "merged")
 
 
+@pytest.mark.parametrize("stored", ["float32", "bfloat16", "float16"])
 def test_shards_are_to_the_byte_what_the_library_writes_of_the_same_weights(
-    tiny: Base, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Base, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: str
 ) -> None:
+    import torch
     from safetensors.torch import load_file, save_file
 
-    whole = _by_the_library(tiny, adapter)
+    base = replace(tiny, folder=tmp_path / "base")
+    base.folder.mkdir()
+    (base.folder / "config.json").write_bytes((tiny.folder / "config.json").read_bytes())
+    weights = {name: one.to(getattr(torch, stored)) for name, one in load_file(tiny.folder / "model.safetensors").items()}
+    save_file(weights, base.folder / "model.safetensors")
     monkeypatch.setattr("cbt_ray.training.merge.ROWS", 5 * 64 * 4)  # five rows of the embedding at a time
-    merged = merge(tiny, adapter, tmp_path / "merged") / "model.safetensors"
-    save_file(whole, tmp_path / "expected", metadata={"format": "pt"})
+    merged = merge(base, adapter, tmp_path / "merged") / "model.safetensors"
+    save_file(_by_the_library(base, adapter), tmp_path / "expected", metadata={"format": "pt"})
     assert merged.read_bytes() == (tmp_path / "expected").read_bytes()
-    assert load_file(merged).keys() == whole.keys()
 
 
 def _by_the_library(base: Base, adapter: Path) -> dict[str, Any]:
@@ -182,3 +187,18 @@ def test_only_the_files_that_the_index_names_are_merged_and_it_says_their_size(t
     before, after = (json.loads((folder / "model.safetensors.index.json").read_text()) for folder in (sharded, merged))
     assert after["weight_map"] == before["weight_map"]
     assert 2 * after["metadata"]["total_size"] == before["metadata"]["total_size"]
+
+
+@pytest.mark.parametrize("harm", ["cut", "text", "integers"])
+def test_what_is_no_whole_safetensors_file_is_refused(tiny: Base, tmp_path: Path, harm: str) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    file = tmp_path / "base" / "model.safetensors"
+    file.parent.mkdir()
+    if harm == "integers":
+        save_file({"model.norm.weight": torch.ones(3, dtype=torch.int8)}, file)
+    else:
+        file.write_bytes((tiny.folder / "model.safetensors").read_bytes()[:-1] if harm == "cut" else b"no weights at all")
+    with pytest.raises(InputError, match=r"model\.safetensors: .*expected"):
+        merge(replace(tiny, folder=file.parent), None, tmp_path / "merged")
