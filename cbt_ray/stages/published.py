@@ -53,10 +53,8 @@ def write_texts(
 ) -> dict[str, Path]:
     """Write what people read: the card, the Modelfile, and the notice that a licence asks for."""
     name, demands, arm = published_name(bench.study, model), demands_of(bench.study, model), arm_of(bench.study, model)
-    sampling = bench.study.therapist(arm).sampling
-    texts = {
-        "Modelfile": modelfile(f"{name}.gguf", made.base, sampling.model_dump(), ", ".join(one.name for one in demands.licences))
-    }
+    sampling = _served(bench.study, arm)
+    texts = {"Modelfile": modelfile(f"{name}.gguf", made.base, sampling, ", ".join(one.name for one in demands.licences))}
     texts |= {"Notice": demands.notice_file} if demands.notice_file else {}
     listed = [CardFile(file, blob.sha256, blob.size) for file, blob in files.items()]
     listed += [CardFile(file, *_sum(text)) for file, text in texts.items()]
@@ -70,6 +68,14 @@ def write_texts(
 def arm_of(study: Study, model: str) -> Arm:
     """The first arm whose therapist is this model, tuned."""
     return next(arm for arm in study.arms if (arm.model, arm.variant) == (model, "tuned"))
+
+
+def _served(study: Study, arm: Arm) -> dict[str, Any]:
+    """How the study serves it: sampling, and the context."""
+    role = study.therapist(arm)
+    endpoint = study.endpoints[role.endpoint]
+    context = {"context": endpoint.context} if isinstance(endpoint, LlamaCppEndpoint) else {}
+    return role.sampling.model_dump() | context
 
 
 def move_latest(store: Store, study: str, name: str, unit: Unit, texts: Mapping[str, Path]) -> None:

@@ -72,6 +72,8 @@ class Recipe(Block):
     tensorboard: bool = False
     """Write TensorBoard files into the store, too."""
     quantization: Literal["q8_0", "f16", "q6_k", "q5_k_m", "q4_k_m"] = "q8_0"
+    gate_prompts: int = Field(20, ge=1, le=200)
+    """Real prompts on which an export is judged before anybody is given it."""
     safetensors: bool = True
     """Keep the tuned model's 16-bit safetensors, too, for vLLM."""
 

@@ -23,12 +23,12 @@ from cbt_ray.training.preference import Paired, pair, read_preferences
 from cbt_ray.training.verdict import Verdict
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "unsloth", "gguf", "llama_cpp_python")
-PROMPTS = 20
-"""Real prompts on which an exported model is judged."""
 PROMPT_TOKENS = 256
-"""Longest of them, where there are enough short ones: a large model's file is read on a CPU."""
-EXAMPLES, TURNS = 60, 3
-"""From how many examples, and how many turns of each, they are taken."""
+"""Longest prompt on which an export is judged, where there are enough short ones: a large model is read on a CPU."""
+EXAMPLES = 60
+"""From how many examples they are taken."""
+TURNS = 3
+"""From how many turns of each."""
 
 Prompt = list[Message] | str
 
@@ -93,7 +93,7 @@ def tune(
     trained = backend.train(job, checkpoints, report)
     exported = export(base, trained.adapter, recipe, job.work, threads, clock)
     clock("check")
-    verdict = _judge(base, trained.adapter, exported, prompts_of(splits, base), threads)
+    verdict = _judge(base, trained.adapter, exported, prompts_of(splits, base, recipe.gate_prompts), threads)
     own = {**trained.metrics, "held_out_windows": len(windows), **_of_masked(train), "examples": splits.counts}
     own |= {"pairs": len(paired.pairs), "pairs_left_out": paired.left_out} if preferences else {}
     return Made(base, exported, verdict, {**own, **_made_by(recipe, base, verdict, clock)}, trained.adapter)
@@ -133,13 +133,13 @@ def _spread(things: list[Any], most: int | None) -> list[Any]:
     return [things[index * len(things) // most] for index in range(most)]
 
 
-def prompts_of(splits: Splits, base: Base) -> list[Prompt]:
+def prompts_of(splits: Splits, base: Base, most: int) -> list[Prompt]:
     """What stands in front of therapist turns, of held-out text first; the short ones where there are enough of them."""
     found = [prompt for example in (splits.held_out + splits.train)[:EXAMPLES] for prompt in _prompts(example)]
     texts = (one if isinstance(one, str) else base.template.render(one, answer=True) for one in found)
     by_length = sorted(((len(base.tokenizer.encode(text)[0]), at) for at, text in enumerate(texts)))
     short = [at for length, at in by_length if length <= PROMPT_TOKENS]
-    chosen = _spread(short, PROMPTS) if len(short) >= PROMPTS else [at for _, at in by_length[:PROMPTS]]
+    chosen = _spread(short, most) if len(short) >= most else [at for _, at in by_length[:most]]
     return [found[at] for at in chosen]
 
 

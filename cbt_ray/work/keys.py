@@ -31,7 +31,7 @@ from cbt_ray.work.probed import probe_names, probe_prompts, probed_places, varia
 
 THERAPIST_PROMPT = "therapist.j2"
 _NOT_TUNED = {
-    *("checkpoint_steps", "memory_gib", "tensorboard", "safetensors"),
+    *("checkpoint_steps", "memory_gib", "tensorboard", "gate_prompts", "safetensors"),
     *("start", "compare", "compare_revision", "preferences"),
     *("licence", "preferences_licence"),
 }

@@ -16,7 +16,7 @@ from cbt_ray.training.backend import Progress
 from cbt_ray.training.base import Base
 from cbt_ray.training.checkpoint import StoreCheckpoints
 from cbt_ray.training.dataset import Splits, write
-from cbt_ray.training.finetune import PROMPTS, Made, export_compared, prompts_of, tune
+from cbt_ray.training.finetune import Made, export_compared, prompts_of, tune
 from cbt_ray.training.gguf import CONVERTER, convert
 from cbt_ray.training.merge import merge
 from cbt_ray.unit import Key, Stage
@@ -31,7 +31,7 @@ KEY = Key("study", Stage.FINETUNE, "smollm2-tuned", "0" * 16)
 @pytest.fixture(scope="module")
 def own() -> Recipe:
     """Few steps and a high rate: enough to learn when to stop."""
-    more = {"licence": "Apache-2.0", "learning_rate": 1e-3, "warmup_steps": 1, "batch": 1, "accumulation": 1}
+    more = {"licence": "Apache-2.0", "learning_rate": 1e-3, "warmup_steps": 1, "batch": 1, "accumulation": 1, "gate_prompts": 6}
     return Recipe.model_validate({"start": EMBEDDED, "compare": EMBEDDED, "max_steps": 6, "max_length": 224, **more})
 
 
@@ -93,8 +93,9 @@ def test_the_compared_model_differs_in_its_weights_only(tuned: Made, own: Recipe
 
 
 def test_prompts_are_real_and_the_short_ones(splits: Splits, base: Base) -> None:
-    prompts = prompts_of(splits, base)
-    assert len(prompts) == PROMPTS
+    prompts = prompts_of(splits, base, 20)
+    assert len(prompts) == 20
+    assert len(prompts_of(splits, base, 3)) == 3
     said = {message["content"] for one in splits.held_out + splits.train for message in one["messages"]}
     assert all(not isinstance(one, str) and one[-1].role == "user" and one[-1].content in said for one in prompts)
     turns = Counter(len(one) for one in prompts)
