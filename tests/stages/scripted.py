@@ -24,13 +24,15 @@ RECIPE = {
     "start": EMBEDDED,
     "compare": EMBEDDED,
     "licence": "Apache-2.0",
+    "learning_rate": 1e-3,  # high, so that a few steps teach it to end its turns: the gate asks for that
     "warmup_steps": 1,
     "batch": 1,
     "accumulation": 1,
-    "max_steps": 3,
+    "max_steps": 6,
     "max_length": 512,
     "checkpoint_steps": 1,
     "quantization": "q8_0",
+    "gate_prompts": 3,
 }
 
 

@@ -1,0 +1,95 @@
+"""The train stage on the embedded model: what it hands on, and what becomes of a model that fails its gate."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cbt_ray.__main__ import run
+from cbt_ray.store.folder import FolderStore
+from cbt_ray.training import merge as merging
+from cbt_ray.training import trainer
+from cbt_ray.unit import Stage, Status, Unit
+from tests.stages import scripted
+
+pytestmark = [pytest.mark.train, pytest.mark.llama, pytest.mark.timeout(900)]
+NAME = "rehearsal-first-tuned"
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a study whose courses and dataset are there."""
+    folder = tmp_path_factory.mktemp("train")
+    document = scripted.study_document(folder / "store", arms=scripted.TUNED_ARMS[:1])
+    file = scripted.write_study(folder, document)
+    for command in ("generate", "dataset"):
+        assert run([command, str(file), *(["--inline"] if command == "generate" else [])]) == 0
+    return file
+
+
+def unit_of(study: Path) -> Unit:
+    (unit,) = scripted.units(study.parent / "store", Stage.FINETUNE).values()
+    return unit
+
+
+def test_a_model_that_fails_its_gate_is_kept_and_judged_again_without_training(
+    study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = FolderStore(study.parent / "store")
+    write = merging.write_f16
+    rounded = lambda file, shapes, pieces: write(file, shapes, lambda name: map(_as_bf16, pieces(name)))  # noqa: E731
+    monkeypatch.setattr(merging, "write_f16", rounded)
+    assert run(["train", str(study)]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "models.first: the tuned model failed its parity gate (merge: expected a mean divergence of at most 1e-05" in said
+    failed = unit_of(study)
+    assert (failed.status, failed.reason) == (Status.REJECTED, "parity: merge")
+    assert all(store.size(blob["path"]) == blob["size"] for blob in failed.content["files"].values())
+    assert not list(store.list("rehearsal/models/"))
+    assert run(["train", str(study)]) == 2, "it is not owed, and nothing is made again"
+
+    monkeypatch.undo()
+    trained: list[int] = []
+    made = trainer._Training.made
+    monkeypatch.setattr(trainer._Training, "made", lambda self, step, entry: trained.append(step) or made(self, step, entry))
+    assert run(["train", str(study), "--retry-rejected"]) == 0
+    assert trained == []
+    assert unit_of(study).status is Status.DONE
+    assert not list(store.list("rehearsal/checkpoints/"))
+
+
+def _as_bf16(piece: Any) -> Any:
+    return piece.bfloat16().to(piece.dtype)
+
+
+def test_what_is_handed_on_is_whole_and_named(study: Path, tmp_path: Path) -> None:
+    """Runs behind the test above, whose model it reads."""
+    store, unit = FolderStore(study.parent / "store"), unit_of(study)
+    files, place = unit.content["files"], f"rehearsal/models/{NAME}"
+    latest = json.loads(store.read(f"{place}/latest.json") or b"")
+    assert (latest["name"], latest["unit"], latest["files"]) == (NAME, str(unit.key), files)
+    assert {"README.md", "Modelfile", f"{NAME}.gguf", "safetensors/model.safetensors", "safetensors/config.json"} <= set(files)
+    assert store.read(f"{place}/SHA256SUMS") == b"".join(
+        f"{blob['sha256']}  {name}\n".encode() for name, blob in sorted(files.items())
+    )
+    (tmp_path / "all").mkdir()
+    assert run(["weights", str(study), "--arm", "first-tuned", "--to", str(tmp_path / "all")]) == 0
+    for name, blob in files.items():
+        assert hashlib.sha256((tmp_path / "all" / name).read_bytes()).hexdigest() == blob["sha256"]
+    card = (tmp_path / "all" / "README.md").read_text()
+    assert all(f"| {check['name']} | " in card for check in unit.content["metrics"]["gate"])
+    assert "must not be used to treat" in card
+    assert f"FROM ./{NAME}.gguf" in (tmp_path / "all" / "Modelfile").read_text()
+    assert str(study.parent) not in card + json.dumps(unit.content)
+
+
+def test_live_figures_stay_beside_the_unit(study: Path) -> None:
+    """Runs behind the first test."""
+    store, key = FolderStore(study.parent / "store"), unit_of(study).key
+    lines = [json.loads(line) for line in (store.read(f"rehearsal/training/{key.id}/{key.h16}.jsonl") or b"").splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert all(line["tokens_per_second"] > 0 and line["memory_gib"] > 0 for line in lines)
