@@ -28,7 +28,7 @@ RECIPE = {
     "warmup_steps": 1,
     "batch": 1,
     "accumulation": 1,
-    "max_steps": 6,
+    "max_steps": 10,
     "max_length": 512,
     "checkpoint_steps": 1,
     "quantization": "q8_0",
