@@ -107,8 +107,20 @@ class _Training:
         """Train to the end or to SIGTERM."""
         if self.asked.is_set():
             return
-        self.trainer.train(resume_from_checkpoint=str(self.resume) if self.resume else None)
+        if self.resume is None or not self._trained(self.resume):
+            self.trainer.train(resume_from_checkpoint=str(self.resume) if self.resume else None)
         self.step = int(self.trainer.state.global_step)
+
+    def _trained(self, checkpoint: Path) -> bool:
+        """Take up a checkpoint of the last step and train no more: within an epoch the trainer would make one step too many."""
+        from transformers import TrainerState
+
+        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        if state.global_step < self.steps:
+            return False
+        self.trainer._load_from_checkpoint(str(checkpoint))
+        self.trainer.state = state
+        return True
 
     def finish(self) -> Trained:
         """Save the adapter and say what was measured."""

@@ -24,11 +24,12 @@ RECIPE = {
     "start": EMBEDDED,
     "compare": EMBEDDED,
     "licence": "Apache-2.0",
-    "learning_rate": 1e-3,  # high, so that a few steps teach it to end its turns: the gate asks for that
-    "warmup_steps": 1,
+    "learning_rate": 4e-3,  # high, so that a few steps teach it to end its turns: the gate asks for that
+    "schedule": "constant",
+    "warmup_steps": 0,
     "batch": 1,
     "accumulation": 1,
-    "max_steps": 10,
+    "max_steps": 5,
     "max_length": 512,
     "checkpoint_steps": 1,
     "quantization": "q8_0",

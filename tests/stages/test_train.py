@@ -91,5 +91,5 @@ def test_live_figures_stay_beside_the_unit(study: Path) -> None:
     """Runs behind the first test."""
     store, key = FolderStore(study.parent / "store"), unit_of(study).key
     lines = [json.loads(line) for line in (store.read(f"rehearsal/training/{key.id}/{key.h16}.jsonl") or b"").splitlines()]
-    assert [line["step"] for line in lines] == list(range(1, 11))
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5]
     assert all(line["tokens_per_second"] > 0 and line["memory_gib"] > 0 for line in lines)

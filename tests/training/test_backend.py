@@ -141,11 +141,12 @@ def test_sigterm_before_the_first_step_loses_nothing(train: Train, monkeypatch: 
     assert kept.steps == []
 
 
-def test_a_rerun_behind_the_last_step_trains_no_more(train: Train, tmp_path: Path) -> None:
-    """Killed between training and export: the last checkpoint is the trained model."""
+@pytest.mark.parametrize("last", [6, 5, 2])
+def test_a_rerun_behind_the_last_step_trains_no_more(train: Train, last: int, tmp_path: Path) -> None:
+    """Killed between training and export: the last checkpoint is the trained model, wherever in an epoch it lies."""
     kept, steps = Kept(tmp_path / "kept"), list[Progress]()
-    whole = train("whole", kept)
-    again = train("again", kept, steps.append)
+    whole = train("whole", kept, max_steps=last)
+    again = train("again", kept, steps.append, max_steps=last)
     assert steps == []
     assert weights(again) == weights(whole)
     assert lasting(again) == lasting(whole)
