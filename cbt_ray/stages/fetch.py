@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from cbt_ray.errors import Owed
 from cbt_ray.llm.gguf_file import DEFAULT_REVISION, is_hub_id
-from cbt_ray.training.hub import Hub, HubFile, Snapshot, WrongRevision
-from cbt_ray.training.weights import Weights, complete, fetch_weights
+from cbt_ray.training.start.hub import Hub, HubFile, Snapshot, WrongRevision
+from cbt_ray.training.start.weights import Weights, complete, fetch_weights
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.inputs import at, check_model_name, check_recipes
 from cbt_ray.work.workplace import cache_folder, locked

@@ -17,9 +17,9 @@ from cbt_ray.study import Study
 from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint
 from cbt_ray.study.licence import Demands, demands_of, published_name
 from cbt_ray.study.model import Arm
-from cbt_ray.training.card import CardFacts, CardFile, card
+from cbt_ray.training.export.card import CardFacts, CardFile, card
+from cbt_ray.training.export.modelfile import modelfile
 from cbt_ray.training.finetune import Made
-from cbt_ray.training.modelfile import modelfile
 from cbt_ray.unit import Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.keys import THERAPIST_PROMPT

@@ -21,8 +21,8 @@ from cbt_ray.stages.fetch import owed_pairs, required_weights
 from cbt_ray.store import Blob
 from cbt_ray.study.licence import published_name
 from cbt_ray.study.model import Recipe
-from cbt_ray.training.verdict import Check, Verdict
-from cbt_ray.training.weights import link
+from cbt_ray.training.gate.verdict import Check, Verdict
+from cbt_ray.training.start.weights import link
 from cbt_ray.unit import Key, Stage, Status, Unit, canonical
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.engine import available_cpus
@@ -31,7 +31,7 @@ from cbt_ray.work.usage import record_run
 from cbt_ray.work.workplace import local_file
 
 if TYPE_CHECKING:
-    from cbt_ray.training.backend import Progress
+    from cbt_ray.training.backend.job import Progress
     from cbt_ray.training.finetune import Made
     from cbt_ray.training.live import Live
     from cbt_ray.training.live import Step as LiveStep

@@ -11,16 +11,17 @@ from typing import Any
 
 from cbt_ray.llm.request import Message
 from cbt_ray.study.model import Recipe
-from cbt_ray.training.backend import Job, Report, open_backend
-from cbt_ray.training.base import Base, open_base
+from cbt_ray.training.backend import open_backend
+from cbt_ray.training.backend.job import Job, Report
 from cbt_ray.training.checkpoint import Checkpoints
 from cbt_ray.training.dataset import Example, Splits, alpaca, read
 from cbt_ray.training.environment import settle
-from cbt_ray.training.export import Exported, export
-from cbt_ray.training.gate import gate
+from cbt_ray.training.export.export import Exported, export
+from cbt_ray.training.gate.gate import gate
+from cbt_ray.training.gate.verdict import Verdict
 from cbt_ray.training.mask import Masked, mask
 from cbt_ray.training.preference import Paired, pair, read_preferences
-from cbt_ray.training.verdict import Verdict
+from cbt_ray.training.start.base import Base, open_base
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "unsloth", "gguf", "llama_cpp_python")
 PROMPT_TOKENS = 256

@@ -21,7 +21,7 @@ from cbt_ray.stages.rate import rate_sessions
 from cbt_ray.study import load_study
 from cbt_ray.therapy.session import Session, Speaker
 from cbt_ray.training import dataset
-from cbt_ray.training.base import Base, open_base
+from cbt_ray.training.start.base import Base, open_base
 from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.progress import Silent

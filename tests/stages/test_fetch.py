@@ -16,14 +16,14 @@ from cbt_ray.stages.train import _on_this_machine
 from cbt_ray.store.store import sha256_of
 from cbt_ray.study import load_study
 from cbt_ray.training import environment
-from cbt_ray.training import hub as hub_module
+from cbt_ray.training.start import hub as hub_module
 from cbt_ray.unit import Key, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.progress import Silent
 from tests.s3_server import free_ports
 from tests.study.example import RECIPE, example_study, write_study
-from tests.training.hub_server import Faults, HubServer, hub_server
-from tests.training.test_hub import FETCHED, MODEL, TOKEN, write_model
+from tests.training.start.hub_server import Faults, HubServer, hub_server
+from tests.training.start.test_hub import FETCHED, MODEL, TOKEN, write_model
 
 STUDIES = Path(__file__).parents[2] / "studies"
 OTHER = "lab/other"

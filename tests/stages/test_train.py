@@ -11,8 +11,8 @@ import pytest
 
 from cbt_ray.__main__ import run
 from cbt_ray.store.folder import FolderStore
-from cbt_ray.training import merge as merging
-from cbt_ray.training import trainer
+from cbt_ray.training.backend import trainer
+from cbt_ray.training.export import merge as merging
 from cbt_ray.unit import Stage, Status, Unit
 from tests.stages import scripted
 

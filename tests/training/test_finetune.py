@@ -12,13 +12,13 @@ from cbt_ray.errors import InputError
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.store.store import sha256_of
 from cbt_ray.study.model import Recipe
-from cbt_ray.training.backend import Progress
-from cbt_ray.training.base import Base
+from cbt_ray.training.backend.job import Progress
 from cbt_ray.training.checkpoint import StoreCheckpoints
 from cbt_ray.training.dataset import Splits, write
+from cbt_ray.training.export.gguf import CONVERTER, convert
+from cbt_ray.training.export.merge import merge
 from cbt_ray.training.finetune import Made, export_compared, prompts_of, tune
-from cbt_ray.training.gguf import CONVERTER, convert
-from cbt_ray.training.merge import merge
+from cbt_ray.training.start.base import Base
 from cbt_ray.unit import Key, Stage
 from tests.training.conftest import EMBEDDED
 

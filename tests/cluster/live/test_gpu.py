@@ -110,8 +110,11 @@ def test_without_a_gpu_the_missing_resource_is_named_and_with_one_the_pod_goes_t
 
 def test_no_pod_asks_for_a_gpu_while_weights_are_fetched(overlay: Path, gpu: None, tmp_path: Path) -> None:
     hub = tmp_path / "hub"
-    subprocess.run([sys.executable, "-m", "tests.training.hub_server", str(hub), "--make", "lab/smollm2"], cwd=ROOT, check=True)
-    serve = [sys.executable, "-m", "tests.training.hub_server", str(hub), "--host", "0.0.0.0", "--port", str(HUB_PORT)]  # noqa: S104  the cluster's pods reach it
+    subprocess.run(
+        [sys.executable, "-m", "tests.training.start.hub_server", str(hub), "--make", "lab/smollm2"], cwd=ROOT, check=True
+    )
+    everywhere = ["--host", "0.0.0.0", "--port", str(HUB_PORT)]  # noqa: S104  the cluster's pods reach it
+    serve = [sys.executable, "-m", "tests.training.start.hub_server", str(hub), *everywhere]
     serving = subprocess.Popen(serve, cwd=ROOT)
     gateway = subprocess.run(
         ["docker", "network", "inspect", "kind", "--format", "{{range .IPAM.Config}}{{.Gateway}} {{end}}"],

@@ -1,0 +1,240 @@
+"""What all backends share: the run of a training, its checkpoints, its figures, SIGTERM.
+
+A run that continues from a checkpoint ends, on a CPU, with the same bits as one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cbt_ray.errors import InputError, Owed
+from cbt_ray.training.backend.adapter import exact, restore
+from cbt_ray.training.backend.arguments import checkpoints_gradients, sft_arguments
+from cbt_ray.training.backend.figures import Figures
+from cbt_ray.training.backend.forecast import tell
+from cbt_ray.training.backend.held_out import held_out_loss
+from cbt_ray.training.backend.job import Job, Report, Trained
+from cbt_ray.training.backend.memory import return_freed
+from cbt_ray.training.backend.orpo import orpo_trainer
+from cbt_ray.training.checkpoint import Checkpoints, sigterm
+from cbt_ray.training.environment import settle
+
+log = logging.getLogger(__name__)
+_STATE = "cbt-ray.json"
+"""What we keep beside the trainer's own files in a checkpoint."""
+_OF_PAIRS = {"rewards/margins": "margin", "rewards/accuracies": "accuracy"}
+"""What ORPO logs of each step: chosen over rejected, and the share of pairs in which it is."""
+Adapt = Callable[[Job], Any]
+"""Loads the base model and attaches a fresh adapter: what a backend has of its own."""
+
+
+def run(adapt: Adapt, job: Job, checkpoints: Checkpoints, report: Report) -> Trained:
+    """Begin, or continue from the latest checkpoint, and train to the end.
+
+    Raises Owed when SIGTERM ended it with a checkpoint.
+    """
+    _check(job)
+    quiet()
+    tell(job)
+    found = checkpoints.latest()
+    with sigterm() as asked:
+        training = _Training(adapt, job, checkpoints, report, asked, found[1] if found else None)
+        training.train()
+    if asked.is_set() and training.step < training.steps:
+        raise Owed(f"training: stopped by SIGTERM after step {training.step} of {training.steps}; running again continues there")
+    trained = training.finish()
+    if found:
+        trained.metrics["resumed_from"] = found[0]
+    return trained
+
+
+def _check(job: Job) -> None:
+    if job.recipe.method == "orpo":
+        if not job.pairs:
+            raise InputError("preferences: expected at least one pair")
+        if job.recipe.batching != "padded":
+            raise InputError(f"batching: expected padded with `method: orpo`, not {job.recipe.batching}")
+    elif not job.train:
+        raise InputError("dataset: train: expected at least one example")
+
+
+def quiet() -> None:
+    """Keep the libraries offline and their chatter off the console."""
+    settle()
+    for noisy in ("bitsandbytes", "peft", "trl", "accelerate"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+
+
+class _Training:
+    """One run of a training: model, trainer, and what is counted on the way."""
+
+    def __init__(
+        self,
+        adapt: Adapt,
+        job: Job,
+        checkpoints: Checkpoints,
+        report: Report,
+        asked: threading.Event,
+        resume: Path | None,
+    ) -> None:
+        import torch
+
+        torch.set_num_threads(job.threads)
+        cuda = torch.cuda.is_available()
+        if not cuda and checkpoints_gradients(job.recipe.max_length, cuda):
+            return_freed()
+        self.began = time.monotonic()
+        self.job, self.checkpoints, self.report, self.asked, self.resume = job, checkpoints, report, asked, resume
+        self.trainer = self._trainer(adapt(job))
+        self.state = self._state()
+        self.steps = int(self.trainer.args.max_steps)
+        self.step = 0
+        self.figures = Figures(self.steps, self.began)
+
+    def train(self) -> None:
+        """Train to the end or to SIGTERM."""
+        if self.asked.is_set():
+            return
+        if self.resume is None or not self._trained(self.resume):
+            self.trainer.train(resume_from_checkpoint=str(self.resume) if self.resume else None)
+        self.step = int(self.trainer.state.global_step)
+
+    def _trained(self, checkpoint: Path) -> bool:
+        """Take up a checkpoint of the last step and train no more: within an epoch the trainer would make one step too many."""
+        from transformers import TrainerState
+
+        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        if state.global_step < self.steps:
+            return False
+        self.trainer._load_from_checkpoint(str(checkpoint))
+        self.trainer.state = state
+        return True
+
+    def finish(self) -> Trained:
+        """Save the adapter and say what was measured."""
+        adapter = self.job.work / "adapter"
+        self.trainer.model.save_pretrained(adapter)
+        way = self.state["held_out"]
+        after = way[-1][1] if way and way[-1][0] == self.step else self.held_out()
+        return Trained(adapter, self._metrics(after))
+
+    def held_out(self) -> float | None:
+        """The loss on the held-out windows as the model is now, in the precision of training."""
+        with self.trainer.accelerator.autocast():
+            return held_out_loss(self.trainer.model, self.job.held_out)
+
+    def _metrics(self, after: float | None) -> dict[str, Any]:
+        history = [entry for entry in self.trainer.state.log_history if "loss" in entry]
+        return {
+            "held_out_before": self.state["held_out_before"],
+            "held_out_after": after,
+            "held_out": self.state["held_out"],
+            "loss": [entry["loss"] for entry in history],
+            "grad_norm": [entry["grad_norm"] for entry in history],
+            "learning_rate": [entry["learning_rate"] for entry in history],
+            **{own: [entry[name] for entry in history] for name, own in _OF_PAIRS.items() if all(name in one for one in history)},
+            "steps": self.step,
+            "tokens_seen": int(self.trainer.state.num_input_tokens_seen),
+            "seconds": round(self.state["seconds"] + time.monotonic() - self.began, 1),
+        }
+
+    def _state(self) -> dict[str, Any]:
+        """From the checkpoint, or measured before the first step."""
+        if self.resume is not None:
+            state: dict[str, Any] = json.loads((self.resume / _STATE).read_text())
+            return {"held_out": [], **state}
+        return {"held_out_before": self.held_out(), "held_out": [], "seconds": 0.0}
+
+    def keep(self, folder: Path, step: int) -> None:
+        """Hand a checkpoint that the trainer wrote to the store."""
+        seconds = self.state["seconds"] + time.monotonic() - self.began
+        (folder / _STATE).write_text(json.dumps({**self.state, "seconds": seconds}))
+        self.checkpoints.save(step, folder)
+
+    def begun(self) -> None:
+        """The first step of this run begins."""
+        self.figures.begin(int(self.trainer.state.global_step), int(self.trainer.state.num_input_tokens_seen))
+
+    def made(self, step: int, entry: dict[str, float]) -> None:
+        """Report a step; before its checkpoint is written, which so holds the held-out loss."""
+        every, held_out = self.job.recipe.held_out_steps, None
+        if every and self.job.held_out and step % every == 0:
+            held_out = self.held_out()
+            self.state["held_out"].append([step, held_out])
+        progress = self.figures.progress(step, int(self.trainer.state.num_input_tokens_seen), entry, held_out)
+        if step == self.figures.first + 2:
+            self.job.say(f"{progress.tokens_per_second:.0f} tokens a second: about {progress.left_s:.0f} s left")
+        self.report(progress)
+
+    def _trainer(self, adapted: Any) -> Any:
+        from transformers import PrinterCallback
+
+        weights = exact(adapted)
+        made = orpo_trainer if self.job.recipe.method == "orpo" else _sft_trainer
+        trainer = made(adapted, self.job, _tokenizer(self.job), _callback(self))
+        trainer.remove_callback(PrinterCallback)
+        restore(adapted, weights)
+        return trainer
+
+
+def _sft_trainer(model: Any, job: Job, tokenizer: Any, callback: Any) -> Any:
+    from datasets import Dataset
+    from trl import SFTTrainer
+
+    rows = [{"input_ids": window.input_ids, "labels": window.labels} for window in job.train]
+    return SFTTrainer(
+        model=model,
+        args=sft_arguments(job),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        callbacks=[callback],
+    )
+
+
+def _tokenizer(job: Job) -> Any:
+    """The trainer's tokenizer: it must have the special ids of the masks and llama.cpp, or the tuned model never stops."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(job.base.folder)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = job.base.template.eos
+    found, expected = (tokenizer.eos_token_id, tokenizer.pad_token_id), (job.base.eos_id, job.base.pad_id)
+    if found != expected:
+        raise InputError(f"{job.base.folder}: tokenizer: expected eos and pad {expected}, not {found}")
+    return tokenizer
+
+
+def _callback(training: _Training) -> Any:
+    """The trainer's hooks: report steps, hand checkpoints to the store, stop on SIGTERM behind a whole step."""
+    from transformers import TrainerCallback
+
+    class Hooks(TrainerCallback):  # type: ignore[misc]
+        """Defined here because its base class comes with torch, which also decides these methods' arguments."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: ARG002
+            training.begun()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: ARG002
+            if training.asked.is_set() and state.global_step < state.max_steps:
+                control.should_save = control.should_training_stop = True
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:  # noqa: ARG002
+            if logs and "loss" in logs:
+                training.made(state.global_step, logs)
+
+        def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: ARG002
+            training.keep(Path(args.output_dir) / f"checkpoint-{state.global_step}", state.global_step)
+
+    return Hooks()

@@ -1,0 +1,55 @@
+"""The backend that runs anywhere: transformers, PEFT and bitsandbytes, on CUDA or on a CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cbt_ray.study.model import Recipe
+from cbt_ray.training.backend.adapter import begin, lora_settings
+from cbt_ray.training.backend.job import Job, Report, Trained
+from cbt_ray.training.backend.trainer import run
+from cbt_ray.training.checkpoint import Checkpoints
+
+
+class TrlBackend:
+    """Loads with transformers and attaches the adapter with PEFT."""
+
+    def train(self, job: Job, checkpoints: Checkpoints, report: Report) -> Trained:
+        """Begin, or continue from the latest checkpoint, and train to the end."""
+        return run(adapted_model, job, checkpoints, report)
+
+
+def adapted_model(job: Job) -> Any:
+    """The base model in NF4 (or in full) with a fresh adapter."""
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    model = load_model(job.base.folder, job.recipe)
+    if job.recipe.load_4bit:
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **lora_settings(job.recipe)))
+    keep_gradients(adapted)
+    return begin(adapted, job.recipe.seed)
+
+
+def load_model(folder: Path, recipe: Recipe) -> Any:
+    """The base model in NF4 (or in full), ready for an adapter."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    compute = torch.bfloat16 if torch.cuda.is_available() else torch.float32  # on a CPU bf16 is the slow one
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
+    )
+    extra = {"quantization_config": config} if recipe.load_4bit else {}
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=compute, **extra)
+    model.config.use_cache = False
+    keep_gradients(model)
+    return model
+
+
+def keep_gradients(model: Any) -> None:
+    """Forbid bitsandbytes to repack 4-bit weights at the first evaluation: on AVX512-BF16 CPUs that path has no gradients."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False

@@ -1,0 +1,216 @@
+"""The model card: what a tuned model is, what was measured, what its licences demand, and what it is not for. Pure text.
+
+It says what stands in the facts and nothing else; what they lack is `not recorded`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+import yaml
+
+from cbt_ray.study.licence import Demand, Demands
+from cbt_ray.training.gate.verdict import Check
+
+UNKNOWN = "not recorded"
+NOT_CLINICAL = (
+    "This model is for research on language models. **It must not be used to treat, diagnose or advise anybody.** cbt-ray does "
+    "not test whether talking with it helps or harms. It may be wrong, it does not recognise danger, and it is no therapist.",
+    "**In a crisis it is no help: call the emergency services at once.**",
+)
+_FOLDERS = re.compile(r"(?<![\w.:/-])(?:~|\.{1,2})?/(?:[\w.@+-]+/)*(?=[\w.@+-])")
+"""Where a path of the machine leads through; what it leads to is left."""
+
+
+@dataclass(frozen=True)
+class CardFile:
+    """A file that goes along."""
+
+    name: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """All that a card says. What is None, or empty, is not recorded."""
+
+    name: str
+    """As it is published: `published_name`."""
+    study: str
+    demands: Demands
+    description: str = ""
+    base: str | None = None
+    """A hub id, or a file of a package."""
+    commit: str | None = None
+    base_sha256: str | None = None
+    generator: str | None = None
+    """The model that wrote what was trained on."""
+    method: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """Counts: examples, windows, tokens, supervised tokens, ..."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    held_out_before: float | None = None
+    held_out_after: float | None = None
+    seeds: Mapping[str, int] = field(default_factory=dict)
+    versions: Mapping[str, str | None] = field(default_factory=dict)
+    checks: Sequence[Check] = ()
+    files: Sequence[CardFile] = ()
+    prompt: str | None = None
+    """Which system prompt it was trained with."""
+    context: int | None = None
+    """Tokens that it was trained and is served with."""
+    language: str = "en"
+
+
+def card(facts: CardFacts) -> str:
+    """The card as Markdown, with the front matter that Hugging Face reads."""
+    sections = (
+        ("", _intro(facts)),
+        ("Not for clinical use", NOT_CLINICAL),
+        ("What it is made of", [_table(("", ""), _origin(facts))]),
+        ("How it was trained", _training(facts)),
+        ("Checks of the exported files", [_table(("check", "result", "measured"), map(_checked, facts.checks))]),
+        ("Files", [_table(("file", "bytes", "SHA-256"), map(_listed, facts.files))]),
+        ("How to run it", _running(facts)),
+        ("Licences", _licences(facts.demands)),
+        ("Limits", _limits(facts)),
+    )
+    body = "\n\n".join(part for title, parts in sections for part in ([f"## {title}"] if title else []) + list(parts))
+    return f"---\n{front_matter(facts)}---\n\n# {facts.name}\n\n{body}\n"
+
+
+def front_matter(facts: CardFacts) -> str:
+    """What Hugging Face reads of a card, as YAML."""
+    known = {licence.terms.hub or _slug(licence.name) for licence in facts.demands.licences}
+    fields: dict[str, Any] = {"language": [facts.language]}
+    hub = facts.demands.licences[0].terms.hub
+    if len(known) == 1 and hub:
+        fields["license"] = hub
+    else:
+        fields |= {"license": "other", "license_name": "-and-".join(sorted(known))}
+        links = [licence.terms.link for licence in facts.demands.licences]
+        fields |= {"license_link": links[0]} if len(links) == 1 and links[0] else {}
+    if facts.base and re.fullmatch(r"[\w.-]+/[\w.-]+", facts.base):
+        fields |= {"base_model": facts.base, "base_model_relation": "finetune"}
+    kinds = [kind for kind in ("gguf", "safetensors") if _named(facts, f".{kind}")]
+    fields["tags"] = ["cbt-ray", *kinds, "not-for-clinical-use"]
+    fields["pipeline_tag"] = "text-generation"
+    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+
+
+def _intro(facts: CardFacts) -> Iterator[str]:
+    yield from (f"**{demand.text}**" for demand in facts.demands.display)
+    yield f"A language model tuned by the study `{facts.study}` with cbt-ray to speak as the therapist in written sessions."
+    if facts.description:
+        yield _recorded(facts.description)
+
+
+def _origin(facts: CardFacts) -> Iterator[tuple[str, str]]:
+    yield "base model", _recorded(facts.base)
+    yield "its commit", _recorded(facts.commit)
+    yield "its weights, SHA-256", _recorded(facts.base_sha256)
+    yield "trained on texts by", _recorded(facts.generator)
+
+
+def _training(facts: CardFacts) -> Iterator[str]:
+    losses = {"held-out loss before": facts.held_out_before, "held-out loss after": facts.held_out_after}
+    rows: list[tuple[str, Any]] = [("method", facts.method), *losses.items()]
+    yield _table(("", ""), ((name, _recorded(value)) for name, value in rows))
+    groups = {"data": facts.data, "recipe": facts.recipe, "seed": facts.seeds, "version": facts.versions}
+    for title, values in groups.items():
+        yield _table((title, ""), ((str(name), _recorded(value)) for name, value in values.items()))
+
+
+def _checked(check: Check) -> tuple[str, str, str]:
+    return check.name, "reported" if check.passed is None else "passed" if check.passed else "FAILED", _recorded(check.measured)
+
+
+def _listed(file: CardFile) -> tuple[str, str, str]:
+    return f"`{_recorded(file.name)}`", str(file.size), f"`{file.sha256}`"
+
+
+def _running(facts: CardFacts) -> Iterator[str]:
+    gguf, context = _named(facts, ".gguf"), facts.context
+    size = f" -c {context}" if context else ""
+    if gguf:
+        yield f"llama.cpp:\n\n```\nllama-server -m {gguf}{size}\n```"
+    if gguf and _named(facts, "Modelfile"):
+        name = facts.name.lower()
+        yield f"Ollama, with the `Modelfile` beside it:\n\n```\nollama create {name} -f Modelfile\nollama run {name}\n```"
+    if _named(facts, ".safetensors"):
+        length = f" --max-model-len {context}" if context else ""
+        folder = str(PurePosixPath(_named(facts, ".safetensors") or "").parent)
+        place = folder if folder == "." else f"./{folder}"
+        yield f"vLLM, with the folder that holds the safetensors:\n\n```\nvllm serve {place}{length}\n```"
+    if not gguf and not _named(facts, ".safetensors"):
+        yield f"Files to run: {UNKNOWN}."
+    prompt = _recorded(facts.prompt)
+    yield f"Ask it as it was trained, in the chat template that its files hold. The system prompt of its training: {prompt}."
+
+
+def _licences(demands: Demands) -> Iterator[str]:
+    yield "What the licences of base model and training text demand, as cbt-ray understood them; no legal advice."
+    yield _table(
+        ("licence", "read", "source"),
+        ((_linked(one.name, one.terms.link), one.terms.read, one.terms.source) for one in demands.licences),
+    )
+    groups: tuple[tuple[str, Iterable[Demand]], ...] = (
+        ("The name begins with", demands.name_begins),
+        ("Displayed", demands.display),
+        ("In the file Notice", demands.notice),
+        ("A copy goes along of", demands.licence_text),
+        ("Changes", demands.state_changes),
+        ("Restrictions of use, passed on to whoever gets the model", demands.use_policy),
+        ("Use", demands.non_commercial),
+    )
+    lines = [f"- {title}: {demand.text} ({demand.why})" for title, asked in groups for demand in asked]
+    yield "\n".join(lines) if lines else "They demand nothing."
+
+
+def _limits(facts: CardFacts) -> Iterator[str]:
+    failed = ", ".join(check.name for check in facts.checks if check.passed is False)
+    failed = failed or ("none" if facts.checks else UNKNOWN)
+    lines = [
+        "A held-out loss says how well it predicts such text, not how good a therapist it is.",
+        "It is the result of one training; another seed makes another model.",
+        f"Checks that failed: {failed}.",
+    ]
+    yield "\n".join(f"- {line}" for line in lines)
+
+
+def _recorded(value: Any) -> str:
+    """A fact as text, without line breaks and without a folder of the machine that it comes from."""
+    if value is None or value in ("", {}, []):
+        return UNKNOWN
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_recorded(one)}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_recorded, value))
+    return _FOLDERS.sub("", " ".join(str(value).split()))
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    made = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    if not made:
+        return f"{head[0].capitalize() or 'This'}: {UNKNOWN}."
+    lines = [head, ["---"] * len(head), *made]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _named(facts: CardFacts, ending: str) -> str | None:
+    return next((_recorded(file.name) for file in facts.files if file.name.endswith(ending)), None)
+
+
+def _linked(text: str, link: str | None) -> str:
+    return f"[{text}]({link})" if link else text
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")

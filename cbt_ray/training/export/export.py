@@ -1,0 +1,46 @@
+"""A tuned model as others run it: a Hugging Face folder for vLLM, an F16 GGUF, and the GGUF that the recipe asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cbt_ray.study.model import Recipe
+from cbt_ray.training.export.gguf import Gguf, convert
+from cbt_ray.training.export.merge import merge
+from cbt_ray.training.export.quantize import quantize
+from cbt_ray.training.start.base import Base
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model in its three forms; `gguf` is `f16` where the recipe asks for no other quantization."""
+
+    merged: Path
+    """16-bit safetensors with tokenizer and chat template, ready for vLLM."""
+    f16: Gguf
+    gguf: Gguf
+
+
+def export(
+    base: Base,
+    adapter: Path | None,
+    recipe: Recipe,
+    folder: Path,
+    threads: int,
+    say: Callable[[str], None] = lambda _part: None,
+) -> Exported:
+    """Merge, convert once to F16, and quantize from there; without an adapter the base itself, made the same way.
+
+    `say` hears the name of each part as it begins.
+    """
+    say("merge")
+    merged = merge(base, adapter, folder / "merged")
+    say("convert")
+    f16 = convert(merged, folder / "model-f16.gguf", "f16", threads)
+    if recipe.quantization == "f16":
+        return Exported(merged, f16, f16)
+    say("quantize")
+    target = folder / f"model-{recipe.quantization}.gguf"
+    return Exported(merged, f16, quantize(f16.path, target, recipe.quantization, threads))

@@ -1,0 +1,138 @@
+"""Adapter and base made one model: W + alpha/r * B A in fp32 on the 16- or 32-bit base (never the 4-bit one), stored as f16.
+
+From file to file, some rows of a weight at a time: memory is that of B A for the largest weight, however large the shards are.
+f16 and not bf16: rounding to bf16 loses a quarter of what a short training gained. Tokenizer and chat template are copied byte
+for byte, and the shards stay as the base has them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cbt_ray.errors import InputError
+from cbt_ray.training.export.shard import Shard, opened, write_f16
+from cbt_ray.training.start.base import Base
+
+ROWS = 16 << 20
+"""Bytes of a weight, in fp32, that are held at once."""
+_INDEX = "model.safetensors.index.json"
+_COPIED = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "special_tokens_map.json",
+    "tokenizer.model",
+    "generation_config.json",
+)
+
+
+def merge(base: Base, adapter: Path | None, folder: Path) -> Path:
+    """Write the merged model to a folder; without an adapter the base itself, rounded the same way, to compare with."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    deltas = _Deltas(adapter)
+    for name in _shards(base.folder):
+        _merge_shard(base.folder / name, deltas, folder / name)
+    deltas.expect_all_used()
+    config = json.loads((base.folder / "config.json").read_text())
+    config.pop("torch_dtype", None)
+    (folder / "config.json").write_text(json.dumps({**config, "dtype": "float16"}, indent=1) + "\n")
+    for name in _COPIED:
+        if (base.folder / name).exists():
+            shutil.copyfile(base.folder / name, folder / name)
+    _write_index(base.folder / _INDEX, folder / _INDEX)
+    return folder
+
+
+def _write_index(source: Path, target: Path) -> None:
+    """The base's index with the size that the weights have now."""
+    if source.exists():
+        index = json.loads(source.read_text())
+        index.setdefault("metadata", {})["total_size"] = sum(_size(file) for file in target.parent.glob("*.safetensors"))
+        target.write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _size(shard: Path) -> int:
+    """Bytes of the weights in a shard."""
+    with shard.open("rb") as stream:
+        return shard.stat().st_size - 8 - int.from_bytes(stream.read(8), "little")
+
+
+def _shards(folder: Path) -> list[str]:
+    """The files that hold the weights; where there is an index, those that it names."""
+    index = folder / _INDEX
+    if index.exists():
+        return sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    return sorted(file.name for file in folder.glob("*.safetensors"))
+
+
+def _merge_shard(source: Path, deltas: _Deltas, target: Path) -> None:
+    with opened(source) as shard:
+
+        def pieces(name: str) -> Iterator[Any]:
+            for piece in _merged(shard, name, deltas):
+                yield _rounded(piece, f"{source}: {name}")
+
+        write_f16(target, shard.shapes(), pieces)
+
+
+def _merged(shard: Shard, name: str, deltas: _Deltas) -> Iterator[Any]:
+    """A weight in fp32 with what the adapter adds to it, some rows at a time."""
+    delta, shape = deltas.of(name), shard.shapes()[name]
+    count, step = shape[0] if shape else 1, max(1, ROWS // (4 * max(1, math.prod(shape[1:]))))
+    for begin in range(0, count, step):
+        end = min(begin + step, count)
+        rows = shard.rows(name, begin, end)
+        yield rows.float() if delta is None else rows + delta[begin:end]
+
+
+def _rounded(weight: Any, name: str) -> Any:
+    import torch
+
+    rounded = weight.to(torch.float16)
+    if not torch.isfinite(rounded).all():
+        raise InputError(f"{name}: expected weights within the range of f16")
+    return rounded
+
+
+class _Deltas:
+    """What an adapter adds to each weight."""
+
+    def __init__(self, adapter: Path | None) -> None:
+        self._pairs: dict[str, dict[str, Any]] = {}
+        self._scale = 0.0
+        self._used: set[str] = set()
+        if adapter is not None:
+            self._read(adapter)
+
+    def of(self, name: str) -> Any | None:
+        """alpha/r * B A for one weight, None where the adapter has nothing for it."""
+        pair = self._pairs.get(name)
+        if pair is None:
+            return None
+        self._used.add(name)
+        return (pair["lora_B"].float() @ pair["lora_A"].float()).mul_(self._scale)
+
+    def expect_all_used(self) -> None:
+        """An adapter for weights that the base lacks belongs to another model."""
+        unused = sorted(set(self._pairs) - self._used)
+        if unused:
+            raise InputError(
+                f"adapter: expected the base it was trained on; {unused[0]} and {len(unused) - 1} more are not in it"
+            )
+
+    def _read(self, adapter: Path) -> None:
+        from safetensors.torch import load_file
+
+        config = json.loads((adapter / "adapter_config.json").read_text())
+        if config.get("use_rslora") or config.get("use_dora") or config.get("modules_to_save") or config.get("alpha_pattern"):
+            raise InputError(f"{adapter}: expected a plain LoRA adapter")
+        self._scale = config["lora_alpha"] / config["r"]
+        for name, value in load_file(adapter / "adapter_model.safetensors").items():
+            module, part, _ = name.removeprefix("base_model.model.").rsplit(".", 2)
+            self._pairs.setdefault(f"{module}.weight", {})[part] = value

@@ -1,0 +1,1 @@
+"""The parity gate: whether an exported model is what was trained."""

@@ -1,0 +1,104 @@
+"""The parity gate: what was trained, what was merged and what llama.cpp runs say the same, before anyone is given it.
+
+    unmerged, fp32 --merge-- merged file --greedy-- F16 GGUF --quantized-- quantized GGUF
+    prompt of training --template, special, tokens-- prompt that llama.cpp is fed
+
+A harmed artefact is judged and named by a check, it raises nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import TemplateError
+
+from cbt_ray.errors import InputError
+from cbt_ray.llm.request import Message
+from cbt_ray.training.gate.heard import Asked, Heard, hear
+from cbt_ray.training.gate.parity import greedy, leaks, merge, quantization, special, stops, template, tokens
+from cbt_ray.training.gate.reference import refer
+from cbt_ray.training.gate.verdict import Check, Verdict
+from cbt_ray.training.start.base import Base
+
+__all__ = ["Check", "Verdict", "gate"]
+ANSWERS = 6
+"""Prompts that are answered, to see the answers end."""
+PROBE = (
+    Message("system", "You are a therapist."),
+    Message("user", "I slept 3 hours, maybe 4.5 — it's 2 am again…\n\nWhat's the point? :-("),
+)
+"""Asked of template and tokenizer beside the prompts given: digits, apostrophes, line breaks, other than ASCII."""
+
+
+def gate(
+    base: Base,
+    adapter: Path | None,
+    merged: Path,
+    f16: Path,
+    quantized: Path,
+    prompts: Sequence[Sequence[Message] | str],
+    threads: int,
+    *,
+    tuned: bool,
+) -> Verdict:
+    """Judge an exported model on prompts that end with the patient's turn (or plain texts).
+
+    `f16` and `quantized` may be one file. Of a model that is not tuned, how its answers end is only reported.
+    """
+    asked = _asked(prompts, base)
+    count = len(prompts) or len(asked)
+    answers = {index * count // ANSWERS for index in range(ANSWERS)}
+    same = f16 == quantized
+    faults: list[str] = []
+    first = _hear(faults, f16, base, asked, threads, count, answers if same else set())
+    said = [one.tokens for one in first.spoken] if first else []
+    second = first if same else _hear(faults, quantized, base, asked, threads, len(said), answers, said)
+    reference = refer(base, adapter, merged, [one.ids for one in asked[:count]], said, threads)
+    heard = {name: one for name, one in (("f16", first), ("quantized", None if same else second)) if one}
+    checks = [_loads(faults), merge(reference)]
+    if heard:
+        checks += [template(heard, base, asked), special(heard, base), tokens(heard, base, asked)]
+    if first:
+        checks.append(greedy(first, reference))
+    if first and second:
+        checks.append(quantization(first, second))
+    if second:
+        checks += [stops(second, base, tuned=tuned), leaks(second, base, tuned=tuned)]
+    return Verdict(tuple(checks))
+
+
+def _asked(prompts: Sequence[Sequence[Message] | str], base: Base) -> list[Asked]:
+    """The prompts, and behind them the probe where the template takes it."""
+    try:
+        asked = [Asked.of(prompt, base) for prompt in prompts]
+    except TemplateError as error:
+        raise InputError(f"{base.folder}: chat template: refuses a prompt ({error})") from error
+    try:
+        return [*asked, Asked.of(PROBE, base)]
+    except TemplateError:
+        if not asked:
+            raise InputError(f"{base.folder}: expected at least one prompt to judge the model by") from None
+        return asked
+
+
+def _hear(
+    faults: list[str],
+    gguf: Path,
+    base: Base,
+    asked: Sequence[Asked],
+    threads: int,
+    spoken: int,
+    answers: set[int],
+    follow: list[list[int]] | None = None,
+) -> Heard | None:
+    """What one file says; a file that says nothing adds to the faults."""
+    try:
+        return hear(gguf, base, asked, threads, spoken=spoken, answers=answers, follow=follow)
+    except InputError as error:
+        faults.append(str(error))
+        return None
+
+
+def _loads(faults: list[str]) -> Check:
+    return Check("loads", not faults, {"faults": faults}, "GGUF files that llama.cpp loads")

@@ -1,0 +1,1 @@
+"""What training starts from: a hub id's weights in the store, a GGUF or a folder, as one kind of folder."""

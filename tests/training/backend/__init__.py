@@ -1,0 +1,1 @@
+"""Tests: the run of a training."""

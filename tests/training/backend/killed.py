@@ -1,0 +1,47 @@
+"""Trains the tiny model with checkpoints in a folder store: the process that test_killed.py kills."""
+
+from __future__ import annotations
+
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from cbt_ray.errors import Owed
+from cbt_ray.store.folder import FolderStore
+from cbt_ray.study.model import Recipe
+from cbt_ray.training.backend import open_backend
+from cbt_ray.training.backend.job import Job
+from cbt_ray.training.checkpoint import StoreCheckpoints
+from cbt_ray.training.dataset import read
+from cbt_ray.training.environment import settle
+from cbt_ray.training.mask import mask
+from cbt_ray.training.start.base import open_base
+from cbt_ray.unit import Key, Stage
+
+KEY = Key("study", Stage.FINETUNE, "tiny-tuned", "0123456789abcdef")
+OWED = 3
+"""Exit code where SIGTERM ended it with a checkpoint."""
+
+
+class Told(StoreCheckpoints):
+    """Says when a checkpoint is on its way."""
+
+    told: Connection
+
+    def save(self, step: int, folder: Path) -> None:
+        self.told.send(f"saving {step}")
+        super().save(step, folder)
+
+
+def train(base_folder: Path, dataset: Path, store: Path, work: Path, settings: str, told: Connection) -> None:
+    """Say each part over `told`, so that a kill can be placed; leave the adapter under `work`."""
+    settle()
+    recipe, base, splits = Recipe.model_validate_json(settings), open_base(str(base_folder), work), read(dataset)
+    parts = [mask(part, base.template, base.tokenizer, recipe.max_length).windows for part in (splits.train, splits.held_out)]
+    checkpoints = Told(FolderStore(store), KEY, work / "checkpoints")
+    checkpoints.told = told
+    told.send("starting")
+    try:
+        open_backend("trl").train(Job(recipe, base, *parts, work, 1), checkpoints, lambda step: told.send(f"step {step.step}"))
+    except Owed:
+        sys.exit(OWED)

@@ -1,0 +1,62 @@
+"""Trainings of the tiny model: checkpoints in a folder that can die, and what is compared between two runs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cbt_ray.training.backend.job import Job, Trained
+
+Train = Callable[..., Trained]
+
+
+class Killed(Exception):
+    """What stands for kill -9 in the same process."""
+
+
+@dataclass
+class Kept:
+    """Checkpoints in a folder; dies once behind each of some steps."""
+
+    folder: Path
+    die_behind: set[int] = field(default_factory=set)
+    steps: list[int] = field(default_factory=list)
+
+    def save(self, step: int, folder: Path) -> None:
+        shutil.copytree(folder, self.folder / str(step))
+        self.steps.append(step)
+        if step in self.die_behind:
+            self.die_behind.remove(step)
+            raise Killed
+
+    def latest(self) -> tuple[int, Path] | None:
+        return (self.steps[-1], self.folder / str(self.steps[-1])) if self.steps else None
+
+    def clear(self) -> None:
+        self.steps.clear()
+
+
+def weights(trained: Trained) -> bytes:
+    return (trained.adapter / "adapter_model.safetensors").read_bytes()
+
+
+def lasting(trained: Trained) -> dict[str, Any]:
+    """What two equal trainings measure alike."""
+    return {name: value for name, value in trained.metrics.items() if name not in {"seconds", "resumed_from"}}
+
+
+def watch(monkeypatch: pytest.MonkeyPatch, backend: Any, record: Callable[..., None]) -> None:
+    """Have `record` see the arguments of every forward pass of the model that a backend's module makes."""
+    made_by = backend.adapted_model
+
+    def watched(job: Job) -> Any:
+        model = made_by(job)
+        model.register_forward_pre_hook(record, with_kwargs=True)
+        return model
+
+    monkeypatch.setattr(backend, "adapted_model", watched)

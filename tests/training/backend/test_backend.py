@@ -1,0 +1,159 @@
+"""The TRL backend on a tiny model: what reaches the model, gradients after an evaluation, and continuing bit for bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cbt_ray.errors import InputError, Owed
+from cbt_ray.study.model import Recipe
+from cbt_ray.training.backend import open_backend, trainer, trl_backend
+from cbt_ray.training.backend.job import Job, Progress
+from cbt_ray.training.dataset import Splits
+from cbt_ray.training.mask import IGNORED, Window, mask
+from cbt_ray.training.start.base import Base
+from tests.needs import needs
+from tests.training.backend.runs import Kept, Killed, Train, lasting, watch, weights
+
+pytestmark = pytest.mark.train
+
+
+def test_labels_reach_the_model_unchanged(train: Train, tiny: Base, splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As masked, padded with -100, each window once an epoch; the end of a turn stays supervised though it is the pad too."""
+    fed: list[tuple[list[int], list[int]]] = []
+
+    def record(_module: Any, _args: Any, inputs: dict[str, Any]) -> None:
+        for ids, labels, seen in zip(inputs["input_ids"], inputs["labels"], inputs["attention_mask"], strict=True):
+            count = int(seen.sum())
+            assert set(labels[count:].tolist()) <= {IGNORED}
+            fed.append((ids[:count].tolist(), labels[:count].tolist()))
+
+    watch(monkeypatch, trl_backend, record)
+    windows = mask(splits.train, tiny.template, tiny.tokenizer, 192).windows
+    train("fed", held=False, max_steps=None, epochs=1.0)
+    assert tiny.eos_id == tiny.pad_id
+    assert all(ids[at] == tiny.eos_id for ids, labels in fed for at in range(len(ids)) if labels[at] == tiny.eos_id)
+    assert sum(labels.count(tiny.eos_id) for _, labels in fed) == sum(len(one["messages"]) // 2 for one in splits.train)
+    assert sorted(fed) == sorted((window.input_ids, window.labels) for window in windows)
+
+
+def test_the_reported_loss_is_that_of_the_supervised_tokens(train: Train, tiny: Base, splits: Splits, recipe: Recipe) -> None:
+    """Computed here from all logits; the first step is made at a learning rate of 0, and one batch holds all windows."""
+    import torch
+
+    windows = mask(splits.train, tiny.template, tiny.tokenizer, 192).windows
+    more = {"batch": len(windows), "accumulation": 1, "max_steps": 1, "lora": recipe.lora.model_copy(update={"dropout": 0.0})}
+    trained = train("loss", **more)
+    model = trl_backend.load_model(tiny.folder, recipe).eval()
+
+    def by_hand(some: list[Window]) -> float:
+        total, count = 0.0, 0
+        for window in some:
+            logits = model(torch.tensor([window.input_ids])).logits[0].log_softmax(-1)
+            for at, label in enumerate(window.labels[1:]):
+                if label != IGNORED:
+                    total -= float(logits[at, label])
+                    count += 1
+        return total / count
+
+    with torch.no_grad():
+        assert trained.metrics["loss"][0] == pytest.approx(by_hand(windows), abs=1e-4)
+        held = mask(splits.held_out, tiny.template, tiny.tokenizer, 192).windows
+        assert trained.metrics["held_out_before"] == pytest.approx(by_hand(held), abs=1e-5)
+
+
+def test_training_teaches_and_reports_each_step(train: Train) -> None:
+    steps: list[Progress] = []
+    trained = train("taught", report=steps.append)
+    assert [(step.step, step.steps) for step in steps] == [(number, 6) for number in range(1, 7)]
+    assert trained.metrics["held_out_after"] < trained.metrics["held_out_before"]
+    assert trained.metrics["loss"] == [step.loss for step in steps]
+    assert steps[-1].tokens == trained.metrics["tokens_seen"] > steps[0].tokens > 0
+
+
+def test_gradients_are_the_same_after_an_evaluation(train: Train) -> None:
+    """On AVX512-BF16 CPUs bitsandbytes repacks 4-bit weights at the first evaluation and loses their gradients."""
+    with_evaluation, without = train("with"), train("without", held=False)
+    assert with_evaluation.metrics["grad_norm"] == without.metrics["grad_norm"]
+    assert weights(with_evaluation) == weights(without)
+
+
+def test_the_test_above_would_notice(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    import bitsandbytes
+
+    needs("avx512_bf16", bool(bitsandbytes.functional.has_avx512bf16()))
+    monkeypatch.setattr(trl_backend, "keep_gradients", lambda _model: None)
+    with_evaluation, without = train("with"), train("without", held=False)
+    assert with_evaluation.metrics["grad_norm"] != without.metrics["grad_norm"]
+
+
+def test_the_adapter_is_trained_in_fp32(train: Train) -> None:
+    """TRL turns the adapter of a 4-bit model into bf16 unless it is kept from it."""
+    import torch
+    from safetensors.torch import load_file
+
+    for value in load_file(train("exact").adapter / "adapter_model.safetensors").values():
+        assert value.dtype == torch.float32
+        assert not torch.equal(value, value.bfloat16().float())
+
+
+def test_a_run_killed_twice_ends_with_the_same_bits(train: Train, tmp_path: Path) -> None:
+    whole = train("whole")
+    kept = Kept(tmp_path / "kept", die_behind={2, 4})
+    for attempt in ("first", "second"):
+        with pytest.raises(Killed):
+            train(attempt, kept)
+    continued = train("third", kept)
+    assert kept.steps == [2, 4, 6]
+    assert continued.metrics["resumed_from"] == 4
+    assert weights(continued) == weights(whole)
+    assert lasting(continued) == lasting(whole)
+
+
+def test_sigterm_saves_and_a_rerun_ends_with_the_same_bits(train: Train, tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "kept")
+
+    def terminate(step: Progress) -> None:
+        if step.step == 4:  # behind that step and its checkpoint: the next one is finished first
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Owed, match="after step 5 of 6"):
+        train("stopped", kept, terminate)
+    assert kept.steps == [2, 4, 5]
+    assert weights(train("continued", kept)) == weights(train("whole"))
+
+
+def test_sigterm_before_the_first_step_loses_nothing(train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    held_out_loss = trainer.held_out_loss
+
+    def terminated(*arguments: Any) -> float | None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return held_out_loss(*arguments)
+
+    monkeypatch.setattr(trainer, "held_out_loss", terminated)
+    kept = Kept(tmp_path / "kept")
+    with pytest.raises(Owed, match="after step 0 of 6"):
+        train("early", kept)
+    assert kept.steps == []
+
+
+@pytest.mark.parametrize("last", [6, 5, 2])
+def test_a_rerun_behind_the_last_step_trains_no_more(train: Train, last: int, tmp_path: Path) -> None:
+    """Killed between training and export: the last checkpoint is the trained model, wherever in an epoch it lies."""
+    kept, steps = Kept(tmp_path / "kept"), list[Progress]()
+    whole = train("whole", kept, max_steps=last)
+    again = train("again", kept, steps.append, max_steps=last)
+    assert steps == []
+    assert weights(again) == weights(whole)
+    assert lasting(again) == lasting(whole)
+
+
+def test_what_cannot_be_trained_is_refused(tiny: Base, recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"backend unsloth: expected .*; use `backend: trl`"):
+        open_backend("unsloth")
+    with pytest.raises(InputError, match="train: expected at least one example"):
+        open_backend("trl").train(Job(recipe, tiny, [], [], tmp_path, 1), Kept(tmp_path), lambda _step: None)

