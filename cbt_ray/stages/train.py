@@ -6,6 +6,7 @@ Checkpoints go to the store; a rerun, also on another machine, goes on from the 
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -72,6 +73,8 @@ def _make(bench: Bench, owed: list[tuple[str, str]]) -> None:
         for name, variant in sorted(owed, key=lambda pair: (pair[0], pair[1] != "tuned")):
             key = bench.keys.finetune(name, variant)
             unit = (_tune if variant == "tuned" else _compare)(bench, name, key, Path(work) / name)
+            for exported in ("tuned", "compared"):  # three files of a large model each; what was unpacked is for both
+                shutil.rmtree(Path(work) / name / exported, ignore_errors=True)
             watch(str(key), unit.status)
     record_run(bench.store, bench.study.study, Stage.FINETUNE, time.monotonic() - begun)
 
