@@ -188,7 +188,7 @@ def test_the_previous_summary_is_gone_from_every_stripped_session(strip: str, be
 
 @pytest.mark.parametrize(("strip", "unrated"), [("summary", 4), ("paper", 16)])
 def test_no_session_without_a_therapist_turn_is_rated(strip: str, unrated: int, study: Path) -> None:
-    scripted = dict.fromkeys(("embedded", "exported", "published"), {"kind": "scripted"})
+    scripted = {name: {"kind": "scripted"} for name in ("embedded", "exported", "published")}
     bench = bench_of(
         study, **{"endpoints": scripted, "judge.replicates": 1, "judge.strip": strip, "judge.justification_chars": [10, 60]}
     )

@@ -10,10 +10,15 @@ from typing import Any
 import pytest
 
 from cbt_ray.__main__ import run
+from cbt_ray.stages.train import _with_upload
 from cbt_ray.store.folder import FolderStore
+from cbt_ray.study import load_study
 from cbt_ray.training.backend import trainer
 from cbt_ray.training.export import merge as merging
+from cbt_ray.training.gate.verdict import Verdict
 from cbt_ray.unit import Stage, Status, Unit
+from cbt_ray.work.bench import Bench
+from cbt_ray.work.progress import Silent
 from tests.stages import scripted
 
 pytestmark = [pytest.mark.train, pytest.mark.llama, pytest.mark.timeout(900)]
@@ -93,3 +98,15 @@ def test_live_figures_stay_beside_the_unit(study: Path) -> None:
     lines = [json.loads(line) for line in (store.read(f"rehearsal/training/{key.id}/{key.h16}.jsonl") or b"").splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5]
     assert all(line["tokens_per_second"] > 0 and line["memory_gib"] > 0 for line in lines)
+
+
+def test_a_file_that_is_cut_in_the_store_fails_the_check_of_the_upload(study: Path, tmp_path: Path) -> None:
+    bench = Bench(load_study(study), Silent())
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF" * 1000)
+    blobs = [bench.store.put_blob(bench.keys.finetune("first", "tuned"), name, file) for name in ("one.gguf", "other.gguf")]
+    assert _with_upload(bench, Verdict(()), blobs).failed == ()
+    (study.parent / "store" / blobs[1].path).write_bytes(b"GGUF" * 900)
+    verdict = _with_upload(bench, Verdict(()), blobs)
+    assert verdict.failed == ("upload",)
+    assert verdict.checks[-1].measured["lost"] == [blobs[1].path]
