@@ -4,6 +4,7 @@ CbtRayError
 +- InputError        2  the user must act first: a bad file, field or input; names file, field and what was expected
 |   +- KeyRefused    2  an endpoint answered 401 or 403
 |   +- BudgetReached 2  the study file's budget is spent; the rest stays owed
+|   +- GateFailed    2  a tuned or compared model failed its parity gate; it is kept, and serves no arm
 +- Infrastructure    1  a fault of the world: time-out, 429, 5xx, lost store; retried, or the unit stays owed; never data
 +- Owed              1  units are left to do; running again may help
 +- BelowMinimum      3  nothing owed, but a stage stayed below its `minimum`
@@ -31,6 +32,10 @@ class KeyRefused(InputError):
 
 class BudgetReached(InputError):
     """The study's budget is spent; what was not begun stays owed."""
+
+
+class GateFailed(InputError):
+    """A model that was exported is not what was trained; it is kept for the user to look at, and serves no arm."""
 
 
 class Infrastructure(CbtRayError):

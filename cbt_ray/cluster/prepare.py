@@ -83,6 +83,11 @@ def _check_files(study: Study) -> None:
                 f"{endpoint.gguf} is a file of this machine"
             )
     for name, model in study.models.items():
+        if model.recipe.preferences is not None:
+            raise InputError(
+                f"{study.file}: models.{name}.recipe.preferences: expected none on a cluster so far, "
+                f"{model.recipe.preferences} is a file of this machine; `cbt-ray train` takes it"
+            )
         for field in ("start", "compare"):
             weights = getattr(model.recipe, field)
             if not weights.startswith(PACKAGE) and not is_hub_id(weights):

@@ -25,10 +25,16 @@ def bring_weights(bench: Bench, arm_name: str, to: Path, say: Callable[[str], ob
         raise InputError(
             f"{study.file}: --arm: expected an arm whose GGUF the finetune stage makes, one of {made}, not {arm_name!r}"
         )
-    key = bench.keys.finetune(*known[arm_name])
+    model, variant = known[arm_name]
+    key = bench.keys.finetune(model, variant)
     unit = bench.store.get(key)
     if unit is None or unit.status is not Status.DONE:
         raise Owed(f"{key}: owed; train first")
+    if to.is_dir() and variant == "tuned":
+        from cbt_ray.stages.published import texts_of
+
+        for name, text in texts_of(bench, model, unit).items():
+            (to / name).write_text(text)
     for place, blob in _wanted(unit, to).items():
         place.parent.mkdir(parents=True, exist_ok=True)
         bench.store.fetch_blob(blob, place, key)

@@ -1,25 +1,25 @@
-"""Published: a tuned model as it is handed to people. Its files by name, its card, and `latest`, which moves when all is there.
+"""Published: a tuned model as it is handed to people. Its card, its Modelfile, and `latest`, which moves when all is there.
 
 <study>/models/<name>/latest.json    the unit's key and where each file lies; README.md, Modelfile and SHA256SUMS beside it
 
-Jobs address models by their keys and read none of this.
+All of it is written from the unit and the study file, and again where one of them says something else. Jobs address models by
+their keys and read none of this.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from cbt_ray.store import Blob, Store
+from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint
 from cbt_ray.study.licence import Demands, demands_of, published_name
 from cbt_ray.study.model import Arm
 from cbt_ray.training.export.card import CardFacts, CardFile, card
 from cbt_ray.training.export.modelfile import modelfile
-from cbt_ray.training.finetune import Made
+from cbt_ray.training.gate.verdict import Check
 from cbt_ray.unit import Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.keys import THERAPIST_PROMPT
@@ -40,29 +40,28 @@ _PLACES = {
 """Fields of a recipe that a card does not list among its numbers."""
 
 
-def files_of(made: Made, name: str, *, safetensors: bool) -> dict[str, Path]:
-    """The files of a tuned model under the names that people see."""
-    files = {f"{name}.gguf": made.exported.gguf.path}
-    if safetensors:
-        files |= {f"safetensors/{file.name}": file for file in sorted(made.exported.merged.iterdir())}
-    return files
+def publish(bench: Bench, model: str, unit: Unit) -> None:
+    """Point people to this model, unless they are. Its unit, and so all that it names, is in the store."""
+    place = f"{bench.study.study}/{FOLDER}/{published_name(bench.study, model)}"
+    for name, text in texts_of(bench, model, unit).items():
+        if bench.store.read(f"{place}/{name}") != text.encode():
+            bench.store.replace(f"{place}/{name}", text.encode())
 
 
-def write_texts(
-    bench: Bench, model: str, made: Made, files: Mapping[str, Blob], source: Mapping[str, Any], folder: Path
-) -> dict[str, Path]:
-    """Write what people read: the card, the Modelfile, and the notice that a licence asks for."""
-    name, demands, arm = published_name(bench.study, model), demands_of(bench.study, model), arm_of(bench.study, model)
-    sampling = _served(bench.study, arm)
-    texts = {"Modelfile": modelfile(f"{name}.gguf", made.base, sampling, ", ".join(one.name for one in demands.licences))}
+def texts_of(bench: Bench, model: str, unit: Unit) -> dict[str, str]:
+    """What people read beside a model's files; `latest.json` comes last, so it names what is there."""
+    study, name, demands = bench.study, published_name(bench.study, model), demands_of(bench.study, model)
+    files: dict[str, dict[str, Any]] = unit.content["files"]
+    template = ChatTemplate(**unit.content["template"])
+    licence = ", ".join(one.name for one in demands.licences)
+    texts = {"Modelfile": modelfile(f"{name}.gguf", template, _served(study, arm_of(study, model)), licence)}
     texts |= {"Notice": demands.notice_file} if demands.notice_file else {}
-    listed = [CardFile(file, blob.sha256, blob.size) for file, blob in files.items()]
-    listed += [CardFile(file, *_sum(text)) for file, text in texts.items()]
-    texts["README.md"] = card(_facts(bench, model, made, demands, listed, source))
-    folder.mkdir(parents=True, exist_ok=True)
-    for file, text in texts.items():
-        (folder / file).write_text(text)
-    return {file: folder / file for file in texts}
+    listed = [CardFile(file, blob["sha256"], blob["size"]) for file, blob in files.items()]
+    listed += [CardFile(file, hashlib.sha256(text.encode()).hexdigest(), len(text.encode())) for file, text in texts.items()]
+    texts["README.md"] = card(_facts(bench, model, unit, demands, listed))
+    texts["SHA256SUMS"] = "".join(f"{one.sha256}  {one.name}\n" for one in sorted(listed, key=lambda one: one.name))
+    latest = {"name": name, "unit": str(unit.key), "files": files}
+    return {**texts, "latest.json": json.dumps(latest, indent=1) + "\n"}
 
 
 def arm_of(study: Study, model: str) -> Arm:
@@ -78,54 +77,38 @@ def _served(study: Study, arm: Arm) -> dict[str, Any]:
     return role.sampling.model_dump() | context
 
 
-def move_latest(store: Store, study: str, name: str, unit: Unit, texts: Mapping[str, Path]) -> None:
-    """Point people to this model. Call it when the unit and all of its files are in the store."""
-    place = f"{study}/{FOLDER}/{name}"
-    files: dict[str, dict[str, Any]] = unit.content["files"]
-    for file, path in texts.items():
-        store.replace(f"{place}/{file}", path.read_bytes())
-    sums = "".join(f"{blob['sha256']}  {file}\n" for file, blob in sorted(files.items()))
-    store.replace(f"{place}/SHA256SUMS", sums.encode())
-    latest = {"name": name, "unit": str(unit.key), "files": files}
-    store.replace(f"{place}/latest.json", json.dumps(latest, indent=1).encode() + b"\n")
-
-
-def _facts(bench: Bench, model: str, made: Made, demands: Demands, files: list[CardFile], source: Mapping[str, Any]) -> CardFacts:
-    study, metrics = bench.study, made.metrics
-    recipe, endpoint = study.models[model].recipe, study.endpoints[study.therapist(arm_of(study, model)).endpoint]
-    prompt = arm_of(study, model).prompt or THERAPIST_PROMPT
+def _facts(bench: Bench, model: str, unit: Unit, demands: Demands, files: list[CardFile]) -> CardFacts:
+    study, metrics, made = bench.study, unit.content["metrics"], unit.provenance
+    recipe, arm = study.models[model].recipe, arm_of(study, model)
+    prompt = arm.prompt or THERAPIST_PROMPT
     return CardFacts(
         name=published_name(study, model),
         study=study.study,
         demands=demands,
         description=study.description,
         base=recipe.start,
-        commit=source.get("commit"),
+        commit=made.get("base", {}).get("commit"),
         base_sha256=metrics["base_sha256"],
-        generator=_generator(study),
+        generator=_writer(study, model),
         method=f"{recipe.method}, adapter {'on a base in NF4' if recipe.load_4bit else 'on a base in full'}, by {recipe.backend}",
         data={name: metrics[name] for name in _DATA if name in metrics},
         recipe=recipe.model_dump(exclude=_PLACES),
         held_out_before=metrics.get("held_out_before"),
         held_out_after=metrics.get("held_out_after"),
         seeds={"training": recipe.seed, "dataset": study.dataset.seed},
-        versions=metrics["versions"],
-        checks=made.verdict.checks,
+        versions=made["training"]["versions"],
+        checks=[Check(**check) for check in metrics["gate"]],
         files=files,
         prompt=f"{prompt}, SHA-256 {bench.prompts.hash(prompt)[prompt]}",
-        context=endpoint.context if isinstance(endpoint, LlamaCppEndpoint) else None,
+        context=_served(study, arm).get("context"),
     )
 
 
-def _generator(study: Study) -> str | None:
+def _writer(study: Study, model: str) -> str:
+    """Who wrote what it was trained on, as far as the study file says."""
+    if study.models[model].recipe.method == "orpo":
+        return "whoever wrote the preference pairs"
     endpoint = study.endpoints[study.roles.generator.endpoint]
     if isinstance(endpoint, LiteLLMEndpoint):
         return endpoint.model
     return endpoint.gguf if isinstance(endpoint, LlamaCppEndpoint) else "a script"
-
-
-def _sum(text: str) -> tuple[str, int]:
-    import hashlib
-
-    data = text.encode()
-    return hashlib.sha256(data).hexdigest(), len(data)

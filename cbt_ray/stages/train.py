@@ -10,13 +10,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.errors import InputError
+from cbt_ray.errors import GateFailed
+from cbt_ray.llm.gguf_file import PACKAGE, is_hub_id
 from cbt_ray.stages.dataset import fetch_dataset
 from cbt_ray.stages.fetch import owed_pairs, required_weights
 from cbt_ray.store import Blob
@@ -46,7 +47,7 @@ _MEASURED = {"seconds", "parts_seconds", "tokens_per_second", "versions", "log_s
 def train(bench: Bench, model: str | None = None, *, retry_rejected: bool = False) -> None:
     """Make every owed GGUF, of one model or of all.
 
-    Raises Owed where the dataset or a base model's weights are owed, or SIGTERM ended a training; InputError where a model failed
+    Raises Owed where the dataset or a base model's weights are owed, or SIGTERM ended a training; GateFailed where a model failed
     its parity gate, now or earlier. `retry_rejected`: export and judge those again, from the checkpoint that was kept.
     """
     check_model_name(bench.study, model)
@@ -57,8 +58,14 @@ def train(bench: Bench, model: str | None = None, *, retry_rejected: bool = Fals
     owed = owed_pairs(bench, model)
     if owed:
         _make(bench, owed)
+    failed: GateFailed | None = None
     for pair in pairs:
-        _refuse_failed(bench, *pair)
+        try:
+            _settle(bench, *pair)
+        except GateFailed as error:
+            failed = failed or error
+    if failed:
+        raise failed
 
 
 def _make(bench: Bench, owed: list[tuple[str, str]]) -> None:
@@ -79,22 +86,6 @@ def _make(bench: Bench, owed: list[tuple[str, str]]) -> None:
     record_run(bench.store, bench.study.study, Stage.FINETUNE, time.monotonic() - begun)
 
 
-def _refuse_failed(bench: Bench, model: str, variant: str) -> None:
-    """A model that failed its gate is kept, and for the user to look at: no arm is served by it."""
-    key = bench.keys.finetune(model, variant)
-    unit = bench.store.get(key)
-    if unit is None or unit.status is Status.DONE:
-        return
-    failed = [check for check in unit.content["metrics"]["gate"] if check["passed"] is False]
-    said = "; ".join(
-        f"{check['name']}: expected {check['expected']}, found {canonical(check['measured']).decode()}" for check in failed
-    )
-    raise InputError(
-        f"{bench.study.file}: models.{model}: the {variant} model failed its parity gate ({said}); its files are kept ({key}); "
-        "`train --retry-rejected` exports and judges it again"
-    )
-
-
 def _tune(bench: Bench, model: str, key: Key, work: Path) -> Unit:
     from cbt_ray.training.checkpoint import StoreCheckpoints
     from cbt_ray.training.finetune import tune
@@ -111,34 +102,57 @@ def _tune(bench: Bench, model: str, key: Key, work: Path) -> Unit:
         steps = _Steps(bench, model, live)
         threads = available_cpus()
         made = tune(here, dataset, work, checkpoints, steps, preferences=preferences, threads=threads, say=steps.part)
-    unit = _put_tuned(bench, model, key, made, source, work)
-    if unit.status is Status.DONE:
-        checkpoints.clear()  # of one that failed its gate the last one stays: it is the trained model
-    return unit
+    return _put_tuned(bench, model, key, made, source)
 
 
-def _put_tuned(bench: Bench, model: str, key: Key, made: Made, source: dict[str, Any], work: Path) -> Unit:
-    """Bring all files into the store, then the unit that names them, then `latest`."""
-    from cbt_ray.stages.published import files_of, move_latest, write_texts
-
-    study, name = bench.study, published_name(bench.study, model)
-    adapter = _stored(bench, key, _adapter_files(made, study.models[model].recipe.start, source.get("commit")))
-    blobs = _stored(bench, key, files_of(made, name, safetensors=study.models[model].recipe.safetensors))
+def _put_tuned(bench: Bench, model: str, key: Key, made: Made, source: dict[str, Any]) -> Unit:
+    """Bring all files into the store, and then the unit that names them."""
+    recipe, name = bench.study.models[model].recipe, published_name(bench.study, model)
+    adapter = _stored(bench, key, _adapter_files(made, recipe.start, source.get("commit")))
+    files = {f"{name}.gguf": made.exported.gguf.path}
+    if recipe.safetensors:
+        files |= {f"safetensors/{file.name}": file for file in sorted(made.exported.merged.iterdir())}
+    blobs = _stored(bench, key, files)
     made = replace(made, verdict=_with_upload(bench, made.verdict, [*blobs.values(), *adapter.values()]))
-    texts = write_texts(bench, model, made, blobs, source, work / "texts")
-    named = {**blobs, **_stored(bench, key, texts)}
-    more = {"adapter": _listed(adapter), "files": _listed(named)}
-    unit = _put(bench, key, made, named[f"{name}.gguf"], more, source)
-    if unit.status is Status.DONE:
-        move_latest(bench.store, study.study, name, unit, texts)
-    return unit
+    template = asdict(made.base.template)
+    more = {"adapter": _listed(adapter), "files": _listed(blobs), "template": template}
+    return _put(bench, key, made, blobs[f"{name}.gguf"], more, source)
+
+
+def _settle(bench: Bench, model: str, variant: str) -> None:
+    """What comes behind the unit of a model, also where a run was killed before it got here.
+
+    One that passed its gate is published, and its checkpoints go. One that failed is kept, and for the user to look at.
+    """
+    from cbt_ray.stages.published import publish
+    from cbt_ray.training.checkpoint import StoreCheckpoints
+
+    key = bench.keys.finetune(model, variant)
+    unit = bench.store.get(key)
+    if unit is None:
+        return
+    if unit.status is not Status.DONE:
+        raise _failed(bench, model, variant, unit)
+    if variant == "tuned":
+        publish(bench, model, unit)
+        StoreCheckpoints(bench.store, key, Path(tempfile.gettempdir())).clear()
+
+
+def _failed(bench: Bench, model: str, variant: str, unit: Unit) -> GateFailed:
+    failed = [check for check in unit.content["metrics"]["gate"] if check["passed"] is False]
+    said = "; ".join(f"{one['name']}: expected {one['expected']}, found {canonical(one['measured']).decode()}" for one in failed)
+    return GateFailed(
+        f"{bench.study.file}: models.{model}: the {variant} model failed its parity gate ({said}); its files are kept ({unit.key}); "
+        "`train --retry-rejected` exports and judges it again"
+    )
 
 
 def _adapter_files(made: Made, start: str, commit: str | None) -> dict[str, Path]:
     """The adapter's files without the README that PEFT writes beside them, which quotes paths of this machine."""
     if made.adapter is None:
         return {}
-    _settle_config(made.adapter / "adapter_config.json", start, commit)
+    named = start if is_hub_id(start) or start.startswith(PACKAGE) else Path(start).name
+    _settle_config(made.adapter / "adapter_config.json", named, commit)
     return {file.name: file for file in sorted(made.adapter.iterdir()) if file.suffix in {".json", ".safetensors"}}
 
 
@@ -154,7 +168,7 @@ def _with_upload(bench: Bench, verdict: Verdict, blobs: Sequence[Blob]) -> Verdi
     """The verdict, and whether the store holds what was sent."""
     lost = [blob.path for blob in blobs if not bench.store.holds(blob)]
     measured = {"files": len(blobs), "bytes": sum(blob.size for blob in blobs), "lost": lost}
-    upload = Check("upload", not lost, measured, "every file in the store, whole")
+    upload = Check("upload", not lost, measured, "every file in the store in its full size, in a folder with its SHA-256")
     return Verdict((*verdict.checks, upload))
 
 

@@ -22,7 +22,7 @@ def evaluate(bench: Bench, *, retry_rejected: bool = False) -> None:
 
 def run_study(bench: Bench, say: Callable[[str], object]) -> None:
     """Run all stages; each does only what is owed. Says at the end where the report lies and what the study cost."""
-    from cbt_ray.errors import BelowMinimum
+    from cbt_ray.errors import BelowMinimum, CbtRayError, GateFailed
     from cbt_ray.stages.dataset import make_dataset
     from cbt_ray.stages.fetch import fetch
     from cbt_ray.stages.generate import generate
@@ -35,18 +35,21 @@ def run_study(bench: Bench, say: Callable[[str], object]) -> None:
     fetch(bench)  # before the courses are paid for: a hub that refuses is heard of at once
     generate(bench)
     make_dataset(bench)
-    train(bench)
+    ended: CbtRayError | None = None
+    try:
+        train(bench)
+    except GateFailed as error:
+        ended = error  # its arm is not reached; the others go on
     simulate(bench)
-    below: BelowMinimum | None = None
     try:
         evaluate(bench)
     except BelowMinimum as error:
-        below = error  # the report says so, too, so it is written first
+        ended = ended or error  # the report says so, too, so it is written first
     where = write_report(bench)
     print_costs(bench, say)
     say(f"report: {where}")
-    if below:
-        raise below
+    if ended:
+        raise ended
 
 
 def _check_all_roles(bench: Bench) -> None:

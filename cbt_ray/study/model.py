@@ -78,9 +78,13 @@ class Recipe(Block):
     """Keep the tuned model's 16-bit safetensors, too, for vLLM."""
 
     @model_validator(mode="after")
-    def _pairs_for_orpo(self) -> Recipe:
+    def _what_goes_together(self) -> Recipe:
         if (self.method == "orpo") != (self.preferences is not None):
             raise ValueError(f"preferences: expected a file with `method: orpo` and none without, found {self.preferences}")
+        if self.method == "orpo" and (self.backend, self.batching) != ("trl", "padded"):
+            raise ValueError(f"method: expected sft with {self.backend} and {self.batching}, orpo takes trl and padded")
+        if (self.backend, self.batching) == ("unsloth", "padding_free"):
+            raise ValueError("batching: expected padded with unsloth, which switches padding_free off")
         return self
 
     def base(self, variant: str) -> tuple[str, str | None]:

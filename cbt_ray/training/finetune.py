@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +96,8 @@ def tune(
     trained = backend.train(job, checkpoints, report)
     exported = export(base, trained.adapter, recipe, job.work, threads, clock)
     clock("check")
-    verdict = _judge(base, trained.adapter, exported, prompts_of(splits, base, recipe.gate_prompts), threads)
+    of = judge_apart if recipe.backend == "unsloth" else judge
+    verdict = of(base, trained.adapter, exported, prompts_of(splits, base, recipe.gate_prompts), threads)
     own = {**trained.metrics, "held_out_windows": len(windows), **_of_masked(train), "examples": splits.counts}
     own |= {"pairs": len(paired.pairs), "pairs_left_out": paired.left_out} if preferences else {}
     return Made(base, exported, verdict, {**own, **_made_by(recipe, base, verdict, clock)}, trained.adapter)
@@ -108,13 +111,20 @@ def export_compared(recipe: Recipe, work: Path, *, threads: int = 2, say: Callab
     base = open_base(recipe.compare, work, recipe.chat_template)
     exported = export(base, None, recipe, work / "compared", threads, clock)
     clock("check")
-    verdict = _judge(base, None, exported, [], threads)
+    verdict = judge(base, None, exported, [], threads)
     return Made(base, exported, verdict, _made_by(recipe, base, verdict, clock))
 
 
-def _judge(base: Base, adapter: Path | None, exported: Exported, prompts: Sequence[Prompt], threads: int) -> Verdict:
+def judge(base: Base, adapter: Path | None, exported: Exported, prompts: Sequence[Prompt], threads: int) -> Verdict:
+    """What the parity gate says of an export."""
     files = exported.merged, exported.f16.path, exported.gguf.path
     return gate(base, adapter, *files, prompts, threads, tuned=adapter is not None)
+
+
+def judge_apart(base: Base, adapter: Path | None, exported: Exported, prompts: Sequence[Prompt], threads: int) -> Verdict:
+    """The same in a process of its own: Unsloth rewrites the models' classes, by which the reference would run here."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(judge, base, adapter, exported, prompts, threads).result()
 
 
 def _masked(examples: list[Example], base: Base, recipe: Recipe) -> Masked:

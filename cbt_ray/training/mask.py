@@ -21,8 +21,8 @@ from cbt_ray.training.dataset import Example, alpaca
 
 IGNORED = -100
 """The label of a token without a loss (torch's convention)."""
-SHARE = (0.02, 0.98)
-"""What share of a session's tokens may be supervised; outside of it the mask is broken rather than the data odd."""
+SHARE = {"session": (0.02, 0.98), "answer": (0.002, 0.98)}
+"""What share of the tokens may be supervised, of sessions and where only an answer is; outside of it the mask is broken."""
 LEFT_OUT = 0.1
 """What share of the therapist's turns may be left out because one exchange alone is longer than `max_length`."""
 
@@ -98,7 +98,8 @@ def mask(
             turns += 1
         windows += made
         left_out += lost
-    return _sane(Masked(windows, left_out), turns, "messages" in examples[0] if examples else False, max_length)
+    kind = "session" if examples and "messages" in examples[0] else loss
+    return _sane(Masked(windows, left_out), turns, SHARE.get(kind), max_length)
 
 
 def supervise(
@@ -198,12 +199,12 @@ def _text_windows(
         history.pop(0)
 
 
-def _sane(masked: Masked, turns: int, sessions: bool, max_length: int) -> Masked:
+def _sane(masked: Masked, turns: int, share: tuple[float, float] | None, max_length: int) -> Masked:
     if masked.left_out > LEFT_OUT * turns:
         raise InputError(
             f"max_length: expected room for the system prompt and one exchange; {masked.left_out} of {turns} therapist turns "
             f"do not fit {max_length} tokens"
         )
-    if sessions and masked.windows and not SHARE[0] <= masked.share <= SHARE[1]:
-        raise InputError(f"dataset: expected {SHARE[0]:.0%} to {SHARE[1]:.0%} of the tokens supervised, not {masked.share:.1%}")
+    if share and masked.windows and not share[0] <= masked.share <= share[1]:
+        raise InputError(f"dataset: expected {share[0]:.1%} to {share[1]:.1%} of the tokens supervised, not {masked.share:.1%}")
     return masked

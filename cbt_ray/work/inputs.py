@@ -13,9 +13,12 @@ from cbt_ray.rating.scale import load_scale
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import FINETUNED, LiteLLMEndpoint, LlamaCppEndpoint, Role
 from cbt_ray.study.licence import check_licences
+from cbt_ray.study.model import Recipe
 from cbt_ray.therapy.dialogue import therapist_system
 from cbt_ray.therapy.stop import end_mark
 from cbt_ray.training.environment import require_unsloth
+from cbt_ray.training.event_file import must_be_there
+from cbt_ray.training.preference import read_preferences
 from cbt_ray.work.probed import check_probes
 
 
@@ -68,9 +71,21 @@ def check_recipes(study: Study, finetunes: Collection[tuple[str, str]], *, train
             base, _ = recipe.base(variant)
             if not is_hub_id(base) and not (path := load_gguf_path(base)).is_dir():
                 check_gguf(path)
-        if variant == "tuned" and recipe.backend == "unsloth" and train_here:
-            with at(study, f"models.{model}.recipe.backend"):
-                require_unsloth()
+        if variant == "tuned" and train_here:
+            _check_training(study, model, recipe)
+
+
+def _check_training(study: Study, model: str, recipe: Recipe) -> None:
+    """What this machine would lack behind hours of other stages."""
+    if recipe.backend == "unsloth":
+        with at(study, f"models.{model}.recipe.backend"):
+            require_unsloth()
+    if recipe.tensorboard:
+        with at(study, f"models.{model}.recipe.tensorboard"):
+            must_be_there()
+    if recipe.preferences is not None:
+        with at(study, f"models.{model}.recipe.preferences"):
+            read_preferences(study.file.parent / recipe.preferences)
 
 
 def _check_price(study: Study, name: str, endpoint: LiteLLMEndpoint) -> None:

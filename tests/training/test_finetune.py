@@ -17,7 +17,7 @@ from cbt_ray.training.checkpoint import StoreCheckpoints
 from cbt_ray.training.dataset import Splits, write
 from cbt_ray.training.export.gguf import CONVERTER, convert
 from cbt_ray.training.export.merge import merge
-from cbt_ray.training.finetune import Made, export_compared, prompts_of, tune
+from cbt_ray.training.finetune import Made, export_compared, judge, judge_apart, prompts_of, tune
 from cbt_ray.training.start.base import Base
 from cbt_ray.unit import Key, Stage
 from tests.training.conftest import EMBEDDED
@@ -90,6 +90,13 @@ def test_the_compared_model_differs_in_its_weights_only(tuned: Made, own: Recipe
     assert {name: field.contents() for name, field in one.fields.items()} == {n: f.contents() for n, f in other.fields.items()}
     described = [[(tensor.name, tensor.tensor_type, list(tensor.shape)) for tensor in reader.tensors] for reader in (one, other)]
     assert described[0] == described[1]
+
+
+def test_a_judgement_in_a_process_of_its_own_is_the_same(tuned: Made, base: Base, splits: Splits) -> None:
+    """As behind Unsloth, which leaves this process with other classes than transformers'."""
+    prompts = prompts_of(splits, base, 2)
+    asked = (base, tuned.adapter, tuned.exported, prompts, 2)
+    assert judge_apart(*asked) == judge(*asked)
 
 
 def test_prompts_are_real_and_the_short_ones(splits: Splits, base: Base) -> None:

@@ -42,4 +42,4 @@ def restore(adapted: Any, weights: dict[str, Any]) -> None:
     """Put them back: TRL turns the adapter of a 4-bit model into bf16, and an lr of 2e-4 gets lost in its rounding."""
     for name, one in adapted.named_parameters():
         if name in weights:
-            one.data = weights[name]
+            one.data = weights[name].to(one.device)

@@ -6,6 +6,9 @@ from typing import Any
 
 from cbt_ray.training.mask import IGNORED, Window
 
+CHUNK = 256
+"""Tokens whose logits are held at once: a vocabulary of 128,256 takes half a megabyte a token."""
+
 
 def held_out_loss(model: Any, windows: list[Window]) -> float | None:
     """Mean loss per supervised token; None where nothing is held out."""
@@ -18,11 +21,19 @@ def held_out_loss(model: Any, windows: list[Window]) -> float | None:
         for window in windows:
             labels = torch.tensor(window.labels[1:], device=model.device)
             at = (labels != IGNORED).nonzero()[:, 0]
-            ids = torch.tensor([window.input_ids], device=model.device)
-            logits = model(input_ids=ids, logits_to_keep=at).logits[0]
-            if len(logits) != len(at):  # Unsloth gives them all
-                logits = logits[at]
-            total += float(torch.nn.functional.cross_entropy(logits.float(), labels[at], reduction="sum"))
+            total += _summed(model, torch.tensor([window.input_ids], device=model.device), at, labels)
             count += len(at)
     model.train(training)
     return total / count if count else None
+
+
+def _summed(model: Any, ids: Any, at: Any, labels: Any) -> float:
+    """The sum over these places: the hidden states once, then the head, some tokens at a time."""
+    import torch
+
+    whole = model.get_base_model() if hasattr(model, "get_base_model") else model
+    hidden, head = whole.get_decoder()(input_ids=ids).last_hidden_state[0], whole.get_output_embeddings()
+    losses = (
+        torch.nn.functional.cross_entropy(head(hidden[some]).float(), labels[some], reduction="sum") for some in at.split(CHUNK)
+    )
+    return sum(float(loss) for loss in losses)

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from cbt_ray.study.licence import Demand, Demands
-from cbt_ray.training.gate.verdict import Check
+from cbt_ray.training.gate.verdict import Check, without_folders
 
 UNKNOWN = "not recorded"
 NOT_CLINICAL = (
@@ -22,8 +22,6 @@ NOT_CLINICAL = (
     "not test whether talking with it helps or harms. It may be wrong, it does not recognise danger, and it is no therapist.",
     "**In a crisis it is no help: call the emergency services at once.**",
 )
-_FOLDERS = re.compile(r"(?<![\w.:/-])(?:~|\.{1,2})?/(?:[\w.@+-]+/)*(?=[\w.@+-])")
-"""Where a path of the machine leads through; what it leads to is left."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +161,7 @@ def _licences(demands: Demands) -> Iterator[str]:
         ("The name begins with", demands.name_begins),
         ("Displayed", demands.display),
         ("In the file Notice", demands.notice),
-        ("A copy goes along of", demands.licence_text),
+        ("A copy has to go along, and is not among the files above, of", demands.licence_text),
         ("Changes", demands.state_changes),
         ("Restrictions of use, passed on to whoever gets the model", demands.use_policy),
         ("Use", demands.non_commercial),
@@ -193,7 +191,7 @@ def _recorded(value: Any) -> str:
         return ", ".join(f"{name} {_recorded(one)}" for name, one in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(_recorded, value))
-    return _FOLDERS.sub("", " ".join(str(value).split()))
+    return str(without_folders(" ".join(str(value).split())))
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -14,7 +14,6 @@ from typing import Any, Literal
 from cbt_ray.errors import InputError
 from cbt_ray.llm.request import Message
 from cbt_ray.llm.template import ChatTemplate
-from cbt_ray.training.start.base import Base
 
 _PARAMETERS = {
     "temperature": "temperature",
@@ -38,21 +37,20 @@ _COMPARED = (
 )
 
 
-def modelfile(gguf_name: str, base: Base, sampling: Mapping[str, Any], licence: str) -> str:
+def modelfile(gguf_name: str, template: ChatTemplate, sampling: Mapping[str, Any], licence: str) -> str:
     """The Modelfile beside a GGUF. SYSTEM is left to the user.
 
     `sampling` may hold temperature, top_p, top_k, min_p, repeat_penalty, max_tokens, seed, and context: tokens that it sees.
     """
-    for text in (licence, base.template.eos):
-        if '"' in text:
-            raise InputError(f"Modelfile: expected a licence and an end token without quotes, not {text!r}")
-    template = go_template(base.template)
+    if '"' in template.eos:
+        raise InputError(f"Modelfile: expected an end token without quotes, not {template.eos!r}")
+    in_go = go_template(template)
     lines = [
         f"FROM ./{gguf_name}",
-        _BY_HAND if template is None else f'TEMPLATE """{template}"""',
-        f'PARAMETER stop "{base.template.eos}"',
+        _BY_HAND if in_go is None else f'TEMPLATE """{in_go}"""',
+        f'PARAMETER stop "{template.eos}"',
         *_parameters(sampling),
-        f'LICENSE """{licence}"""',
+        'LICENSE """' + licence.replace('"', "'") + '"""',
     ]
     return "\n".join(lines) + "\n"
 
