@@ -33,6 +33,7 @@ _PLACES = {
     "licence",
     "preferences_licence",
     "seed",
+    "chat_template",
     "memory_gib",
     "tensorboard",
     "safetensors",

@@ -142,8 +142,8 @@ def _failed(bench: Bench, model: str, variant: str, unit: Unit) -> GateFailed:
     failed = [check for check in unit.content["metrics"]["gate"] if check["passed"] is False]
     said = "; ".join(f"{one['name']}: expected {one['expected']}, found {canonical(one['measured']).decode()}" for one in failed)
     return GateFailed(
-        f"{bench.study.file}: models.{model}: the {variant} model failed its parity gate ({said}); its files are kept ({unit.key}); "
-        "`train --retry-rejected` exports and judges it again"
+        f"{bench.study.file}: models.{model}: the {variant} model failed its parity gate ({said}); its files are kept "
+        f"({unit.key}); `train --retry-rejected` exports and judges it again"
     )
 
 

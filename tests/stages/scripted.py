@@ -29,7 +29,7 @@ RECIPE = {
     "warmup_steps": 0,
     "batch": 1,
     "accumulation": 1,
-    "max_steps": 5,
+    "max_steps": 8,
     "max_length": 512,
     "checkpoint_steps": 1,
     "quantization": "q8_0",

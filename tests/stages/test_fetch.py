@@ -245,5 +245,3 @@ def test_weights_of_an_arm_that_another_server_answers_for(tmp_path: Path, capsy
     changed = ["--set", "arms=[{name: a, model: small, variant: instruct, endpoint: script}]"]
     assert run(["weights", str(file), "--arm", "a", "--to", str(tmp_path / "x"), *changed]) == 2
     assert "--arm: expected an arm whose GGUF the finetune stage makes" in said(capsys)
-    assert run(["weights", str(file), "--arm", "plain", "--to", str(tmp_path)]) == 2
-    assert "--to: expected a file" in said(capsys)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from cbt_ray.errors import InputError
@@ -90,14 +88,14 @@ def test_go_template_is_read_off_the_jinja_template(source: str, parts: list[str
 def test_template_that_is_of_no_known_form_is_not_guessed(source: str, tiny: Base) -> None:
     template = ChatTemplate(source, "<s>", "</s>")
     assert go_template(template) is None
-    written = modelfile("m.gguf", replace(tiny, template=template), {}, "none")
+    written = modelfile("m.gguf", template, {}, "none")
     assert "\n# TEMPLATE must be given by hand" in written
     assert "\nTEMPLATE" not in written
 
 
 def test_modelfile_of_the_embedded_models_template(tiny: Base) -> None:
     sampling = {"temperature": 0.7, "top_p": 0.95, "min_p": 0.0, "repeat_penalty": 1.1, "max_tokens": 512, "context": 8192}
-    written = modelfile("smollm2-tuned.gguf", tiny, sampling, "Apache-2.0")
+    written = modelfile("smollm2-tuned.gguf", tiny.template, sampling, "Apache-2.0")
     head, _, rest = written.partition('TEMPLATE """')
     template, _, tail = rest.partition('"""\n')
     assert head == "FROM ./smollm2-tuned.gguf\n"
@@ -117,6 +115,7 @@ def test_modelfile_of_the_embedded_models_template(tiny: Base) -> None:
 
 def test_what_ollama_does_not_know_or_cannot_quote_is_refused(tiny: Base) -> None:
     with pytest.raises(InputError, match=r"sampling: beams: expected one of temperature"):
-        modelfile("m.gguf", tiny, {"beams": 4}, "none")
+        modelfile("m.gguf", tiny.template, {"beams": 4}, "none")
     with pytest.raises(InputError, match="without quotes"):
-        modelfile("m.gguf", tiny, {}, 'the "free" one')
+        modelfile("m.gguf", replace(tiny.template, eos='"'), {}, "none")
+    assert modelfile("m.gguf", tiny.template, {}, 'the "free" one').endswith('LICENSE """the \'free\' one"""\n')
