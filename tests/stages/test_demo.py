@@ -53,7 +53,9 @@ def check_training(finetunes: list[Unit]) -> None:
     tuned = next(unit.content for unit in finetunes if unit.key.id == "smollm2-tuned")
     assert tuned["metrics"]["held_out_after"] < tuned["metrics"]["held_out_before"]
     assert tuned["metrics"]["quantization"] == "q8_0"
-    assert all(unit.content["metrics"]["prompt_parity"]["equal"] for unit in finetunes)
+    checks = {unit.key.id: {check["name"]: check["passed"] for check in unit.content["metrics"]["gate"]} for unit in finetunes}
+    assert all(passed is not False for found in checks.values() for passed in found.values())
+    assert {name for name, passed in checks["smollm2-tuned"].items() if passed} >= {"merge", "greedy", "stops", "upload"}
     assert len({unit.content["gguf"]["sha256"] for unit in finetunes}) == 2
 
 

@@ -145,8 +145,8 @@ def test_front_matter_of_one_licence() -> None:
 def test_an_apache_model_on_a_scripts_text_carries_the_licence_and_no_notice() -> None:
     text = card(BARE)
     assert (
-        "- A copy has to go along, and is not among the files above, of: Apache-2.0 (https://www.apache.org/licenses/LICENSE-2.0) (Apache-2.0, of the base model)"
-        in text
+        "- A copy has to go along, and is not among the files above, of: Apache-2.0 "
+        "(https://www.apache.org/licenses/LICENSE-2.0) (Apache-2.0, of the base model)" in text in text
     )
     assert "In the file Notice" not in text
 
