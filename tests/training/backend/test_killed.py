@@ -1,6 +1,6 @@
 """Kill -9 and SIGTERM at random points: the adapter ends with the bits of a run that nothing disturbed.
 
-KILLS=20 python -m pytest tests/training/test_killed.py kills more often than the suite does.
+KILLS=20 python -m pytest tests/training/backend/test_killed.py kills more often than the suite does.
 """
 
 from __future__ import annotations
