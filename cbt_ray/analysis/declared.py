@@ -12,20 +12,18 @@ from typing import Any
 EVERYTHING = "everything"
 RESTS_ON = {
     "analysis.unrated": [
-        *(
-            "contrasts",
-            "policies",
-            "tests",
-            "slopes",
-            "models",
-            "covariates",
-            "cells",
-            "repeated",
-            "scale",
-            "power",
-            "views",
-            "refitted",
-        )
+        "contrasts",
+        "policies",
+        "tests",
+        "slopes",
+        "models",
+        "covariates",
+        "cells",
+        "repeated",
+        "scale",
+        "power",
+        "views",
+        "refitted",
     ],
     "analysis.bootstrap": ["contrasts", "tests", "policies", "views"],
     "analysis.thorough": ["refitted"],

@@ -28,7 +28,7 @@ from cbt_ray.training.start.weights import link
 from cbt_ray.unit import Key, Stage, Status, Unit, canonical
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.engine import available_cpus
-from cbt_ray.work.inputs import at, check_model_name, check_recipes
+from cbt_ray.work.inputs import at, check_recipes
 from cbt_ray.work.usage import record_run
 from cbt_ray.work.workplace import local_file
 
@@ -50,7 +50,6 @@ def train(bench: Bench, model: str | None = None, *, retry_rejected: bool = Fals
     Raises Owed where the dataset or a base model's weights are owed, or SIGTERM ended a training; GateFailed where a model failed
     its parity gate, now or earlier. `retry_rejected`: export and judge those again, from the checkpoint that was kept.
     """
-    check_model_name(bench.study, model)
     pairs = [pair for pair in bench.keys.finetunes if model in (None, pair[0])]
     if retry_rejected:
         keys = {bench.keys.finetune(*pair) for pair in pairs}

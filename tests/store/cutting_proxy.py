@@ -7,6 +7,9 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from tests.s3_server import S3Servers
 
 
 class CuttingProxy:
@@ -93,3 +96,13 @@ def cutting_proxy(host: str, port: int) -> Iterator[CuttingProxy]:
     finally:
         proxy.close()
         thread.join(5)
+
+
+@contextlib.contextmanager
+def wire_to(servers: S3Servers) -> Iterator[CuttingProxy]:
+    """A wire to the real S3 server of the tests."""
+    endpoint = urlsplit(servers["seaweedfs"].endpoint)
+    assert endpoint.hostname
+    assert endpoint.port
+    with cutting_proxy(endpoint.hostname, endpoint.port) as proxy:
+        yield proxy

@@ -6,7 +6,6 @@ import multiprocessing
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,7 +13,7 @@ from cbt_ray.errors import Infrastructure
 from cbt_ray.store import Blob, Store, open_store, s3
 from cbt_ray.store.store import sha256_of
 from tests.s3_server import S3Servers
-from tests.store.cutting_proxy import CuttingProxy, cutting_proxy
+from tests.store.cutting_proxy import CuttingProxy, wire_to
 from tests.store.examples import key
 
 pytestmark = pytest.mark.s3
@@ -27,10 +26,7 @@ def wire(s3_servers: S3Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cut
     """A wire to a real S3 server; small pieces, no second attempts."""
     monkeypatch.setattr(s3, "PIECE", PIECE)
     monkeypatch.setattr(s3, "ATTEMPTS", 1)
-    endpoint = urlsplit(s3_servers["seaweedfs"].endpoint)
-    assert endpoint.hostname
-    assert endpoint.port
-    with cutting_proxy(endpoint.hostname, endpoint.port) as proxy:
+    with wire_to(s3_servers) as proxy:
         yield proxy
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import InputError
+from cbt_ray.llm.llamacpp import silence
 from cbt_ray.store.store import sha256_of
 from cbt_ray.training.export.gguf import Gguf
 
@@ -60,12 +60,4 @@ def _complaints() -> Iterator[list[str]]:
     try:
         yield lines
     finally:
-        llama_cpp.llama_log_set(_dropped(), None)
-
-
-@lru_cache(1)
-def _dropped() -> Any:
-    """A log callback that drops everything, kept alive for the process: llama.cpp holds a bare pointer to it."""
-    import llama_cpp
-
-    return llama_cpp.llama_log_callback(lambda *_: None)
+        llama_cpp.llama_log_set(silence(), None)
