@@ -44,7 +44,7 @@ def gguf_identity(gguf: str) -> dict[str, Any]:
     if not gguf.startswith(PACKAGE):
         return {"name": path.name, "sha256": _sha256(path)}
     module, _, file = gguf.removeprefix(PACKAGE).partition("/")
-    distribution = _distribution(module)
+    distribution = distribution_of(module)
     try:
         return {"package": distribution, "version": version(distribution), "file": file}
     except PackageNotFoundError:
@@ -88,7 +88,7 @@ def check_gguf(path: Path) -> Path:
 
 
 @cache
-def _distribution(module: str) -> str:
+def distribution_of(module: str) -> str:
     """The distribution that installed a module; the common case (same name, hyphens) needs no search of all packages."""
     guess = module.replace("_", "-")
     with contextlib.suppress(PackageNotFoundError):

@@ -23,6 +23,7 @@ from cbt_ray.stages.fetch import owed_pairs, required_weights
 from cbt_ray.store import Blob
 from cbt_ray.study.licence import published_name
 from cbt_ray.study.model import Recipe
+from cbt_ray.training.export.card import LICENCES
 from cbt_ray.training.gate.verdict import Check, Verdict
 from cbt_ray.training.start.weights import link
 from cbt_ray.unit import Key, Stage, Status, Unit, canonical
@@ -111,6 +112,7 @@ def _put_tuned(bench: Bench, model: str, key: Key, made: Made, source: dict[str,
     files = {f"{name}.gguf": made.exported.gguf.path}
     if recipe.safetensors:
         files |= {f"safetensors/{file.name}": file for file in sorted(made.exported.merged.iterdir())}
+    files |= {f"{LICENCES}{file.name}": file for file in made.base.licences}
     blobs = _stored(bench, key, files)
     made = replace(made, verdict=_with_upload(bench, made.verdict, [*blobs.values(), *adapter.values()]))
     template = asdict(made.base.template)

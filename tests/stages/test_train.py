@@ -77,7 +77,7 @@ def test_what_is_handed_on_is_whole_and_named(study: Path, tmp_path: Path) -> No
     files, place = unit.content["files"], f"rehearsal/models/{NAME}"
     latest = json.loads(store.read(f"{place}/latest.json") or b"")
     assert (latest["name"], latest["unit"], latest["files"]) == (NAME, str(unit.key), files)
-    assert {f"{NAME}.gguf", "safetensors/model.safetensors", "safetensors/config.json"} <= set(files)
+    assert {f"{NAME}.gguf", "safetensors/model.safetensors", "safetensors/config.json", "licences/LICENSE"} <= set(files)
     (tmp_path / "all").mkdir()
     assert run(["weights", str(study), "--arm", "first-tuned", "--to", str(tmp_path / "all")]) == 0
     sums = [line.split("  ") for line in (store.read(f"{place}/SHA256SUMS") or b"").decode().splitlines()]

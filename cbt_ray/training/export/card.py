@@ -13,10 +13,12 @@ from typing import Any
 
 import yaml
 
-from cbt_ray.study.licence import Demand, Demands
+from cbt_ray.study.licence import BASE, Demand, Demands
 from cbt_ray.training.gate.verdict import Check, without_folders
 
 UNKNOWN = "not recorded"
+LICENCES = "licences/"
+"""Where the texts that came with the base model lie among the files."""
 NOT_CLINICAL = (
     "This model is for research on language models. **It must not be used to treat, diagnose or advise anybody.** cbt-ray does "
     "not test whether talking with it helps or harms. It may be wrong, it does not recognise danger, and it is no therapist.",
@@ -75,7 +77,7 @@ def card(facts: CardFacts) -> str:
         ("Checks of the exported files", [_table(("check", "result", "measured"), map(_checked, facts.checks))]),
         ("Files", [_table(("file", "bytes", "SHA-256"), map(_listed, facts.files))]),
         ("How to run it", _running(facts)),
-        ("Licences", _licences(facts.demands)),
+        ("Licences", _licences(facts)),
         ("Limits", _limits(facts)),
     )
     body = "\n\n".join(part for title, parts in sections for part in ([f"## {title}"] if title else []) + list(parts))
@@ -151,7 +153,11 @@ def _running(facts: CardFacts) -> Iterator[str]:
     yield f"Ask it as it was trained, in the chat template that its files hold. The system prompt of its training: {prompt}."
 
 
-def _licences(demands: Demands) -> Iterator[str]:
+def _licences(facts: CardFacts) -> Iterator[str]:
+    demands = facts.demands
+    texts = [one.name for one in facts.files if one.name.startswith(LICENCES)]
+    along = [one for one in demands.licence_text if texts and BASE in one.why]
+    missing = [one for one in demands.licence_text if one not in along]
     yield "What the licences of base model and training text demand, as cbt-ray understood them; no legal advice."
     yield _table(
         ("licence", "read", "source"),
@@ -161,7 +167,8 @@ def _licences(demands: Demands) -> Iterator[str]:
         ("The name begins with", demands.name_begins),
         ("Displayed", demands.display),
         ("In the file Notice", demands.notice),
-        ("A copy has to go along, and is not among the files above, of", demands.licence_text),
+        (f"A copy goes along as it came with the base model ({', '.join(map(_recorded, texts))}), of", along),
+        ("A copy has to go along, and is not among the files above, of", missing),
         ("Changes", demands.state_changes),
         ("Restrictions of use, passed on to whoever gets the model", demands.use_policy),
         ("Use", demands.non_commercial),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from cbt_ray.errors import InputError
 from cbt_ray.llm.gguf_file import check_gguf, load_gguf_path
 from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.store.store import sha256_of
+from cbt_ray.training.start.licence_text import licence_texts
 
 _WEIGHTS = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
@@ -27,6 +28,8 @@ class Base:
     bos_id: int | None
     eos_id: int
     pad_id: int
+    licences: tuple[Path, ...] = ()
+    """Texts that came with it."""
 
     @cached_property
     def tokenizer(self) -> FileTokenizer:
@@ -62,7 +65,7 @@ def open_base(start: str, work: Path, template: str | None = None) -> Base:
     folder, digest = _opened(start, work)
     if template is not None:
         folder = _with_template(folder, template, work / "base" / f"{digest[:16]}-template")
-    return _read(folder, digest)
+    return replace(_read(folder, digest), licences=licence_texts(start, folder))
 
 
 def _opened(start: str, work: Path) -> tuple[Path, str]:

@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from cbt_ray.errors import Infrastructure, InputError
 from cbt_ray.store.store import sha256_of
+from cbt_ray.training.start.licence_text import is_licence_text
 
 if TYPE_CHECKING:
     import httpx
@@ -226,14 +227,14 @@ def _snapshot(model: str, info: ModelInfo) -> Snapshot:
 
 
 def _is_needed(*, sharded: bool) -> Callable[[str], bool]:
-    """Safetensors of transformers' own names (not `consolidated`, no other precisions), settings, tokenizer, template."""
+    """Safetensors of transformers' own names (not `consolidated`, no other precisions), settings, tokenizer, template, licence."""
 
     def needed(name: str) -> bool:
         if "/" in name or name.startswith((".", "consolidated")):
             return False
         if name.endswith(".safetensors"):
             return _SHARD.fullmatch(name) is not None if sharded else name == "model.safetensors"
-        return name == "tokenizer.model" or name.endswith((".json", ".jinja"))
+        return name == "tokenizer.model" or name.endswith((".json", ".jinja")) or is_licence_text(name)
 
     return needed
 

@@ -33,6 +33,19 @@ def test_the_embedded_model_is_unpacked_once(base: Base, work: Path) -> None:
     assert base.digest == sha256_of(load_gguf_path(EMBEDDED))
 
 
+def test_texts_of_licences_come_with_the_package_or_the_folder(base: Base, tiny: Base, tmp_path: Path) -> None:
+    assert [file.name for file in base.licences] == ["LICENSE"]
+    assert "Apache License" in base.licences[0].read_text()
+    folder = tmp_path / "model"
+    shutil.copytree(tiny.folder, folder)
+    for name in ("LICENSE.txt", "Notice", "USE_POLICY.md", "licensed_users.json", "README.md"):
+        (folder / name).write_text("text")
+    for template in (None, CHATML.source):
+        found = open_base(str(folder), tmp_path / "work", template)
+        assert [file.name for file in found.licences] == ["LICENSE.txt", "Notice", "USE_POLICY.md"]
+    assert found.digest == tiny.digest
+
+
 @pytest.mark.llama
 def test_special_ids_and_tokens_are_those_of_llama_cpp(base: Base) -> None:
     from llama_cpp import Llama

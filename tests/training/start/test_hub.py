@@ -23,6 +23,8 @@ from tests.training.start.hub_server import SIGNED, Faults, HubServer, hub_serve
 
 MODEL = "lab/small"
 FETCHED = [
+    "LICENSE",
+    "USE_POLICY.md",
     "chat_template.jinja",
     "config.json",
     "model.safetensors",

@@ -1,0 +1,31 @@
+"""The texts of licences that came with a model: what is tuned from it carries them along."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from cbt_ray.llm.gguf_file import PACKAGE, distribution_of
+
+_NAME = re.compile(r"(licen[cs]e|copying|notice|use[-_]policy)([-_.].*)?", re.IGNORECASE)
+
+
+def is_licence_text(name: str) -> bool:
+    """Whether a file of a model or package is called as licences, notices and policies of use are."""
+    return _NAME.fullmatch(name) is not None
+
+
+def licence_texts(start: str, folder: Path) -> tuple[Path, ...]:
+    """The files, of the Python package that a recipe's `start` names or else of the model's folder; sorted, often none."""
+    found = _of_package(start) if start.startswith(PACKAGE) else folder.iterdir()
+    return tuple(sorted(file for file in found if is_licence_text(file.name) and file.is_file()))
+
+
+def _of_package(start: str) -> list[Path]:
+    name = distribution_of(start.removeprefix(PACKAGE).partition("/")[0])
+    try:
+        installed = distribution(name)
+    except PackageNotFoundError:  # a module that nobody installed, on the path by itself
+        return []
+    return [Path(str(installed.locate_file(file))) for file in installed.files or [] if ".dist-info" in file.parts[0]]
