@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbt_ray.cli.command import command, context
+from cbt_ray.cli.command import command, context, retry_rejected
 
 if TYPE_CHECKING:
     from cbt_ray.study import Study
@@ -27,6 +27,7 @@ job_name = click.argument("job", type=click.Choice(["generate", "fetch", "train"
         "--workers", type=click.IntRange(1), default=None, help="Ray worker pods; what the plan finds useful without it."
     ),
     click.option("--autoscaled", is_flag=True, help="Let Ray begin with one worker pod and add more up to that number."),
+    retry_rejected,
     click.option("--no-wait", is_flag=True, help="End when the job is submitted."),
     click.option("--patience", default=600.0, show_default=True, help="Seconds to wait for room, the cluster or the store."),
     click.option("--dry-run", is_flag=True, help="Print the objects and ask nobody."),

@@ -18,7 +18,10 @@ from cbt_ray.study.endpoint import FINETUNED, LiteLLMEndpoint, LlamaCppEndpoint
 from cbt_ray.study.licence import check_licences
 from cbt_ray.unit import Stage
 from cbt_ray.work.engine import cpus_of
+from cbt_ray.work.inputs import at
 from cbt_ray.work.keys import Keys
+from cbt_ray.work.preferences import check as check_pairs
+from cbt_ray.work.preferences import in_store
 
 STAGES = {BatchJob.GENERATE: Stage.COURSES, BatchJob.SIMULATE: Stage.SESSIONS}
 MOST_BYTES = 900_000
@@ -40,6 +43,7 @@ def prepare(study: Study, overlay: Overlay, job: BatchJob, model: str | None, op
         images=options.images,
         model=model,
         prompts=_own_prompts(study),
+        pairs={name: pairs for name, one in study.models.items() if (pairs := in_store(study, one.recipe))},
         keys=tuple(sorted({key for role in roles_of(study, job) if (key := _key_of(study, role.endpoint))})),
         pods=pods,
         tasks=tasks,
@@ -83,11 +87,8 @@ def _check_files(study: Study) -> None:
                 f"{endpoint.gguf} is a file of this machine"
             )
     for name, model in study.models.items():
-        if model.recipe.preferences is not None:
-            raise InputError(
-                f"{study.file}: models.{name}.recipe.preferences: expected none on a cluster so far, "
-                f"{model.recipe.preferences} is a file of this machine; `cbt-ray train` takes it"
-            )
+        with at(study, f"models.{name}.recipe.preferences"):
+            check_pairs(study, model.recipe)
         for field in ("start", "compare"):
             weights = getattr(model.recipe, field)
             if not weights.startswith(PACKAGE) and not is_hub_id(weights):

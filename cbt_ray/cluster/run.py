@@ -13,8 +13,9 @@ from cbt_ray.cluster.site import Options, Site, open_site
 from cbt_ray.cluster.submission import LABEL, Images
 from cbt_ray.cluster.submit import cancel, check, dry_run, jobs_of, submit
 from cbt_ray.cluster.trouble import name_of
-from cbt_ray.errors import BelowMinimum, InputError, Owed
+from cbt_ray.errors import BelowMinimum, GateFailed, InputError, Owed
 from cbt_ray.study import Study
+from cbt_ray.work.bench import Bench
 
 Say = Callable[[str], object]
 WHOLE = "study"
@@ -28,12 +29,31 @@ def run(study: Study, job: str, model: str | None, options: Options, say: Say, *
         for one, name in _each(study, jobs, model):
             say(dry_run(study, one, name, options))
         return
-    if job == WHOLE and not options.wait:
-        raise InputError("--no-wait: expected one job, since each job of a study builds on the one before it")
+    for flag, given in (("--no-wait", not options.wait), ("--retry-rejected", options.retry_rejected)):
+        if job == WHOLE and given:
+            raise InputError(f"{flag}: expected one job, since each job of a study builds on the one before it")
     site = open_site(study, options, say)
+    if options.retry_rejected:
+        site.patiently(lambda: _retry(site.bench, jobs[0], model))
     ending = _run_whole(site, jobs, model) if job == WHOLE else _run_one(site, jobs[0], model)
     if ending.code:
         raise _ENDINGS.get(ending.code, Owed)(ending.message.removeprefix("cbt-ray: "))
+
+
+def _retry(bench: Bench, job: BatchJob, model: str | None) -> None:
+    """Make what a job rejected owed again, once: a pod that is tried again must not do so."""
+    from cbt_ray.stages import rejected
+
+    asked: dict[BatchJob, Callable[[Bench], None]] = {
+        BatchJob.GENERATE: rejected.retry_courses,
+        BatchJob.TRAIN: lambda bench: rejected.retry_models(bench, model),
+        BatchJob.SIMULATE: rejected.retry_sessions,
+        BatchJob.EVALUATE: rejected.retry_ratings,
+    }
+    check_model(bench.study, job, model)
+    if job not in asked:
+        raise InputError(f"--retry-rejected: expected a job that makes units, {job} makes none")
+    asked[job](bench)
 
 
 def _each(study: Study, jobs: list[BatchJob], model: str | None) -> Iterator[tuple[BatchJob, str | None]]:
@@ -52,15 +72,17 @@ def _run_whole(site: Site, jobs: list[BatchJob], model: str | None) -> Ending:
     for job, name in _each(site.study, jobs, model):  # what the last job lacks is told before the first is paid for
         if _owes(site, job, name):
             check(site, job, name)
-    ending = Ending(0)
+    ending, failed = Ending(0), None
     for job in jobs:
         begun = time.monotonic()
         ending = _run_one(site, job, model)
         site.say(f"{job}: {time.monotonic() - begun:.0f} s")
-        if ending.code not in (0, 3) or (ending.code == 3 and job is not BatchJob.EVALUATE):
+        if job is BatchJob.TRAIN and ending.code == GateFailed.exit_code and not _owes(site, job, model):
+            failed = ending  # the arm of that model is not reached; the others go on
+        elif ending.code not in (0, 3) or (ending.code == 3 and job is not BatchJob.EVALUATE):
             return ending
     _bring_report(site, None, site.say)
-    return ending
+    return failed or ending
 
 
 def _run_one(site: Site, job: BatchJob, model: str | None) -> Ending:
@@ -72,10 +94,10 @@ def _run_one(site: Site, job: BatchJob, model: str | None) -> Ending:
             return fetched
     if job.of_one_model:
         owing = [name for name in models if _owes(site, job, name)]
-        models = owing or ([] if job is BatchJob.FETCH else models)
+        models = owing if job is BatchJob.FETCH else models
     if len(models) > 1 and site.options.wait:
         begin = replace(site, options=replace(site.options, wait=False))
-        for name in models:
+        for name in owing:
             submit(begin, job, name)
     return _worst([submit(site, job, name) for name in models])
 
@@ -152,6 +174,8 @@ def options_of(
     autoscaled: bool = False,
     no_wait: bool = False,
     patience: float = 600.0,
+    retry_rejected: bool = False,
 ) -> Options:
     """Options as the command line names them."""
-    return Options(overlay, context, Images(cpu_image, train_image), workers, autoscaled, not no_wait, patience)
+    images = Images(cpu_image, train_image)
+    return Options(overlay, context, images, workers, autoscaled, not no_wait, patience, retry_rejected)

@@ -34,6 +34,7 @@ class Options:
     autoscaled: bool = False
     wait: bool = True
     patience: float = 600.0
+    retry_rejected: bool = False
 
 
 @dataclass

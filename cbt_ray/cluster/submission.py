@@ -51,6 +51,8 @@ class Submission:
     model: str | None = None
     prompts: Mapping[str, str] = field(default_factory=dict)
     """The study's own prompts: path in its folder to text."""
+    pairs: Mapping[str, str] = field(default_factory=dict)
+    """Preference pairs of models, as pods find them in the store."""
     keys: tuple[str, ...] = ()
     """Environment variables that hold keys of the endpoints which the job calls."""
     pods: int | None = None
@@ -78,6 +80,8 @@ class Submission:
         workers = self.tasks if self.autoscaled else self.study.engine.workers
         engine = {"workers": workers} if workers else {}
         document = self.study.model_dump(mode="json", exclude_none=True) | {"store": self.store, "engine": engine}
+        for model, pairs in self.pairs.items():
+            document["models"][model]["recipe"]["preferences"] = pairs
         if self.prompts:
             document["prompts"] = "prompts"
         data = {"study.yaml": yaml.safe_dump(document, sort_keys=False, allow_unicode=True)}

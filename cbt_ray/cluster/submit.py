@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import yaml
@@ -14,11 +15,12 @@ from cbt_ray.cluster.overlay import STAGE, render
 from cbt_ray.cluster.prepare import prepare
 from cbt_ray.cluster.site import Options, Site
 from cbt_ray.cluster.submission import KEYS, LABEL, Submission
-from cbt_ray.errors import BelowMinimum, Infrastructure, InputError
+from cbt_ray.errors import BelowMinimum, GateFailed, Infrastructure, InputError
 from cbt_ray.study import Study
 from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.keys import Keys
+from cbt_ray.work.preferences import send
 from cbt_ray.work.workplace import prompts_of
 
 GONE_S = 120.0
@@ -40,12 +42,13 @@ def submit(site: Site, job: BatchJob, model: str | None = None) -> Ending:
     check_model(site.study, job, model)
     if not site.patiently(lambda: owed(site.bench, job, model)):
         site.say(f"{_title(job, model)}: finished, all its units are in the store")
-        return _minimum(site.bench, job)
+        return _settled(site.bench, job, model)
     submission = check(site, job, model)
-    below = _minimum(site.bench, job) if job is BatchJob.GENERATE and _only_dataset_is_owed(site.bench) else Ending(0)
+    below = _settled(site.bench, job) if job is BatchJob.GENERATE and _only_dataset_is_owed(site.bench) else Ending(0)
     if below.code:
         return below
     site.patiently(lambda: check_before(site.bench, job, model))
+    site.patiently(lambda: _send_pairs(site, job, model))
     name, identity = site.patiently(lambda: _create(site, submission))
     if not site.options.wait:
         site.say(f"{_title(job, model)}: {name} is submitted")
@@ -70,6 +73,13 @@ def check(site: Site, job: BatchJob, model: str | None) -> Submission:
                 f'Secret {KEYS}: expected {missing[0]}; make it with: {make} --from-literal={missing[0]}="${missing[0]}"'
             )
     return submission
+
+
+def _send_pairs(site: Site, job: BatchJob, model: str | None) -> None:
+    """Bring what is trained on and lies beside the study file to where pods find it."""
+    for name in site.study.models if job is BatchJob.TRAIN else ():
+        if model in (None, name):
+            send(site.study, site.bench.store, name)
 
 
 def _create(site: Site, submission: Submission) -> tuple[str, str]:
@@ -140,17 +150,23 @@ def _only_dataset_is_owed(bench: Bench) -> bool:
     return not bench.survey(Stage.COURSES).owed(Stage.COURSES)
 
 
-def _minimum(bench: Bench, job: BatchJob) -> Ending:
-    """Whether a finished job reached the study file's minimum: its own command says so, with nothing left to do."""
+def _settled(bench: Bench, job: BatchJob, model: str | None = None) -> Ending:
+    """How a job ends that owes nothing, as its own command says: below the study file's minimum, or a parity gate failed."""
     from cbt_ray.stages.generate import generate
     from cbt_ray.stages.simulate import simulate
+    from cbt_ray.stages.train import train
     from cbt_ray.stages.whole import evaluate
 
-    asked = {BatchJob.GENERATE: generate, BatchJob.SIMULATE: simulate, BatchJob.EVALUATE: evaluate}.get(job)
+    asked: dict[BatchJob, Callable[[], None]] = {
+        BatchJob.GENERATE: lambda: generate(bench),
+        BatchJob.TRAIN: lambda: train(bench, model),
+        BatchJob.SIMULATE: lambda: simulate(bench),
+        BatchJob.EVALUATE: lambda: evaluate(bench),
+    }
     try:
-        if asked is not None:
-            asked(bench)
-    except BelowMinimum as error:
+        if job in asked:
+            asked[job]()
+    except (BelowMinimum, GateFailed) as error:
         return Ending(error.exit_code, str(error))
     return Ending(0)
 

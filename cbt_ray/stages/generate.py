@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from cbt_ray.errors import InputError
+from cbt_ray.stages.rejected import retry_courses
 from cbt_ray.therapy import course, profile
 from cbt_ray.therapy.session import Session
 from cbt_ray.unit import Stage, Status, Unit
@@ -23,7 +23,7 @@ def generate(bench: Bench, *, retry_rejected: bool = False) -> None:
     Raises BelowMinimum where too few sessions are valid, Owed where some could not be made.
     """
     if retry_rejected:
-        _set_rejected_aside(bench)
+        retry_courses(bench)
     survey = bench.survey(Stage.PROFILES, Stage.COURSES)
     must_be_imported(survey, Stage.PROFILES, Stage.COURSES)
     chains: dict[int, int] = {}
@@ -85,16 +85,3 @@ def course_sessions(bench: Bench) -> list[Session]:
     """All valid course sessions."""
     units = [unit for key in bench.keys.courses() if (unit := bench.store.get(key)) is not None]
     return [Session.from_json(unit.content) for unit in units if unit.status is Status.DONE]
-
-
-def _set_rejected_aside(bench: Bench) -> None:
-    """Make rejected units owed again, unless something was made without them already."""
-    if bench.store.get(bench.keys.dataset()) is not None:
-        raise InputError(
-            f"{bench.study.file}: --retry-rejected: the dataset was made without the rejected sessions, "
-            "expected a study whose dataset is still owed; change the seed for a new one"
-        )
-    survey = bench.survey(Stage.PROFILES, Stage.COURSES)
-    for stage in survey.stages:
-        for entry in survey.set_rejected_aside(stage):
-            bench.progress.say(f"{stage}: {entry.key.id} was rejected ({entry.reason}), is tried again")

@@ -11,6 +11,7 @@ from cbt_ray.rating.probe import NOTHING_TO_RATE, VIEW
 from cbt_ray.rating.scale import load_scale, scale_files
 from cbt_ray.rating.view import judged_turns, view_text
 from cbt_ray.stages.probe import probe_content
+from cbt_ray.stages.rejected import retry_ratings
 from cbt_ray.therapy.session import Session, Speaker
 from cbt_ray.unit import Key, Stage, digest
 from cbt_ray.work.bench import Bench, must_be_done
@@ -27,7 +28,7 @@ def rate_sessions(bench: Bench, *, retry_rejected: bool = False) -> None:
     must_be_imported(survey, Stage.SESSIONS, Stage.RATINGS)
     must_be_done(survey, Stage.SESSIONS, "ratings")
     if retry_rejected:
-        survey.set_rejected_aside(Stage.RATINGS, keep=NOTHING_TO_RATE)
+        retry_ratings(bench)
         survey = bench.survey(Stage.SESSIONS, Stage.RATINGS)
     owed = set(survey.owed(Stage.RATINGS))
     views, replicates = bench.study.judge.views, range(1, bench.study.judge.replicates + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cbt_ray.errors import Owed
+from cbt_ray.stages.rejected import retry_sessions
 from cbt_ray.study.model import Arm
 from cbt_ray.therapy import dialogue
 from cbt_ray.unit import Key, Stage, Status, Unit
@@ -19,10 +20,9 @@ ROLES = ("patient", "summariser")
 
 def simulate(bench: Bench, *, retry_rejected: bool = False) -> None:
     """Hold every owed session. Raises Owed where the finetune stage is not done yet or a session could not be held."""
-    survey = bench.survey(Stage.FINETUNE, Stage.SESSIONS)
     if retry_rejected:
-        survey.set_rejected_aside(Stage.SESSIONS)
-        survey = bench.survey(Stage.FINETUNE, Stage.SESSIONS)
+        retry_sessions(bench)
+    survey = bench.survey(Stage.FINETUNE, Stage.SESSIONS)
     must_be_imported(survey, Stage.SESSIONS)
     owed = set(survey.owed(Stage.SESSIONS))
     if not owed:

@@ -20,6 +20,7 @@ from cbt_ray.errors import GateFailed
 from cbt_ray.llm.gguf_file import PACKAGE, is_hub_id
 from cbt_ray.stages.dataset import fetch_dataset
 from cbt_ray.stages.fetch import owed_pairs, required_weights
+from cbt_ray.stages.rejected import retry_models
 from cbt_ray.store import Blob
 from cbt_ray.study.licence import published_name
 from cbt_ray.study.model import Recipe
@@ -30,6 +31,7 @@ from cbt_ray.unit import Key, Stage, Status, Unit, canonical
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.engine import available_cpus
 from cbt_ray.work.inputs import at, check_recipes
+from cbt_ray.work.preferences import bring
 from cbt_ray.work.usage import record_run
 from cbt_ray.work.workplace import local_file
 
@@ -53,8 +55,7 @@ def train(bench: Bench, model: str | None = None, *, retry_rejected: bool = Fals
     """
     pairs = [pair for pair in bench.keys.finetunes if model in (None, pair[0])]
     if retry_rejected:
-        keys = {bench.keys.finetune(*pair) for pair in pairs}
-        bench.survey(Stage.FINETUNE).set_rejected_aside(Stage.FINETUNE, among=keys)
+        retry_models(bench, model)
     owed = owed_pairs(bench, model)
     if owed:
         _make(bench, owed)
@@ -95,13 +96,14 @@ def _tune(bench: Bench, model: str, key: Key, work: Path) -> Unit:
     dataset = fetch_dataset(bench, work / "dataset")
     checkpoints = StoreCheckpoints(bench.store, key, work / "checkpoints")
     here, source = _on_this_machine(bench, model, "tuned", work)
-    preferences = bench.study.file.parent / recipe.preferences if recipe.preferences else None
+    with at(bench.study, f"models.{model}.recipe.preferences"):
+        pairs = bring(bench.study, bench.store, recipe, lambda blob: local_file(bench.store, blob))
     with at(bench.study, f"models.{model}.recipe.tensorboard"):
         live = Live(bench.store, key, tensorboard=recipe.tensorboard)
     with live:
         steps = _Steps(bench, model, live)
         threads = available_cpus()
-        made = tune(here, dataset, work, checkpoints, steps, preferences=preferences, threads=threads, say=steps.part)
+        made = tune(here, dataset, work, checkpoints, steps, preferences=pairs, threads=threads, say=steps.part)
     return _put_tuned(bench, model, key, made, source)
 
 

@@ -5,6 +5,7 @@
 <study>/checkpoints/...                    training's checkpoints, dropped when the unit is done
 <study>/training/<id>/<h16>.jsonl          what each step of a training measured; stays beside the unit
 <study>/training/<id>/<h16>.tensorboard/   the same for TensorBoard, where a recipe asks for it
+<study>/preferences/<sha256>-<name>        preference pairs that `submit` brought for the cluster's pods
 <study>/usage/...                          what calls cost, one record a unit attempt
 <study>/aside/<path>.<h16>                 what failed its checksum, or was rejected and is tried again
 weights/<org--name>/...                    weights that a recipe names by their hub id, for all studies of the store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -9,6 +10,9 @@ from pydantic import Field, model_validator
 from cbt_ray.study.block import Block, Chars, Name, Share
 from cbt_ray.study.endpoint import Sampling
 from cbt_ray.study.probe import Probes
+
+PAIRS_IN_STORE = "store:"
+_IN_STORE = re.compile(rf"{PAIRS_IN_STORE}[0-9a-f]{{64}}-[\w.-]+", re.ASCII)
 
 
 class Lora(Block):
@@ -37,7 +41,7 @@ class Recipe(Block):
     method: Literal["sft", "orpo"] = "sft"
     """`sft`: on the dataset. `orpo`: on preference pairs (Hong et al. 2024, arXiv 2403.07691)."""
     preferences: str | None = None
-    """JSON lines of `messages`, `chosen` and `rejected` for `method: orpo`; beside the study file."""
+    """JSON lines of `messages`, `chosen` and `rejected` for `method: orpo`; beside the study file, or `store:<sha256>-<name>`."""
     preferences_licence: str | None = None
     """Licence of the model, or of the data set, that the pairs are from."""
     orpo_beta: float = Field(0.1, gt=0)
@@ -81,6 +85,8 @@ class Recipe(Block):
     def _what_goes_together(self) -> Recipe:
         if (self.method == "orpo") != (self.preferences is not None):
             raise ValueError(f"preferences: expected a file with `method: orpo` and none without, found {self.preferences}")
+        if (self.preferences or "").startswith(PAIRS_IN_STORE) and not _IN_STORE.fullmatch(self.preferences or ""):
+            raise ValueError(f"preferences: expected {PAIRS_IN_STORE}<sha256>-<name>, found {self.preferences}")
         if self.method == "orpo" and (self.backend, self.batching) != ("trl", "padded"):
             raise ValueError(f"method: expected sft with {self.backend} and {self.batching}, orpo takes trl and padded")
         if (self.backend, self.batching) == ("unsloth", "padding_free"):

@@ -17,6 +17,7 @@ from cbt_ray.study.model import Recipe
 from cbt_ray.therapy.dialogue import therapist_system
 from cbt_ray.therapy.stop import end_mark
 from cbt_ray.training.environment import require_unsloth
+from cbt_ray.work import preferences
 from cbt_ray.work.probed import check_probes
 
 
@@ -83,11 +84,8 @@ def _check_training(study: Study, model: str, recipe: Recipe) -> None:
 
         with at(study, f"models.{model}.recipe.tensorboard"):
             must_be_there()
-    if recipe.preferences is not None:
-        from cbt_ray.training.preference import read_preferences
-
-        with at(study, f"models.{model}.recipe.preferences"):
-            read_preferences(study.file.parent / recipe.preferences)
+    with at(study, f"models.{model}.recipe.preferences"):
+        preferences.check(study, recipe)
 
 
 def _check_price(study: Study, name: str, endpoint: LiteLLMEndpoint) -> None:

@@ -12,7 +12,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from cbt_ray.llm.gguf_file import file_identity, gguf_identity, weights_identity
+from cbt_ray.llm.gguf_file import gguf_identity, weights_identity
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.judge import PROMPTS as JUDGE_PROMPTS
 from cbt_ray.rating.probe import GUESSES, SWAPPED, VIEW, look_of
@@ -26,6 +26,7 @@ from cbt_ray.therapy.course import PROMPTS as COURSE_PROMPTS
 from cbt_ray.therapy.dialogue import PROMPTS as DIALOGUE_PROMPTS
 from cbt_ray.therapy.profile import PROMPTS as PROFILE_PROMPTS
 from cbt_ray.unit import Key, Stage, digest
+from cbt_ray.work import preferences
 from cbt_ray.work.inputs import at
 from cbt_ray.work.probed import probe_names, probe_prompts, probed_places, variants
 
@@ -114,10 +115,14 @@ class Keys:
             if variant != "tuned":
                 other = {"chat_template": recipe.chat_template} if recipe.chat_template else {}
                 return {"base": known, "quantization": recipe.quantization, **other}
-            made = {"base": known, "inputs": [str(self.dataset())], "recipe": recipe.model_dump(exclude=_NOT_TUNED)}
+            made: dict[str, Any] = {
+                "base": known,
+                "inputs": [str(self.dataset())],
+                "recipe": recipe.model_dump(exclude=_NOT_TUNED),
+            }
             if recipe.preferences is not None:
                 with at(self.study, f"models.{model}.recipe.preferences"):
-                    made["preferences"] = file_identity(self.study.file.parent / recipe.preferences)
+                    made["preferences"] = preferences.identity(self.study, recipe)
             return made
 
         return self._key(Stage.FINETUNE, f"{model}-{variant}", determinants)

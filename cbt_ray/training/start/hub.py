@@ -227,7 +227,7 @@ def _snapshot(model: str, info: ModelInfo) -> Snapshot:
 
 
 def _is_needed(*, sharded: bool) -> Callable[[str], bool]:
-    """Safetensors of transformers' own names (not `consolidated`, no other precisions), settings, tokenizer, template, licence."""
+    """Safetensors by transformers' own names (not `consolidated`, no other precisions), settings, tokenizer, licences."""
 
     def needed(name: str) -> bool:
         if "/" in name or name.startswith((".", "consolidated")):

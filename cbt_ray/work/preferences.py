@@ -1,0 +1,68 @@
+"""A recipe's file of preference pairs: beside the study file, or in the store, where `submit` brings it for the cluster's pods.
+
+<study>/preferences/<sha256>-<name>    `store:<sha256>-<name>` in the study file that the pods read
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from cbt_ray.errors import InputError
+from cbt_ray.llm.gguf_file import file_identity
+from cbt_ray.store import Blob, Store
+from cbt_ray.study import Study
+from cbt_ray.study.model import PAIRS_IN_STORE, Recipe
+
+
+def identity(study: Study, recipe: Recipe) -> str | None:
+    """The SHA-256 of a recipe's pairs, None where it names none; InputError where their file cannot be read."""
+    if recipe.preferences is None:
+        return None
+    if recipe.preferences.startswith(PAIRS_IN_STORE):
+        return recipe.preferences.removeprefix(PAIRS_IN_STORE).partition("-")[0]
+    return file_identity(study.file.parent / recipe.preferences)
+
+
+def check(study: Study, recipe: Recipe) -> None:
+    """Raise InputError where the file beside the study file holds no pairs; what lies in the store was checked before."""
+    if recipe.preferences is not None and not recipe.preferences.startswith(PAIRS_IN_STORE):
+        from cbt_ray.training.preference import read_preferences
+
+        read_preferences(study.file.parent / recipe.preferences)
+
+
+def bring(study: Study, store: Store, recipe: Recipe, local: Callable[[Blob], Path]) -> Path | None:
+    """The file on this machine, where `local` brings what lies in the store. Raises InputError where the store has none."""
+    if recipe.preferences is None or not recipe.preferences.startswith(PAIRS_IN_STORE):
+        return study.file.parent / recipe.preferences if recipe.preferences else None
+    path = _path(study, recipe.preferences)
+    size = store.size(path)
+    if size is None:
+        raise InputError(f"expected a file that `submit` brought into the store, there is no {path}")
+    return local(Blob(path, str(identity(study, recipe)), size))
+
+
+def send(study: Study, store: Store, model: str) -> None:
+    """Bring the file of a model's pairs into the store, unless it is there."""
+    recipe = study.models[model].recipe
+    named = in_store(study, recipe)
+    if named is None or named == recipe.preferences:
+        return
+    file = study.file.parent / str(recipe.preferences)
+    blob = Blob(_path(study, named), str(identity(study, recipe)), file.stat().st_size)
+    if not store.holds(blob):
+        store.upload(file, blob.path, blob.sha256)
+
+
+def in_store(study: Study, recipe: Recipe) -> str | None:
+    """What `preferences` says in a study file for pods; None where a recipe has none."""
+    if recipe.preferences is None or recipe.preferences.startswith(PAIRS_IN_STORE):
+        return recipe.preferences
+    name = re.sub(r"[^\w.-]", "_", Path(recipe.preferences).name, flags=re.ASCII)
+    return f"{PAIRS_IN_STORE}{identity(study, recipe)}-{name}"
+
+
+def _path(study: Study, named: str) -> str:
+    return f"{study.study}/preferences/{named.removeprefix(PAIRS_IN_STORE)}"

