@@ -1,7 +1,8 @@
-"""The recipes of the project: they load, their licences have terms, and their memory follows the formula that they state."""
+"""The recipes of the project: they load, their licences have terms, and their memory is what training forecasts."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -9,11 +10,15 @@ from typing import NamedTuple
 import pytest
 import yaml
 
+from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.study.model import Recipe
 from cbt_ray.study.terms import find
+from cbt_ray.training.backend.forecast import forecast
+from cbt_ray.training.backend.job import Job
+from cbt_ray.training.mask import Window
+from cbt_ray.training.start.base import Base
 
 FILES = sorted((Path(__file__).parents[2] / "studies" / "recipes").glob("*.yaml"))
-GIB = 2**30
 
 
 class Shape(NamedTuple):
@@ -34,15 +39,15 @@ def stated(file: Path) -> Shape | None:
     return Shape(*map(int, found.groups())) if found else None
 
 
-def memory(shape: Shape, recipe: Recipe) -> float:
-    """GiB by the formula that the recipes state."""
-    layers, hidden, kv, ffn, vocabulary = shape
-    tokens = recipe.batch * recipe.max_length
-    linear = layers * (2 * hidden * hidden + 2 * hidden * kv + 3 * hidden * ffn)
-    adapter = layers * recipe.lora.r * (4 * hidden + 2 * (hidden + kv) + 3 * (hidden + ffn))
-    weights = linear * 0.516 + 2 * vocabulary * hidden * 4 + adapter * 10
-    kept = tokens * (layers * hidden + 6 * hidden + 3 * ffn) * 4
-    return (weights + kept + 256 * vocabulary * 12) / GIB + 1
+def memory(shape: Shape, recipe: Recipe, folder: Path) -> float:
+    """GiB that training forecasts for batches of the longest windows on a GPU."""
+    heads = shape.hidden // 128
+    config = {"hidden_size": shape.hidden, "intermediate_size": shape.ffn, "num_hidden_layers": shape.layers}
+    config |= {"num_attention_heads": heads, "num_key_value_heads": shape.kv // 128, "vocab_size": shape.vocabulary}
+    (folder / "config.json").write_text(json.dumps(config))
+    windows = [Window("p", 1, [5] * recipe.max_length, [5] * recipe.max_length)] * recipe.batch
+    base = Base(folder, "", ChatTemplate("", "", ""), None, 0, 0)
+    return forecast(Job(recipe, base, windows, [], folder, 1), cuda=True).memory_gib
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -56,10 +61,10 @@ def test_recipe_loads_and_its_licence_allows_to_tune(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file.stem != "smollm2"], ids=lambda file: file.stem)
-def test_memory_follows_the_stated_formula(file: Path) -> None:
+def test_memory_is_what_training_forecasts(file: Path, tmp_path: Path) -> None:
     recipe, shape = Recipe.model_validate(yaml.safe_load(file.read_text())), stated(file)
     assert shape is not None
-    assert recipe.memory_gib == pytest.approx(memory(shape, recipe), abs=0.05)
+    assert recipe.memory_gib == pytest.approx(memory(shape, recipe, tmp_path), abs=0.05)
 
 
 def test_a_sound_recipe_fits_into_24_gib() -> None:

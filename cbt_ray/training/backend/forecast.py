@@ -9,9 +9,9 @@ a CPU; T tokens of the longest batch):
 - activations: a layer T * c * (7h + 4q + 4i), with dropout T * (c + 1) * (5h + q + i) more. With gradient checkpointing one layer
   of them, twice, since its gradients lie beside them, and T * c * h of each; else all of them
 - dequantized: in 4 bit the largest linear layer once more, c * h * i
-- logits: five copies of [256, v] in 4 bytes (TRL's chunked loss), or with ORPO four of [tokens of the answers, v]; three of
-  [supervised tokens of a window, v] while the held-out loss is taken; what is more counts
-- process: on a CPU 0.75 GiB for Python and its libraries
+- logits: five copies of [256, v] in 4 bytes (TRL's chunked loss, and ours of what is held out), or with ORPO four of [tokens of
+  the answers, v]
+- process: on a CPU 0.75 GiB for Python and its libraries; on a GPU 1 GiB for CUDA's own, which torch does not count
 
 Without gradient checkpointing a CPU's C library may keep half as much again. Counted are the linear layers of a dense Llama,
 Mistral or Qwen; of a mixture of experts it says too little.
@@ -32,7 +32,7 @@ from cbt_ray.training.mask import IGNORED, Window
 
 NF4 = 0.52
 """Bytes a parameter: half a byte, and a doubly quantized scale for each block of 64."""
-PROCESS = 0.75 * GIB
+PROCESS, CUDA = 0.75 * GIB, 1.0 * GIB
 CHUNK = 256
 
 
@@ -146,8 +146,8 @@ def _bytes(job: Job, shape: Shape, tokens: int, windows: list[Window], cuda: boo
         "adapter": _adapter(job, shape) * (8 + optimizer),
         "activations": _activations(job, shape, tokens, cuda),
         "dequantized": number * shape.hidden * shape.intermediate if four else 0,
-        "logits": 4 * shape.vocabulary * max(_loss_rows(job, windows), 3 * _supervised(job.held_out)),
-        "process": 0 if cuda else PROCESS,
+        "logits": 4 * shape.vocabulary * _loss_rows(job, windows),
+        "process": CUDA if cuda else PROCESS,
     }
 
 

@@ -8,19 +8,15 @@ for byte, and the shards stay as the base has them.
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import InputError
-from cbt_ray.training.export.shard import Shard, opened, write_f16
+from cbt_ray.training.shard import INDEX, Shard, opened, rounded, shards_of, write_f16
 from cbt_ray.training.start.base import Base
 
-ROWS = 16 << 20
-"""Bytes of a weight, in fp32, that are held at once."""
-_INDEX = "model.safetensors.index.json"
 _COPIED = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -36,7 +32,7 @@ def merge(base: Base, adapter: Path | None, folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     deltas = _Deltas(adapter)
-    for name in _shards(base.folder):
+    for name in shards_of(base.folder):
         _merge_shard(base.folder / name, deltas, folder / name)
     deltas.expect_all_used()
     config = json.loads((base.folder / "config.json").read_text())
@@ -45,7 +41,7 @@ def merge(base: Base, adapter: Path | None, folder: Path) -> Path:
     for name in _COPIED:
         if (base.folder / name).exists():
             shutil.copyfile(base.folder / name, folder / name)
-    _write_index(base.folder / _INDEX, folder / _INDEX)
+    _write_index(base.folder / INDEX, folder / INDEX)
     return folder
 
 
@@ -63,41 +59,21 @@ def _size(shard: Path) -> int:
         return shard.stat().st_size - 8 - int.from_bytes(stream.read(8), "little")
 
 
-def _shards(folder: Path) -> list[str]:
-    """The files that hold the weights; where there is an index, those that it names."""
-    index = folder / _INDEX
-    if index.exists():
-        return sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    return sorted(file.name for file in folder.glob("*.safetensors"))
-
-
 def _merge_shard(source: Path, deltas: _Deltas, target: Path) -> None:
     with opened(source) as shard:
 
         def pieces(name: str) -> Iterator[Any]:
             for piece in _merged(shard, name, deltas):
-                yield _rounded(piece, f"{source}: {name}")
+                yield rounded(piece, f"{source}: {name}")
 
         write_f16(target, shard.shapes(), pieces)
 
 
 def _merged(shard: Shard, name: str, deltas: _Deltas) -> Iterator[Any]:
     """A weight in fp32 with what the adapter adds to it, some rows at a time."""
-    delta, shape = deltas.of(name), shard.shapes()[name]
-    count, step = shape[0] if shape else 1, max(1, ROWS // (4 * max(1, math.prod(shape[1:]))))
-    for begin in range(0, count, step):
-        end = min(begin + step, count)
-        rows = shard.rows(name, begin, end)
-        yield rows.float() if delta is None else rows + delta[begin:end]
-
-
-def _rounded(weight: Any, name: str) -> Any:
-    import torch
-
-    rounded = weight.to(torch.float16)
-    if not torch.isfinite(rounded).all():
-        raise InputError(f"{name}: expected weights within the range of f16")
-    return rounded
+    delta = deltas.of(name)
+    for begin, rows in shard.pieces(name):
+        yield rows.float() if delta is None else rows + delta[begin : begin + len(rows)]
 
 
 class _Deltas:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from cbt_ray.errors import InputError
 from cbt_ray.llm.gguf_file import check_gguf, load_gguf_path
 from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.store.store import sha256_of
+from cbt_ray.training.start.four_bit import is_four_bit, widen
 from cbt_ray.training.start.licence_text import licence_texts
 
 _WEIGHTS = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -59,7 +61,8 @@ class FileTokenizer:
 def open_base(start: str, work: Path, template: str | None = None) -> Base:
     """The model behind a recipe's `start` or `compare`: `package:NAME/FILE.gguf`, a GGUF, or a Hugging Face folder.
 
-    A GGUF is unpacked once into `work/base/`, under its SHA-256, so training and exports share it. `template` takes the place of
+    A GGUF, or a folder whose weights are stored in 4 bit, is written out once into `work/base/`, under its SHA-256, so training
+    and exports share it. `template` takes the place of
     the model's own chat template, in training and in all that is exported.
     """
     folder, digest = _opened(start, work)
@@ -71,14 +74,12 @@ def open_base(start: str, work: Path, template: str | None = None) -> Base:
 def _opened(start: str, work: Path) -> tuple[Path, str]:
     path = load_gguf_path(start)
     if path.is_dir():
-        return path, _digest(path)
+        digest = _digest(path)
+        return (_made(path, work / "base" / f"{digest[:16]}-f16", widen) if is_four_bit(path) else path), digest
     if path.suffix != ".gguf":
         raise InputError(f"start: {start!r}: expected package:NAME/FILE.gguf, a GGUF file or a Hugging Face folder")
     digest = sha256_of(check_gguf(path))
-    folder = work / "base" / digest[:16]
-    if not folder.exists():
-        _unpack(path, folder)
-    return folder, digest
+    return _made(path, work / "base" / digest[:16], _unpack), digest
 
 
 def _with_template(source: Path, template: str, folder: Path) -> Path:
@@ -96,15 +97,21 @@ def _with_template(source: Path, template: str, folder: Path) -> Path:
     return folder
 
 
+def _made(source: Path, folder: Path, make: Callable[[Path, Path], None]) -> Path:
+    """A folder that is made of `source` once, beside and renamed: where it is there it is whole."""
+    if not folder.exists():
+        beside = folder.with_name(f".{folder.name}")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        make(source, beside)
+        beside.rename(folder)
+    return folder
+
+
 def _unpack(gguf: Path, folder: Path) -> None:
-    """Unpack beside and rename: a folder that is there is whole."""
     from cbt_ray.training.start.unpack import unpack
 
-    beside = folder.with_name(f".{folder.name}")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    unpack(gguf, beside)
-    beside.rename(folder)
+    unpack(gguf, folder)
 
 
 def _read(folder: Path, digest: str) -> Base:

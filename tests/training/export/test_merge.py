@@ -143,7 +143,7 @@ def test_shards_are_to_the_byte_what_the_library_writes_of_the_same_weights(
     (base.folder / "config.json").write_bytes((tiny.folder / "config.json").read_bytes())
     weights = {name: one.to(getattr(torch, stored)) for name, one in load_file(tiny.folder / "model.safetensors").items()}
     save_file(weights, base.folder / "model.safetensors")
-    monkeypatch.setattr("cbt_ray.training.export.merge.ROWS", 5 * 64 * 4)  # five rows of the embedding at a time
+    monkeypatch.setattr("cbt_ray.training.shard.ROWS", 5 * 64 * 4)  # five rows of the embedding at a time
     merged = merge(base, adapter, tmp_path / "merged") / "model.safetensors"
     save_file(_by_the_library(base, adapter), tmp_path / "expected", metadata={"format": "pt"})
     assert merged.read_bytes() == (tmp_path / "expected").read_bytes()
@@ -167,7 +167,7 @@ def test_shapes_at_the_edges_are_written_as_the_library_does(shapes: dict[str, t
     import torch
     from safetensors.torch import save_file
 
-    from cbt_ray.training.export.shard import write_f16
+    from cbt_ray.training.shard import write_f16
 
     torch.manual_seed(5)
     weights = {name: torch.randn(shape).half() for name, shape in shapes.items()}

@@ -16,6 +16,11 @@ from typing import Any, BinaryIO
 from cbt_ray.errors import InputError
 
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_PACKED = {"U8": "uint8"}
+"""How bitsandbytes stores 4-bit weights, and what says how they were made."""
+INDEX = "model.safetensors.index.json"
+ROWS = 16 << 20
+"""Bytes of a weight, in fp32, that are held at once."""
 WIDTH = 2
 """Bytes of one f16 number."""
 
@@ -39,7 +44,7 @@ class Shard:
         import torch
 
         shape = self.entries[name]["shape"]
-        dtype = getattr(torch, _DTYPES[self.entries[name]["dtype"]])
+        dtype = getattr(torch, (_DTYPES | _PACKED)[self.entries[name]["dtype"]])
         width = math.prod(shape[1:]) * dtype.itemsize
         data = bytearray((end - begin) * width)
         self.stream.seek(self.begin + self.entries[name]["data_offsets"][0] + begin * width)
@@ -48,10 +53,17 @@ class Shard:
         flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
         return flat.reshape([end - begin, *shape[1:]])
 
+    def pieces(self, name: str) -> Iterator[tuple[int, Any]]:
+        """A weight some rows at a time, each time with the number of the first one."""
+        shape = self.entries[name]["shape"]
+        count, step = shape[0] if shape else 1, max(1, ROWS // (4 * max(1, math.prod(shape[1:]))))
+        for begin in range(0, count, step):
+            yield begin, self.rows(name, begin, min(begin + step, count))
+
 
 @contextmanager
-def opened(file: Path) -> Iterator[Shard]:
-    """Open a safetensors file; the library checks its header."""
+def opened(file: Path, *, packed: bool = False) -> Iterator[Shard]:
+    """Open a safetensors file; the library checks its header. `packed`: 4-bit weights are welcome, too."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -63,9 +75,10 @@ def opened(file: Path) -> Iterator[Shard]:
         length = int.from_bytes(stream.read(8), "little")
         entries = json.loads(stream.read(length))
         entries.pop("__metadata__", None)
+        known = _DTYPES | (_PACKED if packed else {})
         for name, entry in entries.items():
-            if entry["dtype"] not in _DTYPES:
-                raise InputError(f"{file}: {name}: expected one of {', '.join(_DTYPES)}, not {entry['dtype']}")
+            if entry["dtype"] not in known:
+                raise InputError(f"{file}: {name}: expected one of {', '.join(known)}, not {entry['dtype']}")
         yield Shard(file, stream, 8 + length, entries)
 
 
@@ -82,6 +95,24 @@ def write_f16(file: Path, shapes: Mapping[str, tuple[int, ...]], pieces: Callabl
                 stream.write(piece.contiguous().numpy().data)
             if stream.tell() - begin != WIDTH * math.prod(shapes[name]):
                 raise ValueError(f"{file}: {name}: expected pieces that fill the shape {shapes[name]}")
+
+
+def shards_of(folder: Path) -> list[str]:
+    """The files that hold a model's weights; where there is an index, those that it names."""
+    index = folder / INDEX
+    if index.exists():
+        return sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    return sorted(file.name for file in folder.glob("*.safetensors"))
+
+
+def rounded(weight: Any, name: str) -> Any:
+    """A weight in f16; InputError names one that is beyond its range."""
+    import torch
+
+    small = weight.to(torch.float16)
+    if not torch.isfinite(small).all():
+        raise InputError(f"{name}: expected weights within the range of f16")
+    return small
 
 
 def _header(shapes: Mapping[str, tuple[int, ...]]) -> bytes:

@@ -1,0 +1,108 @@
+"""A checkpoint whose linear layers are stored in 4 bit by bitsandbytes, as 16-bit weights: what is merged, converted and judged.
+
+Such a folder cannot be merged into, and its 16-bit original is another model. So the numbers that its codes stand for are written
+out once, and training makes NF4 of them again: the same codes, but for what rounding does to the scales of the blocks.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from cbt_ray.errors import InputError
+from cbt_ray.training.shard import INDEX, Shard, opened, rounded, shards_of, write_f16
+
+_STATE = ".quant_state.bitsandbytes__"
+"""Between a weight's name and the kind of its codes: the file of how it was quantized, as JSON."""
+
+
+def is_four_bit(folder: Path) -> bool:
+    """Whether a model's config.json says so. Raises InputError where it is quantized in any other way."""
+    file = folder / "config.json"
+    try:
+        how = json.loads(file.read_bytes()).get("quantization_config")
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{file}: expected a model's settings ({error})") from error
+    if not how:
+        return False
+    method = how.get("quant_method") if isinstance(how, dict) else how
+    if method != "bitsandbytes" or not how.get("load_in_4bit"):
+        raise InputError(
+            f"{file}: quantization_config: expected none, or 4 bit by bitsandbytes, not {method!r}; give the 16-bit weights"
+        )
+    return True
+
+
+def widen(source: Path, folder: Path) -> None:
+    """Write the model with f16 weights into an empty folder, a weight at a time; the other files are links."""
+    config = json.loads((source / "config.json").read_text())
+    for name in ("quantization_config", "torch_dtype"):
+        config.pop(name, None)
+    (folder / "config.json").write_text(json.dumps({**config, "dtype": "float16"}, indent=1) + "\n")
+    for file in source.iterdir():
+        if file.suffix != ".safetensors" and file.name not in (INDEX, "config.json"):
+            (folder / file.name).symlink_to(file.resolve())
+    _write_weights(source, folder)
+
+
+def _write_weights(source: Path, folder: Path) -> None:
+    with ExitStack() as stack:
+        shards = {name: stack.enter_context(opened(source / name, packed=True)) for name in shards_of(source)}
+        stored = _Stored({weight: shard for shard in shards.values() for weight in shard.entries})
+        places = {name: [weight for weight in shard.entries if not stored.is_beside(weight)] for name, shard in shards.items()}
+        for name, weights in places.items():
+            if weights:
+                write_f16(folder / name, {weight: stored.shape(weight) for weight in weights}, stored.pieces)
+        if (source / INDEX).exists():
+            size = sum(2 * math.prod(stored.shape(weight)) for weights in places.values() for weight in weights)
+            where = {weight: name for name, weights in places.items() for weight in weights}
+            (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": size}, "weight_map": where}, indent=2) + "\n")
+
+
+class _Stored:
+    """All tensors of a checkpoint, in whichever shard they lie; open as long as the shards are."""
+
+    def __init__(self, shards: Mapping[str, Shard]) -> None:
+        self._shards = shards
+        self._states = {name.partition(_STATE)[0]: name for name in shards if _STATE in name}
+        self._beside: dict[str, list[str]] = {weight: [] for weight in self._states}
+        for name in shards:
+            weight = name.partition(".weight.")[0] + ".weight"
+            if name != weight and weight in self._beside:
+                self._beside[weight].append(name)
+
+    def is_beside(self, name: str) -> bool:
+        """Whether it says how a weight was quantized, and is none itself."""
+        return name in self._beside.get(name.partition(".weight.")[0] + ".weight", ())
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a weight as it is multiplied with."""
+        if name not in self._states:
+            return self._shards[name].shapes()[name]
+        return tuple(json.loads(bytes(self._whole(self._states[name]).numpy()))["shape"])
+
+    def pieces(self, name: str) -> Iterator[Any]:
+        """A weight in f16: one that was stored in 4 bit whole, others some rows at a time."""
+        shard = self._shards[name]
+        if name in self._states:
+            yield rounded(self._dequantized(name), f"{shard.file}: {name}")
+            return
+        for _, rows in shard.pieces(name):
+            yield rounded(rows, f"{shard.file}: {name}")
+
+    def _dequantized(self, name: str) -> Any:
+        import torch
+        from bitsandbytes.functional import QuantState, dequantize_4bit
+
+        beside = {other.removeprefix(f"{name}."): self._whole(other) for other in self._beside[name]}
+        state = QuantState.from_dict(beside, device=torch.device("cpu"))
+        state.dtype = torch.float32  # its own one rounds once more
+        return dequantize_4bit(self._whole(name), state)
+
+    def _whole(self, name: str) -> Any:
+        shape = self._shards[name].shapes()[name]
+        return self._shards[name].rows(name, 0, shape[0] if shape else 1).reshape(shape)
