@@ -2,9 +2,9 @@
 
     python -m tests.training.formats_table RESULTS.jsonl
 
-Loss is per therapist token of the held-out patient. An interval is Student's, of 95 %, over the held-out sessions: each counts once
-with its mean over the seeds, since neither its tokens nor seeds on the same text are independent. It says how far a difference
-holds for other sessions of this patient, and nothing of other patients.
+Loss is per therapist token of the held-out patient. An interval is Student's, of 95 %, over the held-out sessions: each counts
+once with its mean over the seeds, since neither its tokens nor seeds on the same text are independent. It says how far a
+difference holds for other sessions of this patient, and nothing of other patients.
 """
 
 from __future__ import annotations
