@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import sys
-import warnings
 from types import FrameType
 from typing import NoReturn
 
@@ -34,7 +33,6 @@ def prepare() -> None:
     """Settle what holds for the whole process: no telemetry, quiet libraries, SIGTERM as an orderly end."""
     for name, value in NO_TELEMETRY.items():
         os.environ.setdefault(name, value)
-    warnings.simplefilter("ignore", ResourceWarning)  # libraries leave /dev/null open
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     signal.signal(signal.SIGTERM, _terminate)
 

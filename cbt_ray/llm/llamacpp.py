@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import re
 from collections.abc import Mapping
@@ -98,9 +99,15 @@ def _load(gguf: Path, context: int, threads: int) -> Any:
 
 @lru_cache(1)
 def silence() -> Any:
-    """A log callback that drops everything, kept alive for the process: llama.cpp holds a bare pointer to it."""
-    import llama_cpp
+    """A log callback that drops everything, kept alive for the process: llama.cpp holds a bare pointer to it.
 
+    llama_cpp's two handles of /dev/null are closed at exit, or Python tells of them behind the last line of a whole study.
+    """
+    import llama_cpp
+    from llama_cpp import _utils
+
+    for handle in (_utils.outnull_file, _utils.errnull_file):
+        atexit.register(handle.close)
     return llama_cpp.llama_log_callback(lambda *_: None)
 
 

@@ -29,6 +29,7 @@ def test_the_demo_runs_for_real(tmp_path: Path) -> None:
     process = scripted.start("study", DEMO, *options)
     output, _ = process.communicate(timeout=1400)
     assert process.returncode == 0, output
+    assert output.splitlines()[-1].startswith("report: "), "no library has the last word"
 
     units = scripted.units(tmp_path / "store")
     check_training([unit for unit in units.values() if unit.key.stage is Stage.FINETUNE])
