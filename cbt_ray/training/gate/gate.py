@@ -29,6 +29,17 @@ PROBE = (
     Message("user", "I slept 3 hours, maybe 4.5 — it's 2 am again…\n\nWhat's the point? :-("),
 )
 """Asked of template and tokenizer beside the prompts given: digits, apostrophes, line breaks, other than ASCII."""
+SESSION = (
+    Message("system", "You are a therapist. Ask one question at a time."),
+    Message("user", "I have not left the flat since Friday."),
+    Message("assistant", "That sounds like a long weekend. What kept you in?"),
+    Message("user", "My sister's visit: she'd see the dishes, the mail, all of it."),
+    Message("assistant", "So you pictured her face at the door. What did you take it to mean about you?"),
+    Message("user", "That I can't cope. 41 years old, and I can't even cope with a kettle."),
+    Message("assistant", "Let's write that down as a thought and not as a fact. How much do you believe it, from 0 to 100?"),
+    Message("user", "Eighty? Ninety when I'm tired."),
+)
+"""Made up; what a model without a dataset is judged on, from its first to its last patient's turn."""
 
 
 def gate(
@@ -69,16 +80,14 @@ def gate(
 
 
 def _asked(prompts: Sequence[Sequence[Message] | str], base: Base) -> list[Asked]:
-    """The prompts, and behind them the probe where the template takes it."""
+    """The prompts, or our own ones where none are given, and behind them the probe where the template takes it."""
     try:
-        asked = [Asked.of(prompt, base) for prompt in prompts]
+        asked = [Asked.of(prompt, base) for prompt in prompts or [SESSION[:end] for end in range(2, len(SESSION) + 1, 2)]]
     except TemplateError as error:
         raise InputError(f"{base.folder}: chat template: refuses a prompt ({error})") from error
     try:
         return [*asked, Asked.of(PROBE, base)]
     except TemplateError:
-        if not asked:
-            raise InputError(f"{base.folder}: expected at least one prompt to judge the model by") from None
         return asked
 
 
