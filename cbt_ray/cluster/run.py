@@ -11,7 +11,7 @@ from cbt_ray.batch.job import BatchJob, check_model, owed
 from cbt_ray.cluster.follow import Ending, ending_of, talking
 from cbt_ray.cluster.site import Options, Site, open_site
 from cbt_ray.cluster.submission import LABEL, Images
-from cbt_ray.cluster.submit import cancel, check, dry_run, jobs_of, submit
+from cbt_ray.cluster.submit import cancel, check, dry_run, is_over, jobs_of, submit
 from cbt_ray.cluster.trouble import name_of
 from cbt_ray.errors import BelowMinimum, GateFailed, InputError, Owed
 from cbt_ray.study import Study
@@ -34,14 +34,14 @@ def run(study: Study, job: str, model: str | None, options: Options, say: Say, *
             raise InputError(f"{flag}: expected one job, since each job of a study builds on the one before it")
     site = open_site(study, options, say)
     if options.retry_rejected:
-        site.patiently(lambda: _retry(site.bench, jobs[0], model))
+        site.patiently(lambda: _retry(site, jobs[0], model))
     ending = _run_whole(site, jobs, model) if job == WHOLE else _run_one(site, jobs[0], model)
     if ending.code:
         raise _ENDINGS.get(ending.code, Owed)(ending.message.removeprefix("cbt-ray: "))
 
 
-def _retry(bench: Bench, job: BatchJob, model: str | None) -> None:
-    """Make what a job rejected owed again, once: a pod that is tried again must not do so."""
+def _retry(site: Site, job: BatchJob, model: str | None) -> None:
+    """Make what a job rejected owed again, unless it runs: what it rejects now is not to be paid for again by itself."""
     from cbt_ray.stages import rejected
 
     asked: dict[BatchJob, Callable[[Bench], None]] = {
@@ -50,10 +50,14 @@ def _retry(bench: Bench, job: BatchJob, model: str | None) -> None:
         BatchJob.SIMULATE: rejected.retry_sessions,
         BatchJob.EVALUATE: rejected.retry_ratings,
     }
-    check_model(bench.study, job, model)
+    check_model(site.study, job, model)
     if job not in asked:
         raise InputError(f"--retry-rejected: expected a job that makes units, {job} makes none")
-    asked[job](bench)
+    running = [str(one["metadata"]["name"]) for one in jobs_of(site, job, model) if not is_over(site, one)]
+    if running:
+        site.say(f"{running[0]} runs; nothing is set aside before it has ended")
+        return
+    asked[job](site.bench)
 
 
 def _each(study: Study, jobs: list[BatchJob], model: str | None) -> Iterator[tuple[BatchJob, str | None]]:
@@ -92,14 +96,16 @@ def _run_one(site: Site, job: BatchJob, model: str | None) -> Ending:
         fetched = _run_one(replace(site, options=replace(site.options, wait=True)), BatchJob.FETCH, model)
         if fetched.code:
             return fetched
-    if job.of_one_model:
-        owing = [name for name in models if _owes(site, job, name)]
-        models = owing if job is BatchJob.FETCH else models
-    if len(models) > 1 and site.options.wait:
+    owing = [name for name in models if _owes(site, job, name)] if job.of_one_model else models
+    settled = [name for name in models if name not in owing and job is not BatchJob.FETCH]
+    if len(owing) > 1 and site.options.wait:
         begin = replace(site, options=replace(site.options, wait=False))
         for name in owing:
             submit(begin, job, name)
-    return _worst([submit(site, job, name) for name in models])
+    ended = _worst([submit(site, job, name) for name in owing])
+    if ended.code or (owing and not site.options.wait):
+        return ended
+    return _worst([submit(site, job, name) for name in settled])  # a gate that failed earlier is told where nothing else is
 
 
 def _worst(endings: list[Ending]) -> Ending:

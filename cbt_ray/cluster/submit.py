@@ -19,6 +19,7 @@ from cbt_ray.errors import BelowMinimum, GateFailed, Infrastructure, InputError
 from cbt_ray.study import Study
 from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
+from cbt_ray.work.inputs import at
 from cbt_ray.work.keys import Keys
 from cbt_ray.work.preferences import send
 from cbt_ray.work.workplace import prompts_of
@@ -42,9 +43,9 @@ def submit(site: Site, job: BatchJob, model: str | None = None) -> Ending:
     check_model(site.study, job, model)
     if not site.patiently(lambda: owed(site.bench, job, model)):
         site.say(f"{_title(job, model)}: finished, all its units are in the store")
-        return _settled(site.bench, job, model)
+        return site.patiently(lambda: _settled(site.bench, job, model))
     submission = check(site, job, model)
-    below = _settled(site.bench, job) if job is BatchJob.GENERATE and _only_dataset_is_owed(site.bench) else Ending(0)
+    below = site.patiently(lambda: _below_minimum_of_courses(site.bench, job))
     if below.code:
         return below
     site.patiently(lambda: check_before(site.bench, job, model))
@@ -79,7 +80,8 @@ def _send_pairs(site: Site, job: BatchJob, model: str | None) -> None:
     """Bring what is trained on and lies beside the study file to where pods find it."""
     for name in site.study.models if job is BatchJob.TRAIN else ():
         if model in (None, name):
-            send(site.study, site.bench.store, name)
+            with at(site.study, f"models.{name}.recipe.preferences"):
+                send(site.study, site.bench.store, name)
 
 
 def _create(site: Site, submission: Submission) -> tuple[str, str]:
@@ -87,7 +89,7 @@ def _create(site: Site, submission: Submission) -> tuple[str, str]:
     filled = submission.fill(site.overlay.template(submission.job))
     name, kind = filled["metadata"]["name"], filled["kind"]
     known = site.cluster.get(kind, name)
-    if known is not None and not _is_over(site, known | {"kind": kind}):
+    if known is not None and not is_over(site, known | {"kind": kind}):
         site.say(f"{name} runs already; attached to it")
         return name, known["metadata"]["labels"][LABEL]
     if known is not None:
@@ -107,7 +109,7 @@ def _create(site: Site, submission: Submission) -> tuple[str, str]:
     return name, submission.id
 
 
-def _is_over(site: Site, known: dict[str, Any]) -> bool:
+def is_over(site: Site, known: dict[str, Any]) -> bool:
     """Whether an object has ended, is on its way out, or goes on only to be told again that the user must act first."""
     if known["metadata"].get("deletionTimestamp") or ending_of(known) is not None:
         return True
@@ -146,8 +148,11 @@ def jobs_of(site: Site, job: BatchJob | None = None, model: str | None = None) -
     return [{**found, "kind": kind} for kind in ("RayJob", "Job") for found in site.cluster.find(kind, labels)]
 
 
-def _only_dataset_is_owed(bench: Bench) -> bool:
-    return not bench.survey(Stage.COURSES).owed(Stage.COURSES)
+def _below_minimum_of_courses(bench: Bench, job: BatchJob) -> Ending:
+    """How generate ends where its courses are there, too few of them: no dataset is made of them."""
+    if job is not BatchJob.GENERATE or bench.survey(Stage.COURSES).owed(Stage.COURSES):
+        return Ending(0)
+    return _settled(bench, job)
 
 
 def _settled(bench: Bench, job: BatchJob, model: str | None = None) -> Ending:

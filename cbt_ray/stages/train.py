@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,12 +79,16 @@ def _make(bench: Bench, owed: list[tuple[str, str]]) -> None:
     begun = time.monotonic()
     with bench.progress.stage(Stage.FINETUNE, len(owed)) as watch, tempfile.TemporaryDirectory(prefix="cbt-ray-") as work:
         # The instruct export comes last: what can fail after hours is done first.
-        for name, variant in sorted(owed, key=lambda pair: (pair[0], pair[1] != "tuned")):
-            key = bench.keys.finetune(name, variant)
-            unit = (_tune if variant == "tuned" else _compare)(bench, name, key, Path(work) / name)
-            for exported in ("tuned", "compared"):  # three files of a large model each; what was unpacked is for both
-                shutil.rmtree(Path(work) / name / exported, ignore_errors=True)
-            watch(str(key), unit.status)
+        ordered = sorted(owed, key=lambda pair: (pair[0], pair[1] != "tuned"))
+        for name, pairs in groupby(ordered, key=lambda pair: pair[0]):
+            place = Path(work) / name
+            for _, variant in pairs:
+                key = bench.keys.finetune(name, variant)
+                unit = (_tune if variant == "tuned" else _compare)(bench, name, key, place)
+                for exported in ("tuned", "compared"):  # three files of a large model each; what was unpacked is for both
+                    shutil.rmtree(place / exported, ignore_errors=True)
+                watch(str(key), unit.status)
+            shutil.rmtree(place, ignore_errors=True)
     record_run(bench.store, bench.study.study, Stage.FINETUNE, time.monotonic() - begun)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from cbt_ray.errors import InputError
 from cbt_ray.llm.gguf_file import check_gguf, is_hub_id, load_gguf_path
@@ -68,10 +69,19 @@ def check_recipes(study: Study, finetunes: Collection[tuple[str, str]], *, train
         name = "start" if variant == "tuned" else "compare"
         with at(study, f"models.{model}.recipe.{name}"):
             base, _ = recipe.base(variant)
-            if not is_hub_id(base) and not (path := load_gguf_path(base)).is_dir():
-                check_gguf(path)
+            if not is_hub_id(base):
+                _check_weights(load_gguf_path(base))
         if variant == "tuned" and train_here:
             _check_training(study, model, recipe)
+
+
+def _check_weights(path: Path) -> None:
+    if not path.is_dir():
+        check_gguf(path)
+        return
+    from cbt_ray.training.start.four_bit import is_four_bit
+
+    is_four_bit(path)
 
 
 def _check_training(study: Study, model: str, recipe: Recipe) -> None:

@@ -37,18 +37,18 @@ def bring(study: Study, store: Store, recipe: Recipe, local: Callable[[Blob], Pa
     """The file on this machine, where `local` brings what lies in the store. Raises InputError where the store has none."""
     if recipe.preferences is None or not recipe.preferences.startswith(PAIRS_IN_STORE):
         return study.file.parent / recipe.preferences if recipe.preferences else None
-    path = _path(study, recipe.preferences)
-    size = store.size(path)
-    if size is None:
-        raise InputError(f"expected a file that `submit` brought into the store, there is no {path}")
-    return local(Blob(path, str(identity(study, recipe)), size))
+    size = _size(study, store, recipe.preferences)
+    return local(Blob(_path(study, recipe.preferences), str(identity(study, recipe)), size))
 
 
 def send(study: Study, store: Store, model: str) -> None:
-    """Bring the file of a model's pairs into the store, unless it is there."""
+    """Bring the file of a model's pairs into the store, unless it is there. Raises InputError where it should be and is not."""
     recipe = study.models[model].recipe
     named = in_store(study, recipe)
-    if named is None or named == recipe.preferences:
+    if named is None:
+        return
+    if named == recipe.preferences:
+        _size(study, store, named)
         return
     file = study.file.parent / str(recipe.preferences)
     blob = Blob(_path(study, named), str(identity(study, recipe)), file.stat().st_size)
@@ -62,6 +62,14 @@ def in_store(study: Study, recipe: Recipe) -> str | None:
         return recipe.preferences
     name = re.sub(r"[^\w.-]", "_", Path(recipe.preferences).name, flags=re.ASCII)
     return f"{PAIRS_IN_STORE}{identity(study, recipe)}-{name}"
+
+
+def _size(study: Study, store: Store, named: str) -> int:
+    path = _path(study, named)
+    size = store.size(path)
+    if size is None:
+        raise InputError(f"expected a file that `submit` brought into the store, there is no {path}")
+    return size
 
 
 def _path(study: Study, named: str) -> str:

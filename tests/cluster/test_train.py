@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,8 @@ from cbt_ray.store import Blob
 from cbt_ray.store.store import sha256_of
 from cbt_ray.study import load_study
 from cbt_ray.unit import Key, Status, Unit
-from cbt_ray.work.bench import Bench
 from cbt_ray.work.keys import Keys
 from cbt_ray.work.preferences import bring
-from cbt_ray.work.progress import Silent
 from cbt_ray.work.workplace import local_file, prompts_of
 from tests.cluster.fake import FakeCluster
 from tests.cluster.test_submit import site
@@ -126,12 +125,59 @@ def test_a_study_goes_on_with_the_other_arms(failed: Site, monkeypatch: pytest.M
     assert "parity gate" in ending.message
 
 
-def test_retry_rejected_makes_it_owed_again(failed: Site) -> None:
-    bench = Bench(failed.study, Silent(), inline=True)
-    assert owed(bench, BatchJob.TRAIN) == []
-    _retry(bench, BatchJob.TRAIN, "smollm2")
-    assert owed(bench, BatchJob.TRAIN) == ["smollm2-tuned"]
+def test_what_ends_now_is_told_before_a_gate_that_failed_earlier(tmp_path: Path, cluster: FakeCluster) -> None:
+    recipe = {"start": EMBEDDED, "compare": EMBEDDED, "licence": "Apache-2.0"}
+    models = {"a": {"recipe": recipe}, "b": {"recipe": {**recipe, "seed": 1}}}
+    here = site(tmp_path, cluster, [], models=models, arms=[{"name": m, "model": m, "variant": "tuned"} for m in models])
+    generate(here.bench)
+    make_dataset(here.bench)
+    here.bench.store.put(rejected(here.bench.keys.finetune("a", "tuned")))
+
+    cluster.script = lambda fake: fake.end("Job", 1)
+    ending = _run_one(here, BatchJob.TRAIN, None)
+    assert (ending.code, ending.message) == (1, "PodFailurePolicy: ")
+
+    def train_b(fake: FakeCluster) -> None:
+        content = {"files": {}, "template": {}, "metrics": {}}
+        here.bench.store.put(Unit(here.bench.keys.finetune("b", "tuned"), content))
+        fake.end("Job", 0)
+
+    cluster.script = train_b
+    ending = _run_one(here, BatchJob.TRAIN, None)
+    assert ending.code == 2
+    assert "models.a: the tuned model failed its parity gate" in ending.message
+
+
+def test_retry_rejected_makes_it_owed_again(failed: Site, cluster: FakeCluster) -> None:
+    assert owed(failed.bench, BatchJob.TRAIN) == []
+    _retry(failed, BatchJob.TRAIN, "smollm2")
+    assert owed(failed.bench, BatchJob.TRAIN) == ["smollm2-tuned"]
     with pytest.raises(InputError, match="--retry-rejected: the dataset was made without the rejected sessions"):
-        _retry(bench, BatchJob.GENERATE, None)
+        _retry(failed, BatchJob.GENERATE, None)
     with pytest.raises(InputError, match="--retry-rejected: expected a job that makes units, fetch makes none"):
-        _retry(bench, BatchJob.FETCH, None)
+        _retry(failed, BatchJob.FETCH, None)
+
+
+def test_retry_rejected_leaves_a_job_alone_that_runs(failed: Site, cluster: FakeCluster) -> None:
+    (pair,) = failed.bench.keys.finetunes
+    unit = rejected(failed.bench.keys.finetune(*pair))
+    failed.bench.store.delete(str(unit.key))
+    submit(replace(failed, options=replace(failed.options, wait=False)), BatchJob.TRAIN, "smollm2")
+    failed.bench.store.put(unit)  # by the job, which still runs
+    _retry(failed, BatchJob.TRAIN, "smollm2")
+    assert owed(failed.bench, BatchJob.TRAIN) == []
+    cluster.end("Job", 1)
+    _retry(failed, BatchJob.TRAIN, "smollm2")
+    assert owed(failed.bench, BatchJob.TRAIN) == ["smollm2-tuned"]
+
+
+def test_pairs_that_are_in_no_store_are_refused_before_anything_is_created(tmp_path: Path, cluster: FakeCluster) -> None:
+    recipe = {**ORPO, "preferences": f"store:{'ab' * 32}-pairs.jsonl"}
+    here = site(tmp_path, cluster, [], arms=ARMS, models__smollm2__recipe=recipe)
+    generate(here.bench)
+    make_dataset(here.bench)
+    with pytest.raises(
+        InputError, match=r"recipe\.preferences: expected a file that `submit` brought into the store, there is no"
+    ):
+        submit(here, BatchJob.TRAIN, "smollm2")
+    assert cluster.created == []

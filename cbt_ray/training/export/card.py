@@ -15,6 +15,7 @@ import yaml
 
 from cbt_ray.study.licence import BASE, Demand, Demands
 from cbt_ray.training.gate.verdict import Check, without_folders
+from cbt_ray.training.start.licence_text import holds_licence
 
 UNKNOWN = "not recorded"
 LICENCES = "licences/"
@@ -156,7 +157,9 @@ def _running(facts: CardFacts) -> Iterator[str]:
 def _licences(facts: CardFacts) -> Iterator[str]:
     demands = facts.demands
     texts = [one.name for one in facts.files if one.name.startswith(LICENCES)]
-    along = [one for one in demands.licence_text if texts and BASE in one.why]
+    along = [
+        one for one in demands.licence_text if BASE in one.why and any(map(holds_licence, (PurePosixPath(t).name for t in texts)))
+    ]
     missing = [one for one in demands.licence_text if one not in along]
     yield "What the licences of base model and training text demand, as cbt-ray understood them; no legal advice."
     yield _table(
@@ -167,7 +170,7 @@ def _licences(facts: CardFacts) -> Iterator[str]:
         ("The name begins with", demands.name_begins),
         ("Displayed", demands.display),
         ("In the file Notice", demands.notice),
-        (f"A copy goes along as it came with the base model ({', '.join(map(_recorded, texts))}), of", along),
+        (f"What came with the base model or its package goes along ({', '.join(map(_recorded, texts))}), for", along),
         ("A copy has to go along, and is not among the files above, of", missing),
         ("Changes", demands.state_changes),
         ("Restrictions of use, passed on to whoever gets the model", demands.use_policy),

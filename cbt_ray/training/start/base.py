@@ -74,8 +74,8 @@ def open_base(start: str, work: Path, template: str | None = None) -> Base:
 def _opened(start: str, work: Path) -> tuple[Path, str]:
     path = load_gguf_path(start)
     if path.is_dir():
-        digest = _digest(path)
-        return (_made(path, work / "base" / f"{digest[:16]}-f16", widen) if is_four_bit(path) else path), digest
+        four_bit, digest = is_four_bit(path), _digest(path)
+        return (_made(path, work / "base" / f"{digest[:16]}-f16", widen) if four_bit else path), digest
     if path.suffix != ".gguf":
         raise InputError(f"start: {start!r}: expected package:NAME/FILE.gguf, a GGUF file or a Hugging Face folder")
     digest = sha256_of(check_gguf(path))

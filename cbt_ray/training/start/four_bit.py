@@ -1,7 +1,8 @@
 """A checkpoint whose linear layers are stored in 4 bit by bitsandbytes, as 16-bit weights: what is merged, converted and judged.
 
 Such a folder cannot be merged into, and its 16-bit original is another model. So the numbers that its codes stand for are written
-out once, and training makes NF4 of them again: the same codes, but for what rounding does to the scales of the blocks.
+out once, and training makes NF4 of all linear layers, as of any 16-bit weights: where the checkpoint was NF4 with double
+quantization throughout, the same codes, but for what rounding does to the scales of the blocks.
 """
 
 from __future__ import annotations
@@ -24,15 +25,24 @@ def is_four_bit(folder: Path) -> bool:
     """Whether a model's config.json says so. Raises InputError where it is quantized in any other way."""
     file = folder / "config.json"
     try:
-        how = json.loads(file.read_bytes()).get("quantization_config")
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{file}: expected a model's settings ({error})") from error
+        return says_four_bit(file.read_bytes(), str(file))
+    except OSError as error:
+        raise InputError(f"{file}: expected a model's settings ({error.strerror})") from error
+
+
+def says_four_bit(settings: bytes, name: str) -> bool:
+    """The same of the text of a config.json, which an InputError calls `name`."""
+    try:
+        how = json.loads(settings).get("quantization_config")
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{name}: expected a model's settings ({error})") from error
     if not how:
         return False
-    method = how.get("quant_method") if isinstance(how, dict) else how
-    if method != "bitsandbytes" or not how.get("load_in_4bit"):
+    known = how if isinstance(how, dict) else {}
+    if known.get("quant_method") != "bitsandbytes" or not known.get("load_in_4bit"):
+        found = "8 bit by bitsandbytes" if known.get("load_in_8bit") else str(known.get("quant_method", how))
         raise InputError(
-            f"{file}: quantization_config: expected none, or 4 bit by bitsandbytes, not {method!r}; give the 16-bit weights"
+            f"{name}: quantization_config: expected none, or 4 bit by bitsandbytes, not {found}; give the 16-bit weights"
         )
     return True
 
@@ -74,6 +84,9 @@ class _Stored:
             weight = name.partition(".weight.")[0] + ".weight"
             if name != weight and weight in self._beside:
                 self._beside[weight].append(name)
+        for name, shard in shards.items():
+            if shard.entries[name]["dtype"] == "U8" and name not in self._states and not self.is_beside(name):
+                raise InputError(f"{shard.file}: {name}: expected what says how it was quantized beside it ({_STATE}...)")
 
     def is_beside(self, name: str) -> bool:
         """Whether it says how a weight was quantized, and is none itself."""
@@ -99,9 +112,14 @@ class _Stored:
         from bitsandbytes.functional import QuantState, dequantize_4bit
 
         beside = {other.removeprefix(f"{name}."): self._whole(other) for other in self._beside[name]}
-        state = QuantState.from_dict(beside, device=torch.device("cpu"))
-        state.dtype = torch.float32  # its own one rounds once more
-        return dequantize_4bit(self._whole(name), state)
+        try:
+            state = QuantState.from_dict(beside, device=torch.device("cpu"))
+            state.dtype = torch.float32  # its own one rounds once more
+            return dequantize_4bit(self._whole(name), state)
+        except (AssertionError, AttributeError, KeyError, RuntimeError, ValueError) as error:  # the library checks little
+            raise InputError(
+                f"{self._shards[name].file}: {name}: expected a weight in 4 bit by bitsandbytes ({error})"
+            ) from error
 
     def _whole(self, name: str) -> Any:
         shape = self._shards[name].shapes()[name]

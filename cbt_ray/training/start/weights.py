@@ -19,12 +19,14 @@ from urllib.parse import quote
 
 from cbt_ray.errors import Infrastructure
 from cbt_ray.store import Blob, Store
+from cbt_ray.training.start.four_bit import says_four_bit
 from cbt_ray.training.start.hub import Hub, HubFile, Snapshot, WrongRevision
 from cbt_ray.unit import canonical
 
 log = logging.getLogger(__name__)
 HOME = "weights"
 FORMAT = 1
+SETTINGS = "config.json"
 
 Tell = Callable[[Snapshot, HubFile, int], None]
 """Told how many bytes of which file are there."""
@@ -77,7 +79,8 @@ def fetch_weights(
 ) -> Weights:
     """Bring a model's files into the store, one after the other through `folder`; those that are in it are not fetched again.
 
-    Raises WrongRevision where the revision has become another commit since its files began to be fetched.
+    Raises WrongRevision where the revision has become another commit since its files began to be fetched, InputError where the
+    weights are quantized in a way that nothing can be merged into.
     """
     weights = complete(store, model, revision)
     if weights is not None:
@@ -86,9 +89,12 @@ def fetch_weights(
     snapshot = hub.find(model, known.commit if known else revision)
     if known is None:
         _claim(store, revision, snapshot)
-    blobs = {
-        file.name: _stored(store, file, model) or _bring(store, hub, snapshot, file, folder, tell) for file in snapshot.files
-    }
+    blobs: dict[str, Blob] = {}
+    for file in snapshot.files:
+        if known is None or file.name in known.files:  # an earlier version fetched no texts of licences
+            blobs[file.name] = _stored(store, file, model) or _bring(store, hub, snapshot, file, folder, tell)
+            if file.name == SETTINGS:  # a small file, and so among the first: nothing large is fetched in vain
+                says_four_bit(store.read(blobs[file.name].path) or b"", f"{model}: {SETTINGS}")
     shutil.rmtree(folder, ignore_errors=True)
     weights = Weights(model, revision, snapshot.commit, snapshot.licence, blobs)
     if known is None and not store.create(_path(model, revision, "json"), weights.to_bytes()):

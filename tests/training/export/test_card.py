@@ -153,11 +153,14 @@ def test_an_apache_model_on_a_scripts_text_carries_the_licence_and_no_notice() -
 
 def test_a_text_that_came_with_the_base_model_goes_along_and_the_generators_does_not() -> None:
     text = card(replace(FACTS, files=(*FACTS.files, CardFile("licences/LICENSE", SHA, 11_000))))
-    along = "- A copy goes along as it came with the base model (licences/LICENSE), of: Llama 3.1 Community License ("
+    along = "- What came with the base model or its package goes along (licences/LICENSE), for: Llama 3.1 Community License ("
     assert along in text
     missing = [line for line in text.splitlines() if line.startswith("- A copy has to go along, and is not among")]
     assert len(missing) == 1
     assert "of: Gemma (" in missing[0]
+    text = card(replace(FACTS, files=(*FACTS.files, CardFile("licences/USE_POLICY.md", SHA, 11_000))))
+    assert along.partition("(")[0] not in text
+    assert "and is not among the files above, of: Llama 3.1 Community License (" in text
 
 
 def test_no_path_of_the_machine_stands_in_a_card() -> None:

@@ -168,6 +168,7 @@ def test_a_folder_without_an_end_or_a_template_is_refused(base: Base, tmp_path: 
     config = json.loads((base.folder / "tokenizer_config.json").read_text())
     if harm == "eos":
         config["eos_token"] = "<|no_such_token|>"
+    (tmp_path / "config.json").write_text("{}")
     if harm != "config":
         (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     if harm != "template":

@@ -86,11 +86,29 @@ def test_an_adapter_merges_into_it(stored: Path, train: Train, tmp_path: Path) -
     assert (merged - logits(PeftModel.from_pretrained(plain, trained.adapter))).abs().max() < 0.01 * learnt
 
 
-@pytest.mark.parametrize("how", [{"quant_method": "gptq", "bits": 4}, {"quant_method": "bitsandbytes", "load_in_8bit": True}])
-def test_any_other_way_is_refused_before_the_first_step(how: dict[str, Any], tiny: Base, tmp_path: Path) -> None:
+OTHER = [({"quant_method": "gptq", "bits": 4}, "gptq"), ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "8 bit by bits")]
+
+
+@pytest.mark.parametrize(("how", "said"), OTHER)
+def test_any_other_way_is_refused_before_the_first_step(how: dict[str, Any], said: str, tiny: Base, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny.folder, folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "quantization_config": how}))
-    with pytest.raises(InputError, match=r"config\.json: quantization_config: expected none, or 4 bit by bitsandbytes, not"):
+    with pytest.raises(
+        InputError, match=r"config\.json: quantization_config: expected none, or 4 bit by bitsandbytes, not " + said
+    ):
+        open_base(str(folder), tmp_path / "work")
+
+
+@pytest.mark.parametrize(("lost", "said"), [("quant_state.bitsandbytes__nf4", "how it was quantized"), ("absmax", "in 4 bit by")])
+def test_codes_without_their_scale_are_refused(lost: str, said: str, stored: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "model"
+    shutil.copytree(stored, folder)
+    for file in folder.glob("*.safetensors"):
+        some = load_file(file)
+        save_file({name: value for name, value in some.items() if name != f"model.layers.0.mlp.up_proj.weight.{lost}"}, file)
+    with pytest.raises(InputError, match=r"model\.layers\.0\.mlp\.up_proj\.weight: expected .*" + said):
         open_base(str(folder), tmp_path / "work")

@@ -6,6 +6,7 @@ import json
 import logging
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -266,6 +267,24 @@ def test_a_model_of_another_format_is_refused(hub: HubServer, missing: str) -> N
     (hub.folder / MODEL / missing).unlink()
     with pytest.raises(InputError, match=f"{MODEL}: expected a model in the format of transformers.*{missing}"):
         Hub(hub.url).find(MODEL, "main")
+
+
+def test_weights_that_nothing_can_be_merged_into_are_refused_behind_their_settings(
+    hub: HubServer, store: Store, tmp_path: Path
+) -> None:
+    (hub.folder / MODEL / "config.json").write_text(json.dumps({"quantization_config": {"quant_method": "gptq"}}))
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"lab/small: config\.json: quantization_config: expected none, or 4 bit by bits"):
+            fetch(store, hub, tmp_path)
+    assert "model.safetensors" not in names(hub)
+
+
+def test_a_fetch_that_knew_no_licences_is_repaired_as_it_was(hub: HubServer, store: Store, tmp_path: Path) -> None:
+    weights = fetch(store, hub, tmp_path)
+    older = replace(weights, files={name: blob for name, blob in weights.files.items() if name in FETCHED[2:]})
+    store.replace("weights/lab--small/main.json", older.to_bytes())
+    store.delete(weights.files["tokenizer.json"].path)
+    assert fetch(store, hub, tmp_path) == older
 
 
 def test_of_shards_the_index_decides(hub: HubServer) -> None:
