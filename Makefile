@@ -19,7 +19,7 @@ CPU_IMAGE ?= $(REGISTRY)cbt-ray-cpu:$(TAG)
 TRAIN_IMAGE ?= $(REGISTRY)cbt-ray-train:$(TAG)-$(TARGET)
 CLUSTER_OPTIONS = --overlay $(ON) $(if $(filter kind,$(ON)),--context kind-$(CLUSTER))
 SUBMIT_OPTIONS = $(CLUSTER_OPTIONS) --cpu-image $(CPU_IMAGE) --train-image $(TRAIN_IMAGE) $(if $(WORKERS),--workers $(WORKERS)) \
-  $(if $(AUTOSCALED),--autoscaled) $(if $(DRY_RUN),--dry-run) $(if $(filter 0,$(WAIT)),--no-wait)
+  $(if $(AUTOSCALED),--autoscaled) $(if $(DRY_RUN),--dry-run) $(if $(RETRY_REJECTED),--retry-rejected) $(if $(filter 0,$(WAIT)),--no-wait)
 SET ?=
 comma := ,
 # The exit code in words, as the last line of what a target prints (behind it make itself says that a target failed).
@@ -49,7 +49,7 @@ status: .venv/.local  ## What is done, rejected and owed in STUDY; OVERLAY=kind 
 report: .venv/.local  ## Write the report of STUDY; OVERLAY=kind fetches the one that the cluster wrote
 	@$(BIN)/cbt-ray report $(STUDY) $(SET) $(if $(OVERLAY),$(CLUSTER_OPTIONS))
 
-##@ Cluster (OVERLAY=kind or gpu; STUDY=, WORKERS=, DRY_RUN=1, WAIT=0, SKIP_NETPOL=1)
+##@ Cluster (OVERLAY=kind or gpu; STUDY=, WORKERS=, DRY_RUN=1, WAIT=0, RETRY_REJECTED=1, SKIP_NETPOL=1)
 
 .PHONY: images
 images:  ## Build the images: cpu, and train for TARGET=cpu or cuda
