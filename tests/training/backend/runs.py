@@ -41,6 +41,17 @@ class Kept:
         self.steps.clear()
 
 
+class Nowhere:
+    """Where a training is too short for checkpoints."""
+
+    def save(self, step: int, folder: Path) -> None: ...
+
+    def latest(self) -> tuple[int, Path] | None:
+        return None
+
+    def clear(self) -> None: ...
+
+
 def weights(trained: Trained) -> bytes:
     return (trained.adapter / "adapter_model.safetensors").read_bytes()
 

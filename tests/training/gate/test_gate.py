@@ -22,23 +22,11 @@ from cbt_ray.training.export.merge import merge
 from cbt_ray.training.gate.gate import Check, Verdict, gate
 from cbt_ray.training.mask import mask
 from cbt_ray.training.start.base import Base
+from tests.training.backend.runs import Nowhere
 from tests.training.conftest import EMBEDDED
 
 pytestmark = [pytest.mark.train, pytest.mark.llama]
 Prompt = list[Message] | str
-
-
-class Unkept:
-    """A training that is too short for checkpoints."""
-
-    def save(self, step: int, folder: Path) -> None:
-        pass
-
-    def latest(self) -> None:
-        return None
-
-    def clear(self) -> None:
-        pass
 
 
 @dataclass(frozen=True)
@@ -122,7 +110,7 @@ def own(base: Base, splits: Splits, work: Path) -> Made:
     recipe = Recipe.model_validate({"start": EMBEDDED, "compare": EMBEDDED, "max_steps": 6, "max_length": 224, **more})
     windows = mask(splits.train, base.template, base.tokenizer, recipe.max_length).windows
     job = Job(recipe, base, windows, [], work / "gate-training", threads=2)
-    trained = open_backend("trl").train(job, Unkept(), lambda _step: None)
+    trained = open_backend("trl").train(job, Nowhere(), lambda _step: None)
     return _make(base, trained.adapter, work / "gate")
 
 
