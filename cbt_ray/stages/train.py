@@ -85,8 +85,7 @@ def _make(bench: Bench, owed: list[tuple[str, str]]) -> None:
             for _, variant in pairs:
                 key = bench.keys.finetune(name, variant)
                 unit = (_tune if variant == "tuned" else _compare)(bench, name, key, place)
-                for exported in ("tuned", "compared"):  # three files of a large model each; what was unpacked is for both
-                    shutil.rmtree(place / exported, ignore_errors=True)
+                shutil.rmtree(place / "tuned", ignore_errors=True)  # three files of a large model; what was unpacked is for both
                 watch(str(key), unit.status)
             shutil.rmtree(place, ignore_errors=True)
     record_run(bench.store, bench.study.study, Stage.FINETUNE, time.monotonic() - begun)

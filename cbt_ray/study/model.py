@@ -85,8 +85,9 @@ class Recipe(Block):
     def _what_goes_together(self) -> Recipe:
         if (self.method == "orpo") != (self.preferences is not None):
             raise ValueError(f"preferences: expected a file with `method: orpo` and none without, found {self.preferences}")
-        if (self.preferences or "").startswith(PAIRS_IN_STORE) and not _IN_STORE.fullmatch(self.preferences or ""):
-            raise ValueError(f"preferences: expected {PAIRS_IN_STORE}<sha256>-<name>, found {self.preferences}")
+        pairs = self.preferences or ""
+        if pairs.startswith(PAIRS_IN_STORE) and not _IN_STORE.fullmatch(pairs):
+            raise ValueError(f"preferences: expected {PAIRS_IN_STORE}<sha256>-<name>, found {pairs}")
         if self.method == "orpo" and (self.backend, self.batching) != ("trl", "padded"):
             raise ValueError(f"method: expected sft with {self.backend} and {self.batching}, orpo takes trl and padded")
         if (self.backend, self.batching) == ("unsloth", "padding_free"):

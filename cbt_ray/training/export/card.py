@@ -157,9 +157,8 @@ def _running(facts: CardFacts) -> Iterator[str]:
 def _licences(facts: CardFacts) -> Iterator[str]:
     demands = facts.demands
     texts = [one.name for one in facts.files if one.name.startswith(LICENCES)]
-    along = [
-        one for one in demands.licence_text if BASE in one.why and any(map(holds_licence, (PurePosixPath(t).name for t in texts)))
-    ]
+    came = any(holds_licence(PurePosixPath(name).name) for name in texts)
+    along = [one for one in demands.licence_text if came and BASE in one.why]
     missing = [one for one in demands.licence_text if one not in along]
     yield "What the licences of base model and training text demand, as cbt-ray understood them; no legal advice."
     yield _table(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import InputError
-from cbt_ray.training.shard import INDEX, Shard, opened, rounded, shards_of, write_f16
+from cbt_ray.training.shard import INDEX, Shard, opened, rounded, shards_of, write_f16, write_index, write_settings
 from cbt_ray.training.start.base import Base
 
 _COPIED = (
@@ -35,28 +35,13 @@ def merge(base: Base, adapter: Path | None, folder: Path) -> Path:
     for name in shards_of(base.folder):
         _merge_shard(base.folder / name, deltas, folder / name)
     deltas.expect_all_used()
-    config = json.loads((base.folder / "config.json").read_text())
-    config.pop("torch_dtype", None)
-    (folder / "config.json").write_text(json.dumps({**config, "dtype": "float16"}, indent=1) + "\n")
+    write_settings(base.folder, folder)
     for name in _COPIED:
         if (base.folder / name).exists():
             shutil.copyfile(base.folder / name, folder / name)
-    _write_index(base.folder / INDEX, folder / INDEX)
+    if (base.folder / INDEX).exists():
+        write_index(json.loads((base.folder / INDEX).read_text()), folder)
     return folder
-
-
-def _write_index(source: Path, target: Path) -> None:
-    """The base's index with the size that the weights have now."""
-    if source.exists():
-        index = json.loads(source.read_text())
-        index.setdefault("metadata", {})["total_size"] = sum(_size(file) for file in target.parent.glob("*.safetensors"))
-        target.write_text(json.dumps(index, indent=2) + "\n")
-
-
-def _size(shard: Path) -> int:
-    """Bytes of the weights in a shard."""
-    with shard.open("rb") as stream:
-        return shard.stat().st_size - 8 - int.from_bytes(stream.read(8), "little")
 
 
 def _merge_shard(source: Path, deltas: _Deltas, target: Path) -> None:

@@ -16,6 +16,7 @@ from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.store.store import sha256_of
 from cbt_ray.training.start.four_bit import is_four_bit, widen
 from cbt_ray.training.start.licence_text import licence_texts
+from cbt_ray.training.start.unpack import unpack
 
 _WEIGHTS = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
@@ -62,8 +63,7 @@ def open_base(start: str, work: Path, template: str | None = None) -> Base:
     """The model behind a recipe's `start` or `compare`: `package:NAME/FILE.gguf`, a GGUF, or a Hugging Face folder.
 
     A GGUF, or a folder whose weights are stored in 4 bit, is written out once into `work/base/`, under its SHA-256, so training
-    and exports share it. `template` takes the place of
-    the model's own chat template, in training and in all that is exported.
+    and exports share it. `template` takes the place of the model's own chat template, in training and in all that is exported.
     """
     folder, digest = _opened(start, work)
     if template is not None:
@@ -79,7 +79,7 @@ def _opened(start: str, work: Path) -> tuple[Path, str]:
     if path.suffix != ".gguf":
         raise InputError(f"start: {start!r}: expected package:NAME/FILE.gguf, a GGUF file or a Hugging Face folder")
     digest = sha256_of(check_gguf(path))
-    return _made(path, work / "base" / digest[:16], _unpack), digest
+    return _made(path, work / "base" / digest[:16], unpack), digest
 
 
 def _with_template(source: Path, template: str, folder: Path) -> Path:
@@ -106,12 +106,6 @@ def _made(source: Path, folder: Path, make: Callable[[Path, Path], None]) -> Pat
         make(source, beside)
         beside.rename(folder)
     return folder
-
-
-def _unpack(gguf: Path, folder: Path) -> None:
-    from cbt_ray.training.start.unpack import unpack
-
-    unpack(gguf, folder)
 
 
 def _read(folder: Path, digest: str) -> Base:

@@ -8,14 +8,13 @@ quantization throughout, the same codes, but for what rounding does to the scale
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import InputError
-from cbt_ray.training.shard import INDEX, Shard, opened, rounded, shards_of, write_f16
+from cbt_ray.training.shard import INDEX, Shard, opened, rounded, shards_of, write_f16, write_index, write_settings
 
 _STATE = ".quant_state.bitsandbytes__"
 """Between a weight's name and the kind of its codes: the file of how it was quantized, as JSON."""
@@ -49,10 +48,7 @@ def says_four_bit(settings: bytes, name: str) -> bool:
 
 def widen(source: Path, folder: Path) -> None:
     """Write the model with f16 weights into an empty folder, a weight at a time; the other files are links."""
-    config = json.loads((source / "config.json").read_text())
-    for name in ("quantization_config", "torch_dtype"):
-        config.pop(name, None)
-    (folder / "config.json").write_text(json.dumps({**config, "dtype": "float16"}, indent=1) + "\n")
+    write_settings(source, folder)
     for file in source.iterdir():
         if file.suffix != ".safetensors" and file.name not in (INDEX, "config.json"):
             (folder / file.name).symlink_to(file.resolve())
@@ -63,14 +59,14 @@ def _write_weights(source: Path, folder: Path) -> None:
     with ExitStack() as stack:
         shards = {name: stack.enter_context(opened(source / name, packed=True)) for name in shards_of(source)}
         stored = _Stored({weight: shard for shard in shards.values() for weight in shard.entries})
-        places = {name: [weight for weight in shard.entries if not stored.is_beside(weight)] for name, shard in shards.items()}
-        for name, weights in places.items():
-            if weights:
-                write_f16(folder / name, {weight: stored.shape(weight) for weight in weights}, stored.pieces)
+        for name, shard in shards.items():
+            shapes = {weight: stored.shape(weight) for weight in shard.entries if not stored.is_beside(weight)}
+            if shapes:
+                write_f16(folder / name, shapes, stored.pieces)
         if (source / INDEX).exists():
-            size = sum(2 * math.prod(stored.shape(weight)) for weights in places.values() for weight in weights)
-            where = {weight: name for name, weights in places.items() for weight in weights}
-            (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": size}, "weight_map": where}, indent=2) + "\n")
+            index = json.loads((source / INDEX).read_text())
+            where = {weight: name for weight, name in index["weight_map"].items() if not stored.is_beside(weight)}
+            write_index({**index, "weight_map": where}, folder)
 
 
 class _Stored:
