@@ -12,13 +12,14 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any
 
 from cbt_ray.llm.request import Message, Request
 from cbt_ray.llm.scripted import ScriptedModel
 from cbt_ray.study.endpoint import Sampling, ScriptedEndpoint
+from tests.serving import LocalServer
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,7 @@ class FaultyServer:
             def log_message(self, *_: Any) -> None:
                 """Silent."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = LocalServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def __enter__(self) -> FaultyServer:

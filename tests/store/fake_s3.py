@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
 
-from tests.serving import serving
+from tests.serving import LocalServer, serving
 
 LISTING = b'<?xml version="1.0"?><ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>'
 ERROR = '<?xml version="1.0"?><Error><Code>{}</Code><Message>{}</Message></Error>'
 
 
-class FakeS3(ThreadingHTTPServer):
+class FakeS3(LocalServer):
     """Objects in memory; the counters say how often a fault still happens."""
-
-    daemon_threads = True
 
     def __init__(self, conditions: bool = True, conflicts: int = 0, cuts: int = 0, lost: int = 0, refuse: str = "") -> None:
         super().__init__(("127.0.0.1", 0), Handler)

@@ -17,12 +17,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from tests.serving import serving
+from tests.serving import LocalServer, serving
 
 LARGE = 1000
 CHUNK = 1 << 20
@@ -81,10 +81,8 @@ def _facts(path: Path, size: int, _changed: int) -> Facts:
     return Facts(size, sha256.hexdigest(), git.hexdigest())
 
 
-class HubServer(ThreadingHTTPServer):
+class HubServer(LocalServer):
     """Serves the models below a folder, and remembers what it was asked for."""
-
-    daemon_threads = True
 
     def __init__(self, folder: Path, host: str = "127.0.0.1", port: int = 0, faults: Faults | None = None) -> None:
         super().__init__((host, port), Handler)
