@@ -106,8 +106,9 @@ def _tune(bench: Bench, model: str, key: Key, work: Path) -> Unit:
         live = Live(bench.store, key, tensorboard=recipe.tensorboard)
     with live:
         steps = _Steps(bench, model, live)
-        threads = available_cpus()
-        made = tune(here, dataset, work, checkpoints, steps, preferences=pairs, threads=threads, say=steps.part)
+        threads, name = available_cpus(), published_name(bench.study, model)
+        with at(bench.study, f"models.{model}.recipe"):
+            made = tune(here, dataset, work, checkpoints, steps, preferences=pairs, threads=threads, say=steps.part, name=name)
     return _put_tuned(bench, model, key, made, source)
 
 

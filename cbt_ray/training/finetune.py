@@ -11,29 +11,24 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from cbt_ray.llm.request import Message
 from cbt_ray.study.model import Recipe
 from cbt_ray.training.backend import open_backend
 from cbt_ray.training.backend.job import Job, Report
+from cbt_ray.training.backend.memory import release
 from cbt_ray.training.checkpoint import Checkpoints
-from cbt_ray.training.dataset import Example, Splits, alpaca, read
+from cbt_ray.training.dataset import Example, read
 from cbt_ray.training.environment import settle
 from cbt_ray.training.export.export import Exported, export
-from cbt_ray.training.gate.gate import gate
+from cbt_ray.training.export.gguf import NAMELESS, convert_vocabulary
+from cbt_ray.training.gate.gate import foresee, gate
+from cbt_ray.training.gate.heard import LIMIT
+from cbt_ray.training.gate.prompts import Prompt, limit_of, prompts_of, spread
 from cbt_ray.training.gate.verdict import Verdict
 from cbt_ray.training.mask import Masked, mask
 from cbt_ray.training.preference import Paired, pair, read_preferences
 from cbt_ray.training.start.base import Base, open_base
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "unsloth", "gguf", "llama_cpp_python")
-PROMPT_TOKENS = 256
-"""Longest prompt on which an export is judged, where there are enough short ones: a large model is read on a CPU."""
-EXAMPLES = 60
-"""From how many examples they are taken."""
-TURNS = 3
-"""From how many turns of each."""
-
-Prompt = list[Message] | str
 
 
 @dataclass(frozen=True)
@@ -76,11 +71,13 @@ def tune(
     preferences: Path | None = None,
     threads: int = 2,
     say: Callable[[str], None] = lambda _part: None,
+    name: str = NAMELESS,
 ) -> Made:
     """Train on a dataset's folder (or a file of preference pairs), export in all forms, and judge the export.
 
     Continues from the latest checkpoint; raises Owed when SIGTERM ended it behind one. The checkpoints stay: call
-    `checkpoints.clear()` when the result is in the store. `say` hears the name of each part as it begins.
+    `checkpoints.clear()` when the result is in the store. `say` hears the name of each part as it begins; `name` is what the GGUF
+    says of itself.
     """
     settle()
     backend, clock = open_backend(recipe.backend), _Clock(say)
@@ -90,14 +87,18 @@ def tune(
     clock("mask")
     train, held_out = (_masked(part, base, recipe) for part in (splits.train, splits.held_out))
     paired = _paired(preferences, base, recipe)
-    windows = _spread(held_out.windows, recipe.held_out_windows)
+    windows = spread(held_out.windows, recipe.held_out_windows)
+    prompts = prompts_of(splits, base, recipe.gate_prompts)
+    clock("tokens")
+    foresee(base, prompts, convert_vocabulary(base.folder, work / "vocabulary.gguf", threads), threads)
     clock("train")
     job = Job(recipe, base, train.windows, windows, work / "tuned", threads, paired.pairs, say)
     trained = backend.train(job, checkpoints, report)
-    exported = export(base, trained.adapter, recipe, job.work, threads, clock)
+    release()
+    exported = export(base, trained.adapter, recipe, job.work, threads, clock, name)
     clock("check")
     of = judge_apart if recipe.backend == "unsloth" else judge
-    verdict = of(base, trained.adapter, exported, prompts_of(splits, base, recipe.gate_prompts), threads)
+    verdict = of(base, trained.adapter, exported, prompts, threads, limit_of(splits, paired.pairs, base))
     own = {**trained.metrics, "held_out_windows": len(windows), **_of_masked(train), "examples": splits.counts}
     own |= {"pairs": len(paired.pairs), "pairs_left_out": paired.left_out} if preferences else {}
     return Made(base, exported, verdict, {**own, **_made_by(recipe, base, verdict, clock)}, trained.adapter)
@@ -115,16 +116,20 @@ def export_compared(recipe: Recipe, work: Path, *, threads: int = 2, say: Callab
     return Made(base, exported, verdict, _made_by(recipe, base, verdict, clock))
 
 
-def judge(base: Base, adapter: Path | None, exported: Exported, prompts: Sequence[Prompt], threads: int) -> Verdict:
-    """What the parity gate says of an export."""
+def judge(
+    base: Base, adapter: Path | None, exported: Exported, prompts: Sequence[Prompt], threads: int, limit: int = LIMIT
+) -> Verdict:
+    """What the parity gate says of an export; an answer has to end within `limit` tokens."""
     files = exported.merged, exported.f16.path, exported.gguf.path
-    return gate(base, adapter, *files, prompts, threads, tuned=adapter is not None)
+    return gate(base, adapter, *files, prompts, threads, tuned=adapter is not None, limit=limit)
 
 
-def judge_apart(base: Base, adapter: Path | None, exported: Exported, prompts: Sequence[Prompt], threads: int) -> Verdict:
+def judge_apart(
+    base: Base, adapter: Path | None, exported: Exported, prompts: Sequence[Prompt], threads: int, limit: int = LIMIT
+) -> Verdict:
     """The same in a process of its own: Unsloth rewrites the models' classes, by which the reference would run here."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(judge, base, adapter, exported, prompts, threads).result()
+        return pool.submit(judge, base, adapter, exported, prompts, threads, limit).result()
 
 
 def _masked(examples: list[Example], base: Base, recipe: Recipe) -> Masked:
@@ -135,31 +140,6 @@ def _paired(file: Path | None, base: Base, recipe: Recipe) -> Paired:
     if file is None:
         return Paired([])
     return pair(read_preferences(file), base.template, base.tokenizer, recipe.max_length)
-
-
-def _spread(things: list[Any], most: int | None) -> list[Any]:
-    """At most so many, evenly over all of them."""
-    if most is None or len(things) <= most:
-        return things
-    return [things[index * len(things) // most] for index in range(most)]
-
-
-def prompts_of(splits: Splits, base: Base, most: int) -> list[Prompt]:
-    """What stands in front of therapist turns, of held-out text first; the short ones where there are enough of them."""
-    found = [prompt for example in (splits.held_out + splits.train)[:EXAMPLES] for prompt in _prompts(example)]
-    texts = (one if isinstance(one, str) else base.template.render(one, answer=True) for one in found)
-    by_length = sorted(((len(base.tokenizer.encode(text)[0]), at) for at, text in enumerate(texts)))
-    short = [at for length, at in by_length if length <= PROMPT_TOKENS]
-    chosen = _spread(short, most) if len(short) >= most else [at for _, at in by_length[:most]]
-    return [found[at] for at in chosen]
-
-
-def _prompts(example: Example) -> list[Prompt]:
-    if "messages" not in example:
-        return [alpaca({**example, "response": ""})]
-    messages = [Message(one["role"], one["content"]) for one in example["messages"]]
-    turns = [index for index, message in enumerate(messages) if message.role == "assistant"]
-    return [messages[:at] for at in turns[:TURNS]]
 
 
 def _of_masked(masked: Masked) -> dict[str, Any]:

@@ -205,6 +205,12 @@ def _sane(masked: Masked, turns: int, share: tuple[float, float] | None, max_len
             f"max_length: expected room for the system prompt and one exchange; {masked.left_out} of {turns} therapist turns "
             f"do not fit {max_length} tokens"
         )
-    if share and masked.windows and not share[0] <= masked.share <= share[1]:
-        raise InputError(f"dataset: expected {share[0]:.1%} to {share[1]:.1%} of the tokens supervised, not {masked.share:.1%}")
+    if share:
+        expect_share(masked, share, "dataset")
     return masked
+
+
+def expect_share(masked: Masked, share: tuple[float, float], of: str) -> None:
+    """Raise InputError where another share of the tokens is supervised: the mask is broken."""
+    if masked.windows and not share[0] <= masked.share <= share[1]:
+        raise InputError(f"{of}: expected {share[0]:.1%} to {share[1]:.1%} of the tokens supervised, not {masked.share:.1%}")

@@ -15,7 +15,7 @@ from typing import Any
 from cbt_ray.errors import InputError
 from cbt_ray.llm.request import Message
 from cbt_ray.llm.template import ChatTemplate
-from cbt_ray.training.mask import IGNORED, LEFT_OUT, Tokenizer, Window, supervise
+from cbt_ray.training.mask import IGNORED, LEFT_OUT, SHARE, Masked, Tokenizer, Window, expect_share, supervise
 
 ROLES = ("system", "user", "assistant")
 FIELDS = {"messages", "chosen", "rejected"}
@@ -89,6 +89,7 @@ def pair(preferences: Sequence[Preference], template: ChatTemplate, tokenizer: T
             f"max_length: expected room for a conversation and an answer; {left_out} of {len(preferences)} preference pairs "
             f"do not fit {max_length} tokens"
         )
+    expect_share(Masked([window for one in pairs for window in (one.chosen, one.rejected)]), SHARE["answer"], "preferences")
     return Paired(pairs, left_out)
 
 

@@ -88,9 +88,6 @@ def stock(backend: str, size: Size, base: Base, work: Path) -> dict[str, Any]:
     if recipe.backend == "unsloth":
         import unsloth  # noqa: F401  before trl and transformers
 
-        from cbt_ray.training.backend.unsloth_backend import adapted_model
-    else:
-        from cbt_ray.training.backend.trl_backend import adapted_model
     import torch
     from datasets import Dataset as Rows
     from transformers import AutoTokenizer, TrainerCallback
@@ -109,10 +106,9 @@ def stock(backend: str, size: Size, base: Base, work: Path) -> dict[str, Any]:
         report_to="none", disable_tqdm=True, optim=recipe.optimizer, learning_rate=recipe.learning_rate,
     )  # fmt: skip
     rows = Rows.from_list([{"input_ids": one.input_ids, "labels": one.labels} for one in windows])
-    model = adapted_model(Job(recipe, base, windows, [], work, 2))
     trainer = SFTTrainer(
-        model=model, args=arguments, train_dataset=rows, processing_class=AutoTokenizer.from_pretrained(base.folder),
-        callbacks=[Clock()],
+        **_as_documented(Job(recipe, base, windows, [], work, 2)), args=arguments, train_dataset=rows,
+        processing_class=AutoTokenizer.from_pretrained(base.folder), callbacks=[Clock()],
     )  # fmt: skip
     trainer.train()
     warm = min(WARM, len(times) // 3)
@@ -121,6 +117,24 @@ def stock(backend: str, size: Size, base: Base, work: Path) -> dict[str, Any]:
     speed = mean * (len(times) - warm) / (times[-1] - times[warm - 1])
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return {"losses": losses, "rows": len(packed), "supervised_per_second": round(speed, 1)}
+
+
+def _as_documented(job: Job) -> dict[str, Any]:
+    """The model as the documentation of each has it: of Unsloth's own class, or of transformers' with PEFT's settings for TRL.
+
+    https://huggingface.co/docs/trl/peft_integration#qlora-quantized-low-rank-adaptation
+    """
+    if job.recipe.backend == "unsloth":
+        from cbt_ray.training.backend.unsloth_backend import adapted_model
+
+        return {"model": adapted_model(job)}
+    from peft import LoraConfig
+
+    from cbt_ray.training.backend.adapter import lora_settings
+    from cbt_ray.training.backend.trl_backend import load_model
+
+    settings = LoraConfig(task_type="CAUSAL_LM", **lora_settings(job.recipe))
+    return {"model": load_model(job.base.folder, job.recipe), "peft_config": settings}
 
 
 def whole_job(size: Size, base: Base, work: Path) -> dict[str, Any]:

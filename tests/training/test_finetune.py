@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,11 @@ from cbt_ray.training.checkpoint import StoreCheckpoints
 from cbt_ray.training.dataset import Splits, write
 from cbt_ray.training.export.gguf import CONVERTER, convert
 from cbt_ray.training.export.merge import merge
-from cbt_ray.training.finetune import Made, export_compared, judge, judge_apart, prompts_of, tune
+from cbt_ray.training.finetune import Made, export_compared, judge, judge_apart, tune
+from cbt_ray.training.gate.heard import LIMIT
+from cbt_ray.training.gate.prompts import limit_of, prompts_of
+from cbt_ray.training.mask import IGNORED, Window
+from cbt_ray.training.preference import Pair
 from cbt_ray.training.start.base import Base
 from cbt_ray.unit import Key, Stage
 from tests.training.conftest import EMBEDDED
@@ -44,7 +49,7 @@ def store(work: Path) -> FolderStore:
 def tuned(own: Recipe, base: Base, work: Path, splits: Splits, store: FolderStore) -> Made:
     checkpoints = StoreCheckpoints(store, KEY, work / "checkpoints")
     steps: list[Progress] = []
-    made = tune(own, write(splits, work / "dataset"), work, checkpoints, steps.append, threads=2)
+    made = tune(own, write(splits, work / "dataset"), work, checkpoints, steps.append, threads=2, name="Llama-study-tuned")
     assert [step.step for step in steps] == [1, 2, 3, 4, 5, 6]
     return made
 
@@ -67,7 +72,7 @@ def test_metrics_say_what_was_done(tuned: Made, base: Base) -> None:
     assert metrics["longest"] <= 224
     assert metrics["base_sha256"] == base.digest
     assert {name for name, version in metrics["versions"].items() if not version} <= {"unsloth"}
-    assert set(metrics["parts_seconds"]) == {"base", "mask", "train", "merge", "convert", "quantize", "check"}
+    assert set(metrics["parts_seconds"]) == {"base", "mask", "tokens", "train", "merge", "convert", "quantize", "check"}
 
 
 def test_checkpoints_stay_until_they_are_cleared(tuned: Made, store: FolderStore, work: Path) -> None:
@@ -87,7 +92,10 @@ def test_the_compared_model_differs_in_its_weights_only(tuned: Made, own: Recipe
     assert compared.metrics["base_sha256"] == base.digest
     assert compared.verdict.failed == ()
     one, other = GGUFReader(compared.exported.gguf.path), GGUFReader(tuned.exported.gguf.path)
-    assert {name: field.contents() for name, field in one.fields.items()} == {n: f.contents() for n, f in other.fields.items()}
+    said, says = ({name: field.contents() for name, field in reader.fields.items()} for reader in (one, other))
+    apart = {name for name in said.keys() | says.keys() if said.get(name) != says.get(name)}
+    assert "general.name" in apart <= {f"general.{name}" for name in ("name", "basename", "finetune", "size_label", "version")}
+    assert says["general.name"] == "Llama-study-tuned"
     described = [[(tensor.name, tensor.tensor_type, list(tensor.shape)) for tensor in reader.tensors] for reader in (one, other)]
     assert described[0] == described[1]
 
@@ -97,6 +105,17 @@ def test_a_judgement_in_a_process_of_its_own_is_the_same(tuned: Made, base: Base
     prompts = prompts_of(splits, base, 2)
     asked = (base, tuned.adapter, tuned.exported, prompts, 2)
     assert judge_apart(*asked) == judge(*asked)
+
+
+def test_an_answer_may_be_as_long_as_those_of_the_dataset(splits: Splits, base: Base) -> None:
+    assert limit_of(splits, [], base) == LIMIT
+    turn = " ".join(["word"] * 400)
+    long = [{**one, "messages": [{**said, "content": turn} for said in one["messages"]]} for one in splits.train]
+    assert 400 <= limit_of(replace(splits, train=long), [], base) <= 402
+    paper = [{"patient": "a", "session": 1, "instruction": "", "history": [], "response": turn}]
+    assert 400 <= limit_of(replace(splits, train=paper), [], base) <= 402
+    pair = Pair(Window("", 1, [1] * 300, [IGNORED] * 50 + [1] * 250), Window("", 1, [1] * 400, [IGNORED] * 50 + [1] * 350))
+    assert limit_of(splits, [pair], base) == 250
 
 
 def test_prompts_are_real_and_the_short_ones(splits: Splits, base: Base) -> None:

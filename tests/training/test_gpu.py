@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
+from tests.needs import needs
 from tests.training.gpu import STEPS, conclusions
 
 
@@ -27,6 +29,20 @@ def test_all_but_unsloth_is_measured_without_a_gpu() -> None:
     checks = found["job"]["checks"]
     assert all(passed is not False for name, passed in checks.items() if name not in ("stops", "greedy"))
     assert found["job"]["gguf_bytes"] > 3e6
+
+
+@pytest.mark.train
+def test_the_losses_of_both_backends_are_the_same_to_rounding() -> None:
+    """On a GPU, with the real package, each in a process of its own: Unsloth rewrites the classes that the other would use."""
+    import torch
+
+    needs("cuda", torch.cuda.is_available())
+    needs("unsloth", find_spec("unsloth") is not None)
+    command = [sys.executable, "-m", "tests.training.gpu", "--small", "--part", "trl", "--part", "unsloth"]
+    made = subprocess.run(command, capture_output=True, text=True, check=True)
+    _, ours, theirs, _ = [json.loads(line) for line in made.stdout.splitlines() if line.startswith("{")]
+    assert len(ours["losses"]) == STEPS
+    assert theirs["losses"] == pytest.approx(ours["losses"], rel=0.02)
 
 
 def test_conclusions() -> None:

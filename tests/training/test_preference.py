@@ -59,6 +59,13 @@ def test_pairs_too_long_are_left_out_and_counted(tmp_path: Path) -> None:
         pair([*found, found[-1]], CHATML, Characters(), 400)
 
 
+def test_a_mask_that_cannot_be_right_is_refused(tmp_path: Path) -> None:
+    """Of 40,000 tokens before the answer, fewer than one in 500 would teach."""
+    long = {**LINE, "messages": [{"role": "user", "content": "x" * 40_000}], "chosen": "Yes.", "rejected": "No."}
+    with pytest.raises(InputError, match=r"preferences: expected 0\.2% to 98\.0% of the tokens supervised, not 0\.0%"):
+        _pairs(tmp_path, long, max_length=50_000)
+
+
 @pytest.mark.parametrize(
     ("harm", "said"),
     [

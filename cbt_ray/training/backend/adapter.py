@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from cbt_ray.errors import InputError
 from cbt_ray.study.model import Recipe
 
 
@@ -12,6 +13,17 @@ def lora_settings(recipe: Recipe) -> dict[str, Any]:
     """A recipe's adapter in PEFT's words."""
     lora = recipe.lora
     return {"r": lora.r, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout, "target_modules": list(lora.targets)}
+
+
+def expect_targets(model: Any, recipe: Recipe) -> None:
+    """Raise InputError where a target of the recipe is no linear layer of the model: PEFT passes over one beside others."""
+    import torch
+
+    linear = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    for target in recipe.lora.targets:
+        if not any(f".{name}".endswith(f".{target}") for name in linear):
+            known = sorted({name.rpartition(".")[2] for name in linear})
+            raise InputError(f"lora.targets: expected linear layers of the model, some of {', '.join(known)}, found {target!r}")
 
 
 def begin(adapted: Any, seed: int) -> Any:

@@ -7,6 +7,9 @@ from typing import Any
 
 from cbt_ray.training.backend.job import Job
 
+LOSS = {"trl": "chunked_nll", "unsloth": "nll"}
+"""Both are the same sum without the logits of all tokens: TRL's own, and the one that Unsloth puts its kernel behind."""
+
 
 def checkpoints_gradients(recipe_length: int, cuda: bool) -> bool:
     """Whether activations are computed a second time instead of kept: always on a GPU, for long windows on a CPU."""
@@ -20,6 +23,12 @@ def total_steps(job: Job) -> int:
     return recipe.max_steps or max(1, math.ceil(recipe.epochs * per_epoch))
 
 
+def warmup_steps(job: Job) -> int:
+    """Of these, the steps on which the learning rate rises."""
+    given = job.recipe.warmup_steps
+    return int(given if given >= 1 else given * total_steps(job))
+
+
 def sft_arguments(job: Job) -> Any:
     """Of TRL's SFTTrainer: it is fed tokens and labels, and touches neither."""
     from trl import SFTConfig
@@ -30,7 +39,7 @@ def sft_arguments(job: Job) -> Any:
         packing=False,
         padding_free=job.recipe.batching == "padding_free",
         dataset_kwargs={"skip_prepare_dataset": True},
-        loss_type="chunked_nll",  # the same sum without the logits of tokens that have no loss
+        loss_type=LOSS[job.recipe.backend],
     )
 
 
@@ -57,7 +66,7 @@ def _shared(job: Job) -> dict[str, Any]:
         "max_steps": total_steps(job),
         "learning_rate": recipe.learning_rate,
         "lr_scheduler_type": recipe.schedule,
-        "warmup_steps": recipe.warmup_steps,
+        "warmup_steps": warmup_steps(job),
         "weight_decay": recipe.weight_decay,
         "optim": recipe.optimizer,
         "seed": recipe.seed,

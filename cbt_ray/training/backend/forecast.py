@@ -3,11 +3,12 @@
 Memory is the sum of these (h hidden, i intermediate, v vocabulary, q heads times their size; c bytes a number: 2 on a GPU, 4 on
 a CPU; T tokens of the longest batch):
 
-- weights: linear layers 0.52 bytes a parameter in 4 bit, else c; embeddings and head c, but 4 where PEFT prepares a 4-bit model
-  (backend trl turns them into fp32); tied ones once. On a CPU the file that a 4-bit model was made of stays mapped: 4 bytes more
+- weights: linear layers 0.52 bytes a parameter in 4 bit, else c; embeddings and head c, tied ones once. On a CPU the file that a
+  4-bit model was made of stays mapped: 4 bytes more
 - adapter: r * (in + out) for each target and layer; 8 bytes for weight and gradient, 2 more for an 8-bit optimizer, else 8
 - activations: a layer T * c * (7h + 4q + 4i), with dropout T * (c + 1) * (5h + q + i) more. With gradient checkpointing one layer
   of them, twice, since its gradients lie beside them, and T * c * h of each; else all of them
+- mask, with padding_free: T * T * (1 + c), since attention is told which tokens of the row belong together
 - dequantized: in 4 bit the largest linear layer once more, c * h * i
 - logits: five copies of [256, v] in 4 bytes (TRL's chunked loss, and ours of what is held out), or with ORPO four of [tokens of
   the answers, v]
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import InputError
-from cbt_ray.training.backend.arguments import checkpoints_gradients, total_steps
+from cbt_ray.training.backend.arguments import checkpoints_gradients, total_steps, warmup_steps
 from cbt_ray.training.backend.job import Job
 from cbt_ray.training.backend.memory import GIB, device_gib
 from cbt_ray.training.mask import IGNORED, Window
@@ -46,6 +47,8 @@ class Forecast:
     tokens: float
     """A step, on average, without padding."""
     bytes: dict[str, float]
+    warmup: int = 0
+    """Steps on which the learning rate rises."""
 
     @property
     def memory_gib(self) -> float:
@@ -53,13 +56,15 @@ class Forecast:
         return sum(self.bytes.values()) / GIB
 
     def lines(self, device: float | None) -> list[str]:
-        """For people; the last one warns where a GPU of `device` GiB will not do."""
+        """For people; the last ones warn of a warm-up without an end, and where a GPU of `device` GiB will not do."""
         parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in self.bytes.items() if size)
         lines = [
             f"{self.steps} steps of {self.tokens:.0f} tokens on average, {self.share:.1%} of them supervised; "
             f"the longest window has {self.longest}",
             f"memory: about {self.memory_gib:.1f} GiB ({parts})",
         ]
+        if self.warmup >= self.steps:
+            lines.append(f"warning: all {self.steps} steps are warm-up, the learning rate is not reached: lower warmup_steps")
         if device is not None and self.memory_gib > device:
             lines.append(f"warning: the GPU has {device:.1f} GiB: lower batch or max_length, or take a larger one")
         return lines
@@ -79,6 +84,7 @@ def forecast(job: Job, *, cuda: bool) -> Forecast:
         longest,
         a_step,
         _bytes(job, shape, rows * min(recipe.batch, len(windows)) * longest, windows, cuda),
+        warmup_steps(job),
     )
 
 
@@ -145,6 +151,7 @@ def _bytes(job: Job, shape: Shape, tokens: int, windows: list[Window], cuda: boo
         "weights": _weights(job, shape, cuda),
         "adapter": _adapter(job, shape) * (8 + optimizer),
         "activations": _activations(job, shape, tokens, cuda),
+        "mask": tokens**2 * (1 + number) if recipe.batching == "padding_free" else 0,
         "dequantized": number * shape.hidden * shape.intermediate if four else 0,
         "logits": 4 * shape.vocabulary * _loss_rows(job, windows),
         "process": CUDA if cuda else PROCESS,
@@ -155,8 +162,7 @@ def _weights(job: Job, shape: Shape, cuda: bool) -> float:
     linear, number = shape.layers * shape.linear, 2 if cuda else 4
     if not job.recipe.load_4bit:
         return number * (linear + shape.embeddings)
-    embedding = 4 if job.recipe.backend == "trl" else number
-    return linear * (NF4 if cuda else NF4 + 4) + shape.embeddings * embedding
+    return linear * (NF4 if cuda else NF4 + 4) + shape.embeddings * number
 
 
 def _activations(job: Job, shape: Shape, tokens: int, cuda: bool) -> float:

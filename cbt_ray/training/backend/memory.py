@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 from pathlib import Path
 
 GIB = 2**30
@@ -33,6 +34,15 @@ def device_gib() -> float | None:
     import torch
 
     return float(torch.cuda.mem_get_info()[1]) / GIB if torch.cuda.is_available() else None
+
+
+def release() -> None:
+    """Give back what a training that is over held: trainer, optimizer and model refer to each other."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def return_freed() -> None:

@@ -5,11 +5,13 @@ A run that continues from a checkpoint ends, on a CPU, with the same bits as one
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +39,13 @@ Adapt = Callable[[Job], Any]
 def run(adapt: Adapt, job: Job, checkpoints: Checkpoints, report: Report) -> Trained:
     """Begin, or continue from the latest checkpoint, and train to the end.
 
-    Raises Owed when SIGTERM ended it with a checkpoint.
+    Raises Owed when SIGTERM ended it with a checkpoint, InputError where it does not fit the GPU or its loss is no number.
     """
     _check(job)
     quiet()
     tell(job)
     found = checkpoints.latest()
-    with sigterm() as asked:
+    with sigterm() as asked, _fitting():
         training = _Training(adapt, job, checkpoints, report, asked, found[1] if found else None)
         training.train()
     if asked.is_set() and training.step < training.steps:
@@ -62,6 +64,18 @@ def _check(job: Job) -> None:
             raise InputError(f"batching: expected padded with `method: orpo`, not {job.recipe.batching}")
     elif not job.train:
         raise InputError("dataset: train: expected at least one example")
+
+
+@contextlib.contextmanager
+def _fitting() -> Iterator[None]:
+    """A GPU that is too small is for the user to see to: a further attempt would load all of it again, and end there, too."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        first = str(error).splitlines()[0] if str(error) else "out of memory"
+        raise InputError(f"batch, max_length: expected a training that fits the GPU; lower them ({first})") from error
 
 
 def quiet() -> None:
@@ -177,6 +191,13 @@ class _Training:
         if step == self.figures.first + 2:
             self.job.say(f"{progress.tokens_per_second:.0f} tokens a second: about {progress.left_s:.0f} s left")
         self.report(progress)
+        self._expect_numbers(step, entry)
+
+    def _expect_numbers(self, step: int, entry: dict[str, float]) -> None:
+        """A loss that is no number stays one: hours more would end in an export that cannot be stored in 16 bit."""
+        loss, norm = entry["loss"], entry.get("grad_norm", 0.0)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise InputError(f"learning_rate: expected finite losses; at step {step} it is {loss}, its gradient's norm {norm}")
 
     def _trainer(self, adapted: Any) -> Any:
         from transformers import PrinterCallback

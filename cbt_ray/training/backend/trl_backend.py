@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cbt_ray.study.model import Recipe
-from cbt_ray.training.backend.adapter import begin, lora_settings
+from cbt_ray.training.backend.adapter import begin, expect_targets, lora_settings
 from cbt_ray.training.backend.job import Job, Report, Trained
 from cbt_ray.training.backend.trainer import run
 from cbt_ray.training.checkpoint import Checkpoints
@@ -21,12 +21,15 @@ class TrlBackend:
 
 
 def adapted_model(job: Job) -> Any:
-    """The base model in NF4 (or in full) with a fresh adapter."""
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    """The base model in NF4 (or in full) with a fresh adapter.
+
+    PEFT's preparation for 4 bit is left out: it turns norms, embeddings and head into fp32, and with them all that flows from
+    layer to layer. The norms compute in fp32 all the same.
+    """
+    from peft import LoraConfig, get_peft_model
 
     model = load_model(job.base.folder, job.recipe)
-    if job.recipe.load_4bit:
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    expect_targets(model, job.recipe)
     adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **lora_settings(job.recipe)))
     keep_gradients(adapted)
     return begin(adapted, job.recipe.seed)
@@ -34,10 +37,9 @@ def adapted_model(job: Job) -> Any:
 
 def load_model(folder: Path, recipe: Recipe) -> Any:
     """The base model in NF4 (or in full), ready for an adapter."""
-    import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    compute = torch.bfloat16 if torch.cuda.is_available() else torch.float32  # on a CPU bf16 is the slow one
+    compute = compute_type()
     config = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
     )
@@ -46,6 +48,13 @@ def load_model(folder: Path, recipe: Recipe) -> Any:
     model.config.use_cache = False
     keep_gradients(model)
     return model
+
+
+def compute_type() -> Any:
+    """What the model computes in: on a CPU bf16 is the slow one."""
+    import torch
+
+    return torch.bfloat16 if torch.cuda.is_available() else torch.float32
 
 
 def keep_gradients(model: Any) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from cbt_ray.errors import InputError
-from cbt_ray.training.backend.adapter import begin, lora_settings
+from cbt_ray.training.backend.adapter import begin, expect_targets, lora_settings
 from cbt_ray.training.backend.job import Job, Report, Trained
 from cbt_ray.training.backend.trainer import run
+from cbt_ray.training.backend.trl_backend import compute_type
 from cbt_ray.training.checkpoint import Checkpoints
 from cbt_ray.training.environment import settle
 
@@ -34,14 +35,13 @@ def adapted_model(job: Job) -> Any:
     Its own tokenizer is left aside: masks, special tokens and template are those of the base. Unsloth cuts what is longer than
     `max_seq_length`, which no window is.
     """
-    import torch
     from unsloth import FastLanguageModel
 
     recipe = job.recipe
-    compute = torch.bfloat16 if torch.cuda.is_available() else torch.float32
     model, _ = FastLanguageModel.from_pretrained(
-        str(job.base.folder), max_seq_length=recipe.max_length, load_in_4bit=recipe.load_4bit, dtype=compute
+        str(job.base.folder), max_seq_length=recipe.max_length, load_in_4bit=recipe.load_4bit, dtype=compute_type()
     )
+    expect_targets(model, recipe)
     adapted = FastLanguageModel.get_peft_model(
         model, use_gradient_checkpointing="unsloth", random_state=recipe.seed, **lora_settings(recipe)
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cbt_ray.study.model import Recipe
-from cbt_ray.training.export.gguf import Gguf, convert
+from cbt_ray.training.export.gguf import NAMELESS, Gguf, convert
 from cbt_ray.training.export.merge import merge
 from cbt_ray.training.export.quantize import quantize
 from cbt_ray.training.start.base import Base
@@ -30,15 +30,16 @@ def export(
     folder: Path,
     threads: int,
     say: Callable[[str], None] = lambda _part: None,
+    name: str = NAMELESS,
 ) -> Exported:
     """Merge, convert once to F16, and quantize from there; without an adapter the base itself, made the same way.
 
-    `say` hears the name of each part as it begins.
+    The GGUF files say `name` of themselves. `say` hears the name of each part as it begins.
     """
     say("merge")
     merged = merge(base, adapter, folder / "merged")
     say("convert")
-    f16 = convert(merged, folder / "model-f16.gguf", "f16", threads)
+    f16 = convert(merged, folder / "model-f16.gguf", "f16", threads, name)
     if recipe.quantization == "f16":
         return Exported(merged, f16, f16)
     say("quantize")

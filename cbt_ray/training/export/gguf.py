@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cbt_ray.errors import InputError
 from cbt_ray.store.store import sha256_of
+from cbt_ray.training.export.space import space_in_front
 
 CONVERTER = "CBT_RAY_CONVERTER"
 """Environment variable that names another convert_hf_to_gguf.py than the one pinned beside this Python."""
+NAMELESS = "cbt-ray"
+"""The name inside the GGUF of a model that nobody is given."""
+_SETTINGS = "tokenizer_config.json"
 
 
 @dataclass(frozen=True)
@@ -23,19 +31,51 @@ class Gguf:
     sha256: str
 
 
-def convert(folder: Path, target: Path, quantization: str, threads: int) -> Gguf:
-    """Convert a Hugging Face folder; the file appears whole or not at all."""
+def convert(folder: Path, target: Path, quantization: str, threads: int, name: str = NAMELESS) -> Gguf:
+    """Convert a Hugging Face folder; the file appears whole or not at all, and says `name` of itself."""
+    _convert(folder, target, ["--outtype", quantization, "--model-name", name], threads)
+    return Gguf(target, sha256_of(target))
+
+
+def convert_vocabulary(folder: Path, target: Path, threads: int) -> Path:
+    """A GGUF of tokenizer and chat template alone: what llama.cpp will make of a text is known before there are weights."""
+    _convert(folder, target, ["--vocab-only", "--model-name", NAMELESS], threads)
+    return target
+
+
+def _convert(folder: Path, target: Path, options: list[str], threads: int) -> None:
     beside = target.with_name(f".{target.name}")
-    arguments = [str(folder), "--outtype", quantization, "--outfile", str(beside), "--model-name", "cbt-ray"]
-    done = subprocess.run(
-        [sys.executable, str(_converter()), *arguments], env=_environment(threads), capture_output=True, text=True, check=False
-    )
+    with _with_space_said(folder) as source:
+        command = [sys.executable, str(_converter()), str(source), "--outfile", str(beside), *options]
+        done = subprocess.run(command, env=_environment(threads), capture_output=True, text=True, check=False)
     if done.returncode:
         beside.unlink(missing_ok=True)
         lines = done.stderr.strip().splitlines() or ["no output"]
         raise InputError(f"{folder}: expected a model that llama.cpp's converter takes ({lines[-1]})")
     beside.replace(target)
-    return Gguf(target, sha256_of(target))
+
+
+@contextlib.contextmanager
+def _with_space_said(folder: Path) -> Iterator[Path]:
+    """The folder, its settings saying what tokenizer.json does of the space in front of a text.
+
+    The converter asks the settings, and llama.cpp puts a space behind every special token where they are silent. They are changed
+    in a folder of links of the same name, since other readers of the model would take them for an order to build it anew.
+    """
+    space = space_in_front(folder / "tokenizer.json")
+    settings = folder / _SETTINGS
+    given = json.loads(settings.read_bytes()) if settings.exists() else {}
+    if space is None or given.get("add_prefix_space") is space:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="cbt-ray-") as beside:
+        links = Path(beside) / folder.name
+        links.mkdir()
+        for file in folder.iterdir():
+            if file.name != _SETTINGS:
+                (links / file.name).symlink_to(file.resolve())
+        (links / _SETTINGS).write_text(json.dumps({**given, "add_prefix_space": space}))
+        yield links
 
 
 def _converter() -> Path:

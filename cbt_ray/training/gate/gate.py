@@ -9,19 +9,21 @@ A harmed artefact is judged and named by a check, it raises nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from jinja2 import TemplateError
 
 from cbt_ray.errors import InputError
 from cbt_ray.llm.request import Message
-from cbt_ray.training.gate.heard import Asked, Heard, hear
+from cbt_ray.training.gate.heard import LIMIT, Asked, Heard, hear, look
 from cbt_ray.training.gate.parity import greedy, leaks, merge, quantization, special, stops, template, tokens
 from cbt_ray.training.gate.reference import refer
 from cbt_ray.training.gate.verdict import Check, Verdict
 from cbt_ray.training.start.base import Base
+from cbt_ray.unit import canonical
 
-__all__ = ["Check", "Verdict", "gate"]
+__all__ = ["Check", "Verdict", "foresee", "gate"]
 ANSWERS = 6
 """Prompts that are answered, to see the answers end."""
 PROBE = (
@@ -52,19 +54,22 @@ def gate(
     threads: int,
     *,
     tuned: bool,
+    limit: int = LIMIT,
 ) -> Verdict:
     """Judge an exported model on prompts that end with the patient's turn (or plain texts).
 
-    `f16` and `quantized` may be one file. Of a model that is not tuned, how its answers end is only reported.
+    `limit`: tokens within which an answer has to end. `f16` and `quantized` may be one file. Of a model that is not tuned, how
+    its answers end is only reported.
     """
     asked = _asked(prompts, base)
     count = len(prompts) or len(asked)
     answers = {index * count // ANSWERS for index in range(ANSWERS)}
     same = f16 == quantized
     faults: list[str] = []
-    first = _hear(faults, f16, base, asked, threads, count, answers if same else set())
+    hears = partial(_hear, faults, base=base, asked=asked, threads=threads, limit=limit)
+    first = hears(f16, spoken=count, answers=answers if same else set())
     said = [one.tokens for one in first.spoken] if first else []
-    second = first if same else _hear(faults, quantized, base, asked, threads, len(said), answers, said)
+    second = first if same else hears(quantized, spoken=len(said), answers=answers, follow=said)
     reference = refer(base, adapter, merged, [one.ids for one in asked[:count]], said, threads)
     heard = {name: one for name, one in (("f16", first), ("quantized", None if same else second)) if one}
     checks = [_loads(faults), merge(reference)]
@@ -75,8 +80,22 @@ def gate(
     if first and second:
         checks.append(quantization(first, second))
     if second:
-        checks += [stops(second, base, tuned=tuned), leaks(second, base, tuned=tuned)]
+        checks += [stops(second, base, limit, tuned=tuned), leaks(second, base, tuned=tuned)]
     return Verdict(tuple(checks))
+
+
+def foresee(base: Base, prompts: Sequence[Sequence[Message] | str], vocabulary: Path, threads: int) -> None:
+    """Judge what needs no weights, by a GGUF of the base's tokenizer and template alone: before training and not behind it.
+
+    Raises InputError that names the checks which no training would pass.
+    """
+    asked = _asked(prompts, base)
+    heard = {"vocabulary": look(vocabulary, base, asked, threads)}
+    checks = [template(heard, base, asked), special(heard, base), tokens(heard, base, asked)]
+    failed = [one for one in checks if not one.passed]
+    if failed:
+        said = "; ".join(f"{one.name}: expected {one.expected}, found {canonical(one.measured).decode()}" for one in failed)
+        raise InputError(f"{base.folder}: no training would pass the parity gate ({said})")
 
 
 def _asked(prompts: Sequence[Sequence[Message] | str], base: Base) -> list[Asked]:
@@ -94,16 +113,18 @@ def _asked(prompts: Sequence[Sequence[Message] | str], base: Base) -> list[Asked
 def _hear(
     faults: list[str],
     gguf: Path,
+    *,
     base: Base,
     asked: Sequence[Asked],
     threads: int,
+    limit: int,
     spoken: int,
     answers: set[int],
     follow: list[list[int]] | None = None,
 ) -> Heard | None:
     """What one file says; a file that says nothing adds to the faults."""
     try:
-        return hear(gguf, base, asked, threads, spoken=spoken, answers=answers, follow=follow)
+        return hear(gguf, base, asked, threads, spoken=spoken, answers=answers, follow=follow, limit=limit)
     except InputError as error:
         faults.append(str(error))
         return None

@@ -16,7 +16,7 @@ from cbt_ray.llm.request import Message
 from cbt_ray.training.start.base import Base
 
 LIMIT = 160
-"""Tokens within which a therapist's turn has to end."""
+"""Tokens within which a therapist's turn has to end, where the dataset's own turns are not longer."""
 GREEDY = 8
 """Tokens that are continued greedily behind each prompt."""
 
@@ -48,7 +48,7 @@ class Spoken:
 
 @dataclass(frozen=True)
 class Answer:
-    """One sampled answer without its end, and the token that ended it (None: it was cut at LIMIT)."""
+    """One sampled answer without its end, and the token that ended it (None: it was cut at the limit)."""
 
     tokens: list[int]
     text: str
@@ -77,30 +77,37 @@ def hear(
     spoken: int,
     answers: set[int],
     follow: list[list[int]] | None,
+    limit: int,
 ) -> Heard:
     """Listen to a GGUF: the first `spoken` prompts are continued, greedily or by the tokens of `follow`, and some answered.
 
-    Raises InputError where llama.cpp does not load it.
+    An answer is cut after `limit` tokens. Raises InputError where llama.cpp does not load it.
     """
-    with _loaded(gguf, max(len(one.ids) for one in asked) + LIMIT, threads) as llama:
+    with _loaded(gguf, threads, n_ctx=max(len(one.ids) for one in asked) + limit) as llama:
         heard = _look(llama, gguf, base, asked)
         try:
             for number, prompt in enumerate(asked[:spoken]):
                 heard.spoken.append(_continue(llama, prompt.ids, None if follow is None else follow[number]))
                 if number in answers:
-                    heard.answers.append(_answer(llama, prompt.ids, seed=number))
+                    heard.answers.append(_answer(llama, prompt.ids, number, limit))
         except RuntimeError as error:  # llama_decode refuses: a token that its vocabulary lacks, for one
             heard.error = str(error)
     return heard
 
 
+def look(gguf: Path, base: Base, asked: Sequence[Asked], threads: int) -> Heard:
+    """What a GGUF of a vocabulary alone says: nothing is evaluated. Raises InputError where llama.cpp does not load it."""
+    with _loaded(gguf, threads, vocab_only=True) as llama:
+        return _look(llama, gguf, base, asked)
+
+
 @contextlib.contextmanager
-def _loaded(gguf: Path, context: int, threads: int) -> Iterator[Any]:
+def _loaded(gguf: Path, threads: int, **settings: int) -> Iterator[Any]:
     import llama_cpp
 
     llama_cpp.llama_log_set(silence(), None)
     try:
-        llama = llama_cpp.Llama(str(gguf), n_ctx=context, n_threads=threads, n_threads_batch=threads, verbose=False)
+        llama = llama_cpp.Llama(str(gguf), n_threads=threads, n_threads_batch=threads, verbose=False, **settings)
     except (ValueError, RuntimeError) as error:
         raise InputError(f"{gguf}: expected a GGUF that llama.cpp loads ({str(error).splitlines()[0]})") from error
     try:
@@ -170,7 +177,7 @@ def _common(llama: Any, prompt: list[int]) -> int:
     return same
 
 
-def _answer(llama: Any, prompt: list[int], seed: int) -> Answer:
+def _answer(llama: Any, prompt: list[int], seed: int, limit: int) -> Answer:
     import llama_cpp
 
     made: list[int] = []
@@ -181,6 +188,6 @@ def _answer(llama: Any, prompt: list[int], seed: int) -> Answer:
             end = int(token)
             break
         made.append(int(token))
-        if len(made) == LIMIT:
+        if len(made) == limit:
             break
     return Answer(made, llama.detokenize(made, special=True).decode(errors="replace"), end)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cbt_ray.training.gate.heard import LIMIT, Asked, Heard
+from cbt_ray.training.gate.heard import Asked, Heard
 from cbt_ray.training.gate.reference import Reference
 from cbt_ray.training.gate.verdict import Check
 from cbt_ray.training.start.base import Base
@@ -107,19 +107,19 @@ def quantization(first: Heard, second: Heard) -> Check:
     return Check("quantized", None, {**measured, **({"error": second.error} if second.error else {})}, expected)
 
 
-def stops(heard: Heard, base: Base, *, tuned: bool) -> Check:
+def stops(heard: Heard, base: Base, limit: int, *, tuned: bool) -> Check:
     """Whether sampled answers end by themselves, with the token that training taught."""
     ended = sum(one.end == base.eos_id for one in heard.answers)
     measured = {
         "answers": len(heard.answers),
         "ended_by_eos": ended,
         "ended_otherwise": sum(one.end not in (None, base.eos_id) for one in heard.answers),
-        "limit": LIMIT,
+        "limit": limit,
         "tokens": [len(one.tokens) for one in heard.answers],
     }
     passed = not heard.error and 2 * ended >= len(heard.answers) > 0
     return Check(
-        "stops", passed if tuned else None, measured, f"half of the answers end by the EOS of training within {LIMIT} tokens"
+        "stops", passed if tuned else None, measured, f"half of the answers end by the EOS of training within {limit} tokens"
     )
 
 

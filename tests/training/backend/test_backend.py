@@ -152,6 +152,57 @@ def test_a_rerun_behind_the_last_step_trains_no_more(train: Train, last: int, tm
     assert lasting(again) == lasting(whole)
 
 
+def test_a_loss_that_is_no_number_ends_the_training(train: Train, tmp_path: Path) -> None:
+    """Nothing is trained on behind it, and no checkpoint is made of it."""
+    kept, steps = Kept(tmp_path / "kept"), list[Progress]()
+    with pytest.raises(
+        InputError, match=r"learning_rate: expected finite losses; at step \d it is (nan|inf), its gradient's norm"
+    ):
+        train("burst", kept, steps.append, learning_rate=1e30)
+    assert steps[-1].step < 6
+    assert kept.steps == [number for number in (2, 4) if number < steps[-1].step]
+
+
+def test_what_does_not_fit_a_gpu_is_for_the_user_to_see_to(train: Train) -> None:
+    """As torch says it on a GPU."""
+    import torch
+
+    def out_of_memory(_step: Progress) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines")
+
+    with pytest.raises(InputError) as error:
+        train("large", report=out_of_memory)
+    said = (
+        "batch, max_length: expected a training that fits the GPU; lower them (CUDA out of memory. Tried to allocate 2.00 GiB.)"
+    )
+    assert str(error.value) == said
+
+
+def test_a_target_that_the_model_lacks_is_named(train: Train, recipe: Recipe) -> None:
+    """Beside others PEFT would pass over it without a word."""
+    lora = recipe.lora.model_copy(update={"targets": ("q_proj", "self_attn.v_proj", "c_attn")})
+    with pytest.raises(
+        InputError, match=r"lora\.targets: expected linear layers of the model, some of .*o_proj.*, found 'c_attn'"
+    ):
+        train("targets", lora=lora)
+
+
+def test_what_flows_from_layer_to_layer_is_of_the_models_type(
+    tiny: Base, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bf16, as on a GPU: norms and embeddings in fp32 would make fp32 of it, and twice the memory."""
+    import torch
+
+    monkeypatch.setattr(trl_backend, "compute_type", lambda: torch.bfloat16)
+    model = trl_backend.adapted_model(Job(recipe, tiny, [], [], tmp_path, 1))
+    seen: set[Any] = set()
+    for layer in model.get_base_model().get_decoder().layers:
+        layer.register_forward_hook(lambda _layer, given, made: seen.update({given[0].dtype, made.dtype}))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(input_ids=torch.tensor([[5, 6, 7]])).logits
+    assert (seen, logits.dtype) == ({torch.bfloat16}, torch.bfloat16)
+
+
 def test_what_cannot_be_trained_is_refused(tiny: Base, recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"backend unsloth: expected .*; use `backend: trl`"):
         open_backend("unsloth")

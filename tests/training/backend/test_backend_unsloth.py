@@ -1,13 +1,12 @@
 """The unsloth backend. Without a GPU its package cannot be imported, so a stand-in that loads through transformers and PEFT takes
 its place here: that proves our side only (what is asked of it, and that the same batches reach the model in the same order). The
-last test trains with the real one on a GPU and is skipped by name elsewhere.
+losses of the real one are compared in ../test_gpu.py, on a GPU.
 """
 
 from __future__ import annotations
 
 import sys
 from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,8 +17,8 @@ from cbt_ray.errors import InputError
 from cbt_ray.study.model import Recipe
 from cbt_ray.training import environment
 from cbt_ray.training.backend import open_backend, trl_backend, unsloth_backend
+from cbt_ray.training.backend.arguments import LOSS
 from cbt_ray.training.start.base import Base
-from tests.needs import needs
 from tests.training.backend.runs import Train, lasting, watch, weights
 
 pytestmark = pytest.mark.train
@@ -42,11 +41,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         def get_peft_model(
             model: Any, *, use_gradient_checkpointing: str, random_state: int, target_modules: list[str], **settings: Any
         ) -> Any:
-            from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+            from peft import LoraConfig, get_peft_model
 
             asked["adapt"] = {"checkpointing": use_gradient_checkpointing, "seed": random_state, **settings}
-            prepared = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-            made = get_peft_model(prepared, LoraConfig(task_type="CAUSAL_LM", target_modules=target_modules, **settings))
+            made = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules=target_modules, **settings))
             trl_backend.keep_gradients(made)
             return made
 
@@ -75,7 +73,8 @@ def _fed(train: Train, backend: str, monkeypatch: pytest.MonkeyPatch, **more: An
 def test_the_same_batches_reach_the_model(
     train: Train, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, batching: str
 ) -> None:
-    """And so, with the same kernels behind both, they end with the same bits."""
+    """And so, with the same kernels and the same loss behind both, they end with the same bits."""
+    monkeypatch.setitem(LOSS, "trl", LOSS["unsloth"])
     ours, trl = _fed(train, "trl", monkeypatch, batching=batching)
     theirs, unsloth = _fed(train, "unsloth", monkeypatch, batching=batching)
     assert len(ours) > 2
@@ -89,6 +88,12 @@ def test_the_test_above_would_notice_another_order(train: Train, asked: dict[str
     ours, _ = _fed(train, "trl", monkeypatch)
     theirs, _ = _fed(train, "unsloth", monkeypatch, seed=7)
     assert theirs != ours
+
+
+def test_the_loss_of_each_is_the_same_sum(train: Train, asked: dict[str, Any]) -> None:
+    ours, theirs = (train(name, backend=name, held=False).metrics["loss"] for name in ("trl", "unsloth"))
+    assert LOSS["trl"] != LOSS["unsloth"]
+    assert ours == pytest.approx(theirs, rel=1e-4)
 
 
 def test_what_is_asked_of_unsloth(train: Train, asked: dict[str, Any], tiny: Base, recipe: Recipe) -> None:
@@ -140,16 +145,3 @@ def test_what_is_lacking_is_named(
     monkeypatch.setattr(environment, "find_spec", lambda _name: package)
     with pytest.raises(InputError, match=f"backend unsloth: expected {lacking}; use `backend: trl`"):
         open_backend("unsloth")
-
-
-def test_the_losses_of_twenty_steps_are_those_of_trl(train: Train) -> None:
-    """On a GPU, with the real package: other kernels, the same weights, batches and optimizer."""
-    import torch
-
-    needs("cuda", torch.cuda.is_available())
-    needs("unsloth", find_spec("unsloth") is not None)
-    more = {"max_steps": 20, "epochs": 10.0, "learning_rate": 1e-3}
-    theirs = train("unsloth", backend="unsloth", **more).metrics["loss"]  # first: it must be imported before trl is used
-    ours = train("trl", **more).metrics["loss"]
-    assert len(ours) == 20
-    assert theirs == pytest.approx(ours, rel=0.02)
