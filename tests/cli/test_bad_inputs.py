@@ -238,6 +238,12 @@ STUDY_FILES = (
         "licences.Own.source",
         "expected a value, none given",
     ),
+    Bad(
+        "half a step",
+        {"models__smollm2__recipe__warmup_steps": 2.5},
+        "models.smollm2.recipe.warmup_steps",
+        "expected whole steps",
+    ),
     Bad("no recipe", {"models__smollm2__recipe": "recipes/x.yaml"}, "models.smollm2.recipe", "recipes/x.yaml: expected a file"),
     Bad(
         "misspelt field of a recipe file",

@@ -8,7 +8,7 @@ from typing import Any
 from cbt_ray.training.backend.job import Job
 
 LOSS = {"trl": "chunked_nll", "unsloth": "nll"}
-"""Both are the same sum without the logits of all tokens: TRL's own, and the one that Unsloth puts its kernel behind."""
+"""The same sum: TRL's own, without the logits of tokens that have no loss, and the one that Unsloth puts its kernel behind."""
 
 
 def checkpoints_gradients(recipe_length: int, cuda: bool) -> bool:

@@ -64,8 +64,8 @@ def test_a_merge_is_judged_by_its_mean_divergence(nats: list[float], passed: boo
 )
 def test_half_of_the_answers_must_end_by_the_eos_of_training(ends: list[int | None], passed: bool) -> None:
     heard = _heard(answers=[Answer([5, 6], "Well.", end) for end in ends])
-    assert stops(heard, BASE, tuned=True).passed is passed
-    assert stops(heard, BASE, tuned=False).passed is None
+    assert stops(heard, BASE, 160, tuned=True).passed is passed
+    assert stops(heard, BASE, 160, tuned=False).passed is None
 
 
 @pytest.mark.parametrize(
