@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cbt_ray.errors import InputError, Owed
 from cbt_ray.store import Blob
-from cbt_ray.unit import Status, Unit
+from cbt_ray.unit import Status
 from cbt_ray.work.bench import Bench
 
 
@@ -30,21 +30,16 @@ def bring_weights(bench: Bench, arm_name: str, to: Path, say: Callable[[str], ob
     unit = bench.store.get(key)
     if unit is None or unit.status is not Status.DONE:
         raise Owed(f"{key}: owed; train first")
+    files = {f"{key.id}.gguf": unit.content["gguf"]}
     if to.is_dir() and variant == "tuned":
-        from cbt_ray.stages.published import texts_of
+        from cbt_ray.stages.published import files_of, texts_of
 
+        files = files_of(bench, model, unit)
         for name, text in texts_of(bench, model, unit).items():
             (to / name).write_text(text)
-    for place, blob in _wanted(unit, to).items():
+    wanted = {to / name: blob for name, blob in files.items()} if to.is_dir() else {to: unit.content["gguf"]}
+    for place, one in wanted.items():
+        blob = Blob.from_json(one)
         place.parent.mkdir(parents=True, exist_ok=True)
         bench.store.fetch_blob(blob, place, key)
         say(f"{place}: {blob.size} bytes, SHA-256 {blob.sha256}")
-
-
-def _wanted(unit: Unit, to: Path) -> dict[Path, Blob]:
-    """Where each file goes: the GGUF alone to a file, all that there is to a folder."""
-    gguf = Blob.from_json(unit.content["gguf"])
-    if not to.is_dir():
-        return {to: gguf}
-    files = unit.content.get("files") or {f"{unit.key.id}.gguf": unit.content["gguf"]}
-    return {to / name: Blob.from_json(blob) for name, blob in files.items()}

@@ -58,7 +58,7 @@ def _caption(found: Curves) -> str:
     """What lines, points and marks are."""
     parts = ["Training loss is that of each step's batch."]
     if found.held_out:
-        parts.append("Held out: the loss per therapist token on patients that training does not see; step 0 is before it.")
+        parts.append("Held out: the loss per supervised token of held-out text; step 0 is before it.")
     size = _size(found.loss)
     if size > 1:
         parts.append(f"Each point of a line is the mean of {size} steps, the band is their lowest to highest.")

@@ -43,7 +43,7 @@ def _trainings(training: Sequence[TrainingRow]) -> Table:
         for row in training
     ]
     note = (
-        "Before, after: loss per therapist token that training did not see. Tokens: fed in all steps. Tokens/s: median over the "
+        "Before, after: loss per supervised token of held-out text. Tokens: fed in all steps. Tokens/s: median over the "
         "steps. Memory: peak. Wall time: of the steps and the losses, without export."
     )
     empty = "" if rows else "No training is recorded."

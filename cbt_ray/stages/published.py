@@ -52,7 +52,7 @@ def publish(bench: Bench, model: str, unit: Unit) -> None:
 def texts_of(bench: Bench, model: str, unit: Unit) -> dict[str, str]:
     """What people read beside a model's files; `latest.json` comes last, so it names what is there."""
     study, name, demands = bench.study, published_name(bench.study, model), demands_of(bench.study, model)
-    files: dict[str, dict[str, Any]] = unit.content["files"]
+    files = files_of(bench, model, unit)
     template = ChatTemplate(**unit.content["template"])
     licence = ", ".join(one.name for one in demands.licences)
     texts = {"Modelfile": modelfile(f"{name}.gguf", template, _served(study, arm_of(study, model)), licence)}
@@ -63,6 +63,13 @@ def texts_of(bench: Bench, model: str, unit: Unit) -> dict[str, str]:
     texts["SHA256SUMS"] = "".join(f"{one.sha256}  {one.name}\n" for one in sorted(listed, key=lambda one: one.name))
     latest = {"name": name, "unit": str(unit.key), "files": files}
     return {**texts, "latest.json": json.dumps(latest, indent=1) + "\n"}
+
+
+def files_of(bench: Bench, model: str, unit: Unit) -> dict[str, dict[str, Any]]:
+    """The files of a tuned model by the names that people are given; a licence that was corrected since may ask for another."""
+    own = f"{published_name(bench.study, model)}.gguf"
+    files: dict[str, dict[str, Any]] = unit.content["files"]
+    return {own if blob == unit.content["gguf"] else file: blob for file, blob in files.items()}
 
 
 def arm_of(study: Study, model: str) -> Arm:

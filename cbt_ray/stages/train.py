@@ -6,22 +6,25 @@ Checkpoints go to the store; a rerun, also on another machine, goes on from the 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.errors import GateFailed
+from cbt_ray.errors import GateFailed, InputError
 from cbt_ray.llm.gguf_file import PACKAGE, is_hub_id
 from cbt_ray.stages.dataset import fetch_dataset
 from cbt_ray.stages.fetch import owed_pairs, required_weights
 from cbt_ray.stages.rejected import retry_models
+from cbt_ray.stages.steps import Steps
 from cbt_ray.store import Blob
 from cbt_ray.study.licence import published_name
 from cbt_ray.study.model import Recipe
@@ -37,13 +40,8 @@ from cbt_ray.work.usage import record_run
 from cbt_ray.work.workplace import local_file
 
 if TYPE_CHECKING:
-    from cbt_ray.training.backend.job import Progress
     from cbt_ray.training.finetune import Made
-    from cbt_ray.training.live import Live
-    from cbt_ray.training.live import Step as LiveStep
 
-EVERY_S = 5.0
-"""Seconds between two lines about training's steps."""
 _MEASURED = {"seconds", "parts_seconds", "tokens_per_second", "versions", "log_seconds", "resumed_from"}
 """Metrics that differ between two equal trainings: they belong to the provenance."""
 
@@ -93,7 +91,7 @@ def _make(bench: Bench, owed: list[tuple[str, str]]) -> None:
 
 def _tune(bench: Bench, model: str, key: Key, work: Path) -> Unit:
     from cbt_ray.training.checkpoint import StoreCheckpoints
-    from cbt_ray.training.finetune import tune
+    from cbt_ray.training.finetune import Unfit, tune
     from cbt_ray.training.live import Live
 
     recipe = bench.study.models[model].recipe
@@ -105,11 +103,29 @@ def _tune(bench: Bench, model: str, key: Key, work: Path) -> Unit:
     with at(bench.study, f"models.{model}.recipe.tensorboard"):
         live = Live(bench.store, key, tensorboard=recipe.tensorboard)
     with live:
-        steps = _Steps(bench, model, live)
+        steps = Steps(bench, model, live)
         threads, name = available_cpus(), published_name(bench.study, model)
-        with at(bench.study, f"models.{model}.recipe"):
-            made = tune(here, dataset, work, checkpoints, steps, preferences=pairs, threads=threads, say=steps.part, name=name)
+        try:
+            with _in_recipe(bench, model):
+                made = tune(
+                    here, dataset, work, checkpoints, steps, preferences=pairs, threads=threads, say=steps.part, name=name
+                )
+        except Unfit as error:
+            return _put(bench, key, error.verdict, {}, {}, source)
     return _put_tuned(bench, model, key, made, source)
+
+
+@contextmanager
+def _in_recipe(bench: Bench, model: str) -> Iterator[None]:
+    """Say in which file and recipe a field is, where an InputError begins with one; what a store refuses has neither."""
+    try:
+        yield
+    except InputError as error:
+        begins = re.match(r"\w+", str(error))
+        if begins and begins[0] in Recipe.model_fields:
+            with at(bench.study, f"models.{model}.recipe"):
+                raise
+        raise
 
 
 def _put_tuned(bench: Bench, model: str, key: Key, made: Made, source: dict[str, Any]) -> Unit:
@@ -123,8 +139,8 @@ def _put_tuned(bench: Bench, model: str, key: Key, made: Made, source: dict[str,
     blobs = _stored(bench, key, files)
     made = replace(made, verdict=_with_upload(bench, made.verdict, [*blobs.values(), *adapter.values()]))
     template = asdict(made.base.template)
-    more = {"adapter": _listed(adapter), "files": _listed(blobs), "template": template}
-    return _put(bench, key, made, blobs[f"{name}.gguf"], more, source)
+    named = {"gguf": blobs[f"{name}.gguf"].to_json(), "adapter": _listed(adapter), "files": _listed(blobs)}
+    return _put(bench, key, made.verdict, made.metrics, {**named, "template": template}, source)
 
 
 def _settle(bench: Bench, model: str, variant: str) -> None:
@@ -149,10 +165,11 @@ def _settle(bench: Bench, model: str, variant: str) -> None:
 def _failed(bench: Bench, model: str, variant: str, unit: Unit) -> GateFailed:
     failed = [check for check in unit.content["metrics"]["gate"] if check["passed"] is False]
     said = "; ".join(f"{one['name']}: expected {one['expected']}, found {canonical(one['measured']).decode()}" for one in failed)
-    return GateFailed(
-        f"{bench.study.file}: models.{model}: the {variant} model failed its parity gate ({said}); its files are kept "
-        f"({unit.key}); `train --retry-rejected` exports and judges it again"
-    )
+    if "gguf" not in unit.content:
+        then = "it was not trained, since no training would change that: name another base, or a revision of it"
+    else:
+        then = f"its files are kept ({unit.key}); `train --retry-rejected` exports and judges it again"
+    return GateFailed(f"{bench.study.file}: models.{model}: the {variant} model failed its parity gate ({said}); {then}")
 
 
 def _adapter_files(made: Made, start: str, commit: str | None) -> dict[str, Path]:
@@ -202,54 +219,23 @@ def _settle_config(file: Path, start: str, commit: str | None) -> None:
 def _compare(bench: Bench, model: str, key: Key, work: Path) -> Unit:
     from cbt_ray.training.finetune import export_compared
 
-    steps = _Steps(bench, f"{model} instruct")
+    steps = Steps(bench, f"{model} instruct")
     here, source = _on_this_machine(bench, model, "instruct", work)
-    made = export_compared(here, work, threads=available_cpus(), say=steps.part)
+    with _in_recipe(bench, model):
+        made = export_compared(here, work, threads=available_cpus(), say=steps.part)
     blob = bench.store.put_blob(key, f"{key.id}.gguf", made.exported.gguf.path)
-    return _put(bench, key, replace(made, verdict=_with_upload(bench, made.verdict, [blob])), blob, {}, source)
+    return _put(bench, key, _with_upload(bench, made.verdict, [blob]), made.metrics, {"gguf": blob.to_json()}, source)
 
 
-def _put(bench: Bench, key: Key, made: Made, gguf: Blob, more: dict[str, Any], source: dict[str, Any]) -> Unit:
-    """Done where the gate passed; otherwise rejected, with the files and what the gate found."""
-    metrics = {**made.metrics, "gate": made.verdict.to_json()["checks"]}
+def _put(
+    bench: Bench, key: Key, verdict: Verdict, metrics: dict[str, Any], files: dict[str, Any], source: dict[str, Any]
+) -> Unit:
+    """Done where the gate passed; otherwise rejected, with the files, if there are any, and what the gate found."""
+    metrics = {**metrics, "gate": verdict.to_json()["checks"]}
     lasting = {name: value for name, value in metrics.items() if name not in _MEASURED}
     measured = {name: value for name, value in metrics.items() if name in _MEASURED}
     by = {"cbt_ray": version("cbt-ray"), "made_at": datetime.now(UTC).isoformat(timespec="seconds"), "training": measured}
     by |= {"base": source} if source else {}
-    content = {"gguf": gguf.to_json(), "metrics": lasting, **more}
-    failed = made.verdict.failed
+    failed = verdict.failed
     status, reason = (Status.REJECTED, f"parity: {', '.join(failed)}") if failed else (Status.DONE, None)
-    return bench.store.put(Unit(key, content, status, reason, provenance=by))
-
-
-class _Steps:
-    """Tells how far a training is: its parts as they begin, its steps every few seconds."""
-
-    def __init__(self, bench: Bench, name: str, live: Live | None = None) -> None:
-        self.say = bench.progress.say
-        self.name = name
-        self.live = live
-        self.last = time.monotonic()
-
-    def part(self, part: str) -> None:
-        """Tell of a part that begins."""
-        self.say(f"finetune: {self.name}: {part}")
-
-    def __call__(self, step: Progress) -> None:
-        """Tell of a step, and keep it."""
-        if self.live is not None:
-            self.live(_live_step(step))
-        if time.monotonic() - self.last < EVERY_S and step.step < step.steps:
-            return
-        self.last = time.monotonic()
-        held_out = f", held out {step.held_out:.3f}" if step.held_out is not None else ""
-        self.say(
-            f"finetune: {self.name}: step {step.step}/{step.steps}, loss {step.loss:.3f}{held_out}, "
-            f"{step.tokens_per_second:.0f} tokens/s, {step.memory_gib:.1f} GiB, {step.left_s:.0f} s left"
-        )
-
-
-def _live_step(step: Progress) -> LiveStep:
-    from cbt_ray.training.live import Step as LiveStep
-
-    return LiveStep(**{field.name: getattr(step, field.name) for field in fields(step)})
+    return bench.store.put(Unit(key, {**files, "metrics": lasting}, status, reason, provenance=by))

@@ -53,9 +53,9 @@ class Recipe(Block):
     lora: Lora = Lora()
     learning_rate: float = Field(2e-4, gt=0)
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warmup_steps: float = Field(0.06, ge=0)
+    warmup_steps: int | float = Field(0.06, ge=0)
     """Steps from 0 to the learning rate; below 1, that share of all steps (as in transformers), since a session is an example and
-    a study has few steps."""
+    a study has few steps. Whole numbers stay whole: they are in keys."""
     weight_decay: float = Field(0.01, ge=0)
     optimizer: str = "adamw_8bit"
     batch: int = Field(4, ge=1)
@@ -92,7 +92,7 @@ class Recipe(Block):
             raise ValueError(f"preferences: expected {PAIRS_IN_STORE}<sha256>-<name>, found {pairs}")
         if self.method == "orpo" and (self.backend, self.batching) != ("trl", "padded"):
             raise ValueError(f"method: expected sft with {self.backend} and {self.batching}, orpo takes trl and padded")
-        if self.warmup_steps > 1 and not self.warmup_steps.is_integer():
+        if self.warmup_steps > 1 and self.warmup_steps % 1:
             raise ValueError(f"warmup_steps: expected whole steps, or a share of them below 1, found {self.warmup_steps:g}")
         if (self.backend, self.batching) == ("unsloth", "padding_free"):
             raise ValueError("batching: expected padded with unsloth, which switches padding_free off")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from cbt_ray.errors import InputError
 from cbt_ray.study.model import Recipe
 from cbt_ray.training.backend import open_backend
 from cbt_ray.training.backend.job import Job, Report
@@ -19,7 +21,8 @@ from cbt_ray.training.checkpoint import Checkpoints
 from cbt_ray.training.dataset import Example, read
 from cbt_ray.training.environment import settle
 from cbt_ray.training.export.export import Exported, export
-from cbt_ray.training.export.gguf import NAMELESS, convert_vocabulary
+from cbt_ray.training.export.gguf import NAMELESS, NotConvertible, convert_vocabulary
+from cbt_ray.training.export.merge import without_weights
 from cbt_ray.training.gate.gate import foresee, gate
 from cbt_ray.training.gate.heard import LIMIT
 from cbt_ray.training.gate.prompts import Prompt, limit_of, prompts_of, spread
@@ -40,6 +43,14 @@ class Made:
     verdict: Verdict
     metrics: dict[str, Any]
     adapter: Path | None = None
+
+
+class Unfit(Exception):
+    """No training passes the parity gate, by what needs no weights of it: the base was not trained."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(", ".join(verdict.failed))
+        self.verdict = verdict
 
 
 @dataclass
@@ -75,9 +86,9 @@ def tune(
 ) -> Made:
     """Train on a dataset's folder (or a file of preference pairs), export in all forms, and judge the export.
 
-    Continues from the latest checkpoint; raises Owed when SIGTERM ended it behind one. The checkpoints stay: call
-    `checkpoints.clear()` when the result is in the store. `say` hears the name of each part as it begins; `name` is what the GGUF
-    says of itself.
+    Continues from the latest checkpoint; raises Owed when SIGTERM ended it behind one, Unfit where it was not begun. The
+    checkpoints stay: call `checkpoints.clear()` when the result is in the store. `say` hears the name of each part as it begins;
+    `name` is what the GGUF says of itself.
     """
     settle()
     backend, clock = open_backend(recipe.backend), _Clock(say)
@@ -90,12 +101,16 @@ def tune(
     windows = spread(held_out.windows, recipe.held_out_windows)
     prompts = prompts_of(splits, base, recipe.gate_prompts)
     clock("tokens")
-    foresee(base, prompts, convert_vocabulary(base.folder, work / "vocabulary.gguf", threads), threads)
+    with _known_to_llama_cpp("start"):
+        foreseen = _foreseen(base, prompts, work / "vocabulary", threads)
+    if foreseen.failed:
+        raise Unfit(foreseen)
     clock("train")
     job = Job(recipe, base, train.windows, windows, work / "tuned", threads, paired.pairs, say)
     trained = backend.train(job, checkpoints, report)
     release()
-    exported = export(base, trained.adapter, recipe, job.work, threads, clock, name)
+    with _known_to_llama_cpp("start"):
+        exported = export(base, trained.adapter, recipe, job.work, threads, clock, name)
     clock("check")
     of = judge_apart if recipe.backend == "unsloth" else judge
     verdict = of(base, trained.adapter, exported, prompts, threads, limit_of(splits, paired.pairs, base))
@@ -104,13 +119,28 @@ def tune(
     return Made(base, exported, verdict, {**own, **_made_by(recipe, base, verdict, clock)}, trained.adapter)
 
 
+@contextmanager
+def _known_to_llama_cpp(field: str) -> Iterator[None]:
+    try:
+        yield
+    except NotConvertible as error:
+        raise InputError(f"{field}: {error}") from error
+
+
+def _foreseen(base: Base, prompts: Sequence[Prompt], folder: Path, threads: int) -> Verdict:
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = convert_vocabulary(without_weights(base, folder), folder / "vocabulary.gguf", threads)
+    return foresee(base, prompts, vocabulary, threads)
+
+
 def export_compared(recipe: Recipe, work: Path, *, threads: int = 2, say: Callable[[str], None] = lambda _part: None) -> Made:
     """Export the model that the tuned one is compared with, by the same rounding, converter, quantization and template."""
     settle()
     clock = _Clock(say)
     clock("base")
     base = open_base(recipe.compare, work, recipe.chat_template)
-    exported = export(base, None, recipe, work / "compared", threads, clock)
+    with _known_to_llama_cpp("compare"):
+        exported = export(base, None, recipe, work / "compared", threads, clock)
     clock("check")
     verdict = judge(base, None, exported, [], threads)
     return Made(base, exported, verdict, _made_by(recipe, base, verdict, clock))

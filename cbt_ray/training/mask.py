@@ -126,10 +126,10 @@ def _span(messages: Sequence[Message], index: int, text: str, template: ChatTemp
     before = _render(template, messages[:index], answer=True)
     after = _render(template, messages[: index + 1], answer=False)
     if not (after.startswith(before) and text.startswith(after)):
-        raise InputError(f"chat template: expected that turn {index} renders the same whatever follows; it is not prefix-stable")
+        raise InputError(f"chat_template: expected that turn {index} renders the same whatever follows; it is not prefix-stable")
     end = after.rfind(template.eos, len(before))
     if end < 0 or after[end + len(template.eos) :].strip():
-        raise InputError(f"chat template: expected {template.eos!r} at the end of the assistant's turn {index}")
+        raise InputError(f"chat_template: expected {template.eos!r} at the end of the assistant's turn {index}")
     return len(before), end + len(template.eos)
 
 
@@ -137,7 +137,7 @@ def _render(template: ChatTemplate, messages: Sequence[Message], *, answer: bool
     try:
         return template.render(messages, answer=answer)
     except TemplateError as error:
-        raise InputError(f"chat template: refuses the therapist's messages ({error})") from error
+        raise InputError(f"chat_template: refuses the therapist's messages ({error})") from error
 
 
 def _session_windows(example: Example, template: ChatTemplate, tokenizer: Tokenizer, max_length: int) -> tuple[list[Window], int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cbt_ray.__main__ import run
 from cbt_ray.stages.train import _with_upload
@@ -20,6 +21,7 @@ from cbt_ray.unit import Stage, Status, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.progress import Silent
 from tests.stages import scripted
+from tests.training.pieces import FIRST, write_model, write_tokenizer
 
 pytestmark = [pytest.mark.train, pytest.mark.llama, pytest.mark.timeout(900)]
 NAME = "rehearsal-first-tuned"
@@ -100,12 +102,57 @@ def test_latest_moves_also_where_a_run_was_killed_before_it_did(study: Path) -> 
     assert {path: store.read(path) for path in store.list(f"{place}/")} == before
 
 
+def test_a_corrected_licence_renames_what_people_are_given(study: Path, tmp_path: Path) -> None:
+    """Nothing is made anew: card, Modelfile and list of files say the name that the licence asks for."""
+    document = yaml.safe_load(study.read_text())
+    document["endpoints"]["script"]["licence"] = "Llama 3.1 Community License"
+    corrected = scripted.write_study(tmp_path, document)
+    before = unit_of(study)
+    assert run(["train", str(corrected)]) == 0
+    assert unit_of(study).to_bytes() == before.to_bytes()
+    (tmp_path / "all").mkdir()
+    assert run(["weights", str(corrected), "--arm", "first-tuned", "--to", str(tmp_path / "all")]) == 0
+    latest = json.loads((tmp_path / "all" / "latest.json").read_text())
+    name = f"Llama-{NAME}"
+    assert (latest["name"], f"{name}.gguf" in latest["files"]) == (name, True)
+    assert f"FROM ./{name}.gguf" in (tmp_path / "all" / "Modelfile").read_text()
+    assert {file.name for file in (tmp_path / "all").glob("*.gguf")} == {f"{name}.gguf"}
+
+
+def test_a_tokenizer_that_llama_cpp_runs_otherwise_ends_it_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rejected as one that failed behind its training, so a study goes on with its other arms."""
+    (tmp_path / "model").mkdir()
+    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    write_model(tmp_path / "model", {**shape, "max_position_embeddings": 8192})
+    write_tokenizer(tmp_path / "model", None, FIRST)
+    own = {"start": str(tmp_path / "model"), "compare": str(tmp_path / "model"), "max_length": 8000}
+    models = {"first": {"recipe": {**scripted.RECIPE, **own}}}
+    document = scripted.study_document(
+        tmp_path / "store", arms=scripted.TUNED_ARMS[:1], models=models, dataset={"format": "paper"}
+    )
+    file = scripted.write_study(tmp_path, document)
+    for command in ("generate", "dataset"):
+        assert run([command, str(file), *(["--inline"] if command == "generate" else [])]) == 0
+    for _ in range(2):
+        assert run(["train", str(file)]) == 2
+        said = capsys.readouterr().err.strip().splitlines()[-1]
+        assert "models.first: the tuned model failed its parity gate (tokens: expected llama.cpp tokenizes every prompt" in said
+        assert said.endswith("it was not trained, since no training would change that: name another base, or a revision of it")
+    failed = unit_of(file)
+    assert (failed.status, failed.reason, set(failed.content)) == (Status.REJECTED, "parity: tokens", {"metrics"})
+    assert run(["weights", str(file), "--arm", "first-tuned", "--to", str(tmp_path / "x.gguf")]) == 1
+    assert run(["status", str(file)]) == 0
+
+
 def test_live_figures_stay_beside_the_unit(study: Path) -> None:
     """Runs behind the first test."""
     store, key = FolderStore(study.parent / "store"), unit_of(study).key
     lines = [json.loads(line) for line in (store.read(f"rehearsal/training/{key.id}/{key.h16}.jsonl") or b"").splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 9))
     assert all(line["tokens_per_second"] > 0 and line["memory_gib"] > 0 for line in lines)
+    assert [line["learning_rate"] for line in lines] == [scripted.RECIPE["learning_rate"]] * 8
 
 
 def test_a_file_that_is_cut_in_the_store_fails_the_check_of_the_upload(study: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from cbt_ray.errors import InputError
 from cbt_ray.study import Study, load_study
 from cbt_ray.study.protocol import CHARACTERISTICS
+from cbt_ray.unit import canonical
 from tests.study.example import RECIPE, example_study, loaded, write_study
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -71,6 +72,16 @@ def test_override_reaches_into_a_referred_file(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE | {"compare": RECIPE["start"]}))
     file = write_study(tmp_path, example_study(models__smollm2__recipe="recipe.yaml"))
     assert load_study(file, {"models.smollm2.recipe.batch": 2}).models["smollm2"].recipe.batch == 2
+
+
+@pytest.mark.parametrize(("given", "kept"), [(100, "100"), (0, "0"), (0.06, "0.06")])
+def test_a_number_of_steps_is_in_keys_as_it_was_written(tmp_path: Path, given: float, kept: str) -> None:
+    """So a study file that says 100 keeps its keys, whatever else the field may hold by now."""
+    file = write_study(
+        tmp_path, example_study(models__smollm2__recipe=RECIPE | {"compare": RECIPE["start"], "warmup_steps": given})
+    )
+    recipe = load_study(file).models["smollm2"].recipe
+    assert f'"warmup_steps":{kept},' in canonical(recipe.model_dump()).decode()
 
 
 def test_override_with_a_wrong_value_is_refused(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_too_many_turns_that_cannot_fit_are_refused() -> None:
     ],
 )
 def test_a_template_that_cannot_be_masked_is_refused(source: str, reason: str) -> None:
-    with pytest.raises(InputError, match=f"chat template: .*{reason}"):
+    with pytest.raises(InputError, match=f"chat_template: .*{reason}"):
         mask(_examples(), ChatTemplate(source, "", "<|im_end|>"), Characters(), 10_000)
 
 

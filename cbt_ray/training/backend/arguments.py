@@ -24,9 +24,9 @@ def total_steps(job: Job) -> int:
 
 
 def warmup_steps(job: Job) -> int:
-    """Of these, the steps on which the learning rate rises."""
-    given = job.recipe.warmup_steps
-    return int(given if given >= 1 else given * total_steps(job))
+    """Of these, the steps on which the learning rate rises; a share of them never takes all."""
+    given, steps = job.recipe.warmup_steps, total_steps(job)
+    return int(given) if given >= 1 else min(math.ceil(given * steps), steps - 1)
 
 
 def sft_arguments(job: Job) -> Any:

@@ -39,4 +39,5 @@ class Figures:
             peak_gib(),
             (tokens - self.tokens) / spent,
             (self.steps - step) * spent / max(step - self.first, 1),
+            entry.get("learning_rate", math.nan),
         )

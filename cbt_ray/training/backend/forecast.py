@@ -10,8 +10,8 @@ a CPU; T tokens of the longest batch):
   of them, twice, since its gradients lie beside them, and T * c * h of each; else all of them
 - mask, with padding_free: T * T * (1 + c), since attention is told which tokens of the row belong together
 - dequantized: in 4 bit the largest linear layer once more, c * h * i
-- logits: five copies of [256, v] in 4 bytes (TRL's chunked loss, and ours of what is held out), or with ORPO four of [tokens of
-  the answers, v]
+- logits: five copies of [256, v] in 4 bytes (TRL's chunked loss, and ours of what is held out; Unsloth's, which works in pieces,
+  too, is taken to need no more), or with ORPO four of [tokens of the answers, v]
 - process: on a CPU 0.75 GiB for Python and its libraries; on a GPU 1 GiB for CUDA's own, which torch does not count
 
 Without gradient checkpointing a CPU's C library may keep half as much again. Counted are the linear layers of a dense Llama,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,8 @@ class Progress:
     """Of this run's steps so far."""
     left_s: float = 0.0
     """What is left at this speed."""
+    learning_rate: float = math.nan
+    """With which the step was made."""
 
 
 Report = Callable[[Progress], None]

@@ -45,12 +45,14 @@ def run(adapt: Adapt, job: Job, checkpoints: Checkpoints, report: Report) -> Tra
     quiet()
     tell(job)
     found = checkpoints.latest()
-    with sigterm() as asked, _fitting():
+    with sigterm() as asked, _fitting("batch, max_length: expected a training"):
         training = _Training(adapt, job, checkpoints, report, asked, found[1] if found else None)
         training.train()
-    if asked.is_set() and training.step < training.steps:
-        raise Owed(f"training: stopped by SIGTERM after step {training.step} of {training.steps}; running again continues there")
-    trained = training.finish()
+        if asked.is_set() and training.step < training.steps:
+            raise Owed(
+                f"training: stopped by SIGTERM after step {training.step} of {training.steps}; running again continues there"
+            )
+        trained = training.finish()
     if found:
         trained.metrics["resumed_from"] = found[0]
     return trained
@@ -67,7 +69,7 @@ def _check(job: Job) -> None:
 
 
 @contextlib.contextmanager
-def _fitting() -> Iterator[None]:
+def _fitting(expected: str) -> Iterator[None]:
     """A GPU that is too small is for the user to see to: a further attempt would load all of it again, and end there, too."""
     import torch
 
@@ -75,7 +77,7 @@ def _fitting() -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         first = str(error).splitlines()[0] if str(error) else "out of memory"
-        raise InputError(f"batch, max_length: expected a training that fits the GPU; lower them ({first})") from error
+        raise InputError(f"{expected} that fits the GPU ({first})") from error
 
 
 def quiet() -> None:
@@ -111,7 +113,9 @@ class _Training:
             return_freed()
         self.began = time.monotonic()
         self.job, self.checkpoints, self.report, self.asked, self.resume = job, checkpoints, report, asked, resume
-        self.trainer = self._trainer(adapt(job))
+        with _fitting("load_4bit: expected a base"):
+            adapted = adapt(job)
+        self.trainer = self._trainer(adapted)
         self.state = self._state()
         self.steps = int(self.trainer.args.max_steps)
         self.step = 0

@@ -23,6 +23,10 @@ NAMELESS = "cbt-ray"
 _SETTINGS = "tokenizer_config.json"
 
 
+class NotConvertible(InputError):
+    """llama.cpp's converter does not know such a model."""
+
+
 @dataclass(frozen=True)
 class Gguf:
     """A finished GGUF and its SHA-256."""
@@ -51,7 +55,7 @@ def _convert(folder: Path, target: Path, options: list[str], threads: int) -> No
     if done.returncode:
         beside.unlink(missing_ok=True)
         lines = done.stderr.strip().splitlines() or ["no output"]
-        raise InputError(f"{folder}: expected a model that llama.cpp's converter takes ({lines[-1]})")
+        raise NotConvertible(f"expected a model that llama.cpp's converter takes ({lines[-1]})")
     beside.replace(target)
 
 
@@ -69,7 +73,7 @@ def _with_space_said(folder: Path) -> Iterator[Path]:
         yield folder
         return
     with tempfile.TemporaryDirectory(prefix="cbt-ray-") as beside:
-        links = Path(beside) / folder.name
+        links = Path(beside) / folder.resolve().name
         links.mkdir()
         for file in folder.iterdir():
             if file.name != _SETTINGS:

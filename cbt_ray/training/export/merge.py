@@ -23,6 +23,7 @@ _COPIED = (
     "chat_template.jinja",
     "special_tokens_map.json",
     "tokenizer.model",
+    "added_tokens.json",
     "generation_config.json",
 )
 
@@ -35,12 +36,18 @@ def merge(base: Base, adapter: Path | None, folder: Path) -> Path:
     for name in shards_of(base.folder):
         _merge_shard(base.folder / name, deltas, folder / name)
     deltas.expect_all_used()
+    without_weights(base, folder)
+    if (base.folder / INDEX).exists():
+        write_index(json.loads((base.folder / INDEX).read_text()), folder)
+    return folder
+
+
+def without_weights(base: Base, folder: Path) -> Path:
+    """Write all of a merged model but its weights, which an adapter does not change, to a folder that is there."""
     write_settings(base.folder, folder)
     for name in _COPIED:
         if (base.folder / name).exists():
             shutil.copyfile(base.folder / name, folder / name)
-    if (base.folder / INDEX).exists():
-        write_index(json.loads((base.folder / INDEX).read_text()), folder)
     return folder
 
 

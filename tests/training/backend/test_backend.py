@@ -163,19 +163,23 @@ def test_a_loss_that_is_no_number_ends_the_training(train: Train, tmp_path: Path
     assert kept.steps == [number for number in (2, 4) if number < steps[-1].step]
 
 
-def test_what_does_not_fit_a_gpu_is_for_the_user_to_see_to(train: Train) -> None:
+@pytest.mark.parametrize(
+    ("where", "said"), [("step", "batch, max_length: expected a training"), ("base", "load_4bit: expected a base")]
+)
+def test_what_does_not_fit_a_gpu_is_for_the_user_to_see_to(
+    train: Train, monkeypatch: pytest.MonkeyPatch, where: str, said: str
+) -> None:
     """As torch says it on a GPU."""
     import torch
 
-    def out_of_memory(_step: Progress) -> None:
+    def out_of_memory(*_given: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines")
 
+    if where == "base":
+        monkeypatch.setattr(trl_backend, "load_model", out_of_memory)
     with pytest.raises(InputError) as error:
         train("large", report=out_of_memory)
-    said = (
-        "batch, max_length: expected a training that fits the GPU; lower them (CUDA out of memory. Tried to allocate 2.00 GiB.)"
-    )
-    assert str(error.value) == said
+    assert str(error.value) == f"{said} that fits the GPU (CUDA out of memory. Tried to allocate 2.00 GiB.)"
 
 
 def test_a_target_that_the_model_lacks_is_named(train: Train, recipe: Recipe) -> None:

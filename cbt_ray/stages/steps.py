@@ -1,0 +1,50 @@
+"""Steps: what is told of a training while it goes on, to whoever waits and to the store."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from cbt_ray.work.bench import Bench
+
+if TYPE_CHECKING:
+    from cbt_ray.training.backend.job import Progress
+    from cbt_ray.training.live import Live
+    from cbt_ray.training.live import Step as LiveStep
+
+EVERY_S = 5.0
+"""Seconds between two lines about training's steps."""
+
+
+class Steps:
+    """Tells how far a training is: its parts as they begin, its steps every few seconds."""
+
+    def __init__(self, bench: Bench, name: str, live: Live | None = None) -> None:
+        self.say = bench.progress.say
+        self.name = name
+        self.live = live
+        self.last = time.monotonic()
+
+    def part(self, part: str) -> None:
+        """Tell of a part that begins."""
+        self.say(f"finetune: {self.name}: {part}")
+
+    def __call__(self, step: Progress) -> None:
+        """Tell of a step, and keep it."""
+        if self.live is not None:
+            self.live(_live_step(step))
+        if time.monotonic() - self.last < EVERY_S and step.step < step.steps:
+            return
+        self.last = time.monotonic()
+        held_out = f", held out {step.held_out:.3f}" if step.held_out is not None else ""
+        self.say(
+            f"finetune: {self.name}: step {step.step}/{step.steps}, loss {step.loss:.3f}{held_out}, "
+            f"{step.tokens_per_second:.0f} tokens/s, {step.memory_gib:.1f} GiB, {step.left_s:.0f} s left"
+        )
+
+
+def _live_step(step: Progress) -> LiveStep:
+    from cbt_ray.training.live import Step as LiveStep
+
+    return LiveStep(**{field.name: getattr(step, field.name) for field in fields(step)})
