@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cbt_ray.analysis.claims.path import walk
 from cbt_ray.analysis.effect.contrast import compare
 from cbt_ray.analysis.effect.layout import Chains
 from cbt_ray.analysis.model import nested
@@ -117,8 +118,6 @@ def bonferroni(evidence: Evidence, term: str, tests: int) -> dict[str, Any]:
 
 def ratio(evidence: Evidence, over: Sequence[Any], under: Sequence[Any]) -> dict[str, Any]:
     """One number of the analysis over another."""
-    from cbt_ray.analysis.claims.claims import walk
-
     above, below = walk(evidence.analysis, over), walk(evidence.analysis, under)
     return {"value": above / below} if above is not None and below else {"reason": "the analysis has no such numbers"}
 

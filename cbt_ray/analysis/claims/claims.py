@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.claims.claims_file import Claim, ClaimsFile, Step, Test
+from cbt_ray.analysis.claims.claims_file import Claim, ClaimsFile, Test
+from cbt_ray.analysis.claims.path import walk
 
 if TYPE_CHECKING:
     from cbt_ray.analysis.claims.claim_tests import Evidence
@@ -117,21 +118,6 @@ def _descending(values: Sequence[float | None], empty: Mapping[str, Any]) -> dic
         "how": how + "; the smallest step is shown",
         "reason": None,
     }
-
-
-def walk(document: Any, path: Sequence[Step]) -> Any:
-    """The value at a path, None where there is none."""
-    for step in path:
-        if isinstance(step, str) and isinstance(document, list):
-            document = document[int(step)] if step.isdigit() and int(step) < len(document) else None
-        elif isinstance(step, str):
-            document = document.get(step) if isinstance(document, Mapping) else None
-        else:
-            rows = document if isinstance(document, list) else []
-            document = next((row for row in rows if all(row.get(name) == value for name, value in step.items())), None)
-        if document is None:
-            return None
-    return document
 
 
 def as_printed(value: float, printed: str) -> str:

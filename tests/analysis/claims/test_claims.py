@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from cbt_ray.analysis.claims import claims_file
-from cbt_ray.analysis.claims.claims import as_printed, claims, counts, walk
+from cbt_ray.analysis.claims.claims import as_printed, claims, counts
 from cbt_ray.analysis.claims.claims_file import ClaimsFile, load_claims
+from cbt_ray.analysis.claims.path import walk
 from cbt_ray.analysis.table.mapped import read_table
 from cbt_ray.analysis.table.mapping import load_mapping
 from cbt_ray.commands.analyze import analyze
