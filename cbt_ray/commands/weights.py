@@ -30,14 +30,15 @@ def bring_weights(bench: Bench, arm_name: str, to: Path, say: Callable[[str], ob
     unit = bench.store.get(key)
     if unit is None or unit.status is not Status.DONE:
         raise Owed(f"{key}: owed; train first")
-    files = {f"{key.id}.gguf": unit.content["gguf"]}
+    wanted = {to: unit.content["gguf"]}
     if to.is_dir() and variant == "tuned":
         from cbt_ray.stages.published import files_of, texts_of
 
-        files = files_of(bench, model, unit)
         for name, text in texts_of(bench, model, unit).items():
             (to / name).write_text(text)
-    wanted = {to / name: blob for name, blob in files.items()} if to.is_dir() else {to: unit.content["gguf"]}
+        wanted = {to / name: blob for name, blob in files_of(bench, model, unit).items()}
+    elif to.is_dir():
+        wanted = {to / f"{key.id}.gguf": unit.content["gguf"]}
     for place, one in wanted.items():
         blob = Blob.from_json(one)
         place.parent.mkdir(parents=True, exist_ok=True)

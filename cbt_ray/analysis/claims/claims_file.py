@@ -12,14 +12,13 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from cbt_ray.analysis.claims.path import Step
 from cbt_ray.analysis.table.mapping import read_yaml
 from cbt_ray.errors import InputError
 from cbt_ray.study.block import Block
 from cbt_ray.study.complaint import complaint
 
 FOLDER = Path(__file__).parent
-Step = str | dict[str, str]
-"""A key, or a place in a list, or in a list the entry whose fields have these values."""
 
 
 class Test(Block):

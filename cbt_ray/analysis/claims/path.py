@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+Step = str | dict[str, str]
+"""A key, or a place in a list, or in a list the entry whose fields have these values."""
 
-def walk(document: Any, path: Sequence[str | Mapping[str, Any]]) -> Any:
+
+def walk(document: Any, path: Sequence[Step]) -> Any:
     """The value at a path, None where there is none."""
     for step in path:
         if isinstance(step, str) and isinstance(document, list):

@@ -47,7 +47,7 @@ class Forecast:
     tokens: float
     """A step, on average, without padding."""
     bytes: dict[str, float]
-    warmup: int = 0
+    warmup: int
     """Steps on which the learning rate rises."""
 
     @property

@@ -15,6 +15,7 @@ from pathlib import Path
 from cbt_ray.errors import InputError
 from cbt_ray.store.store import sha256_of
 from cbt_ray.training.export.space import space_in_front
+from cbt_ray.training.links import link_others
 
 CONVERTER = "CBT_RAY_CONVERTER"
 """Environment variable that names another convert_hf_to_gguf.py than the one pinned beside this Python."""
@@ -75,9 +76,7 @@ def _with_space_said(folder: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="cbt-ray-") as beside:
         links = Path(beside) / folder.resolve().name
         links.mkdir()
-        for file in folder.iterdir():
-            if file.name != _SETTINGS:
-                (links / file.name).symlink_to(file.resolve())
+        link_others(folder, links, {_SETTINGS})
         (links / _SETTINGS).write_text(json.dumps({**given, "add_prefix_space": space}))
         yield links
 

@@ -8,7 +8,7 @@ A harmed artefact is judged and named by a check, it raises nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -65,10 +65,10 @@ def gate(
     answers = {index * count // ANSWERS for index in range(ANSWERS)}
     same = f16 == quantized
     faults: list[str] = []
-    hears = partial(_hear, faults, base=base, asked=asked, threads=threads, limit=limit)
-    first = hears(f16, spoken=count, answers=answers if same else set())
+    listen = partial(hear, base=base, asked=asked, threads=threads, limit=limit)
+    first = _hear(faults, partial(listen, f16, spoken=count, answers=answers if same else set(), follow=None))
     said = [one.tokens for one in first.spoken] if first else []
-    second = first if same else hears(quantized, spoken=len(said), answers=answers, follow=said)
+    second = first if same else _hear(faults, partial(listen, quantized, spoken=len(said), answers=answers, follow=said))
     reference = refer(base, adapter, merged, [one.ids for one in asked[:count]], said, threads)
     heard = {name: one for name, one in (("f16", first), ("quantized", None if same else second)) if one}
     checks = [_loads(faults), merge(reference)]
@@ -102,21 +102,10 @@ def _asked(prompts: Sequence[Sequence[Message] | str], base: Base) -> list[Asked
         return asked
 
 
-def _hear(
-    faults: list[str],
-    gguf: Path,
-    *,
-    base: Base,
-    asked: Sequence[Asked],
-    threads: int,
-    limit: int,
-    spoken: int,
-    answers: set[int],
-    follow: list[list[int]] | None = None,
-) -> Heard | None:
+def _hear(faults: list[str], listen: Callable[[], Heard]) -> Heard | None:
     """What one file says; a file that says nothing adds to the faults."""
     try:
-        return hear(gguf, base, asked, threads, spoken=spoken, answers=answers, follow=follow, limit=limit)
+        return listen()
     except InputError as error:
         faults.append(str(error))
         return None

@@ -14,6 +14,7 @@ from cbt_ray.errors import InputError
 from cbt_ray.llm.gguf_file import check_gguf, load_gguf_path
 from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.store.store import sha256_of
+from cbt_ray.training.links import link_others
 from cbt_ray.training.start.four_bit import is_four_bit, widen
 from cbt_ray.training.start.licence_text import licence_texts
 from cbt_ray.training.start.unpack import unpack
@@ -86,10 +87,7 @@ def _with_template(source: Path, template: str, folder: Path) -> Path:
     """A folder of links to the model's files, with another chat template."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    own = {"chat_template.jinja", "tokenizer_config.json"}
-    for file in source.iterdir():
-        if file.name not in own:
-            (folder / file.name).symlink_to(file.resolve())
+    link_others(source, folder, {"chat_template.jinja", "tokenizer_config.json"})
     config = json.loads((source / "tokenizer_config.json").read_bytes())
     config.pop("chat_template", None)
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import InputError
+from cbt_ray.training.links import link_others
 from cbt_ray.training.shard import INDEX, Shard, opened, rounded, shards_of, write_f16, write_index, write_settings
 
 _STATE = ".quant_state.bitsandbytes__"
@@ -49,9 +50,7 @@ def says_four_bit(settings: bytes, name: str) -> bool:
 def widen(source: Path, folder: Path) -> None:
     """Write the model with f16 weights into an empty folder, a weight at a time; the other files are links."""
     write_settings(source, folder)
-    for file in source.iterdir():
-        if file.suffix != ".safetensors" and file.name not in (INDEX, "config.json"):
-            (folder / file.name).symlink_to(file.resolve())
+    link_others(source, folder, {INDEX, "config.json", *(shard.name for shard in source.glob("*.safetensors"))})
     _write_weights(source, folder)
 
 
