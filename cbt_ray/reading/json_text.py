@@ -1,0 +1,58 @@
+"""JSON from outside: a key given twice, a number that is none, a document too deep are errors, never silent choices."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cbt_ray.errors import InputError
+from cbt_ray.reading.regular import LARGEST_TEXT, read_text
+
+LONGEST_INTEGER = 40
+"""Digits; above 4,300 Python refuses by itself, with another error, and no number here has 40."""
+
+
+def loads(text: str | bytes) -> Any:
+    """A JSON document. Raises ValueError, one line, for whatever is wrong with it."""
+    try:
+        return json.loads(
+            text,
+            object_pairs_hook=_mapping,
+            parse_int=_integer,
+            parse_constant=_constant,
+        )
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {error.lineno}: {error.msg}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start + 1} is no UTF-8") from None
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def read_json(file: Path, name: str | None = None, largest: int = LARGEST_TEXT) -> Any:
+    """A JSON file. Raises InputError, one line."""
+    text = read_text(file, name, largest)
+    try:
+        return loads(text)
+    except ValueError as error:
+        raise InputError(f"{name or file}: expected JSON: {error}") from None
+
+
+def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} is given twice")
+    return mapping
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > LONGEST_INTEGER:
+        raise ValueError(f"a whole number of {len(digits):,} digits")
+    return int(digits)
+
+
+def _constant(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
