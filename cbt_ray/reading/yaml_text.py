@@ -78,7 +78,7 @@ class _Reader:
     events: Iterator[Any]
     anchors: dict[str, _Anchored | _Open] = field(default_factory=dict)
     count: int = 0
-    resolver: Resolver = field(default_factory=Resolver)
+    resolver: Any = field(default_factory=Resolver)
     constructor: SafeConstructor = field(default_factory=SafeConstructor)
 
     def document(self) -> Any:
