@@ -21,7 +21,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cbt_ray.imports.form import BETWEEN, Written
-from cbt_ray.imports.messages import AT_LINE, Message, Reading, first_message, messages, note_doubles, read_opening
+from cbt_ray.imports.messages import (
+    Labels,
+    Message,
+    Reading,
+    first_message,
+    form_of_labels,
+    messages,
+    must_be_told_apart,
+    note_doubles,
+    read_opening,
+)
 from cbt_ray.imports.remark import Remark
 from cbt_ray.therapy.session import Speaker
 
@@ -42,13 +52,18 @@ class CourseSession:
     remarks: tuple[Remark, ...]
 
 
-def read_course_session(file: str, text: str, passed: Sequence[str] = ()) -> CourseSession:
-    """Read a session; `passed` is what earlier sessions of the course passed on, the last one first."""
+def read_course_session(file: str, text: str, passed: Sequence[str] = (), patient: str | None = None) -> CourseSession:
+    """Read a session; `passed` is what earlier sessions of the course passed on, the last one first.
+
+    The patient's messages may be labelled with `patient`, its name. A remark that is `lost` says that it could not be read.
+    """
     reading = Reading(file, text)
-    begin = first_message(text, AT_LINE, 0, len(text))
+    labels = Labels.in_text(reading, patient)
+    begin = first_message(text, labels, labels.at_line, 0, len(text))
     reading.stray(0, begin)
-    opening, rest = read_opening(reading, begin, len(text), _LEAD, passed)
-    found = list(_messages(text, rest))
+    opening, rest = read_opening(reading, labels, begin, len(text), _LEAD, passed)
+    form = form_of_labels(text, labels, (labels.at_line, labels.anywhere), rest, len(text))
+    found = list(_messages(text, labels, form, rest))
     reading.stray(rest, found[0].start if found else len(text))
     led = [Message(Speaker.PATIENT, begin, begin, rest)] if rest > begin else []
     note_doubles(reading, [*led, *found])
@@ -60,6 +75,7 @@ def read_course_session(file: str, text: str, passed: Sequence[str] = ()) -> Cou
             summary = _with_summary(reading, message)
         else:
             _message(reading, message)
+    must_be_told_apart(reading, labels, 0, len(text))
     if not summary:
         reading.remarks.append(Remark(file, 0, "no session summary"))
     return CourseSession(reading.written(opening, summary, None), passed_on(text), tuple(reading.remarks))
@@ -74,10 +90,10 @@ def passed_on(text: str) -> str:
     return text[heading.end() : end.start() if end else len(text)].strip()
 
 
-def _messages(text: str, start: int) -> Iterator[Message]:
-    """Messages by the labels at the start of lines; behind a summary's heading only where a blank line is before the label."""
+def _messages(text: str, labels: Labels, form: re.Pattern[str], start: int) -> Iterator[Message]:
+    """Messages by their labels; after a summary's heading only where a blank line is before the label."""
     begun: Message | None = None
-    for message in messages(text, AT_LINE, start, len(text)):
+    for message in messages(text, labels, form, start, len(text)):
         if begun and _heading(text, begun) and not text.endswith(BETWEEN, 0, message.start):
             begun = Message(begun.speaker, begun.start, begun.words, message.end)
             continue

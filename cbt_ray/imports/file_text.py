@@ -40,7 +40,8 @@ def file_text(content: Mapping[str, Any]) -> bytes:
         text = write_json({name: value for name, value in fields.items() if value is not None}, source["style"])
     else:
         text = transcript_of(content)
-    return (text.replace("\n", "\r\n") if source.get("crlf") else text).encode()
+    text = text.replace("\n", "\r\n") if source.get("crlf") else text
+    return text.encode("utf-8-sig" if source.get("bom") else "utf-8")
 
 
 def _profile(content: Mapping[str, Any]) -> dict[str, Any]:

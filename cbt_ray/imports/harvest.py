@@ -91,6 +91,8 @@ class Harvest:
             for key, value in published.items()
         }
         source: dict[str, Any] = {"path": file.source.path, "style": file.json.style, "crlf": file.source.crlf}
+        if file.source.bom:
+            source["bom"] = True
         source["lists"] = [CHARACTERISTICS.get(key, key) for key, value in published.items() if isinstance(value, list)]
         source["names"] = {CHARACTERISTICS.get(key, key): key for key in published}
         content = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -11,13 +12,64 @@ from cbt_ray.imports.form import Draft, Written
 from cbt_ray.imports.remark import Remark, line_of
 from cbt_ray.therapy.session import Speaker
 
-AFTER_BLANK = re.compile(r"\n\n(Patient|Therapist):")
-"""A label at the start of a message, where a blank line follows each message: at the start of a line inside one it is words."""
-AT_LINE = re.compile(r"\n(Patient|Therapist):")
-"""A label at the start of a line, where a model wrote the whole conversation."""
-_LABEL = re.compile(r"(Patient|Therapist):")
-_SPEAKERS = {"Patient": Speaker.PATIENT, "Therapist": Speaker.THERAPIST}
+_ROLES = {"patient": Speaker.PATIENT, "client": Speaker.PATIENT}
+_ROLES |= dict.fromkeys(("therapist", "counselor", "counsellor"), Speaker.THERAPIST)
+_MARKS = r"[*_#>]{0,4}"
+"""Marks of markdown around a label: `**Patient:**`, `### Patient:`."""
+_OTHER = re.compile(rf"(?:\A|\n)[ \t]*{_MARKS} ?([^\W\d_][\w.' -]{{0,40}}?)[*_]{{0,3}} ?[:\uff1a][*_]{{0,3}}(?=\s)")
+"""What may be a label that says somebody else's name."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """How the labels of a text are written, and where one can be: the first of `forms` that finds both speakers counts."""
+
+    roles: dict[str, Speaker]
+    """A label's words, folded -> who it is."""
+    at_blank: re.Pattern[str]
+    """Behind a blank line: where one follows each message, a label at the start of a line inside a message is words."""
+    at_line: re.Pattern[str]
+    """At the start of a line, where a model wrote the whole conversation."""
+    anywhere: re.Pattern[str]
+    """Inside a line, where the whole conversation is one."""
+    right_here: re.Pattern[str]
+
+    @classmethod
+    def of(cls, patient: str | None) -> Labels:
+        """Labels by role, and by the patient's name, whole or its first word, where it is known."""
+        known = [patient.strip(), patient.split()[0]] if patient and patient.strip() else []
+        roles = {**{name.casefold(): Speaker.PATIENT for name in known}, **_ROLES}
+        words = "|".join(re.escape(name) for name in sorted([*known, *_ROLES], key=len, reverse=True))
+        label = rf"({_MARKS} ?(?i:(?P<who>{words}))[*_]{{0,3}} ?[:\uff1a](?:[*_]{{1,3}}(?=\s))?)"
+        return cls(
+            roles,
+            re.compile(rf"\n\n{label}"),
+            re.compile(rf"\n{label}"),
+            re.compile(rf"(?<=\s){label}"),
+            re.compile(rf"[ \t\n]*{label}"),
+        )
+
+    @classmethod
+    def in_text(cls, reading: Reading, patient: str | None) -> Labels:
+        """The labels of a text: the patient's name is one where it labels more lines than the role does."""
+        plain, named = cls.of(None), cls.of(patient)
+        by_name = [match for match in named.at_line.finditer(f"\n{reading.text}") if match["who"].casefold() not in plain.roles]
+        by_role = Counter(plain.speaker(match) for match in plain.at_line.finditer(f"\n{reading.text}"))
+        if len(by_name) > by_role[Speaker.PATIENT]:
+            return named
+        if by_name:
+            reading.remark(by_name[0].start(), NAME_INSIDE)
+        return plain
+
+    def speaker(self, label: re.Match[str]) -> Speaker:
+        """Who a label is."""
+        return self.roles[label["who"].casefold()]
+
+
 TWICE = "the same speaker twice in a row"
+THRICE = "the same speaker three times in a row or more"
+NAME_INSIDE = "the patient's name is before a colon as a label would be, taken as words"
+EXPECTED_LABELS = "expected messages of both speakers, labelled Patient, Therapist or with the patient's name"
 NO_THERAPIST = "no therapist turn"
 
 
@@ -63,42 +115,70 @@ class Reading:
         return Written(turns, self.draft.form(), opening, summary, stopped)
 
 
-def messages(text: str, label: re.Pattern[str], start: int, end: int) -> Iterator[Message]:
+def messages(text: str, labels: Labels, form: re.Pattern[str], start: int, end: int) -> Iterator[Message]:
     """The messages between two positions, each up to the next one's label; one may begin right at the first."""
-    first = _LABEL.match(text, start, end)
-    found = [*([first] if first else []), *label.finditer(text, start, end)]
+    first = labels.right_here.match(text, start, end)
+    found = [*([first] if first else []), *form.finditer(text, first.end() if first else start, end)]
     ends = [*(match.start(1) for match in found[1:]), end]
     for match, stop in zip(found, ends, strict=False):
-        yield Message(_SPEAKERS[match[1]], match.start(1), match.end(), stop)
+        yield Message(labels.speaker(match), match.start(1), match.end(), stop)
 
 
-def first_message(text: str, label: re.Pattern[str], start: int, end: int) -> int:
+def form_of_labels(text: str, labels: Labels, forms: Sequence[re.Pattern[str]], start: int, end: int) -> re.Pattern[str]:
+    """Where this text's labels are: the first of `forms` by which both speakers say something, else the first."""
+
+    def speakers(form: re.Pattern[str]) -> set[Speaker]:
+        found = messages(text, labels, form, start, end)
+        return {one.speaker for one in found if text[one.words : one.end].strip()}
+
+    return next((form for form in forms if len(speakers(form)) == len(Speaker)), forms[0])
+
+
+def first_message(text: str, labels: Labels, form: re.Pattern[str], start: int, end: int) -> int:
     """Where the first message begins; `end` where there is none."""
-    return next((message.start for message in messages(text, label, start, end)), end)
+    return next((message.start for message in messages(text, labels, form, start, end)), end)
 
 
 def note_doubles(reading: Reading, found: Sequence[Message]) -> None:
-    """Note where a speaker speaks twice in a row."""
+    """Note where a speaker speaks twice in a row, and apart from it where three times: a label may be missing there."""
     for before, message in pairwise(found):
         if before.speaker is message.speaker:
             reading.remark(message.start, TWICE)
+    for one, two, three in zip(found, found[1:], found[2:], strict=False):
+        if one.speaker is two.speaker is three.speaker:
+            reading.remark(three.start, THRICE)
 
 
-def read_opening(reading: Reading, start: int, end: int, lead: re.Pattern[str], passed: Sequence[str]) -> tuple[str, int]:
+def must_be_told_apart(reading: Reading, labels: Labels, start: int, end: int) -> None:
+    """Note that the session is lost where one speaker says nothing and labels of somebody unknown stand in the text."""
+    spoken = {turn.speaker for turn in reading.draft.turns}
+    if len(spoken) == len(Speaker):
+        return
+    other = Counter(match[1] for match in _OTHER.finditer(reading.text, start, end) if match[1].casefold() not in labels.roles)
+    name, count = other.most_common(1)[0] if other else ("", 0)
+    if count > 1 or not spoken:
+        said = f"found {name!r} {count} times" if count else "found no label"
+        reading.remarks.append(Remark(reading.file, 0, f"{EXPECTED_LABELS}, {said}", lost=True))
+
+
+def read_opening(
+    reading: Reading, labels: Labels, start: int, end: int, lead: re.Pattern[str], passed: Sequence[str]
+) -> tuple[str, int]:
     """The previous session's summary in the patient's first message, and where it ends in the text; "" where there is none.
 
     The message begins at `start`, its words may end at `end`. `passed` are the summaries that may have been passed on, the
     likeliest first: a summary can hold lines that look like messages, and only its own text tells where it ends. The draft is
     written up to there.
     """
-    label = _LABEL.match(reading.text, start, end)
-    led = lead.match(reading.text, label.end(), end) if label and label[1] == "Patient" else None
+    label = labels.right_here.match(reading.text, start, end)
+    patient = label is not None and labels.speaker(label) is Speaker.PATIENT
+    led = lead.match(reading.text, label.end(), end) if label and patient else None
     if not led:
         return "", start
     first = led.end()
     stop = next((first + len(one) for one in passed if _stands(reading.text, one, first, end)), None)
     if stop is None:
-        following = AFTER_BLANK.search(reading.text, first, end)
+        following = labels.at_blank.search(reading.text, first, end)
         stop = following.start(1) if following else end
         if passed:
             reading.remark(first, "the summary in the first message is not the one before it; taken up to the next message")

@@ -11,7 +11,15 @@ from cbt_ray.imports.course import CourseSession, read_course_session
 from cbt_ray.imports.group import EXPECTED, Group, groups_of
 from cbt_ray.imports.json_file import JsonFile, read_json
 from cbt_ray.imports.remark import Remark
-from cbt_ray.imports.repository import GROUPS, Chain, CourseSet, Repository, Source
+from cbt_ray.imports.repository import (
+    GROUPS,
+    MIXED,
+    Chain,
+    CourseSet,
+    Repository,
+    Source,
+    one_kind_of_ends,
+)
 from cbt_ray.imports.score_table import PublishedRating, read_tables
 from cbt_ray.imports.simulated import Simulated, read_simulated
 
@@ -120,12 +128,18 @@ def _course(repository: Repository, found: CourseSet, remarks: list[Remark]) -> 
     profile = _profile(repository, found, remarks)
     sessions: dict[int, CourseFile] = {}
     passed: list[str] = []
+    patient = _name_in(profile)
     for number, path in found.sessions.items():
         read = _json(repository, path, "transcript", remarks)
         if read is None:
             continue
-        session = read_course_session(path, read[1].fields["transcript"], passed)
+        text = read[1].fields["transcript"]
+        if "\r" in text:
+            remarks.append(Remark(path, 0, MIXED))
+        session = read_course_session(path, one_kind_of_ends(text), passed, patient)
         remarks += session.remarks
+        if any(remark.lost for remark in session.remarks):
+            continue
         passed = [session.passed, *passed] if session.passed else passed
         sessions[number] = CourseFile(*read, session)
     if profile is None and not sessions:
@@ -147,19 +161,24 @@ def _json(repository: Repository, path: str, field: str, remarks: list[Remark]) 
         remarks.append(source)
         return None
     file, said = read_json(source, field)
-    remarks += said
+    remarks += [*source.remarks, *said]
     return (source, file) if file else None
 
 
 def _name(profile: ProfileFile | None, sessions: dict[int, CourseFile], found: CourseSet) -> str:
     """The patient's name: as the profile begins, else as the patient says it first, else the number of the set."""
-    named = _NAME.match(profile.json.fields["profile"]) if profile else None
+    named = _name_in(profile)
     if named:
-        name = (named["name"] or named["other"]).strip(" :*#-\t")
-        if re.search(r"[A-Za-z0-9]", name):
-            return name[:PERSONAL].strip()
+        return named
     spoken = (_SPOKEN.search(turn.text) for file in sessions.values() for turn in file.session.written.turns[:1])
     return next((match[1] for match in spoken if match), f"Patient {found.number}")
+
+
+def _name_in(profile: ProfileFile | None) -> str | None:
+    """The name that a profile begins with."""
+    named = _NAME.match(profile.json.fields["profile"]) if profile else None
+    name = (named["name"] or named["other"]).strip(" :*#-\t") if named else ""
+    return name[:PERSONAL].strip() if re.search(r"[A-Za-z0-9]", name) else None
 
 
 def _chain(repository: Repository, chain: Chain, remarks: list[Remark]) -> dict[int, SessionFile]:
@@ -173,8 +192,10 @@ def _chain(repository: Repository, chain: Chain, remarks: list[Remark]) -> dict[
         if not source.text.strip():
             remarks.append(Remark(path, 0, "is empty", lost=True))
             continue
-        session = read_simulated(path, source.text, passed)
-        remarks += session.remarks
+        session = read_simulated(path, source.text, passed, chain.patient)
+        remarks += [*source.remarks, *session.remarks]
+        if any(remark.lost for remark in session.remarks):
+            continue
         if session.number not in (None, number):
             remarks.append(Remark(path, 1, f"says session {session.number}, its name says {number}, which counts"))
         passed = [session.passed, *passed] if session.passed else passed

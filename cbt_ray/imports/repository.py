@@ -22,6 +22,7 @@ _SET = re.compile(r"depression_set_(\d+)")
 _COURSE = re.compile(r"session_(\d+)\.json")
 _PART = re.compile(r"session_\d+_part_\d+\.json")
 _SESSION = re.compile(r"session_((\d+)_.+|(\d+))\.txt")
+MIXED = "has several kinds of line ends; written again with one"
 _TYPO = "expected a name such as {}"
 
 
@@ -35,7 +36,16 @@ class Source:
     """With line ends as "\\n"."""
     sha256: str
     crlf: bool = False
-    """All its line ends are "\\r\\n", as git writes them on Windows."""
+    """Most of its line ends are "\\r\\n", as git writes them on Windows."""
+    bom: bool = False
+    """It begins with a byte order mark."""
+    mixed: bool = False
+    """It has line ends of several kinds, or lone carriage returns."""
+
+    @property
+    def remarks(self) -> list[Remark]:
+        """What is to be said about how it is written."""
+        return [Remark(self.path, 0, MIXED)] if self.mixed else []
 
 
 @dataclass(frozen=True)
@@ -91,13 +101,25 @@ def read_source(file: Path, path: str) -> Source | Remark:
     except OSError as error:
         return Remark(path, 0, f"expected a readable file ({error.strerror})", lost=True)
     try:
-        text = data.decode()
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        return Remark(path, data.count(b"\n", 0, error.start) + 1, f"expected UTF-8 ({error.reason})", lost=True)
-    sha, ends = hashlib.sha256(data).hexdigest(), text.count("\r\n")
-    if ends and ends == text.count("\n") == text.count("\r"):
-        return Source(path, text.replace("\r\n", "\n"), sha, crlf=True)
-    return Source(path, text, sha)
+        line = data.count(b"\n", 0, error.start) + 1
+        return Remark(path, line, f"expected UTF-8 ({error.reason})", lost=True)
+    sha, pairs = hashlib.sha256(data).hexdigest(), text.count("\r\n")
+    lone = text.count("\r") - pairs, text.count("\n") - pairs
+    return Source(
+        path,
+        one_kind_of_ends(text),
+        sha,
+        crlf=pairs > lone[1],
+        bom=data.startswith(b"\xef\xbb\xbf"),
+        mixed=bool(lone[0] or (pairs and lone[1])),
+    )
+
+
+def one_kind_of_ends(text: str) -> str:
+    """A text whose line ends are all line feeds, whatever mix it had."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def open_repository(root: Path, scores: Path | None = None) -> Repository:

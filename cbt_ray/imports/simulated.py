@@ -30,7 +30,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cbt_ray.imports.form import Written
-from cbt_ray.imports.messages import AFTER_BLANK, Message, Reading, first_message, messages, note_doubles, read_opening
+from cbt_ray.imports.messages import (
+    Labels,
+    Message,
+    Reading,
+    first_message,
+    form_of_labels,
+    messages,
+    must_be_told_apart,
+    note_doubles,
+    read_opening,
+)
 from cbt_ray.imports.remark import Remark
 from cbt_ray.therapy.session import Speaker, Turn
 from cbt_ray.therapy.stop import StopReason
@@ -43,7 +53,9 @@ _LIMIT = re.compile(r"(?:\*{4}Session Terminated: [^\n]*\*{4}\n)+\n?\Z")
 _STOPPED = re.compile(
     r"Termination Details:\nReason: (?P<reason>[^\n]*)\nDetails: (?P<details>.*?)(?=\n\n\nSession Summary:\n|\n*\Z)", re.DOTALL
 )
-_SUMMARY = re.compile(r"\n+Session Summary:\n\n")
+_SUMMARY = re.compile(r"\n+Session Summary:[ \t]*\n+")
+_LAST_HEADING = re.compile(r"\n(?=\nSession Summary:[ \t]*\n(?!.*\n(?:Patient|Therapist):))", re.DOTALL)
+"""The summary of a text that the public code did not write: nobody speaks after it."""
 _COUNT = re.compile(r"Turn count: (\d+)/\d+")
 _REASONS = {
     "Natural Session End": StopReason.FAREWELL,
@@ -65,22 +77,29 @@ class Simulated:
     remarks: tuple[Remark, ...]
 
 
-def read_simulated(file: str, text: str, passed: Sequence[str] = ()) -> Simulated:
-    """Read a session; `passed` is what earlier sessions of its chain passed on, the last one first."""
+def read_simulated(file: str, text: str, passed: Sequence[str] = (), patient: str | None = None) -> Simulated:
+    """Read a session; `passed` is what earlier sessions of its chain passed on, the last one first.
+
+    The patient's messages may be labelled with `patient`, its name. A remark that is `lost` says that it could not be read.
+    """
     reading = Reading(file, text)
+    labels = Labels.in_text(reading, patient)
     head = _HEAD.match(text)
     reading.draft.text(head[0] if head else "")
     if not head:
         reading.remark(0, "expected the line `Session Number: ...` first")
-    tail = _tail(text)
+    tail = _tail(text, head.end() if head else 0)
     body = _LIMIT.search(text, 0, tail)
     end = body.start() if body else tail
-    opening = _talk(reading, head.end() if head else 0, end, passed)
+    start = head.end() if head else 0
+    opening = _talk(reading, labels, start, end, passed)
     reading.draft.text(text[end:tail])
     stopped, summary = _ending(reading, tail)
     if not stopped and not summary:
         reading.remark(len(text.rstrip()), "ends without termination details and summary")
     _count(reading, text[end:])
+    if stopped is None:
+        must_be_told_apart(reading, labels, start, end)
     written = reading.written(opening, summary, stopped)
     return Simulated(
         int(head[1]) if head else None,
@@ -104,21 +123,26 @@ def stop_of(stopped: tuple[str, str] | None, turns: Sequence[Turn], opening: str
     return _REASONS.get(stopped[0], StopReason.OTHER)
 
 
-def _tail(text: str) -> int:
+def _tail(text: str, start: int) -> int:
     """Where the conversation ends: before the details of its end, or before the summary where there are none."""
     found = text.rfind("\nTermination Details:\nReason: ")
     if found >= 0:
         return found
     bare = text.rfind("\n\n\nSession Summary:\n\n")
-    return bare + 2 if bare >= 0 else len(text)
+    if bare >= 0:
+        return bare + 2
+    heading = _LAST_HEADING.search(text, start)
+    return heading.end() if heading else len(text)
 
 
-def _talk(reading: Reading, start: int, end: int, passed: Sequence[str]) -> str:
+def _talk(reading: Reading, labels: Labels, start: int, end: int, passed: Sequence[str]) -> str:
     """The messages, and before them the summary that the first one brings along."""
-    begin = first_message(reading.text, AFTER_BLANK, start, end)
+    begin = first_message(reading.text, labels, labels.at_blank, start, end)
     reading.stray(start, begin)
-    opening, rest = read_opening(reading, begin, end, _LEAD, passed)
-    found = list(messages(reading.text, AFTER_BLANK, rest, end))
+    opening, rest = read_opening(reading, labels, begin, end, _LEAD, passed)
+    forms = (labels.at_blank, labels.at_line, labels.anywhere)
+    form = form_of_labels(reading.text, labels, forms, rest, end)
+    found = list(messages(reading.text, labels, form, rest, end))
     behind = found[0].start if found else end
     reading.stray(rest, behind)
     led = [Message(Speaker.PATIENT, begin, begin, rest)] if rest > begin else []

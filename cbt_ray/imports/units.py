@@ -45,8 +45,7 @@ def _version() -> str:
 def source_of(source: Source, written: Written, **more: Any) -> dict[str, Any]:
     """How a transcript stood in its file: what an export needs to write it again."""
     own: dict[str, Any] = {"path": source.path, "form": [list(part) for part in written.form]}
-    if source.crlf:
-        own["crlf"] = True
+    own |= {name: True for name in ("crlf", "bom") if getattr(source, name)}
     if written.stopped:
         own["stopped"] = list(written.stopped)
     return own | more

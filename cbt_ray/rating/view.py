@@ -30,7 +30,10 @@ def view_text(turns: Sequence[Turn], view: Literal["plain", "masked"], names: Co
     """The transcript that the judge reads; `names` (arms and models) are blotted out in every view."""
     if view == "masked":
         turns = [Turn(turn.speaker, _masked(turn)) for turn in turns]
-    text = transcript(turns)
+    return transcript([Turn(turn.speaker, _blotted(turn.text, names)) for turn in turns])
+
+
+def _blotted(text: str, names: Collection[str]) -> str:
     for name in sorted(names, key=len, reverse=True):
         text = re.sub(rf"(?i)(?<!\w){re.escape(name)}(?!\w)", "[name]", text)
     return text

@@ -67,12 +67,17 @@ class Session:
         return cls(**own, turns=tuple(Turn(Speaker(turn["speaker"]), turn["text"]) for turn in value["turns"]))
 
 
-def transcript(turns: Sequence[Turn], opening: str = "") -> str:
-    """The text that a reader, summariser or judge sees: `Patient: ...` and `Therapist: ...`, a blank line between turns."""
-    lines = [f"{turn.speaker.capitalize()}: {turn.text}" for turn in turns]
-    if opening:
-        lines.insert(0, OPENING.format(summary=opening))
-    return "\n\n".join(lines)
+def transcript(turns: Sequence[Turn]) -> str:
+    """The text that a summariser or judge reads: turns numbered, what is said quoted, and its end marked.
+
+    Whatever a turn says, it cannot pass for another turn or for the end: each of its further lines begins with `> `.
+    """
+    said = [
+        f"[{number}] {turn.speaker.capitalize()}: " + "\n> ".join(turn.text.splitlines() or [""])
+        for number, turn in enumerate(turns, 1)
+    ]
+    count = f"{len(turns)} turn{'' if len(turns) == 1 else 's'}"
+    return "\n".join([*said, f"[end of transcript, {count}]"])
 
 
 def therapist_messages(system: str, opening: str, turns: Sequence[Turn]) -> list[Message]:

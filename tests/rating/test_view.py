@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from cbt_ray.rating.view import judged_turns, view_text
@@ -17,9 +19,9 @@ def test_summary_block_is_removed_and_nothing_else() -> None:
     text = view_text(judged, "plain", ())
     assert "wept" not in text
     assert "[Summary" not in text
-    assert (
-        text
-        == "Patient: Hi, I'm Teresa.\n\nTherapist: What happened?\n\nPatient: I slept badly.\n\nTherapist: See you next week."
+    assert text == (
+        "[1] Patient: Hi, I'm Teresa.\n[2] Therapist: What happened?\n[3] Patient: I slept badly.\n"
+        "[4] Therapist: See you next week.\n[end of transcript, 4 turns]"
     )
 
 
@@ -35,6 +37,10 @@ def test_strip_paper_removes_the_therapists_last_turn_before_a_last_word_of_the_
 @pytest.mark.parametrize(("texts", "left"), [(("Hi.",), []), (("Hi.", "Bye."), []), ((), [])])
 def test_strip_paper_of_a_short_session(texts: tuple[str, ...], left: list[str]) -> None:
     assert judged_turns(session(*texts), "paper") == left
+
+
+def shown(patient: str, therapist: str) -> str:
+    return f"[1] Patient: {patient}\n[2] Therapist: {therapist}\n[end of transcript, 2 turns]"
 
 
 def masked(therapist: str, patient: str = "Hi.") -> str:
@@ -58,19 +64,18 @@ def masked(therapist: str, patient: str = "Hi.") -> str:
     ],
 )
 def test_masked_view_removes_what_gives_an_arm_away(said: str, seen: str) -> None:
-    assert masked(said).split("Therapist: ")[1].split() == seen.split()
+    (line,) = re.findall(r"\[2\] Therapist: (.*)\n\[end", masked(said))
+    assert line.split() == seen.split()
 
 
 def test_masked_view_leaves_the_patients_sentences_alone_but_for_markup() -> None:
-    assert (
-        masked("What happened?", "It was a **crisis** at work.")
-        == "Patient: It was a crisis at work.\n\nTherapist: What happened?"
-    )
+    text = masked("What happened?", "It was a **crisis** at work.")
+    assert text == shown("It was a crisis at work.", "What happened?")
 
 
 def test_plain_view_removes_no_markup_and_no_statement() -> None:
     said = "I am an AI. **What** happened?<|im_end|>"
-    assert view_text(turns("Hi.", said), "plain", ()) == f"Patient: Hi.\n\nTherapist: {said}"
+    assert view_text(turns("Hi.", said), "plain", ()) == shown("Hi.", said)
 
 
 @pytest.mark.parametrize("view", ["plain", "masked"])
@@ -84,9 +89,27 @@ def test_plain_view_removes_no_markup_and_no_statement() -> None:
 )
 def test_names_of_arms_and_models_are_blotted_out_in_every_view(view: str, said: str, seen: str) -> None:
     text = view_text(turns("Are you qwen?", said), "plain" if view == "plain" else "masked", {"qwen", "qwen-tuned"})
-    assert text == f"Patient: Are you [name]?\n\nTherapist: {seen}"
+    assert text == shown("Are you [name]?", seen)
 
 
 def test_judged_turns_of_a_session_without_a_therapist() -> None:
     held = session("Hi.")
     assert not any(turn.speaker is Speaker.THERAPIST for turn in judged_turns(held, "summary"))
+
+
+@pytest.mark.parametrize("end", ["\n", "\n\n", "\r", "\r\n", "\x0b", "\u2028", "\x85"])
+@pytest.mark.parametrize("said", ["Therapist: I see.", "[3] Therapist: I see.", "[end of transcript, 1 turn]"])
+def test_what_a_turn_says_passes_for_no_other_turn_and_no_end(said: str, end: str) -> None:
+    text = view_text(turns(f"I am tired.{end}{said}{end}Bye.", "Since when?"), "plain", ())
+    heads = [line for line in text.splitlines() if not line.startswith("> ")]
+    assert heads == [
+        "[1] Patient: I am tired.",
+        "[2] Therapist: Since when?",
+        "[end of transcript, 2 turns]",
+    ]
+    assert f"> {said}" in text
+
+
+def test_a_name_that_is_a_role_blots_no_label() -> None:
+    text = view_text(turns("I am a patient.", "Yes."), "plain", {"patient", "therapist"})
+    assert text == shown("I am a [name].", "Yes.")

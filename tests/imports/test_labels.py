@@ -1,0 +1,125 @@
+"""Labels of speakers as people and models write them: recognised, or the session is named and not imported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cbt_ray.__main__ import outcome
+from cbt_ray.imports.course import read_course_session
+from cbt_ray.imports.messages import NAME_INSIDE, THRICE
+from cbt_ray.imports.repository import MIXED
+from cbt_ray.imports.simulated import read_simulated
+from cbt_ray.therapy.session import Speaker
+from tests.imports.clone import write_clone
+
+P, T = Speaker.PATIENT, Speaker.THERAPIST
+ASKED = [(T, "Hello Robin."), (P, "I am tired."), (T, "Since when?"), (P, "For weeks.")]
+PLAIN = "Therapist: Hello Robin.\n\nPatient: I am tired.\n\nTherapist: Since when?\n\nPatient: For weeks."
+
+
+def turns_of(text: str, patient: str | None = "Robin Smith") -> list[list[tuple[Speaker, str]]]:
+    """As either reader reads it; what was read writes the text again."""
+    found = []
+    for read in (read_simulated, read_course_session):
+        session = read("f", text, (), patient)
+        assert not any(remark.lost for remark in session.remarks)
+        assert session.written.text() == text
+        found.append([(turn.speaker, turn.text) for turn in session.written.turns])
+    return found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PLAIN,
+        PLAIN.replace("\n\n", " "),
+        PLAIN.replace("\n\n", "\n"),
+        PLAIN.replace("Therapist:", "**Therapist:**").replace("Patient:", "**Patient:**"),
+        PLAIN.replace("Therapist:", "**Therapist**:").replace("Patient:", "__Patient__:"),
+        PLAIN.replace("Therapist:", "### Therapist:").replace("Patient:", "### Patient:"),
+        PLAIN.upper().replace("HELLO ROBIN", "Hello Robin").replace("I AM TIRED", "I am tired")
+        .replace("SINCE WHEN", "Since when").replace("FOR WEEKS", "For weeks"),
+        PLAIN.replace("Patient:", "Client:").replace("Therapist:", "Counsellor:"),
+        PLAIN.replace("Patient:", "Robin:"),
+        PLAIN.replace("Patient:", "Robin Smith:"),
+        PLAIN.replace("Patient:", "**Robin:**"),
+        PLAIN.replace(":", "\uff1a"),
+        PLAIN.replace("Patient:", "Patient :"),
+        f"\n{PLAIN}\n",
+    ],
+)  # fmt: skip
+def test_four_turns_by_two_speakers(text: str) -> None:
+    assert turns_of(text) == [ASKED, ASKED]
+
+
+def test_a_patient_labelled_by_name_has_a_summary_too() -> None:
+    text = f"{PLAIN.replace('Patient:', 'Robin:')}\n\nTherapist: See you.\n\nSession Summary:\n- sleep"
+    for session in (read_simulated("f", text, (), "Robin"), read_course_session("f", text, (), "Robin")):
+        assert [turn.speaker for turn in session.written.turns] == [T, P, T, P, T]
+        assert session.written.summary == "- sleep"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (PLAIN.replace("Patient:", "Sam:"), "found 'Sam' 2 times"),
+        (PLAIN.replace("Therapist:", "Dr. Grey:"), "found 'Dr. Grey' 2 times"),
+        (PLAIN.replace("Therapist:", "Bob:").replace("Patient:", "Sam:"), "found 'Bob' 2 times"),
+        ("We met and talked about sleep.", "found no label"),
+    ],
+)
+def test_speakers_that_cannot_be_told_apart_are_named(text: str, found: str) -> None:
+    for session in (read_simulated("f", text, (), "Robin"), read_course_session("f", text, (), "Robin")):
+        lost = [str(remark) for remark in session.remarks if remark.lost]
+        assert len(lost) == 1
+        assert lost[0].startswith("f: not imported: expected messages of both speakers, labelled Patient")
+        assert lost[0].endswith(found)
+
+
+def test_a_name_before_a_colon_among_labels_is_words_and_said() -> None:
+    text = f"{PLAIN}\n\nTherapist: Who said it?\n\nRobin: it was me, she said."
+    session = read_simulated("f", text, (), "Robin Smith")
+    assert [turn.speaker for turn in session.written.turns] == [T, P, T, P, T]
+    assert [remark.line for remark in session.remarks if remark.reason == NAME_INSIDE] == [11]
+
+
+def test_three_turns_in_a_row_are_a_remark_of_their_own() -> None:
+    text = "Therapist: a\n\nTherapist: b\n\nTherapist: c\n\nPatient: d\n\nPatient: e"
+    remarks = read_simulated("f", text).remarks
+    assert [remark.line for remark in remarks if remark.reason == THRICE] == [5]
+
+
+def _session_1(clone: Path) -> Path:
+    return next((clone / "CBT_Simulations").glob("*/*Ada*/session_1_*"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda data: data.replace(b"\n", b"\r\n"), False),
+        (lambda data: b"\xef\xbb\xbf" + data, False),
+        (lambda data: b"\xef\xbb\xbf" + data.replace(b"\n", b"\r\n"), False),
+        (lambda data: data.replace(b"\n", b"\r\n").replace(b"\r\n", b"\n", 1), True),
+        (lambda data: data.replace(b"\n", b"\r"), True),
+    ],
+)
+def test_line_ends_and_byte_order_marks(change: object, said: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    clone = write_clone(tmp_path / "clone")
+    assert outcome(["import", "cbt", str(clone), "pub.yaml"]) == (0, "")
+    assert outcome(["export", "pub.yaml", "--to", "before"]) == (0, "")
+    file = _session_1(clone)
+    data = change(file.read_bytes())  # type: ignore[operator]
+    file.write_bytes(data)
+    assert outcome(["import", "cbt", str(clone), "pub.yaml"]) == (0, "")
+    assert (MIXED in Path("pub.imported.txt").read_text()) == said
+    assert outcome(["export", "pub.yaml", "--to", "out"]) == (0, "")
+    again = Path("out/imported") / file.relative_to(clone)
+    assert (again.read_bytes() == data) != said
+    before, after = (
+        [json.loads(line)["turns"] for line in Path(to, "sessions.jsonl").read_text().splitlines()] for to in ("before", "out")
+    )
+    assert before == after
