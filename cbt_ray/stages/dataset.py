@@ -39,16 +39,17 @@ def _make(bench: Bench) -> None:
             bench.prompts, THERAPIST_PROMPT, session.patient, session.number, study.courses.sessions, phase, mark
         )
 
-    sessions = [closed(session, mark) for session in course_sessions(bench) if session.turns_of(Speaker.THERAPIST)]
-    if study.dataset.format == "session":
-        sessions = [joined(session) for session in sessions]
-    if not sessions:
+    courses = {}
+    for patient, sessions in course_sessions(bench).items():
+        spoken = [closed(session, mark) for session in sessions if session.turns_of(Speaker.THERAPIST)]
+        if spoken:
+            whole = study.dataset.format != "session"
+            courses[patient] = spoken if whole else [joined(session) for session in spoken]
+    if not courses:
         raise BelowMinimum(f"{study.file}: dataset: expected valid course sessions, found none")
-    splits = dataset.build(sessions, study.dataset, system)
+    splits = dataset.build(courses, study.dataset, system)
     if study.dataset.held_out and not splits.held_out:
-        raise BelowMinimum(
-            f"{study.file}: dataset.held_out: expected courses of at least two patients, found {len(sessions)} sessions"
-        )
+        raise BelowMinimum(f"{study.file}: dataset.held_out: expected courses of at least two patients, found {len(courses)}")
     with tempfile.TemporaryDirectory() as folder:
         dataset.write(splits, Path(folder))
         files = {file.name: bench.store.put_blob(key, file.name, file).to_json() for file in sorted(Path(folder).iterdir())}

@@ -81,7 +81,11 @@ def _session(place: Workplace, number: int, session: int, patient: Unit, opening
     return place.make(key, produce, place.made_by(ROLES, course.PROMPTS))
 
 
-def course_sessions(bench: Bench) -> list[Session]:
-    """All valid course sessions."""
-    units = [unit for key in bench.keys.courses() if (unit := bench.store.get(key)) is not None]
-    return [Session.from_json(unit.content) for unit in units if unit.status is Status.DONE]
+def course_sessions(bench: Bench) -> dict[str, list[Session]]:
+    """All valid course sessions, by the patient's id."""
+    found: dict[str, list[Session]] = {}
+    for key in bench.keys.courses():
+        unit = bench.store.get(key)
+        if unit is not None and unit.status is Status.DONE:
+            found.setdefault(unit.content["patient_id"], []).append(Session.from_json(unit.content))
+    return found

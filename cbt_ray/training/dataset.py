@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -21,7 +21,7 @@ from cbt_ray.therapy.session import OPENING, Session, Speaker, therapist_message
 from cbt_ray.unit import canonical
 
 Example = dict[str, Any]
-"""JSON: patient, session, and either `messages` (session) or `turn`, `instruction`, `history` and `response` (paper)."""
+"""JSON: patient (its id), session, and either `messages` (session) or `turn`, `instruction`, `history` and `response` (paper)."""
 Format = Literal["session", "paper"]
 NAMES = ("train", "held_out", "test")
 
@@ -53,12 +53,20 @@ class Splits:
         return {name: len(getattr(self, name)) for name in NAMES}
 
 
-def build(sessions: Sequence[Session], settings: Dataset, system: Callable[[Session], str]) -> Splits:
-    """Examples of all sessions, split; `system` gives the therapist's system prompt, the one used at inference."""
-    ordered = sorted(sessions, key=lambda session: (session.patient, session.number))
+def build(courses: Mapping[str, Sequence[Session]], settings: Dataset, system: Callable[[Session], str]) -> Splits:
+    """Examples of all sessions, split; `courses` are by the patient's id, since two patients can have one name.
+
+    `system` gives the therapist's system prompt, the one used at inference.
+    """
+    ordered = [
+        (patient, session)
+        for patient in sorted(courses)
+        for session in sorted(courses[patient], key=lambda session: session.number)
+    ]
     if settings.format == "paper":
-        return _split_at_random([turn for one in ordered for turn in _turn_examples(one, system(one))], settings)
-    return _split_by_patient([_session_example(one, system(one)) for one in ordered], settings)
+        turns = [turn for who, one in ordered for turn in _turn_examples(who, one, system(one))]
+        return _split_at_random(turns, settings)
+    return _split_by_patient([_session_example(who, one, system(one)) for who, one in ordered], settings)
 
 
 def alpaca(example: Example) -> str:
@@ -93,18 +101,18 @@ def read(folder: Path) -> Splits:
         raise InputError(f"{file}: expected a part of a dataset that cbt-ray wrote ({error})") from error
 
 
-def _session_example(session: Session, system: str) -> Example:
+def _session_example(patient: str, session: Session, system: str) -> Example:
     messages = [message.to_json() for message in therapist_messages(system, session.opening, session.turns)]
-    return {"patient": session.patient, "session": session.number, "messages": messages}
+    return {"patient": patient, "session": session.number, "messages": messages}
 
 
-def _turn_examples(session: Session, system: str) -> list[Example]:
+def _turn_examples(patient: str, session: Session, system: str) -> list[Example]:
     """One example a therapist turn; its history is everything said before, the injected summary included."""
     examples = []
     history = [OPENING.format(summary=session.opening)] if session.opening else []
     for number, turn in enumerate(session.turns):
         if turn.speaker is Speaker.THERAPIST:
-            own = {"patient": session.patient, "session": session.number, "turn": number}
+            own = {"patient": patient, "session": session.number, "turn": number}
             examples.append({**own, "instruction": system, "history": list(history), "response": turn.text})
         history.append(f"{turn.speaker.capitalize()}: {turn.text}")
     return examples

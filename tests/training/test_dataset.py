@@ -10,7 +10,7 @@ from cbt_ray.errors import InputError
 from cbt_ray.study.model import Dataset
 from cbt_ray.therapy.session import OPENING, Session, therapist_messages
 from cbt_ray.training.dataset import Splits, alpaca, build, read, write
-from tests.training.sessions import PAIRS, SYSTEM, course, make_session
+from tests.training.sessions import PAIRS, SYSTEM, by_patient, course, make_session
 
 
 def _system(session: Session) -> str:
@@ -25,7 +25,7 @@ def _patients(splits: Splits) -> list[set[str]]:
 @pytest.mark.parametrize("test", [0.0, 0.1])
 def test_no_patient_is_in_two_splits(count: int, test: float) -> None:
     sessions = [session for number in range(count) for session in course(f"p{number:02d}")]
-    splits = build(sessions, Dataset(test=test), _system)
+    splits = build(by_patient(sessions), Dataset(test=test), _system)
     train, held, tested = _patients(splits)
     assert not train & held
     assert not train & tested
@@ -37,27 +37,34 @@ def test_no_patient_is_in_two_splits(count: int, test: float) -> None:
     assert sum(splits.counts.values()) == 2 * count
 
 
+def test_patients_of_one_name_are_two() -> None:
+    courses = {f"p{number:02d}": course(f"name {number % 3}") for number in range(20)}
+    splits = build(courses, Dataset(), _system)
+    assert splits.counts == {"train": 36, "held_out": 4, "test": 0}
+    assert sorted(set().union(*_patients(splits))) == sorted(courses)
+
+
 def test_one_patient_is_trained_on() -> None:
-    assert build(course("only"), Dataset(test=0.1), _system).counts == {"train": 2, "held_out": 0, "test": 0}
+    assert build(by_patient(course("only")), Dataset(test=0.1), _system).counts == {"train": 2, "held_out": 0, "test": 0}
 
 
 def test_split_depends_on_the_seed_and_not_on_the_order() -> None:
     sessions = [session for number in range(12) for session in course(f"p{number:02d}")]
-    assert build(sessions, Dataset(), _system) == build(sessions[::-1], Dataset(), _system)
-    held = [_patients(build(sessions, Dataset(seed=seed), _system))[1] for seed in range(6)]
+    assert build(by_patient(sessions), Dataset(), _system) == build(by_patient(sessions[::-1]), Dataset(), _system)
+    held = [_patients(build(by_patient(sessions), Dataset(seed=seed), _system))[1] for seed in range(6)]
     assert any(one != held[0] for one in held)
 
 
 def test_a_session_example_is_what_the_therapist_sees() -> None:
     one = make_session("p", 2, opening="Before.")
-    (example,) = build([one], Dataset(), _system).train
+    (example,) = build(by_patient([one]), Dataset(), _system).train
     expected = therapist_messages(_system(one), one.opening, one.turns)
     assert example == {"patient": "p", "session": 2, "messages": [message.to_json() for message in expected]}
 
 
 def test_paper_makes_one_example_a_therapist_turn_with_the_whole_history() -> None:
     one = make_session("p", 2, opening="Before.")
-    examples = build([one], Dataset(format="paper", held_out=0), _system).train
+    examples = build(by_patient([one]), Dataset(format="paper", held_out=0), _system).train
     assert [example["response"] for example in examples] == [f"{answer} (p)" for _, answer in PAIRS]
     assert [len(example["history"]) for example in examples] == [2, 4, 6, 8]
     assert examples[0]["history"] == [OPENING.format(summary="Before."), f"Patient: {PAIRS[0][0]}"]
@@ -68,16 +75,16 @@ def test_paper_makes_one_example_a_therapist_turn_with_the_whole_history() -> No
 
 def test_paper_splits_at_random_and_leaks() -> None:
     sessions = [session for number in range(5) for session in course(f"p{number}", 5)]
-    splits = build(sessions, Dataset(format="paper", held_out=0.1, test=0.1), _system)
+    splits = build(by_patient(sessions), Dataset(format="paper", held_out=0.1, test=0.1), _system)
     assert splits.counts == {"train": 81, "held_out": 9, "test": 10}
     assert _patients(splits)[0] & _patients(splits)[1]
 
 
 def test_written_bytes_are_the_same_and_read_back(tmp_path: Path) -> None:
     sessions = course("Änne") + course("b") + course("c")
-    splits = build(sessions, Dataset(), _system)
+    splits = build(by_patient(sessions), Dataset(), _system)
     write(splits, tmp_path / "one")
-    write(build(sessions[::-1], Dataset(), _system), tmp_path / "two")
+    write(build(by_patient(sessions[::-1]), Dataset(), _system), tmp_path / "two")
     names = ["dataset.json", "held_out.jsonl", "test.jsonl", "train.jsonl"]
     assert sorted(file.name for file in (tmp_path / "one").iterdir()) == names
     assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in names)
@@ -85,12 +92,12 @@ def test_written_bytes_are_the_same_and_read_back(tmp_path: Path) -> None:
 
 
 def test_a_line_separator_inside_a_turn_survives(tmp_path: Path) -> None:
-    splits = build([make_session("p", pairs=(("a\u2028b\x85c", "d\ne"),))], Dataset(), _system)
+    splits = build(by_patient([make_session("p", pairs=(("a\u2028b\x85c", "d\ne"),))]), Dataset(), _system)
     assert read(write(splits, tmp_path)) == splits
 
 
 def test_a_dataset_cut_between_two_lines_is_noticed(tmp_path: Path) -> None:
-    write(build(course("a", 3) + course("b"), Dataset(), _system), tmp_path)
+    write(build(by_patient(course("a", 3) + course("b")), Dataset(), _system), tmp_path)
     file = next(file for file in (tmp_path / "train.jsonl", tmp_path / "held_out.jsonl") if file.stat().st_size)
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
     with pytest.raises(InputError, match="examples were written"):
@@ -99,7 +106,7 @@ def test_a_dataset_cut_between_two_lines_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("harm", ["dataset.json", "train.jsonl", "held_out.jsonl"])
 def test_a_torn_dataset_is_named(tmp_path: Path, harm: str) -> None:
-    write(build(course("a") + course("b"), Dataset(), _system), tmp_path)
+    write(build(by_patient(course("a") + course("b")), Dataset(), _system), tmp_path)
     file = tmp_path / harm
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(InputError, match=harm):

@@ -14,12 +14,12 @@ from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.study.model import Dataset
 from cbt_ray.training.dataset import Example, alpaca, build
 from cbt_ray.training.mask import IGNORED, Window, mask, supervise
-from tests.training.sessions import CHATML, PAIRS, SYSTEM, Characters, course, make_session
+from tests.training.sessions import CHATML, PAIRS, SYSTEM, Characters, by_patient, course, make_session
 
 
 def _examples(pairs: tuple[tuple[str, str], ...] = PAIRS, format_: str = "session", opening: str = "") -> list[Example]:
     settings = Dataset.model_validate({"format": format_, "held_out": 0})
-    return build([make_session("p", 1, pairs, opening)], settings, lambda _session: SYSTEM).train
+    return build(by_patient([make_session("p", 1, pairs, opening)]), settings, lambda _session: SYSTEM).train
 
 
 def _text(ids: list[int]) -> str:
@@ -153,7 +153,7 @@ def test_paper_drops_the_oldest_turns_whole() -> None:
 
 
 def test_counts() -> None:
-    examples = build(course("a") + course("b"), Dataset(), lambda _session: SYSTEM).train
+    examples = build(by_patient(course("a") + course("b")), Dataset(), lambda _session: SYSTEM).train
     masked = mask(examples, CHATML, Characters(), 10_000)
     assert masked.tokens == sum(len(window.input_ids) for window in masked.windows)
     assert masked.supervised == sum(label != IGNORED for window in masked.windows for label in window.labels)
