@@ -75,7 +75,7 @@ class RuledJudge:
 
 def reads(item: str, place: int, text: str) -> int:
     """A judge that reads: coherence of each answer with what was said before it, and homework."""
-    turns = [turn.split(": ", 1) for turn in text.split("\n\n")]
+    turns = re.findall(r"^\[\d+\] (\w+): (.*(?:\n> .*)*)", text, re.MULTILINE)
     if item == "homework":
         return 8 if any(who == "Therapist" and "homework" in said for who, said in turns) else 1
     answers = [(before[1], said) for before, (who, said) in pairwise(turns) if who == "Therapist"]
