@@ -156,7 +156,9 @@ def averaged(rows: pd.DataFrame) -> pd.DataFrame:
     reasons = groups["reason"].first()
     unknown = pd.Series("unknown", index=table.index, dtype=object).mask(groups["rated"].any(), ITEM_MISSING)
     table["reason"] = reasons.astype(object).where(reasons.notna(), unknown).where(table["total"].isna(), None)
-    table["chain"] = table["arm"].astype(str) + "|" + table["patient"].astype(str) + "|" + table["replicate"].astype(str)
+    # With `|` in a name, two chains could have one text.
+    names = [table[name].astype(str).str.replace("|", "%7C", regex=False) for name in ("arm", "patient")]
+    table["chain"] = names[0] + "|" + names[1] + "|" + table["replicate"].astype(str)
     return _progress(table.reset_index())
 
 

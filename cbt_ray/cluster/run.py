@@ -13,6 +13,7 @@ from cbt_ray.cluster.site import Options, Site, open_site
 from cbt_ray.cluster.submission import LABEL, Images
 from cbt_ray.cluster.submit import cancel, check, dry_run, is_over, jobs_of, submit
 from cbt_ray.cluster.trouble import name_of
+from cbt_ray.commands.delivery import Delivery
 from cbt_ray.errors import BelowMinimum, GateFailed, InputError, Owed
 from cbt_ray.study import Study
 from cbt_ray.work.bench import Bench
@@ -163,10 +164,8 @@ def _bring_report(site: Site, folder: Path | None, say: Say) -> None:
     pages = {path: site.bench.store.read(path) for path in paths}
     if pages[paths[0]] is None:
         raise Owed(f"{study.file}: the report is owed; submit evaluate first")
-    for path, data in pages.items():
-        file = target / path.removeprefix(f"{study.study}/")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data or b"")
+    files = {path.removeprefix(f"{study.study}/"): data or b"" for path, data in pages.items()}
+    Delivery(target, "report").hand_over(files)
     say(f"report: {target / 'report.html'}")
 
 

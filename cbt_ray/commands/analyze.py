@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
@@ -12,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from cbt_ray.analysis.table.mapping import load_mapping
+from cbt_ray.commands.delivery import Delivery
 from cbt_ray.errors import InputError
 from cbt_ray.stages.analyse import versions
+from cbt_ray.stages.tables import csv_of, csv_of_frame
 from cbt_ray.study.complaint import complaint
 from cbt_ray.study.model import Analysis, Judge
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 NO_TRANSCRIPTS = "a table of ratings holds no transcripts"
 WITHOUT = {"detectors": NO_TRANSCRIPTS, "stop_rules": NO_TRANSCRIPTS}
 """Sections that need more than a table of ratings, and why; they are empty."""
-AT_ONCE = 1 << 20
 
 
 def analyze(
@@ -43,13 +43,16 @@ def analyze(
     block = _block(columns, fields)
     read = read_table(table, columns)
     settings = settings_of(block, columns, read, asked="judge" in fields)
-    _make(folder)
+    delivery = Delivery(folder, "analyze")
+    delivery.check()
+    for notice in read.notices:
+        say(f"{table}: {notice}")
     say(f"{table}: {read.rows} ratings, {len(read.scores.items)} items, {read.absent} scheduled sessions without a rating")
     result = _analysed(table, columns, read, settings)
-    _write(folder, result, read.scores)
+    files = _files(result, read.scores) | ({"report.html": _report(table, columns, result)} if report else {})
+    delivery.hand_over(files)
     say(f"written: {folder / 'analysis.json'}, {folder / 'tables'}")
     if report:
-        _report(folder, table, columns, result)
         say(f"report: {folder / 'report.html'}")
     return result
 
@@ -142,29 +145,16 @@ def _claims(columns: Columns, result: Mapping[str, Any], scores: Scores) -> dict
 
 def _source(table: Path, columns: Columns, read: Mapped) -> dict[str, Any]:
     """What was read, and by what."""
-    digest = hashlib.sha256()
-    with table.open("rb") as file:
-        while chunk := file.read(AT_ONCE):
-            digest.update(chunk)
     declared = columns.model_dump(mode="json", exclude_defaults=True)
-    facts = {"file": table.name, "sha256": digest.hexdigest(), "rows": read.rows, "absent": read.absent}
+    facts = {"file": table.name, "sha256": read.sha256, "rows": read.rows, "absent": read.absent}
     return {**facts, "cbt_ray": version("cbt-ray"), "mapping": declared, "without": WITHOUT}
 
 
-def _make(folder: Path) -> None:
-    """The folder, before anything is computed for it."""
-    try:
-        (folder / "tables").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--to: expected a folder that can be written, {folder} is none ({error.strerror})") from None
-
-
-def _write(folder: Path, result: Mapping[str, Any], scores: Scores) -> None:
+def _files(result: Mapping[str, Any], scores: Scores) -> dict[str, bytes]:
+    """analysis.json and the tables; one without rows is not written."""
     text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / "analysis.json").write_text(text + "\n", encoding="utf-8")
-    flat_scores(scores).to_csv(folder / "tables" / "scores.csv", index=False)
-    for name, rows in tables(result):
-        _csv(folder / "tables" / f"{name}.csv", rows)
+    files = {"analysis.json": f"{text}\n".encode(), "tables/scores.csv": csv_of_frame(flat_scores(scores))}
+    return files | {f"tables/{name}.csv": csv_of(rows) for name, rows in tables(result) if rows}
 
 
 def flat_scores(scores: Scores) -> pd.DataFrame:
@@ -196,17 +186,7 @@ def tables(result: Mapping[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]
     yield "claims", result["claims"]
 
 
-def _csv(file: Path, rows: list[dict[str, Any]]) -> None:
-    """Rows as CSV, nested fields by their dotted names; a table without rows is not written, and an old one goes."""
-    import pandas as pd
-
-    if rows:
-        pd.json_normalize(rows).to_csv(file, index=False)
-    else:
-        file.unlink(missing_ok=True)
-
-
-def _report(folder: Path, table: Path, columns: Columns, result: Mapping[str, Any]) -> None:
+def _report(table: Path, columns: Columns, result: Mapping[str, Any]) -> bytes:
     from cbt_ray.report import Provenance, ReportData, render
 
     data = ReportData(
@@ -216,4 +196,4 @@ def _report(folder: Path, table: Path, columns: Columns, result: Mapping[str, An
         description=columns.description,
         provenance=Provenance(versions=versions(), digests={table.name: result["table"]["sha256"]}),
     )
-    (folder / "report.html").write_text(render(data, "none").html, encoding="utf-8")
+    return render(data, "none").html.encode()

@@ -6,17 +6,16 @@ What was imported is also written as it was published, under `imported/` with it
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cbt_ray.errors import InputError
+from cbt_ray.commands.delivery import Delivery
 from cbt_ray.imports.file_text import file_text, path_of
-from cbt_ray.imports.repository import GROUPS, SETS
 from cbt_ray.stages.analyse import analysis_of
-from cbt_ray.stages.dataset import fetch_dataset
 from cbt_ray.stages.tables import csv_of, scores_of
+from cbt_ray.store import Blob
 from cbt_ray.study.imported import OWN_JUDGE
 from cbt_ray.unit import Key, Status, Unit
 from cbt_ray.work.bench import Bench
@@ -25,59 +24,52 @@ IMPORTED = "imported"
 
 
 def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
-    """Write everything that is done so far into a folder, over what lies there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _clear(folder)
-    except OSError as error:
-        raise InputError(f"--to: expected a folder that can be written, {folder} is none ({error.strerror})") from None
+    """Hand over everything that is done so far; an earlier export makes room, and nothing else does."""
+    delivery = Delivery(folder, "export", partial(_fetch, bench))
+    delivery.check()
+    files: dict[str, bytes | Blob] = {}
     for name, keys in (("courses", bench.keys.courses()), ("sessions", bench.keys.sessions())):
         units = list(_units(bench, keys))
         done = [unit for unit in units if unit.status is Status.DONE]
-        _jsonl(folder / f"{name}.jsonl", ({"key": str(unit.key), **unit.content} for unit in done))
-        _csv(folder / f"{name}.csv", [row for unit in done for row in _turns(unit)])
+        files[f"{name}.jsonl"] = _jsonl({"key": str(unit.key), **unit.content} for unit in done)
+        files |= _csv(f"{name}.csv", [row for unit in done for row in _turns(unit)])
         rejected = [unit for unit in units if unit.status is Status.REJECTED]
-        _jsonl(folder / f"{name}.rejected.jsonl", ({"key": str(u.key), "reason": u.reason, **u.content} for u in rejected))
+        files[f"{name}.rejected.jsonl"] = _jsonl({"key": str(u.key), "reason": u.reason, **u.content} for u in rejected)
         say(f"{name}: {len(done)} done, {len(rejected)} rejected")
-    _imported(bench, folder / IMPORTED, say)
+    files |= _imported(bench, say)
     ratings = list(_units(bench, [*bench.keys.ratings(), *bench.keys.imported_ratings()]))
-    _jsonl(folder / "ratings.jsonl", ({"key": str(u.key), "status": u.status, "reason": u.reason, **u.content} for u in ratings))
-    _csv(folder / "ratings.csv", [row for unit in ratings for row in _items(unit)])
+    files["ratings.jsonl"] = _jsonl({"key": str(u.key), "status": u.status, "reason": u.reason, **u.content} for u in ratings)
+    files |= _csv("ratings.csv", [row for unit in ratings for row in _items(unit)])
     say(f"ratings: {len(ratings)}")
     analysis = bench.store.get(bench.keys.analysis())
     if analysis is not None:
-        _csv(folder / "scores.csv", scores_of(analysis.content["rows"]))
-        (folder / "analysis.json").write_text(json.dumps(analysis_of(bench, analysis), indent=1, ensure_ascii=False))
+        files |= _csv("scores.csv", scores_of(analysis.content["rows"]))
+        files["analysis.json"] = json.dumps(analysis_of(bench, analysis), indent=1, ensure_ascii=False).encode()
     else:
         say("analysis: owed")
-    fetch_dataset(bench, folder / "dataset")
+    dataset = bench.store.get(bench.keys.dataset())
+    parts = dataset.content["files"] if dataset else {}
+    files |= {f"dataset/{name}": Blob.from_json(blob) for name, blob in parts.items()}
+    delivery.hand_over(files)
     say(f"exported to {folder}")
 
 
-def _imported(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
-    """Write the files that units were imported from, made anew of the units."""
+def _fetch(bench: Bench, blob: Blob, file: Path) -> None:
+    bench.store.fetch_blob(blob, file, bench.keys.dataset())
+
+
+def _imported(bench: Bench, say: Callable[[str], object]) -> dict[str, bytes]:
+    """The files that units were imported from, made anew of the units."""
     profiles = [bench.keys.profile(number) for number in range(1, bench.study.patients.training.count + 1)]
     keys = [key for key in (*profiles, *bench.keys.courses(), *bench.keys.sessions()) if bench.keys.is_imported(key)]
-    written = 0
+    files = {}
     for unit in _units(bench, keys):
         path = path_of(unit.content)
-        if path is None or path.is_absolute() or ".." in path.parts:
-            continue
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(file_text(unit.content))
-        written += 1
-    if written:
-        say(f"imported: {written} files as they were published")
-
-
-def _clear(folder: Path) -> None:
-    """Remove what an earlier export wrote: a folder holds one version of a study."""
-    for name in (SETS, GROUPS):
-        shutil.rmtree(folder / IMPORTED / name, ignore_errors=True)
-    names = ("courses", "sessions", "ratings", "scores", "analysis")
-    for file in (*folder.iterdir(), *folder.glob("dataset/*")):
-        if file.is_file() and (file.name.split(".")[0] in names or file.parent.name == "dataset"):
-            file.unlink()
+        if path is not None and not path.is_absolute() and ".." not in path.parts:
+            files[f"{IMPORTED}/{path}"] = file_text(unit.content)
+    if files:
+        say(f"imported: {len(files)} files as they were published")
+    return files
 
 
 def _units(bench: Bench, keys: Iterable[Key]) -> Iterable[Unit]:
@@ -97,10 +89,9 @@ def _items(unit: Unit) -> list[dict[str, Any]]:
     return [{**facts, "item": item, **rating} for item, rating in unit.content["items"].items()]
 
 
-def _jsonl(file: Path, rows: Iterable[dict[str, Any]]) -> None:
-    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+def _jsonl(rows: Iterable[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
-def _csv(file: Path, rows: Sequence[dict[str, Any]]) -> None:
-    if rows:
-        file.write_text(csv_of(rows), newline="")
+def _csv(name: str, rows: Sequence[dict[str, Any]]) -> dict[str, bytes]:
+    return {name: csv_of(rows)} if rows else {}

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cbt_ray.analysis.declared import Declaration
-from cbt_ray.errors import InputError
+from cbt_ray.commands.delivery import Delivery
 from cbt_ray.rating.scale import Scale, load_scale
 from cbt_ray.study import Study
 from cbt_ray.unit import Stage
@@ -22,11 +22,7 @@ def preregister(bench: Bench, file: Path, now: datetime, say: Callable[[str], ob
     rated = bench.survey(Stage.SESSIONS, Stage.RATINGS).counts(Stage.RATINGS)[State.DONE]
     declared = declare(bench.store, bench.study, now)
     text = document(bench.study, load_scale(bench.prompts, bench.study.judge.scale), declared)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--to: expected a file that can be written, {file} is none ({error.strerror})") from None
+    Delivery(file.parent, "preregister", whole=False).hand_over({file.name: text.encode()})
     say(f"declared {declared.h16} at {declared.declared_at}, written to {file}")
     if rated and declared.declared_at == now.isoformat(timespec="seconds"):
         say(f"{rated} ratings are there already: numbers that rest on what is new in this declaration are marked post hoc")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from cbt_ray.commands.delivery import Delivery
 from cbt_ray.errors import InputError, Owed
 from cbt_ray.store import Blob
-from cbt_ray.unit import Status
+from cbt_ray.unit import Key, Status
 from cbt_ray.work.bench import Bench
 
 
 def bring_weights(bench: Bench, arm_name: str, to: Path, say: Callable[[str], object]) -> None:
-    """Bring what the finetune stage made for an arm, checked by SHA-256; files that are there and right are kept.
+    """Bring what the finetune stage made for an arm, checked by SHA-256; files that are right are kept.
 
     `to`: a file for the GGUF alone, or a folder that is there for everything: GGUF, safetensors, card and Modelfile.
     """
@@ -30,17 +32,21 @@ def bring_weights(bench: Bench, arm_name: str, to: Path, say: Callable[[str], ob
     unit = bench.store.get(key)
     if unit is None or unit.status is not Status.DONE:
         raise Owed(f"{key}: owed; train first")
-    wanted = {to: unit.content["gguf"]}
+    files: dict[str, bytes | Blob] = {to.name: Blob.from_json(unit.content["gguf"])}
     if to.is_dir() and variant == "tuned":
         from cbt_ray.stages.published import files_of, texts_of
 
-        for name, text in texts_of(bench, model, unit).items():
-            (to / name).write_text(text)
-        wanted = {to / name: blob for name, blob in files_of(bench, model, unit).items()}
+        files = {name: text.encode() for name, text in texts_of(bench, model, unit).items()}
+        files |= {name: Blob.from_json(blob) for name, blob in files_of(bench, model, unit).items()}
     elif to.is_dir():
-        wanted = {to / f"{key.id}.gguf": unit.content["gguf"]}
-    for place, one in wanted.items():
-        blob = Blob.from_json(one)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        bench.store.fetch_blob(blob, place, key)
-        say(f"{place}: {blob.size} bytes, SHA-256 {blob.sha256}")
+        files = {f"{key.id}.gguf": Blob.from_json(unit.content["gguf"])}
+    folder = to if to.is_dir() else to.parent
+    fetch = partial(_fetch, bench, key)
+    Delivery(folder, "weights", fetch, whole=False).hand_over(files)
+    for name, one in files.items():
+        if isinstance(one, Blob):
+            say(f"{folder / name}: {one.size} bytes, SHA-256 {one.sha256}")
+
+
+def _fetch(bench: Bench, key: Key, blob: Blob, file: Path) -> None:
+    bench.store.fetch_blob(blob, file, key)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import InputError
+from cbt_ray.imports.ends import Ends
 from cbt_ray.imports.manifest import Manifest, default_for, line_for, name_in, named_in, read_manifest
 from cbt_ray.imports.rating_id import rating_id
 from cbt_ray.imports.rating_table import RatingTable, Row, read_rating_table
 from cbt_ray.imports.units import imported_unit, store_units
 from cbt_ray.rating.scale import Scale, load_scale
+from cbt_ray.reading import loads
+from cbt_ray.reading.cell import UNFIT, not_a_number, number_of
 from cbt_ray.store import Store, open_store
 from cbt_ray.study import Study, load_study
 from cbt_ray.study.imported import OWN_JUDGE
@@ -44,7 +46,9 @@ def import_ratings(
     with at(study):
         store = open_store(study.store)
         store.check()
-    reading = Reading(study, scale, Survey(Keys(study, prompts), store, [Stage.SESSIONS]), judge, kind)
+    for notice in table.notices:
+        say(f"{file}: {notice}")
+    reading = Reading(study, scale, Survey(Keys(study, prompts), store, [Stage.SESSIONS]), judge, kind, table.ends, table.decimal)
     units = reading.read(table)
     _check_kinds(table, reading.kinds, manifest)
     if reading.problems:
@@ -99,11 +103,14 @@ class Reading:
     survey: Survey
     judge: str | None
     kind: str | None
+    ends: Ends
+    decimal: str
     problems: list[tuple[int, str]] = field(default_factory=list)
     kinds: dict[str, str] = field(default_factory=dict)
     """Judge -> kind, of those in the table."""
 
     def __post_init__(self) -> None:
+        self._spelt: dict[str, str] = {}
         self._sessions: dict[str, Entry] = {entry.key.id: entry for entry in self.survey.stages[Stage.SESSIONS]}
         self._keys: dict[str, Entry] = {str(entry.key): entry for entry in self.survey.stages[Stage.SESSIONS]}
 
@@ -119,7 +126,9 @@ class Reading:
             except _Unfit as problem:
                 self.problems.append((row.line, str(problem)))
                 continue
-            source = {"file": table.path.name, "sha256": table.sha256, "line": row.line}
+            source: dict[str, Any] = {"file": table.path.name, "sha256": table.sha256, "line": row.line}
+            if not self.ends.same:
+                source |= {"range": list(self.ends.given), "rescale": "linear"}
             units[name] = imported_unit(self.study, Stage.RATINGS, name, content, source), row.line
         return [unit for unit, _ in units.values()]
 
@@ -127,6 +136,9 @@ class Reading:
         return rating_id(Key.parse(content["session"]).id, content["judge"], content["view"], content["judge_replicate"])
 
     def _content(self, row: Row) -> dict[str, Any]:
+        unfit = next((name for name, cell in (*row.fields.items(), *row.items.items()) if UNFIT.search(cell)), None)
+        if row.problem or unfit:
+            raise _Unfit(row.problem or f"{unfit}: expected text, found a NUL or half a surrogate pair")
         session, (judge, kind) = self._session(row), self._judge(row)
         view = row.fields.get("view", self.study.judge.views[0])
         if view not in self.study.judge.views:
@@ -136,7 +148,7 @@ class Reading:
             "view": view,
             "judge": judge,
             "kind": kind,
-            "judge_replicate": _number(row, "judge_replicate"),
+            "judge_replicate": self._number(row, "judge_replicate"),
             "session": str(session),
         }
         return {**place, "items": items, "total": total}
@@ -168,11 +180,12 @@ class Reading:
         if len(alike) != 1:
             found = fields.get("arm") or " ".join(fields.get(name, "") for name in ("model", "variant")).strip() or "none"
             raise _Unfit(f"arm: expected one of {', '.join(arm.name for arm in self.study.arms)}, found {found}")
-        known = {patient_slug(patient): patient for patient in self.study.patients.simulated}
-        slug = "-".join("".join(c if c.isalnum() and c.isascii() else " " for c in fields.get("patient", "").casefold()).split())
-        if slug not in known:
-            raise _Unfit(f"patient: expected one of the simulated patients, found {fields.get('patient', 'none')!r}")
-        return session_id(alike[0], known[slug], _number(row, "replicate"), _number(row, "session", needed=True))
+        patient = fields.get("patient", "")
+        known = [one for one in self.study.patients.simulated if patient in (one.name, patient_slug(one))]
+        known = known or [one for one in self.study.patients.simulated if _folded(one.name) == _folded(patient)]
+        if len(known) != 1:
+            raise _Unfit(f"patient: expected one of the simulated patients, found {patient or 'none'!r}")
+        return session_id(alike[0], known[0], self._number(row, "replicate"), self._number(row, "session", needed=True))
 
     # ---- whose rating ----------------------------------------------------------------------------------------------
 
@@ -183,6 +196,8 @@ class Reading:
         name = re.sub(r"[^a-z0-9]+", "-", judge.casefold()).strip("-")[:31].strip("-")
         if not name or name == OWN_JUDGE:
             raise _Unfit(f"judge: expected a name with letters or digits other than {OWN_JUDGE}, found {judge!r}")
+        if self._spelt.setdefault(name, judge) != judge:
+            raise _Unfit(f"judge: expected one spelling of {name}, as {self._spelt[name]!r} before; found {judge!r}")
         kind = self.kind or row.fields.get("kind", "human")
         if kind not in ("human", "model"):
             raise _Unfit(f"kind: expected human or model, found {kind!r}")
@@ -192,39 +207,51 @@ class Reading:
 
     # ---- the scores ------------------------------------------------------------------------------------------------
 
-    def _scores(self, row: Row) -> tuple[dict[str, Any], int | None]:
-        """The items and the total: as given, else their sum, else none, since an item is missing."""
+    def _scores(self, row: Row) -> tuple[dict[str, Any], float | None]:
+        """The items and the total: as given, else their sum, else none, since an item is missing; all on the study's scale."""
         unknown = sorted(set(row.items) - {item.id for item in self.scale.items})
         if unknown:
             raise _Unfit(f"expected items of the scale {self.scale.name}, found {unknown[0]!r}")
-        lowest, highest = 1, len(self.scale.words)
-        scores = {item.id: self._score(row, item.id, highest) for item in self.scale.items} if row.items else {}
-        given = None if "total" not in row.fields else _whole(row.fields["total"], "total")
-        summed = None if not scores or None in scores.values() else sum(score for score in scores.values() if score is not None)
+        scores = {item.id: self._score(row, item.id) for item in self.scale.items} if row.items else {}
+        given = None if "total" not in row.fields else self._amount(row.fields["total"], "total")
+        whole = scores and None not in scores.values()
+        summed = round(sum(score for score in scores.values() if score is not None), 6) if whole else None
         if given is not None and summed is not None and given != summed:
-            raise _Unfit(f"total: expected {summed}, the sum of the items, found {given}")
+            raise _Unfit(f"total: expected {summed:g}, the sum of the items, found {given:g}")
         total = summed if summed is not None else given
-        count = len(self.scale.items)
-        if total is None and not any(scores.values()):
+        if total is None and all(score is None for score in scores.values()):
             raise _Unfit("expected scores of items, or a total; found neither")
-        if total is not None and not count * lowest <= total <= count * highest:
-            raise _Unfit(f"total: expected {count * lowest} to {count * highest}, found {total}")
+        count, (low, high) = len(self.scale.items), self.ends.given
+        if total is not None and not count * low <= total <= count * high:
+            raise _Unfit(f"total: expected {count * low:g} to {count * high:g}, found {total:g}")
         said = self._justifications(row)
-        return {name: self._item(name, score, said) for name, score in scores.items()}, total
+        return {name: self._item(name, score, said) for name, score in scores.items()}, self._on_scale(total, count)
 
-    def _score(self, row: Row, item: str, highest: int) -> int | None:
+    def _score(self, row: Row, item: str) -> float | None:
         if item not in row.items:
             return None
-        score = _whole(row.items[item], item)
-        if not 1 <= score <= highest:
-            raise _Unfit(f"{item}: expected 1 to {highest}, found {score}")
+        score, (low, high) = self._amount(row.items[item], item), self.ends.given
+        if not low <= score <= high:
+            raise _Unfit(f"{item}: expected {low:g} to {high:g}, found {score:g}")
         return score
 
-    def _item(self, name: str, score: int | None, said: Mapping[str, str]) -> dict[str, Any]:
-        word = self.scale.words[score - 1].word if score is not None else None
+    def _amount(self, cell: str, name: str) -> float:
+        """A score; a whole one, where it is to be a word of the scale."""
+        if self.ends.same:
+            return self._whole(cell, name)
+        value = number_of(cell, self.decimal)
+        if value is None:
+            raise _Unfit(f"{name}: {not_a_number(cell, self.decimal)}")
+        return value
+
+    def _on_scale(self, score: float | None, items: int = 1) -> float | None:
+        return score if score is None or self.ends.same else self.ends.on_scale(score, items)
+
+    def _item(self, name: str, score: float | None, said: Mapping[str, str]) -> dict[str, Any]:
+        word = self.scale.words[int(score) - 1].word if score is not None and self.ends.same else None
         return {
             "word": word,
-            "score": score,
+            "score": self._on_scale(score),
             "justification": said.get(name, ""),
             "reason": None if score is not None else "absent",
         }
@@ -234,32 +261,35 @@ class Reading:
         if "justifications" not in row.fields:
             return {}
         try:
-            said = json.loads(row.fields["justifications"])
+            said = loads(row.fields["justifications"])
         except ValueError:
             said = None
-        if not isinstance(said, dict):
+        if not isinstance(said, dict) or UNFIT.search("".join(f"{name}{text}" for name, text in said.items())):
             raise _Unfit("justifications: expected a JSON object, item -> text")
         titles = {item.title: item.id for item in self.scale.items}
         return {titles.get(str(name), str(name)): str(text) for name, text in said.items()}
 
+    # ---- numbers ---------------------------------------------------------------------------------------------------
 
-def _whole(cell: str, name: str) -> int:
-    try:
-        value = float(cell)
-        if value == int(value):
-            return int(value)
-    except (ValueError, OverflowError):
-        pass
-    raise _Unfit(f"{name}: expected a whole number, found {cell!r}")
+    def _whole(self, cell: str, name: str) -> int:
+        value = number_of(cell, self.decimal)
+        if value is None or value != int(value):
+            said = not_a_number(cell, self.decimal).removeprefix("expected a number")
+            raise _Unfit(f"{name}: expected a whole number{said}")
+        return int(value)
+
+    def _number(self, row: Row, name: str, *, needed: bool = False) -> int:
+        """A number that counts from 1; 1 where there is none and it is not needed."""
+        if name not in row.fields:
+            if needed:
+                raise _Unfit(f"{name}: expected a number, found none")
+            return 1
+        value = self._whole(row.fields[name], name)
+        if value < 1:
+            raise _Unfit(f"{name}: expected at least 1, found {value}")
+        return value
 
 
-def _number(row: Row, name: str, *, needed: bool = False) -> int:
-    """A number that counts from 1; 1 where there is none and it is not needed."""
-    if name not in row.fields:
-        if needed:
-            raise _Unfit(f"{name}: expected a number, found none")
-        return 1
-    value = _whole(row.fields[name], name)
-    if value < 1:
-        raise _Unfit(f"{name}: expected at least 1, found {value}")
-    return value
+def _folded(name: str) -> str:
+    """A name without case and surplus blanks."""
+    return " ".join(name.split()).casefold()

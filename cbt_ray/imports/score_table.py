@@ -5,20 +5,19 @@ The same rows stand in several of them.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cbt_ray.errors import InputError
 from cbt_ray.imports.remark import Remark
-from cbt_ray.imports.repository import read_source
 from cbt_ray.rating.scale import Scale
+from cbt_ray.reading import loads
+from cbt_ray.reading.cell import UNFIT, number_of
+from cbt_ray.reading.table import TableFault, read_table
 
 FACTS = ("id", "group", "patient_id", "justifications")
-LONGEST_CELL = 10_000_000
 _FAILED = ("rating failed after multiple retries", "evaluation failed after multiple retries")
 """How the public code justifies the lowest score where its judge gave none."""
 AS_LOWEST = "no_answer_published_as_lowest"
@@ -76,11 +75,8 @@ def items_of(row: PublishedRating, scale: Scale, remarks: list[Remark]) -> dict[
 
 
 def _score(cell: str | None, highest: int) -> int | None:
-    try:
-        value = float(cell or "")
-        return int(value) if value == int(value) and 1 <= value <= highest else None
-    except (ValueError, OverflowError):
-        return None
+    value = number_of(cell or "")
+    return int(value) if value is not None and value == int(value) and 1 <= value <= highest else None
 
 
 def _joined(known: PublishedRating, row: PublishedRating) -> PublishedRating:
@@ -90,30 +86,32 @@ def _joined(known: PublishedRating, row: PublishedRating) -> PublishedRating:
     )
 
 
-def _rows(table: Path, path: str, remarks: list[Remark]) -> Iterable[PublishedRating]:
-    source = read_source(table, path)
-    if isinstance(source, Remark):
-        remarks.append(source)
-        return
-    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
-    reader = csv.DictReader(io.StringIO(source.text.removeprefix("\ufeff"), newline=""))
-    if not {"id", "group"} <= set(reader.fieldnames or ()):
-        remarks.append(Remark(path, 1, "expected a table with the columns id and group", lost=True))
-        return
+def _rows(file: Path, path: str, remarks: list[Remark]) -> Iterable[PublishedRating]:
     try:
-        for row in reader:
-            yield _row(row, path, reader.line_num, remarks)
-    except csv.Error as error:
-        remarks.append(Remark(path, reader.line_num, f"expected CSV ({error})", lost=True))
+        table = read_table(file, path)
+    except TableFault as fault:
+        remarks.append(Remark(path, fault.line, fault.reason, lost=True))
+        return
+    except InputError as error:
+        remarks.append(Remark(path, 0, str(error).removeprefix(f"{path}: "), lost=True))
+        return
+    if not {"id", "group"} <= set(table.columns):
+        remarks.append(Remark(path, table.header_line, "expected a table with the columns id and group", lost=True))
+        return
+    remarks += [Remark(path, 0, notice) for notice in table.notices]
+    for row, line in enumerate(table.lines):
+        yield _row({name: cells[row] for name, cells in table.columns.items()}, path, line, remarks)
 
 
-def _row(row: Mapping[str | None, Any], path: str, line: int, remarks: list[Remark]) -> PublishedRating:
-    scores = {str(name): str(cell).strip() for name, cell in row.items() if name and name not in FACTS and cell is not None}
+def _row(row: Mapping[str, str], path: str, line: int, remarks: list[Remark]) -> PublishedRating:
+    scores = {name: cell.strip() for name, cell in row.items() if name not in FACTS}
     said: Any = {}
     try:
-        said = json.loads(row.get("justifications") or "{}")
+        said = loads(row.get("justifications") or "{}")
     except ValueError:
         remarks.append(Remark(path, line, "justifications: expected JSON; the scores are imported without them"))
-    texts = {str(name): str(text) for name, text in said.items()} if isinstance(said, dict) else {}
-    patient = (row.get("patient_id") or "").strip()
-    return PublishedRating((row["group"] or "").strip(), (row["id"] or "").strip(), patient or None, scores, texts, path, line)
+    texts = {name: str(text) for name, text in said.items()} if isinstance(said, dict) else {}
+    if UNFIT.search("".join((*texts, *texts.values()))):
+        remarks.append(Remark(path, line, "justifications: NUL or half a surrogate pair; the scores are imported without them"))
+        texts = {}
+    return PublishedRating(row["group"], row["id"], row.get("patient_id") or None, scores, texts, path, line)

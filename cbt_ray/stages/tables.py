@@ -1,14 +1,20 @@
-"""Tables: what the report's numbers were computed from, as CSV and JSON in the store beside the page."""
+"""Tables: what the report's numbers were computed from, as CSV and JSON in the store beside the page. All CSV is written here."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
+from cbt_ray.reading.cell import escaped
 from cbt_ray.work.bench import Bench
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FOLDER = "tables"
 
@@ -18,7 +24,7 @@ def write_tables(bench: Bench, rows: Sequence[dict[str, Any]], analysis: Mapping
     families = analysis["contrasts"].values()
     contrasts = [{"family": family["family"], **row} for family in families for row in family["rows"]]
     for name, table in {"scores": scores_of(rows), "contrasts": contrasts}.items():
-        bench.store.replace(f"{bench.study.study}/{FOLDER}/{name}.csv", csv_of(table).encode())
+        bench.store.replace(f"{bench.study.study}/{FOLDER}/{name}.csv", csv_of(table))
     document = json.dumps(analysis, indent=1, ensure_ascii=False)
     bench.store.replace(f"{bench.study.study}/{FOLDER}/analysis.json", document.encode())
 
@@ -28,14 +34,48 @@ def scores_of(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [_flat(row) for row in rows]
 
 
-def csv_of(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as CSV; what is itself a list or a mapping is left out."""
-    fields = list(dict.fromkeys(name for row in rows for name, value in row.items() if not isinstance(value, list | dict)))
+def csv_of(rows: Sequence[dict[str, Any]]) -> bytes:
+    """Rows as CSV in UTF-8; a mapping in a row becomes columns with dotted names, what is not there an empty cell."""
+    flat = [dict(_dotted(row)) for row in rows]
+    names = list(dict.fromkeys(name for row in flat for name in row))
+    return _written(names, ([_cell(row.get(name)) for name in names] for row in flat))
+
+
+def csv_of_frame(frame: pd.DataFrame) -> bytes:
+    """The same of a large table, by its columns; NaN is an empty cell."""
+    columns = [_cells(frame[name]) for name in frame.columns]
+    return _written([str(name) for name in frame.columns], zip(*columns, strict=True))
+
+
+def _written(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fields, extrasaction="ignore")
-    writer.writeheader()
+    writer = csv.writer(text)
+    writer.writerow([escaped(name) for name in names])
     writer.writerows(rows)
-    return text.getvalue()
+    return text.getvalue().encode()
+
+
+def _cells(values: pd.Series) -> list[Any]:
+    """A column's cells; equal texts are looked at once."""
+    known = cache(escaped)
+    return [known(value) if isinstance(value, str) else _cell(value) for value in values.tolist()]
+
+
+def _cell(value: Any) -> Any:
+    """Text so that a spreadsheet shows it as text; a number as it is."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, list | tuple):
+        value = json.dumps(value, ensure_ascii=False)
+    return escaped(value) if isinstance(value, str) else value
+
+
+def _dotted(row: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

@@ -138,7 +138,8 @@ def test_columns_as_a_mapping_names_them(study: Path) -> None:
     assert (name, unit.content["kind"]) == ("llama-tuned.ada-lovell.r1.s02.ben.plain.j1", "model")
     assert {item: unit.content["items"][item]["score"] for item in items} == {"agenda": 3, "homework": 4}
     code, message = run(table("1;2", header="who;rater"), study, "--mapping", "raters.yaml")
-    assert (code, message) == (2, "cbt-ray: table.csv, line 1: column 'Q0' is missing, which the mapping raters names")
+    named = "which patterns.0.column of the mapping raters names; the table has who, rater"
+    assert (code, message) == (2, f"cbt-ray: table.csv: column 'file' is missing, {named}")
 
 
 @pytest.mark.parametrize(
@@ -252,3 +253,128 @@ def test_a_file_that_is_no_table(kind: str, study: Path) -> None:
     code, message = run("table.csv", study, "--judge", "ana")
     assert code == 2
     assert message.startswith("cbt-ray: table.csv")
+
+
+# --- what would be shifted, cut or taken for another scale
+
+
+def mapped(study: Path, *lines: str, **fields: Any) -> tuple[int, str]:
+    """Rows of arm, patient, session, agenda and homework, by a mapping with some fields."""
+    mapping = {
+        "mapping": "mine",
+        "columns": {"arm": "Arm", "patient": "Client", "session": "Session"},
+        "items": {"agenda": "A", "homework": "H"},
+        "constants": {"judge": "ana"},
+        **fields,
+    }
+    Path("mine.yaml").write_text(yaml.safe_dump(mapping))
+    separator = fields.get("separator", ",")
+    text = "\n".join(["Arm,Client,Session,A,H".replace(",", separator), *lines]) + "\n"
+    Path("table.csv").write_bytes(text.encode(fields.get("encoding", "utf-8")))
+    return run("table.csv", study, "--mapping", "mine.yaml")
+
+
+def scores(study: Path) -> list[dict[str, Any]]:
+    return [
+        {item: (one["score"], one["word"]) for item, one in unit.content["items"].items()} for unit in ratings(study).values()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "line"),
+    [
+        (f"{PLACE},4,5,6", "table.csv, line 3, column 6: expected 5 cells as in the line with the names, found 6; a cell that"),
+        (f"{PLACE},4", "table.csv, line 3, column 5: expected 5 cells as in the line with the names, found 4"),
+        (f"{PLACE},4,5,", "table.csv, line 3, column 6: expected 5 cells as in the line with the names, found 6; a cell that"),
+    ],
+)
+def test_a_row_with_a_cell_too_many_or_too_few_is_refused(study: Path, row: str, line: str) -> None:
+    file = table("llama-tuned,Ada Lovell,2,4,5", row, header="arm,patient,session,agenda,homework")
+    code, message = run(file, study, "--judge", "ana")
+    assert (code, line in message) == (2, True)
+    code, message = mapped(study, "llama-tuned,Ada Lovell,2,4,5", row)
+    assert (code, line in message) == (2, True)
+    assert ratings(study) == {}
+
+
+def test_another_range_is_refused_where_nothing_says_how_it_becomes_the_scales(study: Path) -> None:
+    code, message = mapped(study, f"{PLACE},6,0", range=[0, 6])
+    assert code == 2
+    assert message == (
+        "cbt-ray: mapping mine: range: expected ratings from 1 to 10, as the scale ctrs has them, found 0 to 6; "
+        "`rescale: linear` puts 0 to 1 and 6 to 10"
+    )
+    assert ratings(study) == {}
+
+
+def test_a_range_is_rescaled_where_the_mapping_says_so(study: Path) -> None:
+    assert mapped(study, f"{PLACE},6,0", "llama-tuned,Ada Lovell,2,4.5,1", range=[0, 6], rescale="linear") == (0, "")
+    found = [{name: one for name, one in items.items() if one[0] is not None} for items in scores(study)]
+    assert found == [{"agenda": (10, None), "homework": (1, None)}, {"agenda": (7.75, None), "homework": (2.5, None)}]
+    (unit, *_) = ratings(study).values()
+    assert (unit.provenance["imported"]["range"], unit.provenance["imported"]["rescale"]) == ([0, 6], "linear")
+    code, message = mapped(study, f"{PLACE},7,0", range=[0, 6], rescale="linear")
+    assert (code, "line 2: agenda: expected 0 to 6, found 7" in message) == (2, True)
+
+
+def test_a_rescaled_total_is_the_sum_of_the_rescaled_items(study: Path) -> None:
+    (published, *_) = ratings(study, "published").values()
+    items = {item: f"Q{n}" for n, item in enumerate(published.content["items"])}
+    columns = {"arm": "arm", "patient": "patient", "session": "session"}
+    declared = {"mapping": "all", "columns": columns, "items": items, "total": "T", "range": [0, 6], "rescale": "linear"}
+    Path("all.yaml").write_text(yaml.safe_dump(declared))
+    header = "arm,patient,session,T," + ",".join(items.values())
+    assert run(table(f"{PLACE},33," + ",".join(["3"] * 11), header=header), study, "--judge", "ana", "--mapping", "all.yaml") == (
+        0,
+        "",
+    )
+    ((_, unit),) = ratings(study).items()
+    assert unit.content["total"] == 60.5 == sum(item["score"] for item in unit.content["items"].values())
+    code, message = run(
+        table(f"{PLACE},60," + ",".join(["3"] * 11), header=header), study, "--judge", "b", "--mapping", "all.yaml"
+    )
+    assert (code, "total: expected 33, the sum of the items, found 60" in message) == (2, True)
+
+
+def test_rescaled_ratings_are_analysed(study: Path) -> None:
+    rows = [f"llama-{kind},Ada Lovell,{session},{session},{session / 2}" for kind in ("tuned", "instruct") for session in (1, 2)]
+    assert mapped(study, *rows, range=[0, 6], rescale="linear") == (0, "")
+    assert outcome(["evaluate", "pub.yaml", "--set", "judge.replicates=0"]) == (0, "")
+    assert outcome(["export", "pub.yaml", "--to", "out"]) == (0, "")
+    text = Path("out/scores.csv").read_text()
+    assert ",ana,human," in text
+    assert "1.75" in text
+
+
+def test_decimal_commas_and_other_encodings(study: Path) -> None:
+    row = "llama-tuned;Ada Lovell;1;4,0;5"
+    code, message = mapped(study, row, separator=";")
+    assert (code, "line 2: agenda: expected a whole number, found '4,0'" in message) == (2, True)
+    assert "the mapping says `decimal: ','`" in message
+    assert mapped(study, row, separator=";", decimal=",", encoding="utf-16") == (0, "")
+    assert scores(study)[0]["agenda"] == (4, "Unsatisfactory")
+
+
+def test_what_a_mapping_does_not_describe_is_refused(study: Path) -> None:
+    code, message = mapped(study, f"{PLACE},4,5", values={"arm": {"qwen": "llama-tuned"}})
+    assert (code, "line 2: arm: expected one of 'qwen', found 'llama-tuned'" in message) == (2, True)
+    pattern = {"column": "Arm", "pattern": "(?P<model>qwen)-(?P<variant>tuned)"}
+    code, message = mapped(study, f"{PLACE},4,5", columns={"patient": "Client", "session": "Session"}, patterns=[pattern])
+    assert (code, "line 2: column Arm: expected (?P<model>qwen)-(?P<variant>tuned), found 'llama-tuned'" in message) == (2, True)
+
+
+def test_two_raters_are_not_one_for_their_spelling(study: Path) -> None:
+    file = table(f"{PLACE},44,Ana B", "llama-tuned,Ada Lovell,2,45,ana.b", header="arm,patient,session,total,judge")
+    code, message = run(file, study)
+    assert (code, "line 3: judge: expected one spelling of ana-b, as 'Ana B' before; found 'ana.b'" in message) == (2, True)
+
+
+def test_half_a_surrogate_pair_is_refused(study: Path) -> None:
+    row = f'{PLACE},4,"{{""agenda"": ""\\ud800""}}"'
+    code, message = run(table(row, header="arm,patient,session,agenda,justifications"), study, "--judge", "ana")
+    assert (code, "line 2: justifications: expected a JSON object, item -> text" in message) == (2, True)
+
+
+def test_blank_rows_are_counted(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(table(f"{PLACE},44", ",,,", ",,,"), study, "--judge", "ana") == (0, "")
+    assert "table.csv: 2 rows without any text ignored" in capsys.readouterr().out

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.table.csv_file import CsvFile
 from cbt_ray.errors import InputError
+from cbt_ray.reading.cell import UNFIT, not_a_number, number_of
+from cbt_ray.reading.table import Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,12 +41,26 @@ class Complaints:
             self.found.append((int(rows[0]), column, say(int(rows[0]))))
             self.count += len(rows)
 
-    def check(self, file: CsvFile) -> None:
+    def check(self, table: Table) -> None:
         """Raise InputError on the first cell, if there is any."""
         if self.found:
             row, column, reason = min(self.found)
             more = f" (and {self.count - 1} more)" if self.count > 1 else ""
-            raise InputError(f"{file.path}, line {file.line(row)}, column {column}: {reason}{more}")
+            raise InputError(f"{table.name}, line {table.lines[row]}, column {column}: {reason}{more}")
+
+
+def category(cells: Sequence[str], missing: Sequence[str], column: str, complaints: Complaints) -> pd.Series:
+    """Cells (rows,) as a categorical series of text, character for character; those that say that there is no value are NaN."""
+    import numpy as np
+    import pandas as pd
+
+    codes, found = pd.factorize(np.array(cells, dtype=object))
+    unfit = np.array([bool(UNFIT.search(cell)) for cell in found])[codes]
+    complaints.add(unfit, column, lambda row: f"expected text, found {cells[row]!r}")
+    places = np.cumsum([cell not in missing for cell in found]) - 1
+    own = np.where([cell in missing for cell in found], -1, places)
+    kept = ["" if UNFIT.search(cell) else cell for cell in found if cell not in missing]
+    return labelled(own[codes], kept)
 
 
 def labelled(codes: Array, labels: Sequence[str]) -> pd.Series:
@@ -95,20 +110,16 @@ def _shown(value: Any) -> str:
     return _found(value) if isinstance(value, float) else repr(value)
 
 
-def number(values: pd.Series, column: str, complaints: Complaints) -> pd.Series:
-    """A column of numbers; empty cells are NaN."""
+def number(values: pd.Series, column: str, complaints: Complaints, decimal: str = ".") -> pd.Series:
+    """A column of text as numbers; empty cells are NaN."""
     import numpy as np
     import pandas as pd
-    from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-    if is_numeric_dtype(values) and not is_bool_dtype(values):
-        numbers, wrong = values.astype(float), np.isinf(values.to_numpy(dtype=float))
-    else:
-        text = values.astype(object)
-        numbers = pd.to_numeric(text.map(lambda value: value if isinstance(value, str) else None), errors="coerce").astype(float)
-        wrong = (text.notna() & (numbers.isna() | np.isinf(numbers))).to_numpy()
-    complaints.add(wrong, column, lambda row: f"expected a number, found {_shown(values.iloc[row])}")
-    return numbers
+    found = {str(value): number_of(str(value), decimal) for value in values.cat.categories}
+    wrong = by_category(values, lambda value: found[value] is None, False)
+    complaints.add(wrong, column, lambda row: not_a_number(str(values.iloc[row]), decimal))
+    numbers = [math.nan if value is None else value for value in found.values()]
+    return pd.Series(np.array([*numbers, math.nan])[values.cat.codes.to_numpy()])
 
 
 def whole(values: pd.Series, least: int, column: str, name: str, complaints: Complaints) -> pd.Series:
@@ -151,7 +162,7 @@ def joined(columns: Sequence[pd.Series], sign: str) -> pd.Series:
     labels: list[list[str]] = []
     for column in columns:
         own, values = pd.factorize(column)
-        labels.append([f"{value:g}" if isinstance(value, float) else str(value) for value in values] + [""])
+        labels.append([_part(value, sign) for value in values] + [""])
         code = code * len(labels[-1]) + np.where(own < 0, len(values), own)
     found, place = np.unique(code, return_inverse=True)
     cells = []
@@ -159,3 +170,9 @@ def joined(columns: Sequence[pd.Series], sign: str) -> pd.Series:
         found, number_of = np.divmod(found, len(own_labels))
         cells.append([own_labels[i] for i in number_of.tolist()])
     return labelled(place, [sign.join(word for word in row if word) for row in zip(*reversed(cells), strict=True)])
+
+
+def _part(value: Any, sign: str) -> str:
+    """A cell as part of a joined text; what holds the sign that joins is written otherwise, so that no two rows become one."""
+    text = str(int(value)) if isinstance(value, float) else str(value)
+    return text.replace("%", "%25").replace(sign, f"%{ord(sign):02X}") if sign == "/" else text

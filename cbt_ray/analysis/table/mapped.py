@@ -7,11 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.scores import FLAG, ITEM, Scores
-from cbt_ray.analysis.table.cells import Complaints, by_category, joined, labelled, number, parts, renamed, whole, within, yes
-from cbt_ray.analysis.table.csv_file import CsvFile
+from cbt_ray.analysis.table.cells import (
+    Complaints,
+    by_category,
+    category,
+    joined,
+    labelled,
+    number,
+    parts,
+    renamed,
+    whole,
+    within,
+    yes,
+)
 from cbt_ray.analysis.table.mapping import AMOUNTS, NUMBERS, RATED, TEXTS, Mapping
 from cbt_ray.analysis.table.scheduled import absent_rows, phases_of
 from cbt_ray.errors import InputError
+from cbt_ray.reading.table import Table
 from cbt_ray.study.imported import OWN_JUDGE
 
 if TYPE_CHECKING:
@@ -29,6 +41,8 @@ DEFAULTS: dict[str, str | int | None] = {
     **dict.fromkeys(AMOUNTS, 0),
 }
 MAY_BE_EMPTY = ("reason", "stop_reason", "phase", "flags")
+NEVER_EMPTY = ("session_key", "arm", "patient", "view", "judge", "kind")
+NAMES = ("arm", "model", "variant", "patient", "judge")
 KEY = ("session_key", "view", "judge", "judge_replicate")
 """What tells ratings apart."""
 
@@ -46,60 +60,78 @@ class Mapped:
     """Rows of the file."""
     absent: int
     """Scheduled sessions of which it has no row."""
+    sha256: str
+    """Of the file."""
+    notices: tuple[str, ...]
+    """What of the file was passed over, and what is likely to be an error of typing."""
 
 
 def read_table(path: Path, mapping: Mapping) -> Mapped:
     """Read a CSV file. Raises InputError, one line, on a column or cell that is not as the mapping says."""
     import pandas as pd
 
-    file, complaints = CsvFile(path, mapping.separator, mapping.missing), Complaints()
+    file, complaints = mapping.read(path), Complaints()
     columns = _items(file, mapping)
-    table = _load(file, mapping, columns)
+    table = _load(file, mapping, columns, complaints)
+    numbers = {name: _number(table, name, mapping, complaints) for name in _number_columns(mapping, columns)}
     fields = _fields(table, mapping, complaints)
-    items = {
-        item: within(number(table[name], name, complaints), mapping.range, name, complaints) for item, name in columns.items()
-    }
-    total = None if mapping.total == "sum" else number(table[mapping.total], mapping.total, complaints)
-    measured = mapping.repeated.measures if mapping.repeated else ()
-    measures = {name: number(table[name], name, complaints) for name in measured}
+    items = {item: within(numbers[name], mapping.range, name, complaints) for item, name in columns.items()}
+    total = None if mapping.total == "sum" else numbers[mapping.total]
+    measures = {name: numbers[name] for name in (mapping.repeated.measures if mapping.repeated else ())}
     rated = yes(fields.pop(RATED), mapping.columns[RATED], complaints) if RATED in fields else None
     _check_kinds(fields, mapping, complaints)
     complaints.check(file)
-    ratings = _ratings(fields, items, total, rated, mapping, len(table))
+    ratings = _ratings(fields, items, total, rated, mapping, len(file))
+    _check_arms(ratings, file, mapping)
     _check_once(ratings, file, mapping, told="judge_replicate" in fields)
     absent = absent_rows(ratings, mapping)
     titles = {item: mapping.titles.get(item) or item.replace("_", " ").capitalize() for item in columns}
     whole_table = pd.concat([ratings, absent], ignore_index=True) if len(absent) else ratings
-    return Mapped(Scores(whole_table), titles, _measures(ratings, measures, mapping), len(ratings), len(absent))
+    notices = (*file.notices, *_alike(fields, mapping))
+    own = _measures(ratings, measures, mapping)
+    return Mapped(Scores(whole_table), titles, own, len(ratings), len(absent), file.sha256, notices)
 
 
-def _items(file: CsvFile, mapping: Mapping) -> dict[str, str]:
+def _items(file: Table, mapping: Mapping) -> dict[str, str]:
     """Item -> column; a table of totals has one item, the total."""
     prefix = mapping.item_prefix
     if prefix is None:
         return mapping.item_columns or {"total": mapping.total}
-    found = {name.removeprefix(prefix): name for name in file.header if name.startswith(prefix) and name != prefix}
+    found = {name.removeprefix(prefix): name for name in file.columns if name.startswith(prefix) and name != prefix}
     if not found:
         named = f"item_prefix of the mapping {mapping.mapping}"
-        raise InputError(f"{file.path}: expected columns that begin with {prefix!r} ({named}), there are none")
+        raise InputError(f"{file.name}: expected columns that begin with {prefix!r} ({named}), there are none{file.hint}")
     return found
 
 
-def _load(file: CsvFile, mapping: Mapping, items: dict[str, str]) -> pd.DataFrame:
-    """The columns that the mapping names: texts as categories, numbers as the file has them."""
+def _load(file: Table, mapping: Mapping, items: dict[str, str], complaints: Complaints) -> Fields:
+    """The columns that the mapping names, as categories of text."""
+    check_columns(file, mapping)
+    wanted = {*mapping.where, *items.values()}
+    return {name: category(cells, mapping.missing, name, complaints) for name, cells in file.columns.items() if name in wanted}
+
+
+def check_columns(file: Table, mapping: Mapping) -> None:
+    """Raise InputError where a column is missing that the mapping names and does not call optional."""
     spared = {mapping.columns[name] for name in mapping.optional if name in mapping.columns}
-    absent = [column for column in mapping.where if column not in file.header and column not in spared]
+    absent = [column for column in mapping.where if column not in file.columns and column not in spared]
     if absent:
-        known = ", ".join(file.header[:20]) + (", ..." if len(file.header) > 20 else "")
+        known = ", ".join(list(file.columns)[:20]) + (", ..." if len(file.columns) > 20 else "")
         named = f"which {mapping.where[absent[0]]} of the mapping {mapping.mapping} names"
-        raise InputError(f"{file.path}: column {absent[0]!r} is missing, {named}; the table has {known}")
-    text = {column for name, column in mapping.columns.items() if name in (*TEXTS, RATED)}
-    text |= {part.column for part in mapping.patterns}
-    wanted = text | {*mapping.where, *items.values()}
-    return file.read([name for name in file.header if name in wanted], text & set(file.header))
+        raise InputError(f"{file.name}: column {absent[0]!r} is missing, {named}; the table has {known}{file.hint}")
 
 
-def _fields(table: pd.DataFrame, mapping: Mapping, complaints: Complaints) -> Fields:
+def _number_columns(mapping: Mapping, items: dict[str, str]) -> list[str]:
+    """Columns that hold scores or measures."""
+    total = [] if mapping.total == "sum" else [mapping.total]
+    return list(dict.fromkeys([*items.values(), *total, *(mapping.repeated.measures if mapping.repeated else ())]))
+
+
+def _number(table: Fields, name: str, mapping: Mapping, complaints: Complaints) -> pd.Series:
+    return number(table[name], name, complaints, mapping.decimal)
+
+
+def _fields(table: Fields, mapping: Mapping, complaints: Complaints) -> Fields:
     """Every field that the table has: texts as categories, numbers as float."""
     found = {name: (column, table[column]) for name, column in mapping.columns.items() if column in table}
     for part in mapping.patterns:
@@ -110,12 +142,16 @@ def _fields(table: pd.DataFrame, mapping: Mapping, complaints: Complaints) -> Fi
 
 def _field(name: str, column: str, values: pd.Series, mapping: Mapping, complaints: Complaints) -> pd.Series:
     if name in NUMBERS or name in AMOUNTS:
-        numbers = number(values, column, complaints)
+        numbers = number(values, column, complaints, mapping.decimal)
         return whole(numbers, 0 if name in AMOUNTS else 1, column, name, complaints)
+    said = f"expected a value for {name}, found an empty cell"
     if name not in MAY_BE_EMPTY:
-        complaints.add(values.isna().to_numpy(), column, lambda _: f"expected a value for {name}, found an empty cell")
+        said += f" (or one of `missing`, {', '.join(map(repr, mapping.missing))})" if any(mapping.missing) else ""
+        complaints.add(values.isna().to_numpy(), column, lambda _: said)
     if name in mapping.values:
         return renamed(values, mapping.values[name], column, name, complaints)
+    if name in NEVER_EMPTY:
+        complaints.add(by_category(values, lambda value: not value.strip(), False), column, lambda _: said)
     return labelled(values.cat.codes.to_numpy(), [str(value) for value in values.cat.categories])
 
 
@@ -185,7 +221,33 @@ def _flags(values: pd.Series) -> dict[str, Array]:
     return {FLAG + name: by_category(values, lambda cell, name=name: name in cell.split(), False) for name in names}  # type: ignore[misc]
 
 
-def _check_once(ratings: pd.DataFrame, file: CsvFile, mapping: Mapping, *, told: bool) -> None:
+def _check_arms(ratings: pd.DataFrame, file: Table, mapping: Mapping) -> None:
+    """An arm has one model and one variant: `a-b` with `c` and `a` with `b-c` would be one arm."""
+    pairs = ratings[["arm", "model", "variant"]].drop_duplicates()
+    double = pairs["arm"].duplicated(keep=False)
+    if double.any():
+        own = pairs[pairs["arm"] == pairs["arm"][double].iloc[0]]
+        found = " and ".join(f"model {row.model!r} with variant {row.variant!r}" for row in own.iloc[:2].itertuples())
+        raise InputError(
+            f"{file.name}, line {file.lines[int(own.index[1])]}: expected one model and variant for each arm, arm "
+            f"{own['arm'].iloc[0]!r} is {found}; the mapping {mapping.mapping} may name a column of arm"
+        )
+
+
+def _alike(fields: Fields, mapping: Mapping) -> list[str]:
+    """Names that differ in blanks at their ends or in case alone: they are different, and may be meant as one."""
+    said = []
+    for name in NAMES:
+        found: dict[str, list[str]] = {}
+        for value in fields[name].cat.categories if name in fields else ():
+            found.setdefault(str(value).strip().casefold(), []).append(str(value))
+        for names in (names for names in found.values() if len(names) > 1):
+            words = " and ".join(map(repr, names[:2]))
+            said.append(f"column {mapping.where_of(name)}: {words} count as different, as they are written")
+    return said
+
+
+def _check_once(ratings: pd.DataFrame, file: Table, mapping: Mapping, *, told: bool) -> None:
     """Each session is rated once by a judge in a view, unless judge replicates tell its ratings apart."""
     double = ratings.duplicated(list(KEY)).to_numpy()
     if not double.any():
@@ -197,9 +259,8 @@ def _check_once(ratings: pd.DataFrame, file: CsvFile, mapping: Mapping, *, told:
     unsaid = f"; where a judge rates more than once, the mapping {mapping.mapping} must say which column is judge_replicate"
     hint = "" if told else unsaid
     more = f" (and {int(double.sum()) - 1} more)" if double.sum() > 1 else ""
-    raise InputError(
-        f"{file.path}, line {file.line(second)}: expected each rating once, {what} stands on line {file.line(first)}{more}{hint}"
-    )
+    lines = file.lines[second], file.lines[first]
+    raise InputError(f"{file.name}, line {lines[0]}: expected each rating once, {what} is on line {lines[1]}, too{more}{hint}")
 
 
 def _measures(ratings: pd.DataFrame, measures: Fields, mapping: Mapping) -> pd.DataFrame | None:

@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from cbt_ray.errors import InputError
+from cbt_ray.reading import located
+from cbt_ray.reading import read_yaml as read_document
+from cbt_ray.reading.table import Table, encoding_of, read_table
 from cbt_ray.study.block import Block, Name
 from cbt_ray.study.complaint import complaint
 
@@ -30,6 +33,12 @@ FIELDS = (*TEXTS, *NUMBERS, *AMOUNTS, RATED)
 def _field(value: str) -> str:
     if value not in FIELDS:
         raise ValueError(f"expected one of {', '.join(FIELDS)}")
+    return value
+
+
+def _separator(value: str) -> str:
+    if (not value.isprintable() and value != "\t") or value in "\"'" or value.isalnum():
+        raise ValueError(f"expected a sign such as ',', ';' or a tab, found {value!r}")
     return value
 
 
@@ -86,7 +95,12 @@ class Mapping(Block):
 
     mapping: Name
     description: str = ""
-    separator: str = Field(",", min_length=1, max_length=1)
+    separator: Annotated[str, Field(min_length=1, max_length=1), AfterValidator(_separator)] = ","
+    encoding: Annotated[str, AfterValidator(encoding_of)] = "utf-8"
+    decimal: Literal[".", ","] = "."
+    """The sign before the decimals of a number."""
+    escaped: bool = False
+    """cbt-ray wrote the table: an apostrophe before what a spreadsheet takes for a formula is no part of the text."""
     missing: tuple[str, ...] = ("", "NA", "NaN")
     """Cells that say that there is no value."""
     columns: dict[FieldName, str] = Field(default_factory=dict)
@@ -102,6 +116,8 @@ class Mapping(Block):
     """In place of `items`: every column that begins so is an item, named by the rest."""
     range: tuple[float, float] = (1, 10)
     """Lowest and highest score of one item; another is refused."""
+    rescale: Literal["linear"] | None = None
+    """How `import ratings` brings `range` onto the study's scale where that is another; `analyze` takes `range` as it is."""
     total: str = "sum"
     """The column of the total, or `sum`: the sum of the items, none where an item is missing."""
     scheduled: Chains | None = None
@@ -138,11 +154,20 @@ class Mapping(Block):
         stray = next((name for name in self.values if name not in given), None)
         if stray:
             raise ValueError(f"values: expected fields that are read, {stray} is not")
-        if not self.range[0] < self.range[1]:
+        wrong = next((name for name, value in self.constants.items() if name in TEXTS and not isinstance(value, str)), None)
+        if wrong:
+            raise ValueError(f"constants.{wrong}: expected text, in quotes; found the number {self.constants[wrong]}")
+        if not all(map(math.isfinite, self.range)) or not self.range[0] < self.range[1]:
             raise ValueError(f"range: expected [lowest, highest], found {list(self.range)}")
+        if self.rescale and "range" not in self.model_fields_set:
+            raise ValueError("rescale: expected a range beside it, which is rescaled")
         if (self.treatment is None) != (self.control is None):
             raise ValueError("treatment: expected treatment and control, or neither")
         return self
+
+    def read(self, file: Path) -> Table:
+        """A table as this mapping says that it is written. Raises InputError, one line."""
+        return read_table(file, separator=self.separator, encoding=self.encoding, own=self.escaped)
 
     @cached_property
     def where(self) -> dict[str, str]:
@@ -183,8 +208,9 @@ def shipped() -> list[str]:
 
 def load_mapping(name: str) -> Mapping:
     """Read a mapping of the package by its name, or one's own file. Raises InputError, one line."""
-    file = Path(name) if name.endswith((".yaml", ".yml")) or "/" in name else SHIPPED / f"{name}.yaml"
-    if not file.is_file():
+    own = name.endswith((".yaml", ".yml")) or "/" in name
+    file = located(name) if own else SHIPPED / f"{name}.yaml"
+    if not own and not file.is_file():
         raise InputError(f"--mapping {name}: expected {', '.join(shipped())} or a YAML file, there is none")
     document = read_yaml(file)
     try:
@@ -195,17 +221,8 @@ def load_mapping(name: str) -> Mapping:
 
 def read_yaml(file: Path) -> dict[str, Any]:
     """A mapping of fields. Raises InputError naming file and line."""
-    try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: expected a readable text file ({error})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise InputError(
-            f"{file}{f', line {mark.line + 1}' if mark else ''}: expected YAML: {getattr(error, 'problem', error)}"
-        ) from None
+    document = read_document(file)
     if not isinstance(document, dict):
-        raise InputError(
-            f"{file}: expected a mapping of fields, found {'nothing' if document is None else type(document).__name__}"
-        )
+        found = "nothing" if document is None else type(document).__name__
+        raise InputError(f"{file}: expected a mapping of fields, found {found}")
     return document

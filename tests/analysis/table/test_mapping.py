@@ -129,16 +129,16 @@ def test_people_who_rate_samples_are_not_missed(tmp_path: Path) -> None:
 
 def test_what_cbt_ray_wrote_is_read_back_without_a_mapping(tmp_path: Path) -> None:
     from cbt_ray.analysis import Scores
-    from cbt_ray.stages.tables import csv_of, scores_of
+    from cbt_ray.stages.tables import csv_of, csv_of_frame, scores_of
 
     rows = made_up(replicates=2, reason=lambda key: "rejected:empty" if key[3] == 3 and key[2] == "ada" else None)
     before = Scores.of(rows)
-    (tmp_path / "scores.csv").write_text(csv_of(scores_of([row.to_json() for row in rows])), newline="")
+    (tmp_path / "scores.csv").write_bytes(csv_of(scores_of([row.to_json() for row in rows])))
     after = read_table(tmp_path / "scores.csv", load_mapping("cbt-ray")).scores
     columns = [name for name in before.ratings.columns if name in after.ratings.columns]
     assert set(before.ratings.columns) == set(after.ratings.columns)
     pd.testing.assert_frame_equal(before.ratings[columns], after.ratings[columns], check_dtype=False)
-    flat_scores(after).to_csv(tmp_path / "again.csv", index=False)
+    (tmp_path / "again.csv").write_bytes(csv_of_frame(flat_scores(after)))
     again = read_table(tmp_path / "again.csv", load_mapping("cbt-ray")).scores
     pd.testing.assert_frame_equal(after.ratings, again.ratings)
 
@@ -187,9 +187,13 @@ def test_a_big_table_keeps_every_rating(tmp_path: Path) -> None:
         (1, {"Item 1": "x"}, "line 3, column Item 1: expected a number, found 'x'"),
         (2, {"Item 2": "7"}, "line 4, column Item 2: expected a number from 0 to 6, found 7"),
         (2, {"Item 2": "-1"}, "line 4, column Item 2: expected a number from 0 to 6, found -1"),
-        (0, {"Item 1": "inf"}, "line 2, column Item 1: expected a number, found inf"),
+        (0, {"Item 1": "inf"}, "line 2, column Item 1: expected a number, found 'inf'"),
         (0, {"Item 1": "True"}, "line 2, column Item 1: expected a number, found 'True'"),
-        (3, {"who": ""}, "line 5, column who: expected a value for patient, found an empty cell"),
+        (
+            3,
+            {"who": ""},
+            "line 5, column who: expected a value for patient, found an empty cell (or one of `missing`, '', 'NA', 'NaN')",
+        ),
         (3, {"name": "s0"}, "line 5, column name: expected a whole number from 1 for session, found 0"),
         (3, {"name": "2"}, "line 5, column name: expected s(?P<session>[0-9]+), found '2'"),
         (3, {"cell": ""}, "line 5, column cell: expected (?P<model>[a-z]+) (?P<variant>[TI]), found an empty cell"),
@@ -219,7 +223,7 @@ def test_a_value_without_a_name(tmp_path: Path) -> None:
 def test_a_rating_that_stands_twice(tmp_path: Path) -> None:
     line = refusal(tmp_path, (3, {"name": "s1", "Item 1": "1"}))
     assert line.startswith(
-        "line 5: expected each rating once, session qwen-tuned/ben/1/1, view plain, judge judge stands on line 4"
+        "line 5: expected each rating once, session qwen-tuned/ben/1/1, view plain, judge judge is on line 4, too"
     )
     assert line.endswith("the mapping mine must say which column is judge_replicate")
 
@@ -241,10 +245,10 @@ def test_a_session_beyond_the_last_one(tmp_path: Path) -> None:
     [
         ("", "expected a line with the names of the columns, the file is empty"),
         ("who,cell,name,Item 1,Item 2\n", "expected at least one row"),
-        ("who,who,cell\n", "line 1: expected each column once, 'who' stands there twice"),
-        ("who,cell,name,Item 1,Item 2\nada,qwen T,s1,1,2,3\n", "line 2: expected 5 cells as in line 1, found 6"),
-        ("who,cell,name,Item 1,Item 2\nada,qwen T,s1,1,2\nben,qwen T,s1\n", "line 3: expected 5 cells as in line 1, found 3"),
-        ('who,cell,name,Item 1,Item 2\nada,"qwen T,s1,1,2\n', "line 2: expected 5 cells as in line 1, found 2"),
+        ("who,who,cell\n", "line 1, column 2: expected each column once, 'who' is there twice"),
+        ("who,cell,name,Item 1,Item 2\nada,qwen T,s1,1,2,3\n", "line 2, column 6: expected 5 cells as .*, found 6; a cell"),
+        ("who,cell,name,Item 1,Item 2\nada,qwen T,s1,1,2\nben,qwen T,s1\n", "line 3, column 4: expected 5 cells as .*, found 3"),
+        ('who,cell,name,Item 1,Item 2\nada,"qwen T,s1,1,2\n', "line 2: expected a closing quote, the file ends before it"),
     ],
 )
 def test_a_file_that_is_no_table(tmp_path: Path, text: str, line: str) -> None:
@@ -255,9 +259,9 @@ def test_a_file_that_is_no_table(tmp_path: Path, text: str, line: str) -> None:
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "scores.csv").write_bytes(b"\xff\xfe\x00who")
-    with pytest.raises(InputError, match="expected a CSV file in UTF-8"):
+    with pytest.raises(InputError, match=r"line 1: expected text in UTF-8, found the byte 0xff; where .* `encoding: utf-16`"):
         read_table(tmp_path / "scores.csv", mapping())
-    with pytest.raises(InputError, match="expected a CSV file, there is none"):
+    with pytest.raises(InputError, match="expected a file, there is none"):
         read_table(tmp_path / "none.csv", mapping())
 
 
@@ -285,6 +289,17 @@ def test_each_mapping_of_the_package_loads(name: str) -> None:
         ({"item_prefix": "x_"}, "items: expected either items or item_prefix"),
         ({"range": [6, 0]}, "range: expected [lowest, highest]"),
         ({"treatment": "tuned"}, "treatment: expected treatment and control, or neither"),
+        ({"range": [0, float("inf")]}, "range: expected [lowest, highest]"),
+        ({"rescale": "linear", "range": None}, "range: expected"),
+        ({"rescale": "square"}, "rescale: expected 'linear', found 'square'"),
+        ({"encoding": "utf-9"}, "encoding: expected an encoding, such as utf-8, utf-16, cp1252 or latin-1, found 'utf-9'"),
+        ({"encoding": "rot13"}, "encoding: expected an encoding of text"),
+        ({"encoding": "idna"}, "encoding: expected an encoding of text"),
+        ({"decimal": ";"}, "decimal: expected '.' or ',', found ';'"),
+        ({"separator": '"'}, "separator: expected a sign such as"),
+        ({"separator": "\n"}, "separator: expected a sign such as"),
+        ({"separator": "ab"}, "separator: expected at most 1"),
+        ({"constants": {"judge": 7}}, "constants.judge: expected text, in quotes; found the number 7"),
         ({"scheduled": {"sessions": 0}}, "scheduled.sessions: expected at least 1, found 0"),
     ],
 )
