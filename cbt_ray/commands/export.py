@@ -17,7 +17,7 @@ from cbt_ray.stages.analyse import analysis_of
 from cbt_ray.stages.tables import csv_of, scores_of
 from cbt_ray.store import Blob
 from cbt_ray.study.imported import OWN_JUDGE
-from cbt_ray.unit import Key, Status, Unit
+from cbt_ray.unit import Key, Stage, Status, Unit
 from cbt_ray.work.bench import Bench
 
 IMPORTED = "imported"
@@ -31,14 +31,16 @@ def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
     for name, keys in (("courses", bench.keys.courses()), ("sessions", bench.keys.sessions())):
         units = list(_units(bench, keys))
         done = [unit for unit in units if unit.status is Status.DONE]
-        files[f"{name}.jsonl"] = _jsonl({"key": str(unit.key), **unit.content} for unit in done)
+        files[f"{name}.jsonl"] = _jsonl({**_named(unit), **unit.content} for unit in done)
         files |= _csv(f"{name}.csv", [row for unit in done for row in _turns(unit)])
         rejected = [unit for unit in units if unit.status is Status.REJECTED]
-        files[f"{name}.rejected.jsonl"] = _jsonl({"key": str(u.key), "reason": u.reason, **u.content} for u in rejected)
+        files[f"{name}.rejected.jsonl"] = _jsonl({**_named(unit), "reason": unit.reason, **unit.content} for unit in rejected)
         say(f"{name}: {len(done)} done, {len(rejected)} rejected")
     files |= _imported(bench, say)
     ratings = list(_units(bench, [*bench.keys.ratings(), *bench.keys.imported_ratings()]))
-    files["ratings.jsonl"] = _jsonl({"key": str(u.key), "status": u.status, "reason": u.reason, **u.content} for u in ratings)
+    files["ratings.jsonl"] = _jsonl(
+        {**_named(unit), "status": unit.status, "reason": unit.reason, **unit.content} for unit in ratings
+    )
     files |= _csv("ratings.csv", [row for unit in ratings for row in _items(unit)])
     say(f"ratings: {len(ratings)}")
     analysis = bench.store.get(bench.keys.analysis())
@@ -76,14 +78,20 @@ def _units(bench: Bench, keys: Iterable[Key]) -> Iterable[Unit]:
     return (unit for key in keys if (unit := bench.store.get(key)) is not None)
 
 
+def _named(unit: Unit) -> dict[str, str]:
+    """Key and patient's id: p01, p02, ... or the simulated patient's name in a key; several patients may have one name."""
+    first, second, *_ = unit.key.id.split(".")
+    return {"key": str(unit.key), "patient_id": first if unit.key.stage is Stage.COURSES else second}
+
+
 def _turns(unit: Unit) -> list[dict[str, Any]]:
     content = unit.content
-    facts = {"key": str(unit.key), "patient": content["patient"], "session": content["number"], "arm": content.get("arm", "")}
+    facts = {**_named(unit), "patient": content["patient"], "session": content["number"], "arm": content.get("arm", "")}
     return [{**facts, "turn": n, **turn} for n, turn in enumerate(content["turns"], 1)]
 
 
 def _items(unit: Unit) -> list[dict[str, Any]]:
-    facts = {"key": str(unit.key), "judge": unit.content.get("judge", OWN_JUDGE), "view": unit.content.get("view", "")}
+    facts = {**_named(unit), "judge": unit.content.get("judge", OWN_JUDGE), "view": unit.content.get("view", "")}
     if unit.status is Status.REJECTED:
         return [{**facts, "item": "", "word": "", "score": "", "justification": "", "reason": unit.reason}]
     return [{**facts, "item": item, **rating} for item, rating in unit.content["items"].items()]

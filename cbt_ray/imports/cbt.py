@@ -9,7 +9,7 @@ from typing import Any
 
 from cbt_ray.errors import InputError
 from cbt_ray.imports.harvest import JUDGE, Harvest
-from cbt_ray.imports.manifest import PUBLISHED, Manifest, default_for, line_for, named_in, read_manifest
+from cbt_ray.imports.manifest import PUBLISHED, Manifest, default_for, line_for, named_in, read_manifest, write_whole
 from cbt_ray.imports.published import Published, read_published
 from cbt_ray.imports.remark import Remark
 from cbt_ray.imports.repository import Repository, open_repository
@@ -78,9 +78,12 @@ def _study(
             raise InputError(f"{study_file}: imported: expected the line `{wanted}`, add it and import again")
         return load_study(study_file, dict(overrides), without=("imported",)), read_manifest(named)
     manifest = default_for(study_file)
+    notes = read_manifest(manifest).notes
+    if notes.exists() and not manifest.exists():
+        raise InputError(f"{notes}: expected room for the remarks of this import, the file is there and no import's; move it")
     text = compose(published, study_file, manifest, repository.root.resolve().name, found)
     try:
-        study_file.write_text(text)
+        write_whole(study_file, text.encode())
     except OSError as error:
         raise InputError(f"{study_file}: expected a place that can be written ({error.strerror})") from None
     try:

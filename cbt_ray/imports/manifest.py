@@ -53,12 +53,10 @@ class Manifest:
 
     def write(self) -> bool:
         """Write it, whole or not at all; False where the file says the same already."""
-        text = json.dumps(self.content.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
-        if self.file.is_file() and self.file.read_text() == text:
+        data = (json.dumps(self.content.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n").encode()
+        if self.file.is_file() and self.file.read_bytes() == data:
             return False
-        temporary = self.file.with_name(f".{self.file.name}.{os.getpid()}.part")
-        temporary.write_text(text)
-        temporary.replace(self.file)
+        write_whole(self.file, data)
         return True
 
     @property
@@ -68,7 +66,7 @@ class Manifest:
 
     def write_notes(self, remarks: Iterable[Remark]) -> None:
         """Write remarks, a line each."""
-        self.notes.write_text("".join(f"{remark}\n" for remark in remarks))
+        write_whole(self.notes, "".join(f"{remark}\n" for remark in remarks).encode("utf-8", "backslashreplace"))
 
 
 def _with(sources: tuple[str, ...], source: str) -> tuple[str, ...]:
@@ -107,6 +105,14 @@ def line_for(study_file: Path, manifest: Path) -> str:
 
 def name_in(study_file: Path, manifest: Path) -> None:
     """Append the line that names the manifest to a study file."""
-    text = study_file.read_text()
-    gap = "" if text.endswith("\n") else "\n"
-    study_file.write_text(f"{text}{gap}{line_for(study_file, manifest)}\n")
+    data = study_file.read_bytes()
+    gap = "" if data.endswith(b"\n") else "\n"
+    write_whole(study_file, data + f"{gap}{line_for(study_file, manifest)}\n".encode())
+
+
+def write_whole(file: Path, data: bytes) -> None:
+    """Write a file whole, or not at all: a run that is killed leaves what was there."""
+    place = file.resolve()  # a study file may be a link; the link stays
+    temporary = place.with_name(f".{file.name}.{os.getpid()}.part")
+    temporary.write_bytes(data)
+    temporary.replace(place)

@@ -1,0 +1,62 @@
+"""`export`: it tells patients apart by their ids, keeps what is the user's, and writes no formulas."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cbt_ray.__main__ import outcome
+from cbt_ray.reading.table import read_table
+from tests.imports.clone import write_clone
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A published study, of which two training patients have one name."""
+    monkeypatch.chdir(tmp_path)
+    write_clone(tmp_path / "clone")
+    for file in (tmp_path / "clone").rglob("patient_profile.json"):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "profile": "Patient Profile: Ruth Moss\nShe sleeps badly."}))
+    assert outcome(["import", "cbt", "clone", "pub.yaml"]) == (0, "")
+    return Path("pub.yaml")
+
+
+def test_patients_of_one_name_are_told_apart(study: Path) -> None:
+    assert outcome(["export", str(study), "--to", "out"]) == (0, "")
+    courses = read_table(Path("out/courses.csv"), own=True).columns
+    assert set(courses["patient"]) == {"Ruth Moss"}
+    assert len(set(courses["patient_id"])) == 2
+    lines = [json.loads(line) for line in Path("out/courses.jsonl").read_text().splitlines()]
+    assert {line["patient_id"] for line in lines} == {"p01", "p02"} == set(courses["patient_id"])
+    sessions = read_table(Path("out/sessions.csv"), own=True).columns
+    ratings = read_table(Path("out/ratings.csv"), own=True).columns
+    assert set(ratings["patient_id"]) <= set(sessions["patient_id"]) == {"ada-lovell", "ben-okri"}
+
+
+def test_what_the_user_has_in_the_folder_stays(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = {"out/analysis.R": "r", "out/scores.xlsx": "x", "out/dataset/my_own.csv": "c"}
+    for name in own:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(own[name])
+    for _ in range(2):
+        assert outcome(["export", str(study), "--to", "out"]) == (0, "")
+    assert {name: Path(name).read_text() for name in own} == own
+    Path("out/ratings.csv").write_text("mine")
+    before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+    code, message = outcome(["export", str(study), "--to", "out"])
+    assert (code, "out/ratings.csv was changed since cbt-ray wrote it" in message) == (2, True)
+    assert {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()} == before
+
+
+def test_a_formula_in_a_justification_is_text(study: Path) -> None:
+    said = '=HYPERLINK("http://example.org","see")'
+    cell = json.dumps({"agenda": said}).replace('"', '""')
+    Path("t.csv").write_text(f'arm,patient,session,agenda,justifications\nllama-tuned,Ada Lovell,1,4,"{cell}"\n')
+    assert outcome(["import", "ratings", "t.csv", str(study), "--judge", "ana"]) == (0, "")
+    assert outcome(["export", str(study), "--to", "out"]) == (0, "")
+    plain = read_table(Path("out/ratings.csv")).columns["justification"]
+    assert f"'{said}" in plain
+    assert said not in plain
+    assert said in read_table(Path("out/ratings.csv"), own=True).columns["justification"]
