@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 LONGEST_NUMBER = 100
+LONGEST_SHOWN = 60
 _NUMBER = {
     sign: re.compile(rf"[+-]?(?:[0-9]+(?:{re.escape(sign)}[0-9]*)?|{re.escape(sign)}[0-9]+)(?:[eE][+-]?[0-9]{{1,4}})?")
     for sign in ".,"
@@ -24,11 +25,16 @@ def number_of(cell: str, decimal: str = ".") -> float | None:
     return value if abs(value) != float("inf") else None
 
 
+def shown(cell: str) -> str:
+    """A cell as messages quote it: on one line, and not longer than people read."""
+    return repr(cell if len(cell) <= LONGEST_SHOWN else f"{cell[:LONGEST_SHOWN]}...")
+
+
 def not_a_number(cell: str, decimal: str = ".") -> str:
     """What is wrong with a cell that holds no number; where it is one with the other decimal sign, which field says so."""
     other = "," if decimal == "." else "."
     hint = f"; where {other!r} is the decimal sign, the mapping says `decimal: '{other}'`"
-    return f"expected a number, found {cell!r}" + (hint if number_of(cell, other) is not None else "")
+    return f"expected a number, found {shown(cell)}" + (hint if number_of(cell, other) is not None else "")
 
 
 def escaped(text: str) -> str:

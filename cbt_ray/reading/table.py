@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from cbt_ray.errors import InputError
-from cbt_ray.reading.cell import unescaped
+from cbt_ray.reading.cell import shown, unescaped
 from cbt_ray.reading.regular import read_bytes
 
 LARGEST = 1 << 29
@@ -161,7 +161,7 @@ class _Reader:
         names = [name if name.strip() else "" for name in row]
         for place, name in enumerate(names, 1):
             if name and names.index(name) + 1 < place:
-                raise TableFault(self.name, line, f"column {place}: expected each column once, {name!r} is there twice")
+                raise TableFault(self.name, line, f"column {place}: expected each column once, {shown(name)} is there twice")
         return names, line
 
     def _batches(self, reader: _Rows, header: list[str]) -> Iterator[list[list[str]]]:
@@ -180,7 +180,10 @@ class _Reader:
 
     def _unequal(self, row: list[str], header: list[str], line: int) -> TableFault:
         width = len(header)
-        place, found = min(len(row), width) + 1, f"expected {width} cells as in the line with the names, found {len(row)}"
+        place, found = (
+            min(len(row), width) + 1,
+            f"expected {_many(width, 'cell')} as in the line with the names, found {len(row)}",
+        )
         hint = f"; a cell that holds {self.separator!r} goes into quotes" if len(row) > width else ""
         return TableFault(self.name, line, f"column {place}: {found}{_other_separator(header) or hint}")
 

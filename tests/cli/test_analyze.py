@@ -143,7 +143,7 @@ def test_bad_arguments(scores: Path, capsys: pytest.CaptureFixture[str], argumen
         (
             "\n2_made_up,patient 0",
             "\n1_made_up,patient 0",
-            "line 3: expected each rating once, session Llama-tuned/patient 0/1/1",
+            "line 3: expected each rating once, session 'Llama-tuned/patient 0/1/1'",
         ),
         ("\n2_made_up", "\n21_made_up", "scheduled.sessions: expected no session beyond 20, the table has session 21"),
         ("Llama_Finetune", "Llama_Finetuned", "line 2, column group: expected "),

@@ -73,7 +73,7 @@ def test_a_column_with_cells_and_no_name_is_said(tmp_path: Path) -> None:
         ("a,b\n1,2,\n", "t.csv, line 2, column 3: expected 2 cells"),
         ("a,b,c\n1,2\n", "t.csv, line 2, column 3: expected 3 cells as in the line with the names, found 2"),
         ('a,b\n"x\ny",2\n1\n', "t.csv, line 4, column 2: expected 2 cells"),
-        ("a;b\n1,5;2\n", "t.csv, line 2, column 2: expected 1 cells as in the line with the names, found 2; where ';' separates"),
+        ("a;b\n1,5;2\n", "t.csv, line 2, column 2: expected 1 cell as in the line with the names, found 2; where ';' separates"),
         ("a,b,a\n1,2,3\n", "t.csv, line 1, column 3: expected each column once, 'a' is there twice"),
         ('a,b\n1,2\n3,"4\n5,6\n', "t.csv, line 3: expected a closing quote, the file ends before it"),
         ('a,b\n1,"2"3\n', "t.csv, line 2: expected CSV: ',' expected after '\"'"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.errors import InputError
-from cbt_ray.reading.cell import UNFIT, not_a_number, number_of
+from cbt_ray.reading.cell import UNFIT, not_a_number, number_of, shown
 from cbt_ray.reading.table import Table
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
+LARGEST_WHOLE = 10**9
+"""No session, replicate or count of words is larger."""
 YES, NO = ("True", "true", "TRUE", "1", "yes"), ("False", "false", "FALSE", "0", "no")
 
 
@@ -56,7 +58,7 @@ def category(cells: Sequence[str], missing: Sequence[str], column: str, complain
 
     codes, found = pd.factorize(np.array(cells, dtype=object))
     unfit = np.array([bool(UNFIT.search(cell)) for cell in found])[codes]
-    complaints.add(unfit, column, lambda row: f"expected text, found {cells[row]!r}")
+    complaints.add(unfit, column, lambda row: f"expected text, found {shown(cells[row])}")
     places = np.cumsum([cell not in missing for cell in found]) - 1
     own = np.where([cell in missing for cell in found], -1, places)
     kept = ["" if UNFIT.search(cell) else cell for cell in found if cell not in missing]
@@ -87,7 +89,7 @@ def renamed(values: pd.Series, names: Mapping[str, str], column: str, name: str,
     complaints.add(
         by_category(values, lambda value: value not in names, False),
         column,
-        lambda row: f"{expected}, found {values.iloc[row]!r}",
+        lambda row: f"{expected}, found {shown(values.iloc[row])}",
     )
     return labelled(values.cat.codes.to_numpy(), [names.get(str(value), "") for value in values.cat.categories])
 
@@ -107,7 +109,7 @@ def parts(values: pd.Series, pattern: str, column: str, complaints: Complaints) 
 
 def _shown(value: Any) -> str:
     """A cell as it is quoted in a complaint; an empty one is NaN."""
-    return _found(value) if isinstance(value, float) else repr(value)
+    return _found(value) if isinstance(value, float) else shown(str(value))
 
 
 def number(values: pd.Series, column: str, complaints: Complaints, decimal: str = ".") -> pd.Series:
@@ -123,15 +125,12 @@ def number(values: pd.Series, column: str, complaints: Complaints, decimal: str 
 
 
 def whole(values: pd.Series, least: int, column: str, name: str, complaints: Complaints) -> pd.Series:
-    """Whole numbers, none below `least`; empty cells are refused where `least` is not 0."""
-    import numpy as np
-
-    there, right = values.notna(), (values >= least) & (values % 1 == 0)
+    """Whole numbers of at most 10^9, none below `least`; empty cells are refused where `least` is not 0."""
+    there, right = values.notna(), (values >= least) & (values <= LARGEST_WHOLE) & (values % 1 == 0)
     wrong = (~right & (there | (least > 0))).to_numpy()
-    complaints.add(
-        wrong, column, lambda row: f"expected a whole number from {least} for {name}, found {_found(values.iloc[row])}"
-    )
-    return values.fillna(least).replace([np.inf, -np.inf], least)
+    expected = f"expected a whole number from {least} for {name}, found"
+    complaints.add(wrong, column, lambda row: f"{expected} {_found(values.iloc[row])}")
+    return values.where(right, least)
 
 
 def within(values: pd.Series, limits: tuple[float, float], column: str, complaints: Complaints) -> pd.Series:

@@ -23,6 +23,7 @@ from cbt_ray.analysis.table.cells import (
 from cbt_ray.analysis.table.mapping import AMOUNTS, NUMBERS, RATED, TEXTS, Mapping
 from cbt_ray.analysis.table.scheduled import absent_rows, phases_of
 from cbt_ray.errors import InputError
+from cbt_ray.reading.cell import shown
 from cbt_ray.reading.table import Table
 from cbt_ray.study.imported import OWN_JUDGE
 
@@ -40,7 +41,7 @@ DEFAULTS: dict[str, str | int | None] = {
     **{"reason": None, "stop_reason": None, "replicate": 1, "session": 1, "judge_replicate": 1},
     **dict.fromkeys(AMOUNTS, 0),
 }
-MAY_BE_EMPTY = ("reason", "stop_reason", "phase", "flags")
+MAY_BE_EMPTY = ("variant", "reason", "stop_reason", "phase", "flags")
 NEVER_EMPTY = ("session_key", "arm", "patient", "view", "judge", "kind")
 NAMES = ("arm", "model", "variant", "patient", "judge")
 KEY = ("session_key", "view", "judge", "judge_replicate")
@@ -116,9 +117,9 @@ def check_columns(file: Table, mapping: Mapping) -> None:
     spared = {mapping.columns[name] for name in mapping.optional if name in mapping.columns}
     absent = [column for column in mapping.where if column not in file.columns and column not in spared]
     if absent:
-        known = ", ".join(list(file.columns)[:20]) + (", ..." if len(file.columns) > 20 else "")
+        known = ", ".join(name[:40] for name in list(file.columns)[:20]) + (", ..." if len(file.columns) > 20 else "")
         named = f"which {mapping.where[absent[0]]} of the mapping {mapping.mapping} names"
-        raise InputError(f"{file.name}: column {absent[0]!r} is missing, {named}; the table has {known}{file.hint}")
+        raise InputError(f"{file.name}: column {shown(absent[0])} is missing, {named}; the table has {known}{file.hint}")
 
 
 def _number_columns(mapping: Mapping, items: dict[str, str]) -> list[str]:
@@ -157,9 +158,9 @@ def _field(name: str, column: str, values: pd.Series, mapping: Mapping, complain
 
 def _check_kinds(fields: Fields, mapping: Mapping, complaints: Complaints) -> None:
     if "kind" in fields:
-        wrong = by_category(fields["kind"], lambda value: value not in ("model", "human"), False)
-        said = fields["kind"]
-        complaints.add(wrong, mapping.where_of("kind"), lambda row: f"expected model or human for kind, found {said.iloc[row]!r}")
+        said, expected = fields["kind"], "expected model or human for kind, found"
+        wrong = by_category(said, lambda value: value not in ("model", "human"), False)
+        complaints.add(wrong, mapping.where_of("kind"), lambda row: f"{expected} {shown(said.iloc[row])}")
 
 
 # --- the table of ratings
@@ -207,7 +208,8 @@ def _same(value: Any, rows: int) -> pd.Series:
 
 def _plain(values: pd.Series, name: str) -> pd.Series:
     """As Scores holds it: whole numbers or text."""
-    return values.astype("int64" if name in NUMBERS or name in AMOUNTS else "str")
+    plain = values.astype("int64" if name in NUMBERS or name in AMOUNTS else "str")
+    return plain.fillna("") if DEFAULTS.get(name) == "" else plain
 
 
 def _reasons(said: pd.Series, rated: Array) -> pd.Series:
@@ -223,14 +225,16 @@ def _flags(values: pd.Series) -> dict[str, Array]:
 
 def _check_arms(ratings: pd.DataFrame, file: Table, mapping: Mapping) -> None:
     """An arm has one model and one variant: `a-b` with `c` and `a` with `b-c` would be one arm."""
-    pairs = ratings[["arm", "model", "variant"]].drop_duplicates()
-    double = pairs["arm"].duplicated(keep=False)
+    arms = ratings[["arm", "model", "variant"]].drop_duplicates()
+    double = arms["arm"].duplicated(keep=False)
     if double.any():
-        own = pairs[pairs["arm"] == pairs["arm"][double].iloc[0]]
-        found = " and ".join(f"model {row.model!r} with variant {row.variant!r}" for row in own.iloc[:2].itertuples())
+        own = arms[arms["arm"] == arms["arm"][double].iloc[0]]
+        found = " and ".join(
+            f"model {shown(str(row.model))} with variant {shown(str(row.variant))}" for row in own.iloc[:2].itertuples()
+        )
         raise InputError(
             f"{file.name}, line {file.lines[int(own.index[1])]}: expected one model and variant for each arm, arm "
-            f"{own['arm'].iloc[0]!r} is {found}; the mapping {mapping.mapping} may name a column of arm"
+            f"{shown(own['arm'].iloc[0])} is {found}; the mapping {mapping.mapping} may name a column of arm"
         )
 
 
@@ -242,7 +246,7 @@ def _alike(fields: Fields, mapping: Mapping) -> list[str]:
         for value in fields[name].cat.categories if name in fields else ():
             found.setdefault(str(value).strip().casefold(), []).append(str(value))
         for names in (names for names in found.values() if len(names) > 1):
-            words = " and ".join(map(repr, names[:2]))
+            words = " and ".join(map(shown, names[:2]))
             said.append(f"column {mapping.where_of(name)}: {words} count as different, as they are written")
     return said
 
@@ -255,7 +259,7 @@ def _check_once(ratings: pd.DataFrame, file: Table, mapping: Mapping, *, told: b
     second = int(double.argmax())
     first = int((ratings[list(KEY)] == ratings.loc[second, list(KEY)]).all(axis=1).to_numpy().argmax())
     key, view, judge, _ = ratings.loc[second, list(KEY)]
-    what = f"session {key}, view {view}, judge {judge}"
+    what = f"session {shown(key)}, view {shown(view)}, judge {shown(judge)}"
     unsaid = f"; where a judge rates more than once, the mapping {mapping.mapping} must say which column is judge_replicate"
     hint = "" if told else unsaid
     more = f" (and {int(double.sum()) - 1} more)" if double.sum() > 1 else ""

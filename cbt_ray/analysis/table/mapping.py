@@ -75,7 +75,7 @@ class ItemColumn(Block):
 class Chains(Block):
     """What was scheduled, so that what was never rated is seen."""
 
-    sessions: int = Field(ge=1)
+    sessions: int = Field(ge=1, le=10_000)
     """Sessions of each chain."""
     every_patient: bool = True
     """Every arm was to see every patient; else only the arms and patients that the table pairs."""

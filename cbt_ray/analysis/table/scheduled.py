@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.scores import FLAG, ITEM
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 ABSENT = "absent"
 """Why a session is unrated that was scheduled and of which the table has no row."""
+MOST = 30_000_000
+"""Scheduled sessions, those without a row among them."""
 CHAIN = ("arm", "patient", "replicate")
 
 
@@ -50,6 +53,11 @@ def _absent(own: pd.DataFrame, ratings: pd.DataFrame, mapping: Mapping, schedule
     sizes = [len(level) for level in levels]
     place = np.ravel_multi_index([level.get_indexer(own[name]) for level, name in zip(levels, CHAIN, strict=True)], sizes)
     last = scheduled.sessions
+    if math.prod(sizes) * last > MOST:
+        raise InputError(
+            f"mapping {mapping.mapping}: scheduled.sessions: expected at most {MOST:,} sessions in all, "
+            f"found {' x '.join(map(str, (*sizes, last)))} (arms, patients, replicates, sessions)"
+        )
     wanted = np.zeros((int(np.prod(sizes)), last), dtype=bool)
     wanted[slice(None) if scheduled.every_patient else place] = True
     wanted[place, own["session"].to_numpy() - 1] = False

@@ -223,7 +223,7 @@ def test_a_value_without_a_name(tmp_path: Path) -> None:
 def test_a_rating_that_stands_twice(tmp_path: Path) -> None:
     line = refusal(tmp_path, (3, {"name": "s1", "Item 1": "1"}))
     assert line.startswith(
-        "line 5: expected each rating once, session qwen-tuned/ben/1/1, view plain, judge judge is on line 4, too"
+        "line 5: expected each rating once, session 'qwen-tuned/ben/1/1', view 'plain', judge 'judge' is on line 4, too"
     )
     assert line.endswith("the mapping mine must say which column is judge_replicate")
 
@@ -347,3 +347,81 @@ def test_the_page_has_every_field_of_a_mapping() -> None:
 def test_the_mapping_of_the_page_is_one() -> None:
     example = PAGE.split("```yaml")[1].split("```")[0]
     assert Mapping.model_validate(yaml.safe_load(example)).mapping == "mine"
+
+
+# --- ids are text
+
+
+def coded(path: Path, lines: list[str], **changes: Any) -> Mapped:
+    """Rows of arm, patient, session and score."""
+    columns = {"arm": "Arm", "patient": "Client", "session": "Session"}
+    declared = {"mapping": "codes", "columns": columns, "total": "total", "range": [0, 110], **changes}
+    (path / "codes.csv").write_text("\n".join(["Arm,Client,Session,total", *lines]) + "\n", encoding="utf-8")
+    return read_table(path / "codes.csv", Mapping.model_validate(declared))
+
+
+def test_codes_that_look_like_numbers_are_different_patients(tmp_path: Path) -> None:
+    codes = ["1E2", "100", "0100", "007", "7", "7.0", "1_0", "0x10", "nan", "None", "True", "é", "e\u0301"]
+    read = coded(tmp_path, [f"{arm},{code},1,40" for arm in ("01", "1") for code in codes])
+    ratings = read.scores.ratings
+    assert list(ratings["patient"]) == codes * 2
+    assert list(ratings["arm"].unique()) == ["01", "1"]
+    assert read.scores.sessions("plain")["chain"].nunique() == 26
+
+
+def test_codes_are_in_every_table_and_in_the_analysis_as_they_are_written(tmp_path: Path) -> None:
+    from cbt_ray.commands.analyze import analyze
+
+    codes = ["1E2", "100", "0100", "=1+1", "'7"]
+    coded(tmp_path, [f"{arm},{code},{n},{40 + n}" for arm in "xy" for n, code in enumerate(codes, 1)])
+    (tmp_path / "m.yaml").write_text(
+        "mapping: m\ncolumns: {arm: Arm, patient: Client, session: Session}\ntotal: total\nrange: [0, 110]\n"
+    )
+    analyze(tmp_path / "codes.csv", str(tmp_path / "m.yaml"), tmp_path / "out", {}, lambda _: None)
+    again = read_table(tmp_path / "out" / "tables" / "scores.csv", load_mapping("cbt-ray").model_copy(update={"range": (0, 110)}))
+    assert list(again.scores.ratings["patient"]) == codes * 2
+    assert {code in (tmp_path / "out" / "report.html").read_text(encoding="utf-8") for code in codes[:3]} == {True}
+
+
+def test_sessions_are_numbers_however_they_are_written(tmp_path: Path) -> None:
+    assert list(coded(tmp_path, ["x,p,01,1", "x,p,2.0,1", "x,p, 3,1"]).scores.ratings["session"]) == [1, 2, 3]
+    with pytest.raises(InputError, match="line 3: expected each rating once, session 'x/p/1/1'"):
+        coded(tmp_path, ["x,p,01,1", "x,p,1.0,1"])
+    with pytest.raises(InputError, match="line 2, column Session: expected a whole number from 1 for session, found 1e"):
+        coded(tmp_path, ["x,p,9999999999,1"])
+
+
+def test_names_that_differ_in_blanks_or_case_count_as_different_and_are_said(tmp_path: Path) -> None:
+    read = coded(tmp_path, ["x,A,1,1", "x,A ,1,1", "x,a,1,1"])
+    assert list(read.scores.ratings["patient"]) == ["A", "A ", "a"]
+    assert read.notices == ("column Client: 'A' and 'A ' count as different, as they are written",)
+
+
+def test_the_signs_that_join_keys_are_no_part_of_them(tmp_path: Path) -> None:
+    ratings = coded(tmp_path, ["a/b,c,1,1", "a,b/c,1,2", "a|b,c,1,3", "a,b|c,1,4", "a%2Fb,c,1,5"]).scores.ratings
+    assert ratings["session_key"].nunique() == 5
+    assert coded(tmp_path, ["a|b,c,1,3", "a,b|c,1,4"]).scores.sessions("plain")["chain"].nunique() == 2
+
+
+def test_two_models_are_not_one_arm_for_their_names(tmp_path: Path) -> None:
+    rows = [{"model": model, "variant": variant, "who": "p", "t": "5"} for model, variant in (("a-b", "c"), ("a", "b-c"))]
+    columns = {"model": "model", "variant": "variant", "patient": "who"}
+    with pytest.raises(InputError, match="line 3: expected one model and variant for each arm, arm 'a-b-c' is model 'a-b'"):
+        read(tmp_path, rows, columns=columns, patterns=[], values={}, items={}, total="t")
+
+
+def test_an_id_that_missing_lists_is_refused_and_can_be_had(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="line 2, column Client: expected a value for patient, found an empty cell"):
+        coded(tmp_path, ["x,NA,1,1"])
+    assert list(coded(tmp_path, ["x,NA,1,1"], missing=[""]).scores.ratings["patient"]) == ["NA"]
+
+
+def test_text_that_no_file_can_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="line 2, column Client: expected text, found"):
+        coded(tmp_path, ["x,'\\\\ud800,1,1"], escaped=True)
+
+
+def test_more_scheduled_sessions_than_anybody_holds(tmp_path: Path) -> None:
+    lines = [f"x{n},p{n},1,1" for n in range(1000)]
+    with pytest.raises(InputError, match=r"scheduled\.sessions: expected at most .* found 1000 x 1000 x 1 x 1000"):
+        coded(tmp_path, lines, scheduled={"sessions": 1000})
