@@ -191,3 +191,22 @@ def test_other_kinds_of_file_are_in_the_way(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "scores.csv")
     with pytest.raises(InputError, match=r"scores\.csv is in the way"):
         deliver(tmp_path, FILES)
+
+
+def test_a_report_from_a_cluster_leaves_what_is_the_users(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+    from typing import Any, cast
+
+    from cbt_ray.cluster.run import _bring_report
+    from cbt_ray.store.folder import FolderStore
+
+    store = FolderStore(tmp_path / "store")
+    for path in ("s/report.html", "s/tables/scores.csv"):
+        store.replace(path, path.encode())
+    study = SimpleNamespace(study="s", file="s.yaml")
+    site = SimpleNamespace(study=study, bench=SimpleNamespace(store=store), overlay=SimpleNamespace(name="kind"))
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / "notes.md").write_bytes(b"mine")
+    _bring_report(cast(Any, site), tmp_path / "to", lambda _: None)
+    report: dict[str, bytes] = {"report.html": b"s/report.html", "tables/scores.csv": b"s/tables/scores.csv"}
+    assert tree(tmp_path / "to") == {**report, "notes.md": b"mine"}

@@ -436,3 +436,22 @@ def test_exporting_gives_every_file_back(clone: Path, tmp_path: Path) -> None:
         assert (tmp_path / "out" / "imported" / file.relative_to(clone)).read_bytes() == file.read_bytes()
     ratings = (tmp_path / "out" / "ratings.csv").read_text()
     assert "llama-tuned.ada-lovell.r1.s01.published.plain.j1" in ratings
+
+
+def test_a_score_table_with_shifted_cells_is_lost_whole_and_said(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = next((clone / "Code" / "evaluation_results").glob("*.csv"))
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines[:2], lines[2].replace(",", ",9,", 1), *lines[3:]]) + "\n")
+    capsys.readouterr()
+    imported(clone)
+    told = capsys.readouterr().out
+    where = f"Code/evaluation_results/{table.name}:3"
+    assert any(line.startswith(where) and f"found {lines[0].count(',') + 2}" in line for line in told.splitlines()), told
+
+
+def test_notes_of_the_users_are_not_written_over(clone: Path) -> None:
+    notes = clone.parent / "pub.imported.txt"
+    notes.write_text("mine")
+    code, message = run("import", "cbt", "clone", "pub.yaml")
+    assert (code, "expected room for the remarks of this import" in message) == (2, True)
+    assert notes.read_text() == "mine"
