@@ -147,6 +147,7 @@ def _source(table: Path, columns: Columns, read: Mapped) -> dict[str, Any]:
     """What was read, and by what."""
     declared = columns.model_dump(mode="json", exclude_defaults=True)
     facts = {"file": table.name, "sha256": read.sha256, "rows": read.rows, "absent": read.absent}
+    facts |= {"notices": list(read.notices)}
     return {**facts, "cbt_ray": version("cbt-ray"), "mapping": declared, "without": WITHOUT}
 
 

@@ -1,4 +1,4 @@
-"""A delivery: files that a command hands to its user in a folder. What the user has there stays as it is.
+"""A delivery: files that a command hands to its user in a folder. What the user has there stays.
 
 `cbt-ray.files.json` in the folder lists what was handed over, with the SHA-256 of each file. Only a
 file that is listed there and is as it was written is replaced or removed; where another one is in
@@ -51,7 +51,10 @@ class Delivery:
     """What this command handed over before and does not now is removed."""
 
     def hand_over(self, files: Mapping[str, bytes | Blob]) -> None:
-        """Write files by their paths in the folder. Raises InputError, naming what is in the way; then nothing is written."""
+        """Write files by their paths in the folder.
+
+        Raises InputError, naming what is in the way; then nothing is written.
+        """
         self.check()
         digests = {name: _digest(one) for name, one in files.items()}
         try:
@@ -76,7 +79,7 @@ class Delivery:
             raise self._unwritable(error) from None
 
     def check(self) -> None:
-        """Make the folder. Raises InputError where it can be none; what is in the way shows when files are handed over."""
+        """Make the folder. Raises InputError where it can be none."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if (self.folder / PARTS).is_symlink():
@@ -88,7 +91,7 @@ class Delivery:
         return InputError(f"--to: expected a folder that can be written, {self.folder} is none ({error.strerror})")
 
     def _refuse(self, digests: Mapping[str, str], known: Mapping[str, _Listed], here: Mapping[str, str | None]) -> None:
-        """Raise InputError where a file is in the way that cbt-ray did not write, or that was changed since."""
+        """Raise InputError where a file is in the way that is not ours, or was changed since."""
         for name, sha in sorted(digests.items()):
             found = here[name]
             if found in (None, sha) or (name in known and found in known[name].sha256):

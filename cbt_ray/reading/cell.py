@@ -1,4 +1,4 @@
-"""A cell of a table: a number as people write it, and text that a spreadsheet would take for a formula."""
+"""A cell of a table: a number as people write it; text that a spreadsheet takes for a formula."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ESCAPED = re.compile(r"\\(\\|u[0-9a-f]{4})")
 
 
 def number_of(cell: str, decimal: str = ".") -> float | None:
-    """The finite number that a cell holds, written with this decimal sign; None where it holds none."""
+    """The finite number that a cell holds, with this decimal sign; None where it holds none."""
     text = cell.strip()
     if len(text) > LONGEST_NUMBER or not _NUMBER[decimal].fullmatch(text):
         return None
@@ -31,14 +31,14 @@ def shown(cell: str) -> str:
 
 
 def not_a_number(cell: str, decimal: str = ".") -> str:
-    """What is wrong with a cell that holds no number; where it is one with the other decimal sign, which field says so."""
+    """What is wrong with a cell that holds no number, and which field would make it one."""
     other = "," if decimal == "." else "."
     hint = f"; where {other!r} is the decimal sign, the mapping says `decimal: '{other}'`"
     return f"expected a number, found {shown(cell)}" + (hint if number_of(cell, other) is not None else "")
 
 
 def escaped(text: str) -> str:
-    """The text as a cell that a spreadsheet shows as text: `'` before a formula, and before a text that begins with `'`."""
+    """The text as a cell that a spreadsheet shows as text: `'` before a formula, and before `'`."""
     if UNFIT.search(text):
         plain = UNFIT.sub(lambda found: f"\\u{ord(found[0]):04x}", text.replace("\\", "\\\\"))
         return f"'\\{plain}"
@@ -46,7 +46,7 @@ def escaped(text: str) -> str:
 
 
 def unescaped(cell: str) -> str:
-    """The text that `escaped` made this cell of; a cell that it cannot have made is the text itself."""
+    """The text that `escaped` made this cell of; a cell that it cannot have made is the text."""
     if not cell.startswith("'"):
         return cell
     if cell.startswith("'\\"):

@@ -1,4 +1,7 @@
-"""A CSV file: text cells by column, each row with its line. What would be shifted, cut or guessed is refused."""
+"""A CSV file: text cells by column, each row with its line.
+
+What would be shifted, cut or guessed is refused.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,14 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
 from cbt_ray.errors import InputError
 from cbt_ray.reading.cell import shown, unescaped
 from cbt_ray.reading.regular import read_bytes
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 LARGEST = 1 << 29
 """Bytes of a file; 10^6 ratings of 11 items have 70 MB."""
@@ -30,7 +36,6 @@ AT_ONCE = 1 << 14
 MOST_KNOWN = 100_000
 """Different cells of a column that are held once each; above, they are ids."""
 _NO_TEXT = re.compile(r"idna|punycode|(raw_)?unicode_escape|undefined|utf_?7|mbcs|oem")
-_Rows: TypeAlias = "csv._reader"
 _WORKBOOK = b"PK\x03\x04"
 
 
@@ -69,7 +74,7 @@ class Table:
 
     @property
     def hint(self) -> str:
-        """Which separator the mapping should name, where the names of the columns came as one; else empty."""
+        """Which separator the mapping should name, where all names came as one; else empty."""
         return _other_separator(list(self.columns))
 
 
@@ -85,10 +90,10 @@ def encoding_of(name: str) -> str:
 
 
 def read_table(file: Path, name: str | None = None, *, separator: str = ",", encoding: str = "utf-8", own: bool = False) -> Table:
-    """A CSV file with a header; `own`: cbt-ray wrote it, so that an apostrophe before a formula is no part of the text.
+    """A CSV file with a header. `own`: cbt-ray wrote it; its apostrophe before a formula is no text.
 
-    Rows without any text and columns with neither name nor cells are passed over and counted. Raises InputError, one line, with
-    line and column.
+    Rows without any text and columns with neither name nor cells are passed over and counted.
+    Raises InputError, one line, with line and column.
     """
     where = name or str(file)
     data = read_bytes(file, name, LARGEST)
@@ -140,7 +145,7 @@ class _Reader:
                 raise TableFault(self.name, number, f"expected text, found a NUL character{hint}")
             yield line.removeprefix("\ufeff") if number == 1 else line
 
-    def _rows(self, reader: _Rows) -> Iterator[list[str]]:
+    def _rows(self, reader: Reader) -> Iterator[list[str]]:
         """Rows that hold any text; `start` is the line of each."""
         for row in reader:
             if _filled(row):
@@ -151,7 +156,7 @@ class _Reader:
             if len(self.lines) + self.blank > MOST_ROWS:
                 raise TableFault(self.name, self.start, f"expected at most {MOST_ROWS:,} rows")
 
-    def _header(self, reader: _Rows) -> tuple[list[str], int]:
+    def _header(self, reader: Reader) -> tuple[list[str], int]:
         row = next(self._rows(reader), None)
         if row is None:
             raise TableFault(self.name, 0, "expected a line with the names of the columns, the file is empty")
@@ -164,7 +169,7 @@ class _Reader:
                 raise TableFault(self.name, line, f"column {place}: expected each column once, {shown(name)} is there twice")
         return names, line
 
-    def _batches(self, reader: _Rows, header: list[str]) -> Iterator[list[list[str]]]:
+    def _batches(self, reader: Reader, header: list[str]) -> Iterator[list[list[str]]]:
         """Rows, some at a time."""
         batch: list[list[str]] = []
         width = len(header)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from cbt_ray.commands import delivery as module
 from cbt_ray.commands.delivery import LIST, PARTS, Delivery
 from cbt_ray.errors import InputError
 from cbt_ray.store import Blob
@@ -162,7 +161,7 @@ def test_the_next_run_goes_on_wherever_one_was_killed(tmp_path: Path, monkeypatc
 
     with monkeypatch.context() as patch:
         for name in ("replace", "unlink"):
-            patch.setattr(module.Path, name, counted(getattr(Path, name)))
+            patch.setattr(Path, name, counted(getattr(Path, name)))
         try:
             deliver(tmp_path, new)
         except Killed:

@@ -69,8 +69,6 @@ class Mapped:
 
 def read_table(path: Path, mapping: Mapping) -> Mapped:
     """Read a CSV file. Raises InputError, one line, on a column or cell that is not as the mapping says."""
-    import pandas as pd
-
     file, complaints = mapping.read(path), Complaints()
     columns = _items(file, mapping)
     table = _load(file, mapping, columns, complaints)
@@ -87,10 +85,15 @@ def read_table(path: Path, mapping: Mapping) -> Mapped:
     _check_once(ratings, file, mapping, told="judge_replicate" in fields)
     absent = absent_rows(ratings, mapping)
     titles = {item: mapping.titles.get(item) or item.replace("_", " ").capitalize() for item in columns}
-    whole_table = pd.concat([ratings, absent], ignore_index=True) if len(absent) else ratings
     notices = (*file.notices, *_alike(fields, mapping))
     own = _measures(ratings, measures, mapping)
-    return Mapped(Scores(whole_table), titles, own, len(ratings), len(absent), file.sha256, notices)
+    return Mapped(Scores(_joined(ratings, absent)), titles, own, len(ratings), len(absent), file.sha256, notices)
+
+
+def _joined(ratings: pd.DataFrame, absent: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.concat([ratings, absent], ignore_index=True) if len(absent) else ratings
 
 
 def _items(file: Table, mapping: Mapping) -> dict[str, str]:
@@ -259,7 +262,7 @@ def _check_once(ratings: pd.DataFrame, file: Table, mapping: Mapping, *, told: b
     second = int(double.argmax())
     first = int((ratings[list(KEY)] == ratings.loc[second, list(KEY)]).all(axis=1).to_numpy().argmax())
     key, view, judge, _ = ratings.loc[second, list(KEY)]
-    what = f"session {shown(key)}, view {shown(view)}, judge {shown(judge)}"
+    what = f"session {shown(str(key))}, view {shown(str(view))}, judge {shown(str(judge))}"
     unsaid = f"; where a judge rates more than once, the mapping {mapping.mapping} must say which column is judge_replicate"
     hint = "" if told else unsaid
     more = f" (and {int(double.sum()) - 1} more)" if double.sum() > 1 else ""

@@ -209,7 +209,10 @@ def shipped() -> list[str]:
 def load_mapping(name: str) -> Mapping:
     """Read a mapping of the package by its name, or one's own file. Raises InputError, one line."""
     own = name.endswith((".yaml", ".yml")) or "/" in name
-    file = located(name) if own else SHIPPED / f"{name}.yaml"
+    try:
+        file = located(name) if own else SHIPPED / f"{name}.yaml"
+    except InputError as error:
+        raise InputError(f"--mapping: {error}") from None
     if not own and not file.is_file():
         raise InputError(f"--mapping {name}: expected {', '.join(shipped())} or a YAML file, there is none")
     document = read_yaml(file)
