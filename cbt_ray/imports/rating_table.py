@@ -13,6 +13,7 @@ from cbt_ray.analysis.table.mapping import load_mapping
 from cbt_ray.errors import InputError
 from cbt_ray.imports.ends import Ends, ends_of
 from cbt_ray.rating.scale import Scale
+from cbt_ray.reading.cell import shown
 from cbt_ray.reading.table import Table, read_table
 
 FIELDS = ("session_key", "arm", "model", "variant", "patient", "session", "replicate", "judge", "kind", "view", "judge_replicate")
@@ -81,11 +82,11 @@ def _by_name(table: Table, scale: Scale) -> _Places:
         taken = fields if own in names else found if _folded(column) in items else None
         if taken is None and own not in IGNORED:
             known = ", ".join([*FIELDS, *AMOUNTS, *(item.id for item in scale.items)])
-            raise InputError(f"{where}: unknown column {column!r}, expected one of {known}{table.hint}")
+            raise InputError(f"{where}: unknown column {shown(column)}, expected one of {known}{table.hint}")
         if taken is not None:
             name = names[own] if taken is fields else items[_folded(column)]
             if name in taken:
-                raise InputError(f"{where}: expected {name} once, found {taken[name]!r} and {column!r}")
+                raise InputError(f"{where}: expected {name} once, found {taken[name]!r} and {shown(column)}")
             taken[name] = column
     return _Places(fields, found)
 
@@ -114,11 +115,11 @@ def _row(table: Table, row: int, places: _Places, declared: Declared | None) -> 
     for part in declared.patterns if declared else ():
         cell = table.columns[part.column][row]
         found = re.fullmatch(part.pattern, cell)
-        problem = problem or ("" if found else f"column {part.column}: expected {part.pattern}, found {cell!r}")
+        problem = problem or ("" if found else f"column {part.column}: expected {part.pattern}, found {shown(cell)}")
         fields |= {name: value for name, value in (found.groupdict() if found else {}).items() if value is not None}
     for name, values in (declared.values if declared else {}).items():
         if name in fields:
-            expected = f"{name}: expected one of {', '.join(map(repr, values))}, found {fields[name]!r}"
+            expected = f"{name}: expected one of {', '.join(map(repr, values))}, found {shown(fields[name])}"
             problem = problem or ("" if fields[name] in values else expected)
             fields[name] = values.get(fields[name], fields[name])
     return Row(table.lines[row], fields, dict(_filled(table, row, places.items, missing)), problem)

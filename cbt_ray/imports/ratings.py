@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cbt_ray.analysis.table.cells import LARGEST_WHOLE
 from cbt_ray.errors import InputError
 from cbt_ray.imports.ends import Ends
 from cbt_ray.imports.manifest import Manifest, default_for, line_for, name_in, named_in, read_manifest
@@ -16,7 +17,7 @@ from cbt_ray.imports.rating_table import RatingTable, Row, read_rating_table
 from cbt_ray.imports.units import imported_unit, store_units
 from cbt_ray.rating.scale import Scale, load_scale
 from cbt_ray.reading import loads
-from cbt_ray.reading.cell import UNFIT, not_a_number, number_of
+from cbt_ray.reading.cell import LONGEST_SHOWN, UNFIT, not_a_number, number_of, shown
 from cbt_ray.store import Store, open_store
 from cbt_ray.study import Study, load_study
 from cbt_ray.study.imported import OWN_JUDGE
@@ -142,7 +143,7 @@ class Reading:
         session, (judge, kind) = self._session(row), self._judge(row)
         view = row.fields.get("view", self.study.judge.views[0])
         if view not in self.study.judge.views:
-            raise _Unfit(f"view: expected one of {', '.join(self.study.judge.views)}, found {view!r}")
+            raise _Unfit(f"view: expected one of {', '.join(self.study.judge.views)}, found {shown(view)}")
         items, total = self._scores(row)
         place = {
             "view": view,
@@ -160,7 +161,7 @@ class Reading:
             wanted = row.fields["session_key"]
             entry = self._keys.get(wanted) or self._sessions.get(wanted)
             if entry is None:
-                raise _Unfit(f"session_key: expected a session that the study file derives, found {wanted!r}")
+                raise _Unfit(f"session_key: expected a session that the study file derives, found {shown(wanted)}")
         else:
             wanted = self._place(row)
             entry = self._sessions.get(wanted)
@@ -179,12 +180,12 @@ class Reading:
             alike = [arm for arm in self.study.arms if (arm.model.casefold(), arm.variant) == kind]
         if len(alike) != 1:
             found = fields.get("arm") or " ".join(fields.get(name, "") for name in ("model", "variant")).strip() or "none"
-            raise _Unfit(f"arm: expected one of {', '.join(arm.name for arm in self.study.arms)}, found {found}")
+            raise _Unfit(f"arm: expected one of {', '.join(arm.name for arm in self.study.arms)}, found {found[:LONGEST_SHOWN]}")
         patient = fields.get("patient", "")
         known = [one for one in self.study.patients.simulated if patient in (one.name, patient_slug(one))]
         known = known or [one for one in self.study.patients.simulated if _folded(one.name) == _folded(patient)]
         if len(known) != 1:
-            raise _Unfit(f"patient: expected one of the simulated patients, found {patient or 'none'!r}")
+            raise _Unfit(f"patient: expected one of the simulated patients, found {shown(patient or 'none')}")
         return session_id(alike[0], known[0], self._number(row, "replicate"), self._number(row, "session", needed=True))
 
     # ---- whose rating ----------------------------------------------------------------------------------------------
@@ -195,12 +196,12 @@ class Reading:
             raise _Unfit("judge: expected a column judge, or --judge NAME")
         name = re.sub(r"[^a-z0-9]+", "-", judge.casefold()).strip("-")[:31].strip("-")
         if not name or name == OWN_JUDGE:
-            raise _Unfit(f"judge: expected a name with letters or digits other than {OWN_JUDGE}, found {judge!r}")
+            raise _Unfit(f"judge: expected a name with letters or digits other than {OWN_JUDGE}, found {shown(judge)}")
         if self._spelt.setdefault(name, judge) != judge:
-            raise _Unfit(f"judge: expected one spelling of {name}, as {self._spelt[name]!r} before; found {judge!r}")
+            raise _Unfit(f"judge: expected one spelling of {name}, as {shown(self._spelt[name])} before; found {shown(judge)}")
         kind = self.kind or row.fields.get("kind", "human")
         if kind not in ("human", "model"):
-            raise _Unfit(f"kind: expected human or model, found {kind!r}")
+            raise _Unfit(f"kind: expected human or model, found {shown(kind)}")
         if self.kinds.setdefault(name, kind) != kind:
             raise _Unfit(f"kind: expected {self.kinds[name]} for {name}, as before; found {kind}")
         return name, kind
@@ -211,7 +212,7 @@ class Reading:
         """The items and the total: as given, else their sum, else none, since an item is missing; all on the study's scale."""
         unknown = sorted(set(row.items) - {item.id for item in self.scale.items})
         if unknown:
-            raise _Unfit(f"expected items of the scale {self.scale.name}, found {unknown[0]!r}")
+            raise _Unfit(f"expected items of the scale {self.scale.name}, found {shown(unknown[0])}")
         scores = {item.id: self._score(row, item.id) for item in self.scale.items} if row.items else {}
         given = None if "total" not in row.fields else self._amount(row.fields["total"], "total")
         whole = scores and None not in scores.values()
@@ -285,8 +286,8 @@ class Reading:
                 raise _Unfit(f"{name}: expected a number, found none")
             return 1
         value = self._whole(row.fields[name], name)
-        if value < 1:
-            raise _Unfit(f"{name}: expected at least 1, found {value}")
+        if not 1 <= value <= LARGEST_WHOLE:
+            raise _Unfit(f"{name}: expected at least 1, found {value:g}")
         return value
 
 
