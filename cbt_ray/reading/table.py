@@ -158,6 +158,9 @@ class _Reader:
 
     def _header(self, reader: Reader) -> tuple[list[str], int]:
         row = next(self._rows(reader), None)
+        if row == ["sep=", ""]:  # what some spreadsheets write first, for other spreadsheets
+            self.start, self.length = reader.line_num + 1, 0
+            row = next(self._rows(reader), None)
         if row is None:
             raise TableFault(self.name, 0, "expected a line with the names of the columns, the file is empty")
         line, self.start, self.length = self.start, reader.line_num + 1, 0

@@ -54,6 +54,11 @@ def test_blank_tails_of_a_spreadsheet_are_counted(tmp_path: Path) -> None:
     assert read.unnamed == ()
 
 
+def test_a_line_that_says_the_separator_is_no_header(tmp_path: Path) -> None:
+    read = table(tmp_path, "sep=;\r\na;b\r\n1;2\r\n", separator=";")
+    assert (read.columns, read.header_line, list(read.lines)) == ({"a": ["1"], "b": ["2"]}, 2, [3])
+
+
 def test_a_column_with_cells_and_no_name_is_said(tmp_path: Path) -> None:
     read = table(tmp_path, ",a\n0,x\n1,y\n")
     assert (read.columns, read.unnamed) == ({"a": ["x", "y"]}, (1,))
