@@ -14,8 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import InputError
+from cbt_ray.reading import loads, read_bytes
 from cbt_ray.training.links import link_others
-from cbt_ray.training.shard import INDEX, Shard, opened, rounded, shards_of, write_f16, write_index, write_settings
+from cbt_ray.training.shard import (
+    INDEX,
+    Shard,
+    check_safetensors,
+    opened,
+    read_index,
+    rounded,
+    shards_of,
+    write_f16,
+    write_index,
+    write_settings,
+)
 
 _STATE = ".quant_state.bitsandbytes__"
 """Between a weight's name and the kind of its codes: the file of how it was quantized, as JSON."""
@@ -24,16 +36,25 @@ _STATE = ".quant_state.bitsandbytes__"
 def is_four_bit(folder: Path) -> bool:
     """Whether a model's config.json says so. Raises InputError where it is quantized in any other way."""
     file = folder / "config.json"
-    try:
-        return says_four_bit(file.read_bytes(), str(file))
-    except OSError as error:
-        raise InputError(f"{file}: expected a model's settings ({error.strerror})") from error
+    return says_four_bit(read_bytes(file), str(file))
+
+
+def check_folder(folder: Path) -> None:
+    """Raise InputError where a Hugging Face folder is no model that can be trained: settings, and all of its weights, whole."""
+    is_four_bit(folder)
+    files = shards_of(folder)
+    if not files:
+        raise InputError(
+            f"{folder}: expected weights as safetensors, found none; transformers' save_pretrained writes them of other files"
+        )
+    for file in files:
+        check_safetensors(folder / file)
 
 
 def says_four_bit(settings: bytes, name: str) -> bool:
     """The same of the text of a config.json, which an InputError calls `name`."""
     try:
-        how = json.loads(settings).get("quantization_config")
+        how = loads(settings).get("quantization_config")
     except (ValueError, AttributeError) as error:
         raise InputError(f"{name}: expected a model's settings ({error})") from error
     if not how:
@@ -63,7 +84,7 @@ def _write_weights(source: Path, folder: Path) -> None:
             if shapes:
                 write_f16(folder / name, shapes, stored.pieces)
         if (source / INDEX).exists():
-            index = json.loads((source / INDEX).read_text())
+            index = read_index(source)
             where = {weight: name for weight, name in index["weight_map"].items() if not stored.is_beside(weight)}
             write_index({**index, "weight_map": where}, folder)
 
