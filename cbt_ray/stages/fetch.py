@@ -61,7 +61,7 @@ def _try_template(bench: Bench, model: str, weights: Weights) -> None:
     small = {name: blob for name, blob in weights.files.items() if name.startswith(("tokenizer", "chat_template"))}
     with tempfile.TemporaryDirectory(prefix="cbt-ray-") as folder:
         link(replace(weights, files=small), Path(folder), lambda blob: local_file(bench.store, blob))
-        try_template(bench.study, model, folder)
+        try_template(bench.study, model, folder, weights.hub)
 
 
 def owed_pairs(bench: Bench, model: str | None = None) -> list[Pair]:

@@ -31,24 +31,31 @@ _ENDS = {
 """Tokens at which llama.cpp ends an answer by their names, besides the one that a model states as its EOS."""
 
 
-def rehearse(start: str, recipe: Recipe, today: str, *, masked: bool = True) -> None:
+def rehearse(start: str, recipe: Recipe, today: str, *, masked: bool = True, name: str | None = None) -> None:
     """Mask a sample conversation by what a GGUF or a folder says; only render it where nothing is trained on by the template.
 
-    Raises InputError, one line that begins with the recipe's field and names a remedy.
+    Raises InputError, one line that names the recipe's field and a remedy; `name` stands in it for the place.
     """
     with tempfile.TemporaryDirectory(prefix="cbt-ray-") as beside:
         folder = load_gguf_path(start)
         if not folder.is_dir():
             write_tokenizer(folder, metadata_of(folder), Path(beside))
-            folder = Path(beside)
-        base = read_base(folder, "", recipe.chat_template, turn_end=recipe.turn_end, today=today)
+            name, folder = start, Path(beside)
         try:
-            base.template.try_out()
-        except TemplateError as error:
-            raise InputError(f"chat_template: refuses a conversation ({error}){REMEDY}") from None
-        if masked:
-            for conversation in (CONVERSATION, SHORT):
-                _expect_exact(conversation, base)
+            _rehearse(folder, recipe, today, masked=masked)
+        except InputError as error:
+            raise InputError(str(error).replace(str(folder), name or start)) from None
+
+
+def _rehearse(folder: Path, recipe: Recipe, today: str, *, masked: bool) -> None:
+    base = read_base(folder, "", recipe.chat_template, turn_end=recipe.turn_end, today=today)
+    try:
+        base.template.try_out()
+    except TemplateError as error:
+        raise InputError(f"chat_template: refuses a conversation ({error}){REMEDY}") from None
+    if masked:
+        for conversation in (CONVERSATION, SHORT):
+            _expect_exact(conversation, base)
     if base.template.turn_end and base.template.turn_end not in _ENDS:
         raise InputError(
             f"turn_end: expected a token at which llama.cpp ends an answer, such as <|im_end|>, not {base.template.end!r}; "

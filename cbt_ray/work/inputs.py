@@ -101,14 +101,17 @@ def _check_training(study: Study, model: str, recipe: Recipe) -> None:
         try_template(study, model, recipe.start)
 
 
-def try_template(study: Study, model: str, start: str) -> None:
-    """Raise InputError where a recipe's chat template and tokenizer, at `start`, make no exact mask of a conversation."""
+def try_template(study: Study, model: str, start: str, name: str | None = None) -> None:
+    """Raise InputError where a recipe's chat template and tokenizer, at `start`, make no exact mask of a conversation.
+
+    `name` stands for the place in the message.
+    """
     from cbt_ray.training.rehearsal import rehearse
 
     recipe = study.models[model].recipe
     masked = recipe.method == "orpo" or study.dataset.format == "session"
     with at(study, f"models.{model}.recipe"):
-        rehearse(start, recipe, study.told_date, masked=masked)
+        rehearse(start, recipe, study.told_date, masked=masked, name=name)
 
 
 def _check_price(study: Study, name: str, endpoint: LiteLLMEndpoint) -> None:
