@@ -16,7 +16,7 @@ from typing import Any
 
 from cbt_ray.errors import InputError
 from cbt_ray.llm.gguf_header import Header, read_header
-from cbt_ray.reading import located
+from cbt_ray.reading import located, opened
 
 PACKAGE = "package:"
 DEFAULT_REVISION = "main"
@@ -159,7 +159,7 @@ def _sha256(path: Path) -> str:
     key = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
     known = _read_cache()
     if key not in known:
-        with path.open("rb") as stream:
+        with opened(path) as stream:
             known[key] = hashlib.file_digest(stream, "sha256").hexdigest()
         _write_cache(known)
     return known[key]

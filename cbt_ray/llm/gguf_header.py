@@ -30,6 +30,9 @@ LONGEST_TEXT = 16 << 20
 ALIGNMENT = 32
 DIMENSIONS = 4
 
+NOT_KEPT = ()
+"""Stands for an array that nobody asked for."""
+
 _STRING, _ARRAY = 8, 9
 _SCALARS = {
     **{0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?"},
@@ -153,12 +156,12 @@ class _Reader:
         self._expect(count * width, f"{key!r}, an array of {count:,} numbers")
         if key not in self._arrays:
             self._stream.seek(count * width, 1)
-            return None
+            return NOT_KEPT
         if count > MOST_STRINGS:
             raise self._refused(f"{key!r} holds {count:,} numbers")
         return [one for (one,) in struct.iter_unpack(_SCALARS[kind], self._stream.read(count * width))]
 
-    def _texts(self, key: str, count: int) -> list[str] | None:
+    def _texts(self, key: str, count: int) -> Any:
         self._strings += count
         if self._strings > MOST_STRINGS:
             raise self._refused(f"its arrays hold more than {MOST_STRINGS:,} texts")
@@ -170,7 +173,7 @@ class _Reader:
             length = int.from_bytes(read(8), "little")
             if length > LONGEST_TEXT or len(read(length)) < length:
                 raise self._refused(f"it is torn, or the length of a text in {key!r} is wrong")
-        return None
+        return NOT_KEPT
 
     def _text(self, key: str, longest: int) -> str:
         length = self._number("<Q")

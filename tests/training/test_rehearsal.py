@@ -16,6 +16,7 @@ from cbt_ray.study.model import Recipe
 from cbt_ray.training.mask import IGNORED, supervise
 from cbt_ray.training.rehearsal import CONVERSATION, rehearse
 from cbt_ray.training.start.base import Base, FileTokenizer, open_base, read_base
+from tests.llm.gguf_bytes import write_gguf
 from tests.training.test_mask import MOVES
 from tests.training.tokenizer_files import CHATML, write_tokenizer_files
 
@@ -202,3 +203,54 @@ def test_files_that_are_none_are_refused_on_one_line(tmp_path: Path, name: str, 
     with pytest.raises(InputError, match=r"tokenizer|chat_template|template") as error:
         rehearse(f"{folder}/", recipe(), TODAY)
     assert "\n" not in str(error.value)
+
+
+def metadata() -> dict[str, Any]:
+    """Of a model of the embedded one's kind, with letters for a vocabulary."""
+    from tokenizers import pre_tokenizers
+
+    tokens = [*("<|endoftext|>", "<|im_start|>", "<|im_end|>"), *sorted(pre_tokenizers.ByteLevel.alphabet()), "th"]
+    return {
+        "general.architecture": "llama",
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "smollm",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [3] * 3 + [1] * (len(tokens) - 3),
+        "tokenizer.ggml.merges": ["t h"],
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+        "tokenizer.chat_template": CHATML,
+        "llama.context_length": 4096,
+    }
+
+
+def test_a_gguf_is_tried_by_its_metadata_alone(tmp_path: Path) -> None:
+    rehearse(str(write_gguf(tmp_path / "model.gguf", metadata())), recipe(), TODAY)
+    listonly = write_gguf(tmp_path / "model.gguf", {**metadata(), "tokenizer.chat_template": LISTONLY})
+    with pytest.raises(InputError, match="the words of a message do not occur"):
+        rehearse(str(listonly), recipe(), TODAY)
+    rehearse(str(listonly), recipe(chat_template=CHATML), TODAY)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[(f"tokenizer.ggml.{name}", None) for name in ("tokens", "token_type", "merges", "eos_token_id", "model", "pre")],
+        *[("tokenizer.ggml.tokens", value) for value in ([], ["a"], ["a", "a"], [1, 2], "abc", 7, ["<|im_end|>"] * 400)],
+        *[("tokenizer.ggml.token_type", value) for value in ([], [3], ["a"] * 260, "x", 3)],
+        *[("tokenizer.ggml.merges", value) for value in (["th"], ["t h h"], [" "], ["q nowhere"], [1], "t h", 3)],
+        *[("tokenizer.ggml.eos_token_id", value) for value in (9999, "two", [2])],
+        *[("tokenizer.ggml.bos_token_id", value) for value in (9999, "one", [1])],
+        *[("tokenizer.ggml.padding_token_id", value) for value in (9999, "one", [1])],
+        *[("tokenizer.chat_template", value) for value in (None, "", 3, ["a"], "{% if", "{{ 1 / 0 }}")],
+        ("llama.context_length", None),
+        ("split.count", ("u16", 3)),
+    ],
+)
+def test_metadata_that_make_no_tokenizer_are_refused_on_one_line(tmp_path: Path, name: str, value: Any) -> None:
+    own = {key: found for key, found in {**metadata(), name: value}.items() if found is not None}
+    file = write_gguf(tmp_path / "model.gguf", own)
+    with pytest.raises(InputError) as error:
+        rehearse(str(file), recipe(), TODAY)
+    assert "\n" not in str(error.value)
+    assert str(file) in str(error.value) or str(error.value).startswith("chat_template: ")
