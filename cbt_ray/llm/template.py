@@ -28,6 +28,15 @@ SAMPLE = (
     Message("user", "My report, and “what if they notice?”"),
 )
 """A conversation of all roles, by which a template is tried."""
+_EXCHANGES = [
+    (
+        Message("assistant", f"That is my question number {number}: what did you do then?"),
+        Message("user", f"Then, {number} hours later, " + "I looked at the clock and counted what was left, " * 6 + "again."),
+    )
+    for number in range(1, 25)
+]
+LONG = (*SAMPLE, *(one for exchange in _EXCHANGES for one in exchange))
+"""The same going on: some templates keep the last messages only, or cut long ones."""
 LOST = "the words of a message do not occur in the prompt"
 
 
@@ -67,8 +76,8 @@ class ChatTemplate:
         return control.written(self._worded(_joined(marked) if self.joins_system else marked, answer=answer), mark)
 
     def try_out(self) -> None:
-        """Render a conversation of all roles. Raises TemplateError where the template refuses it or leaves words out."""
-        self.render(SAMPLE, answer=True)
+        """Render a long conversation of all roles. Raises TemplateError where the template refuses it or leaves words out."""
+        self.render(LONG, answer=True)
 
     @cached_property
     def joins_system(self) -> bool:

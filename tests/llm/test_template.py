@@ -56,6 +56,8 @@ def test_json_is_written_as_transformers_does(call: str, text: str) -> None:
         "{% if m.role != 'system' %}{{ m.content }}{% endif %}",
         "{{ m.content | lower }}",
         "{{ m.content[:20] }}",
+        "{{ m.content | truncate(100) }}",
+        "{% if messages | length - loop.index0 < 40 %}{{ m.content }}{% endif %}",
         "{{ m.content | replace(' ', '') }}",
         "{% if not loop.last %}{{ m.content }}{% endif %}",
     ],

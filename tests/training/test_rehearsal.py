@@ -15,7 +15,8 @@ from cbt_ray.llm.request import Message
 from cbt_ray.study.model import Recipe
 from cbt_ray.training.mask import IGNORED, supervise
 from cbt_ray.training.rehearsal import CONVERSATION, rehearse
-from cbt_ray.training.start.base import Base, FileTokenizer, open_base, read_base
+from cbt_ray.training.start.base import Base, open_base, read_base
+from cbt_ray.training.start.tokenizer import FileTokenizer
 from tests.llm.gguf_bytes import write_gguf
 from tests.training.test_mask import MOVES
 from tests.training.tokenizer_files import CHATML, write_tokenizer_files
@@ -254,3 +255,20 @@ def test_metadata_that_make_no_tokenizer_are_refused_on_one_line(tmp_path: Path,
         rehearse(str(file), recipe(), TODAY)
     assert "\n" not in str(error.value)
     assert str(file) in str(error.value) or str(error.value).startswith("chat_template: ")
+
+
+def test_what_looks_like_a_control_token_is_one_though_its_file_says_otherwise(tmp_path: Path) -> None:
+    """As llama.cpp's converter has it; <think> is none, in both."""
+    folder = write_tokenizer_files(tmp_path, CHATML)
+    settings = json.loads((folder / "tokenizer.json").read_text())
+    first = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
+    for number, content in enumerate(("<|User|>", "<\uff5cend\uff5c>", "<think>")):
+        settings["added_tokens"].append({"id": 271 + number, "content": content, **first})
+    (folder / "tokenizer.json").write_text(json.dumps(settings))
+    tokenizer = FileTokenizer(folder / "tokenizer.json")
+    assert tokenizer.encode("<|User|><\uff5cend\uff5c><think>")[0] == [271, 272, 273]
+    plain = tokenizer.encode("<|User|><\uff5cend\uff5c><think>", control=False)[0]
+    assert not {271, 272} & set(plain)
+    assert plain[-1] == 273
+    assert tokenizer.control.token_at("<|User|>") == "<|User|>"
+    assert tokenizer.control.token_at("<think>") == ""
