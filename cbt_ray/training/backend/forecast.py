@@ -140,7 +140,7 @@ def read_shape(file: Path) -> Shape:
             (config.get("num_key_value_heads") or heads) * size,
             bool(config.get("tie_word_embeddings", False)),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise InputError(f"{file}: expected the shape of a transformer ({error})") from error
 
 
