@@ -56,7 +56,7 @@ def _rehearse(folder: Path, recipe: Recipe, today: str, *, masked: bool) -> None
     if masked:
         for conversation in (CONVERSATION, SHORT):
             _expect_exact(conversation, base)
-    if base.template.turn_end and base.template.turn_end not in _ENDS:
+    if base.template.end not in {*_ENDS, base.template.eos}:
         raise InputError(
             f"turn_end: expected a token at which llama.cpp ends an answer, such as <|im_end|>, not {base.template.end!r}; "
             "it does so at the model's eos_token, too"

@@ -176,6 +176,6 @@ def _digest(folder: Path) -> str:
     """SHA-256 over names and SHA-256 of the files that make the model."""
     import hashlib
 
-    files = sorted({file for pattern in _WEIGHTS for file in folder.glob(pattern)})
+    files = sorted({file for pattern in _WEIGHTS for file in folder.glob(pattern) if file.is_file()})
     lines = "".join(f"{file.name} {sha256_of(file)}\n" for file in files)
     return hashlib.sha256(lines.encode()).hexdigest()

@@ -161,7 +161,11 @@ def test_a_torn_gguf_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("harm", "reason"),
-    [("template", "expected a chat template"), ("eos", "eos_token: expected a token of the vocabulary"), ("config", "tokenizer_config.json: expected a file")],
+    [
+        ("template", "expected a chat template"),
+        ("eos", "eos_token: expected a token of the vocabulary"),
+        ("config", "tokenizer_config.json: expected a file"),
+    ],
 )
 def test_a_folder_without_an_end_or_a_template_is_refused(base: Base, tmp_path: Path, harm: str, reason: str) -> None:
     shutil.copyfile(base.folder / "tokenizer.json", tmp_path / "tokenizer.json")
