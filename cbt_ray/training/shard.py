@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from cbt_ray.errors import InputError
-from cbt_ray.reading import loads, read_json
+from cbt_ray.reading import loads, read_bytes, read_json
 from cbt_ray.reading import opened as opened_file
 
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -165,10 +165,18 @@ def shards_of(folder: Path) -> list[str]:
 
 def read_index(folder: Path) -> dict[str, Any]:
     """The index of a model's weights: which file each is in. Raises InputError, one line."""
-    index = read_json(folder / INDEX)
+    return index_of(read_bytes(folder / INDEX), str(folder / INDEX))
+
+
+def index_of(data: bytes, name: str) -> dict[str, Any]:
+    """The same of the bytes of an index, which an InputError calls `name`."""
+    try:
+        index = loads(data)
+    except ValueError as error:
+        raise InputError(f"{name}: expected JSON: {error}") from None
     where = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(where, dict) or not all(isinstance(name, str) and name for name in where.values()):
-        raise InputError(f"{folder / INDEX}: weight_map: expected the file of each weight")
+    if not isinstance(where, dict) or not all(isinstance(one, str) and one for one in where.values()):
+        raise InputError(f"{name}: weight_map: expected the file of each weight")
     return dict(index)
 
 

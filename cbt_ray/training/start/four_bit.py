@@ -7,7 +7,6 @@ quantization throughout, the same codes, but for what rounding does to the scale
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -112,7 +111,11 @@ class _Stored:
         """The shape of a weight as it is multiplied with."""
         if name not in self._states:
             return self._shards[name].shapes()[name]
-        return tuple(json.loads(bytes(self._whole(self._states[name]).numpy()))["shape"])
+        try:
+            return tuple(loads(bytes(self._whole(self._states[name]).numpy()))["shape"])
+        except (ValueError, KeyError, TypeError) as error:
+            file = self._shards[name].file
+            raise InputError(f"{file}: {name}: expected a weight in 4 bit by bitsandbytes ({error})") from None
 
     def pieces(self, name: str) -> Iterator[Any]:
         """A weight in f16: one that was stored in 4 bit whole, others some rows at a time."""
