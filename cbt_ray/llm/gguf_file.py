@@ -11,8 +11,9 @@ import tempfile
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from cbt_ray.errors import InputError
 from cbt_ray.llm.gguf_header import Header, read_header
@@ -160,7 +161,7 @@ def _sha256(path: Path) -> str:
     known = _read_cache()
     if key not in known:
         with opened(path) as stream:
-            known[key] = hashlib.file_digest(stream, "sha256").hexdigest()
+            known[key] = hashlib.file_digest(cast(BufferedReader, stream), "sha256").hexdigest()
         _write_cache(known)
     return known[key]
 

@@ -127,7 +127,7 @@ class _Reader:
         dimensions = self._number("<I")
         if not 1 <= dimensions <= DIMENSIONS:
             raise self._refused(f"the tensor {name!r} has {dimensions} dimensions")
-        shape = [self._number("<Q") for _ in range(dimensions)]
+        shape: list[int] = [self._number("<Q") for _ in range(dimensions)]
         kind = self._number("<I")
         if kind not in _BLOCKS:
             raise self._refused(f"the tensor {name!r} is of a type, {kind}, that is not known here")

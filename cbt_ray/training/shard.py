@@ -116,21 +116,22 @@ def check_safetensors(file: Path) -> tuple[int, dict[str, Any]]:
 
 def _place(file: Path, name: str, entry: Any) -> tuple[int, int]:
     """Where a weight begins and ends, which agrees with its type and shape."""
-    known = isinstance(entry, dict) and isinstance(entry.get("dtype"), str)
-    shape, place = (entry.get("shape"), entry.get("data_offsets")) if known else (None, None)
-    if not (_counts(shape) and _counts(place) and len(place) == 2):
+    known = entry if isinstance(entry, dict) else {}
+    kind, shape, place = known.get("dtype"), _counts(known.get("shape")), _counts(known.get("data_offsets"))
+    if not isinstance(kind, str) or shape is None or place is None or len(place) != 2:
         raise _torn(file, f"{name[:200]!r} has no type, shape and place")
-    bits = _BITS.get(entry["dtype"])
+    bits = _BITS.get(kind)
     if bits is None:
-        raise _torn(file, f"{name[:200]!r} is of a type, {entry['dtype'][:40]!r}, that there is not")
+        raise _torn(file, f"{name[:200]!r} is of a type, {kind[:40]!r}, that there is not")
     if 8 * (place[1] - place[0]) != bits * math.prod(shape):
         raise _torn(file, f"{name[:200]!r} takes {place[1] - place[0]:,} bytes, which is not what its shape takes")
     return place[0], place[1]
 
 
-def _counts(value: Any) -> bool:
+def _counts(value: Any) -> list[int] | None:
+    """A short list of whole numbers from 0, or None of anything else."""
     whole = isinstance(value, list) and all(type(one) is int and one >= 0 for one in value)
-    return whole and len(value) <= MOST_DIMENSIONS
+    return list(value) if whole and len(value) <= MOST_DIMENSIONS else None
 
 
 def _torn(file: Path, why: str) -> InputError:
