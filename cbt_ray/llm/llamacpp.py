@@ -14,9 +14,11 @@ from typing import Any
 from jinja2 import TemplateError
 
 from cbt_ray.errors import Infrastructure, InputError, ModelFailure
+from cbt_ray.llm.control import Control, Written
 from cbt_ray.llm.gguf_file import check_gguf, gguf_identity, load_gguf_path
 from cbt_ray.llm.request import Finish, Message, Reply, Request
-from cbt_ray.llm.template import ChatTemplate
+from cbt_ray.llm.template import ChatTemplate, WordsLost
+from cbt_ray.study.study import TODAY
 
 LONGEST_COUNTED = 1000
 """Longest string whose length a grammar counts: llama.cpp refuses a grammar with more than 2000 repetitions."""
@@ -30,20 +32,31 @@ class LlamaCppModel:
     The weights are mapped from the file, so several instances of one file share them; each has a KV cache of its own.
     """
 
-    def __init__(self, gguf: Path, *, context: int = 8192, threads: int = 1) -> None:
+    def __init__(self, gguf: Path, *, context: int = 8192, threads: int = 1, today: str = TODAY.isoformat()) -> None:
         self.gguf = check_gguf(gguf)
         self.context = context
         self._llama = _load(gguf, context, threads)
-        self.template = template_of(self._llama, gguf)
+        self.template = template_of(self._llama, gguf, today)
+        try:
+            self.template.try_out()
+        except TemplateError as error:
+            raise InputError(f"gguf: {gguf}: chat_template: refuses a conversation ({error})") from error
+        self._control = control_of(self._llama)
         self._one_at_a_time = Lock()
 
     def tokenize(self, messages: tuple[Message, ...], *, answer: bool = True) -> list[int]:
-        """The prompt's tokens, exactly as the template writes them: no BOS is added to the template's own."""
+        """The prompt's tokens, exactly as the template writes them: no BOS is added to the template's own.
+
+        What reads like a control token in the words of a message is plain text. A template that leaves out the words of this
+        conversation, though not of every one, is a ModelFailure (`words_lost`).
+        """
         try:
-            text = self.template.render(messages, answer=answer)
+            written = self.template.written(messages, self._control, answer=answer)
+        except WordsLost as error:
+            raise ModelFailure("words_lost", str(error)) from error
         except TemplateError as error:
             raise InputError(f"gguf: {self.gguf}: its chat template refuses the conversation ({error})") from error
-        return list(self._llama.tokenize(text.encode(), add_bos=False, special=True))
+        return tokenized(self._llama, written)
 
     def complete(self, request: Request) -> Reply:
         """Answer; a prompt that leaves no room in the context is a ModelFailure (`context_full`)."""
@@ -111,12 +124,27 @@ def silence() -> Any:
     return llama_cpp.llama_log_callback(lambda *_: None)
 
 
-def template_of(llama: Any, gguf: Path) -> ChatTemplate:
+def tokenized(llama: Any, written: Written) -> list[int]:
+    """A prompt's tokens; those of a piece of plain text hold no control token."""
+    pieces = written.pieces
+    return [id_ for one in pieces for id_ in llama.tokenize(one.text.encode(), add_bos=False, special=one.control)]
+
+
+def control_of(llama: Any) -> Control:
+    """The control tokens of a loaded model."""
+    import llama_cpp
+
+    vocabulary, control = llama._model.vocab, llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
+    ids = [one for one in range(llama.n_vocab()) if llama_cpp.llama_vocab_get_attr(vocabulary, one) & control]
+    return Control(llama_cpp.llama_vocab_get_text(vocabulary, one).decode(errors="replace") for one in ids)
+
+
+def template_of(llama: Any, gguf: Path, today: str = TODAY.isoformat()) -> ChatTemplate:
     """The chat template that a loaded GGUF states, with the texts of its own special tokens."""
     source = llama.metadata.get("tokenizer.chat_template")
     if source is None:
         raise InputError(f"gguf: {gguf}: expected a model with a chat template (an instruct model)")
-    return ChatTemplate(source, _text(llama, llama.token_bos()), _text(llama, llama.token_eos()))
+    return ChatTemplate(source, _text(llama, llama.token_bos()), _text(llama, llama.token_eos()), today=today)
 
 
 def _text(llama: Any, token: int) -> str:

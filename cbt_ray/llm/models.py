@@ -11,6 +11,7 @@ from cbt_ray.llm.gguf_file import load_gguf_path
 from cbt_ray.llm.meter import Gate
 from cbt_ray.llm.request import Ask, LanguageModel, Message, Reply, Request
 from cbt_ray.study.endpoint import FINETUNED, Endpoint, LiteLLMEndpoint, LlamaCppEndpoint, Sampling
+from cbt_ray.study.study import TODAY
 
 Slot = tuple[str, str, Path | None]
 """Endpoint, role, file: what has a KV prefix of its own."""
@@ -19,9 +20,10 @@ Slot = tuple[str, str, Path | None]
 class Models:
     """Opens models by name and keeps them; used by one worker process at a time."""
 
-    def __init__(self, endpoints: Mapping[str, Endpoint], meter: Gate) -> None:
+    def __init__(self, endpoints: Mapping[str, Endpoint], meter: Gate, today: str = TODAY.isoformat()) -> None:
         self._endpoints = endpoints
         self._meter = meter
+        self._today = today
         self._open: dict[Slot, LanguageModel] = {}
 
     def open(self, endpoint_name: str, role: str, gguf: Path | None = None) -> Caller:
@@ -32,7 +34,7 @@ class Models:
         endpoint = self._endpoints[endpoint_name]
         slot = (endpoint_name, role if isinstance(endpoint, LlamaCppEndpoint) else "", gguf)
         if slot not in self._open:
-            self._open[slot] = language_model(endpoint_name, endpoint, gguf)
+            self._open[slot] = language_model(endpoint_name, endpoint, gguf, self._today)
         return Caller(self._open[slot], endpoint_name, endpoint, self._meter)
 
     def keep(self, slots: Collection[Slot]) -> None:
@@ -44,12 +46,16 @@ class Models:
                 close()
 
 
-def language_model(name: str, endpoint: Endpoint, gguf: Path | None = None) -> LanguageModel:
-    """The model that an endpoint of the study file describes; libraries are imported only for the kind that needs them."""
+def language_model(name: str, endpoint: Endpoint, gguf: Path | None = None, today: str = TODAY.isoformat()) -> LanguageModel:
+    """The model that an endpoint of the study file describes; libraries are imported only for the kind that needs them.
+
+    `today` is the date that a chat template is told.
+    """
     if isinstance(endpoint, LlamaCppEndpoint):
         from cbt_ray.llm.llamacpp import LlamaCppModel
 
-        return LlamaCppModel(_file(name, endpoint, gguf), context=endpoint.context, threads=endpoint.threads)
+        file = _file(name, endpoint, gguf)
+        return LlamaCppModel(file, context=endpoint.context, threads=endpoint.threads, today=today)
     if isinstance(endpoint, LiteLLMEndpoint):
         from cbt_ray.llm.litellm_api import LiteLLMModel
 

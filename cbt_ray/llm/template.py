@@ -1,17 +1,47 @@
-"""The chat template: one function renders the prompt in training and at inference, so that the two cannot differ."""
+"""The chat template: one function renders the prompt in training and at inference, so that the two cannot differ.
+
+A template comes with a model and may leave out what it is given. So the words of every message are looked for in what it wrote.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, NoReturn
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import cache, cached_property, lru_cache
+from pathlib import Path
+from typing import Any
 
-from jinja2 import Template, TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import TemplateError
 
+from cbt_ray.errors import InputError
+from cbt_ray.llm.control import Control, Written, mark_for
+from cbt_ray.llm.gguf_file import check_gguf, gguf_header
 from cbt_ray.llm.request import Message
+from cbt_ray.llm.sandbox import Sandbox, compiled, rendered
+from cbt_ray.study.study import TODAY
+
+SAMPLE = (
+    Message("system", "You are a therapist called Nova. Ask one question at a time."),
+    Message("user", "I slept 3 hours — it's 2 am again…"),
+    Message("assistant", "That sounds exhausting. What kept you awake?"),
+    Message("user", "My report, and “what if they notice?”"),
+)
+"""A conversation of all roles, by which a template is tried."""
+_EXCHANGES = [
+    (
+        Message("assistant", f"That is my question number {number}: what did you do then?"),
+        Message("user", f"Then, {number} hours later, " + "I looked at the clock and counted what was left, " * 6 + "again."),
+    )
+    for number in range(1, 25)
+]
+LONG = (*SAMPLE, *(one for exchange in _EXCHANGES for one in exchange))
+"""The same going on: some templates keep the last messages only, or cut long ones."""
+LOST = "the words of a message do not occur in the prompt"
+
+
+class WordsLost(TemplateError):
+    """A template wrote a prompt that lacks the words of a message, or holds them in another form."""
 
 
 @dataclass(frozen=True)
@@ -21,31 +51,118 @@ class ChatTemplate:
     source: str
     bos: str
     eos: str
+    turn_end: str = ""
+    """What ends the assistant's turn, where that is another token than `eos`."""
+    today: str = TODAY.isoformat()
+    """The date that it is told."""
+
+    @property
+    def end(self) -> str:
+        """What ends the assistant's turn."""
+        return self.turn_end or self.eos
 
     def render(self, messages: Sequence[Message], *, answer: bool) -> str:
         """The conversation as text; `answer` opens the assistant's turn behind it.
 
         The text holds its special tokens, BOS included where the template writes it: tokenize it without adding any.
+        Raises TemplateError where the template refuses it, fails or does not end, WordsLost where it leaves words out.
         """
-        return _compiled(self.source).render(
-            messages=[message.to_json() for message in messages],
-            bos_token=self.bos,
-            eos_token=self.eos,
-            add_generation_prompt=answer,
-        )
+        return self.written(messages, Control(), answer=answer).text
+
+    def written(self, messages: Sequence[Message], control: Control, *, answer: bool) -> Written:
+        """The same in pieces: control tokens in the words of a message are kept apart from those of the template."""
+        mark = mark_for(self.source, *(one.content for one in messages))
+        marked = [Message(one.role, control.marked(one.content, mark)) for one in messages]
+        return control.written(self._worded(_joined(marked) if self.joins_system else marked, answer=answer), mark)
+
+    def try_out(self) -> None:
+        """Render a long conversation of all roles. Raises TemplateError where the template refuses it or leaves words out."""
+        self.render(LONG, answer=True)
+
+    @cached_property
+    def joins_system(self) -> bool:
+        """Whether the system message goes in front of the user's first one, since the template refuses the role.
+
+        One that drops or moves it in silence is left to do so, or a server would render other prompts of the same model.
+        """
+        try:
+            self._worded(SAMPLE, answer=True)
+        except WordsLost:
+            return False
+        except TemplateError:
+            return self._takes(_joined(SAMPLE))
+        return False
+
+    def with_end(self, control: Control) -> ChatTemplate:
+        """The template with the token that it ends the assistant's turn with, where that is a control token."""
+        if self.turn_end:
+            return self
+        told = [*SAMPLE, Message("assistant", "What would it mean if they did?")]
+        try:
+            text = self.render(told, answer=False)
+        except TemplateError:
+            return self  # a mask is refused with the reason
+        behind = text[text.rindex(told[-1].content) + len(told[-1].content) :].lstrip()
+        return self if behind.startswith(self.eos) else replace(self, turn_end=control.token_at(behind))
+
+    def _takes(self, messages: Sequence[Message]) -> bool:
+        try:
+            self._worded(messages, answer=True)
+        except TemplateError:
+            return False
+        return True
+
+    def _worded(self, messages: Sequence[Message], *, answer: bool) -> str:
+        values = {
+            "messages": [message.to_json() for message in messages],
+            "bos_token": self.bos,
+            "eos_token": self.eos,
+            "add_generation_prompt": answer,
+            "strftime_now": date.fromisoformat(self.today).strftime,
+        }
+        text = rendered(_compiled(self.source), values)
+        _expect_words(messages, text)
+        return text
+
+
+def check_served(gguf: Path, today: str) -> None:
+    """Raise InputError where a GGUF is torn, or its chat template cannot be used: before anything is loaded or asked."""
+    check_gguf(gguf)
+    metadata = gguf_header(gguf).metadata
+    source = metadata.get("tokenizer.chat_template")
+    if not isinstance(source, str):
+        raise InputError(f"gguf: {gguf}: expected a model with a chat template (an instruct model)")
+    try:
+        ChatTemplate(source, "<s>", "</s>", today=today).try_out()
+    except TemplateError as error:
+        raise InputError(f"gguf: {gguf}: chat_template: refuses a conversation ({error})") from None
+
+
+def _joined(messages: Sequence[Message]) -> list[Message]:
+    """The conversation without a system message: its words stand in front of the user's first ones."""
+    if len(messages) < 2 or messages[0].role != "system" or messages[1].role != "user":
+        return list(messages)
+    first = Message("user", f"{messages[0].content}\n\n{messages[1].content}")
+    return [first, *messages[2:]]
+
+
+def _expect_words(messages: Sequence[Message], text: str) -> None:
+    """Turns in their order; the system message anywhere, since some templates move it. Space around words may go."""
+    begin = 0
+    for one in messages:
+        words = one.content.strip()
+        at = text.find(words, 0 if one.role == "system" else begin)
+        if at < 0:
+            raise WordsLost(f"{LOST} ({one.role}: {words[:40]!r})")
+        if one.role != "system":
+            begin = at + len(words)
+
+
+@lru_cache(32)
+def _compiled(source: str) -> Any:
+    return compiled(_environment(), source)
 
 
 @cache
-def _compiled(source: str) -> Template:
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-    environment.globals["raise_exception"] = _refuse
-    environment.filters["tojson"] = _to_json
-    return environment.from_string(source)
-
-
-def _refuse(message: str) -> NoReturn:
-    raise TemplateError(message)
-
-
-def _to_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+def _environment() -> Sandbox:
+    return Sandbox()

@@ -5,17 +5,20 @@ Training reads them from the store and asks nobody, so that no accelerator waits
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cbt_ray.errors import Owed
 from cbt_ray.llm.gguf_file import DEFAULT_REVISION, is_hub_id
 from cbt_ray.training.start.hub import Hub, HubFile, Snapshot, WrongRevision
-from cbt_ray.training.start.weights import Weights, complete, fetch_weights
+from cbt_ray.training.start.weights import Weights, complete, fetch_weights, link
 from cbt_ray.work.bench import Bench
-from cbt_ray.work.inputs import at, check_model_name, check_recipes
-from cbt_ray.work.workplace import cache_folder, locked
+from cbt_ray.work.inputs import at, check_model_name, check_recipes, try_template
+from cbt_ray.work.workplace import cache_folder, local_file, locked
 
 if TYPE_CHECKING:
     from cbt_ray.work.progress import Progress
@@ -31,8 +34,14 @@ def fetch(bench: Bench, model: str | None = None) -> None:
     """Bring into the store what is owed of the weights, of one model or of all. Asks nobody where nothing is."""
     pairs = owed_pairs(bench, model)
     owed = {name: pair for pair, name in _hub_ids(bench, pairs).items() if complete(bench.store, *name) is None}
-    if not owed:
-        return
+    if owed:
+        _bring(bench, pairs, owed)
+    for (model_, variant), weights in required_weights(bench, pairs).items():
+        if variant == "tuned":
+            _try_template(bench, model_, weights)
+
+
+def _bring(bench: Bench, pairs: list[Pair], owed: dict[tuple[str, str], Pair]) -> None:
     bench.check_store()
     check_recipes(bench.study, pairs, train_here=False)
     hub = Hub.from_environment()
@@ -45,6 +54,14 @@ def fetch(bench: Bench, model: str | None = None) -> None:
                 with at(bench.study, _revision_field(bench, pair)):
                     raise
         bench.progress.say(f"fetch: {name}: all {len(weights.files)} files of commit {weights.commit} are in the store")
+
+
+def _try_template(bench: Bench, model: str, weights: Weights) -> None:
+    """Refuse a chat template that cannot be trained with as soon as it is here: the courses come after it."""
+    small = {name: blob for name, blob in weights.files.items() if name.startswith(("tokenizer", "chat_template"))}
+    with tempfile.TemporaryDirectory(prefix="cbt-ray-") as folder:
+        link(replace(weights, files=small), Path(folder), lambda blob: local_file(bench.store, blob))
+        try_template(bench.study, model, folder, weights.hub)
 
 
 def owed_pairs(bench: Bench, model: str | None = None) -> list[Pair]:

@@ -34,6 +34,7 @@ _PLACES = {
     "preferences_licence",
     "seed",
     "chat_template",
+    "turn_end",
     "memory_gib",
     "tensorboard",
     "safetensors",

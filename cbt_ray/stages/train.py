@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbt_ray.errors import GateFailed, InputError
 from cbt_ray.llm.gguf_file import PACKAGE, is_hub_id
+from cbt_ray.reading import read_json
 from cbt_ray.stages.dataset import fetch_dataset
 from cbt_ray.stages.fetch import owed_pairs, required_weights
 from cbt_ray.stages.rejected import retry_models
@@ -108,7 +109,12 @@ def _tune(bench: Bench, model: str, key: Key, work: Path) -> Unit:
         try:
             with _in_recipe(bench, model):
                 made = tune(
-                    here, dataset, work, checkpoints, steps, preferences=pairs, threads=threads, say=steps.part, name=name
+                    *(here, dataset, work, checkpoints, steps),
+                    preferences=pairs,
+                    threads=threads,
+                    say=steps.part,
+                    name=name,
+                    today=bench.study.told_date,
                 )
         except Unfit as error:
             return _put(bench, key, error.verdict, {}, {}, source)
@@ -209,7 +215,7 @@ def _on_this_machine(bench: Bench, model: str, variant: str, work: Path) -> tupl
 
 def _settle_config(file: Path, start: str, commit: str | None) -> None:
     """Name what training started from in place of a folder of this machine, and sort what PEFT writes in the order of a set."""
-    config = json.loads(file.read_text())
+    config = read_json(file)
     config["base_model_name_or_path"] = start
     config["revision"] = commit
     config["target_modules"] = sorted(config["target_modules"])
@@ -222,7 +228,8 @@ def _compare(bench: Bench, model: str, key: Key, work: Path) -> Unit:
     steps = Steps(bench, f"{model} instruct")
     here, source = _on_this_machine(bench, model, "instruct", work)
     with _in_recipe(bench, model):
-        made = export_compared(here, work, threads=available_cpus(), say=steps.part)
+        threads, today = available_cpus(), bench.study.told_date
+        made = export_compared(here, work, threads=threads, say=steps.part, today=today)
     blob = bench.store.put_blob(key, f"{key.id}.gguf", made.exported.gguf.path)
     return _put(bench, key, _with_upload(bench, made.verdict, [blob]), made.metrics, {"gguf": blob.to_json()}, source)
 

@@ -38,6 +38,8 @@ class Recipe(Block):
     licence: str
     chat_template: str | None = None
     """Jinja that takes the place of the model's own chat template, in training and in all exports of both variants."""
+    turn_end: str | None = Field(None, min_length=1)
+    """The token that ends the therapist's turn, such as `<|end|>`; none: the one that the chat template writes there."""
     method: Literal["sft", "orpo"] = "sft"
     """`sft`: on the dataset. `orpo`: on preference pairs (Hong et al. 2024, arXiv 2403.07691)."""
     preferences: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import date
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from cbt_ray.study.imported import Imported
 from cbt_ray.study.model import Analysis, Arm, Dataset, Judge, Model
 from cbt_ray.study.protocol import Courses, Flags, Patients, Phase, Sessions, SimulatedPatient
 from cbt_ray.study.terms import Terms
+
+TODAY = date(2025, 1, 1)
 
 
 class Minimum(Block):
@@ -56,6 +59,8 @@ class Study(Block):
     """A folder (relative to where the command runs) or s3://bucket/prefix."""
     prompts: str | None = None
     """Another folder of prompts (relative to the study file)."""
+    today: date | None = None
+    """The date that chat templates are told which ask for it, the same whenever the study runs; none: 2025-01-01."""
     patients: Patients
     phases: tuple[Phase, ...] = Field(min_length=1)
     courses: Courses
@@ -82,6 +87,11 @@ class Study(Block):
     def file(self) -> Path:
         """The file this study was read from."""
         return self._file
+
+    @property
+    def told_date(self) -> str:
+        """The date that chat templates are told, as in ISO 8601."""
+        return (self.today or TODAY).isoformat()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Study:

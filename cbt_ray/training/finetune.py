@@ -14,6 +14,7 @@ from typing import Any
 
 from cbt_ray.errors import InputError
 from cbt_ray.study.model import Recipe
+from cbt_ray.study.study import TODAY
 from cbt_ray.training.backend import open_backend
 from cbt_ray.training.backend.job import Job, Report
 from cbt_ray.training.backend.memory import release
@@ -83,18 +84,19 @@ def tune(
     threads: int = 2,
     say: Callable[[str], None] = lambda _part: None,
     name: str = NAMELESS,
+    today: str = TODAY.isoformat(),
 ) -> Made:
     """Train on a dataset's folder (or a file of preference pairs), export in all forms, and judge the export.
 
     Continues from the latest checkpoint; raises Owed when SIGTERM ended it behind one, Unfit where it was not begun. The
     checkpoints stay: call `checkpoints.clear()` when the result is in the store. `say` hears the name of each part as it begins;
-    `name` is what the GGUF says of itself.
+    `name` is what the GGUF says of itself, `today` what a chat template is told.
     """
     settle()
     backend, clock = open_backend(recipe.backend), _Clock(say)
     splits = read(dataset)
     clock("base")
-    base = open_base(recipe.start, work, recipe.chat_template)
+    base = open_base(recipe.start, work, recipe.chat_template, turn_end=recipe.turn_end, today=today)
     clock("mask")
     train, held_out = (_masked(part, base, recipe) for part in (splits.train, splits.held_out))
     paired = _paired(preferences, base, recipe)
@@ -133,12 +135,19 @@ def _foreseen(base: Base, prompts: Sequence[Prompt], folder: Path, threads: int)
     return foresee(base, prompts, vocabulary, threads)
 
 
-def export_compared(recipe: Recipe, work: Path, *, threads: int = 2, say: Callable[[str], None] = lambda _part: None) -> Made:
+def export_compared(
+    recipe: Recipe,
+    work: Path,
+    *,
+    threads: int = 2,
+    say: Callable[[str], None] = lambda _part: None,
+    today: str = TODAY.isoformat(),
+) -> Made:
     """Export the model that the tuned one is compared with, by the same rounding, converter, quantization and template."""
     settle()
     clock = _Clock(say)
     clock("base")
-    base = open_base(recipe.compare, work, recipe.chat_template)
+    base = open_base(recipe.compare, work, recipe.chat_template, turn_end=recipe.turn_end, today=today)
     with _known_to_llama_cpp("compare"):
         exported = export(base, None, recipe, work / "compared", threads, clock)
     clock("check")

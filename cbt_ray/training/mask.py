@@ -1,9 +1,10 @@
 """From examples to tokens: what is fed to the model and on which tokens there is a loss.
 
 Of a session only the therapist's words and the end-of-turn token behind each of them are supervised. Where a turn begins and
-ends is read off the rendered text (the prompt that opens it is a prefix of the conversation), so the model's own template is
-used as it is. A session that is too long becomes several windows, each the system prompt and whole turns.
-Of a `paper` example the full text has a loss, as published, or the answer and the end behind it.
+ends is read off the rendered text: the prompt that opens it is a prefix of the conversation, and the words follow. So the model's
+own template is used as it is. Where it writes the last turn in another way than those before it, all are written as those are,
+which is what the model sees at inference. A session that is too long becomes several windows, each the system prompt and whole
+turns. Of a `paper` example the full text has a loss, as published, or the answer and the end behind it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Literal, Protocol
 from jinja2 import TemplateError
 
 from cbt_ray.errors import InputError
+from cbt_ray.llm.control import Control, Written, mark_for
 from cbt_ray.llm.request import Message
 from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.training.dataset import Example, alpaca
@@ -25,14 +27,38 @@ SHARE = {"session": (0.02, 0.98), "answer": (0.002, 0.98)}
 """What share of the tokens may be supervised, of sessions and where only an answer is; outside of it the mask is broken."""
 LEFT_OUT = 0.1
 """What share of the therapist's turns may be left out because one exchange alone is longer than `max_length`."""
+NEXT = Message("user", "Thank you, let us go on from there.")
+"""What follows a conversation where a template writes its last turn in another way than those before it."""
+REMEDY = "; give another template (`chat_template:` in the recipe)"
 
 
 class Tokenizer(Protocol):
     """A tokenizer that adds no special tokens: the template wrote them all."""
 
-    def encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Token ids, and for each the characters it stands for (begin, end)."""
+    control: Control
+
+    def encode(self, text: str, *, control: bool = True) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids, and for each the characters it stands for (begin, end); `control`: control tokens are tokens, not text."""
         ...
+
+
+def encoded(written: Written, tokenizer: Tokenizer) -> tuple[list[int], list[tuple[int, int]]]:
+    """Token ids of a prompt in pieces, and the characters of its text that each stands for."""
+    ids: list[int] = []
+    offsets: list[tuple[int, int]] = []
+    begin = 0
+    for piece in written.pieces:
+        found, places = tokenizer.encode(piece.text, control=piece.control)
+        ids += found
+        offsets += [(begin + first, begin + last) for first, last in places]
+        begin += len(piece.text)
+    return ids, offsets
+
+
+def plain(text: str, tokenizer: Tokenizer, end: str = "") -> Written:
+    """A text that no template wrote: whatever reads like a control token in it is none, but for the `end` behind it."""
+    mark = mark_for(text)
+    return tokenizer.control.written(tokenizer.control.marked(text, mark) + end, mark)
 
 
 @dataclass(frozen=True)
@@ -94,7 +120,7 @@ def mask(
             made, lost = _session_windows(example, template, tokenizer, max_length)
             turns += sum(message["role"] == "assistant" for message in example["messages"])
         else:
-            made, lost = _text_windows(example, template.eos, tokenizer, max_length, loss)
+            made, lost = _text_windows(example, template.end, tokenizer, max_length, loss)
             turns += 1
         windows += made
         left_out += lost
@@ -106,10 +132,9 @@ def supervise(
     messages: Sequence[Message], template: ChatTemplate, tokenizer: Tokenizer, *, last: bool = False
 ) -> tuple[list[int], list[int]]:
     """Token ids and labels of one conversation, whole; `last`: of the assistant's turns only the last has a loss."""
-    text = _render(template, messages, answer=False)
-    turns = [index for index, one in enumerate(messages) if one.role == "assistant"]
-    spans = [_span(messages, index, text, template) for index in (turns[-1:] if last else turns)]
-    ids, offsets = tokenizer.encode(text)
+    turns = [index for index, one in enumerate(messages) if one.role == "assistant"][-1 if last else 0 :]
+    written, spans = _spans(messages, turns, template, tokenizer.control)
+    ids, offsets = encoded(written, tokenizer)
     labels = [IGNORED] * len(ids)
     position = 0
     for begin, end in spans:
@@ -121,23 +146,53 @@ def supervise(
     return ids, labels
 
 
-def _span(messages: Sequence[Message], index: int, text: str, template: ChatTemplate) -> tuple[int, int]:
-    """Where in the text the assistant's message stands: from behind the prompt that opens it to behind its end-of-turn."""
-    before = _render(template, messages[:index], answer=True)
-    after = _render(template, messages[: index + 1], answer=False)
-    if not (after.startswith(before) and text.startswith(after)):
-        raise InputError(f"chat_template: expected that turn {index} renders the same whatever follows; it is not prefix-stable")
-    end = after.rfind(template.eos, len(before))
-    if end < 0 or after[end + len(template.eos) :].strip():
-        raise InputError(f"chat_template: expected {template.eos!r} at the end of the assistant's turn {index}")
-    return len(before), end + len(template.eos)
+def _spans(
+    messages: Sequence[Message], turns: Sequence[int], template: ChatTemplate, control: Control
+) -> tuple[Written, list[tuple[int, int]]]:
+    """The conversation, and where in it the assistant's turns are: from behind the prompt that opens one to behind its end."""
+    openings = [_render(template, messages[:index], control, answer=True).text for index in turns]
 
+    def found(written: Written) -> list[tuple[int, int]]:
+        pairs = zip(turns, openings, strict=True)
+        return [_span(written.text, opening, index, messages[index].content, template) for index, opening in pairs]
 
-def _render(template: ChatTemplate, messages: Sequence[Message], *, answer: bool) -> str:
+    written = _render(template, messages, control, answer=False)
     try:
-        return template.render(messages, answer=answer)
+        return written, found(written)
+    except InputError:
+        if not turns or turns[-1] != len(messages) - 1:
+            raise
+        more = _render(template, [*messages, NEXT], control, answer=False)
+        try:
+            spans = found(more)
+        except InputError:
+            spans = []
+        if not spans:
+            raise
+        return more.until(spans[-1][1]), spans
+
+
+def _span(text: str, opening: str, index: int, content: str, template: ChatTemplate) -> tuple[int, int]:
+    """Where a turn is, which is `opening`, the assistant's words and the end of the turn, with nothing but space between them."""
+    words, begin = content.strip(), len(opening)
+    at = text.find(words, begin)
+    if not text.startswith(opening) or at < 0 or text[begin:at].strip():
+        said = f"chat_template: expected that turn {index} renders the same whatever follows; it is not prefix-stable"
+        raise InputError(said + REMEDY)
+    behind = at + len(words)
+    end = text.find(template.end, behind) if template.end else -1
+    if end < 0 or text[behind:end].strip():
+        found = text[behind : behind + 20].strip()
+        said = f"chat_template: expected {template.end!r} at the end of the assistant's turn {index}, found {found!r}"
+        raise InputError(f"{said}; name what ends a turn (`turn_end:` in the recipe), or{REMEDY[1:]}")
+    return begin, end + len(template.end)
+
+
+def _render(template: ChatTemplate, messages: Sequence[Message], control: Control, *, answer: bool) -> Written:
+    try:
+        return template.written(messages, control, answer=answer)
     except TemplateError as error:
-        raise InputError(f"chat_template: refuses the therapist's messages ({error})") from error
+        raise InputError(f"chat_template: refuses the therapist's messages ({error}){REMEDY}") from error
 
 
 def _session_windows(example: Example, template: ChatTemplate, tokenizer: Tokenizer, max_length: int) -> tuple[list[Window], int]:
@@ -183,13 +238,13 @@ def _exchanges(messages: list[Message]) -> tuple[list[Message], list[list[Messag
 
 
 def _text_windows(
-    example: Example, eos: str, tokenizer: Tokenizer, max_length: int, loss: Literal["full", "answer"]
+    example: Example, end: str, tokenizer: Tokenizer, max_length: int, loss: Literal["full", "answer"]
 ) -> tuple[list[Window], int]:
     """A `paper` example: loss on the full text or on the answer; of a history that is too long the oldest turns go, whole."""
     history = list(example["history"])
     while True:
         shown = {**example, "history": history}
-        ids, offsets = tokenizer.encode(alpaca(shown) + eos)
+        ids, offsets = encoded(plain(alpaca(shown), tokenizer, end), tokenizer)
         if len(ids) <= max_length:
             answer = len(alpaca({**shown, "response": ""})) if loss == "answer" else 0
             labels = [one if begin >= answer else IGNORED for one, (begin, _) in zip(ids, offsets, strict=True)]

@@ -6,7 +6,6 @@ the model's own template: no word of the conversation is supervised, and each an
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,12 @@ from typing import Any
 from cbt_ray.errors import InputError
 from cbt_ray.llm.request import Message
 from cbt_ray.llm.template import ChatTemplate
+from cbt_ray.reading import loads, read_text
 from cbt_ray.training.mask import IGNORED, LEFT_OUT, SHARE, Masked, Tokenizer, Window, expect_share, supervise
 
 ROLES = ("system", "user", "assistant")
+LARGEST = 512 << 20
+"""Bytes of a file of pairs."""
 FIELDS = {"messages", "chosen", "rejected"}
 
 
@@ -60,12 +62,8 @@ class Paired:
 
 def read_preferences(file: Path) -> list[Preference]:
     """Read a file of pairs; InputError names file, line and field."""
-    try:
-        text = file.read_bytes().decode()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: expected JSON lines of messages, chosen and rejected ({error})") from error
     found = []
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(read_text(file, largest=LARGEST).split("\n"), 1):
         if line.strip():
             try:
                 found.append(_preference(line, number))
@@ -107,7 +105,7 @@ def _begin(window: Window) -> int:
 def _preference(line: str, number: int) -> Preference:
     """One line; ValueError says what is wrong with it."""
     try:
-        found = json.loads(line)
+        found = loads(line)
     except ValueError as error:
         raise ValueError(f"expected JSON ({error})") from error
     if not isinstance(found, dict) or set(found) != FIELDS:

@@ -103,7 +103,7 @@ class Bench:
             self._probe(stage, name, endpoint)
 
     def _probe(self, stage: Stage, name: str, endpoint: str) -> None:
-        caller = Models(self.study.endpoints, self.engine.meter()).open(endpoint, name)
+        caller = Models(self.study.endpoints, self.engine.meter(), self.study.told_date).open(endpoint, name)
         try:
             probe(caller, name)
         except CbtRayError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cbt_ray.errors import InputError
 from cbt_ray.llm.gguf_file import check_gguf, is_hub_id, load_gguf_path
+from cbt_ray.llm.template import check_served
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.scale import load_scale
 from cbt_ray.study import Study
@@ -44,7 +45,7 @@ def check_endpoints(study: Study, roles: Iterable[Role]) -> None:
         endpoint = study.endpoints[name]
         if isinstance(endpoint, LlamaCppEndpoint) and endpoint.gguf != FINETUNED:
             with at(study, f"endpoints.{name}.gguf"):
-                check_gguf(load_gguf_path(endpoint.gguf))
+                check_served(load_gguf_path(endpoint.gguf), study.told_date)
         if isinstance(endpoint, LiteLLMEndpoint) and study.budget.cost is not None:
             _check_price(study, name, endpoint)
         if isinstance(endpoint, LiteLLMEndpoint) and endpoint.api_key_env is not None:
@@ -79,9 +80,9 @@ def _check_weights(path: Path) -> None:
     if not path.is_dir():
         check_gguf(path)
         return
-    from cbt_ray.training.start.four_bit import is_four_bit
+    from cbt_ray.training.start.four_bit import check_folder
 
-    is_four_bit(path)
+    check_folder(path)
 
 
 def _check_training(study: Study, model: str, recipe: Recipe) -> None:
@@ -96,6 +97,21 @@ def _check_training(study: Study, model: str, recipe: Recipe) -> None:
             must_be_there()
     with at(study, f"models.{model}.recipe.preferences"):
         preferences.check(study, recipe)
+    if not is_hub_id(recipe.start):  # of one the files are not here yet: `fetch` does it
+        try_template(study, model, recipe.start)
+
+
+def try_template(study: Study, model: str, start: str, name: str | None = None) -> None:
+    """Raise InputError where a recipe's chat template and tokenizer, at `start`, make no exact mask of a conversation.
+
+    `name` stands for the place in the message.
+    """
+    from cbt_ray.training.rehearsal import rehearse
+
+    recipe = study.models[model].recipe
+    masked = recipe.method == "orpo" or study.dataset.format == "session"
+    with at(study, f"models.{model}.recipe"):
+        rehearse(start, recipe, study.told_date, masked=masked, name=name)
 
 
 def _check_price(study: Study, name: str, endpoint: LiteLLMEndpoint) -> None:

@@ -112,13 +112,17 @@ class Keys:
         def determinants() -> dict[str, Any]:
             with at(self.study, f"models.{model}.recipe.{'start' if variant == 'tuned' else 'compare'}"):
                 known = weights_identity(*recipe.base(variant))
+            told = self._told()
             if variant != "tuned":
-                other = {"chat_template": recipe.chat_template} if recipe.chat_template else {}
-                return {"base": known, "quantization": recipe.quantization, **other}
+                own = {name: getattr(recipe, name) for name in ("chat_template", "turn_end")}
+                other = {name: value for name, value in own.items() if value}
+                return {"base": known, "quantization": recipe.quantization, **other, **told}
+            unsaid = {"turn_end"} if recipe.turn_end is None else set()
             made: dict[str, Any] = {
                 "base": known,
                 "inputs": [str(self.dataset())],
-                "recipe": recipe.model_dump(exclude=_NOT_TUNED),
+                "recipe": recipe.model_dump(exclude=_NOT_TUNED | unsaid),
+                **told,
             }
             if recipe.preferences is not None:
                 with at(self.study, f"models.{model}.recipe.preferences"):
@@ -304,8 +308,12 @@ class Keys:
         identity = endpoint.identity()
         if isinstance(endpoint, LlamaCppEndpoint) and endpoint.gguf != FINETUNED:
             with at(self.study, f"endpoints.{role.endpoint}.gguf"):
-                identity |= {"gguf": gguf_identity(endpoint.gguf)}
+                identity |= {"gguf": gguf_identity(endpoint.gguf), **self._told()}
         return {"model": identity, "sampling": role.sampling.model_dump(), "attempts": role.attempts, "prose": role.prose}
+
+    def _told(self) -> dict[str, Any]:
+        """The date that chat templates are told, where the study file says one."""
+        return {"today": self.study.told_date} if self.study.today else {}
 
     def _key(self, stage: Stage, name: str, determinants: Callable[[], dict[str, Any]]) -> Key:
         if (stage, name) not in self._known:

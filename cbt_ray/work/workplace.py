@@ -52,7 +52,7 @@ class Workplace:
     def __post_init__(self) -> None:
         self.prompts = prompts_of(self.study)
         self.keys = Keys(self.study, self.prompts)
-        self.models = Models(self.study.endpoints, self.meter)
+        self.models = Models(self.study.endpoints, self.meter, self.study.told_date)
         self._files: dict[str, Path] = {}
         self._callers: dict[tuple[str, Path | None], Caller] = {}
         self._reported: dict[str, str] = {}

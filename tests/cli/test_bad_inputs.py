@@ -161,9 +161,11 @@ STUDY_FILES = (
     ),
     Bad("endpoint without a kind", {"endpoints__script": {}}, "endpoints.script.kind", "expected a value, none given"),
     Bad("finetuned judge", judge_at(gguf("finetuned")), "roles.judge.endpoint", "expected a fixed model"),
-    Bad("no GGUF", judge_at(gguf("none.gguf")), "endpoints.other.gguf", "none.gguf: expected a GGUF file that can be read"),
+    Bad("no GGUF", judge_at(gguf("none.gguf")), "endpoints.other.gguf", "none.gguf: expected a file, there is none"),
     Bad("GGUF of text", judge_at(gguf("{tmp}/text.gguf")), "endpoints.other.gguf", "does not begin with its magic bytes"),
-    Bad("folder as a GGUF", judge_at(gguf("{tmp}/folder.gguf")), "endpoints.other.gguf", "expected a GGUF file that can be read"),
+    Bad(
+        "folder as a GGUF", judge_at(gguf("{tmp}/folder.gguf")), "endpoints.other.gguf", "expected a regular file, it is a folder"
+    ),
     Bad("GGUF of no package", judge_at(gguf("package:no_such/x.gguf")), "endpoints.other.gguf", "an installed Python package"),
     Bad("no key", judge_at(litellm(api_key_env="CBT_RAY_NO_KEY")), "endpoints.other.api_key_env", "CBT_RAY_NO_KEY to hold a key"),
     Bad("literal key", judge_at(litellm(api_key_env=SECRET)), "endpoints.other.api_key_env", "never the key itself"),

@@ -24,6 +24,7 @@ from tests.s3_server import free_ports
 from tests.study.example import RECIPE, example_study, write_study
 from tests.training.start.hub_server import Faults, HubServer, hub_server
 from tests.training.start.test_hub import FETCHED, MODEL, TOKEN, write_model
+from tests.training.tokenizer_files import CHATML, write_tokenizer_files
 
 STUDIES = Path(__file__).parents[2] / "studies"
 OTHER = "lab/other"
@@ -43,6 +44,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     monkeypatch.delenv("HF_TOKEN", raising=False)
     write_model(tmp_path / "hub" / MODEL)
     write_model(tmp_path / "hub" / OTHER, seed=2)
+    for name in (MODEL, OTHER):
+        folder = write_tokenizer_files(tmp_path / "hub" / name, CHATML)
+        (folder / "chat_template.jinja").write_text(CHATML)
     with hub_server(tmp_path / "hub") as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         yield server
@@ -91,6 +95,22 @@ def test_train_takes_the_weights_from_the_store(hub: HubServer, tmp_path: Path, 
         assert {one.name: sha256_of(one) for one in folder.iterdir()} == expected
         commit = hub.commit(model)
         assert source == {"hub": model, "revision": revision, "commit": commit, "licence": "apache-2.0"}
+
+
+def test_a_template_that_cannot_be_trained_with_is_refused_as_soon_as_it_is_here(
+    hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    template = CHATML.replace("{{ m.content }}", "{% for part in m.content %}{{ part['text'] }}{% endfor %}")
+    (tmp_path / "hub" / MODEL / "chat_template.jinja").write_text(template)
+    file = study_of(tmp_path)
+    for command in (["fetch", str(file)], ["study", str(file), "--inline"]):
+        assert run(command) == 2
+        line = said(capsys)
+        assert line.startswith(f"cbt-ray: {file}: models.small.recipe: chat_template: ")
+        assert "the words of a message do not occur in the prompt" in line
+    assert not list((tmp_path / "runs").glob("small/profiles/*"))
+    mended = study_of(tmp_path, chat_template=CHATML)
+    assert run(["fetch", str(mended)]) == 0
 
 
 def test_train_says_what_is_owed_and_asks_no_hub(hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

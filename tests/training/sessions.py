@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cbt_ray.llm.control import Control
 from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.therapy.session import Session, Speaker, Turn
 
@@ -11,6 +12,7 @@ CHATML = ChatTemplate(
     bos="<|im_start|>",
     eos="<|im_end|>",
 )
+PLAIN = 0x200000
 SYSTEM = "You are Nova, an AI therapist."
 PAIRS = (
     ("I slept 3 hours and feel useless.", "What went through your mind at 3 am?"),
@@ -39,7 +41,9 @@ def by_patient(sessions: list[Session]) -> dict[str, list[Session]]:
 
 
 class Characters:
-    """One token a character: ids are code points, so a mask can be read."""
+    """One token a character: ids are code points, so a mask can be read; ids of what is no control token have PLAIN added."""
 
-    def encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        return [ord(one) for one in text], [(at, at + 1) for at in range(len(text))]
+    control = Control(("<|im_start|>", "<|im_end|>"))
+
+    def encode(self, text: str, *, control: bool = True) -> tuple[list[int], list[tuple[int, int]]]:
+        return [ord(one) + (0 if control else PLAIN) for one in text], [(at, at + 1) for at in range(len(text))]

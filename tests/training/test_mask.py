@@ -106,7 +106,7 @@ def test_too_many_turns_that_cannot_fit_are_refused() -> None:
         (
             "{% for m in messages %}[{{ m.role }}]{% if m.role == 'assistant' and not loop.last %}cut{% else %}{{ m.content }}"
             "{% endif %}<|im_end|>{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}",
-            "prefix-stable",
+            "the words of a message do not occur",
         ),
         ("{{ raise_exception('no system message') }}", "no system message"),
     ],

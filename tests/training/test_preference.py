@@ -90,7 +90,7 @@ def test_what_is_wrong_is_named_by_file_and_line(tmp_path: Path, harm: Any, said
 
 
 def test_an_absent_or_empty_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.jsonl: expected JSON lines"):
+    with pytest.raises(InputError, match=r"none\.jsonl: expected a file, there is none"):
         read_preferences(tmp_path / "none.jsonl")
     with pytest.raises(InputError, match=r"pairs\.jsonl: expected at least one pair"):
         read_preferences(written(tmp_path, ""))

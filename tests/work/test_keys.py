@@ -15,6 +15,7 @@ from cbt_ray.prompts import HOME, Prompts
 from cbt_ray.study import load_study
 from cbt_ray.unit import Key, Stage, canonical, digest
 from cbt_ray.work.keys import Keys
+from tests.llm.gguf_bytes import write_gguf
 from tests.study.example import RECIPE, ROLES, example_study, loaded, write_study
 
 ROOT = Path(__file__).parents[2]
@@ -208,9 +209,9 @@ def test_same_text_in_another_folder_is_the_same_prompt(tmp_path: Path) -> None:
 def test_gguf_file_is_identified_by_its_content_and_not_by_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     found = []
-    for folder, content in (("a", b"GGUF0001"), ("b", b"GGUF0001"), ("c", b"GGUF0002")):
+    for folder, content in (("a", "one"), ("b", "one"), ("c", "two")):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "model.gguf").write_bytes(content)
+        write_gguf(tmp_path / folder / "model.gguf", {"general.name": content})
         judge = {"kind": "llama_cpp", "gguf": str(tmp_path / folder / "model.gguf")}
         found.append([key.rpartition("/")[2] for key in keys(endpoints__remote=judge)[Stage.RATINGS]])
     # The place stands in no key, or a study could not move to another machine.

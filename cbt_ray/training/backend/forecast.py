@@ -20,12 +20,12 @@ Mistral or Qwen; of a mixture of experts it says too little.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import InputError
+from cbt_ray.reading import read_json
 from cbt_ray.training.backend.arguments import checkpoints_gradients, total_steps, warmup_steps
 from cbt_ray.training.backend.job import Job
 from cbt_ray.training.backend.memory import GIB, device_gib
@@ -128,7 +128,7 @@ class Shape:
 def read_shape(file: Path) -> Shape:
     """From a model's config.json; InputError names what it lacks."""
     try:
-        config: dict[str, Any] = json.loads(file.read_bytes())
+        config: dict[str, Any] = read_json(file)
         heads = config["num_attention_heads"]
         size = config.get("head_dim") or config["hidden_size"] // heads
         return Shape(
@@ -140,7 +140,7 @@ def read_shape(file: Path) -> Shape:
             (config.get("num_key_value_heads") or heads) * size,
             bool(config.get("tie_word_embeddings", False)),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise InputError(f"{file}: expected the shape of a transformer ({error})") from error
 
 

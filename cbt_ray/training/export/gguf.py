@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cbt_ray.errors import InputError
+from cbt_ray.reading import read_json
 from cbt_ray.store.store import sha256_of
 from cbt_ray.training.export.space import space_in_front
 from cbt_ray.training.links import link_others
@@ -69,7 +70,7 @@ def _with_space_said(folder: Path) -> Iterator[Path]:
     """
     space = space_in_front(folder / "tokenizer.json")
     settings = folder / _SETTINGS
-    given = json.loads(settings.read_bytes()) if settings.exists() else {}
+    given = read_json(settings) if settings.exists() else {}
     if space is None or given.get("add_prefix_space") is space:
         yield folder
         return

@@ -7,14 +7,24 @@ for byte, and the shards stay as the base has them.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import InputError
-from cbt_ray.training.shard import INDEX, Shard, opened, rounded, shards_of, write_f16, write_index, write_settings
+from cbt_ray.reading import read_json
+from cbt_ray.training.shard import (
+    INDEX,
+    Shard,
+    opened,
+    read_index,
+    rounded,
+    shards_of,
+    write_f16,
+    write_index,
+    write_settings,
+)
 from cbt_ray.training.start.base import Base
 
 _COPIED = (
@@ -38,7 +48,7 @@ def merge(base: Base, adapter: Path | None, folder: Path) -> Path:
     deltas.expect_all_used()
     without_weights(base, folder)
     if (base.folder / INDEX).exists():
-        write_index(json.loads((base.folder / INDEX).read_text()), folder)
+        write_index(read_index(base.folder), folder)
     return folder
 
 
@@ -97,7 +107,7 @@ class _Deltas:
     def _read(self, adapter: Path) -> None:
         from safetensors.torch import load_file
 
-        config = json.loads((adapter / "adapter_config.json").read_text())
+        config = read_json(adapter / "adapter_config.json")
         if config.get("use_rslora") or config.get("use_dora") or config.get("modules_to_save") or config.get("alpha_pattern"):
             raise InputError(f"{adapter}: expected a plain LoRA adapter")
         self._scale = config["lora_alpha"] / config["r"]

@@ -42,13 +42,13 @@ def modelfile(gguf_name: str, template: ChatTemplate, sampling: Mapping[str, Any
 
     `sampling` may hold temperature, top_p, top_k, min_p, repeat_penalty, max_tokens, seed, and context: tokens that it sees.
     """
-    if '"' in template.eos:
-        raise InputError(f"Modelfile: expected an end token without quotes, not {template.eos!r}")
+    if '"' in template.end:
+        raise InputError(f"Modelfile: expected an end token without quotes, not {template.end!r}")
     in_go = go_template(template)
     lines = [
         f"FROM ./{gguf_name}",
         _BY_HAND if in_go is None else f'TEMPLATE """{in_go}"""',
-        f'PARAMETER stop "{template.eos}"',
+        f'PARAMETER stop "{template.end}"',
         *_parameters(sampling),
         'LICENSE """' + licence.replace('"', "'") + '"""',
     ]

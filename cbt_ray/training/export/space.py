@@ -8,10 +8,11 @@ https://huggingface.co/docs/tokenizers/api/pre-tokenizers#tokenizers.pre_tokeniz
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from cbt_ray.reading import read_json
 
 SPACE = "\u2581"
 
@@ -20,7 +21,7 @@ def space_in_front(tokenizer: Path) -> bool | None:
     """Whether every piece of a text gets a space in front; None of a tokenizer that writes spaces in another way."""
     if not tokenizer.exists():
         return None
-    settings = json.loads(tokenizer.read_bytes())
+    settings = read_json(tokenizer)
     parts = [part for field in ("normalizer", "pre_tokenizer") for part in _parts(settings.get(field))]
     spaces = [part for part in parts if SPACE in (part.get("prepend"), part.get("content"), part.get("replacement"))]
     return any(_prepends(part) for part in spaces) if spaces else None

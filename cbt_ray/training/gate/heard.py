@@ -11,8 +11,10 @@ from typing import Any
 from jinja2 import TemplateError
 
 from cbt_ray.errors import InputError
-from cbt_ray.llm.llamacpp import silence, template_of
+from cbt_ray.llm.control import Written
+from cbt_ray.llm.llamacpp import silence, template_of, tokenized
 from cbt_ray.llm.request import Message
+from cbt_ray.training.mask import encoded, plain
 from cbt_ray.training.start.base import Base
 
 LIMIT = 160
@@ -23,19 +25,26 @@ GREEDY = 8
 
 @dataclass(frozen=True)
 class Asked:
-    """A prompt as training knows it: its messages (None of a plain text), its text and its token ids."""
+    """A prompt as training knows it: its messages (None of a plain text), its text in pieces and its token ids."""
 
     messages: tuple[Message, ...] | None
-    text: str
+    written: Written
     ids: list[int]
+
+    @property
+    def text(self) -> str:
+        """All of its text."""
+        return self.written.text
 
     @classmethod
     def of(cls, prompt: Sequence[Message] | str, base: Base) -> Asked:
         """Rendered and tokenized as in training."""
         if isinstance(prompt, str):
-            return cls(None, prompt, base.tokenizer.encode(prompt)[0])
-        text = base.template.render(prompt, answer=True)
-        return cls(tuple(prompt), text, base.tokenizer.encode(text)[0])
+            messages, written = None, plain(prompt, base.tokenizer)
+        else:
+            messages = tuple(prompt)
+            written = base.template.written(messages, base.tokenizer.control, answer=True)
+        return cls(messages, written, encoded(written, base.tokenizer)[0])
 
 
 @dataclass(frozen=True)
@@ -118,17 +127,17 @@ def _loaded(gguf: Path, threads: int, **settings: int) -> Iterator[Any]:
 
 def _look(llama: Any, gguf: Path, base: Base, asked: Sequence[Asked]) -> Heard:
     """What takes no evaluation. The texts that are tokenized are those of training, so one fault shows in one place."""
-    tokens = [list(llama.tokenize(one.text.encode(), add_bos=False, special=True)) for one in asked]
+    tokens = [tokenized(llama, one.written) for one in asked]
     source = llama.metadata.get("tokenizer.chat_template")
-    return Heard(source, [_rendered(llama, gguf, one) for one in asked], tokens, _special(llama, base))
+    return Heard(source, [_rendered(llama, gguf, base, one) for one in asked], tokens, _special(llama, base))
 
 
-def _rendered(llama: Any, gguf: Path, asked: Asked) -> str | None:
+def _rendered(llama: Any, gguf: Path, base: Base, asked: Asked) -> str | None:
     """The prompt as it is served; None where the GGUF has no template or one that refuses."""
     if asked.messages is None:
         return asked.text
     try:
-        return template_of(llama, gguf).render(asked.messages, answer=True)
+        return template_of(llama, gguf, base.template.today).render(asked.messages, answer=True)
     except (InputError, TemplateError):
         return None
 
@@ -142,7 +151,7 @@ def _special(llama: Any, base: Base) -> dict[str, int | bool | None]:
         "bos": llama.token_bos(),
         "eos": llama.token_eos(),
         "eos_stated": None if stated is None else int(stated),
-        "eos_ends": bool(llama_cpp.llama_vocab_is_eog(llama._model.vocab, base.eos_id)),
+        "eos_ends": bool(llama_cpp.llama_vocab_is_eog(llama._model.vocab, base.end_id)),
         "pad": None if pad is None else int(pad),
     }
 

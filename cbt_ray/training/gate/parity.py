@@ -109,11 +109,11 @@ def quantization(first: Heard, second: Heard) -> Check:
 
 def stops(heard: Heard, base: Base, limit: int, *, tuned: bool) -> Check:
     """Whether sampled answers end by themselves, with the token that training taught."""
-    ended = sum(one.end == base.eos_id for one in heard.answers)
+    ended = sum(one.end == base.end_id for one in heard.answers)
     measured = {
         "answers": len(heard.answers),
         "ended_by_eos": ended,
-        "ended_otherwise": sum(one.end not in (None, base.eos_id) for one in heard.answers),
+        "ended_otherwise": sum(one.end not in (None, base.end_id) for one in heard.answers),
         "limit": limit,
         "tokens": [len(one.tokens) for one in heard.answers],
     }
@@ -125,7 +125,7 @@ def stops(heard: Heard, base: Base, limit: int, *, tuned: bool) -> Check:
 
 def leaks(heard: Heard, base: Base, *, tuned: bool) -> Check:
     """Whether answers hold pieces of a template."""
-    pieces = {*FOREIGN, base.template.bos, base.template.eos} - {""}
+    pieces = {*FOREIGN, base.template.bos, base.template.eos, base.template.end} - {""}
     found = [sorted(piece for piece in pieces if piece in one.text) for one in heard.answers]
     measured = {
         "answers": len(found),

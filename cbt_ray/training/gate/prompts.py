@@ -7,7 +7,7 @@ from typing import Any
 
 from cbt_ray.llm.request import Message
 from cbt_ray.training.dataset import Example, Splits, alpaca
-from cbt_ray.training.gate.heard import LIMIT
+from cbt_ray.training.gate.heard import LIMIT, Asked
 from cbt_ray.training.preference import Pair
 from cbt_ray.training.start.base import Base
 
@@ -26,8 +26,7 @@ Prompt = list[Message] | str
 def prompts_of(splits: Splits, base: Base, most: int) -> list[Prompt]:
     """What stands in front of therapist turns, of held-out text first; the short ones where there are enough of them."""
     found = [prompt for example in (splits.held_out + splits.train)[:EXAMPLES] for prompt in _prompts(example)]
-    texts = (one if isinstance(one, str) else base.template.render(one, answer=True) for one in found)
-    by_length = sorted(((len(base.tokenizer.encode(text)[0]), at) for at, text in enumerate(texts)))
+    by_length = sorted(((len(Asked.of(one, base).ids), at) for at, one in enumerate(found)))
     short = [at for length, at in by_length if length <= PROMPT_TOKENS]
     chosen = spread(short, most) if len(short) >= most else [at for _, at in by_length[:most]]
     return [found[at] for at in chosen]

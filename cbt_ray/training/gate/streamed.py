@@ -6,12 +6,12 @@ W x + alpha/r B A x, from its own small file: what training saw, without the rou
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import InputError
+from cbt_ray.reading import read_json
 
 ROWS = 8192
 """Rows of the output matrix that are in memory at a time."""
@@ -165,7 +165,7 @@ def _attach(model: Any, adapter: Path, device: str) -> None:
     """Let each layer that an adapter names add scale * B A x to what it returns."""
     from safetensors.torch import load_file
 
-    config = json.loads((adapter / "adapter_config.json").read_text())
+    config = read_json(adapter / "adapter_config.json")
     if any(config.get(field) for field in ("use_rslora", "use_dora", "modules_to_save", "alpha_pattern", "rank_pattern")):
         raise InputError(f"{adapter}: expected a plain LoRA adapter")
     parts: dict[str, dict[str, Any]] = {}

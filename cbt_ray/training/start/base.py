@@ -13,13 +13,17 @@ from typing import Any
 from cbt_ray.errors import InputError
 from cbt_ray.llm.gguf_file import check_gguf, load_gguf_path
 from cbt_ray.llm.template import ChatTemplate
+from cbt_ray.reading import read_json, read_text
 from cbt_ray.store.store import sha256_of
+from cbt_ray.study.study import TODAY
 from cbt_ray.training.links import link_others
 from cbt_ray.training.start.four_bit import is_four_bit, widen
 from cbt_ray.training.start.licence_text import licence_texts
+from cbt_ray.training.start.tokenizer import FileTokenizer
 from cbt_ray.training.start.unpack import unpack
 
-_WEIGHTS = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+_JINJA, _ALONE = "chat_template.jinja", "chat_template.json"
+_WEIGHTS = ("*.safetensors", "config.json", "tokenizer*", _JINJA, _ALONE)
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,15 @@ class Base:
     bos_id: int | None
     eos_id: int
     pad_id: int
+    turn_end_id: int | None = None
+    """Of what ends the assistant's turn, where that is another token than `eos`."""
     licences: tuple[Path, ...] = ()
     """Texts that came with it."""
+
+    @property
+    def end_id(self) -> int:
+        """Of what ends the assistant's turn."""
+        return self.eos_id if self.turn_end_id is None else self.turn_end_id
 
     @cached_property
     def tokenizer(self) -> FileTokenizer:
@@ -41,35 +52,21 @@ class Base:
         return FileTokenizer(self.folder / "tokenizer.json")
 
 
-class FileTokenizer:
-    """A `tokenizer.json`; adds no special tokens."""
-
-    def __init__(self, file: Path) -> None:
-        from tokenizers import Tokenizer
-
-        self._tokenizer = Tokenizer.from_file(str(file))
-
-    def encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Token ids, and the characters that each stands for."""
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
-        return encoding.ids, encoding.offsets
-
-    def id_of(self, token: str) -> int | None:
-        """The id of one token, None where the vocabulary lacks it."""
-        found: int | None = self._tokenizer.token_to_id(token)
-        return found
-
-
-def open_base(start: str, work: Path, template: str | None = None) -> Base:
+def open_base(
+    start: str, work: Path, template: str | None = None, *, turn_end: str | None = None, today: str = TODAY.isoformat()
+) -> Base:
     """The model behind a recipe's `start` or `compare`: `package:NAME/FILE.gguf`, a GGUF, or a Hugging Face folder.
 
     A GGUF, or a folder whose weights are stored in 4 bit, is written out once into `work/base/`, under its SHA-256, so training
-    and exports share it. `template` takes the place of the model's own chat template, in training and in all that is exported.
+    and exports share it. `template` takes the place of the model's own chat template, in training and in all that is exported;
+    `turn_end` says what ends a turn, `today` is the date that a template is told.
     """
     folder, digest = _opened(start, work)
-    if template is not None:
-        folder = _with_template(folder, template, work / "base" / f"{digest[:16]}-template")
-    return replace(_read(folder, digest), licences=licence_texts(start, folder))
+    config = _tokenizer_config(folder)
+    source = template or _template(folder, config)
+    if template is not None or not _is_found_by_others(folder, config, source):
+        folder = _with_template(folder, source, work / "base" / f"{digest[:16]}-template")
+    return replace(read_base(folder, digest, turn_end=turn_end, today=today), licences=licence_texts(start, folder))
 
 
 def _opened(start: str, work: Path) -> tuple[Path, str]:
@@ -84,14 +81,14 @@ def _opened(start: str, work: Path) -> tuple[Path, str]:
 
 
 def _with_template(source: Path, template: str, folder: Path) -> Path:
-    """A folder of links to the model's files, with another chat template."""
+    """A folder of links to the model's files, with a chat template where every reader finds it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    link_others(source, folder, {"chat_template.jinja", "tokenizer_config.json"})
-    config = json.loads((source / "tokenizer_config.json").read_bytes())
+    link_others(source, folder, {_JINJA, _ALONE, "tokenizer_config.json"})
+    config = _tokenizer_config(source)
     config.pop("chat_template", None)
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False))
-    (folder / "chat_template.jinja").write_bytes(template.encode())
+    (folder / _JINJA).write_bytes(template.encode())
     return folder
 
 
@@ -106,29 +103,67 @@ def _made(source: Path, folder: Path, make: Callable[[Path, Path], None]) -> Pat
     return folder
 
 
-def _read(folder: Path, digest: str) -> Base:
-    """Read template and special tokens, and refuse a folder where they are missing: a model without an end never stops."""
-    file = folder / "tokenizer_config.json"
-    try:
-        config = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: expected a tokenizer's settings ({error})") from error
-    template = ChatTemplate(_template(folder, config), _token(config, "bos_token") or "", _token(config, "eos_token") or "")
+def read_base(
+    folder: Path,
+    digest: str,
+    template: str | None = None,
+    *,
+    turn_end: str | None = None,
+    today: str = TODAY.isoformat(),
+) -> Base:
+    """Read template and special tokens, and refuse a folder where they are missing: a model without an end never stops.
+
+    Reads no weights.
+    """
+    config, file = _tokenizer_config(folder), folder / "tokenizer_config.json"
+    bos, eos = _token(config, "bos_token") or "", _token(config, "eos_token") or ""
     tokenizer = FileTokenizer(folder / "tokenizer.json")
-    eos = tokenizer.id_of(template.eos) if template.eos else None
-    if eos is None:
-        raise InputError(f"{file}: eos_token: expected a token of the vocabulary, not {template.eos!r}")
-    pad = tokenizer.id_of(_token(config, "pad_token") or template.eos)
-    bos = tokenizer.id_of(template.bos) if template.bos else None
-    return Base(folder, digest, template, bos, eos, eos if pad is None else pad)
+    eos_id = tokenizer.id_of(eos) if eos else None
+    if eos_id is None:
+        raise InputError(f"{file}: eos_token: expected a token of the vocabulary, not {eos!r}")
+    chat = ChatTemplate(template or _template(folder, config), bos, eos, turn_end or "", today).with_end(tokenizer.control)
+    end_id = tokenizer.id_of(chat.end)
+    if end_id is None:
+        raise InputError(f"turn_end: expected a token of the vocabulary, not {chat.end!r}")
+    pad = tokenizer.id_of(_token(config, "pad_token") or eos)
+    bos_id = tokenizer.id_of(bos) if bos else None
+    return Base(folder, digest, chat, bos_id, eos_id, eos_id if pad is None else pad, end_id)
+
+
+def _tokenizer_config(folder: Path) -> dict[str, Any]:
+    file = folder / "tokenizer_config.json"
+    config = read_json(file)
+    if not isinstance(config, dict):
+        raise InputError(f"{file}: expected a tokenizer's settings, an object")
+    return config
 
 
 def _template(folder: Path, config: dict[str, Any]) -> str:
-    file = folder / "chat_template.jinja"
-    source = file.read_bytes().decode() if file.exists() else config.get("chat_template")
-    if not isinstance(source, str) or not source:
-        raise InputError(f"{folder}: chat_template: expected a chat template; a base model without one cannot be a therapist")
-    return source
+    """The model's own chat template: a file of it, or in the tokenizer's settings, perhaps one of several by name."""
+    found: Any = config.get("chat_template")
+    if (folder / _ALONE).exists():
+        alone = read_json(folder / _ALONE)
+        found = alone.get("chat_template") if isinstance(alone, dict) else alone
+    if (folder / _JINJA).exists():
+        found = read_text(folder / _JINJA)
+    if isinstance(found, list):
+        found = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
+    if isinstance(found, dict):
+        names = sorted(map(str, found))
+        found = found.get("default", next(iter(found.values())) if len(found) == 1 else None)
+        if found is None:
+            raise InputError(f"{folder}: chat_template: expected one named `default` among {', '.join(names)[:200]}")
+    if not isinstance(found, str) or not found.strip():
+        raise InputError(
+            f"{folder}: chat_template: expected a chat template; a base model without one cannot be a therapist; "
+            "give one (`chat_template:` in the recipe)"
+        )
+    return found
+
+
+def _is_found_by_others(folder: Path, config: dict[str, Any], template: str) -> bool:
+    """Whether transformers and a converter take the same template, and none that lies beside it."""
+    return not (folder / _ALONE).exists() and config.get("chat_template", template) == template
 
 
 def _token(config: dict[str, Any], name: str) -> str | None:
@@ -141,6 +176,6 @@ def _digest(folder: Path) -> str:
     """SHA-256 over names and SHA-256 of the files that make the model."""
     import hashlib
 
-    files = sorted({file for pattern in _WEIGHTS for file in folder.glob(pattern)})
+    files = sorted({file for pattern in _WEIGHTS for file in folder.glob(pattern) if file.is_file()})
     lines = "".join(f"{file.name} {sha256_of(file)}\n" for file in files)
     return hashlib.sha256(lines.encode()).hexdigest()

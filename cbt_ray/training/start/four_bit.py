@@ -7,15 +7,26 @@ quantization throughout, the same codes, but for what rounding does to the scale
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import InputError
+from cbt_ray.reading import loads, read_bytes
 from cbt_ray.training.links import link_others
-from cbt_ray.training.shard import INDEX, Shard, opened, rounded, shards_of, write_f16, write_index, write_settings
+from cbt_ray.training.shard import (
+    INDEX,
+    Shard,
+    check_safetensors,
+    opened,
+    read_index,
+    rounded,
+    shards_of,
+    write_f16,
+    write_index,
+    write_settings,
+)
 
 _STATE = ".quant_state.bitsandbytes__"
 """Between a weight's name and the kind of its codes: the file of how it was quantized, as JSON."""
@@ -24,16 +35,25 @@ _STATE = ".quant_state.bitsandbytes__"
 def is_four_bit(folder: Path) -> bool:
     """Whether a model's config.json says so. Raises InputError where it is quantized in any other way."""
     file = folder / "config.json"
-    try:
-        return says_four_bit(file.read_bytes(), str(file))
-    except OSError as error:
-        raise InputError(f"{file}: expected a model's settings ({error.strerror})") from error
+    return says_four_bit(read_bytes(file), str(file))
+
+
+def check_folder(folder: Path) -> None:
+    """Raise InputError where a Hugging Face folder is no model that can be trained: settings, and all of its weights, whole."""
+    is_four_bit(folder)
+    files = shards_of(folder)
+    if not files:
+        raise InputError(
+            f"{folder}: expected weights as safetensors, found none; transformers' save_pretrained writes them of other files"
+        )
+    for file in files:
+        check_safetensors(folder / file)
 
 
 def says_four_bit(settings: bytes, name: str) -> bool:
     """The same of the text of a config.json, which an InputError calls `name`."""
     try:
-        how = json.loads(settings).get("quantization_config")
+        how = loads(settings).get("quantization_config")
     except (ValueError, AttributeError) as error:
         raise InputError(f"{name}: expected a model's settings ({error})") from error
     if not how:
@@ -63,7 +83,7 @@ def _write_weights(source: Path, folder: Path) -> None:
             if shapes:
                 write_f16(folder / name, shapes, stored.pieces)
         if (source / INDEX).exists():
-            index = json.loads((source / INDEX).read_text())
+            index = read_index(source)
             where = {weight: name for weight, name in index["weight_map"].items() if not stored.is_beside(weight)}
             write_index({**index, "weight_map": where}, folder)
 
@@ -91,7 +111,11 @@ class _Stored:
         """The shape of a weight as it is multiplied with."""
         if name not in self._states:
             return self._shards[name].shapes()[name]
-        return tuple(json.loads(bytes(self._whole(self._states[name]).numpy()))["shape"])
+        try:
+            return tuple(loads(bytes(self._whole(self._states[name]).numpy()))["shape"])
+        except (ValueError, KeyError, TypeError) as error:
+            file = self._shards[name].file
+            raise InputError(f"{file}: {name}: expected a weight in 4 bit by bitsandbytes ({error})") from None
 
     def pieces(self, name: str) -> Iterator[Any]:
         """A weight in f16: one that was stored in 4 bit whole, others some rows at a time."""

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import InputError
+from cbt_ray.llm.gguf_header import read_header
 
+_VOCABULARY = ("tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.merges")
+_EXPECTED = {"general.architecture": "llama", "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "smollm"}
 _CONTROL, _USER_DEFINED = 3, 4
 _NAMES = {
     "token_embd": "model.embed_tokens",
@@ -31,35 +36,44 @@ _NAMES = {
 
 
 def unpack(gguf: Path, folder: Path) -> None:
-    """Write the model behind a GGUF into an empty folder."""
+    """Write the model behind a GGUF into an empty folder. Raises InputError where it is of another kind."""
     from gguf import GGUFReader
 
-    try:
-        reader = GGUFReader(gguf)
-        metadata = {name: field.contents() for name, field in reader.fields.items()}
-    except (ValueError, OSError, IndexError, KeyError) as error:
-        raise InputError(f"{gguf}: expected a readable GGUF ({error})") from error
-    _supported(gguf, metadata)
-    config = _config(metadata, tied=all(tensor.name != "output.weight" for tensor in reader.tensors))
-    _write_json(folder / "config.json", config)
-    _write_tokenizer(metadata, folder)
-    _write_weights(reader.tensors, config, folder)
+    metadata = metadata_of(gguf)
+    with _whole(gguf):
+        tensors = GGUFReader(gguf).tensors
+        config = _config(metadata, tied=all(tensor.name != "output.weight" for tensor in tensors))
+        _write_json(folder / "config.json", config)
+    write_tokenizer(gguf, metadata, folder)
+    with _whole(gguf):
+        _write_weights(tensors, config, folder)
 
 
-def _supported(gguf: Path, metadata: dict[str, Any]) -> None:
-    expected = {
-        "general.architecture": "llama",
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": "smollm",
-    }
-    for field, value in expected.items():
-        if metadata.get(field) != value:
-            raise InputError(
-                f"{gguf}: {field}: expected {value!r}, not {metadata.get(field)!r}; give the model's Hugging Face folder instead"
-            )
+def metadata_of(gguf: Path) -> dict[str, Any]:
+    """The metadata of a GGUF that can be unpacked, with its vocabulary. Raises InputError where it cannot; reads no weights."""
+    header = read_header(gguf, _VOCABULARY)
+    for field, value in _EXPECTED.items():
+        if header.metadata.get(field) != value:
+            found = str(header.metadata.get(field))[:40]
+            raise InputError(f"{gguf}: {field}: expected {value!r}, not {found!r}; give the model's Hugging Face folder instead")
+    if header.parts > 1:
+        raise InputError(f"{gguf}: expected a model in one file, not in {header.parts}; llama.cpp's llama-gguf-split merges them")
     for field in ("tokenizer.chat_template", "tokenizer.ggml.eos_token_id"):
-        if field not in metadata:
+        if field not in header.metadata:
             raise InputError(f"{gguf}: {field}: expected a value; without it the tuned model never stops")
+    return header.metadata
+
+
+@contextmanager
+def _whole(gguf: Path) -> Iterator[None]:
+    """What a value that is absent, or of another kind, leads to in Python, as one line."""
+    try:
+        yield
+    except KeyError as error:
+        raise InputError(f"{gguf}: {error.args[0]}: expected a value") from None
+    except (ValueError, TypeError, IndexError, AttributeError, ZeroDivisionError, OverflowError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise InputError(f"{gguf}: expected the metadata and weights of a llama model ({said})") from None
 
 
 def _config(metadata: dict[str, Any], *, tied: bool) -> dict[str, Any]:
@@ -89,6 +103,17 @@ def _config(metadata: dict[str, Any], *, tied: bool) -> dict[str, Any]:
 
 def _pad(metadata: dict[str, Any]) -> int:
     return int(metadata.get("tokenizer.ggml.padding_token_id", metadata["tokenizer.ggml.eos_token_id"]))
+
+
+def write_tokenizer(gguf: Path, metadata: dict[str, Any], folder: Path) -> None:
+    """Tokenizer, its settings and the chat template, into a folder. Raises InputError where the metadata hold no whole one."""
+    try:
+        with _whole(gguf):
+            _write_tokenizer(metadata, folder)
+    except InputError:
+        raise
+    except Exception as error:  # the library raises nothing more exact
+        raise InputError(f"{gguf}: expected a vocabulary with its merges ({' '.join(str(error).split())[:200]})") from None
 
 
 def _write_tokenizer(metadata: dict[str, Any], folder: Path) -> None:

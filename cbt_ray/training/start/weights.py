@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from cbt_ray.errors import Infrastructure
+from cbt_ray.errors import Infrastructure, InputError
 from cbt_ray.store import Blob, Store
+from cbt_ray.training.shard import INDEX, index_of
 from cbt_ray.training.start.four_bit import says_four_bit
 from cbt_ray.training.start.hub import Hub, HubFile, Snapshot, WrongRevision
 from cbt_ray.unit import canonical
@@ -95,6 +96,8 @@ def fetch_weights(
             blobs[file.name] = _stored(store, file, model) or _bring(store, hub, snapshot, file, folder, tell)
             if file.name == SETTINGS:  # a small file, and so among the first: nothing large is fetched in vain
                 says_four_bit(store.read(blobs[file.name].path) or b"", f"{model}: {SETTINGS}")
+            if file.name == INDEX:
+                _expect_all(store.read(blobs[file.name].path) or b"", snapshot)
     shutil.rmtree(folder, ignore_errors=True)
     weights = Weights(model, revision, snapshot.commit, snapshot.licence, blobs)
     if known is None and not store.create(_path(model, revision, "json"), weights.to_bytes()):
@@ -111,6 +114,14 @@ def link(weights: Weights, folder: Path, local: Callable[[Blob], Path]) -> Path:
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(local(blob).absolute())
     return folder
+
+
+def _expect_all(index: bytes, snapshot: Snapshot) -> None:
+    """Raise InputError where the hub lacks a file that the index of the weights names."""
+    named = set(index_of(index, f"{snapshot.hub}: {INDEX}")["weight_map"].values())
+    lost = sorted(named - {file.name for file in snapshot.files})
+    if lost:
+        raise InputError(f"{snapshot.hub}: {INDEX}: weight_map: expected the file {lost[0][:200]!r} beside it, there is none")
 
 
 def _known(store: Store, model: str, revision: str) -> Weights | None:

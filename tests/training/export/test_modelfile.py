@@ -73,8 +73,9 @@ ONCE = (
                 "{{ .Content }}[/INST]",
             ],
         ),
+        (NO_SYSTEM, ["{{ if and $first $.System }}{{ $.System }}\n\n{{ end }}{{ $first = false }}{{ .Content }}"]),
     ],
-    ids=["chatml", "qwen", "llama", "mistral-first", "mistral-last"],
+    ids=["chatml", "qwen", "llama", "mistral-first", "mistral-last", "no-system"],
 )
 def test_go_template_is_read_off_the_jinja_template(source: str, parts: list[str]) -> None:
     found = go_template(ChatTemplate(source, "<s>", "</s>"))
@@ -84,9 +85,7 @@ def test_go_template_is_read_off_the_jinja_template(source: str, parts: list[str
     assert "<s>" not in found
 
 
-@pytest.mark.parametrize(
-    "source", [NO_SYSTEM, COUNTED, ONCE, "{{ messages | length }}"], ids=["no-system", "counted", "braces", "none"]
-)
+@pytest.mark.parametrize("source", [COUNTED, ONCE, "{{ messages | length }}"], ids=["counted", "braces", "none"])
 def test_template_that_is_of_no_known_form_is_not_guessed(source: str, tiny: Base) -> None:
     template = ChatTemplate(source, "<s>", "</s>")
     assert go_template(template) is None

@@ -115,7 +115,7 @@ def test_masks_of_the_real_tokenizer(base: Base) -> None:
     [
         ("package:no_such_package/x.gguf", "expected package:NAME/FILE"),
         ("somebody/some-model", "expected package:NAME/FILE.gguf, a GGUF file or a Hugging Face folder"),
-        ("nowhere.gguf", "expected a GGUF file that can be read"),
+        ("nowhere.gguf", "expected a file, there is none"),
     ],
 )
 def test_what_is_no_model_is_refused(start: str, reason: str, tmp_path: Path) -> None:
@@ -155,13 +155,17 @@ def test_a_gguf_that_cannot_be_unpacked_is_refused(fields: dict[str, str | None]
 def test_a_torn_gguf_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "torn.gguf"
     file.write_bytes(load_gguf_path(EMBEDDED).read_bytes()[:300_000])
-    with pytest.raises(InputError, match="expected a readable GGUF"):
+    with pytest.raises(InputError, match="expected a GGUF file, but it is torn"):
         open_base(str(file), tmp_path)
 
 
 @pytest.mark.parametrize(
     ("harm", "reason"),
-    [("template", "expected a chat template"), ("eos", "eos_token: expected a token of the vocabulary"), ("config", "settings")],
+    [
+        ("template", "expected a chat template"),
+        ("eos", "eos_token: expected a token of the vocabulary"),
+        ("config", "tokenizer_config.json: expected a file"),
+    ],
 )
 def test_a_folder_without_an_end_or_a_template_is_refused(base: Base, tmp_path: Path, harm: str, reason: str) -> None:
     shutil.copyfile(base.folder / "tokenizer.json", tmp_path / "tokenizer.json")

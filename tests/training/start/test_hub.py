@@ -279,6 +279,16 @@ def test_weights_that_nothing_can_be_merged_into_are_refused_behind_their_settin
     assert "model.safetensors" not in names(hub)
 
 
+def test_a_shard_that_the_hub_lacks_is_missed_before_the_others_are_fetched(hub: HubServer, store: Store, tmp_path: Path) -> None:
+    folder, shards = hub.folder / MODEL, [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    (folder / "model.safetensors").rename(folder / shards[0])
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": dict(zip("ab", shards, strict=True))}))
+    with pytest.raises(InputError, match=rf"lab/small: {index.name}: weight_map: expected the file '{shards[1]}'"):
+        fetch(store, hub, tmp_path)
+    assert shards[0] not in names(hub)
+
+
 def test_a_fetch_that_knew_no_licences_is_repaired_as_it_was(hub: HubServer, store: Store, tmp_path: Path) -> None:
     weights = fetch(store, hub, tmp_path)
     older = replace(weights, files={name: blob for name, blob in weights.files.items() if name in FETCHED[2:]})
