@@ -120,7 +120,8 @@ class Reading:
                 self.problems.append((row.line, str(problem)))
                 continue
             source = {"file": table.path.name, "sha256": table.sha256, "line": row.line}
-            units[name] = imported_unit(self.study, Stage.RATINGS, name, content, source), row.line
+            made_from = {content["session"]: self._keys[content["session"]].digest or ""}
+            units[name] = imported_unit(self.study, Stage.RATINGS, name, content, source, made_from), row.line
         return [unit for unit, _ in units.values()]
 
     def _id(self, content: Mapping[str, Any]) -> str:

@@ -96,7 +96,7 @@ def failed(tmp_path: Path, cluster: FakeCluster) -> Site:
 def rejected(key: Key) -> Unit:
     check = {"name": "stops", "passed": False, "measured": {"ended_by_eos": 0}, "expected": "half of the answers"}
     content = {"gguf": Blob("path", "ab" * 32, 1).to_json(), "metrics": {"gate": [check]}}
-    return Unit(key, content, Status.REJECTED, "parity: stops")
+    return Unit(key, content, Status.REJECTED, "parity: stops", made_from={})
 
 
 def test_a_model_that_failed_its_gate_ends_with_two_each_time(failed: Site, cluster: FakeCluster) -> None:
@@ -140,7 +140,7 @@ def test_what_ends_now_is_told_before_a_gate_that_failed_earlier(tmp_path: Path,
 
     def train_b(fake: FakeCluster) -> None:
         content = {"files": {}, "template": {}, "metrics": {}}
-        here.bench.store.put(Unit(here.bench.keys.finetune("b", "tuned"), content))
+        here.bench.store.put(Unit(here.bench.keys.finetune("b", "tuned"), content, made_from={}))
         fake.end("Job", 0)
 
     cluster.script = train_b

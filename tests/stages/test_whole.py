@@ -45,16 +45,18 @@ def test_summaries_are_carried_into_the_next_session(study: Path, tmp_path: Path
 
 def test_status_shows_done_rejected_by_reason_and_owed(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = FolderStore(tmp_path / "store")
-    session = next(iter(scripted.units(tmp_path / "store", Stage.SESSIONS).values()))
+    session = list(scripted.units(tmp_path / "store", Stage.SESSIONS).values())[-1]
+    assert session.key.id.endswith("s02"), "nothing but its rating is made from it"
     store.delete(str(session.key))
     rating = next(iter(scripted.units(tmp_path / "store", Stage.RATINGS).values()))
     store.delete(str(rating.key))
-    store.put(Unit(rating.key, {"detail": "nothing"}, Status.REJECTED, "malformed"))
+    store.put(Unit(rating.key, {"detail": "nothing"}, Status.REJECTED, "malformed", made_from=rating.made_from))
     capsys.readouterr()
     assert run(["status", str(study)]) == 0
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line}
     assert rows["sessions"][1:5] == ["7", "0", "0", "1"]
-    assert rows["ratings"][1:5] == ["7", "1", "0", "0"]
+    assert rows["ratings"][1:5] == ["6", "1", "0", "1"], "that of the lost session waits for it"
+    assert rows["analysis"][1:5] == rows["report"][1:5] == ["0", "0", "0", "1"]
     assert rows["ratings"][5:] == ["1", "malformed"]
 
 
