@@ -44,7 +44,7 @@ def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
     _jsonl(folder / "ratings.jsonl", ({"key": str(u.key), "status": u.status, "reason": u.reason, **u.content} for u in ratings))
     _csv(folder / "ratings.csv", [row for unit in ratings for row in _items(unit)])
     say(f"ratings: {len(ratings)}")
-    analysis = bench.store.get(bench.keys.analysis())
+    analysis = next(iter(_units(bench, [bench.keys.analysis()])), None)
     if analysis is not None:
         _csv(folder / "scores.csv", scores_of(analysis.content["rows"]))
         (folder / "analysis.json").write_text(json.dumps(analysis_of(bench, analysis), indent=1, ensure_ascii=False))
@@ -80,8 +80,11 @@ def _clear(folder: Path) -> None:
             file.unlink()
 
 
-def _units(bench: Bench, keys: Iterable[Key]) -> Iterable[Unit]:
-    return (unit for key in keys if (unit := bench.store.get(key)) is not None)
+def _units(bench: Bench, keys: Sequence[Key]) -> Iterable[Unit]:
+    """Those that are there, without what was made from another text than the one that is there now."""
+    survey = bench.survey(*{key.stage for key in keys})
+    counted = {entry.key for entries in survey.stages.values() for entry in entries if entry.head and not entry.outdated}
+    return (unit for _, unit in bench.store.get_many(key for key in keys if key in counted) if unit is not None)
 
 
 def _turns(unit: Unit) -> list[dict[str, Any]]:

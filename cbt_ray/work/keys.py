@@ -50,6 +50,8 @@ class Keys:
     def __init__(self, study: Study, prompts: Prompts) -> None:
         self.study = study
         self.prompts = prompts
+        self._prompt_hashes: dict[tuple[str, ...], dict[str, str]] = {}
+        self._roles: dict[int, tuple[Role, dict[str, Any]]] = {}
         self._known: dict[tuple[Stage, str], Key] = {}
         self._inputs: dict[Key, tuple[Key, ...]] = {}
         self._imported = imported_digests(study)
@@ -65,7 +67,7 @@ class Keys:
                 "characteristics": {name: dict(levels) for name, levels in patients.characteristics.items()},
                 "chars": patients.narrative_chars,
                 "taken": sorted(patient.name.split()[0].casefold() for patient in self.study.patients.simulated),
-                "prompts": self.prompts.hash(*PROFILE_PROMPTS),
+                "prompts": self._hashes(*PROFILE_PROMPTS),
                 "generator": self._role(self.study.roles.generator),
             }
 
@@ -80,7 +82,7 @@ class Keys:
                 "inputs": [before, self.profile(number)],
                 "courses": self.study.courses.model_dump(),
                 "phase": self.study.phase_of(session).model_dump(),
-                "prompts": self.prompts.hash(*COURSE_PROMPTS),
+                "prompts": self._hashes(*COURSE_PROMPTS),
                 "generator": self._role(self.study.roles.generator),
             }
 
@@ -98,7 +100,7 @@ class Keys:
             return {
                 "inputs": self.courses(),
                 "dataset": self.study.dataset.model_dump(),
-                "prompts": self.prompts.hash(THERAPIST_PROMPT),
+                "prompts": self._hashes(THERAPIST_PROMPT),
                 "stop": [rule.model_dump() for rule in self.study.sessions.stop],
                 "phases": [phase.model_dump() for phase in self.study.phases],
             }
@@ -165,7 +167,7 @@ class Keys:
                 "replicate": replicate,
                 "rules": study.sessions.model_dump(exclude=_PLAN_ONLY | {"replicates"}),
                 "phase": study.phase_of(session).model_dump(),
-                "prompts": self.prompts.hash(arm.prompt or THERAPIST_PROMPT, *DIALOGUE_PROMPTS),
+                "prompts": self._hashes(arm.prompt or THERAPIST_PROMPT, *DIALOGUE_PROMPTS),
                 "therapist": self._role(study.therapist(arm)),
                 "patient_model": self._role(study.roles.patient),
                 "summariser": self._role(study.roles.summariser),
@@ -197,7 +199,7 @@ class Keys:
                 "judge": judge.model_dump(exclude=_NOT_THE_JUDGE),
                 "view": view,
                 "replicate": replicate,
-                "prompts": self.prompts.hash(*JUDGE_PROMPTS, *scale_files(self.prompts, judge.scale)),
+                "prompts": self._hashes(*JUDGE_PROMPTS, *self._scale_files),
                 "role": self._role(self.study.roles.judge),
                 "names": sorted({arm.name for arm in self.study.arms} | set(self.study.models)),
             }
@@ -236,7 +238,7 @@ class Keys:
                 "judge": judge.model_dump(include=_OF_A_GUESS) if guess else judge.model_dump(exclude=_NOT_THE_JUDGE),
                 "view": look_of(name, judge.views[0]),
                 "kinds": variants(study) if guess else [],
-                "prompts": self.prompts.hash(*probe_prompts(name, scale_files(self.prompts, judge.scale))),
+                "prompts": self._hashes(*probe_prompts(name, self._scale_files)),
                 "role": self._role(study.roles.judge),
                 "names": sorted({arm.name for arm in study.arms} | set(study.models)),
             }
@@ -308,6 +310,8 @@ class Keys:
 
     def inputs(self, key: Key) -> tuple[Key, ...]:
         """The units that a unit of this study is made from; none of one that was imported."""
+        if key not in self._inputs:
+            _ = self._all  # a key of somebody else's, whose inputs nobody has derived here yet
         return self._inputs.get(key, ())
 
     def made_of(self, key: Key) -> list[Key]:
@@ -337,7 +341,22 @@ class Keys:
                     found.setdefault(made_from, []).append(key)
         return found
 
+    def _hashes(self, *names: str) -> dict[str, str]:
+        """The hashes of prompts; read once, since hundreds of units ask for the same."""
+        if names not in self._prompt_hashes:
+            self._prompt_hashes[names] = self.prompts.hash(*names)
+        return self._prompt_hashes[names]
+
+    @cached_property
+    def _scale_files(self) -> list[str]:
+        return scale_files(self.prompts, self.study.judge.scale)
+
     def _role(self, role: Role) -> dict[str, Any]:
+        if id(role) not in self._roles:
+            self._roles[id(role)] = (role, self._identity(role))
+        return self._roles[id(role)][1]
+
+    def _identity(self, role: Role) -> dict[str, Any]:
         endpoint = self.study.endpoints[role.endpoint]
         identity = endpoint.identity()
         if isinstance(endpoint, LlamaCppEndpoint) and endpoint.gguf != FINETUNED:

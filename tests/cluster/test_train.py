@@ -153,8 +153,6 @@ def test_retry_rejected_makes_it_owed_again(failed: Site, cluster: FakeCluster) 
     assert owed(failed.bench, BatchJob.TRAIN) == []
     _retry(failed, BatchJob.TRAIN, "smollm2")
     assert owed(failed.bench, BatchJob.TRAIN) == ["smollm2-tuned"]
-    with pytest.raises(InputError, match="--retry-rejected: the dataset was made without the rejected sessions"):
-        _retry(failed, BatchJob.GENERATE, None)
     with pytest.raises(InputError, match="--retry-rejected: expected a job that makes units, fetch makes none"):
         _retry(failed, BatchJob.FETCH, None)
 
