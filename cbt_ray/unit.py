@@ -146,7 +146,7 @@ class Unit:
         """The document as it is stored: one JSON object; its first line holds the SHA-256 of format and all other lines."""
         head: dict[str, Any] = {"key": str(self.key), "status": self.status, "reason": self.reason}
         head |= {"digest": self.digest, "made_from": dict(self.made_from)}
-        parts = (canonical(self.content), canonical(self.provenance))
+        parts = (_packed(self.content), _packed(self.provenance))
         lines = b'%b,\n"content":%b,\n"provenance":%b}\n' % (canonical(head)[1:-1], *parts)
         return b'{"format":%d,"sha256":"%b",\n%b' % (FORMAT, _sha256(FORMAT, lines), lines)
 
@@ -162,6 +162,11 @@ class Unit:
         unit = cls(head.key, parts[0], head.status, head.reason, parts[1], made_from=head.made_from)
         unit.__dict__["digest"] = head.digest  # as it was computed when it was written; the checksum holds
         return unit
+
+
+def _packed(value: Any) -> bytes:
+    """JSON on one line, with keys in their order: what was imported is written again as it was."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
 
 
 _FIRST = re.compile(rb'\{"format":(\d{1,9}),"sha256":"([0-9a-f]{64})",')

@@ -21,7 +21,7 @@ MADE_FROM = {str(key("p0")): "0123456789abcdef"}
 UNITS = [
     unit(),
     rejected(),
-    Unit(key(), {"text": "line\nline\r\u2028\x85 \\ \"'"}, provenance={"a": [None, True, 0.1]}, made_from=MADE_FROM),
+    Unit(key(), {"text": "line\nline\r\u2028\x85 \\ \"'"}, provenance={"b": 1, "a": [None, True, 0.1]}, made_from=MADE_FROM),
 ]
 
 
@@ -31,6 +31,7 @@ def test_what_is_written_is_read(made: Unit) -> None:
     read = Unit.from_bytes(data)
     assert (read, read.digest, read.to_bytes()) == (made, made.digest, data)
     assert Head.from_bytes(data) == made.head
+    assert (list(read.content), list(read.provenance)) == (list(made.content), list(made.provenance)), "keys in their order"
     document = json.loads(data)
     assert (document["content"], document["made_from"], document["digest"]) == (made.content, made.made_from, made.digest)
 
