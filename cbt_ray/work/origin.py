@@ -7,7 +7,7 @@ its place are moved aside, so that a process killed in between leaves units owed
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cbt_ray.store import Store
@@ -17,12 +17,19 @@ from cbt_ray.work.keys import Keys
 log = logging.getLogger(__name__)
 
 
+def warn(key: str, why: str) -> None:
+    """Say of a unit why it was moved aside."""
+    log.warning("%s: %s", key, why)
+
+
 @dataclass(frozen=True)
 class Origins:
     """The units of a study by what they are made from."""
 
     keys: Keys
     store: Store
+    tell: Callable[[str, str], None] = warn
+    """Hears of each unit that is moved aside, and why."""
 
     def record(self, key: Key, inputs: Iterable[Unit]) -> dict[str, str]:
         """What a unit under `key` that is made from these units records.
@@ -66,7 +73,7 @@ class Origins:
         if data is None or Head.from_bytes(data) != head:
             return  # another process was here
         then = "; it is trained again" if head.key.stage is Stage.FINETUNE else ""
-        log.warning("%s: %s; moved aside%s", head.key, why, then)
+        self.tell(str(head.key), f"{why}; moved aside{then}")
         self.store.set_aside(str(head.key), seen=data)
 
 

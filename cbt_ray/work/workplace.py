@@ -31,7 +31,7 @@ from cbt_ray.work.origin import Origins
 from cbt_ray.work.usage import record_calls
 
 Note = Callable[[str, str], None]
-"""Called for each unit that is settled: its key and what became of it."""
+"""Called for each unit that is settled or moved aside: its key and what became of it."""
 
 
 def silent(_key: str, _outcome: str) -> None:
@@ -55,7 +55,7 @@ class Workplace:
         self.prompts = prompts_of(self.study)
         self.keys = Keys(self.study, self.prompts)
         self.models = Models(self.study.endpoints, self.meter)
-        self.origins = Origins(self.keys, self.store)
+        self.origins = Origins(self.keys, self.store, lambda key, why: self.note(key, why))
         self._files: dict[str, Path] = {}
         self._callers: dict[tuple[str, Path | None], Caller] = {}
         self._reported: dict[str, str] = {}
