@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Stage(StrEnum):
@@ -77,12 +80,49 @@ class Key:
         return seed_of(study_seed, str(self), *map(str, more))
 
 
+class OtherFormat(Exception):
+    """A unit's document is of another release's format; its text says which, and which was expected."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a unit's document says before its content: whose it is, what became of it, what it was made from.
+
+    `digest` names what the unit says (status, reason and content); `made_from` holds the digests of the units that it
+    was made from, by their keys, as they were when it was made.
+    """
+
+    key: Key
+    status: Status
+    reason: str | None
+    digest: str
+    made_from: Mapping[str, str]
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Head:
+        """Read the head of a stored document, whose checksum over all of it must hold.
+
+        Raises ValueError where it is torn, OtherFormat where another release wrote it.
+        """
+        return cls._of(_lines(data)[0])
+
+    @classmethod
+    def _of(cls, line: bytes) -> Head:
+        try:
+            head = json.loads(b"{%b}" % line.removesuffix(b","))
+            key, status = Key.parse(head["key"]), Status(head["status"])
+            return cls(key, status, head["reason"], head["digest"], head["made_from"])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"no head of a unit: {error}") from error
+
+
 @dataclass(frozen=True)
 class Unit:
     """One finished unit of work, done or rejected.
 
     `content` is what the next stage reads and is reproducible under a scripted model; `provenance` says what made it
-    (versions, prompt hashes, model ids, token counts, cost, time) and differs between runs.
+    (versions, prompt hashes, model ids, token counts, cost, time) and differs between runs. `made_from` are the digests of the
+    units that it was made from, by their keys: who makes a unit has to say so.
     """
 
     key: Key
@@ -90,24 +130,79 @@ class Unit:
     status: Status = Status.DONE
     reason: str | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    made_from: Mapping[str, str] = field(kw_only=True)
+
+    @cached_property
+    def digest(self) -> str:
+        """Sixteen digits that name what the unit says, whoever made it and when."""
+        return digest([self.status, self.reason, self.content])
+
+    @property
+    def head(self) -> Head:
+        """What a survey needs to know of it."""
+        return Head(self.key, self.status, self.reason, self.digest, self.made_from)
 
     def to_bytes(self) -> bytes:
-        """The document as it is stored: one JSON object with the SHA-256 of its body."""
-        body = {"key": str(self.key), "content": self.content, "provenance": self.provenance}
-        head = {"format": FORMAT, "status": self.status, "reason": self.reason}
-        sha = hashlib.sha256(canonical([head, body])).hexdigest()
-        return json.dumps({**head, "sha256": sha, **body}, ensure_ascii=False, indent=1).encode(errors="replace") + b"\n"
+        """The document as it is stored: one JSON object; its first line holds the SHA-256 of format and all other lines."""
+        head: dict[str, Any] = {"key": str(self.key), "status": self.status, "reason": self.reason}
+        head |= {"digest": self.digest, "made_from": dict(self.made_from)}
+        parts = (_packed(self.content), _packed(self.provenance))
+        lines = b'%b,\n"content":%b,\n"provenance":%b}\n' % (canonical(head)[1:-1], *parts)
+        return b'{"format":%d,"sha256":"%b",\n%b' % (FORMAT, _sha256(FORMAT, lines), lines)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Unit:
-        """Read a stored document; raises ValueError where it is torn or its checksum fails."""
+        """Read a stored document; raises ValueError where it is torn, OtherFormat where another release wrote it."""
+        first, content, provenance = _lines(data)
+        head = Head._of(first)
         try:
-            document = json.loads(data)
-            head = {name: document[name] for name in ("format", "status", "reason")}
-            body = {name: document[name] for name in ("key", "content", "provenance")}
-            sha = document["sha256"]
-        except (ValueError, KeyError, TypeError) as error:
+            parts = [json.loads(part.partition(b":")[2][:-1]) for part in (content, provenance)]
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"no unit document: {error}") from error
-        if hashlib.sha256(canonical([head, body])).hexdigest() != sha:
-            raise ValueError("checksum fails")
-        return cls(Key.parse(body["key"]), body["content"], Status(head["status"]), head["reason"], body["provenance"])
+        unit = cls(head.key, parts[0], head.status, head.reason, parts[1], made_from=head.made_from)
+        unit.__dict__["digest"] = head.digest  # as it was computed when it was written; the checksum holds
+        return unit
+
+
+def _packed(value: Any) -> bytes:
+    """JSON on one line, with keys in their order: what was imported is written again as it was."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
+
+
+_FIRST = re.compile(rb'\{"format":(\d{1,9}),"sha256":"([0-9a-f]{64})",')
+
+
+def _lines(data: bytes) -> tuple[bytes, bytes, bytes]:
+    """Head, content and provenance of a document whose checksum holds, each as its line."""
+    first, _, rest = data.partition(b"\n")
+    found = _FIRST.fullmatch(first)
+    if found is None:
+        _refuse_other_format(_format_of(data))
+        raise ValueError("no unit document")
+    number, sha = int(found[1]), found[2]
+    if _sha256(number, rest) != sha:
+        if _sha256(FORMAT, rest) != sha:  # where it holds, the number itself is harmed
+            _refuse_other_format(number)
+        raise ValueError("checksum fails")
+    _refuse_other_format(number)
+    head, content, provenance = rest.splitlines()
+    return head, content, provenance
+
+
+def _sha256(number: int, lines: bytes) -> bytes:
+    return hashlib.sha256(b"%d\n%b" % (number, lines)).hexdigest().encode()
+
+
+def _format_of(data: bytes) -> object:
+    """The number that a document of another shape gives as its format, if it is one at all."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return document.get("format") if isinstance(document, dict) else None
+
+
+def _refuse_other_format(number: object) -> None:
+    if isinstance(number, int) and not isinstance(number, bool) and number != FORMAT:
+        age = "a newer" if number > FORMAT else "an older"
+        raise OtherFormat(f"written by {age} cbt-ray (format {number}), expected format {FORMAT}")

@@ -43,7 +43,7 @@ def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
     )
     files |= _csv("ratings.csv", [row for unit in ratings for row in _items(unit)])
     say(f"ratings: {len(ratings)}")
-    analysis = bench.store.get(bench.keys.analysis())
+    analysis = next(iter(_units(bench, [bench.keys.analysis()])), None)
     if analysis is not None:
         files |= _csv("scores.csv", scores_of(analysis.content["rows"]))
         files["analysis.json"] = json.dumps(analysis_of(bench, analysis), indent=1, ensure_ascii=False).encode()
@@ -74,8 +74,11 @@ def _imported(bench: Bench, say: Callable[[str], object]) -> dict[str, bytes]:
     return files
 
 
-def _units(bench: Bench, keys: Iterable[Key]) -> Iterable[Unit]:
-    return (unit for key in keys if (unit := bench.store.get(key)) is not None)
+def _units(bench: Bench, keys: Sequence[Key]) -> Iterable[Unit]:
+    """Those that are there, without what was made from another text than the one that is there now."""
+    survey = bench.survey(*{key.stage for key in keys})
+    counted = {entry.key for entries in survey.stages.values() for entry in entries if entry.head and not entry.outdated}
+    return (unit for _, unit in bench.store.get_many(key for key in keys if key in counted) if unit is not None)
 
 
 def _named(unit: Unit) -> dict[str, str]:

@@ -8,7 +8,10 @@ from datetime import UTC, datetime
 from cbt_ray.training.live import Record, read_record
 from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
+from cbt_ray.work.origin import named
 from cbt_ray.work.survey import State, Survey
+
+MOST_SHOWN = 10
 
 
 def print_status(bench: Bench, say: Callable[[str], object], now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -21,11 +24,25 @@ def print_status(bench: Bench, say: Callable[[str], object], now: Callable[[], d
         why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
         done, rejected, not_reached, owed = (counts[state] for state in State)
         say(f"{stage:<10} {done:>6} {rejected:>9} {not_reached:>12} {owed:>6}  {why}".rstrip())
+    for line in _owed_though_there(survey):
+        say(line)
     for line in _trainings(bench, survey, now()):
         say(line)
     others = _others(bench, survey)
     if others:
         say(f"{others} other units lie in the store: made by another version of the study file, left alone and not analysed")
+
+
+def _owed_though_there(survey: Survey) -> Iterator[str]:
+    """Of units that are there and owed all the same, why: those that do not count any more, and how many wait for others."""
+    there = [entry for entries in survey.stages.values() for entry in entries if entry.head and entry.why]
+    outdated = [entry for entry in there if entry.outdated]
+    for entry in outdated[:MOST_SHOWN]:
+        yield f"{named(entry.key)}: {entry.why}"
+    if len(outdated) > MOST_SHOWN:
+        yield f"and {len(outdated) - MOST_SHOWN} more that were made from other units than those that are there"
+    if waiting := len(there) - len(outdated):
+        yield f"{waiting} of those owed are there, but were made from units that are owed; they stay if these come out as before"
 
 
 def _trainings(bench: Bench, survey: Survey, now: datetime) -> Iterator[str]:

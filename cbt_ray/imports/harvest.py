@@ -179,7 +179,7 @@ class Harvest:
         }
         source = {"file": rating.file, "line": rating.line, **({"commit": self.commit} if self.commit else {})}
         name = rating_id(session.key.id, JUDGE, VIEW, 1)
-        return imported_unit(self.study, Stage.RATINGS, name, content, source)
+        return imported_unit(self.study, Stage.RATINGS, name, content, source, {str(session.key): session.digest})
 
 
 def arms_of(study: Study, groups: list[Group]) -> dict[str, Arm | None]:

@@ -130,7 +130,9 @@ class Reading:
             source: dict[str, Any] = {"file": table.path.name, "sha256": table.sha256, "line": row.line}
             if not self.ends.same:
                 source |= {"range": list(self.ends.given), "rescale": "linear"}
-            units[name] = imported_unit(self.study, Stage.RATINGS, name, content, source), row.line
+            made_from = {content["session"]: self._keys[content["session"]].digest or ""}
+            unit = imported_unit(self.study, Stage.RATINGS, name, content, source, made_from)
+            units[name] = unit, row.line
         return [unit for unit, _ in units.values()]
 
     def _id(self, content: Mapping[str, Any]) -> str:

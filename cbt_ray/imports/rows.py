@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from cbt_ray.analysis import ScoreRow
 
 OTHER_VERSION = "other_version"
-"""Why a rating does not count that was given for another version of its session: the study file changed behind it."""
+"""Why a rating does not count that was given for another version of its session: the study file changed after it, or the
+session was held anew with other words."""
 NOT_RATED = "not_rated"
 """Why a session is unrated that was held, and that a judge of all sessions did not rate."""
 NOTHING_TO_RATE = "nothing_to_rate"
@@ -37,10 +38,10 @@ class ImportedRating:
     judge_replicate: int
     unit: Unit
 
-    @property
-    def of(self) -> str:
-        """The key of the session that was rated."""
-        return str(self.unit.content["session"])
+
+def rates(rating: Unit, session: Entry) -> bool:
+    """Whether an imported rating is one of this session, in the words that are there now."""
+    return rating.made_from == {str(session.key): session.digest}
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _scheduled(bench: Bench, survey: Survey) -> Iterator[_Scheduled]:
 def _rows(bench: Bench, place: _Scheduled, ratings: list[ImportedRating], facts: Facts) -> Iterator[ScoreRow]:
     own = facts(place.entry.key)
     for rating in ratings:
-        if rating.of == str(place.entry.key):
+        if rates(rating.unit, place.entry):
             yield _row(bench, place, own, rating.judge, rating.kind, rating.view, rating.judge_replicate, rating.unit)
         else:
             yield _row(bench, place, own, rating.judge, rating.kind, rating.view, rating.judge_replicate, reason=OTHER_VERSION)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any
 
 from cbt_ray.imports.form import Written
@@ -17,24 +18,33 @@ from cbt_ray.study import Study
 from cbt_ray.study.imported import ABSENT
 from cbt_ray.unit import Key, Stage, Status, Unit, digest
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 THREADS = {True: 2, False: 16}
 """Units written at once, in a folder and elsewhere: a folder waits for the disk, which two hide; more get in each other's way."""
 
 
-def imported_unit(study: Study, stage: Stage, name: str, content: dict[str, Any], made_by: dict[str, Any]) -> Unit:
+def imported_unit(
+    study: Study,
+    stage: Stage,
+    name: str,
+    content: dict[str, Any],
+    made_by: dict[str, Any],
+    made_from: Mapping[str, str] = NOTHING,
+) -> Unit:
     """A unit whose key is the digest of its content. `made_by` says where that comes from, and is not part of it.
 
+    `made_from`: of a rating the session that was rated, with its digest; the same scores of other words are another unit.
     Its provenance has no `made_at`: when it was made is not known.
     """
-    key = Key(study.study, stage, name, digest([stage, name, content]))
-    return Unit(key, content, provenance={"cbt_ray": _version(), "imported": made_by})
+    key = Key(study.study, stage, name, digest([stage, name, content, *made_from.items()]))
+    return Unit(key, content, provenance={"cbt_ray": _version(), "imported": made_by}, made_from=made_from)
 
 
 def absent_unit(study: Study, stage: Stage, name: str) -> Unit:
     """What stands for a unit that is scheduled, and for which the import holds nothing: it is not owed, and is never made."""
     content = {"detail": "the import holds nothing for it"}
     key = Key(study.study, stage, name, digest([stage, name, content]))
-    return Unit(key, content, Status.REJECTED, ABSENT, {"cbt_ray": _version(), "imported": {}})
+    return Unit(key, content, Status.REJECTED, ABSENT, {"cbt_ray": _version(), "imported": {}}, made_from=NOTHING)
 
 
 @cache

@@ -29,11 +29,11 @@ LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels")
 
 def analyse_scores(bench: Bench) -> None:
     """Make the analysis, unless it is there. Raises Owed where ratings are owed, BelowMinimum where an arm has too few."""
-    survey = bench.survey(Stage.SESSIONS, Stage.RATINGS)
+    survey = bench.renewed(Stage.SESSIONS, Stage.RATINGS, Stage.ANALYSIS)
     must_be_done(survey, Stage.RATINGS, "analysis")
     key = bench.keys.analysis()
 
-    def make() -> None:
+    def made() -> Unit:
         from cbt_ray.analysis import Scores, analyse
         from cbt_ray.analysis.judge.robustness import robustness
         from cbt_ray.analysis.scale.halo import rated_apart
@@ -47,11 +47,12 @@ def analyse_scores(bench: Bench) -> None:
             "detectors": detectors(bench.study.flags, NAMES),
             "stop_rules": stop_table(held.by_arm(), rules_of(bench.study.sessions)),
         }
-        content = {"rows": [row.to_json() for row in rows], "probes": [row.to_json() for row in probes]}
+        content: dict[str, Any] = {"rows": [row.to_json() for row in rows], "probes": [row.to_json() for row in probes]}
         result = analyse(scores, settings, beside=beside, apart=rated_apart(probes))
-        bench.store.put(Unit(key, {**content, "analysis": result}, provenance={"versions": versions()}))
+        content |= {"analysis": result}
+        return Unit(key, content, provenance={"versions": versions()}, made_from=survey.record(key))
 
-    bench.once(Stage.ANALYSIS, key, make)
+    bench.once(survey, key, made)
 
 
 def versions() -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import BelowMinimum
-from cbt_ray.stages.generate import course_sessions
+from cbt_ray.stages.generate import courses_of
 from cbt_ray.store import Blob
 from cbt_ray.therapy.dialogue import therapist_system
 from cbt_ray.therapy.session import Session, Speaker, Turn
@@ -21,13 +21,13 @@ from cbt_ray.work.survey import must_be_imported
 
 def make_dataset(bench: Bench) -> None:
     """Make the dataset, unless it is there. Raises Owed where course sessions are owed."""
-    survey = bench.survey(Stage.PROFILES, Stage.COURSES)
+    survey = bench.renewed(Stage.PROFILES, Stage.COURSES, Stage.DATASET)
     must_be_imported(survey, Stage.PROFILES, Stage.COURSES)
     must_be_done(survey, Stage.COURSES, "dataset")
-    bench.once(Stage.DATASET, bench.keys.dataset(), lambda: _make(bench))
+    bench.once(survey, bench.keys.dataset(), lambda: _made(bench))
 
 
-def _make(bench: Bench) -> None:
+def _made(bench: Bench) -> Unit:
     from cbt_ray.training import dataset
 
     study, key = bench.study, bench.keys.dataset()
@@ -39,8 +39,9 @@ def _make(bench: Bench) -> None:
             bench.prompts, THERAPIST_PROMPT, session.patient, session.number, study.courses.sessions, phase, mark
         )
 
+    units = [unit for _, unit in bench.store.get_many(bench.keys.inputs(key)) if unit is not None]
     courses = {}
-    for patient, sessions in course_sessions(bench).items():
+    for patient, sessions in courses_of(units).items():
         spoken = [closed(session, mark) for session in sessions if session.turns_of(Speaker.THERAPIST)]
         if spoken:
             whole = study.dataset.format != "session"
@@ -53,7 +54,8 @@ def _make(bench: Bench) -> None:
     with tempfile.TemporaryDirectory() as folder:
         dataset.write(splits, Path(folder))
         files = {file.name: bench.store.put_blob(key, file.name, file).to_json() for file in sorted(Path(folder).iterdir())}
-    bench.store.put(Unit(key, {"format": study.dataset.format, "files": files, "counts": splits.counts}))
+    content = {"format": study.dataset.format, "files": files, "counts": splits.counts}
+    return Unit(key, content, made_from={str(unit.key): unit.digest for unit in units})
 
 
 def closed(session: Session, mark: str) -> Session:
@@ -78,11 +80,11 @@ def joined(session: Session) -> Session:
     return replace(session, turns=tuple(turns))
 
 
-def fetch_dataset(bench: Bench, folder: Path) -> Path:
-    """Bring the dataset's files into a folder, checked by their SHA-256."""
+def fetch_dataset(bench: Bench, folder: Path) -> Unit | None:
+    """Bring the dataset's files into a folder, checked by their SHA-256; answers the dataset, None where it is owed."""
     key = bench.keys.dataset()
     unit = bench.store.get(key)
     files: dict[str, Any] = unit.content["files"] if unit else {}
     for name, blob in files.items():
         bench.store.fetch_blob(Blob.from_json(blob), folder / name, key)
-    return folder
+    return unit

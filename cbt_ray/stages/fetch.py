@@ -16,6 +16,7 @@ from cbt_ray.errors import Owed
 from cbt_ray.llm.gguf_file import DEFAULT_REVISION, is_hub_id
 from cbt_ray.training.start.hub import Hub, HubFile, Snapshot, WrongRevision
 from cbt_ray.training.start.weights import Weights, complete, fetch_weights, link
+from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.inputs import at, check_model_name, check_recipes, try_template
 from cbt_ray.work.workplace import cache_folder, local_file, locked
@@ -67,8 +68,9 @@ def _try_template(bench: Bench, model: str, weights: Weights) -> None:
 def owed_pairs(bench: Bench, model: str | None = None) -> list[Pair]:
     """The models and variants whose GGUF is owed; what is made already needs no weights."""
     check_model_name(bench.study, model)
+    owed = set(bench.survey(Stage.FINETUNE).owed(Stage.FINETUNE))
     pairs = [pair for pair in bench.keys.finetunes if model in (None, pair[0])]
-    return [pair for pair in pairs if bench.store.get(bench.keys.finetune(*pair)) is None]
+    return [pair for pair in pairs if bench.keys.finetune(*pair) in owed]
 
 
 def owed_weights(bench: Bench, model: str | None = None) -> list[str]:

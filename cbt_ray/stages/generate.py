@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -24,7 +25,7 @@ def generate(bench: Bench, *, retry_rejected: bool = False) -> None:
     """
     if retry_rejected:
         retry_courses(bench)
-    survey = bench.survey(Stage.PROFILES, Stage.COURSES)
+    survey = bench.renewed(Stage.PROFILES, Stage.COURSES)
     must_be_imported(survey, Stage.PROFILES, Stage.COURSES)
     chains: dict[int, int] = {}
     for entry in survey.stages[Stage.PROFILES] + survey.stages[Stage.COURSES]:
@@ -41,15 +42,15 @@ def make_course(spec: Spec, job: Job) -> None:
     """Make a training patient's profile and all sessions of the course, as far as they are owed."""
     place = spec.workplace()
     number = int(job[0])
-    patient = place.make(place.keys.profile(number), lambda: _profile(place, number), place.made_by(ROLES, profile.PROMPTS))
+    made_by = place.made_by(ROLES, profile.PROMPTS)
+    patient = place.make(place.keys.profile(number), (), lambda: _profile(place, number), made_by)
     if patient.status is Status.REJECTED:
         return
-    opening = ""
+    before: Unit | None = None
     for session in range(1, place.study.courses.sessions + 1):
-        unit = _session(place, number, session, patient, opening)
-        if unit.status is Status.REJECTED:
+        before = _session(place, number, session, patient, before)
+        if before.status is Status.REJECTED:
             return  # the sessions behind it are not reached
-        opening = unit.content["summary"]
 
 
 def _profile(place: Workplace, number: int) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def _profile(place: Workplace, number: int) -> dict[str, Any]:
     return {**asdict(answer.value), "sent_back": answer.useless}
 
 
-def _session(place: Workplace, number: int, session: int, patient: Unit, opening: str) -> Unit:
+def _session(place: Workplace, number: int, session: int, patient: Unit, before: Unit | None) -> Unit:
     study, key = place.study, place.keys.course(number, session)
     brief = course.Brief(
         patient=patient.content["name"],
@@ -68,7 +69,7 @@ def _session(place: Workplace, number: int, session: int, patient: Unit, opening
         number=session,
         sessions=study.courses.sessions,
         phase=study.phase_of(session),
-        opening=opening,
+        opening=before.content["summary"] if before else "",
     )
 
     def produce() -> dict[str, Any]:
@@ -78,14 +79,14 @@ def _session(place: Workplace, number: int, session: int, patient: Unit, opening
         )
         return {**written.to_json(), "patient_id": f"p{number:02d}", "sent_back": sent_back}
 
-    return place.make(key, produce, place.made_by(ROLES, course.PROMPTS))
+    inputs = (patient, before) if before else (patient,)
+    return place.make(key, inputs, produce, place.made_by(ROLES, course.PROMPTS))
 
 
-def course_sessions(bench: Bench) -> dict[str, list[Session]]:
-    """All valid course sessions, by the patient's id."""
+def courses_of(units: Iterable[Unit]) -> dict[str, list[Session]]:
+    """The valid sessions among these units, by the patient's id."""
     found: dict[str, list[Session]] = {}
-    for key in bench.keys.courses():
-        unit = bench.store.get(key)
-        if unit is not None and unit.status is Status.DONE:
+    for unit in units:
+        if unit.status is Status.DONE:
             found.setdefault(unit.content["patient_id"], []).append(Session.from_json(unit.content))
     return found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.errors import Owed
 from cbt_ray.rating.guess import guess, load_kinds
 from cbt_ray.rating.homework import load_homework
 from cbt_ray.rating.judge import rate
@@ -25,7 +25,7 @@ from cbt_ray.rating.scale import load_scale
 from cbt_ray.rating.view import judged_turns, view_text
 from cbt_ray.study.model import Judge
 from cbt_ray.therapy.session import Session, Speaker, Turn
-from cbt_ray.unit import Key, Stage
+from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.probed import probe_names, probed_places, variants
 from cbt_ray.work.survey import Entry, State, Survey
@@ -35,11 +35,15 @@ if TYPE_CHECKING:
     from cbt_ray.analysis.judge.probe import ProbeRow
 
 
-def probe_content(place: Workplace, key: Key, session: Key, name: str) -> dict[str, Any]:
-    """What a probe's unit holds: a rating or a guess, or the reason why this session cannot be probed so."""
+def probe_content(place: Workplace, key: Key, session: Key, name: str, held: Mapping[Key, Unit]) -> dict[str, Any]:
+    """What a probe's unit holds: a rating or a guess, or the reason why this session cannot be probed so.
+
+    `held`: the sessions that it is made from, this one and that of another patient where its therapist is wanted.
+    """
     study, seed = place.study, key.seed(place.study.seed)
-    turns = _turns(place, session)
-    spoilt = _spoilt(place, session, name, turns, seed) if _rated(turns) else Spoilt((), NOTHING_TO_RATE)
+    said = {one: judged_turns(Session.from_json(unit.content), study.judge.strip) for one, unit in held.items()}
+    turns = said.pop(session)
+    spoilt = _spoilt(place, name, turns, next(iter(said.values()), None), seed) if _rated(turns) else Spoilt((), NOTHING_TO_RATE)
     made = {"view": VIEW + name, "reason": spoilt.reason, "removed": spoilt.removed}
     if spoilt.reason is not None:
         return made
@@ -90,25 +94,17 @@ def _judge(judge: Judge, name: str) -> Judge:
     return judge.model_copy(update={"items": "separately" if judge.items == "together" else "together"})
 
 
-def _turns(place: Workplace, session: Key) -> list[Turn]:
-    unit = place.store.get(session)
-    if unit is None:
-        raise Owed(f"{session}: owed")
-    return judged_turns(Session.from_json(unit.content), place.study.judge.strip)
-
-
 def _rated(turns: list[Turn]) -> bool:
     return any(turn.speaker is Speaker.THERAPIST for turn in turns)
 
 
-def _spoilt(place: Workplace, session: Key, name: str, turns: list[Turn], seed: int) -> Spoilt:
+def _spoilt(place: Workplace, name: str, turns: list[Turn], other: list[Turn] | None, seed: int) -> Spoilt:
     if name == "empty":
         return silenced(turns)
     if name == "shuffled":
         return shuffled(turns, seed)
     if name == SWAPPED:
-        donor = place.keys.donors[session]
-        return swapped(turns, _turns(place, donor) if donor else None)
+        return swapped(turns, other)
     if name == NO_HOMEWORK:
         return without_homework(turns, load_homework(place.prompts))
     return Spoilt(tuple(turns))

@@ -50,6 +50,14 @@ def publish(bench: Bench, model: str, unit: Unit) -> None:
             bench.store.replace(f"{place}/{name}", text.encode())
 
 
+def withdraw(bench: Bench, model: str) -> None:
+    """Point nobody to a model whose unit is there no more: what it was trained on has changed. Its files stay."""
+    path = f"{bench.study.study}/{FOLDER}/{published_name(bench.study, model)}/latest.json"
+    data = bench.store.read(path)
+    if data is not None and bench.store.get(bench.keys.finetune(model, "tuned")) is None:
+        bench.store.set_aside(path, seen=data)
+
+
 def texts_of(bench: Bench, model: str, unit: Unit) -> dict[str, str]:
     """What people read beside a model's files; `latest.json` comes last, so it names what is there."""
     study, name, demands = bench.study, published_name(bench.study, model), demands_of(bench.study, model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from cbt_ray.errors import ModelFailure, Owed
+from cbt_ray.errors import ModelFailure
 from cbt_ray.rating.judge import PROMPTS, rate
 from cbt_ray.rating.probe import NOTHING_TO_RATE, VIEW
 from cbt_ray.rating.scale import load_scale, scale_files
@@ -13,7 +13,7 @@ from cbt_ray.rating.view import judged_turns, view_text
 from cbt_ray.stages.probe import probe_content
 from cbt_ray.stages.rejected import retry_ratings
 from cbt_ray.therapy.session import Session, Speaker
-from cbt_ray.unit import Key, Stage, digest
+from cbt_ray.unit import Key, Stage, Unit, digest
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.declared import declare
 from cbt_ray.work.engine import Job
@@ -24,7 +24,7 @@ from cbt_ray.work.workplace import Spec, Workplace
 
 def rate_sessions(bench: Bench, *, retry_rejected: bool = False) -> None:
     """Make every owed judgement. Raises Owed where sessions are still owed or the judge could not be reached."""
-    survey = bench.survey(Stage.SESSIONS, Stage.RATINGS)
+    survey = bench.renewed(Stage.SESSIONS, Stage.RATINGS)
     must_be_imported(survey, Stage.SESSIONS, Stage.RATINGS)
     must_be_done(survey, Stage.SESSIONS, "ratings")
     if retry_rejected:
@@ -56,18 +56,16 @@ def make_rating(spec: Spec, job: Job) -> None:
         name = view.removeprefix(VIEW)
         key = place.keys.probe(session, name)
         made_by = place.made_by(("judge",), probe_prompts(name, scale))
-        place.make(key, lambda: probe_content(place, key, session, name), made_by)
+        held = {one: place.known(one) for one in place.keys.inputs(key)}
+        place.make(key, held.values(), lambda: probe_content(place, key, session, name, held), made_by)
         return
-    key = place.keys.rating(session, view, replicate)
-    place.make(key, lambda: _rating(place, key, session, view), place.made_by(("judge",), (*PROMPTS, *scale)))
+    key, unit = place.keys.rating(session, view, replicate), place.known(session)
+    place.make(key, [unit], lambda: _rating(place, key, unit, view), place.made_by(("judge",), (*PROMPTS, *scale)))
 
 
-def _rating(place: Workplace, key: Key, session_key: Key, view: Any) -> dict[str, Any]:
-    unit = place.store.get(session_key)
-    if unit is None:
-        raise Owed(f"{session_key}: owed")
+def _rating(place: Workplace, key: Key, session: Unit, view: Any) -> dict[str, Any]:
     study = place.study
-    turns = judged_turns(Session.from_json(unit.content), study.judge.strip)
+    turns = judged_turns(Session.from_json(session.content), study.judge.strip)
     if not any(turn.speaker is Speaker.THERAPIST for turn in turns):
         raise ModelFailure(NOTHING_TO_RATE, "no therapist turn")
     names = {arm.name for arm in study.arms} | set(study.models)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from cbt_ray.errors import InputError
 from cbt_ray.rating.probe import NOTHING_TO_RATE
 from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
 
 
 def retry_courses(bench: Bench) -> None:
-    """Profiles and courses, unless something was made without them already."""
-    if bench.store.get(bench.keys.dataset()) is not None:
-        raise InputError(
-            f"{bench.study.file}: --retry-rejected: the dataset was made without the rejected sessions, "
-            "expected a study whose dataset is still owed; change the seed for a new one"
-        )
+    """Profiles and courses; the dataset, and what was trained on it, are owed where one comes out otherwise now."""
     survey = bench.survey(Stage.PROFILES, Stage.COURSES)
     for stage in survey.stages:
         for entry in survey.set_rejected_aside(stage):

@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from cbt_ray.errors import Owed
-from cbt_ray.stages.evidence import gather
+from cbt_ray.stages.evidence import Reading, gather
 from cbt_ray.stages.tables import write_tables
 from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.bench import Bench
@@ -23,27 +23,31 @@ def write_report(bench: Bench, transcripts: Where | None = None) -> str:
     `transcripts`: inside the page, in files beside it, or none; left open, they go beside where they are large.
     """
     key, path = bench.keys.report(), f"{bench.study.study}/{FILE}"
-    analysis = bench.store.get(bench.keys.analysis())
-    if analysis is None:
+    survey, analysis = bench.renewed(*Stage), bench.store.get(bench.keys.analysis())
+    if analysis is None or survey.owed(Stage.ANALYSIS):
         raise Owed(f"{bench.study.file}: the analysis is owed; run evaluate first")
 
-    def make() -> None:
+    def made() -> Unit:
         from cbt_ray.report import render
 
-        evidence = gather(bench, analysis)
+        reading = Reading(bench.keys, bench.store)
+        evidence = gather(bench, reading, analysis)
         page = render(evidence, transcripts)
         beside = {f"{bench.study.study}/{name}": text.encode() for name, text in page.beside.items()}
         _write_beside(bench, beside)
         bench.store.replace(path, page.html.encode())
         write_tables(bench, analysis.content["rows"], evidence.analysis)
-        files = {name: hashlib.sha256(data).hexdigest() for name, data in {path: page.html.encode(), **beside}.items()}
-        bench.store.put(Unit(key, {"file": path}, provenance={"files": files, "transcripts": page.where}))
+        written = {path: page.html.encode(), **beside}
+        files = {name: hashlib.sha256(data).hexdigest() for name, data in written.items()}
+        by = {"files": files, "transcripts": page.where}
+        return Unit(key, {"file": path}, provenance=by, made_from=reading.record(key))
 
     known = bench.store.get(key)
-    if known is not None and not _stands(bench, known, transcripts):
-        # A file is gone, or is that of another version of the study file (one path serves all), or other transcripts are wanted.
-        bench.store.set_aside(str(key), seen=known.to_bytes())
-    bench.once(Stage.REPORT, key, make)
+    if known is not None and (survey.owed(Stage.REPORT) or not _stands(bench, known, transcripts)):
+        # A file is gone, or is that of another version of the study file (one path serves all), other transcripts are
+        # wanted, or what it shows is being made again.
+        survey = bench.without(known)
+    bench.once(survey, key, made)
     return f"{bench.store.url}/{path}"
 
 

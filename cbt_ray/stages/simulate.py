@@ -22,7 +22,7 @@ def simulate(bench: Bench, *, retry_rejected: bool = False) -> None:
     """Hold every owed session. Raises Owed where the finetune stage is not done yet or a session could not be held."""
     if retry_rejected:
         retry_sessions(bench)
-    survey = bench.survey(Stage.FINETUNE, Stage.SESSIONS)
+    survey = bench.renewed(Stage.FINETUNE, Stage.SESSIONS)
     must_be_imported(survey, Stage.SESSIONS)
     owed = set(survey.owed(Stage.SESSIONS))
     if not owed:
@@ -53,22 +53,21 @@ def make_chain(spec: Spec, job: Job) -> None:
     """Hold the sessions of a chain, as far as they are owed."""
     place = spec.workplace()
     arm, patient, replicate = job
-    opening = ""
+    before: Unit | None = None
     for number, key in enumerate(place.keys.chain(arm, patient, replicate), 1):
-        unit = _session(place, arm, patient, number, key, opening)
-        if unit.status is Status.REJECTED:
+        before = _session(place, arm, patient, number, key, before)
+        if before.status is Status.REJECTED:
             return  # the sessions behind it are not reached
-        opening = unit.content["summary"]
 
 
-def _session(place: Workplace, arm: Arm, patient: int, number: int, key: Key, opening: str) -> Unit:
+def _session(place: Workplace, arm: Arm, patient: int, number: int, key: Key, before: Unit | None) -> Unit:
     study, prompt = place.study, arm.prompt or THERAPIST_PROMPT
     case = dialogue.Case(
         patient=study.patients.simulated[patient - 1],
         number=number,
         sessions=study.sessions.count,
         phase=study.phase_of(number),
-        opening=opening,
+        opening=before.content["summary"] if before else "",
         seed=key.seed(study.seed),
     )
 
@@ -77,4 +76,7 @@ def _session(place: Workplace, arm: Arm, patient: int, number: int, key: Key, op
         held = dialogue.hold(case, study.sessions, place.prompts, prompt, therapist, patient_voice, summariser)
         return {**held.session.to_json(), "arm": arm.name, "stop": held.stop, "cut": held.cut}
 
-    return place.make(key, produce, place.made_by(ROLES, (prompt, *dialogue.PROMPTS), arm))
+    made = (arm.model, arm.variant)
+    model = [place.model(*made)] if made in place.keys.finetunes else []
+    inputs = [*model, *([before] if before else [])]
+    return place.make(key, inputs, produce, place.made_by(ROLES, (prompt, *dialogue.PROMPTS), arm))

@@ -19,11 +19,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.errors import GateFailed, InputError
+from cbt_ray.errors import GateFailed, InputError, Owed
 from cbt_ray.llm.gguf_file import PACKAGE, is_hub_id
 from cbt_ray.reading import read_json
 from cbt_ray.stages.dataset import fetch_dataset
 from cbt_ray.stages.fetch import owed_pairs, required_weights
+from cbt_ray.stages.published import publish, withdraw
 from cbt_ray.stages.rejected import retry_models
 from cbt_ray.stages.steps import Steps
 from cbt_ray.store import Blob
@@ -56,6 +57,7 @@ def train(bench: Bench, model: str | None = None, *, retry_rejected: bool = Fals
     pairs = [pair for pair in bench.keys.finetunes if model in (None, pair[0])]
     if retry_rejected:
         retry_models(bench, model)
+    bench.renewed(Stage.DATASET, Stage.FINETUNE)
     owed = owed_pairs(bench, model)
     if owed:
         _make(bench, owed)
@@ -75,6 +77,8 @@ def _make(bench: Bench, owed: list[tuple[str, str]]) -> None:
     bench.check_store()
     check_recipes(bench.study, owed)
     required_weights(bench, owed)
+    for name in sorted({name for name, variant in owed if variant == "tuned"}):
+        withdraw(bench, name)
     begun = time.monotonic()
     with bench.progress.stage(Stage.FINETUNE, len(owed)) as watch, tempfile.TemporaryDirectory(prefix="cbt-ray-") as work:
         # The instruct export comes last: what can fail after hours is done first.
@@ -83,7 +87,7 @@ def _make(bench: Bench, owed: list[tuple[str, str]]) -> None:
             place = Path(work) / name
             for _, variant in pairs:
                 key = bench.keys.finetune(name, variant)
-                unit = (_tune if variant == "tuned" else _compare)(bench, name, key, place)
+                unit = bench.origins.put((_tune if variant == "tuned" else _compare)(bench, name, key, place))
                 shutil.rmtree(place / "tuned", ignore_errors=True)  # three files of a large model; what was unpacked is for both
                 watch(str(key), unit.status)
             shutil.rmtree(place, ignore_errors=True)
@@ -97,7 +101,10 @@ def _tune(bench: Bench, model: str, key: Key, work: Path) -> Unit:
 
     recipe = bench.study.models[model].recipe
     dataset = fetch_dataset(bench, work / "dataset")
-    checkpoints = StoreCheckpoints(bench.store, key, work / "checkpoints")
+    if dataset is None:
+        raise Owed(f"finetune: {bench.keys.dataset()} is owed; run dataset first")
+    made_from = bench.origins.record(key, [dataset])
+    checkpoints = StoreCheckpoints(bench.store, key, work / "checkpoints", dataset.digest)
     here, source = _on_this_machine(bench, model, "tuned", work)
     with at(bench.study, f"models.{model}.recipe.preferences"):
         pairs = bring(bench.study, bench.store, recipe, lambda blob: local_file(bench.store, blob))
@@ -109,7 +116,7 @@ def _tune(bench: Bench, model: str, key: Key, work: Path) -> Unit:
         try:
             with _in_recipe(bench, model):
                 made = tune(
-                    *(here, dataset, work, checkpoints, steps),
+                    *(here, work / "dataset", work, checkpoints, steps),
                     preferences=pairs,
                     threads=threads,
                     say=steps.part,
@@ -117,8 +124,8 @@ def _tune(bench: Bench, model: str, key: Key, work: Path) -> Unit:
                     today=bench.study.told_date,
                 )
         except Unfit as error:
-            return _put(bench, key, error.verdict, {}, {}, source)
-    return _put_tuned(bench, model, key, made, source)
+            return _unit(key, error.verdict, {}, {}, source, made_from)
+    return _tuned(bench, model, key, made, source, made_from)
 
 
 @contextmanager
@@ -134,8 +141,8 @@ def _in_recipe(bench: Bench, model: str) -> Iterator[None]:
         raise
 
 
-def _put_tuned(bench: Bench, model: str, key: Key, made: Made, source: dict[str, Any]) -> Unit:
-    """Bring all files into the store, and then the unit that names them."""
+def _tuned(bench: Bench, model: str, key: Key, made: Made, source: dict[str, Any], made_from: Mapping[str, str]) -> Unit:
+    """Bring all files into the store; answers the unit that names them."""
     recipe, name = bench.study.models[model].recipe, published_name(bench.study, model)
     adapter = _stored(bench, key, _adapter_files(made, recipe.start, source.get("commit")))
     files = {f"{name}.gguf": made.exported.gguf.path}
@@ -146,7 +153,7 @@ def _put_tuned(bench: Bench, model: str, key: Key, made: Made, source: dict[str,
     made = replace(made, verdict=_with_upload(bench, made.verdict, [*blobs.values(), *adapter.values()]))
     template = asdict(made.base.template)
     named = {"gguf": blobs[f"{name}.gguf"].to_json(), "adapter": _listed(adapter), "files": _listed(blobs)}
-    return _put(bench, key, made.verdict, made.metrics, {**named, "template": template}, source)
+    return _unit(key, made.verdict, made.metrics, {**named, "template": template}, source, made_from)
 
 
 def _settle(bench: Bench, model: str, variant: str) -> None:
@@ -154,8 +161,7 @@ def _settle(bench: Bench, model: str, variant: str) -> None:
 
     One that passed its gate is published, and its checkpoints go. One that failed is kept, and for the user to look at.
     """
-    from cbt_ray.stages.published import publish
-    from cbt_ray.training.checkpoint import StoreCheckpoints
+    from cbt_ray.training.checkpoint import clear_checkpoints
 
     key = bench.keys.finetune(model, variant)
     unit = bench.store.get(key)
@@ -165,7 +171,7 @@ def _settle(bench: Bench, model: str, variant: str) -> None:
         raise _failed(bench, model, variant, unit)
     if variant == "tuned":
         publish(bench, model, unit)
-        StoreCheckpoints(bench.store, key, Path(tempfile.gettempdir())).clear()
+        clear_checkpoints(bench.store, key)
 
 
 def _failed(bench: Bench, model: str, variant: str, unit: Unit) -> GateFailed:
@@ -231,11 +237,17 @@ def _compare(bench: Bench, model: str, key: Key, work: Path) -> Unit:
         threads, today = available_cpus(), bench.study.told_date
         made = export_compared(here, work, threads=threads, say=steps.part, today=today)
     blob = bench.store.put_blob(key, f"{key.id}.gguf", made.exported.gguf.path)
-    return _put(bench, key, _with_upload(bench, made.verdict, [blob]), made.metrics, {"gguf": blob.to_json()}, source)
+    verdict = _with_upload(bench, made.verdict, [blob])
+    return _unit(key, verdict, made.metrics, {"gguf": blob.to_json()}, source, bench.origins.record(key, []))
 
 
-def _put(
-    bench: Bench, key: Key, verdict: Verdict, metrics: dict[str, Any], files: dict[str, Any], source: dict[str, Any]
+def _unit(
+    key: Key,
+    verdict: Verdict,
+    metrics: dict[str, Any],
+    files: dict[str, Any],
+    source: dict[str, Any],
+    made_from: Mapping[str, str],
 ) -> Unit:
     """Done where the gate passed; otherwise rejected, with the files, if there are any, and what the gate found."""
     metrics = {**metrics, "gate": verdict.to_json()["checks"]}
@@ -245,4 +257,4 @@ def _put(
     by |= {"base": source} if source else {}
     failed = verdict.failed
     status, reason = (Status.REJECTED, f"parity: {', '.join(failed)}") if failed else (Status.DONE, None)
-    return bench.store.put(Unit(key, {**files, "metrics": lasting}, status, reason, provenance=by))
+    return Unit(key, {**files, "metrics": lasting}, status, reason, provenance=by, made_from=made_from)

@@ -24,15 +24,16 @@ def run_study(bench: Bench, say: Callable[[str], object]) -> None:
     """Run all stages; each does only what is owed. Says at the end where the report lies and what the study cost."""
     from cbt_ray.errors import BelowMinimum, CbtRayError, GateFailed
     from cbt_ray.stages.dataset import make_dataset
-    from cbt_ray.stages.fetch import fetch
+    from cbt_ray.stages.fetch import fetch, owed_pairs
     from cbt_ray.stages.generate import generate
     from cbt_ray.stages.report import write_report
     from cbt_ray.stages.simulate import simulate
     from cbt_ray.stages.train import train
 
-    _check_all_roles(bench)
-    check_recipes(bench.study, [p for p in bench.keys.finetunes if bench.store.get(bench.keys.finetune(*p)) is None])
-    fetch(bench)  # before the courses are paid for: a hub that refuses is heard of at once
+    if not bench.is_complete():
+        _check_all_roles(bench)
+        check_recipes(bench.study, owed_pairs(bench))
+        fetch(bench)  # before the courses are paid for: a hub that refuses is heard of at once
     generate(bench)
     make_dataset(bench)
     ended: CbtRayError | None = None

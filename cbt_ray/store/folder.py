@@ -110,9 +110,10 @@ class FolderStore(Store):
         """Descend only where the prefix leads. A folder that cannot be read is a fault: its units must not look owed."""
         if prefix.startswith(HIDDEN):
             return
-        start = self.root / prefix.rpartition("/")[0]
-        for parent, folders, names in os.walk(start, onerror=_unless_gone):
-            base = "" if Path(parent) == self.root else Path(parent).relative_to(self.root).as_posix() + "/"
+        root = str(self.root)
+        for parent, folders, names in os.walk(str(self.root / prefix.rpartition("/")[0]), onerror=_unless_gone):
+            base = parent[len(root) :].strip("/")
+            base += "/" if base else ""
             folders[:] = [name for name in folders if _leads(f"{base}{name}/", prefix)]
             yield from (base + name for name in names if (base + name).startswith(prefix))
 

@@ -9,7 +9,7 @@ import random
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -19,8 +19,8 @@ from cbt_ray.errors import Infrastructure, InputError
 from cbt_ray.store.address import Address
 from cbt_ray.store.s3_faults import ABSENT, CONFLICT, TAKEN, attempts_of, code_of, mapped
 from cbt_ray.store.sending import PART, STREAMS, At, Sending
-from cbt_ray.store.store import HIDDEN, Blob, Store, going_on
-from cbt_ray.unit import Key, Unit
+from cbt_ray.store.store import HIDDEN, Blob, Found, Store, going_on
+from cbt_ray.unit import Key
 
 if TYPE_CHECKING:
     from boto3.s3.transfer import TransferConfig
@@ -31,6 +31,7 @@ PIECE = 8 << 20
 """Bytes of a large file that are fetched by one request and held in memory until they are written."""
 ATTEMPTS = 5
 CONNECTIONS = 24
+READERS = 16
 
 
 class S3Store(Store):
@@ -216,13 +217,12 @@ class S3Store(Store):
                     raise
         raise AssertionError("unreachable")
 
-    def get_many(self, keys: Iterable[Key], threads: int = 16) -> Iterator[tuple[Key, Unit | None]]:
-        wanted = tuple(keys)
-        if not wanted:
+    def _each(self, read: Callable[[Key], Found], keys: Sequence[Key]) -> Iterator[Found]:
+        if not keys:
             return
         _ = self.client  # made once, before the threads ask for it all at once
-        with ThreadPoolExecutor(threads) as pool:
-            yield from zip(wanted, pool.map(self.get, wanted), strict=True)
+        with ThreadPoolExecutor(READERS) as pool:
+            yield from pool.map(read, keys)
 
     def check(self) -> None:
         """Prove reach, access and write-once; a server that ignores If-None-Match would let two workers write one unit."""

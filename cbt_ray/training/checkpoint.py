@@ -31,21 +31,19 @@ class Checkpoints(Protocol):
         """The last whole checkpoint and its step, or None where training has to begin anew."""
         ...
 
-    def clear(self) -> None:
-        """Drop all of them: the unit they led to is in the store."""
-        ...
-
 
 class StoreCheckpoints:
-    """Checkpoints in the store, under `<study>/checkpoints/<id>/<h16>/`: a tar a step and a mark with its SHA-256.
+    """Checkpoints in the store, under `<study>/checkpoints/<id>/<h16>/<data>/`: a tar a step and a mark with its SHA-256.
+
+    `data` is the digest of the dataset: what was trained on another one is no beginning for this training.
 
     The mark is written last, so a torn upload has none or one that does not match; it is passed over and the checkpoint before
     it is used. The last two are kept.
     """
 
-    def __init__(self, store: Store, key: Key, work: Path) -> None:
+    def __init__(self, store: Store, key: Key, work: Path, data: str) -> None:
         self._store = store
-        self._prefix = f"{key.study}/checkpoints/{key.id}/{key.h16}/"
+        self._prefix = f"{_folder(key)}{data}/"
         self._work = work
 
     def save(self, step: int, folder: Path) -> None:
@@ -70,11 +68,6 @@ class StoreCheckpoints:
                 return step, folder
             log.warning("checkpoint %s%s: torn; the one before it is used", self._prefix, _name(step))
         return None
-
-    def clear(self) -> None:
-        """Drop all of them."""
-        for step in self._steps():
-            self._drop(step)
 
     def _fetch(self, step: int) -> Path | None:
         self._work.mkdir(parents=True, exist_ok=True)
@@ -108,6 +101,16 @@ class StoreCheckpoints:
 
     def _path(self, step: int, kind: str) -> str:
         return f"{self._prefix}{_name(step)}.{kind}"
+
+
+def clear_checkpoints(store: Store, key: Key) -> None:
+    """Drop all checkpoints of a unit that is in the store, on whatever data."""
+    for path in list(store.list(_folder(key))):
+        store.delete(path)
+
+
+def _folder(key: Key) -> str:
+    return f"{key.study}/checkpoints/{key.id}/{key.h16}/"
 
 
 def _name(step: int) -> str:

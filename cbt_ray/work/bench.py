@@ -12,10 +12,11 @@ from cbt_ray.prompts import Prompts
 from cbt_ray.store import Store, open_store
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import LiteLLMEndpoint, Role
-from cbt_ray.unit import Key, Stage
+from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.engine import Engine, Job, Work, cpus_of, open_engine
 from cbt_ray.work.inputs import at, check_endpoints, check_prompts
 from cbt_ray.work.keys import Keys
+from cbt_ray.work.origin import Origins
 from cbt_ray.work.progress import Progress
 from cbt_ray.work.survey import State, Survey
 from cbt_ray.work.usage import Costs, record_calls, record_run
@@ -32,6 +33,8 @@ class Bench:
     store: Store = field(init=False)
     prompts: Prompts = field(init=False)
     keys: Keys = field(init=False)
+    origins: Origins = field(init=False)
+    _complete: Survey | None = field(init=False, default=None)
     _engine: Engine | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -40,6 +43,7 @@ class Bench:
         self.prompts = prompts_of(self.study)
         check_prompts(self.study, self.prompts)
         self.keys = Keys(self.study, self.prompts)
+        self.origins = Origins(self.keys, self.store)
 
     @property
     def engine(self) -> Engine:
@@ -57,7 +61,27 @@ class Bench:
 
     def survey(self, *stages: Stage) -> Survey:
         """The state of these stages' units now."""
-        return Survey(self.keys, self.store, stages)
+        return self._complete or Survey(self.keys, self.store, stages)
+
+    def renewed(self, *stages: Stage) -> Survey:
+        """The state of these stages' units, once those that were made from what is there no more were moved aside."""
+        survey = self.survey(*stages)
+        if outdated := survey.outdated():
+            self.origins.set_aside(outdated)
+            survey = self.survey(*stages)
+        return survey
+
+    def without(self, unit: Unit) -> Survey:
+        """Move a unit aside that is to be made anew; answers the state of all units then."""
+        self._complete = None
+        self.store.set_aside(str(unit.key), seen=unit.to_bytes())
+        return self.survey(*Stage)
+
+    def is_complete(self) -> bool:
+        """Whether nothing is owed in any stage; then no stage looks again, until something is made."""
+        survey = self.renewed(*Stage)
+        self._complete = None if any(map(survey.owed, Stage)) else survey
+        return self._complete is not None
 
     def carry_out(self, stage: Stage, work: Work, jobs: Sequence[Job], owed: int, roles: dict[str, list[Role]]) -> None:
         """Run a stage's jobs beside each other until nothing is owed.
@@ -67,6 +91,7 @@ class Bench:
         """
         if not jobs:
             return
+        self._complete = None
         self.check_store()
         asked = [role for same in roles.values() for role in same]
         self.prove(stage, roles)
@@ -120,16 +145,17 @@ class Bench:
             found = f"{counts[State.DONE]} of {total} {what} ({counts[State.DONE] / total:.0%})"
             raise BelowMinimum(f"{self.study.file}: minimum.{stage}: expected at least {share:.0%}, found {found}")
 
-    def once(self, stage: Stage, key: Key, make: Callable[[], None]) -> None:
-        """Carry out a stage of a single unit in this process, unless it is there."""
-        if self.store.get(key) is not None:
+    def once(self, survey: Survey, key: Key, make: Callable[[], Unit]) -> None:
+        """Carry out a stage of a single unit in this process, if the survey says that it is owed."""
+        if key not in survey.owed(key.stage):
             return
+        self._complete = None
         self.check_store()
         begun = time.monotonic()
-        with self.progress.stage(stage, 1) as watch:
-            make()
-            watch(str(key), "done")
-        record_run(self.store, self.study.study, stage, time.monotonic() - begun)
+        with self.progress.stage(key.stage, 1) as watch:
+            unit = self.origins.put(make())
+            watch(str(key), unit.status)
+        record_run(self.store, self.study.study, key.stage, time.monotonic() - begun)
 
 
 def must_be_done(survey: Survey, stage: Stage, needed_by: str) -> None:

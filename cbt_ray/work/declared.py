@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from cbt_ray.analysis.declared import Declaration
 from cbt_ray.store import Store
 from cbt_ray.study import Study
-from cbt_ray.unit import Key, Stage, Unit, digest
+from cbt_ray.unit import Key, OtherFormat, Stage, Unit, digest
 
 FOLDER = "declared"
 
@@ -68,7 +68,8 @@ def declarations(store: Store, study: Study) -> list[Declaration]:
 def first_rating(store: Store, study: Study, read: Mapping[Key, Unit] = MappingProxyType({})) -> str | None:
     """When the study's own judge first rated anything under this study's name, by whatever version of its file.
 
-    `read`: units that were read already and are not read again.
+    A rating that was moved aside since counts, too: who rates anew has seen the first ones. `read`: units that were read
+    already and are not read again.
     """
     keys = []
     for path in store.list(f"{study.study}/{Stage.RATINGS}/"):
@@ -76,4 +77,12 @@ def first_rating(store: Store, study: Study, read: Mapping[Key, Unit] = MappingP
             keys.append(Key.parse(path))
     units = [read[key] for key in keys if key in read]
     units += [unit for _, unit in store.get_many(key for key in keys if key not in read) if unit]
+    units += _aside(store, study)
     return min(filter(None, (unit.provenance.get("made_at") for unit in units)), default=None)
+
+
+def _aside(store: Store, study: Study) -> Iterator[Unit]:
+    """Ratings that were moved aside, as far as they are whole."""
+    for path in store.list(f"{study.study}/aside/{Stage.RATINGS}/"):
+        with contextlib.suppress(ValueError, OtherFormat):
+            yield Unit.from_bytes(store.read(path) or b"")

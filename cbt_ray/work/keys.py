@@ -6,10 +6,8 @@ Where and how fast it runs (store, engine, address, threads, retries, budget) is
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 from cbt_ray.llm.gguf_file import gguf_identity, weights_identity
@@ -27,6 +25,7 @@ from cbt_ray.therapy.dialogue import PROMPTS as DIALOGUE_PROMPTS
 from cbt_ray.therapy.profile import PROMPTS as PROFILE_PROMPTS
 from cbt_ray.unit import Key, Stage, digest
 from cbt_ray.work import preferences
+from cbt_ray.work.code import code_digest
 from cbt_ray.work.inputs import at
 from cbt_ray.work.probed import probe_names, probe_prompts, probed_places, variants
 
@@ -51,7 +50,10 @@ class Keys:
     def __init__(self, study: Study, prompts: Prompts) -> None:
         self.study = study
         self.prompts = prompts
+        self._prompt_hashes: dict[tuple[str, ...], dict[str, str]] = {}
+        self._roles: dict[int, tuple[Role, dict[str, Any]]] = {}
         self._known: dict[tuple[Stage, str], Key] = {}
+        self._inputs: dict[Key, tuple[Key, ...]] = {}
         self._imported = imported_digests(study)
 
     def profile(self, number: int) -> Key:
@@ -65,7 +67,7 @@ class Keys:
                 "characteristics": {name: dict(levels) for name, levels in patients.characteristics.items()},
                 "chars": patients.narrative_chars,
                 "taken": sorted(patient.name.split()[0].casefold() for patient in self.study.patients.simulated),
-                "prompts": self.prompts.hash(*PROFILE_PROMPTS),
+                "prompts": self._hashes(*PROFILE_PROMPTS),
                 "generator": self._role(self.study.roles.generator),
             }
 
@@ -77,10 +79,10 @@ class Keys:
         def determinants() -> dict[str, Any]:
             before = self.course(number, session - 1) if session > 1 else self.profile(number)
             return {
-                "inputs": [str(before), str(self.profile(number))],
+                "inputs": [before, self.profile(number)],
                 "courses": self.study.courses.model_dump(),
                 "phase": self.study.phase_of(session).model_dump(),
-                "prompts": self.prompts.hash(*COURSE_PROMPTS),
+                "prompts": self._hashes(*COURSE_PROMPTS),
                 "generator": self._role(self.study.roles.generator),
             }
 
@@ -96,9 +98,9 @@ class Keys:
 
         def determinants() -> dict[str, Any]:
             return {
-                "inputs": [str(key) for key in self.courses()],
+                "inputs": self.courses(),
                 "dataset": self.study.dataset.model_dump(),
-                "prompts": self.prompts.hash(THERAPIST_PROMPT),
+                "prompts": self._hashes(THERAPIST_PROMPT),
                 "stop": [rule.model_dump() for rule in self.study.sessions.stop],
                 "phases": [phase.model_dump() for phase in self.study.phases],
             }
@@ -120,7 +122,7 @@ class Keys:
             unsaid = {"turn_end"} if recipe.turn_end is None else set()
             made: dict[str, Any] = {
                 "base": known,
-                "inputs": [str(self.dataset())],
+                "inputs": [self.dataset()],
                 "recipe": recipe.model_dump(exclude=_NOT_TUNED | unsaid),
                 **told,
             }
@@ -161,15 +163,15 @@ class Keys:
 
         def determinants() -> dict[str, Any]:
             before = self.session(arm, patient, replicate, session - 1) if session > 1 else None
-            model = [str(self.finetune(arm.model, arm.variant))] if (arm.model, arm.variant) in self.finetunes else []
+            model = [self.finetune(arm.model, arm.variant)] if (arm.model, arm.variant) in self.finetunes else []
             return {
-                "inputs": [*model, *([str(before)] if before else [])],
+                "inputs": [*model, *([before] if before else [])],
                 "arm": [arm.name, arm.model, arm.variant],
                 "patient": who.model_dump(),
                 "replicate": replicate,
                 "rules": study.sessions.model_dump(exclude=_PLAN_ONLY | {"replicates"}),
                 "phase": study.phase_of(session).model_dump(),
-                "prompts": self.prompts.hash(arm.prompt or THERAPIST_PROMPT, *DIALOGUE_PROMPTS),
+                "prompts": self._hashes(arm.prompt or THERAPIST_PROMPT, *DIALOGUE_PROMPTS),
                 "therapist": self._role(study.therapist(arm)),
                 "patient_model": self._role(study.roles.patient),
                 "summariser": self._role(study.roles.summariser),
@@ -197,11 +199,11 @@ class Keys:
 
         def determinants() -> dict[str, Any]:
             return {
-                "inputs": [str(session)],
+                "inputs": [session],
                 "judge": judge.model_dump(exclude=_NOT_THE_JUDGE),
                 "view": view,
                 "replicate": replicate,
-                "prompts": self.prompts.hash(*JUDGE_PROMPTS, *scale_files(self.prompts, judge.scale)),
+                "prompts": self._hashes(*JUDGE_PROMPTS, *self._scale_files),
                 "role": self._role(self.study.roles.judge),
                 "names": sorted({arm.name for arm in self.study.arms} | set(self.study.models)),
             }
@@ -235,12 +237,12 @@ class Keys:
         def determinants() -> dict[str, Any]:
             guess, donor = name in GUESSES, self.donors[session] if name == SWAPPED else None
             return {
-                "inputs": [str(session), *([str(donor)] if donor else [])],
+                "inputs": [session, *([donor] if donor else [])],
                 "probe": name,
                 "judge": judge.model_dump(include=_OF_A_GUESS) if guess else judge.model_dump(exclude=_NOT_THE_JUDGE),
                 "view": look_of(name, judge.views[0]),
                 "kinds": variants(study) if guess else [],
-                "prompts": self.prompts.hash(*probe_prompts(name, scale_files(self.prompts, judge.scale))),
+                "prompts": self._hashes(*probe_prompts(name, self._scale_files)),
                 "role": self._role(study.roles.judge),
                 "names": sorted({arm.name for arm in study.arms} | set(study.models)),
             }
@@ -264,10 +266,8 @@ class Keys:
         """The analysis of all scores."""
 
         def determinants() -> dict[str, Any]:
-            made = [*self.ratings(), *(self.probe(*probe) for probe in self.probes())]
-            imported = [*self.sessions(), *self.imported_ratings()] if self.study.imported else []
             return {
-                "inputs": [str(key) for key in (*made, *imported)],
+                "inputs": [*self.sessions(), *self._all_ratings],
                 "judge": self.study.judge.model_dump(),
                 "analysis": self.study.analysis.model_dump(),
                 "flags": self.study.flags.model_dump(),
@@ -275,16 +275,20 @@ class Keys:
                 "phases": [phase.model_dump() for phase in self.study.phases],
                 "arms": [[arm.name, arm.model, arm.variant] for arm in self.study.arms],
                 "patients": [patient.name for patient in self.study.patients.simulated],
-                "code": [code_digest(folder) for folder in ("analysis", "imports", "stages", "therapy")],
+                "code": code_digest("cbt_ray.stages.analyse"),
             }
 
         return self._key(Stage.ANALYSIS, "scores", determinants)
 
     def report(self) -> Key:
         """The report on everything."""
-        inputs = [str(self.analysis())]
-        determinants = {"inputs": inputs, "description": self.study.description, "code": code_digest("report")}
-        return self._key(Stage.REPORT, "report", lambda: determinants)
+
+        def determinants() -> dict[str, Any]:
+            made = [*self._before_ratings.values(), self.sessions(), self._all_ratings, [self.analysis()]]
+            code = code_digest("cbt_ray.stages.report")
+            return {"inputs": [key for keys in made for key in keys], "description": self.study.description, "code": code}
+
+        return self._key(Stage.REPORT, "report", determinants)
 
     def all(self) -> dict[Stage, list[Key]]:
         """Every unit of the study, by stage in their order."""
@@ -292,18 +296,71 @@ class Keys:
 
     @cached_property
     def _all(self) -> dict[Stage, list[Key]]:
+        rated = {Stage.SESSIONS: self.sessions(), Stage.RATINGS: self._all_ratings}
+        return {**self._before_ratings, **rated, Stage.ANALYSIS: [self.analysis()], Stage.REPORT: [self.report()]}
+
+    @cached_property
+    def _before_ratings(self) -> dict[Stage, list[Key]]:
         return {
             Stage.PROFILES: [self.profile(n) for n in range(1, self.study.patients.training.count + 1)],
             Stage.COURSES: self.courses(),
             Stage.DATASET: [self.dataset()],
             Stage.FINETUNE: [self.finetune(*pair) for pair in self.finetunes],
-            Stage.SESSIONS: self.sessions(),
-            Stage.RATINGS: [*self.ratings(), *(self.probe(*probe) for probe in self.probes()), *self.imported_ratings()],
-            Stage.ANALYSIS: [self.analysis()],
-            Stage.REPORT: [self.report()],
         }
 
+    @cached_property
+    def _all_ratings(self) -> list[Key]:
+        return [*self.ratings(), *(self.probe(*probe) for probe in self.probes()), *self.imported_ratings()]
+
+    def inputs(self, key: Key) -> tuple[Key, ...]:
+        """The units that a unit of this study is made from; none of one that was imported."""
+        if key not in self._inputs:
+            _ = self._all  # a key of somebody else's, whose inputs nobody has derived here yet
+        return self._inputs.get(key, ())
+
+    def made_of(self, key: Key) -> list[Key]:
+        """The units that are made from a unit, what is concluded last before what it is concluded from."""
+        return self._made_of.get(key, [])
+
+    def with_below(self, stage: Stage) -> set[Stage]:
+        """A stage and all whose units decide what becomes of its own: one that is imported rests on none."""
+        found: set[Stage] = set()
+        waiting = {stage}
+        while waiting:
+            one = waiting.pop()
+            found.add(one)
+            waiting |= self._builds_on[one] - found
+        return found
+
+    @cached_property
+    def _builds_on(self) -> dict[Stage, set[Stage]]:
+        return {stage: {one.stage for key in keys for one in self.inputs(key)} for stage, keys in self._all.items()}
+
+    @cached_property
+    def _made_of(self) -> dict[Key, list[Key]]:
+        found: dict[Key, list[Key]] = {}
+        for stage in reversed(Stage):
+            for key in reversed(self._all[stage]):
+                for made_from in self.inputs(key):
+                    found.setdefault(made_from, []).append(key)
+        return found
+
+    def _hashes(self, *names: str) -> dict[str, str]:
+        """The hashes of prompts; read once, since hundreds of units ask for the same."""
+        if names not in self._prompt_hashes:
+            self._prompt_hashes[names] = self.prompts.hash(*names)
+        return self._prompt_hashes[names]
+
+    @cached_property
+    def _scale_files(self) -> list[str]:
+        return scale_files(self.prompts, self.study.judge.scale)
+
     def _role(self, role: Role) -> dict[str, Any]:
+        if id(role) not in self._roles:
+            self._roles[id(role)] = (role, self._identity(role))
+        return self._roles[id(role)][1]
+
+    def _identity(self, role: Role) -> dict[str, Any]:
         endpoint = self.study.endpoints[role.endpoint]
         identity = endpoint.identity()
         if isinstance(endpoint, LlamaCppEndpoint) and endpoint.gguf != FINETUNED:
@@ -316,9 +373,16 @@ class Keys:
         return {"today": self.study.told_date} if self.study.today else {}
 
     def _key(self, stage: Stage, name: str, determinants: Callable[[], dict[str, Any]]) -> Key:
+        """A unit's key; "inputs" among what determines it are the keys of the units that it is made from."""
         if (stage, name) not in self._known:
-            h16 = self._imported[stage].get(name) or digest([self.study.seed, stage, name, determinants()])
+            h16 = self._imported[stage].get(name)
+            inputs: tuple[Key, ...] = ()
+            if h16 is None:
+                known = determinants()
+                inputs = tuple(dict.fromkeys(known.pop("inputs", ())))
+                h16 = digest([self.study.seed, stage, name, known, [str(key) for key in inputs]])
             self._known[stage, name] = Key(self.study.study, stage, name, h16)
+            self._inputs[self._known[stage, name]] = inputs
         return self._known[stage, name]
 
 
@@ -346,14 +410,3 @@ def imported_digests(study: Study) -> Mapping[Stage, Mapping[str, str]]:
         known |= {Stage.PROFILES: found.profiles, Stage.COURSES: found.courses, Stage.SESSIONS: found.sessions}
         known |= {Stage.RATINGS: ratings}
     return known
-
-
-@cache
-def code_digest(folder: str) -> str:
-    """The version of a folder of this package: a changed analysis or report is a new unit."""
-    files = sorted(
-        file
-        for file in (Path(__file__).parent.parent / folder).rglob("*")
-        if file.suffix in {".py", ".j2", ".css", ".js", ".json", ".yaml"}
-    )
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]

@@ -9,7 +9,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from cbt_ray.unit import Status
+
 Watch = Callable[[str, str], None]
+"""Hears of a unit by its key: its status once it is settled, or why it was moved aside."""
 
 
 class Progress(Protocol):
@@ -53,6 +56,9 @@ class Lines:
 
         def watch(key: str, outcome: str) -> None:
             nonlocal last
+            if outcome not in set(Status):
+                self.say(f"{key}: {outcome}")
+                return
             if key in seen or f"/{name}/" not in key:
                 return
             seen.add(key)
@@ -87,8 +93,10 @@ class Bars:
             seen: set[str] = set()
             begun = time.monotonic()
 
-            def watch(key: str, _outcome: str) -> None:
-                if key not in seen and f"/{name}/" in key:
+            def watch(key: str, outcome: str) -> None:
+                if outcome not in set(Status):
+                    bar.console.print(f"{key}: {outcome}", markup=False, highlight=False)
+                elif key not in seen and f"/{name}/" in key:
                     seen.add(key)
                     bar.update(task, advance=1, rate=_rate(len(seen) / max(time.monotonic() - begun, 1e-9)))
 

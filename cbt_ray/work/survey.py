@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -11,11 +11,9 @@ from cbt_ray.errors import InputError
 from cbt_ray.rating.probe import SWAPPED
 from cbt_ray.store import Store
 from cbt_ray.study.model import Arm
-from cbt_ray.unit import Key, Stage, Status, Unit
+from cbt_ray.unit import Head, Key, Stage, Status
 from cbt_ray.work.keys import Keys
-
-_BUILDS_ON = {Stage.COURSES: Stage.PROFILES, Stage.SESSIONS: Stage.FINETUNE, Stage.RATINGS: Stage.SESSIONS}
-"""Stages whose units can be `not_reached` because of a unit of another stage."""
+from cbt_ray.work.origin import difference, named
 
 
 class State(StrEnum):
@@ -29,11 +27,23 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Entry:
-    """One unit's state, and the reason of a rejection."""
+    """One unit's state, and the reason of a rejection.
+
+    `head` is that of the unit that is there. One that is owed all the same says why: what it was made from is there in another
+    version (`outdated`: it does not count any more), or is owed itself (then it stays if that comes out as it was).
+    """
 
     key: Key
     state: State
     reason: str | None = None
+    head: Head | None = None
+    why: str | None = None
+    outdated: bool = False
+
+    @property
+    def digest(self) -> str | None:
+        """What a unit that is made from this one records of it; None where there is none to be made from."""
+        return self.head.digest if self.head and self.state in (State.DONE, State.REJECTED) else None
 
 
 class Survey:
@@ -43,8 +53,11 @@ class Survey:
         self.keys = keys
         self.store = store
         wanted = set(stages)
-        self._entries = self._read({below for stage in wanted for below in _with_below(stage)})
-        self.stages: dict[Stage, list[Entry]] = {stage: self._stage(stage) for stage in Stage if stage in wanted}
+        below = {one for stage in wanted for one in keys.with_below(stage)}
+        self._heads = self._read(below)
+        self._entries: dict[Key, Entry] = {}
+        judged = {stage: self._stage(stage) for stage in Stage if stage in below}
+        self.stages: dict[Stage, list[Entry]] = {stage: entries for stage, entries in judged.items() if stage in wanted}
 
     def owed(self, stage: Stage) -> list[Key]:
         """Keys that are owed in a stage."""
@@ -62,73 +75,94 @@ class Survey:
         """The states of keys that build on each other, in order, behind something in state `before`."""
         entries = []
         for key in keys:
-            entry = self._entry(key, before)
+            entry = self._judge(key, before)
             before = entry.state
             entries.append(entry)
         return entries
 
+    def record(self, key: Key) -> dict[str, str]:
+        """What a unit records that is made now from all that is there of its inputs; none of them is owed."""
+        known = ((one, self._entry(one).digest) for one in self.keys.inputs(key))
+        return {str(one): digest for one, digest in known if digest is not None}
+
+    def outdated(self) -> list[tuple[Head, str]]:
+        """Units that are there and do not count any more, each with why."""
+        entries = (entry for entries in self.stages.values() for entry in entries)
+        return [(entry.head, entry.why or "") for entry in entries if entry.outdated and entry.head]
+
     def set_rejected_aside(self, stage: Stage, keep: str | None = None, among: Container[Key] | None = None) -> list[Entry]:
         """Make a stage's rejected units owed again, but for those with the reason `keep`; answers what was moved aside.
 
-        `among`: these units only.
+        `among`: these units only. What was made without them is owed once one of them comes out otherwise.
         """
         made = [entry for entry in self.stages[stage] if not self.keys.is_imported(entry.key)]
         made = [entry for entry in made if among is None or entry.key in among]
         rejected = [entry for entry in made if entry.state is State.REJECTED and entry.reason != keep]
-        # What was concluded without them first, so that no crash in between leaves it in force.
-        concluded = [self.keys.report(), self.keys.analysis()] if rejected else []
-        for key in [*concluded, *(entry.key for entry in rejected)]:
-            data = self.store.read(str(key))
+        for entry in rejected:
+            data = self.store.read(str(entry.key))
             if data is not None:
-                self.store.set_aside(str(key), seen=data)
+                self.store.set_aside(str(entry.key), seen=data)
         return rejected
 
-    def _read(self, stages: set[Stage]) -> dict[Key, Entry]:
+    def _read(self, stages: set[Stage]) -> dict[Key, Head]:
         """The units that are there, read side by side where the store is far away."""
         present = set(self.store.list(f"{self.keys.study.study}/"))
         known = self.keys.all()
         keys = [key for stage in stages for key in known[stage] if str(key) in present]
-        return {key: _entry_of(key, unit) for key, unit in self.store.get_many(keys)}
+        return {head.key: head for head in self.store.heads(keys)}
 
     def _stage(self, stage: Stage) -> list[Entry]:
         keys = self.keys
         if stage is Stage.COURSES:
             patients = range(1, keys.study.patients.training.count + 1)
             numbers = range(1, keys.study.courses.sessions + 1)
-            chains = [([keys.course(n, s) for s in numbers], self._entry(keys.profile(n)).state) for n in patients]
+            chains = (([keys.course(n, s) for s in numbers], self._entry(keys.profile(n)).state) for n in patients)
             return [entry for chain, before in chains for entry in self.chain(chain, before)]
         if stage is Stage.SESSIONS:
             return [entry for chain in keys.chains() for entry in self.chain(keys.chain(*chain), self._model(chain[0]))]
         if stage is Stage.RATINGS:
-            sessions = self._stage(Stage.SESSIONS)
-            ordinary = [self._entry(key, session.state) for session in sessions for key in keys.ratings_of(session.key)]
-            held = {session.key: session.state for session in sessions}
-            probes = [self._entry(keys.probe(*probe), self._behind(held, *probe)) for probe in keys.probes()]
-            return ordinary + probes + [self._entry(key) for key in keys.imported_ratings()]
-        return [self._entry(key) for key in keys.all()[stage]]
+            ordinary = [(key, self._entry(session).state) for session in keys.sessions() for key in keys.ratings_of(session)]
+            probes = [(keys.probe(*probe), self._behind(*probe)) for probe in keys.probes()]
+            imported = [(key, State.DONE) for key in keys.imported_ratings()]
+            return [self._judge(*one) for one in (*ordinary, *probes, *imported)]
+        return [self._judge(key) for key in keys.all()[stage]]
 
     def _model(self, arm: Arm) -> State:
         """The state of the model that an arm's therapist is, where the finetune stage makes it."""
         pair = (arm.model, arm.variant)
         return self._entry(self.keys.finetune(*pair)).state if pair in self.keys.finetunes else State.DONE
 
-    def _behind(self, held: dict[Key, State], session: Key, name: str) -> State:
+    def _behind(self, session: Key, name: str) -> State:
         """The state of what a probe builds on: its session, and the one whose therapist it is given."""
         donor = self.keys.donors[session] if name == SWAPPED else None
-        states = [held[session], *([held[donor]] if donor else [])]
+        states = [self._entry(one).state for one in (session, donor) if one is not None]
         return next((state for state in (State.REJECTED, State.NOT_REACHED, State.OWED) if state in states), State.DONE)
 
-    def _entry(self, key: Key, before: State = State.DONE) -> Entry:
-        if before in (State.REJECTED, State.NOT_REACHED) and not self.keys.is_imported(key):
-            return Entry(key, State.NOT_REACHED)
+    def _entry(self, key: Key) -> Entry:
+        """A unit that was judged; one of a stage that nothing asked for is built on by imported units only."""
         return self._entries.get(key) or Entry(key, State.OWED)
 
+    def _judge(self, key: Key, before: State = State.DONE) -> Entry:
+        """A unit behind something in state `before`. What it is made from was judged before it."""
+        self._entries[key] = entry = self._judged(key, before)
+        return entry
 
-def _with_below(stage: Stage) -> Iterator[Stage]:
-    """A stage and all that its units build on."""
-    yield stage
-    if stage in _BUILDS_ON:
-        yield from _with_below(_BUILDS_ON[stage])
+    def _judged(self, key: Key, before: State) -> Entry:
+        head, waits = self._heads.get(key), None
+        reached = before not in (State.REJECTED, State.NOT_REACHED) or self.keys.is_imported(key)
+        if head is None:
+            return Entry(key, State.OWED if reached else State.NOT_REACHED)
+        for one in self.keys.inputs(key):
+            found = self._entry(one)
+            if found.state is State.OWED:
+                if str(one) in head.made_from:
+                    waits = waits or f"made from {named(one)}, which is owed"
+            elif head.made_from.get(str(one)) != found.digest:
+                why = difference(one, head.made_from, found.digest)
+                return Entry(key, State.OWED if reached else State.NOT_REACHED, head=head, why=why, outdated=True)
+        if waits:
+            return Entry(key, State.OWED, head=head, why=waits)
+        return Entry(key, State.DONE if head.status is Status.DONE else State.REJECTED, head.reason, head)
 
 
 def must_be_imported(survey: Survey, *stages: Stage) -> None:
@@ -138,9 +172,3 @@ def must_be_imported(survey: Survey, *stages: Stage) -> None:
         more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
         file, where = survey.keys.study.file, survey.store.url
         raise InputError(f"{file}: imported: expected {lost[0].stage} {lost[0].id}{more} in {where}, import it again")
-
-
-def _entry_of(key: Key, unit: Unit | None) -> Entry:
-    if unit is None:
-        return Entry(key, State.OWED)
-    return Entry(key, State.DONE if unit.status is Status.DONE else State.REJECTED, unit.reason)

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cbt_ray.errors import CbtRayError, Infrastructure, ModelFailure
+from cbt_ray.errors import CbtRayError, Infrastructure, ModelFailure, Owed
 from cbt_ray.llm.caller import Caller
 from cbt_ray.llm.meter import Gate
 from cbt_ray.llm.models import Models
@@ -27,10 +27,11 @@ from cbt_ray.study.model import Arm
 from cbt_ray.therapy.dialogue import Voice
 from cbt_ray.unit import Key, Status, Unit
 from cbt_ray.work.keys import Keys
+from cbt_ray.work.origin import Origins
 from cbt_ray.work.usage import record_calls
 
 Note = Callable[[str, str], None]
-"""Called for each unit that is settled: its key and what became of it."""
+"""Called for each unit that is settled or moved aside: its key and what became of it."""
 
 
 def silent(_key: str, _outcome: str) -> None:
@@ -48,14 +49,17 @@ class Workplace:
     prompts: Prompts = field(init=False)
     keys: Keys = field(init=False)
     models: Models = field(init=False)
+    origins: Origins = field(init=False)
 
     def __post_init__(self) -> None:
         self.prompts = prompts_of(self.study)
         self.keys = Keys(self.study, self.prompts)
         self.models = Models(self.study.endpoints, self.meter, self.study.told_date)
+        self.origins = Origins(self.keys, self.store, lambda key, why: self.note(key, why))
         self._files: dict[str, Path] = {}
         self._callers: dict[tuple[str, Path | None], Caller] = {}
         self._reported: dict[str, str] = {}
+        self._settled: set[Key] = set()
 
     # ---- models ----------------------------------------------------------------------------------------------------
 
@@ -99,11 +103,16 @@ class Workplace:
 
     def gguf(self, model: str, variant: str) -> Path:
         """The GGUF that the finetune stage exported, on this machine; Infrastructure where it is owed."""
+        unit = self.model(model, variant)
+        return self.file(Blob.from_json(unit.content["gguf"]), unit.key)
+
+    def model(self, model: str, variant: str) -> Unit:
+        """What the finetune stage made of a model; Infrastructure where it is owed."""
         key = self.keys.finetune(model, variant)
         unit = self.store.get(key)
         if unit is None or unit.status is not Status.DONE:
             raise Infrastructure(f"{key}: owed; train first", "owed")
-        return self.file(Blob.from_json(unit.content["gguf"]), key)
+        return unit
 
     def file(self, blob: Blob, owner: Key) -> Path:
         """A unit's blob as a local file, its SHA-256 checked once a process; fetched once a machine from a store elsewhere."""
@@ -113,19 +122,45 @@ class Workplace:
 
     # ---- units -----------------------------------------------------------------------------------------------------
 
-    def make(self, key: Key, produce: Callable[[], dict[str, Any]], made_by: dict[str, Any] | None = None) -> Unit:
-        """The unit under a key: read, or made by `produce` and written once.
+    def make(
+        self,
+        key: Key,
+        inputs: Iterable[Unit],
+        produce: Callable[[], dict[str, Any]],
+        made_by: dict[str, Any] | None = None,
+    ) -> Unit:
+        """The unit under a key: read, or made by `produce` from the inputs and written once.
 
-        A ModelFailure makes a rejected unit. Anything else leaves it owed and passes through. What the calls cost is written
-        down in each case.
+        One that was made from other inputs is moved aside first. A ModelFailure makes a rejected unit. Anything else leaves it
+        owed and passes through. What the calls cost is written down in each case.
         """
-        unit = self.store.get(key)
+        if self.keys.is_imported(key):
+            return self.known(key)
+        units = tuple(inputs)
+        made_from = self.origins.record(key, units)
+        unit = self.origins.current(key, made_from)
         if unit is None:
-            unit = self._make(key, produce, made_by or {})
-            self.note(str(key), unit.status)
+            unit = self._make(key, made_from, produce, made_by or {})
+        elif not self._settled & {one.key for one in units}:
+            return unit
+        self._settled.add(key)  # made now, or kept since what it was made from came out as it was
+        self.note(str(key), unit.status)
         return unit
 
-    def _make(self, key: Key, produce: Callable[[], dict[str, Any]], made_by: dict[str, Any]) -> Unit:
+    def known(self, key: Key) -> Unit:
+        """A unit that others made; raises Owed where it is not there."""
+        unit = self.store.get(key)
+        if unit is None:
+            raise Owed(f"{key}: owed")
+        return unit
+
+    def _make(
+        self,
+        key: Key,
+        made_from: dict[str, str],
+        produce: Callable[[], dict[str, Any]],
+        made_by: dict[str, Any],
+    ) -> Unit:
         begun, status, reason = time.monotonic(), Status.DONE, None
         self._reported.clear()
         self._take_usage()
@@ -139,7 +174,7 @@ class Workplace:
         usage = self._take_usage()
         record_calls(self.store, key, usage, status)
         provenance = self._provenance(made_by, usage, time.monotonic() - begun)
-        return self.store.put(Unit(key, content, status, reason, provenance))
+        return self.origins.put(Unit(key, content, status, reason, provenance, made_from=made_from))
 
     def made_by(self, roles: Iterable[str], prompts: Iterable[str], arm: Arm | None = None) -> dict[str, Any]:
         """What of the study file makes a unit, for its provenance: the roles' endpoints and sampling, the prompts' hashes."""

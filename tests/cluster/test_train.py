@@ -21,11 +21,13 @@ from cbt_ray.store import Blob
 from cbt_ray.store.store import sha256_of
 from cbt_ray.study import load_study
 from cbt_ray.unit import Key, Status, Unit
+from cbt_ray.work.bench import Bench
 from cbt_ray.work.keys import Keys
 from cbt_ray.work.preferences import bring
 from cbt_ray.work.workplace import local_file, prompts_of
 from tests.cluster.fake import FakeCluster
 from tests.cluster.test_submit import site
+from tests.stages.probed import inputs_of
 from tests.stages.scripted import EMBEDDED
 
 ARMS = [{"name": "tuned", "model": "smollm2", "variant": "tuned"}]
@@ -89,14 +91,14 @@ def failed(tmp_path: Path, cluster: FakeCluster) -> Site:
     """A study with its dataset, and a tuned model that failed its gate."""
     here = with_dataset(tmp_path, cluster, arms=ARMS)
     (pair,) = here.bench.keys.finetunes
-    here.bench.store.put(rejected(here.bench.keys.finetune(*pair)))
+    here.bench.store.put(rejected(here.bench, here.bench.keys.finetune(*pair)))
     return here
 
 
-def rejected(key: Key) -> Unit:
+def rejected(bench: Bench, key: Key) -> Unit:
     check = {"name": "stops", "passed": False, "measured": {"ended_by_eos": 0}, "expected": "half of the answers"}
     content = {"gguf": Blob("path", "ab" * 32, 1).to_json(), "metrics": {"gate": [check]}}
-    return Unit(key, content, Status.REJECTED, "parity: stops")
+    return Unit(key, content, Status.REJECTED, "parity: stops", made_from=inputs_of(bench, key))
 
 
 def test_a_model_that_failed_its_gate_ends_with_two_each_time(failed: Site, cluster: FakeCluster) -> None:
@@ -132,7 +134,7 @@ def test_what_ends_now_is_told_before_a_gate_that_failed_earlier(tmp_path: Path,
     models = {"a": {"recipe": recipe}, "b": {"recipe": {**recipe, "seed": 1}}}
     arms = [{"name": model, "model": model, "variant": "tuned"} for model in models]
     here = with_dataset(tmp_path, cluster, models=models, arms=arms)
-    here.bench.store.put(rejected(here.bench.keys.finetune("a", "tuned")))
+    here.bench.store.put(rejected(here.bench, here.bench.keys.finetune("a", "tuned")))
 
     cluster.script = lambda fake: fake.end("Job", 1)
     ending = _run_one(here, BatchJob.TRAIN, None)
@@ -140,7 +142,8 @@ def test_what_ends_now_is_told_before_a_gate_that_failed_earlier(tmp_path: Path,
 
     def train_b(fake: FakeCluster) -> None:
         content = {"files": {}, "template": {}, "metrics": {}}
-        here.bench.store.put(Unit(here.bench.keys.finetune("b", "tuned"), content))
+        key = here.bench.keys.finetune("b", "tuned")
+        here.bench.store.put(Unit(key, content, made_from=inputs_of(here.bench, key)))
         fake.end("Job", 0)
 
     cluster.script = train_b
@@ -153,15 +156,13 @@ def test_retry_rejected_makes_it_owed_again(failed: Site, cluster: FakeCluster) 
     assert owed(failed.bench, BatchJob.TRAIN) == []
     _retry(failed, BatchJob.TRAIN, "smollm2")
     assert owed(failed.bench, BatchJob.TRAIN) == ["smollm2-tuned"]
-    with pytest.raises(InputError, match="--retry-rejected: the dataset was made without the rejected sessions"):
-        _retry(failed, BatchJob.GENERATE, None)
     with pytest.raises(InputError, match="--retry-rejected: expected a job that makes units, fetch makes none"):
         _retry(failed, BatchJob.FETCH, None)
 
 
 def test_retry_rejected_leaves_a_job_alone_that_runs(failed: Site, cluster: FakeCluster) -> None:
     (pair,) = failed.bench.keys.finetunes
-    unit = rejected(failed.bench.keys.finetune(*pair))
+    unit = rejected(failed.bench, failed.bench.keys.finetune(*pair))
     failed.bench.store.delete(str(unit.key))
     submit(replace(failed, options=replace(failed.options, wait=False)), BatchJob.TRAIN, "smollm2")
     failed.bench.store.put(unit)  # by the job, which still runs

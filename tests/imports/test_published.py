@@ -223,7 +223,8 @@ def test_datasets_of_the_imported_sets(
         0,
         "",
     )
-    splits = dataset.read(fetch_dataset(bench, tmp_path))
+    fetch_dataset(bench, tmp_path)
+    splits = dataset.read(tmp_path)
     found = [*splits.train, *splits.held_out, *splits.test]
     sessions = [Session.from_json(unit.content) for unit in units(bench, Stage.COURSES)]
     counted = [spoken for unit in units(bench, Stage.COURSES) for spoken in lines_that_begin_messages(said_in(unit))]

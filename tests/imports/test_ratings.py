@@ -10,7 +10,10 @@ import pytest
 import yaml
 
 from cbt_ray.__main__ import outcome
+from cbt_ray.imports.rows import imported_ratings
+from cbt_ray.stages.evidence import Reading, gather
 from cbt_ray.study import load_study
+from cbt_ray.study.imported import OWN_JUDGE
 from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.progress import Silent
@@ -378,3 +381,37 @@ def test_half_a_surrogate_pair_is_refused(study: Path) -> None:
 def test_blank_rows_are_counted(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(table(f"{PLACE},44", ",,,", ",,,"), study, "--judge", "ana") == (0, "")
     assert "table.csv: 2 rows without any text ignored" in capsys.readouterr().out
+
+
+def test_a_rating_of_words_that_are_no_longer_there_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that was damaged is held anew with other words under its key: who rated the first ones says nothing of these."""
+    monkeypatch.chdir(tmp_path)
+    study = write_study(tmp_path, example_study(analysis__bootstrap=0))
+    for command in ("generate", "simulate"):
+        assert outcome([command, str(study), "--inline"]) == (0, "")
+    rows = [f"plain,Teresa Lindqvist,{number},44" for number in (1, 2)]
+    assert run(table(*rows), study, "--judge", "ana") == (0, "")
+    assert reasons(study) == {1: None, 2: None}
+
+    bench = Bench(load_study(study), Silent(), inline=True)
+    last = bench.store.get(bench.keys.sessions()[-1])
+    assert last
+    bench.store.delete(str(last.key))
+    bench.store.put(Unit(last.key, {**last.content, "summary": "Other words."}, made_from=last.made_from))
+    assert reasons(study) == {1: None, 2: "other_version"}
+    assert outcome(["study", str(study), "--inline"]) == (0, "")
+    analysis = bench.store.get(bench.keys.analysis())
+    assert analysis
+    sessions = gather(bench, Reading(bench.keys, bench.store), analysis).sessions
+    shown = {one.number: [rating.judge for rating in one.ratings] for one in sessions}
+    assert shown == {1: [OWN_JUDGE, "ana"], 2: [OWN_JUDGE]}, "it is not shown beside other words"
+
+    assert run(table(*rows), study, "--judge", "ana") == (0, "")
+    assert reasons(study) == {1: None, 2: None}
+
+
+def reasons(study: Path) -> dict[int, str | None]:
+    """Session -> why its rating by Ana does not count."""
+    bench = Bench(load_study(study), Silent(), inline=True)
+    survey = bench.survey(Stage.SESSIONS, Stage.RATINGS)
+    return {row.session: row.reason for row in imported_ratings(bench, survey, lambda _: {}) if row.judge == "ana"}

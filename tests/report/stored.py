@@ -24,8 +24,13 @@ def stored(folder: Path) -> tuple[Bench, Unit]:
     keys, store = Keys(study, prompts_of(study)), open_store(study.store)
     dates = {"declared_at": None, "first_rating_at": None}
     content = {"rows": _rows(keys), "probes": [], "analysis": made_up.analysis()}
-    analysis = Unit(keys.analysis(), content, provenance={"versions": versions(), "declared": dates})
-    for unit in (*_sessions(study, keys), *_ratings(study, keys), analysis):
+    sessions = _sessions(study, keys)
+    held = {unit.key: unit.digest for unit in sessions}
+    ratings = _ratings(keys, held)
+    made_from = {str(unit.key): unit.digest for unit in (*sessions, *ratings)}
+    by = {"versions": versions(), "declared": dates}
+    analysis = Unit(keys.analysis(), content, provenance=by, made_from=made_from)
+    for unit in (*sessions, *ratings, analysis):
         path = folder / "store" / str(unit.key)  # past the store, which would wait for the disk twelve hundred times
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(unit.to_bytes())
@@ -53,10 +58,15 @@ def document(store: Path) -> dict[str, Any]:
 
 
 def _sessions(study: Study, keys: Keys) -> list[Unit]:
-    return [_session(study, key, place, n) for place in keys.chains() for n, key in enumerate(keys.chain(*place), 1)]
+    units: dict[Key, Unit] = {}
+    for place in keys.chains():
+        for number, key in enumerate(keys.chain(*place), 1):
+            made_from = {str(one): units[one].digest for one in keys.inputs(key) if one in units}
+            units[key] = _session(study, key, place, number, made_from)
+    return [*units.values()]
 
 
-def _session(study: Study, key: Key, place: Any, number: int) -> Unit:
+def _session(study: Study, key: Key, place: Any, number: int, made_from: dict[str, str]) -> Unit:
     turns = [
         {"speaker": ("patient", "therapist")[n % 2], "text": " ".join(made_up.said(n + 2 * k, number) for k in range(8))}
         for n in range(TURNS)
@@ -71,13 +81,16 @@ def _session(study: Study, key: Key, place: Any, number: int) -> Unit:
         "summary": WHY,
         "stop": "end_token",
     }
-    return Unit(key, content, provenance={"prompts": {"therapist.j2": "0f" * 8}, "models": {"therapist": "scripted"}})
+    by = {"prompts": {"therapist.j2": "0f" * 8}, "models": {"therapist": "scripted"}}
+    return Unit(key, content, provenance=by, made_from=made_from)
 
 
-def _ratings(study: Study, keys: Keys) -> list[Unit]:
+def _ratings(keys: Keys, held: dict[Key, str]) -> list[Unit]:
     items = {item: {"word": "Adequate", "score": 6, "justification": WHY, "reason": None} for item in made_up.ITEMS}
     content = {"items": items, "total": 66, "view": "plain"}
-    return [Unit(key, content, provenance={"prompts": {"judge.j2": "0f" * 8}}) for key in keys.ratings()]
+    by = {"prompts": {"judge.j2": "0f" * 8}}
+    rated = ((key, session) for session in keys.sessions() for key in keys.ratings_of(session))
+    return [Unit(key, content, provenance=by, made_from={str(one): held[one]}) for key, one in rated]
 
 
 def _rows(keys: Keys) -> list[dict[str, Any]]:

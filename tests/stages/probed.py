@@ -133,7 +133,13 @@ def opened(file: Path, make: Callable[[str, int, bool], Session] | None = None) 
 
 def put(bench: Bench, key: Key, session: Session) -> None:
     """Write a session as simulate would."""
-    bench.store.put(Unit(key, {**session.to_json(), "stop": StopReason.MAX_MESSAGES.value}))
+    content = {**session.to_json(), "stop": StopReason.MAX_MESSAGES.value}
+    bench.store.put(Unit(key, content, made_from=inputs_of(bench, key)))
+
+
+def inputs_of(bench: Bench, key: Key) -> dict[str, str]:
+    """What a unit under this key records."""
+    return {str(one): unit.digest for one, unit in bench.store.get_many(bench.keys.inputs(key)) if unit}
 
 
 def robustness_of(bench: Bench) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def test_a_template_that_cannot_be_trained_with_is_refused_as_soon_as_it_is_here
 def test_train_says_what_is_owed_and_asks_no_hub(hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = study_of(tmp_path)
     bench = bench_of(file)
-    bench.store.put(Unit(bench.keys.dataset(), {"files": {}}))
+    bench.store.put(Unit(bench.keys.dataset(), {"files": {}}, made_from={}))
     assert run(["train", str(file)]) == 1
     assert said(capsys) == f"cbt-ray: finetune: the weights of {MODEL} at main are owed; run `cbt-ray fetch {file}` first"
     assert hub.calls == 0
@@ -126,7 +126,7 @@ def test_a_gguf_that_is_made_needs_no_weights(hub: HubServer, tmp_path: Path) ->
     file = study_of(tmp_path)
     bench = bench_of(file)
     for pair in bench.keys.finetunes:
-        bench.store.put(Unit(bench.keys.finetune(*pair), {}))
+        bench.store.put(Unit(bench.keys.finetune(*pair), {}, made_from={}))
     assert run(["fetch", str(file)]) == 0
     assert hub.calls == 0
 
@@ -224,7 +224,7 @@ def made(tmp_path: Path) -> tuple[Path, Key]:
     key = bench.keys.finetune("small", "tuned")
     (tmp_path / "made.gguf").write_bytes(load_gguf_path(RECIPE["start"]).read_bytes()[:300_000])
     blob = bench.store.put_blob(key, "small-tuned.gguf", tmp_path / "made.gguf")
-    bench.store.put(Unit(key, {"gguf": blob.to_json()}))
+    bench.store.put(Unit(key, {"gguf": blob.to_json()}, made_from={}))
     return file, key
 
 

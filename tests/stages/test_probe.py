@@ -26,7 +26,18 @@ from cbt_ray.work.bench import Bench
 from cbt_ray.work.progress import for_terminal
 from cbt_ray.work.survey import State
 from tests.stages import probed
-from tests.stages.probed import EVERY, RuledJudge, by_number, by_style, opened, reads, robustness_of, session_of, study_file
+from tests.stages.probed import (
+    EVERY,
+    RuledJudge,
+    by_number,
+    by_style,
+    inputs_of,
+    opened,
+    reads,
+    robustness_of,
+    session_of,
+    study_file,
+)
 
 
 def judged_by(judge: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -235,7 +246,7 @@ def test_probe_of_a_session_that_was_not_held_is_not_reached_and_one_that_failed
     bench = opened(study_file(tmp_path, ["empty", "swapped"]))
     lost = bench.keys.chain(*bench.keys.chains()[0])[5]
     bench.store.delete(str(lost))
-    bench.store.put(Unit(lost, {}, Status.REJECTED, "empty"))
+    bench.store.put(Unit(lost, {}, Status.REJECTED, "empty", made_from=inputs_of(bench, lost)))
     rate_sessions(bench)
     survey = bench.survey(Stage.SESSIONS, Stage.RATINGS)
     rows = {(row.session_key, row.probe): row.reason for row in probe_rows(bench, survey)}

@@ -57,7 +57,7 @@ def unit_of(key: Key, **more: Any) -> Unit:
 
     files = {"model.gguf": blob("a"), "config.json": blob("b")}
     content = {"gguf": blob("a"), "metrics": METRICS, "adapter": {"adapter.safetensors": blob("c")}, "files": files}
-    return Unit(key, content | more, provenance={"training": {"seconds": 61.5, "tokens_per_second": 77.0}})
+    return Unit(key, content | more, provenance={"training": {"seconds": 61.5, "tokens_per_second": 77.0}}, made_from={})
 
 
 def row(bench: Bench, unit: Unit) -> TrainingRow:
@@ -103,7 +103,7 @@ def test_live_figures_stand_in_for_curves_that_a_unit_does_not_hold(bench: Bench
 
 def test_an_export_has_files_and_no_curves(key: Key) -> None:
     gguf = {"path": "rehearsal/blobs/d", "sha256": "d" * 64, "size": 1}
-    found = row_of("first instruct", Unit(key, {"gguf": gguf}), Record())
+    found = row_of("first instruct", Unit(key, {"gguf": gguf}, made_from={}), Record())
     assert (found.model, found.steps, found.curves.loss, found.curves.held_out) == ("first instruct", None, [], [])
     assert found.files == [FileRow("first-tuned.gguf", "d" * 64, 1)]
 

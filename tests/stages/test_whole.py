@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cbt_ray.__main__ import run
+from cbt_ray.llm.scripted import ScriptedModel
 from cbt_ray.store import open_store
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.unit import Stage, Status, Unit
@@ -45,16 +46,19 @@ def test_summaries_are_carried_into_the_next_session(study: Path, tmp_path: Path
 
 def test_status_shows_done_rejected_by_reason_and_owed(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = FolderStore(tmp_path / "store")
-    session = next(iter(scripted.units(tmp_path / "store", Stage.SESSIONS).values()))
+    session = list(scripted.units(tmp_path / "store", Stage.SESSIONS).values())[-1]
+    assert session.key.id.endswith("s02"), "nothing but its rating is made from it"
     store.delete(str(session.key))
     rating = next(iter(scripted.units(tmp_path / "store", Stage.RATINGS).values()))
     store.delete(str(rating.key))
-    store.put(Unit(rating.key, {"detail": "nothing"}, Status.REJECTED, "malformed"))
+    store.put(Unit(rating.key, {"detail": "nothing"}, Status.REJECTED, "malformed", made_from=rating.made_from))
     capsys.readouterr()
     assert run(["status", str(study)]) == 0
-    rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line}
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line]
+    rows = {line[0]: line for line in lines if line[1].isdigit()}
     assert rows["sessions"][1:5] == ["7", "0", "0", "1"]
-    assert rows["ratings"][1:5] == ["7", "1", "0", "0"]
+    assert rows["ratings"][1:5] == ["6", "1", "0", "1"], "that of the lost session waits for it"
+    assert rows["analysis"][1:5] == rows["report"][1:5] == ["0", "0", "0", "1"]
     assert rows["ratings"][5:] == ["1", "malformed"]
 
 
@@ -133,18 +137,29 @@ def test_the_page_is_that_of_the_study_file_at_hand(study: Path, tmp_path: Path)
     assert b"\nseed: 8\n" not in page.read_bytes()
 
 
-def test_what_was_concluded_without_rejected_ratings_is_concluded_anew(tmp_path: Path) -> None:
-    document = scripted.study_document(tmp_path / "store")
-    document["endpoints"]["broken"] = {"kind": "scripted", "invalid": 1.0}
-    document["roles"]["judge"] = {"endpoint": "broken", "attempts": 1}
-    file = scripted.write_study(tmp_path, document)
-    assert run(["study", str(file), "--inline"]) == 0
-    analysis = scripted.units(tmp_path / "store", Stage.ANALYSIS)
-    assert next(iter(analysis.values())).content["analysis"]["counts"]["rated"] == 0
+def test_what_was_concluded_without_rejected_ratings_is_concluded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = scripted.write_study(tmp_path, scripted.study_document(tmp_path / "store", analysis={"bootstrap": 0}))
+    assert run(["simulate", str(file), "--inline"]) == 0
+    with monkeypatch.context() as useless:
+        useless.setattr(ScriptedModel, "_text", lambda *_: "")
+        assert run(["evaluate", str(file), "--inline"]) == 0
+        assert run(["report", str(file)]) == 0
+        assert _rated(tmp_path) == 0
+        assert run(["evaluate", str(file), "--inline", "--set", "minimum.ratings=1"]) == 3, "a rating without a total is none"
+        assert run(["evaluate", str(file), "--inline", "--retry-rejected"]) == 0
+    assert _aside(tmp_path) == {"ratings"}, "they were rejected as before: the same is concluded"
     assert run(["evaluate", str(file), "--inline", "--retry-rejected"]) == 0
-    aside = list(FolderStore(tmp_path / "store").list("rehearsal/aside/"))
-    assert {path.split("/")[2] for path in aside} == {"ratings", "analysis", "report"}
-    assert run(["evaluate", str(file), "--inline", "--set", "minimum.ratings=1"]) == 3, "a rating without a total is none"
+    assert _aside(tmp_path) == {"ratings", "analysis", "report"}
+    assert _rated(tmp_path) == 8
+
+
+def _rated(folder: Path) -> int:
+    (analysis,) = scripted.units(folder / "store", Stage.ANALYSIS).values()
+    return int(analysis.content["analysis"]["counts"]["rated"])
+
+
+def _aside(folder: Path) -> set[str]:
+    return {path.split("/")[2] for path in FolderStore(folder / "store").list("rehearsal/aside/")}
 
 
 def test_sigterm_ends_the_run_at_once_with_exit_code_1(tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ def key(name: str = "p1", h16: str = "0123456789abcdef", stage: Stage = Stage.CO
 
 
 def unit(name: str = "p1", **content: Any) -> Unit:
-    return Unit(key(name), content or {"text": "Grüße, 治療", "turns": [1, 2.5, None]}, provenance={"calls": 3})
+    return Unit(key(name), content or {"text": "Grüße, 治療", "turns": [1, 2.5, None]}, provenance={"calls": 3}, made_from={})
 
 
 def rejected(name: str = "p2") -> Unit:
-    return Unit(key(name), {}, Status.REJECTED, "no_agenda")
+    return Unit(key(name), {}, Status.REJECTED, "no_agenda", made_from={})
 
 
 def race(url: str, rounds: int, barrier: Any, results: Any) -> None:
@@ -27,7 +27,7 @@ def race(url: str, rounds: int, barrier: Any, results: Any) -> None:
     store.get(key("warm"))
     for number in range(rounds):
         barrier.wait(60)
-        mine = Unit(key(f"race{number}"), {"by": os.getpid()})
+        mine = Unit(key(f"race{number}"), {"by": os.getpid()}, made_from={})
         results.put((number, os.getpid(), store.put(mine).content["by"]))
 
 
@@ -37,5 +37,5 @@ def repair(url: str, _: int, barrier: Any, results: Any) -> None:
     store.get(key("warm"))
     barrier.wait(60)
     found = store.get(key("torn"))
-    made = found if found is not None else store.put(Unit(key("torn"), {"by": os.getpid()}))
+    made = found if found is not None else store.put(Unit(key("torn"), {"by": os.getpid()}, made_from={}))
     results.put((0, os.getpid(), made.content["by"]))

@@ -82,7 +82,8 @@ def test_many_processes_meet_a_torn_unit(store: Store, url: str) -> None:
 
 
 def flipped(data: bytes) -> bytes:
-    return data.replace(b'"calls": 3', b'"calls": 4')
+    assert b'"calls":3' in data
+    return data.replace(b'"calls":3', b'"calls":4')
 
 
 @pytest.mark.parametrize(

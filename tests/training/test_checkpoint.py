@@ -13,11 +13,12 @@ import pytest
 
 from cbt_ray.errors import Infrastructure
 from cbt_ray.store.folder import FolderStore
-from cbt_ray.training.checkpoint import StoreCheckpoints, _unpack, sigterm
+from cbt_ray.training.checkpoint import StoreCheckpoints, _unpack, clear_checkpoints, sigterm
 from cbt_ray.unit import Key, Stage
 
 KEY = Key("study", Stage.FINETUNE, "tiny-tuned", "0123456789abcdef")
-FOLDER = "study/checkpoints/tiny-tuned/0123456789abcdef"
+DATA = "fedcba9876543210"
+FOLDER = f"study/checkpoints/tiny-tuned/0123456789abcdef/{DATA}"
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def store(tmp_path: Path) -> FolderStore:
 
 @pytest.fixture
 def checkpoints(store: FolderStore, tmp_path: Path) -> StoreCheckpoints:
-    return StoreCheckpoints(store, KEY, tmp_path / "work")
+    return StoreCheckpoints(store, KEY, tmp_path / "work", DATA)
 
 
 def _folder(tmp_path: Path, step: int) -> Path:
@@ -55,7 +56,7 @@ def test_there_is_none_at_first(checkpoints: StoreCheckpoints) -> None:
 
 def test_the_last_comes_back_on_another_machine(store: FolderStore, checkpoints: StoreCheckpoints, tmp_path: Path) -> None:
     _save(checkpoints, tmp_path, 4, 8)
-    _expect(StoreCheckpoints(store, KEY, tmp_path / "elsewhere"), 8)
+    _expect(StoreCheckpoints(store, KEY, tmp_path / "elsewhere", DATA), 8)
 
 
 def test_the_last_two_are_kept(store: FolderStore, checkpoints: StoreCheckpoints, tmp_path: Path) -> None:
@@ -100,9 +101,17 @@ def test_a_step_saved_again_replaces_the_torn_one(store: FolderStore, checkpoint
 
 def test_clear_leaves_nothing(store: FolderStore, checkpoints: StoreCheckpoints, tmp_path: Path) -> None:
     _save(checkpoints, tmp_path, 4, 8)
-    checkpoints.clear()
+    _save(StoreCheckpoints(store, KEY, tmp_path / "other", "0" * 16), tmp_path, 4)
+    clear_checkpoints(store, KEY)
     assert list(store.list("study/")) == []
     assert checkpoints.latest() is None
+
+
+def test_what_was_trained_on_other_data_is_not_taken_up(
+    store: FolderStore, checkpoints: StoreCheckpoints, tmp_path: Path
+) -> None:
+    _save(checkpoints, tmp_path, 4, 8)
+    assert StoreCheckpoints(store, KEY, tmp_path / "other", "0" * 16).latest() is None
 
 
 def test_sigterm_sets_the_event_and_the_handler_before_comes_back() -> None:

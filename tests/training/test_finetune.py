@@ -14,7 +14,7 @@ from cbt_ray.store.folder import FolderStore
 from cbt_ray.store.store import sha256_of
 from cbt_ray.study.model import Recipe
 from cbt_ray.training.backend.job import Progress
-from cbt_ray.training.checkpoint import StoreCheckpoints
+from cbt_ray.training.checkpoint import StoreCheckpoints, clear_checkpoints
 from cbt_ray.training.dataset import Splits, write
 from cbt_ray.training.export.gguf import CONVERTER, convert
 from cbt_ray.training.export.merge import merge
@@ -47,7 +47,7 @@ def store(work: Path) -> FolderStore:
 
 @pytest.fixture(scope="module")
 def tuned(own: Recipe, base: Base, work: Path, splits: Splits, store: FolderStore) -> Made:
-    checkpoints = StoreCheckpoints(store, KEY, work / "checkpoints")
+    checkpoints = StoreCheckpoints(store, KEY, work / "checkpoints", "fedcba9876543210")
     steps: list[Progress] = []
     made = tune(own, write(splits, work / "dataset"), work, checkpoints, steps.append, threads=2, name="Llama-study-tuned")
     assert [step.step for step in steps] == [1, 2, 3, 4, 5, 6]
@@ -76,11 +76,11 @@ def test_metrics_say_what_was_done(tuned: Made, base: Base) -> None:
 
 
 def test_checkpoints_stay_until_they_are_cleared(tuned: Made, store: FolderStore, work: Path) -> None:
-    checkpoints = StoreCheckpoints(store, KEY, work / "again")
+    checkpoints = StoreCheckpoints(store, KEY, work / "again", "fedcba9876543210")
     found = checkpoints.latest()
     assert found is not None
     assert found[0] == 6 == tuned.metrics["steps"]
-    checkpoints.clear()
+    clear_checkpoints(store, KEY)
     assert list(store.list("study/")) == []
 
 

@@ -18,6 +18,7 @@ from cbt_ray.training.mask import mask
 from cbt_ray.training.start.base import open_base
 from cbt_ray.unit import Key, Stage
 
+DATA = "fedcba9876543210"
 KEY = Key("study", Stage.FINETUNE, "tiny-tuned", "0123456789abcdef")
 OWED = 3
 """Exit code where SIGTERM ended it with a checkpoint."""
@@ -38,7 +39,7 @@ def train(base_folder: Path, dataset: Path, store: Path, work: Path, settings: s
     settle()
     recipe, base, splits = Recipe.model_validate_json(settings), open_base(str(base_folder), work), read(dataset)
     parts = [mask(part, base.template, base.tokenizer, recipe.max_length).windows for part in (splits.train, splits.held_out)]
-    checkpoints = Told(FolderStore(store), KEY, work / "checkpoints")
+    checkpoints = Told(FolderStore(store), KEY, work / "checkpoints", DATA)
     checkpoints.told = told
     told.send("starting")
     try:

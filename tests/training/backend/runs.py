@@ -37,9 +37,6 @@ class Kept:
     def latest(self) -> tuple[int, Path] | None:
         return (self.steps[-1], self.folder / str(self.steps[-1])) if self.steps else None
 
-    def clear(self) -> None:
-        self.steps.clear()
-
 
 class Nowhere:
     """Where a training is too short for checkpoints."""
@@ -48,8 +45,6 @@ class Nowhere:
 
     def latest(self) -> tuple[int, Path] | None:
         return None
-
-    def clear(self) -> None: ...
 
 
 def weights(trained: Trained) -> bytes:

@@ -59,7 +59,7 @@ class Program:
 
     def kept(self, store: str) -> int:
         """The step of the last whole checkpoint."""
-        found = StoreCheckpoints(FolderStore(self.folder / store), killed.KEY, self.folder / "looked-at").latest()
+        found = StoreCheckpoints(FolderStore(self.folder / store), killed.KEY, self.folder / "looked-at", killed.DATA).latest()
         return found[0] if found else 0
 
     def kill(self, name: str, store: str, line: str, delay: float, how: signal.Signals) -> int:
