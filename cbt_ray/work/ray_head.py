@@ -1,0 +1,31 @@
+"""The process that begins Ray on this machine: `python -m cbt_ray.work.ray_head PARENT SETTINGS`.
+
+It prints one line of JSON, the address or what went wrong, and ends Ray with its standard input, or with its parent.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from cbt_ray.work.worker_process import die_with
+
+
+def main() -> None:
+    """Begin Ray, say where it listens, and hold it until the parent lets go."""
+    die_with(int(sys.argv[1]))
+    import ray
+
+    try:
+        ray.init(address="local", logging_level="ERROR", log_to_driver=False, **json.loads(sys.argv[2]))
+    except Exception as error:  # a start that took too long is a bare Exception of Ray's
+        lines = str(error).splitlines() or [type(error).__name__]
+        print(json.dumps({"failure": lines[0]}), flush=True)
+        sys.exit(1)
+    print(json.dumps({"address": ray.get_runtime_context().gcs_address}), flush=True)
+    sys.stdin.read()
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()
