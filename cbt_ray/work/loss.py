@@ -37,10 +37,10 @@ class Losses:
                 return Outcome(owed=[f"worker lost {LOST_WORKERS} times: {loss.words}"])
         elif self._in_a_row[job, Cause.CRASH] + self._in_a_row[job, Cause.MEMORY] >= CRASHES:
             return Outcome(stop=_died(job, loss))
-        self._say(f"{job}: its worker is lost ({loss.words}); it is begun again")
+        self._say(f"job {job}: its worker is lost ({loss.words}); it is begun again")
         return None
 
 
 def _died(job: str, loss: Loss) -> WorkerDied:
     remedy = "; give it more memory, or fewer workers (engine.workers)" if loss.cause is Cause.MEMORY else ""
-    return WorkerDied(f"{job}: its worker died twice before a unit was done: {loss.words}{remedy}", job)
+    return WorkerDied(f"job {job}: its worker died twice before a unit was done: {loss.words}{remedy}", job)
