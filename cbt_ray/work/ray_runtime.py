@@ -127,6 +127,8 @@ def _begin_here(settings: dict[str, Any]) -> Ray:
     for _ in range(BEGIN_TRIES):
         head = Head({**settings, "_node_ip_address": HERE})
         try:
+            import ray  # noqa: F401  while the head starts, which takes longer
+
             _join(head.address(end - time.monotonic()), here=True)
         except Exception as error:  # Ray raises whatever comes
             head.kill()
