@@ -174,7 +174,7 @@ def _no_sigterm() -> Iterator[None]:
 
 
 def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _session(leader: int) -> list[int]:

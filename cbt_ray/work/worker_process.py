@@ -93,7 +93,7 @@ def _work(connection: Connection, line: Line, meter: ParentsMeter) -> None:
     work, study, store, roles, run, job = connection.recv()
     try:
         spec = Spec(study, store, meter, lambda *unit: line.ask("note", *unit), roles, run)
-        ended = ("ended", (attempt(work, spec, job),))
+        ended: tuple[str, tuple[Any]] = ("ended", (attempt(work, spec, job),))
     except Exception:
         ended = ("raised", (traceback.format_exc(),))
     connection.send(ended)

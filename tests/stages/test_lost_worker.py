@@ -31,6 +31,9 @@ if words:
             ctypes.CDLL("libm.so.6").frexp(ctypes.c_double(1.0), None)
         return whole(self, request)
     ScriptedModel.complete = complete
+if os.environ.get("RAYLET"):
+    import cbt_ray.work.ray_runtime
+    cbt_ray.work.ray_runtime.BEGIN_TRIES = 2  # each takes Ray 30 s
 if os.environ.get("RAYLET") and "cbt_ray.work.ray_head" in sys.orig_argv:
     import ray._private.services
     ray._private.services.RAYLET_EXECUTABLE = os.environ["RAYLET"]
@@ -148,7 +151,7 @@ def test_a_signal_while_ray_starts(tmp_path: Path, mark: str, number: signal.Sig
     output, _ = process.communicate(timeout=60)
     assert process.returncode == code, output
     assert output.strip().splitlines()[-1].startswith("cbt-ray: ")
-    assert len(output.strip().splitlines()) <= 3, output
+    assert len([line for line in output.splitlines() if line]) <= 3, output
     assert not marked(mark)
 
 
