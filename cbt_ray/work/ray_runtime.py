@@ -149,7 +149,8 @@ def _join(address: str, *, here: bool = False) -> None:
     import ray._private.worker
 
     ray._private.worker._worker_logs_enabled = False  # else "(raylet)" lines, whatever log_to_driver says
-    ray._private.ray_constants.ENABLE_RAY_CLUSTER = not here  # see LOOPBACK; read from the environment when Ray was imported
+    if here:  # see LOOPBACK: the variable was read when Ray was imported
+        ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
     try:
         with _no_sigterm():
             ray.init(address=address, logging_level="ERROR", log_to_driver=False)
