@@ -1,9 +1,10 @@
-"""A crash: how a process says by which signal it dies, and in which library, and how another process reads that.
+"""A crash: how a process says by which signal it dies and in which library, and how that is read.
 
-`watch` runs in the process that may die. Python's own fault handler comes first: it writes the signal and the Python frames,
-allocates nothing, and raises the signal again. What struck by itself strikes once more at the same instruction, and then the
-handler here looks up which library that instruction is in. That one is Python and may hang in a process whose memory is
-spoilt, so whoever reads gives it `GRACE_S` and then ends the process.
+`watch` runs in the process that may die. Python's own fault handler comes first: it writes the
+signal and the Python frames, allocates nothing, and raises the signal again. What struck by itself
+strikes once more at the same instruction, and then the handler here looks up which library that
+instruction is in. That one is Python and may hang in a process whose memory is spoilt, so whoever
+reads gives it `GRACE_S` and then ends the process.
 """
 
 from __future__ import annotations
@@ -59,12 +60,16 @@ class _Stack(ctypes.Structure):
 
 
 def watch(descriptor: int) -> None:
-    """Have a fatal signal leave its traces in an open file; on machines other than Linux x86-64 and arm64 without the library."""
+    """Have a fatal signal leave its traces in an open file.
+
+    The library is among them on Linux, x86-64 and arm64.
+    """
     offset = _COUNTER.get(platform.machine()) if platform.system() == "Linux" else None
     if offset is not None:
         _look_up(descriptor, offset)
     faulthandler.enable(descriptor)
-    if offset is not None:  # Python's is too small for a handler written in Python, where registers are wide (AVX-512, AMX)
+    if offset is not None:
+        # Python's is too small for a handler in Python where registers are wide (AVX-512, AMX).
         room = ctypes.create_string_buffer(_STACK)
         _kept.append(room)
         ctypes.CDLL(None).sigaltstack(ctypes.byref(_Stack(ctypes.addressof(room), 0, _STACK)), None)
@@ -93,7 +98,7 @@ def _look_up(descriptor: int, offset: int) -> None:
 
 
 def library_at(address: int) -> str | None:
-    """The file that is mapped at an address of this process, by name; None where there is none."""
+    """The name of the file that is mapped at an address of this process; None where there is none."""
     with Path("/proc/self/maps").open(encoding="utf-8", errors="replace") as maps:
         for line in maps:
             begin, _, end = line.split(" ", 1)[0].partition("-")
@@ -109,7 +114,7 @@ def signal_of(traces: str) -> signal.Signals | None:
 
 
 def told(number: signal.Signals, traces: str) -> str:
-    """A crash in a few words: signal, what the library said last, library, and the Python function that called it."""
+    """A crash in a few words: signal, what the library said, library, and the Python caller."""
     place = re.search(rf"^{_IN}(.+)$", traces, re.MULTILINE)
     said = _SAID.search(traces) if number is signal.SIGABRT else None
     frame = _frame(traces)
@@ -124,7 +129,7 @@ def told(number: signal.Signals, traces: str) -> str:
 
 
 def _frame(traces: str) -> str | None:
-    """The innermost Python frame: of the thread that was struck, else of the main thread, which is told last."""
+    """The innermost Python frame: of the thread that was struck, else of the main one, told last."""
     _, _, after = traces.partition(STRUCK.decode())
     blocks = re.split(r"^(?=Current thread|Thread 0x)", after, flags=re.MULTILINE)[1:]
     for block in sorted(blocks, key=lambda block: not block.startswith("Current")):

@@ -1,6 +1,7 @@
-"""The engine: runs jobs one after the other in this process, in a process of their own, or beside each other on Ray.
+"""The engine: runs jobs in this process, in one process of their own, or on Ray.
 
-State lies in the store and never here: a job whose worker dies is begun again and does what is still owed.
+State lies in the store and never here: a job whose worker dies is begun again and does what is
+still owed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from cbt_ray.llm.meter import Gate, LocalMeter, Meter
 from cbt_ray.llm.request import Usage
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint, Role
-from cbt_ray.work import crash
 from cbt_ray.work.job import Job, Outcome, Work, attempt, name_of
 from cbt_ray.work.loss import Losses
 from cbt_ray.work.progress import Watch
@@ -63,8 +63,7 @@ class InlineEngine:
         cpus: float,  # noqa: ARG002
         watch: Watch,
     ) -> Iterator[Outcome]:
-        """Run jobs one by one; a crash ends the command, and leaves its traces on standard error."""
-        crash.watch(2)
+        """Run jobs one by one; a crash ends the command."""
         for job in jobs:
             outcome = attempt(work, Spec(self.study, self.store, self._meter, watch, roles, self._run), job)
             yield outcome

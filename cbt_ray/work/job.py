@@ -1,4 +1,4 @@
-"""A job: the units that are made one after the other, in one process; what it does, and what it leaves."""
+"""A job: units that are made one after the other, in one process; what it does, what it leaves."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ class Loss:
 
 @dataclass
 class Outcome:
-    """What a job left: nothing owed, or why; `stop` where the whole stage must not go on, `lost` where its worker is gone."""
+    """What a job left: nothing owed, or why.
+
+    `stop` where the whole stage must not go on, `lost` where its worker is gone.
+    """
 
     owed: list[str] = field(default_factory=list)
     stop: CbtRayError | None = None

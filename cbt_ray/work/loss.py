@@ -9,9 +9,9 @@ from cbt_ray.errors import WorkerDied
 from cbt_ray.work.job import Cause, Loss, Outcome
 
 CRASHES = 2
-"""Times in a row that a job may lose its worker to itself (a crash, too little memory) without a unit done in between."""
+"""Times in a row, without a unit done in between, that a job loses its worker to itself."""
 LOST_WORKERS = 5
-"""Times in a row that it may lose it to others (killed, node gone) without a unit done in between."""
+"""Times in a row, without a unit done in between, that it loses it to others."""
 
 
 class Losses:

@@ -1,4 +1,7 @@
-"""The engine on Ray: jobs as tasks, on this machine or on a cluster. Each Ray worker has a process in which its jobs are done."""
+"""The engine on Ray: jobs as tasks, on this machine or on a cluster.
+
+Each Ray worker has a process below it in which its jobs are done.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,11 @@ from cbt_ray.work.worker import Worker
 from cbt_ray.work.workplace import Spec
 
 PATIENCE_S = 30.0
-"""Seconds without a job that ended, after which the cluster is looked at: has it a node that is large enough?"""
+"""Seconds without an end of a job, after which it is asked whether any node is large enough."""
 
 
 class RayEngine(ProcessEngine):
-    """Ray tasks, one a job. Ray starts with the first stage that has use for it: two jobs beside each other, or a cluster."""
+    """Ray tasks, one a job. Ray starts with the first stage that needs it: two jobs at once."""
 
     def __init__(self, study: Study, store: str, spent: Usage, address: str | None, say: Say) -> None:
         super().__init__(study, store, spent, say)
@@ -92,7 +95,7 @@ class RayEngine(ProcessEngine):
             watch(key, outcome)
 
     def _look_at_cluster(self, cpus: float, last: float) -> float:
-        """Say that a cluster has no node for a job, which would wait for ever; answers when to begin counting anew."""
+        """Say that no node is large enough for a job; answers when to begin counting anew."""
         if time.monotonic() - last < PATIENCE_S:
             return last
         import ray
@@ -118,14 +121,14 @@ class RayEngine(ProcessEngine):
         self._meter = meter
 
     def _local(self) -> dict[str, Any]:
-        """Settings of a Ray on this machine: enough CPUs for the wished workers in every stage, no dashboard, little memory."""
+        """Settings of our own Ray: CPUs for the wished workers in every stage, little memory."""
         largest = cpus_of(self.study, [*(role for _, role in self.study.roles), *map(self.study.therapist, self.study.arms)])
         number = max(available_cpus(), math.ceil(largest * (self.study.engine.workers or 1)))
         return {"num_cpus": number, "include_dashboard": False, "object_store_memory": 100 << 20}
 
 
 def attempt_in_worker(work: Work, spec: Spec, job: Job) -> Outcome:
-    """What a Ray task does: a job, in this Ray worker's own process, whose models stay open between jobs."""
+    """What a Ray task does: a job, in the process below this one; its models stay open."""
     return _workers.setdefault("here", Worker()).do(work, spec, job)
 
 
@@ -161,7 +164,7 @@ def _silent(_key: str, _outcome: str) -> None:
 
 
 def _result(reference: Any) -> Outcome:
-    """What a task left; where Ray lost it, why: Ray cannot tell a crash, but Ray's own process has nothing that would crash."""
+    """What a task left; where Ray lost it, why. What crashes is in the process below Ray's."""
     import ray
 
     try:

@@ -1,6 +1,7 @@
 """The process that begins Ray on this machine: `python -m cbt_ray.work.ray_head PARENT SETTINGS`.
 
-It prints one line of JSON, the address or what went wrong, and ends Ray with its standard input, or with its parent.
+It prints one line of JSON, the address or what went wrong. Ray ends with its standard input, or
+with its parent.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ def main() -> None:
 
 
 def _name_ports() -> None:
-    """Say on which ports Ray's agents listen: where they choose, the raylet gives up after 15 s without a word of one.
+    """Say on which ports Ray's agents listen.
 
-    `ray.init` has no such settings; `ray start` has.
+    Where they choose, the raylet gives up after 15 s without a word of one. `ray start` has such
+    settings, `ray.init` has none.
     """
     from ray._private.parameter import RayParams
 

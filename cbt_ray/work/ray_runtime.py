@@ -26,12 +26,12 @@ KNOCK_S = 10.0
 BEGIN_S = 180.0
 """Seconds that a Ray on this machine has to start in, all tries together."""
 BEGIN_TRIES = 3
-"""Times that Ray is begun: on a busy machine its own 30 s for a part of a start may not be enough."""
+"""Times that Ray is begun: on a busy machine its own 30 s for a part may not be enough."""
 END_S = 10.0
 """Seconds that Ray has to end by itself in."""
 HERE = "127.0.0.1"
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""Has Ray's processes take 127.0.0.1 for their own address, as on a Mac; else they replace it by the machine's."""
+"""Has Ray take 127.0.0.1 for its address, as on a Mac; else it replaces it by the machine's."""
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Ray:
 
 
 class Head:
-    """The process that begins Ray on this machine, in a session of its own: whatever of it is left is found by that."""
+    """The process that begins Ray here, in a session of its own, by which all of it is found."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  open as long as its process
@@ -102,7 +102,7 @@ class Head:
 
 
 def begin(address: str | None, **settings: Any) -> Ray:
-    """Start Ray here, or join it at `address`; `settings` are those of `ray.init` for a Ray of our own.
+    """Start Ray here with these settings of `ray.init`, or join it at `address`.
 
     Raises:
         Infrastructure: Nobody listens at the address, or Ray did not start; then nothing of it is left.
@@ -161,7 +161,7 @@ def _join(address: str, *, here: bool = False) -> None:
 
 @contextlib.contextmanager
 def _no_sigterm() -> Iterator[None]:
-    """Hold SIGTERM back, and give it to its handler afterwards: Ray puts handlers of its own there, one prints a C++ stack."""
+    """Hold SIGTERM back and keep its handler: Ray puts two there, one prints a C++ stack."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -192,7 +192,7 @@ def _session(leader: int) -> list[int]:
 
 
 def _knock(address: str) -> None:
-    """Raise Infrastructure where nobody listens at a cluster's address: Ray itself would try for minutes."""
+    """Raise Infrastructure where nobody listens: Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return  # `auto`, or whatever else Ray knows

@@ -1,6 +1,7 @@
-"""A worker: a process of its own in which jobs are done, one after the other, so that a crash costs one job and can be told.
+"""A worker: a process of its own in which jobs are done, one after the other.
 
-The parent serves it: leave to call models comes from the parent's meter, and units are noted here.
+So a crash costs one job and can be told. The parent serves the worker: leave to call models comes
+from the parent's meter, and units are noted here.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Worker:
             raise
 
     def close(self) -> None:
-        """End the process: SIGTERM, by which it writes down what the unit under way has cost, then SIGKILL."""
+        """End the process: SIGTERM, by which it records what the unit under way cost, then SIGKILL."""
         if self._process is None:
             return
         self._process.terminate()
@@ -140,7 +141,10 @@ class Worker:
 
 
 def loss_of(code: int, traces: str, *, memory: bool) -> Loss:
-    """Why a process is gone, by its exit code (negative: a signal), its traces, and whether the kernel was short of memory."""
+    """Why a process is gone.
+
+    By its exit code (negative: a signal), its traces, and whether the kernel was short of memory.
+    """
     struck = crash.signal_of(traces)
     if struck is not None:
         return Loss(Cause.CRASH, crash.told(struck, traces))
@@ -155,7 +159,7 @@ def loss_of(code: int, traces: str, *, memory: bool) -> Loss:
 
 
 def kernel_kills() -> int:
-    """How many processes the kernel has ended for want of memory, on this machine and in its containers, since it started."""
+    """How many processes the kernel of this machine has ended so far for want of memory."""
     try:
         lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
     except OSError:

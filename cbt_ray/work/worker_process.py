@@ -1,7 +1,7 @@
-"""The process in which jobs are done, started by `worker.py`: `python -m cbt_ray.work.worker_process CONNECTION PARENT`.
+"""The process in which jobs are done: `python -m cbt_ray.work.worker_process CONNECTION PARENT`.
 
-It asks its parent for leave to call models and tells it of each unit; what libraries print, and the traces of a crash, go to a
-file that the parent reads.
+It asks its parent, `worker.py`, for leave to call models and tells it of each unit. What libraries
+print, and the traces of a crash, go to a file that the parent reads.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def main() -> None:
     """Do jobs until the parent lets go, or is gone."""
     descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
     die_with(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says what is to be done
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it reaches the whole group; the parent decides
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # it would start a debugger
     crash.watch(sys.stderr.fileno())
@@ -86,7 +86,10 @@ def main() -> None:
 
 
 def _work(connection: Connection, line: Line, meter: ParentsMeter) -> None:
-    """Wait for a job and do it. What is raised by a fault of ours goes to the parent as text: not all of it can be pickled."""
+    """Wait for a job and do it.
+
+    What is raised by a fault of ours goes to the parent as text: not all of it can be pickled.
+    """
     from cbt_ray.work.job import attempt
     from cbt_ray.work.workplace import Spec
 
