@@ -18,6 +18,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any
 
+from cbt_ray.llm.meter import Permit
+from cbt_ray.llm.request import Usage
 from cbt_ray.work import crash
 from cbt_ray.work.job import Cause, Job, Loss, Outcome, Work
 from cbt_ray.work.workplace import Spec
@@ -37,6 +39,7 @@ class Worker:
         self._traces: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  open as long as its process
         self._killed_before = 0
         self._printed = 0
+        self._permits: list[Permit] = []
 
     def do(self, work: Work, spec: Spec, job: Job) -> Outcome:
         """Do one job; where the worker is lost, the outcome says why. Raises RuntimeError for a fault of ours."""
@@ -46,6 +49,8 @@ class Worker:
             self._send((work, spec.study, spec.store, spec.roles, spec.run, job))
             return self._serve(spec)
         except (EOFError, OSError):
+            while self._permits:  # else the slots of calls under way stay taken until their leases end
+                spec.meter.release(self._permits.pop(), Usage())
             return Outcome(lost=self._lost())
         except BaseException:
             self.close()
@@ -89,13 +94,7 @@ class Worker:
         """Answer the worker's questions until its job has ended. Raises EOFError where it is gone."""
         if self._connection is None:
             raise EOFError
-        answers: dict[str, Callable[..., Any]] = {
-            "acquire": spec.meter.acquire,
-            "release": spec.meter.release,
-            "totals": spec.meter.totals,
-            "halt": spec.meter.halt,
-            "note": spec.note,
-        }
+        answers = self._answers(spec)
         while True:
             self._check()
             if not self._connection.poll(TICK_S):
@@ -107,6 +106,27 @@ class Worker:
             if name == "raised":
                 raise RuntimeError(f"a worker failed:\n{arguments[0]}")
             self._send(_answer(answers[name], arguments))
+
+    def _answers(self, spec: Spec) -> dict[str, Callable[..., Any]]:
+        """What the worker may ask for, by name; calls under way are kept in mind."""
+
+        def acquire(endpoint: str, tokens: int) -> Permit | float:
+            answer = spec.meter.acquire(endpoint, tokens)
+            if isinstance(answer, Permit):
+                self._permits.append(answer)
+            return answer
+
+        def release(permit: Permit, usage: Usage) -> None:
+            self._permits.remove(permit)
+            spec.meter.release(permit, usage)
+
+        return {
+            "acquire": acquire,
+            "release": release,
+            "totals": spec.meter.totals,
+            "halt": spec.meter.halt,
+            "note": spec.note,
+        }
 
     def _check(self) -> None:
         """End a worker that was struck and does not end by itself."""

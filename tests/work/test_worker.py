@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,12 @@ def pay(spec: Spec, _job: Job) -> None:
     spec.meter.release(permit, Usage(calls=1, reply_tokens=7))
 
 
+def die_in_a_call(spec: Spec, _job: Job) -> None:
+    """Crash while a call is under way."""
+    spec.meter.acquire("script", 1)
+    os.abort()
+
+
 def fail(_spec: Spec, _job: Job) -> None:
     """A fault of ours."""
     raise KeyError("no such thing")
@@ -135,6 +142,14 @@ def test_the_meter_of_the_parent_counts_and_refuses(spec: Spec, one: Worker) -> 
     assert spec.meter.totals() == Usage(calls=1, reply_tokens=7)
     stop = one.do(pay, spec, ()).stop
     assert isinstance(stop, BudgetReached)
+
+
+def test_a_call_of_a_lost_worker_counts_and_gives_its_slot_back(spec: Spec, one: Worker) -> None:
+    script = spec.study.endpoints["script"].model_copy(update={"max_concurrency": 1})
+    meter = LocalMeter(Meter({"script": script}, Budget()))
+    assert one.do(die_in_a_call, replace(spec, meter=meter), ()).lost
+    assert isinstance(meter.acquire("script", 1), Permit)
+    assert meter.totals().calls == 2
 
 
 def test_a_fault_of_ours_is_raised_with_where_it_was(spec: Spec, one: Worker) -> None:
