@@ -30,11 +30,17 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def prepare() -> None:
-    """Settle what holds for the whole process: no telemetry, quiet libraries, SIGTERM as an orderly end."""
+    """Settle what holds for the whole process.
+
+    No telemetry, quiet libraries, SIGTERM as an orderly end, and a crash says in which library.
+    """
+    from cbt_ray.work import crash
+
     for name, value in NO_TELEMETRY.items():
         os.environ.setdefault(name, value)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     signal.signal(signal.SIGTERM, _terminate)
+    crash.watch(2)
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:

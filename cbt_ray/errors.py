@@ -4,6 +4,7 @@ CbtRayError
 +- InputError        2  the user must act first: a bad file, field or input; names file, field and what was expected
 |   +- KeyRefused    2  an endpoint answered 401 or 403
 |   +- BudgetReached 2  the study file's budget is spent; the rest stays owed
+|   +- WorkerDied    2  a job's worker crashes each time; trying again is no help
 |   +- GateFailed    2  a tuned or compared model failed its parity gate; it is kept, and serves no arm
 +- Infrastructure    1  a fault of the world: time-out, 429, 5xx, lost store; retried, or the unit stays owed; never data
 +- Owed              1  units are left to do; running again may help
@@ -32,6 +33,14 @@ class KeyRefused(InputError):
 
 class BudgetReached(InputError):
     """The study's budget is spent; what was not begun stays owed."""
+
+
+class WorkerDied(InputError):
+    """A job's worker crashed, or ran out of memory, each time before a unit was done; `job` is the job's name."""
+
+    def __init__(self, message: str, job: str) -> None:
+        super().__init__(message)
+        self.job = job
 
 
 class GateFailed(InputError):

@@ -49,6 +49,7 @@ def command(
 
 
 inline = click.option("--inline", is_flag=True, help="One job after the other in this process, without Ray.")
+only = click.option("--only", metavar="JOB", default=None, help="One job alone, by the name that a lost worker is told with.")
 retry_rejected = click.option("--retry-rejected", is_flag=True, help="Try rejected units again.")
 
 
@@ -77,18 +78,24 @@ def fields_of(overrides: tuple[str, ...]) -> dict[str, Any]:
     return values
 
 
-def with_bench(study: Study, work: Callable[[Bench], None], *, inline: bool = False) -> None:
+def with_bench(study: Study, work: Callable[[Bench], None], *, inline: bool = False, only: str | None = None) -> None:
     """Open a bench, do the work, let go of the engine."""
     from cbt_ray.work.bench import Bench
     from cbt_ray.work.inputs import at
     from cbt_ray.work.progress import for_terminal
 
     with at(study):
-        bench = Bench(study, for_terminal(), inline=inline)
+        bench = Bench(study, for_terminal(), inline=inline, only=only, arguments=_arguments())
         try:
             work(bench)
         finally:
             bench.close()
+
+
+def _arguments() -> tuple[str, ...]:
+    """Study file and `--set` of the command that runs."""
+    given = click.get_current_context().params
+    return (given["study"], *(word for override in given["overrides"] for word in ("--set", override)))
 
 
 context = click.option("--context", default=None, help="The kubeconfig's context; its current one without it.")

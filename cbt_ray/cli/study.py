@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from cbt_ray.cli.command import NOT_CLINICAL, command, context, inline, retry_rejected, with_bench
+from cbt_ray.cli.command import NOT_CLINICAL, command, context, inline, only, retry_rejected, with_bench
 
 if TYPE_CHECKING:
     from cbt_ray.study import Study
@@ -25,12 +25,12 @@ def plan(study: Study) -> None:
         print_plan(study, click.echo)
 
 
-@command("cbt-ray generate studies/demo.yaml", inline, retry_rejected)
-def generate(study: Study, inline: bool, retry_rejected: bool) -> None:
+@command("cbt-ray generate studies/demo.yaml", inline, only, retry_rejected)
+def generate(study: Study, inline: bool, only: str | None, retry_rejected: bool) -> None:
     """Write the training patients' profiles and courses."""
     from cbt_ray.stages.generate import generate as stage
 
-    with_bench(study, lambda bench: stage(bench, retry_rejected=retry_rejected), inline=inline)
+    with_bench(study, lambda bench: stage(bench, retry_rejected=retry_rejected), inline=inline, only=only)
 
 
 @command("cbt-ray dataset studies/demo.yaml")
@@ -64,20 +64,20 @@ def train(study: Study, model: str | None, retry_rejected: bool) -> None:
     with_bench(study, lambda bench: stage(bench, model, retry_rejected=retry_rejected))
 
 
-@command("cbt-ray simulate studies/demo.yaml", inline, retry_rejected)
-def simulate(study: Study, inline: bool, retry_rejected: bool) -> None:
+@command("cbt-ray simulate studies/demo.yaml", inline, only, retry_rejected)
+def simulate(study: Study, inline: bool, only: str | None, retry_rejected: bool) -> None:
     """Hold the sessions of every arm with every simulated patient."""
     from cbt_ray.stages.simulate import simulate as stage
 
-    with_bench(study, lambda bench: stage(bench, retry_rejected=retry_rejected), inline=inline)
+    with_bench(study, lambda bench: stage(bench, retry_rejected=retry_rejected), inline=inline, only=only)
 
 
-@command("cbt-ray evaluate studies/demo.yaml", inline, retry_rejected)
-def evaluate(study: Study, inline: bool, retry_rejected: bool) -> None:
+@command("cbt-ray evaluate studies/demo.yaml", inline, only, retry_rejected)
+def evaluate(study: Study, inline: bool, only: str | None, retry_rejected: bool) -> None:
     """Have the judge rate the sessions, and analyse the scores."""
     from cbt_ray.stages.whole import evaluate as stage
 
-    with_bench(study, lambda bench: stage(bench, retry_rejected=retry_rejected), inline=inline)
+    with_bench(study, lambda bench: stage(bench, retry_rejected=retry_rejected), inline=inline, only=only)
 
 
 @command(

@@ -11,7 +11,7 @@ from cbt_ray.therapy import course, profile
 from cbt_ray.therapy.session import Session
 from cbt_ray.unit import Stage, Status, Unit
 from cbt_ray.work.bench import Bench
-from cbt_ray.work.engine import Job
+from cbt_ray.work.job import Job
 from cbt_ray.work.survey import State, must_be_imported
 from cbt_ray.work.workplace import Spec, Workplace
 

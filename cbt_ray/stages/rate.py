@@ -16,7 +16,7 @@ from cbt_ray.therapy.session import Session, Speaker
 from cbt_ray.unit import Key, Stage, Unit, digest
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.declared import declare
-from cbt_ray.work.engine import Job
+from cbt_ray.work.job import Job
 from cbt_ray.work.probed import probe_prompts
 from cbt_ray.work.survey import must_be_imported
 from cbt_ray.work.workplace import Spec, Workplace

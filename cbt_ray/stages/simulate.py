@@ -10,7 +10,7 @@ from cbt_ray.study.model import Arm
 from cbt_ray.therapy import dialogue
 from cbt_ray.unit import Key, Stage, Status, Unit
 from cbt_ray.work.bench import Bench
-from cbt_ray.work.engine import Job
+from cbt_ray.work.job import Job
 from cbt_ray.work.keys import THERAPIST_PROMPT
 from cbt_ray.work.survey import must_be_imported
 from cbt_ray.work.workplace import Spec, Workplace

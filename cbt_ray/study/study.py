@@ -45,7 +45,7 @@ class Engine(Block):
     address: str | None = None
     """A Ray cluster's address; none: Ray on this machine. RAY_ADDRESS wins."""
     workers: int | None = Field(None, ge=1)
-    """Tasks at once; none: as many as the CPUs allow."""
+    """Jobs at once; none: as many as the CPUs allow. One needs no Ray."""
 
 
 class Study(Block):

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from cbt_ray.errors import BelowMinimum, CbtRayError, Owed
+from cbt_ray.errors import BelowMinimum, CbtRayError, InputError, Owed, WorkerDied
 from cbt_ray.llm.models import Models, probe
 from cbt_ray.prompts import Prompts
 from cbt_ray.store import Store, open_store
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import LiteLLMEndpoint, Role
 from cbt_ray.unit import Key, Stage, Unit
-from cbt_ray.work.engine import Engine, Job, Work, cpus_of, open_engine
+from cbt_ray.work.engine import Engine, cpus_of, open_engine
 from cbt_ray.work.inputs import at, check_endpoints, check_prompts
+from cbt_ray.work.job import Job, Work, name_of
 from cbt_ray.work.keys import Keys
 from cbt_ray.work.origin import Origins
 from cbt_ray.work.progress import Progress
 from cbt_ray.work.survey import State, Survey
 from cbt_ray.work.usage import Costs, record_calls, record_run
 from cbt_ray.work.workplace import prompts_of
+
+_COMMANDS = {Stage.COURSES: "generate", Stage.SESSIONS: "simulate", Stage.RATINGS: "evaluate"}
+"""Which command does a stage whose jobs are done by workers."""
 
 
 @dataclass
@@ -30,6 +35,10 @@ class Bench:
     study: Study
     progress: Progress
     inline: bool = False
+    only: str | None = None
+    """The name of one job; none: all that is owed."""
+    arguments: tuple[str, ...] = ()
+    """Study file and `--set` as the command line gave them: what a command that is shown to the user begins with."""
     store: Store = field(init=False)
     prompts: Prompts = field(init=False)
     keys: Keys = field(init=False)
@@ -50,7 +59,7 @@ class Bench:
         """The engine, opened when there is something to do; it starts from what the study has cost so far."""
         if self._engine is None:
             spent = Costs(self.store, self.study.study).total
-            self._engine = open_engine(self.study, self.store.url, spent, inline=self.inline)
+            self._engine = open_engine(self.study, self.store.url, spent, self.progress.say, inline=self.inline)
         return self._engine
 
     def close(self) -> None:
@@ -91,6 +100,7 @@ class Bench:
         """
         if not jobs:
             return
+        jobs = self._chosen(stage, jobs)
         self._complete = None
         self.check_store()
         asked = [role for same in roles.values() for role in same]
@@ -103,12 +113,32 @@ class Bench:
                 left += outcome.owed
                 stop = stop or outcome.stop
         record_run(self.store, self.study.study, stage, time.monotonic() - begun)
+        if isinstance(stop, WorkerDied):
+            raise WorkerDied(f"{stage}: {stop}; to see it happen: {self._alone(stage, stop.job)}", stop.job)
         if stop is not None:
             raise stop
-        left += [f"{key.id}: not in the store" for key in self.survey(stage).owed(stage)] if not left else []
+        still = self.survey(stage).owed(stage) if not left else []
+        if still and self.only:
+            raise Owed(f"{stage}: {self.only} is done, {len(still)} units stay owed: run again without --only")
+        left += [f"{key.id}: not in the store" for key in still]
         if left:
             shown = max(set(left), key=left.count)
             raise Owed(f"{stage}: {len(left)} of {len(jobs)} jobs stay owed, run again ({shown})")
+
+    def _chosen(self, stage: Stage, jobs: Sequence[Job]) -> Sequence[Job]:
+        """The jobs that `--only` asks for."""
+        if self.only is None:
+            return jobs
+        chosen = [job for job in jobs if name_of(job) == self.only]
+        if not chosen:
+            names = ", ".join(name_of(job) for job in jobs[:3])
+            raise InputError(f"--only {self.only}: expected a job of {stage} that is owed, such as {names}")
+        return chosen
+
+    def _alone(self, stage: Stage, job: str) -> str:
+        """The command that does one job in its own process, where a debugger can be."""
+        arguments = self.arguments or (str(self.study.file),)
+        return shlex.join(["cbt-ray", _COMMANDS[stage], *arguments, "--inline", "--only", job])
 
     def check_store(self) -> None:
         """Raise InputError where the store cannot be written."""

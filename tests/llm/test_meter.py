@@ -156,11 +156,9 @@ def test_eight_threads_never_overshoot(budget: Budget, most: int) -> None:
 
 @pytest.fixture
 def ray_here() -> Iterator[None]:
-    import ray
-
-    ray_runtime.begin(None, num_cpus=1, include_dashboard=False)
+    ray = ray_runtime.begin(None, num_cpus=1, include_dashboard=False)
     yield
-    ray.shutdown()
+    ray.stop()
 
 
 @pytest.mark.ray
