@@ -40,6 +40,11 @@ _ENDS = {
 _THOUGHTS = frozenset({"thinking", "reasoning", "reasoning_text"})
 
 
+def utc_now() -> datetime:
+    """The time, as a `Retry-After` with a date wants it."""
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True)
 class Reading:
     """What it takes to read an answer: whose it is, what was asked, the price of its tokens, the time."""
@@ -47,7 +52,7 @@ class Reading:
     where: Where
     request: Request
     cost: Callable[[int, int], float | None]
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    now: Callable[[], datetime]
 
     def reply(self, answer: Answer) -> Reply:
         """The reply; raises what the table of faults says of an answer that is none."""

@@ -7,12 +7,13 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from datetime import datetime
+from functools import lru_cache, partial
 from typing import Any
 
 from cbt_ray.errors import InputError
 from cbt_ray.llm.chat_request import chat_request, key_of, local_sampling
-from cbt_ray.llm.completion import Reading
+from cbt_ray.llm.completion import Reading, utc_now
 from cbt_ray.llm.exchange import Answer
 from cbt_ray.llm.faults import Where
 from cbt_ray.llm.request import Reply, Request
@@ -29,10 +30,11 @@ _PLACES = 200
 class LiteLLMModel:
     """One endpoint of the study file behind litellm."""
 
-    def __init__(self, name: str, endpoint: LiteLLMEndpoint) -> None:
+    def __init__(self, name: str, endpoint: LiteLLMEndpoint, *, now: Callable[[], datetime] = utc_now) -> None:
         self._endpoint = endpoint
         self._key = key_of(name, endpoint)
         self._where = Where(name, endpoint.model, self._key)
+        self._now = now
         self._litellm = _import()
         self._check_structured()
 
@@ -44,7 +46,7 @@ class LiteLLMModel:
                 response = self._litellm.completion(**self._arguments(request))
             except Exception as raised:
                 error = raised
-        reading = Reading(self._where, request, lambda prompt, written: self._cost(response, prompt, written))
+        reading = Reading(self._where, request, partial(self._cost, response), self._now)
         if call.answer is not None and _speaks_openai(call.answer):
             return reading.reply(call.answer)
         if error is None and response is not None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from urllib.parse import urlsplit
 
 from cbt_ray.llm.chat_request import NO_KEY, chat_request, key_of, local_sampling
-from cbt_ray.llm.completion import Reading
+from cbt_ray.llm.completion import Reading, utc_now
 from cbt_ray.llm.exchange import Deadline, Unanswered, exchange
 from cbt_ray.llm.faults import Where
 from cbt_ray.llm.request import Reply, Request
@@ -44,7 +44,7 @@ class ServerModel:
         name: str,
         endpoint: LiteLLMEndpoint,
         *,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         key = key_of(name, endpoint)
         self._endpoint = endpoint
