@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache, partial
@@ -76,7 +77,7 @@ class LiteLLMModel:
         choice = choices[0]
         fields = getattr(choice.message, "provider_specific_fields", None) or {}
         native = (getattr(choice, "provider_specific_fields", None) or {}).get("native_finish_reason")
-        reason = _sent_reason(answer) or native or choice.finish_reason
+        reason = _sent_reason(answer, native or choice.finish_reason)
         refused = bool(getattr(choice.message, "refusal", None) or fields.get("refusal"))
         finish = reading.finish(reason, refused=refused)
         usage = getattr(response, "usage", None)
@@ -150,19 +151,17 @@ def _speaks_openai(answer: Answer) -> bool:
     return not isinstance(document, Mapping) or bool({"choices", "error"} & document.keys())
 
 
-def _sent_reason(answer: Answer | None) -> Any:
-    """The finish reason as it was sent, wherever a provider puts it; None where it is not found."""
-    if answer is None:
-        return None
-    left: list[Any] = [loads(answer.text)]
+def _sent_reason(answer: Answer | None, otherwise: Any) -> Any:
+    """The finish reason as it was sent, wherever a provider puts it and even where it is null."""
+    left: list[Any] = [loads(answer.text)] if answer is not None else []
     for place in left:
-        parts = place.values() if isinstance(place, Mapping) else place
         if isinstance(place, Mapping):
-            found = next((place[name] for name in _FINISH if name in place), None)
-            if found is not None:
-                return found
+            for name in _FINISH:
+                if name in place:
+                    return place[name]
+        parts = place.values() if isinstance(place, Mapping) else place
         left += [part for part in parts if isinstance(part, Mapping | list)][: _PLACES - len(left)]
-    return None
+    return otherwise
 
 
 def _is_ours(error: Exception | None) -> bool:
@@ -199,4 +198,6 @@ def _import() -> Any:
     litellm.sync_transport = Wire()
     litellm.client_session = session()
     logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
+    # Of answers in a form that it does not expect; they are read here.
+    warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)
     return litellm

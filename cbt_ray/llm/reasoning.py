@@ -11,15 +11,16 @@ from dataclasses import dataclass
 
 from cbt_ray.reading import loads
 
-_NAME = r"(?:\w{1,20}[:_])?(?:think(?:ing)?|thoughts?|reason(?:ing)?|scratchpad|monologue)"
+_WORD = r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|scratchpad|monologue)"
+_NAME = rf"(?:\w{{1,20}}[:_])?{_WORD}"
 _OPEN = re.compile(
-    rf"<\s*{_NAME}\s*>|<\|(?:begin_of_)?{_NAME}\|>|◁{_NAME}▷|<\|START_THINKING\|>"
+    rf"<\s*{_NAME}\s*>|<\|(?:begin_of_)?{_WORD}\|>|◁{_WORD}▷|<\|START_THINKING\|>"
     r"|(?-i:\[THINK\])|<\|inner_prefix\|>|<unused94>|<\|channel>\s*\w+",
     re.IGNORECASE,
 )
 """`[THINK]` in capitals only: "[thinking]" is how a patient's gesture is written."""
 _CLOSE = re.compile(
-    rf"<\s*/\s*{_NAME}\s*>|<\|(?:end_of_|/){_NAME}\|>|◁/{_NAME}▷|<\|END_THINKING\|>"
+    rf"<\s*/\s*{_NAME}\s*>|<\|(?:end_of_|/){_WORD}\|>|◁/{_WORD}▷|<\|END_THINKING\|>"
     r"|(?-i:\[/THINK\])|<\|inner_suffix\|>|<unused95>|<channel\|>",
     re.IGNORECASE,
 )

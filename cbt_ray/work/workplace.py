@@ -56,6 +56,7 @@ class Workplace:
         self._files: dict[str, Path] = {}
         self._callers: dict[tuple[str, Path | None], Caller] = {}
         self._reported: dict[str, str] = {}
+        self._thoughts: dict[str, list[str]] = {}
 
     # ---- models ----------------------------------------------------------------------------------------------------
 
@@ -86,6 +87,8 @@ class Workplace:
         def ask(request: Request) -> Reply:
             reply = caller(request)
             self._reported[name] = reply.model
+            if reply.reasoning:
+                self._thoughts.setdefault(name, []).append(reply.reasoning)
             return reply
 
         return ask
@@ -128,6 +131,7 @@ class Workplace:
     def _make(self, key: Key, produce: Callable[[], dict[str, Any]], made_by: dict[str, Any]) -> Unit:
         begun, status, reason = time.monotonic(), Status.DONE, None
         self._reported.clear()
+        self._thoughts.clear()
         self._take_usage()
         try:
             content = produce()
@@ -159,6 +163,8 @@ class Workplace:
             "seconds": round(seconds, 3),
             "usage": usage.to_json(),
             "models": dict(self._reported),
+            # Kept, and in no content: what a model only thought is read by no other model and by no later stage.
+            **({"reasoning": {name: list(texts) for name, texts in self._thoughts.items()}} if self._thoughts else {}),
             **made_by,
         }
 

@@ -276,3 +276,39 @@ REPLIES: dict[str, tuple[Behaviour, Expected]] = {
     "usage_list": (whole([1, 2]), Said("A full answer.")),
     "usage_null": (whole(None), Said("A full answer.")),
 }
+
+
+def claude(reason: str | None) -> Behaviour:
+    said = [{"type": "text", "text": "So far."}]
+    usage = {"input_tokens": 10, "output_tokens": 5}
+    document = {"id": "1", "type": "message", "role": "assistant", "model": "m", "content": said}
+    return Behaviour(raw=json.dumps({**document, "stop_reason": reason, "usage": usage}).encode())
+
+
+def gemini(reason: str) -> Behaviour:
+    content = {"role": "model", "parts": [{"text": "So far."}]}
+    candidates = [{"content": content, "finishReason": reason, "index": 0}]
+    usage = {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}
+    return Behaviour(raw=json.dumps({"candidates": candidates, "usageMetadata": usage}).encode())
+
+
+CLAUDE, GEMINI = "anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-flash"
+OTHER_FORMS: list[tuple[str, Behaviour, Expected]] = [
+    (CLAUDE, claude("end_turn"), Said("So far.")),
+    (CLAUDE, claude("max_tokens"), Said("So far.", at_limit=True)),
+    (CLAUDE, claude("model_context_window_exceeded"), Said("So far.", at_limit=True)),
+    (CLAUDE, claude("refusal"), Useless("refused")),
+    (CLAUDE, claude("pause_turn"), World("unfinished")),
+    (CLAUDE, claude(None), World("unfinished")),
+    (CLAUDE, error(529, "Overloaded", type="overloaded_error"), World("server")),
+    (CLAUDE, error(400, "prompt is too long: 210000 tokens > 200000 maximum"), Useless("context_full")),
+    (GEMINI, gemini("STOP"), Said("So far.")),
+    (GEMINI, gemini("MAX_TOKENS"), Said("So far.", at_limit=True)),
+    (GEMINI, gemini("SAFETY"), Useless("refused")),
+    (GEMINI, gemini("MALFORMED_FUNCTION_CALL"), Useless("cut")),
+    (GEMINI, gemini("NEW_REASON"), World("unfinished")),
+    ("deepseek/m", ok(finish="insufficient_system_resource"), World("unfinished")),
+    ("openrouter/x/m", ok(finish="error"), World("unfinished")),
+    ("mistral/m", ok("So far.", finish="model_length"), Said("So far.", at_limit=True)),
+]
+"""Answers in the forms of providers, to litellm's names for them."""

@@ -162,3 +162,29 @@ def test_a_schema_with_long_strings_is_a_grammar_too(embedded: LlamaCppModel) ->
     schema = {"type": "object", "properties": strings, "required": list(strings), "additionalProperties": False}
     reply = embedded.complete(Request((Message("user", "Tell me of the sea."),), Sampling(max_tokens=3), 1, schema))
     assert reply.text.startswith("{")
+
+
+@pytest.mark.parametrize(
+    ("written", "said", "thought", "finish"),
+    [
+        ("The patient is sad.</think>Hello.", "Hello.", "The patient is sad.", Finish.STOP),
+        ("The patient is sad. I must", "", "The patient is sad. I must", Finish.CUT),
+    ],
+)
+def test_reasoning_that_the_template_opens_is_never_said(
+    embedded: LlamaCppModel,
+    monkeypatch: pytest.MonkeyPatch,
+    written: str,
+    said: str,
+    thought: str,
+    finish: Finish,
+) -> None:
+    prompt = embedded._llama.tokenize(b"<|im_start|>assistant\n<think>\n", add_bos=False, special=True)
+    answer = {
+        "choices": [{"text": written, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": len(prompt), "completion_tokens": 9},
+    }
+    monkeypatch.setattr(embedded, "tokenize", lambda messages: prompt)
+    monkeypatch.setattr(embedded, "_generate", lambda prompt, request: answer)
+    reply = embedded.complete(ask())
+    assert (reply.text, reply.reasoning, reply.finish) == (said, thought, finish)
