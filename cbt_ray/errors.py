@@ -47,9 +47,7 @@ class Infrastructure(CbtRayError):
 
     exit_code = 1
 
-    def __init__(
-        self, message: str, kind: str = "server", retry_after: float | None = None, sent: bool = True
-    ) -> None:
+    def __init__(self, message: str, kind: str = "server", retry_after: float | None = None, sent: bool = True) -> None:
         super().__init__(message)
         self.kind = kind
         self.retry_after = retry_after
