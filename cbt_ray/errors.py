@@ -50,20 +50,21 @@ class GateFailed(InputError):
 class Infrastructure(CbtRayError):
     """A fault of the world and not of a model: retried or left owed, never stored as data.
 
-    `kind` is one word for the tables (rate_limit, server, timeout, connection, store, malformed);
-    `retry_after` is what the server asked for, in seconds, where it did.
+    `kind` is one word for the tables (rate_limit, server, timeout, connection, store, malformed, unfinished);
+    `retry_after` is what the server asked for, in seconds, where it did; `sent` is False where no call left this machine.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, kind: str = "server", retry_after: float | None = None) -> None:
+    def __init__(self, message: str, kind: str = "server", retry_after: float | None = None, sent: bool = True) -> None:
         super().__init__(message)
         self.kind = kind
         self.retry_after = retry_after
+        self.sent = sent
 
-    def __reduce__(self) -> tuple[type[Infrastructure], tuple[str, str, float | None]]:
+    def __reduce__(self) -> tuple[type[Infrastructure], tuple[str, str, float | None, bool]]:
         """Keep the fields across processes (Ray pickles exceptions)."""
-        return type(self), (str(self), self.kind, self.retry_after)
+        return type(self), (str(self), self.kind, self.retry_after, self.sent)
 
 
 class Owed(CbtRayError):

@@ -66,6 +66,7 @@ class Caller:
             return reply
         except Infrastructure as fault:
             usage.faults[fault.kind] = 1
+            usage.calls = int(fault.sent)
             raise
         finally:
             usage.seconds = self._clock() - began

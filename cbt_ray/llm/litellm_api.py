@@ -4,55 +4,59 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from functools import lru_cache, partial
 from typing import Any
 
-from cbt_ray.errors import Infrastructure, InputError
-from cbt_ray.llm.litellm_faults import Fault
-from cbt_ray.llm.request import Finish, Reply, Request
-from cbt_ray.study.endpoint import LiteLLMEndpoint, Sampling
+from cbt_ray.errors import InputError
+from cbt_ray.llm.chat_request import chat_request, key_of, local_sampling
+from cbt_ray.llm.completion import Reading, utc_now
+from cbt_ray.llm.exchange import Answer
+from cbt_ray.llm.faults import Where
+from cbt_ray.llm.request import Reply, Request
+from cbt_ray.llm.wire import Call, calling
+from cbt_ray.reading import loads
+from cbt_ray.study.endpoint import LiteLLMEndpoint
 
-NO_KEY = "none"
-"""Sent to a server of one's own that needs no key; without it litellm would send it the user's OPENAI_API_KEY."""
-CHARS_PER_TOKEN = 4
-"""Where a server reports no usage, tokens are estimated from characters."""
-_LENGTHS = frozenset({"minLength", "maxLength"})
+_FINISH = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
+"""Names of it: OpenAI and Cohere, Gemini, Anthropic, Bedrock, Ollama."""
+_PLACES = 200
+"""Looked at for it in an answer; it lies near the top."""
 
 
 class LiteLLMModel:
     """One endpoint of the study file behind litellm."""
 
-    def __init__(self, name: str, endpoint: LiteLLMEndpoint) -> None:
-        self._name = name
+    def __init__(self, name: str, endpoint: LiteLLMEndpoint, *, now: Callable[[], datetime] = utc_now) -> None:
         self._endpoint = endpoint
-        self._key = _key(name, endpoint)
+        self._key = key_of(name, endpoint)
+        self._where = Where(name, endpoint.model, self._key)
+        self._now = now
         self._litellm = _import()
         self._check_structured()
 
     def complete(self, request: Request) -> Reply:
-        """Answer; errors are told apart in litellm_faults."""
-        fault: Exception | None = None
-        try:
-            response = self._litellm.completion(**self._arguments(request))
-        except Exception as error:
-            described = Fault(self._name, self._endpoint.model, self._key, error)
-            if described.is_refusal:
-                return Reply("", Finish.REFUSED, _characters(request) // CHARS_PER_TOKEN, 0, self._endpoint.model, None)
-            fault = described.as_ours()
-        if fault is not None:  # raised here and not above, so that it does not drag litellm's exception, and its key, along
-            raise fault
-        return self._reply(request, response)
+        """Answer. What came over the wire decides; litellm's own reading serves for providers of another form."""
+        response, error = None, None
+        with calling(self._endpoint.timeout_s) as call:
+            try:
+                response = self._litellm.completion(**self._arguments(request))
+            except Exception as raised:
+                error = raised
+        reading = Reading(self._where, request, partial(self._cost, response), self._now)
+        if call.answer is not None and _speaks_openai(call.answer):
+            return reading.reply(call.answer)
+        if error is None and response is not None:
+            return self._reply(reading, response, call.answer)
+        return self._without_answer(error, call, reading)
 
     def _arguments(self, request: Request) -> dict[str, Any]:
-        endpoint, sampling = self._endpoint, request.sampling
-        arguments: dict[str, Any] = {
-            "model": endpoint.model,
-            "messages": _messages(request, in_prompt=endpoint.structured != "json_schema"),
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "max_tokens": sampling.max_tokens,
-            "seed": request.seed,
+        endpoint = self._endpoint
+        arguments = chat_request(request, endpoint, endpoint.model) | {
             "timeout": endpoint.timeout_s,
             "num_retries": 0,
             "max_retries": 0,
@@ -62,40 +66,63 @@ class LiteLLMModel:
             arguments["api_key"] = self._key
         if endpoint.api_base is not None:
             arguments["api_base"] = endpoint.api_base
-            arguments["extra_body"] = _local_sampling(sampling)
-        if request.schema is not None and endpoint.structured != "none":
-            arguments["response_format"] = self._response_format(request.schema)
+            arguments["extra_body"] = local_sampling(request.sampling)
         return arguments
 
-    def _response_format(self, schema: Mapping[str, Any]) -> dict[str, Any]:
-        own_server = self._endpoint.api_base is not None
-        if self._endpoint.structured == "json_object":  # llama.cpp's servers take a schema beside it, others ignore it
-            return {"type": "json_object", "schema": dict(schema)} if own_server else {"type": "json_object"}
-        # Providers refuse schemas with lengths in their strict mode; parsing checks them anyway. Local servers enforce them.
-        sent = schema if own_server else _without_lengths(schema)
-        return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": sent}}
-
-    def _reply(self, request: Request, response: Any) -> Reply:
-        if not response.choices:
-            raise Infrastructure(f"endpoints.{self._name}: the answer holds no choices", "malformed")
-        choice = response.choices[0]
-        text = choice.message.content or ""
+    def _reply(self, reading: Reading, response: Any, answer: Answer | None) -> Reply:
+        """A reply of a provider with a form of its own, as litellm reads it, with the finish reason that was sent."""
+        choices = getattr(response, "choices", None)
+        if not choices:
+            raise self._where.world("the answer holds no choices", "malformed")
+        choice = choices[0]
+        fields = getattr(choice.message, "provider_specific_fields", None) or {}
+        native = (getattr(choice, "provider_specific_fields", None) or {}).get("native_finish_reason")
+        reason = _sent_reason(answer, native or choice.finish_reason)
+        refused = bool(getattr(choice.message, "refusal", None) or fields.get("refusal"))
+        finish = reading.finish(reason, refused=refused)
         usage = getattr(response, "usage", None)
-        prompt = getattr(usage, "prompt_tokens", 0) or _characters(request) // CHARS_PER_TOKEN
-        reply = getattr(usage, "completion_tokens", 0) or -(-len(text) // CHARS_PER_TOKEN)
-        model = str(response.model or self._endpoint.model)
-        return Reply(text, _finish(choice), prompt, reply, model, self._cost(response, prompt, reply))
+        counts = {name: getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")}
+        thought = str(getattr(choice.message, "reasoning_content", None) or "")
+        said = str(choice.message.content or "")
+        return reading.made(said, thought, finish, counts, response.model)
 
-    def _cost(self, response: Any, prompt: int, reply: int) -> float | None:
+    def _without_answer(self, error: Exception | None, call: Call, reading: Reading) -> Reply:
+        """Raise what litellm's exception means where nothing over the wire says it; a refusal is a reply."""
+        if call.lost is not None:
+            raise self._where.lost(call.lost)
+        said = str(error) if error is not None else "litellm gave no answer"
+        if call.answer is not None:
+            raise self._where.world(f"the answer cannot be read ({said})", "malformed")
+        if _named(error, "Timeout", "APITimeoutError", "TimeoutException", "ReadTimeoutError"):
+            raise self._where.world(said, "timeout")
+        status = getattr(error, "status_code", None)
+        if isinstance(status, int) and not _is_ours(error):
+            told = {"error": {"message": said, "code": getattr(error, "code", None)}}
+            return reading.reply(Answer(status, {}, json.dumps(told).encode()))
+        if _named(error, "ConnectionError", "TransportError", "EndpointConnectionError"):
+            raise self._where.world(said, "connection")
+        expected = f"expected a model that litellm can call ({self._where.said(said)})"
+        raise InputError(f"endpoints.{self._where.endpoint}.model: {expected}")
+
+    def _cost(self, response: Any, prompt: int, written: int) -> float | None:
         """The study file's price, else litellm's; a server of one's own has none, whatever its model is called."""
-        if self._endpoint.price is not None:
-            return (prompt * self._endpoint.price[0] + reply * self._endpoint.price[1]) / 1_000_000
-        if self._endpoint.api_base is not None:
-            return None
-        try:
-            return float(self._litellm.completion_cost(completion_response=response, model=self._endpoint.model))
-        except Exception:  # litellm raises a bare Exception for a model without a price
-            return None
+        endpoint = self._endpoint
+        if endpoint.price is not None or endpoint.api_base is not None:
+            return endpoint.cost(prompt, written)
+        model = endpoint.model
+        prices: tuple[Callable[[], float], ...] = (
+            # The response knows what was cached; its counts may be none.
+            lambda: self._litellm.completion_cost(completion_response=response, model=model),
+            lambda: sum(self._litellm.cost_per_token(model, prompt, written)),
+        )
+        for priced in prices:
+            try:
+                cost = float(priced())
+            except Exception:  # litellm raises a bare Exception for a model without a price
+                cost = math.nan
+            if math.isfinite(cost) and cost >= 0:
+                return cost
+        return None
 
     def _check_structured(self) -> None:
         """A provider that cannot be held to a schema would drop it silently: that is said before anything is paid for."""
@@ -108,63 +135,69 @@ class LiteLLMModel:
             return
         if known and "response_format" not in known:
             raise InputError(
-                f"endpoints.{self._name}.structured: expected none, since litellm has no response_format for {endpoint.model}"
+                f"endpoints.{self._where.endpoint}.structured: expected none, since litellm has "
+                f"no response_format for {endpoint.model}"
             )
 
 
-def _key(name: str, endpoint: LiteLLMEndpoint) -> str | None:
-    """The key from its environment variable; without one, providers are left to litellm and own servers get a placeholder."""
-    if endpoint.api_key_env is None:
-        return None if endpoint.api_base is None else NO_KEY
-    key = os.environ.get(endpoint.api_key_env, "").strip()
-    if not key:
-        raise InputError(f"endpoints.{name}.api_key_env: expected the environment variable {endpoint.api_key_env} to hold a key")
-    return key
+def _speaks_openai(answer: Answer) -> bool:
+    """Whether an answer is read here: an error, no JSON, or a completion in OpenAI's form."""
+    if not 200 <= answer.status < 300:
+        return True
+    try:
+        document = loads(answer.text)
+    except ValueError:
+        return True
+    return not isinstance(document, Mapping) or bool({"choices", "error"} & document.keys())
 
 
+def _sent_reason(answer: Answer | None, otherwise: Any) -> Any:
+    """The finish reason as it was sent, wherever a provider puts it and even where it is null."""
+    left: list[Any] = [loads(answer.text)] if answer is not None else []
+    for place in left:
+        if isinstance(place, Mapping):
+            for name in _FINISH:
+                if name in place:
+                    return place[name]
+        parts = place.values() if isinstance(place, Mapping) else place
+        left += [part for part in parts if isinstance(part, Mapping | list)][: _PLACES - len(left)]
+    return otherwise
+
+
+def _is_ours(error: Exception | None) -> bool:
+    """Whether litellm reports as a server's what happened here, before anything was sent."""
+    if "credentials" in str(error).casefold():
+        return True
+    return type(error).__name__ == "APIConnectionError"
+
+
+def _named(error: BaseException | None, *names: str) -> bool:
+    """Whether the error or one below it is of a class of this name; litellm and each client have their own."""
+    return any(base.__name__ in names for each in _chain(error) for base in type(each).__mro__)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    for _ in range(10):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+@lru_cache(1)
 def _import() -> Any:
-    """Import litellm quietly: no price list from the network, no telemetry, no prints."""
+    """Import litellm quietly: no price list from the network, no telemetry, no prints; its clients send through our wire."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     import litellm
 
+    from cbt_ray.llm.wire import Wire, session
+
     litellm.telemetry = False
     litellm.suppress_debug_info = True
+    litellm.num_retries = 0
+    litellm.sync_transport = Wire()
+    litellm.client_session = session()
     logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
+    # Of answers in a form that it does not expect; they are read here.
+    warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)
     return litellm
-
-
-def _messages(request: Request, *, in_prompt: bool) -> list[dict[str, str]]:
-    messages = [message.to_json() for message in request.messages]
-    if request.schema is not None and in_prompt:
-        schema = json.dumps(request.schema, ensure_ascii=False)
-        messages[-1]["content"] += f"\n\nAnswer with one JSON object and nothing else. It follows this JSON schema:\n{schema}"
-    return messages
-
-
-def _local_sampling(sampling: Sampling) -> dict[str, float]:
-    """What only servers of one's own know; llama.cpp and vLLM name the penalty differently and ignore the other's name."""
-    extra = {"min_p": sampling.min_p} if sampling.min_p else {}
-    if sampling.repeat_penalty != 1:
-        extra |= {"repeat_penalty": sampling.repeat_penalty, "repetition_penalty": sampling.repeat_penalty}
-    return extra
-
-
-def _without_lengths(schema: Any) -> Any:
-    if isinstance(schema, Mapping):
-        return {
-            name: _without_lengths(part)
-            for name, part in schema.items()
-            if name not in _LENGTHS or isinstance(part, Mapping)  # a property may be called so
-        }
-    return [_without_lengths(part) for part in schema] if isinstance(schema, list | tuple) else schema
-
-
-def _finish(choice: Any) -> Finish:
-    fields = getattr(choice.message, "provider_specific_fields", None) or {}
-    if choice.finish_reason == "content_filter" or getattr(choice.message, "refusal", None) or fields.get("refusal"):
-        return Finish.REFUSED
-    return Finish.LENGTH if choice.finish_reason == "length" else Finish.STOP
-
-
-def _characters(request: Request) -> int:
-    return sum(len(message.content) for message in request.messages)

@@ -16,12 +16,15 @@ from jinja2 import TemplateError
 from cbt_ray.errors import Infrastructure, InputError, ModelFailure
 from cbt_ray.llm.control import Control, Written
 from cbt_ray.llm.gguf_file import check_gguf, gguf_identity, load_gguf_path
+from cbt_ray.llm.reasoning import opening
 from cbt_ray.llm.request import Finish, Message, Reply, Request
 from cbt_ray.llm.template import ChatTemplate, WordsLost
 from cbt_ray.study.study import TODAY
 
 LONGEST_COUNTED = 1000
 """Longest string whose length a grammar counts: llama.cpp refuses a grammar with more than 2000 repetitions."""
+_TAIL = 24
+"""Tokens at a prompt's end in which a template may open the reasoning."""
 
 __all__ = ["LlamaCppModel", "check_gguf", "gguf_identity", "load_gguf_path"]
 
@@ -67,7 +70,14 @@ class LlamaCppModel:
             answer = self._generate(prompt, request)
         choice, usage = answer["choices"][0], answer["usage"]
         finish = Finish.STOP if choice["finish_reason"] == "stop" else Finish.LENGTH
-        return Reply(choice["text"], finish, usage["prompt_tokens"], usage["completion_tokens"], self.gguf.name)
+        text = self._opened(prompt, request) + choice["text"]
+        return Reply(text, finish, usage["prompt_tokens"], usage["completion_tokens"], self.gguf.name)
+
+    def _opened(self, prompt: list[int], request: Request) -> str:
+        """The mark of reasoning with which the template ends a prompt, which no reply repeats; JSON begins without it."""
+        if request.schema is not None:
+            return ""
+        return opening(self._llama.detokenize(prompt[-_TAIL:], special=True).decode(errors="replace"))
 
     def _generate(self, prompt: list[int], request: Request) -> dict[str, Any]:
         sampling = request.sampling

@@ -138,13 +138,13 @@ class Meter:
         return Permit(endpoint, self._numbers)
 
     def release(self, permit: Permit, usage: Usage) -> None:
-        """See Gate. The call itself was counted when it was let go."""
+        """See Gate. The call itself was counted when it was let go; one that was never sent counts no more."""
         lane = self._lanes[permit.endpoint]
         lane.leases.pop(permit.number, None)
         if permit.number in lane.tokens:
             lane.tokens[permit.number] = usage.tokens
         self._spent.add(usage)
-        self._spent.calls -= usage.calls
+        self._spent.calls -= 1
 
     def totals(self) -> Usage:
         """See Gate."""

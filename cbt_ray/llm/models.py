@@ -10,6 +10,7 @@ from cbt_ray.llm.caller import Caller
 from cbt_ray.llm.gguf_file import load_gguf_path
 from cbt_ray.llm.meter import Gate
 from cbt_ray.llm.request import Ask, LanguageModel, Message, Reply, Request
+from cbt_ray.llm.server import ServerModel, is_own_server
 from cbt_ray.study.endpoint import FINETUNED, Endpoint, LiteLLMEndpoint, LlamaCppEndpoint, Sampling
 from cbt_ray.study.study import TODAY
 
@@ -57,6 +58,8 @@ def language_model(name: str, endpoint: Endpoint, gguf: Path | None = None, toda
         file = _file(name, endpoint, gguf)
         return LlamaCppModel(file, context=endpoint.context, threads=endpoint.threads, today=today)
     if isinstance(endpoint, LiteLLMEndpoint):
+        if is_own_server(endpoint):
+            return ServerModel(name, endpoint)
         from cbt_ray.llm.litellm_api import LiteLLMModel
 
         return LiteLLMModel(name, endpoint)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
+from cbt_ray.llm.reasoning import heard
 from cbt_ray.study.endpoint import Sampling
 
 
@@ -41,12 +42,19 @@ class Finish(StrEnum):
 
     STOP = "stop"
     LENGTH = "length"
+    """At the token limit: its whole sentences may serve."""
+    CUT = "cut"
+    """Before its end, within its reasoning or for a reason of the server's: nothing in it serves."""
     REFUSED = "refused"
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer. Tokens are counts as the endpoint reports them; `cost` is in dollars, None where no price is known."""
+    """One answer. Tokens are counts as the endpoint reports them; `cost` is in dollars, None where no price is known.
+
+    Whatever makes a reply, what the model only thought is taken out of `text` here and kept in `reasoning`: it is
+    never sent on. Half a surrogate pair, which no file and no server takes, is replaced.
+    """
 
     text: str
     finish: Finish
@@ -54,6 +62,23 @@ class Reply:
     reply_tokens: int
     model: str
     cost: float | None = None
+    reasoning: str = ""
+
+    def __post_init__(self) -> None:
+        parts = heard(whole_characters(self.text))
+        thoughts = (whole_characters(self.reasoning), parts.thought)
+        own = {"text": parts.said, "reasoning": "\n\n".join(part for part in thoughts if part)}
+        if self.finish is Finish.LENGTH and own["reasoning"] and not parts.said.strip():
+            own["finish"] = Finish.CUT  # the tokens went to the reasoning
+        if parts.unfinished and self.finish is not Finish.REFUSED:
+            own["finish"] = Finish.CUT
+        for name, value in own.items():
+            object.__setattr__(self, name, value)
+
+
+def whole_characters(text: str) -> str:
+    """The text with every half of a surrogate pair replaced: JSON can hold one, UTF-8 cannot."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 @dataclass
@@ -66,7 +91,7 @@ class Usage:
     cost: float = 0.0
     seconds: float = 0.0
     faults: dict[str, int] = field(default_factory=dict)
-    """Faults of the world that were met, by kind (rate_limit, server, timeout, connection, malformed)."""
+    """Faults of the world that were met, by kind (rate_limit, server, timeout, connection, malformed, unfinished)."""
 
     @property
     def tokens(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
@@ -61,8 +62,13 @@ class LiteLLMEndpoint(Limits):
 
     llama-cpp-python's server takes `json_object`.
     """
-    timeout_s: float = Field(120, gt=0)
-    """Seconds until a call counts as lost."""
+    system: Literal["message", "first_user"] = "message"
+    """Where the system prompt goes: a message of its own, or joined to the first message.
+
+    For chat templates that take no system message (Gemma, Mistral 7B v0.1).
+    """
+    timeout_s: float = Field(120, gt=0, le=86_400)
+    """Seconds until a call counts as lost, from its start to the answer's last byte."""
     retries: int = Field(5, ge=0)
     """Times that a call is repeated after a fault of the world (429, 5xx, time-out, cut connection)."""
     price: tuple[float, float] | None = None
@@ -82,13 +88,30 @@ class LiteLLMEndpoint(Limits):
     @field_validator("api_base")
     @classmethod
     def _without_a_key(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"https?://[^@\s?]+", value):
+        if value is not None and not _is_address(value):
             raise ValueError("expected http(s)://host[:port][/path] without user, password or query")
         return value
 
     def identity(self) -> dict[str, Any]:
         """Name and revision; the address and everything about speed are left out."""
-        return {"kind": self.kind, "model": self.model, "revision": self.revision, "structured": self.structured}
+        own = {"kind": self.kind, "model": self.model, "revision": self.revision}
+        joined = {} if self.system == "message" else {"system": self.system}
+        return {**own, "structured": self.structured, **joined}
+
+    def cost(self, prompt: int, reply: int) -> float | None:
+        """Dollars by `price`; None without one."""
+        if self.price is None:
+            return None
+        return (prompt * self.price[0] + reply * self.price[1]) / 1_000_000
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # raises where it is none
+    except ValueError:
+        return False
+    return bool(re.fullmatch(r"https?://[^@\s?#]+", text) and parts.hostname)
 
 
 class ScriptedEndpoint(Limits):

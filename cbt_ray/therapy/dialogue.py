@@ -17,6 +17,12 @@ from cbt_ray.therapy.stop import StopReason, end_mark, hear, stop_reason
 from cbt_ray.unit import seed_of
 
 PROMPTS = ("patient.j2", "patient_first.j2", "patient_begin.j2", "summariser.j2", "summariser_request.j2")
+_SILENCES = {
+    "refused": StopReason.THERAPIST_REFUSED,
+    "context_full": StopReason.CONTEXT_FULL,
+    "cut": StopReason.THERAPIST_CUT,
+}
+"""Why a therapist's model has nothing to say, where it was not empty."""
 _SENTENCE_END = re.compile(r"[.!?][\"')]?(?=\s|$)")
 
 
@@ -67,8 +73,7 @@ def hold(case: Case, rules: Sessions, prompts: Prompts, prompt: str, therapist: 
         try:
             reply, was_cut = _say(therapist, therapist_messages(system, case.opening, turns), case.seed + len(turns))
         except ModelFailure as failure:
-            stop = {"refused": StopReason.THERAPIST_REFUSED, "context_full": StopReason.CONTEXT_FULL}.get(failure.reason)
-            stop = stop or StopReason.THERAPIST_EMPTY
+            stop = _SILENCES.get(failure.reason, StopReason.THERAPIST_EMPTY)
             break
         heard = hear(reply, rules)
         cut += was_cut

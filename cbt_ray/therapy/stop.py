@@ -20,6 +20,7 @@ class StopReason(StrEnum):
     MAX_MESSAGES = "max_messages"
     MAX_WORDS = "max_words"
     THERAPIST_EMPTY = "therapist_empty"
+    THERAPIST_CUT = "therapist_cut"
     THERAPIST_REFUSED = "therapist_refused"
     CONTEXT_FULL = "context_full"
     OTHER = "other"

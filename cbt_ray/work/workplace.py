@@ -60,6 +60,7 @@ class Workplace:
         self._callers: dict[tuple[str, Path | None], Caller] = {}
         self._reported: dict[str, str] = {}
         self._settled: set[Key] = set()
+        self._thoughts: dict[str, list[str]] = {}
 
     # ---- models ----------------------------------------------------------------------------------------------------
 
@@ -90,6 +91,8 @@ class Workplace:
         def ask(request: Request) -> Reply:
             reply = caller(request)
             self._reported[name] = reply.model
+            if reply.reasoning:
+                self._thoughts.setdefault(name, []).append(reply.reasoning)
             return reply
 
         return ask
@@ -163,6 +166,7 @@ class Workplace:
     ) -> Unit:
         begun, status, reason = time.monotonic(), Status.DONE, None
         self._reported.clear()
+        self._thoughts.clear()
         self._take_usage()
         try:
             content = produce()
@@ -194,6 +198,8 @@ class Workplace:
             "seconds": round(seconds, 3),
             "usage": usage.to_json(),
             "models": dict(self._reported),
+            # Kept, and in no content: what a model only thought is read by no other model and by no later stage.
+            **({"reasoning": {name: list(texts) for name, texts in self._thoughts.items()}} if self._thoughts else {}),
             **made_by,
         }
 

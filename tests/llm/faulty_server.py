@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from cbt_ray.llm.request import Message, Request
 from cbt_ray.llm.scripted import ScriptedModel
@@ -39,6 +39,10 @@ class Behaviour:
     """Sent instead of a completion."""
     cut: bool = False
     """Close the connection in the middle of the answer."""
+    drips: Literal["", "headers", "body"] = ""
+    """Send a byte now and then, for ever."""
+    hangs_up: bool = False
+    """Close the connection without an answer."""
 
 
 Script = Callable[[dict[str, Any], int], Behaviour]
@@ -54,6 +58,7 @@ EMPTY = Behaviour(text="")
 REFUSAL = Behaviour(text=None, refusal="I cannot help with that.")
 TRUNCATED = Behaviour(text='{"turn": "It began when', finish_reason="length")
 SLOW_S = 3.0
+DRIP_S = 0.05
 SLOW = Behaviour(delay_s=SLOW_S)
 """Longer than the time-out of the endpoint under test."""
 
@@ -120,7 +125,12 @@ class FaultyServer:
         if behaviour.delay_s:
             threading.Event().wait(behaviour.delay_s)
         try:
-            _send(handler, behaviour, _body(behaviour, request, number))
+            if behaviour.drips:
+                _drip(handler, behaviour.drips)
+            elif behaviour.hangs_up:
+                handler.close_connection = True
+            else:
+                _send(handler, behaviour, _body(behaviour, request, number))
         except OSError:
             """The client hung up, as it does after its time-out."""
 
@@ -155,3 +165,12 @@ def _send(handler: BaseHTTPRequestHandler, behaviour: Behaviour, body: bytes) ->
     if behaviour.cut:
         handler.connection.shutdown(socket.SHUT_RDWR)
         handler.close_connection = True
+
+
+def _drip(handler: BaseHTTPRequestHandler, what: str) -> None:
+    """Until the client hangs up."""
+    begin = b"HTTP/1.1 200 OK\r\n" if what == "headers" else b"HTTP/1.1 200 OK\r\n\r\n{"
+    handler.wfile.write(begin)
+    while True:
+        threading.Event().wait(DRIP_S)
+        handler.wfile.write(b"X-More: 1\r\n" if what == "headers" else b" ")

@@ -196,3 +196,29 @@ def test_training_and_llama_cpp_tokenize_hostile_words_alike(embedded: LlamaCppM
     assert ids == embedded.tokenize(messages, answer=False)
     assert base.tokenizer.control._pattern is not None
     assert base.tokenizer.control._pattern.pattern == embedded._control._pattern.pattern  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("written", "said", "thought", "finish"),
+    [
+        ("The patient is sad.</think>Hello.", "Hello.", "The patient is sad.", Finish.STOP),
+        ("The patient is sad. I must", "", "The patient is sad. I must", Finish.CUT),
+    ],
+)
+def test_reasoning_that_the_template_opens_is_never_said(
+    embedded: LlamaCppModel,
+    monkeypatch: pytest.MonkeyPatch,
+    written: str,
+    said: str,
+    thought: str,
+    finish: Finish,
+) -> None:
+    prompt = embedded._llama.tokenize(b"<|im_start|>assistant\n<think>\n", add_bos=False, special=True)
+    answer = {
+        "choices": [{"text": written, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": len(prompt), "completion_tokens": 9},
+    }
+    monkeypatch.setattr(embedded, "tokenize", lambda messages: prompt)
+    monkeypatch.setattr(embedded, "_generate", lambda prompt, request: answer)
+    reply = embedded.complete(ask())
+    assert (reply.text, reply.reasoning, reply.finish) == (said, thought, finish)

@@ -174,3 +174,12 @@ def test_the_actor_meters_processes(ray_here: None) -> None:
     with pytest.raises(BudgetReached, match=r"budget\.calls"):
         it.acquire("small", 10)
     assert it.totals() == Usage(calls=2, prompt_tokens=3, cost=0.5, faults={"server": 1})
+
+
+def test_a_call_that_was_never_sent_is_given_back() -> None:
+    meter = Meter({"big": ScriptedEndpoint(kind="scripted")}, Budget(calls=1))
+    permit = meter.acquire("big", 10)
+    assert isinstance(permit, Permit)
+    meter.release(permit, Usage(calls=0, faults={"connection": 1}))
+    assert meter.totals().calls == 0
+    assert isinstance(meter.acquire("big", 10), Permit)

@@ -128,6 +128,7 @@ def test_therapist_knows_the_phase_and_the_end_mark_and_nothing_of_the_patients_
         ("", StopReason.THERAPIST_EMPTY),
         (" \n", StopReason.THERAPIST_EMPTY),
         (REFUSED, StopReason.THERAPIST_REFUSED),
+        ("<think>I must", StopReason.THERAPIST_CUT),
         (ModelFailure("context_full"), StopReason.CONTEXT_FULL),
     ],
 )
@@ -219,3 +220,16 @@ def test_seed_decides_all_seeds() -> None:
     assert seeds(5) == seeds(5)
     assert not set(seeds(5)) & set(seeds(5000))
     assert len(set(seeds(5)[:-1])) == len(seeds(5)) - 1
+
+
+def test_what_a_model_only_thought_reaches_nobody_else() -> None:
+    cast = Cast(
+        therapist=["Sad again.</think>What happened?", f"<think>Done.</think>See you next week. {MARK}"],
+        patient=["<think>Be short.</think>I stayed in bed."],
+        summariser=['<think>Short.</think>{"summary": "' + SUMMARY + '"}'],
+    )
+    held = cast.hold()
+    assert texts(held) == [FIRST, "What happened?", "I stayed in bed.", "See you next week."]
+    assert held.session.summary == SUMMARY
+    asked = str([script.requests for script in (cast.therapist, cast.patient, cast.summariser)])
+    assert not any(thought in asked for thought in ("think>", "Sad again", "Be short", "Done."))
