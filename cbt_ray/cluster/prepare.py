@@ -12,10 +12,11 @@ from cbt_ray.cluster.site import Options, store_in_cluster
 from cbt_ray.cluster.submission import Submission, cpus_of_pod, pods_for
 from cbt_ray.commands.plan import estimate
 from cbt_ray.errors import InputError
-from cbt_ray.llm.gguf_file import PACKAGE, is_hub_id
+from cbt_ray.llm.gguf_file import PACKAGE
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import FINETUNED, LiteLLMEndpoint, LlamaCppEndpoint
 from cbt_ray.study.licence import check_licences
+from cbt_ray.study.model import is_hub_id
 from cbt_ray.unit import Stage
 from cbt_ray.work.engine import cpus_of
 from cbt_ray.work.inputs import at

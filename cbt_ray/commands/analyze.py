@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from cbt_ray.analysis.table.mapping import load_mapping
 from cbt_ray.errors import InputError
 from cbt_ray.stages.analyse import versions
-from cbt_ray.study.complaint import complaint
+from cbt_ray.study.complaint import refusal
 from cbt_ray.study.model import Analysis, Judge
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _block(columns: Columns, fields: Mapping[str, Any]) -> Analysis:
         try:
             Analysis.model_validate(dict(given))
         except ValidationError as error:
-            raise InputError(f"{where}{complaint(error, Analysis, {})}") from None
+            raise refusal(error, Analysis, where) from None
     own = {"judge": columns.constants["judge"]} if "judge" in columns.constants else {}
     return Analysis.model_validate({**own, **columns.analysis, **fields})
 

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from cbt_ray.errors import InputError
 from cbt_ray.imports.remark import Remark
 from cbt_ray.imports.units import digests
-from cbt_ray.study.complaint import complaint
+from cbt_ray.reading import located, read_fields, read_text
+from cbt_ray.study.complaint import refusal
 from cbt_ray.study.imported import Imported, ImportedJudge
-from cbt_ray.study.load import read_document
 from cbt_ray.unit import Stage, Unit
 
 FIELD = "imported"
@@ -54,10 +54,10 @@ class Manifest:
     def write(self) -> bool:
         """Write it, whole or not at all; False where the file says the same already."""
         text = json.dumps(self.content.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
-        if self.file.is_file() and self.file.read_text() == text:
+        if self.file.exists() and read_text(self.file) == text:
             return False
         temporary = self.file.with_name(f".{self.file.name}.{os.getpid()}.part")
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(self.file)
         return True
 
@@ -68,7 +68,7 @@ class Manifest:
 
     def write_notes(self, remarks: Iterable[Remark]) -> None:
         """Write remarks, a line each."""
-        self.notes.write_text("".join(f"{remark}\n" for remark in remarks))
+        self.notes.write_text("".join(f"{remark}\n" for remark in remarks), encoding="utf-8")
 
 
 def _with(sources: tuple[str, ...], source: str) -> tuple[str, ...]:
@@ -77,12 +77,12 @@ def _with(sources: tuple[str, ...], source: str) -> tuple[str, ...]:
 
 def named_in(study_file: Path) -> Path | None:
     """The manifest that a study file names, there or not; None where it names none. Raises InputError, one line."""
-    named = read_document(study_file).get(FIELD)
+    named = read_fields(study_file).get(FIELD)
     if named is None:
         return None
     if not isinstance(named, str) or not named.endswith(".json"):
         raise InputError(f"{study_file}: {FIELD}: expected the name of a JSON file, which an import writes")
-    return study_file.parent / named
+    return located(named, study_file.parent)
 
 
 def default_for(study_file: Path) -> Path:
@@ -95,9 +95,9 @@ def read_manifest(file: Path) -> Manifest:
     if not file.exists():
         return Manifest(file, Imported())
     try:
-        return Manifest(file, Imported.model_validate(read_document(file)))
+        return Manifest(file, Imported.model_validate(read_fields(file)))
     except ValidationError as error:
-        raise InputError(f"{file}: {complaint(error, Imported, {})}") from None
+        raise refusal(error, Imported, f"{file}: ") from None
 
 
 def line_for(study_file: Path, manifest: Path) -> str:
@@ -107,6 +107,6 @@ def line_for(study_file: Path, manifest: Path) -> str:
 
 def name_in(study_file: Path, manifest: Path) -> None:
     """Append the line that names the manifest to a study file."""
-    text = study_file.read_text()
+    text = read_text(study_file)
     gap = "" if text.endswith("\n") else "\n"
-    study_file.write_text(f"{text}{gap}{line_for(study_file, manifest)}\n")
+    study_file.write_text(f"{text}{gap}{line_for(study_file, manifest)}\n", encoding="utf-8")

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import tempfile
 from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -15,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import InputError
+from cbt_ray.study.model import is_hub_id
 
 PACKAGE = "package:"
 DEFAULT_REVISION = "main"
 """The branch that is meant where a recipe names none."""
 _MAGIC = b"GGUF"
-_PART = r"\w(?:[\w.-]*\w)?"
-_HUB_ID = re.compile(rf"{_PART}/{_PART}", re.ASCII)
 
 
 def load_gguf_path(gguf: str) -> Path:
@@ -49,16 +47,6 @@ def gguf_identity(gguf: str) -> dict[str, Any]:
         return {"package": distribution, "version": version(distribution), "file": file}
     except PackageNotFoundError:
         return {"package": module, "file": file, "sha256": _sha256(path)}
-
-
-def is_hub_id(start: str) -> bool:
-    """Whether a recipe's `start` or `compare` is a Hugging Face hub id, `org/name`, and no place on this machine.
-
-    Decided by how it is written and never by what lies on the disk, or a key would depend on the folder a command runs in:
-    a folder is written with ./, ../, / or ~ in front, or with another number of slashes than one; a file ends in .gguf.
-    """
-    looks_like_one = _HUB_ID.fullmatch(start) is not None and "--" not in start and ".." not in start
-    return looks_like_one and not start.lower().endswith(".gguf")
 
 
 def weights_identity(start: str, revision: str | None = None) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cbt_ray.errors import Owed
-from cbt_ray.llm.gguf_file import DEFAULT_REVISION, is_hub_id
+from cbt_ray.llm.gguf_file import DEFAULT_REVISION
+from cbt_ray.study.model import is_hub_id
 from cbt_ray.training.start.hub import Hub, HubFile, Snapshot, WrongRevision
 from cbt_ray.training.start.weights import Weights, complete, fetch_weights
 from cbt_ray.work.bench import Bench

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cbt_ray.stages.preflight import preflight
 from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
-from cbt_ray.work.inputs import check_endpoints, check_recipes
 from cbt_ray.work.usage import Costs
 
 
@@ -30,8 +30,7 @@ def run_study(bench: Bench, say: Callable[[str], object]) -> None:
     from cbt_ray.stages.simulate import simulate
     from cbt_ray.stages.train import train
 
-    _check_all_roles(bench)
-    check_recipes(bench.study, [p for p in bench.keys.finetunes if bench.store.get(bench.keys.finetune(*p)) is None])
+    bench.prove(preflight(bench))
     fetch(bench)  # before the courses are paid for: a hub that refuses is heard of at once
     generate(bench)
     make_dataset(bench)
@@ -50,18 +49,6 @@ def run_study(bench: Bench, say: Callable[[str], object]) -> None:
     say(f"report: {where}")
     if ended:
         raise ended
-
-
-def _check_all_roles(bench: Bench) -> None:
-    """Refuse an unreadable GGUF or a missing key of a later stage before the first stage is paid for."""
-    study = bench.study
-    asked = {
-        Stage.COURSES: [study.roles.generator],
-        Stage.SESSIONS: [study.roles.patient, study.roles.summariser, *(study.therapist(arm) for arm in study.arms)],
-        Stage.RATINGS: [study.roles.judge],
-    }
-    survey = bench.survey(*asked)
-    check_endpoints(study, [role for stage, roles in asked.items() if survey.owed(stage) for role in roles])
 
 
 def print_costs(bench: Bench, say: Callable[[str], object]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cbt_ray.errors import InputError
 from cbt_ray.llm.gguf_file import file_identity
+from cbt_ray.reading import located
 from cbt_ray.store import Blob, Store
 from cbt_ray.study import Study
 from cbt_ray.study.model import PAIRS_IN_STORE, Recipe
@@ -69,7 +70,7 @@ def _beside(study: Study, recipe: Recipe) -> Path | None:
     """The file beside the study file; None where there are no pairs, or they lie in the store."""
     if recipe.preferences is None or recipe.preferences.startswith(PAIRS_IN_STORE):
         return None
-    return study.file.parent / recipe.preferences
+    return located(recipe.preferences, study.file.parent)
 
 
 def _size(study: Study, store: Store, named: str) -> int:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from cbt_ray.errors import InputError
-from cbt_ray.llm.gguf_file import check_gguf, gguf_identity, is_hub_id, load_gguf_path, weights_identity
+from cbt_ray.llm.gguf_file import check_gguf, gguf_identity, load_gguf_path, weights_identity
 from cbt_ray.llm.prices import price
+from cbt_ray.study.model import is_hub_id
 
 from .conftest import EMBEDDED
 

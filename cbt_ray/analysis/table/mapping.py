@@ -10,12 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from cbt_ray.errors import InputError
-from cbt_ray.study.block import Block, Name
-from cbt_ray.study.complaint import complaint
+from cbt_ray.reading import located, read_fields
+from cbt_ray.study.block import Block, Name, pattern
+from cbt_ray.study.complaint import refusal
 
 SHIPPED = Path(__file__).with_name("mappings")
 OWN = "cbt-ray"
@@ -45,10 +45,7 @@ class Pattern(Block):
 
     @model_validator(mode="after")
     def _compiles(self) -> Pattern:
-        try:
-            names = re.compile(self.pattern).groupindex
-        except re.error as error:
-            raise ValueError(f"pattern: expected a regular expression ({error})") from None
+        names = re.compile(pattern(self.pattern)).groupindex
         wrong = next((name for name in names if name not in FIELDS), None)
         if not names or wrong:
             found = f"found (?P<{wrong}>...)" if wrong else "found none"
@@ -183,29 +180,10 @@ def shipped() -> list[str]:
 
 def load_mapping(name: str) -> Mapping:
     """Read a mapping of the package by its name, or one's own file. Raises InputError, one line."""
-    file = Path(name) if name.endswith((".yaml", ".yml")) or "/" in name else SHIPPED / f"{name}.yaml"
-    if not file.is_file():
+    file = located(name) if name.endswith((".yaml", ".yml")) or "/" in name else SHIPPED / f"{name}.yaml"
+    if not file.exists():
         raise InputError(f"--mapping {name}: expected {', '.join(shipped())} or a YAML file, there is none")
-    document = read_yaml(file)
     try:
-        return Mapping.model_validate(document)
+        return Mapping.model_validate(read_fields(file))
     except ValidationError as error:
-        raise InputError(f"{file}: {complaint(error, Mapping, {})}") from None
-
-
-def read_yaml(file: Path) -> dict[str, Any]:
-    """A mapping of fields. Raises InputError naming file and line."""
-    try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: expected a readable text file ({error})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise InputError(
-            f"{file}{f', line {mark.line + 1}' if mark else ''}: expected YAML: {getattr(error, 'problem', error)}"
-        ) from None
-    if not isinstance(document, dict):
-        raise InputError(
-            f"{file}: expected a mapping of fields, found {'nothing' if document is None else type(document).__name__}"
-        )
-    return document
+        raise refusal(error, Mapping, f"{file}: ") from None
