@@ -46,7 +46,7 @@ def load_kinds(prompts: Prompts, variants: Sequence[str]) -> dict[str, str]:
     document = read_fields(path)
     problems = [
         f"{path}: {variant}: expected a description of this kind of therapist"
-        for variant in variants
+        for variant in dict.fromkeys((*variants, *document))
         if not isinstance(told := document.get(variant), str) or not told.strip()
     ]
     if problems:

@@ -125,7 +125,10 @@ def _followed(found: _Found, dotted: str, name: str) -> Any:
     """The content of a file that a field names; None where it cannot be read."""
     try:
         other = located(name, found.file.parent)
-        return read_document(other, f"{found.file}: {dotted}: {other}")
+        value = read_document(other, f"{found.file}: {dotted}: {other}")
+        if value is None:
+            raise InputError(f"{other}: expected the content of this field, the file is empty")
+        return value
     except InputError as error:
         for said in error.problems:
             found.add(dotted, said)

@@ -63,8 +63,8 @@ def _check_data(study: Study, prompts: Prompts) -> None:
         with at(study, "prompts"):
             own = prompts.folders[0]
             all_of(
-                lambda: (own / HOMEWORK).exists() and load_homework(prompts),
-                lambda: (own / KINDS).exists() and load_kinds(prompts, variants(study)),
+                lambda: os.path.lexists(own / HOMEWORK) and load_homework(prompts),
+                lambda: os.path.lexists(own / KINDS) and load_kinds(prompts, variants(study)),
             )
 
 
