@@ -58,7 +58,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     told = sorted(line.removeprefix(prefix).split(": ")[0] for line in message.splitlines())
     assert told == sorted(
         [
-            "endpoints.remote.price",
+            "endpoints.remote.price.0",
             "judge.justification_chars",
             "minimum.ratings",
             "judge.scale",
@@ -81,12 +81,7 @@ def test_call_asks_each_way_once(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_judge_that_refuses_is_heard_of_before_anything_is_paid_for(tmp_path: Path) -> None:
     with working() as good, FaultyServer(lambda *_: UNAUTHORIZED) as bad, FaultyServer(lambda *_: UNAUTHORIZED) as worse:
-        changes = {
-            "endpoints__judge": remote(bad),
-            "roles__summariser__endpoint": "other",
-            "endpoints__other": remote(worse),
-        }
-        document = asking(good, endpoints__judge=changes["endpoints__judge"], endpoints__other=changes["endpoints__other"])
+        document = asking(good, endpoints__judge=remote(bad), endpoints__other=remote(worse))
         document["roles"]["judge"]["endpoint"] = "judge"
         document["roles"]["summariser"]["endpoint"] = "other"
         study = write_study(tmp_path, document)
@@ -110,7 +105,7 @@ def test_each_endpoint_is_asked_once_in_a_study_and_a_finished_one_asks_nobody(t
     with working() as server:
         study = write_study(tmp_path, asking(server))
         assert outcome(["study", str(study), "--inline"])[0] == 0
-        short = [body for body in server.bodies if "Reply with the word ready" in body["messages"][-1]["content"]]
+        short = [body for body in server.requests if "Reply with the word ready" in body["messages"][-1]["content"]]
         assert len(short) == 1
         before = server.calls
         assert outcome(["study", str(study), "--inline"]) == (0, "")
