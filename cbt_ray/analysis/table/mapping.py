@@ -40,12 +40,12 @@ class Pattern(Block):
     """A column of which parts are fields: each named group of the expression is one."""
 
     column: str
-    pattern: str
+    pattern: Annotated[str, AfterValidator(pattern)]
     """A regular expression that the whole cell must match."""
 
     @model_validator(mode="after")
     def _compiles(self) -> Pattern:
-        names = re.compile(pattern(self.pattern)).groupindex
+        names = re.compile(self.pattern).groupindex
         wrong = next((name for name in names if name not in FIELDS), None)
         if not names or wrong:
             found = f"found (?P<{wrong}>...)" if wrong else "found none"
