@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "cbt_ray"
-READERS = re.compile(r"yaml\.(safe_)?load|\bjson\.loads?\(|[^f]\.read_text\(|\.read_bytes\(|(?:^|(?<!def)[ (=])open\(|\.open\(\"r", re.M)
+READERS = re.compile(
+    r"yaml\.(safe_)?load|\bjson\.loads?\(|[^f]\.read_text\(|\.read_bytes\(|(?:^|(?<!def)[ (=])open\(|\.open\(\"r", re.M
+)
 OWN = {"reading", "training"}
 """The place itself; models, whose formats have readers of their own."""
 REASONS = {
