@@ -1,4 +1,4 @@
-"""The entry point: runs a command, turns errors into one line and an exit code."""
+"""The entry point: runs a command, turns errors into one line each and an exit code."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run the command line; answers its exit code, having said on one line what went wrong."""
+    """Run the command line; answers its exit code, having said what went wrong."""
     code, message = outcome(arguments)
     if message:
         print(message, file=sys.stderr)
@@ -57,14 +57,16 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def outcome(arguments: list[str] | None = None) -> tuple[int, str]:  # noqa: PLR0911  one return an exit code
-    """Run the command line; answers its exit code, and what went wrong in one line."""
+    """Run the command line; answers its exit code, and what went wrong: one line, and of bad input one line a problem."""
     import click
 
     from cbt_ray.cli import cli
-    from cbt_ray.errors import CbtRayError
+    from cbt_ray.errors import CbtRayError, InputError
 
     try:
         cli.main(arguments, prog_name="cbt-ray", standalone_mode=False)
+    except InputError as error:
+        return error.exit_code, "\n".join(map(_line, error.problems))
     except CbtRayError as error:
         return error.exit_code, _line(str(error))
     except click.exceptions.NoArgsIsHelpError as error:
@@ -81,7 +83,9 @@ def outcome(arguments: list[str] | None = None) -> tuple[int, str]:  # noqa: PLR
 
 
 def _line(message: str) -> str:
-    return f"cbt-ray: {' '.join(message.split())}"
+    """One line, whatever a file's name or field holds: line breaks as blanks, other control characters written out."""
+    line = " ".join(message.split())
+    return "cbt-ray: " + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 if __name__ == "__main__":

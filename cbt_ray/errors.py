@@ -22,9 +22,18 @@ class CbtRayError(Exception):
 
 
 class InputError(CbtRayError):
-    """The user must act first: names file, field and expectation on one line."""
+    """The user must act first. Each argument is one problem: file, field and what was expected, on one line."""
 
     exit_code = 2
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """All that is wrong, in the order in which it was found."""
+        return tuple(str(problem) for problem in self.args)
+
+    def __str__(self) -> str:
+        """One line a problem."""
+        return "\n".join(self.problems)
 
 
 class KeyRefused(InputError):

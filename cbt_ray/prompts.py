@@ -1,17 +1,30 @@
-"""Prompts: Jinja2 files under prompts/, versioned by the hash of their content."""
+"""Prompts: Jinja2 files under prompts/, versioned by the hash of their content. They are data, and bounded as such."""
 
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
+from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateError, TemplateNotFound, meta
+from pydantic import BaseModel
 
 from cbt_ray.errors import InputError
+from cbt_ray.reading import read_bytes, read_text
+from cbt_ray.reading.template_text import BoundedEnvironment
 
 HOME = Path(__file__).resolve().parent.parent / "prompts"
+LARGEST = 1 << 20
+"""Bytes of a prompt."""
+MOST = 1000
+"""Files of a folder of prompts."""
+_BRINGS = re.compile(rb"\{%[-+]?\s*(include|import|from|extends)\b")
+"""What brings another prompt into one."""
 
 
 class Prompts:
@@ -21,37 +34,131 @@ class Prompts:
         self.folders = [folder, HOME] if folder else [HOME]
 
     def render(self, prompt: str, /, **values: Any) -> str:
-        """Fill in a prompt; a value that it needs and lacks is an error."""
+        """Fill in a prompt; a value that it needs and lacks is an error. Raises InputError, one line."""
+        file = self.path(prompt)
         try:
-            return _environment(tuple(self.folders)).get_template(prompt).render(**values).strip()
-        except TemplateError as error:
+            environment = _environment(tuple(self.folders))
+            plain = {name: _plain(value) for name, value in values.items()}
+            return environment.rendered(environment.get_template(prompt), plain).strip()
+        except InputError:
+            raise
+        except Exception as error:  # whatever a template can raise: it is the template that must be mended
             expected = f"expected a Jinja2 template that needs nothing but {', '.join(sorted(values)) or 'nothing'}"
-            raise InputError(f"{self.path(prompt)}: {expected} ({error})") from None
+            line = f", line {error.lineno}" if isinstance(error, TemplateError) and hasattr(error, "lineno") else ""
+            raise InputError(f"{file}{line}: {expected} ({str(error) or type(error).__name__})") from None
+
+    def parse(self, prompt: str) -> None:
+        """Raise InputError where a prompt is no template."""
+        file = self.path(prompt)
+        try:
+            _environment(tuple(self.folders)).get_template(prompt)
+        except InputError:
+            raise
+        except Exception as error:
+            line = f", line {error.lineno}" if isinstance(error, TemplateError) and hasattr(error, "lineno") else ""
+            raise InputError(f"{file}{line}: expected a Jinja2 template ({str(error) or type(error).__name__})") from None
 
     def path(self, name: str) -> Path:
         """The file of a prompt; raises InputError where there is none."""
+        inside = PurePosixPath(name)
+        if "\0" in name or not name or inside.is_absolute() or ".." in inside.parts:
+            raise InputError(f"expected the name of a prompt file in {self.folders[0]}, found {name!r}")
         for folder in self.folders:
-            if (folder / name).is_file():
+            if (folder / name).exists() or (folder / name).is_symlink():
                 return folder / name
         raise InputError(f"{self.folders[0] / name}: expected a prompt file, there is none")
 
+    def own(self) -> list[str]:
+        """The names of all templates in the study's own folder. Raises InputError where it is none, or too large."""
+        folder = self.folders[0]
+        if folder == HOME:
+            return []
+        if not folder.is_dir():
+            raise InputError(f"expected a folder, {folder} is none")
+        found = []
+        for file in folder.rglob("*"):
+            found.append(file)
+            if len(found) > MOST:
+                raise InputError(f"{folder}: expected at most {MOST:,} files")
+        return sorted(str(file.relative_to(folder)) for file in found if file.suffix == ".j2")
+
     def hash(self, *names: str) -> dict[str, str]:
-        """The versions of prompts: name to the first 16 digits of the SHA-256 of its file."""
-        return {name: _hash(self.path(name)) for name in sorted(names)}
+        """The versions of prompts: name to the first 16 digits of the SHA-256 of its file, and of those that it brings in."""
+        return {name: _hash(tuple(self._with_brought(name))) for name in sorted(names)}
+
+    def _with_brought(self, name: str) -> list[Path]:
+        """A prompt's file, and after it those of all prompts that it brings in."""
+        todo, known = [name], dict[str, Path]()
+        while todo:
+            one = todo.pop()
+            if one not in known:
+                known[one] = self.path(one)
+                todo += _brought(known[one]) if one.endswith(".j2") else []
+        return [known.pop(name), *(known[other] for other in sorted(known))]
+
+
+class _Loader(BaseLoader):
+    """Finds prompts where `Prompts` does, and reads them as everything from outside is read."""
+
+    def __init__(self, prompts: Prompts) -> None:
+        self.prompts = prompts
+
+    def get_source(self, _environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
+        try:
+            file = self.prompts.path(template)
+        except InputError as error:
+            raise TemplateNotFound(template, str(error)) from None
+        seen = file.stat().st_mtime_ns if file.exists() else 0
+        text = read_text(file, largest=LARGEST)
+        if "\0" in text:
+            raise InputError(f"{file}: expected text without NUL characters")
+        return text, str(file), lambda: file.exists() and file.stat().st_mtime_ns == seen
 
 
 @cache
-def _environment(folders: tuple[Path, ...]) -> Environment:
+def _environment(folders: tuple[Path, ...]) -> BoundedEnvironment:
     # Prompts are plain text for a model, not HTML for a browser.
-    return Environment(
-        loader=FileSystemLoader([str(folder) for folder in folders]),
+    prompts = Prompts()
+    prompts.folders = list(folders)
+    return BoundedEnvironment(
+        loader=_Loader(prompts),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        autoescape=False,  # noqa: S701
+        autoescape=False,
     )
 
 
+def _plain(value: Any) -> Any:
+    """A value as a prompt may see it: its fields, and none of a model's methods, some of which read files."""
+    if isinstance(value, BaseModel):
+        return SimpleNamespace(**{name: _plain(getattr(value, name)) for name in type(value).model_fields})
+    if is_dataclass(value) and not isinstance(value, type):
+        return SimpleNamespace(**{field.name: _plain(getattr(value, field.name)) for field in fields(value)})
+    if isinstance(value, list | tuple):
+        return type(value)(map(_plain, value))
+    return {name: _plain(part) for name, part in value.items()} if isinstance(value, dict) else value
+
+
 @cache
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+def _hash(files: tuple[Path, ...]) -> str:
+    return hashlib.sha256(b"".join(read_bytes(file, largest=LARGEST) for file in files)).hexdigest()[:16]
+
+
+@cache
+def _brought(file: Path) -> list[str]:
+    """The names of the prompts that a prompt brings in."""
+    data = read_bytes(file, largest=LARGEST)
+    if not _BRINGS.search(data):
+        return []
+    try:
+        found = list(_names(read_text(file, largest=LARGEST)))
+    except TemplateError as error:
+        raise InputError(f"{file}: expected a Jinja2 template ({error})") from None
+    if None in found:
+        raise InputError(f"{file}: expected the name of each prompt that is brought in to be written out, in quotes")
+    return [name for name in found if name is not None]
+
+
+def _names(source: str) -> Iterator[str | None]:
+    yield from meta.find_referenced_templates(Environment(autoescape=False).parse(source))  # noqa: S701  only parsed

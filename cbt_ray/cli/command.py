@@ -10,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from cbt_ray.study import Study
+    from cbt_ray.study.load import Examined
     from cbt_ray.work.bench import Bench
 
 NOT_CLINICAL = "For research on language models. Not for clinical use."
@@ -25,15 +26,32 @@ def cli() -> None:
     """Group of all commands."""
 
 
+def read_study(path: str, overrides: tuple[str, ...]) -> Study:
+    """Read the study file with the overrides of the command line."""
+    from cbt_ray.study import load_study
+
+    return load_study(path, fields_of(overrides))
+
+
+def examine_study(path: str, overrides: tuple[str, ...]) -> Examined:
+    """Read the study file as far as it goes, with the overrides of the command line."""
+    from cbt_ray.study.load import examine
+
+    return examine(path, fields_of(overrides))
+
+
 def command(
-    example: str, *options: Callable[[Command], Command], before: Callable[[Command], Command] | None = None
+    example: str,
+    *options: Callable[[Command], Command],
+    before: Callable[[Command], Command] | None = None,
+    read: Callable[[str, tuple[str, ...]], Any] = read_study,
 ) -> Callable[[Command], click.Command]:
     """Make a command that takes a study file and `--set`, with one real example in its help; `before` it an argument."""
 
     def decorate(function: Command) -> click.Command:
         @functools.wraps(function)
         def with_study(study: str, overrides: tuple[str, ...], **options: Any) -> Any:
-            return function(read_study(study, overrides), **options)  # before the function imports what it needs
+            return function(read(study, overrides), **options)  # before the function imports what it needs
 
         wrapped: Command = with_study
         for option in options:
@@ -53,39 +71,35 @@ only = click.option("--only", metavar="JOB", default=None, help="One job alone, 
 retry_rejected = click.option("--retry-rejected", is_flag=True, help="Try rejected units again.")
 
 
-def read_study(path: str, overrides: tuple[str, ...]) -> Study:
-    """Read the study file with the overrides of the command line."""
-    from cbt_ray.study import load_study
-
-    return load_study(path, fields_of(overrides))
-
-
 def fields_of(overrides: tuple[str, ...]) -> dict[str, Any]:
     """The fields of `--set FIELD=VALUE`. Raises InputError."""
-    import yaml
-
     from cbt_ray.errors import InputError
+    from cbt_ray.reading import yaml_of
 
     values: dict[str, Any] = {}
     for override in overrides:
         field, sign, value = override.partition("=")
         if not sign or not field:
             raise InputError(f"--set {field}: expected FIELD=VALUE, such as seed=7")
-        try:
-            values[field] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise InputError(f"--set {field}: expected a value in YAML, such as 7, true or [1, 2]") from None
+        values[field] = yaml_of(value, f"--set {field}")
     return values
 
 
-def with_bench(study: Study, work: Callable[[Bench], None], *, inline: bool = False, only: str | None = None) -> None:
-    """Open a bench, do the work, let go of the engine."""
+def with_bench(
+    study: Study,
+    work: Callable[[Bench], None],
+    *,
+    inline: bool = False,
+    only: str | None = None,
+    checked: bool = True,
+) -> None:
+    """Open a bench, do the work, let go of the engine; what is not `checked` here, the work checks itself."""
     from cbt_ray.work.bench import Bench
     from cbt_ray.work.inputs import at
     from cbt_ray.work.progress import for_terminal
 
     with at(study):
-        bench = Bench(study, for_terminal(), inline=inline, only=only, arguments=_arguments())
+        bench = Bench(study, for_terminal(), inline=inline, only=only, arguments=_arguments(), checked=checked)
         try:
             work(bench)
         finally:

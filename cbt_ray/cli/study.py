@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from cbt_ray.cli.command import NOT_CLINICAL, command, context, inline, only, retry_rejected, with_bench
+from cbt_ray.cli.command import (
+    NOT_CLINICAL,
+    command,
+    context,
+    examine_study,
+    inline,
+    only,
+    retry_rejected,
+    with_bench,
+)
 
 if TYPE_CHECKING:
     from cbt_ray.study import Study
+    from cbt_ray.study.load import Examined
 
 
 @command("cbt-ray plan studies/demo.yaml")
@@ -23,6 +33,25 @@ def plan(study: Study) -> None:
     with at(study):
         check_prompts(study, prompts_of(study))
         print_plan(study, click.echo)
+
+
+@command(
+    "cbt-ray check studies/demo.yaml",
+    click.option("--call", is_flag=True, help="Ask every endpoint that is called one short question, too; that is paid for."),
+    read=examine_study,
+)
+def check(examined: Examined, call: bool) -> None:
+    """Say all that would be refused, one line each: fields, prompts, scale, weights, keys. Calls no model without --call."""
+    from cbt_ray.commands.check import check as look
+    from cbt_ray.work.bench import Bench
+    from cbt_ray.work.inputs import at
+    from cbt_ray.work.progress import Silent
+
+    def bench_of(study: Study) -> Bench:
+        with at(study):
+            return Bench(study, Silent(), inline=True, checked=False)
+
+    look(examined, bench_of, click.echo, call=call)
 
 
 @command("cbt-ray generate studies/demo.yaml", inline, only, retry_rejected)
@@ -132,7 +161,7 @@ def study(study: Study, inline: bool) -> None:
     """Run all stages; running it again does what is owed."""
     from cbt_ray.stages.whole import run_study
 
-    with_bench(study, lambda bench: run_study(bench, click.echo), inline=inline)
+    with_bench(study, lambda bench: run_study(bench, click.echo), inline=inline, checked=False)
 
 
 @command("cbt-ray status studies/demo.yaml", in_cluster, context)

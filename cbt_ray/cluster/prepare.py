@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import secrets
-from pathlib import Path
 
 from cbt_ray.batch.job import BatchJob, roles_of, targets
 from cbt_ray.cluster.overlay import Overlay
@@ -12,10 +11,12 @@ from cbt_ray.cluster.site import Options, store_in_cluster
 from cbt_ray.cluster.submission import Submission, cpus_of_pod, pods_for
 from cbt_ray.commands.plan import estimate
 from cbt_ray.errors import InputError
-from cbt_ray.llm.gguf_file import PACKAGE, is_hub_id
+from cbt_ray.llm.gguf_file import PACKAGE
+from cbt_ray.reading import located, read_text
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import FINETUNED, LiteLLMEndpoint, LlamaCppEndpoint
 from cbt_ray.study.licence import check_licences
+from cbt_ray.study.model import is_hub_id
 from cbt_ray.unit import Stage
 from cbt_ray.work.engine import cpus_of
 from cbt_ray.work.inputs import at
@@ -102,12 +103,10 @@ def _own_prompts(study: Study) -> dict[str, str]:
     """The study's own folder of prompts, as a ConfigMap can hold it."""
     if study.prompts is None:
         return {}
-    folder = Path(study.file.parent / study.prompts)
+    folder = located(study.prompts, study.file.parent)
     files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
-    try:
-        found = {str(file.relative_to(folder)): file.read_text() for file in files}
-    except UnicodeDecodeError as error:
-        raise InputError(f"{study.file}: prompts: expected text files in {folder} ({error.reason})") from None
+    with at(study, "prompts"):
+        found = {str(file.relative_to(folder)): read_text(file) for file in files}
     if sum(map(len, found.values())) > MOST_BYTES:
         raise InputError(f"{study.file}: prompts: expected at most {MOST_BYTES} characters in {folder}, for a ConfigMap")
     return found

@@ -15,7 +15,7 @@ from cbt_ray.commands.delivery import Delivery
 from cbt_ray.errors import InputError
 from cbt_ray.stages.analyse import versions
 from cbt_ray.stages.tables import csv_of, csv_of_frame
-from cbt_ray.study.complaint import complaint
+from cbt_ray.study.complaint import refusal
 from cbt_ray.study.model import Analysis, Judge
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _block(columns: Columns, fields: Mapping[str, Any]) -> Analysis:
         try:
             Analysis.model_validate(dict(given))
         except ValidationError as error:
-            raise InputError(f"{where}{complaint(error, Analysis, {})}") from None
+            raise refusal(error, Analysis, where) from None
     own = {"judge": columns.constants["judge"]} if "judge" in columns.constants else {}
     return Analysis.model_validate({**own, **columns.analysis, **fields})
 

@@ -8,11 +8,10 @@ from cbt_ray.errors import InputError
 from cbt_ray.llm.meter import LocalMeter, Meter
 from cbt_ray.llm.request import Request
 from cbt_ray.study.study import Budget
-from cbt_ray.therapy.dialogue import therapist_system
+from cbt_ray.therapy.dialogue import THERAPIST_PROMPT, therapist_system
 from cbt_ray.therapy.session import Speaker, Turn, therapist_messages
 from cbt_ray.therapy.stop import end_mark, hear
 from cbt_ray.work.bench import Bench
-from cbt_ray.work.keys import THERAPIST_PROMPT
 from cbt_ray.work.workplace import Workplace
 
 

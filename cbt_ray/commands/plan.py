@@ -17,13 +17,13 @@ from cbt_ray.rating.guess import load_kinds
 from cbt_ray.rating.probe import GUESSES, SILENCE
 from cbt_ray.rating.scale import load_scale
 from cbt_ray.study import Study
-from cbt_ray.study.endpoint import LiteLLMEndpoint, Role
+from cbt_ray.study.endpoint import LiteLLMEndpoint, Role, Sampling
 from cbt_ray.study.licence import published_name
 from cbt_ray.therapy import course, dialogue
 from cbt_ray.therapy.session import Speaker, Turn, therapist_messages, transcript
 from cbt_ray.therapy.stop import end_mark
 from cbt_ray.unit import Stage
-from cbt_ray.work.keys import THERAPIST_PROMPT, Keys, imported_digests, profile_id
+from cbt_ray.work.keys import Keys, imported_digests, profile_id
 from cbt_ray.work.probed import probe_names, probed_places, variants
 from cbt_ray.work.workplace import prompts_of
 
@@ -130,8 +130,9 @@ def estimate(study: Study) -> list[Estimate]:
         Estimate(Stage.RATINGS, _ratings(study), list(_rating(study, prompts))),
     ]
     estimates = [one for one in all_stages if one.chains]
+    proven: set[tuple[str, Sampling]] = set()
     for one in (one for one in estimates if one.stage is not Stage.PROFILES):
-        _add_probes(study, one)
+        _add_probes(study, one, proven)
     return [*estimates, *_judge_probes(study, prompts)]
 
 
@@ -245,7 +246,7 @@ def _session(study: Study, prompts: Prompts, therapist: Role, prompt: str | None
     rules, who, patient = study.sessions, study.patients.simulated[0], study.roles.patient
     opening = _text(_middle(rules.summary_chars)) if number > 1 else ""
     phase, mark = study.phase_of(number), end_mark(rules)
-    system = dialogue.therapist_system(prompts, prompt or THERAPIST_PROMPT, who.name, number, rules.count, phase, mark)
+    system = dialogue.therapist_system(prompts, prompt or dialogue.THERAPIST_PROMPT, who.name, number, rules.count, phase, mark)
     first = prompts.render("patient_first.j2", patient=who.name, session=number)
     of_patient = prompts.render("patient.j2", patient=who.name, profile=who.profile, opening=opening)
     turns = [Turn(Speaker.PATIENT, first)]
@@ -302,9 +303,13 @@ def _rating(study: Study, prompts: Prompts, probe: str = "") -> Iterator[Call]:
         yield Call(role, _tokens(prompts.render("judge.j2", scale=scale), request), role.expected_tokens * share)
 
 
-def _add_probes(study: Study, one: Estimate) -> None:
-    remote = {call.role.endpoint: call.role for call in one.chain}
-    one.extra += [Call(role, 12, 2) for name, role in remote.items() if isinstance(study.endpoints[name], LiteLLMEndpoint)]
+def _add_probes(study: Study, one: Estimate, proven: set[tuple[str, Sampling]]) -> None:
+    """A short call for each way in which an endpoint is asked, once in a study."""
+    for role in (call.role for call in one.chain):
+        way = role.endpoint, role.sampling
+        if way not in proven and isinstance(study.endpoints[role.endpoint], LiteLLMEndpoint):
+            proven.add(way)
+            one.extra.append(Call(role, 12, 2))
 
 
 def _price(endpoint: LiteLLMEndpoint) -> tuple[float, float] | None:

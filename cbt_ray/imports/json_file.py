@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from cbt_ray.imports.remark import Remark
 from cbt_ray.imports.repository import Source
+from cbt_ray.reading import loads
 
 DEFAULT: dict[str, Any] = {"indent": 2, "ascii": True, "end": ""}
 """As the public code writes."""
@@ -31,9 +33,11 @@ class JsonFile:
 def read_json(source: Source, text_field: str) -> tuple[JsonFile | None, list[Remark]]:
     """Read a file that must have a text field; answers what is to be said about it, too."""
     try:
-        fields = json.loads(source.text)
-    except json.JSONDecodeError as error:
-        return None, [Remark(source.path, error.lineno, f"expected JSON ({error.msg})", lost=True)]
+        fields = loads(source.text)
+    except ValueError as error:
+        line = re.match(r"line (\d+): ", str(error))
+        said = str(error).removeprefix(line[0]) if line else str(error)
+        return None, [Remark(source.path, int(line[1]) if line else 1, f"expected JSON ({said})", lost=True)]
     if not isinstance(fields, dict) or not isinstance(fields.get(text_field), str) or not fields[text_field].strip():
         return None, [Remark(source.path, 1, f"expected a field {text_field} with text", lost=True)]
     style = next((style for style in _STYLES if write_json(fields, style) == source.text), None)

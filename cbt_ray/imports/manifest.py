@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from cbt_ray.errors import InputError
 from cbt_ray.imports.remark import Remark
 from cbt_ray.imports.units import digests
-from cbt_ray.study.complaint import complaint
+from cbt_ray.reading import located, read_fields, read_text
+from cbt_ray.study.complaint import refusal
 from cbt_ray.study.imported import Imported, ImportedJudge
-from cbt_ray.study.load import read_document
 from cbt_ray.unit import Stage, Unit
 
 FIELD = "imported"
@@ -53,10 +53,10 @@ class Manifest:
 
     def write(self) -> bool:
         """Write it, whole or not at all; False where the file says the same already."""
-        data = (json.dumps(self.content.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n").encode()
-        if self.file.is_file() and self.file.read_bytes() == data:
+        text = json.dumps(self.content.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+        if self.file.exists() and read_text(self.file) == text:
             return False
-        write_whole(self.file, data)
+        write_whole(self.file, text.encode())
         return True
 
     @property
@@ -75,12 +75,12 @@ def _with(sources: tuple[str, ...], source: str) -> tuple[str, ...]:
 
 def named_in(study_file: Path) -> Path | None:
     """The manifest that a study file names, there or not; None where it names none. Raises InputError, one line."""
-    named = read_document(study_file).get(FIELD)
+    named = read_fields(study_file).get(FIELD)
     if named is None:
         return None
     if not isinstance(named, str) or not named.endswith(".json"):
         raise InputError(f"{study_file}: {FIELD}: expected the name of a JSON file, which an import writes")
-    return study_file.parent / named
+    return located(named, study_file.parent)
 
 
 def default_for(study_file: Path) -> Path:
@@ -93,9 +93,9 @@ def read_manifest(file: Path) -> Manifest:
     if not file.exists():
         return Manifest(file, Imported())
     try:
-        return Manifest(file, Imported.model_validate(read_document(file)))
+        return Manifest(file, Imported.model_validate(read_fields(file)))
     except ValidationError as error:
-        raise InputError(f"{file}: {complaint(error, Imported, {})}") from None
+        raise refusal(error, Imported, f"{file}: ") from None
 
 
 def line_for(study_file: Path, manifest: Path) -> str:
@@ -105,9 +105,9 @@ def line_for(study_file: Path, manifest: Path) -> str:
 
 def name_in(study_file: Path, manifest: Path) -> None:
     """Append the line that names the manifest to a study file."""
-    data = study_file.read_bytes()
-    gap = "" if data.endswith(b"\n") else "\n"
-    write_whole(study_file, data + f"{gap}{line_for(study_file, manifest)}\n".encode())
+    text = read_text(study_file)
+    gap = "" if text.endswith("\n") else "\n"
+    write_whole(study_file, f"{text}{gap}{line_for(study_file, manifest)}\n".encode())
 
 
 def write_whole(file: Path, data: bytes) -> None:

@@ -18,12 +18,11 @@ from typing import Any, cast
 from cbt_ray.errors import InputError
 from cbt_ray.llm.gguf_header import Header, read_header
 from cbt_ray.reading import located, opened
+from cbt_ray.study.model import is_hub_id
 
 PACKAGE = "package:"
 DEFAULT_REVISION = "main"
 """The branch that is meant where a recipe names none."""
-_PART = r"\w(?:[\w.-]*\w)?"
-_HUB_ID = re.compile(rf"{_PART}/{_PART}", re.ASCII)
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
 _NO_WEIGHTS = (".md", ".part", ".lock")
 """How the names of files end that no loader of a model reads."""
@@ -59,16 +58,6 @@ def gguf_identity(gguf: str) -> dict[str, Any]:
         return {"package": distribution, "version": version(distribution), "file": file}
     except PackageNotFoundError:
         return {"package": module, "file": file, "sha256": _sha256(path)}
-
-
-def is_hub_id(start: str) -> bool:
-    """Whether a recipe's `start` or `compare` is a Hugging Face hub id, `org/name`, and no place on this machine.
-
-    Decided by how it is written and never by what lies on the disk, or a key would depend on the folder a command runs in:
-    a folder is written with ./, ../, / or ~ in front, or with another number of slashes than one; a file ends in .gguf.
-    """
-    looks_like_one = _HUB_ID.fullmatch(start) is not None and "--" not in start and ".." not in start
-    return looks_like_one and not start.lower().endswith(".gguf")
 
 
 def weights_identity(start: str, revision: str | None = None) -> dict[str, Any]:

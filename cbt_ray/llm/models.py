@@ -14,6 +14,7 @@ from cbt_ray.llm.server import ServerModel, is_own_server
 from cbt_ray.study.endpoint import FINETUNED, Endpoint, LiteLLMEndpoint, LlamaCppEndpoint, Sampling
 from cbt_ray.study.study import TODAY
 
+PROBE_TOKENS = 16
 Slot = tuple[str, str, Path | None]
 """Endpoint, role, file: what has a KV prefix of its own."""
 
@@ -68,10 +69,10 @@ def language_model(name: str, endpoint: Endpoint, gguf: Path | None = None, toda
     return ScriptedModel(endpoint)
 
 
-def probe(ask: Ask, role: str) -> Reply:
-    """One short call that proves that the role's endpoint answers, before a stage is paid for."""
+def probe(ask: Ask, role: str, sampling: Sampling) -> Reply:
+    """One short call that proves that the role's endpoint answers when it is asked so, before a stage is paid for."""
     greeting = Message("user", f"Reply with the word ready. ({role})")
-    return ask(Request((greeting,), Sampling(temperature=0.0, max_tokens=16), seed=0))
+    return ask(Request((greeting,), sampling.model_copy(update={"max_tokens": PROBE_TOKENS}), seed=0))
 
 
 def _file(name: str, endpoint: LlamaCppEndpoint, gguf: Path | None) -> Path:

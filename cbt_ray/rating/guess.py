@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from cbt_ray.errors import InputError, ModelFailure
 from cbt_ray.llm.request import Ask, Message, Reply, Request
 from cbt_ray.prompts import Prompts
+from cbt_ray.reading import read_fields
 from cbt_ray.study.endpoint import Role
 from cbt_ray.study.model import Judge
 from cbt_ray.therapy.answer import ask_until, read_json
@@ -44,13 +43,14 @@ class Guess:
 def load_kinds(prompts: Prompts, variants: Sequence[str]) -> dict[str, str]:
     """Variant -> what the judge is told of it; raises InputError naming file and field."""
     path = prompts.path(KINDS)
-    try:
-        document = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: expected YAML: {error}") from None
-    for variant in variants:
-        if not isinstance(document, dict) or not isinstance(document.get(variant), str):
-            raise InputError(f"{path}: {variant}: expected a description of this kind of therapist")
+    document = read_fields(path)
+    problems = [
+        f"{path}: {variant}: expected a description of this kind of therapist"
+        for variant in dict.fromkeys((*variants, *document))
+        if not isinstance(told := document.get(variant), str) or not told.strip()
+    ]
+    if problems:
+        raise InputError(*problems)
     return {variant: document[variant] for variant in variants}
 
 

@@ -6,18 +6,36 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from typing import Annotated
 
-import yaml
+from pydantic import AfterValidator, Field, ValidationError
 
-from cbt_ray.errors import InputError
 from cbt_ray.prompts import Prompts
+from cbt_ray.reading import read_fields
+from cbt_ray.study.block import Block, pattern
+from cbt_ray.study.complaint import refusal
 
 FILE = "probe/homework.yaml"
 _BREAK = re.compile(r"((?<=[.!?])(?<!\d\.)\s+|\s*\n+\s*)")
 """Between two sentences or lines; not behind the number of a list's entry."""
 _MARK = re.compile(r"^(?:(?P<bullet>[-*+•])|(?P<number>\d+[.)])|(?P<letter>[a-z][.)]))\s")
 """How an entry of a list begins."""
-_FIELDS = ("names", "reviews", "tasks", "times", "follows")
+Pattern = Annotated[str, Field(min_length=1), AfterValidator(pattern)]
+Patterns = Annotated[tuple[Pattern, ...], Field(min_length=1, max_length=1000)]
+"""Regular expressions, of which one has to fit."""
+
+
+class _File(Block):
+    """probe/homework.yaml."""
+
+    names: Patterns
+    reviews: Patterns
+    tasks: Patterns
+    times: Patterns
+    follows: Patterns
+    reach: int = Field(ge=0, le=1000)
+    """Sentences."""
 
 
 @dataclass(frozen=True)
@@ -69,29 +87,18 @@ def _mark(sentence: str) -> str:
 
 def load_homework(prompts: Prompts) -> HomeworkRules:
     """Read the rules; raises InputError naming file and field."""
-    path = prompts.path(FILE)
-    return _read(path.read_text(), str(path))
+    return _read(prompts.path(FILE))
 
 
 @cache
-def _read(text: str, name: str) -> HomeworkRules:
+def _read(path: Path) -> HomeworkRules:
     try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{name}: expected YAML: {error}") from None
-    if not isinstance(document, dict) or set(document) != {*_FIELDS, "reach"}:
-        raise InputError(f"{name}: expected exactly {', '.join(_FIELDS)} (lists of regular expressions) and reach (a number)")
-    if not isinstance(document["reach"], int) or document["reach"] < 0:
-        raise InputError(f"{name}: reach: expected a whole number of sentences, found {document['reach']!r}")
-    return HomeworkRules(**{field: _pattern(document[field], f"{name}: {field}") for field in _FIELDS}, reach=document["reach"])
+        file = _File.model_validate(read_fields(path))
+    except ValidationError as error:
+        raise refusal(error, _File, f"{path}: ") from None
+    names, reviews, tasks, times, follows = map(_one_of, (file.names, file.reviews, file.tasks, file.times, file.follows))
+    return HomeworkRules(names, reviews, tasks, times, follows, file.reach)
 
 
-def _pattern(patterns: object, where: str) -> re.Pattern[str]:
-    if not isinstance(patterns, list) or not patterns or not all(isinstance(pattern, str) and pattern for pattern in patterns):
-        raise InputError(f"{where}: expected a list of regular expressions, at least one")
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise InputError(f"{where}: expected a regular expression, found {pattern!r} ({error})") from None
+def _one_of(patterns: Sequence[str]) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{pattern})" for pattern in patterns), re.IGNORECASE)

@@ -1,16 +1,38 @@
-"""A scale is data: a folder with scale.yaml (title, words from worst to best) and one file an item."""
+"""A scale is data: a folder with scale.yaml (title, at least two words from worst to best) and one file an item."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import yaml
+from pydantic import AfterValidator, Field, ValidationError
 
 from cbt_ray.errors import InputError
 from cbt_ray.prompts import Prompts
+from cbt_ray.reading import read_fields
+from cbt_ray.study.block import Block
+from cbt_ray.study.complaint import refusal
+
+MOST = 200
+"""Items of a scale, or words."""
+
+
+def _text(value: str) -> str:
+    if value != value.strip() or not value:
+        raise ValueError("expected text without blanks around it")
+    return value
+
+
+def _each_once(value: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(value)) != len(value):
+        raise ValueError("expected each item once")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_text)]
+ItemId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,59}$")]
 
 
 @dataclass(frozen=True)
@@ -46,38 +68,66 @@ class Scale:
         return folded.index(word.strip().casefold()) + 1 if word.strip().casefold() in folded else None
 
 
+class _ItemFile(Block):
+    """<item>.yaml."""
+
+    title: Text
+    question: Text
+
+
+class _WordBlock(Block):
+    """A word of scale.yaml."""
+
+    word: Text
+    anchor: Text
+
+
+class _ScaleFile(Block):
+    """scale.yaml."""
+
+    title: Text
+    instructions: Text
+    items: Annotated[tuple[ItemId, ...], Field(min_length=1, max_length=MOST), AfterValidator(_each_once)]
+    words: tuple[_WordBlock, ...] = Field(min_length=2, max_length=MOST)
+    """At least two: with one word nothing could differ, and every share of the range would be divided by zero."""
+
+
 def scale_files(prompts: Prompts, name: str) -> list[str]:
     """The files that make up a scale, for their hashes."""
-    return [f"{name}/scale.yaml", *(f"{name}/{item}.yaml" for item in _read(prompts, f"{name}/scale.yaml")["items"])]
+    return [f"{name}/scale.yaml", *(f"{name}/{item.id}.yaml" for item in load_scale(prompts, name).items)]
 
 
 def load_scale(prompts: Prompts, name: str) -> Scale:
-    """Read a scale; raises InputError naming file and field."""
-    file = f"{name}/scale.yaml"
-    document = _read(prompts, file)
-    try:
-        items = tuple(Item(item, **_read(prompts, f"{name}/{item}.yaml")) for item in document["items"])
-        words = tuple(Word(**word) for word in document["words"])
-        scale = Scale(name, document["title"], document["instructions"], items, words)
-    except (KeyError, TypeError) as error:
-        expected = "expected title, instructions, items (title, question) and words (word, anchor)"
-        raise InputError(f"{prompts.path(file)}: {expected}: {error}") from None
-    for field, found in (("items", [item.id for item in items]), ("words", [word.word.casefold() for word in words])):
-        if not found or len(set(found)) != len(found):
-            raise InputError(f"{prompts.path(file)}: {field}: expected at least one, and each once")
-    return scale
-
-
-def _read(prompts: Prompts, file: str) -> dict[str, Any]:
-    return _mapping(prompts.path(file))
+    """Read a scale; raises InputError naming file and field, of all its files at once."""
+    file = _read(prompts.path(f"{name}/scale.yaml"))
+    items, problems = [], list[str]()
+    for item in file.items:
+        try:
+            own = _read_item(prompts.path(f"{name}/{item}.yaml"))
+            items.append(Item(item, own.title, own.question))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(*problems)
+    words = tuple(Word(word.word, word.anchor) for word in file.words)
+    return Scale(name, file.title, file.instructions, tuple(items), words)
 
 
 @cache
-def _mapping(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> _ScaleFile:
     try:
-        document = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected YAML: {error}") from None
-    if not isinstance(document, dict):
-        raise InputError(f"{path}: expected a mapping")
-    return document
+        scale = _ScaleFile.model_validate(read_fields(path))
+    except ValidationError as error:
+        raise refusal(error, _ScaleFile, f"{path}: ") from None
+    folded = [word.word.casefold() for word in scale.words]
+    if len(set(folded)) != len(folded):
+        raise InputError(f"{path}: words: expected each word once, whatever its case")
+    return scale
+
+
+@cache
+def _read_item(path: Path) -> _ItemFile:
+    try:
+        return _ItemFile.model_validate(read_fields(path))
+    except ValidationError as error:
+        raise refusal(error, _ItemFile, f"{path}: ") from None

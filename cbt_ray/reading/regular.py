@@ -16,6 +16,8 @@ from cbt_ray.errors import InputError
 
 LARGEST_TEXT = 64 << 20
 """Bytes of a file that is read whole; a real one of this size would be no text for people."""
+LONGEST_NAME = 255
+"""Bytes of a file's name, as file systems have it."""
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFCHR: "a device",
@@ -30,7 +32,8 @@ def located(name: str, base: Path = Path()) -> Path:
     if "\0" in name or not name.strip():
         raise InputError(f"expected a path, found {name!r}")
     try:
-        os.fsencode(name)
+        if any(len(os.fsencode(part)) > LONGEST_NAME for part in Path(name).parts):
+            raise InputError(f"expected a path with names of at most {LONGEST_NAME} bytes, found {name[:40]!r}...")
         return base / Path(name).expanduser()
     except (RuntimeError, UnicodeEncodeError):  # `~nosuch`: there is no such user; half a surrogate pair
         raise InputError(f"expected a path, found {name!r}") from None

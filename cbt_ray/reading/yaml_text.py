@@ -173,6 +173,8 @@ class _Reader:
     def _scalar(self, event: yaml.ScalarEvent, path: tuple[str, ...]) -> Any:
         tag, text = self._tag(event), event.value
         shown = repr(text if len(text) <= LONGEST_INTEGER else f"{text[:LONGEST_INTEGER]}...")
+        if "\0" in text:
+            raise _Refused("expected text without NUL characters", event, path)
         if tag not in _PLAIN:
             raise _Refused(f"expected a plain value, found the tag {tag}", event, path)
         if tag == _INTEGER and len(text) > LONGEST_INTEGER:

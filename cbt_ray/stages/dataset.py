@@ -10,12 +10,11 @@ from typing import Any
 from cbt_ray.errors import BelowMinimum
 from cbt_ray.stages.generate import courses_of
 from cbt_ray.store import Blob
-from cbt_ray.therapy.dialogue import therapist_system
+from cbt_ray.therapy.dialogue import THERAPIST_PROMPT, therapist_system
 from cbt_ray.therapy.session import Session, Speaker, Turn
 from cbt_ray.therapy.stop import end_mark
 from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.bench import Bench, must_be_done
-from cbt_ray.work.keys import THERAPIST_PROMPT
 from cbt_ray.work.survey import must_be_imported
 
 

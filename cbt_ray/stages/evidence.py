@@ -172,7 +172,7 @@ def _provenance(bench: Bench, reading: Reading, analysis: Unit) -> Provenance:
             _collect(models, unit.provenance.get("models", {}))
     exported = {f"{m}-{v}": reading.units.get(bench.keys.finetune(m, v)) for m, v in bench.keys.finetunes}
     digests = {name: made.content["gguf"]["sha256"] for name, made in exported.items() if made and "gguf" in made.content}
-    text = yaml.safe_dump(bench.study.model_dump(mode="json", exclude={"imported"}), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(bench.study.model_dump(mode="json", exclude={"imported", "store"}), sort_keys=False, allow_unicode=True)
     sources = bench.study.imported.sources if bench.study.imported else ()
     imported = {f"imported {number}": source for number, source in enumerate(sources, 1)}
     return Provenance(analysis.provenance["versions"], _joined(prompts), _joined(models), digests | imported, text)

@@ -17,12 +17,12 @@ from cbt_ray.study import Study
 from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint
 from cbt_ray.study.licence import Demands, demands_of, published_name
 from cbt_ray.study.model import Arm
+from cbt_ray.therapy.dialogue import THERAPIST_PROMPT
 from cbt_ray.training.export.card import CardFacts, CardFile, card
 from cbt_ray.training.export.modelfile import modelfile
 from cbt_ray.training.gate.verdict import Check
 from cbt_ray.unit import Unit
 from cbt_ray.work.bench import Bench
-from cbt_ray.work.keys import THERAPIST_PROMPT
 
 FOLDER = "models"
 _DATA = ("examples", "windows", "tokens", "supervised_tokens", "turns_left_out", "pairs", "steps", "tokens_seen")

@@ -11,7 +11,6 @@ from cbt_ray.therapy import dialogue
 from cbt_ray.unit import Key, Stage, Status, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.job import Job
-from cbt_ray.work.keys import THERAPIST_PROMPT
 from cbt_ray.work.survey import must_be_imported
 from cbt_ray.work.workplace import Spec, Workplace
 
@@ -61,7 +60,7 @@ def make_chain(spec: Spec, job: Job) -> None:
 
 
 def _session(place: Workplace, arm: Arm, patient: int, number: int, key: Key, before: Unit | None) -> Unit:
-    study, prompt = place.study, arm.prompt or THERAPIST_PROMPT
+    study, prompt = place.study, arm.prompt or dialogue.THERAPIST_PROMPT
     case = dialogue.Case(
         patient=study.patients.simulated[patient - 1],
         number=number,

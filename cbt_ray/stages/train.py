@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.errors import GateFailed, InputError, Owed
-from cbt_ray.llm.gguf_file import PACKAGE, is_hub_id
+from cbt_ray.llm.gguf_file import PACKAGE
 from cbt_ray.reading import read_json
 from cbt_ray.stages.dataset import fetch_dataset
 from cbt_ray.stages.fetch import owed_pairs, required_weights
@@ -29,7 +29,7 @@ from cbt_ray.stages.rejected import retry_models
 from cbt_ray.stages.steps import Steps
 from cbt_ray.store import Blob
 from cbt_ray.study.licence import published_name
-from cbt_ray.study.model import Recipe
+from cbt_ray.study.model import Recipe, is_hub_id
 from cbt_ray.training.export.card import LICENCES
 from cbt_ray.training.gate.verdict import Check, Verdict
 from cbt_ray.training.start.weights import link

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cbt_ray.stages.preflight import finished, preflight
 from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
-from cbt_ray.work.inputs import check_endpoints, check_recipes
 from cbt_ray.work.usage import Costs
 
 
@@ -24,15 +24,14 @@ def run_study(bench: Bench, say: Callable[[str], object]) -> None:
     """Run all stages; each does only what is owed. Says at the end where the report lies and what the study cost."""
     from cbt_ray.errors import BelowMinimum, CbtRayError, GateFailed
     from cbt_ray.stages.dataset import make_dataset
-    from cbt_ray.stages.fetch import fetch, owed_pairs
+    from cbt_ray.stages.fetch import fetch
     from cbt_ray.stages.generate import generate
     from cbt_ray.stages.report import write_report
     from cbt_ray.stages.simulate import simulate
     from cbt_ray.stages.train import train
 
-    if not bench.is_complete():
-        _check_all_roles(bench)
-        check_recipes(bench.study, owed_pairs(bench))
+    if not finished(bench):
+        bench.prove(preflight(bench))
         fetch(bench)  # before the courses are paid for: a hub that refuses is heard of at once
     generate(bench)
     make_dataset(bench)
@@ -51,18 +50,6 @@ def run_study(bench: Bench, say: Callable[[str], object]) -> None:
     say(f"report: {where}")
     if ended:
         raise ended
-
-
-def _check_all_roles(bench: Bench) -> None:
-    """Refuse an unreadable GGUF or a missing key of a later stage before the first stage is paid for."""
-    study = bench.study
-    asked = {
-        Stage.COURSES: [study.roles.generator],
-        Stage.SESSIONS: [study.roles.patient, study.roles.summariser, *(study.therapist(arm) for arm in study.arms)],
-        Stage.RATINGS: [study.roles.judge],
-    }
-    survey = bench.survey(*asked)
-    check_endpoints(study, [role for stage, roles in asked.items() if survey.owed(stage) for role in roles])
 
 
 def print_costs(bench: Bench, say: Callable[[str], object]) -> None:

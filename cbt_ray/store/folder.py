@@ -17,7 +17,7 @@ class FolderStore(Store):
     """Objects are files below `root`; temporary files lie in `root/.tmp`, on the same file system."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root.expanduser().absolute()  # a Ray worker may run in another folder
+        self.root = Path(os.path.realpath(root))  # a Ray worker may run in another folder
         self.url = str(self.root)
 
     def where(self, path: str) -> str:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
+LARGEST = 10**12
+"""No number of a study file is larger: one that is was mistyped, and would keep a loop or a library busy for ever."""
+LONGEST_TEXT = 1_000_000
+"""Characters that any length may ask for."""
 
 
 def _name(value: str) -> str:
@@ -17,8 +23,18 @@ def _name(value: str) -> str:
 
 
 def _range(value: tuple[int, int]) -> tuple[int, int]:
-    if not 1 <= value[0] <= value[1]:
-        raise ValueError(f"expected [shortest, longest] with 1 <= shortest <= longest, found {list(value)}")
+    if not 1 <= value[0] <= value[1] <= LONGEST_TEXT:
+        expected = f"[shortest, longest] with 1 <= shortest <= longest <= {LONGEST_TEXT:,}"
+        raise ValueError(f"expected {expected}, found {list(value)}")
+    return value
+
+
+def pattern(value: str) -> str:
+    """The text again, if it is a regular expression; ValueError otherwise."""
+    try:
+        re.compile(value)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"expected a regular expression, found {value[:60]!r} ({error})") from None
     return value
 
 
@@ -26,9 +42,49 @@ Name = Annotated[str, AfterValidator(_name)]
 """What becomes a part of keys and paths."""
 Chars = Annotated[tuple[int, int], AfterValidator(_range)]
 """Shortest and longest text in characters."""
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+"""What every generator of random numbers takes."""
+
+
+class Several(ValueError):
+    """What a block's own check found, where that may be more than one thing: each begins with the name of its field."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def refuse_all(problems: Iterable[str]) -> None:
+    """Raise what was found, if anything."""
+    found = list(problems)
+    if found:
+        raise Several(found)
+
+
+def twice(names: Iterable[str]) -> str | None:
+    """The first of the names that is there more than once."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 class Block(BaseModel):
-    """A part of the study file: closed (a misspelt field is an error) and frozen."""
+    """A part of the study file: closed (a misspelt field is an error) and frozen; its numbers are finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sane_numbers(cls, value: Any) -> Any:
+        """YAML's `yes` is no 1, and no count has 30 digits."""
+        if isinstance(value, dict):
+            kinds = {name: str(info.annotation) for name, info in cls.model_fields.items()}
+            refuse_all(_odd_numbers((name, kinds[name], value[name]) for name in kinds.keys() & value.keys()))
+        return value
+
+
+def _odd_numbers(fields: Iterable[tuple[str, str, Any]]) -> Iterator[str]:
+    for name, kind, found in fields:
+        if isinstance(found, bool):
+            if re.search(r"\b(int|float)\b", kind) and "bool" not in kind:
+                yield f"{name}: expected a number, found {str(found).lower()}"
+        elif isinstance(found, int | float) and LARGEST < abs(found) < float("inf"):
+            yield f"{name}: expected a number of at most {LARGEST:,}"

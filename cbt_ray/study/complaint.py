@@ -1,22 +1,28 @@
-"""What is wrong with a study file, on one line: the dotted field, what was expected, what was found."""
+"""What is wrong with a study file, one line each: the dotted field, what was expected, what was found."""
 
 from __future__ import annotations
 
 import difflib
 import re
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from cbt_ray.errors import InputError
+from cbt_ray.study.block import Several
+
+MOST = 100
+"""Complaints that are shown of one file."""
 _EXPECTED = {
     "missing": "expected a value, none given",
     "int_type": "expected a whole number",
     "int_parsing": "expected a whole number",
     "int_from_float": "expected a whole number",
     "float_type": "expected a number",
+    "finite_number": "expected a finite number",
     "float_parsing": "expected a number",
     "bool_type": "expected true or false",
     "bool_parsing": "expected true or false",
@@ -44,21 +50,55 @@ _SECRETIVE = re.compile(r"(?i)key|token$|secret|password")
 _LONGEST = 60
 
 
-def complaint(error: ValidationError, root: type[BaseModel], files: Mapping[str, str]) -> str:
-    """The first of a model's complaints, misspelt fields before what they leave out.
+def refusal(error: ValidationError, root: type[BaseModel], where: str, files: Mapping[str, str] | None = None) -> InputError:
+    """All of a model's complaints as an error that is raised, each behind `where`, the file."""
+    return InputError(*(f"{where}{line}" for line in complaints(error, root, files or {})))
+
+
+def complaints(error: ValidationError, root: type[BaseModel], files: Mapping[str, str]) -> list[str]:
+    """A model's complaints, one line a field: misspelt fields before what they leave out.
 
     `files` names for a dotted field the file that its content came from.
     """
     details = sorted(error.errors(include_url=False), key=lambda detail: detail["type"] != "extra_forbidden")
-    field, kind = _walk(root, details[0]["loc"])
-    message = _message(details[0], field, kind)
-    if details[0]["type"].startswith("union_tag"):
-        field += f".{details[0]['ctx']['discriminator'].strip(chr(39))}"
-    if field and re.match(r"[a-z_]+: ", message):  # a block's own check begins with the name of its field
-        field, message = f"{field}.{message.split(': ', 1)[0]}", message.split(": ", 1)[1]
+    faulty = {detail["loc"][:end] for detail in details for end in range(len(detail["loc"]))}
+    # What has a faulty part counts as one too short, too.
+    details = [detail for detail in details if detail["type"] != "too_short" or detail["loc"] not in faulty]
+    found: dict[str, list[str]] = {}
+    meant: set[str] = set()
+    for detail in details:
+        field, kind = _walk(root, detail["loc"])
+        if detail["type"] == "missing" and field in meant:
+            continue  # it is there, under the misspelt name
+        if detail["type"] == "extra_forbidden" and (near := _near(field.rpartition(".")[2], kind)):
+            meant.add(f"{field.rpartition('.')[0]}.{near}".removeprefix("."))
+        for name, message in _said(detail, field, kind):
+            if not _same_place(name, found):  # a value that fits none of several kinds is one fault
+                found[name] = [*found.get(name, []), message]
+    lines = [_line(name, message, files) for name, messages in found.items() for message in messages]
+    return [*lines[:MOST], f"and {len(lines) - MOST} more of this kind"] if len(lines) > MOST else lines
+
+
+def _same_place(name: str, found: Mapping[str, list[str]]) -> bool:
+    return name in found and name != ""
+
+
+def _said(detail: ErrorDetails, field: str, kind: Any) -> Iterator[tuple[str, str]]:
+    """Field and message of each problem of one complaint: a block's own check may have found several."""
+    if detail["type"].startswith("union_tag"):
+        field += f".{detail['ctx']['discriminator'].strip(chr(39))}"
+    cause = detail.get("ctx", {}).get("error")
+    for message in cause.problems if isinstance(cause, Several) else [_message(detail, field, kind)]:
+        own = re.match(r"([a-z_][\w.]*): ", message)  # a block's own check begins with the name of its field
+        if own and (field or isinstance(cause, Several)):
+            yield f"{field}.{own[1]}".removeprefix("."), message[own.end() :]
+        else:
+            yield field, message
+
+
+def _line(field: str, message: str, files: Mapping[str, str]) -> str:
     source = next((f" ({file})" for start, file in files.items() if f"{field}.".startswith(f"{start}.")), "")
-    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    return " ".join(f"{field + source + ': ' if field else ''}{message}{more}".split())
+    return " ".join(f"{field + source + ': ' if field else ''}{message}".split())
 
 
 def _message(detail: ErrorDetails, field: str, kind: Any) -> str:
@@ -78,9 +118,16 @@ def _found(field: str, value: Any) -> str:
 
 
 def _unknown(name: str, block: Any) -> str:
-    known = sorted(block.model_fields) if isinstance(block, type) and issubclass(block, BaseModel) else []
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"unknown field, expected {near[0]}" if near else f"unknown field, expected one of {', '.join(known)}"
+    near = _near(name, block)
+    return f"unknown field, expected {near}" if near else f"unknown field, expected one of {', '.join(_fields(block))}"
+
+
+def _near(name: str, block: Any) -> str | None:
+    return next(iter(difflib.get_close_matches(name[:_LONGEST], _fields(block), n=1)), None)
+
+
+def _fields(block: Any) -> list[str]:
+    return sorted(block.model_fields) if isinstance(block, type) and issubclass(block, BaseModel) else []
 
 
 def _walk(kind: Any, loc: Sequence[int | str]) -> tuple[str, Any]:

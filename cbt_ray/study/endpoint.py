@@ -11,19 +11,20 @@ from pydantic import Field, field_validator
 from cbt_ray.study.block import Block, Share
 
 FINETUNED = "finetuned"
+Price = Annotated[float, Field(ge=0, le=1_000_000)]
 SECRET = re.compile(r"(?i)^(sk-|hf_|gsk_|AKIA|AIza|xai-|Bearer )|^[A-Za-z0-9_\-]{32,}$")
 
 
 class Limits(Block):
     """What an endpoint bears, shared by all workers of a study."""
 
-    max_concurrency: int | None = Field(None, ge=1)
+    max_concurrency: int | None = Field(None, ge=1, le=1_000_000)
     """Calls in flight at once."""
     requests_per_minute: int | None = Field(None, ge=1)
     """Calls begun in any 60 s."""
     tokens_per_minute: int | None = Field(None, ge=1)
     """Prompt and reply tokens in any 60 s."""
-    expected_speed: float = Field(40, gt=0)
+    expected_speed: float = Field(40, ge=0.001, le=1_000_000)
     """Tokens of a reply written in a second; used by `plan` only."""
 
 
@@ -31,11 +32,11 @@ class LlamaCppEndpoint(Limits):
     """A GGUF in this process, by llama.cpp."""
 
     kind: Literal["llama_cpp"]
-    gguf: str
+    gguf: str = Field(min_length=1)
     """A path; `package:NAME/FILE` for a file in an installed Python package; `finetuned` for what the finetune stage made."""
-    context: int = Field(8192, ge=512)
+    context: int = Field(8192, ge=512, le=100_000_000)
     """Tokens of the context; belongs to the model's identity, since it decides what is forgotten."""
-    threads: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1, le=4096)
     """Threads a worker gives it; also the CPUs that Ray sets aside for the worker."""
     licence: str | None = None
     """Of the model, or the provider's terms; a generator needs one, since its texts are trained on. In no key."""
@@ -49,7 +50,7 @@ class LiteLLMEndpoint(Limits):
     """Anything that litellm can call: an OpenAI-compatible server (vLLM, llama-server) or a provider."""
 
     kind: Literal["litellm"]
-    model: str
+    model: str = Field(min_length=1)
     """litellm's name for it, `provider/model`."""
     revision: str | None = None
     """What else identifies the model: a checkpoint's date or digest."""
@@ -69,11 +70,11 @@ class LiteLLMEndpoint(Limits):
     """
     timeout_s: float = Field(120, gt=0, le=86_400)
     """Seconds until a call counts as lost, from its start to the answer's last byte."""
-    retries: int = Field(5, ge=0)
+    retries: int = Field(5, ge=0, le=1000)
     """Times that a call is repeated after a fault of the world (429, 5xx, time-out, cut connection)."""
-    price: tuple[float, float] | None = None
+    price: tuple[Price, Price] | None = None
     """Dollars for a million prompt and reply tokens, where litellm does not know them."""
-    cpus: float = Field(0.25, gt=0)
+    cpus: float = Field(0.25, gt=0, le=4096)
     """CPUs that Ray sets aside for a worker which only waits for this endpoint."""
     licence: str | None = None
     """Of the model, or the provider's terms; a generator needs one, since its texts are trained on. In no key."""
@@ -118,7 +119,7 @@ class ScriptedEndpoint(Limits):
     """No model: a rehearsal that answers by rule, the same for the same question, and shows that a study file runs through."""
 
     kind: Literal["scripted"]
-    latency_s: float = Field(0.0, ge=0)
+    latency_s: float = Field(0.0, ge=0, le=86_400)
     """Seconds an answer takes."""
     invalid: Share = 0.0
     """Share of answers that are of no use, to rehearse retries and rejects."""
@@ -142,7 +143,7 @@ class Sampling(Block):
     """llama.cpp and vLLM only."""
     repeat_penalty: float = Field(1.0, ge=1, le=2)
     """llama.cpp and vLLM only; 1 is none."""
-    max_tokens: int = Field(512, ge=1)
+    max_tokens: int = Field(512, ge=1, le=10_000_000)
     """Longest reply in tokens."""
 
 
@@ -155,11 +156,11 @@ class Role(Block):
     prose: Literal["free", "letters"] = "free"
     """What structured replies may hold. `letters`: only letters and plain punctuation, for small models that lose themselves in
     digits, lists and markup."""
-    attempts: int = Field(3, ge=1)
+    attempts: int = Field(3, ge=1, le=1000)
     """Times that a useless answer (empty, invalid, refused, cut) is asked for anew before its unit is rejected."""
-    expected_tokens: int = Field(200, ge=1)
+    expected_tokens: int = Field(200, ge=1, le=1_000_000)
     """Tokens of a usual reply; used by `plan` only."""
-    expected_retries: float = Field(0.0, ge=0)
+    expected_retries: float = Field(0.0, ge=0, le=1000)
     """Useless answers for one good one; used by `plan` only."""
 
 

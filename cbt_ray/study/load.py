@@ -1,21 +1,25 @@
-"""Read a study file; everything wrong with it becomes one line: file, field, what was expected."""
+"""Read a study file; everything wrong with it becomes one line each: file, field, what was expected."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Hashable
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from cbt_ray.errors import InputError
-from cbt_ray.study.complaint import complaint
-from cbt_ray.study.endpoint import SECRET
-from cbt_ray.study.study import Study
+from cbt_ray.reading import located, read_document, read_fields
+from cbt_ray.study.block import Several
+from cbt_ray.study.complaint import complaints
+from cbt_ray.study.endpoint import FINETUNED, SECRET
+from cbt_ray.study.model import is_hub_id
+from cbt_ray.study.study import LOOSE, Study, Unfit
 
-REFERENCES = (
+REFERENCES: tuple[tuple[str, ...], ...] = (
     ("patients", "training", "characteristics"),
     ("patients", "training", "names"),
     ("patients", "simulated"),
@@ -25,83 +29,170 @@ REFERENCES = (
 """Fields that may name a YAML or JSON file (relative to the study file) in place of standing in it."""
 
 
+PATHS: tuple[tuple[str, ...], ...] = (
+    ("store",),
+    ("endpoints", "*", "gguf"),
+    ("models", "*", "recipe", "start"),
+    ("models", "*", "recipe", "compare"),
+)
+"""Fields that name a place on this machine, unless they are written as another one; relative to the study file."""
+_ELSEWHERE = re.compile(r"package:|\w+:/|s3:", re.IGNORECASE)
+
+
+ROUNDS = 4
+"""Times that a file is looked at again without what was refused."""
+
+
+_NEEDED = {"missing", "union_tag_invalid", "union_tag_not_found"}
+"""Complaints of what no study can do without."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A study file as far as it could be read: fields that hold what they must not are left out of `study`."""
+
+    study: Study | None
+    problems: tuple[str, ...]
+
+
 def load_study(path: str | Path, overrides: dict[str, Any] | None = None, without: Collection[str] = ()) -> Study:
     """Read, complete and check a study file.
 
     `overrides` replaces fields by their dotted names (the command line's --set); of the fields `without` nothing is read.
-    Raises InputError, one line.
+    Raises InputError with all that is wrong, one line each.
     """
-    file = Path(path)
-    document = {name: value for name, value in read_document(file).items() if name not in without}
+    examined = examine(path, overrides, without)
+    if examined.problems or examined.study is None:
+        raise InputError(*examined.problems)
+    return examined.study
+
+
+def examine(path: str | Path, overrides: dict[str, Any] | None = None, without: Collection[str] = ()) -> Examined:
+    """Read a study file as far as it goes, and say all that is wrong with it. Raises InputError where nothing can be read."""
+    file = located(str(path))
+    document = {name: value for name, value in read_fields(file).items() if name not in without}
     files: dict[str, str] = {}
+    found = _Found(file)
     for where in REFERENCES:
-        _follow(file, document, where, (), files)
+        for node, name, dotted in _places(document, where):
+            if isinstance(node[name], str):
+                files[dotted] = node[name]
+                node[name] = _followed(found, dotted, node[name])
     for name, value in (overrides or {}).items():
         _override(file, document, name.split("."), value)
-    try:
-        study = Study.model_validate(document)
-    except ValidationError as error:
-        raise InputError(f"{file}: {_without_secrets(complaint(error, Study, files), document)}") from None
-    study._file = file
-    return study
+    document.setdefault("store", Study.model_fields["store"].default)
+    for where in PATHS:
+        for node, name, dotted in _places(document, where):
+            if isinstance(node[name], str):
+                node[name] = _placed(found, dotted, node[name])
+    study = _validated(found, document, files)
+    if study is not None:
+        study._file = file
+    return Examined(study, tuple(dict.fromkeys(found.lines)))
 
 
-def read_document(file: Path) -> dict[str, Any]:
-    """The fields of a study file as they stand there, before anything is checked. Raises InputError, one line."""
-    document = _read_yaml(file, str(file))
-    if not isinstance(document, dict):
-        raise InputError(
-            f"{file}: expected a mapping of fields, found {'nothing' if document is None else type(document).__name__}"
-        )
-    return document
+@dataclass
+class _Found:
+    """What is wrong with a file so far, and in which fields."""
+
+    file: Path
+    lines: list[str] = field(default_factory=list)
+    fields: set[str] = field(default_factory=set)
+
+    def add(self, dotted: str, said: str) -> None:
+        prefix = f"{self.file}: "
+        self.lines.append(said if said.startswith(prefix) else f"{prefix}{dotted}: {said}")
+        self.fields.add(dotted)
+
+    def knows(self, dotted: str) -> bool:
+        """Whether what is wrong with a field follows from what has been said of it, of a part of it or of what it is in."""
+        return any(f"{dotted}.".startswith(f"{known}.") or known.startswith(f"{dotted}.") for known in self.fields)
 
 
-def _read_yaml(file: Path, name: str) -> Any:
-    try:
-        if file.suffix == ".json":  # which can be large, and the YAML reader is slow
-            return json.loads(file.read_text())
-        return yaml.load(file.read_text(), Loader=_Strict)  # noqa: S506  a SafeLoader that also refuses a key given twice
-    except FileNotFoundError:
-        raise InputError(f"{name}: expected a file, there is none") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{name}, line {error.lineno}: expected JSON: {error.msg}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{name}: expected a readable text file ({error})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise InputError(f"{name}{line}: expected YAML: {getattr(error, 'problem', error)}") from None
-
-
-class _Strict(yaml.SafeLoader):
-    """A SafeLoader for which a key given twice is an error and not a silent choice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                raise yaml.constructor.ConstructorError(None, None, "a key that is no plain text", key_node.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _follow(file: Path, node: Any, where: tuple[str, ...], done: tuple[str, ...], files: dict[str, str]) -> None:
-    """Replace a file's name by the file's content at one of the REFERENCES, and note it in `files`."""
+def _places(node: Any, where: tuple[str, ...], done: tuple[str, ...] = ()) -> Iterator[tuple[dict[Any, Any], Any, str]]:
+    """The mappings that hold a field, its name there, and the dotted field; `*` in `where` is any name."""
     if not isinstance(node, dict):
         return
     head, *rest = where
     for name in list(node) if head == "*" else [head]:
-        if name not in node:
-            continue
-        if rest:
-            _follow(file, node[name], tuple(rest), (*done, str(name)), files)
-        elif isinstance(node[name], str):
-            other, field = file.parent / node[name], ".".join((*done, str(name)))
-            files[field] = node[name]
-            node[name] = _read_yaml(other, f"{file}: {field}: {other}")
+        if name in node and rest:
+            yield from _places(node[name], tuple(rest), (*done, str(name)))
+        elif name in node:
+            yield node, name, ".".join((*done, str(name)))
+
+
+def _followed(found: _Found, dotted: str, name: str) -> Any:
+    """The content of a file that a field names; None where it cannot be read."""
+    try:
+        other = located(name, found.file.parent)
+        value = read_document(other, f"{found.file}: {dotted}: {other}")
+        if value is None:
+            raise InputError(f"{other}: expected the content of this field, the file is empty")
+        return value
+    except InputError as error:
+        for said in error.problems:
+            found.add(dotted, said)
+        return None
+
+
+def _placed(found: _Found, dotted: str, name: str) -> str:
+    """A path as it is from where the command runs; what is no path, such as a hub id or an address, as it is."""
+    if not name or name == FINETUNED or _ELSEWHERE.match(name) or (dotted != "store" and is_hub_id(name)):
+        return name
+    try:
+        return str(located(name, found.file.parent))
+    except InputError as error:
+        found.add(dotted, str(error))
+        return "none"
+
+
+def _validated(found: _Found, document: dict[str, Any], files: dict[str, str]) -> Study | None:
+    """The study; fields that are refused are left out where they may be, so that what is wrong besides is found, too."""
+    for _ in range(ROUNDS):
+        try:
+            return Study.model_validate(document)
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            for line in complaints(error, Study, files):
+                dotted = re.split(r"[: ]", line, maxsplit=1)[0]
+                if not found.knows(dotted):
+                    found.lines.append(f"{found.file}: {_without_secrets(line, document)}")
+            if any(isinstance(_cause(detail), Unfit) for detail in details):
+                return Study.model_validate(document, context=LOOSE)
+            owners = [_owner(document, loc) for detail in details for loc in _locs(detail)]
+            if any(detail["type"] in _NEEDED for detail in details) or None in owners:
+                return None
+            for node, name, dotted in filter(None, owners):
+                node.pop(name, None)
+                found.fields.add(dotted)
+    return None
+
+
+def _cause(detail: ErrorDetails) -> Exception | None:
+    cause = detail.get("ctx", {}).get("error")
+    return cause if isinstance(cause, Exception) else None
+
+
+def _locs(detail: ErrorDetails) -> list[tuple[int | str, ...]]:
+    """Where a complaint's fields are: a block's own check names some below its own place."""
+    cause = _cause(detail)
+    named = [problem.partition(":")[0].split(".") for problem in cause.problems] if isinstance(cause, Several) else [[]]
+    return [(*detail["loc"], *names) for names in named]
+
+
+def _owner(node: Any, loc: Sequence[int | str]) -> tuple[dict[Any, Any], Any, str] | None:
+    """The mapping, and the name in it, that hold what pydantic complains of; `loc` has tags between the names."""
+    owner: tuple[dict[Any, Any], Any, str] | None = None
+    done: list[str] = []
+    for part in loc:
+        if isinstance(node, dict) and part in node:
+            done.append(str(part))
+            owner = node, part, ".".join(done)
+            node = node[part]
+        elif isinstance(node, list) and isinstance(part, int) and part < len(node):
+            done.append(str(part))
+            node = node[part]
+    return owner
 
 
 def _override(file: Path, node: Any, path: list[str], value: Any) -> None:

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from cbt_ray.study.block import Block, Chars, Name, Share
+from cbt_ray.study.block import Block, Chars, Name, Seed, Share, refuse_all
 from cbt_ray.study.endpoint import Sampling
 from cbt_ray.study.probe import Probes
 
 PAIRS_IN_STORE = "store:"
 _IN_STORE = re.compile(rf"{PAIRS_IN_STORE}[0-9a-f]{{64}}-[\w.-]+", re.ASCII)
+_PART = r"\w(?:[\w.-]*\w)?"
+_HUB_ID = re.compile(rf"{_PART}/{_PART}", re.ASCII)
+
+
+def is_hub_id(start: str) -> bool:
+    """Whether a recipe's `start` or `compare` is a Hugging Face hub id, `org/name`, and no place on this machine.
+
+    Decided by how it is written and never by what is on the disk, or a key would depend on the folder a command runs in:
+    a folder is written with ./, ../, / or ~ in front, or with another number of slashes than one; a file ends in .gguf.
+    """
+    looks_like_one = _HUB_ID.fullmatch(start) is not None and "--" not in start and ".." not in start
+    return looks_like_one and not start.lower().endswith(".gguf")
 
 
 class Lora(Block):
     """The adapter (arXiv 2412.00251: r 16, alpha 16, dropout 0 on all linear layers)."""
 
-    r: int = Field(16, ge=1)
-    alpha: int = Field(16, ge=1)
+    r: int = Field(16, ge=1, le=4096)
+    alpha: int = Field(16, ge=1, le=65_536)
     dropout: Share = 0.0
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -46,29 +59,29 @@ class Recipe(Block):
     """JSON lines of `messages`, `chosen` and `rejected` for `method: orpo`; beside the study file, or `store:<sha256>-<name>`."""
     preferences_licence: str | None = None
     """Licence of the model, or of the data set, that the pairs are from."""
-    orpo_beta: float = Field(0.1, gt=0)
+    orpo_beta: float = Field(0.1, gt=0, le=1000)
     """Weight of the odds ratio beside the likelihood of what was chosen."""
     loss: Literal["full", "answer"] = "full"
     """Of `paper` examples: loss on the full text, as published, or on the therapist's answer."""
     backend: Literal["trl", "unsloth"] = "trl"
     load_4bit: bool = True
     lora: Lora = Lora()
-    learning_rate: float = Field(2e-4, gt=0)
+    learning_rate: float = Field(2e-4, gt=0, le=10)
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup_steps: int | float = Field(0.06, ge=0)
     """Steps from 0 to the learning rate; below 1, that share of all steps (as in transformers), since a session is an example and
     a study has few steps. Whole numbers stay whole: they are in keys."""
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(0.01, ge=0, le=10)
     optimizer: str = "adamw_8bit"
-    batch: int = Field(4, ge=1)
-    accumulation: int = Field(4, ge=1)
+    batch: int = Field(4, ge=1, le=65_536)
+    accumulation: int = Field(4, ge=1, le=65_536)
     batching: Literal["padded", "padding_free"] = "padded"
     """`padding_free`: the windows of a batch lie in one row behind each other, each seeing itself only."""
-    epochs: float = Field(1.0, gt=0)
+    epochs: float = Field(1.0, gt=0, le=10_000)
     max_steps: int | None = Field(None, ge=1)
-    max_length: int = Field(10_000, ge=64)
+    max_length: int = Field(10_000, ge=64, le=10_000_000)
     """Longest example in tokens; a longer session is windowed at whole turns."""
-    seed: int = 3407
+    seed: Seed = 3407
     checkpoint_steps: int = Field(50, ge=1)
     """Steps between checkpoints in the store: what a lost node costs at most."""
     held_out_windows: int | None = Field(None, ge=1)
@@ -87,18 +100,21 @@ class Recipe(Block):
 
     @model_validator(mode="after")
     def _what_goes_together(self) -> Recipe:
+        refuse_all(self._problems())
+        return self
+
+    def _problems(self) -> Iterator[str]:
         if (self.method == "orpo") != (self.preferences is not None):
-            raise ValueError(f"preferences: expected a file with `method: orpo` and none without, found {self.preferences}")
+            yield f"preferences: expected a file with `method: orpo` and none without, found {self.preferences}"
         pairs = self.preferences or ""
         if pairs.startswith(PAIRS_IN_STORE) and not _IN_STORE.fullmatch(pairs):
-            raise ValueError(f"preferences: expected {PAIRS_IN_STORE}<sha256>-<name>, found {pairs}")
+            yield f"preferences: expected {PAIRS_IN_STORE}<sha256>-<name>, found {pairs}"
         if self.method == "orpo" and (self.backend, self.batching) != ("trl", "padded"):
-            raise ValueError(f"method: expected sft with {self.backend} and {self.batching}, orpo takes trl and padded")
+            yield f"method: expected sft with {self.backend} and {self.batching}, orpo takes trl and padded"
         if self.warmup_steps > 1 and self.warmup_steps % 1:
-            raise ValueError(f"warmup_steps: expected whole steps, or a share of them below 1, found {self.warmup_steps:g}")
+            yield f"warmup_steps: expected whole steps, or a share of them below 1, found {self.warmup_steps:g}"
         if (self.backend, self.batching) == ("unsloth", "padding_free"):
-            raise ValueError("batching: expected padded with unsloth, which switches padding_free off")
-        return self
+            yield "batching: expected padded with unsloth, which switches padding_free off"
 
     def base(self, variant: str) -> tuple[str, str | None]:
         """What a variant (`tuned`, `instruct`) is made of, and the revision of it, which counts where it is a hub id."""
@@ -135,7 +151,7 @@ class Dataset(Block):
     held_out: Share = 0.1
     """Share held out for the loss before and after (by patients in `session`, at least one)."""
     test: Share = 0.0
-    seed: int = 42
+    seed: Seed = 42
 
     @model_validator(mode="after")
     def _something_to_train_on(self) -> Dataset:
@@ -149,7 +165,7 @@ class Judge(Block):
 
     scale: str = "ctrs"
     """A folder under prompts/: scale.yaml and one file an item."""
-    replicates: int = Field(1, ge=0)
+    replicates: int = Field(1, ge=0, le=1000)
     """Judgements of each session and view; 0: the study's own judge rates nothing, since ratings were imported."""
     items: Literal["together", "separately"] = "together"
     views: tuple[Literal["plain", "masked"], ...] = Field(("plain",), min_length=1)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from cbt_ray.study.block import Block, Share
+from cbt_ray.study.block import Block, Share, twice
 
 ProbeName = Literal["empty", "shuffled", "swapped", "no_homework", "masked", "halo", "guess_plain", "guess_masked"]
 
@@ -16,7 +16,7 @@ class Probes(Block):
 
     which: tuple[ProbeName, ...] = ()
     """None by default: each is one more judgement of every probed session, and the report says that nothing was probed."""
-    sessions: int = Field(10, ge=1)
+    sessions: int = Field(10, ge=1, le=100_000)
     """Probed sessions of each arm: the same patients and session numbers in all arms and for all probes, drawn by the seed."""
     empty_at_most: Share = 0.15
     """A therapist who says nothing scores at most this share of the range (on CTRS: words between Very Poor and Poor)."""
@@ -26,7 +26,7 @@ class Probes(Block):
     """Another patient's therapist costs at least this share (on CTRS: 10 points, tuning's published effect)."""
     homework_item: str = "homework"
     """The item that must fall when homework is taken out."""
-    homework_margin: float = Field(1.0, ge=0)
+    homework_margin: float = Field(1.0, ge=0, le=1000)
     """Points by which it must fall more than the other items do on average."""
     masked_shift: Share = 0.05
     """Masking style may move the treatment's sessions against the control's by at most this share."""
@@ -37,7 +37,7 @@ class Probes(Block):
 
     @model_validator(mode="after")
     def _each_once(self) -> Probes:
-        twice = next((name for name in self.which if self.which.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(f"which: expected each probe once, found {twice!r} twice")
+        again = twice(self.which)
+        if again is not None:
+            raise ValueError(f"which: expected each probe once, found {again!r} twice")
         return self

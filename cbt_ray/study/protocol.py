@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from cbt_ray.study.block import Block, Chars, Name, Share
+from cbt_ray.study.block import LONGEST_TEXT, Block, Chars, Name, Share, refuse_all, twice
 
 CHARACTERISTICS = (
     "age_band",
@@ -29,12 +29,12 @@ CHARACTERISTICS = (
 
 
 def _person(value: str) -> str:
-    if not re.search(r"[A-Za-z0-9]", value):
+    if not re.search(r"[A-Za-z0-9]", value) or not value.isprintable():
         raise ValueError("expected a name with at least one Latin letter or digit")
     return value
 
 
-Weights = Annotated[Mapping[str, Annotated[float, Field(gt=0)]], Field(min_length=1)]
+Weights = Annotated[Mapping[str, Annotated[float, Field(gt=0, le=1_000_000)]], Field(min_length=1)]
 PersonName = Annotated[str, Field(max_length=60), AfterValidator(_person)]
 Phrase = Annotated[str, Field(min_length=1)]
 
@@ -42,7 +42,7 @@ Phrase = Annotated[str, Field(min_length=1)]
 class TrainingPatients(Block):
     """Patients whose courses are generated; their profiles are drawn from declared distributions."""
 
-    count: int = Field(ge=1)
+    count: int = Field(ge=1, le=100_000)
     characteristics: Mapping[str, Weights]
     """For each of the 13 characteristics its levels and their weights."""
     names: tuple[PersonName, ...] = ()
@@ -52,24 +52,27 @@ class TrainingPatients(Block):
 
     @model_validator(mode="after")
     def _thirteen(self) -> TrainingPatients:
+        refuse_all(self._problems())
+        return self
+
+    def _problems(self) -> Iterator[str]:
         missing = sorted(set(CHARACTERISTICS) - set(self.characteristics))
         unknown = sorted(set(self.characteristics) - set(CHARACTERISTICS))
         if missing or unknown:
             found = ", ".join([*(f"{name} is missing" for name in missing), *(f"{name} is unknown" for name in unknown)])
-            raise ValueError(f"characteristics: expected exactly the 13 of the protocol, {found} ({', '.join(CHARACTERISTICS)})")
-        twice = next((name for name in self.names if self.names.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(f"names: expected each name once, found {twice!r} twice")
+            yield f"characteristics: expected exactly the 13 of the protocol, {found} ({', '.join(CHARACTERISTICS)})"
+        again = twice(self.names)
+        if again is not None:
+            yield f"names: expected each name once, found {again!r} twice"
         if self.names and len(self.names) < self.count:
-            raise ValueError(f"names: expected at least {self.count}, found {len(self.names)}")
-        return self
+            yield f"names: expected at least {self.count}, found {len(self.names)}"
 
 
 class SimulatedPatient(Block):
     """A patient of the simulation: fixed, and disjoint from the training patients."""
 
     name: PersonName
-    profile: str = Field(min_length=40)
+    profile: str = Field(min_length=40, max_length=LONGEST_TEXT)
     """Who the patient is, as the patient model reads it."""
 
 
@@ -99,7 +102,7 @@ class Phase(Block):
 class Courses(Block):
     """Generated courses: how long, how a session's four parts are built, what sends a part back."""
 
-    sessions: int = Field(ge=1)
+    sessions: int = Field(ge=1, le=1000)
     pairs: int = Field(4, ge=1, le=20)
     """Pairs of turns (patient, therapist) in a part."""
     turn_chars: Chars = (20, 1200)
@@ -107,7 +110,7 @@ class Courses(Block):
     summary_chars: Chars = (80, 3000)
     lead_ins: bool = False
     """Give the turns with the agenda and the limits their first words: for models too weak to remember what was asked."""
-    attempts: int = Field(20, ge=1)
+    attempts: int = Field(20, ge=1, le=1000)
     """Times that a part is asked for before its session is rejected (the published code: 20)."""
 
 
@@ -138,17 +141,17 @@ StopRule = Annotated[EndToken | TherapistSummary | Farewell, Field(discriminator
 class Sessions(Block):
     """Simulated sessions: how many, when they stop, what is flagged."""
 
-    count: int = Field(ge=1)
+    count: int = Field(ge=1, le=1000)
     """Sessions of a chain."""
-    replicates: int = Field(1, ge=1)
+    replicates: int = Field(1, ge=1, le=1000)
     """Chains for each arm and patient."""
     stop: tuple[StopRule, ...] = (EndToken(rule="end_token"), TherapistSummary(rule="summary"))
     min_therapist_turns: int = Field(4, ge=0)
     """No rule stops a session before this many therapist turns."""
-    max_messages: int = Field(50, ge=2)
+    max_messages: int = Field(50, ge=2, le=10_000)
     max_words: int = Field(5000, ge=10)
     summary_chars: Chars = (80, 3000)
-    expected_messages: float | None = None
+    expected_messages: float | None = Field(None, ge=1, le=10_000)
     """Messages of a usual session; used by `plan` only."""
 
 

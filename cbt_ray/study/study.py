@@ -7,9 +7,9 @@ from datetime import date
 from functools import cache
 from pathlib import Path
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
-from cbt_ray.study.block import Block, Name, Share
+from cbt_ray.study.block import Block, Name, Several, Share, twice
 from cbt_ray.study.endpoint import FINETUNED, Endpoint, LlamaCppEndpoint, Role, Roles
 from cbt_ray.study.imported import Imported
 from cbt_ray.study.model import Analysis, Arm, Dataset, Judge, Model
@@ -17,6 +17,14 @@ from cbt_ray.study.protocol import Courses, Flags, Patients, Phase, Sessions, Si
 from cbt_ray.study.terms import Terms
 
 TODAY = date(2025, 1, 1)
+MOST = 1_000_000
+"""Sessions, or ratings, of a study: more could not be planned, let alone held."""
+LOOSE = {"loose": True}
+"""Context of a validation that leaves aside whether the blocks fit together, so that the rest can be looked at."""
+
+
+class Unfit(Several):
+    """The blocks of a study are right, but do not fit together."""
 
 
 class Minimum(Block):
@@ -44,7 +52,7 @@ class Engine(Block):
 
     address: str | None = None
     """A Ray cluster's address; none: Ray on this machine. RAY_ADDRESS wins."""
-    workers: int | None = Field(None, ge=1)
+    workers: int | None = Field(None, ge=1, le=100_000)
     """Jobs at once; none: as many as the CPUs allow. One needs no Ray."""
 
 
@@ -56,7 +64,7 @@ class Study(Block):
     description: str = ""
     seed: int = Field(ge=0)
     store: str = "runs"
-    """A folder (relative to where the command runs) or s3://bucket/prefix."""
+    """A folder (relative to the study file) or s3://bucket/prefix."""
     prompts: str | None = None
     """Another folder of prompts (relative to the study file)."""
     today: date | None = None
@@ -94,10 +102,12 @@ class Study(Block):
         return (self.today or TODAY).isoformat()
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Study:
-        for check in (self._names_once, self._references, self._phases_cover, self._disjoint, self._attainable):
-            for problem in check():
-                raise ValueError(problem)
+    def _fits_together(self, info: ValidationInfo) -> Study:
+        if info.context != LOOSE:
+            checks = (self._names_once, self._references, self._phases_cover, self._disjoint, self._attainable)
+            problems = [problem for check in checks for problem in check()]
+            if problems:
+                raise Unfit(problems)
         return self
 
     def _names_once(self) -> Iterator[str]:
@@ -107,11 +117,11 @@ class Study(Block):
             ("phases", [phase.name for phase in self.phases]),
             ("judge.views", [*map(str, self.judge.views)]),
         ):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                yield f"{where}: expected each once, found {twice[0]!r} twice"
-        slugs = [patient_slug(patient) for patient in self.patients.simulated]
-        if len(set(slugs)) != len(slugs):
+            again = twice(names)
+            if again is not None:
+                yield f"{where}: expected each once, found {again!r} twice"
+        slugs = {patient.name: patient_slug(patient) for patient in self.patients.simulated}
+        if len(set(slugs.values())) != len(slugs):
             yield "patients.simulated: expected names that differ in letters and digits"
 
     def _references(self) -> Iterator[str]:
@@ -155,6 +165,14 @@ class Study(Block):
         scheduled = len(self.patients.simulated) * self.sessions.replicates * self.sessions.count
         if self.minimum.ratings > scheduled:
             yield f"minimum.ratings: expected at most the {scheduled} sessions of an arm, found {self.minimum.ratings}"
+        sessions = len(self.arms) * scheduled
+        for where, what, number in (
+            ("patients.training.count", "course sessions", self.patients.training.count * self.courses.sessions),
+            ("sessions.count", "sessions of all arms", sessions),
+            ("judge.replicates", "ratings", sessions * len(self.judge.views) * self.judge.replicates),
+        ):
+            if number > MOST:
+                yield f"{where}: expected at most {MOST:,} {what}, found {number:,}"
 
     def phase_of(self, session: int) -> Phase:
         """The phase that a session (from 1) lies in."""

@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import Field
 
+from cbt_ray.reading import read_fields
 from cbt_ray.study.block import Block
 
 _FILE = Path(__file__).with_name("licences.yaml")
@@ -69,7 +69,7 @@ class Terms(Block):
 @cache
 def shipped() -> Mapping[str, Terms]:
     """The terms that come with cbt-ray, by the licence's name."""
-    return {name: Terms.model_validate(terms) for name, terms in yaml.safe_load(_FILE.read_text()).items()}
+    return {name: Terms.model_validate(terms) for name, terms in read_fields(_FILE).items()}
 
 
 def find(name: str, own: Mapping[str, Terms]) -> tuple[str, Terms] | None:

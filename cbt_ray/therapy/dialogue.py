@@ -16,6 +16,7 @@ from cbt_ray.therapy.session import Session, Speaker, Turn, therapist_messages, 
 from cbt_ray.therapy.stop import StopReason, end_mark, hear, stop_reason
 from cbt_ray.unit import seed_of
 
+THERAPIST_PROMPT = "therapist.j2"
 PROMPTS = ("patient.j2", "patient_first.j2", "patient_begin.j2", "summariser.j2", "summariser_request.j2")
 _SILENCES = {
     "refused": StopReason.THERAPIST_REFUSED,

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cbt_ray.errors import BelowMinimum, CbtRayError, InputError, Owed, WorkerDied
+from cbt_ray.errors import (
+    BelowMinimum,
+    BudgetReached,
+    CbtRayError,
+    Infrastructure,
+    InputError,
+    Owed,
+    WorkerDied,
+)
 from cbt_ray.llm.models import Models, probe
 from cbt_ray.prompts import Prompts
 from cbt_ray.store import Store, open_store
 from cbt_ray.study import Study
-from cbt_ray.study.endpoint import LiteLLMEndpoint, Role
+from cbt_ray.study.endpoint import LiteLLMEndpoint, Role, Sampling
 from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.engine import Engine, cpus_of, open_engine
 from cbt_ray.work.inputs import at, check_endpoints, check_prompts
@@ -39,18 +47,22 @@ class Bench:
     """The name of one job; none: all that is owed."""
     arguments: tuple[str, ...] = ()
     """Study file and `--set` as the command line gave them: what a command that is shown to the user begins with."""
+    checked: bool = True
+    """Whether what models are told is checked at once; `preflight` does it together with the rest."""
     store: Store = field(init=False)
     prompts: Prompts = field(init=False)
     keys: Keys = field(init=False)
     origins: Origins = field(init=False)
     _complete: Survey | None = field(init=False, default=None)
     _engine: Engine | None = field(init=False, default=None)
+    _proven: set[tuple[str, Sampling]] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
         with at(self.study):
             self.store = open_store(self.study.store)
         self.prompts = prompts_of(self.study)
-        check_prompts(self.study, self.prompts)
+        if self.checked:
+            check_prompts(self.study, self.prompts)
         self.keys = Keys(self.study, self.prompts)
         self.origins = Origins(self.keys, self.store)
 
@@ -104,7 +116,7 @@ class Bench:
         self._complete = None
         self.check_store()
         asked = [role for same in roles.values() for role in same]
-        self.prove(stage, roles)
+        self.prove({stage: roles})
         begun = time.monotonic()
         left: list[str] = []
         stop: CbtRayError | None = None
@@ -145,24 +157,40 @@ class Bench:
         with at(self.study):
             self.store.check()
 
-    def prove(self, stage: Stage, roles: dict[str, list[Role]]) -> None:
-        """Prove that every endpoint can answer before a stage is paid for: read GGUF headers, one short call a remote role."""
-        check_endpoints(self.study, [role for same in roles.values() for role in same])
-        remote = {
-            (name, role.endpoint)
-            for name, same in roles.items()
-            for role in same
-            if isinstance(self.study.endpoints[role.endpoint], LiteLLMEndpoint)
-        }
-        for name, endpoint in sorted(remote):
-            self._probe(stage, name, endpoint)
+    def prove(self, asked: Mapping[Stage, Mapping[str, Sequence[Role]]]) -> None:
+        """Prove that every endpoint can answer before it is paid for: what costs nothing, then a short call each way it is asked.
 
-    def _probe(self, stage: Stage, name: str, endpoint: str) -> None:
-        caller = Models(self.study.endpoints, self.engine.meter(), self.study.told_date).open(endpoint, name)
+        A way that has answered in this run is not asked again. Raises InputError with all that refuse.
+        """
+        check_endpoints(self.study, [role for roles in asked.values() for same in roles.values() for role in same])
+        fault: Infrastructure | None = None
+        refused: list[str] = []
+        for stage, roles in asked.items():
+            for name, role in ((one, role) for one in sorted(roles) for role in roles[one]):
+                way = role.endpoint, role.sampling
+                if way in self._proven or not isinstance(self.study.endpoints[role.endpoint], LiteLLMEndpoint):
+                    continue
+                self._proven.add(way)
+                try:
+                    self._probe(stage, name, role)
+                except BudgetReached:
+                    raise
+                except InputError as error:
+                    refused += error.problems
+                except Infrastructure as error:
+                    fault = fault or error
+        if refused:
+            raise InputError(*refused)
+        if fault is not None:
+            raise fault
+
+    def _probe(self, stage: Stage, name: str, role: Role) -> None:
+        caller = Models(self.study.endpoints, self.engine.meter(), self.study.told_date).open(role.endpoint, name)
         try:
-            probe(caller, name)
+            probe(caller, name, role.sampling)
         except CbtRayError as error:
-            error.args = (f"{self.study.file}: roles.{name}.endpoint: expected an answer to a short call: {error}",)
+            where = f"{self.study.file}: roles.{name}.endpoint: expected an answer to a short call: "
+            error.args = (f"{where}{error}",)
             raise
         finally:
             record_calls(self.store, Key(self.study.study, stage, "probe", ""), caller.take_usage(), "probe")

@@ -1,56 +1,102 @@
-"""What a study file names must be there and of use before anything is paid for: prompts, scale, GGUF files, keys."""
+"""What a study file names must be there and of use before anything is paid for: prompts, scale, GGUFs, keys."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from cbt_ray.errors import InputError
-from cbt_ray.llm.gguf_file import check_gguf, is_hub_id, load_gguf_path
+from cbt_ray.llm.gguf_file import check_gguf, load_gguf_path
 from cbt_ray.llm.template import check_served
 from cbt_ray.prompts import Prompts
+from cbt_ray.rating.guess import KINDS, load_kinds
+from cbt_ray.rating.homework import FILE as HOMEWORK
+from cbt_ray.rating.homework import load_homework
 from cbt_ray.rating.scale import load_scale
+from cbt_ray.reading.trial import tried
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import FINETUNED, LiteLLMEndpoint, LlamaCppEndpoint, Role
 from cbt_ray.study.licence import check_licences
-from cbt_ray.study.model import Recipe
-from cbt_ray.therapy.dialogue import therapist_system
-from cbt_ray.therapy.stop import end_mark
+from cbt_ray.study.model import Recipe, is_hub_id
 from cbt_ray.training.environment import require_unsloth
 from cbt_ray.work import preferences
-from cbt_ray.work.probed import check_probes
+from cbt_ray.work.probed import check_probes, variants
+from cbt_ray.work.samples import TEXT, Sample, fault_of, samples
+
+T = TypeVar("T")
+
+
+def all_of(*checks: Callable[[], object]) -> None:
+    """Make every check, and raise InputError with all that they found."""
+    problems: dict[str, None] = {}
+    for check in checks:
+        try:
+            check()
+        except InputError as error:
+            problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise InputError(*problems)
 
 
 def check_prompts(study: Study, prompts: Prompts) -> None:
-    """Raise InputError where the study's folder of prompts, an arm's prompt or the scale is absent or of no use."""
-    if study.prompts is not None and not prompts.folders[0].is_dir():
-        raise InputError(f"{study.file}: prompts: expected a folder, {prompts.folders[0]} is none")
-    mark, first = end_mark(study.sessions), study.patients.simulated[0].name
-    for number, arm in enumerate(study.arms):
-        if arm.prompt is not None:
-            with at(study, f"arms.{number}.prompt"):
-                prompts.path(arm.prompt)
-                therapist_system(prompts, arm.prompt, first, 1, study.sessions.count, study.phase_of(1), mark)
+    """Raise InputError with all that is wrong with what models are told: prompts of every role, scale, data of the probes."""
+    all_of(
+        partial(_check_scale, study, prompts),
+        partial(_check_data, study, prompts),
+        partial(_check_templates, study, prompts),
+    )
+
+
+def _check_scale(study: Study, prompts: Prompts) -> None:
     with at(study, "judge.scale"):
         load_scale(prompts, study.judge.scale)
     with at(study, "judge.probes"):
         check_probes(study, prompts)
 
 
+def _check_data(study: Study, prompts: Prompts) -> None:
+    """The study's own files of data, whether a probe needs them now or not."""
+    if study.prompts is not None:
+        with at(study, "prompts"):
+            own = prompts.folders[0]
+            all_of(
+                lambda: os.path.lexists(own / HOMEWORK) and load_homework(prompts),
+                lambda: os.path.lexists(own / KINDS) and load_kinds(prompts, variants(study)),
+            )
+
+
+def _check_templates(study: Study, prompts: Prompts) -> None:
+    """Fill in every prompt, and parse those of the study's folder that nobody asks for, in a process that is ended in time."""
+    with at(study, "prompts"):
+        own = prompts.own()
+    filled = list(samples(study, _or(lambda: load_scale(prompts, study.judge.scale), None), {"a": TEXT, "b": TEXT}))
+    named = [Sample(name, "prompts", None) for name in own if name not in {sample.prompt for sample in filled}]
+    tasks = [partial(fault_of, prompts, sample) for sample in [*filled, *named]]
+    problems: dict[str, None] = {}
+    for sample, said in zip([*filled, *named], tried(tasks), strict=True):
+        for one in said:
+            problems[f"{study.file}: {sample.field}: {one}"] = None
+    if problems:
+        raise InputError(*problems)
+
+
 def check_endpoints(study: Study, roles: Iterable[Role]) -> None:
-    """Raise InputError where a role's GGUF cannot be read or the environment lacks its key; calls nothing."""
-    for name in sorted({role.endpoint for role in roles}):
-        endpoint = study.endpoints[name]
-        if isinstance(endpoint, LlamaCppEndpoint) and endpoint.gguf != FINETUNED:
-            with at(study, f"endpoints.{name}.gguf"):
-                check_served(load_gguf_path(endpoint.gguf), study.told_date)
-        if isinstance(endpoint, LiteLLMEndpoint) and study.budget.cost is not None:
-            _check_price(study, name, endpoint)
-        if isinstance(endpoint, LiteLLMEndpoint) and endpoint.api_key_env is not None:
-            with at(study, f"endpoints.{name}.api_key_env"):
-                _check_key(endpoint.api_key_env)
+    """Raise InputError where GGUFs of roles cannot be read or the environment lacks their keys; calls nothing."""
+    named = {role.endpoint for role in roles} & study.endpoints.keys()
+    all_of(*(partial(_check_endpoint, study, name) for name in sorted(named)))
+
+
+def _check_endpoint(study: Study, name: str) -> None:
+    endpoint = study.endpoints[name]
+    if isinstance(endpoint, LlamaCppEndpoint) and endpoint.gguf != FINETUNED:
+        with at(study, f"endpoints.{name}.gguf"):
+            check_served(load_gguf_path(endpoint.gguf), study.told_date)
+    if isinstance(endpoint, LiteLLMEndpoint):
+        all_of(partial(_check_price, study, name, endpoint), partial(_check_key, study, name, endpoint))
 
 
 def check_model_name(study: Study, model: str | None) -> None:
@@ -64,16 +110,19 @@ def check_recipes(study: Study, finetunes: Collection[tuple[str, str]], *, train
 
     Whether a hub id exists is for `fetch` to find out, which has a network; it trains on another machine, perhaps.
     """
-    check_licences(study, (model for model, variant in finetunes if variant == "tuned"))
-    for model, variant in finetunes:
-        recipe = study.models[model].recipe
-        name = "start" if variant == "tuned" else "compare"
-        with at(study, f"models.{model}.recipe.{name}"):
-            base, _ = recipe.base(variant)
-            if not is_hub_id(base):
-                _check_weights(load_gguf_path(base))
-        if variant == "tuned" and train_here:
-            _check_training(study, model, recipe)
+    tuned = [model for model, variant in finetunes if variant == "tuned"]
+    checks = [partial(check_licences, study, [model]) for model in tuned]
+    checks += [partial(_check_base, study, model, variant) for model, variant in finetunes]
+    if train_here:
+        checks += [partial(_check_training, study, model, study.models[model].recipe) for model in tuned]
+    all_of(*checks)
+
+
+def _check_base(study: Study, model: str, variant: str) -> None:
+    with at(study, f"models.{model}.recipe.{'start' if variant == 'tuned' else 'compare'}"):
+        base, _ = study.models[model].recipe.base(variant)
+        if not is_hub_id(base):
+            _check_weights(load_gguf_path(base))
 
 
 def _check_weights(path: Path) -> None:
@@ -118,13 +167,17 @@ def _check_price(study: Study, name: str, endpoint: LiteLLMEndpoint) -> None:
     """A budget of dollars holds only where each call's price is known."""
     from cbt_ray.llm.prices import price
 
-    if endpoint.price is None and (endpoint.api_base is not None or price(endpoint.model) is None):
+    if study.budget.cost is None or endpoint.price is not None:
+        return
+    if endpoint.api_base is not None or price(endpoint.model) is None:
         raise InputError(f"{study.file}: endpoints.{name}.price: expected one, since budget.cost is set; [0, 0] where it is free")
 
 
-def _check_key(variable: str) -> None:
-    if not os.environ.get(variable, "").strip():
-        raise InputError(f"expected the environment variable {variable} to hold a key")
+def _check_key(study: Study, name: str, endpoint: LiteLLMEndpoint) -> None:
+    variable = endpoint.api_key_env
+    if variable is not None and not os.environ.get(variable, "").strip():
+        expected = f"expected the environment variable {variable} to hold a key"
+        raise InputError(f"{study.file}: endpoints.{name}.api_key_env: {expected}")
 
 
 @contextmanager
@@ -133,7 +186,14 @@ def at(study: Study, field: str = "") -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        if not str(error).startswith(f"{study.file}: "):
-            said = str(error).removeprefix("gguf: ")
-            error.args = (f"{study.file}: {f'{field}: ' if field else ''}{said}",)
+        where = f"{study.file}: "
+        own = f"{where}{field}: " if field else where
+        error.args = tuple(said if said.startswith(where) else f"{own}{said.removeprefix('gguf: ')}" for said in error.problems)
         raise
+
+
+def _or(get: Callable[[], T], other: T | None) -> T | None:
+    try:
+        return get()
+    except InputError:
+        return other

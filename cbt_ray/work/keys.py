@@ -22,6 +22,7 @@ from cbt_ray.study.protocol import SimulatedPatient
 from cbt_ray.study.study import patient_slug
 from cbt_ray.therapy.course import PROMPTS as COURSE_PROMPTS
 from cbt_ray.therapy.dialogue import PROMPTS as DIALOGUE_PROMPTS
+from cbt_ray.therapy.dialogue import THERAPIST_PROMPT
 from cbt_ray.therapy.profile import PROMPTS as PROFILE_PROMPTS
 from cbt_ray.unit import Key, Stage, digest
 from cbt_ray.work import preferences
@@ -29,7 +30,6 @@ from cbt_ray.work.code import code_digest
 from cbt_ray.work.inputs import at
 from cbt_ray.work.probed import probe_names, probe_prompts, probed_places, variants
 
-THERAPIST_PROMPT = "therapist.j2"
 _NOT_TUNED = {
     *("checkpoint_steps", "memory_gib", "tensorboard", "gate_prompts", "safetensors"),
     *("start", "compare", "compare_revision", "preferences"),

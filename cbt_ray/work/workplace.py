@@ -19,6 +19,7 @@ from cbt_ray.llm.meter import Gate
 from cbt_ray.llm.models import Models
 from cbt_ray.llm.request import Ask, Reply, Request, Usage
 from cbt_ray.prompts import Prompts
+from cbt_ray.reading import located
 from cbt_ray.store import Blob, Store, open_store
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.study import Study
@@ -234,7 +235,7 @@ _workplaces: dict[str, tuple[tuple[str, tuple[str, ...]], Workplace]] = {}
 
 def prompts_of(study: Study) -> Prompts:
     """The prompts that a study uses: its own folder, if it names one, before the project's."""
-    return Prompts(study.file.parent / study.prompts if study.prompts else None)
+    return Prompts(located(study.prompts, study.file.parent) if study.prompts else None)
 
 
 def cache_folder() -> Path:

@@ -54,7 +54,8 @@ def files(tmp_path: Path) -> Path:
     (tmp_path / "typo.yaml").write_text(yaml.safe_dump(RECIPE | {"compare": RECIPE["start"], "learning_rat": 1}))
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "greedy.j2").write_text("You are Nova. {{ diagnosis }}")
-    (tmp_path / "own" / "torn.j2").write_text("You are {{ patient")
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "torn.j2").write_text("You are {{ patient")
     (tmp_path / "own" / "phq").mkdir()
     (tmp_path / "own" / "phq" / "scale.yaml").write_text("title: [")
     (tmp_path / "own" / "twice").mkdir()
@@ -199,10 +200,8 @@ STUDY_FILES = (
     Bad("store below a file", {"store": "{tmp}/file/runs"}, "store", "expected a folder that can be written"),
     Bad("store where nothing can be written", {"store": "/proc/runs"}, "store", "expected a folder that can be written"),
     Bad("unknown scale", {"judge__scale": "hamilton"}, "judge.scale", "hamilton/scale.yaml: expected a prompt file"),
-    Bad("broken scale", {"prompts": "own", "judge__scale": "phq"}, "judge.scale", "phq/scale.yaml: expected YAML"),
-    Bad(
-        "scale with a word twice", {"prompts": "own", "judge__scale": "twice"}, "judge.scale", "words: expected at least one, and"
-    ),
+    Bad("broken scale", {"prompts": "own", "judge__scale": "phq"}, "judge.scale", "phq/scale.yaml, line 2: expected YAML"),
+    Bad("scale with a word twice", {"prompts": "own", "judge__scale": "twice"}, "judge.scale", "words: expected each word once"),
     Bad("unknown prompt", {"arms__0__prompt": "nova.j2"}, "arms.0.prompt", "nova.j2: expected a prompt file"),
     Bad(
         "prompt that asks too much",
@@ -210,7 +209,8 @@ STUDY_FILES = (
         "arms.0.prompt",
         "'diagnosis' is undefined",
     ),
-    Bad("torn prompt", {"prompts": "own", "arms__0__prompt": "torn.j2"}, "arms.0.prompt", "expected a Jinja2 template"),
+    Bad("torn prompt", {"prompts": "torn", "arms__0__prompt": "torn.j2"}, "arms.0.prompt", "expected a Jinja2 template"),
+    Bad("torn prompt that nobody asks for", {"prompts": "torn"}, "prompts", "torn.j2, line 1: expected a Jinja2 template"),
     Bad("no folder of prompts", {"prompts": "mine"}, "prompts", "expected a folder"),
     Bad(
         "generator without a licence",
@@ -288,14 +288,18 @@ def test_the_study_that_all_cases_change_is_good(files: Path, counting: FaultySe
 
 
 TEXTS = (
-    ("duplicate-key", b"study: small\nseed: 1\nseed: 2\n", "line 3: expected YAML: 'seed' is given twice"),
+    ("duplicate-key", b"study: small\nseed: 1\nseed: 2\n", "line 3: 'seed' is given twice"),
     ("broken", b"study: [small\nseed: 1\n", "line 2: expected YAML: "),
     ("tab", b"study: small\n\tseed: 1\n", "line 2: expected YAML: "),
-    ("tag-of-python", b"study: !!python/object/apply:os.getcwd []\n", "expected YAML: could not determine a constructor"),
-    ("list-as-key", b"? [study]\n: small\n", "line 1: expected YAML: a key that is no plain text"),
+    (
+        "tag-of-python",
+        b"study: !!python/object/apply:os.getcwd []\n",
+        "expected a plain value, found the tag tag:yaml.org,2002:python/object/apply",
+    ),
+    ("list-as-key", b"? [study]\n: small\n", "line 1: expected a name, found a list or a mapping"),
     ("list", b"- study\n- small\n", "expected a mapping of fields, found list"),
     ("empty", b"", "expected a mapping of fields, found nothing"),
-    ("no-text", b"\xff\xfe\x00study", "expected a readable text file"),
+    ("no-text", b"\xff\xfe\x00study", "expected text in UTF-8"),
 )
 
 
@@ -310,7 +314,7 @@ def test_file_that_is_no_study(text: bytes, expected: str, tmp_path: Path, capsy
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("none.yaml", "expected a file, there is none"), (".", "expected a readable text")]
+    ("name", "expected"), [("none.yaml", "expected a file, there is none"), (".", "expected a regular file, it is a folder")]
 )
 def test_study_that_cannot_be_read(name: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["plan", str(tmp_path / name)]) == FIRST_YOU
@@ -321,7 +325,7 @@ def test_study_that_cannot_be_read(name: str, expected: str, tmp_path: Path, cap
 
 COMMANDS = (
     ("set-without-a-value", ["plan", "{study}", "--set", "seed"], "--set seed: expected FIELD=VALUE"),
-    ("set-broken-yaml", ["plan", "{study}", "--set", "seed=["], "--set seed: expected a value in YAML"),
+    ("set-broken-yaml", ["plan", "{study}", "--set", "seed=["], "--set seed, line 2: expected YAML: "),
     ("set-unknown-field", ["plan", "{study}", "--set", "sead=1"], "{study}: sead: unknown field, expected seed"),
     ("set-below-a-number", ["plan", "{study}", "--set", "seed.x=1"], "{study}: --set seed.x: no such field"),
     ("set-beyond-a-list", ["plan", "{study}", "--set", "arms.4.name=x"], "{study}: --set arms.4.name: no such field"),

@@ -26,7 +26,7 @@ def test_it_lies_beside_the_study_file(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         (None, "imported: {folder}/its.json: expected a file, there is none"),
-        ('{"sessions": {\n"a" 1}}', "imported: {folder}/its.json, line 2: expected JSON: Expecting ':' delimiter"),
+        ('{"sessions": {\n"a" 1}}', "imported: {folder}/its.json: expected JSON: line 2: Expecting ':' delimiter"),
         ('{"sesions": {}}', "imported.sesions (its.json): unknown field, expected sessions"),
         ('{"courses": {"p01.s01": "xyz"}}', "imported.courses.p01.s01 (its.json): String should match pattern"),
         ('{"judges": {"judge": {}}}', "imported.judges (its.json): expected names other than judge, which is the study's own"),

@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 
 from cbt_ray.errors import InputError
-from cbt_ray.llm.gguf_file import check_gguf, gguf_identity, is_hub_id, load_gguf_path, weights_identity
+from cbt_ray.llm.gguf_file import check_gguf, gguf_identity, load_gguf_path, weights_identity
 from cbt_ray.llm.gguf_header import read_header
 from cbt_ray.llm.prices import price
 from cbt_ray.llm.template import check_served
 from cbt_ray.store.store import sha256_of
+from cbt_ray.study.model import is_hub_id
 from cbt_ray.training.start.unpack import metadata_of
 
 from .conftest import EMBEDDED

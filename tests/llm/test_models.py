@@ -9,7 +9,7 @@ import pytest
 from cbt_ray.errors import InputError
 from cbt_ray.llm.meter import LocalMeter, Meter
 from cbt_ray.llm.models import Models, probe
-from cbt_ray.study.endpoint import Endpoint, LlamaCppEndpoint, ScriptedEndpoint
+from cbt_ray.study.endpoint import Endpoint, LlamaCppEndpoint, Sampling, ScriptedEndpoint
 from cbt_ray.study.study import Budget
 
 from .conftest import EMBEDDED, ask
@@ -28,7 +28,7 @@ def models() -> Models:
 
 def test_usage_is_each_callers_own(models: Models) -> None:
     one, two = models.open("script", "judge"), models.open("script", "judge")
-    probe(one, "judge")
+    probe(one, "judge", Sampling())
     assert (one.usage.calls, two.usage.calls) == (1, 0)
     assert one.model is two.model
 
@@ -48,7 +48,7 @@ def test_each_role_has_its_own_model_until_it_is_let_go(models: Models, embedded
     therapist, patient = models.open("small", "therapist"), models.open("small", "patient")
     assert therapist.model is not patient.model
     tuned = models.open("tuned", "therapist", embedded_file)
-    assert probe(tuned, "therapist").reply_tokens <= 16
+    assert probe(tuned, "therapist", Sampling()).reply_tokens <= 16
     models.keep([("small", "patient", None)])
     assert models.open("small", "patient").model is patient.model
     again = models.open("small", "therapist")

@@ -17,7 +17,7 @@ from cbt_ray.errors import ModelFailure
 from cbt_ray.llm.meter import LocalMeter, Meter
 from cbt_ray.llm.models import Models, probe
 from cbt_ray.llm.request import Finish
-from cbt_ray.study.endpoint import Endpoint, LiteLLMEndpoint
+from cbt_ray.study.endpoint import Endpoint, LiteLLMEndpoint, Sampling
 from cbt_ray.study.study import Budget
 
 from .conftest import ask, turns
@@ -92,4 +92,4 @@ def test_a_prompt_too_long_is_the_models_failure(models: Models) -> None:
 
 
 def test_the_probe_proves_that_it_answers(models: Models) -> None:
-    assert probe(models.open("server", "judge"), "judge").reply_tokens <= 16
+    assert probe(models.open("server", "judge"), "judge", Sampling()).reply_tokens <= 16

@@ -164,10 +164,10 @@ def test_session_without_homework_cannot_be_probed_for_it() -> None:
 
 FAULTY = (
     ("names: [", "expected YAML"),
-    ("names: [a]", "expected exactly"),
+    ("names: [a]", "reviews: expected a value, none given"),
     ((HOME / "probe/homework.yaml").read_text().replace("reach: 3", "reach: near"), "reach: expected a whole number"),
-    ((HOME / "probe/homework.yaml").read_text().replace(r"- \bhome-?work", "- '('"), "names: expected a regular expression"),
-    ((HOME / "probe/homework.yaml").read_text().replace(r"- \bhome-?work", "- 7"), "names: expected a list"),
+    ((HOME / "probe/homework.yaml").read_text().replace(r"- \bhome-?work", "- '('"), "names.0: expected a regular expression"),
+    ((HOME / "probe/homework.yaml").read_text().replace(r"- \bhome-?work", "- 7"), "names.0: expected text, found 7"),
 )
 
 
@@ -176,7 +176,7 @@ def test_faulty_rules_are_refused_with_file_and_field(tmp_path: Path, text: str,
     file = tmp_path / "probe" / "homework.yaml"
     file.parent.mkdir()
     file.write_text(text)
-    with pytest.raises(InputError, match=rf"(?s)^{re.escape(str(file))}: .*{re.escape(said)}"):
+    with pytest.raises(InputError, match=rf"(?s)^{re.escape(str(file))}.*: .*{re.escape(said)}"):
         load_homework(Prompts(tmp_path))
 
 

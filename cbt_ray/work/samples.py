@@ -1,0 +1,89 @@
+"""Sample values of every prompt, so that each can be filled in before anything is paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from cbt_ray.errors import InputError
+from cbt_ray.prompts import Prompts
+from cbt_ray.rating.scale import Item, Scale, Word
+from cbt_ray.study import Study
+from cbt_ray.therapy.course import CONTENTS
+from cbt_ray.therapy.dialogue import THERAPIST_PROMPT
+from cbt_ray.therapy.stop import end_mark
+
+NAME = "Alex Moreau"
+TEXT = "They slept badly, went for two walks and talked about a thought that came back."
+SCALE = Scale("sample", "Sample", "Judge.", (Item("one", "One", "How?"),), (Word("Poor", "bad"), Word("Good", "good")))
+"""In place of a scale that cannot be read."""
+
+
+class Sample(NamedTuple):
+    """A prompt with values as it gets them (None: nobody asks for it), and the field of the study file that names it."""
+
+    prompt: str
+    field: str
+    values: Mapping[str, Any] | None
+
+
+def samples(study: Study, scale: Scale | None, kinds: Mapping[str, str]) -> Iterator[Sample]:
+    """Every prompt of every role and arm, each with values of all the forms that it gets."""
+    yield from _of_generator(study)
+    yield from _of_therapists(study)
+    yield from _of_sessions(study)
+    yield from _of_judge(scale or SCALE, kinds)
+
+
+def _of_generator(study: Study) -> Iterator[Sample]:
+    levels = {name: next(iter(known)) for name, known in study.patients.training.characteristics.items()}
+    yield Sample("profile.j2", "prompts", {})
+    for name in (NAME, None):
+        yield Sample("profile_request.j2", "prompts", {"name": name, "characteristics": levels})
+    yield Sample("course.j2", "prompts", {"patient": NAME, "narrative": TEXT})
+    last, courses = study.courses.sessions, study.courses
+    for session, opening, phase in ((1, "", study.phases[0]), (last, TEXT, study.phases[-1])):
+        for number, content in enumerate(CONTENTS, 1):
+            part = {"number": number, "content": content}
+            brief = {"patient": NAME, "session": session, "sessions": last, "phase": phase, "opening": opening}
+            yield Sample(
+                "course_part.j2", "prompts", {"part": part, **brief, "pairs": courses.pairs, "turn_chars": courses.turn_chars}
+            )
+
+
+def _of_therapists(study: Study) -> Iterator[Sample]:
+    own = {arm.prompt: f"arms.{number}.prompt" for number, arm in enumerate(study.arms) if arm.prompt is not None}
+    for prompt, field in {THERAPIST_PROMPT: "prompts", **own}.items():
+        for session, phase in ((1, study.phases[0]), (study.sessions.count, study.phases[-1])):
+            case = {"patient": NAME, "session": session, "sessions": study.sessions.count, "phase": phase}
+            yield Sample(prompt, field, {**case, "end_token": end_mark(study.sessions)})
+
+
+def _of_sessions(study: Study) -> Iterator[Sample]:
+    profile = study.patients.simulated[0].profile
+    for session, opening in ((1, ""), (study.sessions.count, TEXT)):
+        yield Sample("patient_first.j2", "prompts", {"patient": NAME, "session": session})
+        yield Sample("patient.j2", "prompts", {"patient": NAME, "profile": profile, "opening": opening})
+    yield Sample("patient_begin.j2", "prompts", {})
+    yield Sample("summariser.j2", "prompts", {})
+    yield Sample("summariser_request.j2", "prompts", {"session": 1, "patient": NAME, "transcript": TEXT})
+
+
+def _of_judge(scale: Scale, kinds: Mapping[str, str]) -> Iterator[Sample]:
+    yield Sample("judge.j2", "prompts", {"scale": scale})
+    for items in (list(scale.items), [scale.items[0]]):
+        yield Sample("judge_request.j2", "prompts", {"transcript": TEXT, "items": items})
+    yield Sample("judge_guess.j2", "prompts", {"kinds": [*zip("AB", kinds.values(), strict=False)]})
+    yield Sample("judge_guess_request.j2", "prompts", {"transcript": TEXT})
+
+
+def fault_of(prompts: Prompts, sample: Sample) -> list[str]:
+    """What is wrong with a prompt that is filled in with these values."""
+    try:
+        if sample.values is None:
+            prompts.parse(sample.prompt)
+        else:
+            prompts.render(sample.prompt, **sample.values)
+    except InputError as error:
+        return list(error.problems)
+    return []

