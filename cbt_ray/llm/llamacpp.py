@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from cbt_ray.errors import Infrastructure, InputError, ModelFailure
+from cbt_ray.llm.build import check_build
 from cbt_ray.llm.gguf_file import check_gguf, gguf_identity, load_gguf_path
 from cbt_ray.llm.request import Finish, Message, Reply, Request
 from cbt_ray.llm.template import ChatTemplate
@@ -82,6 +83,7 @@ class LlamaCppModel:
 
 
 def _load(gguf: Path, context: int, threads: int) -> Any:
+    check_build()  # a worker may run on another machine than the one that read the study file
     import llama_cpp
 
     from cbt_ray.llm.constrained import attach

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cbt_ray.errors import InputError
+from cbt_ray.llm.build import check_build
 from cbt_ray.llm.gguf_file import check_gguf, is_hub_id, load_gguf_path
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.scale import load_scale
@@ -42,6 +43,9 @@ def check_endpoints(study: Study, roles: Iterable[Role]) -> None:
     """Raise InputError where a role's GGUF cannot be read or the environment lacks its key; calls nothing."""
     for name in sorted({role.endpoint for role in roles}):
         endpoint = study.endpoints[name]
+        if isinstance(endpoint, LlamaCppEndpoint):
+            with at(study, f"endpoints.{name}"):
+                check_build()
         if isinstance(endpoint, LlamaCppEndpoint) and endpoint.gguf != FINETUNED:
             with at(study, f"endpoints.{name}.gguf"):
                 check_gguf(load_gguf_path(endpoint.gguf))
@@ -86,6 +90,8 @@ def _check_weights(path: Path) -> None:
 
 def _check_training(study: Study, model: str, recipe: Recipe) -> None:
     """What this machine would lack behind hours of other stages."""
+    with at(study, f"models.{model}"):
+        check_build()  # the parity gate hears what llama.cpp makes of the export
     if recipe.backend == "unsloth":
         with at(study, f"models.{model}.recipe.backend"):
             require_unsloth()
