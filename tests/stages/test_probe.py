@@ -28,6 +28,8 @@ from cbt_ray.work.survey import State
 from tests.stages import probed
 from tests.stages.probed import EVERY, RuledJudge, by_number, by_style, opened, reads, robustness_of, session_of, study_file
 
+pytestmark = pytest.mark.slow
+
 
 def judged_by(judge: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(models, "language_model", lambda *_: judge)
