@@ -31,7 +31,7 @@ while kill -0 "$llama" 2>/dev/null; do
 done
 wait "$llama" || { code=$?; tail -30 "$venv/llama.log" >&2; echo "install: llama.cpp did not build; the log is .venv/llama.log" >&2; exit $code; }
 if [ "$(cat "$work/.installed" 2>/dev/null)" != "$(cat "$work/.key")" ]; then
-  grep -E '(taken from|damaged|not kept)' "$venv/llama.log" || true
+  sed -nE 's/^\[[^]]*\] (llama\.cpp: .*(taken from|damaged|not kept).*)/\1/p' "$venv/llama.log"
   "$uv" pip install --quiet --no-deps --reinstall "$work"/llama_cpp_python-*.whl
   rm -f "$work"/llama_cpp_python-*.whl
   cp "$work/.key" "$work/.installed"
