@@ -138,10 +138,11 @@ help:  ## This text
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The environment is one folder; dev holds all that local holds.
-.venv/.local: requirements/local.txt requirements/bootstrap.txt requirements/install.sh requirements/llama.sh requirements/llama.cmake
-	@[ .venv/.dev -nt $< ] || requirements/install.sh local
+SETUP := requirements/bootstrap.txt requirements/install.sh requirements/llama.sh requirements/llama.cmake
+.venv/.local: requirements/local.txt $(SETUP)
+	@[ -z "$$(find $^ -newer .venv/.dev 2>&1)" ] || requirements/install.sh local
 	@touch $@
 
-.venv/.dev: requirements/dev.txt requirements/bootstrap.txt requirements/install.sh requirements/llama.sh requirements/llama.cmake
+.venv/.dev: requirements/dev.txt $(SETUP)
 	@requirements/install.sh dev
 	@touch $@ .venv/.local
