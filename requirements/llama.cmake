@@ -2,8 +2,8 @@
 # it as soon as the project of llama.cpp begins. CBT_RAY_BUILD is `native` (all that this CPU can
 # do: AVX-512, VNNI, BF16, AMX) or `portable` (any CPU of the last ten years).
 
-# No command-line tools, no server, and nothing that only they need: that makes 100 s of 8 minutes
-# on two cores.
+# No command-line tools, no server, and nothing that only they need: so the build takes 100 s and
+# not 8 minutes on two cores.
 set(LLAMA_BUILD_COMMON OFF)
 foreach(part LLAMA_BUILD_TOOLS LLAMA_BUILD_SERVER LLAVA_BUILD)
   set(${part} OFF CACHE BOOL "" FORCE)
