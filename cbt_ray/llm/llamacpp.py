@@ -129,8 +129,11 @@ def _text(llama: Any, token: int) -> str:
 def _grammar(schema: str) -> Any:
     """The schema as a grammar. Its text, not its sorted form, is the key: the order of properties is the order of the answer."""
     from llama_cpp import LlamaGrammar
+    from llama_cpp.llama_grammar import json_schema_to_gbnf
 
-    return LlamaGrammar.from_json_schema(schema, verbose=False)
+    # Its rule of a character lets a bare line break into a string, which JSON does not.
+    grammar = json_schema_to_gbnf(schema).replace(r'char ::= [^"\\] |', r'char ::= [^"\\\x00-\x1F] |')
+    return LlamaGrammar.from_string(grammar, verbose=False)
 
 
 def _countable(schema: Any) -> Any:
