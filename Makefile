@@ -88,8 +88,8 @@ logs: .venv/.local  ## The log of the job STAGE (and MODEL)
 
 ##@ Development
 
-# What starts models, Ray, S3 or a study runs on one core, the rest on the other.
-HEAVY := llama or ray or train or s3 or study or cluster
+# What trains or starts Ray runs beside all the rest: two halves for two cores.
+HEAVY := train or ray or study
 
 .PHONY: check
 check: .venv/.dev  ## Format, lint, types and the fast tests: below 2 minutes
@@ -106,7 +106,7 @@ test: .venv/.dev  ## The same and all tests: below 20 minutes; REQUIRE=browser,.
 .types:
 	$(BIN)/mypy
 .fast:
-	$(BIN)/pytest -m 'not ($(HEAVY) or slow)'
+	$(BIN)/pytest -m 'not ($(HEAVY) or llama or s3 or cluster or slow)'
 .heavy:
 	$(BIN)/pytest -m '$(HEAVY)'
 # Its output is shown in one piece, or it would stand between the lines of the other's.
