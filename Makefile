@@ -1,4 +1,4 @@
-# cbt-ray: `make study` runs the whole study on this machine, `make test` runs the tests. `make help` lists all targets.
+# cbt-ray: `make study` runs the whole study on this machine, `make check` and `make test` the tests. `make help` lists all targets.
 SHELL := /bin/bash
 STUDY ?= studies/demo.yaml
 PYTHON ?= python3.11
@@ -88,12 +88,31 @@ logs: .venv/.local  ## The log of the job STAGE (and MODEL)
 
 ##@ Development
 
+# What trains or starts Ray runs beside all the rest: two halves for two cores.
+HEAVY := train or ray or study
+
+.PHONY: check
+check: .venv/.dev  ## Format, lint, types and the fast tests: below 2 minutes
+	@$(MAKE) --no-print-directory --jobs 2 .style .types .fast
+
 .PHONY: test
-test: .venv/.dev  ## Format, lint, types and all tests; REQUIRE=browser,... turns skips into failures
+test: .venv/.dev  ## The same and all tests: below 20 minutes; REQUIRE=browser,... turns skips into failures
+	@$(MAKE) --no-print-directory --jobs 2 .heavy .light
+
+.PHONY: .style .types .fast .light .heavy
+.style:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+.types:
 	$(BIN)/mypy
-	$(BIN)/pytest
+.fast:
+	$(BIN)/pytest -m 'not ($(HEAVY) or llama or s3 or cluster or slow)'
+.heavy:
+	$(BIN)/pytest -m '$(HEAVY)'
+# Its output is shown in one piece, or it would stand between the lines of the other's.
+.light:
+	@log=$$(mktemp); { $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/pytest -m 'not ($(HEAVY))'; } \
+	  >$$log 2>&1; code=$$?; cat $$log; rm -f $$log; exit $$code
 
 .PHONY: test-cluster
 test-cluster: .venv/.dev kind-up  ## The smallest study in that cluster; FAULTS=1: lost pods and nodes, GPUs, exit codes; SCALING=1
@@ -119,10 +138,11 @@ help:  ## This text
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The environment is one folder; dev holds all that local holds.
-.venv/.local: requirements/local.txt requirements/bootstrap.txt requirements/install.sh requirements/llama.sh requirements/lean.cmake
-	@[ .venv/.dev -nt $< ] || requirements/install.sh local
+SETUP := requirements/bootstrap.txt requirements/install.sh requirements/llama.sh requirements/llama.cmake
+.venv/.local: requirements/local.txt $(SETUP)
+	@[ -z "$$(find $^ -newer .venv/.dev 2>&1)" ] || requirements/install.sh local
 	@touch $@
 
-.venv/.dev: requirements/dev.txt requirements/bootstrap.txt requirements/install.sh requirements/llama.sh requirements/lean.cmake
+.venv/.dev: requirements/dev.txt $(SETUP)
 	@requirements/install.sh dev
 	@touch $@ .venv/.local

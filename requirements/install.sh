@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Installs a lock into .venv with nothing but Python 3.11, gcc and g++:  requirements/install.sh LOCK   (local or dev)
-# llama.sh builds llama-cpp-python and puts the GGUF converter of the very same llama.cpp into .venv/llama.cpp, while everything else
-# is downloaded.
+# Installs a lock (local or dev) into .venv with nothing but Python 3.11, gcc and g++:
+#   requirements/install.sh LOCK
+# llama.sh builds llama-cpp-python, or takes it from the cache, and puts the GGUF converter of the
+# very same llama.cpp into .venv/llama.cpp, while everything else is downloaded. In the end the
+# build has to decode.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$here") lock=${1:?usage: install.sh local|dev}
@@ -16,28 +18,32 @@ export UV_FIND_LINKS="${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}" VIRTUAL_ENV=$venv
 uv=$venv/bin/uv work=$venv/llama.cpp
 torch=$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' "$here/train.in")
 
-# Lines of a lock: the package llama-cpp-python alone, or everything else.
-lock_of() { awk -v only="$1" '/^[^ ]/ { llama = /^llama-cpp-python==/ } llama == only' "$here/$lock.txt"; }
-
-if [ "$(cat "$work/.built" 2>/dev/null)" = "$(lock_of 1 | head -1)" ]; then llama=; else
-  say "llama.cpp: fetching its source"
-  PATH=$venv/bin:$PATH "$here/llama.sh" "$here/$lock.txt" "$work" >"$venv/llama.log" 2>&1 & llama=$!
-fi
+# Shows nothing but what is of interest in the end; the compiler's own words are in the log.
+PATH=$venv/bin:$PATH "$here/llama.sh" "$here/$lock.txt" "$work" >"$venv/llama.log" 2>&1 & llama=$!
 say "packages of $lock.txt ($(grep -c == "$here/$lock.txt"))"
-"$uv" pip install --quiet --no-deps --require-hashes -r <(lock_of 0)
+"$uv" pip install --quiet --no-deps --require-hashes \
+  -r <(awk '/^[^ ]/ { llama = /^llama-cpp-python==/ } !llama' "$here/$lock.txt")
 say "$torch (where it is the CUDA build, some gigabytes)"
 # The one package without a hash: a CPU or a CUDA build, as the machine needs. The latter brings NVIDIA's libraries, which are in no
 # lock; the lock keeps it from moving anything else.
 "$uv" pip install --quiet --constraints "$here/$lock.txt" ${TORCH_FLAGS-$([ -n "$UV_FIND_LINKS" ] || echo --torch-backend=auto)} "$torch"
 "$uv" pip install --quiet --no-deps --no-build-isolation -e "$root"
-if [ -n "$llama" ]; then
-  ! kill -0 "$llama" 2>/dev/null || say "llama.cpp: waiting for the compiler"
-  while kill -0 "$llama" 2>/dev/null; do
-    sleep 5; [ $((SECONDS % 20)) -ge 5 ] || say "llama.cpp: still compiling"
-  done
-  wait "$llama" || { tail -30 "$venv/llama.log" >&2; echo "install: llama.cpp did not build; the log is .venv/llama.log" >&2; exit 1; }
-  "$uv" pip install --quiet --no-deps "$work"/llama_cpp_python-*.whl
+! kill -0 "$llama" 2>/dev/null || say "llama.cpp: waiting for the compiler"
+while kill -0 "$llama" 2>/dev/null; do
+  sleep 1; [ $((SECONDS % 20)) -ne 0 ] || say "llama.cpp: still compiling"
+done
+wait "$llama" || {
+  code=$?
+  tail -30 "$venv/llama.log" >&2
+  echo "install: llama.cpp did not build; the log is .venv/llama.log" >&2
+  exit $code
+}
+if [ "$(cat "$work/.installed" 2>/dev/null)" != "$(cat "$work/.key")" ]; then
+  sed -nE 's/^\[[^]]*\] (llama\.cpp: .*(taken from|damaged|not kept).*)/\1/p' "$venv/llama.log"
+  "$uv" pip install --quiet --no-deps --reinstall "$work"/llama_cpp_python-*.whl
   rm -f "$work"/llama_cpp_python-*.whl
-  lock_of 1 | head -1 >"$work/.built"
+  cp "$work/.key" "$work/.installed"
 fi
+say "llama.cpp: trying it"
+"$venv/bin/python" -m cbt_ray.llm.build
 say "ready"

@@ -136,7 +136,7 @@ def seaweedfs(program: str, folder: Path) -> Iterator[S3Server]:
         yield server
     finally:
         process.kill()  # its orderly stop waits for connections; nothing here is kept
-        process.wait(20)
+        process.wait(120)
         for port in ports:  # its sockets have fixed places
             for socket_file in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108
                 socket_file.unlink(missing_ok=True)

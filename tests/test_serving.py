@@ -52,7 +52,7 @@ def ask(path: str) -> None:
         client.recv(1)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         client.close()
-        assert server.dealt.wait(10)
+        assert server.dealt.wait(120)
 
 
 def test_a_client_that_hangs_up_is_no_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from cbt_ray.errors import Infrastructure, InputError, ModelFailure
+from cbt_ray.llm.build import check_build
 from cbt_ray.llm.control import Control, Written
 from cbt_ray.llm.gguf_file import check_gguf, gguf_identity, load_gguf_path
 from cbt_ray.llm.reasoning import opening
@@ -105,6 +106,7 @@ class LlamaCppModel:
 
 
 def _load(gguf: Path, context: int, threads: int) -> Any:
+    check_build()  # a worker may run on another machine than the one that read the study file
     import llama_cpp
 
     from cbt_ray.llm.constrained import attach
@@ -165,8 +167,11 @@ def _text(llama: Any, token: int) -> str:
 def _grammar(schema: str) -> Any:
     """The schema as a grammar. Its text, not its sorted form, is the key: the order of properties is the order of the answer."""
     from llama_cpp import LlamaGrammar
+    from llama_cpp.llama_grammar import json_schema_to_gbnf
 
-    return LlamaGrammar.from_json_schema(schema, verbose=False)
+    # Its rule of a character lets a bare line break into a string, which JSON does not.
+    grammar = json_schema_to_gbnf(schema).replace(r'char ::= [^"\\] |', r'char ::= [^"\\\x00-\x1F] |')
+    return LlamaGrammar.from_string(grammar, verbose=False)
 
 
 def _countable(schema: Any) -> Any:

@@ -10,6 +10,8 @@ from cbt_ray.analysis import SCHEMA_VERSION, ScoreRow, Settings, analyse
 from cbt_ray.analysis.settings import Policy
 from tests.analysis.tables import ITEMS, Key, made_up
 
+pytestmark = pytest.mark.slow
+
 KEYS = {
     *("schema_version", "settings", "view", "judge", "judges", "items", "arms", "counts", "notices", "scores", "distribution"),
     *(

@@ -8,6 +8,8 @@ from cbt_ray.analysis import Settings, analyse
 from cbt_ray.analysis.declared import EVERYTHING, RESTS_ON, Declaration, differences, notices, standing
 from tests.analysis.tables import made_up
 
+pytestmark = pytest.mark.slow
+
 PLAN: dict[str, Any] = {
     "analysis": {"level": 0.95, "unrated": "missing"},
     "flags": {"repetition": 0.5},

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from cbt_ray.batch.attempt import Attempts
 from cbt_ray.store import open_store
 from tests.study.example import example_study, write_study
@@ -51,6 +53,7 @@ def test_two_attempts_that_overlap_write_two_records(tmp_path: Path) -> None:
     assert [found.attempt for found in one.all()] == [2, 3]
 
 
+@pytest.mark.ray
 def test_a_job_that_ends_well_says_so(tmp_path: Path) -> None:
     write_study(tmp_path, example_study())
     done = run_job("generate", tmp_path, "first", "--inline")
@@ -62,13 +65,14 @@ def test_a_job_that_ends_well_says_so(tmp_path: Path) -> None:
     assert (last.code, last.message) == (0, "")
 
 
+@pytest.mark.ray
 def test_after_a_two_no_attempt_calls_a_model(tmp_path: Path) -> None:
-    write_study(tmp_path, example_study(budget={"calls": 1}))
+    write_study(tmp_path, example_study(engine__workers=1, budget={"calls": 1}))
     first = run_job("generate", tmp_path, "spent")
     assert first.returncode == 2
     calls = len(list((tmp_path / "runs").glob("small/usage/*/*")))
     # The user raises the budget, but the running submission has ended: only a new one may go on.
-    write_study(tmp_path, example_study())
+    write_study(tmp_path, example_study(engine__workers=1))
     second = run_job("generate", tmp_path, "spent")
     assert second.returncode == 2
     assert second.stderr.splitlines()[-1] == first.stderr.splitlines()[-1]
@@ -78,8 +82,9 @@ def test_after_a_two_no_attempt_calls_a_model(tmp_path: Path) -> None:
     assert third.returncode == 0, third.stderr
 
 
+@pytest.mark.ray
 def test_outside_a_cluster_no_record_is_left(tmp_path: Path) -> None:
-    write_study(tmp_path, example_study())
+    write_study(tmp_path, example_study(engine__workers=1))
     done = run_job("simulate", tmp_path, "")
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "runs" / "small" / "attempts").exists()

@@ -14,6 +14,8 @@ from tests.analysis.table.big_table import write_big
 from tests.analysis.tables import made_up
 from tests.needs import needs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -1,8 +1,4 @@
-"""`--help` and errors within 0.5 s, `plan` and `status` within 1 s.
-
-What is measured is the processor's time, which a busy machine stretches far less than the clock's, and on a machine slower than
-a laptop of today (a shared virtual core, say) it is compared with the time that Python takes there for known work.
-"""
+"""`--help` and errors within 0.5 s of a laptop of today, `plan` and `status` within 1 s, counted in calls."""
 
 from __future__ import annotations
 
@@ -13,45 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.calls import A_SECOND, ROOT, calls_of_command
 from tests.study.example import example_study, write_study
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+
 SLOW_TO_IMPORT = ("torch", "ray", "litellm", "llama_cpp", "transformers", "statsmodels", "pandas", "boto3", "scipy")
-TRIES = 3
-YARDSTICK = (
-    "import asyncio, email.message, http.client, unittest.mock, xml.dom.minidom, decimal; sum(i * i for i in range(1_000_000))"
-)
-YARDSTICK_S = 0.20
-"""What the yardstick takes on an idle core of a laptop of today."""
-
-
-def processor_seconds(arguments: list[str], folder: Path, code: int) -> float:
-    """User and system time of one run of the command line."""
-    return _seconds(["-m", "cbt_ray", *arguments], folder, code)
-
-
-def _seconds(arguments: list[str], folder: Path, code: int) -> float:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**environment, "PYTHONPATH": str(ROOT)},
-    )
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == code
-    return used.ru_utime + used.ru_stime
-
-
-def comes_within(limit: float, arguments: list[str], folder: Path, code: int) -> bool:
-    """Whether the command takes at most `limit` seconds of a laptop of today; each try beside its own yardstick."""
-    for _ in range(TRIES):
-        slower = max(1.0, _seconds(["-c", YARDSTICK], folder, 0) / YARDSTICK_S)
-        if processor_seconds(arguments, folder, code) <= limit * slower:
-            return True
-    return False
 
 
 @pytest.mark.parametrize(
@@ -70,7 +33,7 @@ def comes_within(limit: float, arguments: list[str], folder: Path, code: int) ->
 )
 def test_comes_at_once(arguments: list[str], code: int, limit: float, tmp_path: Path) -> None:
     write_study(tmp_path, example_study())
-    assert comes_within(limit, arguments, tmp_path, code)
+    assert calls_of_command(arguments, tmp_path, code) < limit * A_SECOND
 
 
 def test_status_of_a_study_as_large_as_the_published_one(tmp_path: Path) -> None:
@@ -90,7 +53,7 @@ def test_status_of_a_study_as_large_as_the_published_one(tmp_path: Path) -> None
         ),
     )
     for command in ("plan", "status"):
-        assert comes_within(1.0, [command, "study.yaml"], tmp_path, 0)
+        assert calls_of_command([command, "study.yaml"], tmp_path) < A_SECOND
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["plan", "study.yaml"], ["status", "study.yaml"], ["study", "none.yaml"]])

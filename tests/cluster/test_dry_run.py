@@ -16,6 +16,8 @@ from tests.k8s.rendered import OVERLAYS, pod_templates
 from tests.needs import needs
 from tests.study.example import example_study, write_study
 
+pytestmark = pytest.mark.slow
+
 JOBS = ("generate", "fetch", "train", "simulate", "evaluate")
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.cli.test_speed import ROOT, TRIES, YARDSTICK, YARDSTICK_S, processor_seconds
+import pytest
+
+from tests.calls import A_SECOND, calls_of_command
 from tests.imports.clone import write_clone
+
+pytestmark = pytest.mark.slow
 
 GROUPS = [f"{model}_{method}_Simulation" for model in ("Llama", "Mistral", "Qwen") for method in ("Finetune", "Instruct")]
 PATIENTS = [f"Person {name}" for name in ("One", "Two", "Three", "Four", "Five")]
-LIMIT_S = 5.0
-"""Processor seconds of a laptop of today, for 58 sets and 600 sessions."""
+LIMIT_S = 2.5
+"""Seconds of a laptop of today that Python takes for 58 sets and 600 sessions; the disk takes as many."""
 REPORTED_S = 10.0
 """The same for 600 sessions and their ratings, imported, analysed and reported."""
 
@@ -30,43 +31,21 @@ def lengthened(clone: Path) -> None:
             file.write_text(json.dumps({"transcript": text, "word_count": len(text.split())}, indent=2))
 
 
-def yardstick() -> float:
-    """How much slower than a laptop of today this machine is now."""
-    before = os.times()
-    subprocess.run([sys.executable, "-c", YARDSTICK], check=True, cwd=ROOT)
-    after = os.times()
-    used = after.children_user + after.children_system - before.children_user - before.children_system
-    return max(1.0, used / YARDSTICK_S)
-
-
-def test_the_whole_comes_within_seconds_and_again_in_less(tmp_path: Path) -> None:
+def test_the_whole_comes_within_seconds_and_again_writes_nothing(tmp_path: Path) -> None:
     lengthened(write_clone(tmp_path / "clone", sets=58, sessions=20, groups=GROUPS, patients=PATIENTS))
-    taken = []
-    for attempt in range(TRIES):
-        slower = yardstick()
-        command = ["import", "cbt", "clone", f"pub{attempt}.yaml"]
-        first = processor_seconds(command, tmp_path, 0)
-        again = processor_seconds(command, tmp_path, 0)
-        assert again < first
-        taken.append(first / slower)
-        if taken[-1] <= LIMIT_S:
-            break
-    assert min(taken) <= LIMIT_S
-    assert len(list((tmp_path / "runs" / "pub0").glob("*/*/*"))) == 58 + 58 * 20 + 600 + 600
+    command = ["import", "cbt", "clone", "pub.yaml"]
+    assert calls_of_command(command, tmp_path) < LIMIT_S * A_SECOND
+    units = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs" / "pub").glob("*/*/*")}
+    assert len(units) == 58 + 58 * 20 + 600 + 600
+    assert calls_of_command(command, tmp_path) < LIMIT_S * A_SECOND
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs" / "pub").glob("*/*/*")} == units
 
 
 def test_import_analysis_and_report_of_600_sessions(tmp_path: Path) -> None:
     lengthened(write_clone(tmp_path / "clone", sets=0, sessions=20, groups=GROUPS, patients=PATIENTS))
-    taken = []
-    for attempt in range(TRIES):
-        slower = yardstick()
-        study = f"pub{attempt}.yaml"
-        commands = (["import", "cbt", "clone", study], ["evaluate", study], ["report", study])
-        taken.append(sum(processor_seconds(command, tmp_path, 0) for command in commands) / slower)
-        if taken[-1] <= REPORTED_S:
-            break
-    assert min(taken) <= REPORTED_S
-    page = tmp_path / "runs" / "pub0" / "report.html"
-    analysis = json.loads((tmp_path / "runs" / "pub0" / "tables" / "analysis.json").read_text())
+    commands = (["import", "cbt", "clone", "pub.yaml"], ["evaluate", "pub.yaml"], ["report", "pub.yaml"])
+    assert sum(calls_of_command(command, tmp_path) for command in commands) < REPORTED_S * A_SECOND
+    page = tmp_path / "runs" / "pub" / "report.html"
+    analysis = json.loads((tmp_path / "runs" / "pub" / "tables" / "analysis.json").read_text())
     assert (analysis["counts"]["scheduled"], analysis["counts"]["rated"]) == (600, 600)
     assert page.stat().st_size < 5_000_000

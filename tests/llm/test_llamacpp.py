@@ -32,6 +32,12 @@ def evaluated(model: LlamaCppModel) -> list[int]:
     return counts
 
 
+def speed(model: LlamaCppModel, request: Request) -> float:
+    """Tokens a second of this process: what other programs take of the core does not count."""
+    began = time.process_time()
+    return model.complete(request).reply_tokens / (time.process_time() - began)
+
+
 def test_it_answers_in_words(embedded: LlamaCppModel) -> None:
     reply = embedded.complete(ask("Say hello to Ann.", max_tokens=40))
     assert reply.text.strip()
@@ -74,8 +80,7 @@ def test_a_grammar_costs_little(embedded: LlamaCppModel) -> None:
     speeds = {}
     for name, request in (("free", free), ("bound", bound)):
         embedded.complete(request)
-        began = time.perf_counter()
-        speeds[name] = embedded.complete(request).reply_tokens / (time.perf_counter() - began)
+        speeds[name] = max(speed(embedded, request) for _ in range(2))
     assert speeds["bound"] > 0.3 * speeds["free"], speeds
 
 

@@ -41,7 +41,7 @@ def url(embedded_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
         log.close()
 
 

@@ -131,7 +131,7 @@ def kill(process: subprocess.Popen[str]) -> None:
     left = [pid for pid, command in descendants(process.pid).items() if not command.startswith(AGENTS)]
     process.kill()
     process.wait()
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while any(Path(f"/proc/{pid}").exists() for pid in left):
         assert time.monotonic() < end, "workers outlive a killed study"
         time.sleep(0.1)

@@ -100,7 +100,7 @@ def test_a_finished_study_makes_no_call_and_starts_no_ray(tmp_path: Path) -> Non
     scripted.run("study", file)
     before = sorted(path for path in store.rglob("*") if path.is_file())
     process = scripted.start("study", file)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 0
     assert "report:" in output
     assert sorted(path for path in store.rglob("*") if path.is_file()) == before, "a rerun with nothing owed writes nothing"

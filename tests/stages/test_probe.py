@@ -39,6 +39,8 @@ from tests.stages.probed import (
     study_file,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def judged_by(judge: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(models, "language_model", lambda *_: judge)

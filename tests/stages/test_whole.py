@@ -15,6 +15,8 @@ from cbt_ray.store.folder import FolderStore
 from cbt_ray.unit import Stage, Status, Unit
 from tests.stages import scripted
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
@@ -167,7 +169,7 @@ def test_sigterm_ends_the_run_at_once_with_exit_code_1(tmp_path: Path) -> None:
     process = scripted.start("study", file, "--inline")
     scripted.wait_until(lambda: len(scripted.units(tmp_path / "store", Stage.COURSES)) >= 1, process)
     process.terminate()
-    output, _ = process.communicate(timeout=10)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     assert output.strip().splitlines()[-1].startswith("cbt-ray: stopped by SIGTERM")
     assert len(scripted.units(tmp_path / "store", Stage.COURSES)) < 6

@@ -9,7 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from cbt_ray.store.store import sha256_of
+
+pytestmark = pytest.mark.slow
 
 SIZE = 200 << 20
 BOUND = 150 << 20

@@ -114,7 +114,7 @@ def test_process_killed_in_mid_upload_is_gone_on_from(store: S3Store, wire: Cutt
     while wire.left_up and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    assert process.wait(20) == -signal.SIGKILL
+    assert process.wait(120) == -signal.SIGKILL
     wire.left_up = None
     (there,) = parts(store, path_of(source))
     assert there

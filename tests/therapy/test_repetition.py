@@ -58,4 +58,5 @@ def test_time_is_linear_in_the_session() -> None:
         said_before(texts, 8)
         return time.process_time() - start
 
-    assert seconds(800) < 40 * max(seconds(100), 0.002)
+    # Other programs only ever add to what a run takes, so the shortest of several is compared.
+    assert min(seconds(800) for _ in range(5)) < 40 * max(min(seconds(100) for _ in range(5)), 0.002)

@@ -6,6 +6,8 @@ from cbt_ray.analysis.effect import calibration
 from cbt_ray.analysis.effect.calibration import broken
 from tests.analysis.effect import calibration as simulation
 
+pytestmark = pytest.mark.slow
+
 STUDIES = 1500
 NOISE = 3 * (0.95 * 0.05 / STUDIES) ** 0.5
 

@@ -11,6 +11,8 @@ from cbt_ray.analysis.effect.layout import Layout, f_value
 from tests.analysis.effect.test_contrast import noisy
 from tests.analysis.tables import Key, made_up
 
+pytestmark = pytest.mark.slow
+
 DESIGN: dict[str, Any] = {"models": ("a", "b", "c"), "patients": tuple(f"p{i}" for i in range(7)), "sessions": 4}
 
 

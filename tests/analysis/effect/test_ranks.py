@@ -15,6 +15,8 @@ from tests.analysis.judge.raters import DEGENERATE, crowd
 from tests.analysis.judge.reliability_truth import differences, no_arms, share, superior
 from tests.analysis.tables import made_up
 
+pytestmark = pytest.mark.slow
+
 LEVEL = 0.95
 
 

@@ -25,6 +25,8 @@ from tests.analysis.judge.reliability_truth import (
 )
 from tests.analysis.tables import made_up
 
+pytestmark = pytest.mark.slow
+
 HOLDS = pytest.approx(0.95, abs=0.03)
 LEVEL = 0.95
 

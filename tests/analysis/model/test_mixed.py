@@ -9,6 +9,8 @@ from scipy.optimize import minimize_scalar
 from cbt_ray.analysis import ScoreRow, analyse
 from tests.analysis.tables import Key, made_up
 
+pytestmark = pytest.mark.slow
+
 
 def several(seed: int = 5) -> list[ScoreRow]:
     random = np.random.default_rng(seed)

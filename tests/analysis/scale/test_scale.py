@@ -17,6 +17,8 @@ from tests.analysis.judge.raters import DEGENERATE, alone, crowd, drawn, judged
 from tests.analysis.judge.reliability_truth import CHAINS_DIFFER, PUBLISHED, items, share
 from tests.analysis.tables import ITEMS, made_up, published
 
+pytestmark = pytest.mark.slow
+
 LEVEL = 0.95
 NAMES = ["a", "b", "c", "d", "e"]
 

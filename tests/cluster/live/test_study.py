@@ -110,12 +110,10 @@ def test_the_report_is_fetched_and_the_tables_beside_it(run: Run) -> None:
     assert (folder / "tables" / "scores.csv").read_text().count("\n") == 1 + 2 * 2 * 2
 
 
-def test_a_finished_stage_ends_at_once_and_creates_nothing(run: Run) -> None:
+def test_a_finished_stage_creates_nothing(run: Run) -> None:
     before = {pod["metadata"]["uid"] for pod in cluster.objects("pods")}
-    begun = time.monotonic()
     output = cluster.cbt_ray("submit", "train", run.folder / "study.yaml", "--model", "first")
     assert "finished" in output
-    assert time.monotonic() - begun < 15
     assert {pod["metadata"]["uid"] for pod in cluster.objects("pods")} <= before
 
 

@@ -22,6 +22,8 @@ from cbt_ray.training.mask import IGNORED, Window
 from cbt_ray.training.start.base import Base
 from tests.training.backend.runs import Train
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 LLAMA = {
     "hidden_size": 4096,

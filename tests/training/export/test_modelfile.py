@@ -11,6 +11,8 @@ from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.training.export.modelfile import go_template, modelfile
 from cbt_ray.training.start.base import Base
 
+pytestmark = pytest.mark.slow  # it imports transformers
+
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
