@@ -110,7 +110,7 @@ def _inferred(sessions: pd.DataFrame, arms: Sequence[dict[str, str]], items: Seq
     return {
         "contrasts": found,
         "policies": policies(sessions, groups, len(items), settings),
-        "tests": omnibus(used, groups, settings),
+        "tests": omnibus(used, groups),
         "slopes": slopes(used, arms, settings),
         "cells": describe.cells(used, arms),
         "models": {**published(used, settings), "default": model},

@@ -211,7 +211,7 @@ def _report(folder: Path, table: Path, columns: Columns, result: Mapping[str, An
 
     data = ReportData(
         study=table.stem,
-        seed=result["settings"]["seed"],
+        seed=None,
         analysis=result,
         description=columns.description,
         provenance=Provenance(versions=versions(), digests={table.name: result["table"]["sha256"]}),

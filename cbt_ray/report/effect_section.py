@@ -8,7 +8,7 @@ from typing import Any
 from cbt_ray.report import effect_figures
 from cbt_ray.report.figure import titles
 from cbt_ray.report.part import Fold, Heading, Part, Section, Text
-from cbt_ray.report.prose import DASH, capital, interval_of, one, percent, probability, signed, text, two, whole
+from cbt_ray.report.prose import DASH, capital, interval_of, one, percent, probability, signed, text, three, two, whole
 from cbt_ray.report.table import Cell, Column, Row, Table, cell, listed, pick, table, under
 
 POLICIES = {"missing": "Missing", "lowest": "Lowest total", "unflagged": "Without flagged"}
@@ -198,8 +198,13 @@ def _refitted(analysis: Mapping[str, Any]) -> list[Part]:
         Column("SE", "se", two),
         Column("Interval", ("low", "high"), interval_of),
         Column("p", "p", probability),
+        Column("Error of p", "p_error", three),
+        Column("Error of an end", "end_error", two),
     ]
-    note = f"The chain model refitted to each of {pick(analysis, '/refitted/draws')} simulated data sets without an effect."
+    note = (
+        f"The chain model refitted to each of {pick(analysis, '/refitted/draws')} simulated data sets without an effect. Errors: "
+        "what other draws would make of these digits (a standard error)."
+    )
     reason = pick(analysis, "/refitted/reason")
     return [
         table(analysis, ("t-refitted", "Refitting bootstrap"), "/refitted/rows", columns, note=note, empty=f"{capital(reason)}.")

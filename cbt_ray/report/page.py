@@ -138,7 +138,7 @@ def _facts(data: ReportData) -> dict[str, Any]:
         "Patients": counts["patients"],
         "Chains": counts["chains"],
         "Sessions rated": f"{whole(counts['rated'])} of {whole(counts['scheduled'])}",
-        "Seed": data.seed,
+        **({} if data.seed is None else {"Seed": data.seed}),
     }
 
 

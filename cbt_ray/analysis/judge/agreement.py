@@ -78,7 +78,7 @@ def _against(crossed: Crossed, name: str, people: Sequence[str], items: Sequence
     if not both.any():
         return row | {"reason": "no session was rated by both"}
     table, clusters = np.column_stack([own.mean[both], theirs.mean[both]]), crossed.clusters.of(both)
-    agreement = two_way(table, clusters, settings.level, settings.seed)
+    agreement = two_way(table, clusters, settings.level)
     difference = table[:, 0] - table[:, 1]
     return row | {
         "chains": clusters.count,
