@@ -70,7 +70,7 @@ def analyse(
         "items": [{"item": item, "title": settings.titles.get(item, item)} for item in items],
         "arms": arms,
         "counts": _counts(sessions, arms),
-        "notices": notices(sessions, primary, said),
+        "notices": notices(sessions, primary, inferred["policies"], said),
         "scores": describe.scores(sessions, arms, items),
         "distribution": describe.distribution(sessions, arms),
         "trajectory": describe.trajectory(sessions, arms),

@@ -19,7 +19,7 @@ from cbt_ray.rating.scale import Scale
 
 FIELDS = ("session_key", "arm", "model", "variant", "patient", "session", "replicate", "judge", "kind", "view", "judge_replicate")
 AMOUNTS = ("total", "justifications")
-IGNORED = ("phase", "rated", "reason", "words", "therapist_turns", "messages", "flags", "stop_reason")
+IGNORED = ("phase", "rated", "reason", "words", "therapist_turns", "heard", "messages", "flags", "stop_reason")
 """Columns of our own tables of scores that say nothing about the rating."""
 MISSING = ("", "NA", "NaN")
 LONGEST_CELL = 10_000_000

@@ -18,6 +18,7 @@ POLICIES = {
     "missing": "unrated sessions left out",
     "lowest": "unrated sessions as the lowest total",
     "unflagged": "flagged sessions left out",
+    "heard": "without ratings of a silent therapist",
 }
 BOUNDS = {"bounds": "bounds: any score for the unrated", "lee": "bounds after Lee: sessions rated under either"}
 

@@ -9,9 +9,11 @@ from cbt_ray.report import effect_figures
 from cbt_ray.report.figure import titles
 from cbt_ray.report.part import Fold, Heading, Part, Section, Text
 from cbt_ray.report.prose import DASH, capital, interval_of, one, percent, probability, signed, text, three, two, whole
-from cbt_ray.report.table import Cell, Column, Row, Table, cell, listed, pick, table, under
+from cbt_ray.report.table import Column, Row, Table, cell, listed, pick, table, under
 
-POLICIES = {"missing": "Missing", "lowest": "Lowest total", "unflagged": "Without flagged"}
+POLICIES = {"missing": "Missing", "lowest": "Lowest total", "unflagged": "Without flagged", "heard": "Therapist heard"}
+COUNTED = {"lowest": ("filled", "Given the lowest"), "heard": ("left_out", "Left out")}
+"""Policy -> the sessions that it treats otherwise, as the column after it counts them."""
 BOUNDS = {"bounds": "Bounds, any score", "lee": "Bounds after Lee"}
 
 
@@ -26,15 +28,7 @@ def effects(analysis: Mapping[str, Any]) -> Section:
         effect_figures.interaction(analysis),
         _omnibus(analysis),
         Heading("Other ways to count sessions"),
-        Text(
-            f"The headline counts unrated sessions as {analysis['settings']['unrated']}. Under lowest, a session that the chain "
-            "lost (rejected, not reached, nothing to rate) gets the lowest total; a failure of the judge stays missing, and so "
-            "does a session that the data do not hold. Where none was lost, lowest says what missing says. Bounds say what any "
-            "scores of the unrated sessions could make of the contrast; those after Lee hold for sessions that either arm would "
-            "have left rated. "
-            "Leaving out flagged sessions is a sensitivity analysis and no headline, since a flag is an outcome."
-        ),
-        _policies(analysis),
+        *_policies(analysis),
         *_covariate(analysis),
         *_refitted(analysis),
         Fold("Contrasts of every item (exploratory)", [_items(analysis)]),
@@ -132,30 +126,56 @@ def _two_df(first: float | None, second: float | None) -> str:
     return DASH if first is None else f"{_df(first)}, {_df(second)}"
 
 
-def _policies(analysis: Mapping[str, Any]) -> Table:
+def _policies(analysis: Mapping[str, Any]) -> list[Part]:
+    """Only what differs from another way to count is explained, and only columns that are there."""
+    known = pick(analysis, "/policies/missing") or []
+    title = "The primary contrasts under each policy"
+    if not known:
+        return [Table("t-policies", title, empty="No contrast.")]
+    shown = {name: column for name, column in POLICIES.items() if name != "heard" or _any(analysis, "heard", "left_out")}
     note = f"{post_hoc(analysis, 'policies')}The headline is {pick(analysis, '/policies/headline')}; differences with intervals."
     rows = []
-    for index, contrast in enumerate(pick(analysis, "/policies/missing") or []):
-        cells = [Cell(contrast["label"], (under("policies", "missing", index, "label"),))]
-        for policy in POLICIES:
+    for index in range(len(known)):
+        cells = [cell(analysis, str, under("policies", "missing", index, "label"))]
+        for policy in shown:
             base = under("policies", policy, index)
             cells.append(cell(analysis, _counted, *(f"{base}/{end}" for end in ("estimate", "low", "high"))))
-            if policy == "lowest":
-                cells.append(cell(analysis, whole, f"{base}/filled"))
+            if policy in COUNTED:
+                cells.append(cell(analysis, whole, f"{base}/{COUNTED[policy][0]}"))
         for policy in BOUNDS:
             base = under("policies", policy, index)
             cells.append(cell(analysis, _bound, *(f"{base}/{end}" for end in ("low", "high", "reason"))))
         cells.append(cell(analysis, percent, under("policies", "lee", index, "share")))
         rows.append(Row(cells))
-    head = [("Contrast", False), *((title, False) for title in _policy_titles())]
-    return Table("t-policies", "The primary contrasts under each policy", head, rows, note, "" if rows else "No contrast.")
+    titles_ = [title for policy in shown for title in (shown[policy], *([COUNTED[policy][1]] if policy in COUNTED else []))]
+    head = [(title, False) for title in ("Contrast", *titles_, *BOUNDS.values(), "Trimmed by Lee")]
+    return [Text(_ways(analysis)), Table("t-policies", title, head, rows, note)]
 
 
-def _policy_titles() -> list[str]:
-    counted = [
-        title for policy in POLICIES for title in (POLICIES[policy], *(["Given the lowest"] if policy == "lowest" else []))
-    ]
-    return [*counted, *BOUNDS.values(), "Trimmed by Lee"]
+def _any(analysis: Mapping[str, Any], policy: str, count: str) -> bool:
+    return any(row[count] for row in pick(analysis, under("policies", policy)))
+
+
+def _ways(analysis: Mapping[str, Any]) -> str:
+    said = [f"The headline counts unrated sessions as {analysis['settings']['unrated']}."]
+    if _any(analysis, "lowest", "filled"):
+        said.append(
+            "Under lowest, a session that the chain lost (rejected, not reached, nothing to rate) gets the lowest total; a "
+            "failure of the judge stays missing, and so does a session that the data do not hold."
+        )
+    else:
+        said.append("No session was lost by its chain, so lowest says what missing says.")
+    said.append(
+        "Bounds say what any scores of the unrated sessions could make of the contrast; those after Lee hold for sessions that "
+        "either arm would have left rated."
+    )
+    if _any(analysis, "unflagged", "left_out"):
+        said.append("Leaving out flagged sessions is a sensitivity analysis and no headline, since a flag is an outcome.")
+    if _any(analysis, "heard", "left_out"):
+        said.append(
+            "Therapist heard: as the headline, without ratings of a text that holds no word of the therapist; they rate nobody."
+        )
+    return " ".join(said)
 
 
 def _counted(estimate: float | None, low: float | None, high: float | None) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
+from cbt_ray.rating.view import Strip, heard, judged_turns
 from cbt_ray.therapy.flags import flags_of
 from cbt_ray.therapy.session import Session, Speaker
 from cbt_ray.therapy.stop import StopReason
@@ -21,6 +22,7 @@ class Held:
         self._bench = bench
         self._done = [entry.key for entry in survey.stages[Stage.SESSIONS] if entry.state is State.DONE]
         self._facts: dict[Key, dict[str, Any]] = {}
+        self._heard: dict[tuple[Key, str, Strip], int] = {}
 
     @cached_property
     def sessions(self) -> dict[Key, tuple[Session, StopReason]]:
@@ -42,6 +44,15 @@ class Held:
                 "stop_reason": stop.value,
             }
         return self._facts[key]
+
+    def heard(self, key: Key, view: str, strip: Strip) -> int | None:
+        """Therapist turns with a word in what a judge reads of a session; None where it was not held."""
+        if key not in self.sessions:
+            return None
+        place = key, view, strip
+        if place not in self._heard:
+            self._heard[place] = heard(judged_turns(self.sessions[key][0], strip), view)
+        return self._heard[place]
 
     def by_arm(self) -> Iterator[tuple[str, Session, StopReason]]:
         """Every session with its arm, in the order of the chains."""
