@@ -44,7 +44,7 @@ def total_range(analysis: Mapping[str, Any]) -> tuple[int, int]:
 
 def answers(analysis: Mapping[str, Any]) -> list[Answer]:
     """One per primary contrast."""
-    rows = pick(analysis, "/contrasts/primary/rows") or []
+    rows = pick(analysis, "/contrasts/primary/rows")
     return [_answer(row, analysis["settings"]) for row in rows]
 
 
@@ -63,7 +63,7 @@ def notices(analysis: Mapping[str, Any], more: Sequence[Notice]) -> tuple[list[N
 
 def calibrated(analysis: Mapping[str, Any]) -> bool:
     """Is it known how the headline judge's scores relate to people's."""
-    if pick(analysis, f"/judges/{analysis.get('judge')}") == "human":
+    if analysis["judges"].get(analysis["judge"]) == "human":
         return True
     return bool(pick(analysis, "/reliability/humans/calibrated"))
 

@@ -19,7 +19,7 @@ BOUNDS = {"bounds": "Bounds, any score", "lee": "Bounds after Lee"}
 
 def effects(analysis: Mapping[str, Any]) -> Section:
     """The section."""
-    primary = pick(analysis, "/contrasts/primary/rows") or []
+    primary = pick(analysis, "/contrasts/primary/rows")
     caveat = primary[0].get("caveat", "") if primary else ""
     parts: list[Part] = [
         family(analysis, "primary", "t-primary", "Primary contrasts", caveat),
@@ -38,7 +38,7 @@ def effects(analysis: Mapping[str, Any]) -> Section:
 
 def post_hoc(analysis: Mapping[str, Any], part: str) -> str:
     """Marks numbers that rest on what was declared after the first rating, or never."""
-    late = pick(analysis, "/declared/post_hoc") or []
+    late = pick(analysis.get("declared"), "/post_hoc") or []
     return "Post hoc. " if "everything" in late or part in late else ""
 
 
@@ -94,7 +94,7 @@ def _standardized(analysis: Mapping[str, Any]) -> Table:
     places = [
         under("contrasts", name, "rows", index)
         for name in ("primary", "secondary")
-        for index in range(len(pick(analysis, under("contrasts", name, "rows")) or []))
+        for index in range(len(pick(analysis, under("contrasts", name, "rows"))))
     ]
     title = "Standardized effects, and the same contrasts by other error terms"
     return listed(analysis, ("t-standardized", title), places, columns, note=note, empty="No contrast.")
@@ -128,7 +128,7 @@ def _two_df(first: float | None, second: float | None) -> str:
 
 def _policies(analysis: Mapping[str, Any]) -> list[Part]:
     """Only what differs from another way to count is explained, and only columns that are there."""
-    known = pick(analysis, "/policies/missing") or []
+    known = pick(analysis, "/policies/missing")
     title = "The primary contrasts under each policy"
     if not known:
         return [Table("t-policies", title, empty="No contrast.")]
@@ -188,8 +188,6 @@ def _bound(low: float | None, high: float | None, reason: str | None) -> str:
 
 def _covariate(analysis: Mapping[str, Any]) -> list[Part]:
     found = pick(analysis, "/covariates/0")
-    if not found:
-        return []
     title = "The number of words, which is not causal"
     note = (
         "A session's length comes after the arm: holding it fixed takes away part of what tuning does. The rows say how much of "

@@ -18,6 +18,9 @@ FACTS = {
     "patient_variance": ("Patient variance", 3),
     "explained_variance": ("Explained variance", 3),
     "explained_variance_fixed": ("Explained variance, fixed effects alone", 3),
+}
+DEFAULT_FACTS = {
+    "log_likelihood": ("Log-likelihood by REML", 4),
     "variances/patient": ("Variance of patients", 3),
     "variances/chain": ("Variance of chains", 3),
     "variances/session": ("Variance of sessions", 3),
@@ -39,8 +42,6 @@ def models(analysis: Mapping[str, Any]) -> Section:
 
 def _default(analysis: Mapping[str, Any]) -> list[Part]:
     model = pick(analysis, "/models/default")
-    if not model:
-        return []
     head: list[Part] = [
         Heading("The default model"),
         Text(
@@ -77,7 +78,7 @@ def _ratios(analysis: Mapping[str, Any]) -> Table:
 
 def _facts(analysis: Mapping[str, Any], name: str) -> Table:
     rows = []
-    for field, (title, digits) in FACTS.items():
+    for field, (title, digits) in (DEFAULT_FACTS if name == "default" else FACTS).items():
         pointer = f"/models/{name}/{field}"
         if pick(analysis, pointer) is not None:
             rows.append(Row([Cell(title), cell(analysis, lambda value, digits=digits: one(value, digits), pointer)]))

@@ -26,13 +26,13 @@ def power(analysis: Mapping[str, Any]) -> Figure:
         if level
         else ""
     )
-    rows = [row for row in pick(analysis, "/power/next") or [] if row.get("own_80") is not None]
+    rows = [row for row in pick(analysis, "/power/next") if row.get("own_80") is not None]
     if not rows:
-        reason = pick(analysis, "/power/reason") or "the power was not computed"
+        reason = pick(analysis, "/power/reason")
         return Figure("power", title, caption, empty=f"Not drawn: {reason}.", scored=False)
     budgets = {row["cost"]: row["patients"] * row["sessions"] for row in rows}
     legend = [Look(f"{budget} sessions an arm", n, n) for n, budget in enumerate(budgets.values())]
-    return Figure("power", title, caption, [_power(rows, pick(analysis, "/power/design") or {})], legend, scored=False)
+    return Figure("power", title, caption, [_power(rows, pick(analysis, "/power/design"))], legend, scored=False)
 
 
 def _power(rows: Sequence[Mapping[str, Any]], design: Mapping[str, Any]) -> Markup:
