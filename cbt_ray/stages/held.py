@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from cbt_ray.rating.view import Strip, heard, judged_turns
-from cbt_ray.therapy.flags import flags_of
+from cbt_ray.therapy.flags import fired
 from cbt_ray.therapy.session import Session, Speaker
 from cbt_ray.therapy.stop import StopReason
 from cbt_ray.unit import Key, Stage
@@ -30,6 +30,12 @@ class Held:
         units = self._bench.store.get_many(self._done)
         return {key: (Session.from_json(unit.content), StopReason(unit.content["stop"])) for key, unit in units if unit}
 
+    @cached_property
+    def fired(self) -> dict[Key, dict[str, tuple[str, ...]]]:
+        """The flags of each session, with the rules that made them."""
+        rules = self._bench.study.flags
+        return {key: fired(session, stop, rules) for key, (session, stop) in self.sessions.items()}
+
     def facts(self, key: Key) -> dict[str, Any]:
         """A session's words, turns, messages, flags and why it ended; {} where it was not held."""
         if key not in self.sessions:
@@ -40,7 +46,7 @@ class Held:
                 "words": session.words,
                 "therapist_turns": len(session.turns_of(Speaker.THERAPIST)),
                 "messages": len(session.turns),
-                "flags": flags_of(session, stop, self._bench.study.flags),
+                "flags": list(self.fired[key]),
                 "stop_reason": stop.value,
             }
         return self._facts[key]
