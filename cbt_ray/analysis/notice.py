@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cbt_ray.analysis.effect.contrast import trained_once
 from cbt_ray.analysis.effect.policy import moved, unheard
 from cbt_ray.analysis.flow import counts
 from cbt_ray.analysis.scores import ITEM, OWED
@@ -43,7 +44,7 @@ def _own(sessions: pd.DataFrame, primary: Sequence[Mapping[str, Any]]) -> list[t
         ("nothing_rated", 100, "" if len(rated) else "No session is rated: there is no result."),
         ("owed", 95, f"Owed: {owed} of {len(sessions)} scheduled sessions; the study has not run to its end." if owed else ""),
         ("few_patients", 80, _few(sessions["patient"].nunique())),
-        ("unrated", 50, _unrated(sessions)),
+        ("unrated", 50, _unrated(sessions, primary)),
         ("withheld", 55, f"Contrasts without an interval: {len(withheld)} of {len(primary)}; each says why." if withheld else ""),
         ("alike", 60, _alike(rated)),
         (
@@ -56,18 +57,21 @@ def _own(sessions: pd.DataFrame, primary: Sequence[Mapping[str, Any]]) -> list[t
         (
             "one_checkpoint",
             30,
-            "One training run per model: the result holds for these checkpoints, not for the method of training.",
+            "One training run per model: the result holds for these checkpoints, not for the method of training."
+            if trained_once(sessions)
+            else "",
         ),
     ]
 
 
-def _unrated(sessions: pd.DataFrame) -> str:
+def _unrated(sessions: pd.DataFrame, primary: Sequence[Mapping[str, Any]]) -> str:
     """How many have no rating, by why; without the owed ones."""
     reasons = sessions.loc[sessions["total"].isna() & (sessions["reason"] != OWED), "reason"]
     if not len(reasons):
         return ""
     by = "; ".join(f"{why}: {count}" for why, count in counts(reasons.map(lambda reason: WHY.get(reason, FAILED))).items())
-    return f"Scheduled sessions without a rating: {len(reasons)} of {len(sessions)} ({by}); see the flow and the policies."
+    where = "the flow and the policies" if primary else "the flow"
+    return f"Scheduled sessions without a rating: {len(reasons)} of {len(sessions)} ({by}); see {where}."
 
 
 def _unheard(sessions: pd.DataFrame, found: Mapping[str, Any]) -> list[tuple[str, int, str]]:
@@ -112,7 +116,7 @@ def _alike(rated: pd.DataFrame) -> str:
 
 
 def _few(patients: int) -> str:
-    if patients >= FEW_PATIENTS:
+    if patients >= FEW_PATIENTS or not patients:
         return ""
     noun = "patient" if patients == 1 else "patients"
     return f"{patients} simulated {noun}: fewer than {FEW_PATIENTS}, so the result says little about other patients."

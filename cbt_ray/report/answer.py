@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cbt_ray.report.data import Notice
+from cbt_ray.report.data import OWN_JUDGE, Notice
 from cbt_ray.report.prose import interval_of, one, probability, signed
 from cbt_ray.report.table import pick
 
@@ -30,9 +30,10 @@ def question(analysis: Mapping[str, Any]) -> str:
     """What the study asks."""
     settings, items = analysis["settings"], len(analysis["items"])
     low, high = total_range(analysis)
+    judge = "the judge" if analysis["judge"] == OWN_JUDGE else analysis["judge"]
     return (
         f"With the same base model and the same simulated patients, do {settings['treatment']} sessions get a higher total from "
-        f"the judge than {settings['control']} ones ({items} items, totals from {low} to {high})?"
+        f"{judge} than {settings['control']} ones ({items} items, totals from {low} to {high})?"
     )
 
 

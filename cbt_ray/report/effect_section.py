@@ -9,7 +9,7 @@ from cbt_ray.report import effect_figures
 from cbt_ray.report.figure import titles
 from cbt_ray.report.part import Fold, Heading, Part, Section, Text
 from cbt_ray.report.prose import DASH, capital, interval_of, one, percent, probability, signed, text, three, two, whole
-from cbt_ray.report.table import Column, Row, Table, cell, listed, pick, table, under
+from cbt_ray.report.table import Cell, Column, Row, Table, cell, listed, pick, table, under
 
 POLICIES = {"missing": "Missing", "lowest": "Lowest total", "unflagged": "Without flagged", "heard": "Therapist heard"}
 COUNTED = {"lowest": ("filled", "Given the lowest"), "heard": ("left_out", "Left out")}
@@ -77,11 +77,15 @@ def _method(reason: str | None, error_term: str | None, method: str | None) -> s
 
 
 def _standardized(analysis: Mapping[str, Any]) -> Table:
+    families = [row for name in ("primary", "secondary") for row in pick(analysis, under("contrasts", name, "rows"))]
     note = (
         "d: the difference over the standard deviation of a session within an arm (patient, chain and session variance of the "
-        "default model). REML: the same contrast from that model. Pooled: with the error term of all arms, exact where all vary "
-        "alike."
+        "default model). REML: the same contrast from that model."
+        if pick(analysis, "/models/default/status") == "fitted"
+        else "d and REML need the default model, which is not fitted."
     )
+    if any(row["pooled"] for row in families):
+        note += " Pooled: with the error term of all arms, exact where all vary alike."
     columns = [
         Column("Contrast", "label"),
         Column("d", "d", two),
@@ -101,21 +105,23 @@ def _standardized(analysis: Mapping[str, Any]) -> Table:
 
 
 def _omnibus(analysis: Mapping[str, Any]) -> Table:
-    note = (
-        "F takes the error term of all arms together and supposes that they vary alike; Hotelling's T squared on the patients' "
-        "own contrasts supposes nothing of the kind and pays with degrees of freedom."
-    )
+    note = "F takes the error term of all arms together and supposes that they vary alike"
+    if any(row["hotelling"] for row in pick(analysis, "/tests")):
+        note += (
+            "; Hotelling's T squared on the patients' own contrasts supposes nothing of the kind and pays with degrees of freedom"
+        )
     columns = [
         Column("Effect", "effect"),
         Column("F", "f", two),
         Column("df", ("df", "df_error"), _two_df),
         Column("p", "p", probability),
-        Column("F of T\N{SUPERSCRIPT TWO}", "hotelling/f", two),
-        Column("df", ("hotelling/df", "hotelling/df_error"), _two_df),
-        Column("p", "hotelling/p", probability),
+        Column("F of T\N{SUPERSCRIPT TWO}", "hotelling/f", two, optional=True),
+        Column("df", ("hotelling/df", "hotelling/df_error"), _two_df, optional=True),
+        Column("p", "hotelling/p", probability, optional=True),
         Column("Error term", ("reason", "error_term", "method"), _method, below=True),
     ]
-    return table(analysis, ("t-omnibus", "Omnibus tests"), "/tests", columns, note=note, empty="There is one arm only.")
+    none = "All arms are of one model and variant." if analysis["arms"] else "No arm."
+    return table(analysis, ("t-omnibus", "Omnibus tests"), "/tests", columns, note=f"{note}.", empty=none)
 
 
 def _known_interval(low: float | None, high: float | None) -> str:
@@ -146,7 +152,10 @@ def _policies(analysis: Mapping[str, Any]) -> list[Part]:
             base = under("policies", policy, index)
             cells.append(cell(analysis, _bound, *(f"{base}/{end}" for end in ("low", "high", "reason"))))
         cells.append(cell(analysis, percent, under("policies", "lee", index, "share")))
-        rows.append(Row(cells))
+        without = [under("policies", policy, index, "reason") for policy in shown]
+        why = [(shown[policy], pick(analysis, at), at) for policy, at in zip(shown, without, strict=True)]
+        said = " ".join(f"{title}: {reason.rstrip('.')}." for title, reason, _ in why if reason)
+        rows.append(Row(cells, Cell(said, tuple(at for _, reason, at in why if reason)) if said else None))
     titles_ = [title for policy in shown for title in (shown[policy], *([COUNTED[policy][1]] if policy in COUNTED else []))]
     head = [(title, False) for title in ("Contrast", *titles_, *BOUNDS.values(), "Trimmed by Lee")]
     return [Text(_ways(analysis)), Table("t-policies", title, head, rows, note)]
@@ -179,7 +188,9 @@ def _ways(analysis: Mapping[str, Any]) -> str:
 
 
 def _counted(estimate: float | None, low: float | None, high: float | None) -> str:
-    return signed(estimate) if low is None else f"{signed(estimate)} ({interval_of(low, high)})"
+    if estimate is None:
+        return "no estimate"
+    return f"{signed(estimate)} ({'no interval' if low is None else interval_of(low, high)})"
 
 
 def _bound(low: float | None, high: float | None, reason: str | None) -> str:

@@ -83,11 +83,10 @@ def _bias(row: Mapping[str, Any]) -> Markup:
 def ends(analysis: Mapping[str, Any]) -> Figure:
     """Share of ratings at the lowest and the highest score that the judge ever used."""
     title = "Share of ratings at the ends of each item"
-    caption = (
-        "Ends are the lowest and the highest score that the judge gave. Above one half (marked !) an item no longer tells good "
-        "from better."
-    )
+    caption = "Ends are the lowest and the highest score that the judge gave."
     found = [row for row in pick(analysis, "/scale/ends") if row["n"]]
+    if any(max(row["at_observed_min"], row["at_observed_max"]) > CROWDED for row in found):
+        caption += " Above one half (marked !) an item no longer tells good from better."
     if not found:
         return Figure("ends", title, caption, empty=NOTHING)
     names = titles(analysis)

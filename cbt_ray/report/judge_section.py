@@ -7,7 +7,7 @@ from typing import Any
 
 from cbt_ray.report import judge_figures
 from cbt_ray.report.effect_section import contrast_columns
-from cbt_ray.report.figure import titles
+from cbt_ray.report.figure import repeats, titles
 from cbt_ray.report.part import Fold, Heading, Part, Section, Text
 from cbt_ray.report.prose import DASH, capital, interval_of, one, percent, reasons, two, whole, words
 from cbt_ray.report.table import Cell, Column, Row, Table, cell, listed, pick, table, under
@@ -60,6 +60,8 @@ def _probes(analysis: Mapping[str, Any]) -> Table:
     ]
     places = [under("robustness", "probes", name) for name in pick(analysis, "/robustness/probes")]
     verdict = words(pick(analysis, "/robustness/verdict"))
+    if not any(pick(analysis, f"{at}/scheduled") for at in places):
+        return Table("t-probes", title, empty="No session was probed.")
     note = (
         f"Verdict on the headline judge: {verdict}. Sessions that were spoilt on purpose and rated again; thresholds were "
         "declared in the study file."
@@ -108,7 +110,9 @@ def _replicates(analysis: Mapping[str, Any]) -> Table:
         Column("ICC(1,k)", estimate_of("total/average"), estimate, prose=True),
         Column("k", "total/k", one),
     ]
-    note = f"Replicates of a judge are folded into their session. Intervals: {pick(analysis, '/reliability/method')}."
+    note = f"Intervals: {pick(analysis, '/reliability/method')}."
+    if repeats(analysis):
+        note = f"Replicates of a judge are folded into their session. {note}"
     return table(analysis, ("t-replicates", title), "/reliability/replicates", columns, note=note, empty="No judge has rated.")
 
 
@@ -149,7 +153,7 @@ def _between(analysis: Mapping[str, Any]) -> list[Part]:
             Column("ICC(3,1), consistent", estimate_of("icc3_1"), estimate),
             Column("Mean difference", estimate_of("difference"), estimate),
         ],
-        note=fixed + "Replicates averaged; sessions that both rated.",
+        note=f"{fixed}{'Replicates averaged; sessions' if repeats(analysis) else 'Sessions'} that both rated.",
     )
     effects = table(
         analysis,
@@ -199,10 +203,9 @@ def _worst(analysis: Mapping[str, Any]) -> Table:
         (f"{base}/rows/{n}/judges/{place}", row["label"]) for n, row in enumerate(rows) for place in range(len(row["judges"]))
     ]
     least = pick(analysis, base + "/least_favourable/judge")
-    note = (
-        "The primary contrasts by each judge alone; unrated sessions left out. Least favourable to the treatment: "
-        f"{least or DASH}."
-    )
+    note = "The primary contrasts by each judge alone; unrated sessions left out."
+    if least:
+        note += f" Least favourable to the treatment: {least}."
     where, none = ("t-worst", "The answer judge by judge"), why(analysis, base)
     return listed(analysis, where, [at for at, _ in places], columns, note=note, empty=none, names=[label for _, label in places])
 

@@ -44,16 +44,16 @@ def _default(analysis: Mapping[str, Any]) -> list[Part]:
     model = pick(analysis, "/models/default")
     head: list[Part] = [
         Heading("The default model"),
-        Text(
-            f"{model['formula']}, {model['method']}. Its error term is the chain. It prints no p per term: contrasts have their "
-            "own."
-        ),
+        Text(f"{model['formula']}, {model['method']}."),
     ]
     if model["status"] != "fitted":
         return [*head, Text(f"Not fitted: {model['reason']}.", "empty"), *_fit(analysis, "default")]
     columns = [Column("Term", "term"), Column("Estimate", "estimate", three), Column("SE", "se", three)]
     reference = ", ".join(f"{name} {level}" for name, level in model["reference"].items())
-    note = f"{model['n']} sessions of {model['chains']} chains and {model['patients']} patients; reference levels: {reference}."
+    note = (
+        f"{model['n']} sessions of {model['chains']} chains and {model['patients']} patients; reference levels: {reference}. Its "
+        "error term is the chain. It prints no p per term: contrasts have their own."
+    )
     terms = table(analysis, ("t-default", "Fixed effects of the default model"), "/models/default/terms", columns, note=note)
     return [*head, terms, _facts(analysis, "default"), _ratios(analysis), *_fit(analysis, "default")]
 
@@ -119,10 +119,11 @@ def _terms(analysis: Mapping[str, Any], name: str) -> Table:
         Column("p, Bonferroni", "p_bonferroni", three, optional=True),
         Column("Interval", ("low", "high"), lambda low, high: interval_of(low, high, 3)),
     ]
-    note = (
-        f"{model['n']} sessions, {model['groups']} patients. {model['caveat']} The reference levels are the published ones, so "
-        "the sign of a variant is the reverse of the contrasts'."
-    )
+    note = f"{model['n']} sessions, {model['groups']} patients. {model['caveat']}"
+    if model["reference"].get("variant") == analysis["settings"]["treatment"]:
+        note += (
+            " Its reference level is the treatment, as published, so the sign of the variant is the reverse of the contrasts'."
+        )
     return table(analysis, (f"t-{name}", f"Fixed effects of the {name} model"), f"/models/{name}/terms", columns, note=note)
 
 

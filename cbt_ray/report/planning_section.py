@@ -128,7 +128,7 @@ def _measure(analysis: Mapping[str, Any], base: str, measure: Mapping[str, Any])
     ]
     note = (
         f"{measure['subjects']} subjects, {measure['complete']} of them under every condition. Wald takes the variances as "
-        "known; F does not."
+        f"known{'; F does not' if pick(measure, '/f/f') is not None else ''}."
     )
     means = [
         Column("Condition", "condition"),

@@ -69,10 +69,9 @@ def _halo(analysis: Mapping[str, Any]) -> Table:
         "the other way": "/scale/halo/apart/other",
     }
     places = {name: pointer for name, pointer in every.items() if pick(analysis, pointer)}
-    note = (
-        "Does the judge rate items, or one impression over and over. The other way: items rated one at a time instead of "
-        "together, or the reverse."
-    )
+    note = "Does the judge rate items, or one impression over and over."
+    if pick(analysis, "/scale/halo/apart/other"):
+        note += " The other way: items rated one at a time instead of together, or the reverse."
     return listed(analysis, ("t-halo", "Halo"), list(places.values()), columns, note=note, empty=ABSENT, names=list(places))
 
 

@@ -72,7 +72,7 @@ def _notices(bench: Bench, reading: Reading) -> Iterator[Notice]:
         )
         yield Notice(text, 98)
     made = [endpoints[role].identity() for role in ("generator", "judge") if role in endpoints]
-    if len(made) == 2 and made[0] == made[1]:
+    if len(made) == 2 and made[0] == made[1] and any(arm.variant == "tuned" for arm in study.arms):
         yield Notice("Generator and judge are the same model: it rates what was trained on its own text.", 58)
     pairs = [(arm.model, arm.variant) for arm in study.arms]
     for model, variant in sorted({pair for pair in pairs if pairs.count(pair) > 1}):

@@ -20,10 +20,10 @@ from cbt_ray.analysis.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
-CAVEAT = (
-    "Chain means are the observations, so sessions of one chain are not counted as independent. "
-    "One training run per model: inference is to that checkpoint, not to the method of training."
-)
+CAVEAT = "Chain means are the observations, so sessions of one chain are not counted as independent."
+ONE_RUN = "One training run per model: inference is to that checkpoint, not to the method of training."
+TUNED = "tuned"
+"""The variant that was trained; of others nobody knows it."""
 FITTED = "fitted variances"
 """The method, as the calibration names it."""
 NUMBERS = ("estimate", "se", "df", "t", "p", "low", "high", "method", "error_term", "reason", "pooled")
@@ -39,6 +39,12 @@ def grouped(table: pd.DataFrame) -> pd.DataFrame:
 def groups_of(arms: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, str]]:
     """The groups in the order of the arms."""
     return {f"{arm['model']} {arm['variant']}": (arm["model"], arm["variant"]) for arm in arms}
+
+
+def trained_once(table: pd.DataFrame) -> bool:
+    """Were models tuned, and each of them once; on session rows."""
+    runs = table.loc[table["variant"] == TUNED].groupby("model", observed=True)["arm"].nunique()
+    return bool(len(runs)) and bool((runs == 1).all())
 
 
 def primary_pairs(groups: Groups, settings: Settings) -> list[tuple[str, str, str]]:
@@ -64,7 +70,7 @@ def contrasts(
         {
             **{"label": label, "model": groups[plus][0], "treatment": plus, "control": minus, "level": settings.level},
             **compare(of_chains, plus, minus, settings, everything),
-            "caveat": CAVEAT,
+            "caveat": " ".join([CAVEAT, *([ONE_RUN] if trained_once(table) else [])]),
         }
         for label, plus, minus in pairs
     ]
@@ -97,7 +103,10 @@ def compare(of_chains: ChainMeans, plus: str, minus: str, settings: Settings, ev
 def _interval(cells: Layout, weights: Any, estimate: float, patients: int, settings: Settings) -> dict[str, Any]:
     """By t where the layout is balanced, by its fitted variances where it is not, and only where that holds its level."""
     if cells.df < 1:
-        return {"reason": f"needs 2 patients or more, found {patients}: nothing says how the difference varies between patients"}
+        return {
+            "reason": f"needs 2 patients with rated sessions in both, found {patients}: nothing says how the difference varies "
+            "between patients"
+        }
     mean_square = float(cells.mean_square(cells.means))
     if mean_square < NO_VARIATION:
         return {"reason": "needs differences that vary between patients, found none (the error term is zero)"}

@@ -63,7 +63,7 @@ def _test(cells: Layout, table: Array) -> dict[str, Any]:
     if not cells.patients or not all(cells.estimable(row) for row in table):
         return {"reason": "an arm has no rated session, or shares no patient with the others"}
     if cells.df < 1 or float(cells.mean_square(cells.means)) < NO_VARIATION:
-        return {"reason": "needs 2 patients or more, and differences that vary between them"}
+        return {"reason": "needs 2 patients that arms share, and differences that vary between them"}
     f = f_value(cells, table)
     found = {"f": f, "df": q, "df_error": cells.df, "hotelling": _hotelling(cells, table)}
     if cells.unbalanced is None:
