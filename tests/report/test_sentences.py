@@ -5,16 +5,28 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cbt_ray.analysis import ScoreRow, Scores, Settings, analyse
+from cbt_ray.analysis.declared import Declaration
+from cbt_ray.commands.plan import print_plan
+from cbt_ray.commands.preregister import document
+from cbt_ray.rating.scale import load_scale
 from cbt_ray.report import render
 from cbt_ray.report.table import pick
+from cbt_ray.stages.evidence import Reading, notices_of
+from cbt_ray.study import load_study
+from cbt_ray.unit import Stage, Unit
+from cbt_ray.work.bench import Bench
+from cbt_ray.work.progress import Silent
+from cbt_ray.work.workplace import prompts_of
 from tests.analysis.tables import Key, made_up
 from tests.report import study
 from tests.report.sample import sample
+from tests.stages import scripted
 
 Analysis = dict[str, Any]
 
@@ -210,3 +222,50 @@ def test_every_hollow_point_has_its_reason_in_the_table_that_the_caption_names()
         for policy in ("missing", "lowest", "unflagged", "heard"):
             for row in analysis["policies"][policy]:
                 assert row["low"] is not None or row["reason"].rstrip(".") in page(name).replace("  ", " "), (name, policy)
+
+
+# ---- what is said of a study before it has scores ----------------------------------------------------------------------
+
+TUNED = [{"name": f"{model}-tuned", "model": model, "variant": "tuned"} for model in ("first", "second")]
+INSTRUCT = [{"name": f"{model}-instruct", "model": model, "variant": "instruct"} for model in ("first", "second")]
+PLANNED: dict[str, dict[str, Any]] = {
+    "instruct": {"arms": INSTRUCT},
+    "one model": {"arms": [TUNED[0], INSTRUCT[0]]},
+    "two tuned": {"arms": TUNED},
+    "twice tuned": {"arms": [TUNED[0], {**TUNED[0], "name": "again"}, INSTRUCT[0]]},
+    "all, twice rated": {"arms": [*TUNED, *INSTRUCT], "judge": {"replicates": 2}},
+    "not rated": {"arms": INSTRUCT, "judge": {"replicates": 0}, "analysis": {"judge": "ana"}},
+}
+SAID_OF: dict[str, set[str]] = {
+    "Per base model: do sessions of the tuned therapist": {"one model", "twice tuned", "all, twice rated"},
+    "Do the sessions of the tuned models differ": {"two tuned"},
+    "None between arms": {"instruct", "not rated"},
+    "Primary family": {"one model", "twice tuned", "all, twice rated"},
+    "Secondary family": {"two tuned", "all, twice rated"},
+    "since each model is trained once": {"one model", "two tuned", "all, twice rated"},
+    "Replicates are averaged": {"all, twice rated"},
+    "by the judge, blind": set(PLANNED) - {"not rated"},
+    "Nothing about patients in general": set(PLANNED),
+}
+
+
+@pytest.mark.parametrize("name", PLANNED)
+def test_the_analysis_plan_says_what_is_true_of_its_study(name: str, tmp_path: Path) -> None:
+    planned = load_study(scripted.write_study(tmp_path, scripted.study_document(tmp_path / "store", **PLANNED[name])))
+    declared = Declaration("2026-03-02T08:00:00+00:00", "b" * 16, {})
+    text = " ".join(document(planned, load_scale(prompts_of(planned), planned.judge.scale), declared).split())
+    assert {sentence for sentence in SAID_OF if sentence in text} == {
+        sentence for sentence, where in SAID_OF.items() if name in where
+    }
+    lines: list[str] = []
+    print_plan(planned, lambda line: lines.append(str(line)))
+    trains = any(arm.variant == "tuned" for arm in planned.arms)
+    assert any("without training" in line for line in lines) == trains
+
+
+@pytest.mark.parametrize(("name", "told"), [("Teresa Other", True), ("Alex Moreau", False)])
+def test_a_first_name_in_training_and_simulation_is_a_notice(name: str, told: bool, tmp_path: Path) -> None:
+    bench = Bench(load_study(scripted.write_study(tmp_path, scripted.study_document(tmp_path / "store"))), Silent())
+    bench.store.put(Unit(bench.keys.profile(1), {"name": name, "narrative": "Sleeps badly."}))
+    texts = [notice.text for notice in notices_of(bench, Reading(bench.keys, bench.store, Stage))]
+    assert any("share first names (Teresa Lindqvist: p01)" in text for text in texts) == told
