@@ -36,7 +36,7 @@ def fired(session: Session, stop: StopReason, rules: Flags) -> dict[str, tuple[s
         "early_end": stop not in _BY_LENGTH and len(session.turns) < rules.early_end,
         "repetition": _keeps_repeating(repeated, len(session.turns), rules),
     }
-    found = {name: (name,) if single[name] else () for name in single}
+    found: dict[str, tuple[str, ...]] = {name: (name,) if single[name] else () for name in single}
     found["role_confusion"] = tuple(
         dict.fromkeys(rule for s in Speaker for rule in _confused(session.patient, s, texts[s], rules))
     )

@@ -203,7 +203,7 @@ def test_the_answer_with_its_interval_or_the_reason_for_none() -> None:
     html = render(sample(noisy_rows())).html
     assert re.search(r"Tuned sessions score [\d.]+ points (higher|lower) than instruct ones \(t with \d+ df", html)
     few = render(sample(made_up(patients=("ada",)))).html
-    assert "No interval: needs 2 patients or more, found 1" in few
+    assert "No interval: needs 2 patients with rated sessions in both, found 1" in few
 
 
 def noisy_rows() -> list[ScoreRow]:

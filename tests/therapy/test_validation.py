@@ -100,7 +100,7 @@ def test_one_arm_in_another_language_is_enough() -> None:
 
 def test_a_rule_that_never_fired_on_labels_is_not_validated_though_its_flag_is() -> None:
     """A flag's figures say nothing of those of its rules that no labelled session set off."""
-    found = [{"template_leakage": ("<|",)}, {"template_leakage": ("<|", "speaker label")}]
+    found: list[dict[str, tuple[str, ...]]] = [{"template_leakage": ("<|",)}, {"template_leakage": ("<|", "speaker label")}]
     (row,) = detectors(Flags(), ["template_leakage"], found)
     rules = {rule["rule"]: rule for rule in row["rules"]}
     assert row["status"] == "validated"
