@@ -390,9 +390,9 @@ def test_six_hundred_sessions_in_less_than_two_seconds_and_five_megabytes() -> N
     rows = study.rows()
     data = sample(rows, analysis=study.analysis(), sessions=sessions_of(rows, 26, "word " * 60))
     assert len(data.sessions) == 600
-    begun = time.perf_counter()
+    begun = time.process_time()
     found = render(data)
-    assert time.perf_counter() - begun < 1.5
+    assert time.process_time() - begun < 1.5
     assert found.where == "beside"
     assert len(found.html.encode()) < 1_500_000
     assert len(render(data, "none").html.encode()) < 5_000_000
