@@ -88,7 +88,7 @@ def _unheard(sessions: pd.DataFrame, found: Mapping[str, Any]) -> list[tuple[str
     ]
     text = f"Rated without a word of the therapist in the text: {_by_arm(sessions, silent)}."
     if changed:
-        text += f" Without these the difference of {', '.join(changed)}: by more than half its standard error."
+        text += f" Without these the difference goes: {', '.join(changed)}; by more than half its standard error."
     return [("unheard", 85 if changed else 65, text)]
 
 
