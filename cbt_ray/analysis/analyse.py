@@ -70,7 +70,7 @@ def analyse(
         "items": [{"item": item, "title": settings.titles.get(item, item)} for item in items],
         "arms": arms,
         "counts": _counts(sessions, arms),
-        "notices": notices(sessions, primary, said),
+        "notices": notices(sessions, primary, inferred["policies"], said),
         "scores": describe.scores(sessions, arms, items),
         "distribution": describe.distribution(sessions, arms),
         "trajectory": describe.trajectory(sessions, arms),
@@ -110,7 +110,7 @@ def _inferred(sessions: pd.DataFrame, arms: Sequence[dict[str, str]], items: Seq
     return {
         "contrasts": found,
         "policies": policies(sessions, groups, len(items), settings),
-        "tests": omnibus(used, groups, settings),
+        "tests": omnibus(used, groups),
         "slopes": slopes(used, arms, settings),
         "cells": describe.cells(used, arms),
         "models": {**published(used, settings), "default": model},

@@ -25,7 +25,6 @@ RESTS_ON = {
         "views",
         "refitted",
     ],
-    "analysis.bootstrap": ["contrasts", "tests", "policies", "views"],
     "analysis.thorough": ["refitted"],
     "flags": ["flags", "flow", "detectors", "policies.unflagged"],
     "judge.probes": ["robustness", "scale"],

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cbt_ray.analysis.effect.contrast import trained_once
+from cbt_ray.analysis.effect.policy import moved, unheard
 from cbt_ray.analysis.flow import counts
 from cbt_ray.analysis.scores import ITEM, OWED
-from cbt_ray.study.imported import OWN_JUDGE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,10 +24,13 @@ FAILED = "could not be rated"
 
 
 def notices(
-    sessions: pd.DataFrame, primary: Sequence[Mapping[str, Any]], sections: Sequence[Mapping[str, Any]]
+    sessions: pd.DataFrame,
+    primary: Sequence[Mapping[str, Any]],
+    policies: Mapping[str, Any],
+    sections: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """The heaviest first; `id` is stable. `sections` are parts of the result that may carry notices of their own."""
-    said = [*_own(sessions, primary), ("no_therapist", 65, _no_therapist(sessions, _judge(sections)))]
+    said = [*_own(sessions, primary), *_unheard(sessions, policies)]
     own = [{"id": name, "text": text, "weight": weight} for name, weight, text in said if text]
     own += [notice for section in sections for notice in section.get("notices", [])]
     return sorted(own, key=lambda notice: -int(notice["weight"]))
@@ -40,7 +44,7 @@ def _own(sessions: pd.DataFrame, primary: Sequence[Mapping[str, Any]]) -> list[t
         ("nothing_rated", 100, "" if len(rated) else "No session is rated: there is no result."),
         ("owed", 95, f"Owed: {owed} of {len(sessions)} scheduled sessions; the study has not run to its end." if owed else ""),
         ("few_patients", 80, _few(sessions["patient"].nunique())),
-        ("unrated", 50, _unrated(sessions)),
+        ("unrated", 50, _unrated(sessions, primary)),
         ("withheld", 55, f"Contrasts without an interval: {len(withheld)} of {len(primary)}; each says why." if withheld else ""),
         ("alike", 60, _alike(rated)),
         (
@@ -53,44 +57,43 @@ def _own(sessions: pd.DataFrame, primary: Sequence[Mapping[str, Any]]) -> list[t
         (
             "one_checkpoint",
             30,
-            "One training run per model: the result holds for these checkpoints, not for the method of training.",
+            "One training run per model: the result holds for these checkpoints, not for the method of training."
+            if trained_once(sessions)
+            else "",
         ),
     ]
 
 
-def _unrated(sessions: pd.DataFrame) -> str:
+def _unrated(sessions: pd.DataFrame, primary: Sequence[Mapping[str, Any]]) -> str:
     """How many have no rating, by why; without the owed ones."""
     reasons = sessions.loc[sessions["total"].isna() & (sessions["reason"] != OWED), "reason"]
     if not len(reasons):
         return ""
     by = "; ".join(f"{why}: {count}" for why, count in counts(reasons.map(lambda reason: WHY.get(reason, FAILED))).items())
-    return f"Scheduled sessions without a rating: {len(reasons)} of {len(sessions)} ({by}); see the flow and the policies."
+    where = "the flow and the policies" if primary else "the flow"
+    return f"Scheduled sessions without a rating: {len(reasons)} of {len(sessions)} ({by}); see {where}."
 
 
-def _judge(sections: Sequence[Mapping[str, Any]]) -> str:
-    """The headline's judge, which the section on reliability names."""
-    return next((str(section["humans"]["judge"]) for section in sections if "humans" in section), OWN_JUDGE)
+def _unheard(sessions: pd.DataFrame, found: Mapping[str, Any]) -> list[tuple[str, int, str]]:
+    """Ratings of a text without a word of the therapist; above the answer where leaving them out moves a headline."""
+    silent = unheard(sessions)
+    if not silent.any():
+        return []
+    pairs = list(zip(found[found["headline"]], found["heard"], strict=True))
+    far = [moved(row, other) for row, other in pairs]
+    changed = [
+        f"{row['label']} from {_signed(row['estimate'])} to {_signed(other['estimate'])}"
+        for (row, other), moves in zip(pairs, far, strict=True)
+        if moves
+    ]
+    text = f"Rated without a word of the therapist in the text: {_by_arm(sessions, silent)}."
+    if changed:
+        text += f" Without these the difference goes: {', '.join(changed)}; by more than half its standard error."
+    return [("unheard", 85 if changed else 65, text)]
 
 
-def _no_therapist(sessions: pd.DataFrame, judge: str) -> str:
-    """Ratings of texts that hold no word of a therapist, as far as the numbers of therapist turns show it.
-
-    The study's own judge gets no such text. The published one was shown sessions without the therapist's last turn, so for other
-    judges sessions with a single turn count, too. Where no session has a therapist turn, their number was not given.
-    """
-    turns = sessions["therapist_turns"]
-    if not (turns > 0).any():
-        return ""
-    said, rated = [], sessions["total"].notna()
-    none, single = rated & (turns == 0), rated & (turns == 1)
-    if none.any():
-        said.append(f"Rated though no therapist speaks in them: {_by_arm(sessions, none)}.")
-    if judge != OWN_JUDGE and single.any():
-        said.append(
-            f"Rated with a single therapist turn: {_by_arm(sessions, single)}. If {judge} was shown sessions without the "
-            "therapist's last turn, as the published judge was, it read no therapist's word there."
-        )
-    return " ".join(said)
+def _signed(value: float | None) -> str:
+    return "none" if value is None else f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _by_arm(sessions: pd.DataFrame, chosen: pd.Series[bool]) -> str:
@@ -113,7 +116,7 @@ def _alike(rated: pd.DataFrame) -> str:
 
 
 def _few(patients: int) -> str:
-    if patients >= FEW_PATIENTS:
+    if patients >= FEW_PATIENTS or not patients:
         return ""
     noun = "patient" if patients == 1 else "patients"
     return f"{patients} simulated {noun}: fewer than {FEW_PATIENTS}, so the result says little about other patients."

@@ -30,6 +30,7 @@ FACTS = (
     "stop_reason",
     "words",
     "therapist_turns",
+    "heard",
     "messages",
 )
 
@@ -55,6 +56,8 @@ class ScoreRow:
     total: int | None = None
     words: int = 0
     therapist_turns: int = 0
+    heard: int | None = None
+    """Therapist turns with a word in what was read for this rating; None where nobody knows."""
     messages: int = 0
     flags: list[str] = field(default_factory=list)
     stop_reason: str | None = None
@@ -79,8 +82,8 @@ class Scores:
 
     `ratings` has one row per scheduled session, view, judge and judge replicate: session_key, arm, model, variant, patient,
     phase, view, judge, kind, reason, stop_reason (text; reason is null where rated), replicate, session, judge_replicate,
-    words, therapist_turns, messages (numbers), rated (bool), total (NaN where unrated), a column `item:<id>` per item (NaN
-    where missing) and a column `flag:<name>` per flag (bool).
+    words, therapist_turns, messages, heard (numbers; the last is NaN where unknown), rated (bool), total (NaN where unrated),
+    a column `item:<id>` per item (NaN where missing) and a column `flag:<name>` per flag (bool).
     """
 
     ratings: pd.DataFrame
@@ -93,6 +96,7 @@ class Scores:
         known = list(rows)
         plain = [name for name in ScoreRow.__dataclass_fields__ if name not in ("items", "flags")]
         columns: dict[str, Any] = {name: [getattr(row, name) for row in known] for name in plain}
+        columns["heard"] = [float("nan") if row.heard is None else float(row.heard) for row in known]
         columns["total"] = [float("nan") if row.total is None else float(row.total) for row in known]
         for item in dict.fromkeys(item for row in known for item in row.items):
             values = [row.items.get(item) for row in known]

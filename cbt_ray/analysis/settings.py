@@ -19,12 +19,8 @@ class Settings:
     """What an unrated session counts as in the headline; the other answers stand beside it."""
     judge: str = "judge"
     """Whose ratings make the headline: the study's own judge, or one whose ratings were imported."""
-    bootstrap: int = 1999
-    """Draws of the parametric bootstrap, which stands in for t and F where chains are unbalanced; 0: none."""
     thorough: bool = False
-    """Refit the model for every draw, too."""
-    seed: int = 0
-    """Of everything that is drawn."""
+    """Refit the chain model to simulated studies, too."""
     view: str = "plain"
     """The view whose ratings make the headline; other views are reported beside it."""
     items: tuple[str, ...] = ()

@@ -23,7 +23,7 @@ from cbt_ray.cli.command import cli, fields_of
 @click.option(
     "--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Replace a field of the analysis block, e.g. level=0.9."
 )
-@click.option("--thorough", is_flag=True, help="Refit the model for every draw of the bootstrap, too.")
+@click.option("--thorough", is_flag=True, help="Refit the chain model to simulated studies, too.")
 @click.option("--report/--no-report", default=True, help="Write report.html, or not.")
 def analyze(table: Path, mapping: str, folder: Path | None, overrides: tuple[str, ...], thorough: bool, report: bool) -> None:
     """Run the statistics on any table of ratings."""

@@ -192,7 +192,7 @@ def _report(table: Path, columns: Columns, result: Mapping[str, Any]) -> bytes:
 
     data = ReportData(
         study=table.stem,
-        seed=result["settings"]["seed"],
+        seed=None,
         analysis=result,
         description=columns.description,
         provenance=Provenance(versions=versions(), digests={table.name: result["table"]["sha256"]}),

@@ -150,10 +150,11 @@ def print_plan(study: Study, say: Callable[[str], object]) -> None:
     calls, tokens = sum(e.calls for e in estimates), sum(e.prompt_tokens + e.reply_tokens for e in estimates)
     path = sum(e.path(study) for e in _merged(estimates))
     costs = [e.cost(study) for e in estimates]
+    rest = " without training" if any(arm.variant == "tuned" for arm in study.arms) else ""
     dollars = "of unknown cost (no price is known for an endpoint; `price` in the study file gives it)"
     if None not in costs:
         dollars = f"${sum(cost or 0 for cost in costs):.2f}"
-    say(f"in all: {calls:.0f} calls, {tokens:.0f} tokens, {dollars}; {_time(path)} at best without training")
+    say(f"in all: {calls:.0f} calls, {tokens:.0f} tokens, {dollars}; {_time(path)} at best{rest}")
     say("critical path: with as many workers as are useful, at the endpoints' expected_speed")
     _against_budget(study, calls, tokens, costs, say)
     for line in _training(study):

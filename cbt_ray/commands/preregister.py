@@ -34,7 +34,12 @@ def document(study: Study, scale: Scale, declared: Declaration) -> str:
 
     template = Path(__file__).with_name("preregistration.md.j2").read_text(encoding="utf-8")
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)  # noqa: S701  Markdown
+    kinds = [(arm.model, arm.variant) for arm in study.arms]
+    tuned = [model for model, variant in dict.fromkeys(kinds) if variant == "tuned"]
     return environment.from_string(template).render(
+        compared=[model for model in tuned if (model, "instruct") in kinds],
+        tuned=tuned,
+        once=tuned and all(kinds.count((model, "tuned")) == 1 for model in tuned),
         study=study,
         scale=scale,
         items=scale.items,

@@ -174,6 +174,7 @@ class Harvest:
             "kind": "model",
             "judge_replicate": 1,
             "session": str(session.key),
+            "strip": "paper",
             "items": items,
             "total": None if None in scores else sum(scores),
         }

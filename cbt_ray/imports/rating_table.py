@@ -18,7 +18,7 @@ from cbt_ray.reading.table import Table, read_table
 
 FIELDS = ("session_key", "arm", "model", "variant", "patient", "session", "replicate", "judge", "kind", "view", "judge_replicate")
 AMOUNTS = ("total", "justifications")
-IGNORED = ("phase", "rated", "reason", "words", "therapist_turns", "messages", "flags", "stop_reason")
+IGNORED = ("phase", "rated", "reason", "words", "therapist_turns", "heard", "messages", "flags", "stop_reason")
 """Columns of our own tables of scores that say nothing about the rating."""
 MISSING = ("", "NA", "NaN")
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.imports.rating_id import parse_rating_id
+from cbt_ray.rating.view import Strip
 from cbt_ray.study.imported import ABSENT, ImportedJudge
 from cbt_ray.study.model import Arm
 from cbt_ray.unit import Key, Stage, Unit
@@ -24,6 +25,8 @@ NOT_RATED = "not_rated"
 NOTHING_TO_RATE = "nothing_to_rate"
 Facts = Callable[[Key], Mapping[str, Any]]
 """A session's key -> words, therapist_turns, messages, flags and stop_reason; {} where it was not held."""
+Heard = Callable[[Key, str, Strip], int | None]
+"""A session's key, a view, what was taken out -> therapist turns with a word in what was read."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +76,18 @@ def ratings_by_session(bench: Bench) -> dict[str, list[ImportedRating]]:
     return found
 
 
-def imported_ratings(bench: Bench, survey: Survey, facts: Facts) -> list[ScoreRow]:
+def imported_ratings(bench: Bench, survey: Survey, facts: Facts, heard: Heard) -> list[ScoreRow]:
     """One row for each imported rating; of a judge of all sessions also one, with the reason, for each session it did not rate.
 
     `survey` must hold the sessions. `facts` are those of the own judge's rows. A judge of all sessions is one whose manifest says
-    so, and the one that makes the headline.
+    so, and the one that makes the headline. `heard`: what a rater read of the therapist.
     """
     ratings = ratings_by_session(bench)
-    return [row for place in _scheduled(bench, survey) for row in _rows(bench, place, ratings.get(place.entry.key.id, []), facts)]
+    return [
+        row
+        for place in _scheduled(bench, survey)
+        for row in _rows(bench, place, ratings.get(place.entry.key.id, []), facts, heard)
+    ]
 
 
 def _scheduled(bench: Bench, survey: Survey) -> Iterator[_Scheduled]:
@@ -90,11 +97,12 @@ def _scheduled(bench: Bench, survey: Survey) -> Iterator[_Scheduled]:
             yield _Scheduled(arm, patient, replicate, number, entries[key])
 
 
-def _rows(bench: Bench, place: _Scheduled, ratings: list[ImportedRating], facts: Facts) -> Iterator[ScoreRow]:
+def _rows(bench: Bench, place: _Scheduled, ratings: list[ImportedRating], facts: Facts, heard: Heard) -> Iterator[ScoreRow]:
     own = facts(place.entry.key)
     for rating in ratings:
         if rates(rating.unit, place.entry):
-            yield _row(bench, place, own, rating.judge, rating.kind, rating.view, rating.judge_replicate, rating.unit)
+            row = _row(bench, place, own, rating.judge, rating.kind, rating.view, rating.judge_replicate, rating.unit)
+            yield replace(row, heard=heard(place.entry.key, rating.view, rating.unit.content.get("strip", "summary")))
         else:
             yield _row(bench, place, own, rating.judge, rating.kind, rating.view, rating.judge_replicate, reason=OTHER_VERSION)
     view = bench.study.judge.views[0]

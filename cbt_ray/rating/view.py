@@ -14,7 +14,11 @@ _MARKDOWN = re.compile(r"(?m)^\s*(#{1,6}\s+|[-*+]\s+|\d+[.)]\s+|>\s*)|\*\*|__|`+
 _TEMPLATE = re.compile(r"<\|[^|>]*\|>|\[/?INST\]|</?s>|###\s*(Instruction|Response|Input)\s*:?")
 
 
-def judged_turns(session: Session, strip: Literal["summary", "paper"]) -> list[Turn]:
+Strip = Literal["summary", "paper"]
+"""What is taken out of a session before it is rated."""
+
+
+def judged_turns(session: Session, strip: Strip) -> list[Turn]:
     """The turns that are rated. The summary block is no turn, so `summary` removes just that; `paper` the outer turns too."""
     turns = list(session.turns)
     if strip == "paper":
@@ -37,6 +41,12 @@ def _blotted(text: str, names: Collection[str]) -> str:
     for name in sorted(names, key=len, reverse=True):
         text = re.sub(rf"(?i)(?<!\w){re.escape(name)}(?!\w)", "[name]", text)
     return text
+
+
+def heard(turns: Sequence[Turn], view: str) -> int:
+    """Of the turns that are rated, those in which the judge reads a word of the therapist."""
+    shown = [_masked(turn) if view == "masked" else turn.text for turn in turns if turn.speaker is Speaker.THERAPIST]
+    return sum(any(letter.isalnum() for letter in text) for text in shown)
 
 
 def _masked(turn: Turn) -> str:

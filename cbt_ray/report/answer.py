@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cbt_ray.report.data import Notice
+from cbt_ray.report.data import OWN_JUDGE, Notice
 from cbt_ray.report.prose import interval_of, one, probability, signed
 from cbt_ray.report.table import pick
 
@@ -30,9 +30,10 @@ def question(analysis: Mapping[str, Any]) -> str:
     """What the study asks."""
     settings, items = analysis["settings"], len(analysis["items"])
     low, high = total_range(analysis)
+    judge = "the judge" if analysis["judge"] == OWN_JUDGE else analysis["judge"]
     return (
         f"With the same base model and the same simulated patients, do {settings['treatment']} sessions get a higher total from "
-        f"the judge than {settings['control']} ones ({items} items, totals from {low} to {high})?"
+        f"{judge} than {settings['control']} ones ({items} items, totals from {low} to {high})?"
     )
 
 
@@ -44,7 +45,7 @@ def total_range(analysis: Mapping[str, Any]) -> tuple[int, int]:
 
 def answers(analysis: Mapping[str, Any]) -> list[Answer]:
     """One per primary contrast."""
-    rows = pick(analysis, "/contrasts/primary/rows") or []
+    rows = pick(analysis, "/contrasts/primary/rows")
     return [_answer(row, analysis["settings"]) for row in rows]
 
 
@@ -63,7 +64,7 @@ def notices(analysis: Mapping[str, Any], more: Sequence[Notice]) -> tuple[list[N
 
 def calibrated(analysis: Mapping[str, Any]) -> bool:
     """Is it known how the headline judge's scores relate to people's."""
-    if pick(analysis, f"/judges/{analysis.get('judge')}") == "human":
+    if analysis["judges"].get(analysis["judge"]) == "human":
         return True
     return bool(pick(analysis, "/reliability/humans/calibrated"))
 

@@ -166,7 +166,8 @@ class ReportData:
     """Everything that a report prints."""
 
     study: str
-    seed: int
+    seed: int | None
+    """Of what was drawn to make the sessions; None where a table of ratings was analysed."""
     analysis: Mapping[str, Any]
     """The result of `analyse`; every figure and table about scores is drawn from it and from nothing else."""
     description: str = ""

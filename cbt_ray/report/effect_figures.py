@@ -18,6 +18,7 @@ POLICIES = {
     "missing": "unrated sessions left out",
     "lowest": "unrated sessions as the lowest total",
     "unflagged": "flagged sessions left out",
+    "heard": "without ratings of a silent therapist",
 }
 BOUNDS = {"bounds": "bounds: any score for the unrated", "lee": "bounds after Lee: sessions rated under either"}
 
@@ -38,11 +39,14 @@ def forest(analysis: Mapping[str, Any]) -> Figure:
     """Per model the contrast with its interval, then the other answers where they differ."""
     settings, family = analysis["settings"], analysis["contrasts"]["primary"]
     title = f"Difference {settings['treatment']} \N{MINUS SIGN} {settings['control']} per model"
-    caption = (
-        f"Points of the total on means of chains, with {settings['level']:.0%} intervals. A hollow point has no interval; the "
-        "table of effects says why. Thin lines are what other ways to count sessions would make of it, where they differ."
-    )
     rows = [row for index in range(len(family["rows"])) for row in _rows(index, analysis)]
+    caption = f"Points of the total on means of chains, with {settings['level']:.0%} intervals."
+    hollow = {row.main for row in rows if row.estimate is not None and row.low is None}
+    if hollow:
+        named = ["primary contrasts"] * (True in hollow) + ["policies"] * (False in hollow)
+        caption += f" A hollow point has no interval; the table of {' and that of '.join(named)} says why."
+    if not all(row.main for row in rows):
+        caption += " Thin lines are what other ways to count sessions would make of it, where they differ."
     if not any(row.estimate is not None for row in rows):
         return Figure("forest", title, caption, empty=f"Not drawn: {family['reason']}." if family["reason"] else NOTHING)
     return Figure("forest", title, caption, [_draw(rows, title, analysis)])
@@ -122,10 +126,9 @@ def whisker(scale: Scale, low: float, high: float, y: float, class_: str) -> lis
 def interaction(analysis: Mapping[str, Any]) -> Figure:
     """Mean per model and variant: all models together, then each with its patients as thin lines."""
     title = "Interaction of model and variant"
-    caption = (
-        "Means of patients' means at each variant. Thick: a model; thin: one simulated patient. Lines that are not parallel are "
-        "an interaction. Descriptive: the tests stand in the table of omnibus tests."
-    )
+    caption = "Means of patients' means at each variant. Thick: a model; thin: one simulated patient."
+    if any(row["effect"] == "model x variant" for row in analysis["tests"]):
+        caption += " Lines that are not parallel are an interaction. Descriptive: the table of omnibus tests holds the test."
     if not rated(analysis):
         return Figure("interaction", title, caption, empty=NOTHING)
     variants = [v for v in _variants(analysis) if any(arm["variant"] == v for arm in analysis["arms"])]

@@ -8,16 +8,18 @@ from typing import Any
 from cbt_ray.report import effect_figures
 from cbt_ray.report.figure import titles
 from cbt_ray.report.part import Fold, Heading, Part, Section, Text
-from cbt_ray.report.prose import DASH, capital, interval_of, one, percent, probability, signed, text, two, whole
+from cbt_ray.report.prose import DASH, capital, interval_of, one, percent, probability, signed, text, three, two, whole
 from cbt_ray.report.table import Cell, Column, Row, Table, cell, listed, pick, table, under
 
-POLICIES = {"missing": "Missing", "lowest": "Lowest total", "unflagged": "Without flagged"}
+POLICIES = {"missing": "Missing", "lowest": "Lowest total", "unflagged": "Without flagged", "heard": "Therapist heard"}
+COUNTED = {"lowest": ("filled", "Given the lowest"), "heard": ("left_out", "Left out")}
+"""Policy -> the sessions that it treats otherwise, as the column after it counts them."""
 BOUNDS = {"bounds": "Bounds, any score", "lee": "Bounds after Lee"}
 
 
 def effects(analysis: Mapping[str, Any]) -> Section:
     """The section."""
-    primary = pick(analysis, "/contrasts/primary/rows") or []
+    primary = pick(analysis, "/contrasts/primary/rows")
     caveat = primary[0].get("caveat", "") if primary else ""
     parts: list[Part] = [
         family(analysis, "primary", "t-primary", "Primary contrasts", caveat),
@@ -26,15 +28,7 @@ def effects(analysis: Mapping[str, Any]) -> Section:
         effect_figures.interaction(analysis),
         _omnibus(analysis),
         Heading("Other ways to count sessions"),
-        Text(
-            f"The headline counts unrated sessions as {analysis['settings']['unrated']}. Under lowest, a session that the chain "
-            "lost (rejected, not reached, nothing to rate) gets the lowest total; a failure of the judge stays missing, and so "
-            "does a session that the data do not hold. Where none was lost, lowest says what missing says. Bounds say what any "
-            "scores of the unrated sessions could make of the contrast; those after Lee hold for sessions that either arm would "
-            "have left rated. "
-            "Leaving out flagged sessions is a sensitivity analysis and no headline, since a flag is an outcome."
-        ),
-        _policies(analysis),
+        *_policies(analysis),
         *_covariate(analysis),
         *_refitted(analysis),
         Fold("Contrasts of every item (exploratory)", [_items(analysis)]),
@@ -44,7 +38,7 @@ def effects(analysis: Mapping[str, Any]) -> Section:
 
 def post_hoc(analysis: Mapping[str, Any], part: str) -> str:
     """Marks numbers that rest on what was declared after the first rating, or never."""
-    late = pick(analysis, "/declared/post_hoc") or []
+    late = pick(analysis.get("declared"), "/post_hoc") or []
     return "Post hoc. " if "everything" in late or part in late else ""
 
 
@@ -83,11 +77,15 @@ def _method(reason: str | None, error_term: str | None, method: str | None) -> s
 
 
 def _standardized(analysis: Mapping[str, Any]) -> Table:
+    families = [row for name in ("primary", "secondary") for row in pick(analysis, under("contrasts", name, "rows"))]
     note = (
         "d: the difference over the standard deviation of a session within an arm (patient, chain and session variance of the "
-        "default model). REML: the same contrast from that model. Pooled: with the error term of all arms, exact where all vary "
-        "alike."
+        "default model). REML: the same contrast from that model."
+        if pick(analysis, "/models/default/status") == "fitted"
+        else "d and REML need the default model, which is not fitted."
     )
+    if any(row["pooled"] for row in families):
+        note += " Pooled: with the error term of all arms, exact where all vary alike."
     columns = [
         Column("Contrast", "label"),
         Column("d", "d", two),
@@ -100,28 +98,30 @@ def _standardized(analysis: Mapping[str, Any]) -> Table:
     places = [
         under("contrasts", name, "rows", index)
         for name in ("primary", "secondary")
-        for index in range(len(pick(analysis, under("contrasts", name, "rows")) or []))
+        for index in range(len(pick(analysis, under("contrasts", name, "rows"))))
     ]
     title = "Standardized effects, and the same contrasts by other error terms"
     return listed(analysis, ("t-standardized", title), places, columns, note=note, empty="No contrast.")
 
 
 def _omnibus(analysis: Mapping[str, Any]) -> Table:
-    note = (
-        "F takes the error term of all arms together and supposes that they vary alike; Hotelling's T squared on the patients' "
-        "own contrasts supposes nothing of the kind and pays with degrees of freedom."
-    )
+    note = "F takes the error term of all arms together and supposes that they vary alike"
+    if any(row["hotelling"] for row in pick(analysis, "/tests")):
+        note += (
+            "; Hotelling's T squared on the patients' own contrasts supposes nothing of the kind and pays with degrees of freedom"
+        )
     columns = [
         Column("Effect", "effect"),
         Column("F", "f", two),
         Column("df", ("df", "df_error"), _two_df),
         Column("p", "p", probability),
-        Column("F of T\N{SUPERSCRIPT TWO}", "hotelling/f", two),
-        Column("df", ("hotelling/df", "hotelling/df_error"), _two_df),
-        Column("p", "hotelling/p", probability),
+        Column("F of T\N{SUPERSCRIPT TWO}", "hotelling/f", two, optional=True),
+        Column("df", ("hotelling/df", "hotelling/df_error"), _two_df, optional=True),
+        Column("p", "hotelling/p", probability, optional=True),
         Column("Error term", ("reason", "error_term", "method"), _method, below=True),
     ]
-    return table(analysis, ("t-omnibus", "Omnibus tests"), "/tests", columns, note=note, empty="There is one arm only.")
+    none = "All arms are of one model and variant." if analysis["arms"] else "No arm."
+    return table(analysis, ("t-omnibus", "Omnibus tests"), "/tests", columns, note=f"{note}.", empty=none)
 
 
 def _known_interval(low: float | None, high: float | None) -> str:
@@ -132,34 +132,65 @@ def _two_df(first: float | None, second: float | None) -> str:
     return DASH if first is None else f"{_df(first)}, {_df(second)}"
 
 
-def _policies(analysis: Mapping[str, Any]) -> Table:
+def _policies(analysis: Mapping[str, Any]) -> list[Part]:
+    """Only what differs from another way to count is explained, and only columns that are there."""
+    known = pick(analysis, "/policies/missing")
+    title = "The primary contrasts under each policy"
+    if not known:
+        return [Table("t-policies", title, empty="No contrast.")]
+    shown = {name: column for name, column in POLICIES.items() if name != "heard" or _any(analysis, "heard", "left_out")}
     note = f"{post_hoc(analysis, 'policies')}The headline is {pick(analysis, '/policies/headline')}; differences with intervals."
     rows = []
-    for index, contrast in enumerate(pick(analysis, "/policies/missing") or []):
-        cells = [Cell(contrast["label"], (under("policies", "missing", index, "label"),))]
-        for policy in POLICIES:
+    for index in range(len(known)):
+        cells = [cell(analysis, str, under("policies", "missing", index, "label"))]
+        for policy in shown:
             base = under("policies", policy, index)
             cells.append(cell(analysis, _counted, *(f"{base}/{end}" for end in ("estimate", "low", "high"))))
-            if policy == "lowest":
-                cells.append(cell(analysis, whole, f"{base}/filled"))
+            if policy in COUNTED:
+                cells.append(cell(analysis, whole, f"{base}/{COUNTED[policy][0]}"))
         for policy in BOUNDS:
             base = under("policies", policy, index)
             cells.append(cell(analysis, _bound, *(f"{base}/{end}" for end in ("low", "high", "reason"))))
         cells.append(cell(analysis, percent, under("policies", "lee", index, "share")))
-        rows.append(Row(cells))
-    head = [("Contrast", False), *((title, False) for title in _policy_titles())]
-    return Table("t-policies", "The primary contrasts under each policy", head, rows, note, "" if rows else "No contrast.")
+        without = [under("policies", policy, index, "reason") for policy in shown]
+        why = [(shown[policy], pick(analysis, at), at) for policy, at in zip(shown, without, strict=True)]
+        said = " ".join(f"{title}: {reason.rstrip('.')}." for title, reason, _ in why if reason)
+        rows.append(Row(cells, Cell(said, tuple(at for _, reason, at in why if reason)) if said else None))
+    titles_ = [title for policy in shown for title in (shown[policy], *([COUNTED[policy][1]] if policy in COUNTED else []))]
+    head = [(title, False) for title in ("Contrast", *titles_, *BOUNDS.values(), "Trimmed by Lee")]
+    return [Text(_ways(analysis)), Table("t-policies", title, head, rows, note)]
 
 
-def _policy_titles() -> list[str]:
-    counted = [
-        title for policy in POLICIES for title in (POLICIES[policy], *(["Given the lowest"] if policy == "lowest" else []))
-    ]
-    return [*counted, *BOUNDS.values(), "Trimmed by Lee"]
+def _any(analysis: Mapping[str, Any], policy: str, count: str) -> bool:
+    return any(row[count] for row in pick(analysis, under("policies", policy)))
+
+
+def _ways(analysis: Mapping[str, Any]) -> str:
+    said = [f"The headline counts unrated sessions as {analysis['settings']['unrated']}."]
+    if _any(analysis, "lowest", "filled"):
+        said.append(
+            "Under lowest, a session that the chain lost (rejected, not reached, nothing to rate) gets the lowest total; a "
+            "failure of the judge stays missing, and so does a session that the data do not hold."
+        )
+    else:
+        said.append("No session was lost by its chain, so lowest says what missing says.")
+    said.append(
+        "Bounds say what any scores of the unrated sessions could make of the contrast; those after Lee hold for sessions that "
+        "either arm would have left rated."
+    )
+    if _any(analysis, "unflagged", "left_out"):
+        said.append("Leaving out flagged sessions is a sensitivity analysis and no headline, since a flag is an outcome.")
+    if _any(analysis, "heard", "left_out"):
+        said.append(
+            "Therapist heard: as the headline, without ratings of a text that holds no word of the therapist; they rate nobody."
+        )
+    return " ".join(said)
 
 
 def _counted(estimate: float | None, low: float | None, high: float | None) -> str:
-    return signed(estimate) if low is None else f"{signed(estimate)} ({interval_of(low, high)})"
+    if estimate is None:
+        return "no estimate"
+    return f"{signed(estimate)} ({'no interval' if low is None else interval_of(low, high)})"
 
 
 def _bound(low: float | None, high: float | None, reason: str | None) -> str:
@@ -168,8 +199,6 @@ def _bound(low: float | None, high: float | None, reason: str | None) -> str:
 
 def _covariate(analysis: Mapping[str, Any]) -> list[Part]:
     found = pick(analysis, "/covariates/0")
-    if not found:
-        return []
     title = "The number of words, which is not causal"
     note = (
         "A session's length comes after the arm: holding it fixed takes away part of what tuning does. The rows say how much of "
@@ -198,8 +227,13 @@ def _refitted(analysis: Mapping[str, Any]) -> list[Part]:
         Column("SE", "se", two),
         Column("Interval", ("low", "high"), interval_of),
         Column("p", "p", probability),
+        Column("Error of p", "p_error", three),
+        Column("Error of an end", "end_error", two),
     ]
-    note = f"The chain model refitted to each of {pick(analysis, '/refitted/draws')} simulated data sets without an effect."
+    note = (
+        f"The chain model refitted to each of {pick(analysis, '/refitted/draws')} simulated data sets without an effect. Errors: "
+        "what other draws would make of these digits (a standard error)."
+    )
     reason = pick(analysis, "/refitted/reason")
     return [
         table(analysis, ("t-refitted", "Refitting bootstrap"), "/refitted/rows", columns, note=note, empty=f"{capital(reason)}.")

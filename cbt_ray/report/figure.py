@@ -72,4 +72,9 @@ def rated(analysis: Mapping[str, Any]) -> bool:
     return bool(analysis["counts"]["rated"])
 
 
+def repeats(analysis: Mapping[str, Any]) -> bool:
+    """Did a judge rate any session more than once."""
+    return any(row["total"]["repeated"] for row in analysis["reliability"]["replicates"])
+
+
 NOTHING = "Not drawn: no session is rated."

@@ -71,9 +71,11 @@ def effect_map(analysis: Mapping[str, Any]) -> Figure:
     title = f"Difference {settings['treatment']} \N{MINUS SIGN} {settings['control']} of each item, per model"
     caption = (
         f"Points of one item; blue: {settings['treatment']} higher, orange: {settings['control']} higher, the darker the larger. "
-        f"An asterisk: false discovery rate q below {DISCOVERED}, over all items and models. Exploratory."
+        "Exploratory."
     )
     known = [row for row in rows if row["estimate"] is not None]
+    if any(row["q"] is not None and row["q"] < DISCOVERED for row in known):
+        caption += f" An asterisk: false discovery rate q below {DISCOVERED}, over all items and models."
     if not known:
         return Figure(
             "effect-map", title, caption, empty=NOTHING if not rated(analysis) else "Not drawn: no item has a contrast."
@@ -95,7 +97,9 @@ def radar(analysis: Mapping[str, Any]) -> Figure:
     """A panel per model: its arms' item means."""
     title = "Profile of item means per model"
     settings = analysis["settings"]
-    caption = f"Centre: {settings['lowest']}; outer ring: {settings['highest']}. An arm without a rated session has no outline."
+    caption = f"Centre: {settings['lowest']}; outer ring: {settings['highest']}."
+    if any(not row["rated"] for row in analysis["scores"]):
+        caption += " An arm without a rated session has no outline."
     if not rated(analysis) or len(analysis["items"]) < 3:
         return Figure("radar", title, caption, empty=NOTHING if not rated(analysis) else "Not drawn: fewer than three items.")
     scores, look = {row["arm"]: row["items"] for row in analysis["scores"]}, looks(analysis)

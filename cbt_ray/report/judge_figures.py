@@ -24,8 +24,8 @@ def probes(analysis: Mapping[str, Any]) -> Figure:
         "Hollow: the probed sessions as they were rated; filled: the same sessions as the probe showed them. A judge that reads "
         "must let the spoilt ones fall, and must not move with style. Numbers and thresholds stand in the table of probes."
     )
-    found = pick(analysis, "/robustness/probes") or {}
-    rows = {name: row for name, row in found.items() if pick(row, "/details/rated") is not None}
+    found = pick(analysis.get("robustness"), "/probes") or {}
+    rows = {name: row for name, row in found.items() if row["details"].get("rated") is not None}
     if not rows:
         return Figure("probes", title, caption, empty="Not drawn: no probe of the judge was answered.")
     values = [row["details"][end] for row in rows.values() for end in ("rated", "probed")]
@@ -54,9 +54,9 @@ def bias(analysis: Mapping[str, Any]) -> Figure:
         "The judge's total minus a person's, over the mean of both; one point a session. Solid: the mean; dashed: limits of "
         "agreement."
     )
-    rows = [row for row in pick(analysis, "/reliability/humans/raters") or [] if row.get("points")]
+    rows = [row for row in pick(analysis, "/reliability/humans/raters") if row.get("points")]
     if not rows:
-        reason = pick(analysis, "/reliability/humans/reason") or "no person's ratings were imported"
+        reason = pick(analysis, "/reliability/humans/reason")
         return Figure("bias", title, caption, empty=f"Not drawn: {reason}.")
     return Figure("bias", title, caption, [_bias(row) for row in rows])
 
@@ -83,11 +83,10 @@ def _bias(row: Mapping[str, Any]) -> Markup:
 def ends(analysis: Mapping[str, Any]) -> Figure:
     """Share of ratings at the lowest and the highest score that the judge ever used."""
     title = "Share of ratings at the ends of each item"
-    caption = (
-        "Ends are the lowest and the highest score that the judge gave. Above one half (marked !) an item no longer tells good "
-        "from better."
-    )
-    found = [row for row in pick(analysis, "/scale/ends") or [] if row["n"]]
+    caption = "Ends are the lowest and the highest score that the judge gave."
+    found = [row for row in pick(analysis, "/scale/ends") if row["n"]]
+    if any(max(row["at_observed_min"], row["at_observed_max"]) > CROWDED for row in found):
+        caption += " Above one half (marked !) an item no longer tells good from better."
     if not found:
         return Figure("ends", title, caption, empty=NOTHING)
     names = titles(analysis)

@@ -7,12 +7,14 @@ from typing import Any
 
 from cbt_ray.report import judge_figures
 from cbt_ray.report.effect_section import contrast_columns
-from cbt_ray.report.figure import titles
+from cbt_ray.report.figure import repeats, titles
 from cbt_ray.report.part import Fold, Heading, Part, Section, Text
 from cbt_ray.report.prose import DASH, capital, interval_of, one, percent, reasons, two, whole, words
 from cbt_ray.report.table import Cell, Column, Row, Table, cell, listed, pick, table, under
 
 ABSENT = "The analysis has no such section."
+SAMPLED = ("icc2_1", "icc2_k")
+"""Coefficients that hold for judges drawn at random, too, where there are enough of them."""
 
 
 def judge(analysis: Mapping[str, Any]) -> Section:
@@ -56,8 +58,10 @@ def _probes(analysis: Mapping[str, Any]) -> Table:
         Column("Verdict", "verdict", words),
         Column("What it says", ("text", "reason", "unanswered"), _said, below=True),
     ]
-    places = [under("robustness", "probes", name) for name in pick(analysis, "/robustness/probes") or {}]
-    verdict = words(pick(analysis, "/robustness/verdict") or "not_probed")
+    places = [under("robustness", "probes", name) for name in pick(analysis, "/robustness/probes")]
+    verdict = words(pick(analysis, "/robustness/verdict"))
+    if not any(pick(analysis, f"{at}/scheduled") for at in places):
+        return Table("t-probes", title, empty="No session was probed.")
     note = (
         f"Verdict on the headline judge: {verdict}. Sessions that were spoilt on purpose and rated again; thresholds were "
         "declared in the study file."
@@ -106,15 +110,15 @@ def _replicates(analysis: Mapping[str, Any]) -> Table:
         Column("ICC(1,k)", estimate_of("total/average"), estimate, prose=True),
         Column("k", "total/k", one),
     ]
-    note = f"Replicates of a judge are folded into their session. Intervals: {pick(analysis, '/reliability/method') or DASH}."
-    return table(
-        analysis, ("t-replicates", title), "/reliability/replicates", columns, note=note, empty=why(analysis, "/reliability")
-    )
+    note = f"Intervals: {pick(analysis, '/reliability/method')}."
+    if repeats(analysis):
+        note = f"Replicates of a judge are folded into their session. {note}"
+    return table(analysis, ("t-replicates", title), "/reliability/replicates", columns, note=note, empty="No judge has rated.")
 
 
 def _item_replicates(analysis: Mapping[str, Any]) -> list[Part]:
     """ICC(1,1) of each item, a column for each judge that rated a session more than once."""
-    judges = pick(analysis, "/reliability/replicates") or []
+    judges = pick(analysis, "/reliability/replicates")
     known = [n for n, row in enumerate(judges) if row["total"]["repeated"]]
     if not known:
         return []
@@ -129,9 +133,6 @@ def _item_replicates(analysis: Mapping[str, Any]) -> list[Part]:
 
 def why(analysis: Mapping[str, Any], pointer: str) -> str:
     """Why a part of the analysis holds nothing."""
-    found = pick(analysis, pointer)
-    if found is None:
-        return ABSENT
     return f"{capital(pick(analysis, pointer + '/reason') or 'there is none')}."
 
 
@@ -152,7 +153,7 @@ def _between(analysis: Mapping[str, Any]) -> list[Part]:
             Column("ICC(3,1), consistent", estimate_of("icc3_1"), estimate),
             Column("Mean difference", estimate_of("difference"), estimate),
         ],
-        note=fixed + "Replicates averaged; sessions that both rated.",
+        note=f"{fixed}{'Replicates averaged; sessions' if repeats(analysis) else 'Sessions'} that both rated.",
     )
     effects = table(
         analysis,
@@ -173,12 +174,15 @@ def _all_judges(analysis: Mapping[str, Any]) -> Table:
     names = {"icc2_1": "ICC(2,1)", "icc2_k": "ICC(2,k)", "icc3_1": "ICC(3,1)", "icc3_k": "ICC(3,k)"}
     if not pick(analysis, base):
         return Table("t-icc", "Agreement of all judges", empty=why(analysis, "/reliability/judges"))
-    rows = []
+    rows: list[Row] = []
+    drawn = pick(analysis, base + "/icc2_1/random_judges") is not None
     for name, title in names.items():
-        drawn = f"{base}/{name}/random_judges"
         value = cell(analysis, estimate, *(f"{base}/{field}" for field in estimate_of(name)))
-        rows.append(Row([Cell(title), value, cell(analysis, pair, drawn + "/low", drawn + "/high")]))
-    head = [("Coefficient", False), ("Value, interval for these judges", False), ("Interval for judges drawn at random", False)]
+        at = f"{base}/{name}/random_judges"
+        random = [cell(analysis, pair, at + "/low", at + "/high") if name in SAMPLED else Cell(DASH)] if drawn else []
+        rows.append(Row([Cell(title), value, *random]))
+    last = [("Interval for judges drawn at random", False)] if drawn else []
+    head = [("Coefficient", False), ("Value, interval for these judges", False), *last]
     count = pick(analysis, "/reliability/judges/sessions")
     return Table("t-icc", "Agreement of all judges on the total", head, rows, f"Over {count} sessions that all judges rated.")
 
@@ -194,15 +198,14 @@ def _worst(analysis: Mapping[str, Any]) -> Table:
         Column("Judge", "judge"),
         *(column for column in contrast_columns() if column.fields not in ("label", "p_adjusted")),
     ]
-    rows = pick(analysis, base + "/rows") or []
+    rows = pick(analysis, base + "/rows")
     places = [
         (f"{base}/rows/{n}/judges/{place}", row["label"]) for n, row in enumerate(rows) for place in range(len(row["judges"]))
     ]
     least = pick(analysis, base + "/least_favourable/judge")
-    note = (
-        "The primary contrasts by each judge alone; unrated sessions left out. Least favourable to the treatment: "
-        f"{least or DASH}."
-    )
+    note = "The primary contrasts by each judge alone; unrated sessions left out."
+    if least:
+        note += f" Least favourable to the treatment: {least}."
     where, none = ("t-worst", "The answer judge by judge"), why(analysis, base)
     return listed(analysis, where, [at for at, _ in places], columns, note=note, empty=none, names=[label for _, label in places])
 
@@ -231,13 +234,11 @@ def _kappa(analysis: Mapping[str, Any]) -> Part:
     """Items in rows; judges with replicates, pairs of judges and people in columns."""
     title, columns = "Weighted kappa of each item", []
     for name, label in (("replicates", "{judge}, replicates"), ("pairs", "{a} and {b}")):
-        for index, found in enumerate(pick(analysis, f"/reliability/kappa/{name}") or []):
+        for index, found in enumerate(pick(analysis, f"/reliability/kappa/{name}")):
             columns.append((label.format(**found), under("reliability", "kappa", name, index, "items")))
-    for index, found in enumerate(pick(analysis, "/reliability/humans/raters") or []):
+    for index, found in enumerate(pick(analysis, "/reliability/humans/raters")):
         columns.append((f"judge and {found['rater']}", under("reliability", "humans", "raters", index, "kappa")))
-    known = [
-        (label, base) for label, base in columns if any(one_of.get("value") is not None for one_of in pick(analysis, base) or [])
-    ]
+    known = [(label, base) for label, base in columns if any(one_of.get("value") is not None for one_of in pick(analysis, base))]
     if not known:
         return Table("t-kappa", title, empty="No item was rated more than once, by replicates, judges or people.")
     names = titles(analysis)

@@ -18,6 +18,9 @@ FACTS = {
     "patient_variance": ("Patient variance", 3),
     "explained_variance": ("Explained variance", 3),
     "explained_variance_fixed": ("Explained variance, fixed effects alone", 3),
+}
+DEFAULT_FACTS = {
+    "log_likelihood": ("Log-likelihood by REML", 4),
     "variances/patient": ("Variance of patients", 3),
     "variances/chain": ("Variance of chains", 3),
     "variances/session": ("Variance of sessions", 3),
@@ -39,20 +42,18 @@ def models(analysis: Mapping[str, Any]) -> Section:
 
 def _default(analysis: Mapping[str, Any]) -> list[Part]:
     model = pick(analysis, "/models/default")
-    if not model:
-        return []
     head: list[Part] = [
         Heading("The default model"),
-        Text(
-            f"{model['formula']}, {model['method']}. Its error term is the chain. It prints no p per term: contrasts have their "
-            "own."
-        ),
+        Text(f"{model['formula']}, {model['method']}."),
     ]
     if model["status"] != "fitted":
         return [*head, Text(f"Not fitted: {model['reason']}.", "empty"), *_fit(analysis, "default")]
     columns = [Column("Term", "term"), Column("Estimate", "estimate", three), Column("SE", "se", three)]
     reference = ", ".join(f"{name} {level}" for name, level in model["reference"].items())
-    note = f"{model['n']} sessions of {model['chains']} chains and {model['patients']} patients; reference levels: {reference}."
+    note = (
+        f"{model['n']} sessions of {model['chains']} chains and {model['patients']} patients; reference levels: {reference}. Its "
+        "error term is the chain. It prints no p per term: contrasts have their own."
+    )
     terms = table(analysis, ("t-default", "Fixed effects of the default model"), "/models/default/terms", columns, note=note)
     return [*head, terms, _facts(analysis, "default"), _ratios(analysis), *_fit(analysis, "default")]
 
@@ -77,7 +78,7 @@ def _ratios(analysis: Mapping[str, Any]) -> Table:
 
 def _facts(analysis: Mapping[str, Any], name: str) -> Table:
     rows = []
-    for field, (title, digits) in FACTS.items():
+    for field, (title, digits) in (DEFAULT_FACTS if name == "default" else FACTS).items():
         pointer = f"/models/{name}/{field}"
         if pick(analysis, pointer) is not None:
             rows.append(Row([Cell(title), cell(analysis, lambda value, digits=digits: one(value, digits), pointer)]))
@@ -118,10 +119,11 @@ def _terms(analysis: Mapping[str, Any], name: str) -> Table:
         Column("p, Bonferroni", "p_bonferroni", three, optional=True),
         Column("Interval", ("low", "high"), lambda low, high: interval_of(low, high, 3)),
     ]
-    note = (
-        f"{model['n']} sessions, {model['groups']} patients. {model['caveat']} The reference levels are the published ones, so "
-        "the sign of a variant is the reverse of the contrasts'."
-    )
+    note = f"{model['n']} sessions, {model['groups']} patients. {model['caveat']}"
+    if model["reference"].get("variant") == analysis["settings"]["treatment"]:
+        note += (
+            " Its reference level is the treatment, as published, so the sign of the variant is the reverse of the contrasts'."
+        )
     return table(analysis, (f"t-{name}", f"Fixed effects of the {name} model"), f"/models/{name}/terms", columns, note=note)
 
 

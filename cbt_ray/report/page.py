@@ -69,7 +69,7 @@ def sections(data: ReportData) -> list[Section]:
         planning_section.declared(analysis),
         *([training_section.training(data), run_section.run(data)] if data.stages or data.costs or data.training else []),
         run_section.provenance(data),
-        run_section.clinical(),
+        run_section.clinical(data),
     ]
     return [section for section in found if section is not None]
 
@@ -138,7 +138,7 @@ def _facts(data: ReportData) -> dict[str, Any]:
         "Patients": counts["patients"],
         "Chains": counts["chains"],
         "Sessions rated": f"{whole(counts['rated'])} of {whole(counts['scheduled'])}",
-        "Seed": data.seed,
+        **({} if data.seed is None else {"Seed": data.seed}),
     }
 
 

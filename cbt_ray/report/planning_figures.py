@@ -22,23 +22,34 @@ def power(analysis: Mapping[str, Any]) -> Figure:
     level = pick(analysis, "/power/level")
     caption = (
         f"Smallest true difference found with a power of 80 % at {level:.0%}, Holm's first step; each line is a budget of "
-        "sessions an arm, spread over more patients to the right. The hollow point is this study's own design."
+        "sessions an arm, spread over more patients to the right."
         if level
         else ""
     )
-    rows = [row for row in pick(analysis, "/power/next") or [] if row.get("own_80") is not None]
+    rows = [row for row in pick(analysis, "/power/next") if row.get("own_80") is not None]
     if not rows:
-        reason = pick(analysis, "/power/reason") or "the power was not computed"
+        reason = pick(analysis, "/power/reason")
         return Figure("power", title, caption, empty=f"Not drawn: {reason}.", scored=False)
     budgets = {row["cost"]: row["patients"] * row["sessions"] for row in rows}
     legend = [Look(f"{budget} sessions an arm", n, n) for n, budget in enumerate(budgets.values())]
-    return Figure("power", title, caption, [_power(rows, pick(analysis, "/power/design") or {})], legend, scored=False)
+    shown, design = _shown(rows), pick(analysis, "/power/design")
+    if any(_own(row, design) for row in shown):
+        caption += " The hollow point is this study's own design."
+    return Figure("power", title, caption, [_power(shown, design)], legend, scored=False)
 
 
-def _power(rows: Sequence[Mapping[str, Any]], design: Mapping[str, Any]) -> Markup:
+def _shown(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Without those far off: two patients need differences that no scale has."""
     lows = sorted(row["own_80"] for row in rows)
-    roof = min(lows[-1], 4 * lows[len(lows) // 2])  # two patients need differences that no scale has
-    shown = [row for row in rows if row["own_80"] <= roof]
+    roof = min(lows[-1], 4 * lows[len(lows) // 2])
+    return [row for row in rows if row["own_80"] <= roof]
+
+
+def _own(row: Mapping[str, Any], design: Mapping[str, Any]) -> bool:
+    return (row["cost"], row["patients"], row["sessions"]) == (1, design["patients"], design["sessions"])
+
+
+def _power(shown: Sequence[Mapping[str, Any]], design: Mapping[str, Any]) -> Markup:
     y_ticks = nice(0, max(row["own_80"] for row in shown), 5)
     most = max(row["patients"] for row in shown)
     x = Scale(math.log(min(row["patients"] for row in shown)), math.log(most), 48, WIDTH - 20)
@@ -54,7 +65,7 @@ def _power(rows: Sequence[Mapping[str, Any]], design: Mapping[str, Any]) -> Mark
         hints = [f"{row['patients']} patients x {row['sessions']} sessions: {one(row['own_80'])} points" for row in own]
         parts.append(path(places, f"line s{index}") if len(places) > 1 else Markup(""))
         for (a, b), row, hint in zip(places, own, hints, strict=True):
-            here = cost == 1 and (row["patients"], row["sessions"]) == (design.get("patients"), design.get("sessions"))
+            here = _own(row, design)
             parts.append(marker(a, b, index, f"dot s{index}" + (" hollow" if here else ""), 4 if here else 3, hint))
     return drawing(WIDTH, 264, "Smallest difference over patients", *parts, class_="fluid")
 

@@ -15,9 +15,6 @@ WINS = "In how many subjects the first condition is the better one; a tie is hal
 
 def power(analysis: Mapping[str, Any]) -> Section:
     """What this design could find, and how to spend the next study's sessions."""
-    found = pick(analysis, "/power")
-    if not found:
-        return Section("power", "The next study", [Text("The analysis has no such section.", "empty")])
     parts: list[Part] = [_smallest(analysis), planning_figures.power(analysis)]
     parts.append(Fold("Patients x sessions at equal cost", [_next(analysis)]))
     return Section("power", "The next study", parts)
@@ -46,7 +43,7 @@ def _smallest(analysis: Mapping[str, Any]) -> Table:
         else ""
     )
     reason = f"{capital(pick(analysis, '/power/reason') or 'none')}."
-    note = f"{size}{source}{pick(analysis, '/power/note') or ''}"
+    note = f"{size}{source}{pick(analysis, '/power/note')}"
     return table(
         analysis,
         ("t-smallest", "The smallest difference that this design could find"),
@@ -78,7 +75,7 @@ def _next(analysis: Mapping[str, Any]) -> Table:
 def declared(analysis: Mapping[str, Any]) -> Section:
     """What was declared, when, and what is post hoc."""
     title = "What was declared"
-    found = pick(analysis, "/declared")
+    found = analysis.get("declared")
     if not found:
         return Section("declared", title, [Text("Nothing was declared: every number is post hoc.", "empty")])
     late = found["post_hoc"]
@@ -131,7 +128,7 @@ def _measure(analysis: Mapping[str, Any], base: str, measure: Mapping[str, Any])
     ]
     note = (
         f"{measure['subjects']} subjects, {measure['complete']} of them under every condition. Wald takes the variances as "
-        "known; F does not."
+        f"known{'; F does not' if pick(measure, '/f/f') is not None else ''}."
     )
     means = [
         Column("Condition", "condition"),
@@ -181,10 +178,10 @@ def _wins(rate: float | None, low: float | None, high: float | None) -> str:
 
 def claims(analysis: Mapping[str, Any]) -> Section | None:
     """Claims that were published on these scores, recomputed; None where there are none."""
-    rows = pick(analysis, "/claims") or []
+    rows = analysis.get("claims")
     if not rows:
         return None
-    source = pick(analysis, "/claims_source") or {}
+    source = pick(analysis, "/claims_source")
     told = (
         "Every claim in our words, with its printed number, under the published and the default analysis. Verdicts are computed."
     )

@@ -9,7 +9,7 @@ from cbt_ray.report.prose import money, one, reasons, whole
 from cbt_ray.report.table import Cell, Row, Table
 
 CLINICAL = (
-    "This report is about language models that talk to simulated patients, rated by another language model. It says nothing "
+    "This report is about language models that talk to simulated patients, rated by {rater}. It says nothing "
     "about the care of people, and none of its models may be used for it. Whoever is in a crisis needs people: call the "
     "emergency number or a crisis line of your country."
 )
@@ -45,7 +45,7 @@ def _costs(data: ReportData) -> Table:
         ("Seconds", False),
         ("Faults", True),
     ]
-    note = "Faults are calls that were repeated or given up."
+    note = "Faults are calls that were repeated or given up." if any(row.faults for row in data.costs) else ""
     return Table("t-costs", "Calls to language models, and time", head, rows, note, "" if rows else "No call is recorded.")
 
 
@@ -72,6 +72,8 @@ def provenance(data: ReportData) -> Section:
     return Section("provenance", "Provenance", parts)
 
 
-def clinical() -> Section:
+def clinical(data: ReportData) -> Section:
     """What it is not for."""
-    return Section("clinical", "Not for clinical use", [Text(CLINICAL)])
+    people = data.analysis["judges"].get(data.analysis["judge"]) == "human"
+    rater = "people" if people else "another language model"
+    return Section("clinical", "Not for clinical use", [Text(CLINICAL.format(rater=rater))])

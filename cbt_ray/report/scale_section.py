@@ -37,7 +37,7 @@ def _consistency(analysis: Mapping[str, Any]) -> Table:
         ),
         Column("What the rows are", "note", text, below=True),
     ]
-    names = list(pick(analysis, "/scale/consistency") or {})
+    names = list(pick(analysis, "/scale/consistency"))
     places = [under("scale", "consistency", name) for name in names]
     note = "Does the scale measure one thing."
     return listed(analysis, ("t-consistency", "Internal consistency"), places, columns, note=note, empty=ABSENT, names=names)
@@ -69,10 +69,9 @@ def _halo(analysis: Mapping[str, Any]) -> Table:
         "the other way": "/scale/halo/apart/other",
     }
     places = {name: pointer for name, pointer in every.items() if pick(analysis, pointer)}
-    note = (
-        "Does the judge rate items, or one impression over and over. The other way: items rated one at a time instead of "
-        "together, or the reverse."
-    )
+    note = "Does the judge rate items, or one impression over and over."
+    if pick(analysis, "/scale/halo/apart/other"):
+        note += " The other way: items rated one at a time instead of together, or the reverse."
     return listed(analysis, ("t-halo", "Halo"), list(places.values()), columns, note=note, empty=ABSENT, names=list(places))
 
 
@@ -89,7 +88,7 @@ def _ranks(analysis: Mapping[str, Any]) -> list[Part]:
         Column("What it cannot say", ("note", "reason", "hodges_lehmann/reason"), _limits, below=True),
     ]
     note = (
-        f"{capital(pick(analysis, '/scale/ranks/method') or '')}. Superiority: the probability that a treated session scores "
+        f"{capital(pick(analysis, '/scale/ranks/method'))}. Superiority: the probability that a treated session scores "
         "higher with the same patient."
     )
     rows = table(
@@ -100,9 +99,6 @@ def _ranks(analysis: Mapping[str, Any]) -> list[Part]:
         note=note,
         empty=why(analysis, "/scale/ranks"),
     )
-    friedman = pick(analysis, "/scale/ranks/friedman")
-    if not friedman:
-        return [rows]
     fields = [
         Column("Statistic", "statistic", two),
         Column("df", "df", text),

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from cbt_ray.report.figure import NOTHING, Figure, Look, by_model, looks, rated
+from cbt_ray.report.figure import NOTHING, Figure, Look, by_model, looks, rated, repeats
 from cbt_ray.report.prose import one
 from cbt_ray.report.svg import Scale, axis_x, axis_y, drawing, line, marker, nice, path, tag, text
 
@@ -18,7 +18,9 @@ WIDTH = 540
 def distribution(analysis: Mapping[str, Any]) -> Figure:
     """A histogram per arm over one common axis."""
     title = "Distribution of the totals"
-    caption = "Each bar counts rated sessions; the vertical line is the arm's mean. Judge replicates are averaged."
+    caption = "Each bar counts rated sessions; the vertical line is the arm's mean."
+    if repeats(analysis):
+        caption += " Judge replicates are averaged."
     if not rated(analysis):
         return Figure("distribution", title, caption, empty=NOTHING)
     found = [row for row in analysis["distribution"] if row["counts"]]
@@ -69,10 +71,9 @@ def _histogram(
 def trajectory(analysis: Mapping[str, Any]) -> Figure:
     """Mean total by session number, a panel per model."""
     title = "Mean total by session"
-    caption = (
-        "Means over patients and chains at each session number. Sessions of one chain build on each other's summaries. The first "
-        "session has no summary to build on: the table of slopes is there with and without it."
-    )
+    caption = "Means over patients and chains at each session number."
+    if any(len(row["points"]) > 1 for row in analysis["trajectory"]):
+        caption += " The first session has none before it: the table of slopes is there with and without it."
     if not rated(analysis):
         return Figure("trajectory", title, caption, empty=NOTHING)
     points = {row["arm"]: row["points"] for row in analysis["trajectory"]}

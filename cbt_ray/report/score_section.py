@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cbt_ray.report import item_figures, score_figures
+from cbt_ray.report.figure import repeats
 from cbt_ray.report.part import Fold, Part, Section
 from cbt_ray.report.prose import capital, interval_of, one, probability, text, two, whole
 from cbt_ray.report.table import Column, Table, table
@@ -34,7 +35,7 @@ def scores(analysis: Mapping[str, Any]) -> Section:
         ("t-scores", "Totals per arm"),
         "/scores",
         columns,
-        note="Judge replicates are averaged; SD over sessions.",
+        note=f"{'Judge replicates are averaged; ' if repeats(analysis) else ''}SD over sessions.",
         empty="No arm.",
     )
     parts: list[Part] = [

@@ -16,15 +16,21 @@ BOX = 96
 SIDE = 108
 WIDTH = 242
 LINE = 13
+LOST = {
+    "not_reached": "Not reached: the chain ended before.",
+    "rejected": "Rejected: the session failed.",
+    "owed": "Owed: not run yet.",
+}
 STEPS = {"scheduled": "scheduled", "reached": "reached", "done": "held", "rated": "rated"}
 
 
 def flow(analysis: Mapping[str, Any]) -> Figure:
     """Scheduled -> reached -> held -> rated, a column per arm, as CONSORT counts participants."""
     title = "Flow of the scheduled sessions"
-    caption = (
-        "A column per arm; to the right of each arrow what was lost there, and why. Not reached: the chain ended before. "
-        "Rejected: the session failed. Owed: not run yet."
+    reasons = {reason.partition(":")[0] for row in analysis["flow"] for reason in row["unrated"]}
+    lost = " to the right of each arrow what was lost there, and why." if reasons else ""
+    caption = " ".join(
+        [f"A column per arm{';' if lost else '.'}{lost}", *(said for reason, said in LOST.items() if reason in reasons)]
     )
     if not analysis["flow"]:
         return Figure("flow", title, caption, empty="Not drawn: no session is scheduled.", scored=False)
@@ -87,7 +93,7 @@ def flags(analysis: Mapping[str, Any]) -> Figure:
     table = analysis["flags"]
     names = sorted({name for row in table for name in row["flags"]})
     if not names:
-        return Figure("flags", title, caption, empty="No session carries a flag.", scored=False)
+        return Figure("flags", title, caption, empty="No flag is recorded.", scored=False)
     cells = {}
     for column, row in enumerate(table):
         for index, name in enumerate([*names, None]):

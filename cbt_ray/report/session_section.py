@@ -8,7 +8,7 @@ from typing import Any
 from cbt_ray.report import session_figures
 from cbt_ray.report.part import Fold, Part, Section
 from cbt_ray.report.prose import DASH, capital, one, reasons, text, two, whole, words
-from cbt_ray.report.table import Column, Table, listed, table
+from cbt_ray.report.table import Column, Table, listed, table, under
 
 
 def sessions(analysis: Mapping[str, Any]) -> Section:
@@ -17,7 +17,7 @@ def sessions(analysis: Mapping[str, Any]) -> Section:
         session_figures.flow(analysis),
         _flow(analysis),
         session_figures.flags(analysis),
-        *([_detectors(analysis)] if analysis.get("detectors") else []),
+        *(_detectors(analysis) if analysis.get("detectors") else []),
         *(_stop_rules(analysis) if analysis.get("stop_rules") else []),
     ]
     return Section("sessions", "Sessions", parts)
@@ -39,7 +39,7 @@ def _flow(analysis: Mapping[str, Any]) -> Table:
     )
 
 
-def _detectors(analysis: Mapping[str, Any]) -> Table:
+def _detectors(analysis: Mapping[str, Any]) -> list[Part]:
     columns = [
         Column("Flag", "flag", words),
         Column("Status", "status", words),
@@ -49,9 +49,31 @@ def _detectors(analysis: Mapping[str, Any]) -> Table:
         Column("With the flag", "positives", text),
         Column("Not validated", "reason", capital, below=True),
     ]
-    by = {row.get("labelled_by") for row in analysis["detectors"]} - {None}
-    note = f"How the detectors of flags agree with sessions labelled by {', '.join(sorted(map(str, by)))}." if by else ""
-    return table(analysis, ("t-detectors", "Detectors of flags"), "/detectors", columns, note=note)
+    measured = any(row["n"] is not None for row in analysis["detectors"])
+    by = sorted({row["labelled_by"] for row in analysis["detectors"]})
+    note = f"How the detectors of flags agree with sessions labelled by {', '.join(by)}." if measured else ""
+    parts: list[Part] = [table(analysis, ("t-detectors", "Detectors of flags"), "/detectors", columns, note=note)]
+    places = [
+        (under("detectors", n, "rules", at), words(row["flag"]))
+        for n, row in enumerate(analysis["detectors"])
+        for at in range(len(row["rules"]))
+    ]
+    if not places:
+        return parts
+    rules = [
+        Column("Rule", "rule", text, prose=True),
+        Column("Sessions of this study", "sessions", whole),
+        Column("Labelled sessions", "fired", text, optional=True),
+        Column("Right", "right", text, optional=True),
+        Column("Precision", ("precision", "precision_interval"), _share, optional=True),
+        Column("Not validated", "reason", capital, prose=True, optional=True),
+    ]
+    told = "In how many sessions each rule fired" + (
+        ", and how often it was right in those that were labelled." if measured else "."
+    )
+    where, names = ("t-flag-rules", "Rules behind the flags"), [name for _, name in places]
+    fold = Fold("Rules behind the flags", [listed(analysis, where, [at for at, _ in places], rules, note=told, names=names)])
+    return [*parts, fold]
 
 
 def _share(value: float | None, interval: list[float] | None) -> str:

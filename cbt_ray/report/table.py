@@ -59,15 +59,17 @@ class Table:
 
 
 def pick(document: Any, pointer: str) -> Any:
-    """What stands under a JSON pointer; None where a step of it is absent."""
+    """What lies under a JSON pointer; None from the first null on. Raises LookupError where a step of it is absent."""
     for step in pointer.split("/")[1:]:
         name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(document, Mapping):
-            document = document.get(name)
-        elif isinstance(document, Sequence) and not isinstance(document, str) and name.isdigit() and int(name) < len(document):
+        if document is None:
+            return None
+        if isinstance(document, Mapping) and name in document:
+            document = document[name]
+        elif isinstance(document, list | tuple) and name.isdigit() and int(name) < len(document):
             document = document[int(name)]
         else:
-            return None
+            raise LookupError(f"{pointer}: the analysis has no {name} there")
     return document
 
 
@@ -91,7 +93,7 @@ def table(
     empty: str = "",
 ) -> Table:
     """A table of a list in the analysis, one row an element; `place` is its id and title, `empty` is said where the list is."""
-    count = len(pick(analysis, pointer) or [])
+    count = len(pick(analysis, pointer))
     return listed(analysis, place, [f"{pointer}/{index}" for index in range(count)], columns, note=note, empty=empty)
 
 

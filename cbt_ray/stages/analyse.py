@@ -19,7 +19,7 @@ from cbt_ray.study import Study
 from cbt_ray.study.imported import OWN_JUDGE
 from cbt_ray.therapy.flags import NAMES
 from cbt_ray.therapy.replay import rules_of, stop_table
-from cbt_ray.therapy.validation import detectors
+from cbt_ray.therapy.validation import detectors, foreign
 from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.declared import declaration_of, declarations, first_rating, hash_of
@@ -44,7 +44,7 @@ def analyse_scores(bench: Bench) -> None:
         scores = Scores.of(rows)
         beside = {
             "robustness": robustness(probes, scores, settings, bench.study.judge),
-            "detectors": detectors(bench.study.flags, NAMES),
+            "detectors": detectors(bench.study.flags, NAMES, held.fired.values(), foreign(held.by_arm())),
             "stop_rules": stop_table(held.by_arm(), rules_of(bench.study.sessions)),
         }
         content: dict[str, Any] = {"rows": [row.to_json() for row in rows], "probes": [row.to_json() for row in probes]}
@@ -100,9 +100,7 @@ def settings_of(study: Study, scale: Scale) -> Any:
         level=study.analysis.level,
         unrated=study.analysis.unrated,
         judge=study.analysis.judge,
-        bootstrap=study.analysis.bootstrap,
         thorough=study.analysis.thorough,
-        seed=study.seed,
         view=study.judge.views[0],
         items=tuple(item.id for item in scale.items),
         titles={item.id: item.title for item in scale.items},

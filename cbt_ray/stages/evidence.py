@@ -46,7 +46,7 @@ def gather(bench: Bench, reading: Reading, analysis: Unit) -> ReportData:
         seed=bench.study.seed,
         description=bench.study.description,
         analysis=analysis_of(bench, analysis, reading.units),
-        notices=list(_notices(bench, reading)),
+        notices=list(notices_of(bench, reading)),
         sessions=list(sessions_of(bench, reading, analysis)),
         stages=list(_stages(reading)),
         costs=list(_costs(bench)),
@@ -55,7 +55,8 @@ def gather(bench: Bench, reading: Reading, analysis: Unit) -> ReportData:
     )
 
 
-def _notices(bench: Bench, reading: Reading) -> Iterator[Notice]:
+def notices_of(bench: Bench, reading: Reading) -> Iterator[Notice]:
+    """Doubts that the scores alone do not show."""
     study = bench.study
     called = {role for unit in reading.units.values() for role in unit.provenance.get("models", {})}
     blocks = {role: block for role, block in study.roles if role in called}
@@ -68,11 +69,33 @@ def _notices(bench: Bench, reading: Reading) -> Iterator[Notice]:
         )
         yield Notice(text, 98)
     made = [endpoints[role].identity() for role in ("generator", "judge") if role in endpoints]
-    if len(made) == 2 and made[0] == made[1]:
+    if len(made) == 2 and made[0] == made[1] and any(arm.variant == "tuned" for arm in study.arms):
         yield Notice("Generator and judge are the same model: it rates what was trained on its own text.", 58)
     pairs = [(arm.model, arm.variant) for arm in study.arms]
     for model, variant in sorted({pair for pair in pairs if pairs.count(pair) > 1}):
         yield Notice(f"Several arms are {model} {variant}: contrasts take them together.", 20)
+    yield from _namesakes(bench, reading)
+
+
+def _namesakes(bench: Bench, reading: Reading) -> Iterator[Notice]:
+    """Names that a training and a simulated patient share. A study file's own are refused; imported ones are what they are."""
+    told: dict[str, list[str]] = {}
+    for key, unit in reading.units.items():
+        if key.stage is Stage.PROFILES and unit.status is Status.DONE:
+            told.setdefault(_first(unit.content["name"]), []).append(key.id)
+    shared = {patient.name: told[name] for patient in bench.study.patients.simulated if (name := _first(patient.name)) in told}
+    if shared:
+        both = "; ".join(f"{name}: {', '.join(sorted(ids))}" for name, ids in shared.items())
+        yield Notice(
+            f"Training and simulated patients share first names ({both}): whether models were trained on a patient that they "
+            "meet again is not known from names.",
+            60,
+        )
+
+
+def _first(name: str) -> str:
+    """The first name, as names are compared."""
+    return next(iter(name.casefold().split()), "")
 
 
 # ---- sessions --------------------------------------------------------------------------------------------------------

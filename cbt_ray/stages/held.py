@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
-from cbt_ray.therapy.flags import flags_of
+from cbt_ray.rating.view import Strip, heard, judged_turns
+from cbt_ray.therapy.flags import fired
 from cbt_ray.therapy.session import Session, Speaker
 from cbt_ray.therapy.stop import StopReason
 from cbt_ray.unit import Key, Stage
@@ -21,12 +22,19 @@ class Held:
         self._bench = bench
         self._done = [entry.key for entry in survey.stages[Stage.SESSIONS] if entry.state is State.DONE]
         self._facts: dict[Key, dict[str, Any]] = {}
+        self._heard: dict[tuple[Key, str, Strip], int] = {}
 
     @cached_property
     def sessions(self) -> dict[Key, tuple[Session, StopReason]]:
         """What was said, and why it ended."""
         units = self._bench.store.get_many(self._done)
         return {key: (Session.from_json(unit.content), StopReason(unit.content["stop"])) for key, unit in units if unit}
+
+    @cached_property
+    def fired(self) -> dict[Key, dict[str, tuple[str, ...]]]:
+        """The flags of each session, with the rules that made them."""
+        rules = self._bench.study.flags
+        return {key: fired(session, stop, rules) for key, (session, stop) in self.sessions.items()}
 
     def facts(self, key: Key) -> dict[str, Any]:
         """A session's words, turns, messages, flags and why it ended; {} where it was not held."""
@@ -38,10 +46,19 @@ class Held:
                 "words": session.words,
                 "therapist_turns": len(session.turns_of(Speaker.THERAPIST)),
                 "messages": len(session.turns),
-                "flags": flags_of(session, stop, self._bench.study.flags),
+                "flags": list(self.fired[key]),
                 "stop_reason": stop.value,
             }
         return self._facts[key]
+
+    def heard(self, key: Key, view: str, strip: Strip) -> int | None:
+        """Therapist turns with a word in what a judge reads of a session; None where it was not held."""
+        if key not in self.sessions:
+            return None
+        place = key, view, strip
+        if place not in self._heard:
+            self._heard[place] = heard(judged_turns(self.sessions[key][0], strip), view)
+        return self._heard[place]
 
     def by_arm(self) -> Iterator[tuple[str, Session, StopReason]]:
         """Every session with its arm, in the order of the chains."""

@@ -9,10 +9,10 @@ from cbt_ray.errors import ModelFailure
 from cbt_ray.rating.judge import PROMPTS, rate
 from cbt_ray.rating.probe import NOTHING_TO_RATE, VIEW
 from cbt_ray.rating.scale import load_scale, scale_files
-from cbt_ray.rating.view import judged_turns, view_text
+from cbt_ray.rating.view import heard, judged_turns, view_text
 from cbt_ray.stages.probe import probe_content
 from cbt_ray.stages.rejected import retry_ratings
-from cbt_ray.therapy.session import Session, Speaker
+from cbt_ray.therapy.session import Session
 from cbt_ray.unit import Key, Stage, Unit, digest
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.declared import declare
@@ -66,8 +66,8 @@ def make_rating(spec: Spec, job: Job) -> None:
 def _rating(place: Workplace, key: Key, session: Unit, view: Any) -> dict[str, Any]:
     study = place.study
     turns = judged_turns(Session.from_json(session.content), study.judge.strip)
-    if not any(turn.speaker is Speaker.THERAPIST for turn in turns):
-        raise ModelFailure(NOTHING_TO_RATE, "no therapist turn")
+    if not heard(turns, view):
+        raise ModelFailure(NOTHING_TO_RATE, "no word of the therapist")
     names = {arm.name for arm in study.arms} | set(study.models)
     voice, scale = place.voice("judge"), load_scale(place.prompts, study.judge.scale)
     text = view_text(turns, view, names)

@@ -28,8 +28,9 @@ def score_rows(bench: Bench, survey: Survey, held: Held) -> list[ScoreRow]:
             for view in bench.study.judge.views:
                 for judged in range(1, bench.study.judge.replicates + 1):
                     rating = bench.keys.rating(key, view, judged)
-                    rows.append(_row(place, states[key], states[rating], units.get(rating), view, judged))
-    return rows + imported_ratings(bench, survey, held.facts)
+                    shown = {"view": view, "heard": held.heard(key, view, bench.study.judge.strip)}
+                    rows.append(_row(place | shown, states[key], states[rating], units.get(rating), judged))
+    return rows + imported_ratings(bench, survey, held.facts, held.heard)
 
 
 def _place(bench: Bench, arm: Arm, patient: int, replicate: int, number: int) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def _place(bench: Bench, arm: Arm, patient: int, replicate: int, number: int) ->
     }
 
 
-def _row(place: dict[str, Any], session: Entry, rating: Entry, unit: Unit | None, view: str, judged: int) -> ScoreRow:
+def _row(place: dict[str, Any], session: Entry, rating: Entry, unit: Unit | None, judged: int) -> ScoreRow:
     from cbt_ray.analysis import ScoreRow
 
     key: Key = session.key
@@ -48,7 +49,6 @@ def _row(place: dict[str, Any], session: Entry, rating: Entry, unit: Unit | None
     return ScoreRow(
         session_key=str(key),
         **place,
-        view=view,
         judge_replicate=judged,
         rated=unit is not None,
         reason=None if unit else _why(session, rating),

@@ -191,13 +191,5 @@ class Analysis(Block):
     """What an unrated session counts as in the headline; the other answers stand beside it."""
     judge: str = "judge"
     """Whose ratings make the headline: the study's own judge, or one whose ratings were imported."""
-    bootstrap: int = Field(1999, ge=0, le=100_000)
-    """Draws of the parametric bootstrap, which stands in for t and F where chains rest on different sessions; 0: none."""
     thorough: bool = False
-    """Refit the model for each of 999 draws, too; takes some seconds more."""
-
-    @model_validator(mode="after")
-    def _enough_draws(self) -> Analysis:
-        if 0 < self.bootstrap < 999:
-            raise ValueError(f"bootstrap: expected 0 or at least 999 draws, found {self.bootstrap}")
-        return self
+    """Refit the chain model to 999 simulated studies, too; takes some seconds more."""

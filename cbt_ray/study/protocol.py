@@ -195,7 +195,9 @@ class Flags(Block):
         "</s>",
         "<start_of_turn>",
         "<end_of_turn>",
-        "###",
+        "### instruction:",
+        "### response:",
+        "### input:",
         "[your ",
         "[insert ",
         "[name]",
@@ -209,4 +211,7 @@ class Flags(Block):
         "[summary of the previous session]",
         "[end of summary]",
     )
-    """Marks of a prompt inside a turn, whatever the case; a speaker's label at the start of a line is one too."""
+    """Marks of a prompt inside a turn, whatever the case.
+
+    A speaker's label at the start of a line is one too, and header marks without a header; a markdown heading is none.
+    """

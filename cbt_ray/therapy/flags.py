@@ -5,7 +5,8 @@ How well they agree with labels by reading is in `cbt_ray.therapy.validation`; w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
 from cbt_ray.study.protocol import Flags
 from cbt_ray.therapy.repetition import said_before
@@ -16,21 +17,31 @@ from cbt_ray.therapy.voice import voices
 NAMES = ("few_therapist_turns", "early_end", "repetition", "role_confusion", "template_leakage")
 AGAIN = 2
 """Repeated turns below which no share of a session is a repetition."""
+_BARE_HEADER = re.compile(r"(?m)^[ \t]*##+[^\w\n]*$")
+"""Header marks on a line without a word: an instruction template's; with words they are a markdown heading, which is style."""
 _BY_LENGTH = {StopReason.MAX_MESSAGES, StopReason.MAX_WORDS}
 
 
 def flags_of(session: Session, stop: StopReason, rules: Flags) -> list[str]:
     """The flags that a session gets, in the order of NAMES."""
+    return list(fired(session, stop, rules))
+
+
+def fired(session: Session, stop: StopReason, rules: Flags) -> dict[str, tuple[str, ...]]:
+    """The same, each with the rules that made it: its own name where it has a single one."""
     texts = {speaker: [turn.text for turn in session.turns_of(speaker)] for speaker in Speaker}
-    confused = max(_confused_share(session.patient, speaker, texts[speaker], rules) for speaker in Speaker)
-    found = {
+    repeated = sum(repeated_turns(said, rules) for said in texts.values())
+    single = {
         "few_therapist_turns": len(texts[Speaker.THERAPIST]) < rules.few_therapist_turns,
         "early_end": stop not in _BY_LENGTH and len(session.turns) < rules.early_end,
-        "repetition": _keeps_repeating(sum(repeated_turns(said, rules) for said in texts.values()), len(session.turns), rules),
-        "role_confusion": confused > 0 and confused >= rules.role_confusion,
-        "template_leakage": any(_leaks(session.patient, turn.text, rules) for turn in session.turns),
+        "repetition": _keeps_repeating(repeated, len(session.turns), rules),
     }
-    return [name for name in NAMES if found[name]]
+    found: dict[str, tuple[str, ...]] = {name: (name,) if single[name] else () for name in single}
+    found["role_confusion"] = tuple(
+        dict.fromkeys(rule for s in Speaker for rule in _confused(session.patient, s, texts[s], rules))
+    )
+    found["template_leakage"] = tuple(_leaks(session.patient, [turn.text for turn in session.turns], rules))
+    return {name: found[name] for name in NAMES if found[name]}
 
 
 def repeated_turns(texts: Sequence[str], rules: Flags) -> int:
@@ -43,11 +54,18 @@ def _keeps_repeating(repeated: int, turns: int, rules: Flags) -> bool:
     return repeated >= AGAIN and repeated >= rules.repetition * turns
 
 
-def _confused_share(patient: str, speaker: Speaker, texts: Sequence[str], rules: Flags) -> float:
+def _confused(patient: str, speaker: Speaker, texts: Sequence[str], rules: Flags) -> list[str]:
+    """What confuses the roles in a speaker's turns; nothing below the share of turns that counts."""
     known = voices(patient, rules)
-    return sum(known.confused(speaker, text) for text in texts) / len(texts) if texts else 0.0
+    why = [reason for text in texts if (reason := known.confused(speaker, text))]
+    return why if why and len(why) >= rules.role_confusion * len(texts) else []
 
 
-def _leaks(patient: str, text: str, rules: Flags) -> bool:
-    folded = text.casefold()
-    return any(mark.casefold() in folded for mark in rules.template_leakage) or voices(patient, rules).labelled(text)
+def _leaks(patient: str, texts: Sequence[str], rules: Flags) -> Iterator[str]:
+    """The marks that stand in a turn, then the rules that are no words."""
+    folded = "\n\n".join(texts).casefold()
+    yield from (mark for mark in rules.template_leakage if mark.casefold() in folded)
+    if "##" in folded and _BARE_HEADER.search(folded):
+        yield "header marks alone"
+    if any(voices(patient, rules).labelled(text) for text in texts):
+        yield "speaker label"

@@ -6,13 +6,16 @@ they do not say: docs/flags.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from cbt_ray.study.protocol import Flags
+from cbt_ray.therapy.session import Session
 from cbt_ray.unit import digest
 
 ENOUGH = 0.8
@@ -25,6 +28,9 @@ RULES = {
     "template_leakage": ("template_leakage", "therapist_labels", "patient_labels"),
 }
 """The fields of the study file's `flags` block that decide each flag. The therapist's name is whatever the prompts say."""
+ENOUGH_WORDS = 20_000
+"""Of an arm, to tell its language."""
+_WORD = re.compile(r"[^\W\d_]+")
 _RECORD = Path(__file__).with_name("validation.yaml")
 
 
@@ -77,19 +83,70 @@ class Record:
     rules: str
     all: Agreement
     check: Agreement
+    by_rule: Mapping[str, tuple[int, int]]
+    """Rule -> labelled sessions in which it fired, and how many of these have the flag by the labels."""
+
+
+@dataclass(frozen=True)
+class Language:
+    """The language of the labelled sessions, and how it is known of others."""
+
+    name: str
+    words: frozenset[str]
+    """Some of its commonest."""
+    share: float
+    """Of all words are these, at least, where a text is in this language."""
 
 
 @lru_cache(maxsize=1)
 def records() -> tuple[str, dict[str, Record]]:
     """Who labelled, and the record of each flag."""
-    import yaml
-
-    document = yaml.safe_load(_RECORD.read_text(encoding="utf-8"))
+    document = _document()
     held = {
-        name: Record(entry["rules"], Agreement(**entry["all"]), Agreement(**entry["check"]))
+        name: Record(
+            entry["rules"],
+            Agreement(**entry["all"]),
+            Agreement(**entry["check"]),
+            {rule: (fired, right) for rule, (fired, right) in entry["by_rule"].items()},
+        )
         for name, entry in document["flags"].items()
     }
     return document["labelled_by"], held
+
+
+def language() -> Language:
+    """Of the labelled sessions."""
+    held = _document()["language"]
+    return Language(held["name"], frozenset(held["words"]), held["share"])
+
+
+def _document() -> dict[str, Any]:
+    import yaml
+
+    document: dict[str, Any] = yaml.safe_load(_RECORD.read_text(encoding="utf-8"))
+    return document
+
+
+def foreign(said: Iterable[tuple[str, Session, object]]) -> str | None:
+    """Why the figures say nothing of these sessions, by (arm, session, ...): their words are not of the labelled language.
+
+    None where they are, in every arm. A study file does not say its language, so its sessions are asked.
+    """
+    of, counts = language(), Counter[str]()
+    common = Counter[str]()
+    for arm, session, _ in said:
+        if counts[arm] < ENOUGH_WORDS:
+            words = [word for turn in session.turns for word in _WORD.findall(turn.text.casefold())]
+            counts[arm] += len(words)
+            common[arm] += sum(word in of.words for word in words)
+    known = {arm: common[arm] / count for arm, count in counts.items() if count}
+    if not known:
+        return "no session was held whose language could be told"
+    arm = min(known, key=lambda name: known[name])
+    if known[arm] >= of.share:
+        return None
+    told = f"{known[arm]:.0%} of the words of {arm} are among its commonest, expected at least {of.share:.0%}"
+    return f"measured on sessions in {of.name}, which these are not: {told}"
 
 
 def rules_digest(flag: str, rules: Flags) -> str:
@@ -98,11 +155,13 @@ def rules_digest(flag: str, rules: Flags) -> str:
     return digest({field: values[field] for field in RULES[flag]})
 
 
-def doubt(flag: str, rules: Flags) -> str | None:
-    """Why a flag under these rules is not validated, in a few words; None where it is."""
+def doubt(flag: str, rules: Flags, unlike: str | None = None) -> str | None:
+    """Why a flag under these rules is not validated, in a few words; None where it is. `unlike`: what `foreign` says."""
     record = records()[1].get(flag)
     if record is None:
         return "never compared with labels"
+    if unlike:
+        return unlike
     if record.rules != rules_digest(flag, rules):
         return f"the study file changes its rules ({', '.join(RULES[flag])}); the labels were compared with the defaults"
     held = record.all
@@ -118,23 +177,48 @@ def validated(flag: str, rules: Flags | None = None) -> bool:
     return doubt(flag, rules or Flags()) is None
 
 
-def detectors(rules: Flags, names: Iterable[str]) -> list[dict[str, Any]]:
+def detectors(
+    rules: Flags, names: Iterable[str], found: Iterable[Mapping[str, Sequence[str]]] = (), unlike: str | None = None
+) -> list[dict[str, Any]]:
     """The key `detectors` of analysis.json: for each flag whether to trust it, with the figures of the labelled sessions.
 
-    Intervals are Wilson's at 95 %. `check` are the second patient's sessions; thresholds were set on the first's, yet it is no
-    clean test (docs/flags.md). Where the study file changes a flag's rules, or nothing was labelled, all figures are None.
+    Intervals are Wilson's at 95 %. `check` are the second patient's sessions; thresholds were set on
+    the first's, yet it is no clean test (docs/flags.md). `rules` are those that fired in the labelled
+    sessions or in this study's: `found` are its sessions' flags with their rules. Where the study file
+    changes a flag's rules, nothing was labelled, or the sessions are `unlike` the labelled ones, all
+    figures are None.
     """
     labelled_by, held = records()
-    return [_detector(name, rules, labelled_by, held.get(name)) for name in names]
+    counts = Counter((flag, rule) for session in found for flag, fired in session.items() for rule in fired)
+    return [_detector(name, rules, labelled_by, held.get(name), counts, unlike) for name in names]
 
 
-def _detector(name: str, rules: Flags, labelled_by: str, record: Record | None) -> dict[str, Any]:
-    why = doubt(name, rules)
-    applies = record is not None and record.rules == rules_digest(name, rules)
+def _detector(
+    name: str, rules: Flags, labelled_by: str, record: Record | None, counts: Mapping[tuple[str, str], int], unlike: str | None
+) -> dict[str, Any]:
+    why = doubt(name, rules, unlike)
+    applies = unlike is None and record is not None and record.rules == rules_digest(name, rules)
     figures = _figures(record.all if record and applies else None)
     check = _figures(record.check) if record and applies else None
+    known = record.by_rule if record and applies else {}
+    fired = dict.fromkeys([*known, *(rule for flag, rule in counts if flag == name)])
+    parts = [_rule(rule, counts.get((name, rule), 0), known.get(rule, (0, 0)), known=bool(applies)) for rule in fired]
     status = "unvalidated" if why else "validated"
-    return {"flag": name, "status": status, "reason": why, **figures, "check": check, "labelled_by": labelled_by}
+    return {"flag": name, "status": status, "reason": why, **figures, "check": check, "labelled_by": labelled_by, "rules": parts}
+
+
+def _rule(rule: str, sessions: int, labelled: tuple[int, int], *, known: bool) -> dict[str, Any]:
+    """One rule: the sessions of this study in which it fired, and how often it was right in the labelled ones."""
+    row: dict[str, Any] = {"rule": rule, "sessions": sessions}
+    if not known:
+        return row | {
+            **dict.fromkeys(("fired", "right", "precision", "precision_interval")),
+            "reason": "no figures for this study",
+        }
+    fired, right = labelled
+    share = right / fired if fired else None
+    why = "it fired in no labelled session" if share is None else None if share >= ENOUGH else f"expected at least {ENOUGH}"
+    return row | {"fired": fired, "right": right, "precision": share, "precision_interval": _wilson(right, fired), "reason": why}
 
 
 def _figures(held: Agreement | None) -> dict[str, Any]:

@@ -33,17 +33,17 @@ class Voices:
         """Whether a line of the turn starts with a speaker's label, be it the speaker's own."""
         return ":" in text and any(label.search(text) for label in self.labels.values())
 
-    def confused(self, speaker: Speaker, text: str) -> bool:
-        """Whether the speaker of this turn speaks as the other one, or writes both sides."""
+    def confused(self, speaker: Speaker, text: str) -> str | None:
+        """By which rule the speaker of this turn speaks as the other one, or writes both sides; None where it does not."""
         other = Speaker.PATIENT if speaker is Speaker.THERAPIST else Speaker.THERAPIST
         if ":" in text and self.labels[other].search(text):
-            return True
+            return "the other's label"
         folded = text.casefold()
         if any(name in folded for name in self.names[speaker]) and self.addressed[speaker].search(_own_words(text)):
-            return True
+            return "addresses itself"
         if speaker is Speaker.PATIENT or not any(phrase in folded for phrase in self.phrases):
-            return False
-        return bool(self.only_patient.search(_own_words(text)))
+            return None
+        return "a patient's words" if self.only_patient.search(_own_words(text)) else None
 
 
 @lru_cache(maxsize=256)

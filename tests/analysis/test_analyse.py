@@ -164,3 +164,52 @@ def test_the_declared_judge_makes_the_headline() -> None:
     result = analyse([*made_up(), *other], Settings(judge="published"))
     assert (result["judge"], result["scores"][0]["total"]["mean"]) == ("published", 21)
     assert analyse([*made_up(), *other])["judge"] == "judge"
+
+
+def silent_rows(score: int) -> list[ScoreRow]:
+    """One tuned session of ada's whose judge read no word of the therapist; all others have four."""
+    rows = made_up(
+        lambda key, item: score if key[1:] == ("tuned", "ada", 3) else 4 + (key[1] == "tuned") + (key[3] + len(key[2])) % 3,
+        patients=("ada", "ben-li", "cy"),
+    )
+    silent = "smollm2-tuned/ada/3"
+    return [ScoreRow(**{**row.to_json(), "heard": 0 if row.session_key == silent else 4}) for row in rows]
+
+
+def test_ratings_of_a_session_without_a_therapists_word_are_a_policy_of_their_own() -> None:
+    result = analyse(silent_rows(1))
+    (all_,), (heard,) = result["policies"]["missing"], result["policies"]["heard"]
+    assert (all_["left_out"], heard["left_out"]) == (0, 1)
+    assert all_["estimate"] < heard["estimate"]
+    assert estimates(result["contrasts"]["primary"]["rows"]) == [all_["estimate"]]
+    (notice,) = [one for one in result["notices"] if one["id"] == "unheard"]
+    assert notice["weight"] >= 70
+    assert notice["text"] == (
+        "Rated without a word of the therapist in the text: 1 of 18 rated sessions (smollm2-tuned: 1 of 9). Without these the "
+        f"difference goes: smollm2 from {all_['estimate']:+.1f} to {heard['estimate']:+.1f}; by "
+        "more than half its standard error."
+    )
+
+
+def test_where_they_move_no_headline_they_are_a_light_doubt() -> None:
+    result = analyse(silent_rows(6))
+    (notice,) = [one for one in result["notices"] if one["id"] == "unheard"]
+    assert notice["weight"] < 70
+    assert "moves" not in notice["text"]
+    assert "Without these" not in notice["text"]
+
+
+def test_where_nobody_knows_what_was_read_nothing_is_left_out() -> None:
+    result = analyse(made_up())
+    assert [row["left_out"] for row in result["policies"]["heard"]] == [0]
+    assert estimates(result["policies"]["heard"]) == estimates(result["policies"]["missing"])
+    assert not [one for one in result["notices"] if one["id"] == "unheard"]
+
+
+def test_the_policy_of_silent_sessions_takes_the_headlines() -> None:
+    rows = [
+        ScoreRow(**{**row.to_json(), "heard": 4 if row.rated else None})
+        for row in made_up(reason=partial(one_unrated, "not_reached"))
+    ]
+    result = analyse(rows, Settings(unrated="lowest"))
+    assert estimates(result["policies"]["heard"]) == estimates(result["policies"]["lowest"])

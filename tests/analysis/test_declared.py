@@ -75,7 +75,7 @@ def test_whoever_goes_back_to_a_plan_declares_it_again() -> None:
 
 @pytest.mark.parametrize(
     ("field", "settings"),
-    [("analysis.unrated", Settings(unrated="lowest")), ("analysis.bootstrap", Settings(bootstrap=0))],
+    [("analysis.unrated", Settings(unrated="lowest")), ("analysis.thorough", Settings(thorough=True))],
 )
 def test_every_section_that_a_field_changes_is_named(field: str, settings: Settings) -> None:
     rows = made_up(

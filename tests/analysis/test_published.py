@@ -95,7 +95,7 @@ def test_every_contrast_has_an_interval_and_an_error_term(result: dict[str, Any]
         "Llama": "8.03 3.20 12.86",
         "Qwen": "9.19 4.44 13.94",
     }
-    assert rows["Mistral"]["method"] == "parametric bootstrap of t, 1999 draws: chains rest on 17 to 20 sessions"
+    assert rows["Mistral"]["method"] == "t on chain means, by fitted variances: chains rest on 17 to 20 sessions"
     assert all(row["df"] == 4 and row["low"] > 0 for row in rows.values())
 
 
@@ -106,6 +106,6 @@ def test_tuned_models_do_not_differ_by_their_chains(result: dict[str, Any]) -> N
 def test_refitting_every_draw_agrees_with_the_pivot() -> None:
     table = Scores.of(published()).sessions("plain")
     groups = groups_of(describe.arms(table, Settings()))
-    for row in refitted(table, groups, chain_model(table, Settings()), Settings(seed=1), draws=99)["rows"]:
+    for row in refitted(table, groups, chain_model(table, Settings()), Settings(), draws=99)["rows"]:
         assert row["low"] > 0
         assert row["p"] == pytest.approx(0.01, abs=0.011)

@@ -55,7 +55,7 @@ def rows_of(study: Path, **overrides: Any) -> list[ScoreRow]:
             "messages": len(session.turns),
         }
 
-    return imported_ratings(bench, bench.survey(Stage.SESSIONS, Stage.RATINGS), facts)
+    return imported_ratings(bench, bench.survey(Stage.SESSIONS, Stage.RATINGS), facts, lambda *_: None)
 
 
 def test_every_scheduled_session_has_a_row_of_the_published_judge(study: Path) -> None:

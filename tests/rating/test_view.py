@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from cbt_ray.rating.view import judged_turns, view_text
-from cbt_ray.therapy.session import Speaker
+from cbt_ray.rating.view import heard, judged_turns, view_text
+from cbt_ray.therapy.session import Speaker, Turn
 from tests.therapy.scripts import session, turns
 
 HELD = session("Hi, I'm Teresa.", "What happened?", "I slept badly.", "See you next week.", opening="Last time she wept.")
@@ -113,3 +113,20 @@ def test_what_a_turn_says_passes_for_no_other_turn_and_no_end(said: str, end: st
 def test_a_name_that_is_a_role_blots_no_label() -> None:
     text = view_text(turns("I am a patient.", "Yes."), "plain", {"patient", "therapist"})
     assert text == shown("I am a [name].", "Yes.")
+
+
+@pytest.mark.parametrize(
+    ("said", "view", "count"),
+    [
+        (["Hello.", "How was it?"], "plain", 2),
+        (["", "...", " \n"], "plain", 0),
+        (["**", "Well."], "plain", 1),
+        (["I am an AI and cannot see you.", "Well."], "masked", 1),
+        (["I am an AI and cannot see you."], "masked", 0),
+        (["I am an AI and cannot see you."], "plain", 1),
+        ([], "plain", 0),
+    ],
+)
+def test_heard_are_the_therapists_turns_with_a_word(said: list[str], view: str, count: int) -> None:
+    held = [turn for text in said for turn in (Turn(Speaker.PATIENT, "Hello."), Turn(Speaker.THERAPIST, text))]
+    assert heard(held, view) == count

@@ -181,7 +181,7 @@ PATIENT = (
 def analysis(sessions: int = 20) -> dict[str, Any]:
     """The whole result, every section of it."""
     ratings = rows(sessions)
-    settings = Settings(items=tuple(ITEMS), titles=ITEMS, bootstrap=499, seed=4, level=0.95)
+    settings = Settings(items=tuple(ITEMS), titles=ITEMS, level=0.95)
     scores = Scores.of(ratings)
     content = {"analysis": {"unrated": "missing", "level": 0.95}}
     later = {"analysis": {"unrated": "missing", "level": 0.9}}

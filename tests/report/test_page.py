@@ -3,6 +3,8 @@
 import json
 import os
 import re
+from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,15 @@ from typing import Any
 import pytest
 
 from cbt_ray.__main__ import run
-from cbt_ray.analysis import ScoreRow
+from cbt_ray.analysis import ScoreRow, Scores, Settings, analyse
+from cbt_ray.analysis.effect.contrast import groups_of
+from cbt_ray.analysis.effect.family import refitted
 from cbt_ray.report import Notice, render
 from cbt_ray.report.page import sections
 from cbt_ray.report.part import every
-from cbt_ray.report.table import Table, pick
-from tests.analysis.tables import made_up
+from cbt_ray.report.prose import two
+from cbt_ray.report.table import Cell, Column, Row, Table, listed, pick
+from tests.analysis.tables import ITEMS, made_up
 from tests.analysis.test_analyse import DEGENERATE
 from tests.calls import A_SECOND, calls_of
 from tests.needs import needs
@@ -200,7 +205,7 @@ def test_the_answer_with_its_interval_or_the_reason_for_none() -> None:
     html = render(sample(noisy_rows())).html
     assert re.search(r"Tuned sessions score [\d.]+ points (higher|lower) than instruct ones \(t with \d+ df", html)
     few = render(sample(made_up(patients=("ada",)))).html
-    assert "No interval: needs 2 patients or more, found 1" in few
+    assert "No interval: needs 2 patients with rated sessions in both, found 1" in few
 
 
 def noisy_rows() -> list[ScoreRow]:
@@ -231,9 +236,80 @@ def tables(analysis: dict[str, Any]) -> list[Table]:
     return [part for part in every([part for section in found for part in section.parts]) if isinstance(part, Table)]
 
 
+def cells_of(table: Table) -> list[Cell]:
+    return [cell for row in table.rows for cell in [*row.cells, *([row.below] if row.below else [])]]
+
+
+@cache
+def balanced() -> dict[str, Any]:
+    """The same study with nothing lost: error terms pooled over all arms, five judges, and the models refitted."""
+    whole = [row for row in study.rows(sessions=4) if row.judge == "judge"]
+    rows = [replace(row, rated=True, reason=None, items=dict.fromkeys(ITEMS, 5), total=15) for row in whole if not row.rated]
+    rows += [replace(row, items=dict(list(row.items.items())[:3])) for row in whole if row.rated]
+    rows = [replace(row, items=dict(zip(ITEMS, row.items.values(), strict=True))) for row in rows]
+    rows = [replace(row, total=sum(score or 0 for score in row.items.values())) for row in rows]
+    others = [replace(row, judge=f"judge {n}", judge_replicate=1) for n in range(4) for row in rows if row.judge_replicate == 1]
+    scores = Scores.of([*rows, *others])
+    found = analyse(scores)
+    sessions, groups = scores.sessions("plain"), groups_of(found["arms"])
+    again = refitted(sessions, groups, found["models"]["default"], Settings(), draws=9)
+    return found | {"robustness": study.analysis()["robustness"], "refitted": again}
+
+
 @pytest.mark.parametrize("table", tables(study.analysis()), ids=lambda table: table.id)
 def test_every_number_in_a_table_is_that_of_the_analysis(table: Table) -> None:
     check_numbers(table, study.analysis())
+
+
+def test_the_check_of_numbers_notices_another_number() -> None:
+    """Each printed number that has a pointer fails the check once its value in the analysis is another one."""
+    other, checked = shifted(study.analysis()), 0
+    for table in tables(study.analysis()):
+        for cell in cells_of(table):
+            values = [pick(study.analysis(), key) for key in cell.keys]
+            if any(numbers_in(value) for value in values) and NUMBER.search(cell.text):
+                checked += 1
+                with pytest.raises(AssertionError):
+                    check_numbers(Table(table.id, "", rows=[Row([cell])]), other)
+    assert checked > 1000
+
+
+def test_a_pointer_that_is_misspelt_is_noticed() -> None:
+    """Every pointer of the page, with its list indices left open, is followed to its end in one of the studies.
+
+    Then each of its steps is misspelt in turn: the look-up raises, which is how the page itself resolves its pointers.
+    """
+    followed: dict[str, bool] = {}
+    for analysis in (study.analysis(), balanced()):
+        for key in {key for table in tables(analysis) for cell in cells_of(table) for key in cell.keys}:
+            raised = [raises(analysis, "/".join([*steps[:at], steps[at] + "x", *steps[at + 1 :]])) for steps, at in places(key)]
+            pattern = re.sub(r"/\d+(?=/|$)", "/*", key)
+            followed[pattern] = followed.get(pattern, False) or all(raised)
+    assert [pattern for pattern, noticed in followed.items() if not noticed] == []
+    assert len(followed) > 200
+
+
+def places(key: str) -> list[tuple[list[str], int]]:
+    steps = key.split("/")
+    return [(steps, at) for at in range(1, len(steps))]
+
+
+def raises(analysis: dict[str, Any], pointer: str) -> bool:
+    try:
+        pick(analysis, pointer)
+    except LookupError:
+        return True
+    return False
+
+
+def test_the_page_itself_refuses_a_column_that_the_analysis_lacks() -> None:
+    place = ("t", "A table")
+    assert listed(study.analysis(), place, ["/scores/0"], [Column("SD", "total/sd", two)]).rows
+    for pointer in ("/scores/0/total/sdx", "/scores/0/totalx/sd", "/scorse/0/total/sd", "/scores/99/total/sd"):
+        with pytest.raises(LookupError, match=pointer):
+            listed(
+                study.analysis(), place, [pointer.rsplit("/", 2)[0]], [Column("SD", "/".join(pointer.rsplit("/", 2)[1:]), two)]
+            )
 
 
 @pytest.mark.parametrize("mapping", ["cbt", "act"])
@@ -249,18 +325,36 @@ def test_every_number_in_the_report_of_what_was_published_is_that_of_its_analysi
 
 
 def check_numbers(table: Table, analysis: dict[str, Any]) -> None:
-    """Each number of a keyed cell is one of the values under the cell's pointers, rounded to the digits that are printed."""
-    for row in table.rows:
-        for cell in [*row.cells, *([row.below] if row.below else [])]:
-            known = [number for key in cell.keys for number in numbers_in(pick(analysis, key))]
-            if not cell.keys:
-                assert table.id in ("t-stages", "t-costs") or not NUMBER.fullmatch(cell.text)
-                continue
-            values = [pick(analysis, key) for key in cell.keys]
-            if any(isinstance(value, str) or (isinstance(value, list) and str in map(type, value)) for value in values):
-                continue  # sentences that the analysis wrote
-            for printed in NUMBER.findall(cell.text):
-                assert any(is_printed(printed, number) for number in known), f"{cell.text!r}: {printed} is not among {known}"
+    """Each number of a keyed cell is one of the values under the cell's pointers, rounded to the digits that are printed.
+
+    In a sentence that the analysis wrote it may also be one of the sentence's.
+    """
+    for cell in cells_of(table):
+        if not cell.keys:
+            assert table.id in ("t-stages", "t-costs") or not NUMBER.fullmatch(cell.text)
+            continue
+        values = [pick(analysis, key) for key in cell.keys]
+        known = [number for value in values for number in numbers_in(value)]
+        written = {number for value in values for text in texts_in(value) for number in NUMBER.findall(text)}
+        for printed in NUMBER.findall(cell.text):
+            found = printed in written or any(is_printed(printed, number) for number in known)
+            assert found, f"{cell.text!r}: {printed} is not among {known}"
+
+
+def texts_in(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [text for one in inner for text in texts_in(one)]
+
+
+def shifted(value: Any) -> Any:
+    """The same with other numbers; texts keep theirs."""
+    if isinstance(value, dict):
+        return {name: shifted(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [shifted(inner) for inner in value]
+    return value if isinstance(value, bool | str) or value is None else 1.7 * value + 31.3
 
 
 def numbers_in(value: Any) -> list[float]:

@@ -137,3 +137,23 @@ def test_flags_stand_in_their_order() -> None:
 
 def test_session_without_a_turn_is_flagged_and_does_not_fail() -> None:
     assert flags(session()) == ["few_therapist_turns", "early_end"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "### Homework for Next Session\n1. **Journaling:** ten minutes a day.",
+        "Fine.\n\n## What we did\n\n#### 1. Track your income\n# Plan",
+        "### Instructions for the week\n- Walk.",
+        "I scored ### on it.",
+    ],
+)
+@pytest.mark.parametrize("speaker", ["therapist", "patient"])
+def test_a_markdown_heading_is_style_and_no_leakage(text: str, speaker: str) -> None:
+    texts = THERAPIST if speaker == "therapist" else PATIENT
+    assert flags(talk(**{speaker: (f"{texts[0]}\n\n{text}", *texts[1:])})) == []
+
+
+@pytest.mark.parametrize("text", ["###.", "###", "## \n", "### Response:\nGood.", "### Instruction:\nYou are", "### INPUT: x"])
+def test_header_marks_without_a_header_and_headers_of_an_instruction_are(text: str) -> None:
+    assert flags(talk(therapist=(f"{THERAPIST[0]}\n\n{text}", *THERAPIST[1:]))) == ["template_leakage"]

@@ -10,8 +10,9 @@ import yaml
 
 from cbt_ray.study.protocol import Flags
 from cbt_ray.therapy import validation
-from cbt_ray.therapy.flags import NAMES, flags_of
-from cbt_ray.therapy.validation import RULES, Agreement, detectors, doubt, records, rules_digest, validated
+from cbt_ray.therapy.flags import NAMES, fired, flags_of
+from cbt_ray.therapy.session import Session, Speaker, Turn
+from cbt_ray.therapy.validation import RULES, Agreement, detectors, doubt, foreign, records, rules_digest, validated
 from tests.calls import A_SECOND, calls_of
 from tests.therapy.published import labels, published
 
@@ -45,6 +46,72 @@ def test_record_is_what_the_published_sessions_give() -> None:
         pairs = [(label["patient"], label[name] == "1", name in flags) for label, flags in found]
         assert held[name].all == Agreement.of((labelled, flagged) for _, labelled, flagged in pairs), name
         assert held[name].check == Agreement.of((a, b) for patient, a, b in pairs if patient == "p2"), name
+
+
+def test_record_by_rule_is_what_the_published_sessions_give() -> None:
+    held = records()[1]
+    found = [(one.label, fired(one.session, one.stop, Flags())) for one in published()]
+    for name in NAMES:
+        rules = {rule for _, flags in found for rule in flags.get(name, ())}
+        counted = {
+            rule: (
+                sum(rule in flags.get(name, ()) for _, flags in found),
+                sum(rule in flags.get(name, ()) for label, flags in found if label[name] == "1"),
+            )
+            for rule in rules
+        }
+        assert held[name].by_rule == counted, name
+
+
+def test_the_published_sessions_are_in_the_language_of_the_record() -> None:
+    assert foreign((one.label["group"], one.session, one.stop) for one in published()) is None
+
+
+GERMAN = (
+    "Ich habe wieder schlecht geschlafen, und in der Wohnung sieht es furchtbar aus. Was soll ich denn machen?",
+    "Das klingt nach einer schweren Woche. Was ging Ihnen durch den Kopf, als Sie heute aufgewacht sind?",
+)
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (("I slept badly again, and the flat is a mess.", "That sounds hard. What went through your mind this morning?"), None),
+        (GERMAN, "measured on sessions in English, which these are not: "),
+        (("", "..."), "no session was held whose language could be told"),
+    ],
+)
+def test_figures_hold_for_the_language_that_they_were_measured_in(texts: tuple[str, str], said: str | None) -> None:
+    held = Session("Ada", 1, "all", "", (Turn(Speaker.PATIENT, texts[0]), Turn(Speaker.THERAPIST, texts[1])), "")
+    unlike = foreign([("arm", held, None)])
+    assert (unlike is None) if said is None else str(unlike).startswith(said)
+    for row in detectors(Flags(), NAMES, unlike=unlike):
+        assert (row["precision"] is None) == (said is not None)
+        assert row["status"] == "unvalidated" if said else True
+        assert (row["reason"] == unlike) if said else True
+        assert all(rule["precision"] is None for rule in row["rules"]) == (said is not None)
+
+
+def test_one_arm_in_another_language_is_enough() -> None:
+    english = Session("Ada", 1, "all", "", (Turn(Speaker.PATIENT, "I do not know what to do about it, and you?"),), "")
+    german = Session("Ada", 1, "all", "", (Turn(Speaker.PATIENT, GERMAN[0]),), "")
+    assert foreign([("one", english, None)]) is None
+    assert "of the words of other are" in str(foreign([("one", english, None), ("other", german, None)]))
+
+
+def test_a_rule_that_never_fired_on_labels_is_not_validated_though_its_flag_is() -> None:
+    """A flag's figures say nothing of those of its rules that no labelled session set off."""
+    found: list[dict[str, tuple[str, ...]]] = [{"template_leakage": ("<|",)}, {"template_leakage": ("<|", "speaker label")}]
+    (row,) = detectors(Flags(), ["template_leakage"], found)
+    rules = {rule["rule"]: rule for rule in row["rules"]}
+    assert row["status"] == "validated"
+    assert (rules["<|"]["sessions"], rules["<|"]["precision"]) == (2, None)
+    assert rules["<|"]["reason"] == "it fired in no labelled session"
+    assert (rules["speaker label"]["sessions"], rules["speaker label"]["precision"], rules["speaker label"]["reason"]) == (
+        1,
+        1.0,
+        None,
+    )
 
 
 def test_record_is_of_the_default_rules() -> None:
@@ -117,7 +184,7 @@ def test_flag_that_nobody_labelled() -> None:
 def test_bar(counts: tuple[int, int, int, int], why: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("true_positives", "false_positives", "false_negatives", "true_negatives")
     held = dict(zip(names, counts, strict=True))
-    entry = {"rules": rules_digest("early_end", Flags()), "all": held, "check": held}
+    entry = {"rules": rules_digest("early_end", Flags()), "all": held, "check": held, "by_rule": {}}
     path = tmp_path / "validation.yaml"
     path.write_text(yaml.safe_dump({"labelled_by": "us", "flags": {"early_end": entry}}))
     monkeypatch.setattr(validation, "_RECORD", path)

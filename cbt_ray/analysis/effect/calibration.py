@@ -30,7 +30,7 @@ def broken(method: str, patients: int, evenness: float = 1.0) -> str | None:
     """
     least = calibration()["least_evenness"].get(method, 0.0)
     if evenness < least:
-        tried = f"{method} was tried down to {least:.0%}"
+        tried = f"by {method} it was tried down to {least:.0%}"
         return f"withheld: the shortest chain has {evenness:.0%} of the longest one's sessions; {tried}"
     known = {int(number): row for number, row in calibration()["methods"][method].items()}
     below = [number for number in known if number <= patients]

@@ -13,16 +13,19 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.effect.calibration import broken
-from cbt_ray.analysis.effect.layout import NO_VARIATION, ChainMeans, Chains, Layout, layout, simulated_t, weights_of
+from cbt_ray.analysis.effect.fitted import law
+from cbt_ray.analysis.effect.layout import NO_VARIATION, ChainMeans, Chains, Layout, layout, weights_of
 from cbt_ray.analysis.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-CAVEAT = (
-    "Chain means are the observations, so sessions of one chain are not counted as independent. "
-    "One training run per model: inference is to that checkpoint, not to the method of training."
-)
+CAVEAT = "Chain means are the observations, so sessions of one chain are not counted as independent."
+ONE_RUN = "One training run per model: inference is to that checkpoint, not to the method of training."
+TUNED = "tuned"
+"""The variant that was trained; of others nobody knows it."""
+FITTED = "fitted variances"
+"""The method, as the calibration names it."""
 NUMBERS = ("estimate", "se", "df", "t", "p", "low", "high", "method", "error_term", "reason", "pooled")
 Groups = Mapping[str, tuple[str, str]]
 """Group of arms -> its model and variant."""
@@ -36,6 +39,12 @@ def grouped(table: pd.DataFrame) -> pd.DataFrame:
 def groups_of(arms: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, str]]:
     """The groups in the order of the arms."""
     return {f"{arm['model']} {arm['variant']}": (arm["model"], arm["variant"]) for arm in arms}
+
+
+def trained_once(table: pd.DataFrame) -> bool:
+    """Were models tuned, and each of them once; on session rows."""
+    runs = table.loc[table["variant"] == TUNED].groupby("model", observed=True)["arm"].nunique()
+    return bool(len(runs)) and bool((runs == 1).all())
 
 
 def primary_pairs(groups: Groups, settings: Settings) -> list[tuple[str, str, str]]:
@@ -61,7 +70,7 @@ def contrasts(
         {
             **{"label": label, "model": groups[plus][0], "treatment": plus, "control": minus, "level": settings.level},
             **compare(of_chains, plus, minus, settings, everything),
-            "caveat": CAVEAT,
+            "caveat": " ".join([CAVEAT, *([ONE_RUN] if trained_once(table) else [])]),
         }
         for label, plus, minus in pairs
     ]
@@ -92,24 +101,23 @@ def compare(of_chains: ChainMeans, plus: str, minus: str, settings: Settings, ev
 
 
 def _interval(cells: Layout, weights: Any, estimate: float, patients: int, settings: Settings) -> dict[str, Any]:
-    """By t where the layout is balanced, by parametric bootstrap where it is not, and only where that holds its level."""
+    """By t where the layout is balanced, by its fitted variances where it is not, and only where that holds its level."""
     if cells.df < 1:
-        return {"reason": f"needs 2 patients or more, found {patients}: nothing says how the difference varies between patients"}
+        return {
+            "reason": f"needs 2 patients with rated sessions in both, found {patients}: nothing says how the difference varies "
+            "between patients"
+        }
     mean_square = float(cells.mean_square(cells.means))
     if mean_square < NO_VARIATION:
         return {"reason": "needs differences that vary between patients, found none (the error term is zero)"}
-    if cells.unbalanced and not settings.bootstrap:
-        return {"reason": f"needs balanced data or a bootstrap: {cells.unbalanced}"}
-    method = "bootstrap" if cells.unbalanced else "t"
+    method = FITTED if cells.unbalanced else "t"
     problem = broken(method, patients, cells.evenness)
     if problem:
         return {"reason": problem}
     se = float((mean_square * (weights @ cells.inverse @ weights)) ** 0.5)
     t = estimate / se
-    critical, p = _simulated(cells, weights, t, settings) if cells.unbalanced else _exact(cells.df, t, settings.level)
-    said = (
-        f"parametric bootstrap of t, {settings.bootstrap} draws: {cells.unbalanced}" if cells.unbalanced else "t on chain means"
-    )
+    critical, p = _fitted(cells, weights, t, settings.level) if cells.unbalanced else _exact(cells.df, t, settings.level)
+    said = f"t on chain means, by fitted variances: {cells.unbalanced}" if cells.unbalanced else "t on chain means"
     return {
         **{"se": se, "df": cells.df, "t": t, "p": p, "low": estimate - critical * se, "high": estimate + critical * se},
         **{"method": said, "error_term": "patient x arm interaction of these two", "reason": None},
@@ -123,13 +131,10 @@ def _exact(df: int, t: float, level: float) -> tuple[float, float]:
     return float(stdtrit(df, 0.5 + level / 2)), 2 * float(stdtr(df, -abs(t)))
 
 
-def _simulated(cells: Layout, weights: Any, t: float, settings: Settings) -> tuple[float, float]:
-    """The same from drawn layouts; p can be no smaller than 1 / (draws + 1)."""
-    import numpy as np
-
-    drawn = simulated_t(cells, weights, settings.bootstrap, settings.seed)
-    beyond = len(drawn) - int(np.searchsorted(drawn, abs(t), side="left"))
-    return float(np.quantile(drawn, settings.level)), (beyond + 1) / (len(drawn) + 1)
+def _fitted(cells: Layout, weights: Any, t: float, level: float) -> tuple[float, float]:
+    """The same under the layout's fitted variances."""
+    of = law(cells, weights[None])
+    return of.critical(level) ** 0.5, of.tail(t * t)
 
 
 def _pooled(everything: Layout, plus: str, minus: str, level: float) -> dict[str, Any] | None:

@@ -19,6 +19,9 @@ from cbt_ray.analysis.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
+REFITS = 20241130
+"""Where the draws of `refitted` begin; the same for all studies, so that nothing printed hangs on a choice."""
+
 
 def families(
     sessions: pd.DataFrame, groups: Groups, items: Sequence[str], model: Mapping[str, Any], settings: Settings
@@ -110,7 +113,8 @@ def refitted(
 ) -> dict[str, Any]:
     """The primary contrasts by REML with the chain model refitted to every simulated data set: slow, for `thorough`.
 
-    p is the share of data sets without an effect whose absolute t reaches the observed one; the interval inverts that t.
+    p is the share of data sets without an effect whose absolute t reaches the observed one; the interval inverts that t. Both
+    are drawn, always the same ones: `p_error` and `end_error` are what other draws would make of them (a standard error).
     """
     import numpy as np
 
@@ -125,7 +129,7 @@ def refitted(
     if best is None or not pairs:
         return nothing | {"reason": "no primary contrast has rated sessions on both sides"}
     weights = np.array([difference(list(own.columns), groups[plus], groups[minus]) for _, plus, minus in pairs])
-    random, t = np.random.default_rng(settings.seed), []
+    random, t = np.random.default_rng(REFITS), []
     for _ in range(draws):
         fit = nested.fit(own.sums(y=_drawn(own, best, random)), reml=True, ladder=False)
         if fit is not None:
@@ -134,11 +138,14 @@ def refitted(
     se = np.sqrt(np.einsum("ij,jk,ik->i", weights, best.covariance, weights))
     drawn = np.array(t)
     critical = np.quantile(drawn, settings.level, axis=0)
+    off = (settings.level * (1 - settings.level) / len(drawn)) ** 0.5
+    ends = np.quantile(drawn, [settings.level - off, min(1.0, settings.level + off)], axis=0)
     p = (1 + (drawn >= np.abs(estimates / se)).sum(axis=0)) / (len(drawn) + 1)
     rows = [
         {
             **{"label": label, "estimate": float(estimates[i]), "se": float(se[i]), "p": float(p[i])},
             **{"low": float(estimates[i] - critical[i] * se[i]), "high": float(estimates[i] + critical[i] * se[i])},
+            **{"p_error": float((p[i] * (1 - p[i]) / len(drawn)) ** 0.5), "end_error": float((ends[1] - ends[0])[i] / 2 * se[i])},
         }
         for i, (label, _, _) in enumerate(pairs)
     ]

@@ -2,8 +2,8 @@
 
 The sessions of a chain share their patient, their therapist and each other's summaries, so a chain's mean is the observation and
 patients are the blocks. What arms and patients leave unexplained is the error term, with (arms - 1)(patients - 1) degrees of
-freedom. On balanced data t and F are exact. Where chains rest on different numbers of sessions, the distribution of t and F is
-simulated from the fitted variances (parametric bootstrap of a pivot: Davison & Hinkley 1997, Bootstrap Methods, section 2.4).
+freedom. On balanced data t and F are exact. Where chains rest on different numbers of sessions, their
+distribution is computed from the fitted variances (`fitted`).
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 NO_VARIATION = 1e-12
 NULL = 1e-10
 """An eigenvalue of the information below this share of the largest is zero: arms are known up to a constant."""
-AT_ONCE = 2_000_000
-"""Simulated cells held in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -104,18 +102,6 @@ class Layout:
         if self.df < 1:
             return np.full(rest.shape[:-2], np.nan)
         return np.asarray(np.square(rest).sum(axis=(-1, -2)) / self.df)
-
-    def noise(self, draws: int, seed: int) -> Array:
-        """(draws, arms, patients): cells without any effect, drawn from the variances that this layout shows.
-
-        A cell varies by what differs between chains, estimated by moments and at least zero, and by `within` over its sessions.
-        """
-        import numpy as np
-
-        there = self.present
-        between = max(0.0, float(self.mean_square(self.means)) - self.within * float(self.share[there].mean()))
-        deviation = np.sqrt(np.where(there, between + self.within * self.share, 0.0))
-        return np.random.default_rng(seed).standard_normal((draws, *deviation.shape)) * deviation
 
 
 @dataclass(frozen=True)
@@ -225,24 +211,10 @@ def weights_of(arms: Sequence[str], plus: Sequence[str], minus: Sequence[str]) -
     return weights
 
 
-def simulated_t(cells: Layout, weights: Array, draws: int, seed: int) -> Array:
-    """(draws,) sorted absolute t of a contrast that is zero, under this layout's variances."""
+def f_value(cells: Layout, table: Array) -> float:
+    """F of several contrasts at once, `table` (contrasts, arms)."""
     import numpy as np
 
-    found = []
-    size = max(1, AT_ONCE // max(1, cells.means.size))
-    factor = float(weights @ cells.inverse @ weights) ** 0.5
-    for first in range(0, draws, size):
-        noise = cells.noise(min(size, draws - first), seed + first)
-        found.append(np.abs(cells.effects(noise) @ weights) / (factor * np.sqrt(cells.mean_square(noise))))
-    return np.sort(np.concatenate(found))
-
-
-def f_value(cells: Layout, table: Array, noise: Array | None = None) -> Array:
-    """F of several contrasts at once, `table` (contrasts, arms): of the layout, or of drawn ones (draws, arms, patients)."""
-    import numpy as np
-
-    of = cells.means if noise is None else noise
-    shown = cells.effects(of) @ table.T
+    shown = cells.effects(cells.means) @ table.T
     middle = np.linalg.inv(table @ cells.inverse @ table.T)
-    return np.asarray(np.einsum("...i,ij,...j->...", shown, middle, shown) / (len(table) * cells.mean_square(of)))
+    return float(shown @ middle @ shown / (len(table) * cells.mean_square(cells.means)))

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.effect.contrast import Groups, grouped
+from cbt_ray.analysis.effect.fitted import law
 from cbt_ray.analysis.effect.layout import NO_VARIATION, Chains, Layout, f_value, layout
-from cbt_ray.analysis.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 FIELDS = ("f", "df", "df_error", "p", "method", "error_term", "hotelling", "reason")
 
 
-def omnibus(sessions: pd.DataFrame, groups: Groups, settings: Settings) -> list[dict[str, Any]]:
+def omnibus(sessions: pd.DataFrame, groups: Groups) -> list[dict[str, Any]]:
     """One row per effect of the full factorial of models and variants; without one, a row for the arms."""
     cells = layout(Chains(grouped(sessions)).means(sessions["total"]), list(groups))
     rows = []
     for effect, table in _effects(groups).items():
         row: dict[str, Any] = {"effect": effect, **dict.fromkeys(FIELDS), "error_term": "patient x arm interaction, all arms"}
-        rows.append(row | _test(cells, table, settings))
+        rows.append(row | _test(cells, table))
     return rows
 
 
@@ -56,28 +56,19 @@ def _differences(levels: int) -> Array:
     return np.hstack([-np.ones((levels - 1, 1)), np.eye(levels - 1)])
 
 
-def _test(cells: Layout, table: Array, settings: Settings) -> dict[str, Any]:
+def _test(cells: Layout, table: Array) -> dict[str, Any]:
     from scipy.special import fdtrc
 
     q = len(table)
     if not cells.patients or not all(cells.estimable(row) for row in table):
         return {"reason": "an arm has no rated session, or shares no patient with the others"}
     if cells.df < 1 or float(cells.mean_square(cells.means)) < NO_VARIATION:
-        return {"reason": "needs 2 patients or more, and differences that vary between them"}
-    f = float(f_value(cells, table))
+        return {"reason": "needs 2 patients that arms share, and differences that vary between them"}
+    f = f_value(cells, table)
     found = {"f": f, "df": q, "df_error": cells.df, "hotelling": _hotelling(cells, table)}
     if cells.unbalanced is None:
         return found | {"p": float(fdtrc(q, cells.df, f)), "method": "F on chain means"}
-    if not settings.bootstrap:
-        return found | {"reason": f"needs balanced data or a bootstrap: {cells.unbalanced}"}
-    drawn = f_value(cells, table, cells.noise(_draws(cells, settings), settings.seed))
-    p = (1 + int((drawn >= f).sum())) / (len(drawn) + 1)
-    return found | {"p": p, "method": f"parametric bootstrap of F, {len(drawn)} draws: {cells.unbalanced}"}
-
-
-def _draws(cells: Layout, settings: Settings) -> int:
-    """As many as asked for, but no more than fit into memory at once."""
-    return max(1, min(settings.bootstrap, 50_000_000 // max(1, cells.means.size)))
+    return found | {"p": law(cells, table).tail(f), "method": f"F by fitted variances: {cells.unbalanced}"}
 
 
 def _hotelling(cells: Layout, table: Array) -> dict[str, Any] | None:

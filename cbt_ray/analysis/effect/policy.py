@@ -5,13 +5,14 @@ rate); a judge's failure, and a session that the data do not hold, say nothing a
 of a row counts the sessions that got the lowest total. `bounds`: the worst and the best that any value
 of the unrated sessions could make of the contrast (Manski 1990, Am. Econ. Rev. 80:319-323). `lee`: bounds for the sessions that
 either arm would have left rated, by trimming the arm with more of them (Lee 2009, Rev. Econ. Stud. 76:1071-1102). `unflagged`:
-without flagged sessions; a sensitivity analysis and never the headline, since a flag is an outcome. An owed session is work not
-done yet and counts in none of them.
+without flagged sessions; a sensitivity analysis and never the headline, since a flag is an outcome. `heard`: as the headline, but
+without ratings of a text in which no word of the therapist was left: they rate nobody. `left_out` counts the rated sessions that
+a row does without. An owed session is work not done yet and counts in none of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.effect.contrast import Groups, contrasts, grouped, primary_pairs
@@ -20,6 +21,9 @@ from cbt_ray.analysis.settings import Policy, Settings
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+SAME = 1e-9
 
 
 def counted(sessions: pd.DataFrame, policy: Policy, items: int, settings: Settings) -> pd.DataFrame:
@@ -34,22 +38,43 @@ def policies(sessions: pd.DataFrame, groups: Groups, items: int, settings: Setti
     pairs = primary_pairs(groups, settings)
     flags = [name for name in sessions.columns if name.startswith(FLAG)]
     clean = sessions.assign(total=sessions["total"].mask(sessions[flags].any(axis=1)) if flags else sessions["total"])
+    heard = counted(sessions, settings.unrated, items, settings)
+    heard = heard.assign(total=heard["total"].mask(unheard(sessions)))
     usable = grouped(sessions[sessions["reason"] != OWED])
-    lost = grouped(sessions)["group"][sessions["lost"]].value_counts()
-    filled = [int(lost.get(treatment, 0) + lost.get(control, 0)) for _, treatment, control in pairs]
+    flagged = sessions["total"].notna() & clean["total"].isna()
+    filled, without, silent = (_sizes(sessions, chosen, pairs) for chosen in (sessions["lost"], flagged, unheard(sessions)))
     none = [0] * len(pairs)
     return {
         "headline": settings.unrated,
-        "missing": _with(none, contrasts(counted(sessions, "missing", items, settings), pairs, groups, settings)),
-        "lowest": _with(filled, contrasts(counted(sessions, "lowest", items, settings), pairs, groups, settings)),
+        "missing": _with(none, none, contrasts(counted(sessions, "missing", items, settings), pairs, groups, settings)),
+        "lowest": _with(filled, none, contrasts(counted(sessions, "lowest", items, settings), pairs, groups, settings)),
         "bounds": [_bounds(pair, usable, items, settings) for pair in pairs],
         "lee": [_lee(pair, usable) for pair in pairs],
-        "unflagged": _with(none, contrasts(clean, pairs, groups, settings)),
+        "unflagged": _with(none, without, contrasts(clean, pairs, groups, settings)),
+        "heard": _with(none, silent, contrasts(heard, pairs, groups, settings)),
     }
 
 
-def _with(filled: Sequence[int], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [row | {"filled": count} for row, count in zip(rows, filled, strict=True)]
+def unheard(sessions: pd.DataFrame) -> pd.Series[bool]:
+    """The rated sessions whose rater is known to have read no word of the therapist."""
+    return sessions["total"].notna() & (sessions["heard"] == 0)
+
+
+def moved(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Is another answer more than half a standard error away from the headline's."""
+    if row["estimate"] is None or other["estimate"] is None:
+        return bool(row["estimate"] != other["estimate"])
+    return bool(abs(other["estimate"] - row["estimate"]) > 0.5 * (row["se"] or 0.0) + SAME)
+
+
+def _sizes(sessions: pd.DataFrame, chosen: pd.Series[bool], pairs: Sequence[tuple[str, str, str]]) -> list[int]:
+    """How many of the chosen sessions each pair has."""
+    groups = grouped(sessions)["group"][chosen].value_counts()
+    return [int(groups.get(treatment, 0) + groups.get(control, 0)) for _, treatment, control in pairs]
+
+
+def _with(filled: Sequence[int], left_out: Sequence[int], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row | {"filled": a, "left_out": b} for row, a, b in zip(rows, filled, left_out, strict=True)]
 
 
 def _bounds(pair: tuple[str, str, str], usable: pd.DataFrame, items: int, settings: Settings) -> dict[str, Any]:

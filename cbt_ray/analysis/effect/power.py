@@ -35,9 +35,9 @@ COSTS = (1, 2, 4)
 """Sessions of the next study, as multiples of this one's."""
 NOTE = (
     "Assumes that the next study's chains and sessions vary as these do (the mean over arms), and that sessions of a chain vary "
-    "independently around its mean. A chain of fewer sessions covers fewer phases. With several chains per patient and arm, what "
-    "differs between them is not counted as averaged out."
+    "independently around its mean. A chain of fewer sessions covers fewer phases. "
 )
+SEVERAL = "With several chains per patient and arm, what differs between them is not counted as averaged out."
 
 
 @dataclass(frozen=True)
@@ -204,6 +204,8 @@ def power(scores: Scores, settings: Settings, *, sessions: pd.DataFrame | None =
     if isinstance(estimated, str):
         return found | {"reason": estimated}
     variances, design = estimated
+    if design.chains > 1:
+        found |= {"note": f"{NOTE} {SEVERAL}"}
     design = Design(design.arms, family, design.patients, design.chains, design.sessions)
     if not family:
         return found | {"variances": asdict(variances), "design": asdict(design), "reason": "no primary contrast"}
@@ -215,6 +217,14 @@ def power(scores: Scores, settings: Settings, *, sessions: pd.DataFrame | None =
     }
 
 
+def _too_few(present: Array) -> str:
+    """Why nothing says how differences vary between patients; (arms, patients) that have rated sessions."""
+    arms, patients = (int(present.any(axis=axis).sum()) for axis in (1, 0))
+    if min(arms, patients) < 2:
+        return f"needs 2 arms and 2 patients with rated sessions, found {arms} and {patients}"
+    return "no two arms share two patients with rated sessions, so nothing says how differences vary between patients"
+
+
 def components(used: pd.DataFrame, groups: Groups) -> tuple[Variances, Design] | str:
     """Variances by moments on chain means, and the design that was rated; or why there are none."""
     of_chains = Chains(grouped(used)).means(used["total"])
@@ -222,7 +232,7 @@ def components(used: pd.DataFrame, groups: Groups) -> tuple[Variances, Design] |
     if not len(of_chains.mean):
         return "no rated session"
     if cells.df < 1:
-        return "needs 2 arms and 2 patients or more: nothing says how differences vary between patients"
+        return _too_few(cells.present)
     between = float(cells.mean_square(cells.means))
     if between <= 0 or not math.isfinite(between):
         return "needs differences that vary between patients, found none"

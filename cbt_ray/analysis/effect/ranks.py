@@ -1,13 +1,16 @@
 """The primary contrasts by ranks, on chain means within patients: does the answer hang on the scale's distances.
 
-Per contrast: Wilcoxon's signed ranks of the patients' differences with their exact permutation distribution (sign flips), the
-same for the plain differences, the Hodges-Lehmann estimate with its exact interval, and the probability of superiority on
-sessions. Over all arms: Friedman's test. Hodges & Lehmann 1963 (Ann. Math. Stat. 34:598-611); Lehmann 1975, Nonparametrics.
+Per contrast: Wilcoxon's signed ranks of the patients' differences with their permutation distribution (sign flips), the same for
+the plain differences, the Hodges-Lehmann estimate with its exact interval, and the probability of superiority on sessions. Over
+all arms: Friedman's test. Nothing is drawn, so the same scores print the same digits. Hodges & Lehmann 1963 (Ann. Math. Stat.
+34:598-611); Lehmann 1975, Nonparametrics.
 """
 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.effect.contrast import Groups, grouped, holm, primary_pairs
@@ -22,12 +25,16 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 EXACT = 20
-"""Most patients whose sign flips (2^20) are all counted."""
-DRAWS = 9_999
-AT_ONCE = 4_000_000
+"""Most patients whose sign flips (2^20) are listed one by one."""
+COUNTED = 100
+"""Most patients whose sign flips are counted on a grid; above it their sum is as good as normal."""
+GRID = 2000
+"""Steps of that grid to the root mean square of the differences; ranks lie on it as they are."""
+PERMUTED = 1_000_000
+"""Most sums of ranks that are counted for one more patient in Friedman's test."""
 SAME = 1e-9
 """Differences closer than this are ties: means of items are not exact in binary."""
-METHOD = "signed ranks of the patients' differences of chain means; p from all sign flips"
+METHOD = "signed ranks of the patients' differences of chain means; p from the patients' sign flips"
 
 
 def ranks(sessions: pd.DataFrame, groups: Groups, settings: Settings) -> dict[str, Any]:
@@ -42,7 +49,7 @@ def ranks(sessions: pd.DataFrame, groups: Groups, settings: Settings) -> dict[st
     return {
         "method": METHOD,
         "rows": rows,
-        "friedman": friedman(layout(of_chains, list(groups)).means, settings.seed),
+        "friedman": friedman(layout(of_chains, list(groups)).means),
         "reason": None if rows else "no primary contrast",
     }
 
@@ -57,7 +64,7 @@ def _row(
     difference = np.where(np.abs(difference) < SAME, 0.0, difference)
     row = {"label": label, "model": groups[plus][0], "treatment": plus, "control": minus, "patients": len(difference)}
     return row | {
-        **flips(difference, settings.seed),
+        **flips(difference),
         "hodges_lehmann": hodges_lehmann(difference, settings.level),
         "superiority": superiority(table, plus, minus, settings.level),
     }
@@ -73,16 +80,16 @@ def _note(row: dict[str, Any], family: int, level: float) -> str | None:
     return f"{alone}{after}: this test cannot be significant at {1 - level:.2g} here, however large the difference."
 
 
-def flips(difference: Array, seed: int) -> dict[str, Any]:
+def flips(difference: Array) -> dict[str, Any]:
     """Two-sided p of signed ranks (`p`) and of plain differences (`p_differences`) of (patients,) differences.
 
-    Under no effect each patient's sign is a coin: all flips up to 20 patients that differ, above that drawn ones. Zeros are
-    left out.
+    Under no effect each patient's sign is a coin. `exact`: all flips of the patients that differ are counted (up to 100); above
+    that the sum of signs is taken as normal, with its fourth moment. Zeros are left out.
     """
     import numpy as np
     import pandas as pd
 
-    found: dict[str, Any] = dict.fromkeys(("signed_rank", "p", "p_differences", "smallest_p", "exact", "draws", "reason"))
+    found: dict[str, Any] = dict.fromkeys(("signed_rank", "p", "p_differences", "smallest_p", "exact", "reason"))
     moved = difference[difference != 0]
     n = len(moved)
     if len(difference) == 0:
@@ -90,37 +97,54 @@ def flips(difference: Array, seed: int) -> dict[str, Any]:
     if n == 0:
         return found | {"reason": "no patient's means differ", "smallest_p": 2.0 ** (1 - len(difference))}
     ranked = np.sign(moved) * pd.Series(np.abs(moved).round(9)).rank().to_numpy()
-    scores = np.stack([ranked, moved], axis=1)
-    exact = n <= EXACT
-    p = _all_flips(scores) if exact else _drawn_flips(scores, seed)
     return found | {
-        **{"signed_rank": float(ranked[ranked > 0].sum()), "p": float(p[0]), "p_differences": float(p[1])},
-        **{"smallest_p": 2.0 ** (1 - len(difference)) if exact else 1 / (DRAWS + 1)},
-        **{"exact": exact, "draws": None if exact else DRAWS},
+        **{"signed_rank": float(ranked[ranked > 0].sum()), "p": _flipped(ranked, 2.0)},
+        "p_differences": _flipped(moved, GRID / float(np.sqrt(np.square(moved).mean()))),
+        **{"smallest_p": 2.0 ** (1 - len(difference)), "exact": n <= COUNTED},
     }
 
 
-def _all_flips(scores: Array) -> Array:
-    """(2,) the share of all sign flips whose sum is as far from zero; by symmetry the first sign is kept."""
+def _flipped(scores: Array, fine: float) -> float:
+    """The share of all sign flips whose sum is as far from zero; `fine`: steps of the grid to one point."""
+    if len(scores) <= EXACT:
+        return _all_flips(scores)
+    return _counted_flips(scores, fine) if len(scores) <= COUNTED else _normal_flips(scores)
+
+
+def _all_flips(scores: Array) -> float:
+    """One by one; by symmetry the first sign is kept."""
     import numpy as np
 
-    total = np.abs(scores[:1]).copy()
+    total = np.abs(scores[:1])
     for size in np.abs(scores[1:]):
         total = np.concatenate([total + size, total - size])
-    return np.asarray((np.abs(total) >= np.abs(scores.sum(axis=0)) - SAME).mean(axis=0))
+    return float((np.abs(total) >= abs(float(scores.sum())) - SAME).mean())
 
 
-def _drawn_flips(scores: Array, seed: int) -> Array:
+def _counted_flips(scores: Array, fine: float) -> float:
+    """By the distribution of their sum on a grid."""
     import numpy as np
 
-    random, reached, left = np.random.default_rng(seed), np.zeros(scores.shape[1]), DRAWS
-    observed = np.abs(scores.sum(axis=0))
-    while left:
-        size = min(left, max(1, AT_ONCE // len(scores)))
-        signs = random.integers(0, 2, (size, len(scores)), dtype=np.int8) * 2.0 - 1.0
-        reached += (np.abs(signs @ scores) >= observed * (1 - SAME)).sum(axis=0)
-        left -= size
-    return np.asarray((reached + 1) / (DRAWS + 1))
+    steps = np.rint(np.abs(scores) * fine).astype(int)
+    share = np.ones(1)  # of the flips whose positive part adds up to each number of steps
+    for size in steps:
+        share = (np.pad(share, (0, size)) + np.pad(share, (size, 0))) / 2
+    positive = int(steps[scores > 0].sum())
+    middle = int(steps.sum()) / 2
+    far = np.abs(np.arange(len(share)) - middle) >= abs(positive - middle) - SAME
+    return float(share[far].sum())
+
+
+def _normal_flips(scores: Array) -> float:
+    """By a normal distribution with the sum's second and fourth moments (Edgeworth)."""
+    import numpy as np
+    from scipy.special import ndtr
+
+    second, fourth = float(np.square(scores).sum()), float((scores**4).sum())
+    z = abs(float(scores.sum())) / second**0.5
+    density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    tail = float(ndtr(-z)) - density * (fourth / second**2 / 12) * (z**3 - 3 * z)
+    return min(1.0, max(0.0, 2 * tail))
 
 
 def hodges_lehmann(difference: Array, level: float) -> dict[str, Any]:
@@ -207,16 +231,17 @@ def superiority(table: pd.DataFrame, plus: str, minus: str, level: float) -> dic
     return found | {"low": max(0.0, found["value"] - half), "high": min(1.0, found["value"] + half), "reason": None}
 
 
-def friedman(cells: Array, seed: int) -> dict[str, Any]:
+def friedman(cells: Array) -> dict[str, Any]:
     """Do the arms differ at all: Friedman's test on ranks within patients who have every arm; cells (arms, patients).
 
-    p from permutations within patients up to 100 patients, above that from chi-squared. `w`: Kendall's concordance of patients.
+    p from all permutations within patients where they can be counted (`exact`), else from F (Iman & Davenport 1980, Commun. Stat.
+    A9:571-595). `w`: Kendall's concordance of patients.
     """
     import numpy as np
     import pandas as pd
-    from scipy.special import chdtrc
+    from scipy.special import chdtrc, fdtrc
 
-    found: dict[str, Any] = dict.fromkeys(("statistic", "df", "p", "p_chi2", "w", "draws"))
+    found: dict[str, Any] = dict.fromkeys(("statistic", "df", "p", "p_chi2", "w", "exact"))
     complete = cells[:, ~np.isnan(cells).any(axis=0)] if cells.size else cells
     arms, patients = complete.shape if complete.ndim == 2 else (0, 0)
     found |= {"patients": patients}
@@ -226,19 +251,50 @@ def friedman(cells: Array, seed: int) -> dict[str, Any]:
     spread = float(np.square(ranked - (arms + 1) / 2).sum())
     if spread == 0:
         return found | {"reason": "no patient's arms differ"}
+    square = float(np.square(ranked.sum(axis=1) - patients * (arms + 1) / 2).sum())
+    value = (arms - 1) * square / spread
+    found |= {"statistic": value, "df": arms - 1, "p_chi2": float(chdtrc(arms - 1, value)), "w": value / (patients * (arms - 1))}
+    p = _permuted(np.rint(2 * ranked).astype(np.int64), 4 * square)
+    if p is not None:
+        return found | {"p": p, "exact": True, "reason": None}
+    rest = patients * (arms - 1) - value
+    f = (patients - 1) * value / rest if rest > SAME else math.inf
+    return found | {"p": float(fdtrc(arms - 1, (arms - 1) * (patients - 1), f)), "exact": False, "reason": None}
 
-    def statistic(of: Array) -> Array:
-        return np.asarray((arms - 1) * np.square(of.sum(axis=-1) - patients * (arms + 1) / 2).sum(axis=-1) / spread)
 
-    value = float(statistic(ranked))
-    chi2 = float(chdtrc(arms - 1, value))
-    found |= {"statistic": value, "df": arms - 1, "p": chi2, "p_chi2": chi2, "w": value / (patients * (arms - 1)), "reason": None}
-    if patients > 100:
-        return found
-    random, reached, left = np.random.default_rng(seed), 0, DRAWS
-    while left:
-        size = min(left, max(1, AT_ONCE // ranked.size))
-        drawn = random.permuted(np.broadcast_to(ranked, (size, *ranked.shape)), axis=1)
-        reached += int((statistic(drawn) >= value - SAME).sum())
-        left -= size
-    return found | {"p": (reached + 1) / (DRAWS + 1), "draws": DRAWS}
+def _permuted(ranked: Array, square: float) -> float | None:
+    """Share of all permutations within patients whose sums of doubled ranks (arms, patients) lie as far apart as `square`.
+
+    None where there are too many of them.
+    """
+    found = _apart(tuple(sorted(tuple(sorted(column)) for column in ranked.T.tolist())))
+    return found and float(found[1][found[0] >= square - SAME].sum())
+
+
+@lru_cache(maxsize=8)
+def _apart(ranks_: tuple[tuple[int, ...], ...]) -> tuple[Array, Array] | None:
+    """How far apart the arms' sums of these patients' doubled ranks can lie, and the share of permutations for each.
+
+    Arms are alike under no effect, so sums are counted in order of size.
+    """
+    import numpy as np
+
+    arms, patients = len(ranks_[0]), len(ranks_)
+    orders, base = math.factorial(arms), 2 * arms * patients + 1
+    if orders > PERMUTED or base**arms >= 2**62:
+        return None
+    sums, share = np.array(ranks_[:1]), np.ones(1)
+    for patient, own in enumerate(ranks_[1:], 2):
+        steps, each = np.unique(np.array(list(permutations(own))), axis=0, return_counts=True)
+        if patient == patients and len(sums) * len(steps) <= 4 * PERMUTED:
+            middle = sums - patients * (arms + 1)
+            far = np.square(middle).sum(axis=1)[:, None] + np.square(steps).sum(axis=1) + 2 * middle @ steps.T
+            known, place = np.unique(far.ravel(), return_inverse=True)
+            return known, np.bincount(place, weights=np.outer(share, each / orders).ravel())
+        if len(sums) * len(steps) > PERMUTED:
+            return None
+        reached = np.sort((sums[:, None, :] + steps).reshape(-1, arms), axis=1)
+        _, first, place = np.unique(reached @ base ** np.arange(arms), return_index=True, return_inverse=True)
+        share = np.bincount(place, weights=np.outer(share, each / orders).ravel())
+        sums = reached[first]
+    return None

@@ -41,7 +41,8 @@ def humans(crossed: Crossed, items: Sequence[str], settings: Settings) -> dict[s
     rows = [_against(crossed, name, people, items, settings) for name, people in groups.items()]
     if not any(row["sessions"] for row in rows):
         why = "people rated no session that this judge rated" if raters else "no person's ratings were imported"
-        return found | {"reason": why, "notices": [_uncalibrated(why)]}
+        any_rated = bool((crossed.moments(settings.judge, "total").count > 0).any())
+        return found | {"reason": why, "notices": [_uncalibrated(why)] if any_rated else []}
     doubt, notices = _doubt(rows[-1])
     return found | {"available": True, "calibrated": doubt is None, "reason": doubt, "raters": rows, "notices": notices}
 
@@ -78,7 +79,7 @@ def _against(crossed: Crossed, name: str, people: Sequence[str], items: Sequence
     if not both.any():
         return row | {"reason": "no session was rated by both"}
     table, clusters = np.column_stack([own.mean[both], theirs.mean[both]]), crossed.clusters.of(both)
-    agreement = two_way(table, clusters, settings.level, settings.seed)
+    agreement = two_way(table, clusters, settings.level)
     difference = table[:, 0] - table[:, 1]
     return row | {
         "chains": clusters.count,

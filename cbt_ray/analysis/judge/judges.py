@@ -49,7 +49,7 @@ def between(crossed: Crossed, settings: Settings) -> dict[str, Any]:
     table, clusters = means[shared], crossed.clusters.of(shared)
     return found | {
         "sessions": int(shared.sum()),
-        "agreement": _fixed(two_way(table, clusters, settings.level, settings.seed), len(raters)),
+        "agreement": _fixed(two_way(table, clusters, settings.level), len(raters)),
         "effects": [{"judge": judge, **_effect(table, clusters, j, settings.level)} for j, judge in enumerate(raters)],
     }
 
@@ -69,7 +69,7 @@ def _pair(raters: Sequence[str], a: int, b: int, means: Array, crossed: Crossed,
     if not both.any():
         return row | {"difference": None, "reason": "no session was rated by both"}
     table, clusters = means[both][:, [a, b]], crossed.clusters.of(both)
-    agreement = _fixed(two_way(table, clusters, settings.level, settings.seed), 2)
+    agreement = _fixed(two_way(table, clusters, settings.level), 2)
     return row | {
         **{name: agreement[name] for name in ("icc2_1", "icc3_1")},
         **{"difference": mean(table[:, 0] - table[:, 1], clusters, settings.level), "reason": None},

@@ -71,7 +71,7 @@ def robustness(rows: Sequence[ProbeRow], scores: Scores, settings: Settings, jud
         "sessions": len({row.session_key for row in rows}),
         "judges": judges,
         "probes": found,
-        "notices": _notices(headline, found),
+        "notices": _notices(headline, found) if _asked(scores, settings) else [],
     }
 
 
@@ -169,6 +169,12 @@ def _overall(found: Mapping[str, dict[str, Any]]) -> str:
 
 def _verdict(verdict: str, reason: str | None) -> dict[str, Any]:
     return {"verdict": verdict, "reason": reason}
+
+
+def _asked(scores: Scores, settings: Settings) -> bool:
+    """Is there a judge in question: a model whose ratings make the headline."""
+    own = scores.of_judge(settings.view, settings.judge)
+    return bool(own["rated"].any()) and scores.judges.get(settings.judge) != "human"
 
 
 def _notices(headline: Mapping[str, Any], found: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:

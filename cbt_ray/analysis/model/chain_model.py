@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 RANDOM = "(1 | patient) + (1 | chain)"
+BY_ML = ("log_likelihood", "variances", "aic", "bic", "interaction", "chain", "ladder", "spread", "problems")
 
 
 class Prepared:
@@ -120,7 +121,7 @@ def _by_maximum_likelihood(own: Prepared) -> dict[str, Any]:
     """Log-likelihood, AIC, BIC, and likelihood ratios of the interaction and of the chains' intercept."""
     full = nested.fit(own.sums(), reml=False)
     if full is None:
-        return {"log_likelihood": None}
+        return dict.fromkeys(BY_ML)
     parameters = len(own.columns) + 3
     interaction = [name for name in own.columns if ":" in name]
     plain = [name for name in own.columns if ":" not in name]

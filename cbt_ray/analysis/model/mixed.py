@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 CAVEAT = (
     "This model treats every session as an independent observation given its patient. The sessions of a chain are not: they "
-    "share a therapist, a patient and each other's summaries, so its standard errors are too small. One training run per model: "
-    "inference is to that checkpoint."
+    "share a therapist and a patient, so its standard errors are too small."
 )
 TERMS = {"model": "C(model)", "variant": "C(variant)", "session_z": "session_z"}
 RANDOM = "(1 | patient)"
@@ -61,7 +60,7 @@ def _single_levels(rated: pd.DataFrame) -> dict[str, str]:
 
 
 def _not_fitted(head: dict[str, Any], reason: str) -> dict[str, Any]:
-    return {**head, "method": "ML", "status": "not_fitted", "reason": reason, "problems": [], "ladder": [], "caveat": CAVEAT}
+    return {**head, "method": "ML", "status": "not_fitted", "reason": reason, "problems": [], "ladder": [], "caveat": ""}
 
 
 def design(rated: pd.DataFrame, settings: Settings) -> pd.DataFrame:
@@ -121,7 +120,7 @@ def _fit(head: dict[str, Any], rated: pd.DataFrame, settings: Settings, kept: Se
     sizes = frame.groupby("patient", observed=True).size()
     return {
         **head,
-        **{"method": "ML", "status": "fitted", "reason": None, "caveat": CAVEAT},
+        **{"method": "ML", "status": "fitted", "reason": None, "caveat": CAVEAT if frame["chain"].nunique() < len(frame) else ""},
         **{"n": len(frame), "groups": int(sizes.size), "group_sizes": [int(sizes.min()), int(sizes.max())]},
         "reference": {name: str(frame[name].cat.categories[0]) for name in ("model", "variant") if name in kept},
         **_estimates(found.best, settings.level),

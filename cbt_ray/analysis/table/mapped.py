@@ -20,7 +20,7 @@ from cbt_ray.analysis.table.cells import (
     within,
     yes,
 )
-from cbt_ray.analysis.table.mapping import AMOUNTS, NUMBERS, RATED, TEXTS, Mapping
+from cbt_ray.analysis.table.mapping import AMOUNTS, HEARD, NUMBERS, RATED, TEXTS, Mapping
 from cbt_ray.analysis.table.scheduled import absent_rows, phases_of
 from cbt_ray.errors import InputError
 from cbt_ray.reading.cell import shown
@@ -145,6 +145,8 @@ def _fields(table: Fields, mapping: Mapping, complaints: Complaints) -> Fields:
 
 
 def _field(name: str, column: str, values: pd.Series, mapping: Mapping, complaints: Complaints) -> pd.Series:
+    if name == HEARD:
+        return number(values, column, complaints, mapping.decimal)
     if name in NUMBERS or name in AMOUNTS:
         numbers = number(values, column, complaints, mapping.decimal)
         return whole(numbers, 0 if name in AMOUNTS else 1, column, name, complaints)
@@ -193,6 +195,7 @@ def _ratings(
     rated = there if rated is None else rated
     flags = _flags(columns.pop("flags"))
     frame: dict[str, Any] = {name: _plain(columns[name], name) for name in (*TEXTS, *NUMBERS, *AMOUNTS) if name in columns}
+    frame[HEARD] = _heard(fields, rows)
     frame |= {"reason": _reasons(frame["reason"], rated), RATED: rated, "total": np.where(rated, sums, np.nan)}
     frame |= {ITEM + item: np.where(rated, series.to_numpy(), np.nan) for item, series in items.items()}
     return pd.DataFrame(frame | flags)
@@ -213,6 +216,15 @@ def _plain(values: pd.Series, name: str) -> pd.Series:
     """As Scores holds it: whole numbers or text."""
     plain = values.astype("int64" if name in NUMBERS or name in AMOUNTS else "str")
     return plain.fillna("") if DEFAULTS.get(name) == "" else plain
+
+
+def _heard(fields: Fields, rows: int) -> Array:
+    """NaN where nobody knows: no column, or one that counts no turn anywhere."""
+    import numpy as np
+
+    turns = fields.get(HEARD, fields.get("therapist_turns"))
+    known = turns is not None and bool((turns > 0).any())
+    return turns.to_numpy(dtype=float) if turns is not None and known else np.full(rows, np.nan)
 
 
 def _reasons(said: pd.Series, rated: Array) -> pd.Series:

@@ -25,8 +25,9 @@ OWN = "cbt-ray"
 TEXTS = ("session_key", "arm", "model", "variant", "patient", "phase", "view", "judge", "kind", "reason", "stop_reason", "flags")
 NUMBERS = ("replicate", "session", "judge_replicate")
 AMOUNTS = ("words", "therapist_turns", "messages")
+HEARD = "heard"
 RATED = "rated"
-FIELDS = (*TEXTS, *NUMBERS, *AMOUNTS, RATED)
+FIELDS = (*TEXTS, *NUMBERS, *AMOUNTS, HEARD, RATED)
 
 
 def _field(value: str) -> str:

@@ -84,6 +84,7 @@ def _unrated(rows: pd.DataFrame, own: pd.DataFrame, ratings: pd.DataFrame, mappi
         reason=ABSENT,
         stop_reason=None,
         total=np.nan,
+        heard=np.nan,
         **dict.fromkeys(AMOUNTS, 0),
     )
     items = {name: np.nan for name in ratings.columns if name.startswith(ITEM)}

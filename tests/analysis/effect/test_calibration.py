@@ -13,7 +13,7 @@ NOISE = 3 * (0.95 * 0.05 / STUDIES) ** 0.5
 
 
 @pytest.mark.parametrize("patients", [5, 10, 20])
-@pytest.mark.parametrize("method", ["t", "bootstrap"])
+@pytest.mark.parametrize("method", ["t", "fitted variances"])
 def test_what_is_printed_covers_its_level_again(method: str, patients: int) -> None:
     studies = STUDIES if method == "t" else 500
     noise = NOISE * (STUDIES / studies) ** 0.5
@@ -29,7 +29,7 @@ def test_what_is_not_printed_falls_short_at_five_patients(method: str) -> None:
 def test_the_record_says_so_at_5_10_and_20_patients() -> None:
     methods = calibration.calibration()["methods"]
     for patients in ("5", "10", "20"):
-        for method in ("t", "bootstrap"):
+        for method in ("t", "fitted variances"):
             row = methods[method][patients]
             assert 0.93 <= row["coverage"] <= 0.97
             assert all(0.04 <= 1 - share <= 0.06 for share in row["contrasts"])
@@ -39,6 +39,6 @@ def test_the_record_says_so_at_5_10_and_20_patients() -> None:
 
 def test_an_interval_that_does_not_hold_is_withheld_with_the_reason() -> None:
     assert broken("t", 5) is None
-    assert broken("bootstrap", 7) is None
+    assert broken("fitted variances", 7) is None
     assert broken("t", 1) == "withheld: by t, 1 patients were not simulated"
     assert "covers 83" in str(broken("percentile", 5)) or "covers 82" in str(broken("percentile", 5))

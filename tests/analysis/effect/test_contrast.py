@@ -81,22 +81,15 @@ def test_missing_cells_are_estimated_by_least_squares_with_patients_held_fixed()
     assert "smollm2 tuned has no rated session with p1" in row["method"]
 
 
-def test_bootstrap_agrees_with_t_where_the_data_are_almost_balanced() -> None:
+def test_fitted_variances_agree_with_t_where_the_data_are_almost_balanced() -> None:
     many = tuple(f"p{i}" for i in range(12))
     design: dict[str, Any] = {"patients": many, "sessions": 20}
     (balanced,) = primary(noisy(7, **design))
     (lost,) = primary(noisy(7, reason=lambda key: "judge_failed" if key[1:] == ("tuned", "p3", 7) else None, **design))
     assert balanced["method"] == "t on chain means"
-    assert lost["method"].startswith("parametric bootstrap of t, 1999 draws: chains rest on 19 to 20 sessions")
+    assert lost["method"].startswith("t on chain means, by fitted variances: chains rest on 19 to 20 sessions")
     assert (lost["high"] - lost["low"]) / (balanced["high"] - balanced["low"]) == pytest.approx(1, abs=0.15)
     assert primary(noisy(7, reason=lambda key: "judge_failed" if key[1:] == ("tuned", "p3", 7) else None, **design)) == [lost]
-
-
-def test_without_a_bootstrap_unbalanced_data_have_no_interval() -> None:
-    rows = noisy(7, reason=lambda key: "judge_failed" if key[1:] == ("tuned", "p1", 2) else None, **SIX)
-    row = primary(rows, Settings(bootstrap=0))[0]
-    assert row["low"] is None
-    assert row["reason"] == "needs balanced data or a bootstrap: chains rest on 4 to 5 sessions"
 
 
 def test_arms_of_one_model_and_variant_are_compared_as_one_group() -> None:

@@ -1,7 +1,7 @@
 """Rank tests: against scipy, explicit enumeration and known truth."""
 
 import json
-from itertools import combinations_with_replacement, product
+from itertools import combinations_with_replacement, permutations, product
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from cbt_ray.analysis import Scores, Settings
-from cbt_ray.analysis.effect.ranks import DRAWS, flips, friedman, hodges_lehmann, superiority
+from cbt_ray.analysis.effect import ranks
+from cbt_ray.analysis.effect.ranks import flips, friedman, hodges_lehmann, superiority
 from cbt_ray.analysis.scale.scale import scale
 from tests.analysis.judge.raters import DEGENERATE, crowd
 from tests.analysis.judge.reliability_truth import differences, no_arms, share, superior
@@ -26,7 +27,7 @@ def gaps(n: int, seed: int = 1, shift: float = 0.4) -> np.ndarray:
 
 @pytest.mark.parametrize("n", [3, 5, 8, 13, 20])
 def test_signed_ranks_and_sign_flips_equal_scipys_exact_tests(n: int) -> None:
-    found = flips(gaps(n), 0)
+    found = flips(gaps(n))
     assert found["p"] == pytest.approx(stats.wilcoxon(gaps(n), method="exact").pvalue)
     assert found["exact"] is True
     if n <= 13:
@@ -36,21 +37,36 @@ def test_signed_ranks_and_sign_flips_equal_scipys_exact_tests(n: int) -> None:
 
 def test_ties_and_zeros_are_flipped_as_they_are() -> None:
     values = np.array([1.0, 1.0, -1.0, 2.0, 0.0, 3.0, 3.0])
-    found = flips(values, 0)
+    found = flips(values)
     ranked = np.sign(values) * np.append(stats.rankdata(np.abs(values[values != 0])), 0)[[0, 1, 2, 3, 6, 4, 5]]
     sums = [abs(np.dot(signs, np.abs(ranked[ranked != 0]))) for signs in product([1, -1], repeat=6)]
     assert found["p"] == pytest.approx(np.mean([total >= abs(ranked.sum()) - 1e-9 for total in sums]))
     assert found["signed_rank"] == ranked[ranked > 0].sum()
 
 
-def test_many_patients_are_drawn_with_a_seed() -> None:
-    values = gaps(40, shift=0.35)
-    found = flips(values, 7)
-    exact = stats.wilcoxon(values, method="exact").pvalue
-    assert found == flips(values, 7)
-    assert (found["exact"], found["draws"]) == (False, DRAWS)
-    assert found["p"] == pytest.approx(exact, abs=4 * (exact / DRAWS) ** 0.5)
-    assert found["smallest_p"] == 1 / (DRAWS + 1)
+@pytest.mark.parametrize("n", [21, 40, 100])
+def test_more_patients_are_counted_on_a_grid(n: int) -> None:
+    values = gaps(n, shift=0.3)
+    found = flips(values)
+    assert (found["exact"], found["smallest_p"]) == (True, 2.0 ** (1 - n))
+    assert found["p"] == pytest.approx(stats.wilcoxon(values, method="exact").pvalue)
+    signs = np.random.default_rng(n).choice([-1.0, 1.0], (100_000, n))
+    assert found["p_differences"] == pytest.approx(np.mean(np.abs(signs @ values) >= abs(values.sum())), abs=0.005)
+
+
+def test_the_grid_says_what_the_list_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = flips(gaps(18))
+    monkeypatch.setattr(ranks, "EXACT", 0)
+    counted = flips(gaps(18))
+    assert counted["p"] == pytest.approx(listed["p"])
+    assert counted["p_differences"] == pytest.approx(listed["p_differences"], abs=2e-4)
+
+
+def test_very_many_patients_are_as_good_as_normal() -> None:
+    values = gaps(150, shift=0.15)
+    found = flips(values)
+    assert found["exact"] is False
+    assert found["p"] == pytest.approx(stats.wilcoxon(values, method="exact").pvalue, abs=1e-3)
 
 
 def walsh(values: np.ndarray) -> list[float]:
@@ -124,14 +140,36 @@ def test_superiority_is_the_mean_of_the_patients_mann_whitney_statistics() -> No
     assert found["patients"] == 5
 
 
-def test_friedman_equals_scipys_and_its_permutations_are_close_to_it() -> None:
+def test_friedman_equals_scipys_and_is_near_its_chi_squared() -> None:
     cells = np.round(np.random.default_rng(6).normal(0, 1, (4, 12)) + np.array([0, 0, 0.3, 0.8])[:, None], 1)
-    found = friedman(cells, 0)
+    found = friedman(cells)
     expected = stats.friedmanchisquare(*cells)
     assert (found["statistic"], found["p_chi2"]) == pytest.approx((expected.statistic, expected.pvalue))
     assert found["p"] == pytest.approx(expected.pvalue, abs=0.02)
     assert found["w"] == pytest.approx(found["statistic"] / (12 * 3))
-    assert friedman(np.random.default_rng(1).normal(0, 1, (3, 200)), 0)["draws"] is None
+
+
+@pytest.mark.parametrize(("arms", "patients"), [(3, 2), (3, 4), (4, 3)])
+def test_friedmans_permutations_are_all_counted(arms: int, patients: int) -> None:
+    cells = np.random.default_rng(arms).normal(0, 1, (arms, patients)).round(1)
+    found, ranked = friedman(cells), stats.rankdata(cells, axis=0)
+    middle = patients * (arms + 1) / 2
+
+    def apart(rows: tuple[tuple[float, ...], ...]) -> float:
+        return float(np.square(np.sum(rows, axis=0) - middle).sum())
+
+    every = [apart(rows) for rows in product(*(list(permutations(column)) for column in ranked.T))]
+    assert found["exact"] is True
+    assert found["p"] == pytest.approx(np.mean([one >= apart(tuple(map(tuple, ranked.T))) - 1e-9 for one in every]))
+
+
+def test_friedmans_f_stands_in_where_permutations_are_too_many() -> None:
+    cells = np.random.default_rng(2).normal(0, 1, (6, 12)) + np.linspace(0, 1, 6)[:, None]
+    found, ranked = friedman(cells), stats.rankdata(cells, axis=0)
+    drawn = np.random.default_rng(1).permuted(np.broadcast_to(ranked, (50_000, 6, 12)), axis=1).sum(axis=2)
+    square = np.square(ranked.sum(axis=1) - 42).sum()
+    assert found["exact"] is False
+    assert found["p"] == pytest.approx(np.mean(np.square(drawn - 42).sum(axis=1) >= square - 1e-9), abs=0.006)
 
 
 def test_tests_keep_their_level_and_intervals_theirs() -> None:

@@ -91,7 +91,7 @@ def two_judges(random: Random, arms: int, patients: int, variances: tuple[float,
     value, clusters = value[chosen], clusters.of(chosen)
     table = value[:, None] + random.standard_normal((len(value), 2)) * np.sqrt(JUDGES)
     table[:, 0] += BIAS + random.standard_normal(clusters.count)[clusters.chain]
-    found, signal = two_way(table, clusters, LEVEL, 0), variance_of_worth(arms, variances)
+    found, signal = two_way(table, clusters, LEVEL), variance_of_worth(arms, variances)
     errors = (sum(JUDGES) + 1) / 2
     difference = table[:, 0] - table[:, 1]
     spread = (sum(JUDGES) + 1) ** 0.5
@@ -157,7 +157,7 @@ def random_judges(
     table = random.standard_normal((sessions, 1)) * of_session + random.standard_normal((1, judges)) * of_judge
     table = table + random.standard_normal((sessions, judges)) * error
     truth = variances[0] / sum(variances)
-    found = generalized(columns(table).sum(axis=0), LEVEL, int(random.integers(1 << 30)), draws=2000)
+    found = generalized(columns(table).sum(axis=0), LEVEL)
     return {
         f"ICC(2,1), {judges} random judges": covers(found, truth),
         f"by McGraw & Wong, {judges} judges": covers(mcgraw_wong(table), truth),
@@ -200,14 +200,14 @@ def differences(random: Random, patients: int) -> dict[str, bool]:
     """Patients' differences without an effect, with long tails (t with 3 degrees of freedom)."""
     value = random.standard_t(3, patients)
     found = hodges_lehmann(value, LEVEL)
-    tested = flips(value, int(random.integers(1 << 30)))
+    tested = flips(value)
     rejected = {"signed ranks reject": tested["p"] <= 0.05, "sign flips reject": tested["p_differences"] <= 0.05}
     return ({"Hodges-Lehmann": covers(found, 0.0)} if found["low"] is not None else {}) | rejected
 
 
 def no_arms(random: Random, patients: int) -> dict[str, bool]:
     cells = random.standard_normal((6, patients)) + random.standard_normal(patients)
-    return {"Friedman rejects": friedman(cells, int(random.integers(1 << 30)))["p"] <= 0.05}
+    return {"Friedman rejects": friedman(cells)["p"] <= 0.05}
 
 
 def share(of: Callable[..., Mapping[str, bool]], studies: int, *design: Any, seed: int = 1) -> dict[str, float]:

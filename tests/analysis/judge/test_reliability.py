@@ -33,7 +33,7 @@ LEVEL = 0.95
 
 def test_shrout_and_fleiss_table_of_six_targets_and_four_judges() -> None:
     once = one_way(folded(SHROUT_FLEISS.tolist()), alone(6), LEVEL)
-    both = two_way(SHROUT_FLEISS, alone(6), LEVEL, 0)
+    both = two_way(SHROUT_FLEISS, alone(6), LEVEL)
     found = [once["single"], both["icc2_1"], both["icc3_1"], once["average"], both["icc2_k"], both["icc3_k"]]
     assert [round(one["value"], 2) for one in found] == [0.17, 0.29, 0.71, 0.44, 0.62, 0.91]
     # The intervals that R's psych prints for this table.
@@ -89,7 +89,7 @@ def test_two_way_mean_squares_by_hand() -> None:
     n, k = table.shape
     covariance = np.cov(table, rowvar=False)
     shared, own = (covariance.sum() - np.trace(covariance)) / (k * (k - 1)), np.trace(covariance) / k
-    found = two_way(table, alone(n), LEVEL, 0)
+    found = two_way(table, alone(n), LEVEL)
     assert found["icc3_1"]["value"] == pytest.approx(shared / own)
     judges = table.mean(axis=0).var(ddof=1) - (own - shared) / n
     assert found["icc2_1"]["value"] == pytest.approx(shared / (own + judges))
