@@ -14,7 +14,7 @@ from cbt_ray.stages.analyse import analysis_of
 from cbt_ray.stages.trained import trainings
 from cbt_ray.study.endpoint import LlamaCppEndpoint
 from cbt_ray.therapy.session import Session
-from cbt_ray.unit import Head, Key, Stage, Unit
+from cbt_ray.unit import Head, Key, Stage, Status, Unit
 from cbt_ray.work.probed import probe_names
 from cbt_ray.work.survey import Entry, State, Survey
 from cbt_ray.work.usage import Costs

@@ -141,7 +141,7 @@ def _normal_flips(scores: Array) -> float:
     from scipy.special import ndtr
 
     second, fourth = float(np.square(scores).sum()), float((scores**4).sum())
-    z = abs(float(scores.sum())) / second**0.5
+    z = abs(float(scores.sum())) / math.sqrt(second)
     density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
     tail = float(ndtr(-z)) - density * (fourth / second**2 / 12) * (z**3 - 3 * z)
     return min(1.0, max(0.0, 2 * tail))
@@ -283,7 +283,8 @@ def _apart(ranks_: tuple[tuple[int, ...], ...]) -> tuple[Array, Array] | None:
     orders, base = math.factorial(arms), 2 * arms * patients + 1
     if orders > PERMUTED or base**arms >= 2**62:
         return None
-    sums, share = np.array(ranks_[:1]), np.ones(1)
+    share: Array = np.ones(1)
+    sums = np.array(ranks_[:1])
     for patient, own in enumerate(ranks_[1:], 2):
         steps, each = np.unique(np.array(list(permutations(own))), axis=0, return_counts=True)
         if patient == patients and len(sums) * len(steps) <= 4 * PERMUTED:
