@@ -289,7 +289,7 @@ def test_each_mapping_of_the_package_loads(name: str) -> None:
         ({"item_prefix": "x_"}, "items: expected either items or item_prefix"),
         ({"range": [6, 0]}, "range: expected [lowest, highest]"),
         ({"treatment": "tuned"}, "treatment: expected treatment and control, or neither"),
-        ({"range": [0, float("inf")]}, "range: expected [lowest, highest]"),
+        ({"range": [0, float("inf")]}, "range.1: expected a finite number, found inf"),
         ({"rescale": "linear", "range": None}, "range: expected"),
         ({"rescale": "square"}, "rescale: expected 'linear', found 'square'"),
         ({"encoding": "utf-9"}, "encoding: expected an encoding, such as utf-8, utf-16, cp1252 or latin-1, found 'utf-9'"),
