@@ -108,7 +108,8 @@ test: .venv/.dev  ## The same and all tests: below 20 minutes; REQUIRE=browser,.
 .fast:
 	$(BIN)/pytest -m 'not ($(HEAVY) or llama or s3 or cluster or slow)'
 .heavy:
-	$(BIN)/pytest -m '$(HEAVY)'
+# Ray runs its workers at niceness 15, where the other half would leave them next to nothing.
+	RAY_worker_niceness=0 $(BIN)/pytest -m '$(HEAVY)'
 # Its output is shown in one piece, or it would stand between the lines of the other's.
 .light:
 	@log=$$(mktemp); { $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/pytest -m 'not ($(HEAVY))'; } \
