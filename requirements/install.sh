@@ -45,5 +45,5 @@ if [ "$(cat "$work/.installed" 2>/dev/null)" != "$(cat "$work/.key")" ]; then
   cp "$work/.key" "$work/.installed"
 fi
 say "llama.cpp: trying it"
-"$venv/bin/python" -m cbt_ray.llm.build
+"$venv/bin/python" -m cbt_ray.llm.first_decode
 say "ready"

@@ -22,12 +22,13 @@ from cbt_ray.store import Store, open_store
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import LiteLLMEndpoint, Role, Sampling
 from cbt_ray.unit import Key, Stage, Unit
-from cbt_ray.work.engine import Engine, cpus_of, open_engine
+from cbt_ray.work.engine import Engine, cpus_of
 from cbt_ray.work.inputs import at, check_endpoints, check_prompts
 from cbt_ray.work.job import Job, Work, name_of
 from cbt_ray.work.keys import Keys
 from cbt_ray.work.origin import Origins
 from cbt_ray.work.progress import Progress
+from cbt_ray.work.ray_engine import open_engine
 from cbt_ray.work.survey import State, Survey
 from cbt_ray.work.usage import Costs, record_calls, record_run
 from cbt_ray.work.workplace import prompts_of

@@ -140,12 +140,3 @@ def available_cpus() -> int:
     except (OSError, ValueError):
         return cores
     return cores if quota == "max" else max(1, min(cores, math.ceil(int(quota) / int(period))))
-
-
-def open_engine(study: Study, store: str, spent: Usage, say: Say, *, inline: bool = False) -> Engine:
-    """The engine that a study file asks for; RAY_ADDRESS names a cluster, too. `store` is its URL, the same for all workers."""
-    from cbt_ray.work.ray_engine import RayEngine
-
-    if inline:
-        return InlineEngine(study, store, spent)
-    return RayEngine(study, store, spent, os.environ.get("RAY_ADDRESS") or study.engine.address, say)

@@ -6,6 +6,7 @@ Each Ray worker has a process below it in which its jobs are done.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from cbt_ray.llm.meter import Gate
 from cbt_ray.llm.request import Usage
 from cbt_ray.study import Study
 from cbt_ray.work import ray_runtime
-from cbt_ray.work.engine import ProcessEngine, Say, available_cpus, cpus_of
+from cbt_ray.work.engine import Engine, InlineEngine, ProcessEngine, Say, available_cpus, cpus_of
 from cbt_ray.work.job import Cause, Job, Loss, Outcome, Work, name_of
 from cbt_ray.work.loss import Losses
 from cbt_ray.work.progress import Watch
@@ -180,3 +181,10 @@ def _result(reference: Any) -> Outcome:
     except ray.exceptions.RayError as error:
         return Outcome(lost=Loss(Cause.OUTSIDE, f"Ray says {type(error).__name__}"))
     return outcome if isinstance(outcome, Outcome) else Outcome()
+
+
+def open_engine(study: Study, store: str, spent: Usage, say: Say, *, inline: bool = False) -> Engine:
+    """The engine that a study file asks for; RAY_ADDRESS names a cluster, too. `store` is its URL, the same for all workers."""
+    if inline:
+        return InlineEngine(study, store, spent)
+    return RayEngine(study, store, spent, os.environ.get("RAY_ADDRESS") or study.engine.address, say)

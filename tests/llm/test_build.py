@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from cbt_ray.errors import InputError
-from cbt_ray.llm import build
-from cbt_ray.llm.build import check_build, try_build
+from cbt_ray.llm import build, first_decode
+from cbt_ray.llm.build import check_build
+from cbt_ray.llm.first_decode import try_build
 from cbt_ray.study import load_study
 from cbt_ray.study.endpoint import Role
 from cbt_ray.work.inputs import check_endpoints
@@ -61,9 +62,9 @@ def test_what_it_has_or_nobody_knows_is_let_pass(tmp_path: Path, record: str | N
 
 def test_a_study_is_refused_before_llama_cpp_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record, _ = put(tmp_path, "native amx_tile\n", EPYC)
-    monkeypatch.setattr(build, "_record", lambda: record)
+    monkeypatch.setattr(build, "record_of", lambda: record)
     monkeypatch.setattr(build, "_instruction_sets", lambda _: {"avx2"})
-    embedded = {"kind": "llama_cpp", "gguf": build.EMBEDDED, "licence": "Apache-2.0"}
+    embedded = {"kind": "llama_cpp", "gguf": first_decode.EMBEDDED, "licence": "Apache-2.0"}
     study = load_study(write_study(tmp_path, example_study(endpoints__embedded=embedded)))
     with pytest.raises(InputError, match=r"study\.yaml: endpoints\.embedded: llama\.cpp: compiled for a CPU with amx_tile"):
         check_endpoints(study, [Role(endpoint="embedded")])
@@ -96,18 +97,18 @@ def test_one_that_fails_or_hangs_is_told_too() -> None:
 
 
 def test_every_cause_is_of_a_signal_that_ends_a_process() -> None:
-    assert all(isinstance(name, signal.Signals) and cause for name, cause in build.CAUSES.items())
+    assert all(isinstance(name, signal.Signals) and cause for name, cause in first_decode.CAUSES.items())
 
 
 @pytest.mark.llama
 def test_set_up_ends_with_a_speed() -> None:
-    done = subprocess.run([sys.executable, "-m", "cbt_ray.llm.build"], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-m", "cbt_ray.llm.first_decode"], capture_output=True, text=True, check=True)
     assert int(done.stdout.split("answers, ")[1].split(" tokens/s")[0]) >= 0
 
 
 @pytest.mark.llama
 def test_the_installed_build_says_what_it_was_compiled_for() -> None:
-    record = build._record()
+    record = build.record_of()
     assert record is not None
     kind, *needed = record.read_text().split()
     assert kind in ("native", "portable")

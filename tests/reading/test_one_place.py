@@ -22,6 +22,8 @@ REASONS = {
     "imports/repository.py": "files of a clone that was walked, bounded there",
     "imports/score_table.py": "a cell of a table",
     "imports/study_file.py": "packaged with cbt-ray",
+    "llm/build.py": "what set-up wrote, and the kernel",
+    "llm/first_decode.py": "what set-up wrote",
     "llm/gguf_file.py": "a model, and our own cache of digests",
     "llm/prices.py": "packaged with litellm",
     "report/page.py": "packaged with cbt-ray",
@@ -32,10 +34,13 @@ REASONS = {
     "therapy/answer.py": "a model's reply",
     "therapy/validation.py": "packaged with cbt-ray",
     "unit.py": "the store",
+    "work/code.py": "the analysis' own code",
     "work/declared.py": "the store",
     "work/engine.py": "the kernel",
-    "work/keys.py": "the analysis' own code",
+    "work/ray_head.py": "what its parent sent",
+    "work/ray_runtime.py": "what its child sent, and Ray's logs",
     "work/usage.py": "the store",
+    "work/worker.py": "what its child sent",
 }
 
 
