@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cbt_ray.errors import InputError
 from cbt_ray.imports.remark import Remark
+from cbt_ray.reading import read_bytes, read_text
 
 SETS, GROUPS, SCORES = "Synthetic_Transcripts", "CBT_Simulations", "Code/evaluation_results"
 PATIENT = "CBT_Depression_Simulations_"
@@ -97,9 +98,9 @@ class Repository:
 def read_source(file: Path, path: str) -> Source | Remark:
     """Read a text file; `path` names it in remarks."""
     try:
-        data = file.read_bytes()
-    except OSError as error:
-        return Remark(path, 0, f"expected a readable file ({error.strerror})", lost=True)
+        data = read_bytes(file, path)
+    except InputError as error:
+        return Remark(path, 0, str(error).removeprefix(f"{path}: "), lost=True)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -204,13 +205,13 @@ def _sessions(folder: Path, where: str, remarks: list[Remark]) -> dict[int, tupl
 def _commit(git: Path) -> str | None:
     """What HEAD names, without running git."""
     try:
-        head = (git / "HEAD").read_text().strip()
+        head = read_text(git / "HEAD").strip()
         if not head.startswith("ref: "):
             return head if re.fullmatch(r"[0-9a-f]{40}", head) else None
         name = head.removeprefix("ref: ")
         if (git / name).is_file():
-            return (git / name).read_text().strip()
-        packed = (git / "packed-refs").read_text()
-    except OSError:
+            return read_text(git / name).strip()
+        packed = read_text(git / "packed-refs")
+    except InputError:
         return None
     return next((line.split()[0] for line in packed.splitlines() if line.endswith(f" {name}")), None)

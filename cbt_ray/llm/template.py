@@ -10,15 +10,16 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
-from jinja2 import TemplateError
+from jinja2 import Template, TemplateError
 
 from cbt_ray.errors import InputError
 from cbt_ray.llm.control import Control, Written, mark_for
 from cbt_ray.llm.gguf_file import check_gguf, gguf_header
 from cbt_ray.llm.request import Message
-from cbt_ray.llm.sandbox import Sandbox, compiled, rendered
+from cbt_ray.llm.sandbox import Sandbox
+from cbt_ray.reading.template_text import TooMuch
+from cbt_ray.reading.trial import tried
 from cbt_ray.study.study import TODAY
 
 SAMPLE = (
@@ -87,7 +88,7 @@ class ChatTemplate:
         """
         try:
             self._worded(SAMPLE, answer=True)
-        except WordsLost:
+        except (WordsLost, TooMuch):
             return False
         except TemplateError:
             return self._takes(_joined(SAMPLE))
@@ -120,7 +121,7 @@ class ChatTemplate:
             "add_generation_prompt": answer,
             "strftime_now": date.fromisoformat(self.today).strftime,
         }
-        text = rendered(_compiled(self.source), values)
+        text = _environment().rendered(_compiled(self.source), values)
         _expect_words(messages, text)
         return text
 
@@ -132,10 +133,16 @@ def check_served(gguf: Path, today: str) -> None:
     source = metadata.get("tokenizer.chat_template")
     if not isinstance(source, str):
         raise InputError(f"gguf: {gguf}: expected a model with a chat template (an instruct model)")
+    for said in tried([lambda: _faults_of(ChatTemplate(source, "<s>", "</s>", today=today))])[0]:
+        raise InputError(f"gguf: {gguf}: chat_template: refuses a conversation ({said})")
+
+
+def _faults_of(template: ChatTemplate) -> list[str]:
     try:
-        ChatTemplate(source, "<s>", "</s>", today=today).try_out()
+        template.try_out()
     except TemplateError as error:
-        raise InputError(f"gguf: {gguf}: chat_template: refuses a conversation ({error})") from None
+        return [str(error)]
+    return []
 
 
 def _joined(messages: Sequence[Message]) -> list[Message]:
@@ -159,8 +166,8 @@ def _expect_words(messages: Sequence[Message], text: str) -> None:
 
 
 @lru_cache(32)
-def _compiled(source: str) -> Any:
-    return compiled(_environment(), source)
+def _compiled(source: str) -> Template:
+    return _environment().compiled(source)
 
 
 @cache

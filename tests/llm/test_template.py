@@ -9,6 +9,7 @@ from cbt_ray.errors import InputError
 from cbt_ray.llm.control import Control, Piece
 from cbt_ray.llm.request import Message
 from cbt_ray.llm.template import SAMPLE, ChatTemplate, WordsLost, check_served
+from tests.reading.test_template_text import HOSTILE
 from tests.training.sessions import CHATML
 
 from .gguf_bytes import write_gguf
@@ -121,6 +122,7 @@ def test_where_the_system_role_is_refused_its_words_go_in_front_of_the_first_one
         "{{ " + "(" * 5000,
         "{{ x" + "[0]" * 5000 + " }}",
         "x" * 2_000_000,
+        *(text for name, (text, _) in HOSTILE.items() if name not in ("unknown-name", "nul", "takes-long-in-one-step")),
     ],
 )
 def test_what_does_not_end_or_reaches_out_is_refused_at_once(source: str) -> None:
@@ -161,6 +163,7 @@ def test_tokens_within_tokens_leave_none() -> None:
     [
         ("{% for m in messages %}{% for c in m.content %}{{ c['text'] }}{% endfor %}{% endfor %}", "the words of a message"),
         ("{{ raise_exception('never') }}", "never"),
+        (HOSTILE["takes-long-in-one-step"][0], "takes more than 0.5 s"),
         (None, "expected a model with a chat template"),
     ],
 )
