@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -25,6 +26,10 @@ class Stopped(BaseException):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
+    if sys.getfilesystemencoding() != "utf-8":
+        # Names of files and what is printed are UTF-8 whatever the locale says, and are only so from the start.
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  ourselves
     prepare()
     sys.exit(run(arguments))
 
@@ -74,6 +79,8 @@ def outcome(arguments: list[str] | None = None) -> tuple[int, str]:  # noqa: PLR
     except click.ClickException as error:
         return 2, _line(error.format_message())
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # no fault of the machine's, wherever it was looked for
+            return 2, _line(f"expected a path that the file system takes, found {str(error.filename)[:40]!r}...")
         return 1, _line(str(error))
     except Stopped:
         return 1, _line("stopped by SIGTERM; run the same command again to go on")

@@ -15,7 +15,7 @@ from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateError, Temp
 from pydantic import BaseModel
 
 from cbt_ray.errors import InputError
-from cbt_ray.reading import read_bytes, read_text
+from cbt_ray.reading import located, read_bytes, read_text
 from cbt_ray.reading.template_text import BoundedEnvironment
 
 HOME = Path(__file__).resolve().parent.parent / "prompts"
@@ -64,6 +64,7 @@ class Prompts:
         if "\0" in name or not name or inside.is_absolute() or ".." in inside.parts:
             raise InputError(f"expected the name of a prompt file in {self.folders[0]}, found {name!r}")
         for folder in self.folders:
+            located(name, folder)  # or it is too long for one
             if (folder / name).exists() or (folder / name).is_symlink():
                 return folder / name
         raise InputError(f"{self.folders[0] / name}: expected a prompt file, there is none")

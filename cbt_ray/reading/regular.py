@@ -18,6 +18,8 @@ LARGEST_TEXT = 64 << 20
 """Bytes of a file that is read whole; a real one of this size would be no text for people."""
 LONGEST_NAME = 255
 """Bytes of a file's name, as file systems have it."""
+LONGEST_PATH = 4_000
+"""Bytes; Linux has 4,095 with what comes before it."""
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFCHR: "a device",
@@ -34,6 +36,8 @@ def located(name: str, base: Path = Path()) -> Path:
     try:
         if any(len(os.fsencode(part)) > LONGEST_NAME for part in Path(name).parts):
             raise InputError(f"expected a path with names of at most {LONGEST_NAME} bytes, found {name[:40]!r}...")
+        if len(os.fsencode(base / name)) > LONGEST_PATH:
+            raise InputError(f"expected a path of at most {LONGEST_PATH:,} bytes, found {name[:40]!r}...")
         return base / Path(name).expanduser()
     except (RuntimeError, UnicodeEncodeError):  # `~nosuch`: there is no such user; half a surrogate pair
         raise InputError(f"expected a path, found {name!r}") from None

@@ -29,6 +29,8 @@ LONGEST_SOURCE = 1 << 20
 """Characters of a template; the longest that are known have 20,000."""
 WIDEST = 10_000
 """Any width, count or indent that is asked of a method or filter."""
+LONGEST_SAID = 200
+"""Characters of what is wrong with one: a template can say anything."""
 _A_STEP = 500
 """Characters, or entries, that count as a step."""
 _BITS = 16_384
@@ -57,7 +59,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(["**", "*", "+", "%"])
     code_generator_class = _Generator
 
-    def __init__(self, filters: Mapping[str, Callable[..., Any]] | None = None, **options: Any) -> None:
+    def __init__(self, filters: dict[str, Callable[..., Any]] | None = None, **options: Any) -> None:
         """`filters`: to be had beside Jinja's; the rest are Jinja's own options."""
         super().__init__(optimized=False, **options)  # for the same reason
         del self.globals["lipsum"]
@@ -175,10 +177,13 @@ def _filtered(node: Any, name: str) -> nodes.Filter:
 
 
 def _as_template_error(error: Exception) -> Exception:
-    """A fault of a template's own code, as one line; what says so already is left as it is."""
-    if isinstance(error, TemplateError) or type(error).__module__.startswith("cbt_ray."):
+    """A fault of a template's own code, on one line; of what says so already the words, bounded."""
+    if type(error).__module__.startswith("cbt_ray."):
         return error
-    said = " ".join(str(error).split())[:200]
+    said = " ".join(str(error).split())[:LONGEST_SAID]
+    if isinstance(error, TemplateError):
+        error.args = ((error.message or "")[:LONGEST_SAID], *error.args[1:])
+        return error
     return TemplateRuntimeError(f"{type(error).__name__}: {said}" if said else type(error).__name__)
 
 
@@ -209,14 +214,14 @@ def _size(value: Any, known: dict[int, int]) -> int:
     if isinstance(value, str | bytes):
         return len(value)
     if isinstance(value, Namespace):
-        value = value._Namespace__attrs  # type: ignore[attr-defined]
-    if not isinstance(value, _SIZED):
+        return _size(value._Namespace__attrs, known)
+    if not isinstance(value, dict | list | tuple | set):
         return 1
     if id(value) not in known:
         if len(value) > MOST_ENTRIES:
             raise TooMuch(f"more than {MOST_ENTRIES:,} entries")
         known[id(value)] = 1  # of one that holds itself
-        parts = [*value.values(), *value] if isinstance(value, dict) else value
+        parts: Iterable[Any] = [*value, *value.values()] if isinstance(value, dict) else value
         known[id(value)] = 1 + sum(_size(part, known) for part in parts)
     return known[id(value)]
 

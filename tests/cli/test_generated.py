@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import shutil
+import struct
+import subprocess
+import sys
 import time
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +27,9 @@ from cbt_ray.__main__ import outcome
 from cbt_ray.analysis.table.mapping import Mapping as TableMapping
 from cbt_ray.prompts import HOME
 from cbt_ray.study import Study
+from tests.imports.clone import write_clone
 from tests.llm.faulty_server import FaultyServer, scripted_answer
+from tests.llm.gguf_bytes import gguf_bytes
 from tests.study.example import RECIPE, ROLES, example_study, write_study
 
 LONGEST_S = 5.0
@@ -347,7 +354,7 @@ def test_prompt_of_any_role(prompt: str, tmp_path: Path, counting: FaultyServer)
 
 # ---- places and weights ---------------------------------------------------------------------------------------------------
 
-PLACES = ("~nosuch/x", "a\0b", " ", "x" * 5000, "\ud800")
+PLACES = ("~nosuch/x", "a\0b", " ", "x" * 5000, "x/" * 3000, "\ud800")
 HEADERS: Mapping[str, Callable[[Path], object]] = {
     "absent": lambda _: None,
     "folder": lambda file: file.mkdir(),
@@ -364,6 +371,227 @@ def test_weights_that_are_none(bad: str, tmp_path: Path) -> None:
     judge = {"endpoints__other": {"kind": "llama_cpp", "gguf": "x.gguf"}, "roles__judge__endpoint": "other"}
     study = write_study(tmp_path, example_study(**judge))
     refused(["check", str(study)], f"{study}: endpoints.other.gguf: ")
+
+
+WORDS_OF_ALL = "{% for m in messages %}{{ m.role }}: {{ m.content }}</s>\n{% endfor %}"
+METADATA = {
+    "general.architecture": "llama",
+    "llama.block_count": 1,
+    "tokenizer.chat_template": WORDS_OF_ALL,
+    "tokenizer.ggml.tokens": ["a", "b", "</s>"],
+}
+TENSORS = {"a.weight": [4, 8], "b.weight": [32]}
+TRAINED = {**RECIPE, "compare": RECIPE["start"]}
+WHOLE = gguf_bytes(METADATA, TENSORS)
+TEMPLATES = {
+    "loses-all": "x",
+    "loses-some": "{% for m in messages if m.role != 'assistant' %}{{ m.content }}{% endfor %}",
+    "changes": "{% for m in messages %}{{ m.content|lower }}{% endfor %}",
+    "never-ends": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    "raises": "{{ raise_exception('no\\nno') }}",
+    "raises-at-length": "{{ raise_exception('no' * 99999) }}",
+    "unknown-at-length": "{{ " + "a" * 99_999 + ".b }}",
+    "takes-long-in-one-step": "{{ ('a b ' * 900000)|wordwrap(1)|length }}",
+    "reaches-python": "{{ cycler.__init__.__globals__.os.getpid() }}",
+    "torn": "{% for m in messages %}",
+    "large": "x" * 2_000_000,
+    "none": 7,
+    "list": ["a"],
+}
+
+
+def with_gguf(folder: Path, use: str) -> tuple[Path, str, Path]:
+    """A study whose judge, or whose training, begins with `x.gguf`, the field that says so, and that file."""
+    if use == "recipe":
+        recipe = {**TRAINED, "start": "x.gguf"}
+        changes: dict[str, Any] = {"models__smollm2__recipe": recipe, "arms__0__variant": "tuned"}
+        changes["endpoints__script__licence"] = "MIT"
+        field = "models.smollm2.recipe.start"
+    else:
+        changes = {"endpoints__other": {"kind": "llama_cpp", "gguf": "x.gguf"}, "roles__judge__endpoint": "other"}
+        field = "endpoints.other.gguf"
+    return write_study(folder, example_study(**changes)), field, folder / "x.gguf"
+
+
+@pytest.mark.parametrize("use", ["endpoint", "recipe"])
+def test_weights_that_are_no_file_or_torn(use: str, tmp_path: Path) -> None:
+    study, field, file = with_gguf(tmp_path, use)
+    for bad in ("absent", "folder", "fifo", "zero", "loop", "dangling", "torn", "digits"):
+        shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
+        NO_FILES[bad](file)
+        refused(["check", str(study)], f"{study}: {field}")
+    shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
+    for length in range(0, len(WHOLE), 40):
+        file.write_bytes(WHOLE[:length])
+        refused(["check", str(study)], f"{study}: {field}: ")
+
+
+def test_header_of_a_gguf_that_was_changed(tmp_path: Path) -> None:
+    study, _, file = with_gguf(tmp_path, "endpoint")
+    file.write_bytes(WHOLE)
+    assert outcome(["check", str(study)]) == (0, "")
+    chance, refusals = random.Random(12), 0
+    for _ in range(30):
+        data = bytearray(WHOLE)
+        place = chance.randrange(4, len(WHOLE) - 264)
+        value = struct.pack("<Q", chance.choice([2**64 - 1, 2**63, 2**40, 2**31, 10**6]))
+        value = chance.choice([value, value[:4], b"\xff", b"\0"])
+        data[place : place + len(value)] = value
+        file.write_bytes(bytes(data))
+        code, message = outcome(["check", str(study)])
+        assert code in (0, 2), message
+        assert len(message.splitlines()) == (code == 2)
+        refusals += code == 2
+    assert refusals > 10
+
+
+@pytest.mark.parametrize("bad", TEMPLATES)
+def test_template_that_cannot_be_used(bad: str, tmp_path: Path) -> None:
+    study, field, file = with_gguf(tmp_path, "endpoint")
+    file.write_bytes(gguf_bytes({**METADATA, "tokenizer.chat_template": TEMPLATES[bad]}, TENSORS))
+    refused(["check", str(study)], f"{study}: {field}: ")
+
+
+@pytest.mark.parametrize("bad", ["loses-all", "loses-some", "never-ends", "raises", "torn"])
+def test_template_of_a_recipe_that_cannot_be_used(bad: str, tmp_path: Path, counting: FaultyServer) -> None:
+    before = counting.calls
+    recipe = {**TRAINED, "chat_template": TEMPLATES[bad]}
+    endpoint = {"kind": "litellm", "model": "openai/x", "api_base": counting.url, "licence": "MIT"}
+    roles = {f"roles__{role}__endpoint": "remote" for role in ROLES}
+    changes = {"models__smollm2__recipe": recipe, "arms__0__variant": "tuned", "endpoints__remote": endpoint}
+    study = write_study(tmp_path, example_study(**changes, **roles))
+    refused(["study", str(study), "--inline"], f"{study}: models.smollm2.recipe: chat_template: ")
+    assert counting.calls == before
+
+
+ENTRY = {"dtype": "F32", "shape": [16], "data_offsets": [0, 64]}
+TENSOR_HEADERS: tuple[Any, ...] = (
+    *(b"", b"{", b"[]", b"7", b'{"a": 1}', b"[" * 99_999, b'{"a":' * 5000, b"\xff\xfe", b"9" * 5000, b'{"a": {}, "a": {}}'),
+    *({"a": {**ENTRY, "data_offsets": value}} for value in (None, [0], [64, 0], [0, 60], [0, 1e999], ["0", "64"], [0, 10**15])),
+    *({"a": {**ENTRY, "shape": value}} for value in (None, 16, "16", [-16], [1.5], [None], [2**62, 2**62], [1] * 99_999)),
+    *({"a": {**ENTRY, "dtype": value}} for value in (None, 7, "X", ["F32"])),
+)
+
+
+def test_header_of_safetensors_that_was_changed(tmp_path: Path) -> None:
+    recipe = {**TRAINED, "start": "model"}
+    changes = {"models__smollm2__recipe": recipe, "arms__0__variant": "tuned", "endpoints__script__licence": "MIT"}
+    study = write_study(tmp_path, example_study(**changes))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    for header in TENSOR_HEADERS:
+        data = header if isinstance(header, bytes) else json.dumps(header).encode()
+        file = tmp_path / "model" / "model.safetensors"
+        file.write_bytes(struct.pack("<Q", len(data)) + data + bytes(64))
+        refused(["check", str(study)], f"{study}: models.smollm2.recipe.start: {file}: ")
+        file.write_bytes(struct.pack("<Q", 2**40 + len(data)) + data)
+        refused(["check", str(study)], f"{study}: models.smollm2.recipe.start: {file}: ")
+
+
+# ---- tables, and what is imported -----------------------------------------------------------------------------------------
+
+TABLES: dict[str, Callable[[bytes, bytes], bytes]] = {
+    "empty": lambda _head, _row: b"",
+    "no-rows": lambda head, _: head + b"\n",
+    "surplus": lambda head, row: head + b"\n" + row + b",9\n",
+    "too-few": lambda head, row: head + b"\n" + row.rpartition(b",")[0] + b"\n",
+    "nul": lambda head, row: head + b"\n" + row + b"\0\n",
+    "huge-cell": lambda head, row: head + b"\n" + b"x" * 2_000_000 + row + b"\n",
+    "huge-row": lambda head, _: head + b"\n" + b"x," * 500_000 + b"\n",
+    "latin-1": lambda head, row: head + b"\n\xeb" + row + b"\n",
+    "utf-16": lambda head, row: (head + b"\n" + row).decode().encode("utf-16"),
+    "open-quote": lambda head, row: head + b'\n"' + row + b"\n",
+    "quote-within": lambda head, row: head + b'\n"a"b' + row + b"\n",
+    "twice": lambda head, row: head + b"," + head + b"\n" + row + b"," + row + b"\n",
+    "workbook": lambda _head, _row: b"PK\x03\x04" + bytes(99),
+    "bytes": lambda _head, _row: bytes(range(256)),
+    "many-columns": lambda _head, _row: b",".join(b"c%d" % n for n in range(5000)) + b"\n",
+    "bom-only": lambda _head, _row: b"\xef\xbb\xbf",
+    "other-separator": lambda head, row: (head + b"\n" + row).replace(b",", b";"),
+}
+NUMBER_CELLS = ("x", "nan", "inf", "1e999", "-", "1,5", "9" * 5000, "0x10", "1_0", "\u0661", "None")
+NO_TABLES = ("absent", "folder", "fifo", "zero", "loop")
+
+
+def bad_tables(file: Path, head: bytes, row: bytes) -> Iterator[str]:
+    """Write one bad table after the other into a file, each with what the first line says of it."""
+    for content in TABLES.values():
+        file.write_bytes(content(head, row))
+        yield str(file)
+    for cell in NUMBER_CELLS:
+        file.write_text(f'{head.decode()}\n{row.decode().rpartition(",")[0]},"{cell}"\n')
+        yield f"{file}, line 2"
+    for bad in NO_TABLES:
+        file.unlink()
+        NO_FILES[bad](file)
+        yield str(file)
+        if bad == "folder":
+            file.rmdir()
+        if not os.path.lexists(file):
+            file.touch()
+
+
+def test_table_to_analyze(tmp_path: Path) -> None:
+    mapping = tmp_path / "own.yaml"
+    columns = {"patient": "who", "model": "model", "arm": "arm"}
+    mapping.write_text(yaml.safe_dump({"mapping": "own", "columns": columns, "items": {"one": "a"}}))
+    table = tmp_path / "table.csv"
+    for says in bad_tables(table, b"who,model,arm,a", b"ann,m,b,3"):
+        refused(["analyze", str(table), "--mapping", str(mapping), "--to", str(tmp_path / "out")], says)
+    assert not (tmp_path / "out").exists()
+
+
+def test_ratings_to_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_clone(tmp_path / "clone")
+    assert outcome(["import", "cbt", "clone", "pub.yaml"]) == (0, "")
+    before = {file: file.read_bytes() for file in tmp_path.glob("pub*")}
+    table = tmp_path / "table.csv"
+    for says in bad_tables(table, b"arm,patient,session,total", b"llama-tuned,Ada Lovell,1,40"):
+        refused(["import", "ratings", str(table), "pub.yaml", "--judge", "ana"], says)
+    table.unlink()
+    for said in (
+        "[",
+        "7",
+        '"x"',
+        "[" * 99_999,
+        '{"a":' * 3000,
+        '{"Agenda": 1, "Agenda": 2}',
+        '{"Agenda": "\\ud800"}',
+        "9" * 5000,
+    ):
+        cell = said.replace('"', '""')
+        table.write_text(f'arm,patient,session,total,justifications\nllama-tuned,Ada Lovell,1,40,"{cell}"\n')
+        refused(["import", "ratings", str(table), "pub.yaml", "--judge", "ana"], f"{table}, line 2")
+    assert {file: file.read_bytes() for file in tmp_path.glob("pub*")} == before
+
+
+BAD_JSON = (b"", b"{", b"[]", b"7", b"[" * 99_999, b'{"a":' * 5000, b"\xff\xfe", b'{"transcript": 1}', b"9" * 5000)
+
+
+@pytest.mark.parametrize("name", ["patient_profile.json", "session_1.json"])
+def test_published_files(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file of many that is bad is named and left out; the others are imported."""
+    monkeypatch.chdir(tmp_path)
+    write_clone(tmp_path / "clone")
+    file = next((tmp_path / "clone").rglob(name))
+    for bad in (*BAD_JSON, "folder", "fifo", "zero", "loop"):
+        file.unlink()
+        file.write_bytes(bad) if isinstance(bad, bytes) else NO_FILES[bad](file)
+        shutil.rmtree("runs", ignore_errors=True)
+        for made in tmp_path.glob("pub*"):
+            made.unlink()
+        capsys.readouterr()
+        assert outcome(["import", "cbt", "clone", "pub.yaml"])[0] == 0, bad
+        said = capsys.readouterr()
+        assert f"{file.relative_to(tmp_path / 'clone')}" in said.out + said.err
+        assert "Traceback" not in said.out + said.err
+        if file.is_dir():
+            file.rmdir()
+            file.touch()
+
+
+# ---- places, and the locale -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("field", ["store", "prompts", "endpoints.local.gguf", "models.smollm2.recipe.start"])
@@ -398,3 +626,33 @@ def test_manifest(tmp_path: Path) -> None:
     for manifest in MANIFESTS:
         (tmp_path / "its.json").write_text(json.dumps(manifest))
         refused(["plan", str(study)], f"{study}: imported.")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check", "{study}", "--set", "judge.scale={name}"],
+        ["check", "{study}", "--set", "arms.0.prompt={name}"],
+        ["analyze", "{study}", "--mapping", "{name}"],
+        ["import", "cbt", "{name}", "new.yaml"],
+        ["analyze", "{study}", "--mapping", "{name}.yaml"],
+    ],
+)
+def test_name_that_no_file_system_takes(arguments: list[str], tmp_path: Path) -> None:
+    study = write_study(tmp_path, EXAMPLE)
+    for name in ("x" * 300, "x/" * 3000):
+        refused([one.format(study=study, name=name) for one in arguments], "expected")
+
+
+def test_names_are_utf8_whatever_the_locale_says(tmp_path: Path) -> None:
+    folder = tmp_path / "Zoë"
+    (folder / "öwn").mkdir(parents=True)
+    study = write_study(folder, example_study(prompts="öwn"))
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([sys.executable, "-m", "cbt_ray", "check", str(study)], env=plain, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (folder / "öwn" / "judge.j2").write_text("{{ nöbody }}", encoding="utf-8")
+    done = subprocess.run([sys.executable, "-m", "cbt_ray", "check", str(study)], env=plain, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert f"{folder}/öwn/judge.j2" in done.stderr.decode()
+    assert "'nöbody' is undefined" in done.stderr.decode()

@@ -207,7 +207,7 @@ def load_mapping(name: str) -> Mapping:
     """Read a mapping of the package by its name, or one's own file. Raises InputError, one line."""
     own = name.endswith((".yaml", ".yml")) or "/" in name
     try:
-        file = located(name) if own else SHIPPED / f"{name}.yaml"
+        file = located(name) if own else located(f"{name}.yaml", SHIPPED)
     except InputError as error:
         raise InputError(f"--mapping: {error}") from None
     if not own and not file.is_file():
