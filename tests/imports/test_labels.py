@@ -178,3 +178,18 @@ def test_line_ends_and_byte_order_marks(change: object, said: bool, tmp_path: Pa
         [json.loads(line)["turns"] for line in Path(to, "sessions.jsonl").read_text().splitlines()] for to in ("before", "out")
     )
     assert before == after
+
+
+def test_of_a_session_that_is_not_imported_nothing_else_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = _session_1(write_clone(tmp_path / "clone"))
+    file.write_text(file.read_text().replace("Therapist:", "Therapeut:"))
+    assert outcome(["import", "cbt", "clone", "pub.yaml"]) == (0, "")
+    said = capsys.readouterr().out
+    assert f"{file.name}: not imported: expected messages of both speakers" in said
+    assert "no therapist turn" not in said
+    assert [line for line in Path("pub.imported.txt").read_text().splitlines() if file.name in line] == [
+        line for line in said.splitlines() if file.name in line
+    ]
