@@ -30,13 +30,14 @@ from cbt_ray.imports.messages import (
     messages,
     must_be_told_apart,
     note_doubles,
+    note_inside,
     read_opening,
 )
 from cbt_ray.imports.remark import Remark
 from cbt_ray.therapy.session import Speaker
 
 _LEAD = re.compile(r"(?P<own>[^\n]*?)(?P<lead> ?Here is the summary you provided me at the end of our last session:\s*)")
-_HEADING = re.compile(r"[Ss](?:ession|ESSION) [Ss](?:ummary|UMMARY):[ \t]*")
+_HEADING = re.compile(r"(?:(?<=\n)[*_#]{1,4} ?)?[Ss](?:ession|ESSION) [Ss](?:ummary|UMMARY)[*_]{0,3}:(?:[*_]{1,3}(?=\s))?[ \t]*")
 _PART = re.compile(r"\s*(?:here is|here's) part [1-4]\b", re.IGNORECASE)
 _PASSED = re.compile(r"[Ss](?i:ession summary:)")
 _PASSED_END = re.compile(r"\n\n(?i:therapist:)")
@@ -68,6 +69,8 @@ def read_course_session(file: str, text: str, passed: Sequence[str] = (), patien
     led = [Message(Speaker.PATIENT, begin, begin, rest)] if rest > begin else []
     note_doubles(reading, [*led, *found])
     last = next((number for number in reversed(range(len(found))) if _heading(text, found[number])), None)
+    heading = _heading(text, found[last]) if last is not None else None
+    note_inside(reading, labels, found, heading.start() if heading else len(text))
     summary = ""
     for number, message in enumerate(found):
         reading.draft.text(text[message.start : message.words])
@@ -75,7 +78,7 @@ def read_course_session(file: str, text: str, passed: Sequence[str] = (), patien
             summary = _with_summary(reading, message)
         else:
             _message(reading, message)
-    must_be_told_apart(reading, labels, 0, len(text))
+    must_be_told_apart(reading, labels, found, 0, len(text))
     if not summary:
         reading.remarks.append(Remark(file, 0, "no session summary"))
     return CourseSession(reading.written(opening, summary, None), passed_on(text), tuple(reading.remarks))
@@ -106,7 +109,7 @@ def _messages(text: str, labels: Labels, form: re.Pattern[str], start: int) -> I
 
 def _heading(text: str, message: Message) -> re.Match[str] | None:
     """The heading of the summary in a message: at the start of a line if there is one there, the last one."""
-    if not any(text.find(word, message.words, message.end) >= 0 for word in ("ummary:", "UMMARY:")):
+    if not any(text.find(word, message.words, message.end) >= 0 for word in ("ummary", "UMMARY")):
         return None  # most of them, at once
     found = list(_HEADING.finditer(text, message.words, message.end))
     alone = [match for match in found if not text[text.rfind("\n", 0, match.start()) + 1 : match.start()].strip()]

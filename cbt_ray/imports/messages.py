@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -12,11 +13,17 @@ from cbt_ray.imports.form import Draft, Written
 from cbt_ray.imports.remark import Remark, line_of
 from cbt_ray.therapy.session import Speaker
 
-_ROLES = {"patient": Speaker.PATIENT, "client": Speaker.PATIENT}
-_ROLES |= dict.fromkeys(("therapist", "counselor", "counsellor"), Speaker.THERAPIST)
-_MARKS = r"[*_#>]{0,4}"
-"""Marks of markdown around a label: `**Patient:**`, `### Patient:`."""
-_OTHER = re.compile(rf"(?:\A|\n)[ \t]*{_MARKS} ?([^\W\d_][\w.' -]{{0,40}}?)[*_]{{0,3}} ?[:\uff1a][*_]{{0,3}}(?=\s)")
+_ROLES = {
+    Speaker.PATIENT: ("patient", "client"),
+    Speaker.THERAPIST: ("therapist", "counselor", "counsellor", *(f"{kind} therapist" for kind in ("ai", "cbt", "ai cbt"))),
+}
+_UNSEEN = "\ufeff\u200b\u200e\u2060"
+"""Characters without width, which programs leave at the start of a text or a line."""
+_MARKS = rf"[{_UNSEEN}]*(?:\[[\d:.,]{{1,12}}\] ?)?[*_#>]{{0,4}}"
+"""What is before a label: a time, and marks of markdown, as in `**Patient:**`, `### Patient:`."""
+_LIKE_A_ROLE = tuple(f" {word}" for words in _ROLES.values() for word in words)
+_COLON = "[*_]{0,3}[ \xa0\u202f]?[:\uff1a]"
+_OTHER = re.compile(rf"(?:\A|\n)[ \t]*{_MARKS} ?([^\W\d_][\w.' -]{{0,40}}?){_COLON}(?:[*_]{{0,3}}(?=\s)|(?<=\uff1a))")
 """What may be a label that says somebody else's name."""
 
 
@@ -24,38 +31,41 @@ _OTHER = re.compile(rf"(?:\A|\n)[ \t]*{_MARKS} ?([^\W\d_][\w.' -]{{0,40}}?)[*_]{
 class Labels:
     """How the labels of a text are written, and where one can be: the first of `forms` that finds both speakers counts."""
 
-    roles: dict[str, Speaker]
-    """A label's words, folded -> who it is."""
     at_blank: re.Pattern[str]
-    """Behind a blank line: where one follows each message, a label at the start of a line inside a message is words."""
+    """After a blank line: where one follows each message, a label at the start of a line inside a message is words."""
     at_line: re.Pattern[str]
     """At the start of a line, where a model wrote the whole conversation."""
     anywhere: re.Pattern[str]
-    """Inside a line, where the whole conversation is one."""
+    """Inside a line, too, where the whole conversation is one; not the end of a numbered or marked line's first words."""
     right_here: re.Pattern[str]
 
     @classmethod
     def of(cls, patient: str | None) -> Labels:
         """Labels by role, and by the patient's name, whole or its first word, where it is known."""
         known = [patient.strip(), patient.split()[0]] if patient and patient.strip() else []
-        roles = {**{name.casefold(): Speaker.PATIENT for name in known}, **_ROLES}
-        words = "|".join(re.escape(name) for name in sorted([*known, *_ROLES], key=len, reverse=True))
-        label = rf"({_MARKS} ?(?i:(?P<who>{words}))[*_]{{0,3}} ?[:\uff1a](?:[*_]{{1,3}}(?=\s))?)"
+        names = {unicodedata.normalize(form, name) for name in known for form in ("NFC", "NFD")} | {*known}
+        groups = [*((speaker.value, words) for speaker, words in _ROLES.items()), ("name", names)]
+        who = "|".join(f"(?P<{group}>{_any_of(words)})" for group, words in groups if words)
+        label = rf"({_MARKS} ?(?i:{who})(?: ?\([^()\n]{{1,60}}\))?{_COLON}(?:[*_]{{1,3}}(?=\s))?)"
         return cls(
-            roles,
             re.compile(rf"\n\n{label}"),
             re.compile(rf"\n{label}"),
-            re.compile(rf"(?<=\s){label}"),
+            re.compile(rf"(?<=\s)(?<!\n[-\u2022] )(?<!\d[.)] )(?:(?<=[.!?\n]\s)|(?<=\n)|(?=[*_#>]*[^\W_a-z])){label}"),
             re.compile(rf"[ \t\n]*{label}"),
         )
 
     @classmethod
     def in_text(cls, reading: Reading, patient: str | None) -> Labels:
-        """The labels of a text: the patient's name is one where it labels more lines than the role does."""
+        """The labels of a text: the patient's name is one where it labels more lines than the role does.
+
+        Or where fewer speak twice in a row with it than without.
+        """
         plain, named = cls.of(None), cls.of(patient)
-        by_name = [match for match in named.at_line.finditer(f"\n{reading.text}") if match["who"].casefold() not in plain.roles]
-        by_role = Counter(plain.speaker(match) for match in plain.at_line.finditer(f"\n{reading.text}"))
-        if len(by_name) > by_role[Speaker.PATIENT]:
+        found = list(named.at_line.finditer(f"\n{reading.text}"))
+        by_name = [match for match in found if _is_name(match)]
+        by_role = [named.speaker(match) for match in found if not _is_name(match)]
+        whole = [named.speaker(match) for match in found]
+        if len(by_name) > by_role.count(Speaker.PATIENT) or _doubles(whole) < _doubles(by_role):
             return named
         if by_name:
             reading.remark(by_name[0].start(), NAME_INSIDE)
@@ -63,11 +73,24 @@ class Labels:
 
     def speaker(self, label: re.Match[str]) -> Speaker:
         """Who a label is."""
-        return self.roles[label["who"].casefold()]
+        return Speaker.PATIENT if _is_name(label) or label["patient"] else Speaker.THERAPIST
+
+
+def _any_of(words: Iterable[str]) -> str:
+    return "|".join(re.escape(word) for word in sorted(words, key=lambda word: (-len(word), word)))
+
+
+def _is_name(label: re.Match[str]) -> bool:
+    return label.groupdict().get("name") is not None
+
+
+def _doubles(speakers: Sequence[Speaker]) -> int:
+    return sum(one is two for one, two in pairwise(speakers))
 
 
 TWICE = "the same speaker twice in a row"
 THRICE = "the same speaker three times in a row or more"
+INSIDE = "what may be a label is inside a message, taken as words"
 NAME_INSIDE = "the patient's name is before a colon as a label would be, taken as words"
 EXPECTED_LABELS = "expected messages of both speakers, labelled Patient, Therapist or with the patient's name"
 NO_THERAPIST = "no therapist turn"
@@ -125,13 +148,27 @@ def messages(text: str, labels: Labels, form: re.Pattern[str], start: int, end: 
 
 
 def form_of_labels(text: str, labels: Labels, forms: Sequence[re.Pattern[str]], start: int, end: int) -> re.Pattern[str]:
-    """Where this text's labels are: the first of `forms` by which both speakers say something, else the first."""
+    """Where this text's labels are: the first of `forms` by which both speakers say something, else the first.
 
-    def speakers(form: re.Pattern[str]) -> set[Speaker]:
-        found = messages(text, labels, form, start, end)
-        return {one.speaker for one in found if text[one.words : one.end].strip()}
+    Where another finds more than twice as many, the one that finds most: a role play inside a message is words, a whole
+    conversation in one is none.
+    """
+    found = {form: list(messages(text, labels, form, start, end)) for form in forms}
+    spoken = {form: {one.speaker for one in said if text[one.words : one.end].strip()} for form, said in found.items()}
+    both = [form for form in forms if len(spoken[form]) == len(Speaker)]
+    if not both:
+        return forms[0]
+    most = max(both, key=lambda form: len(found[form]))
+    return most if len(found[most]) > 2 * len(found[both[0]]) else both[0]
 
-    return next((form for form in forms if len(speakers(form)) == len(Speaker)), forms[0])
+
+def note_inside(reading: Reading, labels: Labels, found: Sequence[Message], end: int) -> None:
+    """Note each label before `end` that is not taken as one."""
+    begun = {message.start for message in found}
+    start = found[0].words if found else end
+    for match in labels.anywhere.finditer(reading.text, start, end):
+        if match.start(1) not in begun:
+            reading.remark(match.start(1), INSIDE)
 
 
 def first_message(text: str, labels: Labels, form: re.Pattern[str], start: int, end: int) -> int:
@@ -149,16 +186,44 @@ def note_doubles(reading: Reading, found: Sequence[Message]) -> None:
             reading.remark(three.start, THRICE)
 
 
-def must_be_told_apart(reading: Reading, labels: Labels, start: int, end: int) -> None:
-    """Note that the session is lost where one speaker says nothing and labels of somebody unknown stand in the text."""
+def must_be_told_apart(
+    reading: Reading, labels: Labels, found: Sequence[Message], start: int, end: int, *, failed: bool = False
+) -> None:
+    """Note that the session is lost where a speaker says nothing, or where somebody unknown is labelled like a speaker.
+
+    `failed`: its file says why it ended, so that the therapist may have said nothing.
+    """
     spoken = {turn.speaker for turn in reading.draft.turns}
+    named = _unknown(reading.text, labels, start, end)
     if len(spoken) == len(Speaker):
-        return
-    other = Counter(match[1] for match in _OTHER.finditer(reading.text, start, end) if match[1].casefold() not in labels.roles)
-    name, count = other.most_common(1)[0] if other else ("", 0)
-    if count > 1 or not spoken:
-        said = f"found {name!r} {count} times" if count else "found no label"
+        named = _like_speakers(reading.text, labels, found, named)
+    name, count = named.most_common(1)[0] if named else ("", 0)
+    alone = len(spoken) < len(Speaker) and not (failed and Speaker.PATIENT in spoken)
+    if alone or count > 1:
+        only = f"found the {next(iter(spoken))} alone" if len(spoken) == 1 else "found no label"
+        said = f"found {name!r} {count} time{'' if count == 1 else 's'}" if count else only
         reading.remarks.append(Remark(reading.file, 0, f"{EXPECTED_LABELS}, {said}", lost=True))
+
+
+def _unknown(text: str, labels: Labels, start: int, end: int) -> Counter[str]:
+    """What may be labels of others, and how often."""
+    names = (match[1] for match in _OTHER.finditer(text, start, end))
+    return Counter(name for name in names if not labels.right_here.fullmatch(f"{name}:"))
+
+
+def _like_speakers(text: str, labels: Labels, found: Sequence[Message], named: Counter[str]) -> Counter[str]:
+    """Of these names those that end in a role, or begin what somebody says between two messages of the same speaker."""
+    between: Counter[str] = Counter()
+    for before, message in pairwise(found):
+        if before.speaker is message.speaker:
+            between += _unknown(text, labels, before.words, message.start)
+    return Counter(
+        {
+            name: count
+            for name, count in named.items()
+            if name.casefold().endswith(_LIKE_A_ROLE) or (between[name] == count and f"\n\n{name}: " in text)
+        }
+    )
 
 
 def read_opening(

@@ -134,12 +134,13 @@ def _course(repository: Repository, found: CourseSet, remarks: list[Remark]) -> 
         if read is None:
             continue
         text = read[1].fields["transcript"]
+        session = read_course_session(path, one_kind_of_ends(text), passed, patient)
+        lost = [remark for remark in session.remarks if remark.lost]
+        remarks += lost or session.remarks
+        if lost:
+            continue
         if "\r" in text:
             remarks.append(Remark(path, 0, MIXED))
-        session = read_course_session(path, one_kind_of_ends(text), passed, patient)
-        remarks += session.remarks
-        if any(remark.lost for remark in session.remarks):
-            continue
         passed = [session.passed, *passed] if session.passed else passed
         sessions[number] = CourseFile(*read, session)
     if profile is None and not sessions:
@@ -193,8 +194,9 @@ def _chain(repository: Repository, chain: Chain, remarks: list[Remark]) -> dict[
             remarks.append(Remark(path, 0, "is empty", lost=True))
             continue
         session = read_simulated(path, source.text, passed, chain.patient)
-        remarks += [*source.remarks, *session.remarks]
-        if any(remark.lost for remark in session.remarks):
+        lost = [remark for remark in session.remarks if remark.lost]
+        remarks += lost or [*source.remarks, *session.remarks]
+        if lost:
             continue
         if session.number not in (None, number):
             remarks.append(Remark(path, 1, f"says session {session.number}, its name says {number}, which counts"))

@@ -39,6 +39,7 @@ from cbt_ray.imports.messages import (
     messages,
     must_be_told_apart,
     note_doubles,
+    note_inside,
     read_opening,
 )
 from cbt_ray.imports.remark import Remark
@@ -53,9 +54,7 @@ _LIMIT = re.compile(r"(?:\*{4}Session Terminated: [^\n]*\*{4}\n)+\n?\Z")
 _STOPPED = re.compile(
     r"Termination Details:\nReason: (?P<reason>[^\n]*)\nDetails: (?P<details>.*?)(?=\n\n\nSession Summary:\n|\n*\Z)", re.DOTALL
 )
-_SUMMARY = re.compile(r"\n+Session Summary:[ \t]*\n+")
-_LAST_HEADING = re.compile(r"\n(?=\nSession Summary:[ \t]*\n(?!.*\n(?:Patient|Therapist):))", re.DOTALL)
-"""The summary of a text that the public code did not write: nobody speaks after it."""
+_SUMMARY = re.compile(r"\n+[*_#]{0,4} ?Session Summary[*_]{0,3}:[*_]{0,3}[ \t]*\n+")
 _COUNT = re.compile(r"Turn count: (\d+)/\d+")
 _REASONS = {
     "Natural Session End": StopReason.FAREWELL,
@@ -88,18 +87,17 @@ def read_simulated(file: str, text: str, passed: Sequence[str] = (), patient: st
     reading.draft.text(head[0] if head else "")
     if not head:
         reading.remark(0, "expected the line `Session Number: ...` first")
-    tail = _tail(text, head.end() if head else 0)
+    tail = _tail(text, labels, head.end() if head else 0)
     body = _LIMIT.search(text, 0, tail)
     end = body.start() if body else tail
     start = head.end() if head else 0
-    opening = _talk(reading, labels, start, end, passed)
+    opening, found = _talk(reading, labels, start, end, passed)
     reading.draft.text(text[end:tail])
     stopped, summary = _ending(reading, tail)
     if not stopped and not summary:
         reading.remark(len(text.rstrip()), "ends without termination details and summary")
     _count(reading, text[end:])
-    if stopped is None:
-        must_be_told_apart(reading, labels, start, end)
+    must_be_told_apart(reading, labels, found, start, end, failed=stopped is not None)
     written = reading.written(opening, summary, stopped)
     return Simulated(
         int(head[1]) if head else None,
@@ -123,7 +121,7 @@ def stop_of(stopped: tuple[str, str] | None, turns: Sequence[Turn], opening: str
     return _REASONS.get(stopped[0], StopReason.OTHER)
 
 
-def _tail(text: str, start: int) -> int:
+def _tail(text: str, labels: Labels, start: int) -> int:
     """Where the conversation ends: before the details of its end, or before the summary where there are none."""
     found = text.rfind("\nTermination Details:\nReason: ")
     if found >= 0:
@@ -131,12 +129,17 @@ def _tail(text: str, start: int) -> int:
     bare = text.rfind("\n\n\nSession Summary:\n\n")
     if bare >= 0:
         return bare + 2
-    heading = _LAST_HEADING.search(text, start)
-    return heading.end() if heading else len(text)
+    # a text that the public code did not write: nobody speaks after the summary
+    last = next((match for match in reversed(list(_SUMMARY.finditer(text, start))) if match[0].startswith("\n\n")), None)
+    if last is None:
+        return len(text)
+    form = form_of_labels(text, labels, (labels.at_blank, labels.at_line), start, last.start())
+    spoken = not labels.right_here.match(text, last.end()) and form.search(text, last.end())
+    return len(text) if spoken else last.start() + 1
 
 
-def _talk(reading: Reading, labels: Labels, start: int, end: int, passed: Sequence[str]) -> str:
-    """The messages, and before them the summary that the first one brings along."""
+def _talk(reading: Reading, labels: Labels, start: int, end: int, passed: Sequence[str]) -> tuple[str, list[Message]]:
+    """The summary that the first message brings along, and the messages after it."""
     begin = first_message(reading.text, labels, labels.at_blank, start, end)
     reading.stray(start, begin)
     opening, rest = read_opening(reading, labels, begin, end, _LEAD, passed)
@@ -147,11 +150,12 @@ def _talk(reading: Reading, labels: Labels, start: int, end: int, passed: Sequen
     reading.stray(rest, behind)
     led = [Message(Speaker.PATIENT, begin, begin, rest)] if rest > begin else []
     note_doubles(reading, [*led, *found])
+    note_inside(reading, labels, found, end)
     for message in found:
         reading.draft.text(reading.text[message.start : message.words])
         if not reading.draft.message(message.speaker, reading.text[message.words : message.end]):
             reading.remark(message.start, "an empty message")
-    return opening
+    return opening, found
 
 
 def _ending(reading: Reading, tail: int) -> tuple[tuple[str, str] | None, str]:

@@ -249,7 +249,7 @@ def _kappa(analysis: Mapping[str, Any]) -> Part:
         ]
         rows.append(Row([Cell(names.get(item["item"], item["item"])), *cells]))
     head = [("Item", True), *((label, False) for label, _ in known)]
-    note = "Quadratic weights over the scale's full range, with intervals."
+    note = "Quadratic weights over the scale's full range, with an interval where there is one."
     return Fold("Weighted kappa of each item", [Table("t-kappa", title, head, rows, note)])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -85,7 +86,8 @@ def trajectory(analysis: Mapping[str, Any]) -> Figure:
     for model, arms in by_model(analysis).items():
         x, y = Scale(1, last, 44, 320), Scale(ticks[0], ticks[-1], 190, 40)
         lines = [_course(points[arm], x, y, look[arm]) for arm in arms if points.get(arm)]
-        sessions = [float(n) for n in range(1, last + 1) if last < 8 or n == 1 or n % 5 == 0]
+        step = 1 if last < 8 else 5 * math.ceil(last / 45)  # numbers may be dates
+        sessions = [float(n) for n in sorted({1, *range(step, last + 1, step)})]
         axes = (axis_y(y, ticks, 34, 330, f"{model}: mean total"), axis_x(x, sessions, 190, 190, "session"))
         first = [line(x(1.5), 34, x(1.5), 190, "first")] if last > 1 else []
         panels.append(drawing(340, 230, f"{title}: {model}", *axes, *first, *lines))

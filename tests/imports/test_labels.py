@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 
 import pytest
 
 from cbt_ray.__main__ import outcome
 from cbt_ray.imports.course import read_course_session
-from cbt_ray.imports.messages import NAME_INSIDE, THRICE
+from cbt_ray.imports.messages import INSIDE, NAME_INSIDE, THRICE
 from cbt_ray.imports.repository import MIXED
 from cbt_ray.imports.simulated import read_simulated
 from cbt_ray.therapy.session import Speaker
@@ -49,10 +50,50 @@ def turns_of(text: str, patient: str | None = "Robin Smith") -> list[list[tuple[
         PLAIN.replace(":", "\uff1a"),
         PLAIN.replace("Patient:", "Patient :"),
         f"\n{PLAIN}\n",
+        f"\ufeff{PLAIN}",
+        PLAIN.replace("Patient:", "\u200bPatient:"),
+        PLAIN.replace("Patient:", "Patient\xa0:"),
+        PLAIN.replace("Patient:", "[00:12] Patient:").replace("Therapist:", "[00:07] Therapist:"),
+        PLAIN.replace("Patient:", "Patient (Robin):"),
+        PLAIN.replace("Patient:", "Robin (Patient):"),
+        PLAIN.replace("Therapist:", "AI Therapist:"),
+        PLAIN.replace("Therapist:", "CBT Therapist (AI):"),
+        PLAIN.replace("Patient:", "Pat\u0131ent:"),
+        PLAIN.replace("Patient: F", "Robin: F").replace("Patient: I", "Robin: I"),
     ],
 )  # fmt: skip
 def test_four_turns_by_two_speakers(text: str) -> None:
     assert turns_of(text) == [ASKED, ASKED]
+
+
+@pytest.mark.parametrize("name", ["R.(o*b", "[Robin] (they)", "Robin: A", "Zo\xeb Straße", "İnci", "\\d+", "Patient"])
+def test_any_name_can_be_a_label(name: str) -> None:
+    for spelt in (name, unicodedata.normalize("NFD", name)):
+        assert turns_of(PLAIN.replace("Patient:", f"{spelt}:"), name) == [ASKED, ASKED]
+
+
+def test_labels_before_a_talk_that_is_in_one_line_are_no_ground_to_take_that_as_one_message() -> None:
+    talk = "Hello. Patient: I am tired. Therapist: Since when? Patient: For weeks."
+    for found in turns_of(f"Patient: Hi.\n\nTherapist: {talk}"):
+        assert [speaker for speaker, _ in found] == [P, T, P, T, P]
+
+
+def test_patience_is_no_label_and_a_label_inside_is_said() -> None:
+    text = PLAIN.replace("Since when?", "Be patient: it takes time.\nTherapist: said I.")
+    session = read_simulated("f", text, (), "Robin")
+    assert [turn.speaker for turn in session.written.turns] == [T, P, T, P]
+    assert [remark.line for remark in session.remarks if remark.reason == INSIDE] == [6]
+
+
+@pytest.mark.parametrize("heading", ["Session Summary:", "**Session Summary:**", "**Session Summary**:", "### Session Summary:"])
+def test_a_summary_holds_labels_as_words(heading: str) -> None:
+    text = f"{PLAIN}\n\nTherapist: Bye.\n\n{heading}\nPatient: sleeps better\nTherapist: praised it"
+    for read in (read_simulated, read_course_session):
+        session = read("f", text, (), "Robin")
+        assert [turn.speaker for turn in session.written.turns] == [T, P, T, P, T]
+        assert session.written.turns[-1].text == "Bye."
+        assert session.written.summary == "Patient: sleeps better\nTherapist: praised it"
+        assert session.written.text() == text
 
 
 def test_a_patient_labelled_by_name_has_a_summary_too() -> None:
@@ -69,6 +110,13 @@ def test_a_patient_labelled_by_name_has_a_summary_too() -> None:
         (PLAIN.replace("Therapist:", "Dr. Grey:"), "found 'Dr. Grey' 2 times"),
         (PLAIN.replace("Therapist:", "Bob:").replace("Patient:", "Sam:"), "found 'Bob' 2 times"),
         ("We met and talked about sleep.", "found no label"),
+        (PLAIN.replace("Therapist:", "Therapeutin:").replace("Patient:", "Patientin:"), "found 'Therapeutin' 2 times"),
+        (PLAIN.replace("Therapist: ", "\u6cbb\u7597\u5e08\uff1a"), "found '\u6cbb\u7597\u5e08' 2 times"),
+        (PLAIN.replace("Patient:", "R\u043ebin:"), "found 'R\u043ebin' 2 times"),
+        (PLAIN.replace("Patient: ", ""), "found the therapist alone"),
+        ("Therapist: Hello.\n\nSam: Hi.", "found 'Sam' 1 time"),
+        (f"Patient: Hi.\n\n{PLAIN.replace('Patient:', 'Rob:')}\n\nTherapist: Bye.", "found 'Rob' 2 times"),
+        (PLAIN.replace("Therapist:", "Senior Therapist:"), "found 'Senior Therapist' 2 times"),
     ],
 )
 def test_speakers_that_cannot_be_told_apart_are_named(text: str, found: str) -> None:
@@ -77,6 +125,13 @@ def test_speakers_that_cannot_be_told_apart_are_named(text: str, found: str) -> 
         assert len(lost) == 1
         assert lost[0].startswith("f: not imported: expected messages of both speakers, labelled Patient")
         assert lost[0].endswith(found)
+
+
+@pytest.mark.parametrize(("label", "other"), [("Patient", "Rob"), ("Therapist", "Dr. Grey"), ("Therapist", "Therapeut")])
+def test_a_session_that_says_why_it_ended_is_no_exception(label: str, other: str) -> None:
+    end = "\n\nTermination Details:\nReason: Natural Session End\nDetails: take care\n\n\nSession Summary:\n\nfine\n"
+    session = read_simulated("f", PLAIN.replace(label, other) + end, (), "Robin")
+    assert [remark.reason.endswith(f"found {other!r} 2 times") for remark in session.remarks if remark.lost] == [True]
 
 
 def test_a_name_before_a_colon_among_labels_is_words_and_said() -> None:
@@ -123,3 +178,18 @@ def test_line_ends_and_byte_order_marks(change: object, said: bool, tmp_path: Pa
         [json.loads(line)["turns"] for line in Path(to, "sessions.jsonl").read_text().splitlines()] for to in ("before", "out")
     )
     assert before == after
+
+
+def test_of_a_session_that_is_not_imported_nothing_else_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = _session_1(write_clone(tmp_path / "clone"))
+    file.write_text(file.read_text().replace("Therapist:", "Therapeut:"))
+    assert outcome(["import", "cbt", "clone", "pub.yaml"]) == (0, "")
+    said = capsys.readouterr().out
+    assert f"{file.name}: not imported: expected messages of both speakers" in said
+    assert "no therapist turn" not in said
+    assert [line for line in Path("pub.imported.txt").read_text().splitlines() if file.name in line] == [
+        line for line in said.splitlines() if file.name in line
+    ]

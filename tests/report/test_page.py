@@ -19,6 +19,7 @@ from cbt_ray.report import Notice, render
 from cbt_ray.report.page import sections
 from cbt_ray.report.part import every
 from cbt_ray.report.prose import two
+from cbt_ray.report.score_figures import trajectory
 from cbt_ray.report.table import Cell, Column, Row, Table, listed, pick
 from tests.analysis.tables import ITEMS, made_up
 from tests.analysis.test_analyse import DEGENERATE
@@ -219,6 +220,13 @@ def test_degenerate_data_give_a_whole_page(rows: list[ScoreRow]) -> None:
     drawn = [str(a["id"]).removeprefix("fig-") for tag, a in reader.tags if tag == "figure"]
     fixed = [name for name in FIGURES if not name.startswith("residuals")]
     assert [name for name in drawn if not name.startswith("residuals")] == fixed
+
+
+def test_session_numbers_may_be_dates() -> None:
+    rows = [replace(row, session=20_240_000 + row.session) for row in made_up(patients=("p1",), sessions=2)]
+    figure = trajectory(analyse(Scores.of(rows), Settings()))
+    assert figure.panels
+    assert all(len(str(panel)) < 20_000 for panel in figure.panels)
 
 
 def test_a_table_of_ratings_without_a_study_has_no_sections_on_how_it_was_run() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.judge.jackknife import Clusters, estimate, fisher, logarithm, repeats
+from cbt_ray.analysis.judge.jackknife import TOO_FEW, Clusters, estimate, fisher, logarithm, repeats
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 ONCE = "no session was rated more than once"
-CONSTANT = "all scores are the same"
+CONSTANT = "no session's scores differ from another's"
 POINTS = 1 << 15
 """Of the generalized interval."""
 SPREAD = 1.2207440846057596
@@ -53,6 +53,9 @@ def one_way(scores: Moments, clusters: Clusters, level: float) -> dict[str, Any]
     empty = {"value": None, "low": None, "high": None, "reason": ONCE}
     if not repeated:
         return found | {"single": empty, "average": empty, "independent": None, "within_session_sd": empty}
+    if found["sessions"] == 1:
+        few = empty | {"reason": TOO_FEW}
+        return found | {"single": few, "average": few, "independent": None, "within_session_sd": few}
     mean = scores.mean[there] - scores.mean[there].mean()
     of_chains = clusters.of(there).sums(
         np.column_stack([np.ones_like(count), count, count**2, count * mean, count * mean**2, ss])
@@ -145,16 +148,17 @@ def columns(table: Array) -> Array:
 
 
 def squares(s: Array) -> Squares:
-    """Mean squares from sums (m, k + 3) of `columns`."""
+    """Mean squares from sums (m, k + 3) of `columns`; NaN of fewer than two sessions."""
     import numpy as np
 
     n, each, k = s[:, 0], s[:, 1:-2], s.shape[1] - 3
+    n = np.where(n < 2, np.nan, n)
     whole = (s[:, -1] - each.sum(axis=1) ** 2 / n) / (n - 1)
     trace = (s[:, -2] - np.square(each).sum(axis=1) / n) / (n - 1)
     noise = 1e-12 * s[:, -2] / n  # below what rounding leaves of sums of squares there is no variance
     rest = (trace - whole / k) / (k - 1)
     between = n * np.var(each / n[:, None], axis=1, ddof=1)
-    return Squares(np.where(whole > noise, whole, 0.0) / k, between, np.where(rest > noise, rest, 0.0), n, k)
+    return Squares(np.where(whole <= noise, 0.0, whole) / k, between, np.where(rest <= noise, 0.0, rest), n, k)
 
 
 def two_way(table: Array, clusters: Clusters, level: float) -> dict[str, Any]:
@@ -163,9 +167,9 @@ def two_way(table: Array, clusters: Clusters, level: float) -> dict[str, Any]:
     `random_judges` is the interval of ICC(2,1) and ICC(2,k) for judges drawn at random, sessions independent.
     """
     of_chains = clusters.sums(columns(table))
-    k = table.shape[1]
-    absolute = estimate(lambda s: squares(s).absolute, of_chains, level, fisher(), CONSTANT)
-    consistent = estimate(lambda s: squares(s).consistent, of_chains, level, fisher(), CONSTANT)
+    k, why = table.shape[1], CONSTANT if len(table) > 1 else TOO_FEW
+    absolute = estimate(lambda s: squares(s).absolute, of_chains, level, fisher(), why)
+    consistent = estimate(lambda s: squares(s).consistent, of_chains, level, fisher(), why)
     drawn = generalized(of_chains.values.sum(axis=0), level)
     return {
         "icc2_1": absolute | {"random_judges": drawn},
@@ -187,7 +191,7 @@ def generalized(whole: Array, level: float) -> dict[str, float | None] | None:
 
     found = squares(whole[None])
     n, k = float(found.n[0]), found.k
-    if n < 2 or not found.rest[0] > 0:
+    if not found.rest[0] > 0:  # nor of fewer than two sessions
         return None
     free = {"sessions": n - 1, "judges": k - 1.0, "rest": (n - 1) * (k - 1)}
     place = (0.5 + np.arange(1, POINTS + 1)[:, None] * SPREAD ** -np.arange(1.0, 4.0)) % 1

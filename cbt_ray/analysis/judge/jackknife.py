@@ -25,6 +25,8 @@ FEWEST = 5
 METHOD = "delete-one-chain jackknife within arms, t with Satterthwaite's degrees of freedom"
 NOTHING = 1e-20
 """A variance of nothing but rounding, relative to the square."""
+TOO_FEW = "needs 2 sessions or more, found 1"
+"""Of what compares the differences between sessions with those between ratings of one."""
 SURE = 1e-12
 """A correlation this close to 1 is 1."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.judge.jackknife import Clusters, estimate, fisher
+from cbt_ray.analysis.judge.jackknife import TOO_FEW, Clusters, estimate, fisher
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +28,8 @@ def between(one: Moments, other: Moments, clusters: Clusters, level: float) -> d
     both = (one.count > 0) & (other.count > 0)
     if not both.any():
         return _none("no session was rated by both")
+    if both.sum() == 1:
+        return _none(TOO_FEW, 1)
     middle = one.mean[both].mean()
     (x, xx), (y, yy) = (_about(middle, scores, both) for scores in (one, other))
     of_chains = clusters.of(both).sums(np.column_stack([np.ones_like(x), x, y, xx, yy, x * y]))
@@ -41,14 +43,16 @@ def within(scores: Moments, clusters: Clusters, level: float) -> dict[str, Any]:
     repeated = scores.count > 1
     if not repeated.any():
         return _none("no session was rated more than once")
+    if repeated.sum() == 1:
+        return _none(TOO_FEW, 1)
     mean, square = _about(scores.mean[repeated].mean(), scores, repeated)
     variance = scores.spread[repeated] / (scores.count[repeated] - 1)
     of_chains = clusters.of(repeated).sums(np.column_stack([np.ones_like(mean), mean, square, variance]))
     return {"sessions": int(repeated.sum()), **estimate(_within, of_chains, level, fisher(), ALIKE)}
 
 
-def _none(reason: str) -> dict[str, Any]:
-    return {"sessions": 0, "value": None, "low": None, "high": None, "reason": reason}
+def _none(reason: str, sessions: int = 0) -> dict[str, Any]:
+    return {"sessions": sessions, "value": None, "low": None, "high": None, "reason": reason}
 
 
 def _about(middle: float, scores: Moments, chosen: Array) -> tuple[Array, Array]:

@@ -1,5 +1,7 @@
 """Weighted kappa, and agreement with people: against explicit tables, independent calculations and known truth."""
 
+import warnings
+from dataclasses import replace
 from itertools import permutations, product
 from typing import Any
 
@@ -10,6 +12,7 @@ from scipy import stats
 from cbt_ray.analysis import Scores, Settings
 from cbt_ray.analysis.judge import kappa
 from cbt_ray.analysis.judge.agreement import POINTS, limits, thinned
+from cbt_ray.analysis.judge.jackknife import TOO_FEW
 from cbt_ray.analysis.judge.reliability import reliability
 from tests.analysis.judge.raters import alone, crowd, drawn, folded, judged
 from tests.analysis.judge.reliability_truth import CHAINS_DIFFER, PUBLISHED, kappas, share
@@ -175,3 +178,17 @@ def test_points_are_thinned_evenly_and_keep_both_ends() -> None:
 
 def test_limits_need_two_sessions() -> None:
     assert limits(np.array([1.0]), alone(1), LEVEL) is None
+
+
+def test_one_session_says_nothing_of_agreement() -> None:
+    rows = made_up(patients=("p1", "p2"), sessions=2)
+    once = judged(rows[:1], "ann", "human", lambda *_: 3)
+    twice = [replace(row, judge="bo", judge_replicate=number) for number in (1, 2) for row in once]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = reliability(Scores.of([*rows, *once, *twice]), Settings())
+    own = {row["judge"]: row["total"] for row in found["replicates"]}
+    assert [own["bo"][name]["reason"] for name in ("single", "average", "within_session_sd")] == [TOO_FEW] * 3
+    people = next(row for row in found["humans"]["raters"] if row["rater"] == "ann")
+    for estimate in (people["icc2_1"], people["icc3_1"], *people["kappa"]):
+        assert (estimate["value"], estimate["reason"]) == (None, TOO_FEW)
