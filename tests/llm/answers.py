@@ -280,8 +280,8 @@ REPLIES: dict[str, tuple[Behaviour, Expected]] = {
         World("rate_limit"),
     ),
     "rate_limit_minutes": (
-        error(429, "Please try again in 7m12.5s. Need more? https://console.groq.com/settings/billing"),
-        World("rate_limit", 432.5),
+        error(429, "Please try again in 1m2.5s. Need more? https://console.groq.com/settings/billing"),
+        World("rate_limit", 62.5),
     ),
     "rate_limit_two_minutes": (error(429, "Please try again in 2 minutes."), World("rate_limit", 120.0)),
     "failed_dependency_tgi": (error(424, "Request failed during generation: CUDA out of memory"), World("server")),
