@@ -138,7 +138,8 @@ class Where:
     key: str | None = None
 
     def said(self, text: str) -> str:
-        """What was said, on one line, without the key."""
+        """What was said, on one line, without the key and without what a terminal would obey."""
+        text = "".join(one if one.isprintable() else " " for one in text[: 100 * _LONGEST])
         text = " ".join(text.split())
         if self.key:
             text = text.replace(self.key, "***")

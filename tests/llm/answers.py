@@ -256,6 +256,10 @@ REPLIES: dict[str, tuple[Behaviour, Expected]] = {
         Behaviour(headers={"Content-Encoding": "gzip"}, raw=gzip.compress(body("0" * (32 << 20)), 1)),
         World("malformed"),
     ),
+    "gzip_cut": (
+        Behaviour(headers={"Content-Encoding": "gzip"}, raw=gzip.compress(body())[:-9]),
+        World("connection"),
+    ),
     "unknown_encoding": (Behaviour(headers={"Content-Encoding": "br"}, raw=b"abc"), World("malformed")),
     "cut_in_transit": (Behaviour(cut=True, raw=body()), World("connection")),
     "hangs_up": (Behaviour(hangs_up=True), World("connection")),
@@ -325,6 +329,7 @@ REPLIES: dict[str, tuple[Behaviour, Expected]] = {
         Behaviour(status=308, headers={"Location": "http://elsewhere.example/v1"}, raw=b""),
         User("api_base", "elsewhere"),
     ),
+    "terminal_codes": (error(400, "\x1b[2J\x07 no \x9b"), User("model", "(400: [2J no)")),
     "moved": (Behaviour(status=302, headers={"Location": "/login"}, raw=b""), User("api_base", "/login")),
     # ---- counts that are none ----
     "negative_usage": (whole({"prompt_tokens": -900, "completion_tokens": -5}), Said("A full answer.")),
