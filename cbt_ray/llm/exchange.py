@@ -149,9 +149,9 @@ class _Bounded(io.RawIOBase):
         self._socket = sock
         self._deadline = deadline
         self.received = False
-        self._buffered = io.BufferedReader(self)
+        self._buffered: io.BufferedReader[Any] = io.BufferedReader(self)
 
-    def makefile(self, mode: str) -> io.BufferedReader:  # noqa: ARG002  HTTPResponse wants a socket
+    def makefile(self, mode: str) -> io.BufferedReader[Any]:  # noqa: ARG002  HTTPResponse wants a socket
         return self._buffered
 
     def readable(self) -> bool:
