@@ -414,4 +414,4 @@ def reasons(study: Path) -> dict[int, str | None]:
     """Session -> why its rating by Ana does not count."""
     bench = Bench(load_study(study), Silent(), inline=True)
     survey = bench.survey(Stage.SESSIONS, Stage.RATINGS)
-    return {row.session: row.reason for row in imported_ratings(bench, survey, lambda _: {}) if row.judge == "ana"}
+    return {row.session: row.reason for row in imported_ratings(bench, survey, lambda _: {}, lambda *_: 1) if row.judge == "ana"}
