@@ -32,7 +32,7 @@ def check(examined: Examined, bench_of: Callable[[Study], Bench], say: Callable[
         bench.close()
     roles = [(name, role) for roles in asked.values() for name, same in roles.items() for role in same]
     remote = sorted({role.endpoint for _, role in roles if isinstance(study.endpoints[role.endpoint], LiteLLMEndpoint)})
-    names = ", ".join(dict.fromkeys(name for name, _ in roles)) or "none, since nothing is owed"
+    names = ", ".join(dict.fromkeys(name for name, _ in roles)) or "none, since no call is owed"
     say(f"{study.file}: nothing wrong: fields, prompts, scale {study.judge.scale}, recipes; roles: {names}")
     if remote:
         say(f"endpoints {'that answered' if call else 'not called (--call does)'}: {', '.join(remote)}")

@@ -37,7 +37,8 @@ _ENDS = {
     ),
 }
 """Finish reasons of servers and providers, in lower case. One that is not here is not known to mean a whole answer."""
-_THOUGHTS = frozenset({"thinking", "reasoning", "reasoning_text"})
+_TEXTS = frozenset({"text", "output_text", "input_text"})
+"""Types of parts that are said; what has another type (thinking, a call of a tool) is not."""
 
 
 def utc_now() -> datetime:
@@ -76,7 +77,8 @@ class Reading:
 
     def finish(self, reason: Any, *, refused: bool = False) -> Finish:
         """Why an answer ended; raises Infrastructure where the server ended it, or does not say that it is whole."""
-        word = reason.casefold() if isinstance(reason, str) else ""
+        given = reason.get("type") if isinstance(reason, Mapping) else reason  # SGLang's own form
+        word = given.strip().casefold().removeprefix("finishreason.") if isinstance(given, str) else ""
         if refused:
             return Finish.REFUSED
         for finish, words in _ENDS.items():
@@ -103,7 +105,7 @@ class Reading:
 
     def _document(self, answer: Answer) -> Mapping[str, Any]:
         try:
-            document = loads(answer.text)
+            document = loads(answer.text, numbers="any")
         except ValueError as error:
             raise self._malformed(f"is no JSON ({error})", answer) from None
         if not isinstance(document, Mapping):
@@ -135,14 +137,16 @@ def _contents(message: Mapping[str, Any]) -> tuple[str, str]:
     """What a message says and what it only thought; content may come in parts."""
     content = message.get("content")
     parts = content if isinstance(content, list) else [content]
-    said = "".join(_text(part) for part in parts if not _is_thought(part))
-    thoughts = [_text(part) for part in parts if _is_thought(part)]
+    said = "".join(_text(part) for part in parts if _is_said(part))
+    thoughts = [_text(part) for part in parts if not _is_said(part)]
     thoughts += [_text(message.get(name)) for name in ("reasoning_content", "reasoning", "thinking")]
     return said, "\n\n".join(dict.fromkeys(thought for thought in thoughts if thought))
 
 
-def _is_thought(part: Any) -> bool:
-    return isinstance(part, Mapping) and part.get("type") in _THOUGHTS
+def _is_said(part: Any) -> bool:
+    if not isinstance(part, Mapping):
+        return True
+    return part.get("type", "text") in _TEXTS and part.get("thought") is not True
 
 
 def _text(part: Any, depth: int = 4) -> str:

@@ -25,6 +25,8 @@ MOST_BYTES = 16 << 20
 """Of an answer, unpacked. A reply of 100,000 tokens has one."""
 _PIECE = 1 << 16
 _SHORTEST_WAIT_S = 0.001
+_INTERIM = frozenset({102, 103})
+"""Processing, early hints: the answer follows. http.client passes over 100 by itself."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,11 @@ def _exchanged(
         _send(connection, method, target, headers, body)
         response = HTTPResponse(cast(socket.socket, bounded), method=method)
         response.begin()
+        interim = []
+        while response.status in _INTERIM:
+            interim.append(response)  # one that is forgotten would close what the next is read from
+            response = HTTPResponse(cast(socket.socket, bounded), method=method)
+            response.begin()
         answered = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status, answered, _read(response, answered))
     except TimeoutError:
@@ -129,7 +136,7 @@ def _read(response: HTTPResponse, headers: Mapping[str, str]) -> bytes:
         body += unpack.decompress(piece, MOST_BYTES + 1 - len(body)) if unpack else piece
         if len(body) > MOST_BYTES:
             raise ValueError(f"more than {MOST_BYTES:,} bytes")
-    if response.length:
+    if response.length or (unpack and body and not unpack.eof):
         raise ConnectionResetError("cut in the middle")
     return bytes(body)
 
@@ -142,9 +149,10 @@ class _Bounded(io.RawIOBase):
         self._socket = sock
         self._deadline = deadline
         self.received = False
+        self._buffered: io.BufferedReader[Any] = io.BufferedReader(self)
 
-    def makefile(self, mode: str) -> io.BufferedReader:  # noqa: ARG002  HTTPResponse wants a socket
-        return io.BufferedReader(self)
+    def makefile(self, mode: str) -> io.BufferedReader[Any]:  # noqa: ARG002  HTTPResponse wants a socket
+        return self._buffered
 
     def readable(self) -> bool:
         return True

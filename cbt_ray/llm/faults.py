@@ -37,12 +37,14 @@ _FILTERED = _words(
     r"content[ _](?:filter|management|moderation|safety)",
     r"content policy",
     r"\bflagged\b",
-    r"usage policy",
+    r"usage (?:policy|guidelines)",
+    r"ContentPolicyViolation",
     r"sensitive (?:content|information|words?)",
     r"safety (?:filter|system|policy|settings|reasons)",
     r"prohibited[ _]content",
+    r"不安全|敏感内容|违规",
 )
-"""OpenAI, Azure, DeepSeek, DashScope, OpenRouter, Anthropic, Gemini. "Request was blocked" is a firewall's."""
+"""OpenAI, Azure, DeepSeek, DashScope, OpenRouter, Anthropic, Gemini, xAI, Zhipu. "Request was blocked" is a firewall's."""
 _CONTEXT = _words(
     r"context_length_exceeded",
     r"exceed_context_size",
@@ -54,6 +56,8 @@ _CONTEXT = _words(
     r"too many (?:input |prompt )?tokens",
     r"(?:exceeds?|overflows?|longer than|larger than|not enough|too large for)\b[^.]{0,60}\bcontext",
     r"context the overflows",
+    r"context shift is disabled|ContextWindowExceeded",
+    r"range of input length",
     r"reduce the length",
     r"input (?:token count|length)\b.{0,60}(?:exceed|maximum)",
     r"`inputs` tokens",
@@ -70,18 +74,36 @@ _PAYMENT_CODES = frozenset(
         "insufficient_user_quota",
         "arrearage",
         "payment_required",
+        "budget_exceeded",
+        "exceeded_current_quota_error",
+        "allocationquota.freetieronly",
     }
 )
+_RATE_CODES = frozenset({"rate_limit_exceeded", "ratelimitreached", "rate_limit_error", "requests", "tokens"})
+"""With one of these, talk of billing is an advertisement."""
 _PAYMENT = _words(
     r"insufficient (?:account )?(?:quota|balance|credits?|funds)",
     r"(?:exceeded|exhausted) your (?:current |monthly )?(?:quota|credits?|balance)",
     r"credit balance is too low",
-    r"(?:out of|not enough|no|more) credits",
+    r"(?:out of|not enough|no|more|any) credits",
     r"\bbilling\b",
     r"arrearage|overdue[- ]payment|in good standing",
     r"(?:spending|usage|spend) limit",
     r"payment required",
+    r"余额不足|欠费",
 )
+_USELESS = {
+    "cut": _words(r"max_tokens or model output limit was reached"),
+    "malformed": _words(r"\bjson_validate_failed\b", r"\btool_use_failed\b"),
+}
+"""What the model wrote is of no use, and the server says so instead of sending it: OpenAI, Groq."""
+_TOO_LARGE_A_MINUTE = _words(r"request too large.{0,200}tokens per min")
+_RUNNER = _words(
+    r"model (?:was |has been |has )?(?:unloaded|crashed)",
+    r"out of memory",
+    r"request failed during generation",
+)
+"""A server's own trouble under a status that blames the request: LM Studio, TGI."""
 _TEMPLATE = _words(
     r"roles? (?:must|should|have to) (?:be )?alternat",
     r"only user(?:,| and| or) (?:and )?(?:assistant|model)\b.*\broles? (?:are|is)",
@@ -93,14 +115,18 @@ _TEMPLATE = _words(
     r"jinja",
     r"chat[ _]template",
     r"first message must be",
+    r"expected last role",
 )
+_NUMBER = r"(\d{1,6}(?:\.\d{1,9})?) ?"
 _WAIT = re.compile(
-    r"(?:try again|retry) (?:in|after) (\d{1,6}(?:\.\d{1,9})?) ?(ms|milliseconds|s|sec\w*)\b",
+    rf"(?:try again|retry) (?:in|after) (?:{_NUMBER}h(?:ours?)?,? ?)?(?:{_NUMBER}m(?:in\w*)?,? ?(?![a-z]))?"
+    rf"(?:{_NUMBER}(ms|milliseconds|s|sec\w*)\b)?",
     re.IGNORECASE,
 )
 _DELAY = re.compile(r'"retryDelay"\s*:\s*"(\d{1,6}(?:\.\d{1,9})?)s"')
-_THE_WORLDS = frozenset({408, 409, 425, 429})
-"""Of 400 to 497, these pass: a time-out, a conflict with another call, too early, too many."""
+_THE_WORLDS = frozenset({408, 409, 423, 424, 425, 429})
+"""Of 400 to 497, these pass: a time-out, a conflict with another call, locked, a failed dependency, too early, too many."""
+_LINK = re.compile(r"https?://\S+")
 
 
 @dataclass(frozen=True)
@@ -112,7 +138,8 @@ class Where:
     key: str | None = None
 
     def said(self, text: str) -> str:
-        """What was said, on one line, without the key."""
+        """What was said, on one line, without the key and without what a terminal would obey."""
+        text = "".join(one if one.isprintable() else " " for one in text[: 100 * _LONGEST])
         text = " ".join(text.split())
         if self.key:
             text = text.replace(self.key, "***")
@@ -205,6 +232,9 @@ class Fault:
     def as_ours(self) -> Exception:
         """The error to raise."""
         where, status = self.where, self._status
+        for reason, words in _USELESS.items():
+            if status in (200, 400, 422) and words.search(self.complaint.all):
+                return ModelFailure(reason, f"endpoints.{where.endpoint}: {where.model}: {self._said}")
         if self._is_context_full:
             said = f"endpoints.{where.endpoint}: {where.model}: {self._said}"
             return ModelFailure("context_full", said)
@@ -222,15 +252,17 @@ class Fault:
             to = self.where.said(self.answer.headers.get("location", "nowhere"))
             expected = "expected the server itself; a redirect is not followed, since the key would go along"
             return InputError(f"{name}.api_base: {expected} ({status} to {to})")
-        if self._wants_payment:
-            return InputError(f"{name}.api_key_env: expected an account with quota or credit left ({said})")
+        if self._is_too_large_a_minute or self._wants_payment:
+            account = "whose tokens per minute hold one request" if self._is_too_large_a_minute else "with quota or credit left"
+            return InputError(f"{name}.api_key_env: expected an account {account} ({said})")
         if self._is_worded and _TEMPLATE.search(self.complaint.all):
             remedy = "`system: first_user` joins the system prompt to the first message"
             expected = f"expected messages that the chat template of {model} takes"
             return InputError(f"{name}.system: {expected} ({said}); {remedy}")
         if status in (401, 403):
             return KeyRefused(f"{name}.api_key_env: expected a key that the endpoint accepts ({said})")
-        if 400 <= status < 498 and status not in _THE_WORLDS:
+        its_own = bool(_RUNNER.search(self.complaint.all))
+        if 400 <= status < 498 and status not in _THE_WORLDS and not its_own:
             return InputError(f"{name}.model: expected a call that {model} accepts ({said})")
         return None
 
@@ -254,7 +286,14 @@ class Fault:
         return self._status in (200, 400, 422) or self._status >= 500
 
     @property
+    def _is_too_large_a_minute(self) -> bool:
+        """No wait helps a request that is larger than a minute's share; the model's context has nothing to do with it."""
+        return self._status in (413, 429) and bool(_TOO_LARGE_A_MINUTE.search(self.complaint.all))
+
+    @property
     def _is_context_full(self) -> bool:
+        if self._is_too_large_a_minute:
+            return False
         too_long = self._is_worded and bool(_CONTEXT.search(self.complaint.all))
         return self._status == 413 or too_long
 
@@ -263,8 +302,10 @@ class Fault:
         """Gemini words a limit a minute like a spent quota, but says when to come back."""
         if self._status == 402 or self.complaint.codes & _PAYMENT_CODES:
             return True
-        worded = self._status in (200, 400, 403, 429) and self._pause is None
-        return worded and bool(_PAYMENT.search(self.complaint.all))
+        if self.complaint.codes & _RATE_CODES or self._pause is not None:
+            return False
+        worded = self._status in (200, 400, 403, 412, 429)
+        return worded and bool(_PAYMENT.search(_LINK.sub(" ", self.complaint.all)))
 
 
 def retry_after(answer: Answer, now: datetime) -> float | None:
@@ -303,6 +344,7 @@ def _worded(text: str) -> float | None:
     if delay:
         return float(delay[1])
     wait = _WAIT.search(text)
-    if wait is None:
+    if wait is None or not any(wait.groups()):
         return None
-    return float(wait[1]) / (1000 if wait[2].lower().startswith("m") else 1)
+    hours, minutes, rest = (float(number or 0) for number in wait.group(1, 2, 3))
+    return 3600 * hours + 60 * minutes + rest / (1000 if (wait[4] or "").lower().startswith("m") else 1)

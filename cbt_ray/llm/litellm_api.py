@@ -145,7 +145,7 @@ def _speaks_openai(answer: Answer) -> bool:
     if not 200 <= answer.status < 300:
         return True
     try:
-        document = loads(answer.text)
+        document = loads(answer.text, numbers="any")
     except ValueError:
         return True
     return not isinstance(document, Mapping) or bool({"choices", "error"} & document.keys())
@@ -153,7 +153,7 @@ def _speaks_openai(answer: Answer) -> bool:
 
 def _sent_reason(answer: Answer | None, otherwise: Any) -> Any:
     """The finish reason as it was sent, wherever a provider puts it and even where it is null."""
-    left: list[Any] = [loads(answer.text)] if answer is not None else []
+    left: list[Any] = [loads(answer.text, numbers="any")] if answer is not None else []
     for place in left:
         if isinstance(place, Mapping):
             for name in _FINISH:

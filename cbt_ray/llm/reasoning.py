@@ -14,14 +14,15 @@ from cbt_ray.reading import loads
 _WORD = r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|scratchpad|monologue)"
 _NAME = rf"(?:\w{{1,20}}[:_])?{_WORD}"
 _OPEN = re.compile(
-    rf"<\s*{_NAME}\s*>|<\|(?:begin_of_)?{_WORD}\|>|◁{_WORD}▷|<\|START_THINKING\|>"
-    r"|(?-i:\[THINK\])|<\|inner_prefix\|>|<unused94>|<\|channel>\s*\w+",
+    rf"<\s*{_NAME}(?:\s+[\w:-]+=[^<>]{{0,200}})?\s*>|<\|(?:begin_of_)?{_WORD}\|>|◁{_WORD}▷|<\|START_THINKING\|>"
+    r"|<\|begin\|>\s*assistant\s*<\|think\|>|(?-i:\[THINK\])|<\|inner_prefix\|>|<unused94>|<\|channel>\s*\w+",
     re.IGNORECASE,
 )
 """`[THINK]` in capitals only: "[thinking]" is how a patient's gesture is written."""
 _CLOSE = re.compile(
     rf"<\s*/\s*{_NAME}\s*>|<\|(?:end_of_|/){_WORD}\|>|◁/{_WORD}▷|<\|END_THINKING\|>"
-    r"|(?-i:\[/THINK\])|<\|inner_suffix\|>|<unused95>|<channel\|>",
+    r"|(?-i:\[/THINK\])|<\|inner_suffix\|>|<unused95>|<channel\|>"
+    r"|<\|end\|>\s*<\|begin\|>\s*assistant\s*<\|content\|>",
     re.IGNORECASE,
 )
 _OPEN_LAST = re.compile(rf"(?:{_OPEN.pattern})\s*\Z", re.IGNORECASE)
@@ -34,9 +35,25 @@ _WRAPPED = re.compile(
 _CHANNEL = "<|channel|>"
 _FINAL = re.compile(r"<\|channel\|>\s*final\b[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>", re.IGNORECASE)
 _END = re.compile(r"<\|(?:end|return|call|start)\|>")
-_BARE_CHANNELS = re.compile(r"\A(?:assistant)?analysis(?=[^\s\w.,!?]|[A-Z])", re.DOTALL)
+_BARE_CHANNELS = re.compile(
+    r"\A(?:assistant)?(?:analysis(?=[^\s\w.,!?:;)/\u2013\u2014-]|[A-Z]|.*assistantfinal)|(?=assistantfinal))", re.DOTALL
+)
 """Channels whose control tokens were dropped on the way: "analysisGreet her.assistantfinalHello."."""
 _BARE_FINAL = re.compile(r"assistantfinal(?:json)?(?=\S)")
+_HERE = r"\s*Here(?:'s| is) my "
+_PROCESS = re.compile(rf"\A{_HERE}thought process:(.*?)(?:\n{_HERE}response:(.*)|\Z)", re.DOTALL)
+"""Granite 3. A patient may begin so, too: without a response it is reasoning only where the reply was cut."""
+_MARK = rf"(?:{_OPEN.pattern}|{_CLOSE.pattern}|<\|channel\|>)"
+_QUOTED = re.compile(
+    rf"(?:\A|(?<=[\s(\[]))[\"'`\u201c\u2018\xab]{_MARK}[\"'`\u201d\u2019\xbb](?=[\s.,;:!?)\]]|\Z)"
+    rf"|(?<=[^\n] ){_MARK}(?= (?-i:tags?|tokens?|marks?|markers?|elements?|placeholders?)\b)"
+    rf"|(?<=\w )(?:{_OPEN.pattern})(?:,? (?:and|or) |/|, )(?:{_CLOSE.pattern})"
+    rf"|(?<=[^\n] )`[^`\n]{{0,99}}(?:{_OPEN.pattern})[^`\n]{{0,99}}(?:{_CLOSE.pattern})[^`\n]{{0,99}}`",
+    re.IGNORECASE,
+)
+_FENCE = re.compile(r"(?<=\S\n)\s*^```.*?^```", re.DOTALL | re.MULTILINE)
+_IN_A_SENTENCE = re.compile(rf"(?<=[\w,(] )(?:{_OPEN.pattern})(?=[.,;:!?)]| (?-i:[a-z0-9]))", re.IGNORECASE)
+"""An opening that nothing closes, between words: "I feel <feeling> because <thought>." is a form to fill in."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +65,33 @@ class Heard:
     unfinished: bool = False
 
 
-def heard(text: str) -> Heard:
-    """Part a reply. A text without marks, and a JSON object whose strings may quote them, stay as they are."""
-    channels, bare = _CHANNEL in text, bool(_BARE_CHANNELS.match(text))
-    if not (channels or bare or _OPEN.search(text) or _CLOSE.search(text)) or _is_object(text):
+def heard(text: str, *, at_limit: bool = False) -> Heard:
+    """Part a reply, which may have been cut at the token limit.
+
+    A text without marks stays as it is, and so do marks that it only quotes: in JSON, in code, between quotation marks.
+    """
+    shown = _without_quoted(text)
+    process = _PROCESS.match(text)
+    if process and (process[2] is not None or at_limit):
+        return Heard((process[2] or "").strip(), process[1].strip(), unfinished=process[2] is None)
+    channels, bare = _CHANNEL in shown, bool(_BARE_CHANNELS.match(shown))
+    if not (channels or bare or _OPEN.search(shown) or _CLOSE.search(shown)) or _is_object(text):
         return Heard(text)
     if channels:
         return _channels(text)
-    return _bare_channels(text) if bare else _tags(text)
+    return _bare_channels(text) if bare else _tags(text, shown, at_limit)
+
+
+def _without_quoted(text: str) -> str:
+    """The text with other characters, as many, in place of marks that it quotes."""
+    text = _FENCE.sub(lambda found: "·" * len(found[0]) if _pair(found[0]) else found[0], text)
+    return _QUOTED.sub(lambda found: "·" * len(found[0]), text)
+
+
+def _pair(text: str) -> bool:
+    """Whether reasoning begins and ends in a text."""
+    opened = _OPEN.search(text)
+    return opened is not None and _CLOSE.search(text, opened.end()) is not None
 
 
 def opening(prompt: str) -> str:
@@ -69,22 +105,27 @@ def begins_with_thought(text: str) -> bool:
     return bool(_OPEN.match(text.lstrip())) or text.lstrip().startswith(_CHANNEL)
 
 
-def _tags(text: str) -> Heard:
-    said, thoughts, rest = "", list[str](), text
-    while True:
-        opened, closed = _OPEN.search(rest), _CLOSE.search(rest)
-        if closed and (opened is None or closed.start() < opened.start()):
-            thoughts.append(said + rest[: closed.start()])  # the opening stood in the prompt
-            said, rest = "", rest[closed.end() :]
+def _tags(text: str, shown: str, at_limit: bool) -> Heard:
+    """`shown` is the text with its quotations blotted out."""
+    marks = sorted(
+        (*((found.span(), True) for found in _OPEN.finditer(shown)), *((found.span(), False) for found in _CLOSE.finditer(shown)))
+    )
+    last = max((begin for (begin, _), opens in marks if not opens), default=-1)
+    said, thoughts, at, within = "", list[str](), 0, False
+    for (begin, end), opens in marks:
+        if opens and (within or (begin > last and not at_limit and _IN_A_SENTENCE.match(shown, begin))):
             continue
-        if opened is None:
-            return Heard(_unwrapped(said + rest), _joined(thoughts))
-        said += rest[: opened.start()]
-        closed = _CLOSE.search(rest, opened.end())
-        thoughts.append(rest[opened.end() : closed.start() if closed else None])
-        if closed is None:
-            return Heard(said.strip(), _joined(thoughts), unfinished=True)
-        rest = rest[closed.end() :]
+        if opens:
+            said, within = said + text[at:begin], True
+        else:  # where none was open, the opening stood in the prompt
+            thoughts.append(text[at:begin] if within else said + text[at:begin])
+            said, within = said if within else "", False
+        at = end
+        if not within and _is_object(text[at:]):
+            break
+    if within:
+        return Heard(said.strip(), _joined([*thoughts, text[at:]]), unfinished=True)
+    return Heard(_unwrapped(said + text[at:]), _joined(thoughts))
 
 
 def _channels(text: str) -> Heard:
@@ -114,9 +155,10 @@ def _joined(thoughts: list[str]) -> str:
 
 
 def _is_object(text: str) -> bool:
-    if not text.lstrip().startswith("{"):
+    whole = text.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
+    if not whole.lstrip().startswith("{"):
         return False
     try:
-        return isinstance(loads(text), dict)
+        return isinstance(loads(whole), dict)
     except ValueError:
         return False

@@ -65,7 +65,7 @@ class Reply:
     reasoning: str = ""
 
     def __post_init__(self) -> None:
-        parts = heard(whole_characters(self.text))
+        parts = heard(whole_characters(self.text), at_limit=self.finish is Finish.LENGTH)
         thoughts = (whole_characters(self.reasoning), parts.thought)
         own = {"text": parts.said, "reasoning": "\n\n".join(part for part in thoughts if part)}
         if self.finish is Finish.LENGTH and own["reasoning"] and not parts.said.strip():

@@ -26,9 +26,11 @@ SAMPLE = (
     Message("system", "You are a therapist called Nova. Ask one question at a time."),
     Message("user", "I slept 3 hours — it's 2 am again…"),
     Message("assistant", "That sounds exhausting. What kept you awake?"),
-    Message("user", "My report, and “what if they notice?”"),
+    Message("user", 'My report, and “what if they notice?”\nAlex says: "They won\'t."'),
 )
-"""A conversation of all roles, by which a template is tried."""
+"""A conversation of all roles, by which a template is tried; the last words hold what an escaping template changes."""
+ANSWER = Message("assistant", "What would it mean if they did?")
+"""What could follow it."""
 _EXCHANGES = [
     (
         Message("assistant", f"That is my question number {number}: what did you do then?"),
@@ -77,8 +79,19 @@ class ChatTemplate:
         return control.written(self._worded(_joined(marked) if self.joins_system else marked, answer=answer), mark)
 
     def try_out(self) -> None:
-        """Render a long conversation of all roles. Raises TemplateError where the template refuses it or leaves words out."""
+        """Render a long conversation of all roles.
+
+        Raises TemplateError where the template refuses it, leaves words out, or leaves it to the model to open its turn: the
+        name of its role would be its first word.
+        """
         self.render(LONG, answer=True)
+        try:
+            asked, open_ended = (self.render(SAMPLE, answer=answer) for answer in (True, False))
+            told = self.render([*SAMPLE, ANSWER], answer=False)
+        except TemplateError:
+            return  # a conversation that ends so is no prompt; a mask is refused with the reason
+        if asked == open_ended and told.startswith(asked) and not told[len(asked) :].lstrip().startswith(ANSWER.content):
+            raise TemplateError("it does not open the assistant's turn: `add_generation_prompt` changes nothing")
 
     @cached_property
     def joins_system(self) -> bool:
@@ -98,7 +111,7 @@ class ChatTemplate:
         """The template with the token that it ends the assistant's turn with, where that is a control token."""
         if self.turn_end:
             return self
-        told = [*SAMPLE, Message("assistant", "What would it mean if they did?")]
+        told = [*SAMPLE, ANSWER]
         try:
             text = self.render(told, answer=False)
         except TemplateError:

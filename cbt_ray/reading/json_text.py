@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cbt_ray.errors import InputError
 from cbt_ray.reading.regular import LARGEST_TEXT, read_text
@@ -14,14 +14,19 @@ LONGEST_INTEGER = 40
 """Digits; above 4,300 Python refuses by itself, with another error, and no number here has 40."""
 
 
-def loads(text: str | bytes) -> Any:
-    """A JSON document. Raises ValueError, one line, for whatever is wrong with it."""
+def loads(text: str | bytes, *, numbers: Literal["finite", "any"] = "finite") -> Any:
+    """A JSON document. Raises ValueError, one line, for whatever is wrong with it.
+
+    `numbers`: with "any", one that is none (NaN, thousands of digits) is read as None and not refused. Servers write such
+    into statistics that nobody reads.
+    """
+    strict = numbers == "finite"
     try:
         return json.loads(
             text,
             object_pairs_hook=_mapping,
-            parse_int=_integer,
-            parse_constant=_constant,
+            parse_int=_integer if strict else _short_integer,
+            parse_constant=_constant if strict else _no_number,
         )
     except json.JSONDecodeError as error:
         raise ValueError(f"line {error.lineno}: {error.msg}") from None
@@ -56,3 +61,11 @@ def _integer(digits: str) -> int:
 
 def _constant(name: str) -> float:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _short_integer(digits: str) -> int | None:
+    return int(digits) if len(digits) <= LONGEST_INTEGER else None
+
+
+def _no_number(name: str) -> None:
+    """NaN, Infinity."""

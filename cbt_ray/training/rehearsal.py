@@ -14,13 +14,13 @@ from jinja2 import TemplateError
 from cbt_ray.errors import InputError
 from cbt_ray.llm.gguf_file import load_gguf_path
 from cbt_ray.llm.request import Message
-from cbt_ray.llm.template import LONG
+from cbt_ray.llm.template import ANSWER, LONG
 from cbt_ray.study.model import Recipe
 from cbt_ray.training.mask import IGNORED, REMEDY, supervise
 from cbt_ray.training.start.base import Base, read_base
 from cbt_ray.training.start.unpack import metadata_of, write_tokenizer
 
-CONVERSATION = (*LONG, Message("assistant", "What would it mean if they did?"))
+CONVERSATION = (*LONG, ANSWER)
 SHORT = CONVERSATION[:3]
 """One exchange alone: what a window of a long session may be."""
 _ENDS = {

@@ -13,6 +13,7 @@ from cbt_ray.errors import (
     CbtRayError,
     Infrastructure,
     InputError,
+    ModelFailure,
     Owed,
     WorkerDied,
 )
@@ -189,6 +190,10 @@ class Bench:
         caller = Models(self.study.endpoints, self.engine.meter(), self.study.told_date).open(role.endpoint, name)
         try:
             probe(caller, name, role.sampling)
+        except ModelFailure as failure:
+            if failure.reason == "context_full":  # of a few words
+                raise InputError(f"{self.study.file}: roles.{name}.endpoint: expected room for a short call: {failure}") from None
+            # It answered: a model that reasons has no more to say in a few tokens.
         except CbtRayError as error:
             where = f"{self.study.file}: roles.{name}.endpoint: expected an answer to a short call: "
             error.args = (f"{where}{error}",)

@@ -119,3 +119,18 @@ def test_budget_counts_the_short_calls(tmp_path: Path) -> None:
         code, message = outcome(["study", str(write_study(tmp_path, document)), "--inline"])
         assert (code, server.calls) == (2, 1)
     assert "budget.calls" in message
+
+
+def test_a_model_that_only_reasons_in_a_short_call_has_answered(tmp_path: Path) -> None:
+    told = b'{"error": {"message": "Could not finish the message because max_tokens or model output limit was reached."}}'
+    with FaultyServer(lambda *_: Behaviour(status=400, raw=told)) as server:
+        assert outcome(["check", str(write_study(tmp_path, asking(server))), "--call"]) == (0, "")
+        assert server.calls == 1
+
+
+def test_a_context_that_has_no_room_for_a_short_call_is_refused(tmp_path: Path) -> None:
+    told = b'{"error": {"message": "maximum context length is 8 tokens", "code": "context_length_exceeded"}}'
+    with FaultyServer(lambda *_: Behaviour(status=400, raw=told)) as server:
+        code, message = outcome(["check", str(write_study(tmp_path, asking(server))), "--call"])
+    assert (code, len(message.splitlines())) == (2, 1)
+    assert "roles.generator.endpoint: expected room for a short call" in message

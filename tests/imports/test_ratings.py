@@ -386,7 +386,7 @@ def test_blank_rows_are_counted(study: Path, capsys: pytest.CaptureFixture[str])
 def test_a_rating_of_words_that_are_no_longer_there_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A session that was damaged is held anew with other words under its key: who rated the first ones says nothing of these."""
     monkeypatch.chdir(tmp_path)
-    study = write_study(tmp_path, example_study(analysis__bootstrap=0))
+    study = write_study(tmp_path, example_study())
     for command in ("generate", "simulate"):
         assert outcome([command, str(study), "--inline"]) == (0, "")
     rows = [f"plain,Teresa Lindqvist,{number},44" for number in (1, 2)]
@@ -414,4 +414,4 @@ def reasons(study: Path) -> dict[int, str | None]:
     """Session -> why its rating by Ana does not count."""
     bench = Bench(load_study(study), Silent(), inline=True)
     survey = bench.survey(Stage.SESSIONS, Stage.RATINGS)
-    return {row.session: row.reason for row in imported_ratings(bench, survey, lambda _: {}) if row.judge == "ana"}
+    return {row.session: row.reason for row in imported_ratings(bench, survey, lambda _: {}, lambda *_: 1) if row.judge == "ana"}

@@ -108,6 +108,24 @@ REPLIES: dict[str, tuple[Behaviour, Expected]] = {
     "max_tokens": (ok("So far.", "max_tokens"), Said("So far.", at_limit=True)),
     "model_length": (ok("So far.", "model_length"), Said("So far.", at_limit=True)),
     "error_null": (Behaviour(raw=body("All is well.")[:-1] + b', "error": null}'), Said("All is well.")),
+    "finish_sglang": (ok("All is well.", {"type": "stop", "matched": 2}), Said("All is well.")),
+    "finish_enum": (ok("All is well.", "FinishReason.STOP"), Said("All is well.")),
+    "no_numbers": (
+        Behaviour(raw=body("All is well.")[:-1] + b', "timings": {"a": NaN, "b": -Infinity, "c": ' + b"9" * 5000 + b"}}"),
+        Said("All is well."),
+    ),
+    "output_text_parts": (
+        ok([{"type": "reasoning", "text": THOUGHT}, {"type": "output_text", "text": "Hello."}]),
+        Said("Hello.", THOUGHT),
+    ),
+    "thought_parts": (
+        ok([{"type": "text", "text": THOUGHT, "thought": True}, {"type": "text", "text": "Hello."}]),
+        Said("Hello.", THOUGHT),
+    ),
+    "tool_parts": (
+        ok([{"type": "text", "text": "Hello."}, {"type": "tool_use", "content": THOUGHT}]),
+        Said("Hello.", THOUGHT),
+    ),
     # ---- hidden reasoning ----
     "think": (ok(f"<think>\n{THOUGHT}\n</think>\n\nHello."), Said("Hello.", THOUGHT)),
     "think_without_opening": (ok(f"{THOUGHT}\n</think>\n\nHello."), Said("Hello.", THOUGHT)),
@@ -121,6 +139,12 @@ REPLIES: dict[str, tuple[Behaviour, Expected]] = {
     ),
     "channels": (ok(HARMONY), Said("Hello.", f"<|channel|>analysis<|message|>{THOUGHT}<|end|><|start|>assistant")),
     "channels_cut": (ok(HARMONY[:40], "length"), Useless("cut")),
+    "granite": (ok(f"Here is my thought process: {THOUGHT}\n\nHere is my response: Hello."), Said("Hello.", THOUGHT)),
+    "granite_cut": (ok(f"Here's my thought process:\n{THOUGHT}", "length"), Useless("cut")),
+    "reasoning_took_all_openai": (
+        error(400, "Could not finish the message because max_tokens or model output limit was reached."),
+        Useless("cut"),
+    ),
     "channels_without_marks": (ok(f"analysis{THOUGHT}assistantfinalHello."), Said("Hello.", THOUGHT)),
     "reasoning_content": (ok("Hello.", reasoning_content=THOUGHT), Said("Hello.", THOUGHT)),
     "reasoning": (ok("Hello.", reasoning=THOUGHT), Said("Hello.", THOUGHT)),
@@ -149,6 +173,10 @@ REPLIES: dict[str, tuple[Behaviour, Expected]] = {
         Useless("refused"),
     ),
     "filter_in_200": (error(200, "Output blocked by content filtering policy", code=400), Useless("refused")),
+    "filter_proxy": (error(400, "litellm.ContentPolicyViolationError: AzureException - no"), Useless("refused")),
+    "filter_zhipu": (error(400, "系统检测到输入或生成内容可能包含不安全或敏感内容", code="1301"), Useless("refused")),
+    "filter_xai": (error(403, "Content violates usage guidelines. Failed check: SAFETY_CHECK"), Useless("refused")),
+    "no_json_groq": (error(400, "Failed to generate JSON.", code="json_validate_failed"), Useless("malformed")),
     # ---- the context is full ----
     "full_openai": (error(400, "too long", code="context_length_exceeded"), Useless("context_full")),
     "full_vllm": (
@@ -185,6 +213,8 @@ REPLIES: dict[str, tuple[Behaviour, Expected]] = {
         Useless("context_full"),
     ),
     "full_in_200": (error(200, "Context size has been exceeded."), Useless("context_full")),
+    "full_dashscope": (error(400, "Range of input length should be [1, 30720]"), Useless("context_full")),
+    "full_proxy": (error(400, "litellm.ContextWindowExceededError: OpenAIException - no"), Useless("context_full")),
     "too_large": (page(413, "413 Request Entity Too Large"), Useless("context_full")),
     # ---- faults of the world ----
     "system_resource": (ok(finish="insufficient_system_resource"), World("unfinished")),
@@ -226,6 +256,10 @@ REPLIES: dict[str, tuple[Behaviour, Expected]] = {
         Behaviour(headers={"Content-Encoding": "gzip"}, raw=gzip.compress(body("0" * (32 << 20)), 1)),
         World("malformed"),
     ),
+    "gzip_cut": (
+        Behaviour(headers={"Content-Encoding": "gzip"}, raw=gzip.compress(body())[:-9]),
+        World("connection"),
+    ),
     "unknown_encoding": (Behaviour(headers={"Content-Encoding": "br"}, raw=b"abc"), World("malformed")),
     "cut_in_transit": (Behaviour(cut=True, raw=body()), World("connection")),
     "hangs_up": (Behaviour(hangs_up=True), World("connection")),
@@ -241,6 +275,21 @@ REPLIES: dict[str, tuple[Behaviour, Expected]] = {
         World("rate_limit", 34.5),
     ),
     "overloaded": (page(529, "overloaded"), World("server")),
+    "rate_limit_advertises": (
+        error(
+            429,
+            "Rate limit reached for requests. You can add a payment method at https://platform.openai.com/account/billing.",
+            code="rate_limit_exceeded",
+        ),
+        World("rate_limit"),
+    ),
+    "rate_limit_minutes": (
+        error(429, "Please try again in 1m2.5s. Need more? https://console.groq.com/settings/billing"),
+        World("rate_limit", 62.5),
+    ),
+    "rate_limit_two_minutes": (error(429, "Please try again in 2 minutes."), World("rate_limit", 120.0)),
+    "failed_dependency_tgi": (error(424, "Request failed during generation: CUDA out of memory"), World("server")),
+    "unloaded_lm_studio": (Behaviour(status=400, raw=b'{"error": "Model unloaded."}'), World("server")),
     "bad_gateway": (page(502, "Bad Gateway"), World("server")),
     "unavailable": (error(503, "loading model", {"Retry-After": "3"}), World("server", 3.0)),
     "request_timeout": (page(408, "Request Timeout"), World("timeout")),
@@ -252,6 +301,17 @@ REPLIES: dict[str, tuple[Behaviour, Expected]] = {
     "payment": (error(402, "Insufficient credits"), User("api_key_env", "credit")),
     "credit_anthropic": (error(400, "Your credit balance is too low to access the API."), User("api_key_env", "credit")),
     "balance_deepseek": (error(402, "Insufficient Balance", code="invalid_request_error"), User("api_key_env", "credit")),
+    "budget_proxy": (error(400, "Budget has been exceeded!", type="budget_exceeded"), User("api_key_env", "credit")),
+    "balance_zhipu": (error(429, "余额不足或无可用资源包,请充值。", code="1113"), User("api_key_env", "credit")),
+    "free_tier_dashscope": (
+        error(403, "The free tier of the model has been exhausted.", code="AllocationQuota.FreeTierOnly"),
+        User("api_key_env", "credit"),
+    ),
+    "suspended_fireworks": (error(412, "Account suspended: monthly spending limit"), User("api_key_env", "credit")),
+    "too_large_a_minute": (
+        error(413, "Request too large for model `m` on tokens per minute (TPM): Limit 6000, Requested 7000"),
+        User("api_key_env", "per minute"),
+    ),
     "arrears_dashscope": (
         error(400, "Access denied, please make sure your account is in good standing.", code="Arrearage"),
         User("api_key_env", "credit"),
@@ -269,6 +329,7 @@ REPLIES: dict[str, tuple[Behaviour, Expected]] = {
         Behaviour(status=308, headers={"Location": "http://elsewhere.example/v1"}, raw=b""),
         User("api_base", "elsewhere"),
     ),
+    "terminal_codes": (error(400, "\x1b[2J\x07 no \x9b"), User("model", "(400: [2J no)")),
     "moved": (Behaviour(status=302, headers={"Location": "/login"}, raw=b""), User("api_base", "/login")),
     # ---- counts that are none ----
     "negative_usage": (whole({"prompt_tokens": -900, "completion_tokens": -5}), Said("A full answer.")),

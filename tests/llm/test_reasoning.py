@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -57,6 +58,15 @@ def test_closed_unopened_and_unclosed(opened: str, closed: str) -> None:
         ("<|channel|>commentary<|message|>x<|end|><|start|>assistant<|channel|>final<|message|>Hello.<|return|>", "Hello."),
         ("<|channel|>final <|constrain|>json<|message|>Hello.", "Hello."),
         ("analysisWe greet.assistantfinalHello.", "Hello."),
+        ("assistantfinalHello.", "Hello."),
+        ("Here is my thought process: a\n\nHere is my response: Hello.", "Hello."),
+        ("<|begin|>assistant<|think|>a<|end|><|begin|>assistant<|content|>Hello.", "Hello."),
+        ('<think time="3">a</think>Hello.', "Hello."),
+        ("<think>Is `</think>` meant?</think>Hello.", "Hello."),
+        ('I say "Hello."</think>"Hello."', '"Hello."'),
+        ("so greet her</think>Hello.", "Hello."),
+        ("```\n<think>a</think>\nHello.\n```", "```\n\nHello.\n```"),
+        ('<think>a</think>{"b": "<think> aloud"}', '{"b": "<think> aloud"}'),
     ],
 )
 def test_other_forms(text: str, said: str) -> None:
@@ -72,12 +82,40 @@ def test_other_forms(text: str, said: str) -> None:
         "[thinking] I do not know.",
         "analysis of the week shows little sleep.",
         "Analysis. We look at the week.",
+        "analysis: the week was hard.",
+        "Here's my thought process: I see the mail and I panic.",
+        "You wrote `<think>` in your diary.",
+        "You wrote “<think>”, and then (“</think>”).",
+        "The app printed a stray </think> tag and I laughed.",
+        "Between <think> and </think> it is silent.",
+        "The log has <|channel|> tokens in it.",
+        "Try: I feel <feeling> because <thought>.",
+        "Write <thought> here, then what followed.",
+        "They print `<think>why</think>` first.",
+        "For example:\n```\n<think>\nwhy\n</think>\nHello.\n```\nThat is all.",
+        '```json\n{"justification": "says <think> aloud"}\n```',
         '{"justification": "says <think> and </think> aloud", "word": "Poor"}',
     ],
 )
 def test_what_is_no_reasoning_stays_to_the_letter(text: str) -> None:
     assert heard(text).said == text
     assert not heard(text).thought
+
+
+@pytest.mark.parametrize("text", ["I feel it because <thought> and", "Here is my thought process: she"])
+def test_what_may_be_a_quotation_is_none_where_the_reply_was_cut(text: str) -> None:
+    with pytest.raises(ModelFailure, match="cut"):
+        read_text(reply(text, Finish.LENGTH))
+
+
+def test_the_time_that_parting_takes_grows_with_the_text_and_not_its_square() -> None:
+    def seconds(text: str) -> float:
+        begun = time.process_time()
+        heard(text)
+        return time.process_time() - begun
+
+    for text in ("</think>", " `<think>", "x `<think> `</think> ", "a\n```\n", "<a_"):
+        assert seconds(text * 16_000) < 60 * max(seconds(text * 2_000), 0.005), text
 
 
 def test_an_answer_in_json_is_read_after_the_reasoning() -> None:

@@ -56,6 +56,8 @@ def test_json_is_written_as_transformers_does(call: str, text: str) -> None:
         "{% for part in m.content %}{{ part['text'] }}{% endfor %}",
         "{% if m.role != 'system' %}{{ m.content }}{% endif %}",
         "{{ m.content | lower }}",
+        "{{ m.content | e }}",
+        "{{ m.content | tojson }}",
         "{{ m.content[:20] }}",
         "{{ m.content | truncate(100) }}",
         "{% if messages | length - loop.index0 < 40 %}{{ m.content }}{% endif %}",
@@ -172,3 +174,13 @@ def test_a_served_gguf_is_refused_before_it_is_loaded(tmp_path: object, source: 
     file = write_gguf(tmp_path / "model.gguf", metadata)  # type: ignore[operator]
     with pytest.raises(InputError, match=f"model.gguf: .*{said}"):
         check_served(file, "2025-01-01")
+
+
+def test_a_template_that_leaves_it_to_the_model_to_open_its_turn_is_refused() -> None:
+    each = EACH + "{{ m.content }}<|im_end|>\n{% endfor %}"
+    with pytest.raises(TemplateError, match="does not open the assistant's turn"):
+        chat(each).try_out()
+    instructed = (
+        "{% for m in messages %}{{ m.content if m.role == 'assistant' else '[INST] ' + m.content + ' [/INST]' }}{% endfor %}"
+    )
+    chat(instructed).try_out()  # nothing is to be written there

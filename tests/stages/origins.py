@@ -21,7 +21,7 @@ from cbt_ray.work.bench import Bench
 from cbt_ray.work.progress import Silent
 from tests.stages import scripted
 
-CHAINED = {"analysis": {"bootstrap": 0}, "sessions": {"count": 3, "max_messages": 6}}
+CHAINED = {"sessions": {"count": 3, "max_messages": 6}}
 
 
 def study_file(folder: Path, **changes: Any) -> Path:

@@ -29,7 +29,7 @@ SLOW = {"slow", "drips_headers", "drips_body", "bomb"}
 """Each takes seconds; tests/llm/test_answers.py has them."""
 PASSING = {name: one for name, (one, is_) in REPLIES.items() if not isinstance(is_, User) and name not in SLOW}
 FOR_THE_USER = {name: one for name, (one, is_) in REPLIES.items() if isinstance(is_, User)}
-AT_A_TIME = 11
+AT_A_TIME = 15
 """Faults before each good answer: the judge, who answers eight times, meets them all."""
 
 

@@ -140,7 +140,7 @@ def test_the_page_is_that_of_the_study_file_at_hand(study: Path, tmp_path: Path)
 
 
 def test_what_was_concluded_without_rejected_ratings_is_concluded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = scripted.write_study(tmp_path, scripted.study_document(tmp_path / "store", analysis={"bootstrap": 0}))
+    file = scripted.write_study(tmp_path, scripted.study_document(tmp_path / "store"))
     assert run(["simulate", str(file), "--inline"]) == 0
     with monkeypatch.context() as useless:
         useless.setattr(ScriptedModel, "_text", lambda *_: "")
