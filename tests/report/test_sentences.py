@@ -266,6 +266,7 @@ def test_the_analysis_plan_says_what_is_true_of_its_study(name: str, tmp_path: P
 @pytest.mark.parametrize(("name", "told"), [("Teresa Other", True), ("Alex Moreau", False)])
 def test_a_first_name_in_training_and_simulation_is_a_notice(name: str, told: bool, tmp_path: Path) -> None:
     bench = Bench(load_study(scripted.write_study(tmp_path, scripted.study_document(tmp_path / "store"))), Silent())
-    bench.store.put(Unit(bench.keys.profile(1), {"name": name, "narrative": "Sleeps badly."}))
+    unit = Unit(bench.keys.profile(1), {"name": name, "narrative": "Sleeps badly."}, made_from={})
+    bench.store.put(unit)
     texts = [notice.text for notice in notices_of(bench, Reading(bench.keys, bench.store, Stage))]
     assert any("share first names (Teresa Lindqvist: p01)" in text for text in texts) == told
