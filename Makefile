@@ -92,11 +92,11 @@ logs: .venv/.local  ## The log of the job STAGE (and MODEL)
 HEAVY := train or ray or study
 
 .PHONY: check
-check: .venv/.dev  ## Format, lint, types and the fast tests: below 2 minutes
+check: .venv/.dev  ## Format, lint, types and the fast tests
 	@$(MAKE) --no-print-directory --jobs 2 .style .types .fast
 
 .PHONY: test
-test: .venv/.dev  ## The same and all tests: below 20 minutes; REQUIRE=browser,... turns skips into failures
+test: .venv/.dev  ## The same and all tests; REQUIRE=browser,... turns skips into failures
 	@$(MAKE) --no-print-directory --jobs 2 .heavy .light
 
 .PHONY: .style .types .fast .light .heavy
