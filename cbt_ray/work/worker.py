@@ -50,7 +50,7 @@ class Worker:
             return self._serve(spec)
         except (EOFError, OSError):
             while self._permits:  # else the slots of calls under way stay taken until their leases end
-                spec.meter.release(self._permits.pop(), Usage())
+                spec.meter.release(self._permits.pop(), Usage(calls=1))
             return Outcome(lost=self._lost())
         except BaseException:
             self.close()

@@ -111,7 +111,7 @@ def test_what_is_trained_on_is_what_is_asked_at_inference(tmp_path: Path, templa
         (PHI, "<|endoftext|>", {"turn_end": "<|im_end|>"}, "expected '<\\|im_end\\|>' at the end of .*found '<\\|end\\|>"),
         (PHI, "<|endoftext|>", {"turn_end": "<nowhere>"}, "turn_end: expected a token of the vocabulary, not '<nowhere>'"),
         (PHI.replace("<|end|>", "<s>"), "<|endoftext|>", {}, "turn_end: expected a token at which llama.cpp ends an answer"),
-        ("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}", "</s>", {}, "does not come to an end"),
+        ("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}", "</s>", {}, "more than 50,000 steps"),
         ("{{ raise_exception('never') }}", "</s>", {}, "never"),
         ("{% if", "</s>", {}, "line 1"),
         (None, "</s>", {}, "expected a chat template; .*`chat_template:` in the recipe"),

@@ -75,9 +75,16 @@ ONCE = (
                 "{{ .Content }}[/INST]",
             ],
         ),
-        (NO_SYSTEM, ["{{ if and $first $.System }}{{ $.System }}\n\n{{ end }}{{ $first = false }}{{ .Content }}"]),
+        (
+            NO_SYSTEM.replace("{{ m.content", "{{ '[' + m.role + ']' + m.content"),
+            [
+                "[user]{{ if and $first $.System }}{{ $.System }}\n\n{{ end }}{{ $first = false }}{{ .Content }}",
+                "[assistant]{{ .Content }}",
+            ],
+        ),
+        (NO_SYSTEM, ["{{ if $.System }}{{ $.System }}\n\n{{ else }}", '"user" }}{{ .Content }}']),
     ],
-    ids=["chatml", "qwen", "llama", "mistral-first", "mistral-last", "no-system"],
+    ids=["chatml", "qwen", "llama", "mistral-first", "mistral-last", "no-system", "no-marks"],
 )
 def test_go_template_is_read_off_the_jinja_template(source: str, parts: list[str]) -> None:
     found = go_template(ChatTemplate(source, "<s>", "</s>"))
