@@ -373,7 +373,9 @@ def test_weights_that_are_none(bad: str, tmp_path: Path) -> None:
     refused(["check", str(study)], f"{study}: endpoints.other.gguf: ")
 
 
-WORDS_OF_ALL = "{% for m in messages %}{{ m.role }}: {{ m.content }}</s>\n{% endfor %}"
+WORDS_OF_ALL = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}</s>\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+)
 METADATA = {
     "general.architecture": "llama",
     "llama.block_count": 1,
