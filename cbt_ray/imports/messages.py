@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 
 from cbt_ray.imports.form import Draft, Written
@@ -40,6 +41,7 @@ class Labels:
     right_here: re.Pattern[str]
 
     @classmethod
+    @lru_cache(maxsize=256)  # a chain's files have one patient, and compiling takes longer than reading
     def of(cls, patient: str | None) -> Labels:
         """Labels by role, and by the patient's name, whole or its first word, where it is known."""
         known = [patient.strip(), patient.split()[0]] if patient and patient.strip() else []
@@ -81,7 +83,7 @@ def _any_of(words: Iterable[str]) -> str:
 
 
 def _is_name(label: re.Match[str]) -> bool:
-    return label.groupdict().get("name") is not None
+    return "name" in label.re.groupindex and label["name"] is not None
 
 
 def _doubles(speakers: Sequence[Speaker]) -> int:
