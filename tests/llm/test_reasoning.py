@@ -128,7 +128,7 @@ def test_reasoning_within_json_is_asked_for_again(text: str) -> None:
         read_json(reply(text))
 
 
-@pytest.mark.parametrize("depth", [200, 480, 900, 3000, 300_000])
+@pytest.mark.parametrize("depth", [200, 900, 3000, 300_000])
 def test_json_of_any_depth_is_read_or_malformed(depth: int) -> None:
     deep = reply('{"a":' + "[" * depth + "]" * depth + "}")
     if depth < 300:
