@@ -65,12 +65,13 @@ class Labels:
         plain, named = cls.of(None), cls.of(patient)
         found = list(named.at_line.finditer(f"\n{reading.text}"))
         by_name = [match for match in found if _is_name(match)]
+        if not by_name:  # as in most texts: there is nothing to weigh
+            return plain
         by_role = [named.speaker(match) for match in found if not _is_name(match)]
         whole = [named.speaker(match) for match in found]
         if len(by_name) > by_role.count(Speaker.PATIENT) or _doubles(whole) < _doubles(by_role):
             return named
-        if by_name:
-            reading.remark(by_name[0].start(), NAME_INSIDE)
+        reading.remark(by_name[0].start(), NAME_INSIDE)
         return plain
 
     def speaker(self, label: re.Match[str]) -> Speaker:

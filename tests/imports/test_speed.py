@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 GROUPS = [f"{model}_{method}_Simulation" for model in ("Llama", "Mistral", "Qwen") for method in ("Finetune", "Instruct")]
 PATIENTS = [f"Person {name}" for name in ("One", "Two", "Three", "Four", "Five")]
-LIMIT_S = 3.0
+LIMIT_S = 2.5
 """Seconds of a laptop of today that Python takes for 58 sets and 600 sessions; the disk takes as many."""
 REPORTED_S = 10.0
 """The same for 600 sessions and their ratings, imported, analysed and reported."""
