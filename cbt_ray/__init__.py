@@ -1,1 +1,4 @@
-"""cbt-ray: containerized batch jobs that run an LLM therapy study end to end. For research on models, not for clinical use."""
+"""cbt-ray: containerized batch jobs that run an LLM therapy study end to end.
+
+For research on models, not for clinical use.
+"""

@@ -17,17 +17,22 @@ NO_TELEMETRY = {
     "DO_NOT_TRACK": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
-"""Nothing is sent anywhere but to the endpoints of the study file; set before any library is imported."""
+"""Nothing is sent anywhere but to the endpoints of the study file; set before any library is
+imported."""
 
 
 class Stopped(BaseException):
-    """SIGTERM came; no exception of its own kind, so that nothing takes it for one job's fault and goes on."""
+    """SIGTERM came.
+
+    No exception of its own kind, so that nothing takes it for one job's fault and goes on.
+    """
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
     if sys.getfilesystemencoding() != "utf-8":
-        # Names of files and what is printed are UTF-8 whatever the locale says, and are only so from the start.
+        # Names of files and what is printed are UTF-8 whatever the locale says, and are only so
+        # from the start.
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  ourselves
     prepare()
@@ -62,7 +67,10 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def outcome(arguments: list[str] | None = None) -> tuple[int, str]:  # noqa: PLR0911  one return an exit code
-    """Run the command line; answers its exit code, and what went wrong: one line, and of bad input one line a problem."""
+    """Run the command line.
+
+    Answers its exit code, and what went wrong: one line, and of bad input one line a problem.
+    """
     import click
 
     from cbt_ray.cli import cli
@@ -79,8 +87,12 @@ def outcome(arguments: list[str] | None = None) -> tuple[int, str]:  # noqa: PLR
     except click.ClickException as error:
         return 2, _line(error.format_message())
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:  # no fault of the machine's, wherever it was looked for
-            return 2, _line(f"expected a path that the file system takes, found {str(error.filename)[:40]!r}...")
+        if (
+            error.errno == errno.ENAMETOOLONG
+        ):  # no fault of the machine's, wherever it was looked for
+            return 2, _line(
+                f"expected a path that the file system takes, found {str(error.filename)[:40]!r}..."
+            )
         return 1, _line(str(error))
     except Stopped:
         return 1, _line("stopped by SIGTERM; run the same command again to go on")
@@ -90,9 +102,13 @@ def outcome(arguments: list[str] | None = None) -> tuple[int, str]:  # noqa: PLR
 
 
 def _line(message: str) -> str:
-    """One line, whatever a file's name or field holds: line breaks as blanks, other control characters written out."""
+    """One line, whatever a file's name or field holds: line breaks as blanks, other control
+    characters written out.
+    """
     line = " ".join(message.split())
-    return "cbt-ray: " + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return "cbt-ray: " + "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in line
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""What runs in a batch job's container: the job's commands in order, and a record of how the attempt ended."""
+"""What runs in a batch job's container: the job's commands in order, and a record of how the
+attempt ended.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ from cbt_ray.study import load_study
 
 
 def run_job(job: str, arguments: list[str]) -> NoReturn:
-    """Run a job's commands and leave with the exit code; `arguments` are the study file and options of the command line."""
+    """Run a job's commands and leave with the exit code.
+
+    `arguments` are the study file and options of the command line.
+    """
     prepare()
     begun = time.monotonic()
     try:
@@ -26,7 +31,10 @@ def run_job(job: str, arguments: list[str]) -> NoReturn:
         print(f"cbt-ray: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     if known is not None:
-        print(f"attempt {known.attempt} ended with {known.code}, which no further attempt can change", file=sys.stderr)
+        print(
+            f"attempt {known.attempt} ended with {known.code}, which no further attempt can change",
+            file=sys.stderr,
+        )
         print(known.message, file=sys.stderr)
         sys.exit(known.code)
     code, message = _run(BatchJob(job), arguments)
@@ -41,7 +49,10 @@ def run_job(job: str, arguments: list[str]) -> NoReturn:
 
 
 def _run(job: BatchJob, arguments: list[str]) -> tuple[int, str]:
-    """Run the commands one after the other, up to the first that fails; too few ratings are told by the report, too."""
+    """Run the commands one after the other, up to the first that fails.
+
+    Too few ratings are told by the report, too.
+    """
     code, message = 0, ""
     for command in job.commands:
         if code and command != "report":

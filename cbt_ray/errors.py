@@ -1,15 +1,17 @@
 """What can go wrong, and which exit code says so.
 
 CbtRayError
-+- InputError        2  the user must act first: a bad file, field or input; names file, field and what was expected
++- InputError        2  the user must act first: a bad file, field or input; names file, field and
+what was expected
 |   +- KeyRefused    2  an endpoint answered 401 or 403
 |   +- BudgetReached 2  the study file's budget is spent; the rest stays owed
 |   +- WorkerDied    2  a job's worker crashes each time; trying again is no help
-|   +- GateFailed    2  a tuned or compared model failed its parity gate; it is kept, and serves no arm
-+- Infrastructure    1  a fault of the world: time-out, 429, 5xx, lost store; retried, or the unit stays owed; never data
-+- Owed              1  units are left to do; running again may help
+|   +- GateFailed    2  a tuned or compared model failed its parity gate; it is kept, and serves no
+arm +- Infrastructure    1  a fault of the world: time-out, 429, 5xx, lost store; retried, or the
+unit stays owed; never data +- Owed              1  units are left to do; running again may help
 +- BelowMinimum      3  nothing owed, but a stage stayed below its `minimum`
-+- ModelFailure      -  a model's answer is of no use; ends as a rejected unit with its reason, never as an exit code
++- ModelFailure      -  a model's answer is of no use; ends as a rejected unit with its reason,
+never as an exit code
 """
 
 from __future__ import annotations
@@ -22,7 +24,10 @@ class CbtRayError(Exception):
 
 
 class InputError(CbtRayError):
-    """The user must act first. Each argument is one problem: file, field and what was expected, on one line."""
+    """The user must act first.
+
+    Each argument is one problem: file, field and what was expected, on one line.
+    """
 
     exit_code = 2
 
@@ -45,7 +50,10 @@ class BudgetReached(InputError):
 
 
 class WorkerDied(InputError):
-    """A job's worker crashed, or ran out of memory, each time before a unit was done; `job` is the job's name."""
+    """A job's worker crashed, or ran out of memory, each time before a unit was done.
+
+    `job` is the job's name.
+    """
 
     def __init__(self, message: str, job: str) -> None:
         super().__init__(message)
@@ -53,19 +61,30 @@ class WorkerDied(InputError):
 
 
 class GateFailed(InputError):
-    """A model that was exported is not what was trained; it is kept for the user to look at, and serves no arm."""
+    """A model that was exported is not what was trained.
+
+    It is kept for the user to look at, and serves no arm.
+    """
 
 
 class Infrastructure(CbtRayError):
     """A fault of the world and not of a model: retried or left owed, never stored as data.
 
-    `kind` is one word for the tables (rate_limit, server, timeout, connection, store, malformed, unfinished);
-    `retry_after` is what the server asked for, in seconds, where it did; `sent` is False where no call left this machine.
+    `kind` is one word for the tables (rate_limit, server, timeout, connection, store, malformed,
+    unfinished);
+    `retry_after` is what the server asked for, in seconds, where it did; `sent` is False where no
+    call left this machine.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, kind: str = "server", retry_after: float | None = None, sent: bool = True) -> None:
+    def __init__(
+        self,
+        message: str,
+        kind: str = "server",
+        retry_after: float | None = None,
+        sent: bool = True,
+    ) -> None:
         super().__init__(message)
         self.kind = kind
         self.retry_after = retry_after
@@ -89,7 +108,8 @@ class BelowMinimum(CbtRayError):
 
 
 class ModelFailure(CbtRayError):
-    """A model's answer is of no use (empty, refused, invalid after all attempts): the unit is rejected with this reason.
+    """A model's answer is of no use (empty, refused, invalid after all attempts): the unit is
+    rejected with this reason.
 
     `reason` is a short machine-readable word, counted by `status`; the message holds the details.
     """

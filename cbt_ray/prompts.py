@@ -1,4 +1,7 @@
-"""Prompts: Jinja2 files under prompts/, versioned by the hash of their content. They are data, and bounded as such."""
+"""Prompts: Jinja2 files under prompts/, versioned by the hash of their content.
+
+They are data, and bounded as such.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ class Prompts:
         self.folders = [folder, HOME] if folder else [HOME]
 
     def render(self, prompt: str, /, **values: Any) -> str:
-        """Fill in a prompt; a value that it needs and lacks is an error. Raises InputError, one line."""
+        """Fill in a prompt; a value that it needs and lacks is an error.
+
+        Raises InputError, one line.
+        """
         file = self.path(prompt)
         try:
             environment = _environment(tuple(self.folders))
@@ -42,10 +48,21 @@ class Prompts:
             return environment.rendered(environment.get_template(prompt), plain).strip()
         except InputError:
             raise
-        except Exception as error:  # whatever a template can raise: it is the template that must be mended
-            expected = f"expected a Jinja2 template that needs nothing but {', '.join(sorted(values)) or 'nothing'}"
-            line = f", line {error.lineno}" if isinstance(error, TemplateError) and hasattr(error, "lineno") else ""
-            raise InputError(f"{file}{line}: {expected} ({str(error) or type(error).__name__})") from None
+        except (
+            Exception
+        ) as error:  # whatever a template can raise: it is the template that must be mended
+            expected = (
+                "expected a Jinja2 template that needs nothing but "
+                f"{', '.join(sorted(values)) or 'nothing'}"
+            )
+            line = (
+                f", line {error.lineno}"
+                if isinstance(error, TemplateError) and hasattr(error, "lineno")
+                else ""
+            )
+            raise InputError(
+                f"{file}{line}: {expected} ({str(error) or type(error).__name__})"
+            ) from None
 
     def parse(self, prompt: str) -> None:
         """Raise InputError where a prompt is no template."""
@@ -55,14 +72,22 @@ class Prompts:
         except InputError:
             raise
         except Exception as error:
-            line = f", line {error.lineno}" if isinstance(error, TemplateError) and hasattr(error, "lineno") else ""
-            raise InputError(f"{file}{line}: expected a Jinja2 template ({str(error) or type(error).__name__})") from None
+            line = (
+                f", line {error.lineno}"
+                if isinstance(error, TemplateError) and hasattr(error, "lineno")
+                else ""
+            )
+            raise InputError(
+                f"{file}{line}: expected a Jinja2 template ({str(error) or type(error).__name__})"
+            ) from None
 
     def path(self, name: str) -> Path:
         """The file of a prompt; raises InputError where there is none."""
         inside = PurePosixPath(name)
         if "\0" in name or not name or inside.is_absolute() or ".." in inside.parts:
-            raise InputError(f"expected the name of a prompt file in {self.folders[0]}, found {name!r}")
+            raise InputError(
+                f"expected the name of a prompt file in {self.folders[0]}, found {name!r}"
+            )
         for folder in self.folders:
             located(name, folder)  # or it is too long for one
             if (folder / name).exists() or (folder / name).is_symlink():
@@ -70,7 +95,10 @@ class Prompts:
         raise InputError(f"{self.folders[0] / name}: expected a prompt file, there is none")
 
     def own(self) -> list[str]:
-        """The names of all templates in the study's own folder. Raises InputError where it is none, or too large."""
+        """The names of all templates in the study's own folder.
+
+        Raises InputError where it is none, or too large.
+        """
         folder = self.folders[0]
         if folder == HOME:
             return []
@@ -84,7 +112,9 @@ class Prompts:
         return sorted(str(file.relative_to(folder)) for file in found if file.suffix == ".j2")
 
     def hash(self, *names: str) -> dict[str, str]:
-        """The versions of prompts: name to the first 16 digits of the SHA-256 of its file, and of those that it brings in."""
+        """The versions of prompts: name to the first 16 digits of the SHA-256 of its file, and of
+        those that it brings in.
+        """
         return {name: _hash(tuple(self._with_brought(name))) for name in sorted(names)}
 
     def _with_brought(self, name: str) -> list[Path]:
@@ -104,7 +134,9 @@ class _Loader(BaseLoader):
     def __init__(self, prompts: Prompts) -> None:
         self.prompts = prompts
 
-    def get_source(self, _environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
+    def get_source(
+        self, _environment: Environment, template: str
+    ) -> tuple[str, str, Callable[[], bool]]:
         try:
             file = self.prompts.path(template)
         except InputError as error:
@@ -131,19 +163,29 @@ def _environment(folders: tuple[Path, ...]) -> BoundedEnvironment:
 
 
 def _plain(value: Any) -> Any:
-    """A value as a prompt may see it: its fields, and none of a model's methods, some of which read files."""
+    """A value as a prompt may see it: its fields, and none of a model's methods, some of which read
+    files.
+    """
     if isinstance(value, BaseModel):
-        return SimpleNamespace(**{name: _plain(getattr(value, name)) for name in type(value).model_fields})
+        return SimpleNamespace(
+            **{name: _plain(getattr(value, name)) for name in type(value).model_fields}
+        )
     if is_dataclass(value) and not isinstance(value, type):
-        return SimpleNamespace(**{field.name: _plain(getattr(value, field.name)) for field in fields(value)})
+        return SimpleNamespace(
+            **{field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        )
     if isinstance(value, list | tuple):
         return type(value)(map(_plain, value))
-    return {name: _plain(part) for name, part in value.items()} if isinstance(value, dict) else value
+    return (
+        {name: _plain(part) for name, part in value.items()} if isinstance(value, dict) else value
+    )
 
 
 @cache
 def _hash(files: tuple[Path, ...]) -> str:
-    return hashlib.sha256(b"".join(read_bytes(file, largest=LARGEST) for file in files)).hexdigest()[:16]
+    return hashlib.sha256(
+        b"".join(read_bytes(file, largest=LARGEST) for file in files)
+    ).hexdigest()[:16]
 
 
 @cache
@@ -157,7 +199,10 @@ def _brought(file: Path) -> list[str]:
     except TemplateError as error:
         raise InputError(f"{file}: expected a Jinja2 template ({error})") from None
     if None in found:
-        raise InputError(f"{file}: expected the name of each prompt that is brought in to be written out, in quotes")
+        raise InputError(
+            f"{file}: expected the name of each prompt that is brought in to be written out, in "
+            "quotes"
+        )
     return [name for name in found if name is not None]
 
 

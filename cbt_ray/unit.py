@@ -1,8 +1,9 @@
 """A unit of work: its key, its seed and the document that holds it.
 
-A key is `<study>/<stage>/<readable id>/<h16>`. h16 hashes what determines the unit: the keys of its inputs (never the contents
-of sampled text), prompt hashes, the model's identity and sampling, the study's seed. Where and how fast it runs is not in it,
-so keys can be derived from a study file alone, before anything ran.
+A key is `<study>/<stage>/<readable id>/<h16>`. h16 hashes what determines the unit: the keys of its
+inputs (never the contents of sampled text), prompt hashes, the model's identity and sampling, the
+study's seed. Where and how fast it runs is not in it, so keys can be derived from a study file
+alone, before anything ran.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def canonical(value: Any) -> bytes:
 
     Half a surrogate pair, which a model can write into JSON, becomes a question mark.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
+        errors="replace"
+    )
 
 
 def digest(value: Any) -> str:
@@ -76,20 +79,26 @@ class Key:
         return cls(study, Stage(stage), id_, h16)
 
     def seed(self, study_seed: int, *more: object) -> int:
-        """The unit's random seed, 31 bits: hash(study seed, key, and what tells draws inside the unit apart)."""
+        """The unit's random seed, 31 bits: hash(study seed, key, and what tells draws inside the
+        unit apart).
+        """
         return seed_of(study_seed, str(self), *map(str, more))
 
 
 class OtherFormat(Exception):
-    """A unit's document is of another release's format; its text says which, and which was expected."""
+    """A unit's document is of another release's format.
+
+    Its text says which, and which was expected.
+    """
 
 
 @dataclass(frozen=True)
 class Head:
-    """What a unit's document says before its content: whose it is, what became of it, what it was made from.
+    """What a unit's document says before its content: whose it is, what became of it, what it was
+    made from.
 
-    `digest` names what the unit says (status, reason and content); `made_from` holds the digests of the units that it
-    was made from, by their keys, as they were when it was made.
+    `digest` names what the unit says (status, reason and content); `made_from` holds the digests of
+    the units that it was made from, by their keys, as they were when it was made.
     """
 
     key: Key
@@ -120,9 +129,10 @@ class Head:
 class Unit:
     """One finished unit of work, done or rejected.
 
-    `content` is what the next stage reads and is reproducible under a scripted model; `provenance` says what made it
-    (versions, prompt hashes, model ids, token counts, cost, time) and differs between runs. `made_from` are the digests of the
-    units that it was made from, by their keys: who makes a unit has to say so.
+    `content` is what the next stage reads and is reproducible under a scripted model; `provenance`
+    says what made it (versions, prompt hashes, model ids, token counts, cost, time) and differs
+    between runs. `made_from` are the digests of the units that it was made from, by their keys: who
+    makes a unit has to say so.
     """
 
     key: Key
@@ -143,7 +153,10 @@ class Unit:
         return Head(self.key, self.status, self.reason, self.digest, self.made_from)
 
     def to_bytes(self) -> bytes:
-        """The document as it is stored: one JSON object; its first line holds the SHA-256 of format and all other lines."""
+        """The document as it is stored: one JSON object.
+
+        Its first line holds the SHA-256 of format and all other lines.
+        """
         head: dict[str, Any] = {"key": str(self.key), "status": self.status, "reason": self.reason}
         head |= {"digest": self.digest, "made_from": dict(self.made_from)}
         parts = (_packed(self.content), _packed(self.provenance))
@@ -152,7 +165,10 @@ class Unit:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Unit:
-        """Read a stored document; raises ValueError where it is torn, OtherFormat where another release wrote it."""
+        """Read a stored document.
+
+        Raises ValueError where it is torn, OtherFormat where another release wrote it.
+        """
         first, content, provenance = _lines(data)
         head = Head._of(first)
         try:
@@ -160,7 +176,9 @@ class Unit:
         except (ValueError, RecursionError) as error:
             raise ValueError(f"no unit document: {error}") from error
         unit = cls(head.key, parts[0], head.status, head.reason, parts[1], made_from=head.made_from)
-        unit.__dict__["digest"] = head.digest  # as it was computed when it was written; the checksum holds
+        unit.__dict__["digest"] = (
+            head.digest
+        )  # as it was computed when it was written; the checksum holds
         return unit
 
 

@@ -41,8 +41,12 @@ def calls_of(function: Callable[[], object]) -> int:
 
 
 def calls_of_command(arguments: list[str], folder: Path, code: int = 0) -> int:
-    """The calls that one run of the command line makes in a process of its own, its imports among them."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    """The calls that one run of the command line makes in a process of its own, its imports among
+    them.
+    """
+    environment = {
+        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+    }
     done = subprocess.run(
         [sys.executable, "-c", COMMAND, *arguments],
         cwd=folder,

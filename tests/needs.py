@@ -1,4 +1,6 @@
-"""What a test needs that a machine may lack: it skips by name, and REQUIRE=a,b turns those skips into failures."""
+"""What a test needs that a machine may lack: it skips by name, and REQUIRE=a,b turns those skips
+into failures.
+"""
 
 import os
 

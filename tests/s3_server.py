@@ -1,7 +1,9 @@
-"""A real S3 server on localhost: seaweedfs from its pip package, and any other that CBT_RAY_S3_ENDPOINT names.
+"""A real S3 server on localhost: seaweedfs from its pip package, and any other that
+CBT_RAY_S3_ENDPOINT names.
 
-For minio: docker run -p 9000:9000 -e MINIO_ROOT_USER=... -e MINIO_ROOT_PASSWORD=... <image> server /data, then
-CBT_RAY_S3_ENDPOINT=http://127.0.0.1:9000 CBT_RAY_S3_ACCESS_KEY=... CBT_RAY_S3_SECRET_KEY=... pytest tests/store
+For minio: docker run -p 9000:9000 -e MINIO_ROOT_USER=... -e MINIO_ROOT_PASSWORD=... <image> server
+/data, then CBT_RAY_S3_ENDPOINT=http://127.0.0.1:9000 CBT_RAY_S3_ACCESS_KEY=...
+CBT_RAY_S3_SECRET_KEY=... pytest tests/store
 """
 
 from __future__ import annotations
@@ -42,13 +44,22 @@ class S3Server:
         import boto3
         from botocore.config import Config
 
-        config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=10)
+        config = Config(
+            s3={"addressing_style": "path"},
+            retries={"total_max_attempts": 1},
+            connect_timeout=2,
+            read_timeout=10,
+        )
         keys = {"aws_access_key_id": self.access_key, "aws_secret_access_key": self.secret_key}
         session: Any = boto3.session.Session()
-        return session.client("s3", endpoint_url=self.endpoint, region_name="us-east-1", config=config, **keys)
+        return session.client(
+            "s3", endpoint_url=self.endpoint, region_name="us-east-1", config=config, **keys
+        )
 
     def bucket(self) -> str:
-        """A new, empty bucket that has taken its first object (seaweedfs needs seconds for a bucket's first)."""
+        """A new, empty bucket that has taken its first object (seaweedfs needs seconds for a
+        bucket's first).
+        """
         name = f"test-{uuid.uuid4().hex[:12]}"
         client = self.client()
         client.create_bucket(Bucket=name)
@@ -83,12 +94,21 @@ class S3Servers:
 
     def _get(self, name: str) -> tuple[S3Server, str]:
         if name not in self._started:
-            server = self._given() if name == "given" else self._stack.enter_context(seaweedfs(weed(), self._folder))
+            server = (
+                self._given()
+                if name == "given"
+                else self._stack.enter_context(seaweedfs(weed(), self._folder))
+            )
             self._started[name] = server, server.bucket()
         return self._started[name]
 
     def _given(self) -> S3Server:
-        return S3Server(*(os.environ[name] for name in (GIVEN, "CBT_RAY_S3_ACCESS_KEY", "CBT_RAY_S3_SECRET_KEY")))
+        return S3Server(
+            *(
+                os.environ[name]
+                for name in (GIVEN, "CBT_RAY_S3_ACCESS_KEY", "CBT_RAY_S3_SECRET_KEY")
+            )
+        )
 
 
 def names() -> list[str]:
@@ -130,7 +150,9 @@ def seaweedfs(program: str, folder: Path) -> Iterator[S3Server]:
     ports = free_ports(8)
     server = S3Server(f"http://127.0.0.1:{ports[0]}", key, secret)
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(_command(program, folder, ports), stdout=log, stderr=log, cwd=folder)
+        process = subprocess.Popen(
+            _command(program, folder, ports), stdout=log, stderr=log, cwd=folder
+        )
     try:
         _until(lambda: server.client().list_buckets(), process)
         yield server
@@ -144,12 +166,37 @@ def seaweedfs(program: str, folder: Path) -> Iterator[S3Server]:
 
 
 def _command(program: str, folder: Path, ports: list[int]) -> list[str]:
-    names = ("s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc")
+    names = (
+        "s3.port",
+        "s3.port.grpc",
+        "master.port",
+        "master.port.grpc",
+        "volume.port",
+        "volume.port.grpc",
+    )
     at = dict(zip((*names, "filer.port", "filer.port.grpc"), ports, strict=True))
     return [
-        *(program, "-logtostderr=true", "server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}"),
-        *(f"-s3.config={folder / 's3.json'}", "-s3.autoCreateBucket=false", "-s3.iam=false", "-master.telemetry=false"),
-        *("-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=20", "-master.volumeSizeLimitMB=512"),
+        *(
+            program,
+            "-logtostderr=true",
+            "server",
+            "-s3",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            f"-dir={folder}",
+        ),
+        *(
+            f"-s3.config={folder / 's3.json'}",
+            "-s3.autoCreateBucket=false",
+            "-s3.iam=false",
+            "-master.telemetry=false",
+        ),
+        *(
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            "-volume.max=20",
+            "-master.volumeSizeLimitMB=512",
+        ),
         *(f"-filer.localSocket={folder / 'filer.sock'}", f"-s3.localSocket={folder / 's3.sock'}"),
         *(f"-{name}={port}" for name, port in at.items()),
     ]

@@ -12,10 +12,12 @@ from typing import Any
 
 
 class LocalServer(ThreadingHTTPServer):
-    """A server beside its client in one process, on one stderr: a client that hangs up is no error of the server's.
+    """A server beside its client in one process, on one stderr: a client that hangs up is no error
+    of the server's.
 
-    A client hangs up when it likes: an answer that it drops unread is a reset for the thread that waits for the next request, and
-    the traceback of it would come among the lines that a test expects of the client, or not, as the threads run.
+    A client hangs up when it likes: an answer that it drops unread is a reset for the thread that
+    waits for the next request, and the traceback of it would come among the lines that a test
+    expects of the client, or not, as the threads run.
     """
 
     daemon_threads = True

@@ -11,7 +11,9 @@ import pytest
 
 from tests.serving import LocalServer, serving
 
-RESET = struct.pack("ii", 1, 0)  # lingers for no time: closing resets the connection, as it does with an answer left unread
+RESET = struct.pack(
+    "ii", 1, 0
+)  # lingers for no time: closing resets the connection, as it does with an answer left unread
 
 
 class Watched(LocalServer):

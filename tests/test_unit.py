@@ -1,4 +1,6 @@
-"""A unit's document: what is written is read, whatever is harmed is noticed, and another release's is told from a torn one."""
+"""A unit's document: what is written is read, whatever is harmed is noticed, and another release's
+is told from a torn one.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,12 @@ MADE_FROM = {str(key("p0")): "0123456789abcdef"}
 UNITS = [
     unit(),
     rejected(),
-    Unit(key(), {"text": "line\nline\r\u2028\x85 \\ \"'"}, provenance={"b": 1, "a": [None, True, 0.1]}, made_from=MADE_FROM),
+    Unit(
+        key(),
+        {"text": "line\nline\r\u2028\x85 \\ \"'"},
+        provenance={"b": 1, "a": [None, True, 0.1]},
+        made_from=MADE_FROM,
+    ),
 ]
 
 
@@ -31,14 +38,24 @@ def test_what_is_written_is_read(made: Unit) -> None:
     read = Unit.from_bytes(data)
     assert (read, read.digest, read.to_bytes()) == (made, made.digest, data)
     assert Head.from_bytes(data) == made.head
-    assert (list(read.content), list(read.provenance)) == (list(made.content), list(made.provenance)), "keys in their order"
+    assert (list(read.content), list(read.provenance)) == (
+        list(made.content),
+        list(made.provenance),
+    ), "keys in their order"
     document = json.loads(data)
-    assert (document["content"], document["made_from"], document["digest"]) == (made.content, made.made_from, made.digest)
+    assert (document["content"], document["made_from"], document["digest"]) == (
+        made.content,
+        made.made_from,
+        made.digest,
+    )
 
 
 def test_digest_is_of_what_it_says_and_not_of_who_made_it() -> None:
     one = Unit(key(), {"a": 1}, provenance={"seconds": 1}, made_from={})
-    assert one.digest == Unit(key("other"), {"a": 1}, provenance={"seconds": 2}, made_from=MADE_FROM).digest
+    assert (
+        one.digest
+        == Unit(key("other"), {"a": 1}, provenance={"seconds": 2}, made_from=MADE_FROM).digest
+    )
     others = [
         Unit(key(), {"a": 2}, made_from={}),
         Unit(key(), {"a": 1}, Status.REJECTED, made_from={}),
@@ -60,7 +77,17 @@ def test_every_flipped_bit_is_noticed(made: Unit) -> None:
 
 def test_every_cut_and_every_odd_document_is_noticed() -> None:
     data = unit().to_bytes()
-    odd = [b"[" * 100_000, b"{" * 5, b'{"a":' * 100_000, b"\xff\xfe", b"null", b"{}", b'{"format":true}', data * 2, data + b" "]
+    odd = [
+        b"[" * 100_000,
+        b"{" * 5,
+        b'{"a":' * 100_000,
+        b"\xff\xfe",
+        b"null",
+        b"{}",
+        b'{"format":true}',
+        data * 2,
+        data + b" ",
+    ]
     for harmed in (*(data[:end] for end in range(len(data))), *odd):
         for kind in (Unit, Head):
             with pytest.raises(ValueError, match=r"."):
@@ -81,9 +108,18 @@ def of_format(number: int) -> bytes:
 
 
 OTHERS = {
-    "of a newer release": (of_format(FORMAT + 1), f"a newer cbt-ray (format {FORMAT + 1}), expected format {FORMAT}"),
-    "of another shape": (json.dumps({"format": 9, "body": []}, indent=1).encode(), "a newer cbt-ray (format 9)"),
-    "of an older release": (json.dumps({"format": 1, "status": "done"}, indent=1).encode(), "an older cbt-ray (format 1)"),
+    "of a newer release": (
+        of_format(FORMAT + 1),
+        f"a newer cbt-ray (format {FORMAT + 1}), expected format {FORMAT}",
+    ),
+    "of another shape": (
+        json.dumps({"format": 9, "body": []}, indent=1).encode(),
+        "a newer cbt-ray (format 9)",
+    ),
+    "of an older release": (
+        json.dumps({"format": 1, "status": "done"}, indent=1).encode(),
+        "an older cbt-ray (format 1)",
+    ),
 }
 
 
@@ -110,7 +146,13 @@ def test_command_on_a_store_of_a_newer_release_ends_with_2(
     path = tmp_path / "runs" / str(keys.profile(1))
     path.parent.mkdir(parents=True)
     path.write_bytes(of_format(FORMAT + 1))
-    assert run([command, str(file), *(["--inline"] if command in ("study", "generate") else [])]) == 2
+    assert (
+        run([command, str(file), *(["--inline"] if command in ("study", "generate") else [])]) == 2
+    )
     said = capsys.readouterr().err.strip()
-    assert said == f"cbt-ray: {file}: {path}: written by a newer cbt-ray (format {FORMAT + 1}), expected format {FORMAT}"
+    assert (
+        said
+        == f"cbt-ray: {file}: {path}: written by a newer cbt-ray (format {FORMAT + 1}), expected "
+        f"format {FORMAT}"
+    )
     assert path.exists()

@@ -1,4 +1,6 @@
-"""Scores and statistics: a pure function of the ratings and the settings, so that anyone can run it again."""
+"""Scores and statistics: a pure function of the ratings and the settings, so that anyone can run it
+again.
+"""
 
 from cbt_ray.analysis.analyse import SCHEMA_VERSION, analyse
 from cbt_ray.analysis.scores import ScoreRow, Scores

@@ -1,4 +1,6 @@
-"""The analysis as a whole: a pure function from scores and settings to one JSON document with stable keys (docs/analysis.md)."""
+"""The analysis as a whole: a pure function from scores and settings to one JSON document with
+stable keys (docs/analysis.md).
+"""
 
 from __future__ import annotations
 
@@ -39,11 +41,14 @@ def analyse(
     beside: Mapping[str, Any] | None = None,
     apart: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
-    """Everything that the report prints about scores. Never fails for lack of data: what cannot be computed says why.
+    """Everything that the report prints about scores.
 
-    The inference uses the sessions that count under `settings.unrated`; the judge's replicates are averaged. `beside` are
-    sections that are not computed from scores (how the analysis was declared, what probes of the judge found, replayed stop
-    rules); they are taken over as they are. `apart`: sessions whose items were rated the other way (see `scale`).
+    Never fails for lack of data: what cannot be computed says why.
+
+    The inference uses the sessions that count under `settings.unrated`; the judge's replicates are
+    averaged. `beside` are sections that are not computed from scores (how the analysis was
+    declared, what probes of the judge found, replayed stop rules); they are taken over as they are.
+    `apart`: sessions whose items were rated the other way (see `scale`).
     """
     scores = (scores if isinstance(scores, Scores) else Scores.of(scores)).in_order()
     asked = settings or Settings()
@@ -60,7 +65,10 @@ def analyse(
         **(beside or {}),
     }
     primary = inferred["contrasts"]["primary"]["rows"]
-    said = [_other_judge(scores, asked, settings), *(part for part in sections.values() if isinstance(part, Mapping))]
+    said = [
+        _other_judge(scores, asked, settings),
+        *(part for part in sections.values() if isinstance(part, Mapping)),
+    ]
     return {
         "schema_version": SCHEMA_VERSION,
         "settings": settings.to_json(),
@@ -77,7 +85,11 @@ def analyse(
         **inferred,
         "flow": flow(sessions, arms),
         "flags": flags(sessions, arms),
-        "views": {other: _other_view(scores, other, judge, items, settings) for other in scores.views if other != view},
+        "views": {
+            other: _other_view(scores, other, judge, items, settings)
+            for other in scores.views
+            if other != view
+        },
         **sections,
     }
 
@@ -87,21 +99,32 @@ def _headline(scores: Scores, settings: Settings) -> Settings:
 
     Else the first judge by name, models before people, and the first view that it has.
     """
-    judges = sorted(scores.judges, key=lambda name: (scores.judges[name] != "model", name)) or [OWN_JUDGE]
+    judges = sorted(scores.judges, key=lambda name: (scores.judges[name] != "model", name)) or [
+        OWN_JUDGE
+    ]
     judge = settings.judge if settings.judge in judges else judges[0]
     found = sorted(map(str, scores.ratings.loc[scores.ratings["judge"] == judge, "view"].unique()))
-    return replace(settings, judge=judge, view=settings.view if settings.view in found or not found else found[0])
+    return replace(
+        settings,
+        judge=judge,
+        view=settings.view if settings.view in found or not found else found[0],
+    )
 
 
 def _other_judge(scores: Scores, asked: Settings, settings: Settings) -> dict[str, Any]:
     """That the headline rests on another judge than the declared one, where several might."""
     if settings.judge == asked.judge or len(scores.judges) < 2:
         return {}
-    text = f"No ratings by the declared judge {asked.judge}: the headline rests on those of {settings.judge}."
+    text = (
+        f"No ratings by the declared judge {asked.judge}: the headline rests on those of "
+        f"{settings.judge}."
+    )
     return {"notices": [{"id": "other_judge", "text": text, "weight": 75}]}
 
 
-def _inferred(sessions: pd.DataFrame, arms: Sequence[dict[str, str]], items: Sequence[str], settings: Settings) -> dict[str, Any]:
+def _inferred(
+    sessions: pd.DataFrame, arms: Sequence[dict[str, str]], items: Sequence[str], settings: Settings
+) -> dict[str, Any]:
     """What rests on the totals that count under the declared policy."""
     used = counted(sessions, settings.unrated, len(items), settings)
     groups = contrast.groups_of(arms)
@@ -134,7 +157,9 @@ def _counts(sessions: pd.DataFrame, arms: Sequence[dict[str, str]]) -> dict[str,
     }
 
 
-def _other_view(scores: Scores, view: str, judge: str, items: Sequence[str], settings: Settings) -> dict[str, Any]:
+def _other_view(
+    scores: Scores, view: str, judge: str, items: Sequence[str], settings: Settings
+) -> dict[str, Any]:
     """Scores and contrasts of a view that is not the headline's."""
     sessions = scores.sessions(view, judge)
     arms = describe.arms(sessions, settings)
@@ -142,5 +167,7 @@ def _other_view(scores: Scores, view: str, judge: str, items: Sequence[str], set
     used = counted(sessions, settings.unrated, len(items), settings)
     return {
         "scores": describe.scores(sessions, arms, items),
-        "contrasts": contrast.contrasts(used, contrast.primary_pairs(groups, settings), groups, settings),
+        "contrasts": contrast.contrasts(
+            used, contrast.primary_pairs(groups, settings), groups, settings
+        ),
     }

@@ -1,6 +1,8 @@
-"""Was the analysis declared before the first rating? What was changed later makes the numbers that rest on it post hoc.
+"""Was the analysis declared before the first rating? What was changed later makes the numbers that
+rest on it post hoc.
 
-A declaration is the part of a study file on which the analysis rests, with its hash and the time at which the store took it in.
+A declaration is the part of a study file on which the analysis rests, with its hash and the time at
+which the store took it in.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ RESTS_ON = {
     "flags": ["flags", "flow", "detectors", "policies.unflagged"],
     "judge.probes": ["robustness", "scale"],
 }
-"""Field of a declaration -> sections of the analysis that rest on it; all sections rest on a field that is not named."""
+"""Field of a declaration -> sections of the analysis that rest on it; all sections rest on a field
+that is not named."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,18 @@ class Declaration:
 
 
 def standing(
-    known: Sequence[Declaration], h16: str, content: Mapping[str, Any], first_rating_at: str | None, *, imported: bool
+    known: Sequence[Declaration],
+    h16: str,
+    content: Mapping[str, Any],
+    first_rating_at: str | None,
+    *,
+    imported: bool,
 ) -> dict[str, Any]:
-    """The section `declared`: when this declaration was taken in, what differs from the last one before the first rating.
+    """The section `declared`: when this declaration was taken in, what differs from the last one
+    before the first rating.
 
-    `imported`: ratings that were made elsewhere count, and nobody can say what was declared before them.
+    `imported`: ratings that were made elsewhere count, and nobody can say what was declared before
+    them.
     """
     own = next((one for one in reversed(known) if one.h16 == h16), None)
     first = first_rating_at or "9999"
@@ -60,7 +70,9 @@ def standing(
         "post_hoc": [EVERYTHING],
     }
     if imported:
-        return section | {"reason": "the ratings were made before this study, so all of it is post hoc"}
+        return section | {
+            "reason": "the ratings were made before this study, so all of it is post hoc"
+        }
     if not before:
         return section | {"reason": "no analysis was declared before the first rating"}
     if before[-1].h16 == h16:
@@ -73,7 +85,14 @@ def standing(
 
 
 def _rests_on(field: str) -> list[str]:
-    return next((parts for name, parts in RESTS_ON.items() if field == name or field.startswith(name + ".")), [EVERYTHING])
+    return next(
+        (
+            parts
+            for name, parts in RESTS_ON.items()
+            if field == name or field.startswith(name + ".")
+        ),
+        [EVERYTHING],
+    )
 
 
 def differences(old: Any, new: Any, field: str = "") -> list[dict[str, Any]]:
@@ -81,7 +100,11 @@ def differences(old: Any, new: Any, field: str = "") -> list[dict[str, Any]]:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         names = [*old, *(name for name in new if name not in old)]
         return [
-            change for name in names for change in differences(old.get(name), new.get(name), f"{field}.{name}" if field else name)
+            change
+            for name in names
+            for change in differences(
+                old.get(name), new.get(name), f"{field}.{name}" if field else name
+            )
         ]
     return [] if old == new else [{"field": field, "declared": old, "now": new}]
 

@@ -1,4 +1,7 @@
-"""What was scored: tables per arm and item, distributions, cells, trajectories. Descriptions, no inference."""
+"""What was scored: tables per arm and item, distributions, cells, trajectories.
+
+Descriptions, no inference.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +38,22 @@ def number(value: Any) -> float | None:
 
 def arms(table: pd.DataFrame, settings: Settings) -> list[dict[str, str]]:
     """The arms with their factor levels: in the declared order, others by name behind them."""
-    found = {str(row.arm): row for row in table[["arm", "model", "variant"]].drop_duplicates("arm").itertuples(index=False)}
-    order = [arm for arm in settings.arms if arm in found] + sorted(arm for arm in found if arm not in settings.arms)
-    return [{"arm": arm, "model": str(found[arm].model), "variant": str(found[arm].variant)} for arm in order]
+    found = {
+        str(row.arm): row
+        for row in table[["arm", "model", "variant"]].drop_duplicates("arm").itertuples(index=False)
+    }
+    order = [arm for arm in settings.arms if arm in found] + sorted(
+        arm for arm in found if arm not in settings.arms
+    )
+    return [
+        {"arm": arm, "model": str(found[arm].model), "variant": str(found[arm].variant)}
+        for arm in order
+    ]
 
 
-def scores(sessions: pd.DataFrame, arm_list: Sequence[dict[str, str]], items: Sequence[str]) -> list[dict[str, Any]]:
+def scores(
+    sessions: pd.DataFrame, arm_list: Sequence[dict[str, str]], items: Sequence[str]
+) -> list[dict[str, Any]]:
     """Per arm: how many scheduled and rated, the total and every item."""
     table = []
     for arm in arm_list:
@@ -58,7 +71,9 @@ def scores(sessions: pd.DataFrame, arm_list: Sequence[dict[str, str]], items: Se
     return table
 
 
-def distribution(sessions: pd.DataFrame, arm_list: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+def distribution(
+    sessions: pd.DataFrame, arm_list: Sequence[dict[str, str]]
+) -> list[dict[str, Any]]:
     """Per arm: how often each total (rounded to a whole number) occurred."""
     table = []
     for arm in arm_list:
@@ -67,22 +82,36 @@ def distribution(sessions: pd.DataFrame, arm_list: Sequence[dict[str, str]]) -> 
         table.append(
             {
                 "arm": arm["arm"],
-                "counts": [[int(value), int(count)] for value, count in zip(counts.index.tolist(), counts.tolist(), strict=True)],
+                "counts": [
+                    [int(value), int(count)]
+                    for value, count in zip(counts.index.tolist(), counts.tolist(), strict=True)
+                ],
             }
         )
     return table
 
 
 def cells(sessions: pd.DataFrame, arm_list: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
-    """Per arm and patient: the mean of the chains' means, and how many sessions each chain rests on."""
+    """Per arm and patient: the mean of the chains' means, and how many sessions each chain rests
+    on.
+    """
     rated = sessions[sessions["total"].notna()]
-    chains = rated.groupby(["arm", "patient", "chain"], observed=True, sort=True)["total"].agg(["mean", "size"]).reset_index()
+    chains = (
+        rated.groupby(["arm", "patient", "chain"], observed=True, sort=True)["total"]
+        .agg(["mean", "size"])
+        .reset_index()
+    )
     found: dict[tuple[str, str], list[tuple[float, int]]] = {}
     for arm, patient, _, mean, size in chains.itertuples(index=False):
         found.setdefault((str(arm), str(patient)), []).append((float(mean), int(size)))
     order = {arm["arm"]: place for place, arm in enumerate(arm_list)}
     return [
-        {"arm": arm, "patient": patient, "mean": sum(mean for mean, _ in own) / len(own), "sessions": [size for _, size in own]}
+        {
+            "arm": arm,
+            "patient": patient,
+            "mean": sum(mean for mean, _ in own) / len(own),
+            "sessions": [size for _, size in own],
+        }
         for (arm, patient), own in sorted(found.items(), key=lambda pair: order[pair[0][0]])
     ]
 
@@ -92,6 +121,9 @@ def trajectory(sessions: pd.DataFrame, arm_list: Sequence[dict[str, str]]) -> li
     table = []
     for arm in arm_list:
         own = sessions[(sessions["arm"] == arm["arm"]) & sessions["total"].notna()]
-        points = [{"session": int(str(session)), **summary(totals)} for session, totals in own.groupby("session")["total"]]
+        points = [
+            {"session": int(str(session)), **summary(totals)}
+            for session, totals in own.groupby("session")["total"]
+        ]
         table.append({"arm": arm["arm"], "points": points})
     return table

@@ -1,4 +1,6 @@
-"""What became of every scheduled session, and what was flagged: by arm, with reasons, as CONSORT counts participants."""
+"""What became of every scheduled session, and what was flagged: by arm, with reasons, as CONSORT
+counts participants.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def flow(sessions: pd.DataFrame, arms: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
-    """Per arm: scheduled -> reached -> held -> rated, the reasons of the unrated and why sessions ended."""
+    """Per arm: scheduled -> reached -> held -> rated, the reasons of the unrated and why sessions
+    ended.
+    """
     table = []
     for arm in arms:
         own = sessions[sessions["arm"] == arm["arm"]]
@@ -27,21 +31,31 @@ def flow(sessions: pd.DataFrame, arms: Sequence[dict[str, str]]) -> list[dict[st
                 "owed": int((own["reason"] == OWED).sum()),
                 "unrated": counts(unrated["reason"]),
                 "stop_reasons": counts(own.loc[own["held"], "stop_reason"].fillna("unknown")),
-                "flagged": int(own.loc[own["total"].notna(), _flags(own)].any(axis=1).sum()) if _flags(own) else 0,
+                "flagged": int(own.loc[own["total"].notna(), _flags(own)].any(axis=1).sum())
+                if _flags(own)
+                else 0,
             }
         )
     return table
 
 
 def flags(sessions: pd.DataFrame, arms: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
-    """Per arm: of the sessions that were held, how many carry each flag. Flags are outcomes; they exclude nothing."""
+    """Per arm: of the sessions that were held, how many carry each flag.
+
+    Flags are outcomes; they exclude nothing.
+    """
     names = sorted(_flags(sessions))
     table = []
     for arm in arms:
         held = sessions[(sessions["arm"] == arm["arm"]) & sessions["held"]]
         found = {name.removeprefix(FLAG): int(held[name].sum()) for name in names}
         table.append(
-            {"arm": arm["arm"], "done": len(held), "any": int(held[names].any(axis=1).sum()) if names else 0, "flags": found}
+            {
+                "arm": arm["arm"],
+                "done": len(held),
+                "any": int(held[names].any(axis=1).sum()) if names else 0,
+                "flags": found,
+            }
         )
     return table
 

@@ -29,23 +29,40 @@ def notices(
     policies: Mapping[str, Any],
     sections: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """The heaviest first; `id` is stable. `sections` are parts of the result that may carry notices of their own."""
+    """The heaviest first; `id` is stable.
+
+    `sections` are parts of the result that may carry notices of their own.
+    """
     said = [*_own(sessions, primary), *_unheard(sessions, policies)]
     own = [{"id": name, "text": text, "weight": weight} for name, weight, text in said if text]
     own += [notice for section in sections for notice in section.get("notices", [])]
     return sorted(own, key=lambda notice: -int(notice["weight"]))
 
 
-def _own(sessions: pd.DataFrame, primary: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, str]]:
+def _own(
+    sessions: pd.DataFrame, primary: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, int, str]]:
     rated = sessions[sessions["total"].notna()]
     owed = int((sessions["reason"] == OWED).sum())
     withheld = [row for row in primary if row["low"] is None]
     return [
         ("nothing_rated", 100, "" if len(rated) else "No session is rated: there is no result."),
-        ("owed", 95, f"Owed: {owed} of {len(sessions)} scheduled sessions; the study has not run to its end." if owed else ""),
+        (
+            "owed",
+            95,
+            f"Owed: {owed} of {len(sessions)} scheduled sessions; the study has not run to its end."
+            if owed
+            else "",
+        ),
         ("few_patients", 80, _few(sessions["patient"].nunique())),
         ("unrated", 50, _unrated(sessions, primary)),
-        ("withheld", 55, f"Contrasts without an interval: {len(withheld)} of {len(primary)}; each says why." if withheld else ""),
+        (
+            "withheld",
+            55,
+            f"Contrasts without an interval: {len(withheld)} of {len(primary)}; each says why."
+            if withheld
+            else "",
+        ),
         ("alike", 60, _alike(rated)),
         (
             "once",
@@ -57,7 +74,8 @@ def _own(sessions: pd.DataFrame, primary: Sequence[Mapping[str, Any]]) -> list[t
         (
             "one_checkpoint",
             30,
-            "One training run per model: the result holds for these checkpoints, not for the method of training."
+            "One training run per model: the result holds for these checkpoints, not for the "
+            "method of training."
             if trained_once(sessions)
             else "",
         ),
@@ -69,13 +87,22 @@ def _unrated(sessions: pd.DataFrame, primary: Sequence[Mapping[str, Any]]) -> st
     reasons = sessions.loc[sessions["total"].isna() & (sessions["reason"] != OWED), "reason"]
     if not len(reasons):
         return ""
-    by = "; ".join(f"{why}: {count}" for why, count in counts(reasons.map(lambda reason: WHY.get(reason, FAILED))).items())
+    by = "; ".join(
+        f"{why}: {count}"
+        for why, count in counts(reasons.map(lambda reason: WHY.get(reason, FAILED))).items()
+    )
     where = "the flow and the policies" if primary else "the flow"
-    return f"Scheduled sessions without a rating: {len(reasons)} of {len(sessions)} ({by}); see {where}."
+    return (
+        f"Scheduled sessions without a rating: {len(reasons)} of {len(sessions)} ({by}); see "
+        f"{where}."
+    )
 
 
 def _unheard(sessions: pd.DataFrame, found: Mapping[str, Any]) -> list[tuple[str, int, str]]:
-    """Ratings of a text without a word of the therapist; above the answer where leaving them out moves a headline."""
+    """Ratings of a text without a word of the therapist.
+
+    Above the answer where leaving them out moves a headline.
+    """
     silent = unheard(sessions)
     if not silent.any():
         return []
@@ -88,7 +115,10 @@ def _unheard(sessions: pd.DataFrame, found: Mapping[str, Any]) -> list[tuple[str
     ]
     text = f"Rated without a word of the therapist in the text: {_by_arm(sessions, silent)}."
     if changed:
-        text += f" Without these the difference goes: {', '.join(changed)}; by more than half its standard error."
+        text += (
+            f" Without these the difference goes: {', '.join(changed)}; by more than half its "
+            "standard error."
+        )
     return [("unheard", 85 if changed else 65, text)]
 
 
@@ -99,7 +129,10 @@ def _signed(value: float | None) -> str:
 def _by_arm(sessions: pd.DataFrame, chosen: pd.Series[bool]) -> str:
     """`12 of 230 rated sessions (a: 10 of 36, b: 2 of 40)`."""
     rated = sessions.loc[sessions["total"].notna(), "arm"].value_counts()
-    arms = ", ".join(f"{arm}: {count} of {rated[arm]}" for arm, count in counts(sessions.loc[chosen, "arm"]).items())
+    arms = ", ".join(
+        f"{arm}: {count} of {rated[arm]}"
+        for arm, count in counts(sessions.loc[chosen, "arm"]).items()
+    )
     return f"{int(chosen.sum())} of {rated.sum()} rated sessions ({arms})"
 
 
@@ -112,11 +145,17 @@ def _alike(rated: pd.DataFrame) -> str:
     alike = int(((scores.min(axis=1) == scores.max(axis=1)) & (scores.count(axis=1) > 1)).sum())
     if 2 * alike < len(rated) or not alike:
         return ""
-    return f"{alike} of {len(rated)} rated sessions have the same score on all items: the judge does not tell the items apart."
+    return (
+        f"{alike} of {len(rated)} rated sessions have the same score on all items: the judge "
+        "does not tell the items apart."
+    )
 
 
 def _few(patients: int) -> str:
     if patients >= FEW_PATIENTS or not patients:
         return ""
     noun = "patient" if patients == 1 else "patients"
-    return f"{patients} simulated {noun}: fewer than {FEW_PATIENTS}, so the result says little about other patients."
+    return (
+        f"{patients} simulated {noun}: fewer than {FEW_PATIENTS}, so the result says little "
+        "about other patients."
+    )

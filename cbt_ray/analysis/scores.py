@@ -1,4 +1,7 @@
-"""Scores: one row per scheduled session, view, judge and judge replicate; a table in memory, and averaged to a row a session."""
+"""Scores: one row per scheduled session, view, judge and judge replicate.
+
+A table in memory, and averaged to a row a session.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,9 @@ FACTS = (
 
 @dataclass(frozen=True, slots=True)
 class ScoreRow:
-    """One scheduled session as one judge, view and judge replicate rated it, or the reason why it is unrated."""
+    """One scheduled session as one judge, view and judge replicate rated it, or the reason why it
+    is unrated.
+    """
 
     session_key: str
     arm: str
@@ -80,10 +85,11 @@ class ScoreRow:
 class Scores:
     """All ratings of a study as a table.
 
-    `ratings` has one row per scheduled session, view, judge and judge replicate: session_key, arm, model, variant, patient,
-    phase, view, judge, kind, reason, stop_reason (text; reason is null where rated), replicate, session, judge_replicate,
-    words, therapist_turns, messages, heard (numbers; the last is NaN where unknown), rated (bool), total (NaN where unrated),
-    a column `item:<id>` per item (NaN where missing) and a column `flag:<name>` per flag (bool).
+    `ratings` has one row per scheduled session, view, judge and judge replicate: session_key, arm,
+    model, variant, patient, phase, view, judge, kind, reason, stop_reason (text; reason is null
+    where rated), replicate, session, judge_replicate, words, therapist_turns, messages, heard
+    (numbers; the last is NaN where unknown), rated (bool), total (NaN where unrated), a column
+    `item:<id>` per item (NaN where missing) and a column `flag:<name>` per flag (bool).
     """
 
     ratings: pd.DataFrame
@@ -96,11 +102,17 @@ class Scores:
         known = list(rows)
         plain = [name for name in ScoreRow.__dataclass_fields__ if name not in ("items", "flags")]
         columns: dict[str, Any] = {name: [getattr(row, name) for row in known] for name in plain}
-        columns["heard"] = [float("nan") if row.heard is None else float(row.heard) for row in known]
-        columns["total"] = [float("nan") if row.total is None else float(row.total) for row in known]
+        columns["heard"] = [
+            float("nan") if row.heard is None else float(row.heard) for row in known
+        ]
+        columns["total"] = [
+            float("nan") if row.total is None else float(row.total) for row in known
+        ]
         for item in dict.fromkeys(item for row in known for item in row.items):
             values = [row.items.get(item) for row in known]
-            columns[ITEM + item] = [float("nan") if value is None else float(value) for value in values]
+            columns[ITEM + item] = [
+                float("nan") if value is None else float(value) for value in values
+            ]
         for flag in sorted({flag for row in known for flag in row.flags}):
             columns[FLAG + flag] = [flag in row.flags for row in known]
         return cls(pd.DataFrame(columns))
@@ -136,11 +148,14 @@ class Scores:
         return self.ratings[(self.ratings["view"] == view) & (self.ratings["judge"] == judge)]
 
     def sessions(self, view: str, judge: str = OWN_JUDGE) -> pd.DataFrame:
-        """One row per scheduled session: its judge replicates averaged, since replicates are no independent observations.
+        """One row per scheduled session: its judge replicates averaged, since replicates are no
+        independent observations.
 
-        The facts, `chain` (arm|patient|replicate), `total` and `item:*` (means over replicates), `ratings` (replicates with a
-        total), `within` (their variance, NaN below two), `reason` (why it is unrated), and how far it came: `reached`, `held`,
-        `lost` (unrated because of what happened in the chain, and not because of the judge or of work still owed).
+        The facts, `chain` (arm|patient|replicate), `total` and `item:*` (means over replicates),
+        `ratings` (replicates with a total), `within` (their variance, NaN below two), `reason` (why
+        it is unrated), and how far it came: `reached`, `held`,
+        `lost` (unrated because of what happened in the chain, and not because of the judge or of
+        work still owed).
         """
         return averaged(self.of_judge(view, judge))
 
@@ -158,10 +173,16 @@ def averaged(rows: pd.DataFrame) -> pd.DataFrame:
     table["ratings"] = groups["total"].count()
     table["within"] = groups["total"].var(ddof=1)
     reasons = groups["reason"].first()
-    unknown = pd.Series("unknown", index=table.index, dtype=object).mask(groups["rated"].any(), ITEM_MISSING)
-    table["reason"] = reasons.astype(object).where(reasons.notna(), unknown).where(table["total"].isna(), None)
+    unknown = pd.Series("unknown", index=table.index, dtype=object).mask(
+        groups["rated"].any(), ITEM_MISSING
+    )
+    table["reason"] = (
+        reasons.astype(object).where(reasons.notna(), unknown).where(table["total"].isna(), None)
+    )
     # With `|` in a name, two chains could have one text.
-    names = [table[name].astype(str).str.replace("|", "%7C", regex=False) for name in ("arm", "patient")]
+    names = [
+        table[name].astype(str).str.replace("|", "%7C", regex=False) for name in ("arm", "patient")
+    ]
     table["chain"] = names[0] + "|" + names[1] + "|" + table["replicate"].astype(str)
     return _progress(table.reset_index())
 
@@ -170,7 +191,11 @@ def _progress(table: pd.DataFrame) -> pd.DataFrame:
     """How far each session came."""
     reason = table["reason"].fillna("").astype(str)
     rated, rejected, owed = table["total"].notna(), reason.str.startswith(REJECTED), reason == OWED
-    table["held"] = rated | (owed & (table["messages"] > 0)) | ~(owed | rejected | reason.isin([NOT_REACHED, ABSENT]))
+    table["held"] = (
+        rated
+        | (owed & (table["messages"] > 0))
+        | ~(owed | rejected | reason.isin([NOT_REACHED, ABSENT]))
+    )
     table["reached"] = table["held"] | rejected
     table["lost"] = ~rated & (rejected | reason.isin([NOT_REACHED, NOTHING_TO_RATE]))
     return table

@@ -1,4 +1,6 @@
-"""What is decided before the first score is seen: level, policy for unrated sessions, the contrast, the scale's range."""
+"""What is decided before the first score is seen: level, policy for unrated sessions, the contrast,
+the scale's range.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ class Settings:
     unrated: Policy = "missing"
     """What an unrated session counts as in the headline; the other answers stand beside it."""
     judge: str = "judge"
-    """Whose ratings make the headline: the study's own judge, or one whose ratings were imported."""
+    """Whose ratings make the headline: the study's own judge, or one whose ratings were imported.
+    """
     thorough: bool = False
     """Refit the chain model to simulated studies, too."""
     view: str = "plain"
@@ -38,4 +41,9 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the result."""
-        return {**asdict(self), "items": list(self.items), "arms": list(self.arms), "titles": dict(self.titles)}
+        return {
+            **asdict(self),
+            "items": list(self.items),
+            "arms": list(self.arms),
+            "titles": dict(self.titles),
+        }

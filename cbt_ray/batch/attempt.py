@@ -1,8 +1,11 @@
-"""Attempts: what became of each run of a job's container, written to the store, since a RayJob reports every failure as 1.
+"""Attempts: what became of each run of a job's container, written to the store, since a RayJob
+reports every failure as 1.
 
-<study>/attempts/<submission>/<number>    one record: attempt, exit code, the line that says why, seconds
+<study>/attempts/<submission>/<number>    one record: attempt, exit code, the line that says why,
+seconds
 
-A submission is one object in the cluster. Its attempts end for good with a 0, 2 or 3: what needs the user is not tried again.
+A submission is one object in the cluster. Its attempts end for good with a 0, 2 or 3: what needs
+the user is not tried again.
 """
 
 from __future__ import annotations
@@ -14,14 +17,18 @@ from cbt_ray.errors import BelowMinimum, InputError
 from cbt_ray.store import Store
 
 SUBMISSION = "CBT_RAY_SUBMISSION"
-"""Names, in a container's environment, the object in the cluster that it belongs to; without it, an attempt leaves no record."""
+"""Names, in a container's environment, the object in the cluster that it belongs to; without it, an
+attempt leaves no record."""
 FINAL = (InputError.exit_code, BelowMinimum.exit_code)
 """Exit codes that no further attempt can change."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One run of a job's container, from its start to its own end; one that was killed leaves no record."""
+    """One run of a job's container, from its start to its own end.
+
+    One that was killed leaves no record.
+    """
 
     attempt: int
     code: int
@@ -55,7 +62,9 @@ class Attempts:
         return next((attempt for attempt in self.all() if attempt.code in FINAL), None)
 
     def write(self, code: int, message: str, seconds: float) -> Attempt:
-        """Write down how an attempt ended, under the next number that is free: two attempts may overlap."""
+        """Write down how an attempt ended, under the next number that is free: two attempts may
+        overlap.
+        """
         number = len(list(self.store.list(self.folder))) + 1
         while True:
             record = Attempt(number, code, message, round(seconds, 1))

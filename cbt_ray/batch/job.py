@@ -15,7 +15,10 @@ from cbt_ray.work.keys import Keys
 
 
 class BatchJob(StrEnum):
-    """The jobs in their order. Each runs in its own containers and knows of the others only by what lies in the store."""
+    """The jobs in their order.
+
+    Each runs in its own containers and knows of the others only by what lies in the store.
+    """
 
     FETCH = "fetch"
     GENERATE = "generate"
@@ -59,14 +62,19 @@ def roles_of(study: Study, job: BatchJob) -> list[Role]:
 
 
 def check_model(study: Study, job: BatchJob, model: str | None) -> None:
-    """Raise InputError where a model is named that the study lacks, or is named to a job of all models."""
+    """Raise InputError where a model is named that the study lacks, or is named to a job of all
+    models.
+    """
     check_model_name(study, model)
     if model is not None and not job.of_one_model:
         raise InputError(f"--model: expected none, since {job} is one job for all models")
 
 
 def owed(bench: Bench, job: BatchJob, model: str | None = None) -> list[str]:
-    """What a job still has to bring into the store: ids of units, or of weights. Empty: the job is finished."""
+    """What a job still has to bring into the store: ids of units, or of weights.
+
+    Empty: the job is finished.
+    """
     if job is BatchJob.FETCH:
         return owed_weights(bench, model)
     if job is BatchJob.TRAIN:
@@ -76,9 +84,15 @@ def owed(bench: Bench, job: BatchJob, model: str | None = None) -> list[str]:
 
 
 def targets(keys: Keys, job: BatchJob, model: str | None = None) -> list[str]:
-    """All keys that a job is there to make, done or not: they name the job's object in the cluster."""
+    """All keys that a job is there to make, done or not: they name the job's object in the
+    cluster.
+    """
     if job.of_one_model:
-        return [str(keys.finetune(name, variant)) for name, variant in keys.finetunes if model in (None, name)]
+        return [
+            str(keys.finetune(name, variant))
+            for name, variant in keys.finetunes
+            if model in (None, name)
+        ]
     known = keys.all()
     return [str(key) for stage in _STAGES[job] for key in known[stage]]
 
@@ -105,4 +119,7 @@ def check_before(bench: Bench, job: BatchJob, model: str | None = None) -> None:
     earlier, stage = _BEFORE[job]
     left = bench.survey(stage).owed(stage)
     if left:
-        raise Owed(f"{job}: {stage} still owes {len(left)} units, first {left[0].id}; submit {earlier} first")
+        raise Owed(
+            f"{job}: {stage} still owes {len(left)} units, first {left[0].id}; submit {earlier} "
+            "first"
+        )

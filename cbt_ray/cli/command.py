@@ -1,4 +1,6 @@
-"""A command: takes a study file and `--set`, has help with one real example, and imports what it needs when it runs."""
+"""A command: takes a study file and `--set`, has help with one real example, and imports what it
+needs when it runs.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ if TYPE_CHECKING:
     from cbt_ray.work.bench import Bench
 
 NOT_CLINICAL = "For research on language models. Not for clinical use."
-CODES = """Exit codes: 0 nothing owed; 1 something owed, run again; 2 you first (file, input, key, budget);
+CODES = """Exit codes: 0 nothing owed; 1 something owed, run again;
+2 you first (file, input, key, budget);
 3 nothing owed, but a stage stayed below its minimum."""
 
 Command = Callable[..., Any]
@@ -46,18 +49,27 @@ def command(
     before: Callable[[Command], Command] | None = None,
     read: Callable[[str, tuple[str, ...]], Any] = read_study,
 ) -> Callable[[Command], click.Command]:
-    """Make a command that takes a study file and `--set`, with one real example in its help; `before` it an argument."""
+    """Make a command that takes a study file and `--set`, with one real example in its help.
+
+    `before` it an argument.
+    """
 
     def decorate(function: Command) -> click.Command:
         @functools.wraps(function)
         def with_study(study: str, overrides: tuple[str, ...], **options: Any) -> Any:
-            return function(read(study, overrides), **options)  # before the function imports what it needs
+            return function(
+                read(study, overrides), **options
+            )  # before the function imports what it needs
 
         wrapped: Command = with_study
         for option in options:
             wrapped = option(wrapped)
         wrapped = click.option(
-            "--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Replace a field of the study file, e.g. seed=7."
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="FIELD=VALUE",
+            help="Replace a field of the study file, e.g. seed=7.",
         )(wrapped)
         wrapped = click.argument("study", metavar="STUDY", type=click.Path())(wrapped)
         wrapped = before(wrapped) if before else wrapped
@@ -66,8 +78,15 @@ def command(
     return decorate
 
 
-inline = click.option("--inline", is_flag=True, help="One job after the other in this process, without Ray.")
-only = click.option("--only", metavar="JOB", default=None, help="One job alone, by the name that a lost worker is told with.")
+inline = click.option(
+    "--inline", is_flag=True, help="One job after the other in this process, without Ray."
+)
+only = click.option(
+    "--only",
+    metavar="JOB",
+    default=None,
+    help="One job alone, by the name that a lost worker is told with.",
+)
 retry_rejected = click.option("--retry-rejected", is_flag=True, help="Try rejected units again.")
 
 
@@ -93,13 +112,18 @@ def with_bench(
     only: str | None = None,
     checked: bool = True,
 ) -> None:
-    """Open a bench, do the work, let go of the engine; what is not `checked` here, the work checks itself."""
+    """Open a bench, do the work, let go of the engine.
+
+    What is not `checked` here, the work checks itself.
+    """
     from cbt_ray.work.bench import Bench
     from cbt_ray.work.inputs import at
     from cbt_ray.work.progress import for_terminal
 
     with at(study):
-        bench = Bench(study, for_terminal(), inline=inline, only=only, arguments=_arguments(), checked=checked)
+        bench = Bench(
+            study, for_terminal(), inline=inline, only=only, arguments=_arguments(), checked=checked
+        )
         try:
             work(bench)
         finally:
@@ -109,7 +133,12 @@ def with_bench(
 def _arguments() -> tuple[str, ...]:
     """Study file and `--set` of the command that runs."""
     given = click.get_current_context().params
-    return (given["study"], *(word for override in given["overrides"] for word in ("--set", override)))
+    return (
+        given["study"],
+        *(word for override in given["overrides"] for word in ("--set", override)),
+    )
 
 
-context = click.option("--context", default=None, help="The kubeconfig's context; its current one without it.")
+context = click.option(
+    "--context", default=None, help="The kubeconfig's context; its current one without it."
+)

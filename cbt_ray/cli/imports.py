@@ -15,38 +15,71 @@ settings = click.option(
     metavar="FIELD=VALUE",
     help="Replace a field of the study file, e.g. store=s3://bucket/prefix.",
 )
-study_file = click.argument("study", metavar="STUDY", type=click.Path(path_type=Path, dir_okay=False))
+study_file = click.argument(
+    "study", metavar="STUDY", type=click.Path(path_type=Path, dir_okay=False)
+)
 
 
-@cli.group(name="import", epilog="Example: cbt-ray import cbt FineTuning_LLMs_for_CBT_for_Depression published.yaml")
+@cli.group(
+    name="import",
+    epilog="Example: cbt-ray import cbt FineTuning_LLMs_for_CBT_for_Depression published.yaml",
+)
 def imports() -> None:
-    """Bring transcripts and ratings of others into a study's store, as units that are never made."""
+    """Bring transcripts and ratings of others into a study's store, as units that are never
+    made.
+    """
 
 
-@imports.command(epilog="Example: cbt-ray import cbt FineTuning_LLMs_for_CBT_for_Depression published.yaml")
+@imports.command(
+    epilog="Example: cbt-ray import cbt FineTuning_LLMs_for_CBT_for_Depression published.yaml"
+)
 @click.argument("path", type=click.Path(path_type=Path))
 @study_file
-@click.option("--scores", type=click.Path(path_type=Path), default=None, help="A score table that lies elsewhere.")
+@click.option(
+    "--scores",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="A score table that lies elsewhere.",
+)
 @settings
 def cbt(path: Path, study: Path, scores: Path | None, overrides: tuple[str, ...]) -> None:
     """Import the published courses, sessions and ratings of arXiv 2412.00251.
 
-    PATH is a clone of its public repository, or a part of one. STUDY is written where there is none.
+    PATH is a clone of its public repository, or a part of one. STUDY is written where there is
+    none.
     """
     from cbt_ray.imports.cbt import import_cbt
 
     import_cbt(path, study, scores, fields_of(overrides), click.echo)
 
 
-@imports.command(epilog="Example: cbt-ray import ratings raters.csv published.yaml --judge ana --kind human")
+@imports.command(
+    epilog="Example: cbt-ray import ratings raters.csv published.yaml --judge ana --kind human"
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @study_file
-@click.option("--judge", default=None, help="Whose ratings they are, where the table has no such column.")
-@click.option("--kind", type=click.Choice(["human", "model"]), default=None, help="What the judge is; human without it.")
-@click.option("--mapping", default=None, help="Which column is which field, where they are named otherwise: a YAML file.")
+@click.option(
+    "--judge", default=None, help="Whose ratings they are, where the table has no such column."
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["human", "model"]),
+    default=None,
+    help="What the judge is; human without it.",
+)
+@click.option(
+    "--mapping",
+    default=None,
+    help="Which column is which field, where they are named otherwise: a YAML file.",
+)
 @settings
 def ratings(
-    file: Path, study: Path, judge: str | None, kind: str | None, mapping: str | None, overrides: tuple[str, ...]
+    file: Path,
+    study: Path,
+    judge: str | None,
+    kind: str | None,
+    mapping: str | None,
+    overrides: tuple[str, ...],
 ) -> None:
     """Import ratings that people or other judges gave the study's sessions.
 

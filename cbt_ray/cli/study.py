@@ -37,11 +37,18 @@ def plan(study: Study) -> None:
 
 @command(
     "cbt-ray check studies/demo.yaml",
-    click.option("--call", is_flag=True, help="Ask every endpoint that is called one short question, too; that is paid for."),
+    click.option(
+        "--call",
+        is_flag=True,
+        help="Ask every endpoint that is called one short question, too; that is paid for.",
+    ),
     read=examine_study,
 )
 def check(examined: Examined, call: bool) -> None:
-    """Say all that would be refused, one line each: fields, prompts, scale, weights, keys. Calls no model without --call."""
+    """Say all that would be refused, one line each: fields, prompts, scale, weights, keys.
+
+    Calls no model without --call.
+    """
     from cbt_ray.commands.check import check as look
     from cbt_ray.work.bench import Bench
     from cbt_ray.work.inputs import at
@@ -59,7 +66,9 @@ def generate(study: Study, inline: bool, only: str | None, retry_rejected: bool)
     """Write the training patients' profiles and courses."""
     from cbt_ray.stages.generate import generate as stage
 
-    with_bench(study, lambda bench: stage(bench, retry_rejected=retry_rejected), inline=inline, only=only)
+    with_bench(
+        study, lambda bench: stage(bench, retry_rejected=retry_rejected), inline=inline, only=only
+    )
 
 
 @command("cbt-ray dataset studies/demo.yaml")
@@ -75,7 +84,10 @@ def dataset(study: Study) -> None:
     click.option("--model", default=None, help="One model of the study; all of them without it."),
 )
 def fetch(study: Study, model: str | None) -> None:
-    """Bring the weights that recipes name by a hub id into the store; HF_ENDPOINT and HF_TOKEN are obeyed."""
+    """Bring the weights that recipes name by a hub id into the store.
+
+    HF_ENDPOINT and HF_TOKEN are obeyed.
+    """
     from cbt_ray.stages.fetch import fetch as stage
 
     with_bench(study, lambda bench: stage(bench, model))
@@ -98,7 +110,9 @@ def simulate(study: Study, inline: bool, only: str | None, retry_rejected: bool)
     """Hold the sessions of every arm with every simulated patient."""
     from cbt_ray.stages.simulate import simulate as stage
 
-    with_bench(study, lambda bench: stage(bench, retry_rejected=retry_rejected), inline=inline, only=only)
+    with_bench(
+        study, lambda bench: stage(bench, retry_rejected=retry_rejected), inline=inline, only=only
+    )
 
 
 @command("cbt-ray evaluate studies/demo.yaml", inline, only, retry_rejected)
@@ -106,12 +120,16 @@ def evaluate(study: Study, inline: bool, only: str | None, retry_rejected: bool)
     """Have the judge rate the sessions, and analyse the scores."""
     from cbt_ray.stages.whole import evaluate as stage
 
-    with_bench(study, lambda bench: stage(bench, retry_rejected=retry_rejected), inline=inline, only=only)
+    with_bench(
+        study, lambda bench: stage(bench, retry_rejected=retry_rejected), inline=inline, only=only
+    )
 
 
 @command(
     "cbt-ray preregister studies/demo.yaml --to analysis-plan.md",
-    click.option("--to", "file", type=click.Path(path_type=Path), required=True, help="File that is written."),
+    click.option(
+        "--to", "file", type=click.Path(path_type=Path), required=True, help="File that is written."
+    ),
 )
 def preregister(study: Study, file: Path) -> None:
     """Declare the analysis in the store, with hash and date, and write it as a document."""
@@ -122,7 +140,9 @@ def preregister(study: Study, file: Path) -> None:
     with_bench(study, lambda bench: write(bench, file, datetime.now(UTC), click.echo))
 
 
-in_cluster = click.option("--overlay", default=None, help="Ask the cluster of this overlay of k8s/, such as kind.")
+in_cluster = click.option(
+    "--overlay", default=None, help="Ask the cluster of this overlay of k8s/, such as kind."
+)
 
 
 @command(
@@ -130,13 +150,18 @@ in_cluster = click.option("--overlay", default=None, help="Ask the cluster of th
     in_cluster,
     context,
     click.option(
-        "--to", "folder", type=click.Path(path_type=Path), default=None, help="With --overlay: the folder that is written."
+        "--to",
+        "folder",
+        type=click.Path(path_type=Path),
+        default=None,
+        help="With --overlay: the folder that is written.",
     ),
     click.option(
         "--transcripts",
         type=click.Choice(["inside", "beside", "none"]),
         default=None,
-        help="Inside the page, in files beside it, or none; without it they go beside where they are large.",
+        help="Inside the page, in files beside it, or none; without it they go beside where they "
+        "are large.",
     ),
 )
 def report(
@@ -153,7 +178,9 @@ def report(
         return fetch_report(study, folder, options_of(overlay, context), click.echo)
     from cbt_ray.stages.report import write_report
 
-    return with_bench(study, lambda bench: click.echo(f"report: {write_report(bench, transcripts)}"))
+    return with_bench(
+        study, lambda bench: click.echo(f"report: {write_report(bench, transcripts)}")
+    )
 
 
 @command("cbt-ray study studies/demo.yaml", inline)
@@ -166,7 +193,10 @@ def study(study: Study, inline: bool) -> None:
 
 @command("cbt-ray status studies/demo.yaml", in_cluster, context)
 def status(study: Study, overlay: str | None, context: str | None) -> None:
-    """Show what is done, rejected (why), not reached and owed in each stage; with --overlay, what runs in the cluster, too."""
+    """Show what is done, rejected (why), not reached and owed in each stage.
+
+    With --overlay, what runs in the cluster, too.
+    """
     if overlay:
         from cbt_ray.cluster.run import options_of, run_status
 
@@ -178,7 +208,13 @@ def status(study: Study, overlay: str | None, context: str | None) -> None:
 
 @command(
     "cbt-ray export studies/demo.yaml --to exported",
-    click.option("--to", "folder", type=click.Path(path_type=Path), required=True, help="Folder that is written."),
+    click.option(
+        "--to",
+        "folder",
+        type=click.Path(path_type=Path),
+        required=True,
+        help="Folder that is written.",
+    ),
 )
 def export(study: Study, folder: Path) -> None:
     """Write transcripts, dataset, ratings and scores as JSONL and CSV."""
@@ -190,10 +226,17 @@ def export(study: Study, folder: Path) -> None:
 @command(
     "cbt-ray weights studies/demo.yaml --arm smollm2-tuned --to model.gguf",
     click.option("--arm", required=True, help="The arm whose therapist it is."),
-    click.option("--to", type=click.Path(path_type=Path), required=True, help="File for the GGUF; a folder takes everything."),
+    click.option(
+        "--to",
+        type=click.Path(path_type=Path),
+        required=True,
+        help="File for the GGUF; a folder takes everything.",
+    ),
 )
 def weights(study: Study, arm: str, to: Path) -> None:
-    """Bring an arm's model from the store: its GGUF to a file, or all its files to a folder, for a server of your own."""
+    """Bring an arm's model from the store: its GGUF to a file, or all its files to a folder, for a
+    server of your own.
+    """
     from cbt_ray.commands.weights import bring_weights
 
     with_bench(study, lambda bench: bring_weights(bench, arm, to, click.echo))
@@ -207,5 +250,8 @@ def chat(study: Study, arm: str) -> None:
     """Talk with a therapist of the study. Not for clinical use."""
     from cbt_ray.commands.chat import chat as talk
 
-    click.echo(f"{NOT_CLINICAL} It cannot help in a crisis: call the emergency services. An empty line ends.")
+    click.echo(
+        f"{NOT_CLINICAL} It cannot help in a crisis: call the emergency services. An empty line "
+        "ends."
+    )
     with_bench(study, lambda bench: talk(bench, arm, lambda: input("you: "), click.echo))

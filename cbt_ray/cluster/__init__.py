@@ -1,1 +1,3 @@
-"""A Kubernetes cluster: what is submitted to it, how it is followed, and what is wrong when it does not run."""
+"""A Kubernetes cluster: what is submitted to it, how it is followed, and what is wrong when it does
+not run.
+"""

@@ -29,7 +29,10 @@ class Conflict(InputError):
 
 
 class Cluster(Protocol):
-    """What submitting asks of a cluster. Infrastructure where it cannot be reached, InputError where it refuses."""
+    """What submitting asks of a cluster.
+
+    Infrastructure where it cannot be reached, InputError where it refuses.
+    """
 
     def get(self, kind: str, name: str) -> Document | None:
         """An object, or None where there is none."""
@@ -52,7 +55,10 @@ class Cluster(Protocol):
         ...
 
     def log(self, pod: str, container: str, since: str | None) -> list[str]:
-        """Lines of a container's log with their times, from a time on; empty where there is none yet."""
+        """Lines of a container's log with their times, from a time on.
+
+        Empty where there is none yet.
+        """
         ...
 
 
@@ -67,7 +73,9 @@ class KubernetesCluster:
         try:
             config.load_kube_config(context=context)  # type: ignore[no-untyped-call]
         except ConfigException as error:
-            raise InputError(f"kubeconfig: expected a cluster ({' '.join(str(error).split())})") from None
+            raise InputError(
+                f"kubeconfig: expected a cluster ({' '.join(str(error).split())})"
+            ) from None
         settings = client.Configuration.get_default_copy()
         settings.retries = 0  # what is out of reach is asked again by whoever waits for it
         self._client = client.ApiClient(settings)
@@ -88,7 +96,9 @@ class KubernetesCluster:
 
     def patch(self, kind: str, name: str, change: Document) -> None:
         """Merge a change into an object."""
-        self._document("PATCH", self._path(kind, name), body=change, content="application/merge-patch+json")
+        self._document(
+            "PATCH", self._path(kind, name), body=change, content="application/merge-patch+json"
+        )
 
     def delete(self, kind: str, name: str) -> None:
         """Delete an object and what it owns; no error where it is gone."""
@@ -96,8 +106,15 @@ class KubernetesCluster:
         self._document("DELETE", self._path(kind, name), body=body, absent_is_none=True)
 
     def log(self, pod: str, container: str, since: str | None) -> list[str]:
-        """Lines of a container's log with their times, from a time on; empty where there is none yet."""
-        query = [("container", container), ("timestamps", "true"), *([("sinceTime", since)] if since else [])]
+        """Lines of a container's log with their times, from a time on.
+
+        Empty where there is none yet.
+        """
+        query = [
+            ("container", container),
+            ("timestamps", "true"),
+            *([("sinceTime", since)] if since else []),
+        ]
         status, data = self._call("GET", f"{self._path('Pod', pod)}/log", query)
         return data.decode(errors="replace").splitlines() if status < 300 else []
 
@@ -118,7 +135,11 @@ class KubernetesCluster:
         status, data = self._call(method, path, query or [], body, content)
         if status == 404 and absent_is_none:
             return None
-        answer: Document = json.loads(data) if data.startswith(b"{") else {"message": data.decode(errors="replace")[:300]}
+        answer: Document = (
+            json.loads(data)
+            if data.startswith(b"{")
+            else {"message": data.decode(errors="replace")[:300]}
+        )
         if status >= 500 or status == 429:
             raise Infrastructure(f"cluster: {answer.get('message', status)}", "server")
         if status == 409 and method == "POST":
@@ -141,7 +162,12 @@ class KubernetesCluster:
         headers = {"Accept": "application/json, */*", "Content-Type": content}
         try:
             request = self._client.param_serialize(
-                method, path, query_params=query, header_params=headers, body=body, auth_settings=["BearerToken"]
+                method,
+                path,
+                query_params=query,
+                header_params=headers,
+                body=body,
+                auth_settings=["BearerToken"],
             )
             response = self._client.call_api(*request, _request_timeout=TIMEOUT_S)
             return int(response.status), bytes(response.read() or b"")  # type: ignore[no-untyped-call]
@@ -150,4 +176,6 @@ class KubernetesCluster:
                 return int(error.status), str(error.body or error.reason or "").encode()
             raise Infrastructure(f"cluster: out of reach ({error.reason})", "connection") from None
         except (HTTPError, OSError) as error:
-            raise Infrastructure(f"cluster: out of reach ({type(error).__name__})", "connection") from None
+            raise Infrastructure(
+                f"cluster: out of reach ({type(error).__name__})", "connection"
+            ) from None

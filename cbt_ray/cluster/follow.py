@@ -1,4 +1,6 @@
-"""Following a submission: its pods' progress, the job's log, what is wrong, and the job's own exit code at the end."""
+"""Following a submission: its pods' progress, the job's log, what is wrong, and the job's own exit
+code at the end.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from cbt_ray.errors import Infrastructure
 
 TICK_S = 2.0
 SETTLING_S = 6.0
-"""Seconds that something must be wrong before it is told: pods that begin pass through many states."""
+"""Seconds that something must be wrong before it is told: pods that begin pass through many states.
+"""
 _BANNER = re.compile(r"\t(INFO|SUCC) \w+\.py:\d+ -- |^Running entrypoint for job ")
 """What `ray job submit` says of itself."""
 TALKING = ("job", "ray-job-submitter")
@@ -42,7 +45,10 @@ class Clock:
 
 
 def ending_of(document: Document) -> Ending | None:
-    """What an object says of its end; None while it runs. The job's own exit code is not in it where it failed."""
+    """What an object says of its end; None while it runs.
+
+    The job's own exit code is not in it where it failed.
+    """
     status = document.get("status") or {}
     return _of_job(status) if document["kind"] == "Job" else _of_rayjob(status)
 
@@ -57,12 +63,19 @@ def _of_job(status: Document) -> Ending | None:
 
 
 def _of_rayjob(status: Document) -> Ending | None:
-    deployment, why = status.get("jobDeploymentStatus"), f"{status.get('reason', 'Failed')}: {status.get('message', '')}"
+    deployment, why = (
+        status.get("jobDeploymentStatus"),
+        f"{status.get('reason', 'Failed')}: {status.get('message', '')}",
+    )
     if deployment == "Complete" and status.get("jobStatus") != "FAILED":
         return Ending(0)
     if deployment in ("Complete", "Failed"):
         return Ending(1, " ".join(why.split()))
-    return Ending(2, f"KubeRay refuses it: {' '.join(why.split())}") if deployment == "ValidationFailed" else None
+    return (
+        Ending(2, f"KubeRay refuses it: {' '.join(why.split())}")
+        if deployment == "ValidationFailed"
+        else None
+    )
 
 
 @dataclass
@@ -83,7 +96,10 @@ class Follower:
     _pods: str = ""
 
     def follow(self) -> Ending:
-        """Wait for the end; what is out of reach is waited for as long as the user's patience lasts."""
+        """Wait for the end.
+
+        What is out of reach is waited for as long as the user's patience lasts.
+        """
         lost: float | None = None
         while True:
             try:
@@ -93,16 +109,24 @@ class Follower:
                 lost = lost if lost is not None else self.clock.now()
                 waited = self.clock.now() - lost
                 self._tell_once("reach", f"{error}; waiting for it")
-                ending = Ending(1, f"{error} for {waited:.0f} s") if waited > self.patience else None
+                ending = (
+                    Ending(1, f"{error} for {waited:.0f} s") if waited > self.patience else None
+                )
             if ending is not None:
                 return ending
             self.clock.sleep(TICK_S)
 
     def _look(self) -> Ending | None:
         document = self.cluster.get(self.kind, self.name)
-        if document is None:  # it ended while nobody looked, and the cluster has cleared it away; or it was cancelled
+        if (
+            document is None
+        ):  # it ended while nobody looked, and the cluster has cleared it away; or it was cancelled
             own = self.attempts.verdict() or self.attempts.last()
-            return Ending(own.code, own.message) if own else Ending(1, f"{self.name} is gone: somebody deleted it")
+            return (
+                Ending(own.code, own.message)
+                if own
+                else Ending(1, f"{self.name} is gone: somebody deleted it")
+            )
         pods = self.cluster.find("Pod", f"{LABEL}={self.id}")
         self._tell_pods(pods)
         for pod in pods:
@@ -124,7 +148,9 @@ class Follower:
             self.cluster.patch(self.kind, self.name, {"spec": {"backoffLimit": 0}})
 
     def _own_code(self, ending: Ending, pods: list[Document]) -> Ending:
-        """The exit code of the job's own last attempt, where the object only says that it failed."""
+        """The exit code of the job's own last attempt, where the object only says that it
+        failed.
+        """
         if ending.code != 1:
             return ending
         own, reasons = self.attempts.verdict(), [str(one) for one in killed(pods)]
@@ -144,16 +170,25 @@ class Follower:
             if waited >= SETTLING_S:
                 self._tell_once(str(one), str(one))
             if waited > (self.patience if one.lasting is None else one.lasting):
-                return Ending(one.code, f"{one} (waited {waited:.0f} s; it stays in the cluster until it is cancelled)")
+                return Ending(
+                    one.code,
+                    f"{one} (waited {waited:.0f} s; it stays in the cluster until it is cancelled)",
+                )
         return None
 
     def _events(self) -> list[Document]:
         events = self.cluster.find("Event", fields="type=Warning")
-        return [event for event in events if str(event["involvedObject"].get("name", "")).startswith(self.name)]
+        return [
+            event
+            for event in events
+            if str(event["involvedObject"].get("name", "")).startswith(self.name)
+        ]
 
     def _tell_pods(self, pods: list[Document]) -> None:
         states = Counter(f"{_short(pod)} {state_of(pod)}" for pod in pods)
-        line = ", ".join(f"{count} {what}" if count > 1 else what for what, count in sorted(states.items()))
+        line = ", ".join(
+            f"{count} {what}" if count > 1 else what for what, count in sorted(states.items())
+        )
         if line and line != self._pods:
             self._pods = line
             self.say(f"pods: {line}")
@@ -176,7 +211,9 @@ class Follower:
 
 def talking(pod: Document) -> list[str]:
     """The containers of a pod whose log is the job's, by name."""
-    return [container["name"] for container in pod["spec"]["containers"] if container["name"] in TALKING]
+    return [
+        container["name"] for container in pod["spec"]["containers"] if container["name"] in TALKING
+    ]
 
 
 def _short(pod: Document) -> str:

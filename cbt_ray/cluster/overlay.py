@@ -1,4 +1,6 @@
-"""An overlay of k8s/: all objects that kustomize renders from it, the jobs' templates among them."""
+"""An overlay of k8s/: all objects that kustomize renders from it, the jobs' templates among
+them.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +37,15 @@ class Overlay:
             labels = manifest["metadata"].get("labels", {})
             if TEMPLATE in labels and labels.get(STAGE) == job.value:
                 return copy.deepcopy(manifest)
-        raise InputError(f"--overlay {self.name}: expected a template with the label {STAGE}: {job}")
+        raise InputError(
+            f"--overlay {self.name}: expected a template with the label {STAGE}: {job}"
+        )
 
     @property
     def settings(self) -> dict[str, str]:
-        """What the overlay says of its cluster: `store` as pods reach it, `store_outside` as this machine does."""
+        """What the overlay says of its cluster: `store` as pods reach it, `store_outside` as this
+        machine does.
+        """
         for manifest in self.manifests:
             if manifest["kind"] == "ConfigMap" and manifest["metadata"]["name"] == SETTINGS:
                 return dict(manifest.get("data") or {})
@@ -56,11 +62,15 @@ def render(name: str) -> Overlay:
     folder = Path(name) if "/" in name else FOLDER / "overlays" / name
     if not (folder / "kustomization.yaml").is_file():
         known = sorted(path.parent.name for path in FOLDER.glob("overlays/*/kustomization.yaml"))
-        raise InputError(f"--overlay {name}: expected one of {known}, or a folder with a kustomization.yaml")
+        raise InputError(
+            f"--overlay {name}: expected one of {known}, or a folder with a kustomization.yaml"
+        )
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         raise InputError("kubectl: expected it on the PATH (its kustomize renders k8s/)")
-    done = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         raise InputError(f"--overlay {name}: kustomize refuses it: {' '.join(done.stderr.split())}")
     return Overlay(name, [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest])

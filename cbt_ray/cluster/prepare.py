@@ -1,4 +1,6 @@
-"""A study prepared for a cluster: what it names must be there, fit into pods, and be known by valid names."""
+"""A study prepared for a cluster: what it names must be there, fit into pods, and be known by valid
+names.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,24 @@ MOST_BYTES = 900_000
 """Of a ConfigMap, which holds a MiB."""
 
 
-def prepare(study: Study, overlay: Overlay, job: BatchJob, model: str | None, options: Options, keys: Keys) -> Submission:
-    """Everything of a submission but what the cluster decides. Raises InputError where the study does not fit into one."""
+def prepare(
+    study: Study, overlay: Overlay, job: BatchJob, model: str | None, options: Options, keys: Keys
+) -> Submission:
+    """Everything of a submission but what the cluster decides.
+
+    Raises InputError where the study does not fit into one.
+    """
     _check_names(study)
     _check_files(study)
     if job.of_one_model:
-        check_licences(study, [name for name, variant in keys.finetunes if variant == "tuned" and model in (None, name)])
+        check_licences(
+            study,
+            [
+                name
+                for name, variant in keys.finetunes
+                if variant == "tuned" and model in (None, name)
+            ],
+        )
     tasks, pods = _workers(study, overlay, job, options)
     return Submission(
         job=job,
@@ -44,8 +58,14 @@ def prepare(study: Study, overlay: Overlay, job: BatchJob, model: str | None, op
         images=options.images,
         model=model,
         prompts=_own_prompts(study),
-        pairs={name: pairs for name, one in study.models.items() if (pairs := in_store(study, one.recipe))},
-        keys=tuple(sorted({key for role in roles_of(study, job) if (key := _key_of(study, role.endpoint))})),
+        pairs={
+            name: pairs
+            for name, one in study.models.items()
+            if (pairs := in_store(study, one.recipe))
+        },
+        keys=tuple(
+            sorted({key for role in roles_of(study, job) if (key := _key_of(study, role.endpoint))})
+        ),
         pods=pods,
         tasks=tasks,
         autoscaled=options.autoscaled and job.on_ray,
@@ -53,8 +73,13 @@ def prepare(study: Study, overlay: Overlay, job: BatchJob, model: str | None, op
     )
 
 
-def _workers(study: Study, overlay: Overlay, job: BatchJob, options: Options) -> tuple[int | None, int | None]:
-    """Tasks at once that are useful, and worker pods that hold them. Raises InputError where a task fits into no pod."""
+def _workers(
+    study: Study, overlay: Overlay, job: BatchJob, options: Options
+) -> tuple[int | None, int | None]:
+    """Tasks at once that are useful, and worker pods that hold them.
+
+    Raises InputError where a task fits into no pod.
+    """
     if not job.on_ray:
         return None, None
     template, roles = overlay.template(job), roles_of(study, job)
@@ -71,20 +96,30 @@ def _workers(study: Study, overlay: Overlay, job: BatchJob, options: Options) ->
 
 
 def _check_names(study: Study) -> None:
-    """Names of the study become names and labels of objects, for which Kubernetes has rules of its own."""
+    """Names of the study become names and labels of objects, for which Kubernetes has rules of its
+    own.
+    """
     if not re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", study.study):
         raise InputError(f"{study.file}: study: expected a name from a letter to a letter or digit")
     for model in study.models:
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", model):
-            raise InputError(f"{study.file}: models.{model}: expected a name that begins and ends with a letter or digit")
+            raise InputError(
+                f"{study.file}: models.{model}: expected a name that begins and ends with a letter "
+                "or digit"
+            )
 
 
 def _check_files(study: Study) -> None:
     """What a study names must be in the images or in the store: a file of this machine is not."""
     for name, endpoint in study.endpoints.items():
-        if isinstance(endpoint, LlamaCppEndpoint) and endpoint.gguf != FINETUNED and not endpoint.gguf.startswith(PACKAGE):
+        if (
+            isinstance(endpoint, LlamaCppEndpoint)
+            and endpoint.gguf != FINETUNED
+            and not endpoint.gguf.startswith(PACKAGE)
+        ):
             raise InputError(
-                f"{study.file}: endpoints.{name}.gguf: expected {PACKAGE}NAME/FILE or {FINETUNED} on a cluster, "
+                f"{study.file}: endpoints.{name}.gguf: expected {PACKAGE}NAME/FILE or {FINETUNED} "
+                "on a cluster, "
                 f"{endpoint.gguf} is a file of this machine"
             )
     for name, model in study.models.items():
@@ -94,7 +129,8 @@ def _check_files(study: Study) -> None:
             weights = getattr(model.recipe, field)
             if not weights.startswith(PACKAGE) and not is_hub_id(weights):
                 raise InputError(
-                    f"{study.file}: models.{name}.recipe.{field}: expected {PACKAGE}NAME/FILE or a hub id on a cluster, "
+                    f"{study.file}: models.{name}.recipe.{field}: expected {PACKAGE}NAME/FILE or a "
+                    "hub id on a cluster, "
                     f"{weights} is a file of this machine"
                 )
 
@@ -104,11 +140,16 @@ def _own_prompts(study: Study) -> dict[str, str]:
     if study.prompts is None:
         return {}
     folder = located(study.prompts, study.file.parent)
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
+    files = sorted(
+        file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".")
+    )
     with at(study, "prompts"):
         found = {str(file.relative_to(folder)): read_text(file) for file in files}
     if sum(map(len, found.values())) > MOST_BYTES:
-        raise InputError(f"{study.file}: prompts: expected at most {MOST_BYTES} characters in {folder}, for a ConfigMap")
+        raise InputError(
+            f"{study.file}: prompts: expected at most {MOST_BYTES} characters in {folder}, for a "
+            "ConfigMap"
+        )
     return found
 
 

@@ -1,4 +1,6 @@
-"""What the commands `submit`, `cancel`, `logs` and `report --overlay` do, from a study file to an exit code."""
+"""What the commands `submit`, `cancel`, `logs` and `report --overlay` do, from a study file to an
+exit code.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +25,26 @@ WHOLE = "study"
 _ENDINGS = {kind.exit_code: kind for kind in (Owed, InputError, BelowMinimum)}
 
 
-def run(study: Study, job: str, model: str | None, options: Options, say: Say, *, dry: bool = False) -> None:
-    """Submit a job, or all of them in order. Raises what the job itself ended with: Owed, InputError or BelowMinimum."""
+def run(
+    study: Study, job: str, model: str | None, options: Options, say: Say, *, dry: bool = False
+) -> None:
+    """Submit a job, or all of them in order.
+
+    Raises what the job itself ended with: Owed, InputError or BelowMinimum.
+    """
     jobs = list(BatchJob) if job == WHOLE else [BatchJob(job)]
     if dry:
         for one, name in _each(study, jobs, model):
             say(dry_run(study, one, name, options))
         return
-    for flag, given in (("--no-wait", not options.wait), ("--retry-rejected", options.retry_rejected)):
+    for flag, given in (
+        ("--no-wait", not options.wait),
+        ("--retry-rejected", options.retry_rejected),
+    ):
         if job == WHOLE and given:
-            raise InputError(f"{flag}: expected one job, since each job of a study builds on the one before it")
+            raise InputError(
+                f"{flag}: expected one job, since each job of a study builds on the one before it"
+            )
     site = open_site(study, options, say)
     if options.retry_rejected:
         site.patiently(lambda: _retry(site, jobs[0], model))
@@ -42,7 +54,9 @@ def run(study: Study, job: str, model: str | None, options: Options, say: Say, *
 
 
 def _retry(site: Site, job: BatchJob, model: str | None) -> None:
-    """Make what a job rejected owed again, unless it runs: what it rejects now is not to be paid for again by itself."""
+    """Make what a job rejected owed again, unless it runs: what it rejects now is not to be paid
+    for again by itself.
+    """
     from cbt_ray.stages import rejected
 
     asked: dict[BatchJob, Callable[[Bench], None]] = {
@@ -54,14 +68,18 @@ def _retry(site: Site, job: BatchJob, model: str | None) -> None:
     check_model(site.study, job, model)
     if job not in asked:
         raise InputError(f"--retry-rejected: expected a job that makes units, {job} makes none")
-    running = [str(one["metadata"]["name"]) for one in jobs_of(site, job, model) if not is_over(site, one)]
+    running = [
+        str(one["metadata"]["name"]) for one in jobs_of(site, job, model) if not is_over(site, one)
+    ]
     if running:
         site.say(f"{running[0]} runs; nothing is set aside before it has ended")
         return
     asked[job](site.bench)
 
 
-def _each(study: Study, jobs: list[BatchJob], model: str | None) -> Iterator[tuple[BatchJob, str | None]]:
+def _each(
+    study: Study, jobs: list[BatchJob], model: str | None
+) -> Iterator[tuple[BatchJob, str | None]]:
     for job in jobs:
         for name in _models(study, job, model):
             check_model(study, job, name)
@@ -73,8 +91,13 @@ def _owes(site: Site, job: BatchJob, model: str | None) -> bool:
 
 
 def _run_whole(site: Site, jobs: list[BatchJob], model: str | None) -> Ending:
-    """One job after the other, up to the first that does not end well; then the report, also where ratings are too few."""
-    for job, name in _each(site.study, jobs, model):  # what the last job lacks is told before the first is paid for
+    """One job after the other, up to the first that does not end well.
+
+    Then the report, also where ratings are too few.
+    """
+    for job, name in _each(
+        site.study, jobs, model
+    ):  # what the last job lacks is told before the first is paid for
         if _owes(site, job, name):
             check(site, job, name)
     ending, failed = Ending(0), None
@@ -82,7 +105,11 @@ def _run_whole(site: Site, jobs: list[BatchJob], model: str | None) -> Ending:
         begun = time.monotonic()
         ending = _run_one(site, job, model)
         site.say(f"{job}: {time.monotonic() - begun:.0f} s")
-        if job is BatchJob.TRAIN and ending.code == GateFailed.exit_code and not _owes(site, job, model):
+        if (
+            job is BatchJob.TRAIN
+            and ending.code == GateFailed.exit_code
+            and not _owes(site, job, model)
+        ):
             failed = ending  # the arm of that model is not reached; the others go on
         elif ending.code not in (0, 3) or (ending.code == 3 and job is not BatchJob.EVALUATE):
             return ending
@@ -94,7 +121,9 @@ def _run_one(site: Site, job: BatchJob, model: str | None) -> Ending:
     """One job; of a job for each model, all models beside each other. The worst ending counts."""
     models = _models(site.study, job, model)
     if job is BatchJob.TRAIN:  # no GPU is asked for before the weights are there
-        fetched = _run_one(replace(site, options=replace(site.options, wait=True)), BatchJob.FETCH, model)
+        fetched = _run_one(
+            replace(site, options=replace(site.options, wait=True)), BatchJob.FETCH, model
+        )
         if fetched.code:
             return fetched
     owing = [name for name in models if _owes(site, job, name)] if job.of_one_model else models
@@ -106,11 +135,17 @@ def _run_one(site: Site, job: BatchJob, model: str | None) -> Ending:
     ended = _worst([submit(site, job, name) for name in owing])
     if ended.code or (owing and not site.options.wait):
         return ended
-    return _worst([submit(site, job, name) for name in settled])  # a gate that failed earlier is told where nothing else is
+    return _worst(
+        [submit(site, job, name) for name in settled]
+    )  # a gate that failed earlier is told where nothing else is
 
 
 def _worst(endings: list[Ending]) -> Ending:
-    return max(endings, key=lambda ending: (ending.code == 2, ending.code == 1, ending.code), default=Ending(0))
+    return max(
+        endings,
+        key=lambda ending: (ending.code == 2, ending.code == 1, ending.code),
+        default=Ending(0),
+    )
 
 
 def _models(study: Study, job: BatchJob, model: str | None) -> Sequence[str | None]:
@@ -123,7 +158,10 @@ def run_cancel(study: Study, job: str, model: str | None, options: Options, say:
     """Delete a job's objects from the cluster."""
     site = open_site(study, options, say)
     names = cancel(site, None if job == WHOLE else BatchJob(job), model)
-    say("\n".join(f"{name} is cancelled; its units stay in the store" for name in names) or f"{job}: nothing runs")
+    say(
+        "\n".join(f"{name} is cancelled; its units stay in the store" for name in names)
+        or f"{job}: nothing runs"
+    )
 
 
 def run_logs(study: Study, job: str, model: str | None, options: Options, say: Say) -> None:
@@ -131,7 +169,9 @@ def run_logs(study: Study, job: str, model: str | None, options: Options, say: S
     site = open_site(study, options, say)
     found = jobs_of(site, None if job == WHOLE else BatchJob(job), model)
     if not found:
-        raise InputError(f"{job}: the cluster holds no such job; its units, if any, are in the store")
+        raise InputError(
+            f"{job}: the cluster holds no such job; its units, if any, are in the store"
+        )
     for document in found:
         for pod in site.cluster.find("Pod", f"{LABEL}={document['metadata']['labels'][LABEL]}"):
             for container in talking(pod):
@@ -148,7 +188,10 @@ def run_status(study: Study, options: Options, say: Say) -> None:
     print_status(site.bench, say)
     for document in jobs_of(site):
         ending = ending_of(document)
-        say(f"{document['metadata']['name']}: {'runs' if ending is None else 'done' if ending.code == 0 else ending.message}")
+        say(
+            f"{document['metadata']['name']}: "
+            f"{'runs' if ending is None else 'done' if ending.code == 0 else ending.message}"
+        )
 
 
 def fetch_report(study: Study, folder: Path | None, options: Options, say: Say) -> None:
@@ -158,8 +201,14 @@ def fetch_report(study: Study, folder: Path | None, options: Options, say: Say) 
 
 def _bring_report(site: Site, folder: Path | None, say: Say) -> None:
     study = site.study
-    target = folder or Path("runs") / f"{study.study}-{site.overlay.name.strip('./').replace('/', '-')}"
-    beside = (path for part in ("report.transcripts", "tables") for path in site.bench.store.list(f"{study.study}/{part}/"))
+    target = (
+        folder or Path("runs") / f"{study.study}-{site.overlay.name.strip('./').replace('/', '-')}"
+    )
+    beside = (
+        path
+        for part in ("report.transcripts", "tables")
+        for path in site.bench.store.list(f"{study.study}/{part}/")
+    )
     paths = [f"{study.study}/report.html", *beside]
     pages = {path: site.bench.store.read(path) for path in paths}
     if pages[paths[0]] is None:
@@ -183,4 +232,6 @@ def options_of(
 ) -> Options:
     """Options as the command line names them."""
     images = Images(cpu_image, train_image)
-    return Options(overlay, context, images, workers, autoscaled, not no_wait, patience, retry_rejected)
+    return Options(
+        overlay, context, images, workers, autoscaled, not no_wait, patience, retry_rejected
+    )

@@ -1,4 +1,6 @@
-"""A site: a study on a cluster, with the overlay, the cluster's API, and the store as this machine reaches it."""
+"""A site: a study on a cluster, with the overlay, the cluster's API, and the store as this machine
+reaches it.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,10 @@ class Site:
     clock: Clock = field(default_factory=Clock)
 
     def patiently(self, ask: Callable[[], T]) -> T:
-        """What `ask` answers; asked again while the cluster or the store is out of reach and the user's patience lasts."""
+        """What `ask` answers.
+
+        Asked again while the cluster or the store is out of reach and the user's patience lasts.
+        """
         begun, told = self.clock.now(), False
         while True:
             try:
@@ -79,14 +84,18 @@ def store_in_cluster(study: Study, overlay: Overlay) -> str:
     store = overlay.settings.get("store") or study.store
     if not store.startswith("s3://"):
         raise InputError(
-            f"{study.file}: store: expected s3://bucket/prefix, since {store!r} is a folder of this machine "
+            f"{study.file}: store: expected s3://bucket/prefix, since {store!r} is a folder of "
+            "this machine "
             f"and the overlay {overlay.name} names no store"
         )
     return store
 
 
 def _take_credentials(cluster: Cluster) -> None:
-    """Use the cluster's own credentials of the store; those of this machine's environment only where it has none."""
+    """Use the cluster's own credentials of the store.
+
+    Those of this machine's environment only where it has none.
+    """
     secret = cluster.get("Secret", CREDENTIALS)
     if secret is None:
         return

@@ -1,4 +1,6 @@
-"""A submission: one batch job of a study as an object for the cluster, made from the overlay's template. Pure."""
+"""A submission: one batch job of a study as an object for the cluster, made from the overlay's
+template. Pure.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,17 @@ class Images:
     train: str | None = None
 
     def named(self, image: str) -> str:
-        """The image of a template's container, whose repository may have been renamed by the overlay."""
-        kind = next((kind for name, kind in IMAGES.items() if image.rsplit(":", 1)[0].rsplit("/", 1)[-1] == name), None)
+        """The image of a template's container, whose repository may have been renamed by the
+        overlay.
+        """
+        kind = next(
+            (
+                kind
+                for name, kind in IMAGES.items()
+                if image.rsplit(":", 1)[0].rsplit("/", 1)[-1] == name
+            ),
+            None,
+        )
         return (getattr(self, kind) if kind else None) or image
 
 
@@ -58,7 +69,8 @@ class Submission:
     pods: int | None = None
     """Worker pods of a RayJob."""
     tasks: int | None = None
-    """Tasks that run at once at most; only where Ray scales itself: it sees by tasks that wait that it wants workers."""
+    """Tasks that run at once at most; only where Ray scales itself: it sees by tasks that wait that
+    it wants workers."""
     autoscaled: bool = False
     id: str = ""
     """Random: all attempts of one object share it."""
@@ -76,10 +88,14 @@ class Submission:
 
     def config_map(self, name: str, namespace: str) -> Manifest:
         """The ConfigMap with the whole study in one file, and its own prompts."""
-        # An address of the study file is one of this machine's. Ray scales by tasks that wait, so it must be given them.
+        # An address of the study file is one of this machine's. Ray scales by tasks that wait, so
+        # it must be given them.
         workers = self.tasks if self.autoscaled else self.study.engine.workers
         engine = {"workers": workers} if workers else {}
-        document = self.study.model_dump(mode="json", exclude_none=True) | {"store": self.store, "engine": engine}
+        document = self.study.model_dump(mode="json", exclude_none=True) | {
+            "store": self.store,
+            "engine": engine,
+        }
         for model, pairs in self.pairs.items():
             document["models"][model]["recipe"]["preferences"] = pairs
         if self.prompts:
@@ -99,7 +115,9 @@ class Submission:
         name = self.name(template)
         meta = template["metadata"]
         meta["name"] = name
-        meta["labels"] = {k: v for k, v in meta.get("labels", {}).items() if k != TEMPLATE} | self._labels()
+        meta["labels"] = {
+            k: v for k, v in meta.get("labels", {}).items() if k != TEMPLATE
+        } | self._labels()
         if self.job.on_ray:
             self._fill_workers(template["spec"]["rayClusterSpec"])
         for pod in pod_templates(template):
@@ -116,7 +134,10 @@ class Submission:
     def _fill_pod(self, spec: dict[str, Any], name: str) -> None:
         for volume in spec.get("volumes", []):
             if volume["name"] == "study":
-                volume["configMap"] = volume.get("configMap", {}) | {"name": name, "items": list(self._items())}
+                volume["configMap"] = volume.get("configMap", {}) | {
+                    "name": name,
+                    "items": list(self._items()),
+                }
         for container in containers_of(spec):
             container["image"] = self.images.named(container["image"])
             if container["name"] in ("job", "ray-head", "ray-worker"):
@@ -144,14 +165,24 @@ class Submission:
 
 
 def _autoscale(cluster: dict[str, Any]) -> None:
-    """Let Ray's autoscaler change the RayCluster: its container in the head's pod, and no other, gets a token."""
+    """Let Ray's autoscaler change the RayCluster: its container in the head's pod, and no other,
+    gets a token.
+    """
     cluster["enableInTreeAutoscaling"] = True
     head = cluster["headGroupSpec"]["template"]
     head["spec"]["serviceAccountName"] = "autoscaler"
     head["metadata"].setdefault("labels", {})["cbt-ray/autoscaled"] = "true"
-    head["spec"].setdefault("volumes", []).append({"name": "api-access", "projected": {"sources": _API_ACCESS}})
+    head["spec"].setdefault("volumes", []).append(
+        {"name": "api-access", "projected": {"sources": _API_ACCESS}}
+    )
     mounts = cluster.setdefault("autoscalerOptions", {}).setdefault("volumeMounts", [])
-    mounts.append({"name": "api-access", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": True})
+    mounts.append(
+        {
+            "name": "api-access",
+            "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
+            "readOnly": True,
+        }
+    )
 
 
 _API_ACCESS = [
@@ -168,7 +199,11 @@ def pod_templates(manifest: Manifest) -> list[dict[str, Any]]:
         return [spec["template"]]
     cluster = spec["rayClusterSpec"]
     submitter = [spec["submitterPodTemplate"]] if "submitterPodTemplate" in spec else []
-    return [cluster["headGroupSpec"]["template"], *(group["template"] for group in cluster["workerGroupSpecs"]), *submitter]
+    return [
+        cluster["headGroupSpec"]["template"],
+        *(group["template"] for group in cluster["workerGroupSpecs"]),
+        *submitter,
+    ]
 
 
 def _images(manifest: Manifest) -> Iterator[str]:
@@ -185,6 +220,11 @@ def cpus_of_pod(template: Manifest) -> float:
     """CPUs that Ray counts in one worker pod: `num-cpus`, or the limit of its container."""
     group = template["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]
     told = group.get("rayStartParams", {}).get("num-cpus")
-    limit = group["template"]["spec"]["containers"][0].get("resources", {}).get("limits", {}).get("cpu", "1")
+    limit = (
+        group["template"]["spec"]["containers"][0]
+        .get("resources", {})
+        .get("limits", {})
+        .get("cpu", "1")
+    )
     text = str(told or limit)
     return max(1.0, float(text[:-1]) / 1000 if text.endswith("m") else float(text))

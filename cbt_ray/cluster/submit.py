@@ -1,4 +1,7 @@
-"""Submit: a batch job of a study to a cluster, once. Finished means that all its units are in the store."""
+"""Submit: a batch job of a study to a cluster, once.
+
+Finished means that all its units are in the store.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +38,18 @@ def dry_run(study: Study, job: BatchJob, model: str | None, options: Options) ->
     submission = prepare(study, overlay, job, model, options, Keys(study, prompts_of(study)))
     filled = submission.fill(overlay.template(job))
     config = submission.config_map(filled["metadata"]["name"], overlay.namespace)
-    return str(yaml.safe_dump_all([config, filled], explicit_start=True, sort_keys=False, allow_unicode=True))
+    return str(
+        yaml.safe_dump_all(
+            [config, filled], explicit_start=True, sort_keys=False, allow_unicode=True
+        )
+    )
 
 
 def submit(site: Site, job: BatchJob, model: str | None = None) -> Ending:
-    """Submit a job, or attach to it where it runs; end with its own exit code. Nothing is created where nothing is owed."""
+    """Submit a job, or attach to it where it runs; end with its own exit code.
+
+    Nothing is created where nothing is owed.
+    """
     check_model(site.study, job, model)
     if not site.patiently(lambda: owed(site.bench, job, model)):
         site.say(f"{_title(job, model)}: finished, all its units are in the store")
@@ -56,10 +66,16 @@ def submit(site: Site, job: BatchJob, model: str | None = None) -> Ending:
         return Ending(0)
     kind = "RayJob" if job.on_ray else "Job"
     attempts = Attempts(site.bench.store, site.study.study, identity)
-    follower = Follower(site.cluster, attempts, kind, name, identity, site.say, site.options.patience, site.clock)
+    follower = Follower(
+        site.cluster, attempts, kind, name, identity, site.say, site.options.patience, site.clock
+    )
     ending = follower.follow()
     left = site.patiently(lambda: owed(site.bench, job, model)) if ending.code == 0 else []
-    return Ending(1, f"{name} ended, but {len(left)} units are owed, first {left[0]}") if left else ending
+    return (
+        Ending(1, f"{name} ended, but {len(left)} units are owed, first {left[0]}")
+        if left
+        else ending
+    )
 
 
 def check(site: Site, job: BatchJob, model: str | None) -> Submission:
@@ -71,7 +87,8 @@ def check(site: Site, job: BatchJob, model: str | None) -> Submission:
         if missing:
             make = f"kubectl -n {site.overlay.namespace} create secret generic {KEYS}"
             raise InputError(
-                f'Secret {KEYS}: expected {missing[0]}; make it with: {make} --from-literal={missing[0]}="${missing[0]}"'
+                f"Secret {KEYS}: expected {missing[0]}; make it with: {make} "
+                f'--from-literal={missing[0]}="${missing[0]}"'
             )
     return submission
 
@@ -85,7 +102,10 @@ def _send_pairs(site: Site, job: BatchJob, model: str | None) -> None:
 
 
 def _create(site: Site, submission: Submission) -> tuple[str, str]:
-    """Create the object, unless one of its name runs; one that has ended is replaced. Answers its name and submission."""
+    """Create the object, unless one of its name runs; one that has ended is replaced.
+
+    Answers its name and submission.
+    """
     filled = submission.fill(site.overlay.template(submission.job))
     name, kind = filled["metadata"]["name"], filled["kind"]
     known = site.cluster.get(kind, name)
@@ -98,22 +118,33 @@ def _create(site: Site, submission: Submission) -> tuple[str, str]:
     try:
         site.cluster.create(submission.config_map(name, site.overlay.namespace))
         made = site.cluster.create(filled)
-    except Conflict as error:  # somebody else submits the same at this moment: the next look finds theirs
-        raise Infrastructure(f"{name}: submitted by somebody else at the same time ({error})", "connection") from None
+    except (
+        Conflict
+    ) as error:  # somebody else submits the same at this moment: the next look finds theirs
+        raise Infrastructure(
+            f"{name}: submitted by somebody else at the same time ({error})", "connection"
+        ) from None
     except InputError:
         site.cluster.delete("ConfigMap", name)
         raise
-    owner = {key: made[key] for key in ("apiVersion", "kind")} | {key: made["metadata"][key] for key in ("name", "uid")}
+    owner = {key: made[key] for key in ("apiVersion", "kind")} | {
+        key: made["metadata"][key] for key in ("name", "uid")
+    }
     site.cluster.patch("ConfigMap", name, {"metadata": {"ownerReferences": [owner]}})
     site.say(f"{name} is created")
     return name, submission.id
 
 
 def is_over(site: Site, known: dict[str, Any]) -> bool:
-    """Whether an object has ended, is on its way out, or goes on only to be told again that the user must act first."""
+    """Whether an object has ended, is on its way out, or goes on only to be told again that the
+    user must act first.
+    """
     if known["metadata"].get("deletionTimestamp") or ending_of(known) is not None:
         return True
-    return Attempts(site.bench.store, site.study.study, known["metadata"]["labels"][LABEL]).verdict() is not None
+    return (
+        Attempts(site.bench.store, site.study.study, known["metadata"]["labels"][LABEL]).verdict()
+        is not None
+    )
 
 
 def _remove(site: Site, kind: str, name: str) -> None:
@@ -122,9 +153,13 @@ def _remove(site: Site, kind: str, name: str) -> None:
     for one in (kind, "ConfigMap"):
         if site.cluster.get(one, name) is not None:
             site.cluster.delete(one, name)
-    while site.cluster.get(kind, name) is not None or site.cluster.get("ConfigMap", name) is not None:
+    while (
+        site.cluster.get(kind, name) is not None or site.cluster.get("ConfigMap", name) is not None
+    ):
         if site.clock.now() - begun > GONE_S:
-            raise Infrastructure(f"cluster: {name} is still there {GONE_S:.0f} s after it was deleted")
+            raise Infrastructure(
+                f"cluster: {name} is still there {GONE_S:.0f} s after it was deleted"
+            )
         site.clock.sleep(1.0)
 
 
@@ -139,24 +174,40 @@ def cancel(site: Site, job: BatchJob | None, model: str | None = None) -> list[s
     return names
 
 
-def jobs_of(site: Site, job: BatchJob | None = None, model: str | None = None) -> list[dict[str, Any]]:
+def jobs_of(
+    site: Site, job: BatchJob | None = None, model: str | None = None
+) -> list[dict[str, Any]]:
     """The study's objects in the cluster, of one job or of all."""
     if job is not None:
         check_model(site.study, job, model)
     wanted = {"cbt-ray/study": site.study.study, STAGE: job, "cbt-ray/model": model}
-    labels = ",".join([*(f"{name}={value}" for name, value in wanted.items() if value), LABEL, "!ray.io/originated-from-cr-name"])
-    return [{**found, "kind": kind} for kind in ("RayJob", "Job") for found in site.cluster.find(kind, labels)]
+    labels = ",".join(
+        [
+            *(f"{name}={value}" for name, value in wanted.items() if value),
+            LABEL,
+            "!ray.io/originated-from-cr-name",
+        ]
+    )
+    return [
+        {**found, "kind": kind}
+        for kind in ("RayJob", "Job")
+        for found in site.cluster.find(kind, labels)
+    ]
 
 
 def _below_minimum_of_courses(bench: Bench, job: BatchJob) -> Ending:
-    """How generate ends where its courses are there, too few of them: no dataset is made of them."""
+    """How generate ends where its courses are there, too few of them: no dataset is made of
+    them.
+    """
     if job is not BatchJob.GENERATE or bench.survey(Stage.COURSES).owed(Stage.COURSES):
         return Ending(0)
     return _settled(bench, job)
 
 
 def _settled(bench: Bench, job: BatchJob, model: str | None = None) -> Ending:
-    """How a job ends that owes nothing, as its own command says: below the study file's minimum, or a parity gate failed."""
+    """How a job ends that owes nothing, as its own command says: below the study file's minimum, or
+    a parity gate failed.
+    """
     from cbt_ray.stages.generate import generate
     from cbt_ray.stages.simulate import simulate
     from cbt_ray.stages.train import train

@@ -1,4 +1,6 @@
-"""What keeps pods from running, read off their states and events: each trouble in one line, and how long it may last. Pure."""
+"""What keeps pods from running, read off their states and events: each trouble in one line, and how
+long it may last. Pure.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from cbt_ray.errors import InputError, Owed
 OWED, USER = Owed.exit_code, InputError.exit_code
 """Exit codes: running again may help; the user must act first."""
 PULL_S, CONFIG_S, REFUSED_S, CRASH_S = 60.0, 30.0, 30.0, 180.0
-"""Seconds that an image may be missing, a Secret, the quota's leave; that a container may end again and again."""
+"""Seconds that an image may be missing, a Secret, the quota's leave; that a container may end again
+and again."""
 FRESH_S = 60.0
 """Seconds that an event tells of the present."""
 _MISSING = re.compile(r"(\d+) Insufficient ([\w/-]+(?:[.][\w/-]+)*)")
@@ -24,7 +27,10 @@ _CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerEr
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why something does not run. `lasting` is how long that may go on, in seconds; None: for as long as the user waits."""
+    """Why something does not run.
+
+    `lasting` is how long that may go on, in seconds; None: for as long as the user waits.
+    """
 
     where: str
     text: str
@@ -36,20 +42,32 @@ class Trouble:
 
 
 def troubles(pods: Iterable[Document], events: Iterable[Document], now: datetime) -> list[Trouble]:
-    """All that is wrong now. A worker that finds no room, or is refused, is none as long as another one runs."""
+    """All that is wrong now.
+
+    A worker that finds no room, or is refused, is none as long as another one runs.
+    """
     known = list(pods)
-    working = any(_role(pod) == "worker" and pod["status"].get("phase") == "Running" for pod in known)
+    working = any(
+        _role(pod) == "worker" and pod["status"].get("phase") == "Running" for pod in known
+    )
     found = [
         trouble
         for pod in known
         for trouble in _of_pod(pod)
         if not (working and _role(pod) == "worker" and trouble.lasting is None)
     ]
-    return found if working else [*found, *_of_events(event for event in events if _is_fresh(event, now))]
+    return (
+        found
+        if working
+        else [*found, *_of_events(event for event in events if _is_fresh(event, now))]
+    )
 
 
 def killed(pods: Iterable[Document]) -> list[Trouble]:
-    """Containers that ran out of memory or were killed; they are tried again, so this is for telling only."""
+    """Containers that ran out of memory or were killed.
+
+    They are tried again, so this is for telling only.
+    """
     found = []
     for pod in pods:
         for status in _containers(pod):
@@ -57,7 +75,13 @@ def killed(pods: Iterable[Document]) -> list[Trouble]:
                 ended = state.get("terminated") or {}
                 if ended.get("reason") == "OOMKilled":
                     limit = _limit(pod, status["name"])
-                    found.append(Trouble(name_of(pod), f"{status['name']} ran out of memory (limit {limit})", OWED))
+                    found.append(
+                        Trouble(
+                            name_of(pod),
+                            f"{status['name']} ran out of memory (limit {limit})",
+                            OWED,
+                        )
+                    )
                 elif ended.get("exitCode") == 137:
                     found.append(Trouble(name_of(pod), f"{status['name']} was killed (137)", OWED))
     return found
@@ -97,25 +121,45 @@ def _limit(pod: Document, name: str) -> str:
 
 def _declared(pod: Document, name: str) -> Document:
     """A container as the pod's spec has it."""
-    return next((container for container in containers_of(pod["spec"]) if container["name"] == name), {})
+    return next(
+        (container for container in containers_of(pod["spec"]) if container["name"] == name), {}
+    )
 
 
 def _of_pod(pod: Document) -> Iterator[Trouble]:
     name = name_of(pod)
     for condition in pod["status"].get("conditions", []):
-        if condition["type"] == "PodScheduled" and condition["status"] == "False" and condition.get("reason") == "Unschedulable":
-            yield Trouble(name, f"cannot be scheduled: {_missing(condition.get('message', ''))}", OWED)
+        if (
+            condition["type"] == "PodScheduled"
+            and condition["status"] == "False"
+            and condition.get("reason") == "Unschedulable"
+        ):
+            yield Trouble(
+                name, f"cannot be scheduled: {_missing(condition.get('message', ''))}", OWED
+            )
     for status in _containers(pod):
         waiting = status.get("state", {}).get("waiting") or {}
-        reason, message = str(waiting.get("reason", "")), " ".join(str(waiting.get("message", "")).split())
+        reason, message = (
+            str(waiting.get("reason", "")),
+            " ".join(str(waiting.get("message", "")).split()),
+        )
         if reason in _IMAGE:
-            image = status.get("image") or _declared(pod, status["name"]).get("image", status["name"])
+            image = status.get("image") or _declared(pod, status["name"]).get(
+                "image", status["name"]
+            )
             yield Trouble(name, f"image not found: {image}", USER, PULL_S)
         elif reason == "CrashLoopBackOff":
             ended = status.get("lastState", {}).get("terminated") or {}
-            yield Trouble(name, f"{status['name']} keeps ending with {ended.get('exitCode', 'no exit code')}", OWED, CRASH_S)
+            yield Trouble(
+                name,
+                f"{status['name']} keeps ending with {ended.get('exitCode', 'no exit code')}",
+                OWED,
+                CRASH_S,
+            )
         elif reason in _CONFIG:
-            yield Trouble(name, f"{status['name']} cannot be created: {message or reason}", USER, CONFIG_S)
+            yield Trouble(
+                name, f"{status['name']} cannot be created: {message or reason}", USER, CONFIG_S
+            )
 
 
 def _missing(message: str) -> str:
@@ -124,12 +168,20 @@ def _missing(message: str) -> str:
     lacking = [f"{what} is missing on {count}" for count, what in _MISSING.findall(message)]
     of = f" of {nodes[1]} nodes" if nodes else " nodes"
     rest = _MISSING.sub("", message.split(" preemption:")[0].split(": ", 1)[-1])
-    others = [part.strip(" .") for part in re.split(r",(?![^{]*})", rest) if part.strip(" .") and "no new claims" not in part]
+    others = [
+        part.strip(" .")
+        for part in re.split(r",(?![^{]*})", rest)
+        if part.strip(" .") and "no new claims" not in part
+    ]
     return "; ".join([*(f"{one}{of}" for one in lacking), *others]) or message
 
 
 def _is_fresh(event: Document, now: datetime) -> bool:
-    seen = (event.get("series") or {}).get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
+    seen = (
+        (event.get("series") or {}).get("lastObservedTime")
+        or event.get("lastTimestamp")
+        or event.get("eventTime")
+    )
     return bool(seen) and (now - datetime.fromisoformat(str(seen))).total_seconds() < FRESH_S
 
 
@@ -142,7 +194,12 @@ def _of_events(events: Iterable[Document]) -> Iterator[Trouble]:
             "FailedToCreateWorkerPod",
         ):
             about = str(event.get("involvedObject", {}).get("name", ""))
-            yield Trouble(about, f"its pods are refused: {_refusal(str(event.get('message', '')))}", USER, REFUSED_S)
+            yield Trouble(
+                about,
+                f"its pods are refused: {_refusal(str(event.get('message', '')))}",
+                USER,
+                REFUSED_S,
+            )
 
 
 def _refusal(message: str) -> str:

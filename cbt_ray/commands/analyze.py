@@ -1,4 +1,7 @@
-"""Analyze: the statistics on any table of ratings, whose columns a mapping declares. Needs no study file and no store."""
+"""Analyze: the statistics on any table of ratings, whose columns a mapping declares.
+
+Needs no study file and no store.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +34,20 @@ WITHOUT = {"detectors": NO_TRANSCRIPTS, "stop_rules": NO_TRANSCRIPTS}
 
 
 def analyze(
-    table: Path, mapping: str, folder: Path, fields: Mapping[str, Any], say: Callable[[str], object], *, report: bool = True
+    table: Path,
+    mapping: str,
+    folder: Path,
+    fields: Mapping[str, Any],
+    say: Callable[[str], object],
+    *,
+    report: bool = True,
 ) -> dict[str, Any]:
-    """Read, analyse, and write analysis.json, tables/*.csv and report.html; answers what analysis.json holds.
+    """Read, analyse, and write analysis.json, tables/*.csv and report.html.
 
-    `fields` replaces fields of the analysis block. Raises InputError on what cannot be read, before anything is written.
+    Answers what analysis.json holds.
+
+    `fields` replaces fields of the analysis block. Raises InputError on what cannot be read, before
+    anything is written.
     """
     from cbt_ray.analysis.table.mapped import read_table
 
@@ -47,9 +59,14 @@ def analyze(
     delivery.check()
     for notice in read.notices:
         say(f"{table}: {notice}")
-    say(f"{table}: {read.rows} ratings, {len(read.scores.items)} items, {read.absent} scheduled sessions without a rating")
+    say(
+        f"{table}: {read.rows} ratings, {len(read.scores.items)} items, {read.absent} scheduled "
+        "sessions without a rating"
+    )
     result = _analysed(table, columns, read, settings)
-    files = _files(result, read.scores) | ({"report.html": _report(table, columns, result)} if report else {})
+    files = _files(result, read.scores) | (
+        {"report.html": _report(table, columns, result)} if report else {}
+    )
     delivery.hand_over(files)
     say(f"written: {folder / 'analysis.json'}, {folder / 'tables'}")
     if report:
@@ -58,8 +75,13 @@ def analyze(
 
 
 def _block(columns: Columns, fields: Mapping[str, Any]) -> Analysis:
-    """The analysis block: its defaults, what the mapping needs otherwise, what the command line says."""
-    for given, where in ((columns.analysis, f"the mapping {columns.mapping}: analysis."), (fields, "--set ")):
+    """The analysis block: its defaults, what the mapping needs otherwise, what the command line
+    says.
+    """
+    for given, where in (
+        (columns.analysis, f"the mapping {columns.mapping}: analysis."),
+        (fields, "--set "),
+    ):
         try:
             Analysis.model_validate(dict(given))
         except ValidationError as error:
@@ -68,15 +90,28 @@ def _block(columns: Columns, fields: Mapping[str, Any]) -> Analysis:
     return Analysis.model_validate({**own, **columns.analysis, **fields})
 
 
-def settings_of(block: Analysis, columns: Columns, read: Mapped, *, asked: bool = False) -> Settings:
-    """The settings of an analysis of this table. Raises InputError where the judge that was `asked` for rated nothing."""
+def settings_of(
+    block: Analysis, columns: Columns, read: Mapped, *, asked: bool = False
+) -> Settings:
+    """The settings of an analysis of this table.
+
+    Raises InputError where the judge that was `asked` for rated nothing.
+    """
     from cbt_ray.analysis import Settings
 
     judges = list(read.scores.judges)
     if asked and block.judge not in judges:
         raise InputError(f"--set judge: expected one of {', '.join(judges)}, found {block.judge!r}")
-    shared = {name: getattr(block, name) for name in Settings.__dataclass_fields__ if name in Analysis.model_fields}
-    asks = {"treatment": columns.treatment, "control": columns.control} if columns.treatment and columns.control else {}
+    shared = {
+        name: getattr(block, name)
+        for name in Settings.__dataclass_fields__
+        if name in Analysis.model_fields
+    }
+    asks = (
+        {"treatment": columns.treatment, "control": columns.control}
+        if columns.treatment and columns.control
+        else {}
+    )
     lowest, highest = (int(end) if end == int(end) else end for end in columns.range)
     return Settings(
         **{**shared, **asks, "lowest": lowest, "highest": highest},
@@ -89,7 +124,10 @@ def settings_of(block: Analysis, columns: Columns, read: Mapped, *, asked: bool 
 def _arms(ratings: pd.DataFrame, columns: Columns) -> list[str]:
     """Arms in the mapping's order of models and variants, else as the table has them."""
     arms = ratings[["arm", "model", "variant"]].drop_duplicates("arm")
-    places = {name: {level: i for i, level in enumerate(columns.order.get(name, ()))} for name in ("model", "variant")}
+    places = {
+        name: {level: i for i, level in enumerate(columns.order.get(name, ()))}
+        for name in ("model", "variant")
+    }
     last = len(arms)
 
     def place(row: Any) -> tuple[int, int]:
@@ -112,7 +150,9 @@ def _analysed(table: Path, columns: Columns, read: Mapped, settings: Settings) -
     }
     asked = columns.repeated
     if asked is not None and read.measures is not None:
-        conditions = settings.arms if asked.condition == "arm" else columns.order.get(asked.condition, ())
+        conditions = (
+            settings.arms if asked.condition == "arm" else columns.order.get(asked.condition, ())
+        )
         beside["repeated"] = repeated(
             read.measures,
             asked.subject,
@@ -134,12 +174,20 @@ def _claims(columns: Columns, result: Mapping[str, Any], scores: Scores) -> dict
     if columns.claims is None:
         return {
             "claims": [],
-            "claims_source": {"reason": f"the mapping {columns.mapping} names no claims that were published on its table"},
+            "claims_source": {
+                "reason": f"the mapping {columns.mapping} names no claims that were published on "
+                "its table"
+            },
         }
     file = load_claims(columns.claims)
     rows = claims(result, scores, file)
     sources = {name: source.model_dump() for name, source in file.sources.items()}
-    head = {"paper": file.paper, "url": file.url, "not_had": " ".join(file.not_had.split()), "sources": sources}
+    head = {
+        "paper": file.paper,
+        "url": file.url,
+        "not_had": " ".join(file.not_had.split()),
+        "sources": sources,
+    }
     return {"claims": rows, "claims_source": {"reason": None, **head, "counts": counts(rows)}}
 
 
@@ -154,12 +202,17 @@ def _source(table: Path, columns: Columns, read: Mapped) -> dict[str, Any]:
 def _files(result: Mapping[str, Any], scores: Scores) -> dict[str, bytes]:
     """analysis.json and the tables; one without rows is not written."""
     text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
-    files = {"analysis.json": f"{text}\n".encode(), "tables/scores.csv": csv_of_frame(flat_scores(scores))}
+    files = {
+        "analysis.json": f"{text}\n".encode(),
+        "tables/scores.csv": csv_of_frame(flat_scores(scores)),
+    }
     return files | {f"tables/{name}.csv": csv_of(rows) for name, rows in tables(result) if rows}
 
 
 def flat_scores(scores: Scores) -> pd.DataFrame:
-    """The ratings as `cbt-ray export` writes them, so that they can be read again without a mapping."""
+    """The ratings as `cbt-ray export` writes them, so that they can be read again without a
+    mapping.
+    """
     import numpy as np
 
     from cbt_ray.analysis.scores import FLAG, ITEM
@@ -168,22 +221,48 @@ def flat_scores(scores: Scores) -> pd.DataFrame:
     words = np.full(len(frame), "", dtype=object)
     for flag in scores.flags:
         words = np.where(frame[FLAG + flag], words + np.where(words == "", "", " ") + flag, words)
-    facts = frame[[name for name in frame.columns if not name.startswith((FLAG, ITEM))]].assign(flags=words)
-    return facts.join(frame[[ITEM + item for item in scores.items]].rename(columns=lambda name: name.replace(ITEM, "item_", 1)))
+    facts = frame[[name for name in frame.columns if not name.startswith((FLAG, ITEM))]].assign(
+        flags=words
+    )
+    return facts.join(
+        frame[[ITEM + item for item in scores.items]].rename(
+            columns=lambda name: name.replace(ITEM, "item_", 1)
+        )
+    )
 
 
 def tables(result: Mapping[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Name -> rows of the tables beside analysis.json; nothing is in them that is not in there."""
-    yield "arms", [{name: value for name, value in row.items() if name != "items"} for row in result["scores"]]
+    yield (
+        "arms",
+        [
+            {name: value for name, value in row.items() if name != "items"}
+            for row in result["scores"]
+        ],
+    )
     yield (
         "items",
-        [{"arm": row["arm"], "item": item, **summary} for row in result["scores"] for item, summary in row["items"].items()],
+        [
+            {"arm": row["arm"], "item": item, **summary}
+            for row in result["scores"]
+            for item, summary in row["items"].items()
+        ],
     )
     families = result["contrasts"]
-    yield "contrasts", [{"family": family, **row} for family in families for row in families[family]["rows"]]
+    yield (
+        "contrasts",
+        [{"family": family, **row} for family in families for row in families[family]["rows"]],
+    )
     measures = (result.get("repeated") or {}).get("measures", [])
     for part in ("means", "pairs"):
-        yield f"repeated_{part}", [{"measure": measure["measure"], **row} for measure in measures for row in measure[part]]
+        yield (
+            f"repeated_{part}",
+            [
+                {"measure": measure["measure"], **row}
+                for measure in measures
+                for row in measure[part]
+            ],
+        )
     yield "claims", result["claims"]
 
 

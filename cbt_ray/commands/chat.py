@@ -1,4 +1,6 @@
-"""Chat: a person talks with a therapist of the study, through the same prompt and template as the simulated patients."""
+"""Chat: a person talks with a therapist of the study, through the same prompt and template as the
+simulated patients.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +17,38 @@ from cbt_ray.work.bench import Bench
 from cbt_ray.work.workplace import Workplace
 
 
-def chat(bench: Bench, arm_name: str, listen: Callable[[], str], say: Callable[[str], object]) -> None:
+def chat(
+    bench: Bench, arm_name: str, listen: Callable[[], str], say: Callable[[str], object]
+) -> None:
     """Talk until an empty line or the end of input; nothing is stored."""
     study = bench.study
     arm = next((arm for arm in study.arms if arm.name == arm_name), None)
     if arm is None:
-        raise InputError(f"{study.file}: --arm: unknown arm {arm_name!r}, expected one of {[arm.name for arm in study.arms]}")
-    voice = Workplace(study, bench.store, LocalMeter(Meter(study.endpoints, Budget()))).therapist(arm)
+        raise InputError(
+            f"{study.file}: --arm: unknown arm {arm_name!r}, expected one of "
+            f"{[arm.name for arm in study.arms]}"
+        )
+    voice = Workplace(study, bench.store, LocalMeter(Meter(study.endpoints, Budget()))).therapist(
+        arm
+    )
     mark = end_mark(study.sessions)
     system = therapist_system(
-        bench.prompts, arm.prompt or THERAPIST_PROMPT, "the patient", 1, study.sessions.count, study.phase_of(1), mark
+        bench.prompts,
+        arm.prompt or THERAPIST_PROMPT,
+        "the patient",
+        1,
+        study.sessions.count,
+        study.phase_of(1),
+        mark,
     )
     turns: list[Turn] = []
     while text := _line(listen):
         turns.append(Turn(Speaker.PATIENT, text))
-        reply = voice.ask(Request(tuple(therapist_messages(system, "", turns)), voice.role.sampling, seed=len(turns)))
+        reply = voice.ask(
+            Request(
+                tuple(therapist_messages(system, "", turns)), voice.role.sampling, seed=len(turns)
+            )
+        )
         heard = hear(reply.text.strip(), study.sessions)
         say(f"{arm.name}: {heard.text}")
         turns.append(Turn(Speaker.THERAPIST, heard.text))

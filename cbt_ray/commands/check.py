@@ -12,8 +12,17 @@ from cbt_ray.study.load import Examined
 from cbt_ray.work.bench import Bench
 
 
-def check(examined: Examined, bench_of: Callable[[Study], Bench], say: Callable[[str], object], *, call: bool) -> None:
-    """Say what was checked; with `call`, ask every endpoint of a role that is owed. Raises InputError with all that is wrong."""
+def check(
+    examined: Examined,
+    bench_of: Callable[[Study], Bench],
+    say: Callable[[str], object],
+    *,
+    call: bool,
+) -> None:
+    """Say what was checked; with `call`, ask every endpoint of a role that is owed.
+
+    Raises InputError with all that is wrong.
+    """
     study = examined.study
     if examined.problems or study is None:
         found = list(examined.problems)
@@ -30,12 +39,26 @@ def check(examined: Examined, bench_of: Callable[[Study], Bench], say: Callable[
             bench.prove(asked)
     finally:
         bench.close()
-    roles = [(name, role) for roles in asked.values() for name, same in roles.items() for role in same]
-    remote = sorted({role.endpoint for _, role in roles if isinstance(study.endpoints[role.endpoint], LiteLLMEndpoint)})
+    roles = [
+        (name, role) for roles in asked.values() for name, same in roles.items() for role in same
+    ]
+    remote = sorted(
+        {
+            role.endpoint
+            for _, role in roles
+            if isinstance(study.endpoints[role.endpoint], LiteLLMEndpoint)
+        }
+    )
     names = ", ".join(dict.fromkeys(name for name, _ in roles)) or "none, since no call is owed"
-    say(f"{study.file}: nothing wrong: fields, prompts, scale {study.judge.scale}, recipes; roles: {names}")
+    say(
+        f"{study.file}: nothing wrong: fields, prompts, scale {study.judge.scale}, recipes; roles: "
+        f"{names}"
+    )
     if remote:
-        say(f"endpoints {'that answered' if call else 'not called (--call does)'}: {', '.join(remote)}")
+        say(
+            f"endpoints {'that answered' if call else 'not called (--call does)'}: "
+            f"{', '.join(remote)}"
+        )
 
 
 def _told(said: str, found: list[str]) -> bool:

@@ -65,7 +65,10 @@ class Delivery:
             gone = {name: one for name, one in others.items() if self.whole and one.by == self.by}
             kept = {name: one for name, one in others.items() if name not in gone}
             wanted = {name: _Listed(self.by, (sha,)) for name, sha in digests.items()}
-            between = {name: _Listed(self.by, tuple(dict.fromkeys((sha, here[name] or sha)))) for name, sha in digests.items()}
+            between = {
+                name: _Listed(self.by, tuple(dict.fromkeys((sha, here[name] or sha))))
+                for name, sha in digests.items()
+            }
             self._list({**kept, **gone, **between})
             for name, one in files.items():
                 if here[name] != digests[name]:
@@ -83,21 +86,37 @@ class Delivery:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if (self.folder / PARTS).is_symlink():
-                raise InputError(f"--to: {self.folder / PARTS} is a link; expected a folder of cbt-ray's own")
+                raise InputError(
+                    f"--to: {self.folder / PARTS} is a link; expected a folder of cbt-ray's own"
+                )
         except OSError as error:
             raise self._unwritable(error) from None
 
     def _unwritable(self, error: OSError) -> InputError:
-        return InputError(f"--to: expected a folder that can be written, {self.folder} is none ({error.strerror})")
+        return InputError(
+            f"--to: expected a folder that can be written, {self.folder} is none ({error.strerror})"
+        )
 
-    def _refuse(self, digests: Mapping[str, str], known: Mapping[str, _Listed], here: Mapping[str, str | None]) -> None:
+    def _refuse(
+        self,
+        digests: Mapping[str, str],
+        known: Mapping[str, _Listed],
+        here: Mapping[str, str | None],
+    ) -> None:
         """Raise InputError where a file is in the way that is not ours, or was changed since."""
         for name, sha in sorted(digests.items()):
             found = here[name]
             if found in (None, sha) or (name in known and found in known[name].sha256):
                 continue
-            what = "was changed since cbt-ray wrote it" if name in known else "is in the way, cbt-ray did not write it"
-            raise InputError(f"--to: {self.folder / name} {what}; move it, or name another folder (nothing was written)")
+            what = (
+                "was changed since cbt-ray wrote it"
+                if name in known
+                else "is in the way, cbt-ray did not write it"
+            )
+            raise InputError(
+                f"--to: {self.folder / name} {what}; move it, or name another folder (nothing was "
+                "written)"
+            )
 
     def _here(self, name: str) -> str | None:
         """The SHA-256 of the file under a name, None where there is none.
@@ -139,7 +158,7 @@ class Delivery:
             except OSError:
                 return
 
-    # ---- the list --------------------------------------------------------------------------------------------------
+    # ---- the list --------------------------------------------------------------------------------
 
     def _known(self) -> dict[str, _Listed]:
         file = self.folder / LIST
@@ -148,11 +167,16 @@ class Delivery:
         document = read_json(file)
         files = document.get("files") if isinstance(document, dict) else None
         if not isinstance(files, dict) or not all(_sound(name, one) for name, one in files.items()):
-            raise InputError(f"{file}: expected the list of files that cbt-ray wrote; move it, and the files that are in the way")
+            raise InputError(
+                f"{file}: expected the list of files that cbt-ray wrote; move it, and the files "
+                "that are in the way"
+            )
         return {name: _Listed(one["by"], tuple(one["sha256"])) for name, one in files.items()}
 
     def _list(self, files: Mapping[str, _Listed]) -> None:
-        listed = {name: {"by": one.by, "sha256": list(one.sha256)} for name, one in sorted(files.items())}
+        listed = {
+            name: {"by": one.by, "sha256": list(one.sha256)} for name, one in sorted(files.items())
+        }
         said = "Written by cbt-ray, which replaces these files and no others."
         text = json.dumps({"about": said, "files": listed}, indent=1) + "\n"
         part = self.folder / PARTS / "list"
@@ -169,6 +193,14 @@ def _digest(one: bytes | Blob) -> str:
 def _sound(name: str, one: Any) -> bool:
     """A path inside the folder, with digests; somebody may have edited the list."""
     path = PurePosixPath(name)
-    inside = bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
-    digests = one.get("sha256") if isinstance(one, dict) and isinstance(one.get("by"), str) else None
-    return inside and isinstance(digests, list) and all(re.fullmatch("[0-9a-f]{64}", str(sha)) for sha in digests)
+    inside = (
+        bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
+    )
+    digests = (
+        one.get("sha256") if isinstance(one, dict) and isinstance(one.get("by"), str) else None
+    )
+    return (
+        inside
+        and isinstance(digests, list)
+        and all(re.fullmatch("[0-9a-f]{64}", str(sha)) for sha in digests)
+    )

@@ -1,4 +1,6 @@
-"""Export: transcripts, dataset, ratings and scores as JSONL and CSV, for other programs. Rejects stand in files of their own.
+"""Export: transcripts, dataset, ratings and scores as JSONL and CSV, for other programs.
+
+Rejects stand in files of their own.
 
 What was imported is also written as it was published, under `imported/` with its own paths.
 """
@@ -24,7 +26,10 @@ IMPORTED = "imported"
 
 
 def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
-    """Hand over everything that is done so far; an earlier export makes room, and nothing else does."""
+    """Hand over everything that is done so far.
+
+    An earlier export makes room, and nothing else does.
+    """
     delivery = Delivery(folder, "export", partial(_fetch, bench))
     delivery.check()
     files: dict[str, bytes | Blob] = {}
@@ -34,19 +39,24 @@ def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
         files[f"{name}.jsonl"] = _jsonl({**_named(unit), **unit.content} for unit in done)
         files |= _csv(f"{name}.csv", [row for unit in done for row in _turns(unit)])
         rejected = [unit for unit in units if unit.status is Status.REJECTED]
-        files[f"{name}.rejected.jsonl"] = _jsonl({**_named(unit), "reason": unit.reason, **unit.content} for unit in rejected)
+        files[f"{name}.rejected.jsonl"] = _jsonl(
+            {**_named(unit), "reason": unit.reason, **unit.content} for unit in rejected
+        )
         say(f"{name}: {len(done)} done, {len(rejected)} rejected")
     files |= _imported(bench, say)
     ratings = list(_units(bench, [*bench.keys.ratings(), *bench.keys.imported_ratings()]))
     files["ratings.jsonl"] = _jsonl(
-        {**_named(unit), "status": unit.status, "reason": unit.reason, **unit.content} for unit in ratings
+        {**_named(unit), "status": unit.status, "reason": unit.reason, **unit.content}
+        for unit in ratings
     )
     files |= _csv("ratings.csv", [row for unit in ratings for row in _items(unit)])
     say(f"ratings: {len(ratings)}")
     analysis = next(iter(_units(bench, [bench.keys.analysis()])), None)
     if analysis is not None:
         files |= _csv("scores.csv", scores_of(analysis.content["rows"]))
-        files["analysis.json"] = json.dumps(analysis_of(bench, analysis), indent=1, ensure_ascii=False).encode()
+        files["analysis.json"] = json.dumps(
+            analysis_of(bench, analysis), indent=1, ensure_ascii=False
+        ).encode()
     else:
         say("analysis: owed")
     dataset = bench.store.get(bench.keys.dataset())
@@ -62,8 +72,14 @@ def _fetch(bench: Bench, blob: Blob, file: Path) -> None:
 
 def _imported(bench: Bench, say: Callable[[str], object]) -> dict[str, bytes]:
     """The files that units were imported from, made anew of the units."""
-    profiles = [bench.keys.profile(number) for number in range(1, bench.study.patients.training.count + 1)]
-    keys = [key for key in (*profiles, *bench.keys.courses(), *bench.keys.sessions()) if bench.keys.is_imported(key)]
+    profiles = [
+        bench.keys.profile(number) for number in range(1, bench.study.patients.training.count + 1)
+    ]
+    keys = [
+        key
+        for key in (*profiles, *bench.keys.courses(), *bench.keys.sessions())
+        if bench.keys.is_imported(key)
+    ]
     files = {}
     for unit in _units(bench, keys):
         path = path_of(unit.content)
@@ -75,28 +91,63 @@ def _imported(bench: Bench, say: Callable[[str], object]) -> dict[str, bytes]:
 
 
 def _units(bench: Bench, keys: Sequence[Key]) -> Iterable[Unit]:
-    """Those that are there, without what was made from another text than the one that is there now."""
+    """Those that are there, without what was made from another text than the one that is there
+    now.
+    """
     survey = bench.survey(*{key.stage for key in keys})
-    counted = {entry.key for entries in survey.stages.values() for entry in entries if entry.head and not entry.outdated}
-    return (unit for _, unit in bench.store.get_many(key for key in keys if key in counted) if unit is not None)
+    counted = {
+        entry.key
+        for entries in survey.stages.values()
+        for entry in entries
+        if entry.head and not entry.outdated
+    }
+    return (
+        unit
+        for _, unit in bench.store.get_many(key for key in keys if key in counted)
+        if unit is not None
+    )
 
 
 def _named(unit: Unit) -> dict[str, str]:
-    """Key and patient's id: p01, p02, ... or the simulated patient's name in a key; several patients may have one name."""
+    """Key and patient's id: p01, p02, ...
+
+    or the simulated patient's name in a key; several patients may have one name.
+    """
     first, second, *_ = unit.key.id.split(".")
-    return {"key": str(unit.key), "patient_id": first if unit.key.stage is Stage.COURSES else second}
+    return {
+        "key": str(unit.key),
+        "patient_id": first if unit.key.stage is Stage.COURSES else second,
+    }
 
 
 def _turns(unit: Unit) -> list[dict[str, Any]]:
     content = unit.content
-    facts = {**_named(unit), "patient": content["patient"], "session": content["number"], "arm": content.get("arm", "")}
+    facts = {
+        **_named(unit),
+        "patient": content["patient"],
+        "session": content["number"],
+        "arm": content.get("arm", ""),
+    }
     return [{**facts, "turn": n, **turn} for n, turn in enumerate(content["turns"], 1)]
 
 
 def _items(unit: Unit) -> list[dict[str, Any]]:
-    facts = {**_named(unit), "judge": unit.content.get("judge", OWN_JUDGE), "view": unit.content.get("view", "")}
+    facts = {
+        **_named(unit),
+        "judge": unit.content.get("judge", OWN_JUDGE),
+        "view": unit.content.get("view", ""),
+    }
     if unit.status is Status.REJECTED:
-        return [{**facts, "item": "", "word": "", "score": "", "justification": "", "reason": unit.reason}]
+        return [
+            {
+                **facts,
+                "item": "",
+                "word": "",
+                "score": "",
+                "justification": "",
+                "reason": unit.reason,
+            }
+        ]
     return [{**facts, "item": item, **rating} for item, rating in unit.content["items"].items()]
 
 

@@ -1,7 +1,10 @@
-"""Plan: what a study will call and cost, estimated from its prompts and its expected replies. Needs neither network nor store.
+"""Plan: what a study will call and cost, estimated from its prompts and its expected replies.
 
-Prompt tokens are counted on the real prompts, filled with texts of the expected length; replies are as long as the study file
-says (`expected_tokens`), and useless ones come on top (`expected_retries`).
+Needs neither network nor store.
+
+Prompt tokens are counted on the real prompts, filled with texts of the expected length; replies are
+as long as the study file says (`expected_tokens`), and useless ones come on top
+(`expected_retries`).
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ CHARS_PER_TOKEN = 4.3
 TOKENS_PER_MESSAGE = 5
 """What a chat template puts around a message."""
 PROMPT_SPEEDUP = 8
-"""Prompt tokens are read about so many times as fast as reply tokens are written, most of them from a cache."""
+"""Prompt tokens are read about so many times as fast as reply tokens are written, most of them from
+a cache."""
 
 
 @dataclass
@@ -55,7 +59,10 @@ class Call:
 
 @dataclass
 class Estimate:
-    """What a stage will take: one list of calls for each chain, which runs in order; chains run beside each other."""
+    """What a stage will take: one list of calls for each chain, which runs in order.
+
+    Chains run beside each other.
+    """
 
     stage: Stage
     chains: int
@@ -84,7 +91,10 @@ class Estimate:
         return sum(call.reply_tokens * times for call, times in self.all())
 
     def cost(self, study: Study) -> float | None:
-        """Dollars; None where a called endpoint has no known price, 0 where all models are in this process."""
+        """Dollars.
+
+        None where a called endpoint has no known price, 0 where all models are in this process.
+        """
         total = 0.0
         for call, times in self.all():
             endpoint = study.endpoints[call.role.endpoint]
@@ -97,8 +107,12 @@ class Estimate:
         return total
 
     def path(self, study: Study) -> float:
-        """Seconds that no number of workers makes shorter: one chain from end to end, or what an endpoint bears in all."""
-        return max([sum(call.times * call.seconds(study) for call in self.chain), *self._bounds(study)])
+        """Seconds that no number of workers makes shorter: one chain from end to end, or what an
+        endpoint bears in all.
+        """
+        return max(
+            [sum(call.times * call.seconds(study) for call in self.chain), *self._bounds(study)]
+        )
 
     def _bounds(self, study: Study) -> Iterator[float]:
         """Seconds that each endpoint needs for its calls at its limits."""
@@ -106,11 +120,17 @@ class Estimate:
             limits = study.endpoints[name]
             own = [(call, times) for call, times in self.all() if call.role.endpoint == name]
             if limits.max_concurrency:
-                yield sum(times * call.seconds(study) for call, times in own) / limits.max_concurrency
+                yield (
+                    sum(times * call.seconds(study) for call, times in own) / limits.max_concurrency
+                )
             if limits.requests_per_minute:
                 yield 60 * sum(times for _, times in own) / limits.requests_per_minute
             if limits.tokens_per_minute:
-                yield 60 * sum(times * (call.prompt_tokens + call.reply_tokens) for call, times in own) / limits.tokens_per_minute
+                yield (
+                    60
+                    * sum(times * (call.prompt_tokens + call.reply_tokens) for call, times in own)
+                    / limits.tokens_per_minute
+                )
 
     def useful_workers(self, study: Study) -> int:
         """More workers than this idle: one a chain, and no more than an endpoint bears."""
@@ -122,7 +142,9 @@ def estimate(study: Study) -> list[Estimate]:
     """The stages that call models; what was imported calls none."""
     prompts = prompts_of(study)
     imported = imported_digests(study)[Stage.PROFILES]
-    training = sum(profile_id(number) not in imported for number in range(1, study.patients.training.count + 1))
+    training = sum(
+        profile_id(number) not in imported for number in range(1, study.patients.training.count + 1)
+    )
     all_stages = [
         Estimate(Stage.PROFILES, training, [_profile(study, prompts)]),
         Estimate(Stage.COURSES, training, list(_course(study, prompts))),
@@ -139,19 +161,28 @@ def estimate(study: Study) -> list[Estimate]:
 def print_plan(study: Study, say: Callable[[str], object]) -> None:
     """Print the estimates."""
     estimates = estimate(study)
-    say(f"{'stage':<10} {'calls':>8} {'prompt':>12} {'reply':>11} {'dollars':>9} {'critical path':>14} {'useful workers':>15}")
+    say(
+        f"{'stage':<10} {'calls':>8} {'prompt':>12} {'reply':>11} {'dollars':>9} "
+        f"{'critical path':>14} {'useful workers':>15}"
+    )
     for one in _merged(estimates):
         cost = one.cost(study)
         dollars = "unknown" if cost is None else f"{cost:.2f}"
         say(
-            f"{one.stage:<10} {one.calls:>8.0f} {one.prompt_tokens:>12.0f} {one.reply_tokens:>11.0f} {dollars:>9} "
+            f"{one.stage:<10} {one.calls:>8.0f} {one.prompt_tokens:>12.0f} "
+            f"{one.reply_tokens:>11.0f} {dollars:>9} "
             f"{_time(one.path(study)):>14} {one.useful_workers(study):>15}"
         )
-    calls, tokens = sum(e.calls for e in estimates), sum(e.prompt_tokens + e.reply_tokens for e in estimates)
+    calls, tokens = (
+        sum(e.calls for e in estimates),
+        sum(e.prompt_tokens + e.reply_tokens for e in estimates),
+    )
     path = sum(e.path(study) for e in _merged(estimates))
     costs = [e.cost(study) for e in estimates]
     rest = " without training" if any(arm.variant == "tuned" for arm in study.arms) else ""
-    dollars = "of unknown cost (no price is known for an endpoint; `price` in the study file gives it)"
+    dollars = (
+        "of unknown cost (no price is known for an endpoint; `price` in the study file gives it)"
+    )
     if None not in costs:
         dollars = f"${sum(cost or 0 for cost in costs):.2f}"
     say(f"in all: {calls:.0f} calls, {tokens:.0f} tokens, {dollars}; {_time(path)} at best{rest}")
@@ -164,23 +195,38 @@ def print_plan(study: Study, say: Callable[[str], object]) -> None:
 
 
 def _training(study: Study) -> Iterator[str]:
-    """Of each model that is tuned: the memory it needs, and the name it gets or why it must not be tuned."""
+    """Of each model that is tuned: the memory it needs, and the name it gets or why it must not be
+    tuned.
+    """
     for model in sorted({arm.model for arm in study.arms if arm.variant == "tuned"}):
         memory = study.models[model].recipe.memory_gib
-        needs = "memory not known (`memory_gib` in the recipe)" if memory is None else f"needs {memory:g} GiB of memory"
+        needs = (
+            "memory not known (`memory_gib` in the recipe)"
+            if memory is None
+            else f"needs {memory:g} GiB of memory"
+        )
         try:
             yield f"training {model}: {needs}; published as {published_name(study, model)}"
         except InputError as error:
             yield f"training {model}: {needs}; refused: {error}"
 
 
-def _against_budget(study: Study, calls: float, tokens: float, costs: list[float | None], say: Callable[[str], object]) -> None:
+def _against_budget(
+    study: Study,
+    calls: float,
+    tokens: float,
+    costs: list[float | None],
+    say: Callable[[str], object],
+) -> None:
     """Say where the study would stop at its budget."""
     cost = None if None in costs else sum(known or 0 for known in costs)
     for name, planned in (("calls", calls), ("tokens", tokens), ("cost", cost)):
         limit = getattr(study.budget, name)
         if limit is not None and planned is not None and planned > limit:
-            say(f"budget.{name} is {limit:g}: the study would stop before its end, at {limit / planned:.0%} of what it takes")
+            say(
+                f"budget.{name} is {limit:g}: the study would stop before its end, at "
+                f"{limit / planned:.0%} of what it takes"
+            )
 
 
 def _merged(estimates: list[Estimate]) -> list[Estimate]:
@@ -189,7 +235,9 @@ def _merged(estimates: list[Estimate]) -> list[Estimate]:
     for one in estimates:
         if one.stage in merged:
             known = merged[one.stage]
-            merged[one.stage] = _Joined(one.stage, known.chains + one.chains, known.chain, known.extra, [known, one])
+            merged[one.stage] = _Joined(
+                one.stage, known.chains + one.chains, known.chain, known.extra, [known, one]
+            )
         else:
             merged[one.stage] = one
     return list(merged.values())
@@ -215,17 +263,30 @@ class _Joined(Estimate):
 def _profile(study: Study, prompts: Prompts) -> Call:
     patients = study.patients.training
     levels = {name: max(known, key=len) for name, known in patients.characteristics.items()}
-    texts = [prompts.render("profile.j2"), prompts.render("profile_request.j2", name="Alex Moreau", characteristics=levels)]
-    return Call(study.roles.generator, _tokens(*texts), _middle(patients.narrative_chars) / CHARS_PER_TOKEN)
+    texts = [
+        prompts.render("profile.j2"),
+        prompts.render("profile_request.j2", name="Alex Moreau", characteristics=levels),
+    ]
+    return Call(
+        study.roles.generator, _tokens(*texts), _middle(patients.narrative_chars) / CHARS_PER_TOKEN
+    )
 
 
 def _course(study: Study, prompts: Prompts) -> Iterator[Call]:
     role, rules = study.roles.generator, study.courses
-    narrative, summary = _text(_middle(study.patients.training.narrative_chars)), _text(_middle(rules.summary_chars))
+    narrative, summary = (
+        _text(_middle(study.patients.training.narrative_chars)),
+        _text(_middle(rules.summary_chars)),
+    )
     system = prompts.render("course.j2", patient="Alex Moreau", narrative=narrative)
     for number in range(1, rules.sessions + 1):
         brief = course.Brief(
-            "Alex Moreau", narrative, number, rules.sessions, study.phase_of(number), summary if number > 1 else ""
+            "Alex Moreau",
+            narrative,
+            number,
+            rules.sessions,
+            study.phase_of(number),
+            summary if number > 1 else "",
         )
         known = _tokens(system)
         for part in range(1, 5):
@@ -239,17 +300,27 @@ def _sessions(study: Study, prompts: Prompts) -> Iterator[Estimate]:
     keys = Keys(study, prompts)
     for arm in (arm for arm in study.arms if not keys.all_imported(arm)):
         therapist = study.therapist(arm)
-        calls = [c for n in range(1, study.sessions.count + 1) for c in _session(study, prompts, therapist, arm.prompt, n)]
+        calls = [
+            c
+            for n in range(1, study.sessions.count + 1)
+            for c in _session(study, prompts, therapist, arm.prompt, n)
+        ]
         yield Estimate(Stage.SESSIONS, chains, calls)
 
 
-def _session(study: Study, prompts: Prompts, therapist: Role, prompt: str | None, number: int) -> Iterator[Call]:
+def _session(
+    study: Study, prompts: Prompts, therapist: Role, prompt: str | None, number: int
+) -> Iterator[Call]:
     rules, who, patient = study.sessions, study.patients.simulated[0], study.roles.patient
     opening = _text(_middle(rules.summary_chars)) if number > 1 else ""
     phase, mark = study.phase_of(number), end_mark(rules)
-    system = dialogue.therapist_system(prompts, prompt or dialogue.THERAPIST_PROMPT, who.name, number, rules.count, phase, mark)
+    system = dialogue.therapist_system(
+        prompts, prompt or dialogue.THERAPIST_PROMPT, who.name, number, rules.count, phase, mark
+    )
     first = prompts.render("patient_first.j2", patient=who.name, session=number)
-    of_patient = prompts.render("patient.j2", patient=who.name, profile=who.profile, opening=opening)
+    of_patient = prompts.render(
+        "patient.j2", patient=who.name, profile=who.profile, opening=opening
+    )
     turns = [Turn(Speaker.PATIENT, first)]
     messages = int(rules.expected_messages or rules.max_messages)
     said, heard = therapist.expected_tokens, patient.expected_tokens
@@ -257,10 +328,22 @@ def _session(study: Study, prompts: Prompts, therapist: Role, prompt: str | None
         yield Call(therapist, _count(therapist_messages(system, opening, turns)), said)
         turns.append(Turn(Speaker.THERAPIST, _text(said * CHARS_PER_TOKEN)))
         if len(turns) < messages:
-            yield Call(patient, _tokens(of_patient, prompts.render("patient_begin.j2"), *(turn.text for turn in turns)), heard)
+            yield Call(
+                patient,
+                _tokens(
+                    of_patient, prompts.render("patient_begin.j2"), *(turn.text for turn in turns)
+                ),
+                heard,
+            )
             turns.append(Turn(Speaker.PATIENT, _text(heard * CHARS_PER_TOKEN)))
-    request = prompts.render("summariser_request.j2", session=number, patient=who.name, transcript=transcript(turns))
-    yield Call(study.roles.summariser, _tokens(prompts.render("summariser.j2"), request), study.roles.summariser.expected_tokens)
+    request = prompts.render(
+        "summariser_request.j2", session=number, patient=who.name, transcript=transcript(turns)
+    )
+    yield Call(
+        study.roles.summariser,
+        _tokens(prompts.render("summariser.j2"), request),
+        study.roles.summariser.expected_tokens,
+    )
 
 
 def _ratings(study: Study) -> int:
@@ -270,7 +353,9 @@ def _ratings(study: Study) -> int:
 
 
 def _judge_probes(study: Study, prompts: Prompts) -> Iterator[Estimate]:
-    """One estimate a probe: at most so many, since a session that a probe does not fit costs no call."""
+    """One estimate a probe: at most so many, since a session that a probe does not fit costs no
+    call.
+    """
     sessions = len(probed_places(study)) * len(study.arms)
     for name in probe_names(study):
         calls = [_guess(study, prompts)] if name in GUESSES else list(_rating(study, prompts, name))
@@ -281,7 +366,9 @@ def _guess(study: Study, prompts: Prompts) -> Call:
     role, kinds = study.roles.judge, load_kinds(prompts, variants(study))
     system = prompts.render("judge_guess.j2", kinds=[*kinds.items()])
     request = prompts.render("judge_guess_request.j2", transcript=_rated_text(study))
-    share = 1 / len(load_scale(prompts, study.judge.scale).items)  # one justification where a rating has one an item
+    share = 1 / len(
+        load_scale(prompts, study.judge.scale).items
+    )  # one justification where a rating has one an item
     return Call(role, _tokens(system, request), role.expected_tokens * share)
 
 
@@ -301,7 +388,11 @@ def _rating(study: Study, prompts: Prompts, probe: str = "") -> Iterator[Call]:
     for items in groups:
         request = prompts.render("judge_request.j2", transcript=text, items=items)
         share = len(items) / len(scale.items)
-        yield Call(role, _tokens(prompts.render("judge.j2", scale=scale), request), role.expected_tokens * share)
+        yield Call(
+            role,
+            _tokens(prompts.render("judge.j2", scale=scale), request),
+            role.expected_tokens * share,
+        )
 
 
 def _add_probes(study: Study, one: Estimate, proven: set[tuple[str, Sampling]]) -> None:

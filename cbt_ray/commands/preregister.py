@@ -1,4 +1,6 @@
-"""Preregister: take a study's declaration into the store, and write it as a document that can be put on record elsewhere."""
+"""Preregister: take a study's declaration into the store, and write it as a document that can be
+put on record elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +20,32 @@ from cbt_ray.work.survey import State
 
 
 def preregister(bench: Bench, file: Path, now: datetime, say: Callable[[str], object]) -> None:
-    """Declare the study's analysis and write the document. Says when it was declared, and whether a rating was there already."""
+    """Declare the study's analysis and write the document.
+
+    Says when it was declared, and whether a rating was there already.
+    """
     rated = bench.survey(Stage.SESSIONS, Stage.RATINGS).counts(Stage.RATINGS)[State.DONE]
     declared = declare(bench.store, bench.study, now)
     text = document(bench.study, load_scale(bench.prompts, bench.study.judge.scale), declared)
     Delivery(file.parent, "preregister", whole=False).hand_over({file.name: text.encode()})
     say(f"declared {declared.h16} at {declared.declared_at}, written to {file}")
     if rated and declared.declared_at == now.isoformat(timespec="seconds"):
-        say(f"{rated} ratings are there already: numbers that rest on what is new in this declaration are marked post hoc")
+        say(
+            f"{rated} ratings are there already: numbers that rest on what is new in this "
+            "declaration are marked post hoc"
+        )
 
 
 def document(study: Study, scale: Scale, declared: Declaration) -> str:
-    """The declaration as Markdown: what is asked, on how much data, how it is answered, what is not concluded."""
+    """The declaration as Markdown: what is asked, on how much data, how it is answered, what is not
+    concluded.
+    """
     from jinja2 import Environment, StrictUndefined
 
     template = Path(__file__).with_name("preregistration.md.j2").read_text(encoding="utf-8")
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)  # noqa: S701  Markdown
+    environment = Environment(  # noqa: S701  Markdown
+        undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    )
     kinds = [(arm.model, arm.variant) for arm in study.arms]
     tuned = [model for model, variant in dict.fromkeys(kinds) if variant == "tuned"]
     return environment.from_string(template).render(
@@ -44,6 +56,9 @@ def document(study: Study, scale: Scale, declared: Declaration) -> str:
         scale=scale,
         items=scale.items,
         declared=declared,
-        sessions=len(study.arms) * len(study.patients.simulated) * study.sessions.replicates * study.sessions.count,
+        sessions=len(study.arms)
+        * len(study.patients.simulated)
+        * study.sessions.replicates
+        * study.sessions.count,
         content=json.dumps(declared.content, indent=1, ensure_ascii=False),
     )

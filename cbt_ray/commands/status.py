@@ -1,4 +1,6 @@
-"""Status: what became of each stage's units, how far trainings are, and what else lies in the store under the study's name."""
+"""Status: what became of each stage's units, how far trainings are, and what else lies in the store
+under the study's name.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,18 @@ from cbt_ray.work.survey import State, Survey
 MOST_SHOWN = 10
 
 
-def print_status(bench: Bench, say: Callable[[str], object], now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+def print_status(
+    bench: Bench,
+    say: Callable[[str], object],
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> None:
     """Print the table, and a line for each training that is under way or was interrupted."""
     survey = bench.survey(*Stage)
     say(f"{bench.study.study} in {bench.store.url}")
-    say(f"{'stage':<10} {'done':>6} {'rejected':>9} {'not reached':>12} {'owed':>6}  reasons of rejection")
+    say(
+        f"{'stage':<10} {'done':>6} {'rejected':>9} {'not reached':>12} {'owed':>6}  reasons of "
+        "rejection"
+    )
     for stage in Stage:
         counts, reasons = survey.counts(stage), survey.reasons(stage)
         why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
@@ -30,19 +39,32 @@ def print_status(bench: Bench, say: Callable[[str], object], now: Callable[[], d
         say(line)
     others = _others(bench, survey)
     if others:
-        say(f"{others} other units lie in the store: made by another version of the study file, left alone and not analysed")
+        say(
+            f"{others} other units lie in the store: made by another version of the study file, "
+            "left alone and not analysed"
+        )
 
 
 def _owed_though_there(survey: Survey) -> Iterator[str]:
-    """Of units that are there and owed all the same, why: those that do not count any more, and how many wait for others."""
-    there = [entry for entries in survey.stages.values() for entry in entries if entry.head and entry.why]
+    """Of units that are there and owed all the same, why: those that do not count any more, and how
+    many wait for others.
+    """
+    there = [
+        entry for entries in survey.stages.values() for entry in entries if entry.head and entry.why
+    ]
     outdated = [entry for entry in there if entry.outdated]
     for entry in outdated[:MOST_SHOWN]:
         yield f"{named(entry.key)}: {entry.why}"
     if len(outdated) > MOST_SHOWN:
-        yield f"and {len(outdated) - MOST_SHOWN} more that were made from other units than those that are there"
+        yield (
+            f"and {len(outdated) - MOST_SHOWN} more that were made from other units than those "
+            "that are there"
+        )
     if waiting := len(there) - len(outdated):
-        yield f"{waiting} of those owed are there, but were made from units that are owed; they stay if these come out as before"
+        yield (
+            f"{waiting} of those owed are there, but were made from units that are owed; they "
+            "stay if these come out as before"
+        )
 
 
 def _trainings(bench: Bench, survey: Survey, now: datetime) -> Iterator[str]:
@@ -57,7 +79,9 @@ def _trainings(bench: Bench, survey: Survey, now: datetime) -> Iterator[str]:
 def _far(record: Record, now: datetime) -> str:
     """How far it is, from its last step; the held-out loss is the last one that was taken."""
     last = record.steps[-1]
-    held_out = next((step.held_out for step in reversed(record.steps) if step.held_out is not None), None)
+    held_out = next(
+        (step.held_out for step in reversed(record.steps) if step.held_out is not None), None
+    )
     parts = [
         f"step {last.step} of {last.steps}",
         f"loss {last.loss:.3f}" if last.loss is not None else "no finite loss",
@@ -69,7 +93,10 @@ def _far(record: Record, now: datetime) -> str:
 
 
 def _spelt(seconds: float) -> str:
-    """A time in the unit that a person would use; a clock that goes ahead of this one makes no negative age."""
+    """A time in the unit that a person would use.
+
+    A clock that goes ahead of this one makes no negative age.
+    """
     for unit, size in (("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

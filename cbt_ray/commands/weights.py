@@ -14,18 +14,24 @@ from cbt_ray.work.bench import Bench
 
 
 def bring_weights(bench: Bench, arm_name: str, to: Path, say: Callable[[str], object]) -> None:
-    """Bring what the finetune stage made for an arm, checked by SHA-256; files that are right are kept.
+    """Bring what the finetune stage made for an arm, checked by SHA-256.
 
-    `to`: a file for the GGUF alone, or a folder that is there for everything: GGUF, safetensors, card and Modelfile.
+    Files that are right are kept.
+
+    `to`: a file for the GGUF alone, or a folder that is there for everything: GGUF, safetensors,
+    card and Modelfile.
     """
     study = bench.study
     known = {arm.name: (arm.model, arm.variant) for arm in study.arms}
     if arm_name not in known:
-        raise InputError(f"{study.file}: --arm: unknown arm {arm_name!r}, expected one of {list(known)}")
+        raise InputError(
+            f"{study.file}: --arm: unknown arm {arm_name!r}, expected one of {list(known)}"
+        )
     made = [name for name, pair in known.items() if pair in bench.keys.finetunes]
     if arm_name not in made:
         raise InputError(
-            f"{study.file}: --arm: expected an arm whose GGUF the finetune stage makes, one of {made}, not {arm_name!r}"
+            f"{study.file}: --arm: expected an arm whose GGUF the finetune stage makes, one of "
+            f"{made}, not {arm_name!r}"
         )
     model, variant = known[arm_name]
     key = bench.keys.finetune(model, variant)

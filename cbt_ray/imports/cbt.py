@@ -1,4 +1,6 @@
-"""What was published with arXiv 2412.00251: a clone of its repository becomes courses, sessions and ratings of a study."""
+"""What was published with arXiv 2412.00251: a clone of its repository becomes courses, sessions and
+ratings of a study.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,15 @@ from typing import Any
 
 from cbt_ray.errors import InputError
 from cbt_ray.imports.harvest import JUDGE, Harvest
-from cbt_ray.imports.manifest import PUBLISHED, Manifest, default_for, line_for, named_in, read_manifest, write_whole
+from cbt_ray.imports.manifest import (
+    PUBLISHED,
+    Manifest,
+    default_for,
+    line_for,
+    named_in,
+    read_manifest,
+    write_whole,
+)
 from cbt_ray.imports.published import Published, read_published
 from cbt_ray.imports.remark import Remark
 from cbt_ray.imports.repository import Repository, open_repository
@@ -24,10 +34,13 @@ from cbt_ray.work.workplace import prompts_of
 Say = Callable[[str], object]
 
 
-def import_cbt(root: Path, study_file: Path, scores: Path | None, overrides: Mapping[str, Any], say: Say) -> None:
+def import_cbt(
+    root: Path, study_file: Path, scores: Path | None, overrides: Mapping[str, Any], say: Say
+) -> None:
     """Read a clone and store what it holds; write the study file where there is none.
 
-    Raises InputError where there is nothing to import, or where a study file that is there does not fit.
+    Raises InputError where there is nothing to import, or where a study file that is there does not
+    fit.
     """
     repository = open_repository(root, scores)
     published = read_published(repository)
@@ -35,18 +48,25 @@ def import_cbt(root: Path, study_file: Path, scores: Path | None, overrides: Map
     if not published.courses and not published.chains:
         first = next((f": {remark}" for remark in published.remarks if remark.lost), "")
         raise InputError(f"{root}: expected transcripts that can be read, found none{first}")
-    say(f"found {found}" + (f"; {repository.parts} files are parts of these sessions" if repository.parts else ""))
+    say(
+        f"found {found}"
+        + (f"; {repository.parts} files are parts of these sessions" if repository.parts else "")
+    )
     study, manifest = _study(published, study_file, overrides, repository, found, say)
     arms = fit(study, published)
     with at(study, "judge.scale"):
-        harvest = Harvest(study, load_scale(prompts_of(study), study.judge.scale), repository.commit)
+        harvest = Harvest(
+            study, load_scale(prompts_of(study), study.judge.scale), repository.commit
+        )
     harvest.take(published, arms)
     with at(study):
         store = open_store(study.store)
         store.check()
     stored = store_units(store, study, [*harvest.units, *harvest.ratings])
     judge = JUDGE if published.has_ratings else None
-    filled = manifest.with_published(harvest.units, judge, harvest.ratings, f"{PUBLISHED}{found} of {root.name}{_at(repository)}")
+    filled = manifest.with_published(
+        harvest.units, judge, harvest.ratings, f"{PUBLISHED}{found} of {root.name}{_at(repository)}"
+    )
     remarks = [*published.remarks, *harvest.remarks, *_namesakes(study, published)]
     written = "written" if filled.write() else "is as it was"
     filled.write_notes(remarks)
@@ -56,36 +76,56 @@ def import_cbt(root: Path, study_file: Path, scores: Path | None, overrides: Map
 
 def summary_of(published: Published) -> str:
     """How much was read, in words."""
-    held = [(chain.group.folder, file.id) for chain in published.chains for file in chain.sessions.values()]
+    held = [
+        (chain.group.folder, file.id)
+        for chain in published.chains
+        for file in chain.sessions.values()
+    ]
     here = sum(place in published.ratings for place in held)
     courses = sum(len(course.sessions) for course in published.courses)
-    said = [f"{courses} course sessions of {len(published.courses)} sets"] if published.courses else []
+    said = (
+        [f"{courses} course sessions of {len(published.courses)} sets"] if published.courses else []
+    )
     if published.chains:
         therapists, patients = len(published.groups), len(published.patients)
-        said.append(f"{len(held)} simulated sessions of {therapists} therapists with {patients} patients")
+        said.append(
+            f"{len(held)} simulated sessions of {therapists} therapists with {patients} patients"
+        )
         said.append(f"{here} ratings of them" if published.tables else "no score tables")
     return ", ".join(said)
 
 
 def _study(
-    published: Published, study_file: Path, overrides: Mapping[str, Any], repository: Repository, found: str, say: Say
+    published: Published,
+    study_file: Path,
+    overrides: Mapping[str, Any],
+    repository: Repository,
+    found: str,
+    say: Say,
 ) -> tuple[Study, Manifest]:
     """The study, written first where there is none, and its manifest."""
     if study_file.exists():
         named = named_in(study_file)
         if named is None:
             wanted = line_for(study_file, default_for(study_file))
-            raise InputError(f"{study_file}: imported: expected the line `{wanted}`, add it and import again")
+            raise InputError(
+                f"{study_file}: imported: expected the line `{wanted}`, add it and import again"
+            )
         return load_study(study_file, dict(overrides), without=("imported",)), read_manifest(named)
     manifest = default_for(study_file)
     notes = read_manifest(manifest).notes
     if notes.exists() and not manifest.exists():
-        raise InputError(f"{notes}: expected room for the remarks of this import, the file is there and no import's; move it")
+        raise InputError(
+            f"{notes}: expected room for the remarks of this import, the file is there and no "
+            "import's; move it"
+        )
     text = compose(published, study_file, manifest, repository.root.resolve().name, found)
     try:
         write_whole(study_file, text.encode())
     except OSError as error:
-        raise InputError(f"{study_file}: expected a place that can be written ({error.strerror})") from None
+        raise InputError(
+            f"{study_file}: expected a place that can be written ({error.strerror})"
+        ) from None
     try:
         study = load_study(study_file, dict(overrides), without=("imported",))
     except InputError:
@@ -102,8 +142,12 @@ def _at(repository: Repository) -> str:
 def _namesakes(study: Study, published: Published) -> list[Remark]:
     """Training patients with the first name of a simulated one: the sets were to be disjoint."""
     simulated = {patient.name.casefold().split()[0] for patient in study.patients.simulated}
-    alike = [course for course in published.courses if course.name.casefold().split()[0] in simulated]
-    return [Remark(course.folder, 0, "a simulated patient has the same first name") for course in alike]
+    alike = [
+        course for course in published.courses if course.name.casefold().split()[0] in simulated
+    ]
+    return [
+        Remark(course.folder, 0, "a simulated patient has the same first name") for course in alike
+    ]
 
 
 def _tell(remarks: list[Remark], manifest: Manifest, say: Say) -> None:

@@ -1,4 +1,6 @@
-"""The ends of a scale: lowest and highest score of an item, in a table of ratings and on the study's scale."""
+"""The ends of a scale: lowest and highest score of an item, in a table of ratings and on the
+study's scale.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +30,19 @@ class Ends:
 
 
 def ends_of(declared: Mapping | None, scale: Scale) -> Ends:
-    """The ends that a mapping declares. Raises InputError where they are not the scale's and nothing says how they become so."""
+    """The ends that a mapping declares.
+
+    Raises InputError where they are not the scale's and nothing says how they become so.
+    """
     own = (1, len(scale.words))
     if declared is None or "range" not in declared.model_fields_set:
         return Ends(own, own)
     if declared.range != own and declared.rescale is None:
         low, high = declared.range
         raise InputError(
-            f"mapping {declared.mapping}: range: expected ratings from 1 to {own[1]}, as the scale {scale.name} has them, "
-            f"found {low:g} to {high:g}; `rescale: linear` puts {low:g} to 1 and {high:g} to {own[1]}"
+            f"mapping {declared.mapping}: range: expected ratings from 1 to {own[1]}, as the scale "
+            f"{scale.name} has them, "
+            f"found {low:g} to {high:g}; `rescale: linear` puts {low:g} to 1 and {high:g} to "
+            f"{own[1]}"
         )
     return Ends(declared.range, own)

@@ -1,7 +1,8 @@
-"""The form of a published transcript: in which order its parts stand in the text, so that the same text can be written again.
+"""The form of a published transcript: in which order its parts stand in the text, so that the same
+text can be written again.
 
-A form holds no words of the session but what is no part of it: headings, blank lines, a lead-in, an asterisked line. The turns,
-the two summaries and the reason of the end are taken from the unit.
+A form holds no words of the session but what is no part of it: headings, blank lines, a lead-in, an
+asterisked line. The turns, the two summaries and the reason of the end are taken from the unit.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from cbt_ray.errors import InputError
 from cbt_ray.therapy.session import Speaker, Turn
 
 Part = list[str | int]
-"""["text", words] as they stand; ["turns", first, last] with their speakers, a blank line between them; ["said", n], a turn's
+"""["text", words] as they stand; ["turns", first, last] with their speakers, a blank line between
+them; ["said", n], a turn's
 words alone; ["opening"], ["summary"], ["stopped"]."""
 BETWEEN = "\n\n"
 STOPPED = "Termination Details:\nReason: {}\nDetails: {}"
@@ -52,7 +54,9 @@ class Written:
 
 
 class Draft:
-    """A form while a text is read from its beginning to its end: each piece is added once, in order."""
+    """A form while a text is read from its beginning to its end: each piece is added once, in
+    order.
+    """
 
     def __init__(self) -> None:
         self.turns: list[Turn] = []
@@ -72,7 +76,10 @@ class Draft:
         self._parts.append([kind])
 
     def message(self, speaker: Speaker, words: str) -> bool:
-        """What stands behind a speaker's label: a turn with the blanks around it, or blanks alone. Answers whether it was one."""
+        """What stands behind a speaker's label: a turn with the blanks around it, or blanks alone.
+
+        Answers whether it was one.
+        """
         said = words.strip()
         if not said:
             self.text(words)
@@ -85,7 +92,9 @@ class Draft:
         return True
 
     def form(self) -> tuple[Part, ...]:
-        """The finished form: a label and what is said become one part, and turns with a blank line between them a run."""
+        """The finished form: a label and what is said become one part, and turns with a blank line
+        between them a run.
+        """
         found: list[Part] = []
         for part in self._parts:
             if part[0] == "said":

@@ -1,4 +1,6 @@
-"""A group: the folder of one simulated therapist, whose name says which model it was and whether it was tuned."""
+"""A group: the folder of one simulated therapist, whose name says which model it was and whether it
+was tuned.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,19 @@ class Group:
 
 
 def groups_of(folders: Iterable[str]) -> dict[str, Group]:
-    """Folder -> group, without those whose names say nothing; a second folder of the same therapist gets a number."""
+    """Folder -> group, without those whose names say nothing.
+
+    A second folder of the same therapist gets a number.
+    """
     found: dict[str, Group] = {}
     for folder in sorted(set(folders)):
         name = _NAME.fullmatch(folder)
         if name is None:
             continue
         model = re.sub(r"[^a-z0-9]+", "-", name[1].lower()).strip("-")[:15]
-        variant: Literal["instruct", "tuned"] = "instruct" if name[2].lower() == "instruct" else "tuned"
+        variant: Literal["instruct", "tuned"] = (
+            "instruct" if name[2].lower() == "instruct" else "tuned"
+        )
         same = sum((group.model, group.variant) == (model, variant) for group in found.values())
         arm = f"{model}-{variant}" + (f"-{same + 1}" if same else "")
         found[folder] = Group(folder, arm, model, variant)

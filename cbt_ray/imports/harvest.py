@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cbt_ray.imports.group import Group
-from cbt_ray.imports.published import Course, CourseFile, ProfileFile, Published, SessionFile, SimulatedChain
+from cbt_ray.imports.published import (
+    Course,
+    CourseFile,
+    ProfileFile,
+    Published,
+    SessionFile,
+    SimulatedChain,
+)
 from cbt_ray.imports.rating_id import rating_id
 from cbt_ray.imports.remark import Remark
 from cbt_ray.imports.score_table import PublishedRating, items_of
@@ -55,31 +62,44 @@ class Harvest:
     remarks: list[Remark] = field(default_factory=list)
 
     def take(self, published: Published, arms: dict[str, Arm]) -> None:
-        """Make units of everything; `arms` says for each group's folder which arm of the study it is."""
+        """Make units of everything.
+
+        `arms` says for each group's folder which arm of the study it is.
+        """
         for number, course in enumerate(published.courses, 1):
             self.units += self._course(number, course)
         if not published.courses and published.chains:
             self.units += self._no_courses()
-        chains = {(arms[chain.group.folder].name, chain.patient): chain for chain in published.chains}
+        chains = {
+            (arms[chain.group.folder].name, chain.patient): chain for chain in published.chains
+        }
         held: Held = {}
         for arm in {arm.name: arm for arm in arms.values()}.values():
             for patient in range(len(self.study.patients.simulated)):
                 self._chain(arm, patient, chains, held)
         self._rate(published, held)
 
-    # ---- courses ---------------------------------------------------------------------------------------------------
+    # ---- courses ---------------------------------------------------------------------------------
 
     def _course(self, number: int, course: Course) -> Iterator[Unit]:
         name = profile_id(number)
-        yield self._profile(name, course, course.profile) if course.profile else absent_unit(self.study, Stage.PROFILES, name)
+        yield (
+            self._profile(name, course, course.profile)
+            if course.profile
+            else absent_unit(self.study, Stage.PROFILES, name)
+        )
         for session in range(1, self.study.courses.sessions + 1):
             file, own = course.sessions.get(session), course_id(number, session)
             yield (
-                self._course_session(own, number, session, course, file) if file else absent_unit(self.study, Stage.COURSES, own)
+                self._course_session(own, number, session, course, file)
+                if file
+                else absent_unit(self.study, Stage.COURSES, own)
             )
 
     def _no_courses(self) -> Iterator[Unit]:
-        """A study has at least one training patient: where no courses were published, it is absent."""
+        """A study has at least one training patient: where no courses were published, it is
+        absent.
+        """
         for number in range(1, self.study.patients.training.count + 1):
             yield from self._course(number, Course("", "", None, {}))
 
@@ -87,13 +107,23 @@ class Harvest:
         known = file.json.fields.get("characteristics")
         published: dict[str, Any] = known if isinstance(known, dict) else {}
         own = {
-            CHARACTERISTICS.get(key, key): LIST.join(map(str, value)) if isinstance(value, list) else str(value)
+            CHARACTERISTICS.get(key, key): LIST.join(map(str, value))
+            if isinstance(value, list)
+            else str(value)
             for key, value in published.items()
         }
-        source: dict[str, Any] = {"path": file.source.path, "style": file.json.style, "crlf": file.source.crlf}
+        source: dict[str, Any] = {
+            "path": file.source.path,
+            "style": file.json.style,
+            "crlf": file.source.crlf,
+        }
         if file.source.bom:
             source["bom"] = True
-        source["lists"] = [CHARACTERISTICS.get(key, key) for key, value in published.items() if isinstance(value, list)]
+        source["lists"] = [
+            CHARACTERISTICS.get(key, key)
+            for key, value in published.items()
+            if isinstance(value, list)
+        ]
         source["names"] = {CHARACTERISTICS.get(key, key): key for key in published}
         content = {
             "name": course.name,
@@ -102,23 +132,47 @@ class Harvest:
             "sent_back": {},
             "source": source,
         }
-        return imported_unit(self.study, Stage.PROFILES, name, content, made_by(file.source, self.commit))
+        return imported_unit(
+            self.study, Stage.PROFILES, name, content, made_by(file.source, self.commit)
+        )
 
-    def _course_session(self, name: str, number: int, session: int, course: Course, file: CourseFile) -> Unit:
+    def _course_session(
+        self, name: str, number: int, session: int, course: Course, file: CourseFile
+    ) -> Unit:
         written = file.session.written
-        own = Session(course.name, session, self.study.phase_of(session).name, written.opening, written.turns, written.summary)
-        fields = {key: value for key, value in file.json.fields.items() if key not in ("transcript", "word_count")}
+        own = Session(
+            course.name,
+            session,
+            self.study.phase_of(session).name,
+            written.opening,
+            written.turns,
+            written.summary,
+        )
+        fields = {
+            key: value
+            for key, value in file.json.fields.items()
+            if key not in ("transcript", "word_count")
+        }
         words = len(file.json.fields["transcript"].split())
         said = file.json.fields.get("word_count")
         if said != words:
             fields["word_count"] = said
         source = source_of(file.source, written, style=file.json.style, fields=fields)
-        content = {**own.to_json(), "patient_id": profile_id(number), "sent_back": {}, "source": source}
-        return imported_unit(self.study, Stage.COURSES, name, content, made_by(file.source, self.commit))
+        content = {
+            **own.to_json(),
+            "patient_id": profile_id(number),
+            "sent_back": {},
+            "source": source,
+        }
+        return imported_unit(
+            self.study, Stage.COURSES, name, content, made_by(file.source, self.commit)
+        )
 
-    # ---- sessions --------------------------------------------------------------------------------------------------
+    # ---- sessions --------------------------------------------------------------------------------
 
-    def _chain(self, arm: Arm, patient: int, chains: dict[tuple[str, str], SimulatedChain], held: Held) -> None:
+    def _chain(
+        self, arm: Arm, patient: int, chains: dict[tuple[str, str], SimulatedChain], held: Held
+    ) -> None:
         who = self.study.patients.simulated[patient]
         chain = chains.get((arm.name, who.name))
         for number in range(1, self.study.sessions.count + 1):
@@ -133,12 +187,27 @@ class Harvest:
 
     def _session(self, name: str, arm: Arm, patient: str, number: int, file: SessionFile) -> Unit:
         written = file.session.written
-        own = Session(patient, number, self.study.phase_of(number).name, written.opening, written.turns, written.summary)
+        own = Session(
+            patient,
+            number,
+            self.study.phase_of(number).name,
+            written.opening,
+            written.turns,
+            written.summary,
+        )
         source = source_of(file.source, written)
-        content = {**own.to_json(), "arm": arm.name, "stop": file.session.stop, "cut": 0, "source": source}
-        return imported_unit(self.study, Stage.SESSIONS, name, content, made_by(file.source, self.commit))
+        content = {
+            **own.to_json(),
+            "arm": arm.name,
+            "stop": file.session.stop,
+            "cut": 0,
+            "source": source,
+        }
+        return imported_unit(
+            self.study, Stage.SESSIONS, name, content, made_by(file.source, self.commit)
+        )
 
-    # ---- ratings ---------------------------------------------------------------------------------------------------
+    # ---- ratings ---------------------------------------------------------------------------------
 
     def _rate(self, published: Published, held: Held) -> None:
         """The ratings of sessions whose transcripts are here; the others are counted."""
@@ -149,18 +218,34 @@ class Harvest:
                 self.ratings.append(self._rating(rating, *found[0]))
             elif found:
                 self.remarks.append(
-                    Remark(rating.file, rating.line, f"{len(found)} sessions of its group have this id", lost=True)
+                    Remark(
+                        rating.file,
+                        rating.line,
+                        f"{len(found)} sessions of its group have this id",
+                        lost=True,
+                    )
                 )
             else:
                 elsewhere[rating.file] = elsewhere.get(rating.file, 0) + 1
         for file, count in sorted(elsewhere.items()):
-            self.remarks.append(Remark(file, 0, f"{count} ratings of sessions whose transcripts are not here", lost=True))
+            self.remarks.append(
+                Remark(
+                    file,
+                    0,
+                    f"{count} ratings of sessions whose transcripts are not here",
+                    lost=True,
+                )
+            )
 
     def _rating(self, rating: PublishedRating, session: Unit, file: SessionFile) -> Unit:
         patient = session.content["patient"]
         if rating.patient is not None and rating.patient != patient:
             self.remarks.append(
-                Remark(rating.file, rating.line, "its patient_id is not the patient of the session's folder, which counts")
+                Remark(
+                    rating.file,
+                    rating.line,
+                    "its patient_id is not the patient of the session's folder, which counts",
+                )
             )
         seen = judged_turns(Session.from_json(session.content), "paper")
         if not any(turn.speaker is Speaker.THERAPIST for turn in seen):
@@ -178,16 +263,28 @@ class Harvest:
             "items": items,
             "total": None if None in scores else sum(scores),
         }
-        source = {"file": rating.file, "line": rating.line, **({"commit": self.commit} if self.commit else {})}
+        source = {
+            "file": rating.file,
+            "line": rating.line,
+            **({"commit": self.commit} if self.commit else {}),
+        }
         name = rating_id(session.key.id, JUDGE, VIEW, 1)
-        return imported_unit(self.study, Stage.RATINGS, name, content, source, {str(session.key): session.digest})
+        return imported_unit(
+            self.study, Stage.RATINGS, name, content, source, {str(session.key): session.digest}
+        )
 
 
 def arms_of(study: Study, groups: list[Group]) -> dict[str, Arm | None]:
-    """Group's folder -> the arm of the study that it is: by name, else the only one with its model and variant, else None."""
+    """Group's folder -> the arm of the study that it is: by name, else the only one with its model
+    and variant, else None.
+    """
     found: dict[str, Arm | None] = {}
     for group in groups:
         named = [arm for arm in study.arms if arm.name == group.arm]
-        alike = [arm for arm in study.arms if (arm.model.lower(), arm.variant) == (group.model, group.variant)]
+        alike = [
+            arm
+            for arm in study.arms
+            if (arm.model.lower(), arm.variant) == (group.model, group.variant)
+        ]
         found[group.folder] = named[0] if named else alike[0] if len(alike) == 1 else None
     return found

@@ -1,4 +1,6 @@
-"""A JSON file of the public repository, and how it was written, so that the same bytes can be written again."""
+"""A JSON file of the public repository, and how it was written, so that the same bytes can be
+written again.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +39,14 @@ def read_json(source: Source, text_field: str) -> tuple[JsonFile | None, list[Re
     except ValueError as error:
         line = re.match(r"line (\d+): ", str(error))
         said = str(error).removeprefix(line[0]) if line else str(error)
-        return None, [Remark(source.path, int(line[1]) if line else 1, f"expected JSON ({said})", lost=True)]
-    if not isinstance(fields, dict) or not isinstance(fields.get(text_field), str) or not fields[text_field].strip():
+        return None, [
+            Remark(source.path, int(line[1]) if line else 1, f"expected JSON ({said})", lost=True)
+        ]
+    if (
+        not isinstance(fields, dict)
+        or not isinstance(fields.get(text_field), str)
+        or not fields[text_field].strip()
+    ):
         return None, [Remark(source.path, 1, f"expected a field {text_field} with text", lost=True)]
     style = next((style for style in _STYLES if write_json(fields, style) == source.text), None)
     remarks = [] if style else [Remark(source.path, 0, OTHER_BLANKS)]
@@ -48,4 +56,6 @@ def read_json(source: Source, text_field: str) -> tuple[JsonFile | None, list[Re
 def write_json(fields: dict[str, Any], style: dict[str, Any] | None = None) -> str:
     """The file's text."""
     chosen = style or DEFAULT
-    return json.dumps(fields, indent=chosen["indent"], ensure_ascii=chosen["ascii"]) + str(chosen["end"])
+    return json.dumps(fields, indent=chosen["indent"], ensure_ascii=chosen["ascii"]) + str(
+        chosen["end"]
+    )

@@ -1,4 +1,7 @@
-"""The manifest: which units of a study were imported. A JSON file beside the study file, which names it under `imported`."""
+"""The manifest: which units of a study were imported.
+
+A JSON file beside the study file, which names it under `imported`.
+"""
 
 from __future__ import annotations
 
@@ -31,24 +34,41 @@ class Manifest:
     file: Path
     content: Imported
 
-    def with_published(self, units: Sequence[Unit], judge: str | None, ratings: Sequence[Unit], source: str) -> Manifest:
+    def with_published(
+        self, units: Sequence[Unit], judge: str | None, ratings: Sequence[Unit], source: str
+    ) -> Manifest:
         """With what `import cbt` brought in place of what it brought before; other judges stay."""
         judges = dict(self.content.judges)
         if judge is not None:
-            judges[judge] = ImportedJudge(kind="model", complete=True, ratings=digests(ratings, Stage.RATINGS))
-        own = {stage.value: digests(units, stage) for stage in (Stage.PROFILES, Stage.COURSES, Stage.SESSIONS)}
-        others = tuple(one for one in self.content.sources if one == source or not one.startswith(PUBLISHED))
+            judges[judge] = ImportedJudge(
+                kind="model", complete=True, ratings=digests(ratings, Stage.RATINGS)
+            )
+        own = {
+            stage.value: digests(units, stage)
+            for stage in (Stage.PROFILES, Stage.COURSES, Stage.SESSIONS)
+        }
+        others = tuple(
+            one for one in self.content.sources if one == source or not one.startswith(PUBLISHED)
+        )
         return Manifest(self.file, Imported(**own, judges=judges, sources=_with(others, source)))
 
     def with_judge(self, name: str, kind: str, ratings: Iterable[Unit], source: str) -> Manifest:
-        """With somebody's ratings; those that the judge gave before stay, unless they are given anew."""
+        """With somebody's ratings.
+
+        Those that the judge gave before stay, unless they are given anew.
+        """
         known = self.content.judges.get(name)
         own = {**(known.ratings if known else {}), **digests(ratings, Stage.RATINGS)}
         complete = known.complete if known else False
-        judge = ImportedJudge.model_validate({"kind": kind, "complete": complete, "ratings": dict(sorted(own.items()))})
+        judge = ImportedJudge.model_validate(
+            {"kind": kind, "complete": complete, "ratings": dict(sorted(own.items()))}
+        )
         judges = {**self.content.judges, name: judge}
         return Manifest(
-            self.file, self.content.model_copy(update={"judges": judges, "sources": _with(self.content.sources, source)})
+            self.file,
+            self.content.model_copy(
+                update={"judges": judges, "sources": _with(self.content.sources, source)}
+            ),
         )
 
     def write(self) -> bool:
@@ -66,7 +86,10 @@ class Manifest:
 
     def write_notes(self, remarks: Iterable[Remark]) -> None:
         """Write remarks, a line each."""
-        write_whole(self.notes, "".join(f"{remark}\n" for remark in remarks).encode("utf-8", "backslashreplace"))
+        write_whole(
+            self.notes,
+            "".join(f"{remark}\n" for remark in remarks).encode("utf-8", "backslashreplace"),
+        )
 
 
 def _with(sources: tuple[str, ...], source: str) -> tuple[str, ...]:
@@ -74,12 +97,17 @@ def _with(sources: tuple[str, ...], source: str) -> tuple[str, ...]:
 
 
 def named_in(study_file: Path) -> Path | None:
-    """The manifest that a study file names, there or not; None where it names none. Raises InputError, one line."""
+    """The manifest that a study file names, there or not; None where it names none.
+
+    Raises InputError, one line.
+    """
     named = read_fields(study_file).get(FIELD)
     if named is None:
         return None
     if not isinstance(named, str) or not named.endswith(".json"):
-        raise InputError(f"{study_file}: {FIELD}: expected the name of a JSON file, which an import writes")
+        raise InputError(
+            f"{study_file}: {FIELD}: expected the name of a JSON file, which an import writes"
+        )
     return located(named, study_file.parent)
 
 

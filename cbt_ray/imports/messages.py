@@ -1,4 +1,6 @@
-"""Messages: where in a published text one begins, by the label of its speaker, and what the patient's first one brings along."""
+"""Messages: where in a published text one begins, by the label of its speaker, and what the
+patient's first one brings along.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,12 @@ from cbt_ray.therapy.session import Speaker
 
 _ROLES = {
     Speaker.PATIENT: ("patient", "client"),
-    Speaker.THERAPIST: ("therapist", "counselor", "counsellor", *(f"{kind} therapist" for kind in ("ai", "cbt", "ai cbt"))),
+    Speaker.THERAPIST: (
+        "therapist",
+        "counselor",
+        "counsellor",
+        *(f"{kind} therapist" for kind in ("ai", "cbt", "ai cbt")),
+    ),
 }
 _UNSEEN = "\ufeff\u200b\u200e\u2060"
 """Characters without width, which programs leave at the start of a text or a line."""
@@ -24,41 +31,56 @@ _MARKS = rf"[{_UNSEEN}]*(?:\[[\d:.,]{{1,12}}\] ?)?[*_#>]{{0,4}}"
 """What is before a label: a time, and marks of markdown, as in `**Patient:**`, `### Patient:`."""
 _LIKE_A_ROLE = tuple(f" {word}" for words in _ROLES.values() for word in words)
 _COLON = "[*_]{0,3}[ \xa0\u202f]?[:\uff1a]"
-_OTHER = re.compile(rf"(?:\A|\n)[ \t]*{_MARKS} ?([^\W\d_][\w.' -]{{0,40}}?){_COLON}(?:[*_]{{0,3}}(?=\s)|(?<=\uff1a))")
+_OTHER = re.compile(
+    rf"(?:\A|\n)[ \t]*{_MARKS} ?([^\W\d_][\w.' "
+    rf"-]{{0,40}}?){_COLON}(?:[*_]{{0,3}}(?=\s)|(?<=\uff1a))"
+)
 """What may be a label that says somebody else's name."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """How the labels of a text are written, and where one can be: the first of `forms` that finds both speakers counts."""
+    """How the labels of a text are written, and where one can be: the first of `forms` that finds
+    both speakers counts.
+    """
 
     at_blank: re.Pattern[str]
-    """After a blank line: where one follows each message, a label at the start of a line inside a message is words."""
+    """After a blank line: where one follows each message, a label at the start of a line inside a
+    message is words."""
     at_line: re.Pattern[str]
     """At the start of a line, where a model wrote the whole conversation."""
     anywhere: re.Pattern[str]
-    """Inside a line, too, where the whole conversation is one; not the end of a numbered or marked line's first words."""
+    """Inside a line, too, where the whole conversation is one; not the end of a numbered or marked
+    line's first words."""
     right_here: re.Pattern[str]
 
     @classmethod
-    @lru_cache(maxsize=256)  # a chain's files have one patient, and compiling takes longer than reading
+    @lru_cache(
+        maxsize=256
+    )  # a chain's files have one patient, and compiling takes longer than reading
     def of(cls, patient: str | None) -> Labels:
         """Labels by role, and by the patient's name, whole or its first word, where it is known."""
         known = [patient.strip(), patient.split()[0]] if patient and patient.strip() else []
-        names = {unicodedata.normalize(form, name) for name in known for form in ("NFC", "NFD")} | {*known}
+        names = {unicodedata.normalize(form, name) for name in known for form in ("NFC", "NFD")} | {
+            *known
+        }
         groups = [*((speaker.value, words) for speaker, words in _ROLES.items()), ("name", names)]
         who = "|".join(f"(?P<{group}>{_any_of(words)})" for group, words in groups if words)
         label = rf"({_MARKS} ?(?i:{who})(?: ?\([^()\n]{{1,60}}\))?{_COLON}(?:[*_]{{1,3}}(?=\s))?)"
         return cls(
             re.compile(rf"\n\n{label}"),
             re.compile(rf"\n{label}"),
-            re.compile(rf"(?<=\s)(?<!\n[-\u2022] )(?<!\d[.)] )(?:(?<=[.!?\n]\s)|(?<=\n)|(?=[*_#>]*[^\W_a-z])){label}"),
+            re.compile(
+                r"(?<=\s)(?<!\n[-\u2022] )(?<!\d[.)] "
+                rf")(?:(?<=[.!?\n]\s)|(?<=\n)|(?=[*_#>]*[^\W_a-z])){label}"
+            ),
             re.compile(rf"[ \t\n]*{label}"),
         )
 
     @classmethod
     def in_text(cls, reading: Reading, patient: str | None) -> Labels:
-        """The labels of a text: the patient's name is one where it labels more lines than the role does.
+        """The labels of a text: the patient's name is one where it labels more lines than the role
+        does.
 
         Or where fewer speak twice in a row with it than without.
         """
@@ -95,7 +117,9 @@ TWICE = "the same speaker twice in a row"
 THRICE = "the same speaker three times in a row or more"
 INSIDE = "what may be a label is inside a message, taken as words"
 NAME_INSIDE = "the patient's name is before a colon as a label would be, taken as words"
-EXPECTED_LABELS = "expected messages of both speakers, labelled Patient, Therapist or with the patient's name"
+EXPECTED_LABELS = (
+    "expected messages of both speakers, labelled Patient, Therapist or with the patient's name"
+)
 NO_THERAPIST = "no therapist turn"
 
 
@@ -129,7 +153,8 @@ class Reading:
         words = self.text[start:end]
         if words.strip():
             self.remark(
-                start + len(words) - len(words.lstrip()), "words before the first message, or between messages, that nobody says"
+                start + len(words) - len(words.lstrip()),
+                "words before the first message, or between messages, that nobody says",
             )
         self.draft.text(words)
 
@@ -141,23 +166,37 @@ class Reading:
         return Written(turns, self.draft.form(), opening, summary, stopped)
 
 
-def messages(text: str, labels: Labels, form: re.Pattern[str], start: int, end: int) -> Iterator[Message]:
-    """The messages between two positions, each up to the next one's label; one may begin right at the first."""
+def messages(
+    text: str, labels: Labels, form: re.Pattern[str], start: int, end: int
+) -> Iterator[Message]:
+    """The messages between two positions, each up to the next one's label.
+
+    One may begin right at the first.
+    """
     first = labels.right_here.match(text, start, end)
-    found = [*([first] if first else []), *form.finditer(text, first.end() if first else start, end)]
+    found = [
+        *([first] if first else []),
+        *form.finditer(text, first.end() if first else start, end),
+    ]
     ends = [*(match.start(1) for match in found[1:]), end]
     for match, stop in zip(found, ends, strict=False):
         yield Message(labels.speaker(match), match.start(1), match.end(), stop)
 
 
-def form_of_labels(text: str, labels: Labels, forms: Sequence[re.Pattern[str]], start: int, end: int) -> re.Pattern[str]:
-    """Where this text's labels are: the first of `forms` by which both speakers say something, else the first.
+def form_of_labels(
+    text: str, labels: Labels, forms: Sequence[re.Pattern[str]], start: int, end: int
+) -> re.Pattern[str]:
+    """Where this text's labels are: the first of `forms` by which both speakers say something, else
+    the first.
 
-    Where another finds more than twice as many, the one that finds most: a role play inside a message is words, a whole
-    conversation in one is none.
+    Where another finds more than twice as many, the one that finds most: a role play inside a
+    message is words, a whole conversation in one is none.
     """
     found = {form: list(messages(text, labels, form, start, end)) for form in forms}
-    spoken = {form: {one.speaker for one in said if text[one.words : one.end].strip()} for form, said in found.items()}
+    spoken = {
+        form: {one.speaker for one in said if text[one.words : one.end].strip()}
+        for form, said in found.items()
+    }
     both = [form for form in forms if len(spoken[form]) == len(Speaker)]
     if not both:
         return forms[0]
@@ -180,7 +219,9 @@ def first_message(text: str, labels: Labels, form: re.Pattern[str], start: int, 
 
 
 def note_doubles(reading: Reading, found: Sequence[Message]) -> None:
-    """Note where a speaker speaks twice in a row, and apart from it where three times: a label may be missing there."""
+    """Note where a speaker speaks twice in a row, and apart from it where three times: a label may
+    be missing there.
+    """
     for before, message in pairwise(found):
         if before.speaker is message.speaker:
             reading.remark(message.start, TWICE)
@@ -190,9 +231,16 @@ def note_doubles(reading: Reading, found: Sequence[Message]) -> None:
 
 
 def must_be_told_apart(
-    reading: Reading, labels: Labels, found: Sequence[Message], start: int, end: int, *, failed: bool = False
+    reading: Reading,
+    labels: Labels,
+    found: Sequence[Message],
+    start: int,
+    end: int,
+    *,
+    failed: bool = False,
 ) -> None:
-    """Note that the session is lost where a speaker says nothing, or where somebody unknown is labelled like a speaker.
+    """Note that the session is lost where a speaker says nothing, or where somebody unknown is
+    labelled like a speaker.
 
     `failed`: its file says why it ended, so that the therapist may have said nothing.
     """
@@ -214,8 +262,12 @@ def _unknown(text: str, labels: Labels, start: int, end: int) -> Counter[str]:
     return Counter(name for name in names if not labels.right_here.fullmatch(f"{name}:"))
 
 
-def _like_speakers(text: str, labels: Labels, found: Sequence[Message], named: Counter[str]) -> Counter[str]:
-    """Of these names those that end in a role, or begin what somebody says between two messages of the same speaker."""
+def _like_speakers(
+    text: str, labels: Labels, found: Sequence[Message], named: Counter[str]
+) -> Counter[str]:
+    """Of these names those that end in a role, or begin what somebody says between two messages of
+    the same speaker.
+    """
     between: Counter[str] = Counter()
     for before, message in pairwise(found):
         if before.speaker is message.speaker:
@@ -224,19 +276,27 @@ def _like_speakers(text: str, labels: Labels, found: Sequence[Message], named: C
         {
             name: count
             for name, count in named.items()
-            if name.casefold().endswith(_LIKE_A_ROLE) or (between[name] == count and f"\n\n{name}: " in text)
+            if name.casefold().endswith(_LIKE_A_ROLE)
+            or (between[name] == count and f"\n\n{name}: " in text)
         }
     )
 
 
 def read_opening(
-    reading: Reading, labels: Labels, start: int, end: int, lead: re.Pattern[str], passed: Sequence[str]
+    reading: Reading,
+    labels: Labels,
+    start: int,
+    end: int,
+    lead: re.Pattern[str],
+    passed: Sequence[str],
 ) -> tuple[str, int]:
-    """The previous session's summary in the patient's first message, and where it ends in the text; "" where there is none.
+    """The previous session's summary in the patient's first message, and where it ends in the text.
 
-    The message begins at `start`, its words may end at `end`. `passed` are the summaries that may have been passed on, the
-    likeliest first: a summary can hold lines that look like messages, and only its own text tells where it ends. The draft is
-    written up to there.
+    "" where there is none.
+
+    The message begins at `start`, its words may end at `end`. `passed` are the summaries that may
+    have been passed on, the likeliest first: a summary can hold lines that look like messages, and
+    only its own text tells where it ends. The draft is written up to there.
     """
     label = labels.right_here.match(reading.text, start, end)
     patient = label is not None and labels.speaker(label) is Speaker.PATIENT
@@ -244,12 +304,18 @@ def read_opening(
     if not led:
         return "", start
     first = led.end()
-    stop = next((first + len(one) for one in passed if _stands(reading.text, one, first, end)), None)
+    stop = next(
+        (first + len(one) for one in passed if _stands(reading.text, one, first, end)), None
+    )
     if stop is None:
         following = labels.at_blank.search(reading.text, first, end)
         stop = following.start(1) if following else end
         if passed:
-            reading.remark(first, "the summary in the first message is not the one before it; taken up to the next message")
+            reading.remark(
+                first,
+                "the summary in the first message is not the one before it; taken up to the next "
+                "message",
+            )
     reading.draft.text(f"{reading.text[start : label.end()]}" if label else "")
     reading.draft.message(Speaker.PATIENT, led["own"])
     reading.draft.text(led["lead"])
@@ -260,7 +326,11 @@ def _stands(text: str, passed: str, start: int, end: int) -> bool:
     """Whether a summary stands here, and then a message, or the end."""
     stop = start + len(passed)
     behind = text[stop:end].lstrip("\n")
-    return bool(passed) and text.startswith(passed, start) and (not behind or text[stop : stop + 2] == "\n\n")
+    return (
+        bool(passed)
+        and text.startswith(passed, start)
+        and (not behind or text[stop : stop + 2] == "\n\n")
+    )
 
 
 def _opening(reading: Reading, start: int, stop: int) -> str:

@@ -1,4 +1,6 @@
-"""What was published, read: courses, simulated chains and ratings, before any of it becomes a unit of a study."""
+"""What was published, read: courses, simulated chains and ratings, before any of it becomes a unit
+of a study.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ from cbt_ray.imports.score_table import PublishedRating, read_tables
 from cbt_ray.imports.simulated import Simulated, read_simulated
 
 _NAME = re.compile(
-    r"\s*\W*Patient Profile:?\W*(?P<name>[^\n(*]+)|(?s:.*?)^\W*(?:Patient )?Name:\W*(?P<other>[^\n(*]+)",
+    r"\s*\W*Patient Profile:?\W*(?P<name>[^\n(*]+)|(?s:.*?)^\W*(?:Patient "
+    r")?Name:\W*(?P<other>[^\n(*]+)",
     re.IGNORECASE | re.MULTILINE,
 )
 _SPOKEN = re.compile(r"(?:I'm|I am|[Mm]y name is|[Nn]ame's) ([A-Z][^\s.,!?]+(?: [A-Z][^\s.,!?]+)?)")
@@ -93,7 +96,11 @@ class Published:
     @property
     def has_ratings(self) -> bool:
         """Some session whose transcript was read was rated."""
-        return any((chain.group.folder, file.id) in self.ratings for chain in self.chains for file in chain.sessions.values())
+        return any(
+            (chain.group.folder, file.id) in self.ratings
+            for chain in self.chains
+            for file in chain.sessions.values()
+        )
 
     @property
     def groups(self) -> list[Group]:
@@ -119,9 +126,13 @@ def read_published(repository: Repository) -> Published:
         if chain.group in groups:
             sessions = _chain(repository, chain, remarks)
             if sessions:
-                chains.append(SimulatedChain(groups[chain.group], chain.patient, chain.folder, sessions))
+                chains.append(
+                    SimulatedChain(groups[chain.group], chain.patient, chain.folder, sessions)
+                )
     ratings, said = read_tables(repository.tables, repository.root)
-    return Published(tuple(courses), tuple(chains), ratings, len(repository.tables), (*remarks, *said))
+    return Published(
+        tuple(courses), tuple(chains), ratings, len(repository.tables), (*remarks, *said)
+    )
 
 
 def _course(repository: Repository, found: CourseSet, remarks: list[Remark]) -> Course | None:
@@ -156,7 +167,9 @@ def _profile(repository: Repository, found: CourseSet, remarks: list[Remark]) ->
     return ProfileFile(*read) if read else None
 
 
-def _json(repository: Repository, path: str, field: str, remarks: list[Remark]) -> tuple[Source, JsonFile] | None:
+def _json(
+    repository: Repository, path: str, field: str, remarks: list[Remark]
+) -> tuple[Source, JsonFile] | None:
     source = repository.read(path)
     if isinstance(source, Remark):
         remarks.append(source)
@@ -167,11 +180,17 @@ def _json(repository: Repository, path: str, field: str, remarks: list[Remark]) 
 
 
 def _name(profile: ProfileFile | None, sessions: dict[int, CourseFile], found: CourseSet) -> str:
-    """The patient's name: as the profile begins, else as the patient says it first, else the number of the set."""
+    """The patient's name: as the profile begins, else as the patient says it first, else the number
+    of the set.
+    """
     named = _name_in(profile)
     if named:
         return named
-    spoken = (_SPOKEN.search(turn.text) for file in sessions.values() for turn in file.session.written.turns[:1])
+    spoken = (
+        _SPOKEN.search(turn.text)
+        for file in sessions.values()
+        for turn in file.session.written.turns[:1]
+    )
     return next((match[1] for match in spoken if match), f"Patient {found.number}")
 
 
@@ -199,14 +218,20 @@ def _chain(repository: Repository, chain: Chain, remarks: list[Remark]) -> dict[
         if lost:
             continue
         if session.number not in (None, number):
-            remarks.append(Remark(path, 1, f"says session {session.number}, its name says {number}, which counts"))
+            remarks.append(
+                Remark(
+                    path, 1, f"says session {session.number}, its name says {number}, which counts"
+                )
+            )
         passed = [session.passed, *passed] if session.passed else passed
         sessions[number] = SessionFile(source, own, session)
     return sessions
 
 
 def levels(profiles: Iterable[ProfileFile]) -> dict[str, dict[str, int]]:
-    """How often each level of each characteristic occurs, by the published names of the characteristics."""
+    """How often each level of each characteristic occurs, by the published names of the
+    characteristics.
+    """
     found: dict[str, dict[str, int]] = {}
     for profile in profiles:
         for name, value in _characteristics(profile).items():

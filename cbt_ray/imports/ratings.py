@@ -1,4 +1,7 @@
-"""Import of ratings that people or other judges gave a study's sessions. All rows of a table are good, or none is imported."""
+"""Import of ratings that people or other judges gave a study's sessions.
+
+All rows of a table are good, or none is imported.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,14 @@ from typing import Any
 from cbt_ray.analysis.table.cells import LARGEST_WHOLE
 from cbt_ray.errors import InputError
 from cbt_ray.imports.ends import Ends
-from cbt_ray.imports.manifest import Manifest, default_for, line_for, name_in, named_in, read_manifest
+from cbt_ray.imports.manifest import (
+    Manifest,
+    default_for,
+    line_for,
+    name_in,
+    named_in,
+    read_manifest,
+)
 from cbt_ray.imports.rating_id import rating_id
 from cbt_ray.imports.rating_table import RatingTable, Row, read_rating_table
 from cbt_ray.imports.units import imported_unit, store_units
@@ -33,9 +43,18 @@ MOST_SHOWN = 20
 
 
 def import_ratings(
-    file: Path, study_file: Path, judge: str | None, kind: str | None, mapping: str | None, overrides: Mapping[str, Any], say: Say
+    file: Path,
+    study_file: Path,
+    judge: str | None,
+    kind: str | None,
+    mapping: str | None,
+    overrides: Mapping[str, Any],
+    say: Say,
 ) -> None:
-    """Read a table and store its ratings. Raises InputError where a row is of no use: then nothing is imported."""
+    """Read a table and store its ratings.
+
+    Raises InputError where a row is of no use: then nothing is imported.
+    """
     named = named_in(study_file)
     manifest = read_manifest(named or default_for(study_file))
     without = () if named and named.exists() else ("imported",)
@@ -49,7 +68,15 @@ def import_ratings(
         store.check()
     for notice in table.notices:
         say(f"{file}: {notice}")
-    reading = Reading(study, scale, Survey(Keys(study, prompts), store, [Stage.SESSIONS]), judge, kind, table.ends, table.decimal)
+    reading = Reading(
+        study,
+        scale,
+        Survey(Keys(study, prompts), store, [Stage.SESSIONS]),
+        judge,
+        kind,
+        table.ends,
+        table.decimal,
+    )
     units = reading.read(table)
     _check_kinds(table, reading.kinds, manifest)
     if reading.problems:
@@ -61,7 +88,13 @@ def import_ratings(
 
 
 def _keep(
-    study: Study, store: Store, manifest: Manifest, table: RatingTable, kinds: Mapping[str, str], units: list[Unit], say: Say
+    study: Study,
+    store: Store,
+    manifest: Manifest,
+    table: RatingTable,
+    kinds: Mapping[str, str],
+    units: list[Unit],
+    say: Say,
 ) -> None:
     """Store the units and write the manifest."""
     stored = store_units(store, study, units)
@@ -69,10 +102,17 @@ def _keep(
         own = [unit for unit in units if unit.content["judge"] == name]
         before = manifest.content.judges[name].ratings if name in manifest.content.judges else {}
         changed = sum(before.get(unit.key.id, unit.key.h16) != unit.key.h16 for unit in own)
-        manifest = manifest.with_judge(name, kind, own, f"{len(own)} ratings by {name} ({kind}) of {table.path.name}")
-        say(f"{name} ({kind}): {len(own)} ratings" + (f", {changed} in place of others" if changed else ""))
+        manifest = manifest.with_judge(
+            name, kind, own, f"{len(own)} ratings by {name} ({kind}) of {table.path.name}"
+        )
+        say(
+            f"{name} ({kind}): {len(own)} ratings"
+            + (f", {changed} in place of others" if changed else "")
+        )
     written = "written" if manifest.write() else "is as it was"
-    say(f"{stored.units} units, {stored.new} of them new, in {store.url}; {manifest.file} {written}")
+    say(
+        f"{stored.units} units, {stored.new} of them new, in {store.url}; {manifest.file} {written}"
+    )
 
 
 def _check_kinds(table: RatingTable, kinds: Mapping[str, str], manifest: Manifest) -> None:
@@ -80,14 +120,19 @@ def _check_kinds(table: RatingTable, kinds: Mapping[str, str], manifest: Manifes
         known = manifest.content.judges.get(name)
         if known and known.kind != kind and known.ratings:
             raise InputError(
-                f"{table.path}: expected kind {known.kind} of {name}, of whom ratings were imported before; found {kind}"
+                f"{table.path}: expected kind {known.kind} of {name}, of whom ratings were "
+                f"imported before; found {kind}"
             )
 
 
 def _refuse(table: RatingTable, problems: list[tuple[int, str]], say: Say) -> None:
     for line, problem in problems[1:MOST_SHOWN]:
         say(f"{table.path}, line {line}: {problem}")
-    more = f" ({len(problems)} such rows; nothing was imported)" if len(problems) > 1 else " (nothing was imported)"
+    more = (
+        f" ({len(problems)} such rows; nothing was imported)"
+        if len(problems) > 1
+        else " (nothing was imported)"
+    )
     raise InputError(f"{table.path}, line {problems[0][0]}: {problems[0][1]}{more}")
 
 
@@ -112,8 +157,12 @@ class Reading:
 
     def __post_init__(self) -> None:
         self._spelt: dict[str, str] = {}
-        self._sessions: dict[str, Entry] = {entry.key.id: entry for entry in self.survey.stages[Stage.SESSIONS]}
-        self._keys: dict[str, Entry] = {str(entry.key): entry for entry in self.survey.stages[Stage.SESSIONS]}
+        self._sessions: dict[str, Entry] = {
+            entry.key.id: entry for entry in self.survey.stages[Stage.SESSIONS]
+        }
+        self._keys: dict[str, Entry] = {
+            str(entry.key): entry for entry in self.survey.stages[Stage.SESSIONS]
+        }
 
     def read(self, table: RatingTable) -> list[Unit]:
         """A unit for each row that is good."""
@@ -123,11 +172,18 @@ class Reading:
                 content = self._content(row)
                 name = self._id(content)
                 if name in units:
-                    raise _Unfit(f"the same session, judge, view and judge_replicate as on line {units[name][1]}")
+                    raise _Unfit(
+                        "the same session, judge, view and judge_replicate as on line "
+                        f"{units[name][1]}"
+                    )
             except _Unfit as problem:
                 self.problems.append((row.line, str(problem)))
                 continue
-            source: dict[str, Any] = {"file": table.path.name, "sha256": table.sha256, "line": row.line}
+            source: dict[str, Any] = {
+                "file": table.path.name,
+                "sha256": table.sha256,
+                "line": row.line,
+            }
             if not self.ends.same:
                 source |= {"range": list(self.ends.given), "rescale": "linear"}
             made_from = {content["session"]: self._keys[content["session"]].digest or ""}
@@ -136,16 +192,32 @@ class Reading:
         return [unit for unit, _ in units.values()]
 
     def _id(self, content: Mapping[str, Any]) -> str:
-        return rating_id(Key.parse(content["session"]).id, content["judge"], content["view"], content["judge_replicate"])
+        return rating_id(
+            Key.parse(content["session"]).id,
+            content["judge"],
+            content["view"],
+            content["judge_replicate"],
+        )
 
     def _content(self, row: Row) -> dict[str, Any]:
-        unfit = next((name for name, cell in (*row.fields.items(), *row.items.items()) if UNFIT.search(cell)), None)
+        unfit = next(
+            (
+                name
+                for name, cell in (*row.fields.items(), *row.items.items())
+                if UNFIT.search(cell)
+            ),
+            None,
+        )
         if row.problem or unfit:
-            raise _Unfit(row.problem or f"{unfit}: expected text, found a NUL or half a surrogate pair")
+            raise _Unfit(
+                row.problem or f"{unfit}: expected text, found a NUL or half a surrogate pair"
+            )
         session, (judge, kind) = self._session(row), self._judge(row)
         view = row.fields.get("view", self.study.judge.views[0])
         if view not in self.study.judge.views:
-            raise _Unfit(f"view: expected one of {', '.join(self.study.judge.views)}, found {shown(view)}")
+            raise _Unfit(
+                f"view: expected one of {', '.join(self.study.judge.views)}, found {shown(view)}"
+            )
         items, total = self._scores(row)
         place = {
             "view": view,
@@ -156,41 +228,72 @@ class Reading:
         }
         return {**place, "items": items, "total": total}
 
-    # ---- which session ---------------------------------------------------------------------------------------------
+    # ---- which session ---------------------------------------------------------------------------
 
     def _session(self, row: Row) -> Key:
         if "session_key" in row.fields:
             wanted = row.fields["session_key"]
             entry = self._keys.get(wanted) or self._sessions.get(wanted)
             if entry is None:
-                raise _Unfit(f"session_key: expected a session that the study file derives, found {shown(wanted)}")
+                raise _Unfit(
+                    "session_key: expected a session that the study file derives, found "
+                    f"{shown(wanted)}"
+                )
         else:
             wanted = self._place(row)
             entry = self._sessions.get(wanted)
         if entry is None:
             rules = self.study.sessions
-            raise _Unfit(f"session: expected 1 to {rules.count}, replicate 1 to {rules.replicates}; found {wanted}")
+            raise _Unfit(
+                f"session: expected 1 to {rules.count}, replicate 1 to {rules.replicates}; found "
+                f"{wanted}"
+            )
         if entry.state is not State.DONE:
-            raise _Unfit(f"expected a session that was held, {entry.key.id} is {entry.reason or entry.state.value}")
+            raise _Unfit(
+                f"expected a session that was held, {entry.key.id} is "
+                f"{entry.reason or entry.state.value}"
+            )
         return entry.key
 
     def _place(self, row: Row) -> str:
         fields = row.fields
-        alike = [arm for arm in self.study.arms if arm.name.casefold() == fields.get("arm", "").casefold()]
+        alike = [
+            arm
+            for arm in self.study.arms
+            if arm.name.casefold() == fields.get("arm", "").casefold()
+        ]
         if not alike and "model" in fields:
             kind = (fields["model"].casefold(), fields.get("variant", "").casefold())
             alike = [arm for arm in self.study.arms if (arm.model.casefold(), arm.variant) == kind]
         if len(alike) != 1:
-            found = fields.get("arm") or " ".join(fields.get(name, "") for name in ("model", "variant")).strip() or "none"
-            raise _Unfit(f"arm: expected one of {', '.join(arm.name for arm in self.study.arms)}, found {found[:LONGEST_SHOWN]}")
+            found = (
+                fields.get("arm")
+                or " ".join(fields.get(name, "") for name in ("model", "variant")).strip()
+                or "none"
+            )
+            raise _Unfit(
+                f"arm: expected one of {', '.join(arm.name for arm in self.study.arms)}, found "
+                f"{found[:LONGEST_SHOWN]}"
+            )
         patient = fields.get("patient", "")
-        known = [one for one in self.study.patients.simulated if patient in (one.name, patient_slug(one))]
-        known = known or [one for one in self.study.patients.simulated if _folded(one.name) == _folded(patient)]
+        known = [
+            one for one in self.study.patients.simulated if patient in (one.name, patient_slug(one))
+        ]
+        known = known or [
+            one for one in self.study.patients.simulated if _folded(one.name) == _folded(patient)
+        ]
         if len(known) != 1:
-            raise _Unfit(f"patient: expected one of the simulated patients, found {shown(patient or 'none')}")
-        return session_id(alike[0], known[0], self._number(row, "replicate"), self._number(row, "session", needed=True))
+            raise _Unfit(
+                f"patient: expected one of the simulated patients, found {shown(patient or 'none')}"
+            )
+        return session_id(
+            alike[0],
+            known[0],
+            self._number(row, "replicate"),
+            self._number(row, "session", needed=True),
+        )
 
-    # ---- whose rating ----------------------------------------------------------------------------------------------
+    # ---- whose rating ----------------------------------------------------------------------------
 
     def _judge(self, row: Row) -> tuple[str, str]:
         judge = self.judge or row.fields.get("judge")
@@ -198,9 +301,15 @@ class Reading:
             raise _Unfit("judge: expected a column judge, or --judge NAME")
         name = re.sub(r"[^a-z0-9]+", "-", judge.casefold()).strip("-")[:31].strip("-")
         if not name or name == OWN_JUDGE:
-            raise _Unfit(f"judge: expected a name with letters or digits other than {OWN_JUDGE}, found {shown(judge)}")
+            raise _Unfit(
+                f"judge: expected a name with letters or digits other than {OWN_JUDGE}, found "
+                f"{shown(judge)}"
+            )
         if self._spelt.setdefault(name, judge) != judge:
-            raise _Unfit(f"judge: expected one spelling of {name}, as {shown(self._spelt[name])} before; found {shown(judge)}")
+            raise _Unfit(
+                f"judge: expected one spelling of {name}, as {shown(self._spelt[name])} before; "
+                f"found {shown(judge)}"
+            )
         kind = self.kind or row.fields.get("kind", "human")
         if kind not in ("human", "model"):
             raise _Unfit(f"kind: expected human or model, found {shown(kind)}")
@@ -208,17 +317,28 @@ class Reading:
             raise _Unfit(f"kind: expected {self.kinds[name]} for {name}, as before; found {kind}")
         return name, kind
 
-    # ---- the scores ------------------------------------------------------------------------------------------------
+    # ---- the scores ------------------------------------------------------------------------------
 
     def _scores(self, row: Row) -> tuple[dict[str, Any], float | None]:
-        """The items and the total: as given, else their sum, else none, since an item is missing; all on the study's scale."""
+        """The items and the total: as given, else their sum, else none, since an item is missing.
+
+        All on the study's scale.
+        """
         unknown = sorted(set(row.items) - {item.id for item in self.scale.items})
         if unknown:
-            raise _Unfit(f"expected items of the scale {self.scale.name}, found {shown(unknown[0])}")
-        scores = {item.id: self._score(row, item.id) for item in self.scale.items} if row.items else {}
+            raise _Unfit(
+                f"expected items of the scale {self.scale.name}, found {shown(unknown[0])}"
+            )
+        scores = (
+            {item.id: self._score(row, item.id) for item in self.scale.items} if row.items else {}
+        )
         given = None if "total" not in row.fields else self._amount(row.fields["total"], "total")
         whole = scores and None not in scores.values()
-        summed = round(sum(score for score in scores.values() if score is not None), 6) if whole else None
+        summed = (
+            round(sum(score for score in scores.values() if score is not None), 6)
+            if whole
+            else None
+        )
         if given is not None and summed is not None and given != summed:
             raise _Unfit(f"total: expected {summed:g}, the sum of the items, found {given:g}")
         total = summed if summed is not None else given
@@ -228,7 +348,9 @@ class Reading:
         if total is not None and not count * low <= total <= count * high:
             raise _Unfit(f"total: expected {count * low:g} to {count * high:g}, found {total:g}")
         said = self._justifications(row)
-        return {name: self._item(name, score, said) for name, score in scores.items()}, self._on_scale(total, count)
+        return {
+            name: self._item(name, score, said) for name, score in scores.items()
+        }, self._on_scale(total, count)
 
     def _score(self, row: Row, item: str) -> float | None:
         if item not in row.items:
@@ -251,7 +373,9 @@ class Reading:
         return score if score is None or self.ends.same else self.ends.on_scale(score, items)
 
     def _item(self, name: str, score: float | None, said: Mapping[str, str]) -> dict[str, Any]:
-        word = self.scale.words[int(score) - 1].word if score is not None and self.ends.same else None
+        word = (
+            self.scale.words[int(score) - 1].word if score is not None and self.ends.same else None
+        )
         return {
             "word": word,
             "score": self._on_scale(score),
@@ -267,12 +391,14 @@ class Reading:
             said = loads(row.fields["justifications"])
         except ValueError:
             said = None
-        if not isinstance(said, dict) or UNFIT.search("".join(f"{name}{text}" for name, text in said.items())):
+        if not isinstance(said, dict) or UNFIT.search(
+            "".join(f"{name}{text}" for name, text in said.items())
+        ):
             raise _Unfit("justifications: expected a JSON object, item -> text")
         titles = {item.title: item.id for item in self.scale.items}
         return {titles.get(str(name), str(name)): str(text) for name, text in said.items()}
 
-    # ---- numbers ---------------------------------------------------------------------------------------------------
+    # ---- numbers ---------------------------------------------------------------------------------
 
     def _whole(self, cell: str, name: str) -> int:
         value = number_of(cell, self.decimal)

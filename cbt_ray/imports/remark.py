@@ -1,4 +1,7 @@
-"""Remarks: what an import could not read, and what it read that is out of the ordinary. One line each: file, line, reason."""
+"""Remarks: what an import could not read, and what it read that is out of the ordinary.
+
+One line each: file, line, reason.
+"""
 
 from __future__ import annotations
 

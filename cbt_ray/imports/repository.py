@@ -1,6 +1,8 @@
-"""A clone of the public repository of arXiv 2412.00251, or a part of it: which sets, simulations and score tables lie in it.
+"""A clone of the public repository of arXiv 2412.00251, or a part of it: which sets, simulations
+and score tables lie in it.
 
-Synthetic_Transcripts/depression_set_<n>/patient_profile.json, session_<n>.json     (session_<n>_part_<k>.json: parts of them)
+Synthetic_Transcripts/depression_set_<n>/patient_profile.json, session_<n>.json
+(session_<n>_part_<k>.json: parts of them)
 CBT_Simulations/<group>/CBT_Depression_Simulations_<patient>/session_<n>_<time>.txt
 Code/evaluation_results/*.csv
 """
@@ -124,15 +126,22 @@ def one_kind_of_ends(text: str) -> str:
 
 
 def open_repository(root: Path, scores: Path | None = None) -> Repository:
-    """Look through a clone; `scores` is a score table from elsewhere. Raises InputError where nothing of it is there."""
+    """Look through a clone; `scores` is a score table from elsewhere.
+
+    Raises InputError where nothing of it is there.
+    """
     if not root.is_dir():
-        raise InputError(f"{root}: expected a folder, the clone of the public repository; there is none")
+        raise InputError(
+            f"{root}: expected a folder, the clone of the public repository; there is none"
+        )
     if scores is not None and not scores.is_file():
         raise InputError(f"--scores {scores}: expected a CSV file, there is none")
     remarks: list[Remark] = []
     sets, chains = tuple(_sets(root, remarks)), tuple(_chains(root, remarks))
     if not sets and not chains:
-        raise InputError(f"{root}: expected {SETS}/depression_set_<n>/ or {GROUPS}/<group>/, found neither")
+        raise InputError(
+            f"{root}: expected {SETS}/depression_set_<n>/ or {GROUPS}/<group>/, found neither"
+        )
     tables = (scores,) if scores else tuple(_tables(root))
     parts = sum(bool(_PART.fullmatch(file.name)) for file in root.glob(f"{SETS}/*/*.json"))
     return Repository(root, sets, chains, tables, parts, tuple(remarks))
@@ -146,7 +155,11 @@ def _tables(root: Path) -> Iterator[Path]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")) if folder.is_dir() else []
+    return (
+        sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        if folder.is_dir()
+        else []
+    )
 
 
 def _sets(root: Path, remarks: list[Remark]) -> Iterator[CourseSet]:
@@ -154,10 +167,14 @@ def _sets(root: Path, remarks: list[Remark]) -> Iterator[CourseSet]:
     for folder in _folders(root / SETS):
         name = _SET.fullmatch(folder.name)
         if not name:
-            remarks.append(Remark(f"{SETS}/{folder.name}", 0, _TYPO.format("depression_set_1"), lost=True))
+            remarks.append(
+                Remark(f"{SETS}/{folder.name}", 0, _TYPO.format("depression_set_1"), lost=True)
+            )
             continue
         found.append(_set(int(name[1]), folder, f"{SETS}/{folder.name}", remarks))
-    yield from sorted((one for one in found if one.profile or one.sessions), key=lambda one: one.number)
+    yield from sorted(
+        (one for one in found if one.profile or one.sessions), key=lambda one: one.number
+    )
 
 
 def _set(number: int, folder: Path, where: str, remarks: list[Remark]) -> CourseSet:
@@ -169,7 +186,9 @@ def _set(number: int, folder: Path, where: str, remarks: list[Remark]) -> Course
         elif file.name == "patient_profile.json":
             profile = f"{where}/{file.name}"
         elif not file.name.startswith(".") and not _PART.fullmatch(file.name):
-            remarks.append(Remark(f"{where}/{file.name}", 0, _TYPO.format("session_1.json"), lost=True))
+            remarks.append(
+                Remark(f"{where}/{file.name}", 0, _TYPO.format("session_1.json"), lost=True)
+            )
     return CourseSet(number, where, profile, dict(sorted(sessions.items())))
 
 
@@ -180,24 +199,41 @@ def _chains(root: Path, remarks: list[Remark]) -> Iterator[Chain]:
             if not folder.name.startswith(PATIENT):
                 remarks.append(Remark(where, 0, _TYPO.format(f"{PATIENT}<patient>"), lost=True))
                 continue
-            chain = Chain(group.name, folder.name.removeprefix(PATIENT).strip(), where, _sessions(folder, where, remarks))
+            chain = Chain(
+                group.name,
+                folder.name.removeprefix(PATIENT).strip(),
+                where,
+                _sessions(folder, where, remarks),
+            )
             if chain.sessions:
                 yield chain
 
 
 def _sessions(folder: Path, where: str, remarks: list[Remark]) -> dict[int, tuple[str, str]]:
-    """The sessions by number; of two files with the same number the one with the later time in its name."""
+    """The sessions by number.
+
+    Of two files with the same number the one with the later time in its name.
+    """
     found: dict[int, tuple[str, str]] = {}
     for file in sorted(folder.iterdir()):
         name = _SESSION.fullmatch(file.name)
         if file.name.startswith("."):
             continue
         if not name or not int(name[2] or name[3]):
-            remarks.append(Remark(f"{where}/{file.name}", 0, _TYPO.format("session_1_<time>.txt"), lost=True))
+            remarks.append(
+                Remark(f"{where}/{file.name}", 0, _TYPO.format("session_1_<time>.txt"), lost=True)
+            )
             continue
         number = int(name[2] or name[3])
         if number in found:
-            remarks.append(Remark(found[number][1], 0, f"there is a later file of session {number}, {file.name}", lost=True))
+            remarks.append(
+                Remark(
+                    found[number][1],
+                    0,
+                    f"there is a later file of session {number}, {file.name}",
+                    lost=True,
+                )
+            )
         found[number] = (name[1], f"{where}/{file.name}")
     return dict(sorted(found.items()))
 
@@ -214,4 +250,6 @@ def _commit(git: Path) -> str | None:
         packed = read_text(git / "packed-refs")
     except InputError:
         return None
-    return next((line.split()[0] for line in packed.splitlines() if line.endswith(f" {name}")), None)
+    return next(
+        (line.split()[0] for line in packed.splitlines() if line.endswith(f" {name}")), None
+    )

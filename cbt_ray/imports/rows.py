@@ -1,4 +1,6 @@
-"""The rows that imported judges add to the table of scores, and their ratings session by session."""
+"""The rows that imported judges add to the table of scores, and their ratings session by
+session.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,15 @@ if TYPE_CHECKING:
     from cbt_ray.analysis import ScoreRow
 
 OTHER_VERSION = "other_version"
-"""Why a rating does not count that was given for another version of its session: the study file changed after it, or the
+"""Why a rating does not count that was given for another version of its session: the study file
+changed after it, or the
 session was held anew with other words."""
 NOT_RATED = "not_rated"
 """Why a session is unrated that was held, and that a judge of all sessions did not rate."""
 NOTHING_TO_RATE = "nothing_to_rate"
 Facts = Callable[[Key], Mapping[str, Any]]
-"""A session's key -> words, therapist_turns, messages, flags and stop_reason; {} where it was not held."""
+"""A session's key -> words, therapist_turns, messages, flags and stop_reason; {} where it was not
+held."""
 Heard = Callable[[Key, str, Strip], int | None]
 """A session's key, a view, what was taken out -> therapist turns with a word in what was read."""
 
@@ -64,23 +68,30 @@ def judges_of(bench: Bench) -> Mapping[str, ImportedJudge]:
 
 
 def ratings_by_session(bench: Bench) -> dict[str, list[ImportedRating]]:
-    """Session's readable id -> all imported ratings that are in the store, by judge, view and replicate."""
+    """Session's readable id -> all imported ratings that are in the store, by judge, view and
+    replicate.
+    """
     found: dict[str, list[ImportedRating]] = {}
     kinds = {name: judge.kind for name, judge in judges_of(bench).items()}
     for key, unit in bench.store.get_many(bench.keys.imported_ratings()):
         if unit is not None:
             session, judge, view, replicate = parse_rating_id(key.id)
-            found.setdefault(session, []).append(ImportedRating(judge, kinds[judge], session, view, replicate, unit))
+            found.setdefault(session, []).append(
+                ImportedRating(judge, kinds[judge], session, view, replicate, unit)
+            )
     for ratings in found.values():
         ratings.sort(key=lambda rating: (rating.judge, rating.view, rating.judge_replicate))
     return found
 
 
 def imported_ratings(bench: Bench, survey: Survey, facts: Facts, heard: Heard) -> list[ScoreRow]:
-    """One row for each imported rating; of a judge of all sessions also one, with the reason, for each session it did not rate.
+    """One row for each imported rating.
 
-    `survey` must hold the sessions. `facts` are those of the own judge's rows. A judge of all sessions is one whose manifest says
-    so, and the one that makes the headline. `heard`: what a rater read of the therapist.
+    Of a judge of all sessions also one, with the reason, for each session it did not rate.
+
+    `survey` must hold the sessions. `facts` are those of the own judge's rows. A judge of all
+    sessions is one whose manifest says so, and the one that makes the headline. `heard`: what a
+    rater read of the therapist.
     """
     ratings = ratings_by_session(bench)
     return [
@@ -97,19 +108,46 @@ def _scheduled(bench: Bench, survey: Survey) -> Iterator[_Scheduled]:
             yield _Scheduled(arm, patient, replicate, number, entries[key])
 
 
-def _rows(bench: Bench, place: _Scheduled, ratings: list[ImportedRating], facts: Facts, heard: Heard) -> Iterator[ScoreRow]:
+def _rows(
+    bench: Bench, place: _Scheduled, ratings: list[ImportedRating], facts: Facts, heard: Heard
+) -> Iterator[ScoreRow]:
     own = facts(place.entry.key)
     for rating in ratings:
         if rates(rating.unit, place.entry):
-            row = _row(bench, place, own, rating.judge, rating.kind, rating.view, rating.judge_replicate, rating.unit)
-            yield replace(row, heard=heard(place.entry.key, rating.view, rating.unit.content.get("strip", "summary")))
+            row = _row(
+                bench,
+                place,
+                own,
+                rating.judge,
+                rating.kind,
+                rating.view,
+                rating.judge_replicate,
+                rating.unit,
+            )
+            yield replace(
+                row,
+                heard=heard(
+                    place.entry.key, rating.view, rating.unit.content.get("strip", "summary")
+                ),
+            )
         else:
-            yield _row(bench, place, own, rating.judge, rating.kind, rating.view, rating.judge_replicate, reason=OTHER_VERSION)
+            yield _row(
+                bench,
+                place,
+                own,
+                rating.judge,
+                rating.kind,
+                rating.view,
+                rating.judge_replicate,
+                reason=OTHER_VERSION,
+            )
     view = bench.study.judge.views[0]
     for name, judge in judges_of(bench).items():
         expected = judge.complete or name == bench.study.analysis.judge
         if expected and not any(rating.judge == name and rating.view == view for rating in ratings):
-            yield _row(bench, place, own, name, judge.kind, view, 1, reason=why_unrated(place.entry, own))
+            yield _row(
+                bench, place, own, name, judge.kind, view, 1, reason=why_unrated(place.entry, own)
+            )
 
 
 def why_unrated(session: Entry, facts: Mapping[str, Any]) -> str:

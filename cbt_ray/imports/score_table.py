@@ -1,4 +1,5 @@
-"""The published score tables: `id,[patient_id,]group,<eleven items>,[justifications]`, a row a session.
+"""The published score tables: `id,[patient_id,]group,<eleven items>,[justifications]`, a row a
+session.
 
 The same rows stand in several of them.
 """
@@ -38,8 +39,13 @@ class PublishedRating:
     line: int
 
 
-def read_tables(tables: Iterable[Path], root: Path) -> tuple[dict[tuple[str, str], PublishedRating], list[Remark]]:
-    """All rows by group and session id. Rows that stand in several tables count once; the first of two that differ counts."""
+def read_tables(
+    tables: Iterable[Path], root: Path
+) -> tuple[dict[tuple[str, str], PublishedRating], list[Remark]]:
+    """All rows by group and session id.
+
+    Rows that stand in several tables count once; the first of two that differ counts.
+    """
     found: dict[tuple[str, str], PublishedRating] = {}
     remarks: list[Remark] = []
     for table in tables:
@@ -49,40 +55,69 @@ def read_tables(tables: Iterable[Path], root: Path) -> tuple[dict[tuple[str, str
             if dict(known.scores) != dict(row.scores):
                 same = f"{known.file}:{known.line}"
                 remarks.append(
-                    Remark(row.file, row.line, f"other scores than in {same} for the same session, which count", lost=True)
+                    Remark(
+                        row.file,
+                        row.line,
+                        f"other scores than in {same} for the same session, which count",
+                        lost=True,
+                    )
                 )
-            elif len(row.justifications) > len(known.justifications) or (row.patient and not known.patient):
+            elif len(row.justifications) > len(known.justifications) or (
+                row.patient and not known.patient
+            ):
                 found[row.group, row.session] = _joined(known, row)
     return found, remarks
 
 
-def items_of(row: PublishedRating, scale: Scale, remarks: list[Remark]) -> dict[str, dict[str, Any]]:
-    """The row's items as a rating unit holds them: word, score, justification, and a reason where something is the matter."""
+def items_of(
+    row: PublishedRating, scale: Scale, remarks: list[Remark]
+) -> dict[str, dict[str, Any]]:
+    """The row's items as a rating unit holds them: word, score, justification, and a reason where
+    something is the matter.
+    """
     found = {}
     for item in scale.items:
         cell, justification = row.scores.get(item.title), row.justifications.get(item.title, "")
         score = _score(cell, len(scale.words))
         if score is None and cell is not None:
             remarks.append(
-                Remark(row.file, row.line, f"{item.title}: expected a whole number from 1 to {len(scale.words)}, found {cell!r}")
+                Remark(
+                    row.file,
+                    row.line,
+                    f"{item.title}: expected a whole number from 1 to {len(scale.words)}, found "
+                    f"{cell!r}",
+                )
             )
         reason = None if score is not None else "absent" if not cell else "out_of_scale"
         if score is not None and justification.casefold().startswith(_FAILED):
             reason = AS_LOWEST
         word = scale.words[score - 1].word if score is not None else None
-        found[item.id] = {"word": word, "score": score, "justification": justification, "reason": reason}
+        found[item.id] = {
+            "word": word,
+            "score": score,
+            "justification": justification,
+            "reason": reason,
+        }
     return found
 
 
 def _score(cell: str | None, highest: int) -> int | None:
     value = number_of(cell or "")
-    return int(value) if value is not None and value == int(value) and 1 <= value <= highest else None
+    return (
+        int(value) if value is not None and value == int(value) and 1 <= value <= highest else None
+    )
 
 
 def _joined(known: PublishedRating, row: PublishedRating) -> PublishedRating:
     more = row if len(row.justifications) > len(known.justifications) else known
     return PublishedRating(
-        known.group, known.session, known.patient or row.patient, known.scores, more.justifications, known.file, known.line
+        known.group,
+        known.session,
+        known.patient or row.patient,
+        known.scores,
+        more.justifications,
+        known.file,
+        known.line,
     )
 
 
@@ -96,7 +131,11 @@ def _rows(file: Path, path: str, remarks: list[Remark]) -> Iterable[PublishedRat
         remarks.append(Remark(path, 0, str(error).removeprefix(f"{path}: "), lost=True))
         return
     if not {"id", "group"} <= set(table.columns):
-        remarks.append(Remark(path, table.header_line, "expected a table with the columns id and group", lost=True))
+        remarks.append(
+            Remark(
+                path, table.header_line, "expected a table with the columns id and group", lost=True
+            )
+        )
         return
     remarks += [Remark(path, 0, notice) for notice in table.notices]
     for row, line in enumerate(table.lines):
@@ -109,9 +148,22 @@ def _row(row: Mapping[str, str], path: str, line: int, remarks: list[Remark]) ->
     try:
         said = loads(row.get("justifications") or "{}")
     except ValueError:
-        remarks.append(Remark(path, line, "justifications: expected JSON; the scores are imported without them"))
+        remarks.append(
+            Remark(
+                path, line, "justifications: expected JSON; the scores are imported without them"
+            )
+        )
     texts = {name: str(text) for name, text in said.items()} if isinstance(said, dict) else {}
     if UNFIT.search("".join((*texts, *texts.values()))):
-        remarks.append(Remark(path, line, "justifications: NUL or half a surrogate pair; the scores are imported without them"))
+        remarks.append(
+            Remark(
+                path,
+                line,
+                "justifications: NUL or half a surrogate pair; the scores are imported without "
+                "them",
+            )
+        )
         texts = {}
-    return PublishedRating(row["group"], row["id"], row.get("patient_id") or None, scores, texts, path, line)
+    return PublishedRating(
+        row["group"], row["id"], row.get("patient_id") or None, scores, texts, path, line
+    )

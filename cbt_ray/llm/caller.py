@@ -1,4 +1,7 @@
-"""The caller: a model behind the meter. It waits for leave, counts every attempt and repeats those that the world spoilt."""
+"""The caller: a model behind the meter.
+
+It waits for leave, counts every attempt and repeats those that the world spoilt.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ PATIENCE_S = 300.0
 
 
 class Caller:
-    """One endpoint in one role, as the protocol calls it (see Ask). Raises Infrastructure when its retries are spent."""
+    """One endpoint in one role, as the protocol calls it (see Ask).
+
+    Raises Infrastructure when its retries are spent.
+    """
 
     def __init__(
         self,
@@ -62,7 +68,11 @@ class Caller:
         began, usage = self._clock(), Usage(calls=1)
         try:
             reply = self.model.complete(request)
-            usage.prompt_tokens, usage.reply_tokens, usage.cost = reply.prompt_tokens, reply.reply_tokens, reply.cost or 0.0
+            usage.prompt_tokens, usage.reply_tokens, usage.cost = (
+                reply.prompt_tokens,
+                reply.reply_tokens,
+                reply.cost or 0.0,
+            )
             return reply
         except Infrastructure as fault:
             usage.faults[fault.kind] = 1
@@ -85,4 +95,6 @@ class Caller:
 
 def estimate_tokens(request: Request) -> int:
     """Tokens a call will take at most, roughly: four characters each, and the longest reply."""
-    return sum(len(message.content) for message in request.messages) // 4 + request.sampling.max_tokens
+    return (
+        sum(len(message.content) for message in request.messages) // 4 + request.sampling.max_tokens
+    )

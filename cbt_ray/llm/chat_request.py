@@ -13,12 +13,16 @@ from cbt_ray.llm.request import Request
 from cbt_ray.study.endpoint import LiteLLMEndpoint, Sampling
 
 NO_KEY = "none"
-"""Sent to a server of one's own that needs no key; without it litellm would send it the user's OPENAI_API_KEY."""
+"""Sent to a server of one's own that needs no key; without it litellm would send it the user's
+OPENAI_API_KEY."""
 _LENGTHS = frozenset({"minLength", "maxLength"})
 
 
 def chat_request(request: Request, endpoint: LiteLLMEndpoint, model: str) -> dict[str, Any]:
-    """What is asked of every server and provider; what only servers of one's own know is not in it."""
+    """What is asked of every server and provider.
+
+    What only servers of one's own know is not in it.
+    """
     sampling = request.sampling
     asked: dict[str, Any] = {
         "model": model,
@@ -34,7 +38,10 @@ def chat_request(request: Request, endpoint: LiteLLMEndpoint, model: str) -> dic
 
 
 def local_sampling(sampling: Sampling) -> dict[str, float]:
-    """What only servers of one's own know; llama.cpp and vLLM name the penalty differently and ignore the other's name."""
+    """What only servers of one's own know.
+
+    Llama.cpp and vLLM name the penalty differently and ignore the other's name.
+    """
     extra = {"min_p": sampling.min_p} if sampling.min_p else {}
     if sampling.repeat_penalty != 1:
         penalty = sampling.repeat_penalty
@@ -43,14 +50,19 @@ def local_sampling(sampling: Sampling) -> dict[str, float]:
 
 
 def key_of(name: str, endpoint: LiteLLMEndpoint) -> str | None:
-    """The key from its environment variable; without one, providers are left to litellm and own servers get a placeholder."""
+    """The key from its environment variable.
+
+    Without one, providers are left to litellm and own servers get a placeholder.
+    """
     if endpoint.api_key_env is None:
         return None if endpoint.api_base is None else NO_KEY
     key = os.environ.get(endpoint.api_key_env, "").strip()
     variable = f"the environment variable {endpoint.api_key_env}"
     if not key:
         raise InputError(f"endpoints.{name}.api_key_env: expected {variable} to hold a key")
-    if not re.fullmatch(r"[\x21-\x7e]+", key):  # a header takes no other; http.client would quote it
+    if not re.fullmatch(
+        r"[\x21-\x7e]+", key
+    ):  # a header takes no other; http.client would quote it
         expected = f"expected {variable} to hold a key in one line of printable ASCII"
         raise InputError(f"endpoints.{name}.api_key_env: {expected}")
     return key
@@ -73,7 +85,8 @@ def _response_format(schema: Mapping[str, Any], endpoint: LiteLLMEndpoint) -> di
     if endpoint.structured == "json_object":  # llama.cpp's servers take a schema beside it
         wanted: dict[str, Any] = {"type": "json_object"}
         return wanted | {"schema": dict(schema)} if own_server else wanted
-    # Providers refuse schemas with lengths in their strict mode; parsing checks them anyway. Local servers enforce them.
+    # Providers refuse schemas with lengths in their strict mode; parsing checks them anyway. Local
+    # servers enforce them.
     sent = schema if own_server else _without_lengths(schema)
     return {
         "type": "json_schema",
@@ -88,4 +101,6 @@ def _without_lengths(schema: Any) -> Any:
             for name, part in schema.items()
             if name not in _LENGTHS or isinstance(part, Mapping)  # a property may be called so
         }
-    return [_without_lengths(part) for part in schema] if isinstance(schema, list | tuple) else schema
+    return (
+        [_without_lengths(part) for part in schema] if isinstance(schema, list | tuple) else schema
+    )

@@ -1,4 +1,6 @@
-"""A chat completion as OpenAI-compatible servers write it: read strictly, since a half answer looks like a whole one."""
+"""A chat completion as OpenAI-compatible servers write it: read strictly, since a half answer looks
+like a whole one.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ _ENDS = {
         "|malformed_response|unexpected_tool_call"
     ),
 }
-"""Finish reasons of servers and providers, in lower case. One that is not here is not known to mean a whole answer."""
+"""Finish reasons of servers and providers, in lower case. One that is not here is not known to mean
+a whole answer."""
 _TEXTS = frozenset({"text", "output_text", "input_text"})
 """Types of parts that are said; what has another type (thinking, a call of a tool) is not."""
 
@@ -48,7 +51,9 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class Reading:
-    """What it takes to read an answer: whose it is, what was asked, the price of its tokens, the time."""
+    """What it takes to read an answer: whose it is, what was asked, the price of its tokens, the
+    time.
+    """
 
     where: Where
     request: Request
@@ -76,9 +81,14 @@ class Reading:
         return self.made(said, thought, finish, document.get("usage"), document.get("model"))
 
     def finish(self, reason: Any, *, refused: bool = False) -> Finish:
-        """Why an answer ended; raises Infrastructure where the server ended it, or does not say that it is whole."""
+        """Why an answer ended.
+
+        Raises Infrastructure where the server ended it, or does not say that it is whole.
+        """
         given = reason.get("type") if isinstance(reason, Mapping) else reason  # SGLang's own form
-        word = given.strip().casefold().removeprefix("finishreason.") if isinstance(given, str) else ""
+        word = (
+            given.strip().casefold().removeprefix("finishreason.") if isinstance(given, str) else ""
+        )
         if refused:
             return Finish.REFUSED
         for finish, words in _ENDS.items():
@@ -139,7 +149,9 @@ def _contents(message: Mapping[str, Any]) -> tuple[str, str]:
     parts = content if isinstance(content, list) else [content]
     said = "".join(_text(part) for part in parts if _is_said(part))
     thoughts = [_text(part) for part in parts if not _is_said(part)]
-    thoughts += [_text(message.get(name)) for name in ("reasoning_content", "reasoning", "thinking")]
+    thoughts += [
+        _text(message.get(name)) for name in ("reasoning_content", "reasoning", "thinking")
+    ]
     return said, "\n\n".join(dict.fromkeys(thought for thought in thoughts if thought))
 
 

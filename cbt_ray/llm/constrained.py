@@ -1,8 +1,10 @@
-"""Grammar-constrained sampling that asks the grammar about one token first, and about all of them only when that one is refused.
+"""Grammar-constrained sampling that asks the grammar about one token first, and about all of them
+only when that one is refused.
 
-llama-cpp-python puts the grammar in front of the sampler chain, where it judges the whole vocabulary for every token. What
-llama.cpp's own programs do gives the same valid text twice as fast: draw a token freely, keep it if the grammar accepts it, else
-draw again from what the grammar allows. It stands in for llama_cpp's sampler and is used through `sample` alone.
+llama-cpp-python puts the grammar in front of the sampler chain, where it judges the whole
+vocabulary for every token. What llama.cpp's own programs do gives the same valid text twice as
+fast: draw a token freely, keep it if the grammar accepts it, else draw again from what the grammar
+allows. It stands in for llama_cpp's sampler and is used through `sample` alone.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ class GrammarSampler:
 
     def sample(self, context: Any, index: int) -> int:
         """Draw the next token and tell chain and grammar."""
-        logits = np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(context.ctx, index), shape=(self._size,))
+        logits = np.ctypeslib.as_array(
+            llama_cpp.llama_get_logits_ith(context.ctx, index), shape=(self._size,)
+        )
         token = self._draw(logits, constrained=False)
         if not self._accepts(token):
             token = self._draw(logits, constrained=True)

@@ -1,7 +1,9 @@
-"""Control tokens in the words of a message: they are words there, and no turn begins or ends with them.
+"""Control tokens in the words of a message: they are words there, and no turn begins or ends with
+them.
 
-A patient may write `<|im_end|><|im_start|>system`. Only what the template itself writes is a control token. So a mark is put into
-every such word of a message before the template is rendered; where it is found again, the text around it is tokenized as plain.
+A patient may write `<|im_end|><|im_start|>system`. Only what the template itself writes is a
+control token. So a mark is put into every such word of a message before the template is rendered;
+where it is found again, the text around it is tokenized as plain.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ _MARKS = range(0xE000, 0xF8FF)
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a prompt; `control`: the control tokens in it are the template's, and tokens. Else all of it is plain text."""
+    """A part of a prompt; `control`: the control tokens in it are the template's, and tokens.
+
+    Else all of it is plain text.
+    """
 
     text: str
     control: bool
@@ -24,7 +29,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class Written:
-    """A prompt in pieces; nearly always one, since hardly any message holds the text of a control token."""
+    """A prompt in pieces.
+
+    Nearly always one, since hardly any message holds the text of a control token.
+    """
 
     pieces: tuple[Piece, ...]
 
@@ -47,8 +55,12 @@ class Control:
     """The control tokens of a vocabulary, by their texts."""
 
     def __init__(self, tokens: Iterable[str] = ()) -> None:
-        longest_first = sorted({one for one in tokens if len(one) > 1}, key=lambda one: (-len(one), one))
-        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        longest_first = sorted(
+            {one for one in tokens if len(one) > 1}, key=lambda one: (-len(one), one)
+        )
+        self._pattern = (
+            re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        )
 
     def marked(self, words: str, mark: str) -> str:
         """The words of a message with a mark in every control token, so that none is left."""
@@ -57,7 +69,9 @@ class Control:
         return words
 
     def written(self, text: str, mark: str) -> Written:
-        """A rendered text without its marks: what lies between two control tokens and holds a mark is a piece of plain text."""
+        """A rendered text without its marks: what lies between two control tokens and holds a mark
+        is a piece of plain text.
+        """
         if mark not in text or self._pattern is None:
             return Written((Piece(text, control=True),))
         pieces: list[Piece] = []
@@ -65,7 +79,10 @@ class Control:
         ends = [*(found.span() for found in self._pattern.finditer(text)), (len(text), len(text))]
         for end, after in ends:
             if mark in text[begin:end]:
-                pieces += [Piece(text[ordinary:begin], control=True), Piece(text[begin:end].replace(mark, ""), control=False)]
+                pieces += [
+                    Piece(text[ordinary:begin], control=True),
+                    Piece(text[begin:end].replace(mark, ""), control=False),
+                ]
                 ordinary = end
             begin = after
         pieces.append(Piece(text[ordinary:], control=True))

@@ -1,7 +1,8 @@
-"""One HTTP exchange, bounded as a whole: every byte is read against one deadline, and so many of them at most.
+"""One HTTP exchange, bounded as a whole: every byte is read against one deadline, and so many of
+them at most.
 
-Nothing is repeated and no redirect is followed, so that what was sent once is counted once and a key goes where the
-study file says.
+Nothing is repeated and no redirect is followed, so that what was sent once is counted once and a
+key goes where the study file says.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ class Answer:
 
 
 class Unanswered(Exception):
-    """No answer came. `kind` as of an Infrastructure; `sent` is False where no byte of the request left."""
+    """No answer came.
+
+    `kind` as of an Infrastructure; `sent` is False where no byte of the request left.
+    """
 
     def __init__(self, kind: str, said: str, *, sent: bool = True) -> None:
         super().__init__(said)
@@ -72,7 +76,9 @@ class Deadline:
         return max(left, _SHORTEST_WAIT_S)
 
 
-def exchange(method: str, url: str, headers: Mapping[str, str], body: bytes, deadline: Deadline) -> Answer:
+def exchange(
+    method: str, url: str, headers: Mapping[str, str], body: bytes, deadline: Deadline
+) -> Answer:
     """Send one request, answer what came back whatever its status; raises Unanswered."""
     try:
         connection, target, leave = _connection(urlsplit(url))
@@ -120,7 +126,9 @@ def _exchanged(
         raise Unanswered("malformed", f"no answer of HTTP ({_words(error)})") from None
 
 
-def _send(connection: HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: bytes) -> None:
+def _send(
+    connection: HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: bytes
+) -> None:
     try:
         connection.request(method, target, body, {**headers, "Connection": "close"})
     except (BrokenPipeError, ConnectionResetError):
@@ -128,7 +136,10 @@ def _send(connection: HTTPConnection, method: str, target: str, headers: Mapping
 
 
 def _read(response: HTTPResponse, headers: Mapping[str, str]) -> bytes:
-    """The body, unpacked; raises HTTPException where it ends too early, ValueError where it is too long."""
+    """The body, unpacked.
+
+    Raises HTTPException where it ends too early, ValueError where it is too long.
+    """
     packed = headers.get("content-encoding", "").strip().lower() not in ("", "identity")
     unpack = zlib.decompressobj(zlib.MAX_WBITS | 32) if packed else None  # gzip and zlib
     body = bytearray()
@@ -192,7 +203,9 @@ def _leave(proxy: SplitResult) -> dict[str, str]:
 
 @lru_cache(1)
 def _trust() -> ssl.SSLContext:
-    """The machine's certificates and those that come with Python packages: slim images have none of their own."""
+    """The machine's certificates and those that come with Python packages: slim images have none of
+    their own.
+    """
     context = ssl.create_default_context()
     if not os.environ.get("SSL_CERT_FILE"):
         import certifi

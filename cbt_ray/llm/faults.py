@@ -1,4 +1,5 @@
-"""What a server's answer that is no reply means: one table of status, headers and body, whoever made the call.
+"""What a server's answer that is no reply means: one table of status, headers and body, whoever
+made the call.
 
 The user must act first, the world was at fault, or the model cannot answer this text.
 """
@@ -44,17 +45,20 @@ _FILTERED = _words(
     r"prohibited[ _]content",
     r"不安全|敏感内容|违规",
 )
-"""OpenAI, Azure, DeepSeek, DashScope, OpenRouter, Anthropic, Gemini, xAI, Zhipu. "Request was blocked" is a firewall's."""
+"""OpenAI, Azure, DeepSeek, DashScope, OpenRouter, Anthropic, Gemini, xAI, Zhipu. "Request was
+blocked" is a firewall's."""
 _CONTEXT = _words(
     r"context_length_exceeded",
     r"exceed_context_size",
     r"string_above_max_length",
-    r"maximum (?:context|model|prompt|input|sequence|allowed) ?(?:token |sequence )?(?:length|limit|size)",
+    r"maximum (?:context|model|prompt|input|sequence|allowed) ?(?:token |sequence "
+    r")?(?:length|limit|size)",
     r"max(?:imum)?[ _](?:model|context|input|seq\w*)[ _]len(?:gth)?",
     r"context (?:length|size|window|limit)",
     r"(?:prompt|input|request|conversation|messages?) (?:is|are|was) too (?:long|large)",
     r"too many (?:input |prompt )?tokens",
-    r"(?:exceeds?|overflows?|longer than|larger than|not enough|too large for)\b[^.]{0,60}\bcontext",
+    r"(?:exceeds?|overflows?|longer than|larger than|not enough|too large "
+    r"for)\b[^.]{0,60}\bcontext",
     r"context the overflows",
     r"context shift is disabled|ContextWindowExceeded",
     r"range of input length",
@@ -63,7 +67,8 @@ _CONTEXT = _words(
     r"`inputs` tokens",
     r"request entity too large|payload too large|content too large",
 )
-"""OpenAI, vLLM, SGLang, TGI, llama-server, llama-cpp-python, LM Studio, Ollama, Anthropic, Gemini, Mistral, Groq."""
+"""OpenAI, vLLM, SGLang, TGI, llama-server, llama-cpp-python, LM Studio, Ollama, Anthropic, Gemini,
+Mistral, Groq."""
 _PAYMENT_CODES = frozenset(
     {
         "insufficient_quota",
@@ -79,7 +84,9 @@ _PAYMENT_CODES = frozenset(
         "allocationquota.freetieronly",
     }
 )
-_RATE_CODES = frozenset({"rate_limit_exceeded", "ratelimitreached", "rate_limit_error", "requests", "tokens"})
+_RATE_CODES = frozenset(
+    {"rate_limit_exceeded", "ratelimitreached", "rate_limit_error", "requests", "tokens"}
+)
 """With one of these, talk of billing is an advertisement."""
 _PAYMENT = _words(
     r"insufficient (?:account )?(?:quota|balance|credits?|funds)",
@@ -108,7 +115,8 @@ _TEMPLATE = _words(
     r"roles? (?:must|should|have to) (?:be )?alternat",
     r"only user(?:,| and| or) (?:and )?(?:assistant|model)\b.*\broles? (?:are|is)",
     r"system (?:role|message|prompt)s? (?:is |are )?(?:not|un)[ -]?supported",
-    r"(?:does not|doesn't) support (?:the )?(?:system|developer) (?:role|message|instruction|prompt)",
+    r"(?:does not|doesn't) support (?:the )?(?:system|developer) "
+    r"(?:role|message|instruction|prompt)",
     r"developer instruction is not enabled",
     r"(?:unexpected|unsupported|invalid|unknown) (?:message )?role",
     r"raise_exception",
@@ -119,13 +127,15 @@ _TEMPLATE = _words(
 )
 _NUMBER = r"(\d{1,6}(?:\.\d{1,9})?) ?"
 _WAIT = re.compile(
-    rf"(?:try again|retry) (?:in|after) (?:{_NUMBER}h(?:ours?)?,? ?)?(?:{_NUMBER}m(?:in\w*)?,? ?(?![a-z]))?"
+    rf"(?:try again|retry) (?:in|after) (?:{_NUMBER}h(?:ours?)?,? ?)?(?:{_NUMBER}m(?:in\w*)?,? "
+    r"?(?![a-z]))?"
     rf"(?:{_NUMBER}(ms|milliseconds|s|sec\w*)\b)?",
     re.IGNORECASE,
 )
 _DELAY = re.compile(r'"retryDelay"\s*:\s*"(\d{1,6}(?:\.\d{1,9})?)s"')
 _THE_WORLDS = frozenset({408, 409, 423, 424, 425, 429})
-"""Of 400 to 497, these pass: a time-out, a conflict with another call, locked, a failed dependency, too early, too many."""
+"""Of 400 to 497, these pass: a time-out, a conflict with another call, locked, a failed dependency,
+too early, too many."""
 _LINK = re.compile(r"https?://\S+")
 
 
@@ -159,7 +169,9 @@ class Where:
 
 @dataclass(frozen=True)
 class Complaint:
-    """What a server complains of: its words for people, and all its words, codes and types for the table."""
+    """What a server complains of: its words for people, and all its words, codes and types for the
+    table.
+    """
 
     message: str
     all: str
@@ -191,7 +203,9 @@ class Complaint:
         inner = error.get("innererror")
         parts = [error, inner] if isinstance(inner, Mapping) else [error]
         named = [part.get(name) for part in parts for name in ("code", "type", "status")]
-        message = next((error[name] for name in ("message", "msg", "detail") if error.get(name)), "")
+        message = next(
+            (error[name] for name in ("message", "msg", "detail") if error.get(name)), ""
+        )
         codes = frozenset(name.casefold() for name in named if isinstance(name, str))
         statuses = [int(code) for code in map(_flat, named) if re.fullmatch(r"[345]\d\d", code)]
         said = _flat(message) or whole
@@ -234,7 +248,9 @@ class Fault:
         where, status = self.where, self._status
         for reason, words in _USELESS.items():
             if status in (200, 400, 422) and words.search(self.complaint.all):
-                return ModelFailure(reason, f"endpoints.{where.endpoint}: {where.model}: {self._said}")
+                return ModelFailure(
+                    reason, f"endpoints.{where.endpoint}: {where.model}: {self._said}"
+                )
         if self._is_context_full:
             said = f"endpoints.{where.endpoint}: {where.model}: {self._said}"
             return ModelFailure("context_full", said)
@@ -250,17 +266,26 @@ class Fault:
         model = self.where.model
         if 300 <= self.answer.status < 400:
             to = self.where.said(self.answer.headers.get("location", "nowhere"))
-            expected = "expected the server itself; a redirect is not followed, since the key would go along"
+            expected = (
+                "expected the server itself; a redirect is not followed, since the key "
+                "would go along"
+            )
             return InputError(f"{name}.api_base: {expected} ({status} to {to})")
         if self._is_too_large_a_minute or self._wants_payment:
-            account = "whose tokens per minute hold one request" if self._is_too_large_a_minute else "with quota or credit left"
+            account = (
+                "whose tokens per minute hold one request"
+                if self._is_too_large_a_minute
+                else "with quota or credit left"
+            )
             return InputError(f"{name}.api_key_env: expected an account {account} ({said})")
         if self._is_worded and _TEMPLATE.search(self.complaint.all):
             remedy = "`system: first_user` joins the system prompt to the first message"
             expected = f"expected messages that the chat template of {model} takes"
             return InputError(f"{name}.system: {expected} ({said}); {remedy}")
         if status in (401, 403):
-            return KeyRefused(f"{name}.api_key_env: expected a key that the endpoint accepts ({said})")
+            return KeyRefused(
+                f"{name}.api_key_env: expected a key that the endpoint accepts ({said})"
+            )
         its_own = bool(_RUNNER.search(self.complaint.all))
         if 400 <= status < 498 and status not in _THE_WORLDS and not its_own:
             return InputError(f"{name}.model: expected a call that {model} accepts ({said})")
@@ -282,12 +307,17 @@ class Fault:
 
     @property
     def _is_worded(self) -> bool:
-        """Whether only the words tell what it is: some servers call the user's mistake their own."""
+        """Whether only the words tell what it is: some servers call the user's mistake their
+        own.
+        """
         return self._status in (200, 400, 422) or self._status >= 500
 
     @property
     def _is_too_large_a_minute(self) -> bool:
-        """No wait helps a request that is larger than a minute's share; the model's context has nothing to do with it."""
+        """No wait helps a request that is larger than a minute's share.
+
+        The model's context has nothing to do with it.
+        """
         return self._status in (413, 429) and bool(_TOO_LARGE_A_MINUTE.search(self.complaint.all))
 
     @property
@@ -309,7 +339,9 @@ class Fault:
 
 
 def retry_after(answer: Answer, now: datetime) -> float | None:
-    """Seconds that a server asks for: `retry-after-ms`, `Retry-After` in seconds or as a date, or its words."""
+    """Seconds that a server asks for: `retry-after-ms`, `Retry-After` in seconds or as a date, or
+    its words.
+    """
     milliseconds = _seconds(answer.headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
@@ -347,4 +379,8 @@ def _worded(text: str) -> float | None:
     if wait is None or not any(wait.groups()):
         return None
     hours, minutes, rest = (float(number or 0) for number in wait.group(1, 2, 3))
-    return 3600 * hours + 60 * minutes + rest / (1000 if (wait[4] or "").lower().startswith("m") else 1)
+    return (
+        3600 * hours
+        + 60 * minutes
+        + rest / (1000 if (wait[4] or "").lower().startswith("m") else 1)
+    )

@@ -1,4 +1,6 @@
-"""A first decode: whether the llama.cpp that is installed here answers, in a process of its own. Set-up ends with it.
+"""A first decode: whether the llama.cpp that is installed here answers, in a process of its own.
+
+Set-up ends with it.
 
 python -m cbt_ray.llm.first_decode
 """
@@ -23,13 +25,17 @@ CAUSES = {
     signal.SIGBUS: f"the compiler made wrong code for this CPU: {PORTABLE}",
     signal.SIGFPE: f"the compiler made wrong code for this CPU: {PORTABLE}",
     signal.SIGABRT: f"llama.cpp gave up: {PORTABLE}",
-    signal.SIGKILL: "the system killed it, mostly for memory: free 1 GB and run the same command again",
+    signal.SIGKILL: "the system killed it, mostly for memory: free 1 GB and run the same command "
+    "again",
 }
 """Why a process that decodes dies, and what helps."""
 
 
 def decode() -> float:
-    """Tokens a second of the embedded model on one thread. A build that is wrong ends this process by a signal."""
+    """Tokens a second of the embedded model on one thread.
+
+    A build that is wrong ends this process by a signal.
+    """
     from cbt_ray.llm.gguf_file import load_gguf_path
     from cbt_ray.llm.llamacpp import LlamaCppModel
     from cbt_ray.llm.request import Message, Request
@@ -45,14 +51,19 @@ def decode() -> float:
 
 
 def try_build(command: list[str], within: float = ANSWERS_WITHIN) -> str:
-    """What a process of its own answers that decodes; InputError with signal, cause and remedy where it dies."""
+    """What a process of its own answers that decodes.
+
+    InputError with signal, cause and remedy where it dies.
+    """
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=within, check=False)
     except subprocess.TimeoutExpired:
         raise InputError(f"llama.cpp: no answer within {within:g} s; {PORTABLE}") from None
     if done.returncode < 0:
         died = signal.Signals(-done.returncode)
-        raise InputError(f"llama.cpp: its first decode died of {died.name}; {CAUSES.get(died, PORTABLE)}")
+        raise InputError(
+            f"llama.cpp: its first decode died of {died.name}; {CAUSES.get(died, PORTABLE)}"
+        )
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["no output"]
         raise InputError(f"llama.cpp: its first decode failed ({said[-1]}); {PORTABLE}")
@@ -64,11 +75,19 @@ def main() -> int:
     record = record_of()
     try:
         check_build(record)
-        speed = try_build([sys.executable, "-c", "from cbt_ray.llm.first_decode import decode; print(round(decode()))"])
+        speed = try_build(
+            [
+                sys.executable,
+                "-c",
+                "from cbt_ray.llm.first_decode import decode; print(round(decode()))",
+            ]
+        )
     except InputError as error:
         print(f"install: {error}", file=sys.stderr)
         return error.exit_code
-    made_for = record.read_text().strip() if record is not None and record.is_file() else "unknown build"
+    made_for = (
+        record.read_text().strip() if record is not None and record.is_file() else "unknown build"
+    )
     print(f"llama.cpp: the embedded model answers, {speed} tokens/s on one thread ({made_for})")
     return 0
 

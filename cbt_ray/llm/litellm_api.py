@@ -1,4 +1,7 @@
-"""Anything litellm can call. Asks once and never retries: the caller does, so that its count of calls is the server's."""
+"""Anything litellm can call.
+
+Asks once and never retries: the caller does, so that its count of calls is the server's.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,9 @@ _PLACES = 200
 class LiteLLMModel:
     """One endpoint of the study file behind litellm."""
 
-    def __init__(self, name: str, endpoint: LiteLLMEndpoint, *, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, name: str, endpoint: LiteLLMEndpoint, *, now: Callable[[], datetime] = utc_now
+    ) -> None:
         self._endpoint = endpoint
         self._key = key_of(name, endpoint)
         self._where = Where(name, endpoint.model, self._key)
@@ -40,7 +45,10 @@ class LiteLLMModel:
         self._check_structured()
 
     def complete(self, request: Request) -> Reply:
-        """Answer. What came over the wire decides; litellm's own reading serves for providers of another form."""
+        """Answer.
+
+        What came over the wire decides; litellm's own reading serves for providers of another form.
+        """
         response, error = None, None
         with calling(self._endpoint.timeout_s) as call:
             try:
@@ -70,24 +78,33 @@ class LiteLLMModel:
         return arguments
 
     def _reply(self, reading: Reading, response: Any, answer: Answer | None) -> Reply:
-        """A reply of a provider with a form of its own, as litellm reads it, with the finish reason that was sent."""
+        """A reply of a provider with a form of its own, as litellm reads it, with the finish reason
+        that was sent.
+        """
         choices = getattr(response, "choices", None)
         if not choices:
             raise self._where.world("the answer holds no choices", "malformed")
         choice = choices[0]
         fields = getattr(choice.message, "provider_specific_fields", None) or {}
-        native = (getattr(choice, "provider_specific_fields", None) or {}).get("native_finish_reason")
+        native = (getattr(choice, "provider_specific_fields", None) or {}).get(
+            "native_finish_reason"
+        )
         reason = _sent_reason(answer, native or choice.finish_reason)
         refused = bool(getattr(choice.message, "refusal", None) or fields.get("refusal"))
         finish = reading.finish(reason, refused=refused)
         usage = getattr(response, "usage", None)
-        counts = {name: getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")}
+        counts = {
+            name: getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")
+        }
         thought = str(getattr(choice.message, "reasoning_content", None) or "")
         said = str(choice.message.content or "")
         return reading.made(said, thought, finish, counts, response.model)
 
     def _without_answer(self, error: Exception | None, call: Call, reading: Reading) -> Reply:
-        """Raise what litellm's exception means where nothing over the wire says it; a refusal is a reply."""
+        """Raise what litellm's exception means where nothing over the wire says it.
+
+        A refusal is a reply.
+        """
         if call.lost is not None:
             raise self._where.lost(call.lost)
         said = str(error) if error is not None else "litellm gave no answer"
@@ -105,7 +122,10 @@ class LiteLLMModel:
         raise InputError(f"endpoints.{self._where.endpoint}.model: {expected}")
 
     def _cost(self, response: Any, prompt: int, written: int) -> float | None:
-        """The study file's price, else litellm's; a server of one's own has none, whatever its model is called."""
+        """The study file's price, else litellm's.
+
+        A server of one's own has none, whatever its model is called.
+        """
         endpoint = self._endpoint
         if endpoint.price is not None or endpoint.api_base is not None:
             return endpoint.cost(prompt, written)
@@ -125,7 +145,9 @@ class LiteLLMModel:
         return None
 
     def _check_structured(self) -> None:
-        """A provider that cannot be held to a schema would drop it silently: that is said before anything is paid for."""
+        """A provider that cannot be held to a schema would drop it silently: that is said before
+        anything is paid for.
+        """
         endpoint = self._endpoint
         if endpoint.structured == "none" or endpoint.api_base is not None:
             return
@@ -172,7 +194,10 @@ def _is_ours(error: Exception | None) -> bool:
 
 
 def _named(error: BaseException | None, *names: str) -> bool:
-    """Whether the error or one below it is of a class of this name; litellm and each client have their own."""
+    """Whether the error or one below it is of a class of this name.
+
+    Litellm and each client have their own.
+    """
     return any(base.__name__ in names for each in _chain(error) for base in type(each).__mro__)
 
 
@@ -186,7 +211,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 @lru_cache(1)
 def _import() -> Any:
-    """Import litellm quietly: no price list from the network, no telemetry, no prints; its clients send through our wire."""
+    """Import litellm quietly: no price list from the network, no telemetry, no prints.
+
+    Its clients send through our wire.
+    """
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     import litellm
 

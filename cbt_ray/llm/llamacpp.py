@@ -1,4 +1,6 @@
-"""A GGUF in this process, by llama.cpp: one instance for each file and role, so that each role keeps its own KV prefix."""
+"""A GGUF in this process, by llama.cpp: one instance for each file and role, so that each role
+keeps its own KV prefix.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ from cbt_ray.llm.template import ChatTemplate, WordsLost
 from cbt_ray.study.study import TODAY
 
 LONGEST_COUNTED = 1000
-"""Longest string whose length a grammar counts: llama.cpp refuses a grammar with more than 2000 repetitions."""
+"""Longest string whose length a grammar counts: llama.cpp refuses a grammar with more than 2000
+repetitions."""
 _TAIL = 24
 """Tokens at a prompt's end in which a template may open the reasoning."""
 
@@ -31,12 +34,17 @@ __all__ = ["LlamaCppModel", "check_gguf", "gguf_identity", "load_gguf_path"]
 
 
 class LlamaCppModel:
-    """A model held in memory. Its last conversation stays evaluated: a request that begins alike pays only for what is new.
+    """A model held in memory.
 
-    The weights are mapped from the file, so several instances of one file share them; each has a KV cache of its own.
+    Its last conversation stays evaluated: a request that begins alike pays only for what is new.
+
+    The weights are mapped from the file, so several instances of one file share them; each has a KV
+    cache of its own.
     """
 
-    def __init__(self, gguf: Path, *, context: int = 8192, threads: int = 1, today: str = TODAY.isoformat()) -> None:
+    def __init__(
+        self, gguf: Path, *, context: int = 8192, threads: int = 1, today: str = TODAY.isoformat()
+    ) -> None:
         self.gguf = check_gguf(gguf)
         self.context = context
         self._llama = _load(gguf, context, threads)
@@ -44,41 +52,59 @@ class LlamaCppModel:
         try:
             self.template.try_out()
         except TemplateError as error:
-            raise InputError(f"gguf: {gguf}: chat_template: refuses a conversation ({error})") from error
+            raise InputError(
+                f"gguf: {gguf}: chat_template: refuses a conversation ({error})"
+            ) from error
         self._control = control_of(self._llama)
         self._one_at_a_time = Lock()
 
     def tokenize(self, messages: tuple[Message, ...], *, answer: bool = True) -> list[int]:
-        """The prompt's tokens, exactly as the template writes them: no BOS is added to the template's own.
+        """The prompt's tokens, exactly as the template writes them: no BOS is added to the
+        template's own.
 
-        What reads like a control token in the words of a message is plain text. A template that leaves out the words of this
-        conversation, though not of every one, is a ModelFailure (`words_lost`).
+        What reads like a control token in the words of a message is plain text. A template that
+        leaves out the words of this conversation, though not of every one, is a ModelFailure
+        (`words_lost`).
         """
         try:
             written = self.template.written(messages, self._control, answer=answer)
         except WordsLost as error:
             raise ModelFailure("words_lost", str(error)) from error
         except TemplateError as error:
-            raise InputError(f"gguf: {self.gguf}: its chat template refuses the conversation ({error})") from error
+            raise InputError(
+                f"gguf: {self.gguf}: its chat template refuses the conversation ({error})"
+            ) from error
         return tokenized(self._llama, written)
 
     def complete(self, request: Request) -> Reply:
-        """Answer; a prompt that leaves no room in the context is a ModelFailure (`context_full`)."""
+        """Answer.
+
+        A prompt that leaves no room in the context is a ModelFailure (`context_full`).
+        """
         prompt = self.tokenize(request.messages)
         if len(prompt) >= self.context:
-            raise ModelFailure("context_full", f"the prompt has {len(prompt)} tokens, the context {self.context}")
+            raise ModelFailure(
+                "context_full", f"the prompt has {len(prompt)} tokens, the context {self.context}"
+            )
         with self._one_at_a_time:
             answer = self._generate(prompt, request)
         choice, usage = answer["choices"][0], answer["usage"]
         finish = Finish.STOP if choice["finish_reason"] == "stop" else Finish.LENGTH
         text = self._opened(prompt, request) + choice["text"]
-        return Reply(text, finish, usage["prompt_tokens"], usage["completion_tokens"], self.gguf.name)
+        return Reply(
+            text, finish, usage["prompt_tokens"], usage["completion_tokens"], self.gguf.name
+        )
 
     def _opened(self, prompt: list[int], request: Request) -> str:
-        """The mark of reasoning with which the template ends a prompt, which no reply repeats; JSON begins without it."""
+        """The mark of reasoning with which the template ends a prompt, which no reply repeats.
+
+        JSON begins without it.
+        """
         if request.schema is not None:
             return ""
-        return opening(self._llama.detokenize(prompt[-_TAIL:], special=True).decode(errors="replace"))
+        return opening(
+            self._llama.detokenize(prompt[-_TAIL:], special=True).decode(errors="replace")
+        )
 
     def _generate(self, prompt: list[int], request: Request) -> dict[str, Any]:
         sampling = request.sampling
@@ -89,10 +115,13 @@ class LlamaCppModel:
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
                 min_p=sampling.min_p,
-                top_k=0,  # off: the study file has no top-k, and endpoints behind litellm have none either
+                # off: the study file has no top-k, and endpoints behind litellm have none either
+                top_k=0,
                 repeat_penalty=sampling.repeat_penalty,
                 seed=request.seed,
-                grammar=None if request.schema is None else _grammar(json.dumps(_countable(request.schema))),
+                grammar=None
+                if request.schema is None
+                else _grammar(json.dumps(_countable(request.schema))),
             )
         except RuntimeError as error:  # llama_decode failed: memory, a broken build
             self._llama.reset()
@@ -114,19 +143,28 @@ def _load(gguf: Path, context: int, threads: int) -> Any:
     llama_cpp.llama_log_set(silence(), None)
     try:
         llama = llama_cpp.Llama(
-            str(gguf), n_ctx=context, n_threads=threads, n_threads_batch=threads, verbose=False, chat_format="chatml"
+            str(gguf),
+            n_ctx=context,
+            n_threads=threads,
+            n_threads_batch=threads,
+            verbose=False,
+            chat_format="chatml",
         )
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"gguf: {gguf}: expected a model that llama.cpp can load ({str(error).splitlines()[0]})") from error
+        raise InputError(
+            f"gguf: {gguf}: expected a model that llama.cpp can load ({str(error).splitlines()[0]})"
+        ) from error
     attach(llama)
     return llama
 
 
 @lru_cache(1)
 def silence() -> Any:
-    """A log callback that drops everything, kept alive for the process: llama.cpp holds a bare pointer to it.
+    """A log callback that drops everything, kept alive for the process: llama.cpp holds a bare
+    pointer to it.
 
-    llama_cpp's two handles of /dev/null are closed at exit, or Python tells of them behind the last line of a whole study.
+    llama_cpp's two handles of /dev/null are closed at exit, or Python tells of them behind the last
+    line of a whole study.
     """
     import llama_cpp
     from llama_cpp import _utils
@@ -139,16 +177,29 @@ def silence() -> Any:
 def tokenized(llama: Any, written: Written) -> list[int]:
     """A prompt's tokens; those of a piece of plain text hold no control token."""
     pieces = written.pieces
-    return [id_ for one in pieces for id_ in llama.tokenize(one.text.encode(), add_bos=False, special=one.control)]
+    return [
+        id_
+        for one in pieces
+        for id_ in llama.tokenize(one.text.encode(), add_bos=False, special=one.control)
+    ]
 
 
 def control_of(llama: Any) -> Control:
     """The control tokens of a loaded model."""
     import llama_cpp
 
-    vocabulary, control = llama._model.vocab, llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
-    ids = [one for one in range(llama.n_vocab()) if llama_cpp.llama_vocab_get_attr(vocabulary, one) & control]
-    return Control(llama_cpp.llama_vocab_get_text(vocabulary, one).decode(errors="replace") for one in ids)
+    vocabulary, control = (
+        llama._model.vocab,
+        llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN,
+    )
+    ids = [
+        one
+        for one in range(llama.n_vocab())
+        if llama_cpp.llama_vocab_get_attr(vocabulary, one) & control
+    ]
+    return Control(
+        llama_cpp.llama_vocab_get_text(vocabulary, one).decode(errors="replace") for one in ids
+    )
 
 
 def template_of(llama: Any, gguf: Path, today: str = TODAY.isoformat()) -> ChatTemplate:
@@ -156,26 +207,38 @@ def template_of(llama: Any, gguf: Path, today: str = TODAY.isoformat()) -> ChatT
     source = llama.metadata.get("tokenizer.chat_template")
     if source is None:
         raise InputError(f"gguf: {gguf}: expected a model with a chat template (an instruct model)")
-    return ChatTemplate(source, _text(llama, llama.token_bos()), _text(llama, llama.token_eos()), today=today)
+    return ChatTemplate(
+        source, _text(llama, llama.token_bos()), _text(llama, llama.token_eos()), today=today
+    )
 
 
 def _text(llama: Any, token: int) -> str:
-    return "" if token < 0 else str(llama.detokenize([token], special=True).decode(errors="replace"))
+    return (
+        "" if token < 0 else str(llama.detokenize([token], special=True).decode(errors="replace"))
+    )
 
 
 @lru_cache(64)
 def _grammar(schema: str) -> Any:
-    """The schema as a grammar. Its text, not its sorted form, is the key: the order of properties is the order of the answer."""
+    """The schema as a grammar.
+
+    Its text, not its sorted form, is the key: the order of properties is the order of the answer.
+    """
     from llama_cpp import LlamaGrammar
     from llama_cpp.llama_grammar import json_schema_to_gbnf
 
     # Its rule of a character lets a bare line break into a string, which JSON does not.
-    grammar = json_schema_to_gbnf(schema).replace(r'char ::= [^"\\] |', r'char ::= [^"\\\x00-\x1F] |')
+    grammar = json_schema_to_gbnf(schema).replace(
+        r'char ::= [^"\\] |', r'char ::= [^"\\\x00-\x1F] |'
+    )
     return LlamaGrammar.from_string(grammar, verbose=False)
 
 
 def _countable(schema: Any) -> Any:
-    """The schema without lengths that llama.cpp's grammars cannot count; the protocol checks lengths when it reads the answer."""
+    """The schema without lengths that llama.cpp's grammars cannot count.
+
+    The protocol checks lengths when it reads the answer.
+    """
     if isinstance(schema, Mapping):
         kept = {name: _countable(value) for name, value in schema.items()}
         if isinstance(kept.get("maxLength"), int) and kept["maxLength"] > LONGEST_COUNTED:

@@ -1,6 +1,8 @@
-"""The meter: what endpoints bear (calls at once, a minute) and what the study may cost, over all workers.
+"""The meter: what endpoints bear (calls at once, a minute) and what the study may cost, over all
+workers.
 
-`Meter` is the pure core with its clock as an argument; `LocalMeter` serves threads, `RayMeter` (ray_meter.py) serves processes.
+`Meter` is the pure core with its clock as an argument; `LocalMeter` serves threads, `RayMeter`
+(ray_meter.py) serves processes.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ class Gate(Protocol):
     def acquire(self, endpoint: str, tokens: int) -> Permit | float:
         """Leave to call, or the seconds to wait before asking again; raises BudgetReached.
 
-        `tokens` is the estimate that counts against the tokens of a minute until the call's own count is known.
+        `tokens` is the estimate that counts against the tokens of a minute until the call's own
+        count is known.
         """
         ...
 
@@ -89,7 +92,9 @@ class _Lane:
         return max(waits)
 
     def _tokens_wait(self, now: float, tokens: int, limit: int) -> float:
-        """A call larger than the limit itself goes alone, in an empty window: refusing it for ever helps nobody."""
+        """A call larger than the limit itself goes alone, in an empty window: refusing it for ever
+        helps nobody.
+        """
         used = sum(self.tokens.values())
         for begun, number in self.begun:
             if used + tokens <= limit:
@@ -103,8 +108,8 @@ class _Lane:
 class Meter:
     """The core, for one thread.
 
-    A call counts when it is let go, so the budget of calls is never overshot; tokens and cost are known only afterwards,
-    so they can be overshot by the calls in flight.
+    A call counts when it is let go, so the budget of calls is never overshot; tokens and cost are
+    known only afterwards, so they can be overshot by the calls in flight.
     """
 
     def __init__(
@@ -115,7 +120,9 @@ class Meter:
         spent: Usage | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._lanes = {name: _Lane(endpoint, _lease(endpoint)) for name, endpoint in endpoints.items()}
+        self._lanes = {
+            name: _Lane(endpoint, _lease(endpoint)) for name, endpoint in endpoints.items()
+        }
         self._budget = budget
         self._spent = deepcopy(spent) if spent is not None else Usage()
         self._clock = clock
@@ -138,7 +145,10 @@ class Meter:
         return Permit(endpoint, self._numbers)
 
     def release(self, permit: Permit, usage: Usage) -> None:
-        """See Gate. The call itself was counted when it was let go; one that was never sent counts no more."""
+        """See Gate.
+
+        The call itself was counted when it was let go; one that was never sent counts no more.
+        """
         lane = self._lanes[permit.endpoint]
         lane.leases.pop(permit.number, None)
         if permit.number in lane.tokens:
@@ -164,7 +174,10 @@ class Meter:
             ("cost", budget.cost, spent.cost),
         ):
             if limit is not None and used >= limit:
-                raise BudgetReached(f"budget.{name}: {limit} reached ({used:g} spent); raise it in the study file and run again")
+                raise BudgetReached(
+                    f"budget.{name}: {limit} reached ({used:g} spent); raise it in the study file "
+                    "and run again"
+                )
 
 
 class LocalMeter:

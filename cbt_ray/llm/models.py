@@ -1,4 +1,6 @@
-"""The models that a worker process holds open: loaded once, kept between its tasks, one for each endpoint, role and file."""
+"""The models that a worker process holds open: loaded once, kept between its tasks, one for each
+endpoint, role and file.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ Slot = tuple[str, str, Path | None]
 class Models:
     """Opens models by name and keeps them; used by one worker process at a time."""
 
-    def __init__(self, endpoints: Mapping[str, Endpoint], meter: Gate, today: str = TODAY.isoformat()) -> None:
+    def __init__(
+        self, endpoints: Mapping[str, Endpoint], meter: Gate, today: str = TODAY.isoformat()
+    ) -> None:
         self._endpoints = endpoints
         self._meter = meter
         self._today = today
@@ -48,8 +52,12 @@ class Models:
                 close()
 
 
-def language_model(name: str, endpoint: Endpoint, gguf: Path | None = None, today: str = TODAY.isoformat()) -> LanguageModel:
-    """The model that an endpoint of the study file describes; libraries are imported only for the kind that needs them.
+def language_model(
+    name: str, endpoint: Endpoint, gguf: Path | None = None, today: str = TODAY.isoformat()
+) -> LanguageModel:
+    """The model that an endpoint of the study file describes.
+
+    Libraries are imported only for the kind that needs them.
 
     `today` is the date that a chat template is told.
     """
@@ -70,14 +78,20 @@ def language_model(name: str, endpoint: Endpoint, gguf: Path | None = None, toda
 
 
 def probe(ask: Ask, role: str, sampling: Sampling) -> Reply:
-    """One short call that proves that the role's endpoint answers when it is asked so, before a stage is paid for."""
+    """One short call that proves that the role's endpoint answers when it is asked so, before a
+    stage is paid for.
+    """
     greeting = Message("user", f"Reply with the word ready. ({role})")
-    return ask(Request((greeting,), sampling.model_copy(update={"max_tokens": PROBE_TOKENS}), seed=0))
+    return ask(
+        Request((greeting,), sampling.model_copy(update={"max_tokens": PROBE_TOKENS}), seed=0)
+    )
 
 
 def _file(name: str, endpoint: LlamaCppEndpoint, gguf: Path | None) -> Path:
     if gguf is not None:
         return gguf
     if endpoint.gguf == FINETUNED:
-        raise InputError(f"endpoints.{name}.gguf: `{FINETUNED}` has no file yet; run the finetune stage first")
+        raise InputError(
+            f"endpoints.{name}.gguf: `{FINETUNED}` has no file yet; run the finetune stage first"
+        )
     return load_gguf_path(endpoint.gguf)

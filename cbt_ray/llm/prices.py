@@ -1,4 +1,6 @@
-"""Prices from the list that comes with litellm, read as a file: importing litellm takes seconds, and `plan` has one."""
+"""Prices from the list that comes with litellm, read as a file: importing litellm takes seconds,
+and `plan` has one.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ _MILLION = 1_000_000
 
 
 def price(model: str) -> tuple[float, float] | None:
-    """Dollars for a million prompt and a million reply tokens of a litellm model name; None where the list has no price."""
+    """Dollars for a million prompt and a million reply tokens of a litellm model name.
+
+    None where the list has no price.
+    """
     known = _list()
     entry = known.get(model) or known.get(model.partition("/")[2]) or {}
     prompt, reply = entry.get("input_cost_per_token"), entry.get("output_cost_per_token")
@@ -28,7 +33,9 @@ def _list() -> dict[str, dict[str, Any]]:
     if spec is None or spec.origin is None:
         return {}
     try:
-        known: dict[str, dict[str, Any]] = json.loads(Path(spec.origin).with_name(_FILE).read_bytes())
+        known: dict[str, dict[str, Any]] = json.loads(
+            Path(spec.origin).with_name(_FILE).read_bytes()
+        )
     except (OSError, ValueError):
         return {}
     return known

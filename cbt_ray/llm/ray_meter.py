@@ -13,9 +13,14 @@ from cbt_ray.study.study import Budget
 
 
 class _Actor:
-    """What runs in the actor. An exhausted budget goes back as text: Ray wraps exceptions, and a budget is no crash."""
+    """What runs in the actor.
 
-    def __init__(self, endpoints: Mapping[str, Endpoint], budget: Budget, spent: Usage | None) -> None:
+    An exhausted budget goes back as text: Ray wraps exceptions, and a budget is no crash.
+    """
+
+    def __init__(
+        self, endpoints: Mapping[str, Endpoint], budget: Budget, spent: Usage | None
+    ) -> None:
         self._meter = Meter(endpoints, budget, spent=spent)
 
     def acquire(self, endpoint: str, tokens: int) -> Permit | float | str:
@@ -65,14 +70,22 @@ class RayMeter:
         import ray
 
         try:
-            # Not ray.get: a task that waits in it gives up its CPUs, and Ray would start more workers than there are cores.
+            # Not ray.get: a task that waits in it gives up its CPUs, and Ray would start more
+            # workers than there are cores.
             return call().future().result()
-        except ray.exceptions.RayActorError as error:  # its node went; the unit stays owed and the rerun starts a new one
+        except (
+            ray.exceptions.RayActorError
+        ) as error:  # its node went; the unit stays owed and the rerun starts a new one
             raise Infrastructure("the meter's actor is lost", "connection") from error
 
 
-def actor(name: str, endpoints: Mapping[str, Endpoint], budget: Budget, *, spent: Usage | None = None) -> RayMeter:
-    """Start the study's meter as a Ray actor, or find the one that runs under this name; it takes no CPU from the workers."""
+def actor(
+    name: str, endpoints: Mapping[str, Endpoint], budget: Budget, *, spent: Usage | None = None
+) -> RayMeter:
+    """Start the study's meter as a Ray actor, or find the one that runs under this name.
+
+    It takes no CPU from the workers.
+    """
     import ray
 
     options = {"name": name, "namespace": "cbt-ray", "get_if_exists": True, **beside_the_driver()}
@@ -80,7 +93,9 @@ def actor(name: str, endpoints: Mapping[str, Endpoint], budget: Budget, *, spent
 
 
 def beside_the_driver() -> dict[str, Any]:
-    """Options of an actor that lives on the driver's node: a lost worker must not take it along, and it takes no CPU."""
+    """Options of an actor that lives on the driver's node: a lost worker must not take it along,
+    and it takes no CPU.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

@@ -1,7 +1,9 @@
-"""Hidden reasoning in a reply, taken out by rule: tags with or without their opening, cut ones, channels.
+"""Hidden reasoning in a reply, taken out by rule: tags with or without their opening, cut ones,
+channels.
 
-Servers take it out where they know the model's marks; one that does not, and llama.cpp in this process, hand it
-over with the answer. The marks are those that model cards and the parsers of vLLM and SGLang name.
+Servers take it out where they know the model's marks; one that does not, and llama.cpp in this
+process, hand it over with the answer. The marks are those that model cards and the parsers of vLLM
+and SGLang name.
 """
 
 from __future__ import annotations
@@ -33,32 +35,43 @@ _WRAPPED = re.compile(
 )
 """What some models put around the answer that follows their reasoning."""
 _CHANNEL = "<|channel|>"
-_FINAL = re.compile(r"<\|channel\|>\s*final\b[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>", re.IGNORECASE)
+_FINAL = re.compile(
+    r"<\|channel\|>\s*final\b[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>", re.IGNORECASE
+)
 _END = re.compile(r"<\|(?:end|return|call|start)\|>")
 _BARE_CHANNELS = re.compile(
-    r"\A(?:assistant)?(?:analysis(?=[^\s\w.,!?:;)/\u2013\u2014-]|[A-Z]|.*assistantfinal)|(?=assistantfinal))", re.DOTALL
+    r"\A(?:assistant)?(?:analysis(?=[^\s\w.,!?:;)/\u2013\u2014-]|[A-Z]|.*assistantfinal)|(?=assistantfinal))",
+    re.DOTALL,
 )
-"""Channels whose control tokens were dropped on the way: "analysisGreet her.assistantfinalHello."."""
+"""Channels whose control tokens were dropped on the way: "analysisGreet her.assistantfinalHello.".
+"""
 _BARE_FINAL = re.compile(r"assistantfinal(?:json)?(?=\S)")
 _HERE = r"\s*Here(?:'s| is) my "
 _PROCESS = re.compile(rf"\A{_HERE}thought process:(.*?)(?:\n{_HERE}response:(.*)|\Z)", re.DOTALL)
-"""Granite 3. A patient may begin so, too: without a response it is reasoning only where the reply was cut."""
+"""Granite 3. A patient may begin so, too: without a response it is reasoning only where the reply
+was cut."""
 _MARK = rf"(?:{_OPEN.pattern}|{_CLOSE.pattern}|<\|channel\|>)"
 _QUOTED = re.compile(
     rf"(?:\A|(?<=[\s(\[]))[\"'`\u201c\u2018\xab]{_MARK}[\"'`\u201d\u2019\xbb](?=[\s.,;:!?)\]]|\Z)"
     rf"|(?<=[^\n] ){_MARK}(?= (?-i:tags?|tokens?|marks?|markers?|elements?|placeholders?)\b)"
     rf"|(?<=\w )(?:{_OPEN.pattern})(?:,? (?:and|or) |/|, )(?:{_CLOSE.pattern})"
-    rf"|(?<=[^\n] )`[^`\n]{{0,99}}(?:{_OPEN.pattern})[^`\n]{{0,99}}(?:{_CLOSE.pattern})[^`\n]{{0,99}}`",
+    rf"|(?<=[^\n] )`[^`\n]{{0,99}}(?:{_OPEN.pattern})"
+    rf"[^`\n]{{0,99}}(?:{_CLOSE.pattern})[^`\n]{{0,99}}`",
     re.IGNORECASE,
 )
 _FENCE = re.compile(r"(?<=\S\n)\s*^```.*?^```", re.DOTALL | re.MULTILINE)
-_IN_A_SENTENCE = re.compile(rf"(?<=[\w,(] )(?:{_OPEN.pattern})(?=[.,;:!?)]| (?-i:[a-z0-9]))", re.IGNORECASE)
-"""An opening that nothing closes, between words: "I feel <feeling> because <thought>." is a form to fill in."""
+_IN_A_SENTENCE = re.compile(
+    rf"(?<=[\w,(] )(?:{_OPEN.pattern})(?=[.,;:!?)]| (?-i:[a-z0-9]))", re.IGNORECASE
+)
+"""An opening that nothing closes, between words: "I feel <feeling> because <thought>." is a form to
+fill in."""
 
 
 @dataclass(frozen=True)
 class Heard:
-    """A reply's parts: what is said, what was only thought, and whether the reply ends within a thought."""
+    """A reply's parts: what is said, what was only thought, and whether the reply ends within a
+    thought.
+    """
 
     said: str
     thought: str = ""
@@ -68,7 +81,8 @@ class Heard:
 def heard(text: str, *, at_limit: bool = False) -> Heard:
     """Part a reply, which may have been cut at the token limit.
 
-    A text without marks stays as it is, and so do marks that it only quotes: in JSON, in code, between quotation marks.
+    A text without marks stays as it is, and so do marks that it only quotes: in JSON, in code,
+    between quotation marks.
     """
     shown = _without_quoted(text)
     process = _PROCESS.match(text)
@@ -95,7 +109,10 @@ def _pair(text: str) -> bool:
 
 
 def opening(prompt: str) -> str:
-    """The mark with which a prompt has opened the reasoning already, so that no reply repeats it; else empty."""
+    """The mark with which a prompt has opened the reasoning already, so that no reply repeats it.
+
+    Else empty.
+    """
     found = _OPEN_LAST.search(prompt)
     return found.group() if found else ""
 
@@ -108,12 +125,17 @@ def begins_with_thought(text: str) -> bool:
 def _tags(text: str, shown: str, at_limit: bool) -> Heard:
     """`shown` is the text with its quotations blotted out."""
     marks = sorted(
-        (*((found.span(), True) for found in _OPEN.finditer(shown)), *((found.span(), False) for found in _CLOSE.finditer(shown)))
+        (
+            *((found.span(), True) for found in _OPEN.finditer(shown)),
+            *((found.span(), False) for found in _CLOSE.finditer(shown)),
+        )
     )
     last = max((begin for (begin, _), opens in marks if not opens), default=-1)
     said, thoughts, at, within = "", list[str](), 0, False
     for (begin, end), opens in marks:
-        if opens and (within or (begin > last and not at_limit and _IN_A_SENTENCE.match(shown, begin))):
+        if opens and (
+            within or (begin > last and not at_limit and _IN_A_SENTENCE.match(shown, begin))
+        ):
             continue
         if opens:
             said, within = said + text[at:begin], True

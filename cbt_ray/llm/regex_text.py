@@ -1,4 +1,6 @@
-"""Text that matches a regular expression: drawn by rule, word-like where the expression leaves room. For the scripted model."""
+"""Text that matches a regular expression: drawn by rule, word-like where the expression leaves
+room. For the scripted model.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +12,24 @@ from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
 _TALK = """
-I notice that the week was long and mornings feel heavy so we look at one thought together and write it down before
-lunch because work sleep and friends all matter when mood is low then try a small walk after tea and see what changes
+I notice that the week was long and mornings feel heavy so we look at one thought together and
+write it down before lunch because work sleep and friends all matter when mood is low then try a
+small walk after tea and see what changes
 """
 _WORDS = _TALK.split()
 _ALPHABET = [chr(code) for code in range(32, 127)]
 _SLACK = 40
-"""An open or wide repetition of letters and blanks is filled this far above its minimum, any other this far:"""
+"""An open or wide repetition of letters and blanks is filled this far above its minimum, any other
+this far:"""
 _SHORT_SLACK = 6
 
 
-def matching(pattern: str, rng: random.Random, *, shortest: int = 0, longest: int | None = None) -> str:
-    """A text that the pattern matches and whose length lies between the bounds, where a few draws find one."""
+def matching(
+    pattern: str, rng: random.Random, *, shortest: int = 0, longest: int | None = None
+) -> str:
+    """A text that the pattern matches and whose length lies between the bounds, where a few draws
+    find one.
+    """
     tree = parser.parse(pattern)
     text = ""
     for _ in range(50):
@@ -41,7 +49,11 @@ def words(rng: random.Random, length: int, alphabet: Sequence[str] = _ALPHABET) 
         fitting = "".join(letter for letter in step if letter in allowed)
         text += fitting or rng.choice(alphabet)
     text = text[:length]
-    return text[:-1] + rng.choice([c for c in alphabet if c.isalnum()] or list(alphabet)) if text.endswith(" ") else text
+    return (
+        text[:-1] + rng.choice([c for c in alphabet if c.isalnum()] or list(alphabet))
+        if text.endswith(" ")
+        else text
+    )
 
 
 def _sequence(tree: Any, rng: random.Random) -> str:
@@ -65,7 +77,9 @@ def _piece(kind: Any, value: Any, rng: random.Random) -> str:
 def _repeat(repetition: tuple[int, int, Any], rng: random.Random) -> str:
     least, most, tree = repetition
     kind, value = tree[0]
-    letters = _letters(kind, value) if len(tree) == 1 and kind in (op.IN, op.ANY, op.NOT_LITERAL) else []
+    letters = (
+        _letters(kind, value) if len(tree) == 1 and kind in (op.IN, op.ANY, op.NOT_LITERAL) else []
+    )
     count = rng.randint(least, min(int(most), least + (_SLACK if " " in letters else _SHORT_SLACK)))
     if letters and count > 1:
         return words(rng, count, letters)

@@ -27,8 +27,9 @@ class Message:
 class Request:
     """One call: system message first, then user and assistant in turn, a user message last.
 
-    `schema` is a JSON schema that the reply must follow; endpoints that can be held to it are. Prefixes are stable: a
-    conversation's next request begins with the messages of the last one, so caches of its prefix serve.
+    `schema` is a JSON schema that the reply must follow; endpoints that can be held to it are.
+    Prefixes are stable: a conversation's next request begins with the messages of the last one, so
+    caches of its prefix serve.
     """
 
     messages: tuple[Message, ...]
@@ -44,16 +45,21 @@ class Finish(StrEnum):
     LENGTH = "length"
     """At the token limit: its whole sentences may serve."""
     CUT = "cut"
-    """Before its end, within its reasoning or for a reason of the server's: nothing in it serves."""
+    """Before its end, within its reasoning or for a reason of the server's: nothing in it serves.
+    """
     REFUSED = "refused"
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer. Tokens are counts as the endpoint reports them; `cost` is in dollars, None where no price is known.
+    """One answer.
 
-    Whatever makes a reply, what the model only thought is taken out of `text` here and kept in `reasoning`: it is
-    never sent on. Half a surrogate pair, which no file and no server takes, is replaced.
+    Tokens are counts as the endpoint reports them; `cost` is in dollars, None where no price is
+    known.
+
+    Whatever makes a reply, what the model only thought is taken out of `text` here and kept in
+    `reasoning`: it is never sent on. Half a surrogate pair, which no file and no server takes, is
+    replaced.
     """
 
     text: str
@@ -83,7 +89,10 @@ def whole_characters(text: str) -> str:
 
 @dataclass
 class Usage:
-    """What calls cost: a sum that units, stages and the budget share. `calls` counts every attempt that was sent."""
+    """What calls cost: a sum that units, stages and the budget share.
+
+    `calls` counts every attempt that was sent.
+    """
 
     calls: int = 0
     prompt_tokens: int = 0
@@ -91,7 +100,8 @@ class Usage:
     cost: float = 0.0
     seconds: float = 0.0
     faults: dict[str, int] = field(default_factory=dict)
-    """Faults of the world that were met, by kind (rate_limit, server, timeout, connection, malformed, unfinished)."""
+    """Faults of the world that were met, by kind (rate_limit, server, timeout, connection,
+    malformed, unfinished)."""
 
     @property
     def tokens(self) -> int:
@@ -121,8 +131,9 @@ class Usage:
 class LanguageModel(Protocol):
     """A model that answers one request at a time.
 
-    Raises Infrastructure for a fault of the world (the caller retries it), KeyRefused for 401 and 403, InputError for what
-    the user must mend (unknown model, unreadable GGUF). A useless answer is no error: it comes back as a Reply.
+    Raises Infrastructure for a fault of the world (the caller retries it), KeyRefused for 401 and
+    403, InputError for what the user must mend (unknown model, unreadable GGUF). A useless answer
+    is no error: it comes back as a Reply.
     """
 
     def complete(self, request: Request) -> Reply:
@@ -131,4 +142,5 @@ class LanguageModel(Protocol):
 
 
 Ask = Callable[[Request], Reply]
-"""A call as the protocol sees it: metered and retried; raises Infrastructure when retries are spent."""
+"""A call as the protocol sees it: metered and retried; raises Infrastructure when retries are
+spent."""

@@ -1,4 +1,6 @@
-"""Jinja as chat templates have it: the bounded environment of all templates, with what transformers adds to it."""
+"""Jinja as chat templates have it: the bounded environment of all templates, with what transformers
+adds to it.
+"""
 
 from __future__ import annotations
 

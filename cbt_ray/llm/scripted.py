@@ -1,4 +1,7 @@
-"""No model: answers by rule, the same for the same question and seed. For rehearsals of a study file and for tests."""
+"""No model: answers by rule, the same for the same question and seed.
+
+For rehearsals of a study file and for tests.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +42,14 @@ _PATIENT = (
 
 
 class ScriptedModel:
-    """A function of messages, schema and seed. `invalid` answers are empty, or JSON cut in the middle."""
+    """A function of messages, schema and seed.
 
-    def __init__(self, endpoint: ScriptedEndpoint, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    `invalid` answers are empty, or JSON cut in the middle.
+    """
+
+    def __init__(
+        self, endpoint: ScriptedEndpoint, *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self._endpoint = endpoint
         self._sleep = sleep
 
@@ -78,11 +86,18 @@ def value_of(schema: Mapping[str, Any], rng: random.Random) -> Any:
 
 def _object(schema: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
     required = schema.get("required", schema.get("properties", {}))
-    return {name: value_of(part, rng) for name, part in schema.get("properties", {}).items() if name in required}
+    return {
+        name: value_of(part, rng)
+        for name, part in schema.get("properties", {}).items()
+        if name in required
+    }
 
 
 def _array(schema: Mapping[str, Any], rng: random.Random) -> list[Any]:
-    return [value_of(schema.get("items", {"type": "string"}), rng) for _ in range(schema.get("minItems", 1))]
+    return [
+        value_of(schema.get("items", {"type": "string"}), rng)
+        for _ in range(schema.get("minItems", 1))
+    ]
 
 
 def _string(schema: Mapping[str, Any], rng: random.Random) -> str:
@@ -117,7 +132,10 @@ _KINDS: dict[str, Callable[[Mapping[str, Any], random.Random], Any]] = {
 
 
 def _talk(rng: random.Random, bank: Sequence[str]) -> str:
-    """More than 200 characters: enough for a narrative or a summary. No farewell, so that no session ends before its time."""
+    """More than 200 characters: enough for a narrative or a summary.
+
+    No farewell, so that no session ends before its time.
+    """
     return " ".join(rng.sample(bank, rng.randint(6, 8)))
 
 

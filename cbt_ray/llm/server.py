@@ -1,4 +1,6 @@
-"""An OpenAI-compatible server of one's own, asked over HTTP without litellm: what it answers is read as it came."""
+"""An OpenAI-compatible server of one's own, asked over HTTP without litellm: what it answers is
+read as it came.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,10 @@ _PATH = "/chat/completions"
 
 
 def is_own_server(endpoint: LiteLLMEndpoint) -> bool:
-    """Whether an endpoint is asked directly. OpenAI's and Azure's own want names that litellm knows for each model."""
+    """Whether an endpoint is asked directly.
+
+    OpenAI's and Azure's own want names that litellm knows for each model.
+    """
     host = urlsplit(endpoint.api_base or "").hostname or ""
     theirs = host.endswith(("openai.com", "azure.com"))
     return bool(host) and not theirs and endpoint.model.partition("/")[0] in _COMPATIBLE
@@ -65,7 +70,9 @@ class ServerModel:
         asked = chat_request(request, endpoint, endpoint.model.partition("/")[2])
         body = json.dumps(asked | local_sampling(request.sampling)).encode()
         try:
-            answer = exchange("POST", self._url, self._headers, body, Deadline.after(endpoint.timeout_s))
+            answer = exchange(
+                "POST", self._url, self._headers, body, Deadline.after(endpoint.timeout_s)
+            )
         except Unanswered as lost:
             raise self._where.lost(lost) from None
         return Reading(self._where, request, endpoint.cost, self._now).reply(answer)

@@ -1,6 +1,8 @@
-"""The chat template: one function renders the prompt in training and at inference, so that the two cannot differ.
+"""The chat template: one function renders the prompt in training and at inference, so that the two
+cannot differ.
 
-A template comes with a model and may leave out what it is given. So the words of every message are looked for in what it wrote.
+A template comes with a model and may leave out what it is given. So the words of every message are
+looked for in what it wrote.
 """
 
 from __future__ import annotations
@@ -28,13 +30,19 @@ SAMPLE = (
     Message("assistant", "That sounds exhausting. What kept you awake?"),
     Message("user", 'My report, and “what if they notice?”\nAlex says: "They won\'t."'),
 )
-"""A conversation of all roles, by which a template is tried; the last words hold what an escaping template changes."""
+"""A conversation of all roles, by which a template is tried; the last words hold what an escaping
+template changes."""
 ANSWER = Message("assistant", "What would it mean if they did?")
 """What could follow it."""
 _EXCHANGES = [
     (
         Message("assistant", f"That is my question number {number}: what did you do then?"),
-        Message("user", f"Then, {number} hours later, " + "I looked at the clock and counted what was left, " * 6 + "again."),
+        Message(
+            "user",
+            f"Then, {number} hours later, "
+            + "I looked at the clock and counted what was left, " * 6
+            + "again.",
+        ),
     )
     for number in range(1, 25)
 ]
@@ -44,12 +52,16 @@ LOST = "the words of a message do not occur in the prompt"
 
 
 class WordsLost(TemplateError):
-    """A template wrote a prompt that lacks the words of a message, or holds them in another form."""
+    """A template wrote a prompt that lacks the words of a message, or holds them in another
+    form.
+    """
 
 
 @dataclass(frozen=True)
 class ChatTemplate:
-    """A model's own template (Jinja2, from its GGUF or tokenizer) with the texts of its special tokens."""
+    """A model's own template (Jinja2, from its GGUF or tokenizer) with the texts of its special
+    tokens.
+    """
 
     source: str
     bos: str
@@ -67,22 +79,27 @@ class ChatTemplate:
     def render(self, messages: Sequence[Message], *, answer: bool) -> str:
         """The conversation as text; `answer` opens the assistant's turn behind it.
 
-        The text holds its special tokens, BOS included where the template writes it: tokenize it without adding any.
-        Raises TemplateError where the template refuses it, fails or does not end, WordsLost where it leaves words out.
+        The text holds its special tokens, BOS included where the template writes it: tokenize it
+        without adding any. Raises TemplateError where the template refuses it, fails or does not
+        end, WordsLost where it leaves words out.
         """
         return self.written(messages, Control(), answer=answer).text
 
     def written(self, messages: Sequence[Message], control: Control, *, answer: bool) -> Written:
-        """The same in pieces: control tokens in the words of a message are kept apart from those of the template."""
+        """The same in pieces: control tokens in the words of a message are kept apart from those of
+        the template.
+        """
         mark = mark_for(self.source, *(one.content for one in messages))
         marked = [Message(one.role, control.marked(one.content, mark)) for one in messages]
-        return control.written(self._worded(_joined(marked) if self.joins_system else marked, answer=answer), mark)
+        return control.written(
+            self._worded(_joined(marked) if self.joins_system else marked, answer=answer), mark
+        )
 
     def try_out(self) -> None:
         """Render a long conversation of all roles.
 
-        Raises TemplateError where the template refuses it, leaves words out, or leaves it to the model to open its turn: the
-        name of its role would be its first word.
+        Raises TemplateError where the template refuses it, leaves words out, or leaves it to the
+        model to open its turn: the name of its role would be its first word.
         """
         self.render(LONG, answer=True)
         try:
@@ -90,14 +107,22 @@ class ChatTemplate:
             told = self.render([*SAMPLE, ANSWER], answer=False)
         except TemplateError:
             return  # a conversation that ends so is no prompt; a mask is refused with the reason
-        if asked == open_ended and told.startswith(asked) and not told[len(asked) :].lstrip().startswith(ANSWER.content):
-            raise TemplateError("it does not open the assistant's turn: `add_generation_prompt` changes nothing")
+        if (
+            asked == open_ended
+            and told.startswith(asked)
+            and not told[len(asked) :].lstrip().startswith(ANSWER.content)
+        ):
+            raise TemplateError(
+                "it does not open the assistant's turn: `add_generation_prompt` changes nothing"
+            )
 
     @cached_property
     def joins_system(self) -> bool:
-        """Whether the system message goes in front of the user's first one, since the template refuses the role.
+        """Whether the system message goes in front of the user's first one, since the template
+        refuses the role.
 
-        One that drops or moves it in silence is left to do so, or a server would render other prompts of the same model.
+        One that drops or moves it in silence is left to do so, or a server would render other
+        prompts of the same model.
         """
         try:
             self._worded(SAMPLE, answer=True)
@@ -108,7 +133,9 @@ class ChatTemplate:
         return False
 
     def with_end(self, control: Control) -> ChatTemplate:
-        """The template with the token that it ends the assistant's turn with, where that is a control token."""
+        """The template with the token that it ends the assistant's turn with, where that is a
+        control token.
+        """
         if self.turn_end:
             return self
         told = [*SAMPLE, ANSWER]
@@ -117,7 +144,11 @@ class ChatTemplate:
         except TemplateError:
             return self  # a mask is refused with the reason
         behind = text[text.rindex(told[-1].content) + len(told[-1].content) :].lstrip()
-        return self if behind.startswith(self.eos) else replace(self, turn_end=control.token_at(behind))
+        return (
+            self
+            if behind.startswith(self.eos)
+            else replace(self, turn_end=control.token_at(behind))
+        )
 
     def _takes(self, messages: Sequence[Message]) -> bool:
         try:
@@ -140,7 +171,9 @@ class ChatTemplate:
 
 
 def check_served(gguf: Path, today: str) -> None:
-    """Raise InputError where a GGUF is torn, or its chat template cannot be used: before anything is loaded or asked."""
+    """Raise InputError where a GGUF is torn, or its chat template cannot be used: before anything
+    is loaded or asked.
+    """
     check_gguf(gguf)
     metadata = gguf_header(gguf).metadata
     source = metadata.get("tokenizer.chat_template")
@@ -159,7 +192,9 @@ def _faults_of(template: ChatTemplate) -> list[str]:
 
 
 def _joined(messages: Sequence[Message]) -> list[Message]:
-    """The conversation without a system message: its words stand in front of the user's first ones."""
+    """The conversation without a system message: its words stand in front of the user's first
+    ones.
+    """
     if len(messages) < 2 or messages[0].role != "system" or messages[1].role != "user":
         return list(messages)
     first = Message("user", f"{messages[0].content}\n\n{messages[1].content}")
@@ -167,7 +202,10 @@ def _joined(messages: Sequence[Message]) -> list[Message]:
 
 
 def _expect_words(messages: Sequence[Message], text: str) -> None:
-    """Turns in their order; the system message anywhere, since some templates move it. Space around words may go."""
+    """Turns in their order; the system message anywhere, since some templates move it.
+
+    Space around words may go.
+    """
     begin = 0
     for one in messages:
         words = one.content.strip()

@@ -1,7 +1,9 @@
-"""What litellm's clients send through: one exchange a call, bounded, and its answer kept as it came.
+"""What litellm's clients send through: one exchange a call, bounded, and its answer kept as it
+came.
 
-litellm maps finish reasons that it does not know to `stop`, follows redirects and sends some requests again by itself.
-Through here a request that a call repeats is answered by what came the first time.
+litellm maps finish reasons that it does not know to `stop`, follows redirects and sends some
+requests again by itself. Through here a request that a call repeats is answered by what came the
+first time.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ class Call:
 
     seconds: float
     deadline: Deadline | None = None
-    """From the first request on: litellm loads parts of itself, for seconds, before a process's first."""
+    """From the first request on: litellm loads parts of itself, for seconds, before a process's
+    first."""
     outcomes: dict[tuple[str, str], Answer | Unanswered] = field(default_factory=dict)
 
     @property
@@ -75,7 +78,9 @@ class Wire(httpx.BaseTransport):
         if outcome.status in range(300, 400):
             raise httpx.RemoteProtocolError("a redirect is not followed", request=request)
         headers = {name: value for name, value in outcome.headers.items() if name not in _UNPACKED}
-        return httpx.Response(outcome.status, headers=headers, content=outcome.body, request=request)
+        return httpx.Response(
+            outcome.status, headers=headers, content=outcome.body, request=request
+        )
 
     def close(self) -> None:
         """Nothing to close: clients come and go, and share it."""

@@ -54,8 +54,18 @@ def load_kinds(prompts: Prompts, variants: Sequence[str]) -> dict[str, str]:
     return {variant: document[variant] for variant in variants}
 
 
-def guess(text: str, kinds: dict[str, str], judge: Judge, prompts: Prompts, role: Role, ask: Ask, seed: int) -> Guess:
-    """Have the kind of therapist guessed; which letter stands for which kind is drawn, so that no letter is a safe answer.
+def guess(
+    text: str,
+    kinds: dict[str, str],
+    judge: Judge,
+    prompts: Prompts,
+    role: Role,
+    ask: Ask,
+    seed: int,
+) -> Guess:
+    """Have the kind of therapist guessed.
+
+    Which letter stands for which kind is drawn, so that no letter is a safe answer.
 
     Raises ModelFailure where no answer was of use.
     """
@@ -66,9 +76,17 @@ def guess(text: str, kinds: dict[str, str], judge: Judge, prompts: Prompts, role
     system = Message("system", prompts.render("judge_guess.j2", kinds=told))
     user = Message("user", prompts.render("judge_guess_request.j2", transcript=text))
     schema = record(
-        {"justification": bounded(judge.justification_chars, role), "kind": {"type": "string", "enum": list(letters)}}
+        {
+            "justification": bounded(judge.justification_chars, role),
+            "kind": {"type": "string", "enum": list(letters)},
+        }
     )
-    answer = ask_until(ask, Request((system, user), role.sampling, seed, schema), role.attempts, lambda r: _read(r, letters))
+    answer = ask_until(
+        ask,
+        Request((system, user), role.sampling, seed, schema),
+        role.attempts,
+        lambda r: _read(r, letters),
+    )
     letter, justification = answer.value
     return Guess(letters[letter], letter, justification, answer.useless)
 

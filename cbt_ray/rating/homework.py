@@ -1,4 +1,6 @@
-"""Homework in a transcript: found by rules that are data, so that a session can be shown as if nobody had spoken of it."""
+"""Homework in a transcript: found by rules that are data, so that a session can be shown as if
+nobody had spoken of it.
+"""
 
 from __future__ import annotations
 
@@ -61,13 +63,18 @@ class HomeworkRules:
         """Which sentences of one turn are on homework."""
         found: list[bool] = []
         near = 0
-        heading: str | None = None  # the mark of the heading of a list that goes; None: there is none
+        heading: str | None = (
+            None  # the mark of the heading of a list that goes; None: there is none
+        )
         for sentence in sentences:
             mark = _mark(sentence)
             if heading is not None and mark in ("", heading):
-                heading = None  # the list is over: no entry, or an entry of the list that its heading stands in
+                # the list is over: no entry, or an entry of the list that its heading stands in
+                heading = None
             itself = self.is_homework(sentence)
-            found.append(itself or heading is not None or (near > 0 and bool(self.follows.search(sentence))))
+            found.append(
+                itself or heading is not None or (near > 0 and bool(self.follows.search(sentence)))
+            )
             near = self.reach if itself else near - 1
             if found[-1] and heading is None and sentence.rstrip().endswith(":"):
                 heading = mark
@@ -96,7 +103,9 @@ def _read(path: Path) -> HomeworkRules:
         file = _File.model_validate(read_fields(path))
     except ValidationError as error:
         raise refusal(error, _File, f"{path}: ") from None
-    names, reviews, tasks, times, follows = map(_one_of, (file.names, file.reviews, file.tasks, file.times, file.follows))
+    names, reviews, tasks, times, follows = map(
+        _one_of, (file.names, file.reviews, file.tasks, file.times, file.follows)
+    )
     return HomeworkRules(names, reviews, tasks, times, follows, file.reach)
 
 

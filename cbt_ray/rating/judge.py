@@ -1,4 +1,7 @@
-"""The judge: a word with a justification for each item, read strictly; what is missing stays missing, with its reason."""
+"""The judge: a word with a justification for each item, read strictly.
+
+What is missing stays missing, with its reason.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +51,12 @@ class Rating:
         return None if None in scores else sum(score for score in scores if score is not None)
 
 
-def rate(text: str, scale: Scale, judge: Judge, prompts: Prompts, role: Role, ask: Ask, seed: int) -> Rating:
-    """Have a transcript rated; items that the judge left out or misnamed are asked for again, up to `role.attempts` times.
+def rate(
+    text: str, scale: Scale, judge: Judge, prompts: Prompts, role: Role, ask: Ask, seed: int
+) -> Rating:
+    """Have a transcript rated.
+
+    Items that the judge left out or misnamed are asked for again, up to `role.attempts` times.
 
     Raises ModelFailure where not one item was rated.
     """
@@ -58,7 +65,9 @@ def rate(text: str, scale: Scale, judge: Judge, prompts: Prompts, role: Role, as
     rated: dict[str, ItemRating] = {}
     useless: Counter[str] = Counter()
     for group in groups:
-        _rate_group(group, rated, useless, _Asking(text, scale, judge, prompts, role, ask, system, seed))
+        _rate_group(
+            group, rated, useless, _Asking(text, scale, judge, prompts, role, ask, system, seed)
+        )
     if all(item.score is None for item in rated.values()):
         raise ModelFailure(useless.most_common(1)[0][0] if useless else "no_item")
     return Rating({item.id: rated[item.id] for item in scale.items}, dict(useless))
@@ -78,13 +87,17 @@ class _Asking:
     def request(self, items: Sequence[Item], attempt: int) -> Request:
         user = self.prompts.render("judge_request.j2", transcript=self.text, items=items)
         words = {"type": "string", "enum": [step.word for step in self.scale.words]}
-        answer = record({"justification": bounded(self.judge.justification_chars, self.role), "word": words})
+        answer = record(
+            {"justification": bounded(self.judge.justification_chars, self.role), "word": words}
+        )
         schema = record({item.id: answer for item in items})
         seed = seed_of(self.seed, items[0].id, attempt)
         return Request((self.system, Message("user", user)), self.role.sampling, seed, schema)
 
 
-def _rate_group(group: list[Item], rated: dict[str, ItemRating], useless: Counter[str], asking: _Asking) -> None:
+def _rate_group(
+    group: list[Item], rated: dict[str, ItemRating], useless: Counter[str], asking: _Asking
+) -> None:
     missing = group
     for attempt in range(asking.role.attempts):
         try:

@@ -1,4 +1,7 @@
-"""Probes: a session spoilt on purpose, in a way that a judge who reads must notice. Pure: turns in, turns out, or why not."""
+"""Probes: a session spoilt on purpose, in a way that a judge who reads must notice.
+
+Pure: turns in, turns out, or why not.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Spoilt:
-    """A session's turns as the probe shows them, or the reason why the session cannot be probed so."""
+    """A session's turns as the probe shows them, or the reason why the session cannot be probed
+    so.
+    """
 
     turns: tuple[Turn, ...]
     reason: str | None = None
@@ -41,7 +46,9 @@ class Spoilt:
 
 
 def look_of(name: str, headline: Look) -> Look:
-    """How a probe shows its transcript: as the headline does, but for those that ask what style does."""
+    """How a probe shows its transcript: as the headline does, but for those that ask what style
+    does.
+    """
     if name == "masked":
         return "plain" if headline == "masked" else "masked"
     return GUESSES.get(name, headline)
@@ -54,7 +61,9 @@ def silenced(turns: Sequence[Turn]) -> Spoilt:
 
 
 def shuffled(turns: Sequence[Turn], seed: int) -> Spoilt:
-    """The same words of both, the therapist's turns in an order in which none stays in its place (Sattolo's shuffle)."""
+    """The same words of both, the therapist's turns in an order in which none stays in its place
+    (Sattolo's shuffle).
+    """
     places = _places(turns)
     if len(places) < 2:
         return Spoilt((), SINGLE_TURN)
@@ -71,7 +80,8 @@ def shuffled(turns: Sequence[Turn], seed: int) -> Spoilt:
 def swapped(turns: Sequence[Turn], donor: Sequence[Turn] | None) -> Spoilt:
     """The same patient with the therapist turns of another patient's session.
 
-    Where one has more turns than the other, exchanges in the middle of the longer one go, so that openings and endings stay.
+    Where one has more turns than the other, exchanges in the middle of the longer one go, so that
+    openings and endings stay.
     """
     foreign = [turn for turn in donor or () if _by_therapist(turn)]
     exchanges, tail = _exchanges(turns)
@@ -85,7 +95,10 @@ def swapped(turns: Sequence[Turn], donor: Sequence[Turn] | None) -> Spoilt:
 
 
 def without_homework(turns: Sequence[Turn], rules: HomeworkRules) -> Spoilt:
-    """The session as if nobody had spoken of homework; a turn that held nothing else goes, its neighbours become one."""
+    """The session as if nobody had spoken of homework.
+
+    A turn that held nothing else goes, its neighbours become one.
+    """
     found = [rules.without(turn.text) for turn in turns]
     removed = sum(count for _, count in found)
     if not any(count for turn, (_, count) in zip(turns, found, strict=True) if _by_therapist(turn)):
@@ -99,16 +112,22 @@ def without_homework(turns: Sequence[Turn], rules: HomeworkRules) -> Spoilt:
     return Spoilt(tuple(kept), removed=removed) if _places(kept) else Spoilt((), NOTHING_LEFT)
 
 
-def sampled(chains: Sequence[tuple[str, int]], sessions: int, count: int, seed: int) -> list[tuple[str, int, int]]:
-    """Draw `count` sessions of one arm: (patient, replicate, session number), the same in every arm.
+def sampled(
+    chains: Sequence[tuple[str, int]], sessions: int, count: int, seed: int
+) -> list[tuple[str, int, int]]:
+    """Draw `count` sessions of one arm: (patient, replicate, session number), the same in every
+    arm.
 
-    Every chain gives one before any gives a second, and a larger `count` keeps what a smaller one drew.
+    Every chain gives one before any gives a second, and a larger `count` keeps what a smaller one
+    drew.
     """
     ranked = []
     for patient, replicate in chains:
         chain = digest([seed, "probe", patient, replicate])
         drawn = sorted((digest([chain, number]), number) for number in range(1, sessions + 1))
-        ranked += [(rank, chain, (patient, replicate, number)) for rank, (_, number) in enumerate(drawn)]
+        ranked += [
+            (rank, chain, (patient, replicate, number)) for rank, (_, number) in enumerate(drawn)
+        ]
     return [place for _, _, place in sorted(ranked)[:count]]
 
 
@@ -121,7 +140,10 @@ def _places(turns: Sequence[Turn]) -> list[int]:
 
 
 def _exchanges(turns: Sequence[Turn]) -> tuple[list[list[Turn]], list[Turn]]:
-    """What the patient says up to each therapist turn, that turn last; and what the patient says behind the last one."""
+    """What the patient says up to each therapist turn, that turn last.
+
+    And what the patient says behind the last one.
+    """
     exchanges: list[list[Turn]] = []
     current: list[Turn] = []
     for turn in turns:

@@ -1,4 +1,6 @@
-"""A scale is data: a folder with scale.yaml (title, at least two words from worst to best) and one file an item."""
+"""A scale is data: a folder with scale.yaml (title, at least two words from worst to best) and one
+file an item.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ class Scale:
     def score(self, word: str) -> int | None:
         """The score of a word (1 is the worst), or None where the scale has no such word."""
         folded = [step.word.casefold() for step in self.words]
-        return folded.index(word.strip().casefold()) + 1 if word.strip().casefold() in folded else None
+        return (
+            folded.index(word.strip().casefold()) + 1 if word.strip().casefold() in folded else None
+        )
 
 
 class _ItemFile(Block):
@@ -87,14 +91,20 @@ class _ScaleFile(Block):
 
     title: Text
     instructions: Text
-    items: Annotated[tuple[ItemId, ...], Field(min_length=1, max_length=MOST), AfterValidator(_each_once)]
+    items: Annotated[
+        tuple[ItemId, ...], Field(min_length=1, max_length=MOST), AfterValidator(_each_once)
+    ]
     words: tuple[_WordBlock, ...] = Field(min_length=2, max_length=MOST)
-    """At least two: with one word nothing could differ, and every share of the range would be divided by zero."""
+    """At least two: with one word nothing could differ, and every share of the range would be
+    divided by zero."""
 
 
 def scale_files(prompts: Prompts, name: str) -> list[str]:
     """The files that make up a scale, for their hashes."""
-    return [f"{name}/scale.yaml", *(f"{name}/{item.id}.yaml" for item in load_scale(prompts, name).items)]
+    return [
+        f"{name}/scale.yaml",
+        *(f"{name}/{item.id}.yaml" for item in load_scale(prompts, name).items),
+    ]
 
 
 def load_scale(prompts: Prompts, name: str) -> Scale:

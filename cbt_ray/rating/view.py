@@ -1,4 +1,7 @@
-"""What the judge sees of a session: no id, no arm, no model; only the injected summary removed, or more where asked."""
+"""What the judge sees of a session: no id, no arm, no model.
+
+Only the injected summary removed, or more where asked.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +22,29 @@ Strip = Literal["summary", "paper"]
 
 
 def judged_turns(session: Session, strip: Strip) -> list[Turn]:
-    """The turns that are rated. The summary block is no turn, so `summary` removes just that; `paper` the outer turns too."""
+    """The turns that are rated.
+
+    The summary block is no turn, so `summary` removes just that; `paper` the outer turns too.
+    """
     turns = list(session.turns)
     if strip == "paper":
         if turns and turns[0].speaker is Speaker.PATIENT:
             turns = turns[1:]
-        last = max((n for n, turn in enumerate(turns) if turn.speaker is Speaker.THERAPIST), default=None)
+        last = max(
+            (n for n, turn in enumerate(turns) if turn.speaker is Speaker.THERAPIST), default=None
+        )
         if last is not None:
             del turns[last]
     return turns
 
 
-def view_text(turns: Sequence[Turn], view: Literal["plain", "masked"], names: Collection[str]) -> str:
-    """The transcript that the judge reads; `names` (arms and models) are blotted out in every view."""
+def view_text(
+    turns: Sequence[Turn], view: Literal["plain", "masked"], names: Collection[str]
+) -> str:
+    """The transcript that the judge reads.
+
+    `names` (arms and models) are blotted out in every view.
+    """
     if view == "masked":
         turns = [Turn(turn.speaker, _masked(turn)) for turn in turns]
     return transcript([Turn(turn.speaker, _blotted(turn.text, names)) for turn in turns])
@@ -45,13 +58,21 @@ def _blotted(text: str, names: Collection[str]) -> str:
 
 def heard(turns: Sequence[Turn], view: str) -> int:
     """Of the turns that are rated, those in which the judge reads a word of the therapist."""
-    shown = [_masked(turn) if view == "masked" else turn.text for turn in turns if turn.speaker is Speaker.THERAPIST]
+    shown = [
+        _masked(turn) if view == "masked" else turn.text
+        for turn in turns
+        if turn.speaker is Speaker.THERAPIST
+    ]
     return sum(any(letter.isalnum() for letter in text) for text in shown)
 
 
 def _masked(turn: Turn) -> str:
-    """A turn without what gives an arm away: the limits statement, markdown, marks of a chat template."""
+    """A turn without what gives an arm away: the limits statement, markdown, marks of a chat
+    template.
+    """
     text = _MARKDOWN.sub("", _TEMPLATE.sub("", turn.text))  # in this order: `### Response` is both
     if turn.speaker is Speaker.THERAPIST:
-        text = " ".join(sentence for sentence in _SENTENCE.split(text) if not _LIMITS.search(sentence))
+        text = " ".join(
+            sentence for sentence in _SENTENCE.split(text) if not _LIMITS.search(sentence)
+        )
     return text.strip() or "[...]"

@@ -1,4 +1,7 @@
-"""Files and texts from outside, read at one place: bounded, regular, UTF-8; what is wrong is one line."""
+"""Files and texts from outside, read at one place: bounded, regular, UTF-8.
+
+What is wrong is one line.
+"""
 
 from cbt_ray.reading.document import read_document, read_fields
 from cbt_ray.reading.json_text import loads, read_json

@@ -7,7 +7,9 @@ import re
 LONGEST_NUMBER = 100
 LONGEST_SHOWN = 60
 _NUMBER = {
-    sign: re.compile(rf"[+-]?(?:[0-9]+(?:{re.escape(sign)}[0-9]*)?|{re.escape(sign)}[0-9]+)(?:[eE][+-]?[0-9]{{1,4}})?")
+    sign: re.compile(
+        rf"[+-]?(?:[0-9]+(?:{re.escape(sign)}[0-9]*)?|{re.escape(sign)}[0-9]+)(?:[eE][+-]?[0-9]{{1,4}})?"
+    )
     for sign in ".,"
 }
 _FORMULA = re.compile(r"'|[\t\r\n]|\s*[=+\-@＝＋－＠]")  # noqa: RUF001  spreadsheets of East Asia take the wide signs, too
@@ -34,7 +36,9 @@ def not_a_number(cell: str, decimal: str = ".") -> str:
     """What is wrong with a cell that holds no number, and which field would make it one."""
     other = "," if decimal == "." else "."
     hint = f"; where {other!r} is the decimal sign, the mapping says `decimal: '{other}'`"
-    return f"expected a number, found {shown(cell)}" + (hint if number_of(cell, other) is not None else "")
+    return f"expected a number, found {shown(cell)}" + (
+        hint if number_of(cell, other) is not None else ""
+    )
 
 
 def escaped(text: str) -> str:
@@ -50,5 +54,7 @@ def unescaped(cell: str) -> str:
     if not cell.startswith("'"):
         return cell
     if cell.startswith("'\\"):
-        return _ESCAPED.sub(lambda found: "\\" if found[1] == "\\" else chr(int(found[1][1:], 16)), cell[2:])
+        return _ESCAPED.sub(
+            lambda found: "\\" if found[1] == "\\" else chr(int(found[1][1:], 16)), cell[2:]
+        )
     return cell[1:] if _FORMULA.match(cell, 1) else cell

@@ -1,4 +1,7 @@
-"""A document from outside: JSON where its name says so, which a program wrote and may be large; else YAML."""
+"""A document from outside: JSON where its name says so, which a program wrote and may be large.
+
+Else YAML.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""JSON from outside: a key given twice, a number that is none, a document too deep are errors, never silent choices."""
+"""JSON from outside: a key given twice, a number that is none, a document too deep are errors,
+never silent choices.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ LONGEST_INTEGER = 40
 def loads(text: str | bytes, *, numbers: Literal["finite", "any"] = "finite") -> Any:
     """A JSON document. Raises ValueError, one line, for whatever is wrong with it.
 
-    `numbers`: with "any", one that is none (NaN, thousands of digits) is read as None and not refused. Servers write such
-    into statistics that nobody reads.
+    `numbers`: with "any", one that is none (NaN, thousands of digits) is read as None and not
+    refused. Servers write such into statistics that nobody reads.
     """
     strict = numbers == "finite"
     try:
@@ -48,7 +50,9 @@ def read_json(file: Path, name: str | None = None, largest: int = LARGEST_TEXT) 
 def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
     if len(mapping) != len(pairs):
-        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        twice = next(
+            name for name, count in Counter(name for name, _ in pairs).items() if count > 1
+        )
         raise ValueError(f"{twice!r} is given twice")
     return mapping
 

@@ -30,22 +30,36 @@ _KINDS = {
 
 
 def located(name: str, base: Path = Path()) -> Path:
-    """The path that a text names, relative to `base`, with `~` spelt out. Raises InputError where it can name none."""
+    """The path that a text names, relative to `base`, with `~` spelt out.
+
+    Raises InputError where it can name none.
+    """
     if "\0" in name or not name.strip():
         raise InputError(f"expected a path, found {name!r}")
     try:
         if any(len(os.fsencode(part)) > LONGEST_NAME for part in Path(name).parts):
-            raise InputError(f"expected a path with names of at most {LONGEST_NAME} bytes, found {name[:40]!r}...")
+            raise InputError(
+                f"expected a path with names of at most {LONGEST_NAME} bytes, found "
+                f"{name[:40]!r}..."
+            )
         if len(os.fsencode(base / name)) > LONGEST_PATH:
-            raise InputError(f"expected a path of at most {LONGEST_PATH:,} bytes, found {name[:40]!r}...")
+            raise InputError(
+                f"expected a path of at most {LONGEST_PATH:,} bytes, found {name[:40]!r}..."
+            )
         return base / Path(name).expanduser()
-    except (RuntimeError, UnicodeEncodeError):  # `~nosuch`: there is no such user; half a surrogate pair
+    except (
+        RuntimeError,
+        UnicodeEncodeError,
+    ):  # `~nosuch`: there is no such user; half a surrogate pair
         raise InputError(f"expected a path, found {name!r}") from None
 
 
 @contextmanager
 def opened(file: Path, name: str | None = None) -> Iterator[BinaryIO]:
-    """A regular file, open for reading bytes; `name` stands for it in messages. Raises InputError, one line."""
+    """A regular file, open for reading bytes; `name` stands for it in messages.
+
+    Raises InputError, one line.
+    """
     where = name or str(file)
     try:
         # Without O_NONBLOCK, opening a FIFO waits until somebody writes to it.
@@ -77,7 +91,10 @@ def read_bytes(file: Path, name: str | None = None, largest: int = LARGEST_TEXT)
 
 
 def read_text(file: Path, name: str | None = None, largest: int = LARGEST_TEXT) -> str:
-    """A regular file's text in UTF-8, without a byte order mark, line ends as they are. Raises InputError, one line."""
+    """A regular file's text in UTF-8, without a byte order mark, line ends as they are.
+
+    Raises InputError, one line.
+    """
     try:
         return read_bytes(file, name, largest).decode("utf-8-sig")
     except UnicodeDecodeError as error:

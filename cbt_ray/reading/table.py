@@ -83,14 +83,28 @@ def encoding_of(name: str) -> str:
     try:
         found = codecs.lookup(name)
     except (LookupError, ValueError, UnicodeError):
-        raise ValueError(f"expected an encoding, such as utf-8, utf-16, cp1252 or latin-1, found {name!r}") from None
+        raise ValueError(
+            f"expected an encoding, such as utf-8, utf-16, cp1252 or latin-1, found {name!r}"
+        ) from None
     if not found._is_text_encoding or _NO_TEXT.fullmatch(found.name.replace("-", "_")):
-        raise ValueError(f"expected an encoding of text, such as utf-8, utf-16, cp1252 or latin-1, found {name!r}")
+        raise ValueError(
+            "expected an encoding of text, such as utf-8, utf-16, cp1252 or latin-1, found "
+            f"{name!r}"
+        )
     return name
 
 
-def read_table(file: Path, name: str | None = None, *, separator: str = ",", encoding: str = "utf-8", own: bool = False) -> Table:
-    """A CSV file with a header. `own`: cbt-ray wrote it; its apostrophe before a formula is no text.
+def read_table(
+    file: Path,
+    name: str | None = None,
+    *,
+    separator: str = ",",
+    encoding: str = "utf-8",
+    own: bool = False,
+) -> Table:
+    """A CSV file with a header.
+
+    `own`: cbt-ray wrote it; its apostrophe before a formula is no text.
 
     Rows without any text and columns with neither name nor cells are passed over and counted.
     Raises InputError, one line, with line and column.
@@ -98,7 +112,9 @@ def read_table(file: Path, name: str | None = None, *, separator: str = ",", enc
     where = name or str(file)
     data = read_bytes(file, name, LARGEST)
     if data.startswith(_WORKBOOK):
-        raise TableFault(where, 0, "expected a CSV file, found a workbook or an archive; save the sheet as CSV")
+        raise TableFault(
+            where, 0, "expected a CSV file, found a workbook or an archive; save the sheet as CSV"
+        )
     return _Reader(where, data, separator, encoding).read(own=own)
 
 
@@ -139,7 +155,9 @@ class _Reader:
         for number, line in enumerate(stream, 1):
             self.length += len(line)
             if self.length > LONGEST_ROW:
-                raise TableFault(self.name, number, f"expected at most {LONGEST_ROW:,} characters in a row")
+                raise TableFault(
+                    self.name, number, f"expected at most {LONGEST_ROW:,} characters in a row"
+                )
             if "\0" in line:
                 hint = " (UTF-16? Then the mapping says `encoding: utf-16`)" if number == 1 else ""
                 raise TableFault(self.name, number, f"expected text, found a NUL character{hint}")
@@ -162,14 +180,22 @@ class _Reader:
             self.start, self.length = reader.line_num + 1, 0
             row = next(self._rows(reader), None)
         if row is None:
-            raise TableFault(self.name, 0, "expected a line with the names of the columns, the file is empty")
+            raise TableFault(
+                self.name, 0, "expected a line with the names of the columns, the file is empty"
+            )
         line, self.start, self.length = self.start, reader.line_num + 1, 0
         if len(row) > MOST_COLUMNS:
-            raise TableFault(self.name, line, f"expected at most {MOST_COLUMNS:,} columns, found {len(row):,}")
+            raise TableFault(
+                self.name, line, f"expected at most {MOST_COLUMNS:,} columns, found {len(row):,}"
+            )
         names = [name if name.strip() else "" for name in row]
         for place, name in enumerate(names, 1):
             if name and names.index(name) + 1 < place:
-                raise TableFault(self.name, line, f"column {place}: expected each column once, {shown(name)} is there twice")
+                raise TableFault(
+                    self.name,
+                    line,
+                    f"column {place}: expected each column once, {shown(name)} is there twice",
+                )
         return names, line
 
     def _batches(self, reader: Reader, header: list[str]) -> Iterator[list[list[str]]]:
@@ -192,14 +218,24 @@ class _Reader:
             min(len(row), width) + 1,
             f"expected {_many(width, 'cell')} as in the line with the names, found {len(row)}",
         )
-        hint = f"; a cell that holds {self.separator!r} goes into quotes" if len(row) > width else ""
-        return TableFault(self.name, line, f"column {place}: {found}{_other_separator(header) or hint}")
+        hint = (
+            f"; a cell that holds {self.separator!r} goes into quotes" if len(row) > width else ""
+        )
+        return TableFault(
+            self.name, line, f"column {place}: {found}{_other_separator(header) or hint}"
+        )
 
     def _torn(self, error: str, line: int) -> TableFault:
         if "field larger" in error:
-            return TableFault(self.name, line, f"expected at most {LONGEST_CELL:,} characters in a cell (is a quote not closed?)")
+            return TableFault(
+                self.name,
+                line,
+                f"expected at most {LONGEST_CELL:,} characters in a cell (is a quote not closed?)",
+            )
         if "unexpected end" in error:
-            return TableFault(self.name, self.start, "expected a closing quote, the file ends before it")
+            return TableFault(
+                self.name, self.start, "expected a closing quote, the file ends before it"
+            )
         return TableFault(self.name, line, f"expected CSV: {error}")
 
     def _undecoded(self, error: UnicodeError) -> TableFault:
@@ -215,19 +251,32 @@ class _Reader:
         wide = self.data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         other = "utf-16" if wide else "cp1252" if self.encoding == "utf-8" else "utf-8"
         hint = f"where it is another encoding, the mapping says which: `encoding: {other}`"
-        return TableFault(self.name, line, f"expected text in {self.encoding.upper()}, {found}; {hint}")
+        return TableFault(
+            self.name, line, f"expected text in {self.encoding.upper()}, {found}; {hint}"
+        )
 
-    def _table(self, header: list[str], header_line: int, cells: list[list[str]], *, own: bool) -> Table:
+    def _table(
+        self, header: list[str], header_line: int, cells: list[list[str]], *, own: bool
+    ) -> Table:
         if not self.lines:
-            raise TableFault(self.name, 0, "expected at least one row under the names of the columns, there is none")
+            raise TableFault(
+                self.name,
+                0,
+                "expected at least one row under the names of the columns, there is none",
+            )
         nameless = [place for place, name in enumerate(header) if not name]
         unnamed = tuple(place + 1 for place in nameless if _filled(cells[place]))
         empty = len(nameless) - len(unnamed)
         columns = {name: column for name, column in zip(header, cells, strict=True) if name}
         if own and b"'" in self.data:
-            columns = {unescaped(name): [unescaped(cell) for cell in column] for name, column in columns.items()}
+            columns = {
+                unescaped(name): [unescaped(cell) for cell in column]
+                for name, column in columns.items()
+            }
         notices = [f"{_many(self.blank, 'row')} without any text ignored"] if self.blank else []
-        notices += [f"{_many(empty, 'column')} with neither a name nor cells ignored"] if empty else []
+        notices += (
+            [f"{_many(empty, 'column')} with neither a name nor cells ignored"] if empty else []
+        )
         notices += [f"column {place} has no name and is left out" for place in unnamed]
         digest = hashlib.sha256(self.data).hexdigest()
         return Table(self.name, columns, unnamed, self.lines, header_line, digest, tuple(notices))
@@ -235,7 +284,11 @@ class _Reader:
 
 def _other_separator(names: list[str]) -> str:
     other = next((sign for sign in ";\t,|" if sign in names[0]), None) if len(names) == 1 else None
-    return f"; where {other!r} separates the cells, the mapping says `separator: {json.dumps(other)}`" if other else ""
+    return (
+        f"; where {other!r} separates the cells, the mapping says `separator: {json.dumps(other)}`"
+        if other
+        else ""
+    )
 
 
 def _joint(reason: str) -> str:

@@ -1,6 +1,8 @@
-"""A Jinja template from outside is data: it reaches no Python, and what it counts, repeats and writes is bounded.
+"""A Jinja template from outside is data: it reaches no Python, and what it counts, repeats and
+writes is bounded.
 
-What may still take long or much in a single step is found by a trial in a process of its own (`trial`).
+What may still take long or much in a single step is found by a trial in a process of its own
+(`trial`).
 """
 
 from __future__ import annotations
@@ -45,7 +47,10 @@ class TooMuch(TemplateRuntimeError):
 
 
 class _Generator(CodeGenerator):
-    """Leaves constants to the rendering, where they are bounded; Jinja computes them when it compiles."""
+    """Leaves constants to the rendering, where they are bounded.
+
+    Jinja computes them when it compiles.
+    """
 
     def _output_child_to_const(self, node: nodes.Expr, frame: Any, finalize: Any) -> str:
         if not isinstance(node, nodes.TemplateData):
@@ -59,17 +64,29 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(["**", "*", "+", "%"])
     code_generator_class = _Generator
 
-    def __init__(self, filters: dict[str, Callable[..., Any]] | None = None, **options: Any) -> None:
+    def __init__(
+        self, filters: dict[str, Callable[..., Any]] | None = None, **options: Any
+    ) -> None:
         """`filters`: to be had beside Jinja's; the rest are Jinja's own options."""
         super().__init__(optimized=False, **options)  # for the same reason
         del self.globals["lipsum"]
         self.globals["range"] = _range
-        self.filters = {name: _bounded(name, one) for name, one in (self.filters | (filters or {})).items()}
+        self.filters = {
+            name: _bounded(name, one) for name, one in (self.filters | (filters or {})).items()
+        }
         # No template can name these, or put others in their place.
-        self.filters |= {"-counted": _counted, "-measured": _measured, "-joined": _joined, "-told": _told}
+        self.filters |= {
+            "-counted": _counted,
+            "-measured": _measured,
+            "-joined": _joined,
+            "-told": _told,
+        }
 
     def rendered(self, template: Template, values: Mapping[str, Any]) -> str:
-        """The text of a template. Raises TemplateError for whatever goes wrong in it, TooMuch among others."""
+        """The text of a template.
+
+        Raises TemplateError for whatever goes wrong in it, TooMuch among others.
+        """
         token, pieces, size = _steps.set([0]), [], 0
         try:
             for piece in template.generate(values):
@@ -85,10 +102,14 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     def compile(self, source: Any, *args: Any, **kwargs: Any) -> Any:
         """Compile a template. Raises TemplateError for whatever goes wrong."""
         if isinstance(source, str) and len(source) > LONGEST_SOURCE:
-            raise TemplateError(f"expected at most {LONGEST_SOURCE:,} characters, found {len(source):,}")
+            raise TemplateError(
+                f"expected at most {LONGEST_SOURCE:,} characters, found {len(source):,}"
+            )
         try:
             return super().compile(source, *args, **kwargs)
-        except Exception as error:  # Python's compiler refuses what Jinja made of it: nested too deep
+        except (
+            Exception
+        ) as error:  # Python's compiler refuses what Jinja made of it: nested too deep
             raise _as_template_error(error) from None
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
@@ -101,7 +122,9 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805  as jinja2 has it
         """Call what a template calls, with bounds on what it asks for."""
         _step()
-        method = getattr(__obj, "__wrapped__", __obj)  # the sandbox has its own function for `format`
+        method = getattr(
+            __obj, "__wrapped__", __obj
+        )  # the sandbox has its own function for `format`
         owner = getattr(method, "__self__", None)
         if isinstance(owner, str | bytes | int):
             _narrow(args, kwargs)
@@ -115,7 +138,10 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         """Compute where the result has a sane size."""
         _step()
         if isinstance(left, int) and isinstance(right, int):
-            bits = {"**": left.bit_length() * max(right, 1), "*": left.bit_length() + right.bit_length()}
+            bits = {
+                "**": left.bit_length() * max(right, 1),
+                "*": left.bit_length() + right.bit_length(),
+            }
             if bits.get(operator, 0) > _BITS:
                 raise TooMuch(f"a number of more than {_BITS:,} bits")
         elif operator == "*":
@@ -162,12 +188,18 @@ class _Measuring(NodeTransformer):
         return _filtered(node, "-measured") if node.ctx == "load" else node
 
     def visit_Output(self, node: nodes.Output) -> nodes.Node:  # noqa: N802
-        """What is written within a macro or block is in no piece of the rendering before it is whole."""
+        """What is written within a macro or block is in no piece of the rendering before it is
+        whole.
+        """
         self.generic_visit(node)
         plain = [part for part in node.nodes if isinstance(part, nodes.TemplateData)]
         length = sum(len(part.data) for part in plain)
         parts = [part if part in plain else _filtered(part, "-measured") for part in node.nodes]
-        told = [_filtered(nodes.Const(length, lineno=node.lineno), "-told")] if length >= _A_STEP else []
+        told = (
+            [_filtered(nodes.Const(length, lineno=node.lineno), "-told")]
+            if length >= _A_STEP
+            else []
+        )
         node.nodes = [*told, *parts]
         return node
 
@@ -210,7 +242,9 @@ def _range(*bounds: int) -> range:
 
 
 def _size(value: Any, known: dict[int, int]) -> int:
-    """Characters and entries of a value that is written out: what it holds several times counts as often."""
+    """Characters and entries of a value that is written out: what it holds several times counts as
+    often.
+    """
     if isinstance(value, str | bytes):
         return len(value)
     if isinstance(value, Namespace):
@@ -252,7 +286,10 @@ def _short(size: int) -> None:
 
 
 def _narrow(args: Iterable[Any], kwargs: Mapping[str, Any]) -> None:
-    if any(isinstance(one, int | float) and not -WIDEST <= one <= WIDEST for one in [*args, *kwargs.values()]):
+    if any(
+        isinstance(one, int | float) and not -WIDEST <= one <= WIDEST
+        for one in [*args, *kwargs.values()]
+    ):
         raise TooMuch(f"a width or count above {WIDEST:,}")
 
 
@@ -262,18 +299,28 @@ def _times(value: Any) -> int:
 
 
 def _grown(name: str, value: Any, args: Sequence[Any]) -> int:
-    """How long at most a method or filter makes a text (0: not longer than it is, but for a width)."""
+    """How long at most a method or filter makes a text (0: not longer than it is, but for a
+    width).
+    """
     text, first = str(value) if name not in ("join", "tojson") else "", next(iter(args), "")
     widest = max(map(_times, args), default=0)
     if name == "replace" and len(args) > 1:
         return len(text) + text.count(str(first)) * len(str(args[1]))
     if name == "join":
-        separator, parts = (value, first) if isinstance(value, str | bytes) and not isinstance(first, str) else (first, value)
-        return _size(parts, {}) + _size(separator, {}) * (len(parts) if hasattr(parts, "__len__") else 1)
+        separator, parts = (
+            (value, first)
+            if isinstance(value, str | bytes) and not isinstance(first, str)
+            else (first, value)
+        )
+        return _size(parts, {}) + _size(separator, {}) * (
+            len(parts) if hasattr(parts, "__len__") else 1
+        )
     if name in ("format", "format_map"):
         if _WIDE.search(text):
             raise TooMuch("a format of that width")
-        return len(text) + max(text.count("{"), text.count("%")) * max((_size(one, {}) for one in args), default=0)
+        return len(text) + max(text.count("{"), text.count("%")) * max(
+            (_size(one, {}) for one in args), default=0
+        )
     if name in ("indent", "expandtabs"):
         return len(text) + (text.count("\n") + text.count("\t") + 1) * max(widest, 8)
     if name == "tojson":
@@ -287,7 +334,9 @@ def _bounded(name: str, one: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(one)
     def bounded(*args: Any, **kwargs: Any) -> Any:
         _step()
-        passed = int(hasattr(one, "jinja_pass_arg"))  # the environment or context that comes before the value
+        passed = int(
+            hasattr(one, "jinja_pass_arg")
+        )  # the environment or context that comes before the value
         value, asked = args[passed], args[passed + 1 :]
         _narrow(asked, kwargs)
         _measured(value)

@@ -1,4 +1,6 @@
-"""A trial: what comes from outside is tried in a process of its own, which ends where it computes for too long."""
+"""A trial: what comes from outside is tried in a process of its own, which ends where it computes
+for too long.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ Task = Callable[[], list[str]]
 
 
 def tried(tasks: Sequence[Task]) -> list[list[str]]:
-    """What each task answers, in their order; of one that did not come to its end, in what it failed."""
+    """What each task answers, in their order.
+
+    Of one that did not come to its end, in what it failed.
+    """
     answers: list[list[str]] = []
     while len(answers) < len(tasks):
         said, ending = _child(tasks[len(answers) :])
@@ -67,7 +72,9 @@ def _work(tasks: Sequence[Task], writer: int) -> None:
         with open("/proc/self/statm") as statm:  # noqa: PTH123  our own
             held = int(statm.read().split()[0]) * resource.getpagesize()
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (min(held + MEMORY, hard if hard > 0 else held + MEMORY), hard))
+        resource.setrlimit(
+            resource.RLIMIT_AS, (min(held + MEMORY, hard if hard > 0 else held + MEMORY), hard)
+        )
         for task in tasks:
             signal.setitimer(signal.ITIMER_PROF, SECONDS)
             try:

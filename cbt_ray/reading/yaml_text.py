@@ -1,7 +1,8 @@
 """YAML from outside: plain values only, bounded in size, depth and what its aliases unfold to.
 
-The values are made from the parser's events, as they come: PyYAML's own constructor follows an alias into itself, unfolds ten
-lines to ten billion values, and lets a date that does not exist end in a traceback.
+The values are made from the parser's events, as they come: PyYAML's own constructor follows an
+alias into itself, unfolds ten lines to ten billion values, and lets a date that does not exist end
+in a traceback.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ LONGEST_INTEGER = 40
 _MERGE = "tag:yaml.org,2002:merge"
 _TEXT = "tag:yaml.org,2002:str"
 _INTEGER = "tag:yaml.org,2002:int"
-_PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "timestamp", "str")}
+_PLAIN = {
+    f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "timestamp", "str")
+}
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -38,7 +41,10 @@ def read_yaml(file: Path, name: str | None = None) -> Any:
 
 
 def yaml_of(text: str, name: str) -> Any:
-    """The value of a YAML text; `name` stands for it in messages. Raises InputError, one line: file, line, field."""
+    """The value of a YAML text; `name` stands for it in messages.
+
+    Raises InputError, one line: file, line, field.
+    """
     try:
         reader = _Reader(yaml.parse(text, Loader=_LOADER))
         return reader.document()
@@ -62,7 +68,9 @@ class _Refused(Exception):
 
 
 class _Open:
-    """What an anchor names while its block is still being read: an alias to it would hold itself."""
+    """What an anchor names while its block is still being read: an alias to it would hold
+    itself.
+    """
 
 
 @dataclass
@@ -84,7 +92,9 @@ class _Reader:
     def document(self) -> Any:
         value = None
         for event in self.events:
-            if isinstance(event, yaml.StreamStartEvent | yaml.StreamEndEvent | yaml.DocumentEndEvent):
+            if isinstance(
+                event, yaml.StreamStartEvent | yaml.StreamEndEvent | yaml.DocumentEndEvent
+            ):
                 continue
             if isinstance(event, yaml.DocumentStartEvent):
                 if self.count:
@@ -117,14 +127,18 @@ class _Reader:
     def _counted(self, more: int, event: Any, path: tuple[str, ...]) -> None:
         self.count += more
         if self.count > MOST:
-            raise _Refused(f"expected at most {MOST:,} values, with what its aliases repeat", event, path)
+            raise _Refused(
+                f"expected at most {MOST:,} values, with what its aliases repeat", event, path
+            )
 
     def _alias(self, event: Any, path: tuple[str, ...]) -> Any:
         known = self.anchors.get(event.anchor)
         if known is None:
             raise _Refused(f"expected a value named &{event.anchor} before it", event, path)
         if isinstance(known, _Open):
-            raise _Refused(f"expected a value that does not hold itself (*{event.anchor})", event, path)
+            raise _Refused(
+                f"expected a value that does not hold itself (*{event.anchor})", event, path
+            )
         self._counted(known.size, event, path)
         return known.value
 
@@ -178,10 +192,14 @@ class _Reader:
         if tag not in _PLAIN:
             raise _Refused(f"expected a plain value, found the tag {tag}", event, path)
         if tag == _INTEGER and len(text) > LONGEST_INTEGER:
-            raise _Refused(f"expected a smaller number, found one of {len(text):,} digits", event, path)
+            raise _Refused(
+                f"expected a smaller number, found one of {len(text):,} digits", event, path
+            )
         try:
             return self.constructor.construct_object(yaml.ScalarNode(tag, text), deep=True)
         except (ValueError, KeyError, AttributeError, OverflowError, yaml.YAMLError):
             kind = tag.rpartition(":")[2]
-            expected = f"expected a value of YAML's kind {kind}, found {shown}; text goes into quotes"
+            expected = (
+                f"expected a value of YAML's kind {kind}, found {shown}; text goes into quotes"
+            )
             raise _Refused(expected, event, path) from None

@@ -32,7 +32,8 @@ def question(analysis: Mapping[str, Any]) -> str:
     low, high = total_range(analysis)
     judge = "the judge" if analysis["judge"] == OWN_JUDGE else analysis["judge"]
     return (
-        f"With the same base model and the same simulated patients, do {settings['treatment']} sessions get a higher total from "
+        f"With the same base model and the same simulated patients, do {settings['treatment']} "
+        "sessions get a higher total from "
         f"{judge} than {settings['control']} ones ({items} items, totals from {low} to {high})?"
     )
 
@@ -51,13 +52,22 @@ def answers(analysis: Mapping[str, Any]) -> list[Answer]:
 
 def no_answer(analysis: Mapping[str, Any]) -> str:
     """Why there is none."""
-    return f"No answer: {pick(analysis, '/contrasts/primary/reason') or 'no contrast was computed'}."
+    return (
+        f"No answer: {pick(analysis, '/contrasts/primary/reason') or 'no contrast was computed'}."
+    )
 
 
-def notices(analysis: Mapping[str, Any], more: Sequence[Notice]) -> tuple[list[Notice], list[Notice]]:
+def notices(
+    analysis: Mapping[str, Any], more: Sequence[Notice]
+) -> tuple[list[Notice], list[Notice]]:
     """The heavy ones, which stand above the answer, and the others; each once, by weight."""
-    own = [Notice(notice["text"], int(notice.get("weight", 0))) for notice in analysis.get("notices", [])]
-    known = {notice.text: notice for notice in sorted([*more, *own], key=lambda notice: notice.weight)}
+    own = [
+        Notice(notice["text"], int(notice.get("weight", 0)))
+        for notice in analysis.get("notices", [])
+    ]
+    known = {
+        notice.text: notice for notice in sorted([*more, *own], key=lambda notice: notice.weight)
+    }
     found = sorted(known.values(), key=lambda notice: -notice.weight)
     return [n for n in found if n.weight >= HEAVY], [n for n in found if n.weight < HEAVY]
 
@@ -76,15 +86,29 @@ def _answer(row: Mapping[str, Any], settings: Mapping[str, Any]) -> Answer:
     size, unit = one(abs(row["estimate"])), f"points, {treatment} \N{MINUS SIGN} {control}"
     direction = "higher" if row["estimate"] > 0 else "lower"
     same = float(f"{row['estimate']:.1f}") == 0
-    said = f"{treatment.capitalize()} sessions score " + ("the same as" if same else f"{size} points {direction} than")
+    said = f"{treatment.capitalize()} sessions score " + (
+        "the same as" if same else f"{size} points {direction} than"
+    )
     said += f" {control} ones"
     if row["low"] is None:
-        return Answer(label, signed(row["estimate"]), unit, "no interval", f"{said}. No interval: {row['reason']}.")
+        return Answer(
+            label,
+            signed(row["estimate"]),
+            unit,
+            "no interval",
+            f"{said}. No interval: {row['reason']}.",
+        )
     inside = row["low"] <= 0 <= row["high"]
-    verdict = "The interval contains zero: the scores do not tell which is higher." if inside else ""
+    verdict = (
+        "The interval contains zero: the scores do not tell which is higher." if inside else ""
+    )
     said = f"{said} ({_test(row)}). {verdict}".rstrip()
     return Answer(
-        label, signed(row["estimate"]), unit, f"{row['level']:.0%} interval {interval_of(row['low'], row['high'])}", said
+        label,
+        signed(row["estimate"]),
+        unit,
+        f"{row['level']:.0%} interval {interval_of(row['low'], row['high'])}",
+        said,
     )
 
 

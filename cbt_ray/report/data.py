@@ -169,7 +169,8 @@ class ReportData:
     seed: int | None
     """Of what was drawn to make the sessions; None where a table of ratings was analysed."""
     analysis: Mapping[str, Any]
-    """The result of `analyse`; every figure and table about scores is drawn from it and from nothing else."""
+    """The result of `analyse`; every figure and table about scores is drawn from it and from
+    nothing else."""
     description: str = ""
     notices: Sequence[Notice] = ()
     """Doubts that the scores alone do not show."""

@@ -1,4 +1,6 @@
-"""Effects: the forest plot (the answer, with what other policies would say) and the plot of the model x variant interaction."""
+"""Effects: the forest plot (the answer, with what other policies would say) and the plot of the
+model x variant interaction.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ POLICIES = {
     "unflagged": "flagged sessions left out",
     "heard": "without ratings of a silent therapist",
 }
-BOUNDS = {"bounds": "bounds: any score for the unrated", "lee": "bounds after Lee: sessions rated under either"}
+BOUNDS = {
+    "bounds": "bounds: any score for the unrated",
+    "lee": "bounds after Lee: sessions rated under either",
+}
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,20 @@ def forest(analysis: Mapping[str, Any]) -> Figure:
     hollow = {row.main for row in rows if row.estimate is not None and row.low is None}
     if hollow:
         named = ["primary contrasts"] * (True in hollow) + ["policies"] * (False in hollow)
-        caption += f" A hollow point has no interval; the table of {' and that of '.join(named)} says why."
+        caption += (
+            f" A hollow point has no interval; the table of {' and that of '.join(named)} says why."
+        )
     if not all(row.main for row in rows):
-        caption += " Thin lines are what other ways to count sessions would make of it, where they differ."
+        caption += (
+            " Thin lines are what other ways to count sessions would make of it, where they differ."
+        )
     if not any(row.estimate is not None for row in rows):
-        return Figure("forest", title, caption, empty=f"Not drawn: {family['reason']}." if family["reason"] else NOTHING)
+        return Figure(
+            "forest",
+            title,
+            caption,
+            empty=f"Not drawn: {family['reason']}." if family["reason"] else NOTHING,
+        )
     return Figure("forest", title, caption, [_draw(rows, title, analysis)])
 
 
@@ -59,7 +73,16 @@ def _rows(index: int, analysis: Mapping[str, Any]) -> list[Row]:
     for policy, label in POLICIES.items():
         other = pick(policies, f"/{policy}/{index}")
         if other and policy != policies["headline"] and _differs(other["estimate"], estimate):
-            found.append(Row(label, interval(other), other["estimate"], other["low"], other["high"], main=False))
+            found.append(
+                Row(
+                    label,
+                    interval(other),
+                    other["estimate"],
+                    other["low"],
+                    other["high"],
+                    main=False,
+                )
+            )
     for policy, label in BOUNDS.items():
         bounds = pick(policies, f"/{policy}/{index}")
         if bounds and bounds["low"] is not None and _differs(bounds["low"], bounds["high"]):
@@ -73,10 +96,15 @@ def _differs(first: float | None, second: float | None) -> bool:
 
 
 def _scale(rows: Sequence[Row], analysis: Mapping[str, Any]) -> tuple[Scale, list[float]]:
-    """Covers every number and zero, but no more than the scale itself can give; what is longer gets an arrow."""
+    """Covers every number and zero, but no more than the scale itself can give.
+
+    What is longer gets an arrow.
+    """
     settings = analysis["settings"]
     widest = max(1, len(analysis["items"])) * (settings["highest"] - settings["lowest"])
-    values = [value for row in rows for value in (row.low, row.high, row.estimate) if value is not None]
+    values = [
+        value for row in rows for value in (row.low, row.high, row.estimate) if value is not None
+    ]
     low, high = max(-widest, min(0.0, *values)), min(widest, max(0.0, *values))
     margin = 0.04 * (high - low)  # keeps zero off the edge, where the labels stand
     ticks = nice(low - margin, high + margin, 6)
@@ -86,14 +114,27 @@ def _scale(rows: Sequence[Row], analysis: Mapping[str, Any]) -> tuple[Scale, lis
 def _draw(rows: Sequence[Row], title: str, analysis: Mapping[str, Any]) -> Markup:
     scale, ticks = _scale(rows, analysis)
     bottom = 8 + sum(50 if row.main else 42 for row in rows)
-    parts = [axis_x(scale, ticks, bottom, 4, "points of the total"), line(scale(0), 4, scale(0), bottom, "zero")]
+    parts = [
+        axis_x(scale, ticks, bottom, 4, "points of the total"),
+        line(scale(0), 4, scale(0), bottom, "zero"),
+    ]
     y = 8.0
     for row in rows:
         parts.append(_line(row, scale, y + 16))
         y += 50 if row.main else 42
     settings = analysis["settings"]
-    parts.append(text(14, bottom + 46, f"\N{LEFTWARDS ARROW} {settings['control']} higher", "start", "tick"))
-    parts.append(text(WIDTH - 14, bottom + 46, f"{settings['treatment']} higher \N{RIGHTWARDS ARROW}", "end", "tick"))
+    parts.append(
+        text(14, bottom + 46, f"\N{LEFTWARDS ARROW} {settings['control']} higher", "start", "tick")
+    )
+    parts.append(
+        text(
+            WIDTH - 14,
+            bottom + 46,
+            f"{settings['treatment']} higher \N{RIGHTWARDS ARROW}",
+            "end",
+            "tick",
+        )
+    )
     return drawing(WIDTH, bottom + 54, title, *parts, class_="fluid")
 
 
@@ -124,32 +165,60 @@ def whisker(scale: Scale, low: float, high: float, y: float, class_: str) -> lis
 
 
 def interaction(analysis: Mapping[str, Any]) -> Figure:
-    """Mean per model and variant: all models together, then each with its patients as thin lines."""
+    """Mean per model and variant: all models together, then each with its patients as thin
+    lines.
+    """
     title = "Interaction of model and variant"
-    caption = "Means of patients' means at each variant. Thick: a model; thin: one simulated patient."
+    caption = (
+        "Means of patients' means at each variant. Thick: a model; thin: one simulated patient."
+    )
     if any(row["effect"] == "model x variant" for row in analysis["tests"]):
-        caption += " Lines that are not parallel are an interaction. Descriptive: the table of omnibus tests holds the test."
+        caption += (
+            " Lines that are not parallel are an interaction. Descriptive: the table of "
+            "omnibus tests holds the test."
+        )
     if not rated(analysis):
         return Figure("interaction", title, caption, empty=NOTHING)
-    variants = [v for v in _variants(analysis) if any(arm["variant"] == v for arm in analysis["arms"])]
+    variants = [
+        v for v in _variants(analysis) if any(arm["variant"] == v for arm in analysis["arms"])
+    ]
     if len(variants) < 2:
-        return Figure("interaction", title, caption, empty="Not drawn: all arms have the same variant.")
+        return Figure(
+            "interaction", title, caption, empty="Not drawn: all arms have the same variant."
+        )
     means = _means(analysis)
     values = [mean for patients in means.values() for mean in patients.values()]
     ticks = nice(min(values), max(values), 5)
     models = list(dict.fromkeys(arm["model"] for arm in analysis["arms"]))
     shapes = {model: Look(model, number, number) for number, model in enumerate(models)}
-    panels = [_panel("all models", variants, ticks, [_mean_line(m, means, variants, ticks, look) for m, look in shapes.items()])]
+    panels = [
+        _panel(
+            "all models",
+            variants,
+            ticks,
+            [_mean_line(m, means, variants, ticks, look) for m, look in shapes.items()],
+        )
+    ]
     for model in models:
         own = [_mean_line(model, means, variants, ticks, shapes[model])]
-        panels.append(_panel(model, variants, ticks, [*_patient_lines(model, means, variants, ticks), *own]))
+        panels.append(
+            _panel(model, variants, ticks, [*_patient_lines(model, means, variants, ticks), *own])
+        )
     return Figure("interaction", title, caption, panels, tuple(shapes.values()))
 
 
 def _variants(analysis: Mapping[str, Any]) -> list[str]:
     """The control first, so that a gain goes up to the right."""
     settings = analysis["settings"]
-    return list(dict.fromkeys([settings["control"], settings["treatment"], *(arm["variant"] for arm in analysis["arms"])]))
+    return list(
+        dict.fromkeys(
+            [
+                settings["control"],
+                settings["treatment"],
+                *(arm["variant"] for arm in analysis["arms"]),
+            ]
+        )
+    )
 
 
 def _means(analysis: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, float]]:
@@ -157,23 +226,43 @@ def _means(analysis: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, float
     levels = {arm["arm"]: (arm["model"], arm["variant"]) for arm in analysis["arms"]}
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     for cell in analysis["cells"]:
-        found.setdefault(levels[cell["arm"]], {}).setdefault(cell["patient"], []).append(cell["mean"])
-    return {key: {patient: sum(values) / len(values) for patient, values in own.items()} for key, own in found.items()}
+        found.setdefault(levels[cell["arm"]], {}).setdefault(cell["patient"], []).append(
+            cell["mean"]
+        )
+    return {
+        key: {patient: sum(values) / len(values) for patient, values in own.items()}
+        for key, own in found.items()
+    }
 
 
 def _x(variants: Sequence[str], index: int) -> float:
     return 66 + 150 * index / max(1, len(variants) - 1) if len(variants) < 3 else 66 + 75 * index
 
 
-def _panel(name: str, variants: Sequence[str], ticks: Sequence[float], lines: Sequence[Markup]) -> Markup:
+def _panel(
+    name: str, variants: Sequence[str], ticks: Sequence[float], lines: Sequence[Markup]
+) -> Markup:
     y = Scale(ticks[0], ticks[-1], 200, 44)
     right = _x(variants, len(variants) - 1) + 32
-    names = [text(_x(variants, i), 220, variant, "middle", "tick") for i, variant in enumerate(variants)]
-    return drawing(right + 14, 230, f"Mean total by variant: {name}", axis_y(y, ticks, 40, right, name), *names, *lines)
+    names = [
+        text(_x(variants, i), 220, variant, "middle", "tick") for i, variant in enumerate(variants)
+    ]
+    return drawing(
+        right + 14,
+        230,
+        f"Mean total by variant: {name}",
+        axis_y(y, ticks, 40, right, name),
+        *names,
+        *lines,
+    )
 
 
 def _mean_line(
-    model: str, means: Mapping[tuple[str, str], Mapping[str, float]], variants: Sequence[str], ticks: Sequence[float], look: Look
+    model: str,
+    means: Mapping[tuple[str, str], Mapping[str, float]],
+    variants: Sequence[str],
+    ticks: Sequence[float],
+    look: Look,
 ) -> Markup:
     y = Scale(ticks[0], ticks[-1], 200, 44)
     points = []
@@ -183,19 +272,33 @@ def _mean_line(
             points.append((index, sum(own) / len(own)))
     places = [(_x(variants, index), y(mean)) for index, mean in points]
     hints = [f"{model} {variants[index]}, all patients" for index, _ in points]
-    dots = [marker(a, b, look.shape, f"dot {look.class_}", 4.5, hint) for (a, b), hint in zip(places, hints, strict=True)]
+    dots = [
+        marker(a, b, look.shape, f"dot {look.class_}", 4.5, hint)
+        for (a, b), hint in zip(places, hints, strict=True)
+    ]
     return tag("g", path(places, f"line solid {look.class_}") if len(places) > 1 else "", *dots)
 
 
 def _patient_lines(
-    model: str, means: Mapping[tuple[str, str], Mapping[str, float]], variants: Sequence[str], ticks: Sequence[float]
+    model: str,
+    means: Mapping[tuple[str, str], Mapping[str, float]],
+    variants: Sequence[str],
+    ticks: Sequence[float],
 ) -> list[Markup]:
     y = Scale(ticks[0], ticks[-1], 200, 44)
-    patients = dict.fromkeys(patient for variant in variants for patient in means.get((model, variant), {}))
+    patients = dict.fromkeys(
+        patient for variant in variants for patient in means.get((model, variant), {})
+    )
     lines = []
     for patient in patients:
-        known = [(i, means[model, v][patient]) for i, v in enumerate(variants) if patient in means.get((model, v), {})]
-        hint = tag("title", f"{patient}: " + ", ".join(f"{variants[i]} {one(mean)}" for i, mean in known))
+        known = [
+            (i, means[model, v][patient])
+            for i, v in enumerate(variants)
+            if patient in means.get((model, v), {})
+        ]
+        hint = tag(
+            "title", f"{patient}: " + ", ".join(f"{variants[i]} {one(mean)}" for i, mean in known)
+        )
         places = [(_x(variants, i), y(mean)) for i, mean in known]
         dots = [marker(a, b, 0, "dot thin", 2) for a, b in places]
         lines.append(tag("g", hint, path(places, "patient") if len(places) > 1 else "", *dots))

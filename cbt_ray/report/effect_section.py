@@ -1,4 +1,6 @@
-"""Section "Effects": the families of contrasts, what other ways to count sessions would say, and the tests over all arms."""
+"""Section "Effects": the families of contrasts, what other ways to count sessions would say, and
+the tests over all arms.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,27 @@ from typing import Any
 from cbt_ray.report import effect_figures
 from cbt_ray.report.figure import titles
 from cbt_ray.report.part import Fold, Heading, Part, Section, Text
-from cbt_ray.report.prose import DASH, capital, interval_of, one, percent, probability, signed, text, three, two, whole
+from cbt_ray.report.prose import (
+    DASH,
+    capital,
+    interval_of,
+    one,
+    percent,
+    probability,
+    signed,
+    text,
+    three,
+    two,
+    whole,
+)
 from cbt_ray.report.table import Cell, Column, Row, Table, cell, listed, pick, table, under
 
-POLICIES = {"missing": "Missing", "lowest": "Lowest total", "unflagged": "Without flagged", "heard": "Therapist heard"}
+POLICIES = {
+    "missing": "Missing",
+    "lowest": "Lowest total",
+    "unflagged": "Without flagged",
+    "heard": "Therapist heard",
+}
 COUNTED = {"lowest": ("filled", "Given the lowest"), "heard": ("left_out", "Left out")}
 """Policy -> the sessions that it treats otherwise, as the column after it counts them."""
 BOUNDS = {"bounds": "Bounds, any score", "lee": "Bounds after Lee"}
@@ -46,10 +65,18 @@ def family(analysis: Mapping[str, Any], name: str, id_: str, title: str, caveat:
     """One family of contrasts on totals."""
     pointer = under("contrasts", name)
     note = (
-        f"{post_hoc(analysis, 'contrasts')}{capital(pick(analysis, pointer + '/question'))}; adjusted within the family. {caveat}"
+        f"{post_hoc(analysis, 'contrasts')}{capital(pick(analysis, pointer + '/question'))}; "
+        f"adjusted within the family. {caveat}"
     )
     reason = pick(analysis, pointer + "/reason")
-    return table(analysis, (id_, title), pointer + "/rows", contrast_columns(), note=note.strip(), empty=f"{capital(reason)}.")
+    return table(
+        analysis,
+        (id_, title),
+        pointer + "/rows",
+        contrast_columns(),
+        note=note.strip(),
+        empty=f"{capital(reason)}.",
+    )
 
 
 def contrast_columns(adjusted: tuple[str, str] = ("p, Holm", "p_adjusted")) -> list[Column]:
@@ -77,9 +104,14 @@ def _method(reason: str | None, error_term: str | None, method: str | None) -> s
 
 
 def _standardized(analysis: Mapping[str, Any]) -> Table:
-    families = [row for name in ("primary", "secondary") for row in pick(analysis, under("contrasts", name, "rows"))]
+    families = [
+        row
+        for name in ("primary", "secondary")
+        for row in pick(analysis, under("contrasts", name, "rows"))
+    ]
     note = (
-        "d: the difference over the standard deviation of a session within an arm (patient, chain and session variance of the "
+        "d: the difference over the standard deviation of a session within an arm (patient, chain "
+        "and session variance of the "
         "default model). REML: the same contrast from that model."
         if pick(analysis, "/models/default/status") == "fitted"
         else "d and REML need the default model, which is not fitted."
@@ -101,14 +133,17 @@ def _standardized(analysis: Mapping[str, Any]) -> Table:
         for index in range(len(pick(analysis, under("contrasts", name, "rows"))))
     ]
     title = "Standardized effects, and the same contrasts by other error terms"
-    return listed(analysis, ("t-standardized", title), places, columns, note=note, empty="No contrast.")
+    return listed(
+        analysis, ("t-standardized", title), places, columns, note=note, empty="No contrast."
+    )
 
 
 def _omnibus(analysis: Mapping[str, Any]) -> Table:
     note = "F takes the error term of all arms together and supposes that they vary alike"
     if any(row["hotelling"] for row in pick(analysis, "/tests")):
         note += (
-            "; Hotelling's T squared on the patients' own contrasts supposes nothing of the kind and pays with degrees of freedom"
+            "; Hotelling's T squared on the patients' own contrasts supposes nothing of the "
+            "kind and pays with degrees of freedom"
         )
     columns = [
         Column("Effect", "effect"),
@@ -121,7 +156,9 @@ def _omnibus(analysis: Mapping[str, Any]) -> Table:
         Column("Error term", ("reason", "error_term", "method"), _method, below=True),
     ]
     none = "All arms are of one model and variant." if analysis["arms"] else "No arm."
-    return table(analysis, ("t-omnibus", "Omnibus tests"), "/tests", columns, note=f"{note}.", empty=none)
+    return table(
+        analysis, ("t-omnibus", "Omnibus tests"), "/tests", columns, note=f"{note}.", empty=none
+    )
 
 
 def _known_interval(low: float | None, high: float | None) -> str:
@@ -138,25 +175,45 @@ def _policies(analysis: Mapping[str, Any]) -> list[Part]:
     title = "The primary contrasts under each policy"
     if not known:
         return [Table("t-policies", title, empty="No contrast.")]
-    shown = {name: column for name, column in POLICIES.items() if name != "heard" or _any(analysis, "heard", "left_out")}
-    note = f"{post_hoc(analysis, 'policies')}The headline is {pick(analysis, '/policies/headline')}; differences with intervals."
+    shown = {
+        name: column
+        for name, column in POLICIES.items()
+        if name != "heard" or _any(analysis, "heard", "left_out")
+    }
+    note = (
+        f"{post_hoc(analysis, 'policies')}The headline is "
+        f"{pick(analysis, '/policies/headline')}; differences with intervals."
+    )
     rows = []
     for index in range(len(known)):
         cells = [cell(analysis, str, under("policies", "missing", index, "label"))]
         for policy in shown:
             base = under("policies", policy, index)
-            cells.append(cell(analysis, _counted, *(f"{base}/{end}" for end in ("estimate", "low", "high"))))
+            cells.append(
+                cell(analysis, _counted, *(f"{base}/{end}" for end in ("estimate", "low", "high")))
+            )
             if policy in COUNTED:
                 cells.append(cell(analysis, whole, f"{base}/{COUNTED[policy][0]}"))
         for policy in BOUNDS:
             base = under("policies", policy, index)
-            cells.append(cell(analysis, _bound, *(f"{base}/{end}" for end in ("low", "high", "reason"))))
+            cells.append(
+                cell(analysis, _bound, *(f"{base}/{end}" for end in ("low", "high", "reason")))
+            )
         cells.append(cell(analysis, percent, under("policies", "lee", index, "share")))
         without = [under("policies", policy, index, "reason") for policy in shown]
-        why = [(shown[policy], pick(analysis, at), at) for policy, at in zip(shown, without, strict=True)]
+        why = [
+            (shown[policy], pick(analysis, at), at)
+            for policy, at in zip(shown, without, strict=True)
+        ]
         said = " ".join(f"{title}: {reason.rstrip('.')}." for title, reason, _ in why if reason)
-        rows.append(Row(cells, Cell(said, tuple(at for _, reason, at in why if reason)) if said else None))
-    titles_ = [title for policy in shown for title in (shown[policy], *([COUNTED[policy][1]] if policy in COUNTED else []))]
+        rows.append(
+            Row(cells, Cell(said, tuple(at for _, reason, at in why if reason)) if said else None)
+        )
+    titles_ = [
+        title
+        for policy in shown
+        for title in (shown[policy], *([COUNTED[policy][1]] if policy in COUNTED else []))
+    ]
     head = [(title, False) for title in ("Contrast", *titles_, *BOUNDS.values(), "Trimmed by Lee")]
     return [Text(_ways(analysis)), Table("t-policies", title, head, rows, note)]
 
@@ -169,20 +226,26 @@ def _ways(analysis: Mapping[str, Any]) -> str:
     said = [f"The headline counts unrated sessions as {analysis['settings']['unrated']}."]
     if _any(analysis, "lowest", "filled"):
         said.append(
-            "Under lowest, a session that the chain lost (rejected, not reached, nothing to rate) gets the lowest total; a "
+            "Under lowest, a session that the chain lost (rejected, not reached, nothing to rate) "
+            "gets the lowest total; a "
             "failure of the judge stays missing, and so does a session that the data do not hold."
         )
     else:
         said.append("No session was lost by its chain, so lowest says what missing says.")
     said.append(
-        "Bounds say what any scores of the unrated sessions could make of the contrast; those after Lee hold for sessions that "
+        "Bounds say what any scores of the unrated sessions could make of the contrast; those "
+        "after Lee hold for sessions that "
         "either arm would have left rated."
     )
     if _any(analysis, "unflagged", "left_out"):
-        said.append("Leaving out flagged sessions is a sensitivity analysis and no headline, since a flag is an outcome.")
+        said.append(
+            "Leaving out flagged sessions is a sensitivity analysis and no headline, since a flag "
+            "is an outcome."
+        )
     if _any(analysis, "heard", "left_out"):
         said.append(
-            "Therapist heard: as the headline, without ratings of a text that holds no word of the therapist; they rate nobody."
+            "Therapist heard: as the headline, without ratings of a text that holds no word of the "
+            "therapist; they rate nobody."
         )
     return " ".join(said)
 
@@ -201,13 +264,15 @@ def _covariate(analysis: Mapping[str, Any]) -> list[Part]:
     found = pick(analysis, "/covariates/0")
     title = "The number of words, which is not causal"
     note = (
-        "A session's length comes after the arm: holding it fixed takes away part of what tuning does. The rows say how much of "
+        "A session's length comes after the arm: holding it fixed takes away part of what tuning "
+        "does. The rows say how much of "
         "a contrast goes along with length, no more."
     )
     if found["reason"]:
         return [Table("t-words", title, note=note, empty=f"{capital(found['reason'])}.")]
     slope = (
-        f"{signed(found['estimate'])} points (SE {two(found['se'])}) per standard deviation of {one(found['sd_words'], 0)} "
+        f"{signed(found['estimate'])} points (SE {two(found['se'])}) per standard deviation of "
+        f"{one(found['sd_words'], 0)} "
         "words. "
     )
     columns = [
@@ -215,7 +280,16 @@ def _covariate(analysis: Mapping[str, Any]) -> list[Part]:
         Column("REML", "reml", signed),
         Column("With words held fixed", "words_held_fixed", signed),
     ]
-    return [table(analysis, ("t-words", title), "/covariates/0/contrasts", columns, note=slope + note, empty="No contrast.")]
+    return [
+        table(
+            analysis,
+            ("t-words", title),
+            "/covariates/0/contrasts",
+            columns,
+            note=slope + note,
+            empty="No contrast.",
+        )
+    ]
 
 
 def _refitted(analysis: Mapping[str, Any]) -> list[Part]:
@@ -231,20 +305,36 @@ def _refitted(analysis: Mapping[str, Any]) -> list[Part]:
         Column("Error of an end", "end_error", two),
     ]
     note = (
-        f"The chain model refitted to each of {pick(analysis, '/refitted/draws')} simulated data sets without an effect. Errors: "
+        f"The chain model refitted to each of {pick(analysis, '/refitted/draws')} simulated data "
+        "sets without an effect. Errors: "
         "what other draws would make of these digits (a standard error)."
     )
     reason = pick(analysis, "/refitted/reason")
     return [
-        table(analysis, ("t-refitted", "Refitting bootstrap"), "/refitted/rows", columns, note=note, empty=f"{capital(reason)}.")
+        table(
+            analysis,
+            ("t-refitted", "Refitting bootstrap"),
+            "/refitted/rows",
+            columns,
+            note=note,
+            empty=f"{capital(reason)}.",
+        )
     ]
 
 
 def _items(analysis: Mapping[str, Any]) -> Table:
     names = titles(analysis)
-    columns = [Column("Item", "item", lambda item: names.get(item, text(item)), prose=True), *contrast_columns(("q", "q"))]
+    columns = [
+        Column("Item", "item", lambda item: names.get(item, text(item)), prose=True),
+        *contrast_columns(("q", "q")),
+    ]
     note = "False discovery rate over all items and models (Benjamini and Hochberg)."
     reason = pick(analysis, "/contrasts/items/reason")
     return table(
-        analysis, ("t-items", "Contrasts of every item"), "/contrasts/items/rows", columns, note=note, empty=f"{capital(reason)}."
+        analysis,
+        ("t-items", "Contrasts of every item"),
+        "/contrasts/items/rows",
+        columns,
+        note=note,
+        empty=f"{capital(reason)}.",
     )

@@ -41,17 +41,28 @@ class Figure:
     legend: Sequence[Look] = field(default_factory=tuple)
     empty: str = ""
     scored: bool = True
-    """Drawn from scores: its caption says so where nobody knows how the judge's scores relate to people's."""
+    """Drawn from scores: its caption says so where nobody knows how the judge's scores relate to
+    people's."""
     kind: str = "figure"
 
 
 def looks(analysis: Mapping[str, Any]) -> dict[str, Look]:
-    """Arm -> look. Treatment and control come first, so that they keep their colours in every study."""
+    """Arm -> look.
+
+    Treatment and control come first, so that they keep their colours in every study.
+    """
     arms = analysis["arms"]
     settings = analysis["settings"]
-    variants = list(dict.fromkeys([settings["treatment"], settings["control"], *(arm["variant"] for arm in arms)]))
+    variants = list(
+        dict.fromkeys(
+            [settings["treatment"], settings["control"], *(arm["variant"] for arm in arms)]
+        )
+    )
     models = list(dict.fromkeys(arm["model"] for arm in arms))
-    return {arm["arm"]: Look(arm["arm"], variants.index(arm["variant"]), models.index(arm["model"])) for arm in arms}
+    return {
+        arm["arm"]: Look(arm["arm"], variants.index(arm["variant"]), models.index(arm["model"]))
+        for arm in arms
+    }
 
 
 def by_model(analysis: Mapping[str, Any]) -> dict[str, list[str]]:

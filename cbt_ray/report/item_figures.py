@@ -1,4 +1,6 @@
-"""Items: heat maps of means and of effects, a radar per model, and how crowded the ends of the scale are."""
+"""Items: heat maps of means and of effects, a radar per model, and how crowded the ends of the
+scale are.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,15 @@ DISCOVERED = 0.05
 """q below which an item's contrast is marked."""
 
 
-def grid(title: str, rows: Sequence[str], columns: Sequence[str], cells: Mapping[tuple[int, int], tuple[float, str]]) -> Markup:
-    """A table of shaded cells; a cell is (share of the darkest shade, text), so that no number hangs on a colour.
+def grid(
+    title: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    cells: Mapping[tuple[int, int], tuple[float, str]],
+) -> Markup:
+    """A table of shaded cells.
+
+    A cell is (share of the darkest shade, text), so that no number hangs on a colour.
 
     A share below zero takes the second colour.
     """
@@ -27,24 +36,43 @@ def grid(title: str, rows: Sequence[str], columns: Sequence[str], cells: Mapping
     parts = []
     for column, name in enumerate(columns):
         x = left + wide * (column + 0.5)
-        parts.append(tag("text", name, transform=f"translate({x:.1f} {top - 6:.1f}) rotate(-40)", class_="tick"))
+        parts.append(
+            tag(
+                "text",
+                name,
+                transform=f"translate({x:.1f} {top - 6:.1f}) rotate(-40)",
+                class_="tick",
+            )
+        )
     for row, name in enumerate(rows):
         y = top + 26 * row
         parts.append(_row_label(name, left - 8, y + 13))
         for column in range(len(columns)):
             shade, content = cells.get((row, column), (0.0, "\N{EN DASH}"))
-            place = {"x": left + wide * column + 1.0, "y": y + 1.0, "width": wide - 2.0, "height": 24.0}
+            place = {
+                "x": left + wide * column + 1.0,
+                "y": y + 1.0,
+                "width": wide - 2.0,
+                "height": 24.0,
+            }
             hue = "heat" if shade >= 0 else "heat below"
             parts.append(tag("rect", class_=hue, fill_opacity=0.04 + 0.46 * abs(shade), **place))
             parts.append(text(left + wide * (column + 0.5), y + 17, content, "middle", "num"))
     slant = max(len(name) for name in columns) * 4.6
-    return drawing(left + wide * (len(columns) - 0.5) + max(wide * 0.5, slant), top + 26 * len(rows) + 4, title, *parts)
+    return drawing(
+        left + wide * (len(columns) - 0.5) + max(wide * 0.5, slant),
+        top + 26 * len(rows) + 4,
+        title,
+        *parts,
+    )
 
 
 def _row_label(name: str, right: float, middle: float) -> Markup:
     lines = wrapped(name, 30)
     first = middle + 4 - 6 * (len(lines) - 1)
-    return tag("g", *(text(right, first + 12 * i, part, "end", "tick") for i, part in enumerate(lines)))
+    return tag(
+        "g", *(text(right, first + 12 * i, part, "end", "tick") for i, part in enumerate(lines))
+    )
 
 
 def heat_map(analysis: Mapping[str, Any]) -> Figure:
@@ -66,19 +94,30 @@ def heat_map(analysis: Mapping[str, Any]) -> Figure:
 
 
 def effect_map(analysis: Mapping[str, Any]) -> Figure:
-    """The contrast of every item per model, marked where it holds up against the false discovery rate."""
+    """The contrast of every item per model, marked where it holds up against the false discovery
+    rate.
+    """
     settings, rows = analysis["settings"], analysis["contrasts"]["items"]["rows"]
-    title = f"Difference {settings['treatment']} \N{MINUS SIGN} {settings['control']} of each item, per model"
+    title = (
+        f"Difference {settings['treatment']} \N{MINUS SIGN} {settings['control']} of each "
+        "item, per model"
+    )
     caption = (
-        f"Points of one item; blue: {settings['treatment']} higher, orange: {settings['control']} higher, the darker the larger. "
+        f"Points of one item; blue: {settings['treatment']} higher, orange: {settings['control']} "
+        "higher, the darker the larger. "
         "Exploratory."
     )
     known = [row for row in rows if row["estimate"] is not None]
     if any(row["q"] is not None and row["q"] < DISCOVERED for row in known):
-        caption += f" An asterisk: false discovery rate q below {DISCOVERED}, over all items and models."
+        caption += (
+            f" An asterisk: false discovery rate q below {DISCOVERED}, over all items and models."
+        )
     if not known:
         return Figure(
-            "effect-map", title, caption, empty=NOTHING if not rated(analysis) else "Not drawn: no item has a contrast."
+            "effect-map",
+            title,
+            caption,
+            empty=NOTHING if not rated(analysis) else "Not drawn: no item has a contrast.",
         )
     names, labels = titles(analysis), list(dict.fromkeys(row["label"] for row in rows))
     widest = max(abs(row["estimate"]) for row in known) or 1.0
@@ -86,7 +125,8 @@ def effect_map(analysis: Mapping[str, Any]) -> Figure:
     cells = {
         (order.index(row["item"]), labels.index(row["label"])): (
             row["estimate"] / widest,
-            signed(row["estimate"]) + ("*" if row["q"] is not None and row["q"] < DISCOVERED else ""),
+            signed(row["estimate"])
+            + ("*" if row["q"] is not None and row["q"] < DISCOVERED else ""),
         )
         for row in known
     }
@@ -101,7 +141,12 @@ def radar(analysis: Mapping[str, Any]) -> Figure:
     if any(not row["rated"] for row in analysis["scores"]):
         caption += " An arm without a rated session has no outline."
     if not rated(analysis) or len(analysis["items"]) < 3:
-        return Figure("radar", title, caption, empty=NOTHING if not rated(analysis) else "Not drawn: fewer than three items.")
+        return Figure(
+            "radar",
+            title,
+            caption,
+            empty=NOTHING if not rated(analysis) else "Not drawn: fewer than three items.",
+        )
     scores, look = {row["arm"]: row["items"] for row in analysis["scores"]}, looks(analysis)
     panels = []
     for model, arms in by_model(analysis).items():
@@ -118,7 +163,10 @@ def _point(index: int, count: int, share: float) -> tuple[float, float]:
 def _web(analysis: Mapping[str, Any], model: str) -> Markup:
     names = list(titles(analysis).values())
     count = len(names)
-    parts = [path([_point(i, count, share) for i in range(count)], "grid", closed=True) for share in (1 / 3, 2 / 3, 1)]
+    parts = [
+        path([_point(i, count, share) for i in range(count)], "grid", closed=True)
+        for share in (1 / 3, 2 / 3, 1)
+    ]
     for index, name in enumerate(names):
         x, y = _point(index, count, 1.0)
         parts.append(line(170, 158, x, y, "grid"))
@@ -130,12 +178,16 @@ def _web(analysis: Mapping[str, Any], model: str) -> Markup:
     return tag("g", *parts, text(4, 14, model, "start", "strong"))
 
 
-def _outline(items: Mapping[str, Mapping[str, Any]], analysis: Mapping[str, Any], look: Look) -> Markup:
+def _outline(
+    items: Mapping[str, Mapping[str, Any]], analysis: Mapping[str, Any], look: Look
+) -> Markup:
     settings = analysis["settings"]
     means = [(items.get(item["item"]) or {}).get("mean") for item in analysis["items"]]
     if any(mean is None for mean in means):
         return Markup("")
     span = settings["highest"] - settings["lowest"]
-    points = [_point(i, len(means), (mean - settings["lowest"]) / span) for i, mean in enumerate(means)]
+    points = [
+        _point(i, len(means), (mean - settings["lowest"]) / span) for i, mean in enumerate(means)
+    ]
     dots = [marker(x, y, look.shape, f"dot {look.class_}", 2.6) for x, y in points]
     return tag("g", path(points, f"line area {look.class_}", closed=True), *dots)

@@ -1,4 +1,6 @@
-"""The judge: what probes do to its scores, how it differs from people, and how crowded the ends of its scale are."""
+"""The judge: what probes do to its scores, how it differs from people, and how crowded the ends of
+its scale are.
+"""
 
 from __future__ import annotations
 
@@ -21,29 +23,40 @@ def probes(analysis: Mapping[str, Any]) -> Figure:
     """What spoiling a session does to its total: mean as rated, mean as probed."""
     title = "What each probe does to the mean total"
     caption = (
-        "Hollow: the probed sessions as they were rated; filled: the same sessions as the probe showed them. A judge that reads "
-        "must let the spoilt ones fall, and must not move with style. Numbers and thresholds stand in the table of probes."
+        "Hollow: the probed sessions as they were rated; filled: the same sessions as the probe "
+        "showed them. A judge that reads "
+        "must let the spoilt ones fall, and must not move with style. Numbers and thresholds stand "
+        "in the table of probes."
     )
     found = pick(analysis.get("robustness"), "/probes") or {}
     rows = {name: row for name, row in found.items() if row["details"].get("rated") is not None}
     if not rows:
-        return Figure("probes", title, caption, empty="Not drawn: no probe of the judge was answered.")
+        return Figure(
+            "probes", title, caption, empty="Not drawn: no probe of the judge was answered."
+        )
     values = [row["details"][end] for row in rows.values() for end in ("rated", "probed")]
     ticks = nice(min(values), max(values), 6)
     scale = Scale(ticks[0], ticks[-1], 14, WIDTH - 14)
     bottom = 8 + 44 * len(rows)
     lines = [_dumbbell(row, scale, 24 + 44 * index) for index, row in enumerate(rows.values())]
     axis = axis_x(scale, ticks, bottom, 4, "mean total")
-    return Figure("probes", title, caption, [drawing(WIDTH, bottom + 40, title, axis, *lines, class_="fluid")])
+    return Figure(
+        "probes", title, caption, [drawing(WIDTH, bottom + 40, title, axis, *lines, class_="fluid")]
+    )
 
 
 def _dumbbell(row: Mapping[str, Any], scale: Scale, y: float) -> Markup:
     before, after = row["details"]["rated"], row["details"]["probed"]
     note = f"{one(before)} \N{RIGHTWARDS ARROW} {one(after)}, {words(row['verdict'])}"
-    parts = [text(14, y, capital(row["title"]), "start", "halo"), text(WIDTH - 14, y, note, "end", "num halo")]
+    parts = [
+        text(14, y, capital(row["title"]), "start", "halo"),
+        text(WIDTH - 14, y, note, "end", "num halo"),
+    ]
     parts.append(line(scale(before), y + 13, scale(after), y + 13, "whisker"))
     parts.append(marker(scale(before), y + 13, 0, "dot s0 hollow", 4))
-    parts.append(marker(scale(after), y + 13, 1, "dot s1" if row["verdict"] == "failed" else "dot s0", 4))
+    parts.append(
+        marker(scale(after), y + 13, 1, "dot s1" if row["verdict"] == "failed" else "dot s0", 4)
+    )
     return tag("g", *parts)
 
 
@@ -51,7 +64,8 @@ def bias(analysis: Mapping[str, Any]) -> Figure:
     """The judge's total minus a person's, over the mean of both, as Bland and Altman draw it."""
     title = "Bias of the judge against people"
     caption = (
-        "The judge's total minus a person's, over the mean of both; one point a session. Solid: the mean; dashed: limits of "
+        "The judge's total minus a person's, over the mean of both; one point a session. Solid: "
+        "the mean; dashed: limits of "
         "agreement."
     )
     rows = [row for row in pick(analysis, "/reliability/humans/raters") if row.get("points")]
@@ -92,9 +106,16 @@ def ends(analysis: Mapping[str, Any]) -> Figure:
     names = titles(analysis)
     cells: dict[tuple[int, int], tuple[float, str]] = {}
     for row, item in enumerate(found):
-        for column, (share, end) in enumerate((("at_observed_min", "observed_min"), ("at_observed_max", "observed_max"))):
+        for column, (share, end) in enumerate(
+            (("at_observed_min", "observed_min"), ("at_observed_max", "observed_max"))
+        ):
             mark = " !" if item[share] > CROWDED else ""
             cells[row, column] = (item[share], f"{percent(item[share])}{mark}")
             cells[row, column + 2] = (0.0, str(item[end]))
     columns = ["at lowest", "at highest", "lowest", "highest"]
-    return Figure("ends", title, caption, [grid(title, [names[item["item"]] for item in found], columns, cells)])
+    return Figure(
+        "ends",
+        title,
+        caption,
+        [grid(title, [names[item["item"]] for item in found], columns, cells)],
+    )

@@ -1,4 +1,6 @@
-"""Sections "Judge" and "Scale": does the judge read what it rates, repeat itself, agree with others; does the scale measure."""
+"""Sections "Judge" and "Scale": does the judge read what it rates, repeat itself, agree with
+others; does the scale measure.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,17 @@ from cbt_ray.report import judge_figures
 from cbt_ray.report.effect_section import contrast_columns
 from cbt_ray.report.figure import repeats, titles
 from cbt_ray.report.part import Fold, Heading, Part, Section, Text
-from cbt_ray.report.prose import DASH, capital, interval_of, one, percent, reasons, two, whole, words
+from cbt_ray.report.prose import (
+    DASH,
+    capital,
+    interval_of,
+    one,
+    percent,
+    reasons,
+    two,
+    whole,
+    words,
+)
 from cbt_ray.report.table import Cell, Column, Row, Table, cell, listed, pick, table, under
 
 ABSENT = "The analysis has no such section."
@@ -40,7 +52,8 @@ def judge(analysis: Mapping[str, Any]) -> Section:
 def _headline(analysis: Mapping[str, Any]) -> str:
     judges = ", ".join(f"{name} ({kind})" for name, kind in (analysis.get("judges") or {}).items())
     return (
-        f"The headline rests on the ratings of {analysis['judge']} in the {analysis['view']} view. Judges of these sessions: "
+        f"The headline rests on the ratings of {analysis['judge']} in the {analysis['view']} view. "
+        "Judges of these sessions: "
         f"{judges or 'none'}."
     )
 
@@ -63,30 +76,47 @@ def _probes(analysis: Mapping[str, Any]) -> Table:
     if not any(pick(analysis, f"{at}/scheduled") for at in places):
         return Table("t-probes", title, empty="No session was probed.")
     note = (
-        f"Verdict on the headline judge: {verdict}. Sessions that were spoilt on purpose and rated again; thresholds were "
+        f"Verdict on the headline judge: {verdict}. Sessions that were spoilt on purpose and rated "
+        "again; thresholds were "
         "declared in the study file."
     )
-    return listed(analysis, ("t-probes", title), places, columns, note=note, empty="No probe is defined.")
+    return listed(
+        analysis, ("t-probes", title), places, columns, note=note, empty="No probe is defined."
+    )
 
 
 def _measure(value: float | None, unit: str | None) -> str:
     if value is None:
         return DASH
-    return percent(value) if unit == "share" else f"{two(value)} points" if unit == "points" else two(value)
+    return (
+        percent(value)
+        if unit == "share"
+        else f"{two(value)} points"
+        if unit == "points"
+        else two(value)
+    )
 
 
-def _measured_interval(low: float | None, high: float | None, unit: str | None, reason: str | None) -> str:
+def _measured_interval(
+    low: float | None, high: float | None, unit: str | None, reason: str | None
+) -> str:
     if low is None:
         return words(reason) if reason else DASH
     return f"{percent(low)} to {percent(high)}" if unit == "share" else interval_of(low, high, 2)
 
 
 def _said(told: str | None, reason: str | None, unanswered: Mapping[str, int] | None) -> str:
-    parts = [told or "", f"Why: {words(reason)}." if reason else "", f"Unanswered: {reasons(unanswered)}." if unanswered else ""]
+    parts = [
+        told or "",
+        f"Why: {words(reason)}." if reason else "",
+        f"Unanswered: {reasons(unanswered)}." if unanswered else "",
+    ]
     return " ".join(filter(None, parts))
 
 
-def estimate(value: float | None, low: float | None, high: float | None, reason: str | None = None) -> str:
+def estimate(
+    value: float | None, low: float | None, high: float | None, reason: str | None = None
+) -> str:
     """A value with its interval, or why there is none."""
     if value is None:
         return reason or DASH
@@ -113,7 +143,14 @@ def _replicates(analysis: Mapping[str, Any]) -> Table:
     note = f"Intervals: {pick(analysis, '/reliability/method')}."
     if repeats(analysis):
         note = f"Replicates of a judge are folded into their session. {note}"
-    return table(analysis, ("t-replicates", title), "/reliability/replicates", columns, note=note, empty="No judge has rated.")
+    return table(
+        analysis,
+        ("t-replicates", title),
+        "/reliability/replicates",
+        columns,
+        note=note,
+        empty="No judge has rated.",
+    )
 
 
 def _item_replicates(analysis: Mapping[str, Any]) -> list[Part]:
@@ -125,10 +162,20 @@ def _item_replicates(analysis: Mapping[str, Any]) -> list[Part]:
     names, rows = titles(analysis), []
     for index, item in enumerate(judges[known[0]]["items"]):
         bases = [under("reliability", "replicates", n, "items", index, "single") for n in known]
-        cells = [cell(analysis, estimate, *(f"{base}/{end}" for end in ("value", "low", "high", "reason"))) for base in bases]
+        cells = [
+            cell(
+                analysis, estimate, *(f"{base}/{end}" for end in ("value", "low", "high", "reason"))
+            )
+            for base in bases
+        ]
         rows.append(Row([Cell(names.get(item["item"], item["item"])), *cells]))
     head = [("Item", True), *((f"{judges[n]['judge']}, ICC(1,1)", False) for n in known)]
-    return [Fold("Repeatability of each item", [Table("t-item-replicates", "Repeatability of each item", head, rows)])]
+    return [
+        Fold(
+            "Repeatability of each item",
+            [Table("t-item-replicates", "Repeatability of each item", head, rows)],
+        )
+    ]
 
 
 def why(analysis: Mapping[str, Any], pointer: str) -> str:
@@ -140,7 +187,11 @@ def _between(analysis: Mapping[str, Any]) -> list[Part]:
     base = "/reliability/judges"
     if not pick(analysis, base + "/pairs"):
         return [Text(why(analysis, base), "empty")]
-    fixed = "Fewer than five judges are fixed: intervals hold for these very judges. " if pick(analysis, base + "/fixed") else ""
+    fixed = (
+        "Fewer than five judges are fixed: intervals hold for these very judges. "
+        if pick(analysis, base + "/fixed")
+        else ""
+    )
     pairs = table(
         analysis,
         ("t-judge-pairs", "Agreement of each pair of judges on the total"),
@@ -153,7 +204,8 @@ def _between(analysis: Mapping[str, Any]) -> list[Part]:
             Column("ICC(3,1), consistent", estimate_of("icc3_1"), estimate),
             Column("Mean difference", estimate_of("difference"), estimate),
         ],
-        note=f"{fixed}{'Replicates averaged; sessions' if repeats(analysis) else 'Sessions'} that both rated.",
+        note=f"{fixed}{'Replicates averaged; sessions' if repeats(analysis) else 'Sessions'} that "
+        "both rated.",
     )
     effects = table(
         analysis,
@@ -161,7 +213,11 @@ def _between(analysis: Mapping[str, Any]) -> list[Part]:
         base + "/effects",
         [
             Column("Judge", "judge"),
-            Column("Difference from the mean of the others", ("value", "low", "high", "reason"), estimate),
+            Column(
+                "Difference from the mean of the others",
+                ("value", "low", "high", "reason"),
+                estimate,
+            ),
         ],
         note="Over the sessions that all judges rated.",
         empty="No session was rated by all judges.",
@@ -179,12 +235,22 @@ def _all_judges(analysis: Mapping[str, Any]) -> Table:
     for name, title in names.items():
         value = cell(analysis, estimate, *(f"{base}/{field}" for field in estimate_of(name)))
         at = f"{base}/{name}/random_judges"
-        random = [cell(analysis, pair, at + "/low", at + "/high") if name in SAMPLED else Cell(DASH)] if drawn else []
+        random = (
+            [cell(analysis, pair, at + "/low", at + "/high") if name in SAMPLED else Cell(DASH)]
+            if drawn
+            else []
+        )
         rows.append(Row([Cell(title), value, *random]))
     last = [("Interval for judges drawn at random", False)] if drawn else []
     head = [("Coefficient", False), ("Value, interval for these judges", False), *last]
     count = pick(analysis, "/reliability/judges/sessions")
-    return Table("t-icc", "Agreement of all judges on the total", head, rows, f"Over {count} sessions that all judges rated.")
+    return Table(
+        "t-icc",
+        "Agreement of all judges on the total",
+        head,
+        rows,
+        f"Over {count} sessions that all judges rated.",
+    )
 
 
 def pair(low: float | None, high: float | None) -> str:
@@ -200,14 +266,24 @@ def _worst(analysis: Mapping[str, Any]) -> Table:
     ]
     rows = pick(analysis, base + "/rows")
     places = [
-        (f"{base}/rows/{n}/judges/{place}", row["label"]) for n, row in enumerate(rows) for place in range(len(row["judges"]))
+        (f"{base}/rows/{n}/judges/{place}", row["label"])
+        for n, row in enumerate(rows)
+        for place in range(len(row["judges"]))
     ]
     least = pick(analysis, base + "/least_favourable/judge")
     note = "The primary contrasts by each judge alone; unrated sessions left out."
     if least:
         note += f" Least favourable to the treatment: {least}."
     where, none = ("t-worst", "The answer judge by judge"), why(analysis, base)
-    return listed(analysis, where, [at for at, _ in places], columns, note=note, empty=none, names=[label for _, label in places])
+    return listed(
+        analysis,
+        where,
+        [at for at, _ in places],
+        columns,
+        note=note,
+        empty=none,
+        names=[label for _, label in places],
+    )
 
 
 def _people(analysis: Mapping[str, Any]) -> Table:
@@ -225,7 +301,10 @@ def _people(analysis: Mapping[str, Any]) -> Table:
         ),
         Column("Why there is none", "reason", capital, below=True),
     ]
-    note = "The headline judge against people; bias is the judge minus the person, in points of the total."
+    note = (
+        "The headline judge against people; bias is the judge minus the person, in points of "
+        "the total."
+    )
     where, none = ("t-people", "Agreement with people"), why(analysis, "/reliability/humans")
     return table(analysis, where, "/reliability/humans/raters", columns, note=note, empty=none)
 
@@ -235,17 +314,37 @@ def _kappa(analysis: Mapping[str, Any]) -> Part:
     title, columns = "Weighted kappa of each item", []
     for name, label in (("replicates", "{judge}, replicates"), ("pairs", "{a} and {b}")):
         for index, found in enumerate(pick(analysis, f"/reliability/kappa/{name}")):
-            columns.append((label.format(**found), under("reliability", "kappa", name, index, "items")))
+            columns.append(
+                (label.format(**found), under("reliability", "kappa", name, index, "items"))
+            )
     for index, found in enumerate(pick(analysis, "/reliability/humans/raters")):
-        columns.append((f"judge and {found['rater']}", under("reliability", "humans", "raters", index, "kappa")))
-    known = [(label, base) for label, base in columns if any(one_of.get("value") is not None for one_of in pick(analysis, base))]
+        columns.append(
+            (
+                f"judge and {found['rater']}",
+                under("reliability", "humans", "raters", index, "kappa"),
+            )
+        )
+    known = [
+        (label, base)
+        for label, base in columns
+        if any(one_of.get("value") is not None for one_of in pick(analysis, base))
+    ]
     if not known:
-        return Table("t-kappa", title, empty="No item was rated more than once, by replicates, judges or people.")
+        return Table(
+            "t-kappa",
+            title,
+            empty="No item was rated more than once, by replicates, judges or people.",
+        )
     names = titles(analysis)
     rows = []
     for index, item in enumerate(pick(analysis, known[0][1])):
         cells = [
-            cell(analysis, estimate, *(f"{base}/{index}/{field}" for field in ("value", "low", "high"))) for _, base in known
+            cell(
+                analysis,
+                estimate,
+                *(f"{base}/{index}/{field}" for field in ("value", "low", "high")),
+            )
+            for _, base in known
         ]
         rows.append(Row([Cell(names.get(item["item"], item["item"])), *cells]))
     head = [("Item", True), *((label, False) for label, _ in known)]
@@ -259,6 +358,12 @@ def _views(analysis: Mapping[str, Any]) -> list[Part]:
         note = f"What the headline judge says of the same sessions in the {view} view."
         pointer = under("views", view, "contrasts")
         parts.append(
-            table(analysis, (f"t-view-{index}", f"Contrasts in the {view} view"), pointer, contrast_columns(), note=note)
+            table(
+                analysis,
+                (f"t-view-{index}", f"Contrasts in the {view} view"),
+                pointer,
+                contrast_columns(),
+                note=note,
+            )
         )
     return parts

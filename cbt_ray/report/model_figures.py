@@ -14,7 +14,9 @@ Points = Sequence[Sequence[float]]
 
 
 def residuals(analysis: Mapping[str, Any], name: str) -> Figure:
-    """Standardized residuals of one mixed model against normal quantiles, and against fitted values."""
+    """Standardized residuals of one mixed model against normal quantiles, and against fitted
+    values.
+    """
     model, id_ = analysis["models"].get(name), f"residuals-{name}"
     title = f"Residuals of the {name} mixed model"
     if not model or model["status"] != "fitted":
@@ -22,7 +24,8 @@ def residuals(analysis: Mapping[str, Any], name: str) -> Figure:
         return Figure(id_, title, "", empty=f"Not drawn: the model is not fitted{why}.")
     shown, total = model["residuals_shown"]
     caption = (
-        f"Left: Q-Q plot against the normal distribution. Right: standardized residuals over fitted values. {model['formula']}"
+        "Left: Q-Q plot against the normal distribution. Right: standardized residuals "
+        f"over fitted values. {model['formula']}"
     )
     caption += f"; {shown} of {total} points." if shown < total else "."
     low = min(min(point) for point in model["qq"])
@@ -30,7 +33,12 @@ def residuals(analysis: Mapping[str, Any], name: str) -> Figure:
     diagonal = [(low, low), (high, high)]
     panels = [
         _scatter(model["qq"], "Q-Q plot", ("normal quantile", "standardized residual"), diagonal),
-        _scatter(model["residuals"], "Residuals over fitted values", ("fitted total", "standardized residual"), None),
+        _scatter(
+            model["residuals"],
+            "Residuals over fitted values",
+            ("fitted total", "standardized residual"),
+            None,
+        ),
     ]
     return Figure(id_, title, caption, panels)
 
@@ -43,7 +51,14 @@ def _scatter(points: Points, title: str, names: tuple[str, str], rule: Points | 
     if rule is None:
         parts.append(line(38, y(0), 328, y(0), "zero"))
     else:
-        start, end = max(x_ticks[0], y_ticks[0], rule[0][0]), min(x_ticks[-1], y_ticks[-1], rule[1][0])
+        start, end = (
+            max(x_ticks[0], y_ticks[0], rule[0][0]),
+            min(x_ticks[-1], y_ticks[-1], rule[1][0]),
+        )
         parts.append(line(x(start), y(start), x(end), y(end), "zero"))
-    parts.append(cloud([(x(a), y(b)) for a, b in points], "cloud s0" if len(points) < 100 else "cloud small s0"))
+    parts.append(
+        cloud(
+            [(x(a), y(b)) for a, b in points], "cloud s0" if len(points) < 100 else "cloud small s0"
+        )
+    )
     return drawing(340, 270, title, *parts)

@@ -48,14 +48,31 @@ def _default(analysis: Mapping[str, Any]) -> list[Part]:
     ]
     if model["status"] != "fitted":
         return [*head, Text(f"Not fitted: {model['reason']}.", "empty"), *_fit(analysis, "default")]
-    columns = [Column("Term", "term"), Column("Estimate", "estimate", three), Column("SE", "se", three)]
+    columns = [
+        Column("Term", "term"),
+        Column("Estimate", "estimate", three),
+        Column("SE", "se", three),
+    ]
     reference = ", ".join(f"{name} {level}" for name, level in model["reference"].items())
     note = (
-        f"{model['n']} sessions of {model['chains']} chains and {model['patients']} patients; reference levels: {reference}. Its "
+        f"{model['n']} sessions of {model['chains']} chains and {model['patients']} patients; "
+        f"reference levels: {reference}. Its "
         "error term is the chain. It prints no p per term: contrasts have their own."
     )
-    terms = table(analysis, ("t-default", "Fixed effects of the default model"), "/models/default/terms", columns, note=note)
-    return [*head, terms, _facts(analysis, "default"), _ratios(analysis), *_fit(analysis, "default")]
+    terms = table(
+        analysis,
+        ("t-default", "Fixed effects of the default model"),
+        "/models/default/terms",
+        columns,
+        note=note,
+    )
+    return [
+        *head,
+        terms,
+        _facts(analysis, "default"),
+        _ratios(analysis),
+        *_fit(analysis, "default"),
+    ]
 
 
 def _ratios(analysis: Mapping[str, Any]) -> Table:
@@ -65,7 +82,14 @@ def _ratios(analysis: Mapping[str, Any]) -> Table:
         base = under("models", "default", "ml", name)
         if pick(analysis, base):
             fields = (("chi2", three), ("df", str), ("p", probability), ("reference", capital))
-            rows.append(Row([Cell(title), *(cell(analysis, show, f"{base}/{field}") for field, show in fields)]))
+            rows.append(
+                Row(
+                    [
+                        Cell(title),
+                        *(cell(analysis, show, f"{base}/{field}") for field, show in fields),
+                    ]
+                )
+            )
     head = [
         ("Without", False),
         ("\N{GREEK SMALL LETTER CHI}\N{SUPERSCRIPT TWO}", False),
@@ -73,7 +97,9 @@ def _ratios(analysis: Mapping[str, Any]) -> Table:
         ("p", False),
         ("Against", True),
     ]
-    return Table("t-ratios", "Likelihood ratios", head, rows, note, "" if rows else "None could be computed.")
+    return Table(
+        "t-ratios", "Likelihood ratios", head, rows, note, "" if rows else "None could be computed."
+    )
 
 
 def _facts(analysis: Mapping[str, Any], name: str) -> Table:
@@ -81,9 +107,20 @@ def _facts(analysis: Mapping[str, Any], name: str) -> Table:
     for field, (title, digits) in (DEFAULT_FACTS if name == "default" else FACTS).items():
         pointer = f"/models/{name}/{field}"
         if pick(analysis, pointer) is not None:
-            rows.append(Row([Cell(title), cell(analysis, lambda value, digits=digits: one(value, digits), pointer)]))
+            rows.append(
+                Row(
+                    [
+                        Cell(title),
+                        cell(analysis, lambda value, digits=digits: one(value, digits), pointer),
+                    ]
+                )
+            )
     return Table(
-        f"t-facts-{name}", f"The {name} model's fit", [("", False), ("Value", False)], rows, empty="" if rows else "None."
+        f"t-facts-{name}",
+        f"The {name} model's fit",
+        [("", False), ("Value", False)],
+        rows,
+        empty="" if rows else "None.",
     )
 
 
@@ -93,7 +130,12 @@ def _published(analysis: Mapping[str, Any]) -> list[Part]:
         model = pick(analysis, f"/models/{name}")
         if not model:
             continue
-        parts.append(Text(f"{capital(name)}: {model['formula']}, maximum likelihood. {_dropped(model)}".strip()))
+        parts.append(
+            Text(
+                f"{capital(name)}: {model['formula']}, maximum likelihood. "
+                f"{_dropped(model)}".strip()
+            )
+        )
         if model["status"] != "fitted":
             parts.append(Text(f"Not fitted: {model['reason']}.", "empty"))
         else:
@@ -122,9 +164,16 @@ def _terms(analysis: Mapping[str, Any], name: str) -> Table:
     note = f"{model['n']} sessions, {model['groups']} patients. {model['caveat']}"
     if model["reference"].get("variant") == analysis["settings"]["treatment"]:
         note += (
-            " Its reference level is the treatment, as published, so the sign of the variant is the reverse of the contrasts'."
+            " Its reference level is the treatment, as published, so the sign of the variant "
+            "is the reverse of the contrasts'."
         )
-    return table(analysis, (f"t-{name}", f"Fixed effects of the {name} model"), f"/models/{name}/terms", columns, note=note)
+    return table(
+        analysis,
+        (f"t-{name}", f"Fixed effects of the {name} model"),
+        f"/models/{name}/terms",
+        columns,
+        note=note,
+    )
 
 
 def _fit(analysis: Mapping[str, Any], name: str) -> list[Part]:
@@ -140,5 +189,10 @@ def _fit(analysis: Mapping[str, Any], name: str) -> list[Part]:
         Column("Converged", "converged", yes),
         Column("Warnings", "warnings", "; ".join, below=True),
     ]
-    tried = table(analysis, (f"t-ladder-{name}", f"Optimisers tried on the {name} model"), f"/models/{name}/ladder", columns)
+    tried = table(
+        analysis,
+        (f"t-ladder-{name}", f"Optimisers tried on the {name} model"),
+        f"/models/{name}/ladder",
+        columns,
+    )
     return [*parts, Fold(f"Optimisers tried ({len(model['ladder'])})", [tried])]

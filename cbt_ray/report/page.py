@@ -1,4 +1,7 @@
-"""Renders the page: puts sections, figures and transcripts into the template. No clock, no network, the same bytes each time."""
+"""Renders the page: puts sections, figures and transcripts into the template.
+
+No clock, no network, the same bytes each time.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,11 @@ def sections(data: ReportData) -> list[Section]:
         planning_section.claims(analysis),
         planning_section.power(analysis),
         planning_section.declared(analysis),
-        *([training_section.training(data), run_section.run(data)] if data.stages or data.costs or data.training else []),
+        *(
+            [training_section.training(data), run_section.run(data)]
+            if data.stages or data.costs or data.training
+            else []
+        ),
         run_section.provenance(data),
         run_section.clinical(data),
     ]
@@ -75,7 +82,10 @@ def sections(data: ReportData) -> list[Section]:
 
 
 def render(data: ReportData, transcripts: Where | None = None) -> Page:
-    """One self-contained HTML file; transcripts go inside where they are small and else beside, unless told otherwise."""
+    """One self-contained HTML file.
+
+    Transcripts go inside where they are small and else beside, unless told otherwise.
+    """
     pack = packed(data.sessions, data.analysis["view"], data.analysis["judge"])
     where = transcripts or pack.where
     found = sections(data)
@@ -101,18 +111,25 @@ def render(data: ReportData, transcripts: Where | None = None) -> Page:
         index=_index(data, pack) if where != "none" else "",
         chunks=pack.chunks if where == "inside" else [],
     )
-    return Page(html, {chunk.file: chunk.script(pack.id) for chunk in pack.chunks} if where == "beside" else {}, where)
+    return Page(
+        html,
+        {chunk.file: chunk.script(pack.id) for chunk in pack.chunks} if where == "beside" else {},
+        where,
+    )
 
 
 def policy(scripts: Sequence[str], style: str, where: Where) -> str:
-    """What the browser may run: our own script and style by their hashes, and beside them only the files of transcripts.
+    """What the browser may run: our own script and style by their hashes, and beside them only the
+    files of transcripts.
 
-    `file:` is what the page's own folder is called where it was opened from a disk; no such address can be reached from the web.
+    `file:` is what the page's own folder is called where it was opened from a disk; no such address
+    can be reached from the web.
     """
     hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts)
     beside = " 'self' file:" if where == "beside" else ""
     return (
-        f"default-src 'none'; script-src {hashes}{beside}; style-src 'sha256-{_hash(style)}'; img-src data:; base-uri 'none'; "
+        f"default-src 'none'; script-src {hashes}{beside}; style-src 'sha256-{_hash(style)}'; "
+        "img-src data:; base-uri 'none'; "
         "form-action 'none'"
     )
 
@@ -159,7 +176,11 @@ def _template() -> Template:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"whole": prose.whole, "escaped": escaped}
     return environment.get_template("page.html.j2")

@@ -66,4 +66,8 @@ class Section:
 
 def every(parts: Sequence[Part]) -> list[Part]:
     """All parts in reading order, folded ones with them."""
-    return [inner for part in parts for inner in ([part, *every(part.parts)] if isinstance(part, Fold) else [part])]
+    return [
+        inner
+        for part in parts
+        for inner in ([part, *every(part.parts)] if isinstance(part, Fold) else [part])
+    ]

@@ -21,7 +21,8 @@ def power(analysis: Mapping[str, Any]) -> Figure:
     title = "What the next study could find"
     level = pick(analysis, "/power/level")
     caption = (
-        f"Smallest true difference found with a power of 80 % at {level:.0%}, Holm's first step; each line is a budget of "
+        f"Smallest true difference found with a power of 80 % at {level:.0%}, Holm's first step; "
+        "each line is a budget of "
         "sessions an arm, spread over more patients to the right."
         if level
         else ""
@@ -46,7 +47,11 @@ def _shown(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _own(row: Mapping[str, Any], design: Mapping[str, Any]) -> bool:
-    return (row["cost"], row["patients"], row["sessions"]) == (1, design["patients"], design["sessions"])
+    return (row["cost"], row["patients"], row["sessions"]) == (
+        1,
+        design["patients"],
+        design["sessions"],
+    )
 
 
 def _power(shown: Sequence[Mapping[str, Any]], design: Mapping[str, Any]) -> Markup:
@@ -62,11 +67,23 @@ def _power(shown: Sequence[Mapping[str, Any]], design: Mapping[str, Any]) -> Mar
     for index, cost in enumerate(sorted({row["cost"] for row in shown})):
         own = [row for row in shown if row["cost"] == cost]
         places = [(x(math.log(row["patients"])), y(row["own_80"])) for row in own]
-        hints = [f"{row['patients']} patients x {row['sessions']} sessions: {one(row['own_80'])} points" for row in own]
+        hints = [
+            f"{row['patients']} patients x {row['sessions']} sessions: {one(row['own_80'])} points"
+            for row in own
+        ]
         parts.append(path(places, f"line s{index}") if len(places) > 1 else Markup(""))
         for (a, b), row, hint in zip(places, own, hints, strict=True):
             here = _own(row, design)
-            parts.append(marker(a, b, index, f"dot s{index}" + (" hollow" if here else ""), 4 if here else 3, hint))
+            parts.append(
+                marker(
+                    a,
+                    b,
+                    index,
+                    f"dot s{index}" + (" hollow" if here else ""),
+                    4 if here else 3,
+                    hint,
+                )
+            )
     return drawing(WIDTH, 264, "Smallest difference over patients", *parts, class_="fluid")
 
 

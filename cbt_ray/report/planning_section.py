@@ -1,4 +1,6 @@
-"""Sections on the study as a study: what the next one could find, what was declared, claims recomputed, repeated measures."""
+"""Sections on the study as a study: what the next one could find, what was declared, claims
+recomputed, repeated measures.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,24 @@ from typing import Any
 
 from cbt_ray.report import planning_figures
 from cbt_ray.report.part import Fold, Pairs, Part, Section, Text
-from cbt_ray.report.prose import DASH, capital, interval_of, one, percent, probability, text, two, whole, words
+from cbt_ray.report.prose import (
+    DASH,
+    capital,
+    interval_of,
+    one,
+    percent,
+    probability,
+    text,
+    two,
+    whole,
+    words,
+)
 from cbt_ray.report.table import Column, Table, listed, pick, table, under
 
-WINS = "In how many subjects the first condition is the better one; a tie is half a win. Wilson intervals."
+WINS = (
+    "In how many subjects the first condition is the better one; a tie is half a win. Wilson "
+    "intervals."
+)
 
 
 def power(analysis: Mapping[str, Any]) -> Section:
@@ -31,14 +47,19 @@ def _smallest(analysis: Mapping[str, Any]) -> Table:
         Column("At the ends of the variance's interval", ("low", "high"), _ends, optional=True),
         Column("d", "d", two),
     ]
-    design, variances = pick(analysis, "/power/design") or {}, pick(analysis, "/power/variances") or {}
+    design, variances = (
+        pick(analysis, "/power/design") or {},
+        pick(analysis, "/power/variances") or {},
+    )
     size = (
-        f"This design: {design['patients']} patients x {design['sessions']} sessions, {design['chains']} chain(s) each. "
+        f"This design: {design['patients']} patients x {design['sessions']} sessions, "
+        f"{design['chains']} chain(s) each. "
         if design
         else ""
     )
     source = (
-        f"Variances: {variances['source']}: chains {two(variances['chain'])}, sessions {two(variances['residual'])}. "
+        f"Variances: {variances['source']}: chains {two(variances['chain'])}, sessions "
+        f"{two(variances['residual'])}. "
         if variances
         else ""
     )
@@ -77,7 +98,9 @@ def declared(analysis: Mapping[str, Any]) -> Section:
     title = "What was declared"
     found = analysis.get("declared")
     if not found:
-        return Section("declared", title, [Text("Nothing was declared: every number is post hoc.", "empty")])
+        return Section(
+            "declared", title, [Text("Nothing was declared: every number is post hoc.", "empty")]
+        )
     late = found["post_hoc"]
     facts = {
         "declared at": found["declared_at"] or "never",
@@ -94,16 +117,31 @@ def declared(analysis: Mapping[str, Any]) -> Section:
             Column("Declared", "declared", text, prose=True),
             Column("Now", "now", text, prose=True),
         ]
-        parts.append(table(analysis, ("t-changed", "Fields changed after the first rating"), "/declared/changed", columns))
+        parts.append(
+            table(
+                analysis,
+                ("t-changed", "Fields changed after the first rating"),
+                "/declared/changed",
+                columns,
+            )
+        )
     return Section("declared", title, parts)
 
 
 def repeated(analysis: Mapping[str, Any]) -> Section | None:
-    """Conditions compared within subjects, as the ACT study did; None where it was not asked for."""
+    """Conditions compared within subjects, as the ACT study did.
+
+    None where it was not asked for.
+    """
     found = pick(analysis, "/repeated")
     if not found:
         return None
-    parts: list[Part] = [Text(f"{found['design']}. Pairs adjusted by {found['adjust']}; {percent(found['level'])} intervals.")]
+    parts: list[Part] = [
+        Text(
+            f"{found['design']}. Pairs adjusted by {found['adjust']}; {percent(found['level'])} "
+            "intervals."
+        )
+    ]
     for index, measure in enumerate(found["measures"]):
         parts += _measure(analysis, under("repeated", "measures", index), measure)
     return Section("repeated", "Repeated measures", parts)
@@ -127,7 +165,8 @@ def _measure(analysis: Mapping[str, Any], base: str, measure: Mapping[str, Any])
         Column("R\N{SUPERSCRIPT TWO}, fixed", "variance/r2_marginal", two),
     ]
     note = (
-        f"{measure['subjects']} subjects, {measure['complete']} of them under every condition. Wald takes the variances as "
+        f"{measure['subjects']} subjects, {measure['complete']} of them under every condition. "
+        "Wald takes the variances as "
         f"known{'; F does not' if pick(measure, '/f/f') is not None else ''}."
     )
     means = [
@@ -149,7 +188,9 @@ def _measure(analysis: Mapping[str, Any], base: str, measure: Mapping[str, Any])
         Column("t", "paired/t", two),
         Column("df", "paired/df", text),
         Column("p, adjusted", "paired/p_adjusted", probability),
-        Column("Interval", ("paired/low", "paired/high"), lambda low, high: interval_of(low, high, 2)),
+        Column(
+            "Interval", ("paired/low", "paired/high"), lambda low, high: interval_of(low, high, 2)
+        ),
         Column("d", "d_total", two),
     ]
     wins = [
@@ -157,14 +198,26 @@ def _measure(analysis: Mapping[str, Any], base: str, measure: Mapping[str, Any])
         Column("and", "b"),
         Column("Subjects", "n", whole),
         Column("Wins of the first", ("wins/rate", "wins/low", "wins/high"), _wins),
-        Column("Won, lost, tied", ("wins/wins", "wins/losses", "wins/ties"), lambda won, lost, tied: f"{won}, {lost}, {tied}"),
+        Column(
+            "Won, lost, tied",
+            ("wins/wins", "wins/losses", "wins/ties"),
+            lambda won, lost, tied: f"{won}, {lost}, {tied}",
+        ),
         Column("p of the sign test", "wins/p", probability),
     ]
-    note_of_pairs = "z as published, which takes the variances as known; t of the pair itself beside it."
+    note_of_pairs = (
+        "z as published, which takes the variances as known; t of the pair itself beside it."
+    )
     return [
         listed(analysis, (id_, f"{name}: do conditions differ"), [base], tests, note=note),
         table(analysis, (f"{id_}-means", f"{name}: means"), base + "/means", means),
-        table(analysis, (f"{id_}-pairs", f"{name}: every pair"), base + "/pairs", pairs, note=note_of_pairs),
+        table(
+            analysis,
+            (f"{id_}-pairs", f"{name}: every pair"),
+            base + "/pairs",
+            pairs,
+            note=note_of_pairs,
+        ),
         Fold(
             f"{name}: how often one beats the other",
             [table(analysis, (f"{id_}-wins", f"{name}: wins"), base + "/pairs", wins, note=WINS)],
@@ -183,24 +236,54 @@ def claims(analysis: Mapping[str, Any]) -> Section | None:
         return None
     source = pick(analysis, "/claims_source")
     told = (
-        "Every claim in our words, with its printed number, under the published and the default analysis. Verdicts are computed."
+        "Every claim in our words, with its printed number, under the published and the "
+        "default analysis. Verdicts are computed."
     )
     parts: list[Part] = [
-        Text(" ".join(filter(None, [source.get("paper", "") and f"{source['paper']}.", told, source.get("not_had")])))
+        Text(
+            " ".join(
+                filter(
+                    None,
+                    [
+                        source.get("paper", "") and f"{source['paper']}.",
+                        told,
+                        source.get("not_had"),
+                    ],
+                )
+            )
+        )
     ]
     if source.get("counts"):
-        columns = [Column(words(name).capitalize(), name, whole) for name in ("borne_out", "not_borne_out", "not_testable")]
+        columns = [
+            Column(words(name).capitalize(), name, whole)
+            for name in ("borne_out", "not_borne_out", "not_testable")
+        ]
         names = {"published": "by the published analysis", "default": "by the default analysis"}
         places = [under("claims_source", "counts", name) for name in names]
-        parts.append(listed(analysis, ("t-verdicts", "Verdicts"), places, columns, names=list(names.values())))
+        parts.append(
+            listed(
+                analysis, ("t-verdicts", "Verdicts"), places, columns, names=list(names.values())
+            )
+        )
     failed = [
-        n for n, claim in enumerate(rows) if "not_borne_out" in (claim["published"]["verdict"], claim["default"]["verdict"])
+        n
+        for n, claim in enumerate(rows)
+        if "not_borne_out" in (claim["published"]["verdict"], claim["default"]["verdict"])
     ]
-    parts.append(_claims(analysis, "t-claims-failed", "Claims that are not borne out, by either analysis", failed))
+    parts.append(
+        _claims(
+            analysis, "t-claims-failed", "Claims that are not borne out, by either analysis", failed
+        )
+    )
     for number, group in enumerate(dict.fromkeys(claim["group"] for claim in rows)):
         own = [index for index, claim in enumerate(rows) if claim["group"] == group]
         name = capital(words(group))
-        parts.append(Fold(f"{name} ({len(own)})", [_claims(analysis, f"t-claims-{number}", f"Claims: {name}", own)]))
+        parts.append(
+            Fold(
+                f"{name} ({len(own)})",
+                [_claims(analysis, f"t-claims-{number}", f"Claims: {name}", own)],
+            )
+        )
     return Section("claims", "Claims", parts)
 
 
@@ -214,7 +297,9 @@ def _claims(analysis: Mapping[str, Any], id_: str, title: str, rows: Sequence[in
         Column("By default", "default/verdict", words),
         Column("Remark", ("reading", "published/reason", "default/reason"), _why, below=True),
     ]
-    return listed(analysis, (id_, title), [under("claims", index) for index in rows], columns, empty="None.")
+    return listed(
+        analysis, (id_, title), [under("claims", index) for index in rows], columns, empty="None."
+    )
 
 
 def _number(value: float | None) -> str:
@@ -224,10 +309,16 @@ def _number(value: float | None) -> str:
 
 
 def _why(*reasons: str | None) -> str:
-    return " ".join(dict.fromkeys(f"{capital(reason).rstrip('.')}." for reason in reasons if reason))
+    return " ".join(
+        dict.fromkeys(f"{capital(reason).rstrip('.')}." for reason in reasons if reason)
+    )
 
 
 def settings(analysis: Mapping[str, Any]) -> Mapping[str, Any]:
     """Settings of the analysis as names and values."""
-    shown = {words(name): value for name, value in analysis["settings"].items() if name not in ("titles", "items", "arms")}
+    shown = {
+        words(name): value
+        for name, value in analysis["settings"].items()
+        if name not in ("titles", "items", "arms")
+    }
     return {**shown, "schema version": analysis["schema_version"]}

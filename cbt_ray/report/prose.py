@@ -69,7 +69,9 @@ def interval(contrast: Mapping[str, Any]) -> str:
 
 def interval_of(low: float | None, high: float | None, digits: int = 1) -> str:
     """`4.4 to 13.9`; "withheld" where there is none."""
-    return "withheld" if low is None or high is None else f"{one(low, digits)} to {one(high, digits)}"
+    return (
+        "withheld" if low is None or high is None else f"{one(low, digits)} to {one(high, digits)}"
+    )
 
 
 def two(value: float | None) -> str:
@@ -100,7 +102,11 @@ def duration(seconds: float | None) -> str:
     if whole_ < 60:
         return f"{whole_} s"
     minutes = round(seconds / 60)
-    return f"{whole_ // 60} min {whole_ % 60} s" if whole_ < 3600 else f"{minutes // 60} h {minutes % 60} min"
+    return (
+        f"{whole_ // 60} min {whole_ % 60} s"
+        if whole_ < 3600
+        else f"{minutes // 60} h {minutes % 60} min"
+    )
 
 
 def size(count: float) -> str:

@@ -9,18 +9,35 @@ from cbt_ray.report.prose import money, one, reasons, whole
 from cbt_ray.report.table import Cell, Row, Table
 
 CLINICAL = (
-    "This report is about language models that talk to simulated patients, rated by {rater}. It says nothing "
-    "about the care of people, and none of its models may be used for it. Whoever is in a crisis needs people: call the "
+    "This report is about language models that talk to simulated patients, rated by {rater}. It "
+    "says nothing "
+    "about the care of people, and none of its models may be used for it. Whoever is in a crisis "
+    "needs people: call the "
     "emergency number or a crisis line of your country."
 )
 
 
 def run(data: ReportData) -> Section:
     """Units of each stage, calls, cost and time."""
-    stages = [_row(r.stage, whole(r.done), whole(r.not_reached), whole(r.owed), reasons(r.rejected)) for r in data.stages]
-    head = [("Stage", False), ("Done", False), ("Not reached", False), ("Owed", False), ("Rejected", True)]
+    stages = [
+        _row(r.stage, whole(r.done), whole(r.not_reached), whole(r.owed), reasons(r.rejected))
+        for r in data.stages
+    ]
+    head = [
+        ("Stage", False),
+        ("Done", False),
+        ("Not reached", False),
+        ("Owed", False),
+        ("Rejected", True),
+    ]
     parts: list[Part] = [
-        Table("t-stages", "Units of each stage", head, stages, empty="" if stages else "No stage has run."),
+        Table(
+            "t-stages",
+            "Units of each stage",
+            head,
+            stages,
+            empty="" if stages else "No stage has run.",
+        ),
         _costs(data),
     ]
     return Section("run", "Stages and cost", parts)
@@ -29,13 +46,27 @@ def run(data: ReportData) -> Section:
 def _costs(data: ReportData) -> Table:
     names = ("calls", "prompt_tokens", "reply_tokens")
     rows = [
-        _row(row.stage, *(whole(getattr(row, name)) for name in names), money(row.cost), one(row.seconds), reasons(row.faults))
+        _row(
+            row.stage,
+            *(whole(getattr(row, name)) for name in names),
+            money(row.cost),
+            one(row.seconds),
+            reasons(row.faults),
+        )
         for row in data.costs
     ]
     if rows:
         known = [row.cost for row in data.costs if row.cost is not None]
         sums = [whole(sum(getattr(row, name) for row in data.costs)) for name in names]
-        rows.append(_row("all", *sums, money(sum(known) if known else None), one(sum(row.seconds for row in data.costs)), ""))
+        rows.append(
+            _row(
+                "all",
+                *sums,
+                money(sum(known) if known else None),
+                one(sum(row.seconds for row in data.costs)),
+                "",
+            )
+        )
     head = [
         ("Stage", False),
         ("Calls", False),
@@ -45,8 +76,19 @@ def _costs(data: ReportData) -> Table:
         ("Seconds", False),
         ("Faults", True),
     ]
-    note = "Faults are calls that were repeated or given up." if any(row.faults for row in data.costs) else ""
-    return Table("t-costs", "Calls to language models, and time", head, rows, note, "" if rows else "No call is recorded.")
+    note = (
+        "Faults are calls that were repeated or given up."
+        if any(row.faults for row in data.costs)
+        else ""
+    )
+    return Table(
+        "t-costs",
+        "Calls to language models, and time",
+        head,
+        rows,
+        note,
+        "" if rows else "No call is recorded.",
+    )
 
 
 def _row(*texts: str) -> Row:

@@ -9,7 +9,18 @@ from cbt_ray.report import judge_figures
 from cbt_ray.report.figure import titles
 from cbt_ray.report.judge_section import ABSENT, estimate, estimate_of, pair, why
 from cbt_ray.report.part import Fold, Part, Section
-from cbt_ray.report.prose import DASH, capital, interval_of, one, percent, probability, signed, text, two, whole
+from cbt_ray.report.prose import (
+    DASH,
+    capital,
+    interval_of,
+    one,
+    percent,
+    probability,
+    signed,
+    text,
+    two,
+    whole,
+)
 from cbt_ray.report.table import Column, Table, listed, pick, table, under
 
 
@@ -40,7 +51,15 @@ def _consistency(analysis: Mapping[str, Any]) -> Table:
     names = list(pick(analysis, "/scale/consistency"))
     places = [under("scale", "consistency", name) for name in names]
     note = "Does the scale measure one thing."
-    return listed(analysis, ("t-consistency", "Internal consistency"), places, columns, note=note, empty=ABSENT, names=names)
+    return listed(
+        analysis,
+        ("t-consistency", "Internal consistency"),
+        places,
+        columns,
+        note=note,
+        empty=ABSENT,
+        names=names,
+    )
 
 
 def _item(analysis: Mapping[str, Any]) -> Table:
@@ -50,14 +69,21 @@ def _item(analysis: Mapping[str, Any]) -> Table:
         Column("Correlation with the others", "corrected_r", two),
         Column("alpha without it", "alpha_if_deleted", two),
     ]
-    return table(analysis, ("t-item-rest", "What each item adds, over sessions"), "/scale/consistency/sessions/items", columns)
+    return table(
+        analysis,
+        ("t-item-rest", "What each item adds, over sessions"),
+        "/scale/consistency/sessions/items",
+        columns,
+    )
 
 
 def _halo(analysis: Mapping[str, Any]) -> Table:
     columns = [
         Column("Ratings", "n", whole),
         Column(
-            "One score on all items", ("alike", "share_alike"), lambda n, share: DASH if n is None else f"{n} ({percent(share)})"
+            "One score on all items",
+            ("alike", "share_alike"),
+            lambda n, share: DASH if n is None else f"{n} ({percent(share)})",
         ),
         Column("Mean correlation of items within arms", "mean_correlation", two),
         Column("Share of the first component", "first_eigenvalue_share", percent),
@@ -72,7 +98,15 @@ def _halo(analysis: Mapping[str, Any]) -> Table:
     note = "Does the judge rate items, or one impression over and over."
     if pick(analysis, "/scale/halo/apart/other"):
         note += " The other way: items rated one at a time instead of together, or the reverse."
-    return listed(analysis, ("t-halo", "Halo"), list(places.values()), columns, note=note, empty=ABSENT, names=list(places))
+    return listed(
+        analysis,
+        ("t-halo", "Halo"),
+        list(places.values()),
+        columns,
+        note=note,
+        empty=ABSENT,
+        names=list(places),
+    )
 
 
 def _ranks(analysis: Mapping[str, Any]) -> list[Part]:
@@ -83,12 +117,21 @@ def _ranks(analysis: Mapping[str, Any]) -> list[Part]:
         Column("p", "p", probability),
         Column("p, Holm", "p_adjusted", probability),
         Column("p of plain differences", "p_differences", probability),
-        Column("Hodges-Lehmann", ("hodges_lehmann/value", "hodges_lehmann/low", "hodges_lehmann/high"), _located),
-        Column("Superiority", ("superiority/value", "superiority/low", "superiority/high"), estimate),
-        Column("What it cannot say", ("note", "reason", "hodges_lehmann/reason"), _limits, below=True),
+        Column(
+            "Hodges-Lehmann",
+            ("hodges_lehmann/value", "hodges_lehmann/low", "hodges_lehmann/high"),
+            _located,
+        ),
+        Column(
+            "Superiority", ("superiority/value", "superiority/low", "superiority/high"), estimate
+        ),
+        Column(
+            "What it cannot say", ("note", "reason", "hodges_lehmann/reason"), _limits, below=True
+        ),
     ]
     note = (
-        f"{capital(pick(analysis, '/scale/ranks/method'))}. Superiority: the probability that a treated session scores "
+        f"{capital(pick(analysis, '/scale/ranks/method'))}. Superiority: the probability that a "
+        "treated session scores "
         "higher with the same patient."
     )
     rows = table(
@@ -107,11 +150,25 @@ def _ranks(analysis: Mapping[str, Any]) -> list[Part]:
         Column("Patients", "patients", text),
         Column("Why there is none", "reason", capital, below=True),
     ]
-    return [rows, listed(analysis, ("t-friedman", "Friedman's test over all arms"), ["/scale/ranks/friedman"], fields)]
+    return [
+        rows,
+        listed(
+            analysis,
+            ("t-friedman", "Friedman's test over all arms"),
+            ["/scale/ranks/friedman"],
+            fields,
+        ),
+    ]
 
 
 def _located(value: float | None, low: float | None, high: float | None) -> str:
-    return DASH if value is None else signed(value) if low is None else f"{signed(value)} ({interval_of(low, high)})"
+    return (
+        DASH
+        if value is None
+        else signed(value)
+        if low is None
+        else f"{signed(value)} ({interval_of(low, high)})"
+    )
 
 
 def _limits(*reasons_: str | None) -> str:

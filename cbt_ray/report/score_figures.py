@@ -35,8 +35,17 @@ def distribution(analysis: Mapping[str, Any]) -> Figure:
     look = looks(analysis)
     parts = [axis_x(scale, ticks, 8 + ROW * len(found), 4, "total of the scale")]
     for index, (arm, counts) in enumerate(bins.items()):
-        parts.append(_histogram(counts, width, scale, (8 + ROW * (index + 1), tallest), look[arm], means[arm]))
-    return Figure("distribution", title, caption, [drawing(WIDTH, 8 + ROW * len(found) + 40, title, *parts, class_="fluid")])
+        parts.append(
+            _histogram(
+                counts, width, scale, (8 + ROW * (index + 1), tallest), look[arm], means[arm]
+            )
+        )
+    return Figure(
+        "distribution",
+        title,
+        caption,
+        [drawing(WIDTH, 8 + ROW * len(found) + 40, title, *parts, class_="fluid")],
+    )
 
 
 def _binned(counts: Sequence[Sequence[int]], width: int) -> dict[int, int]:
@@ -47,7 +56,12 @@ def _binned(counts: Sequence[Sequence[int]], width: int) -> dict[int, int]:
 
 
 def _histogram(
-    counts: Mapping[int, int], width: int, scale: Scale, place: tuple[float, int], look: Look, total: Mapping[str, Any]
+    counts: Mapping[int, int],
+    width: int,
+    scale: Scale,
+    place: tuple[float, int],
+    look: Look,
+    total: Mapping[str, Any],
 ) -> Markup:
     base, tallest = place
     bars = []
@@ -59,7 +73,9 @@ def _histogram(
             "width": max(1.0, scale(value + width) - scale(value) - 1),
             "height": height,
         }
-        bars.append(tag("rect", tag("title", f"{value}: {count}"), class_=f"bar {look.class_}", **size))
+        bars.append(
+            tag("rect", tag("title", f"{value}: {count}"), class_=f"bar {look.class_}", **size)
+        )
     label = f"n {total['n']}, mean {one(total['mean'])}, SD {one(total['sd'])}"
     names = [
         text(12, base - ROW + 16, look.label, "start", "strong halo"),
@@ -74,7 +90,10 @@ def trajectory(analysis: Mapping[str, Any]) -> Figure:
     title = "Mean total by session"
     caption = "Means over patients and chains at each session number."
     if any(len(row["points"]) > 1 for row in analysis["trajectory"]):
-        caption += " The first session has none before it: the table of slopes is there with and without it."
+        caption += (
+            " The first session has none before it: the table of slopes is there with and "
+            "without it."
+        )
     if not rated(analysis):
         return Figure("trajectory", title, caption, empty=NOTHING)
     points = {row["arm"]: row["points"] for row in analysis["trajectory"]}
@@ -88,7 +107,10 @@ def trajectory(analysis: Mapping[str, Any]) -> Figure:
         lines = [_course(points[arm], x, y, look[arm]) for arm in arms if points.get(arm)]
         step = 1 if last < 8 else 5 * math.ceil(last / 45)  # numbers may be dates
         sessions = [float(n) for n in sorted({1, *range(step, last + 1, step)})]
-        axes = (axis_y(y, ticks, 34, 330, f"{model}: mean total"), axis_x(x, sessions, 190, 190, "session"))
+        axes = (
+            axis_y(y, ticks, 34, 330, f"{model}: mean total"),
+            axis_x(x, sessions, 190, 190, "session"),
+        )
         first = [line(x(1.5), 34, x(1.5), 190, "first")] if last > 1 else []
         panels.append(drawing(340, 230, f"{title}: {model}", *axes, *first, *lines))
     return Figure("trajectory", title, caption, panels, tuple(look.values()))
@@ -97,6 +119,11 @@ def trajectory(analysis: Mapping[str, Any]) -> Figure:
 def _course(points: Sequence[Mapping[str, Any]], x: Scale, y: Scale, look: Look) -> Markup:
     places = [(x(point["session"]), y(point["mean"])) for point in points]
     size = 3.5 if len(points) < 12 else 2.6
-    hints = [f"{look.label}, session {p['session']}: mean {one(p['mean'])}, n {p['n']}" for p in points]
-    dots = [marker(a, b, look.shape, f"dot {look.class_}", size, hint) for (a, b), hint in zip(places, hints, strict=True)]
+    hints = [
+        f"{look.label}, session {p['session']}: mean {one(p['mean'])}, n {p['n']}" for p in points
+    ]
+    dots = [
+        marker(a, b, look.shape, f"dot {look.class_}", size, hint)
+        for (a, b), hint in zip(places, hints, strict=True)
+    ]
     return tag("g", path(places, f"line {look.class_}"), *dots)

@@ -14,7 +14,11 @@ from cbt_ray.report.table import Column, Table, table
 
 def items(analysis: Mapping[str, Any]) -> Section:
     """Effects and means of every item."""
-    parts: list[Part] = [item_figures.effect_map(analysis), item_figures.heat_map(analysis), item_figures.radar(analysis)]
+    parts: list[Part] = [
+        item_figures.effect_map(analysis),
+        item_figures.heat_map(analysis),
+        item_figures.radar(analysis),
+    ]
     return Section("items", "Items", parts)
 
 
@@ -60,9 +64,16 @@ def _slopes(analysis: Mapping[str, Any], name: str, title: str) -> Table:
         Column("p", "p", probability),
         Column("Why there is none", "reason", capital, below=True),
     ]
-    note = "A slope per chain, averaged over patients, who are the error term. No family: descriptive."
+    note = (
+        "A slope per chain, averaged over patients, who are the error term. No family: descriptive."
+    )
     return table(
-        analysis, (f"t-slopes-{name.replace('_', '-')}", title), f"/slopes/{name}", columns, note=note, empty="No slope."
+        analysis,
+        (f"t-slopes-{name.replace('_', '-')}", title),
+        f"/slopes/{name}",
+        columns,
+        note=note,
+        empty="No slope.",
     )
 
 
@@ -74,4 +85,11 @@ def _cells(analysis: Mapping[str, Any]) -> Table:
         Column("Sessions per chain", "sessions", lambda sizes: ", ".join(map(str, sizes))),
     ]
     note = "The observations of the contrasts: means of the chains' means."
-    return table(analysis, ("t-cells", "Means per arm and patient"), "/cells", columns, note=note, empty="No rated session.")
+    return table(
+        analysis,
+        ("t-cells", "Means per arm and patient"),
+        "/cells",
+        columns,
+        note=note,
+        empty="No rated session.",
+    )

@@ -30,16 +30,26 @@ def flow(analysis: Mapping[str, Any]) -> Figure:
     reasons = {reason.partition(":")[0] for row in analysis["flow"] for reason in row["unrated"]}
     lost = " to the right of each arrow what was lost there, and why." if reasons else ""
     caption = " ".join(
-        [f"A column per arm{';' if lost else '.'}{lost}", *(said for reason, said in LOST.items() if reason in reasons)]
+        [
+            f"A column per arm{';' if lost else '.'}{lost}",
+            *(said for reason, said in LOST.items() if reason in reasons),
+        ]
     )
     if not analysis["flow"]:
-        return Figure("flow", title, caption, empty="Not drawn: no session is scheduled.", scored=False)
+        return Figure(
+            "flow", title, caption, empty="Not drawn: no session is scheduled.", scored=False
+        )
     most = [max(len(_lines(row, step)) for row in analysis["flow"]) for step in list(STEPS)[1:]]
-    return Figure("flow", title, caption, [_column(row, most) for row in analysis["flow"]], scored=False)
+    return Figure(
+        "flow", title, caption, [_column(row, most) for row in analysis["flow"]], scored=False
+    )
 
 
 def _column(row: Mapping[str, Any], most: Sequence[int]) -> Markup:
-    """One arm; every column leaves room for the longest list of reasons, so that steps stand side by side."""
+    """One arm.
+
+    Every column leaves room for the longest list of reasons, so that steps stand side by side.
+    """
     parts = [text(2, 14, row["arm"], "start", "strong")]
     y = 24.0
     steps = list(STEPS.items())
@@ -61,24 +71,47 @@ def _column(row: Mapping[str, Any], most: Sequence[int]) -> Markup:
 
 def _loss(lost: Sequence[str], middle: float) -> list[Markup]:
     top = middle - LINE * len(lost) / 2 - 3
-    box = tag("rect", class_="box lost", x=SIDE, y=top, width=float(WIDTH - SIDE - 2), height=LINE * len(lost) + 7.0, rx=3)
+    box = tag(
+        "rect",
+        class_="box lost",
+        x=SIDE,
+        y=top,
+        width=float(WIDTH - SIDE - 2),
+        height=LINE * len(lost) + 7.0,
+        rx=3,
+    )
     arrow = _arrow(1 + BOX / 2, middle, SIDE, middle)
-    return [arrow, box, *(text(SIDE + 7, top + 13 + LINE * i, one, "start", "tick") for i, one in enumerate(lost))]
+    return [
+        arrow,
+        box,
+        *(text(SIDE + 7, top + 13 + LINE * i, one, "start", "tick") for i, one in enumerate(lost)),
+    ]
 
 
 def _arrow(x1: float, y1: float, x2: float, y2: float) -> Markup:
-    head = [(x2 - 4, y2 - 5), (x2, y2), (x2 + 4, y2 - 5)] if x1 == x2 else [(x2 - 5, y2 - 4), (x2, y2), (x2 - 5, y2 + 4)]
+    head = (
+        [(x2 - 4, y2 - 5), (x2, y2), (x2 + 4, y2 - 5)]
+        if x1 == x2
+        else [(x2 - 5, y2 - 4), (x2, y2), (x2 - 5, y2 + 4)]
+    )
     return tag("g", line(x1, y1, x2, y2, "base"), path(head, "base"))
 
 
 def _lines(row: Mapping[str, Any], step: str) -> list[str]:
     """What was lost before a step, a line or two a reason."""
-    lost = [(reason, count) for reason, count in row["unrated"].items() if _lost_before(reason, row) == step]
+    lost = [
+        (reason, count)
+        for reason, count in row["unrated"].items()
+        if _lost_before(reason, row) == step
+    ]
     return [part for reason, count in lost for part in wrapped(f"{count} {words(reason)}", 21)]
 
 
 def _lost_before(reason: str, row: Mapping[str, Any]) -> str:
-    """The step that a session with this reason did not come to. What is owed may be the rating of a session that was held."""
+    """The step that a session with this reason did not come to.
+
+    What is owed may be the rating of a session that was held.
+    """
     if reason == "owed" and row["done"] == row["scheduled"]:
         return "rated"
     if reason in ("not_reached", "owed"):
@@ -89,7 +122,10 @@ def _lost_before(reason: str, row: Mapping[str, Any]) -> str:
 def flags(analysis: Mapping[str, Any]) -> Figure:
     """How many of the held sessions carry each flag."""
     title = "Flagged sessions"
-    caption = "Held sessions of each arm that carry a flag. Flags are outcomes of the treatment: they exclude no session."
+    caption = (
+        "Held sessions of each arm that carry a flag. Flags are outcomes of the treatment: "
+        "they exclude no session."
+    )
     table = analysis["flags"]
     names = sorted({name for row in table for name in row["flags"]})
     if not names:
@@ -101,4 +137,10 @@ def flags(analysis: Mapping[str, Any]) -> Figure:
             share = count / row["done"] if row["done"] else 0.0
             cells[index, column] = (share, f"{count}/{row['done']}")
     labels = [*map(words, names), "any flag"]
-    return Figure("flags", title, caption, [grid(title, labels, [row["arm"] for row in table], cells)], scored=False)
+    return Figure(
+        "flags",
+        title,
+        caption,
+        [grid(title, labels, [row["arm"] for row in table], cells)],
+        scored=False,
+    )

@@ -1,4 +1,6 @@
-"""Section "Sessions": the flow, flags and how far they can be trusted, and what other stop rules would have ended."""
+"""Section "Sessions": the flow, flags and how far they can be trusted, and what other stop rules
+would have ended.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,11 @@ def _flow(analysis: Mapping[str, Any]) -> Table:
         Column("Ended by", "stop_reasons", reasons, prose=True),
     ]
     return table(
-        analysis, ("t-flow", "Scheduled sessions, by arm and reason"), "/flow", columns, empty="No session is scheduled."
+        analysis,
+        ("t-flow", "Scheduled sessions, by arm and reason"),
+        "/flow",
+        columns,
+        empty="No session is scheduled.",
     )
 
 
@@ -51,8 +57,14 @@ def _detectors(analysis: Mapping[str, Any]) -> list[Part]:
     ]
     measured = any(row["n"] is not None for row in analysis["detectors"])
     by = sorted({row["labelled_by"] for row in analysis["detectors"]})
-    note = f"How the detectors of flags agree with sessions labelled by {', '.join(by)}." if measured else ""
-    parts: list[Part] = [table(analysis, ("t-detectors", "Detectors of flags"), "/detectors", columns, note=note)]
+    note = (
+        f"How the detectors of flags agree with sessions labelled by {', '.join(by)}."
+        if measured
+        else ""
+    )
+    parts: list[Part] = [
+        table(analysis, ("t-detectors", "Detectors of flags"), "/detectors", columns, note=note)
+    ]
     places = [
         (under("detectors", n, "rules", at), words(row["flag"]))
         for n, row in enumerate(analysis["detectors"])
@@ -72,14 +84,21 @@ def _detectors(analysis: Mapping[str, Any]) -> list[Part]:
         ", and how often it was right in those that were labelled." if measured else "."
     )
     where, names = ("t-flag-rules", "Rules behind the flags"), [name for _, name in places]
-    fold = Fold("Rules behind the flags", [listed(analysis, where, [at for at, _ in places], rules, note=told, names=names)])
+    fold = Fold(
+        "Rules behind the flags",
+        [listed(analysis, where, [at for at, _ in places], rules, note=told, names=names)],
+    )
     return [*parts, fold]
 
 
 def _share(value: float | None, interval: list[float] | None) -> str:
     if value is None:
         return DASH
-    return two(value) if interval is None else f"{two(value)} ({two(interval[0])} to {two(interval[1])})"
+    return (
+        two(value)
+        if interval is None
+        else f"{two(value)} ({two(interval[0])} to {two(interval[1])})"
+    )
 
 
 def _stop_rules(analysis: Mapping[str, Any]) -> list[Part]:
@@ -90,19 +109,36 @@ def _stop_rules(analysis: Mapping[str, Any]) -> list[Part]:
         Column("Limit", "limit", text, optional=True),
         Column("Sessions", "sessions", whole),
         Column("Would end", "ended", whole),
-        Column("At message (quartiles)", ("message/q1", "message/median", "message/q3"), _quartiles),
+        Column(
+            "At message (quartiles)", ("message/q1", "message/median", "message/q3"), _quartiles
+        ),
         Column("On the first therapist turn", "first_therapist_turn", whole),
         Column("By phrase", "phrases", _phrases, below=True),
     ]
     note = (
-        "Each rule on its own, replayed over the sessions as they were held. A session that another rule had ended says nothing "
+        "Each rule on its own, replayed over the sessions as they were held. A session that "
+        "another rule had ended says nothing "
         "of what this one would have done later."
     )
-    rows = [(f"/stop_rules/{index}", row["arm"]) for index, row in enumerate(analysis["stop_rules"])]
-    together, each = ([pointer for pointer, arm in rows if (arm is None) is whole_study] for whole_study in (True, False))
+    rows = [
+        (f"/stop_rules/{index}", row["arm"]) for index, row in enumerate(analysis["stop_rules"])
+    ]
+    together, each = (
+        [pointer for pointer, arm in rows if (arm is None) is whole_study]
+        for whole_study in (True, False)
+    )
     return [
-        listed(analysis, ("t-stop-rules", "Stop rules replayed over all sessions"), together, columns[1:], note=note),
-        Fold("Stop rules in each arm", [listed(analysis, ("t-stop-rules-arms", "Stop rules replayed, by arm"), each, columns)]),
+        listed(
+            analysis,
+            ("t-stop-rules", "Stop rules replayed over all sessions"),
+            together,
+            columns[1:],
+            note=note,
+        ),
+        Fold(
+            "Stop rules in each arm",
+            [listed(analysis, ("t-stop-rules-arms", "Stop rules replayed, by arm"), each, columns)],
+        ),
     ]
 
 
@@ -112,5 +148,6 @@ def _quartiles(low: float | None, median: float | None, high: float | None) -> s
 
 def _phrases(found: Mapping[str, int]) -> str:
     return ", ".join(
-        f"{count} by \N{LEFT DOUBLE QUOTATION MARK}{phrase}\N{RIGHT DOUBLE QUOTATION MARK}" for phrase, count in found.items()
+        f"{count} by \N{LEFT DOUBLE QUOTATION MARK}{phrase}\N{RIGHT DOUBLE QUOTATION MARK}"
+        for phrase, count in found.items()
     )

@@ -1,4 +1,7 @@
-"""SVG by small functions: elements, scales, axes. Text stays text; colours come from the page's style sheet."""
+"""SVG by small functions: elements, scales, axes.
+
+Text stays text; colours come from the page's style sheet.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,18 @@ SERIES = 6
 
 
 def number(value: float) -> str:
-    """A coordinate: two decimals at most, so that bytes are the same everywhere and the page stays small."""
+    """A coordinate: two decimals at most, so that bytes are the same everywhere and the page stays
+    small.
+    """
     short = f"{value:.2f}".rstrip("0").rstrip(".")
     return "0" if short == "-0" else short
 
 
 def tag(name: str, *children: str, **attributes: object) -> Markup:
-    """An element; `class_` and `text_anchor` become `class` and `text-anchor`; children that are no markup are escaped."""
+    """An element; `class_` and `text_anchor` become `class` and `text-anchor`.
+
+    Children that are no markup are escaped.
+    """
     pairs = []
     for key, value in attributes.items():
         if value is not None:
@@ -30,9 +38,18 @@ def tag(name: str, *children: str, **attributes: object) -> Markup:
     return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), Markup("").join(pairs), body)  # noqa: S704
 
 
-def text(x: float, y: float, content: str, anchor: str = "start", class_: str | None = None) -> Markup:
+def text(
+    x: float, y: float, content: str, anchor: str = "start", class_: str | None = None
+) -> Markup:
     """Text at a point."""
-    return tag("text", content, x=float(x), y=float(y), text_anchor=None if anchor == "start" else anchor, class_=class_)
+    return tag(
+        "text",
+        content,
+        x=float(x),
+        y=float(y),
+        text_anchor=None if anchor == "start" else anchor,
+        class_=class_,
+    )
 
 
 def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
@@ -46,8 +63,12 @@ def path(points: Sequence[tuple[float, float]], class_: str, *, closed: bool = F
     return tag("path", d=d, class_=class_)
 
 
-def marker(x: float, y: float, shape: int, class_: str, size: float = 4.0, hint: str = "") -> Markup:
-    """A point: circle, square, diamond or triangle, so that a series is known without its colour."""
+def marker(
+    x: float, y: float, shape: int, class_: str, size: float = 4.0, hint: str = ""
+) -> Markup:
+    """A point: circle, square, diamond or triangle, so that a series is known without its
+    colour.
+    """
     title = [tag("title", hint)] if hint else []
     if shape % 4 == 0:
         return tag("circle", *title, cx=float(x), cy=float(y), r=float(size), class_=class_)
@@ -57,7 +78,12 @@ def marker(x: float, y: float, shape: int, class_: str, size: float = 4.0, hint:
         2: [(0, -s * 1.3), (s * 1.3, 0), (0, s * 1.3), (-s * 1.3, 0)],
         3: [(0, -s * 1.2), (s * 1.2, s), (-s * 1.2, s)],
     }[shape % 4]
-    return tag("polygon", *title, points=" ".join(f"{number(x + a)},{number(y + b)}" for a, b in corners), class_=class_)
+    return tag(
+        "polygon",
+        *title,
+        points=" ".join(f"{number(x + a)},{number(y + b)}" for a, b in corners),
+        class_=class_,
+    )
 
 
 def cloud(points: Sequence[tuple[float, float]], class_: str) -> Markup:
@@ -65,8 +91,13 @@ def cloud(points: Sequence[tuple[float, float]], class_: str) -> Markup:
     return tag("path", d="".join(f"M{number(x)} {number(y)}h0" for x, y in points), class_=class_)
 
 
-def drawing(width: float, height: float, title: str, *children: str, class_: str | None = None) -> Markup:
-    """The root element; the title is what a screen reader says. Class `fluid`: shrinks with the page instead of scrolling."""
+def drawing(
+    width: float, height: float, title: str, *children: str, class_: str | None = None
+) -> Markup:
+    """The root element; the title is what a screen reader says.
+
+    Class `fluid`: shrinks with the page instead of scrolling.
+    """
     return tag(
         "svg",
         tag("title", title),
@@ -125,7 +156,10 @@ def axis_x(scale: Scale, ticks: Sequence[float], y: float, top: float, title: st
 
 
 def axis_y(scale: Scale, ticks: Sequence[float], x: float, right: float, title: str) -> Markup:
-    """A vertical axis with grid lines to `right`; its title stands above it, so that it needs no turned head."""
+    """A vertical axis with grid lines to `right`.
+
+    Its title stands above it, so that it needs no turned head.
+    """
     parts = [line(x, scale(tick), right, scale(tick), "grid") for tick in ticks]
     parts += [text(x - 6, scale(tick) + 4, label(tick), "end", "tick") for tick in ticks]
     parts.append(text(x - 28, min(scale.start, scale.end) - 10, title, "start", "axis"))
@@ -137,5 +171,7 @@ def wrapped(content: str, width: int, most: int = 2) -> list[str]:
     lines = textwrap.wrap(content, width) or [""]
     if len(lines) <= most:
         return lines
-    rest = textwrap.shorten(" ".join(lines[most - 1 :]), width, placeholder="\N{HORIZONTAL ELLIPSIS}")
+    rest = textwrap.shorten(
+        " ".join(lines[most - 1 :]), width, placeholder="\N{HORIZONTAL ELLIPSIS}"
+    )
     return [*lines[: most - 1], rest]

@@ -1,4 +1,6 @@
-"""Tables: each number is read from the analysis by its JSON pointer and printed beside it, so that none comes from elsewhere."""
+"""Tables: each number is read from the analysis by its JSON pointer and printed beside it, so that
+none comes from elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,10 @@ class Table:
 
 
 def pick(document: Any, pointer: str) -> Any:
-    """What lies under a JSON pointer; None from the first null on. Raises LookupError where a step of it is absent."""
+    """What lies under a JSON pointer; None from the first null on.
+
+    Raises LookupError where a step of it is absent.
+    """
     for step in pointer.split("/")[1:]:
         name = step.replace("~1", "/").replace("~0", "~")
         if document is None:
@@ -92,9 +97,19 @@ def table(
     note: str = "",
     empty: str = "",
 ) -> Table:
-    """A table of a list in the analysis, one row an element; `place` is its id and title, `empty` is said where the list is."""
+    """A table of a list in the analysis, one row an element.
+
+    `place` is its id and title, `empty` is said where the list is.
+    """
     count = len(pick(analysis, pointer))
-    return listed(analysis, place, [f"{pointer}/{index}" for index in range(count)], columns, note=note, empty=empty)
+    return listed(
+        analysis,
+        place,
+        [f"{pointer}/{index}" for index in range(count)],
+        columns,
+        note=note,
+        empty=empty,
+    )
 
 
 def listed(
@@ -107,21 +122,39 @@ def listed(
     empty: str = "",
     names: Sequence[str] = (),
 ) -> Table:
-    """A table of the elements at these pointers; `names` are put in front of the rows, in a column without a title."""
+    """A table of the elements at these pointers.
+
+    `names` are put in front of the rows, in a column without a title.
+    """
     id_, title = place
     if not pointers:
         return Table(id_, title, note=note, empty=empty or "There is none.")
     cells = [row(analysis, pointer, columns) for pointer in pointers]
-    kept = [i for i, column in enumerate(columns) if not _left_out(column, [line[i].text for line in cells])]
+    kept = [
+        i
+        for i, column in enumerate(columns)
+        if not _left_out(column, [line[i].text for line in cells])
+    ]
     remark = next((i for i, column in enumerate(columns) if column.below), None)
-    remarks = [line[remark] if remark is not None and line[remark].text not in NOTHING else None for line in cells]
+    remarks = [
+        line[remark] if remark is not None and line[remark].text not in NOTHING else None
+        for line in cells
+    ]
     said = {one.text if one else None for one in remarks}
     if len(said) == 1 and None not in said:
-        note, remarks = f"{note} {columns[remark or 0].title}: {str(said.pop()).rstrip('.')}.".strip(), [None] * len(cells)
+        note, remarks = (
+            f"{note} {columns[remark or 0].title}: {str(said.pop()).rstrip('.')}.".strip(),
+            [None] * len(cells),
+        )
     front = [[Cell(name)] for name in names] or [[] for _ in cells]
-    rows = [Row([*first, *(line[i] for i in kept)], below) for first, line, below in zip(front, cells, remarks, strict=True)]
+    rows = [
+        Row([*first, *(line[i] for i in kept)], below)
+        for first, line, below in zip(front, cells, remarks, strict=True)
+    ]
     head = [("", False)] if names else []
-    return Table(id_, title, [*head, *((columns[i].title, columns[i].prose) for i in kept)], rows, note)
+    return Table(
+        id_, title, [*head, *((columns[i].title, columns[i].prose) for i in kept)], rows, note
+    )
 
 
 def _left_out(column: Column, texts: Sequence[str]) -> bool:

@@ -14,7 +14,8 @@ from cbt_ray.report.prose import listed, three
 from cbt_ray.report.svg import Scale, axis_x, axis_y, drawing, marker, nice, path, tag
 
 MOST = 240
-"""Points of a line; a longer training is drawn as means of neighbouring steps, with their lowest and highest."""
+"""Points of a line; a longer training is drawn as means of neighbouring steps, with their lowest
+and highest."""
 LEFT, RIGHT, TOP, BOTTOM = 56, 332, 32, 176
 
 
@@ -47,9 +48,23 @@ def curves(training: Sequence[TrainingRow]) -> list[Figure]:
     """A figure for each model that was tuned; an empty one where nothing is recorded."""
     drawn = [(row, panels) for row in training if (panels := _panels(row))]
     if not drawn:
-        return [Figure("training-1", "Training", "", empty="Not drawn: no loss curve is recorded.", scored=False)]
+        return [
+            Figure(
+                "training-1",
+                "Training",
+                "",
+                empty="Not drawn: no loss curve is recorded.",
+                scored=False,
+            )
+        ]
     return [
-        Figure(f"training-{number}", f"Training of {row.model}", _caption(row.curves), panels, scored=False)
+        Figure(
+            f"training-{number}",
+            f"Training of {row.model}",
+            _caption(row.curves),
+            panels,
+            scored=False,
+        )
         for number, (row, panels) in enumerate(drawn, 1)
     ]
 
@@ -58,12 +73,20 @@ def _caption(found: Curves) -> str:
     """What lines, points and marks are."""
     parts = ["Training loss is that of each step's batch."]
     if found.held_out:
-        parts.append("Held out: the loss per supervised token of held-out text; step 0 is before it.")
+        parts.append(
+            "Held out: the loss per supervised token of held-out text; step 0 is before it."
+        )
     size = _size(found.loss)
     if size > 1:
-        parts.append(f"Each point of a line is the mean of {size} steps, the band is their lowest to highest.")
+        parts.append(
+            f"Each point of a line is the mean of {size} steps, the band is their lowest to "
+            "highest."
+        )
     if found.resumed:
-        parts.append(f"Dashed: a later run went on from the checkpoint behind step {listed(sorted(set(found.resumed)))}.")
+        parts.append(
+            "Dashed: a later run went on from the checkpoint behind step "
+            f"{listed(sorted(set(found.resumed)))}."
+        )
     missing = sum(value is None for _, value in found.loss)
     if missing:
         parts.append(f"Steps without a finite loss: {missing}.")
@@ -93,11 +116,18 @@ def _drawn(panel: _Panel, row: TrainingRow, last: int) -> Markup:
     x_ticks = nice(0, last, 5, whole=True)
     y_ticks = nice(0 if panel.from_zero else min(values), max(values), 4)
     x, y = Scale(x_ticks[0], x_ticks[-1], LEFT, RIGHT), Scale(y_ticks[0], y_ticks[-1], BOTTOM, TOP)
-    parts = [axis_x(x, x_ticks, BOTTOM, BOTTOM, "step"), axis_y(y, y_ticks, LEFT - 4, RIGHT + 2, panel.axis)]
+    parts = [
+        axis_x(x, x_ticks, BOTTOM, BOTTOM, "step"),
+        axis_y(y, y_ticks, LEFT - 4, RIGHT + 2, panel.axis),
+    ]
     parts += [_mark(x(step), step) for step in sorted(set(row.curves.resumed))]
     for segment in _segments(panel.line):
         parts += _line(segment, x, y)
-    hints = [(step, value, f"step {step}: {three(value)}") for step, value in panel.points if value is not None]
+    hints = [
+        (step, value, f"step {step}: {three(value)}")
+        for step, value in panel.points
+        if value is not None
+    ]
     parts += [marker(x(step), y(value), 2, "dot s1", 4, hint) for step, value, hint in hints]
     return drawing(350, 214, f"Training of {row.model}: {panel.name} over steps", *parts)
 
@@ -114,7 +144,9 @@ def _line(segment: Sequence[_Bin], x: Scale, y: Scale) -> list[Markup]:
     line = path([(x(one.step), y(one.mean)) for one in segment], "line s0")
     if all(one.low == one.high for one in segment):
         return [line]
-    around = [(x(one.step), y(one.low)) for one in segment] + [(x(one.step), y(one.high)) for one in reversed(segment)]
+    around = [(x(one.step), y(one.low)) for one in segment] + [
+        (x(one.step), y(one.high)) for one in reversed(segment)
+    ]
     return [path(around, "area s0", closed=True), line]
 
 

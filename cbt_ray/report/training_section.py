@@ -1,4 +1,6 @@
-"""Section on training: what each one was, how it went, what was checked of its model, and the files it made."""
+"""Section on training: what each one was, how it went, what was checked of its model, and the files
+it made.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,24 @@ OUTCOME = {True: "passed", False: "failed", None: "reported"}
 
 
 def training(data: ReportData) -> Section:
-    """Losses before and after, curves, parity checks, files, and what else is known of each training."""
+    """Losses before and after, curves, parity checks, files, and what else is known of each
+    training.
+    """
     checks = _checks(data.training)
     parts: list[Part] = [
         _trainings(data.training),
         *training_figures.curves(data.training),
         *([checks] if checks.rows else []),
-        *(Fold(f"Files of {row.model}, with their SHA-256", [Pairs(_files(row))]) for row in data.training if row.files),
-        *(Fold(f"Details of {row.model}", [Pairs(row.details)]) for row in data.training if row.details),
+        *(
+            Fold(f"Files of {row.model}, with their SHA-256", [Pairs(_files(row))])
+            for row in data.training
+            if row.files
+        ),
+        *(
+            Fold(f"Details of {row.model}", [Pairs(row.details)])
+            for row in data.training
+            if row.details
+        ),
     ]
     return Section("training", "Training", parts)
 
@@ -43,20 +55,40 @@ def _trainings(training: Sequence[TrainingRow]) -> Table:
         for row in training
     ]
     note = (
-        "Before, after: loss per supervised token of held-out text. Tokens: fed in all steps. Tokens/s: median over the "
+        "Before, after: loss per supervised token of held-out text. Tokens: fed in all steps. "
+        "Tokens/s: median over the "
         "steps. Memory: peak. Wall time: of the steps and the losses, without export."
     )
     empty = "" if rows else "No training is recorded."
-    return Table("t-training", "Training and held-out loss", [(name, False) for name in head], rows, note, empty)
+    return Table(
+        "t-training",
+        "Training and held-out loss",
+        [(name, False) for name in head],
+        rows,
+        note,
+        empty,
+    )
 
 
 def _checks(training: Sequence[TrainingRow]) -> Table:
     rows = [
-        _row(row.model, check.name, OUTCOME[check.passed], shown(check.measured), shown(check.expected))
+        _row(
+            row.model,
+            check.name,
+            OUTCOME[check.passed],
+            shown(check.measured),
+            shown(check.expected),
+        )
         for row in training
         for check in row.checks
     ]
-    head = [("Model", False), ("Check", True), ("Outcome", True), ("Measured", True), ("Expected", True)]
+    head = [
+        ("Model", False),
+        ("Check", True),
+        ("Outcome", True),
+        ("Measured", True),
+        ("Expected", True),
+    ]
     note = "The model that was trained against the files that were made of it."
     if any(check.passed is None for row in training for check in row.checks):
         note += " Reported: measured, but no reason to refuse it."
@@ -74,7 +106,9 @@ def _row(*texts: str) -> Row:
 def shown(value: Any) -> str:
     """What a check measured or expected, as text."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{words(str(name))} {shown(inner)}" for name, inner in value.items()) or DASH
+        return (
+            ", ".join(f"{words(str(name))} {shown(inner)}" for name, inner in value.items()) or DASH
+        )
     if isinstance(value, list | tuple):
         return ", ".join(map(shown, value)) or DASH
     if isinstance(value, bool):

@@ -1,4 +1,6 @@
-"""Transcripts: sessions as the viewer takes them, packed into chunks that are read only when a session of theirs is opened."""
+"""Transcripts: sessions as the viewer takes them, packed into chunks that are read only when a
+session of theirs is opened.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,14 @@ from cbt_ray.report.data import PROBE, ReportedRating, ReportedSession
 Where = Literal["inside", "beside", "none"]
 """Where the transcripts lie: in the page, in files beside it, or nowhere."""
 INSIDE_UP_TO = 2_000_000
-"""Characters of texts and ratings up to which they go into the page unless told otherwise: above 5 MB it opens slowly."""
+"""Characters of texts and ratings up to which they go into the page unless told otherwise: above 5
+MB it opens slowly."""
 CHUNK = 500_000
 """Characters of a chunk."""
 FOLDER = "report.transcripts"
 CALL = "cbtRayTranscripts"
-"""The page's function that a file of transcripts calls: the one thing that a page opened from a disk can load."""
+"""The page's function that a file of transcripts calls: the one thing that a page opened from a
+disk can load."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,10 @@ class Chunk:
         return f"{FOLDER}/{self.number:03d}.js"
 
     def script(self, page: str) -> str:
-        """The file's text; `page` ties it to its page, so that a page never shows another one's transcripts."""
+        """The file's text.
+
+        `page` ties it to its page, so that a page never shows another one's transcripts.
+        """
         return f"{CALL}({json.dumps(page)},{self.number},{escaped(self.sessions)});\n"
 
 
@@ -54,7 +61,11 @@ class Packed:
     @property
     def where(self) -> Where:
         """Where they go unless told otherwise."""
-        return "inside" if sum(len(chunk.sessions) for chunk in self.chunks) <= INSIDE_UP_TO else "beside"
+        return (
+            "inside"
+            if sum(len(chunk.sessions) for chunk in self.chunks) <= INSIDE_UP_TO
+            else "beside"
+        )
 
 
 def packed(sessions: Sequence[ReportedSession], view: str, judge: str) -> Packed:
@@ -67,7 +78,11 @@ def packed(sessions: Sequence[ReportedSession], view: str, judge: str) -> Packed
 
 
 def _entry(session: ReportedSession, chunk: int, view: str, judge: str) -> dict[str, Any]:
-    totals = [r.total for r in session.ratings if r.total is not None and (r.view, r.judge) == (view, judge)]
+    totals = [
+        r.total
+        for r in session.ratings
+        if r.total is not None and (r.view, r.judge) == (view, judge)
+    ]
     entry = {
         "key": session.key,
         "arm": session.arm,
@@ -78,7 +93,8 @@ def _entry(session: ReportedSession, chunk: int, view: str, judge: str) -> dict[
         "stop": session.stop_reason,
         "flags": list(session.flags),
         "total": round(sum(totals) / len(totals), 2) if totals else None,
-        "reason": session.reason or (None if totals else next((r.reason for r in session.ratings if r.reason), None)),
+        "reason": session.reason
+        or (None if totals else next((r.reason for r in session.ratings if r.reason), None)),
         "chunk": chunk,
     }
     return {name: value for name, value in entry.items() if value not in (None, [])}

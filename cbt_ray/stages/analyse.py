@@ -1,4 +1,7 @@
-"""Analyse: the scores table of all scheduled sessions, and the statistics on it. One unit, made in this process."""
+"""Analyse: the scores table of all scheduled sessions, and the statistics on it.
+
+One unit, made in this process.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels")
 
 
 def analyse_scores(bench: Bench) -> None:
-    """Make the analysis, unless it is there. Raises Owed where ratings are owed, BelowMinimum where an arm has too few."""
+    """Make the analysis, unless it is there.
+
+    Raises Owed where ratings are owed, BelowMinimum where an arm has too few.
+    """
     survey = bench.renewed(Stage.SESSIONS, Stage.RATINGS, Stage.ANALYSIS)
     must_be_done(survey, Stage.RATINGS, "analysis")
     key = bench.keys.analysis()
@@ -44,10 +50,15 @@ def analyse_scores(bench: Bench) -> None:
         scores = Scores.of(rows)
         beside = {
             "robustness": robustness(probes, scores, settings, bench.study.judge),
-            "detectors": detectors(bench.study.flags, NAMES, held.fired.values(), foreign(held.by_arm())),
+            "detectors": detectors(
+                bench.study.flags, NAMES, held.fired.values(), foreign(held.by_arm())
+            ),
             "stop_rules": stop_table(held.by_arm(), rules_of(bench.study.sessions)),
         }
-        content: dict[str, Any] = {"rows": [row.to_json() for row in rows], "probes": [row.to_json() for row in probes]}
+        content: dict[str, Any] = {
+            "rows": [row.to_json() for row in rows],
+            "probes": [row.to_json() for row in probes],
+        }
         result = analyse(scores, settings, beside=beside, apart=rated_apart(probes))
         content |= {"analysis": result}
         return Unit(key, content, provenance={"versions": versions()}, made_from=survey.record(key))
@@ -57,17 +68,27 @@ def analyse_scores(bench: Bench) -> None:
 
 def versions() -> dict[str, str]:
     """Versions of what an analysis rests on."""
-    return {"cbt-ray": version("cbt-ray"), "python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+    return {
+        "cbt-ray": version("cbt-ray"),
+        "python": platform.python_version(),
+        **{name: version(name) for name in LIBRARIES},
+    }
 
 
-def analysis_of(bench: Bench, unit: Unit, read: Mapping[Key, Unit] = MappingProxyType({})) -> dict[str, Any]:
-    """What analysis.json holds: the unit's analysis, and how it stands to what was declared, as the store knows it now.
+def analysis_of(
+    bench: Bench, unit: Unit, read: Mapping[Key, Unit] = MappingProxyType({})
+) -> dict[str, Any]:
+    """What analysis.json holds: the unit's analysis, and how it stands to what was declared, as the
+    store knows it now.
 
-    The latter is no part of the unit: what was when differs between equal studies. `read`: units that were read already.
+    The latter is no part of the unit: what was when differs between equal studies. `read`: units
+    that were read already.
     """
     result: dict[str, Any] = unit.content["analysis"]
     section = declared(bench, read)
-    said = sorted([*result["notices"], *notices(section)], key=lambda notice: -int(notice["weight"]))
+    said = sorted(
+        [*result["notices"], *notices(section)], key=lambda notice: -int(notice["weight"])
+    )
     return {**result, "declared": section, "notices": said}
 
 
@@ -76,20 +97,33 @@ def declared(bench: Bench, read: Mapping[Key, Unit]) -> dict[str, Any]:
     content = declaration_of(bench.study)
     first = first_rating(bench.store, bench.study, read)
     imported = bench.study.analysis.judge != OWN_JUDGE
-    return standing(declarations(bench.store, bench.study), hash_of(content), content, first, imported=imported)
+    return standing(
+        declarations(bench.store, bench.study), hash_of(content), content, first, imported=imported
+    )
 
 
 def require_ratings(bench: Bench) -> None:
-    """Raise BelowMinimum where an arm has fewer sessions with a total than the study file's `minimum.ratings`."""
+    """Raise BelowMinimum where an arm has fewer sessions with a total than the study file's
+    `minimum.ratings`.
+    """
     unit = bench.store.get(bench.keys.analysis())
     view, judge = bench.study.judge.views[0], bench.study.analysis.judge
-    rows = [row for row in unit.content["rows"] if (row["view"], row["judge"]) == (view, judge)] if unit else []
+    rows = (
+        [row for row in unit.content["rows"] if (row["view"], row["judge"]) == (view, judge)]
+        if unit
+        else []
+    )
     rows = [row for row in rows if row["total"] is not None]
     rated = Counter(arm for arm, _ in {(row["arm"], row["session_key"]) for row in rows})
     minimum = bench.study.minimum.ratings
-    short = [f"{arm.name} has {rated[arm.name]}" for arm in bench.study.arms if rated[arm.name] < minimum]
+    short = [
+        f"{arm.name} has {rated[arm.name]}" for arm in bench.study.arms if rated[arm.name] < minimum
+    ]
     if short:
-        raise BelowMinimum(f"{bench.study.file}: minimum.ratings: expected at least {minimum} in each arm, {', '.join(short)}")
+        raise BelowMinimum(
+            f"{bench.study.file}: minimum.ratings: expected at least {minimum} in each arm, "
+            f"{', '.join(short)}"
+        )
 
 
 def settings_of(study: Study, scale: Scale) -> Any:

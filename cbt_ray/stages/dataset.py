@@ -1,4 +1,7 @@
-"""Dataset: examples made of all valid course sessions, in splits. One unit, made in this process; its files are blobs."""
+"""Dataset: examples made of all valid course sessions, in splits.
+
+One unit, made in this process; its files are blobs.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +38,21 @@ def _made(bench: Bench) -> Unit:
     def system(session: Session) -> str:
         phase = study.phase_of(session.number)
         return therapist_system(
-            bench.prompts, THERAPIST_PROMPT, session.patient, session.number, study.courses.sessions, phase, mark
+            bench.prompts,
+            THERAPIST_PROMPT,
+            session.patient,
+            session.number,
+            study.courses.sessions,
+            phase,
+            mark,
         )
 
     units = [unit for _, unit in bench.store.get_many(bench.keys.inputs(key)) if unit is not None]
     courses = {}
     for patient, sessions in courses_of(units).items():
-        spoken = [closed(session, mark) for session in sessions if session.turns_of(Speaker.THERAPIST)]
+        spoken = [
+            closed(session, mark) for session in sessions if session.turns_of(Speaker.THERAPIST)
+        ]
         if spoken:
             whole = study.dataset.format != "session"
             courses[patient] = spoken if whole else [joined(session) for session in spoken]
@@ -49,16 +60,24 @@ def _made(bench: Bench) -> Unit:
         raise BelowMinimum(f"{study.file}: dataset: expected valid course sessions, found none")
     splits = dataset.build(courses, study.dataset, system)
     if study.dataset.held_out and not splits.held_out:
-        raise BelowMinimum(f"{study.file}: dataset.held_out: expected courses of at least two patients, found {len(courses)}")
+        raise BelowMinimum(
+            f"{study.file}: dataset.held_out: expected courses of at least two patients, found "
+            f"{len(courses)}"
+        )
     with tempfile.TemporaryDirectory() as folder:
         dataset.write(splits, Path(folder))
-        files = {file.name: bench.store.put_blob(key, file.name, file).to_json() for file in sorted(Path(folder).iterdir())}
+        files = {
+            file.name: bench.store.put_blob(key, file.name, file).to_json()
+            for file in sorted(Path(folder).iterdir())
+        }
     content = {"format": study.dataset.format, "files": files, "counts": splits.counts}
     return Unit(key, content, made_from={str(unit.key): unit.digest for unit in units})
 
 
 def closed(session: Session, mark: str) -> Session:
-    """The session with the end token behind its last therapist turn, as the therapist's prompt asks: tuning teaches to end."""
+    """The session with the end token behind its last therapist turn, as the therapist's prompt
+    asks: tuning teaches to end.
+    """
     if not mark or not session.turns or session.turns[-1].speaker is not Speaker.THERAPIST:
         return session
     last = replace(session.turns[-1], text=f"{session.turns[-1].text} {mark}")
@@ -66,7 +85,8 @@ def closed(session: Session, mark: str) -> Session:
 
 
 def joined(session: Session) -> Session:
-    """The session with turns that one speaker has in a row as one, since chat templates take turns in alternation only.
+    """The session with turns that one speaker has in a row as one, since chat templates take turns
+    in alternation only.
 
     None of our own sessions has them; imported ones do, where the parts of a course meet.
     """
@@ -80,7 +100,10 @@ def joined(session: Session) -> Session:
 
 
 def fetch_dataset(bench: Bench, folder: Path) -> Unit | None:
-    """Bring the dataset's files into a folder, checked by their SHA-256; answers the dataset, None where it is owed."""
+    """Bring the dataset's files into a folder, checked by their SHA-256.
+
+    Answers the dataset, None where it is owed.
+    """
     key = bench.keys.dataset()
     unit = bench.store.get(key)
     files: dict[str, Any] = unit.content["files"] if unit else {}

@@ -1,4 +1,7 @@
-"""Evidence: what the store holds of a study, for its report. Each unit is read once, and flags come from the analysed scores."""
+"""Evidence: what the store holds of a study, for its report.
+
+Each unit is read once, and flags come from the analysed scores.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,15 @@ import yaml
 
 from cbt_ray.imports.rows import rates
 from cbt_ray.rating.probe import VIEW
-from cbt_ray.report.data import CostRow, Notice, Provenance, ReportData, ReportedRating, ReportedSession, StageRow
+from cbt_ray.report.data import (
+    CostRow,
+    Notice,
+    Provenance,
+    ReportData,
+    ReportedRating,
+    ReportedSession,
+    StageRow,
+)
 from cbt_ray.stages.analyse import analysis_of
 from cbt_ray.stages.trained import trainings
 from cbt_ray.study.endpoint import LlamaCppEndpoint
@@ -33,7 +44,9 @@ class Reading(Survey):
         self.units: dict[Key, Unit] = {}
         present = set(self.store.list(f"{self.keys.study.study}/"))
         known = self.keys.all()
-        for key, unit in self.store.get_many(key for stage in stages for key in known[stage] if str(key) in present):
+        for key, unit in self.store.get_many(
+            key for stage in stages for key in known[stage] if str(key) in present
+        ):
             if unit is not None:
                 self.units[key] = unit
         return {key: unit.head for key, unit in self.units.items()}
@@ -60,17 +73,27 @@ def notices_of(bench: Bench, reading: Reading) -> Iterator[Notice]:
     study = bench.study
     called = {role for unit in reading.units.values() for role in unit.provenance.get("models", {})}
     blocks = {role: block for role, block in study.roles if role in called}
-    blocks |= {f"therapist.{arm.name}": study.therapist(arm) for arm in study.arms if f"therapist.{arm.name}" in called}
+    blocks |= {
+        f"therapist.{arm.name}": study.therapist(arm)
+        for arm in study.arms
+        if f"therapist.{arm.name}" in called
+    }
     endpoints = {role: study.endpoints[block.endpoint] for role, block in blocks.items()}
-    if any(isinstance(one, LlamaCppEndpoint) and one.gguf.startswith(EMBEDDED) for one in endpoints.values()):
+    if any(
+        isinstance(one, LlamaCppEndpoint) and one.gguf.startswith(EMBEDDED)
+        for one in endpoints.values()
+    ):
         text = (
-            "This study ran on the embedded model, which has 135 million parameters: its scores show that the pipeline works "
+            "This study ran on the embedded model, which has 135 million parameters: its scores "
+            "show that the pipeline works "
             "and nothing else."
         )
         yield Notice(text, 98)
     made = [endpoints[role].identity() for role in ("generator", "judge") if role in endpoints]
     if len(made) == 2 and made[0] == made[1] and any(arm.variant == "tuned" for arm in study.arms):
-        yield Notice("Generator and judge are the same model: it rates what was trained on its own text.", 58)
+        yield Notice(
+            "Generator and judge are the same model: it rates what was trained on its own text.", 58
+        )
     pairs = [(arm.model, arm.variant) for arm in study.arms]
     for model, variant in sorted({pair for pair in pairs if pairs.count(pair) > 1}):
         yield Notice(f"Several arms are {model} {variant}: contrasts take them together.", 20)
@@ -78,16 +101,24 @@ def notices_of(bench: Bench, reading: Reading) -> Iterator[Notice]:
 
 
 def _namesakes(bench: Bench, reading: Reading) -> Iterator[Notice]:
-    """Names that a training and a simulated patient share. A study file's own are refused; imported ones are what they are."""
+    """Names that a training and a simulated patient share.
+
+    A study file's own are refused; imported ones are what they are.
+    """
     told: dict[str, list[str]] = {}
     for key, unit in reading.units.items():
         if key.stage is Stage.PROFILES and unit.status is Status.DONE:
             told.setdefault(_first(unit.content["name"]), []).append(key.id)
-    shared = {patient.name: told[name] for patient in bench.study.patients.simulated if (name := _first(patient.name)) in told}
+    shared = {
+        patient.name: told[name]
+        for patient in bench.study.patients.simulated
+        if (name := _first(patient.name)) in told
+    }
     if shared:
         both = "; ".join(f"{name}: {', '.join(sorted(ids))}" for name, ids in shared.items())
         yield Notice(
-            f"Training and simulated patients share first names ({both}): whether models were trained on a patient that they "
+            f"Training and simulated patients share first names ({both}): whether models were "
+            "trained on a patient that they "
             "meet again is not known from names.",
             60,
         )
@@ -98,7 +129,7 @@ def _first(name: str) -> str:
     return next(iter(name.casefold().split()), "")
 
 
-# ---- sessions --------------------------------------------------------------------------------------------------------
+# ---- sessions ------------------------------------------------------------------------------------
 
 
 def sessions_of(bench: Bench, reading: Reading, analysis: Unit) -> Iterator[ReportedSession]:
@@ -120,7 +151,11 @@ def sessions_of(bench: Bench, reading: Reading, analysis: Unit) -> Iterator[Repo
                 session=Session.from_json(unit.content).to_json() if unit else None,
                 stop_reason=row.get("stop_reason"),
                 flags=row.get("flags", ()),
-                ratings=[*_own(bench, reading, key), *_probes(bench, reading, key, arm), *others.get(str(key), ())]
+                ratings=[
+                    *_own(bench, reading, key),
+                    *_probes(bench, reading, key, arm),
+                    *others.get(str(key), ()),
+                ]
                 if unit
                 else [],
                 reason=None if unit else (entry.reason or entry.state.value),
@@ -131,47 +166,76 @@ def _own(bench: Bench, reading: Reading, session: Key) -> Iterator[ReportedRatin
     """The study's judge, in each view."""
     for view in bench.study.judge.views:
         for replicate in range(1, bench.study.judge.replicates + 1):
-            yield _rating(reading.units.get(bench.keys.rating(session, view, replicate)), view, replicate)
+            yield _rating(
+                reading.units.get(bench.keys.rating(session, view, replicate)), view, replicate
+            )
 
 
 def _rating(unit: Unit | None, view: str, replicate: int) -> ReportedRating:
     if unit is None:
         return ReportedRating(view, replicate, {}, reason="owed")
-    return ReportedRating(view, replicate, unit.content.get("items", {}), unit.content.get("total"), unit.reason)
+    return ReportedRating(
+        view, replicate, unit.content.get("items", {}), unit.content.get("total"), unit.reason
+    )
 
 
 def _probes(bench: Bench, reading: Reading, session: Key, arm: Arm) -> Iterator[ReportedRating]:
-    """What the judge said of this session when it was spoilt, or when it was asked for the kind of therapist."""
+    """What the judge said of this session when it was spoilt, or when it was asked for the kind of
+    therapist.
+    """
     for name in probe_names(bench.study) if session in bench.keys.donors else ():
         unit = reading.units.get(bench.keys.probe(session, name))
         content = unit.content if unit else {}
         reason = content.get("reason") or (unit.reason if unit else "owed")
         note = None
         if content.get("guess"):
-            note = f"guessed {content['guess']}, it is {arm.variant}. {content.get('justification', '')}".strip()
-        yield ReportedRating(VIEW + name, 1, content.get("items", {}), content.get("total"), reason, note=note)
+            why = content.get("justification", "")
+            note = f"guessed {content['guess']}, it is {arm.variant}. {why}".strip()
+        yield ReportedRating(
+            VIEW + name, 1, content.get("items", {}), content.get("total"), reason, note=note
+        )
 
 
-def _imported(bench: Bench, reading: Reading, sessions: Mapping[str, Entry]) -> dict[str, list[ReportedRating]]:
+def _imported(
+    bench: Bench, reading: Reading, sessions: Mapping[str, Entry]
+) -> dict[str, list[ReportedRating]]:
     """Session -> the ratings that others gave it, in the words that are there now."""
     found: dict[str, list[ReportedRating]] = {}
     for key in bench.keys.imported_ratings():
         unit = reading.units.get(key)
-        if unit is not None and (session := sessions.get(unit.content["session"])) and rates(unit, session):
+        if (
+            unit is not None
+            and (session := sessions.get(unit.content["session"]))
+            and rates(unit, session)
+        ):
             c = unit.content
-            rating = ReportedRating(c["view"], c["judge_replicate"], c["items"], c["total"], unit.reason, c["judge"], c["kind"])
+            rating = ReportedRating(
+                c["view"],
+                c["judge_replicate"],
+                c["items"],
+                c["total"],
+                unit.reason,
+                c["judge"],
+                c["kind"],
+            )
             found.setdefault(c["session"], []).append(rating)
     return found
 
 
-# ---- stages, cost ----------------------------------------------------------------------------------------------------
+# ---- stages, cost --------------------------------------------------------------------------------
 
 
 def _stages(survey: Survey) -> Iterator[StageRow]:
     for stage in survey.stages:
         if stage is not Stage.REPORT:  # its own unit comes after it
             counts = survey.counts(stage)
-            yield StageRow(stage, counts[State.DONE], dict(survey.reasons(stage)), counts[State.NOT_REACHED], counts[State.OWED])
+            yield StageRow(
+                stage,
+                counts[State.DONE],
+                dict(survey.reasons(stage)),
+                counts[State.NOT_REACHED],
+                counts[State.OWED],
+            )
 
 
 def _costs(bench: Bench) -> Iterator[CostRow]:
@@ -180,10 +244,18 @@ def _costs(bench: Bench) -> Iterator[CostRow]:
         if stage in costs.usage or stage in costs.wall:
             used = costs.usage[stage]
             dollars = used.cost or None
-            yield CostRow(stage, used.calls, used.prompt_tokens, used.reply_tokens, dollars, costs.wall[stage], dict(used.faults))
+            yield CostRow(
+                stage,
+                used.calls,
+                used.prompt_tokens,
+                used.reply_tokens,
+                dollars,
+                costs.wall[stage],
+                dict(used.faults),
+            )
 
 
-# ---- provenance ------------------------------------------------------------------------------------------------------
+# ---- provenance ----------------------------------------------------------------------------------
 
 
 def _provenance(bench: Bench, reading: Reading, analysis: Unit) -> Provenance:
@@ -193,16 +265,31 @@ def _provenance(bench: Bench, reading: Reading, analysis: Unit) -> Provenance:
         if key.stage in (Stage.COURSES, Stage.SESSIONS, Stage.RATINGS):
             _collect(prompts, unit.provenance.get("prompts", {}))
             _collect(models, unit.provenance.get("models", {}))
-    exported = {f"{m}-{v}": reading.units.get(bench.keys.finetune(m, v)) for m, v in bench.keys.finetunes}
-    digests = {name: made.content["gguf"]["sha256"] for name, made in exported.items() if made and "gguf" in made.content}
-    text = yaml.safe_dump(bench.study.model_dump(mode="json", exclude={"imported", "store"}), sort_keys=False, allow_unicode=True)
+    exported = {
+        f"{m}-{v}": reading.units.get(bench.keys.finetune(m, v)) for m, v in bench.keys.finetunes
+    }
+    digests = {
+        name: made.content["gguf"]["sha256"]
+        for name, made in exported.items()
+        if made and "gguf" in made.content
+    }
+    text = yaml.safe_dump(
+        bench.study.model_dump(mode="json", exclude={"imported", "store"}),
+        sort_keys=False,
+        allow_unicode=True,
+    )
     sources = bench.study.imported.sources if bench.study.imported else ()
     imported = {f"imported {number}": source for number, source in enumerate(sources, 1)}
-    return Provenance(analysis.provenance["versions"], _joined(prompts), _joined(models), digests | imported, text)
+    return Provenance(
+        analysis.provenance["versions"], _joined(prompts), _joined(models), digests | imported, text
+    )
 
 
 def _collect(known: dict[str, dict[str, None]], found: Mapping[str, str]) -> None:
-    """Add what a unit says; a name with more than one value keeps all of them (a model id that moved in mid-study)."""
+    """Add what a unit says.
+
+    A name with more than one value keeps all of them (a model id that moved in mid-study).
+    """
     for name, value in found.items():
         known.setdefault(name, {})[value] = None
 

@@ -1,4 +1,7 @@
-"""Generate: training patients' profiles and their courses. A job is a course: profile first, then its sessions in order."""
+"""Generate: training patients' profiles and their courses.
+
+A job is a course: profile first, then its sessions in order.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,9 @@ def generate(bench: Bench, *, retry_rejected: bool = False) -> None:
             chains[number] = chains.get(number, 0) + 1
     jobs: list[Job] = [(number,) for number in sorted(chains, key=lambda n: -chains[n])]
     owed = len(survey.owed(Stage.COURSES))
-    bench.carry_out(Stage.COURSES, make_course, jobs, owed, {"generator": [bench.study.roles.generator]})
+    bench.carry_out(
+        Stage.COURSES, make_course, jobs, owed, {"generator": [bench.study.roles.generator]}
+    )
     bench.require(Stage.COURSES, bench.study.minimum.courses, "course sessions valid")
 
 
@@ -57,11 +62,15 @@ def _profile(place: Workplace, number: int) -> dict[str, Any]:
     study, voice = place.study, place.voice("generator")
     taken = {patient.name.casefold().split()[0] for patient in study.patients.simulated}
     seed = place.keys.profile(number).seed(study.seed)
-    answer = profile.write_profile(study.patients.training, number, taken, place.prompts, voice.role, voice.ask, seed)
+    answer = profile.write_profile(
+        study.patients.training, number, taken, place.prompts, voice.role, voice.ask, seed
+    )
     return {**asdict(answer.value), "sent_back": answer.useless}
 
 
-def _session(place: Workplace, number: int, session: int, patient: Unit, before: Unit | None) -> Unit:
+def _session(
+    place: Workplace, number: int, session: int, patient: Unit, before: Unit | None
+) -> Unit:
     study, key = place.study, place.keys.course(number, session)
     brief = course.Brief(
         patient=patient.content["name"],

@@ -1,4 +1,6 @@
-"""Held: the sessions of a study that were held, read once, and what is known of each beside its ratings."""
+"""Held: the sessions of a study that were held, read once, and what is known of each beside its
+ratings.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ class Held:
 
     def __init__(self, bench: Bench, survey: Survey) -> None:
         self._bench = bench
-        self._done = [entry.key for entry in survey.stages[Stage.SESSIONS] if entry.state is State.DONE]
+        self._done = [
+            entry.key for entry in survey.stages[Stage.SESSIONS] if entry.state is State.DONE
+        ]
         self._facts: dict[Key, dict[str, Any]] = {}
         self._heard: dict[tuple[Key, str, Strip], int] = {}
 
@@ -28,7 +32,11 @@ class Held:
     def sessions(self) -> dict[Key, tuple[Session, StopReason]]:
         """What was said, and why it ended."""
         units = self._bench.store.get_many(self._done)
-        return {key: (Session.from_json(unit.content), StopReason(unit.content["stop"])) for key, unit in units if unit}
+        return {
+            key: (Session.from_json(unit.content), StopReason(unit.content["stop"]))
+            for key, unit in units
+            if unit
+        }
 
     @cached_property
     def fired(self) -> dict[Key, dict[str, tuple[str, ...]]]:
@@ -52,7 +60,10 @@ class Held:
         return self._facts[key]
 
     def heard(self, key: Key, view: str, strip: Strip) -> int | None:
-        """Therapist turns with a word in what a judge reads of a session; None where it was not held."""
+        """Therapist turns with a word in what a judge reads of a session.
+
+        None where it was not held.
+        """
         if key not in self.sessions:
             return None
         place = key, view, strip

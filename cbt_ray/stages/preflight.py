@@ -1,4 +1,6 @@
-"""The preflight: before the first call of the first stage, everything that can be refused is refused, all of it at once."""
+"""The preflight: before the first call of the first stage, everything that can be refused is
+refused, all of it at once.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,10 @@ def owed_roles(bench: Bench) -> Asked:
 
 
 def finished(bench: Bench) -> bool:
-    """Whether nothing is owed. What cannot be told since something is wrong, `preflight` says better."""
+    """Whether nothing is owed.
+
+    What cannot be told since something is wrong, `preflight` says better.
+    """
     try:
         return bench.is_complete()
     except InputError:
@@ -47,13 +52,18 @@ def finished(bench: Bench) -> bool:
 
 
 def preflight(bench: Bench) -> Asked:
-    """The roles that will be asked. Raises InputError with all that is wrong, one line each; calls no model."""
+    """The roles that will be asked.
+
+    Raises InputError with all that is wrong, one line each; calls no model.
+    """
     study, unknown = bench.study, None
     asked, finetunes = roles_of(study), _tuned(study)
     try:
         asked = owed_roles(bench)
         finetunes = owed_pairs(bench)
-    except InputError as error:  # without its files no key is known; which of them, the checks say better
+    except (
+        InputError
+    ) as error:  # without its files no key is known; which of them, the checks say better
         unknown = error
     all_of(
         lambda: check_prompts(study, bench.prompts),
@@ -67,7 +77,9 @@ def preflight(bench: Bench) -> Asked:
 
 
 def check_apart(study: Study) -> None:
-    """Raise InputError with all that is wrong with what a study names, where its blocks may not fit together."""
+    """Raise InputError with all that is wrong with what a study names, where its blocks may not fit
+    together.
+    """
     all_of(
         lambda: check_prompts(study, prompts_of(study)),
         lambda: check_endpoints(study, _all(roles_of(study))),
@@ -76,7 +88,13 @@ def check_apart(study: Study) -> None:
 
 
 def _tuned(study: Study) -> list[tuple[str, str]]:
-    return sorted({(arm.model, arm.variant) for arm in study.arms if arm.variant == "tuned" and arm.model in study.models})
+    return sorted(
+        {
+            (arm.model, arm.variant)
+            for arm in study.arms
+            if arm.variant == "tuned" and arm.model in study.models
+        }
+    )
 
 
 def _all(asked: Asked) -> list[Role]:

@@ -1,4 +1,6 @@
-"""Probe the judge: a rated session is spoilt on purpose and judged once more, or its kind of therapist is guessed."""
+"""Probe the judge: a rated session is spoilt on purpose and judged once more, or its kind of
+therapist is guessed.
+"""
 
 from __future__ import annotations
 
@@ -35,15 +37,26 @@ if TYPE_CHECKING:
     from cbt_ray.analysis.judge.probe import ProbeRow
 
 
-def probe_content(place: Workplace, key: Key, session: Key, name: str, held: Mapping[Key, Unit]) -> dict[str, Any]:
-    """What a probe's unit holds: a rating or a guess, or the reason why this session cannot be probed so.
+def probe_content(
+    place: Workplace, key: Key, session: Key, name: str, held: Mapping[Key, Unit]
+) -> dict[str, Any]:
+    """What a probe's unit holds: a rating or a guess, or the reason why this session cannot be
+    probed so.
 
-    `held`: the sessions that it is made from, this one and that of another patient where its therapist is wanted.
+    `held`: the sessions that it is made from, this one and that of another patient where its
+    therapist is wanted.
     """
     study, seed = place.study, key.seed(place.study.seed)
-    said = {one: judged_turns(Session.from_json(unit.content), study.judge.strip) for one, unit in held.items()}
+    said = {
+        one: judged_turns(Session.from_json(unit.content), study.judge.strip)
+        for one, unit in held.items()
+    }
     turns = said.pop(session)
-    spoilt = _spoilt(place, name, turns, next(iter(said.values()), None), seed) if _rated(turns) else Spoilt((), NOTHING_TO_RATE)
+    spoilt = (
+        _spoilt(place, name, turns, next(iter(said.values()), None), seed)
+        if _rated(turns)
+        else Spoilt((), NOTHING_TO_RATE)
+    )
     made = {"view": VIEW + name, "reason": spoilt.reason, "removed": spoilt.removed}
     if spoilt.reason is not None:
         return made
@@ -52,15 +65,23 @@ def probe_content(place: Workplace, key: Key, session: Key, name: str, held: Map
     voice = place.voice("judge")
     if name in GUESSES:
         kinds = load_kinds(place.prompts, variants(study))
-        return made | guess(text, kinds, study.judge, place.prompts, voice.role, voice.ask, seed).to_json()
+        return (
+            made
+            | guess(text, kinds, study.judge, place.prompts, voice.role, voice.ask, seed).to_json()
+        )
     scale = load_scale(place.prompts, study.judge.scale)
-    rating = rate(text, scale, _judge(study.judge, name), place.prompts, voice.role, voice.ask, seed)
+    rating = rate(
+        text, scale, _judge(study.judge, name), place.prompts, voice.role, voice.ask, seed
+    )
     items = {item: rated.to_json() for item, rated in rating.items.items()}
     return made | {"items": items, "total": rating.total, "sent_back": rating.useless}
 
 
 def probe_rows(bench: Bench, survey: Survey) -> list[ProbeRow]:
-    """One row for each probe of each probed session, answered or not, with its reason. Reads units; asks nothing."""
+    """One row for each probe of each probed session, answered or not, with its reason.
+
+    Reads units; asks nothing.
+    """
     from cbt_ray.analysis.judge.probe import ProbeRow
 
     study, keys = bench.study, bench.keys
@@ -71,34 +92,60 @@ def probe_rows(bench: Bench, survey: Survey) -> list[ProbeRow]:
     for arm in study.arms:
         for patient, replicate, number in probed_places(study):
             session = keys.session(arm, patient, replicate, number)
-            facts: dict[str, Any] = {"session_key": str(session), "arm": arm.name, "model": arm.model, "variant": arm.variant}
-            facts |= {"patient": study.patients.simulated[patient - 1].name, "replicate": replicate, "session": number}
+            facts: dict[str, Any] = {
+                "session_key": str(session),
+                "arm": arm.name,
+                "model": arm.model,
+                "variant": arm.variant,
+            }
+            facts |= {
+                "patient": study.patients.simulated[patient - 1].name,
+                "replicate": replicate,
+                "session": number,
+            }
             for name in probe_names(study):
                 entry = states[keys.probe(session, name)]
-                rows.append(ProbeRow(**facts, probe=name, **_answer(entry, contents.get(entry.key))))
+                rows.append(
+                    ProbeRow(**facts, probe=name, **_answer(entry, contents.get(entry.key)))
+                )
     return rows
 
 
 def _answer(entry: Entry, content: dict[str, Any] | None) -> dict[str, Any]:
     """What the judge answered, or why there is no answer."""
     if content is None:
-        return {"reason": f"judge_failed:{entry.reason}" if entry.state is State.REJECTED else entry.state.value}
+        return {
+            "reason": f"judge_failed:{entry.reason}"
+            if entry.state is State.REJECTED
+            else entry.state.value
+        }
     items = {item: rated["score"] for item, rated in content.get("items", {}).items()}
-    return {"reason": content["reason"], "items": items, "total": content.get("total"), "guess": content.get("guess")}
+    return {
+        "reason": content["reason"],
+        "items": items,
+        "total": content.get("total"),
+        "guess": content.get("guess"),
+    }
 
 
 def _judge(judge: Judge, name: str) -> Judge:
-    """The judge as a probe asks it: `halo` asks item by item where the study asks for all at once, and the other way round."""
+    """The judge as a probe asks it: `halo` asks item by item where the study asks for all at once,
+    and the other way round.
+    """
     if name != "halo":
         return judge
-    return judge.model_copy(update={"items": "separately" if judge.items == "together" else "together"})
+    return judge.model_copy(
+        update={"items": "separately" if judge.items == "together" else "together"}
+    )
 
 
 def _rated(turns: list[Turn]) -> bool:
     return any(turn.speaker is Speaker.THERAPIST for turn in turns)
 
 
-def _spoilt(place: Workplace, name: str, turns: list[Turn], other: list[Turn] | None, seed: int) -> Spoilt:
+def _spoilt(
+    place: Workplace, name: str, turns: list[Turn], other: list[Turn] | None, seed: int
+) -> Spoilt:
     if name == "empty":
         return silenced(turns)
     if name == "shuffled":

@@ -1,9 +1,12 @@
-"""Published: a tuned model as it is handed to people. Its card, its Modelfile, and `latest`, which moves when all is there.
+"""Published: a tuned model as it is handed to people.
 
-<study>/models/<name>/latest.json    the unit's key and where each file lies; README.md, Modelfile and SHA256SUMS beside it
+Its card, its Modelfile, and `latest`, which moves when all is there.
 
-All of it is written from the unit and the study file, and again where one of them says something else. Jobs address models by
-their keys and read none of this.
+<study>/models/<name>/latest.json    the unit's key and where each file lies; README.md, Modelfile
+and SHA256SUMS beside it
+
+All of it is written from the unit and the study file, and again where one of them says something
+else. Jobs address models by their keys and read none of this.
 """
 
 from __future__ import annotations
@@ -25,7 +28,16 @@ from cbt_ray.unit import Unit
 from cbt_ray.work.bench import Bench
 
 FOLDER = "models"
-_DATA = ("examples", "windows", "tokens", "supervised_tokens", "turns_left_out", "pairs", "steps", "tokens_seen")
+_DATA = (
+    "examples",
+    "windows",
+    "tokens",
+    "supervised_tokens",
+    "turns_left_out",
+    "pairs",
+    "steps",
+    "tokens_seen",
+)
 _PLACES = {
     "start",
     "compare",
@@ -43,7 +55,10 @@ _PLACES = {
 
 
 def publish(bench: Bench, model: str, unit: Unit) -> None:
-    """Point people to this model, unless they are. Its unit, and so all that it names, is in the store."""
+    """Point people to this model, unless they are.
+
+    Its unit, and so all that it names, is in the store.
+    """
     place = f"{bench.study.study}/{FOLDER}/{published_name(bench.study, model)}"
     for name, text in texts_of(bench, model, unit).items():
         if bench.store.read(f"{place}/{name}") != text.encode():
@@ -51,7 +66,10 @@ def publish(bench: Bench, model: str, unit: Unit) -> None:
 
 
 def withdraw(bench: Bench, model: str) -> None:
-    """Point nobody to a model whose unit is there no more: what it was trained on has changed. Its files stay."""
+    """Point nobody to a model whose unit is there no more: what it was trained on has changed.
+
+    Its files stay.
+    """
     path = f"{bench.study.study}/{FOLDER}/{published_name(bench.study, model)}/latest.json"
     data = bench.store.read(path)
     if data is not None and bench.store.get(bench.keys.finetune(model, "tuned")) is None:
@@ -59,23 +77,42 @@ def withdraw(bench: Bench, model: str) -> None:
 
 
 def texts_of(bench: Bench, model: str, unit: Unit) -> dict[str, str]:
-    """What people read beside a model's files; `latest.json` comes last, so it names what is there."""
-    study, name, demands = bench.study, published_name(bench.study, model), demands_of(bench.study, model)
+    """What people read beside a model's files.
+
+    `latest.json` comes last, so it names what is there.
+    """
+    study, name, demands = (
+        bench.study,
+        published_name(bench.study, model),
+        demands_of(bench.study, model),
+    )
     files = files_of(bench, model, unit)
     template = ChatTemplate(**unit.content["template"])
     licence = ", ".join(one.name for one in demands.licences)
-    texts = {"Modelfile": modelfile(f"{name}.gguf", template, _served(study, arm_of(study, model)), licence)}
+    texts = {
+        "Modelfile": modelfile(
+            f"{name}.gguf", template, _served(study, arm_of(study, model)), licence
+        )
+    }
     texts |= {"Notice": demands.notice_file} if demands.notice_file else {}
     listed = [CardFile(file, blob["sha256"], blob["size"]) for file, blob in files.items()]
-    listed += [CardFile(file, hashlib.sha256(text.encode()).hexdigest(), len(text.encode())) for file, text in texts.items()]
+    listed += [
+        CardFile(file, hashlib.sha256(text.encode()).hexdigest(), len(text.encode()))
+        for file, text in texts.items()
+    ]
     texts["README.md"] = card(_facts(bench, model, unit, demands, listed))
-    texts["SHA256SUMS"] = "".join(f"{one.sha256}  {one.name}\n" for one in sorted(listed, key=lambda one: one.name))
+    texts["SHA256SUMS"] = "".join(
+        f"{one.sha256}  {one.name}\n" for one in sorted(listed, key=lambda one: one.name)
+    )
     latest = {"name": name, "unit": str(unit.key), "files": files}
     return {**texts, "latest.json": json.dumps(latest, indent=1) + "\n"}
 
 
 def files_of(bench: Bench, model: str, unit: Unit) -> dict[str, dict[str, Any]]:
-    """The files of a tuned model by the names that people are given; a licence that was corrected since may ask for another."""
+    """The files of a tuned model by the names that people are given.
+
+    A licence that was corrected since may ask for another.
+    """
     own = f"{published_name(bench.study, model)}.gguf"
     files: dict[str, dict[str, Any]] = unit.content["files"]
     return {own if blob == unit.content["gguf"] else file: blob for file, blob in files.items()}
@@ -94,7 +131,9 @@ def _served(study: Study, arm: Arm) -> dict[str, Any]:
     return role.sampling.model_dump() | context
 
 
-def _facts(bench: Bench, model: str, unit: Unit, demands: Demands, files: list[CardFile]) -> CardFacts:
+def _facts(
+    bench: Bench, model: str, unit: Unit, demands: Demands, files: list[CardFile]
+) -> CardFacts:
     study, metrics, made = bench.study, unit.content["metrics"], unit.provenance
     recipe, arm = study.models[model].recipe, arm_of(study, model)
     prompt = arm.prompt or THERAPIST_PROMPT
@@ -107,7 +146,9 @@ def _facts(bench: Bench, model: str, unit: Unit, demands: Demands, files: list[C
         commit=made.get("base", {}).get("commit"),
         base_sha256=metrics["base_sha256"],
         generator=_writer(study, model),
-        method=f"{recipe.method}, adapter {'on a base in NF4' if recipe.load_4bit else 'on a base in full'}, by {recipe.backend}",
+        method=f"{recipe.method}, adapter "
+        f"{'on a base in NF4' if recipe.load_4bit else 'on a base in full'}, by "
+        f"{recipe.backend}",
         data={name: metrics[name] for name in _DATA if name in metrics},
         recipe=recipe.model_dump(exclude=_PLACES),
         held_out_before=metrics.get("held_out_before"),

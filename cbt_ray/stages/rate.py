@@ -1,4 +1,7 @@
-"""Rate: the judge reads each session and each probe, blind and in shuffled order. A job is one judgement."""
+"""Rate: the judge reads each session and each probe, blind and in shuffled order.
+
+A job is one judgement.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ from cbt_ray.work.workplace import Spec, Workplace
 
 
 def rate_sessions(bench: Bench, *, retry_rejected: bool = False) -> None:
-    """Make every owed judgement. Raises Owed where sessions are still owed or the judge could not be reached."""
+    """Make every owed judgement.
+
+    Raises Owed where sessions are still owed or the judge could not be reached.
+    """
     survey = bench.renewed(Stage.SESSIONS, Stage.RATINGS)
     must_be_imported(survey, Stage.SESSIONS, Stage.RATINGS)
     must_be_done(survey, Stage.SESSIONS, "ratings")
@@ -39,12 +45,19 @@ def rate_sessions(bench: Bench, *, retry_rejected: bool = False) -> None:
         for replicate in replicates
         if bench.keys.rating(session, view, replicate) in owed
     ]
-    jobs += [(session, VIEW + name, 1) for session, name in bench.keys.probes() if bench.keys.probe(session, name) in owed]
+    jobs += [
+        (session, VIEW + name, 1)
+        for session, name in bench.keys.probes()
+        if bench.keys.probe(session, name) in owed
+    ]
     if jobs:  # what is declared now stands before the first rating
         declare(bench.store, bench.study, datetime.now(UTC))
-    # Shuffled by the seed: neither arm nor session number can be told from the order in which the judge reads.
+    # Shuffled by the seed: neither arm nor session number can be told from the order in which the
+    # judge reads.
     jobs.sort(key=lambda job: digest([bench.study.seed, str(job[0]), job[1], job[2]]))
-    bench.carry_out(Stage.RATINGS, make_rating, jobs, len(jobs), {"judge": [bench.study.roles.judge]})
+    bench.carry_out(
+        Stage.RATINGS, make_rating, jobs, len(jobs), {"judge": [bench.study.roles.judge]}
+    )
 
 
 def make_rating(spec: Spec, job: Job) -> None:
@@ -57,10 +70,17 @@ def make_rating(spec: Spec, job: Job) -> None:
         key = place.keys.probe(session, name)
         made_by = place.made_by(("judge",), probe_prompts(name, scale))
         held = {one: place.known(one) for one in place.keys.inputs(key)}
-        place.make(key, held.values(), lambda: probe_content(place, key, session, name, held), made_by)
+        place.make(
+            key, held.values(), lambda: probe_content(place, key, session, name, held), made_by
+        )
         return
     key, unit = place.keys.rating(session, view, replicate), place.known(session)
-    place.make(key, [unit], lambda: _rating(place, key, unit, view), place.made_by(("judge",), (*PROMPTS, *scale)))
+    place.make(
+        key,
+        [unit],
+        lambda: _rating(place, key, unit, view),
+        place.made_by(("judge",), (*PROMPTS, *scale)),
+    )
 
 
 def _rating(place: Workplace, key: Key, session: Unit, view: Any) -> dict[str, Any]:
@@ -71,6 +91,8 @@ def _rating(place: Workplace, key: Key, session: Unit, view: Any) -> dict[str, A
     names = {arm.name for arm in study.arms} | set(study.models)
     voice, scale = place.voice("judge"), load_scale(place.prompts, study.judge.scale)
     text = view_text(turns, view, names)
-    rating = rate(text, scale, study.judge, place.prompts, voice.role, voice.ask, key.seed(study.seed))
+    rating = rate(
+        text, scale, study.judge, place.prompts, voice.role, voice.ask, key.seed(study.seed)
+    )
     items = {name: item.to_json() for name, item in rating.items.items()}
     return {"view": view, "items": items, "total": rating.total, "sent_back": rating.useless}

@@ -1,4 +1,6 @@
-"""Rejected units made owed again: what `--retry-rejected` does before a stage is carried out, here or on a cluster."""
+"""Rejected units made owed again: what `--retry-rejected` does before a stage is carried out, here
+or on a cluster.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +10,23 @@ from cbt_ray.work.bench import Bench
 
 
 def retry_courses(bench: Bench) -> None:
-    """Profiles and courses; the dataset, and what was trained on it, are owed where one comes out otherwise now."""
+    """Profiles and courses.
+
+    The dataset, and what was trained on it, are owed where one comes out otherwise now.
+    """
     survey = bench.survey(Stage.PROFILES, Stage.COURSES)
     for stage in survey.stages:
         for entry in survey.set_rejected_aside(stage):
-            bench.progress.say(f"{stage}: {entry.key.id} was rejected ({entry.reason}), is tried again")
+            bench.progress.say(
+                f"{stage}: {entry.key.id} was rejected ({entry.reason}), is tried again"
+            )
 
 
 def retry_models(bench: Bench, model: str | None = None) -> None:
-    """Models that failed their parity gate; their checkpoints were kept, so they are exported and judged again."""
+    """Models that failed their parity gate.
+
+    Their checkpoints were kept, so they are exported and judged again.
+    """
     keys = {bench.keys.finetune(*pair) for pair in bench.keys.finetunes if model in (None, pair[0])}
     bench.survey(Stage.FINETUNE).set_rejected_aside(Stage.FINETUNE, among=keys)
 

@@ -1,4 +1,7 @@
-"""Report: gathers what the store holds of a study and renders the page. Written as a unit, and for people as report.html."""
+"""Report: gathers what the store holds of a study and renders the page.
+
+Written as a unit, and for people as report.html.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,12 @@ FILE = "report.html"
 
 
 def write_report(bench: Bench, transcripts: Where | None = None) -> str:
-    """Write the report, unless it is there as it is wanted; answers where it lies. Raises Owed where the analysis is owed.
+    """Write the report, unless it is there as it is wanted; answers where it lies.
 
-    `transcripts`: inside the page, in files beside it, or none; left open, they go beside where they are large.
+    Raises Owed where the analysis is owed.
+
+    `transcripts`: inside the page, in files beside it, or none; left open, they go beside where
+    they are large.
     """
     key, path = bench.keys.report(), f"{bench.study.study}/{FILE}"
     survey, analysis = bench.renewed(*Stage), bench.store.get(bench.keys.analysis())
@@ -33,7 +39,9 @@ def write_report(bench: Bench, transcripts: Where | None = None) -> str:
         reading = Reading(bench.keys, bench.store)
         evidence = gather(bench, reading, analysis)
         page = render(evidence, transcripts)
-        beside = {f"{bench.study.study}/{name}": text.encode() for name, text in page.beside.items()}
+        beside = {
+            f"{bench.study.study}/{name}": text.encode() for name, text in page.beside.items()
+        }
         _write_beside(bench, beside)
         bench.store.replace(path, page.html.encode())
         write_tables(bench, analysis.content["rows"], evidence.analysis)
@@ -44,15 +52,18 @@ def write_report(bench: Bench, transcripts: Where | None = None) -> str:
 
     known = bench.store.get(key)
     if known is not None and (survey.owed(Stage.REPORT) or not _stands(bench, known, transcripts)):
-        # A file is gone, or is that of another version of the study file (one path serves all), other transcripts are
-        # wanted, or what it shows is being made again.
+        # A file is gone, or is that of another version of the study file (one path serves all),
+        # other transcripts are wanted, or what it shows is being made again.
         survey = bench.without(known)
     bench.once(survey, key, made)
     return f"{bench.store.url}/{path}"
 
 
 def _write_beside(bench: Bench, files: dict[str, bytes]) -> None:
-    """Write the files of transcripts; those that an earlier page left and this one has no use for go."""
+    """Write the files of transcripts.
+
+    Those that an earlier page left and this one has no use for go.
+    """
     from cbt_ray.report.transcripts import FOLDER
 
     for name, data in files.items():
@@ -62,10 +73,13 @@ def _write_beside(bench: Bench, files: dict[str, bytes]) -> None:
 
 
 def _stands(bench: Bench, known: Unit, transcripts: Where | None) -> bool:
-    """Whether the report that was written is there, whole, and with its transcripts where they are wanted."""
+    """Whether the report that was written is there, whole, and with its transcripts where they are
+    wanted.
+    """
     if transcripts not in (None, known.provenance.get("transcripts")):
         return False
     files = known.provenance.get("files", {})
     return bool(files) and all(
-        hashlib.sha256(bench.store.read(name) or b"").hexdigest() == digest for name, digest in files.items()
+        hashlib.sha256(bench.store.read(name) or b"").hexdigest() == digest
+        for name, digest in files.items()
     )

@@ -1,4 +1,6 @@
-"""Scores: the table of all scheduled sessions, rated or not and why, by the study's own judge and by imported ones."""
+"""Scores: the table of all scheduled sessions, rated or not and why, by the study's own judge and
+by imported ones.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,14 @@ if TYPE_CHECKING:
 
 
 def score_rows(bench: Bench, survey: Survey, held: Held) -> list[ScoreRow]:
-    """One row for each scheduled session, view and replicate of the own judge, then those of imported judges."""
-    states = {entry.key: entry for stage in (Stage.SESSIONS, Stage.RATINGS) for entry in survey.stages[stage]}
+    """One row for each scheduled session, view and replicate of the own judge, then those of
+    imported judges.
+    """
+    states = {
+        entry.key: entry
+        for stage in (Stage.SESSIONS, Stage.RATINGS)
+        for entry in survey.stages[stage]
+    }
     done = [key for key in bench.keys.ratings() if states[key].state is State.DONE]
     units = {key: unit for key, unit in bench.store.get_many(done) if unit}
     rows = []
@@ -29,19 +37,29 @@ def score_rows(bench: Bench, survey: Survey, held: Held) -> list[ScoreRow]:
                 for judged in range(1, bench.study.judge.replicates + 1):
                     rating = bench.keys.rating(key, view, judged)
                     shown = {"view": view, "heard": held.heard(key, view, bench.study.judge.strip)}
-                    rows.append(_row(place | shown, states[key], states[rating], units.get(rating), judged))
+                    rows.append(
+                        _row(place | shown, states[key], states[rating], units.get(rating), judged)
+                    )
     return rows + imported_ratings(bench, survey, held.facts, held.heard)
 
 
 def _place(bench: Bench, arm: Arm, patient: int, replicate: int, number: int) -> dict[str, Any]:
     return {
-        **{"arm": arm.name, "model": arm.model, "variant": arm.variant, "replicate": replicate, "session": number},
+        **{
+            "arm": arm.name,
+            "model": arm.model,
+            "variant": arm.variant,
+            "replicate": replicate,
+            "session": number,
+        },
         "patient": bench.study.patients.simulated[patient - 1].name,
         "phase": bench.study.phase_of(number).name,
     }
 
 
-def _row(place: dict[str, Any], session: Entry, rating: Entry, unit: Unit | None, judged: int) -> ScoreRow:
+def _row(
+    place: dict[str, Any], session: Entry, rating: Entry, unit: Unit | None, judged: int
+) -> ScoreRow:
     from cbt_ray.analysis import ScoreRow
 
     key: Key = session.key
@@ -62,7 +80,13 @@ def _why(session: Entry, rating: Entry) -> str:
     if session.reason == ABSENT:
         return ABSENT
     if session.state is not State.DONE:
-        return f"rejected:{session.reason}" if session.state is State.REJECTED else session.state.value
+        return (
+            f"rejected:{session.reason}" if session.state is State.REJECTED else session.state.value
+        )
     if rating.state is State.REJECTED:
-        return "nothing_to_rate" if rating.reason == "nothing_to_rate" else f"judge_failed:{rating.reason}"
+        return (
+            "nothing_to_rate"
+            if rating.reason == "nothing_to_rate"
+            else f"judge_failed:{rating.reason}"
+        )
     return rating.state.value

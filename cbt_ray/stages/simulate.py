@@ -1,4 +1,7 @@
-"""Simulate: every arm's therapist with every simulated patient. A job is a chain: its sessions in order."""
+"""Simulate: every arm's therapist with every simulated patient.
+
+A job is a chain: its sessions in order.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ ROLES = ("patient", "summariser")
 
 
 def simulate(bench: Bench, *, retry_rejected: bool = False) -> None:
-    """Hold every owed session. Raises Owed where the finetune stage is not done yet or a session could not be held."""
+    """Hold every owed session.
+
+    Raises Owed where the finetune stage is not done yet or a session could not be held.
+    """
     if retry_rejected:
         retry_sessions(bench)
     survey = bench.renewed(Stage.FINETUNE, Stage.SESSIONS)
@@ -33,12 +39,16 @@ def simulate(bench: Bench, *, retry_rejected: bool = False) -> None:
         (arm, patient, replicate, set(bench.keys.chain(arm, patient, replicate)) & owed)
         for arm, patient, replicate in bench.keys.chains()
     ]
-    jobs: list[Job] = [(arm, p, r) for arm, p, r, left in sorted(chains, key=lambda chain: -len(chain[3])) if left]
+    jobs: list[Job] = [
+        (arm, p, r) for arm, p, r, left in sorted(chains, key=lambda chain: -len(chain[3])) if left
+    ]
     study = bench.study
     roles = {
         "patient": [study.roles.patient],
         "summariser": [study.roles.summariser],
-        "therapist": [study.therapist(arm) for arm in study.arms if any(arm == job[0] for job in jobs)],
+        "therapist": [
+            study.therapist(arm) for arm in study.arms if any(arm == job[0] for job in jobs)
+        ],
     }
     bench.carry_out(Stage.SESSIONS, make_chain, jobs, len(owed), roles)
     return _enough(bench)
@@ -59,7 +69,9 @@ def make_chain(spec: Spec, job: Job) -> None:
             return  # the sessions behind it are not reached
 
 
-def _session(place: Workplace, arm: Arm, patient: int, number: int, key: Key, before: Unit | None) -> Unit:
+def _session(
+    place: Workplace, arm: Arm, patient: int, number: int, key: Key, before: Unit | None
+) -> Unit:
     study, prompt = place.study, arm.prompt or dialogue.THERAPIST_PROMPT
     case = dialogue.Case(
         patient=study.patients.simulated[patient - 1],
@@ -71,8 +83,14 @@ def _session(place: Workplace, arm: Arm, patient: int, number: int, key: Key, be
     )
 
     def produce() -> dict[str, Any]:
-        therapist, patient_voice, summariser = place.therapist(arm), place.voice("patient"), place.voice("summariser")
-        held = dialogue.hold(case, study.sessions, place.prompts, prompt, therapist, patient_voice, summariser)
+        therapist, patient_voice, summariser = (
+            place.therapist(arm),
+            place.voice("patient"),
+            place.voice("summariser"),
+        )
+        held = dialogue.hold(
+            case, study.sessions, place.prompts, prompt, therapist, patient_voice, summariser
+        )
         return {**held.session.to_json(), "arm": arm.name, "stop": held.stop, "cut": held.cut}
 
     made = (arm.model, arm.variant)

@@ -39,8 +39,10 @@ class Steps:
         self.last = time.monotonic()
         held_out = f", held out {step.held_out:.3f}" if step.held_out is not None else ""
         self.say(
-            f"finetune: {self.name}: step {step.step}/{step.steps}, loss {step.loss:.3f}{held_out}, "
-            f"{step.tokens_per_second:.0f} tokens/s, {step.memory_gib:.1f} GiB, {step.left_s:.0f} s left"
+            f"finetune: {self.name}: step {step.step}/{step.steps}, loss "
+            f"{step.loss:.3f}{held_out}, "
+            f"{step.tokens_per_second:.0f} tokens/s, {step.memory_gib:.1f} GiB, {step.left_s:.0f} "
+            "s left"
         )
 
 

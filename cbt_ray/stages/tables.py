@@ -1,4 +1,6 @@
-"""Tables: what the report's numbers were computed from, as CSV and JSON in the store beside the page. All CSV is written here."""
+"""Tables: what the report's numbers were computed from, as CSV and JSON in the store beside the
+page. All CSV is written here.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,13 @@ FOLDER = "tables"
 
 
 def write_tables(bench: Bench, rows: Sequence[dict[str, Any]], analysis: Mapping[str, Any]) -> None:
-    """Write scores, contrasts and analysis.json to `<study>/tables/`, over those of another version of the study."""
+    """Write scores, contrasts and analysis.json to `<study>/tables/`, over those of another version
+    of the study.
+    """
     families = analysis["contrasts"].values()
-    contrasts = [{"family": family["family"], **row} for family in families for row in family["rows"]]
+    contrasts = [
+        {"family": family["family"], **row} for family in families for row in family["rows"]
+    ]
     for name, table in {"scores": scores_of(rows), "contrasts": contrasts}.items():
         bench.store.replace(f"{bench.study.study}/{FOLDER}/{name}.csv", csv_of(table))
     document = json.dumps(analysis, indent=1, ensure_ascii=False)
@@ -35,7 +41,10 @@ def scores_of(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def csv_of(rows: Sequence[dict[str, Any]]) -> bytes:
-    """Rows as CSV in UTF-8; a mapping in a row becomes columns with dotted names, what is not there an empty cell."""
+    """Rows as CSV in UTF-8.
+
+    A mapping in a row becomes columns with dotted names, what is not there an empty cell.
+    """
     flat = [dict(_dotted(row)) for row in rows]
     names = list(dict.fromkeys(name for row in flat for name in row))
     return _written(names, ([_cell(row.get(name)) for name in names] for row in flat))
@@ -80,4 +89,8 @@ def _dotted(row: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, Any
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
     items = {f"item_{name}": score for name, score in row["items"].items()}
-    return {**{name: value for name, value in row.items() if name != "items"}, "flags": " ".join(row["flags"]), **items}
+    return {
+        **{name: value for name, value in row.items() if name != "items"},
+        "flags": " ".join(row["flags"]),
+        **items,
+    }

@@ -1,4 +1,6 @@
-"""Train: every model's tuned GGUF and the instruct GGUF it is compared with. One model a job, in this process.
+"""Train: every model's tuned GGUF and the instruct GGUF it is compared with.
+
+One model a job, in this process.
 
 Checkpoints go to the store; a rerun, also on another machine, goes on from the last one.
 """
@@ -44,15 +46,23 @@ from cbt_ray.work.workplace import local_file
 if TYPE_CHECKING:
     from cbt_ray.training.finetune import Made
 
-_MEASURED = {"seconds", "parts_seconds", "tokens_per_second", "versions", "log_seconds", "resumed_from"}
+_MEASURED = {
+    "seconds",
+    "parts_seconds",
+    "tokens_per_second",
+    "versions",
+    "log_seconds",
+    "resumed_from",
+}
 """Metrics that differ between two equal trainings: they belong to the provenance."""
 
 
 def train(bench: Bench, model: str | None = None, *, retry_rejected: bool = False) -> None:
     """Make every owed GGUF, of one model or of all.
 
-    Raises Owed where the dataset or a base model's weights are owed, or SIGTERM ended a training; GateFailed where a model failed
-    its parity gate, now or earlier. `retry_rejected`: export and judge those again, from the checkpoint that was kept.
+    Raises Owed where the dataset or a base model's weights are owed, or SIGTERM ended a training;
+    GateFailed where a model failed its parity gate, now or earlier. `retry_rejected`: export and
+    judge those again, from the checkpoint that was kept.
     """
     pairs = [pair for pair in bench.keys.finetunes if model in (None, pair[0])]
     if retry_rejected:
@@ -80,15 +90,22 @@ def _make(bench: Bench, owed: list[tuple[str, str]]) -> None:
     for name in sorted({name for name, variant in owed if variant == "tuned"}):
         withdraw(bench, name)
     begun = time.monotonic()
-    with bench.progress.stage(Stage.FINETUNE, len(owed)) as watch, tempfile.TemporaryDirectory(prefix="cbt-ray-") as work:
+    with (
+        bench.progress.stage(Stage.FINETUNE, len(owed)) as watch,
+        tempfile.TemporaryDirectory(prefix="cbt-ray-") as work,
+    ):
         # The instruct export comes last: what can fail after hours is done first.
         ordered = sorted(owed, key=lambda pair: (pair[0], pair[1] != "tuned"))
         for name, pairs in groupby(ordered, key=lambda pair: pair[0]):
             place = Path(work) / name
             for _, variant in pairs:
                 key = bench.keys.finetune(name, variant)
-                unit = bench.origins.put((_tune if variant == "tuned" else _compare)(bench, name, key, place))
-                shutil.rmtree(place / "tuned", ignore_errors=True)  # three files of a large model; what was unpacked is for both
+                unit = bench.origins.put(
+                    (_tune if variant == "tuned" else _compare)(bench, name, key, place)
+                )
+                shutil.rmtree(
+                    place / "tuned", ignore_errors=True
+                )  # three files of a large model; what was unpacked is for both
                 watch(str(key), unit.status)
             shutil.rmtree(place, ignore_errors=True)
     record_run(bench.store, bench.study.study, Stage.FINETUNE, time.monotonic() - begun)
@@ -130,7 +147,10 @@ def _tune(bench: Bench, model: str, key: Key, work: Path) -> Unit:
 
 @contextmanager
 def _in_recipe(bench: Bench, model: str) -> Iterator[None]:
-    """Say in which file and recipe a field is, where an InputError begins with one; what a store refuses has neither."""
+    """Say in which file and recipe a field is, where an InputError begins with one.
+
+    What a store refuses has neither.
+    """
     try:
         yield
     except InputError as error:
@@ -141,25 +161,43 @@ def _in_recipe(bench: Bench, model: str) -> Iterator[None]:
         raise
 
 
-def _tuned(bench: Bench, model: str, key: Key, made: Made, source: dict[str, Any], made_from: Mapping[str, str]) -> Unit:
+def _tuned(
+    bench: Bench,
+    model: str,
+    key: Key,
+    made: Made,
+    source: dict[str, Any],
+    made_from: Mapping[str, str],
+) -> Unit:
     """Bring all files into the store; answers the unit that names them."""
     recipe, name = bench.study.models[model].recipe, published_name(bench.study, model)
     adapter = _stored(bench, key, _adapter_files(made, recipe.start, source.get("commit")))
     files = {f"{name}.gguf": made.exported.gguf.path}
     if recipe.safetensors:
-        files |= {f"safetensors/{file.name}": file for file in sorted(made.exported.merged.iterdir())}
+        files |= {
+            f"safetensors/{file.name}": file for file in sorted(made.exported.merged.iterdir())
+        }
     files |= {f"{LICENCES}{file.name}": file for file in made.base.licences}
     blobs = _stored(bench, key, files)
-    made = replace(made, verdict=_with_upload(bench, made.verdict, [*blobs.values(), *adapter.values()]))
+    made = replace(
+        made, verdict=_with_upload(bench, made.verdict, [*blobs.values(), *adapter.values()])
+    )
     template = asdict(made.base.template)
-    named = {"gguf": blobs[f"{name}.gguf"].to_json(), "adapter": _listed(adapter), "files": _listed(blobs)}
-    return _unit(key, made.verdict, made.metrics, {**named, "template": template}, source, made_from)
+    named = {
+        "gguf": blobs[f"{name}.gguf"].to_json(),
+        "adapter": _listed(adapter),
+        "files": _listed(blobs),
+    }
+    return _unit(
+        key, made.verdict, made.metrics, {**named, "template": template}, source, made_from
+    )
 
 
 def _settle(bench: Bench, model: str, variant: str) -> None:
     """What comes behind the unit of a model, also where a run was killed before it got here.
 
-    One that passed its gate is published, and its checkpoints go. One that failed is kept, and for the user to look at.
+    One that passed its gate is published, and its checkpoints go. One that failed is kept, and for
+    the user to look at.
     """
     from cbt_ray.training.checkpoint import clear_checkpoints
 
@@ -176,25 +214,45 @@ def _settle(bench: Bench, model: str, variant: str) -> None:
 
 def _failed(bench: Bench, model: str, variant: str, unit: Unit) -> GateFailed:
     failed = [check for check in unit.content["metrics"]["gate"] if check["passed"] is False]
-    said = "; ".join(f"{one['name']}: expected {one['expected']}, found {canonical(one['measured']).decode()}" for one in failed)
+    said = "; ".join(
+        f"{one['name']}: expected {one['expected']}, found {canonical(one['measured']).decode()}"
+        for one in failed
+    )
     if "gguf" not in unit.content:
-        then = "it was not trained, since no training would change that: name another base, or a revision of it"
+        then = (
+            "it was not trained, since no training would change that: name another base, or a "
+            "revision of it"
+        )
     else:
-        then = f"its files are kept ({unit.key}); `train --retry-rejected` exports and judges it again"
-    return GateFailed(f"{bench.study.file}: models.{model}: the {variant} model failed its parity gate ({said}); {then}")
+        then = (
+            f"its files are kept ({unit.key}); `train --retry-rejected` exports and judges it again"
+        )
+    return GateFailed(
+        f"{bench.study.file}: models.{model}: the {variant} model failed its parity gate ({said}); "
+        f"{then}"
+    )
 
 
 def _adapter_files(made: Made, start: str, commit: str | None) -> dict[str, Path]:
-    """The adapter's files without the README that PEFT writes beside them, which quotes paths of this machine."""
+    """The adapter's files without the README that PEFT writes beside them, which quotes paths of
+    this machine.
+    """
     if made.adapter is None:
         return {}
     named = start if is_hub_id(start) or start.startswith(PACKAGE) else Path(start).name
     _settle_config(made.adapter / "adapter_config.json", named, commit)
-    return {file.name: file for file in sorted(made.adapter.iterdir()) if file.suffix in {".json", ".safetensors"}}
+    return {
+        file.name: file
+        for file in sorted(made.adapter.iterdir())
+        if file.suffix in {".json", ".safetensors"}
+    }
 
 
 def _stored(bench: Bench, key: Key, files: Mapping[str, Path]) -> dict[str, Blob]:
-    return {name: bench.store.put_blob(key, name.replace("/", "-"), file) for name, file in files.items()}
+    return {
+        name: bench.store.put_blob(key, name.replace("/", "-"), file)
+        for name, file in files.items()
+    }
 
 
 def _listed(blobs: Mapping[str, Blob]) -> dict[str, Any]:
@@ -205,22 +263,36 @@ def _with_upload(bench: Bench, verdict: Verdict, blobs: Sequence[Blob]) -> Verdi
     """The verdict, and whether the store holds what was sent."""
     lost = [blob.path for blob in blobs if not bench.store.holds(blob)]
     measured = {"files": len(blobs), "bytes": sum(blob.size for blob in blobs), "lost": lost}
-    upload = Check("upload", not lost, measured, "every file in the store in its full size, in a folder with its SHA-256")
+    upload = Check(
+        "upload",
+        not lost,
+        measured,
+        "every file in the store in its full size, in a folder with its SHA-256",
+    )
     return Verdict((*verdict.checks, upload))
 
 
-def _on_this_machine(bench: Bench, model: str, variant: str, work: Path) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe with a folder in place of a hub id, and where its files are from; the recipe itself where it names a place."""
+def _on_this_machine(
+    bench: Bench, model: str, variant: str, work: Path
+) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe with a folder in place of a hub id, and where its files are from.
+
+    The recipe itself where it names a place.
+    """
     recipe = bench.study.models[model].recipe
     weights = required_weights(bench, [(model, variant)]).get((model, variant))
     if weights is None:
         return recipe, {}
     folder = link(weights, work / f"weights-{variant}", lambda blob: local_file(bench.store, blob))
-    return recipe.model_copy(update={"start" if variant == "tuned" else "compare": str(folder)}), weights.source
+    return recipe.model_copy(
+        update={"start" if variant == "tuned" else "compare": str(folder)}
+    ), weights.source
 
 
 def _settle_config(file: Path, start: str, commit: str | None) -> None:
-    """Name what training started from in place of a folder of this machine, and sort what PEFT writes in the order of a set."""
+    """Name what training started from in place of a folder of this machine, and sort what PEFT
+    writes in the order of a set.
+    """
     config = read_json(file)
     config["base_model_name_or_path"] = start
     config["revision"] = commit
@@ -238,7 +310,9 @@ def _compare(bench: Bench, model: str, key: Key, work: Path) -> Unit:
         made = export_compared(here, work, threads=threads, say=steps.part, today=today)
     blob = bench.store.put_blob(key, f"{key.id}.gguf", made.exported.gguf.path)
     verdict = _with_upload(bench, made.verdict, [blob])
-    return _unit(key, verdict, made.metrics, {"gguf": blob.to_json()}, source, bench.origins.record(key, []))
+    return _unit(
+        key, verdict, made.metrics, {"gguf": blob.to_json()}, source, bench.origins.record(key, [])
+    )
 
 
 def _unit(
@@ -249,12 +323,23 @@ def _unit(
     source: dict[str, Any],
     made_from: Mapping[str, str],
 ) -> Unit:
-    """Done where the gate passed; otherwise rejected, with the files, if there are any, and what the gate found."""
+    """Done where the gate passed.
+
+    Otherwise rejected, with the files, if there are any, and what the gate found.
+    """
     metrics = {**metrics, "gate": verdict.to_json()["checks"]}
     lasting = {name: value for name, value in metrics.items() if name not in _MEASURED}
     measured = {name: value for name, value in metrics.items() if name in _MEASURED}
-    by = {"cbt_ray": version("cbt-ray"), "made_at": datetime.now(UTC).isoformat(timespec="seconds"), "training": measured}
+    by = {
+        "cbt_ray": version("cbt-ray"),
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "training": measured,
+    }
     by |= {"base": source} if source else {}
     failed = verdict.failed
-    status, reason = (Status.REJECTED, f"parity: {', '.join(failed)}") if failed else (Status.DONE, None)
-    return Unit(key, {**files, "metrics": lasting}, status, reason, provenance=by, made_from=made_from)
+    status, reason = (
+        (Status.REJECTED, f"parity: {', '.join(failed)}") if failed else (Status.DONE, None)
+    )
+    return Unit(
+        key, {**files, "metrics": lasting}, status, reason, provenance=by, made_from=made_from
+    )

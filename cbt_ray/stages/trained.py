@@ -1,4 +1,7 @@
-"""Trained: what the store holds of each training and export, for the report. From its unit, and from its live figures."""
+"""Trained: what the store holds of each training and export, for the report.
+
+From its unit, and from its live figures.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,9 @@ def row_of(name: str, unit: Unit, record: Record) -> TrainingRow:
         loss_after=metrics.get("held_out_after"),
         tokens=metrics.get("tokens_seen"),
         tokens_per_second=median(speeds) if speeds else measured.get("tokens_per_second"),
-        memory_gib=max((step.memory_gib for step in record.steps if step.memory_gib is not None), default=None),
+        memory_gib=max(
+            (step.memory_gib for step in record.steps if step.memory_gib is not None), default=None
+        ),
         seconds=measured.get("seconds"),
         curves=_curves(metrics, record),
         checks=[_check(check) for check in metrics.get("gate", [])],
@@ -50,8 +55,13 @@ def row_of(name: str, unit: Unit, record: Record) -> TrainingRow:
 
 
 def _curves(metrics: Mapping[str, Any], record: Record) -> Curves:
-    """The unit's own curves where it has them: they are whole where a run was killed before its last lines were written."""
-    ends = [(0, metrics.get("held_out_before")), (metrics.get("steps", 0), metrics.get("held_out_after"))]
+    """The unit's own curves where it has them: they are whole where a run was killed before its
+    last lines were written.
+    """
+    ends = [
+        (0, metrics.get("held_out_before")),
+        (metrics.get("steps", 0), metrics.get("held_out_after")),
+    ]
     on_the_way = {step.step: step.held_out for step in record.steps}
     held_out = {step: loss for step, loss in (*on_the_way.items(), *ends) if loss is not None}
     return Curves(
@@ -66,7 +76,10 @@ def _curves(metrics: Mapping[str, Any], record: Record) -> Curves:
 
 def _listed(values: Sequence[float | None]) -> Curve:
     """What a unit lists for steps from the first."""
-    return [(number, value if value is not None and math.isfinite(value) else None) for number, value in enumerate(values, 1)]
+    return [
+        (number, value if value is not None and math.isfinite(value) else None)
+        for number, value in enumerate(values, 1)
+    ]
 
 
 def _curve(steps: Sequence[Step], name: str) -> Curve:
@@ -76,7 +89,9 @@ def _curve(steps: Sequence[Step], name: str) -> Curve:
 
 
 def _check(check: Mapping[str, Any]) -> CheckRow:
-    return CheckRow(check["name"], check.get("passed"), check.get("measured"), check.get("expected"))
+    return CheckRow(
+        check["name"], check.get("passed"), check.get("measured"), check.get("expected")
+    )
 
 
 def _files(unit: Unit) -> list[FileRow]:
@@ -84,12 +99,17 @@ def _files(unit: Unit) -> list[FileRow]:
     content = unit.content
     named = {f"{unit.key.id}.gguf": content["gguf"]} if "gguf" in content else {}
     found = {**named, **content.get("adapter", {}), **content.get("files", {})}
-    rows = {blob["sha256"]: FileRow(name, blob["sha256"], blob["size"]) for name, blob in reversed(found.items())}
+    rows = {
+        blob["sha256"]: FileRow(name, blob["sha256"], blob["size"])
+        for name, blob in reversed(found.items())
+    }
     return list(reversed(rows.values()))
 
 
 def _flat(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Metrics as they are read: nested ones by their dotted names, numbers rounded, long lists left out."""
+    """Metrics as they are read: nested ones by their dotted names, numbers rounded, long lists left
+    out.
+    """
     flat: dict[str, Any] = {}
     for name, value in metrics.items():
         if isinstance(value, dict):

@@ -11,7 +11,11 @@ from cbt_ray.work.usage import Costs
 
 
 def evaluate(bench: Bench, *, retry_rejected: bool = False) -> None:
-    """Rate and analyse. The analysis is made even where an arm has too few ratings: then BelowMinimum is raised after it."""
+    """Rate and analyse.
+
+    The analysis is made even where an arm has too few ratings: then BelowMinimum is raised after
+    it.
+    """
     from cbt_ray.stages.analyse import analyse_scores, require_ratings
     from cbt_ray.stages.rate import rate_sessions
 
@@ -21,7 +25,10 @@ def evaluate(bench: Bench, *, retry_rejected: bool = False) -> None:
 
 
 def run_study(bench: Bench, say: Callable[[str], object]) -> None:
-    """Run all stages; each does only what is owed. Says at the end where the report lies and what the study cost."""
+    """Run all stages; each does only what is owed.
+
+    Says at the end where the report lies and what the study cost.
+    """
     from cbt_ray.errors import BelowMinimum, CbtRayError, GateFailed
     from cbt_ray.stages.dataset import make_dataset
     from cbt_ray.stages.fetch import fetch
@@ -64,4 +71,7 @@ def print_costs(bench: Bench, say: Callable[[str], object]) -> None:
                 f"{used.cost:>9.2f} {costs.wall[stage]:>8.1f}"
             )
     total, seconds = costs.total, sum(costs.wall.values())
-    say(f"{'all':<10} {total.calls:>7} {total.prompt_tokens:>10} {total.reply_tokens:>9} {total.cost:>9.2f} {seconds:>8.1f}")
+    say(
+        f"{'all':<10} {total.calls:>7} {total.prompt_tokens:>10} {total.reply_tokens:>9} "
+        f"{total.cost:>9.2f} {seconds:>8.1f}"
+    )

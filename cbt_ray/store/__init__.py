@@ -1,4 +1,7 @@
-"""The store: where units lie. One interface, a local folder and S3; resume is this and nothing else."""
+"""The store: where units lie.
+
+One interface, a local folder and S3; resume is this and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,19 @@ __all__ = ["Blob", "Store", "open_store"]
 
 
 def open_store(url: str) -> Store:
-    """Open the store behind a URL: a folder's path, or s3://bucket/prefix[?endpoint=http://host:port]."""
+    """Open the store behind a URL: a folder's path, or
+    s3://bucket/prefix[?endpoint=http://host:port].
+    """
     if url.startswith("s3://"):
         from cbt_ray.store.s3 import S3Store  # boto3 takes 0.3 s to import
 
         return S3Store(url)
-    if "://" in url or url.lower().startswith("s3:") or not url:  # the URL is not repeated: it may hold a password
-        raise InputError("store: expected a folder or s3://bucket/prefix[?endpoint=http://host:port]")
+    if (
+        "://" in url or url.lower().startswith("s3:") or not url
+    ):  # the URL is not repeated: it may hold a password
+        raise InputError(
+            "store: expected a folder or s3://bucket/prefix[?endpoint=http://host:port]"
+        )
     from cbt_ray.store.folder import FolderStore
 
     return FolderStore(Path(url))

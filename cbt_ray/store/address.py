@@ -1,4 +1,5 @@
-"""Where an S3 store lies: `s3://bucket/prefix[?endpoint=http://host:port]`, read once, and never with a credential in it.
+"""Where an S3 store lies: `s3://bucket/prefix[?endpoint=http://host:port]`, read once, and never
+with a credential in it.
 
 What is refused is not repeated in the message: it may be a secret.
 """
@@ -13,7 +14,10 @@ from urllib.parse import SplitResult, parse_qs, quote, urlsplit
 from cbt_ray.errors import InputError
 
 FORM = "s3://bucket/prefix[?endpoint=http://host:port]"
-CREDENTIALS = "credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or an AWS profile)"
+CREDENTIALS = (
+    "credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or "
+    "an AWS profile)"
+)
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
@@ -27,15 +31,25 @@ class Address:
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        """Read a URL; the endpoint may come from AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL. Raises InputError."""
+        """Read a URL; the endpoint may come from AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL.
+
+        Raises InputError.
+        """
         parts = _split(url, f"expected {FORM}")
         if "@" in parts.netloc:
-            raise InputError(f"store: the s3:// URL holds a user or password, expected {FORM}; {CREDENTIALS}")
+            raise InputError(
+                f"store: the s3:// URL holds a user or password, expected {FORM}; {CREDENTIALS}"
+            )
         query = parse_qs(parts.query, keep_blank_values=True)
         if set(query) - {"endpoint"} or len(query.get("endpoint", [])) > 1:
-            raise InputError(f"store: s3://{parts.netloc}: expected no other query than one endpoint=; {CREDENTIALS}")
+            raise InputError(
+                f"store: s3://{parts.netloc}: expected no other query than one endpoint=; "
+                f"{CREDENTIALS}"
+            )
         if not BUCKET.fullmatch(parts.netloc):
-            raise InputError(f"store: expected {FORM} with a bucket's name of 3 to 63 characters of a-z 0-9 . -")
+            raise InputError(
+                f"store: expected {FORM} with a bucket's name of 3 to 63 characters of a-z 0-9 . -"
+            )
         given = query.get("endpoint", [_from_environment()])[0]
         return cls(parts.netloc, parts.path.strip("/"), _endpoint(given) if given else None)
 
@@ -81,7 +95,9 @@ def _endpoint(url: str) -> str:
     expected = "expected an endpoint of the form http://host:port"
     parts = _split(url, expected)
     if "@" in parts.netloc or parts.query:
-        raise InputError(f"store: the endpoint holds a user, password or query, {expected}; {CREDENTIALS}")
+        raise InputError(
+            f"store: the endpoint holds a user, password or query, {expected}; {CREDENTIALS}"
+        )
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise InputError(f"store: {expected}")
     return url.rstrip("/")

@@ -1,4 +1,7 @@
-"""A store in a local folder. Writing once is os.link of a finished temporary file: it fails where the name exists."""
+"""A store in a local folder.
+
+Writing once is os.link of a finished temporary file: it fails where the name exists.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from cbt_ray.store.store import CHUNK, HIDDEN, Blob, Store, arriving, drop_stale
 
 
 class FolderStore(Store):
-    """Objects are files below `root`; temporary files lie in `root/.tmp`, on the same file system."""
+    """Objects are files below `root`.
+
+    Temporary files lie in `root/.tmp`, on the same file system.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = Path(os.path.realpath(root))  # a Ray worker may run in another folder
@@ -67,12 +73,17 @@ class FolderStore(Store):
                 copy.flush()
                 _sync(copy.fileno())
             if sha256 is not None and sha256_of(temporary) != sha256:
-                raise Infrastructure(f"{file}: changed while it was written to {self.where(path)}", "store")
+                raise Infrastructure(
+                    f"{file}: changed while it was written to {self.where(path)}", "store"
+                )
             temporary.replace(self._target(path))
 
     def holds(self, blob: Blob, *, thorough: bool = False) -> bool:  # noqa: ARG002 (here it is always read)
         with self._mapped():
-            return self.size(blob.path) == blob.size and sha256_of(self._file(blob.path)) == blob.sha256
+            return (
+                self.size(blob.path) == blob.size
+                and sha256_of(self._file(blob.path)) == blob.sha256
+            )
 
     def download(self, path: str, file: Path) -> bool:
         source = self._file(path)
@@ -92,9 +103,14 @@ class FolderStore(Store):
             for left in (self.root / HIDDEN).iterdir():
                 drop_stale(left)
         except (OSError, Infrastructure) as error:
-            raise InputError(f"store: {self.root}: expected a folder that can be written ({_reason(error)})") from error
+            raise InputError(
+                f"store: {self.root}: expected a folder that can be written ({_reason(error)})"
+            ) from error
         if not kept:
-            raise InputError(f"store: {self.root}: expected a file system on which a hard link is refused where the name exists")
+            raise InputError(
+                f"store: {self.root}: expected a file system on which a hard link is refused where "
+                "the name exists"
+            )
 
     def _file(self, path: str) -> Path:
         if path.startswith("/") or ".." in path.split("/"):
@@ -107,11 +123,16 @@ class FolderStore(Store):
         return target
 
     def _walk(self, prefix: str) -> Iterator[str]:
-        """Descend only where the prefix leads. A folder that cannot be read is a fault: its units must not look owed."""
+        """Descend only where the prefix leads.
+
+        A folder that cannot be read is a fault: its units must not look owed.
+        """
         if prefix.startswith(HIDDEN):
             return
         root = str(self.root)
-        for parent, folders, names in os.walk(str(self.root / prefix.rpartition("/")[0]), onerror=_unless_gone):
+        for parent, folders, names in os.walk(
+            str(self.root / prefix.rpartition("/")[0]), onerror=_unless_gone
+        ):
             base = parent[len(root) :].strip("/")
             base += "/" if base else ""
             folders[:] = [name for name in folders if _leads(f"{base}{name}/", prefix)]
@@ -129,7 +150,9 @@ class FolderStore(Store):
         folder = self.root / HIDDEN
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / uuid.uuid4().hex
-        temporary.touch(exist_ok=False)  # mkstemp's mode 0600 would lock out the containers' other users
+        temporary.touch(
+            exist_ok=False
+        )  # mkstemp's mode 0600 would lock out the containers' other users
         try:
             yield temporary
         finally:

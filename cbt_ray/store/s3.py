@@ -1,4 +1,7 @@
-"""A store in an S3 bucket. Writing once is `If-None-Match: *`, which the server must honour: `check` proves it."""
+"""A store in an S3 bucket.
+
+Writing once is `If-None-Match: *`, which the server must honour: `check` proves it.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +31,18 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 PIECE = 8 << 20
-"""Bytes of a large file that are fetched by one request and held in memory until they are written."""
+"""Bytes of a large file that are fetched by one request and held in memory until they are written.
+"""
 ATTEMPTS = 5
 CONNECTIONS = 24
 READERS = 16
 
 
 class S3Store(Store):
-    """Objects below a prefix of a bucket. Picklable: every process makes its own client when it first needs one."""
+    """Objects below a prefix of a bucket.
+
+    Picklable: every process makes its own client when it first needs one.
+    """
 
     def __init__(self, url: str) -> None:
         self.address = Address.parse(url)
@@ -43,7 +50,9 @@ class S3Store(Store):
         self._clients: dict[int, S3Client] = {}
 
     def __reduce__(self) -> tuple[type[S3Store], tuple[str]]:
-        """A worker gets the URL (with the endpoint, which its environment may lack) and opens its own connections."""
+        """A worker gets the URL (with the endpoint, which its environment may lack) and opens its
+        own connections.
+        """
         return type(self), (self.url,)
 
     def where(self, path: str) -> str:
@@ -74,7 +83,9 @@ class S3Store(Store):
         client = self.client
         with mapped(self.address):
             try:
-                client.put_object(**self._at(path), Body=data, IfNoneMatch="*", Metadata={"writer": writer})
+                client.put_object(
+                    **self._at(path), Body=data, IfNoneMatch="*", Metadata={"writer": writer}
+                )
             except ClientError as error:
                 if code_of(error) in TAKEN:
                     return attempts_of(error) > 0 and self._writer(path) == writer
@@ -84,7 +95,10 @@ class S3Store(Store):
         return True
 
     def _writer(self, path: str) -> str | None:
-        """Who wrote an object. A repeated request finds the object that its own first try made, whose answer got lost."""
+        """Who wrote an object.
+
+        A repeated request finds the object that its own first try made, whose answer got lost.
+        """
         return self.client.head_object(**self._at(path))["Metadata"].get("writer")
 
     def replace(self, path: str, data: bytes) -> None:
@@ -104,7 +118,10 @@ class S3Store(Store):
                     if code_of(error) in ABSENT:
                         return None
                     raise
-                except (HTTPClientError, IncompleteReadError):  # cut in the body, which botocore does not repeat
+                except (
+                    HTTPClientError,
+                    IncompleteReadError,
+                ):  # cut in the body, which botocore does not repeat
                     if attempt == ATTEMPTS:
                         raise
         return None
@@ -150,7 +167,11 @@ class S3Store(Store):
             pages = client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.address.bucket, Prefix=self.address.object(prefix)
             )
-            found = sorted(self.address.path(entry["Key"]) for page in pages for entry in page.get("Contents", []))
+            found = sorted(
+                self.address.path(entry["Key"])
+                for page in pages
+                for entry in page.get("Contents", [])
+            )
         yield from (path for path in found if not path.startswith(HIDDEN))
 
     def upload(self, file: Path, path: str, sha256: str | None = None) -> None:
@@ -160,7 +181,10 @@ class S3Store(Store):
         held = self.size(path)
         if held != size:
             self.set_aside(path)
-            raise Infrastructure(f"{self.where(path)}: {size} bytes were sent, the server holds {held}; moved aside", "store")
+            raise Infrastructure(
+                f"{self.where(path)}: {size} bytes were sent, the server holds {held}; moved aside",
+                "store",
+            )
 
     def holds(self, blob: Blob, *, thorough: bool = False) -> bool:
         head, sha = self._head(blob.path), hashlib.sha256()
@@ -174,7 +198,9 @@ class S3Store(Store):
         return sha.hexdigest() == blob.sha256
 
     def download(self, path: str, file: Path) -> bool:
-        """In pieces, several at a time, written in their order: what is there is whole up to its end, so an attempt can go on."""
+        """In pieces, several at a time, written in their order: what is there is whole up to its
+        end, so an attempt can go on.
+        """
         head = self._head(path)
         if head is None:
             return False
@@ -193,11 +219,17 @@ class S3Store(Store):
         """The object's bytes from `begin` on, in order."""
         offsets = iter(range(begin, size, PIECE))
         with ThreadPoolExecutor(STREAMS) as pool:
-            ahead = deque(pool.submit(self._piece, path, etag, at, min(at + PIECE, size)) for at in islice(offsets, STREAMS))
+            ahead = deque(
+                pool.submit(self._piece, path, etag, at, min(at + PIECE, size))
+                for at in islice(offsets, STREAMS)
+            )
             try:
                 while ahead:
                     piece = ahead.popleft().result()
-                    ahead.extend(pool.submit(self._piece, path, etag, at, min(at + PIECE, size)) for at in islice(offsets, 1))
+                    ahead.extend(
+                        pool.submit(self._piece, path, etag, at, min(at + PIECE, size))
+                        for at in islice(offsets, 1)
+                    )
                     yield piece
             finally:
                 for future in ahead:
@@ -210,9 +242,14 @@ class S3Store(Store):
             try:
                 answer = self.client.get_object(**self._at(path), Range=f"bytes={begin}-{end - 1}")
                 if answer["ETag"] != etag or answer["ContentLength"] != end - begin:
-                    raise Infrastructure(f"{self.where(path)}: changed while it was fetched", "store")
+                    raise Infrastructure(
+                        f"{self.where(path)}: changed while it was fetched", "store"
+                    )
                 return answer["Body"].read()
-            except (HTTPClientError, IncompleteReadError):  # cut in the body, which botocore does not repeat
+            except (
+                HTTPClientError,
+                IncompleteReadError,
+            ):  # cut in the body, which botocore does not repeat
                 if attempt == ATTEMPTS:
                     raise
         raise AssertionError("unreachable")
@@ -225,14 +262,21 @@ class S3Store(Store):
             yield from pool.map(read, keys)
 
     def check(self) -> None:
-        """Prove reach, access and write-once; a server that ignores If-None-Match would let two workers write one unit."""
+        """Prove reach, access and write-once.
+
+        A server that ignores If-None-Match would let two workers write one unit.
+        """
         with mapped(self.address):
             quick = connect(self.address, 2)
-            quick.list_objects_v2(Bucket=self.address.bucket, Prefix=self.address.object(HIDDEN), MaxKeys=1)
+            quick.list_objects_v2(
+                Bucket=self.address.bucket, Prefix=self.address.object(HIDDEN), MaxKeys=1
+            )
         if not self.writes_once():
             raise InputError(
-                f"store {self.address.name} on {self.address.host}: the server ignores If-None-Match on PutObject, "
-                "without which units cannot be written once; expected one that answers 412 (AWS S3, minio, SeaweedFS 4)"
+                f"store {self.address.name} on {self.address.host}: the server ignores "
+                "If-None-Match on PutObject, "
+                "without which units cannot be written once; expected one that answers 412 (AWS "
+                "S3, minio, SeaweedFS 4)"
             )
 
     def _at(self, path: str) -> At:
@@ -240,7 +284,9 @@ class S3Store(Store):
 
 
 def connect(address: Address, attempts: int) -> S3Client:
-    """A client that asks for nothing look-alike servers lack: no virtual hosts, no checksums but those of the signature."""
+    """A client that asks for nothing look-alike servers lack: no virtual hosts, no checksums but
+    those of the signature.
+    """
     import boto3
     from botocore.config import Config
 
@@ -254,13 +300,17 @@ def connect(address: Address, attempts: int) -> S3Client:
         read_timeout=60,
         max_pool_connections=CONNECTIONS,
     )
-    session = boto3.session.Session()  # boto3's default session is not safe to share between threads
+    session = (
+        boto3.session.Session()
+    )  # boto3's default session is not safe to share between threads
     region = session.region_name or "us-east-1"
     return session.client("s3", endpoint_url=address.endpoint, region_name=region, config=config)
 
 
 def _quiet() -> None:
-    """Botocore's debug log holds access keys, session tokens and signatures: no setting of the root logger may show it."""
+    """Botocore's debug log holds access keys, session tokens and signatures: no setting of the root
+    logger may show it.
+    """
     for name in ("boto3", "botocore", "s3transfer", "urllib3"):
         logger = logging.getLogger(name)
         if logger.getEffectiveLevel() < logging.INFO:

@@ -1,6 +1,7 @@
 """What botocore raises, as cbt-ray's errors: the one place where they are mapped.
 
-A server's own text is left out of messages, since it may repeat what the client sent; its code says enough.
+A server's own text is left out of messages, since it may repeat what the client sent; its code says
+enough.
 """
 
 from __future__ import annotations
@@ -35,7 +36,11 @@ def code_of(error: BaseException) -> str:
 def attempts_of(error: BaseException) -> int:
     """How often botocore repeated the request before this answer."""
     response = getattr(error, "response", None)
-    return int(response.get("ResponseMetadata", {}).get("RetryAttempts", 0)) if isinstance(response, dict) else 0
+    return (
+        int(response.get("ResponseMetadata", {}).get("RetryAttempts", 0))
+        if isinstance(response, dict)
+        else 0
+    )
 
 
 @contextmanager
@@ -58,7 +63,9 @@ def fault(address: Address, error: BaseException) -> CbtRayError:
     from botocore.exceptions import ClientError
 
     inner = getattr(error, "last_exception", None) or error.__cause__ or error.__context__
-    if isinstance(error, Boto3Error) and inner is not None:  # boto3 wraps a transfer's fault in a text
+    if (
+        isinstance(error, Boto3Error) and inner is not None
+    ):  # boto3 wraps a transfer's fault in a text
         return fault(address, inner)
     if isinstance(error, ClientError):
         return _answered(address, error)
@@ -66,22 +73,37 @@ def fault(address: Address, error: BaseException) -> CbtRayError:
 
 
 def _answered(address: Address, error: BaseException) -> CbtRayError:
-    code, status = code_of(error), int(getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code, status = (
+        code_of(error),
+        int(getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)),
+    )
     where = f"store {address.name} on {address.host}"
     if code in REFUSED:
-        return InputError(f"{where}: {REFUSED[code]} ({code}); expected a bucket that can be read and written")
+        return InputError(
+            f"{where}: {REFUSED[code]} ({code}); expected a bucket that can be read and written"
+        )
     if status in {401, 403}:
-        return InputError(f"{where}: access refused ({code}); expected a key that may read, write, list and delete")
-    return Infrastructure(f"{where}: {code or status} ({getattr(error, 'operation_name', 'request')})", "store")
+        return InputError(
+            f"{where}: access refused ({code}); expected a key that may read, write, list and "
+            "delete"
+        )
+    return Infrastructure(
+        f"{where}: {code or status} ({getattr(error, 'operation_name', 'request')})", "store"
+    )
 
 
 def _unanswered(address: Address, error: BaseException) -> CbtRayError:
     from botocore import exceptions as b
 
     where = f"store {address.name} on {address.host}"
-    if isinstance(error, (b.NoCredentialsError, b.PartialCredentialsError, b.CredentialRetrievalError)):
+    if isinstance(
+        error, (b.NoCredentialsError, b.PartialCredentialsError, b.CredentialRetrievalError)
+    ):
         return InputError(f"{where}: no credentials found; {CREDENTIALS}")
-    if isinstance(error, (b.ProfileNotFound, b.ConfigParseError, b.ParamValidationError, b.TokenRetrievalError)):
+    if isinstance(
+        error,
+        (b.ProfileNotFound, b.ConfigParseError, b.ParamValidationError, b.TokenRetrievalError),
+    ):
         return InputError(f"{where}: {type(error).__name__}; {CREDENTIALS}")
     if isinstance(error, (b.ConnectTimeoutError, b.ReadTimeoutError)):
         return Infrastructure(f"{where}: no answer in time ({type(error).__name__})", "store")

@@ -1,6 +1,8 @@
-"""A large file on its way to S3: in parts, going on with what a killed process sent, and compared with what the server holds.
+"""A large file on its way to S3: in parts, going on with what a killed process sent, and compared
+with what the server holds.
 
-Plain S3 calls only. minio lists unfinished uploads for nothing but an exact key, which is all that is asked for here.
+Plain S3 calls only. minio lists unfinished uploads for nothing but an exact key, which is all that
+is asked for here.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 PART = 16 << 20
-"""Bytes of a part, which is held in memory until it is sent; a file up to this size goes in one request."""
+"""Bytes of a part, which is held in memory until it is sent; a file up to this size goes in one
+request."""
 STREAMS = 4
 MOST_PARTS = 10_000
 GONE = {"NoSuchUpload"}
@@ -38,7 +41,10 @@ class At(TypedDict):
 
 @dataclass(frozen=True)
 class Sending:
-    """One file on its way to one object, which messages call `where`; `sha256` is what the file's has to be, if known."""
+    """One file on its way to one object, which messages call `where`.
+
+    `sha256` is what the file's has to be, if known.
+    """
 
     client: S3Client
     at: At
@@ -47,7 +53,10 @@ class Sending:
     sha256: str | None = None
 
     def send(self) -> int:
-        """Send the file and say how many bytes it had; the object appears only if the server holds every part as it was sent."""
+        """Send the file and say how many bytes it had.
+
+        The object appears only if the server holds every part as it was sent.
+        """
         size = self.file.stat().st_size
         if size <= PART:
             return self._at_once()
@@ -58,9 +67,13 @@ class Sending:
             except Exception as error:
                 if code_of(error) not in GONE:
                     raise
-            if self._is_there(step):  # another process was quicker, or the answer to our last request got lost
+            if self._is_there(
+                step
+            ):  # another process was quicker, or the answer to our last request got lost
                 return size
-        raise Infrastructure(f"{self.where}: other processes dropped its upload again and again", "store")
+        raise Infrastructure(
+            f"{self.where}: other processes dropped its upload again and again", "store"
+        )
 
     def _at_once(self) -> int:
         data = self.file.read_bytes()
@@ -69,7 +82,9 @@ class Sending:
         return len(data)
 
     def _in_parts(self, step: int) -> int:
-        upload = self._unfinished(step) or self.client.create_multipart_upload(**self.at)["UploadId"]
+        upload = (
+            self._unfinished(step) or self.client.create_multipart_upload(**self.at)["UploadId"]
+        )
         sha256, sizes, etags = self._send_parts(upload, step)
         try:
             self._expect(sha256, sum(sizes))
@@ -78,12 +93,18 @@ class Sending:
             self._drop(upload)
             raise
         parts: Any = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
-        self.client.complete_multipart_upload(**self.at, UploadId=upload, MultipartUpload={"Parts": parts})
+        self.client.complete_multipart_upload(
+            **self.at, UploadId=upload, MultipartUpload={"Parts": parts}
+        )
         return sum(sizes)
 
     def _send_parts(self, upload: str, step: int) -> tuple[str, list[int], list[str]]:
-        """Read the file once, in order, and send what the server lacks, some parts at a time: SHA-256, sizes, ETags."""
-        there = {part["PartNumber"]: (part["Size"], _bare(part["ETag"])) for part in self._parts(upload)}
+        """Read the file once, in order, and send what the server lacks, some parts at a time:
+        SHA-256, sizes, ETags.
+        """
+        there = {
+            part["PartNumber"]: (part["Size"], _bare(part["ETag"])) for part in self._parts(upload)
+        }
         sha, sizes, etags = hashlib.sha256(), [], []
         ahead: deque[tuple[int, Future[str]]] = deque()
         with ThreadPoolExecutor(STREAMS) as pool:
@@ -93,7 +114,9 @@ class Sending:
                     sizes.append(len(data))
                     etags.append(_md5(data))
                     if there.get(number) != (len(data), etags[-1]):
-                        ahead.append((number, pool.submit(self._send_part, upload, number, data, etags[-1])))
+                        ahead.append(
+                            (number, pool.submit(self._send_part, upload, number, data, etags[-1]))
+                        )
                     if len(ahead) == STREAMS:
                         first, future = ahead.popleft()
                         etags[first - 1] = future.result()
@@ -105,8 +128,13 @@ class Sending:
         return sha.hexdigest(), sizes, etags
 
     def _send_part(self, upload: str, number: int, data: bytes, md5: str) -> str:
-        """Send one part; the server refuses it where it does not arrive with this MD5. Answers the server's ETag."""
-        answer = self.client.upload_part(**self.at, UploadId=upload, PartNumber=number, Body=data, ContentMD5=_header(md5))
+        """Send one part; the server refuses it where it does not arrive with this MD5.
+
+        Answers the server's ETag.
+        """
+        answer = self.client.upload_part(
+            **self.at, UploadId=upload, PartNumber=number, Body=data, ContentMD5=_header(md5)
+        )
         return _bare(answer["ETag"])
 
     def _expect(self, sha256: str, size: int) -> None:
@@ -116,14 +144,18 @@ class Sending:
 
     def _compare(self, upload: str, sizes: list[int], etags: list[str]) -> None:
         """The server says itself which parts it holds: these, and no others under their numbers."""
-        held = {(part["PartNumber"], part["Size"], _bare(part["ETag"])) for part in self._parts(upload)}
+        held = {
+            (part["PartNumber"], part["Size"], _bare(part["ETag"])) for part in self._parts(upload)
+        }
         wrong = held ^ set(zip(range(1, len(sizes) + 1), sizes, etags, strict=True))
         if wrong:
             text = f"part {min(wrong)[0]} of {len(sizes)} is not on the server as it was sent"
             raise Infrastructure(f"{self.where}: {text}", "store")
 
     def _is_there(self, step: int) -> bool:
-        """Whether the object is this file already, by size and by the ETag that S3 gives to parts put together."""
+        """Whether the object is this file already, by size and by the ETag that S3 gives to parts
+        put together.
+        """
         from botocore.exceptions import ClientError
 
         try:
@@ -137,7 +169,10 @@ class Sending:
         return (head["ContentLength"], _bare(head["ETag"])) == (self.file.stat().st_size, etag)
 
     def _unfinished(self, step: int) -> str | None:
-        """An upload that an earlier process began of this file; all others of the object are dropped."""
+        """An upload that an earlier process began of this file.
+
+        All others of the object are dropped.
+        """
         found = {upload: self._parts(upload) for upload in self._uploads()}
         chosen = None
         for upload in sorted(found, key=lambda one: -len(found[one])):
@@ -148,7 +183,10 @@ class Sending:
         return chosen
 
     def _fits(self, parts: list[Any], step: int) -> bool:
-        """Whether all its parts are the file's own. None is sent a second time: SeaweedFS would then list it twice."""
+        """Whether all its parts are the file's own.
+
+        None is sent a second time: SeaweedFS would then list it twice.
+        """
         with self.file.open("rb") as stream:
             for part in parts:
                 stream.seek(step * (part["PartNumber"] - 1))
@@ -158,8 +196,15 @@ class Sending:
         return True
 
     def _uploads(self) -> list[str]:
-        pages = self.client.get_paginator("list_multipart_uploads").paginate(Bucket=self.at["Bucket"], Prefix=self.at["Key"])
-        return [one["UploadId"] for page in pages for one in page.get("Uploads", []) if one["Key"] == self.at["Key"]]
+        pages = self.client.get_paginator("list_multipart_uploads").paginate(
+            Bucket=self.at["Bucket"], Prefix=self.at["Key"]
+        )
+        return [
+            one["UploadId"]
+            for page in pages
+            for one in page.get("Uploads", [])
+            if one["Key"] == self.at["Key"]
+        ]
 
     def _parts(self, upload: str) -> list[Any]:
         pages = self.client.get_paginator("list_parts").paginate(**self.at, UploadId=upload)
@@ -168,7 +213,9 @@ class Sending:
     def _drop(self, upload: str) -> None:
         from botocore.exceptions import ClientError
 
-        with suppress(ClientError):  # it is gone already, or stays and is found again by the next upload of the object
+        with suppress(
+            ClientError
+        ):  # it is gone already, or stays and is found again by the next upload of the object
             self.client.abort_multipart_upload(**self.at, UploadId=upload)
 
     def _pieces(self, step: int) -> Iterator[bytes]:

@@ -1,15 +1,18 @@
-"""What a store can do: write once, read with a checksum, list; and how units and large files (blobs) lie in it.
+"""What a store can do: write once, read with a checksum, list.
+
+And how units and large files (blobs) lie in it.
 
 <study>/<stage>/<id>/<h16>                 a unit, one JSON document
-<study>/blobs/<stage>/<id>/<sha256>-<name> a large file that a unit names (GGUF, dataset), by its content
-<study>/checkpoints/...                    training's checkpoints, dropped when the unit is done
-<study>/training/<id>/<h16>.jsonl          what each step of a training measured; stays beside the unit
-<study>/training/<id>/<h16>.tensorboard/   the same for TensorBoard, where a recipe asks for it
-<study>/preferences/<sha256>-<name>        preference pairs that `submit` brought for the cluster's pods
-<study>/usage/...                          what calls cost, one record a unit attempt
-<study>/aside/<path>.<h16>                 what failed its checksum, was rejected and is tried again, or made from another text
-weights/<org--name>/...                    weights that a recipe names by their hub id, for all studies of the store
-.tmp/...                                   temporary; never listed
+<study>/blobs/<stage>/<id>/<sha256>-<name> a large file that a unit names (GGUF, dataset), by its
+content <study>/checkpoints/...                    training's checkpoints, dropped when the unit is
+done <study>/training/<id>/<h16>.jsonl          what each step of a training measured; stays beside
+the unit <study>/training/<id>/<h16>.tensorboard/   the same for TensorBoard, where a recipe asks
+for it <study>/preferences/<sha256>-<name>        preference pairs that `submit` brought for the
+cluster's pods <study>/usage/...                          what calls cost, one record a unit attempt
+<study>/aside/<path>.<h16>                 what failed its checksum, was rejected and is tried
+again, or made from another text weights/<org--name>/...                    weights that a recipe
+names by their hub id, for all studies of the store .tmp/...
+temporary; never listed
 """
 
 from __future__ import annotations
@@ -67,7 +70,10 @@ def sha256_of(file: Path) -> str:
 
 @contextmanager
 def arriving(file: Path) -> Iterator[Path]:
-    """A temporary file beside `file`, to be renamed to it when it is whole; old ones of killed processes go first."""
+    """A temporary file beside `file`, to be renamed to it when it is whole.
+
+    Old ones of killed processes go first.
+    """
     _parts_of(file)
     temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
     temporary.touch(exist_ok=False)
@@ -79,7 +85,9 @@ def arriving(file: Path) -> Iterator[Path]:
 
 @contextmanager
 def going_on(file: Path, version: str) -> Iterator[BinaryIO]:
-    """What an earlier attempt fetched of this version of `file`, open at its end; renamed to `file` when the block ends well.
+    """What an earlier attempt fetched of this version of `file`, open at its end.
+
+    Renamed to `file` when the block ends well.
 
     It stays where the block does not, for the next attempt. Locked: no two processes write it.
     """
@@ -93,7 +101,10 @@ def going_on(file: Path, version: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _held(part: Path) -> Iterator[BinaryIO]:
-    """The file, open for appending and locked; opened anew where its last holder renamed it meanwhile."""
+    """The file, open for appending and locked.
+
+    Opened anew where its last holder renamed it meanwhile.
+    """
     while True:
         with part.open("ab") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
@@ -122,7 +133,10 @@ def drop_stale(file: Path) -> None:
 
 
 class Store(ABC):
-    """Objects under paths. The primitives differ between a folder and S3; all else is written once, here."""
+    """Objects under paths.
+
+    The primitives differ between a folder and S3; all else is written once, here.
+    """
 
     url: str
 
@@ -132,11 +146,16 @@ class Store(ABC):
 
     @abstractmethod
     def create(self, path: str, data: bytes) -> bool:
-        """Write once, atomically: True if this call made the object, False if it was there already."""
+        """Write once, atomically: True if this call made the object, False if it was there
+        already.
+        """
 
     @abstractmethod
     def replace(self, path: str, data: bytes) -> None:
-        """Write or overwrite, atomically. Only for what people read (report, live figures) and training's checkpoint marks."""
+        """Write or overwrite, atomically.
+
+        Only for what people read (report, live figures) and training's checkpoint marks.
+        """
 
     @abstractmethod
     def read(self, path: str) -> bytes | None:
@@ -156,19 +175,25 @@ class Store(ABC):
 
     @abstractmethod
     def list(self, prefix: str) -> Iterator[str]:
-        """Paths of all objects that begin with a prefix, sorted. A prefix is text as on S3: end it with "/" for a folder."""
+        """Paths of all objects that begin with a prefix, sorted.
+
+        A prefix is text as on S3: end it with "/" for a folder.
+        """
 
     @abstractmethod
     def upload(self, file: Path, path: str, sha256: str | None = None) -> None:
         """Write a large file, streamed (in parts on S3); atomic: it appears whole or not at all.
 
-        With `sha256`, only if the bytes that are written have it; raises Infrastructure where the file changed meanwhile. To S3
-        an attempt that was killed goes on where it ended, and what the server holds is compared with what was sent.
+        With `sha256`, only if the bytes that are written have it; raises Infrastructure where the
+        file changed meanwhile. To S3 an attempt that was killed goes on where it ended, and what
+        the server holds is compared with what was sent.
         """
 
     @abstractmethod
     def holds(self, blob: Blob, *, thorough: bool = False) -> bool:
-        """Whether it holds a blob whole: by size and SHA-256 in a folder, on S3 by size unless `thorough`, which reads it."""
+        """Whether it holds a blob whole: by size and SHA-256 in a folder, on S3 by size unless
+        `thorough`, which reads it.
+        """
 
     @abstractmethod
     def download(self, path: str, file: Path) -> bool:
@@ -179,12 +204,17 @@ class Store(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Prove that the store can be written; raises InputError (refused) or Infrastructure (out of reach)."""
+        """Prove that the store can be written.
 
-    # ---- units ----------------------------------------------------------------------------------------------------
+        Raises InputError (refused) or Infrastructure (out of reach).
+        """
+
+    # ---- units -----------------------------------------------------------------------------------
 
     def get(self, key: Key) -> Unit | None:
-        """The unit under a key, or None where it is owed. One whose checksum fails is moved aside, reported, owed.
+        """The unit under a key, or None where it is owed.
+
+        One whose checksum fails is moved aside, reported, owed.
 
         Raises InputError where another release wrote it, whose units are not this one's to judge.
         """
@@ -196,7 +226,9 @@ class Store(ABC):
         yield from zip(keys, self._each(self.get, keys), strict=True)
 
     def heads(self, keys: Iterable[Key]) -> Iterator[Head]:
-        """What stands before the contents of those units that are there: as `get`, in a fraction of the time."""
+        """What stands before the contents of those units that are there: as `get`, in a fraction of
+        the time.
+        """
         found = self._each(lambda key: self._get(key, Head.from_bytes), tuple(keys))
         yield from (head for head in found if head is not None)
 
@@ -219,24 +251,34 @@ class Store(ABC):
                 self.set_aside(str(key), data)
             except OtherFormat as error:
                 raise InputError(f"{self.where(str(key))}: {error}") from None
-        raise Infrastructure(f"{self.where(str(key))}: its document is torn again and again", "store")
+        raise Infrastructure(
+            f"{self.where(str(key))}: its document is torn again and again", "store"
+        )
 
     def put(self, unit: Unit) -> Unit:
-        """Write a unit once. The first writer wins: the answer is the unit that is in the store, ours or the winner's."""
+        """Write a unit once.
+
+        The first writer wins: the answer is the unit that is in the store, ours or the winner's.
+        """
         data = unit.to_bytes()
         for _ in range(TRIES):
             if self.create(str(unit.key), data):
                 return unit
-            winner = self.get(unit.key)  # None where it is torn: it is aside now, and its name is free
+            winner = self.get(
+                unit.key
+            )  # None where it is torn: it is aside now, and its name is free
             if winner is not None:
                 return winner
-        raise Infrastructure(f"{self.where(str(unit.key))}: could be neither written nor read", "store")
+        raise Infrastructure(
+            f"{self.where(str(unit.key))}: could be neither written nor read", "store"
+        )
 
     def set_aside(self, path: str, seen: bytes | None = None) -> None:
         """Move an object under <study>/aside/, so that its path is free and nothing is lost.
 
-        With `seen`, only as long as it holds these bytes. Of several processes that saw them, the one that makes the
-        copy aside removes the original; the others wait for that, lest they remove what was written in its place.
+        With `seen`, only as long as it holds these bytes. Of several processes that saw them, the
+        one that makes the copy aside removes the original; the others wait for that, lest they
+        remove what was written in its place.
         """
         study, rest = path.split("/", 1)
         if seen is None:
@@ -245,7 +287,9 @@ class Store(ABC):
         aside = f"{study}/aside/{rest}.{hashlib.sha256(seen).hexdigest()[:16]}"
         if not self.create(aside, seen):
             self._wait_while(path, seen)
-        if self.read(path) == seen:  # still there: it is ours to remove, or the process that should have is dead
+        if (
+            self.read(path) == seen
+        ):  # still there: it is ours to remove, or the process that should have is dead
             self.delete(path)
 
     def _wait_while(self, path: str, seen: bytes) -> None:
@@ -256,14 +300,21 @@ class Store(ABC):
     def writes_once(self) -> bool:
         """Try it: a second write under one name must be refused and leave the first one's bytes."""
         path = f"{HIDDEN}check-{uuid.uuid4().hex}"
-        kept = self.create(path, b"first") and not self.create(path, b"second") and self.read(path) == b"first"
+        kept = (
+            self.create(path, b"first")
+            and not self.create(path, b"second")
+            and self.read(path) == b"first"
+        )
         self.delete(path)
         return kept
 
-    # ---- blobs ----------------------------------------------------------------------------------------------------
+    # ---- blobs -----------------------------------------------------------------------------------
 
     def put_blob(self, key: Key, name: str, file: Path) -> Blob:
-        """Store a large file that the unit under `key` will name; its path holds its SHA-256, so equal files are one."""
+        """Store a large file that the unit under `key` will name.
+
+        Its path holds its SHA-256, so equal files are one.
+        """
         sha, size = sha256_of(file), file.stat().st_size
         path = f"{key.study}/blobs/{key.stage}/{key.id}/{sha}-{name}"
         blob = Blob(path, sha, size)
@@ -272,16 +323,21 @@ class Store(ABC):
         return blob
 
     def fetch_blob(self, blob: Blob, file: Path, owner: Key | None = None) -> Path:
-        """Bring a blob to a local file, checked by its SHA-256; a file that is there and right is kept.
+        """Bring a blob to a local file, checked by its SHA-256.
 
-        Raises Infrastructure where it is absent or its checksum fails (then it is moved aside first). `owner` is the unit
-        that names the blob: it is moved aside with it, so that it is owed and made again.
+        A file that is there and right is kept.
+
+        Raises Infrastructure where it is absent or its checksum fails (then it is moved aside
+        first). `owner` is the unit that names the blob: it is moved aside with it, so that it is
+        owed and made again.
         """
         if file.exists() and file.stat().st_size == blob.size and sha256_of(file) == blob.sha256:
             return file
         for _ in range(
             2
-        ):  # the second one from its first byte: a part that lay on this machine's disk may have been harmed there
+            # the second one from its first byte: a part that lay on this machine's disk may have
+            # been harmed there
+        ):
             if not self.download(blob.path, file):
                 self._disown(owner)
                 raise Infrastructure(f"{self.where(blob.path)}: missing from the store", "store")
@@ -291,7 +347,9 @@ class Store(ABC):
         self.set_aside(blob.path)
         file.unlink(missing_ok=True)  # after it: in a folder store, `file` may be the blob itself
         self._disown(owner)
-        raise Infrastructure(f"{self.where(blob.path)}: SHA-256 differs from its unit's; moved aside", "store")
+        raise Infrastructure(
+            f"{self.where(blob.path)}: SHA-256 differs from its unit's; moved aside", "store"
+        )
 
     def _disown(self, owner: Key | None) -> None:
         if owner is not None:

@@ -1,4 +1,6 @@
-"""The study file: one pydantic model that holds everything a study is, and the reader that explains what is wrong with it."""
+"""The study file: one pydantic model that holds everything a study is, and the reader that explains
+what is wrong with it.
+"""
 
 from __future__ import annotations
 

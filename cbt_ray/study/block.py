@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 Share = Annotated[float, Field(ge=0, le=1)]
 LARGEST = 10**12
-"""No number of a study file is larger: one that is was mistyped, and would keep a loop or a library busy for ever."""
+"""No number of a study file is larger: one that is was mistyped, and would keep a loop or a library
+busy for ever."""
 LONGEST_TEXT = 1_000_000
 """Characters that any length may ask for."""
 
@@ -47,7 +48,9 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
 class Several(ValueError):
-    """What a block's own check found, where that may be more than one thing: each begins with the name of its field."""
+    """What a block's own check found, where that may be more than one thing: each begins with the
+    name of its field.
+    """
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
@@ -67,9 +70,14 @@ def twice(names: Iterable[str]) -> str | None:
 
 
 class Block(BaseModel):
-    """A part of the study file: closed (a misspelt field is an error) and frozen; its numbers are finite."""
+    """A part of the study file: closed (a misspelt field is an error) and frozen.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+    Its numbers are finite.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -77,7 +85,11 @@ class Block(BaseModel):
         """YAML's `yes` is no 1, and no count has 30 digits."""
         if isinstance(value, dict):
             kinds = {name: str(info.annotation) for name, info in cls.model_fields.items()}
-            refuse_all(_odd_numbers((name, kinds[name], value[name]) for name in kinds.keys() & value.keys()))
+            refuse_all(
+                _odd_numbers(
+                    (name, kinds[name], value[name]) for name in kinds.keys() & value.keys()
+                )
+            )
         return value
 
 

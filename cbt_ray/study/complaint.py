@@ -1,4 +1,6 @@
-"""What is wrong with a study file, one line each: the dotted field, what was expected, what was found."""
+"""What is wrong with a study file, one line each: the dotted field, what was expected, what was
+found.
+"""
 
 from __future__ import annotations
 
@@ -44,26 +46,45 @@ _EXPECTED = {
     "union_tag_invalid": "expected one of {expected_tags}, found '{tag}'",
     "union_tag_not_found": "expected a value, none given",
 }
-_QUIET = {"missing", "value_error", "extra_forbidden", "too_short", "too_long", "union_tag_invalid", "union_tag_not_found"}
+_QUIET = {
+    "missing",
+    "value_error",
+    "extra_forbidden",
+    "too_short",
+    "too_long",
+    "union_tag_invalid",
+    "union_tag_not_found",
+}
 """Complaints whose text says already what was found, or where nothing was."""
 _SECRETIVE = re.compile(r"(?i)key|token$|secret|password")
 _LONGEST = 60
 
 
-def refusal(error: ValidationError, root: type[BaseModel], where: str, files: Mapping[str, str] | None = None) -> InputError:
+def refusal(
+    error: ValidationError,
+    root: type[BaseModel],
+    where: str,
+    files: Mapping[str, str] | None = None,
+) -> InputError:
     """All of a model's complaints as an error that is raised, each behind `where`, the file."""
     return InputError(*(f"{where}{line}" for line in complaints(error, root, files or {})))
 
 
-def complaints(error: ValidationError, root: type[BaseModel], files: Mapping[str, str]) -> list[str]:
+def complaints(
+    error: ValidationError, root: type[BaseModel], files: Mapping[str, str]
+) -> list[str]:
     """A model's complaints, one line a field: misspelt fields before what they leave out.
 
     `files` names for a dotted field the file that its content came from.
     """
-    details = sorted(error.errors(include_url=False), key=lambda detail: detail["type"] != "extra_forbidden")
+    details = sorted(
+        error.errors(include_url=False), key=lambda detail: detail["type"] != "extra_forbidden"
+    )
     faulty = {detail["loc"][:end] for detail in details for end in range(len(detail["loc"]))}
     # What has a faulty part counts as one too short, too.
-    details = [detail for detail in details if detail["type"] != "too_short" or detail["loc"] not in faulty]
+    details = [
+        detail for detail in details if detail["type"] != "too_short" or detail["loc"] not in faulty
+    ]
     found: dict[str, list[str]] = {}
     meant: set[str] = set()
     for detail in details:
@@ -75,8 +96,14 @@ def complaints(error: ValidationError, root: type[BaseModel], files: Mapping[str
         for name, message in _said(detail, field, kind):
             if not _same_place(name, found):  # a value that fits none of several kinds is one fault
                 found[name] = [*found.get(name, []), message]
-    lines = [_line(name, message, files) for name, messages in found.items() for message in messages]
-    return [*lines[:MOST], f"and {len(lines) - MOST} more of this kind"] if len(lines) > MOST else lines
+    lines = [
+        _line(name, message, files) for name, messages in found.items() for message in messages
+    ]
+    return (
+        [*lines[:MOST], f"and {len(lines) - MOST} more of this kind"]
+        if len(lines) > MOST
+        else lines
+    )
 
 
 def _same_place(name: str, found: Mapping[str, list[str]]) -> bool:
@@ -84,12 +111,18 @@ def _same_place(name: str, found: Mapping[str, list[str]]) -> bool:
 
 
 def _said(detail: ErrorDetails, field: str, kind: Any) -> Iterator[tuple[str, str]]:
-    """Field and message of each problem of one complaint: a block's own check may have found several."""
+    """Field and message of each problem of one complaint: a block's own check may have found
+    several.
+    """
     if detail["type"].startswith("union_tag"):
         field += f".{detail['ctx']['discriminator'].strip(chr(39))}"
     cause = detail.get("ctx", {}).get("error")
-    for message in cause.problems if isinstance(cause, Several) else [_message(detail, field, kind)]:
-        own = re.match(r"([a-z_][\w.]*): ", message)  # a block's own check begins with the name of its field
+    for message in (
+        cause.problems if isinstance(cause, Several) else [_message(detail, field, kind)]
+    ):
+        own = re.match(
+            r"([a-z_][\w.]*): ", message
+        )  # a block's own check begins with the name of its field
         if own and (field or isinstance(cause, Several)):
             yield f"{field}.{own[1]}".removeprefix("."), message[own.end() :]
         else:
@@ -97,7 +130,9 @@ def _said(detail: ErrorDetails, field: str, kind: Any) -> Iterator[tuple[str, st
 
 
 def _line(field: str, message: str, files: Mapping[str, str]) -> str:
-    source = next((f" ({file})" for start, file in files.items() if f"{field}.".startswith(f"{start}.")), "")
+    source = next(
+        (f" ({file})" for start, file in files.items() if f"{field}.".startswith(f"{start}.")), ""
+    )
     return " ".join(f"{field + source + ': ' if field else ''}{message}".split())
 
 
@@ -105,7 +140,11 @@ def _message(detail: ErrorDetails, field: str, kind: Any) -> str:
     if detail["type"] == "extra_forbidden":
         return _unknown(field.rpartition(".")[2], kind)
     said = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-    message = _EXPECTED.get(detail["type"], said).format(**detail.get("ctx", {})) if detail["type"] in _EXPECTED else said
+    message = (
+        _EXPECTED.get(detail["type"], said).format(**detail.get("ctx", {}))
+        if detail["type"] in _EXPECTED
+        else said
+    )
     return message + ("" if detail["type"] in _QUIET else _found(field, detail["input"]))
 
 
@@ -119,7 +158,11 @@ def _found(field: str, value: Any) -> str:
 
 def _unknown(name: str, block: Any) -> str:
     near = _near(name, block)
-    return f"unknown field, expected {near}" if near else f"unknown field, expected one of {', '.join(_fields(block))}"
+    return (
+        f"unknown field, expected {near}"
+        if near
+        else f"unknown field, expected one of {', '.join(_fields(block))}"
+    )
 
 
 def _near(name: str, block: Any) -> str | None:
@@ -127,11 +170,17 @@ def _near(name: str, block: Any) -> str | None:
 
 
 def _fields(block: Any) -> list[str]:
-    return sorted(block.model_fields) if isinstance(block, type) and issubclass(block, BaseModel) else []
+    return (
+        sorted(block.model_fields)
+        if isinstance(block, type) and issubclass(block, BaseModel)
+        else []
+    )
 
 
 def _walk(kind: Any, loc: Sequence[int | str]) -> tuple[str, Any]:
-    """The dotted name of a place, without the tags that pydantic puts in, and the last block on the way to it."""
+    """The dotted name of a place, without the tags that pydantic puts in, and the last block on the
+    way to it.
+    """
     names: list[str] = []
     block: Any = kind
     for part in loc:

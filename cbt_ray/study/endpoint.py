@@ -33,21 +33,28 @@ class LlamaCppEndpoint(Limits):
 
     kind: Literal["llama_cpp"]
     gguf: str = Field(min_length=1)
-    """A path; `package:NAME/FILE` for a file in an installed Python package; `finetuned` for what the finetune stage made."""
+    """A path; `package:NAME/FILE` for a file in an installed Python package; `finetuned` for what
+    the finetune stage made."""
     context: int = Field(8192, ge=512, le=100_000_000)
-    """Tokens of the context; belongs to the model's identity, since it decides what is forgotten."""
+    """Tokens of the context; belongs to the model's identity, since it decides what is forgotten.
+    """
     threads: int = Field(1, ge=1, le=4096)
     """Threads a worker gives it; also the CPUs that Ray sets aside for the worker."""
     licence: str | None = None
-    """Of the model, or the provider's terms; a generator needs one, since its texts are trained on. In no key."""
+    """Of the model, or the provider's terms; a generator needs one, since its texts are trained on.
+    In no key."""
 
     def identity(self) -> dict[str, Any]:
-        """What of this endpoint determines the text it writes (the file's digest is added where the file is known)."""
+        """What of this endpoint determines the text it writes (the file's digest is added where the
+        file is known).
+        """
         return {"kind": self.kind, "gguf": self.gguf, "context": self.context}
 
 
 class LiteLLMEndpoint(Limits):
-    """Anything that litellm can call: an OpenAI-compatible server (vLLM, llama-server) or a provider."""
+    """Anything that litellm can call: an OpenAI-compatible server (vLLM, llama-server) or a
+    provider.
+    """
 
     kind: Literal["litellm"]
     model: str = Field(min_length=1)
@@ -59,10 +66,10 @@ class LiteLLMEndpoint(Limits):
     api_key_env: str | None = None
     """Name of the environment variable that holds the key; never the key."""
     structured: Literal["json_schema", "json_object", "none"] = "json_schema"
-    """How far the endpoint can be held to a JSON schema; below `json_schema` the schema stands in the prompt.
+    """How far the endpoint can be held to a JSON schema; below `json_schema` the schema stands in
+    the prompt.
 
-    llama-cpp-python's server takes `json_object`.
-    """
+    llama-cpp-python's server takes `json_object`."""
     system: Literal["message", "first_user"] = "message"
     """Where the system prompt goes: a message of its own, or joined to the first message.
 
@@ -71,26 +78,34 @@ class LiteLLMEndpoint(Limits):
     timeout_s: float = Field(120, gt=0, le=86_400)
     """Seconds until a call counts as lost, from its start to the answer's last byte."""
     retries: int = Field(5, ge=0, le=1000)
-    """Times that a call is repeated after a fault of the world (429, 5xx, time-out, cut connection)."""
+    """Times that a call is repeated after a fault of the world (429, 5xx, time-out, cut
+    connection)."""
     price: tuple[Price, Price] | None = None
     """Dollars for a million prompt and reply tokens, where litellm does not know them."""
     cpus: float = Field(0.25, gt=0, le=4096)
     """CPUs that Ray sets aside for a worker which only waits for this endpoint."""
     licence: str | None = None
-    """Of the model, or the provider's terms; a generator needs one, since its texts are trained on. In no key."""
+    """Of the model, or the provider's terms; a generator needs one, since its texts are trained on.
+    In no key."""
 
     @field_validator("api_key_env")
     @classmethod
     def _a_name(cls, value: str | None) -> str | None:
-        if value is not None and (SECRET.search(value) or not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", value)):
-            raise ValueError("expected the name of an environment variable (A-Z, 0-9, _), never the key itself")
+        if value is not None and (
+            SECRET.search(value) or not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", value)
+        ):
+            raise ValueError(
+                "expected the name of an environment variable (A-Z, 0-9, _), never the key itself"
+            )
         return value
 
     @field_validator("api_base")
     @classmethod
     def _without_a_key(cls, value: str | None) -> str | None:
         if value is not None and not _is_address(value):
-            raise ValueError("expected http(s)://host[:port][/path] without user, password or query")
+            raise ValueError(
+                "expected http(s)://host[:port][/path] without user, password or query"
+            )
         return value
 
     def identity(self) -> dict[str, Any]:
@@ -116,7 +131,9 @@ def _is_address(text: str) -> bool:
 
 
 class ScriptedEndpoint(Limits):
-    """No model: a rehearsal that answers by rule, the same for the same question, and shows that a study file runs through."""
+    """No model: a rehearsal that answers by rule, the same for the same question, and shows that a
+    study file runs through.
+    """
 
     kind: Literal["scripted"]
     latency_s: float = Field(0.0, ge=0, le=86_400)
@@ -131,7 +148,9 @@ class ScriptedEndpoint(Limits):
         return {"kind": self.kind, "invalid": self.invalid}
 
 
-Endpoint = Annotated[LlamaCppEndpoint | LiteLLMEndpoint | ScriptedEndpoint, Field(discriminator="kind")]
+Endpoint = Annotated[
+    LlamaCppEndpoint | LiteLLMEndpoint | ScriptedEndpoint, Field(discriminator="kind")
+]
 
 
 class Sampling(Block):
@@ -154,10 +173,12 @@ class Role(Block):
     """A name under `endpoints`."""
     sampling: Sampling = Sampling()
     prose: Literal["free", "letters"] = "free"
-    """What structured replies may hold. `letters`: only letters and plain punctuation, for small models that lose themselves in
+    """What structured replies may hold. `letters`: only letters and plain punctuation, for small
+    models that lose themselves in
     digits, lists and markup."""
     attempts: int = Field(3, ge=1, le=1000)
-    """Times that a useless answer (empty, invalid, refused, cut) is asked for anew before its unit is rejected."""
+    """Times that a useless answer (empty, invalid, refused, cut) is asked for anew before its unit
+    is rejected."""
     expected_tokens: int = Field(200, ge=1, le=1_000_000)
     """Tokens of a usual reply; used by `plan` only."""
     expected_retries: float = Field(0.0, ge=0, le=1000)

@@ -1,4 +1,6 @@
-"""What was imported: units by their content, written by `cbt-ray import` into the file that `imported` names."""
+"""What was imported: units by their content, written by `cbt-ray import` into the file that
+`imported` names.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,16 @@ class ImportedJudge(Block):
 
     kind: Literal["model", "human"] = "model"
     complete: bool = False
-    """Every scheduled session was to be rated: one without a rating is unrated, with its reason, and not just left out."""
+    """Every scheduled session was to be rated: one without a rating is unrated, with its reason,
+    and not just left out."""
     ratings: Digests = {}  # noqa: RUF012  pydantic copies it
     """Id of a rating -> digest of its content."""
 
 
 class Imported(Block):
-    """Units that are not made but were imported: the id of each with the digest of its content, which is its key."""
+    """Units that are not made but were imported: the id of each with the digest of its content,
+    which is its key.
+    """
 
     profiles: Digests = {}  # noqa: RUF012
     courses: Digests = {}  # noqa: RUF012
@@ -39,5 +44,7 @@ class Imported(Block):
     @model_validator(mode="after")
     def _other_judges(self) -> Imported:
         if OWN_JUDGE in self.judges:
-            raise ValueError(f"judges: expected names other than {OWN_JUDGE}, which is the study's own")
+            raise ValueError(
+                f"judges: expected names other than {OWN_JUDGE}, which is the study's own"
+            )
         return self

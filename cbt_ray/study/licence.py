@@ -1,6 +1,8 @@
-"""The licence gate: what the terms of base model and generator demand of a tuned model, or why it must not be trained.
+"""The licence gate: what the terms of base model and generator demand of a tuned model, or why it
+must not be trained.
 
-Terms are data (`terms`). They are looked up before anything is paid for: unknown, undeclared and forbidding ones are refused.
+Terms are data (`terms`). They are looked up before anything is paid for: unknown, undeclared and
+forbidding ones are refused.
 """
 
 from __future__ import annotations
@@ -95,16 +97,23 @@ _SAID = {
 
 
 def demands(base: Licence, generator: Licence | None) -> Demands:
-    """What is demanded of a model tuned from `base` on what `generator` wrote; None: no model wrote it.
+    """What is demanded of a model tuned from `base` on what `generator` wrote.
 
-    Raises Forbidden where one of them does not allow it, or where both want to stand first in the name.
+    None: no model wrote it.
+
+    Raises Forbidden where one of them does not allow it, or where both want to stand first in the
+    name.
     """
     sides = [_base(base), *([_generator(generator)] if generator else [])]
     found = {field: _demanded(sides, field) for field in Duties.model_fields}
     made = Demands(tuple({side.licence.name: side.licence for side in sides}.values()), **found)
     for demand in made.name_begins:
         if not made.prefix.startswith(demand.text):
-            raise Forbidden(BASE, f"expected one name to stand first in the tuned model's, found {made.prefix} and {demand.text}")
+            raise Forbidden(
+                BASE,
+                f"expected one name to stand first in the tuned model's, found {made.prefix} and "
+                f"{demand.text}",
+            )
     return made
 
 
@@ -120,7 +129,9 @@ def _demanded(sides: Iterable[_Side], field: str) -> tuple[Demand, ...]:
 def _base(licence: Licence) -> _Side:
     if licence.terms.derived is None:
         raise Forbidden(
-            BASE, f"expected a licence that allows to tune a model, {licence.name} says nothing of the kind (`derived`)"
+            BASE,
+            f"expected a licence that allows to tune a model, {licence.name} says nothing of the "
+            "kind (`derived`)",
         )
     return _Side(licence, licence.terms.derived, BASE)
 
@@ -128,19 +139,26 @@ def _base(licence: Licence) -> _Side:
 def _generator(licence: Licence) -> _Side:
     outputs = licence.terms.outputs
     if outputs is None:
-        raise Forbidden(GENERATOR, f"expected what {licence.name} says about training on outputs (`outputs`), not known")
+        raise Forbidden(
+            GENERATOR,
+            f"expected what {licence.name} says about training on outputs (`outputs`), not known",
+        )
     if outputs.training == "forbidden":
         said = f": {outputs.clause}" if outputs.clause else ""
         raise Forbidden(
             GENERATOR,
-            f"expected terms that allow to train on outputs, {licence.name} do not{said}; take another generator, or declare "
+            f"expected terms that allow to train on outputs, {licence.name} do not{said}; take "
+            "another generator, or declare "
             "under `licences` what you were permitted",
         )
     return _Side(licence, outputs, GENERATOR)
 
 
 def demands_of(study: Study, model: str) -> Demands:
-    """What is demanded of one of the study's models when it is tuned. Raises InputError, one line with file and field."""
+    """What is demanded of one of the study's models when it is tuned.
+
+    Raises InputError, one line with file and field.
+    """
     base_field = f"models.{model}.recipe.licence"
     field, name, what = _writer(study, model)
     base = _known(study, base_field, study.models[model].recipe.licence, "weights")
@@ -153,36 +171,61 @@ def demands_of(study: Study, model: str) -> Demands:
 
 
 def check_licences(study: Study, models: Iterable[str] | None = None) -> None:
-    """Raise InputError where one of these models must not be tuned; None: all that an arm wants tuned."""
-    wanted = sorted({arm.model for arm in study.arms if arm.variant == "tuned"}) if models is None else models
+    """Raise InputError where one of these models must not be tuned.
+
+    None: all that an arm wants tuned.
+    """
+    wanted = (
+        sorted({arm.model for arm in study.arms if arm.variant == "tuned"})
+        if models is None
+        else models
+    )
     for model in wanted:
         demands_of(study, model)
 
 
 def published_name(study: Study, model: str) -> str:
-    """The name under which a tuned model is exported, with what its licences demand first. Raises InputError."""
+    """The name under which a tuned model is exported, with what its licences demand first.
+
+    Raises InputError.
+    """
     prefix = demands_of(study, model).prefix.replace(" ", "-")
     return "-".join(part for part in (prefix, study.study, model, "tuned") if part)
 
 
 def _writer(study: Study, model: str) -> tuple[str, str | None, str | None]:
-    """The field that declares who wrote what a model is trained on, what it says, and what that is; None: no model wrote it."""
+    """The field that declares who wrote what a model is trained on, what it says, and what that is.
+
+    None: no model wrote it.
+    """
     recipe = study.models[model].recipe
     if recipe.method == "orpo":
-        return f"models.{model}.recipe.preferences_licence", recipe.preferences_licence, "preference pairs"
+        return (
+            f"models.{model}.recipe.preferences_licence",
+            recipe.preferences_licence,
+            "preference pairs",
+        )
     name = study.roles.generator.endpoint
     endpoint = study.endpoints[name]
     scripted = isinstance(endpoint, ScriptedEndpoint) and endpoint.licence is None
-    return f"endpoints.{name}.licence", endpoint.licence, None if scripted else "generator, whose texts are trained on"
+    return (
+        f"endpoints.{name}.licence",
+        endpoint.licence,
+        None if scripted else "generator, whose texts are trained on",
+    )
 
 
 def _known(study: Study, field: str, name: str | None, what: str) -> Licence:
     if name is None:
-        raise InputError(f"{study.file}: {field}: expected the licence of the {what}; docs/licences.md has the known ones")
+        raise InputError(
+            f"{study.file}: {field}: expected the licence of the {what}; docs/licences.md has the "
+            "known ones"
+        )
     found = find(name, study.licences)
     if found is None:
         raise InputError(
-            f"{study.file}: {field}: expected a licence whose terms are known, found {name!r}; docs/licences.md has the known "
+            f"{study.file}: {field}: expected a licence whose terms are known, found {name!r}; "
+            "docs/licences.md has the known "
             "ones, `licences` of the study file takes others"
         )
     return Licence(*found)

@@ -1,4 +1,7 @@
-"""Read a study file; everything wrong with it becomes one line each: file, field, what was expected."""
+"""Read a study file.
+
+Everything wrong with it becomes one line each: file, field, what was expected.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ REFERENCES: tuple[tuple[str, ...], ...] = (
     ("models", "*", "recipe"),
     ("imported",),
 )
-"""Fields that may name a YAML or JSON file (relative to the study file) in place of standing in it."""
+"""Fields that may name a YAML or JSON file (relative to the study file) in place of standing in it.
+"""
 
 
 PATHS: tuple[tuple[str, ...], ...] = (
@@ -35,7 +39,8 @@ PATHS: tuple[tuple[str, ...], ...] = (
     ("models", "*", "recipe", "start"),
     ("models", "*", "recipe", "compare"),
 )
-"""Fields that name a place on this machine, unless they are written as another one; relative to the study file."""
+"""Fields that name a place on this machine, unless they are written as another one; relative to the
+study file."""
 _ELSEWHERE = re.compile(r"package:|\w+:/|s3:", re.IGNORECASE)
 
 
@@ -49,17 +54,21 @@ _NEEDED = {"missing", "union_tag_invalid", "union_tag_not_found"}
 
 @dataclass(frozen=True)
 class Examined:
-    """A study file as far as it could be read: fields that hold what they must not are left out of `study`."""
+    """A study file as far as it could be read: fields that hold what they must not are left out of
+    `study`.
+    """
 
     study: Study | None
     problems: tuple[str, ...]
 
 
-def load_study(path: str | Path, overrides: dict[str, Any] | None = None, without: Collection[str] = ()) -> Study:
+def load_study(
+    path: str | Path, overrides: dict[str, Any] | None = None, without: Collection[str] = ()
+) -> Study:
     """Read, complete and check a study file.
 
-    `overrides` replaces fields by their dotted names (the command line's --set); of the fields `without` nothing is read.
-    Raises InputError with all that is wrong, one line each.
+    `overrides` replaces fields by their dotted names (the command line's --set); of the fields
+    `without` nothing is read. Raises InputError with all that is wrong, one line each.
     """
     examined = examine(path, overrides, without)
     if examined.problems or examined.study is None:
@@ -67,8 +76,13 @@ def load_study(path: str | Path, overrides: dict[str, Any] | None = None, withou
     return examined.study
 
 
-def examine(path: str | Path, overrides: dict[str, Any] | None = None, without: Collection[str] = ()) -> Examined:
-    """Read a study file as far as it goes, and say all that is wrong with it. Raises InputError where nothing can be read."""
+def examine(
+    path: str | Path, overrides: dict[str, Any] | None = None, without: Collection[str] = ()
+) -> Examined:
+    """Read a study file as far as it goes, and say all that is wrong with it.
+
+    Raises InputError where nothing can be read.
+    """
     file = located(str(path))
     document = {name: value for name, value in read_fields(file).items() if name not in without}
     files: dict[str, str] = {}
@@ -105,12 +119,22 @@ class _Found:
         self.fields.add(dotted)
 
     def knows(self, dotted: str) -> bool:
-        """Whether what is wrong with a field follows from what has been said of it, of a part of it or of what it is in."""
-        return any(f"{dotted}.".startswith(f"{known}.") or known.startswith(f"{dotted}.") for known in self.fields)
+        """Whether what is wrong with a field follows from what has been said of it, of a part of it
+        or of what it is in.
+        """
+        return any(
+            f"{dotted}.".startswith(f"{known}.") or known.startswith(f"{dotted}.")
+            for known in self.fields
+        )
 
 
-def _places(node: Any, where: tuple[str, ...], done: tuple[str, ...] = ()) -> Iterator[tuple[dict[Any, Any], Any, str]]:
-    """The mappings that hold a field, its name there, and the dotted field; `*` in `where` is any name."""
+def _places(
+    node: Any, where: tuple[str, ...], done: tuple[str, ...] = ()
+) -> Iterator[tuple[dict[Any, Any], Any, str]]:
+    """The mappings that hold a field, its name there, and the dotted field.
+
+    `*` in `where` is any name.
+    """
     if not isinstance(node, dict):
         return
     head, *rest = where
@@ -136,8 +160,16 @@ def _followed(found: _Found, dotted: str, name: str) -> Any:
 
 
 def _placed(found: _Found, dotted: str, name: str) -> str:
-    """A path as it is from where the command runs; what is no path, such as a hub id or an address, as it is."""
-    if not name or name == FINETUNED or _ELSEWHERE.match(name) or (dotted != "store" and is_hub_id(name)):
+    """A path as it is from where the command runs.
+
+    What is no path, such as a hub id or an address, as it is.
+    """
+    if (
+        not name
+        or name == FINETUNED
+        or _ELSEWHERE.match(name)
+        or (dotted != "store" and is_hub_id(name))
+    ):
         return name
     try:
         return str(located(name, found.file.parent))
@@ -147,7 +179,11 @@ def _placed(found: _Found, dotted: str, name: str) -> str:
 
 
 def _validated(found: _Found, document: dict[str, Any], files: dict[str, str]) -> Study | None:
-    """The study; fields that are refused are left out where they may be, so that what is wrong besides is found, too."""
+    """The study.
+
+    Fields that are refused are left out where they may be, so that what is wrong besides is found,
+    too.
+    """
     for _ in range(ROUNDS):
         try:
             return Study.model_validate(document)
@@ -176,12 +212,19 @@ def _cause(detail: ErrorDetails) -> Exception | None:
 def _locs(detail: ErrorDetails) -> list[tuple[int | str, ...]]:
     """Where a complaint's fields are: a block's own check names some below its own place."""
     cause = _cause(detail)
-    named = [problem.partition(":")[0].split(".") for problem in cause.problems] if isinstance(cause, Several) else [[]]
+    named = (
+        [problem.partition(":")[0].split(".") for problem in cause.problems]
+        if isinstance(cause, Several)
+        else [[]]
+    )
     return [(*detail["loc"], *names) for names in named]
 
 
 def _owner(node: Any, loc: Sequence[int | str]) -> tuple[dict[Any, Any], Any, str] | None:
-    """The mapping, and the name in it, that hold what pydantic complains of; `loc` has tags between the names."""
+    """The mapping, and the name in it, that hold what pydantic complains of.
+
+    `loc` has tags between the names.
+    """
     owner: tuple[dict[Any, Any], Any, str] | None = None
     done: list[str] = []
     for part in loc:

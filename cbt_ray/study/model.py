@@ -19,12 +19,16 @@ _HUB_ID = re.compile(rf"{_PART}/{_PART}", re.ASCII)
 
 
 def is_hub_id(start: str) -> bool:
-    """Whether a recipe's `start` or `compare` is a Hugging Face hub id, `org/name`, and no place on this machine.
+    """Whether a recipe's `start` or `compare` is a Hugging Face hub id, `org/name`, and no place on
+    this machine.
 
-    Decided by how it is written and never by what is on the disk, or a key would depend on the folder a command runs in:
-    a folder is written with ./, ../, / or ~ in front, or with another number of slashes than one; a file ends in .gguf.
+    Decided by how it is written and never by what is on the disk, or a key would depend on the
+    folder a command runs in: a folder is written with ./, ../, / or ~ in front, or with another
+    number of slashes than one; a file ends in .gguf.
     """
-    looks_like_one = _HUB_ID.fullmatch(start) is not None and "--" not in start and ".." not in start
+    looks_like_one = (
+        _HUB_ID.fullmatch(start) is not None and "--" not in start and ".." not in start
+    )
     return looks_like_one and not start.lower().endswith(".gguf")
 
 
@@ -34,29 +38,45 @@ class Lora(Block):
     r: int = Field(16, ge=1, le=4096)
     alpha: int = Field(16, ge=1, le=65_536)
     dropout: Share = 0.0
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    targets: tuple[str, ...] = (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    )
 
 
 class Recipe(Block):
-    """How a model is tuned: what training starts from, what the tuned model is compared with, and every number in between."""
+    """How a model is tuned: what training starts from, what the tuned model is compared with, and
+    every number in between.
+    """
 
     start: str
-    """What training starts from: `package:NAME/FILE.gguf`, a GGUF, a Hugging Face folder, or a hub id, `org/name`."""
+    """What training starts from: `package:NAME/FILE.gguf`, a GGUF, a Hugging Face folder, or a hub
+    id, `org/name`."""
     compare: str
-    """What the tuned model is compared with; the sound default is the same checkpoint as `start`."""
+    """What the tuned model is compared with; the sound default is the same checkpoint as `start`.
+    """
     revision: str | None = None
-    """Commit, tag or branch of the hub id `start`, and of `compare` where it is the same one; none: main."""
+    """Commit, tag or branch of the hub id `start`, and of `compare` where it is the same one; none:
+    main."""
     compare_revision: str | None = None
     """Commit, tag or branch of `compare`, where that is another hub id."""
     licence: str
     chat_template: str | None = None
-    """Jinja that takes the place of the model's own chat template, in training and in all exports of both variants."""
+    """Jinja that takes the place of the model's own chat template, in training and in all exports
+    of both variants."""
     turn_end: str | None = Field(None, min_length=1)
-    """The token that ends the therapist's turn, such as `<|end|>`; none: the one that the chat template writes there."""
+    """The token that ends the therapist's turn, such as `<|end|>`; none: the one that the chat
+    template writes there."""
     method: Literal["sft", "orpo"] = "sft"
     """`sft`: on the dataset. `orpo`: on preference pairs (Hong et al. 2024, arXiv 2403.07691)."""
     preferences: str | None = None
-    """JSON lines of `messages`, `chosen` and `rejected` for `method: orpo`; beside the study file, or `store:<sha256>-<name>`."""
+    """JSON lines of `messages`, `chosen` and `rejected` for `method: orpo`; beside the study file,
+    or `store:<sha256>-<name>`."""
     preferences_licence: str | None = None
     """Licence of the model, or of the data set, that the pairs are from."""
     orpo_beta: float = Field(0.1, gt=0, le=1000)
@@ -69,14 +89,16 @@ class Recipe(Block):
     learning_rate: float = Field(2e-4, gt=0, le=10)
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup_steps: int | float = Field(0.06, ge=0)
-    """Steps from 0 to the learning rate; below 1, that share of all steps (as in transformers), since a session is an example and
+    """Steps from 0 to the learning rate; below 1, that share of all steps (as in transformers),
+    since a session is an example and
     a study has few steps. Whole numbers stay whole: they are in keys."""
     weight_decay: float = Field(0.01, ge=0, le=10)
     optimizer: str = "adamw_8bit"
     batch: int = Field(4, ge=1, le=65_536)
     accumulation: int = Field(4, ge=1, le=65_536)
     batching: Literal["padded", "padding_free"] = "padded"
-    """`padding_free`: the windows of a batch lie in one row behind each other, each seeing itself only."""
+    """`padding_free`: the windows of a batch lie in one row behind each other, each seeing itself
+    only."""
     epochs: float = Field(1.0, gt=0, le=10_000)
     max_steps: int | None = Field(None, ge=1)
     max_length: int = Field(10_000, ge=64, le=10_000_000)
@@ -85,11 +107,13 @@ class Recipe(Block):
     checkpoint_steps: int = Field(50, ge=1)
     """Steps between checkpoints in the store: what a lost node costs at most."""
     held_out_windows: int | None = Field(None, ge=1)
-    """Windows of held-out text on which the loss before and after is taken, spread evenly; none: all."""
+    """Windows of held-out text on which the loss before and after is taken, spread evenly; none:
+    all."""
     held_out_steps: int | None = Field(None, ge=1)
     """Steps between two such losses on the way; none: only before and after."""
     memory_gib: float | None = Field(None, gt=0)
-    """What training needs of its accelerator's memory (of the machine's, without one), in GiB; `plan` shows it."""
+    """What training needs of its accelerator's memory (of the machine's, without one), in GiB;
+    `plan` shows it."""
     tensorboard: bool = False
     """Write TensorBoard files into the store, too."""
     quantization: Literal["q8_0", "f16", "q6_k", "q5_k_m", "q4_k_m"] = "q8_0"
@@ -105,22 +129,35 @@ class Recipe(Block):
 
     def _problems(self) -> Iterator[str]:
         if (self.method == "orpo") != (self.preferences is not None):
-            yield f"preferences: expected a file with `method: orpo` and none without, found {self.preferences}"
+            yield (
+                "preferences: expected a file with `method: orpo` and none without, found "
+                f"{self.preferences}"
+            )
         pairs = self.preferences or ""
         if pairs.startswith(PAIRS_IN_STORE) and not _IN_STORE.fullmatch(pairs):
             yield f"preferences: expected {PAIRS_IN_STORE}<sha256>-<name>, found {pairs}"
         if self.method == "orpo" and (self.backend, self.batching) != ("trl", "padded"):
-            yield f"method: expected sft with {self.backend} and {self.batching}, orpo takes trl and padded"
+            yield (
+                f"method: expected sft with {self.backend} and {self.batching}, orpo takes trl "
+                "and padded"
+            )
         if self.warmup_steps > 1 and self.warmup_steps % 1:
-            yield f"warmup_steps: expected whole steps, or a share of them below 1, found {self.warmup_steps:g}"
+            yield (
+                "warmup_steps: expected whole steps, or a share of them below 1, found "
+                f"{self.warmup_steps:g}"
+            )
         if (self.backend, self.batching) == ("unsloth", "padding_free"):
             yield "batching: expected padded with unsloth, which switches padding_free off"
 
     def base(self, variant: str) -> tuple[str, str | None]:
-        """What a variant (`tuned`, `instruct`) is made of, and the revision of it, which counts where it is a hub id."""
+        """What a variant (`tuned`, `instruct`) is made of, and the revision of it, which counts
+        where it is a hub id.
+        """
         if variant == "tuned":
             return self.start, self.revision
-        return self.compare, self.compare_revision or (self.revision if self.compare == self.start else None)
+        return self.compare, self.compare_revision or (
+            self.revision if self.compare == self.start else None
+        )
 
 
 class Model(Block):
@@ -147,7 +184,8 @@ class Dataset(Block):
     """What of the courses is trained on, and how it is split."""
 
     format: Literal["session", "paper"] = "session"
-    """`session`: an example a session, loss on therapist turns, split by patient. `paper`: one a turn, loss on all, random."""
+    """`session`: an example a session, loss on therapist turns, split by patient. `paper`: one a
+    turn, loss on all, random."""
     held_out: Share = 0.1
     """Share held out for the loss before and after (by patients in `session`, at least one)."""
     test: Share = 0.0
@@ -156,7 +194,9 @@ class Dataset(Block):
     @model_validator(mode="after")
     def _something_to_train_on(self) -> Dataset:
         if self.held_out + self.test >= 1:
-            raise ValueError(f"held_out: expected held_out + test below 1, found {self.held_out + self.test:g}")
+            raise ValueError(
+                f"held_out: expected held_out + test below 1, found {self.held_out + self.test:g}"
+            )
         return self
 
 
@@ -166,11 +206,13 @@ class Judge(Block):
     scale: str = "ctrs"
     """A folder under prompts/: scale.yaml and one file an item."""
     replicates: int = Field(1, ge=0, le=1000)
-    """Judgements of each session and view; 0: the study's own judge rates nothing, since ratings were imported."""
+    """Judgements of each session and view; 0: the study's own judge rates nothing, since ratings
+    were imported."""
     items: Literal["together", "separately"] = "together"
     views: tuple[Literal["plain", "masked"], ...] = Field(("plain",), min_length=1)
     strip: Literal["summary", "paper"] = "summary"
-    """`summary`: only the injected summary block is removed; `paper`: the patient's first and the therapist's last turn."""
+    """`summary`: only the injected summary block is removed; `paper`: the patient's first and the
+    therapist's last turn."""
     justification_chars: Chars = (10, 600)
     probes: Probes = Probes()
 
@@ -178,7 +220,8 @@ class Judge(Block):
     def _probes_compare(self) -> Judge:
         if self.probes.which and self.replicates < 1:
             raise ValueError(
-                "probes: expected `which: []`, since judge.replicates is 0 and probes are compared with ordinary ratings"
+                "probes: expected `which: []`, since judge.replicates is 0 and probes are compared "
+                "with ordinary ratings"
             )
         return self
 
@@ -190,6 +233,7 @@ class Analysis(Block):
     unrated: Literal["missing", "lowest"] = "missing"
     """What an unrated session counts as in the headline; the other answers stand beside it."""
     judge: str = "judge"
-    """Whose ratings make the headline: the study's own judge, or one whose ratings were imported."""
+    """Whose ratings make the headline: the study's own judge, or one whose ratings were imported.
+    """
     thorough: bool = False
     """Refit the chain model to 999 simulated studies, too; takes some seconds more."""

@@ -40,7 +40,10 @@ Phrase = Annotated[str, Field(min_length=1)]
 
 
 class TrainingPatients(Block):
-    """Patients whose courses are generated; their profiles are drawn from declared distributions."""
+    """Patients whose courses are generated.
+
+    Their profiles are drawn from declared distributions.
+    """
 
     count: int = Field(ge=1, le=100_000)
     characteristics: Mapping[str, Weights]
@@ -59,8 +62,16 @@ class TrainingPatients(Block):
         missing = sorted(set(CHARACTERISTICS) - set(self.characteristics))
         unknown = sorted(set(self.characteristics) - set(CHARACTERISTICS))
         if missing or unknown:
-            found = ", ".join([*(f"{name} is missing" for name in missing), *(f"{name} is unknown" for name in unknown)])
-            yield f"characteristics: expected exactly the 13 of the protocol, {found} ({', '.join(CHARACTERISTICS)})"
+            found = ", ".join(
+                [
+                    *(f"{name} is missing" for name in missing),
+                    *(f"{name} is unknown" for name in unknown),
+                ]
+            )
+            yield (
+                f"characteristics: expected exactly the 13 of the protocol, {found} "
+                f"({', '.join(CHARACTERISTICS)})"
+            )
         again = twice(self.names)
         if again is not None:
             yield f"names: expected each name once, found {again!r} twice"
@@ -95,7 +106,10 @@ class Phase(Block):
     @model_validator(mode="after")
     def _in_order(self) -> Phase:
         if not 1 <= self.sessions[0] <= self.sessions[1]:
-            raise ValueError(f"sessions: expected [first, last] with 1 <= first <= last, found {list(self.sessions)}")
+            raise ValueError(
+                "sessions: expected [first, last] with 1 <= first <= last, found "
+                f"{list(self.sessions)}"
+            )
         return self
 
 
@@ -109,7 +123,8 @@ class Courses(Block):
     """Shortest and longest turn in characters."""
     summary_chars: Chars = (80, 3000)
     lead_ins: bool = False
-    """Give the turns with the agenda and the limits their first words: for models too weak to remember what was asked."""
+    """Give the turns with the agenda and the limits their first words: for models too weak to
+    remember what was asked."""
     attempts: int = Field(20, ge=1, le=1000)
     """Times that a part is asked for before its session is rejected (the published code: 20)."""
 
@@ -125,11 +140,16 @@ class TherapistSummary(Block):
     """The therapist writes a session summary (the paper's rule)."""
 
     rule: Literal["summary"]
-    phrases: tuple[Phrase, ...] = Field(("session summary", "summary of our session", "summary of today's session"), min_length=1)
+    phrases: tuple[Phrase, ...] = Field(
+        ("session summary", "summary of our session", "summary of today's session"), min_length=1
+    )
 
 
 class Farewell(Block):
-    """A phrase of farewell in the therapist's turn (the published code's rule; `take care` alone ended 245 of 600 sessions)."""
+    """A phrase of farewell in the therapist's turn (the published code's rule.
+
+    `take care` alone ended 245 of 600 sessions).
+    """
 
     rule: Literal["farewell"]
     phrases: tuple[Phrase, ...] = Field(min_length=1)
@@ -156,10 +176,43 @@ class Sessions(Block):
 
 
 PATIENT_VOICE = (
-    *("as your patient", "my therapist", "my homework", "my core belief", "my negative thoughts", "my symptoms"),
-    *("my depression", "my anxiety", "my mood", "my sleep", "my pain", "my medication", "my diagnosis"),
-    *("my kids", "my children", "my son", "my daughter", "my wife", "my husband", "my partner", "my family"),
-    *("my parents", "my mother", "my father", "my mom", "my dad", "my job", "my boss", "my coworkers"),
+    *(
+        "as your patient",
+        "my therapist",
+        "my homework",
+        "my core belief",
+        "my negative thoughts",
+        "my symptoms",
+    ),
+    *(
+        "my depression",
+        "my anxiety",
+        "my mood",
+        "my sleep",
+        "my pain",
+        "my medication",
+        "my diagnosis",
+    ),
+    *(
+        "my kids",
+        "my children",
+        "my son",
+        "my daughter",
+        "my wife",
+        "my husband",
+        "my partner",
+        "my family",
+    ),
+    *(
+        "my parents",
+        "my mother",
+        "my father",
+        "my mom",
+        "my dad",
+        "my job",
+        "my boss",
+        "my coworkers",
+    ),
 )
 """An AI therapist has no family, job, body or treatment of its own."""
 
@@ -172,13 +225,16 @@ class Flags(Block):
     early_end: int = Field(6, ge=0)
     """The session stopped by a rule before this many messages."""
     repetition: Share = 0.05
-    """Share of all turns that mainly repeat what the same speaker said before, or more; once is never enough."""
+    """Share of all turns that mainly repeat what the same speaker said before, or more; once is
+    never enough."""
     repeated_run: int = Field(8, ge=1)
-    """So many words in a row that the speaker said before are a repeat; stock phrases are shorter."""
+    """So many words in a row that the speaker said before are a repeat; stock phrases are shorter.
+    """
     repeated_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of a turn's words that are a repeat from which the turn mainly repeats."""
     role_confusion: Share = 0.1
-    """Share of a speaker's turns in which it speaks as the other or writes both sides, or more; of either speaker."""
+    """Share of a speaker's turns in which it speaks as the other or writes both sides, or more; of
+    either speaker."""
     therapist_name: Phrase = "Nova"
     """The name that the prompts give the therapist; the patient's is known."""
     therapist_labels: tuple[Phrase, ...] = ("therapist", "counselor", "counsellor", "assistant")
@@ -186,7 +242,8 @@ class Flags(Block):
     patient_labels: tuple[Phrase, ...] = ("patient", "client", "user", "human")
     """Words that label a line as the patient's, besides the name."""
     patient_voice: tuple[Phrase, ...] = PATIENT_VOICE
-    """What only a patient says; outside quotation marks and lists a therapist that says it speaks as the patient."""
+    """What only a patient says; outside quotation marks and lists a therapist that says it speaks
+    as the patient."""
     template_leakage: tuple[Phrase, ...] = (
         "<|",
         "[INST]",
@@ -213,5 +270,5 @@ class Flags(Block):
     )
     """Marks of a prompt inside a turn, whatever the case.
 
-    A speaker's label at the start of a line is one too, and header marks without a header; a markdown heading is none.
-    """
+    A speaker's label at the start of a line is one too, and header marks without a header; a
+    markdown heading is none."""

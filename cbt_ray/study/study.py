@@ -20,7 +20,8 @@ TODAY = date(2025, 1, 1)
 MOST = 1_000_000
 """Sessions, or ratings, of a study: more could not be planned, let alone held."""
 LOOSE = {"loose": True}
-"""Context of a validation that leaves aside whether the blocks fit together, so that the rest can be looked at."""
+"""Context of a validation that leaves aside whether the blocks fit together, so that the rest can
+be looked at."""
 
 
 class Unfit(Several):
@@ -28,7 +29,10 @@ class Unfit(Several):
 
 
 class Minimum(Block):
-    """What a stage must yield for the next to make sense; below it a finished stage ends with exit code 3."""
+    """What a stage must yield for the next to make sense.
+
+    Below it a finished stage ends with exit code 3.
+    """
 
     courses: Share = 0.8
     """Share of the scheduled course sessions that are valid."""
@@ -39,7 +43,10 @@ class Minimum(Block):
 
 
 class Budget(Block):
-    """What the study may cost in all; checked before each call, across all workers; reached: exit 2, the rest is owed."""
+    """What the study may cost in all; checked before each call, across all workers.
+
+    Reached: exit 2, the rest is owed.
+    """
 
     calls: int | None = Field(None, ge=1)
     tokens: int | None = Field(None, ge=1)
@@ -68,7 +75,8 @@ class Study(Block):
     prompts: str | None = None
     """Another folder of prompts (relative to the study file)."""
     today: date | None = None
-    """The date that chat templates are told which ask for it, the same whenever the study runs; none: 2025-01-01."""
+    """The date that chat templates are told which ask for it, the same whenever the study runs;
+    none: 2025-01-01."""
     patients: Patients
     phases: tuple[Phase, ...] = Field(min_length=1)
     courses: Courses
@@ -104,7 +112,13 @@ class Study(Block):
     @model_validator(mode="after")
     def _fits_together(self, info: ValidationInfo) -> Study:
         if info.context != LOOSE:
-            checks = (self._names_once, self._references, self._phases_cover, self._disjoint, self._attainable)
+            checks = (
+                self._names_once,
+                self._references,
+                self._phases_cover,
+                self._disjoint,
+                self._attainable,
+            )
             problems = [problem for check in checks for problem in check()]
             if problems:
                 raise Unfit(problems)
@@ -128,13 +142,26 @@ class Study(Block):
         for role, block in self.roles:
             yield from self._endpoint_exists(f"roles.{role}.endpoint", block.endpoint)
             endpoint = self.endpoints.get(block.endpoint)
-            if role != "therapist" and isinstance(endpoint, LlamaCppEndpoint) and endpoint.gguf == FINETUNED:
-                yield f"roles.{role}.endpoint: expected a fixed model, `{FINETUNED}` is for therapists"
+            if (
+                role != "therapist"
+                and isinstance(endpoint, LlamaCppEndpoint)
+                and endpoint.gguf == FINETUNED
+            ):
+                yield (
+                    f"roles.{role}.endpoint: expected a fixed model, `{FINETUNED}` is for "
+                    "therapists"
+                )
         for number, arm in enumerate(self.arms):
             if arm.model not in self.models:
-                yield f"arms.{number}.model: unknown model {arm.model!r}, expected one of {sorted(self.models)}"
+                yield (
+                    f"arms.{number}.model: unknown model {arm.model!r}, expected one of "
+                    f"{sorted(self.models)}"
+                )
             if arm.prompt is not None and arm.variant == "tuned":
-                yield f"arms.{number}.prompt: expected none, since a tuned model is asked as it was trained, with therapist.j2"
+                yield (
+                    f"arms.{number}.prompt: expected none, since a tuned model is asked as it "
+                    "was trained, with therapist.j2"
+                )
             if arm.endpoint is not None:
                 yield from self._endpoint_exists(f"arms.{number}.endpoint", arm.endpoint)
 
@@ -146,7 +173,10 @@ class Study(Block):
         expected = 1
         for number, phase in enumerate(self.phases):
             if phase.sessions[0] != expected:
-                yield f"phases.{number}.sessions: expected to begin at session {expected}, found {phase.sessions[0]}"
+                yield (
+                    f"phases.{number}.sessions: expected to begin at session {expected}, found "
+                    f"{phase.sessions[0]}"
+                )
             expected = phase.sessions[1] + 1
         last = max(self.courses.sessions, self.sessions.count)
         if expected <= last:
@@ -164,27 +194,46 @@ class Study(Block):
     def _attainable(self) -> Iterator[str]:
         scheduled = len(self.patients.simulated) * self.sessions.replicates * self.sessions.count
         if self.minimum.ratings > scheduled:
-            yield f"minimum.ratings: expected at most the {scheduled} sessions of an arm, found {self.minimum.ratings}"
+            yield (
+                f"minimum.ratings: expected at most the {scheduled} sessions of an arm, found "
+                f"{self.minimum.ratings}"
+            )
         sessions = len(self.arms) * scheduled
         for where, what, number in (
-            ("patients.training.count", "course sessions", self.patients.training.count * self.courses.sessions),
+            (
+                "patients.training.count",
+                "course sessions",
+                self.patients.training.count * self.courses.sessions,
+            ),
             ("sessions.count", "sessions of all arms", sessions),
-            ("judge.replicates", "ratings", sessions * len(self.judge.views) * self.judge.replicates),
+            (
+                "judge.replicates",
+                "ratings",
+                sessions * len(self.judge.views) * self.judge.replicates,
+            ),
         ):
             if number > MOST:
                 yield f"{where}: expected at most {MOST:,} {what}, found {number:,}"
 
     def phase_of(self, session: int) -> Phase:
         """The phase that a session (from 1) lies in."""
-        return next(phase for phase in self.phases if phase.sessions[0] <= session <= phase.sessions[1])
+        return next(
+            phase for phase in self.phases if phase.sessions[0] <= session <= phase.sessions[1]
+        )
 
     def therapist(self, arm: Arm) -> Role:
-        """The therapist's role in an arm: what all arms share, with what this arm says of its own."""
+        """The therapist's role in an arm: what all arms share, with what this arm says of its
+        own.
+        """
         own = {"endpoint": arm.endpoint, "sampling": arm.sampling}
-        return self.roles.therapist.model_copy(update={name: value for name, value in own.items() if value is not None})
+        return self.roles.therapist.model_copy(
+            update={name: value for name, value in own.items() if value is not None}
+        )
 
 
 @cache
 def patient_slug(patient: SimulatedPatient) -> str:
     """The patient's name as a part of a key."""
-    return "-".join("".join(c if c.isalnum() and c.isascii() else " " for c in patient.name.casefold()).split())
+    return "-".join(
+        "".join(c if c.isalnum() and c.isascii() else " " for c in patient.name.casefold()).split()
+    )

@@ -1,6 +1,8 @@
-"""Terms of a licence as data: what it demands of a model tuned from its weights, and of one trained on its outputs.
+"""Terms of a licence as data: what it demands of a model tuned from its weights, and of one trained
+on its outputs.
 
-`licences.yaml` holds those that cbt-ray knows, each with where it was read; a study file adds its own under `licences`.
+`licences.yaml` holds those that cbt-ray knows, each with where it was read; a study file adds its
+own under `licences`.
 """
 
 from __future__ import annotations
@@ -57,13 +59,15 @@ class Terms(Block):
     link: str | None = None
     """Where its text lies."""
     derived: Duties | None = None
-    """For models tuned from the weights; none: the terms hand out no weights, so nothing may be tuned from them."""
+    """For models tuned from the weights; none: the terms hand out no weights, so nothing may be
+    tuned from them."""
     outputs: Outputs | None = None
     """For models trained on outputs; none: not known, so nothing may be trained on them."""
     source: str = Field(min_length=1)
     """Which document and section says so."""
     read: Literal["text", "copy", "excerpt", "second_hand"]
-    """`text`: at its author's; `copy`: as somebody else keeps it; `excerpt`: a part of it; `second_hand`: as others quote it."""
+    """`text`: at its author's; `copy`: as somebody else keeps it; `excerpt`: a part of it;
+    `second_hand`: as others quote it."""
 
 
 @cache
@@ -73,7 +77,9 @@ def shipped() -> Mapping[str, Terms]:
 
 
 def find(name: str, own: Mapping[str, Terms]) -> tuple[str, Terms] | None:
-    """A licence by any of its names: the study's own terms first, so that they stand in for those that come with cbt-ray."""
+    """A licence by any of its names: the study's own terms first, so that they stand in for those
+    that come with cbt-ray.
+    """
     for known in (own, shipped()):
         for title, terms in known.items():
             if plain(name) in map(plain, (title, *terms.also)):

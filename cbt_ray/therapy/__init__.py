@@ -1,1 +1,3 @@
-"""The protocol of therapy, without a network: profiles, generated courses, simulated sessions, stop rules, flags."""
+"""The protocol of therapy, without a network: profiles, generated courses, simulated sessions, stop
+rules, flags.
+"""

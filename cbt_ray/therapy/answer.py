@@ -25,9 +25,11 @@ class Answer(Generic[T]):
 
 
 def ask_until(ask: Ask, request: Request, attempts: int, read: Callable[[Reply], T]) -> Answer[T]:
-    """Ask up to `attempts` times, each with a seed of its own, until `read` does not raise ModelFailure.
+    """Ask up to `attempts` times, each with a seed of its own, until `read` does not raise
+    ModelFailure.
 
-    Raises ModelFailure with the commonest reason when no attempt was of use; Infrastructure passes through.
+    Raises ModelFailure with the commonest reason when no attempt was of use; Infrastructure passes
+    through.
     """
     useless: Counter[str] = Counter()
     for attempt in range(attempts):
@@ -37,11 +39,17 @@ def ask_until(ask: Ask, request: Request, attempts: int, read: Callable[[Reply],
         except ModelFailure as failure:
             useless[failure.reason] += 1
     reason = useless.most_common(1)[0][0]
-    raise ModelFailure(reason, f"{reason}: {attempts} attempts, " + ", ".join(f"{n} {r}" for r, n in useless.items()))
+    raise ModelFailure(
+        reason,
+        f"{reason}: {attempts} attempts, " + ", ".join(f"{n} {r}" for r, n in useless.items()),
+    )
 
 
 def read_text(reply: Reply) -> str:
-    """The reply's text; raises ModelFailure where it is refused, ended before its end or is empty."""
+    """The reply's text.
+
+    Raises ModelFailure where it is refused, ended before its end or is empty.
+    """
     if reply.finish is Finish.REFUSED:
         raise ModelFailure("refused")
     text = reply.text.strip()
@@ -73,7 +81,10 @@ def read_json(reply: Reply) -> dict[str, Any]:
 
 
 def _whole(value: Any) -> Any:
-    """A value with whole characters in its texts; JSON can spell half a character, a unit cannot hold it."""
+    """A value with whole characters in its texts.
+
+    JSON can spell half a character, a unit cannot hold it.
+    """
     if isinstance(value, dict):
         return {whole_characters(name): _whole(part) for name, part in value.items()}
     if isinstance(value, list):

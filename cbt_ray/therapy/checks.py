@@ -1,4 +1,6 @@
-"""What sends a generated part back to the generator (arXiv 2412.00251, Methods, and the published code's validation)."""
+"""What sends a generated part back to the generator (arXiv 2412.00251, Methods, and the published
+code's validation).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ _FAREWELL = re.compile(
 
 
 def fault_of_part(turns: Sequence[Turn], part: int, session: int) -> str | None:
-    """Name what is wrong with part `part` (1-4) of session `session` (from 1), or None; one word, counted by `status`."""
+    """Name what is wrong with part `part` (1-4) of session `session` (from 1), or None.
+
+    One word, counted by `status`.
+    """
     said = [turn.text for turn in turns if turn.speaker is Speaker.THERAPIST]
     faults = (
         ("empty", not turns or any(not turn.text.strip() for turn in turns)),
@@ -27,7 +32,10 @@ def fault_of_part(turns: Sequence[Turn], part: int, session: int) -> str | None:
         ("markdown", any(_MARKDOWN.search(turn.text) for turn in turns)),
         ("ended_early", part < PARTS and any(_FAREWELL.search(turn.text) for turn in turns)),
         ("no_agenda", part == 1 and not any("agenda" in text.casefold() for text in said)),
-        ("no_limits", part == 1 and session == 1 and not any("emergenc" in text.casefold() for text in said)),
+        (
+            "no_limits",
+            part == 1 and session == 1 and not any("emergenc" in text.casefold() for text in said),
+        ),
     )
     return next((name for name, wrong in faults if wrong), None)
 

@@ -1,4 +1,6 @@
-"""A generated course: 20 sessions in four parts each, by phase rules, the summary carried on (arXiv 2412.00251, Methods)."""
+"""A generated course: 20 sessions in four parts each, by phase rules, the summary carried on (arXiv
+2412.00251, Methods).
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ CONTENTS = (
 )
 AGENDA = "For today's agenda I suggest that we"
 LIMITS = (
-    "Before we start, I am an AI and may be wrong, I cannot see non-verbal cues, and I am no crisis service, "
+    "Before we start, I am an AI and may be wrong, I cannot see non-verbal cues, and I am no "
+    "crisis service, "
     "so in an emergency please call the emergency services. Now"
 )
 
@@ -46,9 +49,12 @@ class Brief:
 def write_session(
     brief: Brief, courses: Courses, prompts: Prompts, role: Role, ask: Ask, seed: int
 ) -> tuple[Session, dict[str, int]]:
-    """Have a session written part by part; answers the session and how often which fault sent a part back.
+    """Have a session written part by part.
 
-    Raises ModelFailure with the part's commonest fault where one stays invalid after `courses.attempts`.
+    Answers the session and how often which fault sent a part back.
+
+    Raises ModelFailure with the part's commonest fault where one stays invalid after
+    `courses.attempts`.
     """
     system = prompts.render("course.j2", patient=brief.patient, narrative=brief.narrative)
     messages = [Message("system", system)]
@@ -66,12 +72,16 @@ def write_session(
         try:
             answer = ask_until(ask, request, courses.attempts, read)
         except ModelFailure as failure:
-            raise ModelFailure(failure.reason, f"part {part} of session {brief.number}: {failure}") from None
+            raise ModelFailure(
+                failure.reason, f"part {part} of session {brief.number}: {failure}"
+            ) from None
         text, spoken, summary = answer.value
         sent_back.update(answer.useless)
         messages.append(Message("assistant", text))
         turns += spoken
-    return Session(brief.patient, brief.number, brief.phase.name, brief.opening, tuple(turns), summary), dict(sent_back)
+    return Session(
+        brief.patient, brief.number, brief.phase.name, brief.opening, tuple(turns), summary
+    ), dict(sent_back)
 
 
 def request_text(brief: Brief, courses: Courses, prompts: Prompts, part: int) -> str:
@@ -91,7 +101,11 @@ def request_text(brief: Brief, courses: Courses, prompts: Prompts, part: int) ->
 
 def _slots(courses: Courses) -> list[tuple[str, Speaker]]:
     """The names of a part's turns in order: patient_1, therapist_1, patient_2, ..."""
-    return [(f"{speaker}_{n}", speaker) for n in range(1, courses.pairs + 1) for speaker in (Speaker.PATIENT, Speaker.THERAPIST)]
+    return [
+        (f"{speaker}_{n}", speaker)
+        for n in range(1, courses.pairs + 1)
+        for speaker in (Speaker.PATIENT, Speaker.THERAPIST)
+    ]
 
 
 def _schema(brief: Brief, courses: Courses, role: Role, part: int) -> dict[str, Any]:
@@ -99,7 +113,10 @@ def _schema(brief: Brief, courses: Courses, role: Role, part: int) -> dict[str, 
     if courses.lead_ins and part == 1:
         with_agenda = "therapist_2" if brief.number == 1 and courses.pairs > 1 else "therapist_1"
         leads = {with_agenda: AGENDA} | ({"therapist_1": LIMITS} if brief.number == 1 else {})
-    properties = {name: bounded(_room(courses, leads.get(name, "")), role, leads.get(name, "")) for name, _ in _slots(courses)}
+    properties = {
+        name: bounded(_room(courses, leads.get(name, "")), role, leads.get(name, ""))
+        for name, _ in _slots(courses)
+    }
     if part == PARTS:
         properties["summary"] = bounded(courses.summary_chars, role)
     return record(properties)
@@ -111,7 +128,9 @@ def _room(courses: Courses, lead: str) -> tuple[int, int]:
     return low + len(lead), high + len(lead)
 
 
-def _read_part(reply: Reply, part: int, brief: Brief, courses: Courses) -> tuple[str, list[Turn], str]:
+def _read_part(
+    reply: Reply, part: int, brief: Brief, courses: Courses
+) -> tuple[str, list[Turn], str]:
     value = read_json(reply)
     texts = [(speaker, value.get(name)) for name, speaker in _slots(courses)]
     if not all(isinstance(text, str) for _, text in texts):

@@ -1,6 +1,9 @@
-"""Flags of a simulated session. They are outcomes of the treatment and never exclude one; rules and thresholds are data.
+"""Flags of a simulated session.
 
-How well they agree with labels by reading is in `cbt_ray.therapy.validation`; what each flag means is in docs/flags.md.
+They are outcomes of the treatment and never exclude one; rules and thresholds are data.
+
+How well they agree with labels by reading is in `cbt_ray.therapy.validation`; what each flag means
+is in docs/flags.md.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ NAMES = ("few_therapist_turns", "early_end", "repetition", "role_confusion", "te
 AGAIN = 2
 """Repeated turns below which no share of a session is a repetition."""
 _BARE_HEADER = re.compile(r"(?m)^[ \t]*##+[^\w\n]*$")
-"""Header marks on a line without a word: an instruction template's; with words they are a markdown heading, which is style."""
+"""Header marks on a line without a word: an instruction template's; with words they are a markdown
+heading, which is style."""
 _BY_LENGTH = {StopReason.MAX_MESSAGES, StopReason.MAX_WORDS}
 
 
@@ -38,9 +42,13 @@ def fired(session: Session, stop: StopReason, rules: Flags) -> dict[str, tuple[s
     }
     found: dict[str, tuple[str, ...]] = {name: (name,) if single[name] else () for name in single}
     found["role_confusion"] = tuple(
-        dict.fromkeys(rule for s in Speaker for rule in _confused(session.patient, s, texts[s], rules))
+        dict.fromkeys(
+            rule for s in Speaker for rule in _confused(session.patient, s, texts[s], rules)
+        )
     )
-    found["template_leakage"] = tuple(_leaks(session.patient, [turn.text for turn in session.turns], rules))
+    found["template_leakage"] = tuple(
+        _leaks(session.patient, [turn.text for turn in session.turns], rules)
+    )
     return {name: found[name] for name in NAMES if found[name]}
 
 
@@ -55,7 +63,10 @@ def _keeps_repeating(repeated: int, turns: int, rules: Flags) -> bool:
 
 
 def _confused(patient: str, speaker: Speaker, texts: Sequence[str], rules: Flags) -> list[str]:
-    """What confuses the roles in a speaker's turns; nothing below the share of turns that counts."""
+    """What confuses the roles in a speaker's turns.
+
+    Nothing below the share of turns that counts.
+    """
     known = voices(patient, rules)
     why = [reason for text in texts if (reason := known.confused(speaker, text))]
     return why if why and len(why) >= rules.role_confusion * len(texts) else []

@@ -1,4 +1,6 @@
-"""Training patients: characteristics drawn at random, written out as a narrative by the generator (arXiv 2412.00251, Methods)."""
+"""Training patients: characteristics drawn at random, written out as a narrative by the generator
+(arXiv 2412.00251, Methods).
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,14 @@ class Profile:
 
 
 def draw(patients: TrainingPatients, rng: random.Random) -> dict[str, str]:
-    """Draw the 13 characteristics, each by its declared weights; the order in which levels are declared does not matter."""
+    """Draw the 13 characteristics, each by its declared weights.
+
+    The order in which levels are declared does not matter.
+    """
     levels = {name: sorted(patients.characteristics[name].items()) for name in CHARACTERISTICS}
     return {
-        name: rng.choices([level for level, _ in known], [weight for _, weight in known])[0] for name, known in levels.items()
+        name: rng.choices([level for level, _ in known], [weight for _, weight in known])[0]
+        for name, known in levels.items()
     }
 
 
@@ -44,14 +50,24 @@ def write_profile(
     ask: Ask,
     seed: int,
 ) -> Answer[Profile]:
-    """Draw and write out training patient `number` (from 1); a name in `taken` (first names, casefolded) is asked for anew."""
+    """Draw and write out training patient `number` (from 1).
+
+    A name in `taken` (first names, casefolded) is asked for anew.
+    """
     characteristics = draw(patients, random.Random(seed))
     name = patients.names[number - 1] if patients.names else None
-    properties: dict[str, Any] = {} if name else {"name": {"type": "string", "pattern": "^[A-Z][a-z]{2,11} [A-Z][a-z]{2,14}$"}}
+    properties: dict[str, Any] = (
+        {}
+        if name
+        else {"name": {"type": "string", "pattern": "^[A-Z][a-z]{2,11} [A-Z][a-z]{2,14}$"}}
+    )
     request = Request(
         messages=(
             Message("system", prompts.render("profile.j2")),
-            Message("user", prompts.render("profile_request.j2", name=name, characteristics=characteristics)),
+            Message(
+                "user",
+                prompts.render("profile_request.j2", name=name, characteristics=characteristics),
+            ),
         ),
         sampling=role.sampling,
         seed=seed,

@@ -1,4 +1,7 @@
-"""What a speaker says again: words in runs that the same speaker said in an earlier turn. Linear in the length of the session."""
+"""What a speaker says again: words in runs that the same speaker said in an earlier turn.
+
+Linear in the length of the session.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,11 @@ _CURLY = "\u2019"
 
 
 def said_before(texts: Sequence[str], run: int) -> list[float]:
-    """For each text the share of its words, 0 to 1, that lie in a run of at least `run` words of an earlier text.
+    """For each text the share of its words, 0 to 1, that lie in a run of at least `run` words of an
+    earlier text.
 
-    Case and punctuation do not count. Short answers may come back: a text of fewer than `run` words repeats (1.0) only the text
-    right before it.
+    Case and punctuation do not count. Short answers may come back: a text of fewer than `run` words
+    repeats (1.0) only the text right before it.
     """
     known: set[tuple[str, ...]] = set()
     last: list[str] = []

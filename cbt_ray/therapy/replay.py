@@ -1,6 +1,7 @@
 """Stop rules replayed over sessions that were held: which rule would have ended them, and where.
 
-A replay sees only what was said. Where another rule had ended a session before, nobody knows what this one would have done.
+A replay sees only what was said. Where another rule had ended a session before, nobody knows what
+this one would have done.
 """
 
 from __future__ import annotations
@@ -34,13 +35,18 @@ CODE_PHRASES = (
     "I'll see you at our next appointment",
     "don't hesitate to reach out",
 )
-"""The published code's phrases, in its order: github.com/ttahir-git/FineTuning_LLMs_for_CBT_for_Depression at f48059b,
-Code/Simulation_Notebooks, `detect_session_end`: whole words in any therapist turn, whatever the case, from the first turn on."""
+"""The published code's phrases, in its order:
+github.com/ttahir-git/FineTuning_LLMs_for_CBT_for_Depression at f48059b,
+Code/Simulation_Notebooks, `detect_session_end`: whole words in any therapist turn, whatever the
+case, from the first turn on."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule on its own: phrases in a therapist's turn, or a limit on messages or words. Unset limits are None."""
+    """One rule on its own: phrases in a therapist's turn, or a limit on messages or words.
+
+    Unset limits are None.
+    """
 
     name: str
     phrases: tuple[str, ...] = ()
@@ -52,7 +58,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class Met:
-    """Where a rule ends a session: the message, counted from 1, the therapist turns until then, and the phrase that did it."""
+    """Where a rule ends a session: the message, counted from 1, the therapist turns until then, and
+    the phrase that did it.
+    """
 
     message: int
     therapist_turn: int
@@ -63,32 +71,51 @@ PUBLISHED = (
     Rule("paper", TherapistSummary(rule="summary").phrases),
     Rule("code", CODE_PHRASES, whole_words=True),
 )
-"""`paper`: the therapist's summary, as arXiv 2412.00251 says. `code`: what its code does instead."""
+"""`paper`: the therapist's summary, as arXiv 2412.00251 says. `code`: what its code does instead.
+"""
 
 
 def rules_of(sessions: Sessions) -> list[Rule]:
-    """The study file's rules and limits and the published ones; what has phrases also without `min_therapist_turns`."""
-    own = [Rule(rule.rule, (rule.mark,) if isinstance(rule, EndToken) else rule.phrases) for rule in sessions.stop]
+    """The study file's rules and limits and the published ones.
+
+    What has phrases also without `min_therapist_turns`.
+    """
+    own = [
+        Rule(rule.rule, (rule.mark,) if isinstance(rule, EndToken) else rule.phrases)
+        for rule in sessions.stop
+    ]
     minimum = sessions.min_therapist_turns
     found = []
     for rule in dict.fromkeys((*own, *PUBLISHED)):
         found += [rule, replace(rule, min_therapist_turns=minimum)] if minimum else [rule]
-    limits = [Rule("max_messages", messages=sessions.max_messages), Rule("max_words", words=sessions.max_words)]
+    limits = [
+        Rule("max_messages", messages=sessions.max_messages),
+        Rule("max_words", words=sessions.max_words),
+    ]
     return found + limits
 
 
-def replay(session: Session, rules: Sequence[Rule], stop: StopReason | None = None) -> dict[Rule, Met | None]:
+def replay(
+    session: Session, rules: Sequence[Rule], stop: StopReason | None = None
+) -> dict[Rule, Met | None]:
     """For each rule on its own where it would have ended this session, or None.
 
-    `stop` is why the session ended: end tokens are taken out of the text when they are heard, so the only one that a replay knows
-    of is the one that ended the session. The summary in the first message counts nowhere (the published code counts its words).
+    `stop` is why the session ended: end tokens are taken out of the text when they are heard, so
+    the only one that a replay knows of is the one that ended the session. The summary in the first
+    message counts nowhere (the published code counts its words).
     """
-    said = [(number, turn.text) for number, turn in enumerate(session.turns, 1) if turn.speaker is Speaker.THERAPIST]
+    said = [
+        (number, turn.text)
+        for number, turn in enumerate(session.turns, 1)
+        if turn.speaker is Speaker.THERAPIST
+    ]
     folded = [(number, text, text.casefold()) for number, text in said]
     return {rule: _met(session, folded, rule, stop) for rule in rules}
 
 
-def _met(session: Session, said: Sequence[tuple[int, str, str]], rule: Rule, stop: StopReason | None) -> Met | None:
+def _met(
+    session: Session, said: Sequence[tuple[int, str, str]], rule: Rule, stop: StopReason | None
+) -> Met | None:
     if rule.messages is not None or rule.words is not None:
         return _limit(session, rule)
     heard = _listener(rule)
@@ -96,7 +123,11 @@ def _met(session: Session, said: Sequence[tuple[int, str, str]], rule: Rule, sto
         phrase = heard(text, folded) if turn >= rule.min_therapist_turns else None
         if phrase is not None:
             return Met(number, turn, phrase)
-    if rule.name == "end_token" and stop is StopReason.END_TOKEN and len(said) >= rule.min_therapist_turns:
+    if (
+        rule.name == "end_token"
+        and stop is StopReason.END_TOKEN
+        and len(said) >= rule.min_therapist_turns
+    ):
         return Met(len(session.turns), len(said), rule.phrases[0])
     return None
 
@@ -107,7 +138,9 @@ def _listener(rule: Rule) -> Callable[[str, str], str | None]:
 
     def heard(text: str, folded: str) -> str | None:
         for phrase, plain in phrases:
-            if plain in folded and not (rule.whole_words and not re.search(rf"\b{re.escape(phrase)}\b", text, re.IGNORECASE)):
+            if plain in folded and not (
+                rule.whole_words and not re.search(rf"\b{re.escape(phrase)}\b", text, re.IGNORECASE)
+            ):
                 return phrase
         return None
 
@@ -124,18 +157,24 @@ def _limit(session: Session, rule: Rule) -> Met | None:
     return None
 
 
-def stop_table(sessions: Iterable[tuple[str, Session, StopReason | None]], rules: Sequence[Rule]) -> list[dict[str, Any]]:
-    """The key `stop_rules` of analysis.json: a row for each arm and rule, then one for each rule over all arms (arm None).
+def stop_table(
+    sessions: Iterable[tuple[str, Session, StopReason | None]], rules: Sequence[Rule]
+) -> list[dict[str, Any]]:
+    """The key `stop_rules` of analysis.json: a row for each arm and rule, then one for each rule
+    over all arms (arm None).
 
-    `sessions` are (arm, session, why it ended). `ended` is how many the rule would have ended, `message` the quartiles of the
-    message at which, `first_therapist_turn` how many on the therapist's first message, `phrases` how many by which phrase.
+    `sessions` are (arm, session, why it ended). `ended` is how many the rule would have ended,
+    `message` the quartiles of the message at which, `first_therapist_turn` how many on the
+    therapist's first message, `phrases` how many by which phrase.
     """
     met: dict[str | None, list[Mapping[Rule, Met | None]]] = {}
     for arm, session, stop in sessions:
         met.setdefault(arm, []).append(replay(session, rules, stop))
     everything = [found for arm in list(met) for found in met[arm]]
     groups = [*met.items(), (None, everything)] if everything else []
-    return [_row(arm, rule, [found[rule] for found in held]) for arm, held in groups for rule in rules]
+    return [
+        _row(arm, rule, [found[rule] for found in held]) for arm, held in groups for rule in rules
+    ]
 
 
 def _row(arm: str | None, rule: Rule, found: Sequence[Met | None]) -> dict[str, Any]:
@@ -157,5 +196,7 @@ def _row(arm: str | None, rule: Rule, found: Sequence[Met | None]) -> dict[str, 
 def _quartiles(values: Sequence[int]) -> dict[str, float] | None:
     if not values:
         return None
-    low, median, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else [float(values[0])] * 3
+    low, median, high = (
+        quantiles(values, n=4, method="inclusive") if len(values) > 1 else [float(values[0])] * 3
+    )
     return {"q1": float(low), "median": float(median), "q3": float(high)}

@@ -1,4 +1,6 @@
-"""A session and its turns, as both generated courses and simulations make them and every later stage reads them."""
+"""A session and its turns, as both generated courses and simulations make them and every later
+stage reads them.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from typing import Any, Literal
 from cbt_ray.llm.request import Message
 
 OPENING = "[Summary of the previous session]\n{summary}\n[End of summary]"
-"""How the previous summary is injected: a block that is known as such and can be taken out again."""
+"""How the previous summary is injected: a block that is known as such and can be taken out again.
+"""
 
 
 class Speaker(StrEnum):
@@ -36,8 +39,9 @@ class Turn:
 class Session:
     """One session: the patient speaks first, speakers alternate.
 
-    `opening` is the summary of the session before, injected in front of the patient's first message as a block that is known as
-    such (empty in a first session); it is no turn, so nothing has to be cut out of a turn later. `summary` is this session's own.
+    `opening` is the summary of the session before, injected in front of the patient's first message
+    as a block that is known as such (empty in a first session); it is no turn, so nothing has to be
+    cut out of a turn later. `summary` is this session's own.
     """
 
     patient: str
@@ -62,15 +66,23 @@ class Session:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Session:
-        """Read back from a unit's content; fields of the unit that are not the session's are left alone."""
+        """Read back from a unit's content.
+
+        Fields of the unit that are not the session's are left alone.
+        """
         own = {name: value[name] for name in ("patient", "number", "phase", "opening", "summary")}
-        return cls(**own, turns=tuple(Turn(Speaker(turn["speaker"]), turn["text"]) for turn in value["turns"]))
+        return cls(
+            **own,
+            turns=tuple(Turn(Speaker(turn["speaker"]), turn["text"]) for turn in value["turns"]),
+        )
 
 
 def transcript(turns: Sequence[Turn]) -> str:
-    """The text that a summariser or judge reads: turns numbered, what is said quoted, and its end marked.
+    """The text that a summariser or judge reads: turns numbered, what is said quoted, and its end
+    marked.
 
-    Whatever a turn says, it cannot pass for another turn or for the end: each of its further lines begins with `> `.
+    Whatever a turn says, it cannot pass for another turn or for the end: each of its further lines
+    begins with `> `.
     """
     said = [
         f"[{number}] {turn.speaker.capitalize()}: " + "\n> ".join(turn.text.splitlines() or [""])
@@ -83,11 +95,14 @@ def transcript(turns: Sequence[Turn]) -> str:
 def therapist_messages(system: str, opening: str, turns: Sequence[Turn]) -> list[Message]:
     """The conversation as the therapist model sees it, in training and in simulation alike.
 
-    The patient is the user, the therapist the assistant; the previous summary stands as a block in front of the first message.
+    The patient is the user, the therapist the assistant; the previous summary stands as a block in
+    front of the first message.
     """
     messages = [Message("system", system)]
     for number, turn in enumerate(turns):
         block = f"{OPENING.format(summary=opening)}\n\n" if number == 0 and opening else ""
-        role: Literal["user", "assistant"] = "user" if turn.speaker is Speaker.PATIENT else "assistant"
+        role: Literal["user", "assistant"] = (
+            "user" if turn.speaker is Speaker.PATIENT else "assistant"
+        )
         messages.append(Message(role, block + turn.text))
     return messages

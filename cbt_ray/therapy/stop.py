@@ -12,7 +12,9 @@ from cbt_ray.therapy.session import Speaker, Turn
 
 
 class StopReason(StrEnum):
-    """Why a session ended: the protocol's rules, then what became of the therapist's model, then what only imports know."""
+    """Why a session ended: the protocol's rules, then what became of the therapist's model, then
+    what only imports know.
+    """
 
     END_TOKEN = "end_token"  # noqa: S105  a stop rule's name
     SUMMARY = "summary"
@@ -53,8 +55,13 @@ def hear(text: str, rules: Sessions) -> Heard:
     return Heard(text, met)
 
 
-def stop_reason(turns: Sequence[Turn], met: StopReason | None, rules: Sessions) -> StopReason | None:
-    """Whether the session ends after its last turn. A rule counts from `min_therapist_turns` on; length always does."""
+def stop_reason(
+    turns: Sequence[Turn], met: StopReason | None, rules: Sessions
+) -> StopReason | None:
+    """Whether the session ends after its last turn.
+
+    A rule counts from `min_therapist_turns` on; length always does.
+    """
     therapist = sum(turn.speaker is Speaker.THERAPIST for turn in turns)
     if met is not None and therapist >= rules.min_therapist_turns:
         return met

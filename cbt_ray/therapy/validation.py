@@ -1,7 +1,8 @@
-"""How well the flags agree with labels by reading: the record in validation.yaml, bound to the rules that were compared.
+"""How well the flags agree with labels by reading: the record in validation.yaml, bound to the
+rules that were compared.
 
-80 published sessions were labelled by a language model that read each transcript, not by clinicians. Codebook, figures and what
-they do not say: docs/flags.md.
+80 published sessions were labelled by a language model that read each transcript, not by
+clinicians. Codebook, figures and what they do not say: docs/flags.md.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ RULES = {
     "role_confusion": ("role_confusion", "therapist_labels", "patient_labels", "patient_voice"),
     "template_leakage": ("template_leakage", "therapist_labels", "patient_labels"),
 }
-"""The fields of the study file's `flags` block that decide each flag. The therapist's name is whatever the prompts say."""
+"""The fields of the study file's `flags` block that decide each flag. The therapist's name is
+whatever the prompts say."""
 ENOUGH_WORDS = 20_000
 """Of an arm, to tell its language."""
 _WORD = re.compile(r"[^\W\d_]+")
@@ -47,7 +49,10 @@ class Agreement:
     def of(cls, pairs: Iterable[tuple[bool, bool]]) -> Agreement:
         """From (labelled, flagged) of each session."""
         found = list(pairs)
-        count = {pair: found.count(pair) for pair in ((True, True), (False, True), (True, False), (False, False))}
+        count = {
+            pair: found.count(pair)
+            for pair in ((True, True), (False, True), (True, False), (False, False))
+        }
         return cls(count[True, True], count[False, True], count[True, False], count[False, False])
 
     @property
@@ -78,13 +83,16 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Record:
-    """What the file holds for one flag: the rules compared (their digest), all labelled sessions, and the second patient's."""
+    """What the file holds for one flag: the rules compared (their digest), all labelled sessions,
+    and the second patient's.
+    """
 
     rules: str
     all: Agreement
     check: Agreement
     by_rule: Mapping[str, tuple[int, int]]
-    """Rule -> labelled sessions in which it fired, and how many of these have the flag by the labels."""
+    """Rule -> labelled sessions in which it fired, and how many of these have the flag by the
+    labels."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +136,11 @@ def _document() -> dict[str, Any]:
 
 
 def foreign(said: Iterable[tuple[str, Session, object]]) -> str | None:
-    """Why the figures say nothing of these sessions, by (arm, session, ...): their words are not of the labelled language.
+    """Why the figures say nothing of these sessions, by (arm, session, ...): their words are not of
+    the labelled language.
 
-    None where they are, in every arm. A study file does not say its language, so its sessions are asked.
+    None where they are, in every arm. A study file does not say its language, so its sessions are
+    asked.
     """
     of, counts = language(), Counter[str]()
     common = Counter[str]()
@@ -145,7 +155,10 @@ def foreign(said: Iterable[tuple[str, Session, object]]) -> str | None:
     arm = min(known, key=lambda name: known[name])
     if known[arm] >= of.share:
         return None
-    told = f"{known[arm]:.0%} of the words of {arm} are among its commonest, expected at least {of.share:.0%}"
+    told = (
+        f"{known[arm]:.0%} of the words of {arm} are among its commonest, expected at least "
+        f"{of.share:.0%}"
+    )
     return f"measured on sessions in {of.name}, which these are not: {told}"
 
 
@@ -156,45 +169,73 @@ def rules_digest(flag: str, rules: Flags) -> str:
 
 
 def doubt(flag: str, rules: Flags, unlike: str | None = None) -> str | None:
-    """Why a flag under these rules is not validated, in a few words; None where it is. `unlike`: what `foreign` says."""
+    """Why a flag under these rules is not validated, in a few words; None where it is.
+
+    `unlike`: what `foreign` says.
+    """
     record = records()[1].get(flag)
     if record is None:
         return "never compared with labels"
     if unlike:
         return unlike
     if record.rules != rules_digest(flag, rules):
-        return f"the study file changes its rules ({', '.join(RULES[flag])}); the labels were compared with the defaults"
+        return (
+            f"the study file changes its rules ({', '.join(RULES[flag])}); the labels were "
+            "compared with the defaults"
+        )
     held = record.all
     if not held.positives:
         return f"none of the {held.sessions} labelled sessions has it"
-    figures = (("precision", held.precision), ("recall", held.recall))  # no precision where none is flagged, but then recall is 0
-    short = [f"{what} {value:.2f}" for what, value in figures if value is not None and value < ENOUGH]
-    return f"{' and '.join(short)} on {held.sessions} labelled sessions, expected at least {ENOUGH}" if short else None
+    figures = (
+        ("precision", held.precision),
+        ("recall", held.recall),
+    )  # no precision where none is flagged, but then recall is 0
+    short = [
+        f"{what} {value:.2f}" for what, value in figures if value is not None and value < ENOUGH
+    ]
+    return (
+        f"{' and '.join(short)} on {held.sessions} labelled sessions, expected at least {ENOUGH}"
+        if short
+        else None
+    )
 
 
 def validated(flag: str, rules: Flags | None = None) -> bool:
-    """Whether precision and recall both reach ENOUGH under these rules (the defaults where none are given)."""
+    """Whether precision and recall both reach ENOUGH under these rules (the defaults where none are
+    given).
+    """
     return doubt(flag, rules or Flags()) is None
 
 
 def detectors(
-    rules: Flags, names: Iterable[str], found: Iterable[Mapping[str, Sequence[str]]] = (), unlike: str | None = None
+    rules: Flags,
+    names: Iterable[str],
+    found: Iterable[Mapping[str, Sequence[str]]] = (),
+    unlike: str | None = None,
 ) -> list[dict[str, Any]]:
-    """The key `detectors` of analysis.json: for each flag whether to trust it, with the figures of the labelled sessions.
+    """The key `detectors` of analysis.json: for each flag whether to trust it, with the figures of
+    the labelled sessions.
 
-    Intervals are Wilson's at 95 %. `check` are the second patient's sessions; thresholds were set on
-    the first's, yet it is no clean test (docs/flags.md). `rules` are those that fired in the labelled
-    sessions or in this study's: `found` are its sessions' flags with their rules. Where the study file
-    changes a flag's rules, nothing was labelled, or the sessions are `unlike` the labelled ones, all
-    figures are None.
+    Intervals are Wilson's at 95 %. `check` are the second patient's sessions; thresholds were set
+    on the first's, yet it is no clean test (docs/flags.md). `rules` are those that fired in the
+    labelled sessions or in this study's: `found` are its sessions' flags with their rules. Where
+    the study file changes a flag's rules, nothing was labelled, or the sessions are `unlike` the
+    labelled ones, all figures are None.
     """
     labelled_by, held = records()
-    counts = Counter((flag, rule) for session in found for flag, fired in session.items() for rule in fired)
+    counts = Counter(
+        (flag, rule) for session in found for flag, fired in session.items() for rule in fired
+    )
     return [_detector(name, rules, labelled_by, held.get(name), counts, unlike) for name in names]
 
 
 def _detector(
-    name: str, rules: Flags, labelled_by: str, record: Record | None, counts: Mapping[tuple[str, str], int], unlike: str | None
+    name: str,
+    rules: Flags,
+    labelled_by: str,
+    record: Record | None,
+    counts: Mapping[tuple[str, str], int],
+    unlike: str | None,
 ) -> dict[str, Any]:
     why = doubt(name, rules, unlike)
     applies = unlike is None and record is not None and record.rules == rules_digest(name, rules)
@@ -202,13 +243,26 @@ def _detector(
     check = _figures(record.check) if record and applies else None
     known = record.by_rule if record and applies else {}
     fired = dict.fromkeys([*known, *(rule for flag, rule in counts if flag == name)])
-    parts = [_rule(rule, counts.get((name, rule), 0), known.get(rule, (0, 0)), known=bool(applies)) for rule in fired]
+    parts = [
+        _rule(rule, counts.get((name, rule), 0), known.get(rule, (0, 0)), known=bool(applies))
+        for rule in fired
+    ]
     status = "unvalidated" if why else "validated"
-    return {"flag": name, "status": status, "reason": why, **figures, "check": check, "labelled_by": labelled_by, "rules": parts}
+    return {
+        "flag": name,
+        "status": status,
+        "reason": why,
+        **figures,
+        "check": check,
+        "labelled_by": labelled_by,
+        "rules": parts,
+    }
 
 
 def _rule(rule: str, sessions: int, labelled: tuple[int, int], *, known: bool) -> dict[str, Any]:
-    """One rule: the sessions of this study in which it fired, and how often it was right in the labelled ones."""
+    """One rule: the sessions of this study in which it fired, and how often it was right in the
+    labelled ones.
+    """
     row: dict[str, Any] = {"rule": rule, "sessions": sessions}
     if not known:
         return row | {
@@ -217,13 +271,33 @@ def _rule(rule: str, sessions: int, labelled: tuple[int, int], *, known: bool) -
         }
     fired, right = labelled
     share = right / fired if fired else None
-    why = "it fired in no labelled session" if share is None else None if share >= ENOUGH else f"expected at least {ENOUGH}"
-    return row | {"fired": fired, "right": right, "precision": share, "precision_interval": _wilson(right, fired), "reason": why}
+    why = (
+        "it fired in no labelled session"
+        if share is None
+        else None
+        if share >= ENOUGH
+        else f"expected at least {ENOUGH}"
+    )
+    return row | {
+        "fired": fired,
+        "right": right,
+        "precision": share,
+        "precision_interval": _wilson(right, fired),
+        "reason": why,
+    }
 
 
 def _figures(held: Agreement | None) -> dict[str, Any]:
     if held is None:
-        names = ("n", "positives", "flagged", "precision", "precision_interval", "recall", "recall_interval")
+        names = (
+            "n",
+            "positives",
+            "flagged",
+            "precision",
+            "precision_interval",
+            "recall",
+            "recall_interval",
+        )
         return dict.fromkeys(names)
     return {
         "n": held.sessions,

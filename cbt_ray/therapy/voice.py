@@ -1,4 +1,6 @@
-"""Whose voice a turn is in: labels inside a turn, a speaker that addresses itself by name, words that only a patient says."""
+"""Whose voice a turn is in: labels inside a turn, a speaker that addresses itself by name, words
+that only a patient says.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,10 @@ from cbt_ray.therapy.session import Speaker
 
 _QUOTED = re.compile('"[^"\n]*"|\u201c[^\u201d\n]*\u201d|\u2018[^\u2019\n]*\u2019')
 _LISTED = re.compile(r"(?m)^\s*(?:[-*+•]|\d+[.)])\s.*$")
-_SIGNED = r"(?:regards|wishes|sincerely|warmly|truly|yours|best|cheers|therapist|counsell?or|assistant|name)"
+_SIGNED = (
+    r"(?:regards|wishes|sincerely|warmly|truly|yours|best|cheers"
+    r"|therapist|counsell?or|assistant|name)"
+)
 """Before a comma and the own name: a signature, or a speaker that says who it is."""
 
 
@@ -34,12 +39,17 @@ class Voices:
         return ":" in text and any(label.search(text) for label in self.labels.values())
 
     def confused(self, speaker: Speaker, text: str) -> str | None:
-        """By which rule the speaker of this turn speaks as the other one, or writes both sides; None where it does not."""
+        """By which rule the speaker of this turn speaks as the other one, or writes both sides.
+
+        None where it does not.
+        """
         other = Speaker.PATIENT if speaker is Speaker.THERAPIST else Speaker.THERAPIST
         if ":" in text and self.labels[other].search(text):
             return "the other's label"
         folded = text.casefold()
-        if any(name in folded for name in self.names[speaker]) and self.addressed[speaker].search(_own_words(text)):
+        if any(name in folded for name in self.names[speaker]) and self.addressed[speaker].search(
+            _own_words(text)
+        ):
             return "addresses itself"
         if speaker is Speaker.PATIENT or not any(phrase in folded for phrase in self.phrases):
             return None
@@ -48,8 +58,15 @@ class Voices:
 
 @lru_cache(maxsize=256)
 def voices(patient: str, rules: Flags) -> Voices:
-    """The patterns for a patient of this name under these rules. What stands in quotation marks or in a list is an example."""
-    names = [patient, *(part for part in patient.split() if part[0].isupper() and len(part) > 2)] if patient else []
+    """The patterns for a patient of this name under these rules.
+
+    What stands in quotation marks or in a list is an example.
+    """
+    names = (
+        [patient, *(part for part in patient.split() if part[0].isupper() and len(part) > 2)]
+        if patient
+        else []
+    )
     named = {Speaker.PATIENT: [*names], Speaker.THERAPIST: [rules.therapist_name]}
     words = {Speaker.PATIENT: rules.patient_labels, Speaker.THERAPIST: rules.therapist_labels}
     return Voices(
@@ -79,7 +96,9 @@ def _label(names: Iterable[str], words: Iterable[str]) -> re.Pattern[str]:
 
 
 def _address(names: Iterable[str]) -> re.Pattern[str]:
-    """`Thanks, Nova.`, `Nova, I ...`, `Hello Nova`, but no signature (`Best regards, Nova`) and no `Your therapist, Nova`."""
+    """`Thanks, Nova.`, `Nova, I ...`, `Hello Nova`, but no signature (`Best regards, Nova`) and no
+    `Your therapist, Nova`.
+    """
     name = _any(names)
     after_comma = rf"(?<!\w)(?!(?i:{_SIGNED})\b)\w+,[ ]{name}(?=[.,!?;:]|[ ]*$)"
     first = rf"(?:^|[.!?][ ]){name},"

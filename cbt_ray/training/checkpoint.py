@@ -1,4 +1,6 @@
-"""Training's checkpoints: where they go, which one is taken up again, and how SIGTERM asks for one."""
+"""Training's checkpoints: where they go, which one is taken up again, and how SIGTERM asks for
+one.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ KEPT = 2
 
 
 class Checkpoints(Protocol):
-    """Where a training's checkpoints are kept. A checkpoint is a folder that the backend wrote and reads back."""
+    """Where a training's checkpoints are kept.
+
+    A checkpoint is a folder that the backend wrote and reads back.
+    """
 
     def save(self, step: int, folder: Path) -> None:
         """Keep the checkpoint of a step."""
@@ -33,12 +38,14 @@ class Checkpoints(Protocol):
 
 
 class StoreCheckpoints:
-    """Checkpoints in the store, under `<study>/checkpoints/<id>/<h16>/<data>/`: a tar a step and a mark with its SHA-256.
+    """Checkpoints in the store, under `<study>/checkpoints/<id>/<h16>/<data>/`: a tar a step and a
+    mark with its SHA-256.
 
-    `data` is the digest of the dataset: what was trained on another one is no beginning for this training.
+    `data` is the digest of the dataset: what was trained on another one is no beginning for this
+    training.
 
-    The mark is written last, so a torn upload has none or one that does not match; it is passed over and the checkpoint before
-    it is used. The last two are kept.
+    The mark is written last, so a torn upload has none or one that does not match; it is passed
+    over and the checkpoint before it is used. The last two are kept.
     """
 
     def __init__(self, store: Store, key: Key, work: Path, data: str) -> None:
@@ -52,7 +59,9 @@ class StoreCheckpoints:
         packed = self._work / f"{_name(step)}.tar"
         with tarfile.open(packed, "w") as tar:
             tar.add(folder, arcname=".")
-        self._drop(step)  # what lies there is torn or from before a rerun; a mark must never vouch for another tar
+        self._drop(
+            step
+        )  # what lies there is torn or from before a rerun; a mark must never vouch for another tar
         self._store.upload(packed, self._path(step, "tar"))
         mark = {"step": step, "sha256": sha256_of(packed), "size": packed.stat().st_size}
         self._store.replace(self._path(step, "json"), canonical(mark))
@@ -66,12 +75,17 @@ class StoreCheckpoints:
             folder = self._fetch(step)
             if folder is not None:
                 return step, folder
-            log.warning("checkpoint %s%s: torn; the one before it is used", self._prefix, _name(step))
+            log.warning(
+                "checkpoint %s%s: torn; the one before it is used", self._prefix, _name(step)
+            )
         return None
 
     def _fetch(self, step: int) -> Path | None:
         self._work.mkdir(parents=True, exist_ok=True)
-        packed, folder = self._work / f"fetched-{_name(step)}.tar", self._work / f"fetched-{_name(step)}"
+        packed, folder = (
+            self._work / f"fetched-{_name(step)}.tar",
+            self._work / f"fetched-{_name(step)}",
+        )
         mark = self._mark(step)
         if mark is None or not self._store.download(self._path(step, "tar"), packed):
             return None
@@ -135,9 +149,16 @@ def sigterm() -> Iterator[threading.Event]:
 
 
 def _unpack(tar: tarfile.TarFile, folder: Path) -> None:
-    """Unpack plain files below a folder; Debian 12's Python 3.11.2 has no `filter="data"` that would see to it."""
+    """Unpack plain files below a folder.
+
+    Debian 12's Python 3.11.2 has no `filter="data"` that would see to it.
+    """
     members = tar.getmembers()
     for member in members:
-        if not (member.isreg() or member.isdir()) or Path(member.name).is_absolute() or ".." in Path(member.name).parts:
+        if (
+            not (member.isreg() or member.isdir())
+            or Path(member.name).is_absolute()
+            or ".." in Path(member.name).parts
+        ):
             raise Infrastructure(f"checkpoint: {member.name}: expected plain files only", "store")
     tar.extractall(folder, members)  # noqa: S202  checked above

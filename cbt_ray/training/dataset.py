@@ -1,8 +1,11 @@
-"""The dataset: examples made of valid sessions, split into train, held_out and test. Pure but for reading and writing JSONL.
+"""The dataset: examples made of valid sessions, split into train, held_out and test.
+
+Pure but for reading and writing JSONL.
 
 `session` (default): an example a session, split by patient, so that no patient is in two splits.
-`paper` (arXiv 2412.00251): an example a therapist turn with the whole history before it in an Alpaca text, split at random: it
-repeats the text about fifteen times and leaks between splits, and is offered because the published study did so.
+`paper` (arXiv 2412.00251): an example a therapist turn with the whole history before it in an
+Alpaca text, split at random: it repeats the text about fifteen times and leaks between splits, and
+is offered because the published study did so.
 """
 
 from __future__ import annotations
@@ -21,12 +24,13 @@ from cbt_ray.therapy.session import OPENING, Session, Speaker, therapist_message
 from cbt_ray.unit import canonical
 
 Example = dict[str, Any]
-"""JSON: patient (its id), session, and either `messages` (session) or `turn`, `instruction`, `history` and `response` (paper)."""
+"""JSON: patient (its id), session, and either `messages` (session) or `turn`, `instruction`,
+`history` and `response` (paper)."""
 Format = Literal["session", "paper"]
 NAMES = ("train", "held_out", "test")
 
-ALPACA = """Below is an instruction that describes a task, paired with an input that provides further context. \
-Write a response that appropriately completes the request.
+ALPACA = """Below is an instruction that describes a task, paired with an input that provides \
+further context. Write a response that appropriately completes the request.
 
 ### Instruction:
 {instruction}
@@ -40,7 +44,10 @@ Write a response that appropriately completes the request.
 
 @dataclass(frozen=True)
 class Splits:
-    """The examples of a dataset; `held_out` is for the loss before and after, `test` is left alone."""
+    """The examples of a dataset.
+
+    `held_out` is for the loss before and after, `test` is left alone.
+    """
 
     format: Format
     train: list[Example]
@@ -53,8 +60,12 @@ class Splits:
         return {name: len(getattr(self, name)) for name in NAMES}
 
 
-def build(courses: Mapping[str, Sequence[Session]], settings: Dataset, system: Callable[[Session], str]) -> Splits:
-    """Examples of all sessions, split; `courses` are by the patient's id, since two patients can have one name.
+def build(
+    courses: Mapping[str, Sequence[Session]], settings: Dataset, system: Callable[[Session], str]
+) -> Splits:
+    """Examples of all sessions, split.
+
+    `courses` are by the patient's id, since two patients can have one name.
 
     `system` gives the therapist's system prompt, the one used at inference.
     """
@@ -66,22 +77,30 @@ def build(courses: Mapping[str, Sequence[Session]], settings: Dataset, system: C
     if settings.format == "paper":
         turns = [turn for who, one in ordered for turn in _turn_examples(who, one, system(one))]
         return _split_at_random(turns, settings)
-    return _split_by_patient([_session_example(who, one, system(one)) for who, one in ordered], settings)
+    return _split_by_patient(
+        [_session_example(who, one, system(one)) for who, one in ordered], settings
+    )
 
 
 def alpaca(example: Example) -> str:
     """The text of a `paper` example."""
     history = "\n".join(example["history"])
-    return ALPACA.format(instruction=example["instruction"], history=history, response=example["response"])
+    return ALPACA.format(
+        instruction=example["instruction"], history=history, response=example["response"]
+    )
 
 
 def write(splits: Splits, folder: Path) -> Path:
-    """Write `train.jsonl`, `held_out.jsonl`, `test.jsonl` and `dataset.json`: the same bytes for the same examples."""
+    """Write `train.jsonl`, `held_out.jsonl`, `test.jsonl` and `dataset.json`: the same bytes for
+    the same examples.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name in NAMES:
         lines = [canonical(example) + b"\n" for example in getattr(splits, name)]
         (folder / f"{name}.jsonl").write_bytes(b"".join(lines))
-    (folder / "dataset.json").write_bytes(canonical({"format": splits.format, "counts": splits.counts}) + b"\n")
+    (folder / "dataset.json").write_bytes(
+        canonical({"format": splits.format, "counts": splits.counts}) + b"\n"
+    )
     return folder
 
 
@@ -98,28 +117,39 @@ def read(folder: Path) -> Splits:
                 raise ValueError(f"{head['counts'][name]} examples were written")
         return Splits(cast(Format, head["format"]), **parts)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file}: expected a part of a dataset that cbt-ray wrote ({error})") from error
+        raise InputError(
+            f"{file}: expected a part of a dataset that cbt-ray wrote ({error})"
+        ) from error
 
 
 def _session_example(patient: str, session: Session, system: str) -> Example:
-    messages = [message.to_json() for message in therapist_messages(system, session.opening, session.turns)]
+    messages = [
+        message.to_json() for message in therapist_messages(system, session.opening, session.turns)
+    ]
     return {"patient": patient, "session": session.number, "messages": messages}
 
 
 def _turn_examples(patient: str, session: Session, system: str) -> list[Example]:
-    """One example a therapist turn; its history is everything said before, the injected summary included."""
+    """One example a therapist turn.
+
+    Its history is everything said before, the injected summary included.
+    """
     examples = []
     history = [OPENING.format(summary=session.opening)] if session.opening else []
     for number, turn in enumerate(session.turns):
         if turn.speaker is Speaker.THERAPIST:
             own = {"patient": patient, "session": session.number, "turn": number}
-            examples.append({**own, "instruction": system, "history": list(history), "response": turn.text})
+            examples.append(
+                {**own, "instruction": system, "history": list(history), "response": turn.text}
+            )
         history.append(f"{turn.speaker.capitalize()}: {turn.text}")
     return examples
 
 
 def _split_by_patient(examples: list[Example], settings: Dataset) -> Splits:
-    """At least one patient is held out where there are two, one tested where a share is asked for and there are three."""
+    """At least one patient is held out where there are two, one tested where a share is asked for
+    and there are three.
+    """
     patients = sorted({example["patient"] for example in examples})
     random.Random(settings.seed).shuffle(patients)
     total = len(patients)

@@ -22,7 +22,8 @@ SETTINGS = {
     "TRL_EXPERIMENTAL_SILENCE": "1",
     "UNSLOTH_DISABLE_STATISTICS": "1",
 }
-"""Nothing is fetched, nothing reported. Threads that wait do not spin: beside a busy process a step that spins takes up to ten
+"""Nothing is fetched, nothing reported. Threads that wait do not spin: beside a busy process a step
+that spins takes up to ten
 times as long."""
 
 GPU = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg")
@@ -33,15 +34,23 @@ def settle() -> None:
     """Set what is not set; call it before torch is imported."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    loaded = sys.modules.get("huggingface_hub.constants")  # by a fetch before it, in the same process
+    loaded = sys.modules.get(
+        "huggingface_hub.constants"
+    )  # by a fetch before it, in the same process
     if loaded is not None:
         vars(loaded)["HF_HUB_OFFLINE"] = os.environ["HF_HUB_OFFLINE"] == "1"
 
 
 def require_unsloth() -> None:
-    """Raise InputError where Unsloth cannot run. Imports nothing: asked before anything is paid for."""
+    """Raise InputError where Unsloth cannot run.
+
+    Imports nothing: asked before anything is paid for.
+    """
     lacking = [] if any(Path(device).exists() for device in GPU) else ["a CUDA GPU"]
     if find_spec("unsloth") is None:
         lacking.append("the package unsloth")
     if lacking:
-        raise InputError(f"backend unsloth: expected {' and '.join(lacking)}; use `backend: trl`, which runs anywhere")
+        raise InputError(
+            f"backend unsloth: expected {' and '.join(lacking)}; use `backend: trl`, which runs "
+            "anywhere"
+        )

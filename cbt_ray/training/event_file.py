@@ -1,4 +1,6 @@
-"""TensorBoard's event file of a training, made of its live figures when a run ends, so that a killed run leaves no gap in it."""
+"""TensorBoard's event file of a training, made of its live figures when a run ends, so that a
+killed run leaves no gap in it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from typing import Any
 from cbt_ray.errors import InputError
 
 NAME = "events.out.tfevents.0.cbt-ray"
-"""TensorBoard reads files with `tfevents` in their names. The package would put this machine's name and the time into it."""
+"""TensorBoard reads files with `tfevents` in their names. The package would put this machine's name
+and the time into it."""
 TAGS = {
     "loss": "loss/training",
     "held_out": "loss/held_out",
@@ -23,15 +26,21 @@ TAGS = {
 
 
 def must_be_there() -> None:
-    """Raise InputError where the package that writes event files is absent, before anything is trained."""
+    """Raise InputError where the package that writes event files is absent, before anything is
+    trained.
+    """
     try:
         import tensorboardX  # noqa: F401
     except ImportError as error:
-        raise InputError("tensorboard: expected the package tensorboardX, or `tensorboard: false`") from error
+        raise InputError(
+            "tensorboard: expected the package tensorboardX, or `tensorboard: false`"
+        ) from error
 
 
 def events_of(steps: Iterable[Mapping[str, Any]]) -> bytes:
-    """The event file of steps, each a document with its number, its time (`at`) and what was measured (null: left out)."""
+    """The event file of steps, each a document with its number, its time (`at`) and what was
+    measured (null: left out).
+    """
     from tensorboardX import SummaryWriter
 
     with tempfile.TemporaryDirectory(prefix="cbt-ray-") as folder:
@@ -39,7 +48,9 @@ def events_of(steps: Iterable[Mapping[str, Any]]) -> bytes:
             for step in steps:
                 for name, tag in TAGS.items():
                     if step[name] is not None:
-                        writer.add_scalar(tag, step[name], step["step"], walltime=_seconds(step["at"]))
+                        writer.add_scalar(
+                            tag, step[name], step["step"], walltime=_seconds(step["at"])
+                        )
         (file,) = Path(folder).iterdir()
         return file.read_bytes()
 

@@ -1,4 +1,6 @@
-"""The two things that the finetune stage asks for: a tuned model, and the model it is compared with, exported the same way."""
+"""The two things that the finetune stage asks for: a tuned model, and the model it is compared
+with, exported the same way.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +34,24 @@ from cbt_ray.training.mask import Masked, mask
 from cbt_ray.training.preference import Paired, pair, read_preferences
 from cbt_ray.training.start.base import Base, open_base
 
-LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "unsloth", "gguf", "llama_cpp_python")
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "bitsandbytes",
+    "unsloth",
+    "gguf",
+    "llama_cpp_python",
+)
 
 
 @dataclass(frozen=True)
 class Made:
-    """A model as it is served, what the parity gate says of it, and what was measured (JSON); `adapter` of a tuned one."""
+    """A model as it is served, what the parity gate says of it, and what was measured (JSON).
+
+    `adapter` of a tuned one.
+    """
 
     base: Base
     exported: Exported
@@ -47,7 +61,9 @@ class Made:
 
 
 class Unfit(Exception):
-    """No training passes the parity gate, by what needs no weights of it: the base was not trained."""
+    """No training passes the parity gate, by what needs no weights of it: the base was not
+    trained.
+    """
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(", ".join(verdict.failed))
@@ -86,17 +102,21 @@ def tune(
     name: str = NAMELESS,
     today: str = TODAY.isoformat(),
 ) -> Made:
-    """Train on a dataset's folder (or a file of preference pairs), export in all forms, and judge the export.
+    """Train on a dataset's folder (or a file of preference pairs), export in all forms, and judge
+    the export.
 
-    Continues from the latest checkpoint; raises Owed when SIGTERM ended it behind one, Unfit where it was not begun. The
-    checkpoints stay: call `clear_checkpoints` when the result is in the store. `say` hears the name of each part as it begins;
+    Continues from the latest checkpoint; raises Owed when SIGTERM ended it behind one, Unfit where
+    it was not begun. The checkpoints stay: call `clear_checkpoints` when the result is in the
+    store. `say` hears the name of each part as it begins;
     `name` is what the GGUF says of itself, `today` what a chat template is told.
     """
     settle()
     backend, clock = open_backend(recipe.backend), _Clock(say)
     splits = read(dataset)
     clock("base")
-    base = open_base(recipe.start, work, recipe.chat_template, turn_end=recipe.turn_end, today=today)
+    base = open_base(
+        recipe.start, work, recipe.chat_template, turn_end=recipe.turn_end, today=today
+    )
     clock("mask")
     train, held_out = (_masked(part, base, recipe) for part in (splits.train, splits.held_out))
     paired = _paired(preferences, base, recipe)
@@ -115,10 +135,19 @@ def tune(
         exported = export(base, trained.adapter, recipe, job.work, threads, clock, name)
     clock("check")
     of = judge_apart if recipe.backend == "unsloth" else judge
-    verdict = of(base, trained.adapter, exported, prompts, threads, limit_of(splits, paired.pairs, base))
-    own = {**trained.metrics, "held_out_windows": len(windows), **_of_masked(train), "examples": splits.counts}
+    verdict = of(
+        base, trained.adapter, exported, prompts, threads, limit_of(splits, paired.pairs, base)
+    )
+    own = {
+        **trained.metrics,
+        "held_out_windows": len(windows),
+        **_of_masked(train),
+        "examples": splits.counts,
+    }
     own |= {"pairs": len(paired.pairs), "pairs_left_out": paired.left_out} if preferences else {}
-    return Made(base, exported, verdict, {**own, **_made_by(recipe, base, verdict, clock)}, trained.adapter)
+    return Made(
+        base, exported, verdict, {**own, **_made_by(recipe, base, verdict, clock)}, trained.adapter
+    )
 
 
 @contextmanager
@@ -131,7 +160,9 @@ def _known_to_llama_cpp(field: str) -> Iterator[None]:
 
 def _foreseen(base: Base, prompts: Sequence[Prompt], folder: Path, threads: int) -> Verdict:
     folder.mkdir(parents=True, exist_ok=True)
-    vocabulary = convert_vocabulary(without_weights(base, folder), folder / "vocabulary.gguf", threads)
+    vocabulary = convert_vocabulary(
+        without_weights(base, folder), folder / "vocabulary.gguf", threads
+    )
     return foresee(base, prompts, vocabulary, threads)
 
 
@@ -143,11 +174,15 @@ def export_compared(
     say: Callable[[str], None] = lambda _part: None,
     today: str = TODAY.isoformat(),
 ) -> Made:
-    """Export the model that the tuned one is compared with, by the same rounding, converter, quantization and template."""
+    """Export the model that the tuned one is compared with, by the same rounding, converter,
+    quantization and template.
+    """
     settle()
     clock = _Clock(say)
     clock("base")
-    base = open_base(recipe.compare, work, recipe.chat_template, turn_end=recipe.turn_end, today=today)
+    base = open_base(
+        recipe.compare, work, recipe.chat_template, turn_end=recipe.turn_end, today=today
+    )
     with _known_to_llama_cpp("compare"):
         exported = export(base, None, recipe, work / "compared", threads, clock)
     clock("check")
@@ -156,7 +191,12 @@ def export_compared(
 
 
 def judge(
-    base: Base, adapter: Path | None, exported: Exported, prompts: Sequence[Prompt], threads: int, limit: int = LIMIT
+    base: Base,
+    adapter: Path | None,
+    exported: Exported,
+    prompts: Sequence[Prompt],
+    threads: int,
+    limit: int = LIMIT,
 ) -> Verdict:
     """What the parity gate says of an export; an answer has to end within `limit` tokens."""
     files = exported.merged, exported.f16.path, exported.gguf.path
@@ -164,9 +204,16 @@ def judge(
 
 
 def judge_apart(
-    base: Base, adapter: Path | None, exported: Exported, prompts: Sequence[Prompt], threads: int, limit: int = LIMIT
+    base: Base,
+    adapter: Path | None,
+    exported: Exported,
+    prompts: Sequence[Prompt],
+    threads: int,
+    limit: int = LIMIT,
 ) -> Verdict:
-    """The same in a process of its own: Unsloth rewrites the models' classes, by which the reference would run here."""
+    """The same in a process of its own: Unsloth rewrites the models' classes, by which the
+    reference would run here.
+    """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(judge, base, adapter, exported, prompts, threads, limit).result()
 

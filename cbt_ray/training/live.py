@@ -1,8 +1,10 @@
-"""Live figures of a training: what each step measured, as JSON lines in the store, for people who wait and for the report.
+"""Live figures of a training: what each step measured, as JSON lines in the store, for people who
+wait and for the report.
 
-They lie under `<study>/training/<id>/<h16>.jsonl`, beside the unit and not in it: how fast a step was differs between two equal
-trainings. S3 has no append, so the whole small file is written again every few seconds. A run that continues from a checkpoint
-takes the file up, drops the steps behind the checkpoint, which are made once more, and marks where it went on.
+They lie under `<study>/training/<id>/<h16>.jsonl`, beside the unit and not in it: how fast a step
+was differs between two equal trainings. S3 has no append, so the whole small file is written again
+every few seconds. A run that continues from a checkpoint takes the file up, drops the steps behind
+the checkpoint, which are made once more, and marks where it went on.
 """
 
 from __future__ import annotations
@@ -60,9 +62,12 @@ class Record:
 
 
 class Live:
-    """Takes steps and keeps them in the store. A store that fails is told of once, and the training goes on.
+    """Takes steps and keeps them in the store.
 
-    With `tensorboard`, an event file of all steps is put beside them when this run of the training ends.
+    A store that fails is told of once, and the training goes on.
+
+    With `tensorboard`, an event file of all steps is put beside them when this run of the training
+    ends.
     """
 
     def __init__(
@@ -75,10 +80,18 @@ class Live:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         tensorboard: bool = False,
     ) -> None:
-        self._store, self._key, self._clock, self._every_s, self._now = store, key, clock, every_s, now
+        self._store, self._key, self._clock, self._every_s, self._now = (
+            store,
+            key,
+            clock,
+            every_s,
+            now,
+        )
         self._tensorboard = tensorboard
         self._next = -math.inf
-        self._before: list[Line] | None = None  # of earlier runs; unknown until the store has answered
+        self._before: list[Line] | None = (
+            None  # of earlier runs; unknown until the store has answered
+        )
         self._own: list[Line] = []
         self._written = 0
         self._failed = False
@@ -101,7 +114,12 @@ class Live:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def _write(self) -> None:
@@ -123,14 +141,20 @@ class Live:
 
     def _write_events(self) -> None:
         path = f"{_place(self._key)}.tensorboard/{event_file.NAME}"
-        self._store.replace(path, event_file.events_of(line for line in self._lines() if "step" in line))
+        self._store.replace(
+            path, event_file.events_of(line for line in self._lines() if "step" in line)
+        )
 
     def _guarded(self, write: Callable[[], None]) -> None:
         try:
             write()
         except (CbtRayError, OSError) as error:
             if not self._failed:
-                log.warning("%s: live figures could not be written (%s); the training goes on", self._key, error)
+                log.warning(
+                    "%s: live figures could not be written (%s); the training goes on",
+                    self._key,
+                    error,
+                )
             self._failed = True
 
 
@@ -140,9 +164,16 @@ def path_of(key: Key) -> str:
 
 
 def read_record(store: Store, key: Key) -> Record:
-    """The live figures of a training, as far as they are whole; an empty record where there are none."""
+    """The live figures of a training, as far as they are whole.
+
+    An empty record where there are none.
+    """
     lines = list(_whole(store.read(path_of(key)) or b""))
-    steps = {line["step"]: Step(**{name: line[name] for name in _FIELDS}) for line in lines if "step" in line}
+    steps = {
+        line["step"]: Step(**{name: line[name] for name in _FIELDS})
+        for line in lines
+        if "step" in line
+    }
     times = [at for line in lines if (at := _time(line["at"])) is not None]
     resumed = [line["resumed"] for line in lines if "resumed" in line]
     return Record([steps[number] for number in sorted(steps)], resumed, max(times, default=None))
@@ -161,7 +192,9 @@ def _line_of(step: Step, at: datetime) -> Line:
 
 
 def _taken_up(data: bytes | None, first: Line) -> list[Line]:
-    """What stays of an earlier run's lines when this one's first step is `first`, and the mark of where it went on."""
+    """What stays of an earlier run's lines when this one's first step is `first`, and the mark of
+    where it went on.
+    """
     known, behind = list(_whole(data or b"")), first["step"] - 1
     kept = [line for line in known if line.get("step", line.get("resumed")) <= behind]
     return [*kept, {"resumed": behind, "at": first["at"]}] if known or behind else []
@@ -188,12 +221,19 @@ def _whole(data: bytes) -> Iterator[Line]:
 
 
 def _cleaned(line: Mapping[str, Any]) -> dict[str, Any]:
-    """A step's numbers: counts as they are, the others to six digits; null for what is absent or no finite number."""
+    """A step's numbers: counts as they are, the others to six digits.
+
+    Null for what is absent or no finite number.
+    """
     return {name: (_count if name in _COUNTS else _number)(line.get(name)) for name in _FIELDS}
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53 else None
+    return (
+        value
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53
+        else None
+    )
 
 
 def _number(value: Any) -> float | None:

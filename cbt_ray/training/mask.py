@@ -1,10 +1,12 @@
 """From examples to tokens: what is fed to the model and on which tokens there is a loss.
 
-Of a session only the therapist's words and the end-of-turn token behind each of them are supervised. Where a turn begins and
-ends is read off the rendered text: the prompt that opens it is a prefix of the conversation, and the words follow. So the model's
-own template is used as it is. Where it writes the last turn in another way than those before it, all are written as those are,
-which is what the model sees at inference. A session that is too long becomes several windows, each the system prompt and whole
-turns. Of a `paper` example the full text has a loss, as published, or the answer and the end behind it.
+Of a session only the therapist's words and the end-of-turn token behind each of them are
+supervised. Where a turn begins and ends is read off the rendered text: the prompt that opens it is
+a prefix of the conversation, and the words follow. So the model's own template is used as it is.
+Where it writes the last turn in another way than those before it, all are written as those are,
+which is what the model sees at inference. A session that is too long becomes several windows, each
+the system prompt and whole turns. Of a `paper` example the full text has a loss, as published, or
+the answer and the end behind it.
 """
 
 from __future__ import annotations
@@ -24,11 +26,14 @@ from cbt_ray.training.dataset import Example, alpaca
 IGNORED = -100
 """The label of a token without a loss (torch's convention)."""
 SHARE = {"session": (0.02, 0.98), "answer": (0.002, 0.98)}
-"""What share of the tokens may be supervised, of sessions and where only an answer is; outside of it the mask is broken."""
+"""What share of the tokens may be supervised, of sessions and where only an answer is; outside of
+it the mask is broken."""
 LEFT_OUT = 0.1
-"""What share of the therapist's turns may be left out because one exchange alone is longer than `max_length`."""
+"""What share of the therapist's turns may be left out because one exchange alone is longer than
+`max_length`."""
 NEXT = Message("user", "Thank you, let us go on from there.")
-"""What follows a conversation where a template writes its last turn in another way than those before it."""
+"""What follows a conversation where a template writes its last turn in another way than those
+before it."""
 REMEDY = "; give another template (`chat_template:` in the recipe)"
 
 
@@ -38,7 +43,10 @@ class Tokenizer(Protocol):
     control: Control
 
     def encode(self, text: str, *, control: bool = True) -> tuple[list[int], list[tuple[int, int]]]:
-        """Token ids, and for each the characters it stands for (begin, end); `control`: control tokens are tokens, not text."""
+        """Token ids, and for each the characters it stands for (begin, end).
+
+        `control`: control tokens are tokens, not text.
+        """
         ...
 
 
@@ -56,14 +64,19 @@ def encoded(written: Written, tokenizer: Tokenizer) -> tuple[list[int], list[tup
 
 
 def plain(text: str, tokenizer: Tokenizer, end: str = "") -> Written:
-    """A text that no template wrote: whatever reads like a control token in it is none, but for the `end` behind it."""
+    """A text that no template wrote: whatever reads like a control token in it is none, but for the
+    `end` behind it.
+    """
     mark = mark_for(text)
     return tokenizer.control.written(tokenizer.control.marked(text, mark) + end, mark)
 
 
 @dataclass(frozen=True)
 class Window:
-    """One sequence to train on. `labels` are the ids where there is a loss and IGNORED elsewhere."""
+    """One sequence to train on.
+
+    `labels` are the ids where there is a loss and IGNORED elsewhere.
+    """
 
     patient: str
     session: int
@@ -112,7 +125,10 @@ def mask(
     max_length: int,
     loss: Literal["full", "answer"] = "full",
 ) -> Masked:
-    """Tokens and labels of all examples; refuses a dataset whose mask cannot be right. `loss` is that of `paper` examples."""
+    """Tokens and labels of all examples; refuses a dataset whose mask cannot be right.
+
+    `loss` is that of `paper` examples.
+    """
     windows: list[Window] = []
     left_out = turns = 0
     for example in examples:
@@ -131,8 +147,13 @@ def mask(
 def supervise(
     messages: Sequence[Message], template: ChatTemplate, tokenizer: Tokenizer, *, last: bool = False
 ) -> tuple[list[int], list[int]]:
-    """Token ids and labels of one conversation, whole; `last`: of the assistant's turns only the last has a loss."""
-    turns = [index for index, one in enumerate(messages) if one.role == "assistant"][-1 if last else 0 :]
+    """Token ids and labels of one conversation, whole.
+
+    `last`: of the assistant's turns only the last has a loss.
+    """
+    turns = [index for index, one in enumerate(messages) if one.role == "assistant"][
+        -1 if last else 0 :
+    ]
     written, spans = _spans(messages, turns, template, tokenizer.control)
     ids, offsets = encoded(written, tokenizer)
     labels = [IGNORED] * len(ids)
@@ -149,12 +170,17 @@ def supervise(
 def _spans(
     messages: Sequence[Message], turns: Sequence[int], template: ChatTemplate, control: Control
 ) -> tuple[Written, list[tuple[int, int]]]:
-    """The conversation, and where in it the assistant's turns are: from behind the prompt that opens one to behind its end."""
+    """The conversation, and where in it the assistant's turns are: from behind the prompt that
+    opens one to behind its end.
+    """
     openings = [_render(template, messages[:index], control, answer=True).text for index in turns]
 
     def found(written: Written) -> list[tuple[int, int]]:
         pairs = zip(turns, openings, strict=True)
-        return [_span(written.text, opening, index, messages[index].content, template) for index, opening in pairs]
+        return [
+            _span(written.text, opening, index, messages[index].content, template)
+            for index, opening in pairs
+        ]
 
     written = _render(template, messages, control, answer=False)
     try:
@@ -172,32 +198,55 @@ def _spans(
         return more.until(spans[-1][1]), spans
 
 
-def _span(text: str, opening: str, index: int, content: str, template: ChatTemplate) -> tuple[int, int]:
-    """Where a turn is, which is `opening`, the assistant's words and the end of the turn, with nothing but space between them."""
+def _span(
+    text: str, opening: str, index: int, content: str, template: ChatTemplate
+) -> tuple[int, int]:
+    """Where a turn is, which is `opening`, the assistant's words and the end of the turn, with
+    nothing but space between them.
+    """
     words, begin = content.strip(), len(opening)
     at = text.find(words, begin)
     if not text.startswith(opening) or at < 0 or text[begin:at].strip():
-        said = f"chat_template: expected that turn {index} renders the same whatever follows; it is not prefix-stable"
+        said = (
+            f"chat_template: expected that turn {index} renders the same whatever follows; it "
+            "is not prefix-stable"
+        )
         raise InputError(said + REMEDY)
     behind = at + len(words)
     end = text.find(template.end, behind) if template.end else -1
     if end < 0 or text[behind:end].strip():
         found = text[behind : behind + 20].strip()
-        said = f"chat_template: expected {template.end!r} at the end of the assistant's turn {index}, found {found!r}"
-        raise InputError(f"{said}; name what ends a turn (`turn_end:` in the recipe), or{REMEDY[1:]}")
+        said = (
+            f"chat_template: expected {template.end!r} at the end of the assistant's turn "
+            f"{index}, found {found!r}"
+        )
+        raise InputError(
+            f"{said}; name what ends a turn (`turn_end:` in the recipe), or{REMEDY[1:]}"
+        )
     return begin, end + len(template.end)
 
 
-def _render(template: ChatTemplate, messages: Sequence[Message], control: Control, *, answer: bool) -> Written:
+def _render(
+    template: ChatTemplate, messages: Sequence[Message], control: Control, *, answer: bool
+) -> Written:
     try:
         return template.written(messages, control, answer=answer)
     except TemplateError as error:
-        raise InputError(f"chat_template: refuses the therapist's messages ({error}){REMEDY}") from error
+        raise InputError(
+            f"chat_template: refuses the therapist's messages ({error}){REMEDY}"
+        ) from error
 
 
-def _session_windows(example: Example, template: ChatTemplate, tokenizer: Tokenizer, max_length: int) -> tuple[list[Window], int]:
-    """Windows of one session and the therapist turns left out; what the patient says last leads to no answer and is cut."""
-    system, exchanges = _exchanges([Message(one["role"], one["content"]) for one in example["messages"]])
+def _session_windows(
+    example: Example, template: ChatTemplate, tokenizer: Tokenizer, max_length: int
+) -> tuple[list[Window], int]:
+    """Windows of one session and the therapist turns left out.
+
+    What the patient says last leads to no answer and is cut.
+    """
+    system, exchanges = _exchanges(
+        [Message(one["role"], one["content"]) for one in example["messages"]]
+    )
     windows: list[Window] = []
     left_out = begin = 0
     while begin < len(exchanges):
@@ -211,13 +260,24 @@ def _session_windows(example: Example, template: ChatTemplate, tokenizer: Tokeni
 
 
 def _longest(
-    system: list[Message], exchanges: list[list[Message]], template: ChatTemplate, tokenizer: Tokenizer, max_length: int
+    system: list[Message],
+    exchanges: list[list[Message]],
+    template: ChatTemplate,
+    tokenizer: Tokenizer,
+    max_length: int,
 ) -> tuple[int, tuple[list[int], list[int]] | None]:
-    """As many whole exchanges as fit, found by bisection; (1, None) where not even the first one does."""
+    """As many whole exchanges as fit, found by bisection.
+
+    (1, None) where not even the first one does.
+    """
     fits: tuple[int, tuple[list[int], list[int]] | None] = (1, None)
     low, high, count = 1, len(exchanges), len(exchanges)
     while low <= high:
-        made = supervise([*system, *(one for exchange in exchanges[:count] for one in exchange)], template, tokenizer)
+        made = supervise(
+            [*system, *(one for exchange in exchanges[:count] for one in exchange)],
+            template,
+            tokenizer,
+        )
         if len(made[0]) <= max_length:
             fits, low = (count, made), count + 1
         else:
@@ -227,7 +287,9 @@ def _longest(
 
 
 def _exchanges(messages: list[Message]) -> tuple[list[Message], list[list[Message]]]:
-    """The system message, and the turns in pieces that begin with the patient and end with the therapist."""
+    """The system message, and the turns in pieces that begin with the patient and end with the
+    therapist.
+    """
     system = [one for one in messages[:1] if one.role == "system"]
     pieces: list[list[Message]] = [[]]
     for message in messages[len(system) :]:
@@ -238,16 +300,26 @@ def _exchanges(messages: list[Message]) -> tuple[list[Message], list[list[Messag
 
 
 def _text_windows(
-    example: Example, end: str, tokenizer: Tokenizer, max_length: int, loss: Literal["full", "answer"]
+    example: Example,
+    end: str,
+    tokenizer: Tokenizer,
+    max_length: int,
+    loss: Literal["full", "answer"],
 ) -> tuple[list[Window], int]:
-    """A `paper` example: loss on the full text or on the answer; of a history that is too long the oldest turns go, whole."""
+    """A `paper` example: loss on the full text or on the answer.
+
+    Of a history that is too long the oldest turns go, whole.
+    """
     history = list(example["history"])
     while True:
         shown = {**example, "history": history}
         ids, offsets = encoded(plain(alpaca(shown), tokenizer, end), tokenizer)
         if len(ids) <= max_length:
             answer = len(alpaca({**shown, "response": ""})) if loss == "answer" else 0
-            labels = [one if begin >= answer else IGNORED for one, (begin, _) in zip(ids, offsets, strict=True)]
+            labels = [
+                one if begin >= answer else IGNORED
+                for one, (begin, _) in zip(ids, offsets, strict=True)
+            ]
             return [Window(example["patient"], example["session"], ids, labels)], 0
         if not history:
             return [], 1
@@ -257,7 +329,8 @@ def _text_windows(
 def _sane(masked: Masked, turns: int, share: tuple[float, float] | None, max_length: int) -> Masked:
     if masked.left_out > LEFT_OUT * turns:
         raise InputError(
-            f"max_length: expected room for the system prompt and one exchange; {masked.left_out} of {turns} therapist turns "
+            f"max_length: expected room for the system prompt and one exchange; {masked.left_out} "
+            f"of {turns} therapist turns "
             f"do not fit {max_length} tokens"
         )
     if share:
@@ -268,4 +341,7 @@ def _sane(masked: Masked, turns: int, share: tuple[float, float] | None, max_len
 def expect_share(masked: Masked, share: tuple[float, float], of: str) -> None:
     """Raise InputError where another share of the tokens is supervised: the mask is broken."""
     if masked.windows and not share[0] <= masked.share <= share[1]:
-        raise InputError(f"{of}: expected {share[0]:.1%} to {share[1]:.1%} of the tokens supervised, not {masked.share:.1%}")
+        raise InputError(
+            f"{of}: expected {share[0]:.1%} to {share[1]:.1%} of the tokens supervised, not "
+            f"{masked.share:.1%}"
+        )

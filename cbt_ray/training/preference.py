@@ -1,7 +1,9 @@
-"""Preference pairs: a conversation, the therapist's answer that was chosen and the one that was rejected, as tokens and labels.
+"""Preference pairs: a conversation, the therapist's answer that was chosen and the one that was
+rejected, as tokens and labels.
 
-A file of them is JSON lines of `messages`, `chosen` and `rejected`. Both answers are rendered and masked as sessions are, with
-the model's own template: no word of the conversation is supervised, and each answer ends with its end-of-turn token.
+A file of them is JSON lines of `messages`, `chosen` and `rejected`. Both answers are rendered and
+masked as sessions are, with the model's own template: no word of the conversation is supervised,
+and each answer ends with its end-of-turn token.
 """
 
 from __future__ import annotations
@@ -15,7 +17,16 @@ from cbt_ray.errors import InputError
 from cbt_ray.llm.request import Message
 from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.reading import loads, read_text
-from cbt_ray.training.mask import IGNORED, LEFT_OUT, SHARE, Masked, Tokenizer, Window, expect_share, supervise
+from cbt_ray.training.mask import (
+    IGNORED,
+    LEFT_OUT,
+    SHARE,
+    Masked,
+    Tokenizer,
+    Window,
+    expect_share,
+    supervise,
+)
 
 ROLES = ("system", "user", "assistant")
 LARGEST = 512 << 20
@@ -57,7 +68,10 @@ class Paired:
     @property
     def longest(self) -> int:
         """Tokens of the longest conversation with an answer."""
-        return max((len(one.input_ids) for pair in self.pairs for one in (pair.chosen, pair.rejected)), default=0)
+        return max(
+            (len(one.input_ids) for pair in self.pairs for one in (pair.chosen, pair.rejected)),
+            default=0,
+        )
 
 
 def read_preferences(file: Path) -> list[Preference]:
@@ -74,26 +88,44 @@ def read_preferences(file: Path) -> list[Preference]:
     return found
 
 
-def pair(preferences: Sequence[Preference], template: ChatTemplate, tokenizer: Tokenizer, max_length: int) -> Paired:
-    """Tokens and labels of all pairs; one that is too long is left out whole, and too many of them are refused."""
+def pair(
+    preferences: Sequence[Preference], template: ChatTemplate, tokenizer: Tokenizer, max_length: int
+) -> Paired:
+    """Tokens and labels of all pairs.
+
+    One that is too long is left out whole, and too many of them are refused.
+    """
     pairs = []
     for one in preferences:
-        made = Pair(_window(one, one.chosen, template, tokenizer), _window(one, one.rejected, template, tokenizer))
+        made = Pair(
+            _window(one, one.chosen, template, tokenizer),
+            _window(one, one.rejected, template, tokenizer),
+        )
         if max(len(made.chosen.input_ids), len(made.rejected.input_ids)) <= max_length:
             pairs.append(made)
     left_out = len(preferences) - len(pairs)
     if left_out > LEFT_OUT * len(preferences):
         raise InputError(
-            f"max_length: expected room for a conversation and an answer; {left_out} of {len(preferences)} preference pairs "
+            f"max_length: expected room for a conversation and an answer; {left_out} of "
+            f"{len(preferences)} preference pairs "
             f"do not fit {max_length} tokens"
         )
-    expect_share(Masked([window for one in pairs for window in (one.chosen, one.rejected)]), SHARE["answer"], "preferences")
+    expect_share(
+        Masked([window for one in pairs for window in (one.chosen, one.rejected)]),
+        SHARE["answer"],
+        "preferences",
+    )
     return Paired(pairs, left_out)
 
 
 def _window(one: Preference, answer: str, template: ChatTemplate, tokenizer: Tokenizer) -> Window:
-    """Conversation and answer up to the end of its turn; what a template writes behind that leads to nothing."""
-    ids, labels = supervise([*one.messages, Message("assistant", answer)], template, tokenizer, last=True)
+    """Conversation and answer up to the end of its turn.
+
+    What a template writes behind that leads to nothing.
+    """
+    ids, labels = supervise(
+        [*one.messages, Message("assistant", answer)], template, tokenizer, last=True
+    )
     end = max(index for index, label in enumerate(labels) if label != IGNORED) + 1
     return Window("", one.line, ids[:end], labels[:end])
 
@@ -130,7 +162,9 @@ def _messages(value: Any) -> tuple[Message, ...]:
         if not isinstance(one, dict) or set(one) != {"role", "content"}:
             raise ValueError(f"messages: {index}: expected an object of role and content")
         if one["role"] not in ROLES:
-            raise ValueError(f"messages: {index}: role: expected {', '.join(ROLES)}, not {one['role']!r}")
+            raise ValueError(
+                f"messages: {index}: role: expected {', '.join(ROLES)}, not {one['role']!r}"
+            )
         if not isinstance(one["content"], str):
             raise ValueError(f"messages: {index}: content: expected text")
     if value[-1]["role"] != "user":

@@ -1,6 +1,8 @@
-"""Safetensors files read and written piece by piece: what the library reads and writes, without holding all of a weight or file.
+"""Safetensors files read and written piece by piece: what the library reads and writes, without
+holding all of a weight or file.
 
-The library (0.8) maps the file, so that memory fills with its pages, or reads a whole weight for each of its slices.
+The library (0.8) maps the file, so that memory fills with its pages, or reads a whole weight for
+each of its slices.
 """
 
 from __future__ import annotations
@@ -20,7 +22,17 @@ from cbt_ray.reading import opened as opened_file
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _BITS = {
     **{"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "C64": 64},
-    **{"I64": 64, "U64": 64, "I32": 32, "U32": 32, "I16": 16, "U16": 16, "I8": 8, "U8": 8, "BOOL": 8},
+    **{
+        "I64": 64,
+        "U64": 64,
+        "I32": 32,
+        "U32": 32,
+        "I16": 16,
+        "U16": 16,
+        "I8": 8,
+        "U8": 8,
+        "BOOL": 8,
+    },
     **{"F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8},
     **{"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6},
 }
@@ -75,20 +87,27 @@ class Shard:
 
 @contextmanager
 def opened(file: Path, *, packed: bool = False) -> Iterator[Shard]:
-    """Open a safetensors file; the library checks its header. `packed`: 4-bit weights are welcome, too."""
+    """Open a safetensors file; the library checks its header.
+
+    `packed`: 4-bit weights are welcome, too.
+    """
     begin, entries = check_safetensors(file)
     known = _DTYPES | (_PACKED if packed else {})
     for name, entry in entries.items():
         if entry["dtype"] not in known:
-            raise InputError(f"{file}: {name}: expected one of {', '.join(known)}, not {entry['dtype']}")
+            raise InputError(
+                f"{file}: {name}: expected one of {', '.join(known)}, not {entry['dtype']}"
+            )
     with file.open("rb") as stream:
         yield Shard(file, stream, begin, entries)
 
 
 def check_safetensors(file: Path) -> tuple[int, dict[str, Any]]:
-    """Where the weights begin, and of each its type, shape and place, which fill the file to its end.
+    """Where the weights begin, and of each its type, shape and place, which fill the file to its
+    end.
 
-    Reads the header alone. Raises InputError, one line, where the file is torn or says of itself what is not so.
+    Reads the header alone. Raises InputError, one line, where the file is torn or says of itself
+    what is not so.
     """
     with opened_file(file) as stream:
         size = stream.seek(0, 2)
@@ -117,14 +136,22 @@ def check_safetensors(file: Path) -> tuple[int, dict[str, Any]]:
 def _place(file: Path, name: str, entry: Any) -> tuple[int, int]:
     """Where a weight begins and ends, which agrees with its type and shape."""
     known = entry if isinstance(entry, dict) else {}
-    kind, shape, place = known.get("dtype"), _counts(known.get("shape")), _counts(known.get("data_offsets"))
+    kind, shape, place = (
+        known.get("dtype"),
+        _counts(known.get("shape")),
+        _counts(known.get("data_offsets")),
+    )
     if not isinstance(kind, str) or shape is None or place is None or len(place) != 2:
         raise _torn(file, f"{name[:200]!r} has no type, shape and place")
     bits = _BITS.get(kind)
     if bits is None:
         raise _torn(file, f"{name[:200]!r} is of a type, {kind[:40]!r}, that there is not")
     if 8 * (place[1] - place[0]) != bits * math.prod(shape):
-        raise _torn(file, f"{name[:200]!r} takes {place[1] - place[0]:,} bytes, which is not what its shape takes")
+        raise _torn(
+            file,
+            f"{name[:200]!r} takes {place[1] - place[0]:,} bytes, which is not what its shape "
+            "takes",
+        )
     return place[0], place[1]
 
 
@@ -138,8 +165,13 @@ def _torn(file: Path, why: str) -> InputError:
     return InputError(f"{file}: expected a safetensors file, but {why}")
 
 
-def write_f16(file: Path, shapes: Mapping[str, tuple[int, ...]], pieces: Callable[[str], Iterator[Any]]) -> None:
-    """Write the named weights; `pieces` gives one of them as f16 torch tensors that lie behind each other, for instance its rows.
+def write_f16(
+    file: Path, shapes: Mapping[str, tuple[int, ...]], pieces: Callable[[str], Iterator[Any]]
+) -> None:
+    """Write the named weights.
+
+    `pieces` gives one of them as f16 torch tensors that lie behind each other, for instance its
+    rows.
 
     Sorted by name and padded as the library does it, so the file is the same to the byte.
     """
@@ -150,17 +182,25 @@ def write_f16(file: Path, shapes: Mapping[str, tuple[int, ...]], pieces: Callabl
             for piece in pieces(name):
                 stream.write(piece.contiguous().numpy().data)
             if stream.tell() - begin != WIDTH * math.prod(shapes[name]):
-                raise ValueError(f"{file}: {name}: expected pieces that fill the shape {shapes[name]}")
+                raise ValueError(
+                    f"{file}: {name}: expected pieces that fill the shape {shapes[name]}"
+                )
 
 
 def shards_of(folder: Path) -> list[str]:
-    """The files that hold a model's weights; where there is an index, those that it names. InputError where one is missing."""
+    """The files that hold a model's weights; where there is an index, those that it names.
+
+    InputError where one is missing.
+    """
     if not (folder / INDEX).exists():
         return sorted(file.name for file in folder.glob("*.safetensors"))
     names = sorted(set(read_index(folder)["weight_map"].values()))
     for name in names:
         if Path(name).name != name or not (folder / name).is_file():
-            raise InputError(f"{folder / INDEX}: weight_map: expected the file {name[:200]!r} beside it, there is none")
+            raise InputError(
+                f"{folder / INDEX}: weight_map: expected the file {name[:200]!r} beside it, there "
+                "is none"
+            )
     return names
 
 
@@ -176,14 +216,18 @@ def index_of(data: bytes, name: str) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{name}: expected JSON: {error}") from None
     where = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(where, dict) or not all(isinstance(one, str) and one for one in where.values()):
+    if not isinstance(where, dict) or not all(
+        isinstance(one, str) and one for one in where.values()
+    ):
         raise InputError(f"{name}: weight_map: expected the file of each weight")
     return dict(index)
 
 
 def write_index(index: dict[str, Any], folder: Path) -> None:
     """Write an index of shards with the size that the weights in the folder have now."""
-    index.setdefault("metadata", {})["total_size"] = sum(_size(file) for file in folder.glob("*.safetensors"))
+    index.setdefault("metadata", {})["total_size"] = sum(
+        _size(file) for file in folder.glob("*.safetensors")
+    )
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")
 
 

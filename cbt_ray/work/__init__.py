@@ -1,1 +1,3 @@
-"""How units are made: their keys, what is owed, the engine that makes them side by side, what they cost."""
+"""How units are made: their keys, what is owed, the engine that makes them side by side, what they
+cost.
+"""

@@ -1,4 +1,6 @@
-"""The bench: what every stage of one run shares on the driver's side, and the one way in which a stage is carried out."""
+"""The bench: what every stage of one run shares on the driver's side, and the one way in which a
+stage is carried out.
+"""
 
 from __future__ import annotations
 
@@ -48,9 +50,11 @@ class Bench:
     only: str | None = None
     """The name of one job; none: all that is owed."""
     arguments: tuple[str, ...] = ()
-    """Study file and `--set` as the command line gave them: what a command that is shown to the user begins with."""
+    """Study file and `--set` as the command line gave them: what a command that is shown to the
+    user begins with."""
     checked: bool = True
-    """Whether what models are told is checked at once; `preflight` does it together with the rest."""
+    """Whether what models are told is checked at once; `preflight` does it together with the rest.
+    """
     store: Store = field(init=False)
     prompts: Prompts = field(init=False)
     keys: Keys = field(init=False)
@@ -70,10 +74,15 @@ class Bench:
 
     @property
     def engine(self) -> Engine:
-        """The engine, opened when there is something to do; it starts from what the study has cost so far."""
+        """The engine, opened when there is something to do.
+
+        It starts from what the study has cost so far.
+        """
         if self._engine is None:
             spent = Costs(self.store, self.study.study).total
-            self._engine = open_engine(self.study, self.store.url, spent, self.progress.say, inline=self.inline)
+            self._engine = open_engine(
+                self.study, self.store.url, spent, self.progress.say, inline=self.inline
+            )
         return self._engine
 
     def close(self) -> None:
@@ -87,7 +96,9 @@ class Bench:
         return self._complete or Survey(self.keys, self.store, stages)
 
     def renewed(self, *stages: Stage) -> Survey:
-        """The state of these stages' units, once those that were made from what is there no more were moved aside."""
+        """The state of these stages' units, once those that were made from what is there no more
+        were moved aside.
+        """
         survey = self.survey(*stages)
         if outdated := survey.outdated():
             self.origins.set_aside(outdated)
@@ -101,16 +112,21 @@ class Bench:
         return self.survey(*Stage)
 
     def is_complete(self) -> bool:
-        """Whether nothing is owed in any stage; then no stage looks again, until something is made."""
+        """Whether nothing is owed in any stage.
+
+        Then no stage looks again, until something is made.
+        """
         survey = self.renewed(*Stage)
         self._complete = None if any(map(survey.owed, Stage)) else survey
         return self._complete is not None
 
-    def carry_out(self, stage: Stage, work: Work, jobs: Sequence[Job], owed: int, roles: dict[str, list[Role]]) -> None:
+    def carry_out(
+        self, stage: Stage, work: Work, jobs: Sequence[Job], owed: int, roles: dict[str, list[Role]]
+    ) -> None:
         """Run a stage's jobs beside each other until nothing is owed.
 
-        `roles` are those that the stage calls, by name; their endpoints are proven first. Raises Owed where units stay owed, and
-        what stops the stage (a refused key, the budget).
+        `roles` are those that the stage calls, by name; their endpoints are proven first. Raises
+        Owed where units stay owed, and what stops the stage (a refused key, the budget).
         """
         if not jobs:
             return
@@ -123,17 +139,24 @@ class Bench:
         left: list[str] = []
         stop: CbtRayError | None = None
         with self.progress.stage(stage, owed) as watch:
-            for outcome in self.engine.run(work, jobs, tuple(sorted(roles)), cpus_of(self.study, asked), watch):
+            for outcome in self.engine.run(
+                work, jobs, tuple(sorted(roles)), cpus_of(self.study, asked), watch
+            ):
                 left += outcome.owed
                 stop = stop or outcome.stop
         record_run(self.store, self.study.study, stage, time.monotonic() - begun)
         if isinstance(stop, WorkerDied):
-            raise WorkerDied(f"{stage}: {stop}; to see it happen: {self._alone(stage, stop.job)}", stop.job)
+            raise WorkerDied(
+                f"{stage}: {stop}; to see it happen: {self._alone(stage, stop.job)}", stop.job
+            )
         if stop is not None:
             raise stop
         still = self.survey(stage).owed(stage) if not left else []
         if still and self.only:
-            raise Owed(f"{stage}: {self.only} is done, {len(still)} units stay owed: run again without --only")
+            raise Owed(
+                f"{stage}: {self.only} is done, {len(still)} units stay owed: run again without "
+                "--only"
+            )
         left += [f"{key.id}: not in the store" for key in still]
         if left:
             shown = max(set(left), key=left.count)
@@ -146,7 +169,9 @@ class Bench:
         chosen = [job for job in jobs if name_of(job) == self.only]
         if not chosen:
             names = ", ".join(name_of(job) for job in jobs[:3])
-            raise InputError(f"--only {self.only}: expected a job of {stage} that is owed, such as {names}")
+            raise InputError(
+                f"--only {self.only}: expected a job of {stage} that is owed, such as {names}"
+            )
         return chosen
 
     def _alone(self, stage: Stage, job: str) -> str:
@@ -160,17 +185,24 @@ class Bench:
             self.store.check()
 
     def prove(self, asked: Mapping[Stage, Mapping[str, Sequence[Role]]]) -> None:
-        """Prove that every endpoint can answer before it is paid for: what costs nothing, then a short call each way it is asked.
+        """Prove that every endpoint can answer before it is paid for: what costs nothing, then a
+        short call each way it is asked.
 
-        A way that has answered in this run is not asked again. Raises InputError with all that refuse.
+        A way that has answered in this run is not asked again. Raises InputError with all that
+        refuse.
         """
-        check_endpoints(self.study, [role for roles in asked.values() for same in roles.values() for role in same])
+        check_endpoints(
+            self.study,
+            [role for roles in asked.values() for same in roles.values() for role in same],
+        )
         fault: Infrastructure | None = None
         refused: list[str] = []
         for stage, roles in asked.items():
             for name, role in ((one, role) for one in sorted(roles) for role in roles[one]):
                 way = role.endpoint, role.sampling
-                if way in self._proven or not isinstance(self.study.endpoints[role.endpoint], LiteLLMEndpoint):
+                if way in self._proven or not isinstance(
+                    self.study.endpoints[role.endpoint], LiteLLMEndpoint
+                ):
                     continue
                 self._proven.add(way)
                 try:
@@ -187,19 +219,28 @@ class Bench:
             raise fault
 
     def _probe(self, stage: Stage, name: str, role: Role) -> None:
-        caller = Models(self.study.endpoints, self.engine.meter(), self.study.told_date).open(role.endpoint, name)
+        caller = Models(self.study.endpoints, self.engine.meter(), self.study.told_date).open(
+            role.endpoint, name
+        )
         try:
             probe(caller, name, role.sampling)
         except ModelFailure as failure:
             if failure.reason == "context_full":  # of a few words
-                raise InputError(f"{self.study.file}: roles.{name}.endpoint: expected room for a short call: {failure}") from None
+                raise InputError(
+                    f"{self.study.file}: roles.{name}.endpoint: expected room for a short call: "
+                    f"{failure}"
+                ) from None
             # It answered: a model that reasons has no more to say in a few tokens.
         except CbtRayError as error:
-            where = f"{self.study.file}: roles.{name}.endpoint: expected an answer to a short call: "
+            where = (
+                f"{self.study.file}: roles.{name}.endpoint: expected an answer to a short call: "
+            )
             error.args = (f"{where}{error}",)
             raise
         finally:
-            record_calls(self.store, Key(self.study.study, stage, "probe", ""), caller.take_usage(), "probe")
+            record_calls(
+                self.store, Key(self.study.study, stage, "probe", ""), caller.take_usage(), "probe"
+            )
 
     def require(self, stage: Stage, share: float, what: str) -> None:
         """Raise BelowMinimum where fewer than `share` of a finished stage's units are done."""
@@ -207,10 +248,14 @@ class Bench:
         total = sum(counts.values())
         if counts[State.DONE] < share * total:
             found = f"{counts[State.DONE]} of {total} {what} ({counts[State.DONE] / total:.0%})"
-            raise BelowMinimum(f"{self.study.file}: minimum.{stage}: expected at least {share:.0%}, found {found}")
+            raise BelowMinimum(
+                f"{self.study.file}: minimum.{stage}: expected at least {share:.0%}, found {found}"
+            )
 
     def once(self, survey: Survey, key: Key, make: Callable[[], Unit]) -> None:
-        """Carry out a stage of a single unit in this process, if the survey says that it is owed."""
+        """Carry out a stage of a single unit in this process, if the survey says that it is
+        owed.
+        """
         if key not in survey.owed(key.stage):
             return
         self._complete = None
@@ -226,4 +271,6 @@ def must_be_done(survey: Survey, stage: Stage, needed_by: str) -> None:
     """Raise Owed where a stage that this one builds on still owes units."""
     owed = survey.owed(stage)
     if owed:
-        raise Owed(f"{needed_by}: {stage} still owes {len(owed)} units, first {owed[0].id}; run that first")
+        raise Owed(
+            f"{needed_by}: {stage} still owes {len(owed)} units, first {owed[0].id}; run that first"
+        )

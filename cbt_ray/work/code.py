@@ -1,4 +1,5 @@
-"""The code that decides what a unit says: its module and all modules of the study's stages that this one imports.
+"""The code that decides what a unit says: its module and all modules of the study's stages that
+this one imports.
 
 Only text is read and nothing is run. Comments and blank lines do not count.
 """
@@ -12,29 +13,40 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent
 DECIDES = ("analysis", "imports", "rating", "report", "stages", "therapy", "training")
-"""Packages that decide numbers and pages. What the others bring from store and study file is the same whatever their code."""
+"""Packages that decide numbers and pages. What the others bring from store and study file is the
+same whatever their code."""
 DATA = {".j2", ".css", ".js", ".json", ".yaml"}
 _STRING_OR_COMMENT = re.compile(
     r"""(?P<comment>\#[^\n]*)|(?P<quote>"{3}|'{3}).*?(?P=quote)|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'""",
     re.DOTALL,
 )
-_FROM = re.compile(r"^[ \t]*from[ \t]+(cbt_ray[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n]+)", re.MULTILINE)
+_FROM = re.compile(
+    r"^[ \t]*from[ \t]+(cbt_ray[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n]+)", re.MULTILINE
+)
 _NAME = re.compile(r"(\w+)(?:\s+as\s+\w+)?")
 _IMPORT = re.compile(r"^[ \t]*import[ \t]+(cbt_ray\.[\w.]+)", re.MULTILINE)
 
 
 @cache
 def code_digest(root: str) -> str:
-    """Sixteen digits for the code behind a module, named with dots: another one where any of it says something else."""
+    """Sixteen digits for the code behind a module, named with dots: another one where any of it
+    says something else.
+    """
     files = sorted(closure(root))
-    data = (file for folder in sorted({file.parent for file in files}) for file in sorted(folder.iterdir()))
+    data = (
+        file
+        for folder in sorted({file.parent for file in files})
+        for file in sorted(folder.iterdir())
+    )
     parts = [f"{_name(file)}\n{without_comments(_text(file))}" for file in files]
     parts += [f"{_name(file)}\n{_text(file)}" for file in data if file.suffix in DATA]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def closure(root: str) -> set[Path]:
-    """The files of a module and of all that it imports, within functions too, as far as they decide what a unit says."""
+    """The files of a module and of all that it imports, within functions too, as far as they decide
+    what a unit says.
+    """
     found: set[Path] = set()
     waiting = [root]
     while waiting:
@@ -47,7 +59,10 @@ def closure(root: str) -> set[Path]:
 
 @cache
 def imports(source: str) -> tuple[str, ...]:
-    """What a source imports of this package, by names with dots; what it takes from a module could be one itself."""
+    """What a source imports of this package, by names with dots.
+
+    What it takes from a module could be one itself.
+    """
     code = _STRING_OR_COMMENT.sub("", source)
     found = [(one[1], _NAME.findall(one[2])) for one in _FROM.finditer(code)]
     plain = (one[1] for one in _IMPORT.finditer(code))
@@ -63,11 +78,16 @@ def without_comments(source: str) -> str:
 
 @cache
 def _files(name: str) -> tuple[Path, ...]:
-    """The files behind a name with dots: those of the packages that it lies in, and its module's where it is one."""
+    """The files behind a name with dots: those of the packages that it lies in, and its module's
+    where it is one.
+    """
     parent, _, last = name.rpartition(".")
     if not parent:
         return ()
-    own = (PACKAGE.joinpath(*name.split(".")[1:], "__init__.py"), PACKAGE.joinpath(*parent.split(".")[1:], f"{last}.py"))
+    own = (
+        PACKAGE.joinpath(*name.split(".")[1:], "__init__.py"),
+        PACKAGE.joinpath(*parent.split(".")[1:], f"{last}.py"),
+    )
     return (*_files(parent), *(file for file in own if file.is_file()))
 
 

@@ -36,7 +36,10 @@ _COUNTER = {"x86_64": 168, "aarch64": 440}
 _STACK = 256 << 10
 _ONSTACK, _SIGINFO, _NODEFER = 0x08000000, 0x4, 0x40000000
 _IN = "struck in "
-_SAID = re.compile(r"^(.*ASSERT.*|terminate called.*(?:\n +what\(\):.*)?|.*corruption.*|free\(\).*|malloc.*)$", re.MULTILINE)
+_SAID = re.compile(
+    r"^(.*ASSERT.*|terminate called.*(?:\n +what\(\):.*)?|.*corruption.*|free\(\).*|malloc.*)$",
+    re.MULTILINE,
+)
 _FRAME = re.compile(r'^  File "(.+)", line (\d+) in (.+)$', re.MULTILINE)
 
 _kept: list[Any] = []  # what C code points at for as long as the process lives
@@ -98,7 +101,10 @@ def _look_up(descriptor: int, offset: int) -> None:
 
 
 def library_at(address: int) -> str | None:
-    """The name of the file that is mapped at an address of this process; None where there is none."""
+    """The name of the file that is mapped at an address of this process.
+
+    None where there is none.
+    """
     with Path("/proc/self/maps").open(encoding="utf-8", errors="replace") as maps:
         for line in maps:
             begin, _, end = line.split(" ", 1)[0].partition("-")
@@ -110,7 +116,9 @@ def library_at(address: int) -> str | None:
 
 def signal_of(traces: str) -> signal.Signals | None:
     """The signal that Python's fault handler names."""
-    return next((number for name, number in SIGNALS.items() if f"{STRUCK.decode()}{name}" in traces), None)
+    return next(
+        (number for name, number in SIGNALS.items() if f"{STRUCK.decode()}{name}" in traces), None
+    )
 
 
 def told(number: signal.Signals, traces: str) -> str:
@@ -129,7 +137,9 @@ def told(number: signal.Signals, traces: str) -> str:
 
 
 def _frame(traces: str) -> str | None:
-    """The innermost Python frame: of the thread that was struck, else of the main one, told last."""
+    """The innermost Python frame: of the thread that was struck, else of the main one, told
+    last.
+    """
     _, _, after = traces.partition(STRUCK.decode())
     blocks = re.split(r"^(?=Current thread|Thread 0x)", after, flags=re.MULTILINE)[1:]
     for block in sorted(blocks, key=lambda block: not block.startswith("Current")):

@@ -1,4 +1,5 @@
-"""Declarations in the store: what a study's analysis was to be, with its hash and the time, taken in before the first rating.
+"""Declarations in the store: what a study's analysis was to be, with its hash and the time, taken
+in before the first rating.
 
 <study>/declared/<time>-<h16>    one record, written once: declared_at, content
 """
@@ -21,7 +22,9 @@ FOLDER = "declared"
 
 
 def declaration_of(study: Study) -> dict[str, Any]:
-    """What of a study file the analysis rests on: question, design, judge, flags and the analysis block."""
+    """What of a study file the analysis rests on: question, design, judge, flags and the analysis
+    block.
+    """
     return {
         "design": {
             "arms": [[arm.name, arm.model, arm.variant] for arm in study.arms],
@@ -41,12 +44,17 @@ def hash_of(content: dict[str, Any]) -> str:
 
 
 def declare(store: Store, study: Study, now: datetime) -> Declaration:
-    """Take a study's declaration in, unless it is the last one already; answers the one that is in the store."""
+    """Take a study's declaration in, unless it is the last one already.
+
+    Answers the one that is in the store.
+    """
     content = declaration_of(study)
     known = declarations(store, study)
     if known and known[-1].h16 == hash_of(content):
         return known[-1]
-    declared = Declaration(now.isoformat(timespec="seconds"), hash_of(content), content)  # ratings are dated to the second, too
+    declared = Declaration(
+        now.isoformat(timespec="seconds"), hash_of(content), content
+    )  # ratings are dated to the second, too
     path = f"{study.study}/{FOLDER}/{now:%Y%m%dT%H%M%S.%f}-{declared.h16}"
     record = {"declared_at": declared.declared_at, "content": content}
     store.create(path, json.dumps(record, indent=1, ensure_ascii=False).encode())
@@ -59,17 +67,22 @@ def declarations(store: Store, study: Study) -> list[Declaration]:
     for path in sorted(store.list(f"{study.study}/{FOLDER}/")):
         try:
             record = json.loads(store.read(path) or b"")
-            found.append(Declaration(record["declared_at"], path.rsplit("-", 1)[-1], record["content"]))
+            found.append(
+                Declaration(record["declared_at"], path.rsplit("-", 1)[-1], record["content"])
+            )
         except (ValueError, KeyError):
             continue
     return found
 
 
-def first_rating(store: Store, study: Study, read: Mapping[Key, Unit] = MappingProxyType({})) -> str | None:
-    """When the study's own judge first rated anything under this study's name, by whatever version of its file.
+def first_rating(
+    store: Store, study: Study, read: Mapping[Key, Unit] = MappingProxyType({})
+) -> str | None:
+    """When the study's own judge first rated anything under this study's name, by whatever version
+    of its file.
 
-    A rating that was moved aside since counts, too: who rates anew has seen the first ones. `read`: units that were read
-    already and are not read again.
+    A rating that was moved aside since counts, too: who rates anew has seen the first ones. `read`:
+    units that were read already and are not read again.
     """
     keys = []
     for path in store.list(f"{study.study}/{Stage.RATINGS}/"):

@@ -33,7 +33,9 @@ class Engine(Protocol):
         """The meter that all workers share."""
         ...
 
-    def run(self, work: Work, jobs: Sequence[Job], roles: tuple[str, ...], cpus: float, watch: Watch) -> Iterator[Outcome]:
+    def run(
+        self, work: Work, jobs: Sequence[Job], roles: tuple[str, ...], cpus: float, watch: Watch
+    ) -> Iterator[Outcome]:
         """Run jobs, the longest first as given; `watch` hears of each unit as it is settled."""
         ...
 
@@ -43,7 +45,9 @@ class Engine(Protocol):
 
 
 class InlineEngine:
-    """One job after the other in this process: for breakpoints, and for tests that need no workers."""
+    """One job after the other in this process: for breakpoints, and for tests that need no
+    workers.
+    """
 
     def __init__(self, study: Study, store: str, spent: Usage) -> None:
         self.study = study
@@ -65,7 +69,9 @@ class InlineEngine:
     ) -> Iterator[Outcome]:
         """Run jobs one by one; a crash ends the command."""
         for job in jobs:
-            outcome = attempt(work, Spec(self.study, self.store, self._meter, watch, roles, self._run), job)
+            outcome = attempt(
+                work, Spec(self.study, self.store, self._meter, watch, roles, self._run), job
+            )
             yield outcome
             if outcome.stop:
                 return
@@ -105,7 +111,9 @@ class ProcessEngine:
             if outcome.stop:
                 return
 
-    def _do(self, work: Work, job: Job, roles: tuple[str, ...], watch: Watch, losses: Losses) -> Outcome:
+    def _do(
+        self, work: Work, job: Job, roles: tuple[str, ...], watch: Watch, losses: Losses
+    ) -> Outcome:
         name = name_of(job)
 
         def note(key: str, outcome: str) -> None:
@@ -125,7 +133,9 @@ class ProcessEngine:
 
 
 def cpus_of(study: Study, roles: Iterable[Role]) -> float:
-    """CPUs that a job takes: the threads of its in-process models, which speak in turn, or what waiting takes."""
+    """CPUs that a job takes: the threads of its in-process models, which speak in turn, or what
+    waiting takes.
+    """
     endpoints = [study.endpoints[role.endpoint] for role in roles]
     threads = [e.threads for e in endpoints if isinstance(e, LlamaCppEndpoint)]
     waiting = [e.cpus for e in endpoints if isinstance(e, LiteLLMEndpoint)]
@@ -133,7 +143,9 @@ def cpus_of(study: Study, roles: Iterable[Role]) -> float:
 
 
 def available_cpus() -> int:
-    """CPUs that this process may use: its affinity, and the quota of its container where there is one."""
+    """CPUs that this process may use: its affinity, and the quota of its container where there is
+    one.
+    """
     cores = len(os.sched_getaffinity(0))
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()

@@ -1,4 +1,6 @@
-"""What a study file names must be there and of use before anything is paid for: prompts, scale, GGUFs, keys."""
+"""What a study file names must be there and of use before anything is paid for: prompts, scale,
+GGUFs, keys.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def all_of(*checks: Callable[[], object]) -> None:
 
 
 def check_prompts(study: Study, prompts: Prompts) -> None:
-    """Raise InputError with all that is wrong with what models are told: prompts of every role, scale, data of the probes."""
+    """Raise InputError with all that is wrong with what models are told: prompts of every role,
+    scale, data of the probes.
+    """
     all_of(
         partial(_check_scale, study, prompts),
         partial(_check_data, study, prompts),
@@ -71,11 +75,21 @@ def _check_data(study: Study, prompts: Prompts) -> None:
 
 
 def _check_templates(study: Study, prompts: Prompts) -> None:
-    """Fill in every prompt, and parse those of the study's folder that nobody asks for, in a process that is ended in time."""
+    """Fill in every prompt, and parse those of the study's folder that nobody asks for, in a
+    process that is ended in time.
+    """
     with at(study, "prompts"):
         own = prompts.own()
-    filled = list(samples(study, _or(lambda: load_scale(prompts, study.judge.scale), None), {"a": TEXT, "b": TEXT}))
-    named = [Sample(name, "prompts", None) for name in own if name not in {sample.prompt for sample in filled}]
+    filled = list(
+        samples(
+            study, _or(lambda: load_scale(prompts, study.judge.scale), None), {"a": TEXT, "b": TEXT}
+        )
+    )
+    named = [
+        Sample(name, "prompts", None)
+        for name in own
+        if name not in {sample.prompt for sample in filled}
+    ]
     tasks = [partial(fault_of, prompts, sample) for sample in [*filled, *named]]
     problems: dict[str, None] = {}
     for sample, said in zip([*filled, *named], tried(tasks), strict=True):
@@ -86,7 +100,10 @@ def _check_templates(study: Study, prompts: Prompts) -> None:
 
 
 def check_endpoints(study: Study, roles: Iterable[Role]) -> None:
-    """Raise InputError where GGUFs of roles cannot be read or the environment lacks their keys; calls nothing."""
+    """Raise InputError where GGUFs of roles cannot be read or the environment lacks their keys.
+
+    Calls nothing.
+    """
     named = {role.endpoint for role in roles} & study.endpoints.keys()
     all_of(*(partial(_check_endpoint, study, name) for name in sorted(named)))
 
@@ -100,25 +117,36 @@ def _check_endpoint(study: Study, name: str) -> None:
             with at(study, f"endpoints.{name}.gguf"):
                 check_served(load_gguf_path(endpoint.gguf), study.told_date)
     if isinstance(endpoint, LiteLLMEndpoint):
-        all_of(partial(_check_price, study, name, endpoint), partial(_check_key, study, name, endpoint))
+        all_of(
+            partial(_check_price, study, name, endpoint), partial(_check_key, study, name, endpoint)
+        )
 
 
 def check_model_name(study: Study, model: str | None) -> None:
     """Raise InputError where --model names none of the study's; None is all of them."""
     if model is not None and model not in study.models:
-        raise InputError(f"{study.file}: --model: unknown model {model!r}, expected one of {sorted(study.models)}")
+        raise InputError(
+            f"{study.file}: --model: unknown model {model!r}, expected one of "
+            f"{sorted(study.models)}"
+        )
 
 
-def check_recipes(study: Study, finetunes: Collection[tuple[str, str]], *, train_here: bool = True) -> None:
-    """Raise InputError where training must not or could not begin on this machine, so that no course is paid for in vain.
+def check_recipes(
+    study: Study, finetunes: Collection[tuple[str, str]], *, train_here: bool = True
+) -> None:
+    """Raise InputError where training must not or could not begin on this machine, so that no
+    course is paid for in vain.
 
-    Whether a hub id exists is for `fetch` to find out, which has a network; it trains on another machine, perhaps.
+    Whether a hub id exists is for `fetch` to find out, which has a network; it trains on another
+    machine, perhaps.
     """
     tuned = [model for model, variant in finetunes if variant == "tuned"]
     checks = [partial(check_licences, study, [model]) for model in tuned]
     checks += [partial(_check_base, study, model, variant) for model, variant in finetunes]
     if train_here:
-        checks += [partial(_check_training, study, model, study.models[model].recipe) for model in tuned]
+        checks += [
+            partial(_check_training, study, model, study.models[model].recipe) for model in tuned
+        ]
     all_of(*checks)
 
 
@@ -157,7 +185,8 @@ def _check_training(study: Study, model: str, recipe: Recipe) -> None:
 
 
 def try_template(study: Study, model: str, start: str, name: str | None = None) -> None:
-    """Raise InputError where a recipe's chat template and tokenizer, at `start`, make no exact mask of a conversation.
+    """Raise InputError where a recipe's chat template and tokenizer, at `start`, make no exact mask
+    of a conversation.
 
     `name` stands for the place in the message.
     """
@@ -176,7 +205,10 @@ def _check_price(study: Study, name: str, endpoint: LiteLLMEndpoint) -> None:
     if study.budget.cost is None or endpoint.price is not None:
         return
     if endpoint.api_base is not None or price(endpoint.model) is None:
-        raise InputError(f"{study.file}: endpoints.{name}.price: expected one, since budget.cost is set; [0, 0] where it is free")
+        raise InputError(
+            f"{study.file}: endpoints.{name}.price: expected one, since budget.cost is set; [0, 0] "
+            "where it is free"
+        )
 
 
 def _check_key(study: Study, name: str, endpoint: LiteLLMEndpoint) -> None:
@@ -194,7 +226,10 @@ def at(study: Study, field: str = "") -> Iterator[None]:
     except InputError as error:
         where = f"{study.file}: "
         own = f"{where}{field}: " if field else where
-        error.args = tuple(said if said.startswith(where) else f"{own}{said.removeprefix('gguf: ')}" for said in error.problems)
+        error.args = tuple(
+            said if said.startswith(where) else f"{own}{said.removeprefix('gguf: ')}"
+            for said in error.problems
+        )
         raise
 
 

@@ -1,7 +1,8 @@
 """The keys of a study: every unit that a study file derives, before anything ran.
 
-A key hashes what determines its unit: the keys of its inputs, prompt hashes, the model's identity, sampling and the study's seed.
-Where and how fast it runs (store, engine, address, threads, retries, budget) is not in it, nor what only `plan` reads.
+A key hashes what determines its unit: the keys of its inputs, prompt hashes, the model's identity,
+sampling and the study's seed. Where and how fast it runs (store, engine, address, threads, retries,
+budget) is not in it, nor what only `plan` reads.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ _NOT_TUNED = {
     *("start", "compare", "compare_revision", "preferences"),
     *("licence", "preferences_licence"),
 }
-"""Fields of a recipe that do not decide what tuning makes: its pace, what else is kept, paths (a digest stands for them), the
+"""Fields of a recipe that do not decide what tuning makes: its pace, what else is kept, paths (a
+digest stands for them), the
 other arm, licences (which decide the name that it is published under)."""
 _NOT_THE_JUDGE = {"replicates", "views", "probes"}
 """Fields of the judge that say how much is rated, and not how."""
@@ -64,9 +66,13 @@ class Keys:
             return {
                 "number": number,
                 "name": patients.names[number - 1] if patients.names else None,
-                "characteristics": {name: dict(levels) for name, levels in patients.characteristics.items()},
+                "characteristics": {
+                    name: dict(levels) for name, levels in patients.characteristics.items()
+                },
                 "chars": patients.narrative_chars,
-                "taken": sorted(patient.name.split()[0].casefold() for patient in self.study.patients.simulated),
+                "taken": sorted(
+                    patient.name.split()[0].casefold() for patient in self.study.patients.simulated
+                ),
                 "prompts": self._hashes(*PROFILE_PROMPTS),
                 "generator": self._role(self.study.roles.generator),
             }
@@ -91,7 +97,9 @@ class Keys:
     def courses(self) -> list[Key]:
         """All sessions of all courses, by patient."""
         numbers = range(1, self.study.patients.training.count + 1)
-        return [self.course(n, s) for n in numbers for s in range(1, self.study.courses.sessions + 1)]
+        return [
+            self.course(n, s) for n in numbers for s in range(1, self.study.courses.sessions + 1)
+        ]
 
     def dataset(self) -> Key:
         """The dataset made of all courses."""
@@ -112,7 +120,9 @@ class Keys:
         recipe = self.study.models[model].recipe
 
         def determinants() -> dict[str, Any]:
-            with at(self.study, f"models.{model}.recipe.{'start' if variant == 'tuned' else 'compare'}"):
+            with at(
+                self.study, f"models.{model}.recipe.{'start' if variant == 'tuned' else 'compare'}"
+            ):
                 known = weights_identity(*recipe.base(variant))
             told = self._told()
             if variant != "tuned":
@@ -135,12 +145,19 @@ class Keys:
 
     @cached_property
     def finetunes(self) -> list[tuple[str, str]]:
-        """The (model, variant) pairs that the arms need: all tuned ones, and the instruct ones that are served from our GGUF.
+        """The (model, variant) pairs that the arms need: all tuned ones, and the instruct ones that
+        are served from our GGUF.
 
         An arm whose sessions were all imported needs none.
         """
         held = (arm for arm in self.study.arms if not self.all_imported(arm))
-        return sorted({(arm.model, arm.variant) for arm in held if arm.variant == "tuned" or self.uses_gguf(arm)})
+        return sorted(
+            {
+                (arm.model, arm.variant)
+                for arm in held
+                if arm.variant == "tuned" or self.uses_gguf(arm)
+            }
+        )
 
     def all_imported(self, arm: Arm) -> bool:
         """Whether all sessions of an arm were imported."""
@@ -149,7 +166,12 @@ class Keys:
             return False
         patients, replicates = study.patients.simulated, range(1, study.sessions.replicates + 1)
         numbers = range(1, study.sessions.count + 1)
-        return all(session_id(arm, who, r, n) in imported for who in patients for r in replicates for n in numbers)
+        return all(
+            session_id(arm, who, r, n) in imported
+            for who in patients
+            for r in replicates
+            for n in numbers
+        )
 
     def uses_gguf(self, arm: Arm) -> bool:
         """Whether the arm's therapist is a GGUF that the finetune stage exported."""
@@ -163,7 +185,11 @@ class Keys:
 
         def determinants() -> dict[str, Any]:
             before = self.session(arm, patient, replicate, session - 1) if session > 1 else None
-            model = [self.finetune(arm.model, arm.variant)] if (arm.model, arm.variant) in self.finetunes else []
+            model = (
+                [self.finetune(arm.model, arm.variant)]
+                if (arm.model, arm.variant) in self.finetunes
+                else []
+            )
             return {
                 "inputs": [*model, *([before] if before else [])],
                 "arm": [arm.name, arm.model, arm.variant],
@@ -183,11 +209,19 @@ class Keys:
         """All chains: arm, patient, replicate."""
         patients = range(1, len(self.study.patients.simulated) + 1)
         replicates = range(1, self.study.sessions.replicates + 1)
-        return [(arm, patient, replicate) for arm in self.study.arms for patient in patients for replicate in replicates]
+        return [
+            (arm, patient, replicate)
+            for arm in self.study.arms
+            for patient in patients
+            for replicate in replicates
+        ]
 
     def chain(self, arm: Arm, patient: int, replicate: int) -> list[Key]:
         """The sessions of a chain in order."""
-        return [self.session(arm, patient, replicate, n) for n in range(1, self.study.sessions.count + 1)]
+        return [
+            self.session(arm, patient, replicate, n)
+            for n in range(1, self.study.sessions.count + 1)
+        ]
 
     def sessions(self) -> list[Key]:
         """All simulated sessions, by chain."""
@@ -217,11 +251,17 @@ class Keys:
     def ratings_of(self, session: Key) -> list[Key]:
         """The judgements of one session."""
         judge = self.study.judge
-        return [self.rating(session, view, n) for view in judge.views for n in range(1, judge.replicates + 1)]
+        return [
+            self.rating(session, view, n)
+            for view in judge.views
+            for n in range(1, judge.replicates + 1)
+        ]
 
     @cached_property
     def donors(self) -> dict[Key, Key | None]:
-        """The sessions that the judge is probed with, each with its arm's session of the next patient (none: there is one)."""
+        """The sessions that the judge is probed with, each with its arm's session of the next
+        patient (none: there is one).
+        """
         count, found = len(self.study.patients.simulated), {}
         for arm in self.study.arms:
             for patient, replicate, number in probed_places(self.study):
@@ -231,7 +271,9 @@ class Keys:
         return found
 
     def probe(self, session: Key, name: str) -> Key:
-        """One probe of the judge: a probed session, spoilt in this way or asked about otherwise, and judged once more."""
+        """One probe of the judge: a probed session, spoilt in this way or asked about otherwise,
+        and judged once more.
+        """
         judge, study = self.study.judge, self.study
 
         def determinants() -> dict[str, Any]:
@@ -239,7 +281,9 @@ class Keys:
             return {
                 "inputs": [session, *([donor] if donor else [])],
                 "probe": name,
-                "judge": judge.model_dump(include=_OF_A_GUESS) if guess else judge.model_dump(exclude=_NOT_THE_JUDGE),
+                "judge": judge.model_dump(include=_OF_A_GUESS)
+                if guess
+                else judge.model_dump(exclude=_NOT_THE_JUDGE),
                 "view": look_of(name, judge.views[0]),
                 "kinds": variants(study) if guess else [],
                 "prompts": self._hashes(*probe_prompts(name, self._scale_files)),
@@ -256,7 +300,11 @@ class Keys:
     def imported_ratings(self) -> list[Key]:
         """All ratings that were imported, by judge."""
         judges = self.study.imported.judges.values() if self.study.imported else ()
-        return [Key(self.study.study, Stage.RATINGS, name, h16) for judge in judges for name, h16 in judge.ratings.items()]
+        return [
+            Key(self.study.study, Stage.RATINGS, name, h16)
+            for judge in judges
+            for name, h16 in judge.ratings.items()
+        ]
 
     def is_imported(self, key: Key) -> bool:
         """Whether a unit was imported, and so is never made."""
@@ -284,9 +332,18 @@ class Keys:
         """The report on everything."""
 
         def determinants() -> dict[str, Any]:
-            made = [*self._before_ratings.values(), self.sessions(), self._all_ratings, [self.analysis()]]
+            made = [
+                *self._before_ratings.values(),
+                self.sessions(),
+                self._all_ratings,
+                [self.analysis()],
+            ]
             code = code_digest("cbt_ray.stages.report")
-            return {"inputs": [key for keys in made for key in keys], "description": self.study.description, "code": code}
+            return {
+                "inputs": [key for keys in made for key in keys],
+                "description": self.study.description,
+                "code": code,
+            }
 
         return self._key(Stage.REPORT, "report", determinants)
 
@@ -297,12 +354,19 @@ class Keys:
     @cached_property
     def _all(self) -> dict[Stage, list[Key]]:
         rated = {Stage.SESSIONS: self.sessions(), Stage.RATINGS: self._all_ratings}
-        return {**self._before_ratings, **rated, Stage.ANALYSIS: [self.analysis()], Stage.REPORT: [self.report()]}
+        return {
+            **self._before_ratings,
+            **rated,
+            Stage.ANALYSIS: [self.analysis()],
+            Stage.REPORT: [self.report()],
+        }
 
     @cached_property
     def _before_ratings(self) -> dict[Stage, list[Key]]:
         return {
-            Stage.PROFILES: [self.profile(n) for n in range(1, self.study.patients.training.count + 1)],
+            Stage.PROFILES: [
+                self.profile(n) for n in range(1, self.study.patients.training.count + 1)
+            ],
             Stage.COURSES: self.courses(),
             Stage.DATASET: [self.dataset()],
             Stage.FINETUNE: [self.finetune(*pair) for pair in self.finetunes],
@@ -310,7 +374,11 @@ class Keys:
 
     @cached_property
     def _all_ratings(self) -> list[Key]:
-        return [*self.ratings(), *(self.probe(*probe) for probe in self.probes()), *self.imported_ratings()]
+        return [
+            *self.ratings(),
+            *(self.probe(*probe) for probe in self.probes()),
+            *self.imported_ratings(),
+        ]
 
     def inputs(self, key: Key) -> tuple[Key, ...]:
         """The units that a unit of this study is made from; none of one that was imported."""
@@ -319,11 +387,15 @@ class Keys:
         return self._inputs.get(key, ())
 
     def made_of(self, key: Key) -> list[Key]:
-        """The units that are made from a unit, what is concluded last before what it is concluded from."""
+        """The units that are made from a unit, what is concluded last before what it is concluded
+        from.
+        """
         return self._made_of.get(key, [])
 
     def with_below(self, stage: Stage) -> set[Stage]:
-        """A stage and all whose units decide what becomes of its own: one that is imported rests on none."""
+        """A stage and all whose units decide what becomes of its own: one that is imported rests on
+        none.
+        """
         found: set[Stage] = set()
         waiting = {stage}
         while waiting:
@@ -334,7 +406,10 @@ class Keys:
 
     @cached_property
     def _builds_on(self) -> dict[Stage, set[Stage]]:
-        return {stage: {one.stage for key in keys for one in self.inputs(key)} for stage, keys in self._all.items()}
+        return {
+            stage: {one.stage for key in keys for one in self.inputs(key)}
+            for stage, keys in self._all.items()
+        }
 
     @cached_property
     def _made_of(self) -> dict[Key, list[Key]]:
@@ -366,14 +441,22 @@ class Keys:
         if isinstance(endpoint, LlamaCppEndpoint) and endpoint.gguf != FINETUNED:
             with at(self.study, f"endpoints.{role.endpoint}.gguf"):
                 identity |= {"gguf": gguf_identity(endpoint.gguf), **self._told()}
-        return {"model": identity, "sampling": role.sampling.model_dump(), "attempts": role.attempts, "prose": role.prose}
+        return {
+            "model": identity,
+            "sampling": role.sampling.model_dump(),
+            "attempts": role.attempts,
+            "prose": role.prose,
+        }
 
     def _told(self) -> dict[str, Any]:
         """The date that chat templates are told, where the study file says one."""
         return {"today": self.study.told_date} if self.study.today else {}
 
     def _key(self, stage: Stage, name: str, determinants: Callable[[], dict[str, Any]]) -> Key:
-        """A unit's key; "inputs" among what determines it are the keys of the units that it is made from."""
+        """A unit's key.
+
+        "inputs" among what determines it are the keys of the units that it is made from.
+        """
         if (stage, name) not in self._known:
             h16 = self._imported[stage].get(name)
             inputs: tuple[Key, ...] = ()
@@ -402,11 +485,19 @@ def session_id(arm: Arm, patient: SimulatedPatient, replicate: int, session: int
 
 
 def imported_digests(study: Study) -> Mapping[Stage, Mapping[str, str]]:
-    """Of every stage the units that were imported: id -> digest of the content, which is their h16."""
+    """Of every stage the units that were imported: id -> digest of the content, which is their
+    h16.
+    """
     known: dict[Stage, Mapping[str, str]] = {stage: {} for stage in Stage}
     if study.imported is not None:
         found = study.imported
-        ratings = {name: h16 for judge in found.judges.values() for name, h16 in judge.ratings.items()}
-        known |= {Stage.PROFILES: found.profiles, Stage.COURSES: found.courses, Stage.SESSIONS: found.sessions}
+        ratings = {
+            name: h16 for judge in found.judges.values() for name, h16 in judge.ratings.items()
+        }
+        known |= {
+            Stage.PROFILES: found.profiles,
+            Stage.COURSES: found.courses,
+            Stage.SESSIONS: found.sessions,
+        }
         known |= {Stage.RATINGS: ratings}
     return known

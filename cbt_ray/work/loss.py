@@ -15,7 +15,10 @@ LOST_WORKERS = 5
 
 
 class Losses:
-    """The losses of a stage's jobs, by job; a unit that is settled makes a job's count begin anew."""
+    """The losses of a stage's jobs, by job.
+
+    A unit that is settled makes a job's count begin anew.
+    """
 
     def __init__(self, say: Callable[[str], object]) -> None:
         self._say = say
@@ -42,5 +45,11 @@ class Losses:
 
 
 def _died(job: str, loss: Loss) -> WorkerDied:
-    remedy = "; give it more memory, or fewer workers (engine.workers)" if loss.cause is Cause.MEMORY else ""
-    return WorkerDied(f"job {job}: its worker died twice before a unit was done: {loss.words}{remedy}", job)
+    remedy = (
+        "; give it more memory, or fewer workers (engine.workers)"
+        if loss.cause is Cause.MEMORY
+        else ""
+    )
+    return WorkerDied(
+        f"job {job}: its worker died twice before a unit was done: {loss.words}{remedy}", job
+    )

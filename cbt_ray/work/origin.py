@@ -1,7 +1,10 @@
-"""Origins: what units are made from. Nothing stays in the store that is older than what it was made from.
+"""Origins: what units are made from.
 
-A unit records the digests of its inputs (`made_from`). Before a unit is written, those that were made from another one in
-its place are moved aside, so that a process killed in between leaves units owed, and none behind its time.
+Nothing stays in the store that is older than what it was made from.
+
+A unit records the digests of its inputs (`made_from`). Before a unit is written, those that were
+made from another one in its place are moved aside, so that a process killed in between leaves units
+owed, and none behind its time.
 """
 
 from __future__ import annotations
@@ -34,24 +37,38 @@ class Origins:
     def record(self, key: Key, inputs: Iterable[Unit]) -> dict[str, str]:
         """What a unit under `key` that is made from these units records.
 
-        Raises ValueError where they are not those that its key is derived from: that is a fault of this program.
+        Raises ValueError where they are not those that its key is derived from: that is a fault of
+        this program.
         """
         found = {unit.key: unit.digest for unit in inputs}
         if set(found) != set(self.keys.inputs(key)):
-            raise ValueError(f"{key}: made from {sorted(map(str, found))}, which are not its inputs")
+            raise ValueError(
+                f"{key}: made from {sorted(map(str, found))}, which are not its inputs"
+            )
         return {str(one): digest for one, digest in found.items()}
 
     def current(self, key: Key, made_from: Mapping[str, str]) -> Unit | None:
-        """The unit under a key, if it was made from this; one that was made from something else is moved aside, and is owed."""
+        """The unit under a key, if it was made from this.
+
+        One that was made from something else is moved aside, and is owed.
+        """
         unit = self.store.get(key)
         if unit is None or self.keys.is_imported(key) or unit.made_from == made_from:
             return unit
-        other = next(one for one in (*made_from, *unit.made_from) if made_from.get(one) != unit.made_from.get(one))
-        self._set_aside(unit.head, difference(Key.parse(other), unit.made_from, made_from.get(other)))
+        other = next(
+            one
+            for one in (*made_from, *unit.made_from)
+            if made_from.get(one) != unit.made_from.get(one)
+        )
+        self._set_aside(
+            unit.head, difference(Key.parse(other), unit.made_from, made_from.get(other))
+        )
         return None
 
     def put(self, unit: Unit) -> Unit:
-        """Write a unit once, as `Store.put`, after all that was made from another one in its place has been moved aside."""
+        """Write a unit once, as `Store.put`, after all that was made from another one in its place
+        has been moved aside.
+        """
         known = self.store.get(unit.key)
         if known is not None:
             return known
@@ -63,9 +80,12 @@ class Origins:
     def set_aside(self, outdated: Sequence[tuple[Head, str]]) -> None:
         """Move units aside that do not count any more, and say why of each.
 
-        What is concluded last goes first: a process that is killed leaves no conclusion without what it rests on.
+        What is concluded last goes first: a process that is killed leaves no conclusion without
+        what it rests on.
         """
-        for head, why in sorted(outdated, key=lambda one: (_ORDER[one[0].key.stage], str(one[0].key)), reverse=True):
+        for head, why in sorted(
+            outdated, key=lambda one: (_ORDER[one[0].key.stage], str(one[0].key)), reverse=True
+        ):
             self._set_aside(head, why)
 
     def _set_aside(self, head: Head, why: str) -> None:
@@ -81,10 +101,14 @@ _ORDER = {stage: number for number, stage in enumerate(Stage)}
 
 
 def difference(one: Key, made_from: Mapping[str, str], now: str | None) -> str:
-    """What is wrong with a unit whose record differs in this input from the digest of what is there now."""
+    """What is wrong with a unit whose record differs in this input from the digest of what is there
+    now.
+    """
     if now is None:
         return f"made from {named(one)}, which is no longer there"
-    return f"made from another {named(one)}" if str(one) in made_from else f"made without {named(one)}"
+    return (
+        f"made from another {named(one)}" if str(one) in made_from else f"made without {named(one)}"
+    )
 
 
 def named(key: Key) -> str:

@@ -1,4 +1,5 @@
-"""A recipe's file of preference pairs: beside the study file, or in the store, where `submit` brings it for the cluster's pods.
+"""A recipe's file of preference pairs: beside the study file, or in the store, where `submit`
+brings it for the cluster's pods.
 
 <study>/preferences/<sha256>-<name>    `store:<sha256>-<name>` in the study file that the pods read
 """
@@ -18,15 +19,25 @@ from cbt_ray.study.model import PAIRS_IN_STORE, Recipe
 
 
 def identity(study: Study, recipe: Recipe) -> str | None:
-    """The SHA-256 of a recipe's pairs, None where it names none; InputError where their file cannot be read."""
+    """The SHA-256 of a recipe's pairs, None where it names none.
+
+    InputError where their file cannot be read.
+    """
     file = _beside(study, recipe)
     if file is not None:
         return file_identity(file)
-    return None if recipe.preferences is None else recipe.preferences.removeprefix(PAIRS_IN_STORE).partition("-")[0]
+    return (
+        None
+        if recipe.preferences is None
+        else recipe.preferences.removeprefix(PAIRS_IN_STORE).partition("-")[0]
+    )
 
 
 def check(study: Study, recipe: Recipe) -> None:
-    """Raise InputError where the file beside the study file holds no pairs; what lies in the store was checked before."""
+    """Raise InputError where the file beside the study file holds no pairs.
+
+    What lies in the store was checked before.
+    """
     file = _beside(study, recipe)
     if file is not None:
         from cbt_ray.training.preference import read_preferences
@@ -35,7 +46,10 @@ def check(study: Study, recipe: Recipe) -> None:
 
 
 def bring(study: Study, store: Store, recipe: Recipe, local: Callable[[Blob], Path]) -> Path | None:
-    """The file on this machine, where `local` brings what lies in the store. Raises InputError where the store has none."""
+    """The file on this machine, where `local` brings what lies in the store.
+
+    Raises InputError where the store has none.
+    """
     file = _beside(study, recipe)
     if file is not None or recipe.preferences is None:
         return file
@@ -44,7 +58,10 @@ def bring(study: Study, store: Store, recipe: Recipe, local: Callable[[Blob], Pa
 
 
 def send(study: Study, store: Store, model: str) -> None:
-    """Bring the file of a model's pairs into the store, unless it is there. Raises InputError where it should be and is not."""
+    """Bring the file of a model's pairs into the store, unless it is there.
+
+    Raises InputError where it should be and is not.
+    """
     recipe = study.models[model].recipe
     file, named = _beside(study, recipe), in_store(study, recipe)
     if named is None:
@@ -77,7 +94,9 @@ def _size(study: Study, store: Store, named: str) -> int:
     path = _path(study, named)
     size = store.size(path)
     if size is None:
-        raise InputError(f"expected a file that `submit` brought into the store, there is no {path}")
+        raise InputError(
+            f"expected a file that `submit` brought into the store, there is no {path}"
+        )
     return size
 
 

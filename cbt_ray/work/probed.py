@@ -1,4 +1,7 @@
-"""What the judge is probed with: which probes of a study are made, and of which sessions. Follows from the study file alone."""
+"""What the judge is probed with: which probes of a study are made, and of which sessions.
+
+Follows from the study file alone.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ from cbt_ray.study.study import patient_slug
 def probe_names(study: Study) -> list[str]:
     """The probes that are made of each probed session.
 
-    Without `masked` where both views are rated anyway, and without guesses where all arms are of one kind.
+    Without `masked` where both views are rated anyway, and without guesses where all arms are of
+    one kind.
     """
     needless = {"masked"} if len(study.judge.views) > 1 else set()
     if len(variants(study)) < 2:
@@ -27,11 +31,19 @@ def probe_names(study: Study) -> list[str]:
 
 
 def probed_places(study: Study) -> list[tuple[int, int, int]]:
-    """The probed sessions of each arm: patient and replicate, counted from 1, and session number."""
+    """The probed sessions of each arm: patient and replicate, counted from 1, and session
+    number.
+    """
     if not probe_names(study):
         return []
-    patients = {patient_slug(patient): number for number, patient in enumerate(study.patients.simulated, 1)}
-    chains = [(name, replicate) for name in patients for replicate in range(1, study.sessions.replicates + 1)]
+    patients = {
+        patient_slug(patient): number for number, patient in enumerate(study.patients.simulated, 1)
+    }
+    chains = [
+        (name, replicate)
+        for name in patients
+        for replicate in range(1, study.sessions.replicates + 1)
+    ]
     drawn = sampled(chains, study.sessions.count, study.judge.probes.sessions, study.seed)
     return [(patients[name], replicate, number) for name, replicate, number in drawn]
 
@@ -48,7 +60,10 @@ def check_probes(study: Study, prompts: Prompts) -> None:
         load_homework(prompts)
         items = [item.id for item in load_scale(prompts, study.judge.scale).items]
         if probes.homework_item not in items:
-            found = f"expected an item of {study.judge.scale} ({', '.join(items)}), found {probes.homework_item!r}"
+            found = (
+                f"expected an item of {study.judge.scale} ({', '.join(items)}), found "
+                f"{probes.homework_item!r}"
+            )
             raise InputError(f"{study.file}: judge.probes.homework_item: {found}")
     if set(names) & set(GUESSES):
         load_kinds(prompts, variants(study))

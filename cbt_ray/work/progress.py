@@ -1,4 +1,6 @@
-"""How far a stage is: bars with rates and remaining time on a terminal, one line a step otherwise."""
+"""How far a stage is: bars with rates and remaining time on a terminal, one line a step
+otherwise.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,10 @@ class Lines:
             if self.clock() - last >= self.every and len(seen) < total:
                 last = self.clock()
                 rate = len(seen) / max(last - begun, 1e-9)
-                self.say(f"{name}: {len(seen)}/{total}, {_rate(rate)}, {_clock((total - len(seen)) / rate)} left")
+                self.say(
+                    f"{name}: {len(seen)}/{total}, {_rate(rate)}, "
+                    f"{_clock((total - len(seen)) / rate)} left"
+                )
 
         yield watch
         rejected = f", {settled['rejected']} rejected" if settled["rejected"] else ""
@@ -83,11 +88,26 @@ class Bars:
     @contextlib.contextmanager
     def stage(self, name: str, total: int) -> Iterator[Watch]:
         """Open a bar."""
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
         from rich.progress import Progress as Bar
 
-        columns: list[Any] = [TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn()]
-        columns += [TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
+        columns: list[Any] = [
+            TextColumn("{task.description:>10}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+        ]
+        columns += [
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        ]
         with Bar(*columns) as bar:
             task = bar.add_task(name, total=total, rate="")
             seen: set[str] = set()
@@ -98,7 +118,9 @@ class Bars:
                     bar.console.print(f"{key}: {outcome}", markup=False, highlight=False)
                 elif key not in seen and f"/{name}/" in key:
                     seen.add(key)
-                    bar.update(task, advance=1, rate=_rate(len(seen) / max(time.monotonic() - begun, 1e-9)))
+                    bar.update(
+                        task, advance=1, rate=_rate(len(seen) / max(time.monotonic() - begun, 1e-9))
+                    )
 
             yield watch
 

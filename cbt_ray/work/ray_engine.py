@@ -32,14 +32,18 @@ PATIENCE_S = 30.0
 class RayEngine(ProcessEngine):
     """Ray tasks, one a job. Ray starts with the first stage that needs it: two jobs at once."""
 
-    def __init__(self, study: Study, store: str, spent: Usage, address: str | None, say: Say) -> None:
+    def __init__(
+        self, study: Study, store: str, spent: Usage, address: str | None, say: Say
+    ) -> None:
         super().__init__(study, store, spent, say)
         self.address = address
         self._board: Any = None
         self._ray: ray_runtime.Ray | None = None
         self._seen = 0
 
-    def run(self, work: Work, jobs: Sequence[Job], roles: tuple[str, ...], cpus: float, watch: Watch) -> Iterator[Outcome]:
+    def run(
+        self, work: Work, jobs: Sequence[Job], roles: tuple[str, ...], cpus: float, watch: Watch
+    ) -> Iterator[Outcome]:
         """Run jobs as tasks that take `cpus` CPUs each; one at a time needs no Ray."""
         if not self.address and (len(jobs) == 1 or self._width(cpus, available_cpus()) == 1):
             yield from super().run(work, jobs, roles, cpus, watch)
@@ -54,7 +58,11 @@ class RayEngine(ProcessEngine):
         while waiting or pending:
             free = self._width(cpus, ray.cluster_resources().get("CPU", 1.0)) - len(pending)
             for job in [waiting.popleft() for _ in range(min(free, len(waiting)))]:
-                pending[task.remote(work, replace(spec, note=_BoardNote(self._board, name_of(job))), job)] = job
+                pending[
+                    task.remote(
+                        work, replace(spec, note=_BoardNote(self._board, name_of(job))), job
+                    )
+                ] = job
             done, _ = ray.wait(list(pending), num_returns=1, timeout=0.5)
             self._tell(watch, losses)
             last = self._look_at_cluster(cpus, time.monotonic() if done else last)
@@ -88,8 +96,12 @@ class RayEngine(ProcessEngine):
 
         try:
             news = ray.get(self._board.since.remote(self._seen))
-        except ray.exceptions.RayActorError as error:  # its node is gone, and with it only the display
-            raise Infrastructure("Ray's head or the driver's node is lost; run again", "connection") from error
+        except (
+            ray.exceptions.RayActorError
+        ) as error:  # its node is gone, and with it only the display
+            raise Infrastructure(
+                "Ray's head or the driver's node is lost; run again", "connection"
+            ) from error
         self._seen += len(news)
         for job, key, outcome in news:
             losses.progress(job)
@@ -101,9 +113,15 @@ class RayEngine(ProcessEngine):
             return last
         import ray
 
-        largest = max((node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
+        largest = max(
+            (node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]),
+            default=0.0,
+        )
         if largest < cpus:
-            self.say(f"a job takes {cpus:g} CPUs, and the largest node of the cluster has {largest:g}: waiting for another one")
+            self.say(
+                f"a job takes {cpus:g} CPUs, and the largest node of the cluster has {largest:g}: "
+                "waiting for another one"
+            )
         return time.monotonic()
 
     def _start(self) -> None:
@@ -117,13 +135,19 @@ class RayEngine(ProcessEngine):
 
         self._board = ray.remote(Board).options(**ray_meter.beside_the_driver()).remote()
         self._seen = 0
-        name = f"meter-{self.study.study}-{self._run}"  # one a run: two studies on a cluster do not share one
-        meter: Gate = ray_meter.actor(name, self.study.endpoints, self.study.budget, spent=self._meter.totals())
+        # one a run: two studies on a cluster do not share one
+        name = f"meter-{self.study.study}-{self._run}"
+        meter: Gate = ray_meter.actor(
+            name, self.study.endpoints, self.study.budget, spent=self._meter.totals()
+        )
         self._meter = meter
 
     def _local(self) -> dict[str, Any]:
         """Settings of our own Ray: CPUs for the wished workers in every stage, little memory."""
-        largest = cpus_of(self.study, [*(role for _, role in self.study.roles), *map(self.study.therapist, self.study.arms)])
+        largest = cpus_of(
+            self.study,
+            [*(role for _, role in self.study.roles), *map(self.study.therapist, self.study.arms)],
+        )
         number = max(available_cpus(), math.ceil(largest * (self.study.engine.workers or 1)))
         return {"num_cpus": number, "include_dashboard": False, "object_store_memory": 100 << 20}
 
@@ -183,8 +207,15 @@ def _result(reference: Any) -> Outcome:
     return outcome if isinstance(outcome, Outcome) else Outcome()
 
 
-def open_engine(study: Study, store: str, spent: Usage, say: Say, *, inline: bool = False) -> Engine:
-    """The engine that a study file asks for; RAY_ADDRESS names a cluster, too. `store` is its URL, the same for all workers."""
+def open_engine(
+    study: Study, store: str, spent: Usage, say: Say, *, inline: bool = False
+) -> Engine:
+    """The engine that a study file asks for; RAY_ADDRESS names a cluster, too.
+
+    `store` is its URL, the same for all workers.
+    """
     if inline:
         return InlineEngine(study, store, spent)
-    return RayEngine(study, store, spent, os.environ.get("RAY_ADDRESS") or study.engine.address, say)
+    return RayEngine(
+        study, store, spent, os.environ.get("RAY_ADDRESS") or study.engine.address, say
+    )

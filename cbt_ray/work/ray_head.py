@@ -22,7 +22,9 @@ def main() -> None:
 
     try:
         _name_ports()
-        ray.init(address="local", logging_level="ERROR", log_to_driver=False, **json.loads(sys.argv[2]))
+        ray.init(
+            address="local", logging_level="ERROR", log_to_driver=False, **json.loads(sys.argv[2])
+        )
     except Exception as error:  # a start that took too long is a bare Exception of Ray's
         lines = str(error).splitlines() or [type(error).__name__]
         print(json.dumps({"failure": lines[0]}), flush=True)
@@ -41,7 +43,10 @@ def _name_ports() -> None:
     from ray._private.parameter import RayParams
 
     with ExitStack() as taken:
-        free = [taken.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(3)]
+        free = [
+            taken.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            for _ in range(3)
+        ]
     names = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
     RayParams.__init__ = partialmethod(RayParams.__init__, **dict(zip(names, free, strict=True)))
 

@@ -54,7 +54,13 @@ class Head:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  open as long as its process
-        command = [sys.executable, "-m", "cbt_ray.work.ray_head", str(os.getpid()), json.dumps(settings)]
+        command = [
+            sys.executable,
+            "-m",
+            "cbt_ray.work.ray_head",
+            str(os.getpid()),
+            json.dumps(settings),
+        ]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -65,7 +71,10 @@ class Head:
         )
 
     def address(self, seconds: float) -> str:
-        """Where Ray listens, as soon as it does. Raises Infrastructure where it does not start, or not in so many seconds."""
+        """Where Ray listens, as soon as it does.
+
+        Raises Infrastructure where it does not start, or not in so many seconds.
+        """
         stream = self._process.stdout
         if stream is None or not select.select([stream], [], [], max(0.0, seconds))[0]:
             raise Infrastructure(f"it did not start within {BEGIN_S:.0f} s", "connection")
@@ -105,7 +114,8 @@ def begin(address: str | None, **settings: Any) -> Ray:
     """Start Ray here with these settings of `ray.init`, or join it at `address`.
 
     Raises:
-        Infrastructure: Nobody listens at the address, or Ray did not start; then nothing of it is left.
+        Infrastructure: Nobody listens at the address, or Ray did not start; then nothing of it is
+        left.
 
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -140,7 +150,9 @@ def _begin_here(settings: dict[str, Any]) -> Ray:
             return Ray(head)
         if time.monotonic() >= end:
             break
-    raise Infrastructure(f"Ray does not start on this machine: {failure}; --inline runs without it", "connection")
+    raise Infrastructure(
+        f"Ray does not start on this machine: {failure}; --inline runs without it", "connection"
+    )
 
 
 def _join(address: str, *, here: bool = False) -> None:
@@ -148,7 +160,9 @@ def _join(address: str, *, here: bool = False) -> None:
     import ray
     import ray._private.worker
 
-    ray._private.worker._worker_logs_enabled = False  # else "(raylet)" lines, whatever log_to_driver says
+    ray._private.worker._worker_logs_enabled = (
+        False  # else "(raylet)" lines, whatever log_to_driver says
+    )
     if here:  # see LOOPBACK: the variable was read when Ray was imported
         ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
     try:
@@ -199,4 +213,6 @@ def _knock(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
     except OSError as error:
-        raise Infrastructure(f"engine.address {address}: nobody listens there ({error})", "connection") from None
+        raise Infrastructure(
+            f"engine.address {address}: nobody listens there ({error})", "connection"
+        ) from None

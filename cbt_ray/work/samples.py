@@ -15,12 +15,20 @@ from cbt_ray.therapy.stop import end_mark
 
 NAME = "Alex Moreau"
 TEXT = "They slept badly, went for two walks and talked about a thought that came back."
-SCALE = Scale("sample", "Sample", "Judge.", (Item("one", "One", "How?"),), (Word("Poor", "bad"), Word("Good", "good")))
+SCALE = Scale(
+    "sample",
+    "Sample",
+    "Judge.",
+    (Item("one", "One", "How?"),),
+    (Word("Poor", "bad"), Word("Good", "good")),
+)
 """In place of a scale that cannot be read."""
 
 
 class Sample(NamedTuple):
-    """A prompt with values as it gets them (None: nobody asks for it), and the field of the study file that names it."""
+    """A prompt with values as it gets them (None: nobody asks for it), and the field of the study
+    file that names it.
+    """
 
     prompt: str
     field: str
@@ -36,7 +44,9 @@ def samples(study: Study, scale: Scale | None, kinds: Mapping[str, str]) -> Iter
 
 
 def _of_generator(study: Study) -> Iterator[Sample]:
-    levels = {name: next(iter(known)) for name, known in study.patients.training.characteristics.items()}
+    levels = {
+        name: next(iter(known)) for name, known in study.patients.training.characteristics.items()
+    }
     yield Sample("profile.j2", "prompts", {})
     for name in (NAME, None):
         yield Sample("profile_request.j2", "prompts", {"name": name, "characteristics": levels})
@@ -45,17 +55,34 @@ def _of_generator(study: Study) -> Iterator[Sample]:
     for session, opening, phase in ((1, "", study.phases[0]), (last, TEXT, study.phases[-1])):
         for number, content in enumerate(CONTENTS, 1):
             part = {"number": number, "content": content}
-            brief = {"patient": NAME, "session": session, "sessions": last, "phase": phase, "opening": opening}
+            brief = {
+                "patient": NAME,
+                "session": session,
+                "sessions": last,
+                "phase": phase,
+                "opening": opening,
+            }
             yield Sample(
-                "course_part.j2", "prompts", {"part": part, **brief, "pairs": courses.pairs, "turn_chars": courses.turn_chars}
+                "course_part.j2",
+                "prompts",
+                {"part": part, **brief, "pairs": courses.pairs, "turn_chars": courses.turn_chars},
             )
 
 
 def _of_therapists(study: Study) -> Iterator[Sample]:
-    own = {arm.prompt: f"arms.{number}.prompt" for number, arm in enumerate(study.arms) if arm.prompt is not None}
+    own = {
+        arm.prompt: f"arms.{number}.prompt"
+        for number, arm in enumerate(study.arms)
+        if arm.prompt is not None
+    }
     for prompt, field in {THERAPIST_PROMPT: "prompts", **own}.items():
         for session, phase in ((1, study.phases[0]), (study.sessions.count, study.phases[-1])):
-            case = {"patient": NAME, "session": session, "sessions": study.sessions.count, "phase": phase}
+            case = {
+                "patient": NAME,
+                "session": session,
+                "sessions": study.sessions.count,
+                "phase": phase,
+            }
             yield Sample(prompt, field, {**case, "end_token": end_mark(study.sessions)})
 
 
@@ -63,10 +90,14 @@ def _of_sessions(study: Study) -> Iterator[Sample]:
     profile = study.patients.simulated[0].profile
     for session, opening in ((1, ""), (study.sessions.count, TEXT)):
         yield Sample("patient_first.j2", "prompts", {"patient": NAME, "session": session})
-        yield Sample("patient.j2", "prompts", {"patient": NAME, "profile": profile, "opening": opening})
+        yield Sample(
+            "patient.j2", "prompts", {"patient": NAME, "profile": profile, "opening": opening}
+        )
     yield Sample("patient_begin.j2", "prompts", {})
     yield Sample("summariser.j2", "prompts", {})
-    yield Sample("summariser_request.j2", "prompts", {"session": 1, "patient": NAME, "transcript": TEXT})
+    yield Sample(
+        "summariser_request.j2", "prompts", {"session": 1, "patient": NAME, "transcript": TEXT}
+    )
 
 
 def _of_judge(scale: Scale, kinds: Mapping[str, str]) -> Iterator[Sample]:

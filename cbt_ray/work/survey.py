@@ -1,4 +1,7 @@
-"""What became of every unit of a study: done, rejected (why), not reached, owed. Read from the store, kept nowhere else."""
+"""What became of every unit of a study: done, rejected (why), not reached, owed.
+
+Read from the store, kept nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,9 @@ class State(StrEnum):
 class Entry:
     """One unit's state, and the reason of a rejection.
 
-    `head` is that of the unit that is there. One that is owed all the same says why: what it was made from is there in another
-    version (`outdated`: it does not count any more), or is owed itself (then it stays if that comes out as it was).
+    `head` is that of the unit that is there. One that is owed all the same says why: what it was
+    made from is there in another version (`outdated`: it does not count any more), or is owed
+    itself (then it stays if that comes out as it was).
     """
 
     key: Key
@@ -42,8 +46,13 @@ class Entry:
 
     @property
     def digest(self) -> str | None:
-        """What a unit that is made from this one records of it; None where there is none to be made from."""
-        return self.head.digest if self.head and self.state in (State.DONE, State.REJECTED) else None
+        """What a unit that is made from this one records of it.
+
+        None where there is none to be made from.
+        """
+        return (
+            self.head.digest if self.head and self.state in (State.DONE, State.REJECTED) else None
+        )
 
 
 class Survey:
@@ -57,7 +66,9 @@ class Survey:
         self._heads = self._read(below)
         self._entries: dict[Key, Entry] = {}
         judged = {stage: self._stage(stage) for stage in Stage if stage in below}
-        self.stages: dict[Stage, list[Entry]] = {stage: entries for stage, entries in judged.items() if stage in wanted}
+        self.stages: dict[Stage, list[Entry]] = {
+            stage: entries for stage, entries in judged.items() if stage in wanted
+        }
 
     def owed(self, stage: Stage) -> list[Key]:
         """Keys that are owed in a stage."""
@@ -69,10 +80,16 @@ class Survey:
 
     def reasons(self, stage: Stage) -> Counter[str]:
         """How many units were rejected for which reason."""
-        return Counter(entry.reason or "unknown" for entry in self.stages[stage] if entry.state is State.REJECTED)
+        return Counter(
+            entry.reason or "unknown"
+            for entry in self.stages[stage]
+            if entry.state is State.REJECTED
+        )
 
     def chain(self, keys: Sequence[Key], before: State = State.DONE) -> list[Entry]:
-        """The states of keys that build on each other, in order, behind something in state `before`."""
+        """The states of keys that build on each other, in order, behind something in state
+        `before`.
+        """
         entries = []
         for key in keys:
             entry = self._judge(key, before)
@@ -81,7 +98,10 @@ class Survey:
         return entries
 
     def record(self, key: Key) -> dict[str, str]:
-        """What a unit records that is made now from all that is there of its inputs; none of them is owed."""
+        """What a unit records that is made now from all that is there of its inputs.
+
+        None of them is owed.
+        """
         known = ((one, self._entry(one).digest) for one in self.keys.inputs(key))
         return {str(one): digest for one, digest in known if digest is not None}
 
@@ -90,14 +110,21 @@ class Survey:
         entries = (entry for entries in self.stages.values() for entry in entries)
         return [(entry.head, entry.why or "") for entry in entries if entry.outdated and entry.head]
 
-    def set_rejected_aside(self, stage: Stage, keep: str | None = None, among: Container[Key] | None = None) -> list[Entry]:
-        """Make a stage's rejected units owed again, but for those with the reason `keep`; answers what was moved aside.
+    def set_rejected_aside(
+        self, stage: Stage, keep: str | None = None, among: Container[Key] | None = None
+    ) -> list[Entry]:
+        """Make a stage's rejected units owed again, but for those with the reason `keep`.
 
-        `among`: these units only. What was made without them is owed once one of them comes out otherwise.
+        Answers what was moved aside.
+
+        `among`: these units only. What was made without them is owed once one of them comes out
+        otherwise.
         """
         made = [entry for entry in self.stages[stage] if not self.keys.is_imported(entry.key)]
         made = [entry for entry in made if among is None or entry.key in among]
-        rejected = [entry for entry in made if entry.state is State.REJECTED and entry.reason != keep]
+        rejected = [
+            entry for entry in made if entry.state is State.REJECTED and entry.reason != keep
+        ]
         for entry in rejected:
             data = self.store.read(str(entry.key))
             if data is not None:
@@ -116,12 +143,23 @@ class Survey:
         if stage is Stage.COURSES:
             patients = range(1, keys.study.patients.training.count + 1)
             numbers = range(1, keys.study.courses.sessions + 1)
-            chains = (([keys.course(n, s) for s in numbers], self._entry(keys.profile(n)).state) for n in patients)
+            chains = (
+                ([keys.course(n, s) for s in numbers], self._entry(keys.profile(n)).state)
+                for n in patients
+            )
             return [entry for chain, before in chains for entry in self.chain(chain, before)]
         if stage is Stage.SESSIONS:
-            return [entry for chain in keys.chains() for entry in self.chain(keys.chain(*chain), self._model(chain[0]))]
+            return [
+                entry
+                for chain in keys.chains()
+                for entry in self.chain(keys.chain(*chain), self._model(chain[0]))
+            ]
         if stage is Stage.RATINGS:
-            ordinary = [(key, self._entry(session).state) for session in keys.sessions() for key in keys.ratings_of(session)]
+            ordinary = [
+                (key, self._entry(session).state)
+                for session in keys.sessions()
+                for key in keys.ratings_of(session)
+            ]
             probes = [(keys.probe(*probe), self._behind(*probe)) for probe in keys.probes()]
             imported = [(key, State.DONE) for key in keys.imported_ratings()]
             return [self._judge(*one) for one in (*ordinary, *probes, *imported)]
@@ -130,16 +168,28 @@ class Survey:
     def _model(self, arm: Arm) -> State:
         """The state of the model that an arm's therapist is, where the finetune stage makes it."""
         pair = (arm.model, arm.variant)
-        return self._entry(self.keys.finetune(*pair)).state if pair in self.keys.finetunes else State.DONE
+        return (
+            self._entry(self.keys.finetune(*pair)).state
+            if pair in self.keys.finetunes
+            else State.DONE
+        )
 
     def _behind(self, session: Key, name: str) -> State:
-        """The state of what a probe builds on: its session, and the one whose therapist it is given."""
+        """The state of what a probe builds on: its session, and the one whose therapist it is
+        given.
+        """
         donor = self.keys.donors[session] if name == SWAPPED else None
         states = [self._entry(one).state for one in (session, donor) if one is not None]
-        return next((state for state in (State.REJECTED, State.NOT_REACHED, State.OWED) if state in states), State.DONE)
+        return next(
+            (state for state in (State.REJECTED, State.NOT_REACHED, State.OWED) if state in states),
+            State.DONE,
+        )
 
     def _entry(self, key: Key) -> Entry:
-        """A unit that was judged; one of a stage that nothing asked for is built on by imported units only."""
+        """A unit that was judged.
+
+        One of a stage that nothing asked for is built on by imported units only.
+        """
         return self._entries.get(key) or Entry(key, State.OWED)
 
     def _judge(self, key: Key, before: State = State.DONE) -> Entry:
@@ -159,16 +209,29 @@ class Survey:
                     waits = waits or f"made from {named(one)}, which is owed"
             elif head.made_from.get(str(one)) != found.digest:
                 why = difference(one, head.made_from, found.digest)
-                return Entry(key, State.OWED if reached else State.NOT_REACHED, head=head, why=why, outdated=True)
+                return Entry(
+                    key,
+                    State.OWED if reached else State.NOT_REACHED,
+                    head=head,
+                    why=why,
+                    outdated=True,
+                )
         if waits:
             return Entry(key, State.OWED, head=head, why=waits)
-        return Entry(key, State.DONE if head.status is Status.DONE else State.REJECTED, head.reason, head)
+        return Entry(
+            key, State.DONE if head.status is Status.DONE else State.REJECTED, head.reason, head
+        )
 
 
 def must_be_imported(survey: Survey, *stages: Stage) -> None:
-    """Raise InputError where a unit that was imported is not in the store: nothing makes it but an import."""
+    """Raise InputError where a unit that was imported is not in the store: nothing makes it but an
+    import.
+    """
     lost = [key for stage in stages for key in survey.owed(stage) if survey.keys.is_imported(key)]
     if lost:
         more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
         file, where = survey.keys.study.file, survey.store.url
-        raise InputError(f"{file}: imported: expected {lost[0].stage} {lost[0].id}{more} in {where}, import it again")
+        raise InputError(
+            f"{file}: imported: expected {lost[0].stage} {lost[0].id}{more} in {where}, import it "
+            "again"
+        )

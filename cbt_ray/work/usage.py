@@ -1,4 +1,6 @@
-"""What a study has cost so far: one record in the store for each attempt at a unit and for each run of a stage."""
+"""What a study has cost so far: one record in the store for each attempt at a unit and for each run
+of a stage.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,17 @@ from cbt_ray.unit import Key, Stage
 
 
 def record_calls(store: Store, key: Key, usage: Usage, outcome: str) -> None:
-    """Write down what one attempt at a unit cost, whatever came of it (done, rejected, owed); nothing where no call was made."""
+    """Write down what one attempt at a unit cost, whatever came of it (done, rejected, owed).
+
+    Nothing where no call was made.
+    """
     if usage.calls:
-        _write(store, key.study, key.stage, {"key": str(key), "outcome": outcome, "usage": usage.to_json()})
+        _write(
+            store,
+            key.study,
+            key.stage,
+            {"key": str(key), "outcome": outcome, "usage": usage.to_json()},
+        )
 
 
 def record_run(store: Store, study: str, stage: Stage, seconds: float) -> None:
@@ -35,7 +45,9 @@ class Costs:
         self.usage: dict[str, Usage] = defaultdict(Usage)
         self.wall: dict[str, float] = defaultdict(float)
         paths = list(store.list(f"{study}/usage/"))
-        with ThreadPoolExecutor(16) as pool:  # one small object after the other takes minutes on a store that is far away
+        with ThreadPoolExecutor(
+            16
+        ) as pool:  # one small object after the other takes minutes on a store that is far away
             found = list(pool.map(store.read, paths))
         for path, data in zip(paths, found, strict=True):
             try:
@@ -58,4 +70,7 @@ class Costs:
     def to_json(self) -> dict[str, Any]:
         """For the report: stage to calls, tokens, dollars, seconds and faults."""
         stages = [stage for stage in Stage if stage in self.usage or stage in self.wall]
-        return {stage: {**self.usage[stage].to_json(), "wall_seconds": self.wall[stage]} for stage in stages}
+        return {
+            stage: {**self.usage[stage].to_json(), "wall_seconds": self.wall[stage]}
+            for stage in stages
+        }

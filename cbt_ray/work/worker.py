@@ -42,14 +42,19 @@ class Worker:
         self._permits: list[Permit] = []
 
     def do(self, work: Work, spec: Spec, job: Job) -> Outcome:
-        """Do one job; where the worker is lost, the outcome says why. Raises RuntimeError for a fault of ours."""
+        """Do one job; where the worker is lost, the outcome says why.
+
+        Raises RuntimeError for a fault of ours.
+        """
         try:
             if self._process is None:
                 self._begin()
             self._send((work, spec.study, spec.store, spec.roles, spec.run, job))
             return self._serve(spec)
         except (EOFError, OSError):
-            while self._permits:  # else the slots of calls under way stay taken until their leases end
+            while (
+                self._permits
+            ):  # else the slots of calls under way stay taken until their leases end
                 spec.meter.release(self._permits.pop(), Usage(calls=1))
             return Outcome(lost=self._lost())
         except BaseException:
@@ -57,7 +62,9 @@ class Worker:
             raise
 
     def close(self) -> None:
-        """End the process: SIGTERM, by which it records what the unit under way cost, then SIGKILL."""
+        """End the process: SIGTERM, by which it records what the unit under way cost, then
+        SIGKILL.
+        """
         if self._process is None:
             return
         self._process.terminate()
@@ -76,7 +83,13 @@ class Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cbt_ray.work.worker_process", str(theirs.fileno()), str(os.getpid())],
+                [
+                    sys.executable,
+                    "-m",
+                    "cbt_ray.work.worker_process",
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=self._traces,
                 stderr=self._traces,
@@ -91,7 +104,10 @@ class Worker:
         self._connection.send(message)
 
     def _serve(self, spec: Spec) -> Outcome:
-        """Answer the worker's questions until its job has ended. Raises EOFError where it is gone."""
+        """Answer the worker's questions until its job has ended.
+
+        Raises EOFError where it is gone.
+        """
         if self._connection is None:
             raise EOFError
         answers = self._answers(spec)
@@ -171,10 +187,15 @@ def loss_of(code: int, traces: str, *, memory: bool) -> Loss:
     if code in (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM):
         if memory and code == -signal.SIGKILL:
             return Loss(Cause.MEMORY, "SIGKILL, the machine or its container was out of memory")
-        return Loss(Cause.OUTSIDE, f"{'SIGKILL' if code == -signal.SIGKILL else 'SIGTERM'} from outside")
+        return Loss(
+            Cause.OUTSIDE, f"{'SIGKILL' if code == -signal.SIGKILL else 'SIGTERM'} from outside"
+        )
     if code < 0:
         return Loss(Cause.CRASH, crash.told(signal.Signals(-code), traces))
-    last = next((line.strip() for line in reversed(traces.splitlines()) if line.strip()), "it printed nothing")
+    last = next(
+        (line.strip() for line in reversed(traces.splitlines()) if line.strip()),
+        "it printed nothing",
+    )
     return Loss(Cause.CRASH, f"its process ended by itself with {code} ({last[:200]})")
 
 

@@ -63,7 +63,7 @@ class Workplace:
         self._settled: set[Key] = set()
         self._thoughts: dict[str, list[str]] = {}
 
-    # ---- models ----------------------------------------------------------------------------------------------------
+    # ---- models ----------------------------------------------------------------------------------
 
     def voice(self, name: str) -> Voice:
         """A role (generator, patient, summariser, judge) with the model behind it."""
@@ -106,7 +106,10 @@ class Workplace:
         return total
 
     def gguf(self, model: str, variant: str) -> Path:
-        """The GGUF that the finetune stage exported, on this machine; Infrastructure where it is owed."""
+        """The GGUF that the finetune stage exported, on this machine.
+
+        Infrastructure where it is owed.
+        """
         unit = self.model(model, variant)
         return self.file(Blob.from_json(unit.content["gguf"]), unit.key)
 
@@ -119,12 +122,15 @@ class Workplace:
         return unit
 
     def file(self, blob: Blob, owner: Key) -> Path:
-        """A unit's blob as a local file, its SHA-256 checked once a process; fetched once a machine from a store elsewhere."""
+        """A unit's blob as a local file, its SHA-256 checked once a process.
+
+        Fetched once a machine from a store elsewhere.
+        """
         if blob.path not in self._files:
             self._files[blob.path] = local_file(self.store, blob, owner)
         return self._files[blob.path]
 
-    # ---- units -----------------------------------------------------------------------------------------------------
+    # ---- units -----------------------------------------------------------------------------------
 
     def make(
         self,
@@ -135,8 +141,9 @@ class Workplace:
     ) -> Unit:
         """The unit under a key: read, or made by `produce` from the inputs and written once.
 
-        One that was made from other inputs is moved aside first. A ModelFailure makes a rejected unit. Anything else leaves it
-        owed and passes through. What the calls cost is written down in each case.
+        One that was made from other inputs is moved aside first. A ModelFailure makes a rejected
+        unit. Anything else leaves it owed and passes through. What the calls cost is written down
+        in each case.
         """
         if self.keys.is_imported(key):
             return self.known(key)
@@ -181,13 +188,20 @@ class Workplace:
         provenance = self._provenance(made_by, usage, time.monotonic() - begun)
         return self.origins.put(Unit(key, content, status, reason, provenance, made_from=made_from))
 
-    def made_by(self, roles: Iterable[str], prompts: Iterable[str], arm: Arm | None = None) -> dict[str, Any]:
-        """What of the study file makes a unit, for its provenance: the roles' endpoints and sampling, the prompts' hashes."""
+    def made_by(
+        self, roles: Iterable[str], prompts: Iterable[str], arm: Arm | None = None
+    ) -> dict[str, Any]:
+        """What of the study file makes a unit, for its provenance: the roles' endpoints and
+        sampling, the prompts' hashes.
+        """
         blocks: dict[str, Role] = {name: getattr(self.study.roles, name) for name in roles}
         if arm is not None:
             blocks["therapist"] = self.study.therapist(arm)
         asked = {
-            name: {"endpoint": self.study.endpoints[role.endpoint].identity(), "sampling": role.sampling.model_dump()}
+            name: {
+                "endpoint": self.study.endpoints[role.endpoint].identity(),
+                "sampling": role.sampling.model_dump(),
+            }
             for name, role in blocks.items()
         }
         return {"roles": asked, "prompts": self.prompts.hash(*prompts)}
@@ -199,8 +213,13 @@ class Workplace:
             "seconds": round(seconds, 3),
             "usage": usage.to_json(),
             "models": dict(self._reported),
-            # Kept, and in no content: what a model only thought is read by no other model and by no later stage.
-            **({"reasoning": {name: list(texts) for name, texts in self._thoughts.items()}} if self._thoughts else {}),
+            # Kept, and in no content: what a model only thought is read by no other model and by no
+            # later stage.
+            **(
+                {"reasoning": {name: list(texts) for name, texts in self._thoughts.items()}}
+                if self._thoughts
+                else {}
+            ),
             **made_by,
         }
 
@@ -219,7 +238,9 @@ class Spec:
     """Names the run: a new run has a new meter, and so a new workplace."""
 
     def workplace(self) -> Workplace:
-        """The workplace of this process for the study, kept between tasks so that models stay open."""
+        """The workplace of this process for the study, kept between tasks so that models stay
+        open.
+        """
         known = _workplaces.get("here")
         if known is None or known[0] != (self.run, self.roles):
             if known is not None:
@@ -245,10 +266,14 @@ def cache_folder() -> Path:
 
 
 def local_file(store: Store, blob: Blob, owner: Key | None = None) -> Path:
-    """A blob as a local file, its SHA-256 checked: read in place in a folder store, fetched once a machine from one elsewhere."""
+    """A blob as a local file, its SHA-256 checked: read in place in a folder store, fetched once a
+    machine from one elsewhere.
+    """
     if isinstance(store, FolderStore):
         return store.fetch_blob(blob, store.root / blob.path, owner)
-    cache = cache_folder() / "blobs" / blob.sha256[:2] / f"{blob.sha256}-{blob.path.rsplit('-', 1)[-1]}"
+    cache = (
+        cache_folder() / "blobs" / blob.sha256[:2] / f"{blob.sha256}-{blob.path.rsplit('-', 1)[-1]}"
+    )
     with locked(cache.with_suffix(".lock")):
         return store.fetch_blob(blob, cache, owner)
 

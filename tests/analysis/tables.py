@@ -13,7 +13,9 @@ Key = tuple[str, str, str, int]  # model, variant, patient, session
 
 
 def made_up(
-    score: Callable[[Key, str], int] = lambda key, item: 2 + len(key[1] + key[2] + item) % 4 + key[3] % 2,
+    score: Callable[[Key, str], int] = lambda key, item: (
+        2 + len(key[1] + key[2] + item) % 4 + key[3] % 2
+    ),
     reason: Callable[[Key], str | None] = lambda key: None,
     models: Sequence[str] = ("smollm2",),
     variants: Sequence[str] = ("instruct", "tuned"),
@@ -22,11 +24,23 @@ def made_up(
     replicates: int = 1,
 ) -> list[ScoreRow]:
     """The demo's design unless told otherwise: 2 patients x 2 arms x 3 sessions."""
-    keys = [(m, v, p, s) for m in models for v in variants for p in patients for s in range(1, sessions + 1)]
-    return [_row(key, replicate, score, reason(key)) for key in keys for replicate in range(1, replicates + 1)]
+    keys = [
+        (m, v, p, s)
+        for m in models
+        for v in variants
+        for p in patients
+        for s in range(1, sessions + 1)
+    ]
+    return [
+        _row(key, replicate, score, reason(key))
+        for key in keys
+        for replicate in range(1, replicates + 1)
+    ]
 
 
-def _row(key: Key, replicate: int, score: Callable[[Key, str], int], reason: str | None) -> ScoreRow:
+def _row(
+    key: Key, replicate: int, score: Callable[[Key, str], int], reason: str | None
+) -> ScoreRow:
     model, variant, patient, session = key
     items = {item: None if reason else score(key, item) for item in ITEMS}
     held = reason is None or not reason.startswith(("not_reached", "rejected", "owed"))
@@ -63,7 +77,11 @@ def published() -> list[ScoreRow]:
 
 def _published_row(number: int, line: dict[str, str]) -> ScoreRow:
     model, method = line["group"].split("_")[:2]
-    items = {name: int(value) for name, value in line.items() if name not in ("id", "patient_id", "group")}
+    items = {
+        name: int(value)
+        for name, value in line.items()
+        if name not in ("id", "patient_id", "group")
+    }
     return ScoreRow(
         session_key=f"{line['group']}/{number}",
         arm=f"{model}-{method}",

@@ -1,4 +1,6 @@
-"""The whole result: degenerate data end in a sentence, counts add up, the document is plain JSON."""
+"""The whole result: degenerate data end in a sentence, counts add up, the document is plain
+JSON.
+"""
 
 import json
 from functools import partial
@@ -13,7 +15,19 @@ from tests.analysis.tables import ITEMS, Key, made_up
 pytestmark = pytest.mark.slow
 
 KEYS = {
-    *("schema_version", "settings", "view", "judge", "judges", "items", "arms", "counts", "notices", "scores", "distribution"),
+    *(
+        "schema_version",
+        "settings",
+        "view",
+        "judge",
+        "judges",
+        "items",
+        "arms",
+        "counts",
+        "notices",
+        "scores",
+        "distribution",
+    ),
     *(
         "trajectory",
         "contrasts",
@@ -43,15 +57,21 @@ DEGENERATE = {
     "one session": made_up(sessions=1),
     "one row": made_up(variants=("tuned",), patients=("ada",), sessions=1),
     "one arm unrated": made_up(reason=lambda key: "rejected:empty" if key[1] == "tuned" else None),
-    "patients do not overlap": made_up(reason=lambda key: "owed" if (key[1] == "tuned") == (key[2] == "ada") else None),
+    "patients do not overlap": made_up(
+        reason=lambda key: "owed" if (key[1] == "tuned") == (key[2] == "ada") else None
+    ),
     "explained entirely": made_up(lambda key, item: 3 + (key[1] == "tuned") + key[3]),
-    "items missing": [ScoreRow(**{**row.to_json(), "items": {}, "total": None}) for row in made_up()],
+    "items missing": [
+        ScoreRow(**{**row.to_json(), "items": {}, "total": None}) for row in made_up()
+    ],
 }
 
 
 @pytest.mark.parametrize("rows", DEGENERATE.values(), ids=DEGENERATE.keys())
 @pytest.mark.parametrize("unrated", ["missing", "lowest"])
-def test_degenerate_data_end_in_a_reason_and_never_in_an_exception(rows: list[ScoreRow], unrated: Policy) -> None:
+def test_degenerate_data_end_in_a_reason_and_never_in_an_exception(
+    rows: list[ScoreRow], unrated: Policy
+) -> None:
     result = analyse(rows, Settings(unrated=unrated))
     assert set(result) == KEYS
     assert json.loads(json.dumps(result, allow_nan=False)) == result
@@ -75,28 +95,43 @@ def test_rows_survive_json() -> None:
 
 def test_flow_counts_each_step_and_reason() -> None:
     reasons = {1: "judge_failed", 2: "rejected:empty", 3: "not_reached", 4: "owed"}
-    rows = made_up(reason=lambda key: reasons.get(key[3]) if key[1] == "tuned" else None, sessions=5)
+    rows = made_up(
+        reason=lambda key: reasons.get(key[3]) if key[1] == "tuned" else None, sessions=5
+    )
     row = next(row for row in analyse(rows)["flow"] if row["arm"] == "smollm2-tuned")
-    assert [row[step] for step in ("scheduled", "reached", "done", "rated", "owed")] == [10, 6, 4, 2, 2]
+    assert [row[step] for step in ("scheduled", "reached", "done", "rated", "owed")] == [
+        10,
+        6,
+        4,
+        2,
+        2,
+    ]
     assert row["unrated"] == {"judge_failed": 2, "not_reached": 2, "owed": 2, "rejected:empty": 2}
 
 
 def test_an_owed_rating_of_a_held_session_counts_as_held() -> None:
-    rows = [ScoreRow(**{**row.to_json(), "messages": 8}) for row in made_up(reason=lambda key: "owed")]
+    rows = [
+        ScoreRow(**{**row.to_json(), "messages": 8}) for row in made_up(reason=lambda key: "owed")
+    ]
     assert [row["done"] for row in analyse(rows)["flow"]] == [6, 6]
 
 
 def test_policies_stand_side_by_side() -> None:
     rows = made_up(
-        lambda key, item: 6 if key[1] == "tuned" else 5, lambda key: "not_reached" if key[1:] == ("tuned", "ada", 3) else None
+        lambda key, item: 6 if key[1] == "tuned" else 5,
+        lambda key: "not_reached" if key[1:] == ("tuned", "ada", 3) else None,
     )
     result = analyse(rows)
-    missing, lowest, bounds = (result["policies"][name][0] for name in ("missing", "lowest", "bounds"))
+    missing, lowest, bounds = (
+        result["policies"][name][0] for name in ("missing", "lowest", "bounds")
+    )
     assert missing["estimate"] == pytest.approx(3)
     assert lowest["estimate"] == pytest.approx(((18 + 18 + 3) / 3 + 18) / 2 - 15)
     assert bounds["low"] == pytest.approx(lowest["estimate"])
     assert bounds["high"] == pytest.approx(((18 + 18 + 30) / 3 + 18) / 2 - 15)
-    assert estimates(result["contrasts"]["primary"]["rows"]) == estimates(result["policies"]["missing"])
+    assert estimates(result["contrasts"]["primary"]["rows"]) == estimates(
+        result["policies"]["missing"]
+    )
     lowest_first = analyse(rows, Settings(unrated="lowest"))["contrasts"]["primary"]["rows"]
     assert estimates(lowest_first) == estimates(result["policies"]["lowest"])
 
@@ -117,13 +152,22 @@ def test_neither_a_judges_failure_nor_owed_work_becomes_the_lowest_score() -> No
 
 def test_flags_are_counted_and_exclude_nothing() -> None:
     result = analyse(made_up())
-    assert result["flags"][0] == {"arm": "smollm2-instruct", "done": 6, "any": 2, "flags": {"early_end": 2}}
+    assert result["flags"][0] == {
+        "arm": "smollm2-instruct",
+        "done": 6,
+        "any": 2,
+        "flags": {"early_end": 2},
+    }
     assert result["counts"]["rated"] == 12
 
 
 def test_other_views_stand_beside_the_headline() -> None:
-    masked = [ScoreRow(**{**row.to_json(), "view": "masked"}) for row in made_up(lambda key, item: 9)]
-    result = analyse([*made_up(), *masked], Settings(items=ITEMS, arms=("smollm2-tuned", "smollm2-instruct")))
+    masked = [
+        ScoreRow(**{**row.to_json(), "view": "masked"}) for row in made_up(lambda key, item: 9)
+    ]
+    result = analyse(
+        [*made_up(), *masked], Settings(items=ITEMS, arms=("smollm2-tuned", "smollm2-instruct"))
+    )
     assert result["view"] == "plain"
     assert result["counts"]["scheduled"] == 12
     assert result["views"]["masked"]["scores"][0]["total"]["mean"] == 27
@@ -132,14 +176,19 @@ def test_other_views_stand_beside_the_headline() -> None:
 
 def test_notices_say_what_the_scores_cannot() -> None:
     notices = {
-        notice["id"]: notice["text"] for notice in analyse(made_up(reason=lambda key: "owed" if key[3] == 3 else None))["notices"]
+        notice["id"]: notice["text"]
+        for notice in analyse(made_up(reason=lambda key: "owed" if key[3] == 3 else None))[
+            "notices"
+        ]
     }
     assert notices["owed"] == "Owed: 4 of 12 scheduled sessions; the study has not run to its end."
     assert notices["few_patients"].startswith("2 simulated patients: fewer than 10")
 
 
 def test_lees_bounds_trim_the_arm_with_more_rated_sessions() -> None:
-    """Instruct lost half of its sessions: the tuned arm's better half, then its worse half, against what is left."""
+    """Instruct lost half of its sessions: the tuned arm's better half, then its worse half, against
+    what is left.
+    """
     rows = made_up(
         lambda key, item: (4 + key[3]) if key[1] == "tuned" else 5,
         lambda key: "not_reached" if key[1] == "instruct" and key[3] > 2 else None,
@@ -159,7 +208,10 @@ def test_flagged_sessions_out_is_a_sensitivity_analysis_and_not_the_headline() -
 
 def test_the_declared_judge_makes_the_headline() -> None:
     other = [
-        ScoreRow(**{**row.to_json(), "judge": "published", "items": dict.fromkeys(ITEMS, 7), "total": 21}) for row in made_up()
+        ScoreRow(
+            **{**row.to_json(), "judge": "published", "items": dict.fromkeys(ITEMS, 7), "total": 21}
+        )
+        for row in made_up()
     ]
     result = analyse([*made_up(), *other], Settings(judge="published"))
     assert (result["judge"], result["scores"][0]["total"]["mean"]) == ("published", 21)
@@ -167,13 +219,23 @@ def test_the_declared_judge_makes_the_headline() -> None:
 
 
 def silent_rows(score: int) -> list[ScoreRow]:
-    """One tuned session of ada's whose judge read no word of the therapist; all others have four."""
+    """One tuned session of ada's whose judge read no word of the therapist.
+
+    All others have four.
+    """
     rows = made_up(
-        lambda key, item: score if key[1:] == ("tuned", "ada", 3) else 4 + (key[1] == "tuned") + (key[3] + len(key[2])) % 3,
+        lambda key, item: (
+            score
+            if key[1:] == ("tuned", "ada", 3)
+            else 4 + (key[1] == "tuned") + (key[3] + len(key[2])) % 3
+        ),
         patients=("ada", "ben-li", "cy"),
     )
     silent = "smollm2-tuned/ada/3"
-    return [ScoreRow(**{**row.to_json(), "heard": 0 if row.session_key == silent else 4}) for row in rows]
+    return [
+        ScoreRow(**{**row.to_json(), "heard": 0 if row.session_key == silent else 4})
+        for row in rows
+    ]
 
 
 def test_ratings_of_a_session_without_a_therapists_word_are_a_policy_of_their_own() -> None:
@@ -185,7 +247,8 @@ def test_ratings_of_a_session_without_a_therapists_word_are_a_policy_of_their_ow
     (notice,) = [one for one in result["notices"] if one["id"] == "unheard"]
     assert notice["weight"] >= 70
     assert notice["text"] == (
-        "Rated without a word of the therapist in the text: 1 of 18 rated sessions (smollm2-tuned: 1 of 9). Without these the "
+        "Rated without a word of the therapist in the text: 1 of 18 rated sessions (smollm2-tuned: "
+        "1 of 9). Without these the "
         f"difference goes: smollm2 from {all_['estimate']:+.1f} to {heard['estimate']:+.1f}; by "
         "more than half its standard error."
     )

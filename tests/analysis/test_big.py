@@ -29,7 +29,9 @@ def test_four_times_the_rows_take_at_most_six_times_the_time(tmp_path: Path) -> 
     large, after = analysed(tmp_path, 1000)
     assert large["counts"]["rated"] == 120_000
     assert set(small) == set(middle) == set(large)
-    tries = [after / before]  # other programs add to either, so a machine that is busy may try again
+    tries = [
+        after / before
+    ]  # other programs add to either, so a machine that is busy may try again
     while min(tries) >= 6 and len(tries) < 3:
         tries.append(analysed(tmp_path, 1000)[1] / analysed(tmp_path, 250)[1])
     assert min(tries) < 6

@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 
 from cbt_ray.analysis import Settings, analyse
-from cbt_ray.analysis.declared import EVERYTHING, RESTS_ON, Declaration, differences, notices, standing
+from cbt_ray.analysis.declared import (
+    EVERYTHING,
+    RESTS_ON,
+    Declaration,
+    differences,
+    notices,
+    standing,
+)
 from tests.analysis.tables import made_up
 
 pytestmark = pytest.mark.slow
@@ -24,14 +31,21 @@ def at(hour: int, content: dict[str, Any] = PLAN, h16: str = "aa") -> Declaratio
 
 def test_declared_before_the_first_rating_is_not_post_hoc() -> None:
     section = standing([at(9)], "aa", PLAN, FIRST, imported=False)
-    assert (section["before_first_rating"], section["post_hoc"], section["declared_at"]) == (True, [], at(9).declared_at)
+    assert (section["before_first_rating"], section["post_hoc"], section["declared_at"]) == (
+        True,
+        [],
+        at(9).declared_at,
+    )
     assert notices(section) == []
 
 
 def test_declared_after_the_first_rating_is_post_hoc_as_a_whole() -> None:
     section = standing([at(11)], "aa", PLAN, FIRST, imported=False)
     assert section["post_hoc"] == [EVERYTHING]
-    assert notices(section)[0]["text"] == "Post hoc (all numbers): no analysis was declared before the first rating."
+    assert (
+        notices(section)[0]["text"]
+        == "Post hoc (all numbers): no analysis was declared before the first rating."
+    )
 
 
 def test_a_field_edited_later_marks_the_sections_that_rest_on_it() -> None:
@@ -70,12 +84,18 @@ def test_a_plan_that_was_replaced_before_the_first_rating_does_not_count() -> No
 
 def test_whoever_goes_back_to_a_plan_declares_it_again() -> None:
     other = {**PLAN, "analysis": {"level": 0.9, "unrated": "missing"}}
-    assert standing([at(7), at(8, other, "bb"), at(9)], "aa", PLAN, FIRST, imported=False)["post_hoc"] == []
+    assert (
+        standing([at(7), at(8, other, "bb"), at(9)], "aa", PLAN, FIRST, imported=False)["post_hoc"]
+        == []
+    )
 
 
 @pytest.mark.parametrize(
     ("field", "settings"),
-    [("analysis.unrated", Settings(unrated="lowest")), ("analysis.thorough", Settings(thorough=True))],
+    [
+        ("analysis.unrated", Settings(unrated="lowest")),
+        ("analysis.thorough", Settings(thorough=True)),
+    ],
 )
 def test_every_section_that_a_field_changes_is_named(field: str, settings: Settings) -> None:
     rows = made_up(
@@ -86,6 +106,9 @@ def test_every_section_that_a_field_changes_is_named(field: str, settings: Setti
         sessions=6,
     )
     before, after = analyse(rows), analyse(rows, settings)
-    changed = {section for section in before if before[section] != after[section]} - {"settings", "notices"}
+    changed = {section for section in before if before[section] != after[section]} - {
+        "settings",
+        "notices",
+    }
     assert changed
     assert changed <= set(RESTS_ON[field])

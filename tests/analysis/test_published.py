@@ -1,4 +1,7 @@
-"""The published mixed model, digit for digit (arXiv 2412.00251; skips where the published scores are not at hand)."""
+"""The published mixed model, digit for digit (arXiv 2412.00251.
+
+Skips where the published scores are not at hand).
+"""
 
 from typing import Any
 
@@ -35,18 +38,31 @@ def result() -> dict[str, Any]:
 def test_fixed_effects(result: dict[str, Any]) -> None:
     model = result["models"]["published"]
     columns = ("estimate", "se", "z", "p", "low", "high")
-    printed = [" ".join([term["term"], *(f"{term[column]:.3f}" for column in columns)]) for term in model["terms"]]
+    printed = [
+        " ".join([term["term"], *(f"{term[column]:.3f}" for column in columns)])
+        for term in model["terms"]
+    ]
     assert printed == TERMS.strip().splitlines()
     assert (model["n"], model["groups"], model["group_sizes"]) == (593, 5, [117, 120])
 
 
 def test_quality_of_fit(result: dict[str, Any]) -> None:
     model = result["models"]["published"]
-    assert f"{model['log_likelihood']:.4f} {model['scale']:.4f} {model['patient_variance']:.3f}" == "-2232.2854 108.3379 0.873"
-    assert f"{model['aic']:.3f} {model['bic']:.3f} {model['explained_variance']:.3f}" == "4478.571 4509.267 0.282"
+    assert (
+        f"{model['log_likelihood']:.4f} {model['scale']:.4f} {model['patient_variance']:.3f}"
+        == "-2232.2854 108.3379 0.873"
+    )
+    assert (
+        f"{model['aic']:.3f} {model['bic']:.3f} {model['explained_variance']:.3f}"
+        == "4478.571 4509.267 0.282"
+    )
     assert model["spread"] < 1e-3
-    failed = sum(attempt["log_likelihood"] is None for attempt in model["ladder"])  # 0 or 1, by the machine's BLAS
-    assert model["problems"] == ([f"{failed} of 8 fits failed or had no finite likelihood"] if failed else [])
+    failed = sum(
+        attempt["log_likelihood"] is None for attempt in model["ladder"]
+    )  # 0 or 1, by the machine's BLAS
+    assert model["problems"] == (
+        [f"{failed} of 8 fits failed or had no finite likelihood"] if failed else []
+    )
 
 
 def test_totals_per_arm(result: dict[str, Any]) -> None:
@@ -58,9 +74,14 @@ def test_totals_per_arm(result: dict[str, Any]) -> None:
     assert printed == set(TOTALS.strip().splitlines())
 
 
-def test_default_model_finds_the_optimum_where_one_optimiser_stops_short(result: dict[str, Any]) -> None:
+def test_default_model_finds_the_optimum_where_one_optimiser_stops_short(
+    result: dict[str, Any],
+) -> None:
     model = result["models"]["default"]
-    assert model["formula"] == "total ~ C(model) * C(variant) + session_z + (1 | patient) + (1 | chain)"
+    assert (
+        model["formula"]
+        == "total ~ C(model) * C(variant) + session_z + (1 | patient) + (1 | chain)"
+    )
     assert f"{model['ml']['log_likelihood']:.2f}" == "-2219.40"
     assert model["ml"]["interaction"]["p"] == pytest.approx(0.005085, rel=1e-3)
     tried = {(attempt["optimiser"], attempt["start"]) for attempt in model["ml"]["ladder"]}
@@ -68,7 +89,9 @@ def test_default_model_finds_the_optimum_where_one_optimiser_stops_short(result:
 
 
 def test_statsmodels_own_optimiser_stops_short_and_agrees_at_the_optimum() -> None:
-    """The independent calculation: its likelihood at our variances is ours; its lbfgs ends three units below.
+    """The independent calculation: its likelihood at our variances is ours.
+
+    Its lbfgs ends three units below.
 
     There it says converged with some builds of BLAS, and with others that it is not.
     """
@@ -77,11 +100,16 @@ def test_statsmodels_own_optimiser_stops_short_and_agrees_at_the_optimum() -> No
 
     table = Scores.of(published()).sessions("plain")
     table["z"] = (table["session"] - table["session"].mean()) / table["session"].std()
-    formula, intercepts = "total ~ C(model) * C(variant, Treatment('tuned')) + z", {"chain": "0 + C(chain)"}
+    formula, intercepts = (
+        "total ~ C(model) * C(variant, Treatment('tuned')) + z",
+        {"chain": "0 + C(chain)"},
+    )
     model = smf.mixedlm(formula, table, groups="patient", re_formula="1", vc_formula=intercepts)
     short = model.fit(reml=False, method="lbfgs")
     own = chain_model(table, Settings())["ml"]
-    start = np.sqrt([own["variances"][name] / own["variances"]["session"] for name in ("patient", "chain")])
+    start = np.sqrt(
+        [own["variances"][name] / own["variances"]["session"] for name in ("patient", "chain")]
+    )
     there = model.fit(reml=False, method="nm", start_params=start, maxiter=1)
     assert there.llf == pytest.approx(own["log_likelihood"], abs=1e-3)
     assert short.llf < own["log_likelihood"] - 2
@@ -90,22 +118,31 @@ def test_statsmodels_own_optimiser_stops_short_and_agrees_at_the_optimum() -> No
 def test_every_contrast_has_an_interval_and_an_error_term(result: dict[str, Any]) -> None:
     rows = {row["model"]: row for row in result["contrasts"]["primary"]["rows"]}
     assert {
-        model: f"{row['estimate']:.2f} {row['low']:.2f} {row['high']:.2f}" for model, row in rows.items() if model != "Mistral"
+        model: f"{row['estimate']:.2f} {row['low']:.2f} {row['high']:.2f}"
+        for model, row in rows.items()
+        if model != "Mistral"
     } == {
         "Llama": "8.03 3.20 12.86",
         "Qwen": "9.19 4.44 13.94",
     }
-    assert rows["Mistral"]["method"] == "t on chain means, by fitted variances: chains rest on 17 to 20 sessions"
+    assert (
+        rows["Mistral"]["method"]
+        == "t on chain means, by fitted variances: chains rest on 17 to 20 sessions"
+    )
     assert all(row["df"] == 4 and row["low"] > 0 for row in rows.values())
 
 
 def test_tuned_models_do_not_differ_by_their_chains(result: dict[str, Any]) -> None:
-    assert [row["p_adjusted"] > 0.05 for row in result["contrasts"]["secondary"]["rows"]] == [True] * 3
+    assert [row["p_adjusted"] > 0.05 for row in result["contrasts"]["secondary"]["rows"]] == [
+        True
+    ] * 3
 
 
 def test_refitting_every_draw_agrees_with_the_pivot() -> None:
     table = Scores.of(published()).sessions("plain")
     groups = groups_of(describe.arms(table, Settings()))
-    for row in refitted(table, groups, chain_model(table, Settings()), Settings(), draws=99)["rows"]:
+    for row in refitted(table, groups, chain_model(table, Settings()), Settings(), draws=99)[
+        "rows"
+    ]:
         assert row["low"] > 0
         assert row["p"] == pytest.approx(0.01, abs=0.011)

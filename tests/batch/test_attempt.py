@@ -16,7 +16,9 @@ from tests.study.example import example_study, write_study
 ROOT = Path(__file__).parents[2]
 
 
-def run_job(job: str, folder: Path, submission: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_job(
+    job: str, folder: Path, submission: str, *arguments: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROOT / "jobs" / f"{job}.py"), "study.yaml", *arguments],
         cwd=folder,

@@ -1,4 +1,6 @@
-"""`cbt-ray analyze`: what it writes, and that bad input is one line and exit code 2 with nothing written."""
+"""`cbt-ray analyze`: what it writes, and that bad input is one line and exit code 2 with nothing
+written.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,11 @@ def test_it_writes_analysis_and_tables(scores: Path, capsys: pytest.CaptureFixtu
     result = json.loads(Path("out/analysis.json").read_text())
     assert result["schema_version"] == 2
     assert result["judge"] == "gemini-1.5-pro-002"
-    assert [arm["arm"] for arm in result["arms"]][:3] == ["Llama-tuned", "Llama-instruct", "Mistral-tuned"]
+    assert [arm["arm"] for arm in result["arms"]][:3] == [
+        "Llama-tuned",
+        "Llama-instruct",
+        "Mistral-tuned",
+    ]
     assert result["counts"]["scheduled"] == 360
     assert result["table"]["rows"] == 360
     assert result["table"]["mapping"]["mapping"] == "cbt"
@@ -56,7 +62,9 @@ def test_it_writes_analysis_and_tables(scores: Path, capsys: pytest.CaptureFixtu
     assert (result["detectors"], result["robustness"]["verdict"]) == ([], "not_probed")
     assert result["table"]["without"]["detectors"] == "a table of ratings holds no transcripts"
     arms = pd.read_csv("out/tables/arms.csv")
-    assert list(arms["total.mean"]) == pytest.approx([row["total"]["mean"] for row in result["scores"]])
+    assert list(arms["total.mean"]) == pytest.approx(
+        [row["total"]["mean"] for row in result["scores"]]
+    )
     assert len(pd.read_csv("out/tables/items.csv")) == 6 * 11
     assert len(pd.read_csv("out/tables/claims.csv")) == len(result["claims"])
     assert not Path("out/report.html").exists()
@@ -64,7 +72,20 @@ def test_it_writes_analysis_and_tables(scores: Path, capsys: pytest.CaptureFixtu
 
 def test_its_own_table_of_scores_gives_the_same_analysis(scores: Path) -> None:
     assert run(["analyze", "scores.csv", "--mapping", "cbt", "--to", "one", "--no-report"]) == 0
-    assert run(["analyze", "one/tables/scores.csv", "--to", "two", "--no-report", "--set", "judge=gemini-1.5-pro-002"]) == 0
+    assert (
+        run(
+            [
+                "analyze",
+                "one/tables/scores.csv",
+                "--to",
+                "two",
+                "--no-report",
+                "--set",
+                "judge=gemini-1.5-pro-002",
+            ]
+        )
+        == 0
+    )
     one, two = (json.loads(Path(name, "analysis.json").read_text()) for name in ("one", "two"))
     assert one["contrasts"]["primary"]["rows"] == two["contrasts"]["primary"]["rows"]
     assert two["claims"] == []
@@ -82,7 +103,17 @@ def test_a_table_that_the_report_wrote_needs_no_mapping(scores: Path) -> None:
 
 
 def test_fields_of_the_analysis_block_are_set(scores: Path) -> None:
-    arguments = ["--mapping", "cbt", "--to", "out", "--no-report", "--set", "level=0.8", "--set", "thorough=true"]
+    arguments = [
+        "--mapping",
+        "cbt",
+        "--to",
+        "out",
+        "--no-report",
+        "--set",
+        "level=0.8",
+        "--set",
+        "thorough=true",
+    ]
     assert run(["analyze", "scores.csv", *arguments]) == 0
     settings = json.loads(Path("out/analysis.json").read_text())["settings"]
     assert (settings["level"], settings["thorough"]) == (0.8, True)
@@ -90,7 +121,9 @@ def test_fields_of_the_analysis_block_are_set(scores: Path) -> None:
 
 def test_the_same_table_gives_the_same_bytes(scores: Path) -> None:
     for folder in ("one", "two"):
-        assert run(["analyze", "scores.csv", "--mapping", "cbt", "--to", folder, "--no-report"]) == 0
+        assert (
+            run(["analyze", "scores.csv", "--mapping", "cbt", "--to", folder, "--no-report"]) == 0
+        )
     assert Path("one/analysis.json").read_bytes() == Path("two/analysis.json").read_bytes()
 
 
@@ -107,12 +140,25 @@ def test_the_report_is_one_page(scores: Path) -> None:
         (["none.csv"], "none.csv: expected a file, there is none"),
         (
             ["scores.csv"],
-            "scores.csv: expected columns that begin with 'item_' (item_prefix of the mapping cbt-ray), there are none",
+            "scores.csv: expected columns that begin with 'item_' (item_prefix of the mapping "
+            "cbt-ray), there are none",
         ),
-        (["scores.csv", "--mapping", "cpt"], "--mapping cpt: expected act, cbt, cbt-ray or a YAML file, there is none"),
-        (["scores.csv", "--mapping", "act"], "column 'session_id' is missing, which columns.patient of the mapping act names"),
-        (["scores.csv", "--mapping", "cbt", "--set", "levle=0.9"], "--set levle: unknown field, expected level"),
-        (["scores.csv", "--mapping", "cbt", "--set", "level=9"], "--set level: expected less than 1"),
+        (
+            ["scores.csv", "--mapping", "cpt"],
+            "--mapping cpt: expected act, cbt, cbt-ray or a YAML file, there is none",
+        ),
+        (
+            ["scores.csv", "--mapping", "act"],
+            "column 'session_id' is missing, which columns.patient of the mapping act names",
+        ),
+        (
+            ["scores.csv", "--mapping", "cbt", "--set", "levle=0.9"],
+            "--set levle: unknown field, expected level",
+        ),
+        (
+            ["scores.csv", "--mapping", "cbt", "--set", "level=9"],
+            "--set level: expected less than 1",
+        ),
         (["scores.csv", "--mapping", "cbt", "--set", "level"], "--set level: expected FIELD=VALUE"),
         (
             ["scores.csv", "--mapping", "cbt", "--set", "judge=eve"],
@@ -124,14 +170,20 @@ def test_the_report_is_one_page(scores: Path) -> None:
         ),
     ],
 )
-def test_bad_arguments(scores: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], line: str) -> None:
+def test_bad_arguments(
+    scores: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], line: str
+) -> None:
     assert line in refused(capsys, *arguments)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "line"),
     [
-        ("Agenda", "Agendum", "column 'Agenda' is missing, which items.agenda of the mapping cbt names"),
+        (
+            "Agenda",
+            "Agendum",
+            "column 'Agenda' is missing, which items.agenda of the mapping cbt names",
+        ),
         (
             "\n1_made_up,patient 0,Llama_Finetune_made_up,",
             "\n1_made_up,patient 0,Llama_Finetune_made_up,good",
@@ -147,12 +199,22 @@ def test_bad_arguments(scores: Path, capsys: pytest.CaptureFixture[str], argumen
             "\n1_made_up,patient 0",
             "line 3: expected each rating once, session 'Llama-tuned/patient 0/1/1'",
         ),
-        ("\n2_made_up", "\n21_made_up", "scheduled.sessions: expected no session beyond 20, the table has session 21"),
+        (
+            "\n2_made_up",
+            "\n21_made_up",
+            "scheduled.sessions: expected no session beyond 20, the table has session 21",
+        ),
         ("Llama_Finetune", "Llama_Finetuned", "line 2, column group: expected "),
-        ("patient 0", "", "line 2, column patient_id: expected a value for patient, found an empty cell"),
+        (
+            "patient 0",
+            "",
+            "line 2, column patient_id: expected a value for patient, found an empty cell",
+        ),
     ],
 )
-def test_bad_tables(scores: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, line: str) -> None:
+def test_bad_tables(
+    scores: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, line: str
+) -> None:
     changed(scores, old, new)
     assert line in refused(capsys, "scores.csv", "--mapping", "cbt")
 
@@ -160,23 +222,36 @@ def test_bad_tables(scores: Path, capsys: pytest.CaptureFixture[str], old: str, 
 def test_empty_tables(scores: Path, capsys: pytest.CaptureFixture[str]) -> None:
     header = scores.read_text().splitlines()[0]
     scores.write_text(header + "\n")
-    assert "expected at least one row under the names of the columns" in refused(capsys, "scores.csv", "--mapping", "cbt")
+    assert "expected at least one row under the names of the columns" in refused(
+        capsys, "scores.csv", "--mapping", "cbt"
+    )
     scores.write_text("")
     assert "the file is empty" in refused(capsys, "scores.csv", "--mapping", "cbt")
 
 
-def test_the_act_table_holds_repeated_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_act_table_holds_repeated_measures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = Path(os.environ.get("CBT_RAY_PUBLISHED", "")) / "act_scores.csv"
     needs("published", "CBT_RAY_PUBLISHED" in os.environ and path.is_file())
     monkeypatch.chdir(tmp_path)
     assert run(["analyze", str(path), "--mapping", "act", "--to", "out"]) == 0
     result = json.loads(Path("out/analysis.json").read_text())
-    found = {row["measure"]: f"{row['omnibus']['chi2']:.2f}" for row in result["repeated"]["measures"]}
-    assert (found["act_fm_total_consistency"], found["tes_total_empathy_mean"]) == ("185.15", "140.37")
+    found = {
+        row["measure"]: f"{row['omnibus']['chi2']:.2f}" for row in result["repeated"]["measures"]
+    }
+    assert (found["act_fm_total_consistency"], found["tes_total_empathy_mean"]) == (
+        "185.15",
+        "140.37",
+    )
     assert result["repeated"]["conditions"] == [arm["arm"] for arm in result["arms"]]
     assert result["models"]["published"]["status"] == "not_fitted"
     assert "one session number only" in result["models"]["published"]["reason"]
-    assert {row["label"] for row in result["contrasts"]["primary"]["rows"]} == {"instruct", "sft", "orpo"}
+    assert {row["label"] for row in result["contrasts"]["primary"]["rows"]} == {
+        "instruct",
+        "sft",
+        "orpo",
+    }
     pairs = pd.read_csv("out/tables/repeated_pairs.csv")
     assert len(pairs) == 3 * 15
     assert pairs["wins.rate"].between(0, 1).all()

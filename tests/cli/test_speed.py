@@ -1,4 +1,6 @@
-"""`--help` and errors within 0.5 s of a laptop of today, `plan` and `status` within 1 s, counted in calls."""
+"""`--help` and errors within 0.5 s of a laptop of today, `plan` and `status` within 1 s, counted in
+calls.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,17 @@ from tests.study.example import example_study, write_study
 
 pytestmark = pytest.mark.slow
 
-SLOW_TO_IMPORT = ("torch", "ray", "litellm", "llama_cpp", "transformers", "statsmodels", "pandas", "boto3", "scipy")
+SLOW_TO_IMPORT = (
+    "torch",
+    "ray",
+    "litellm",
+    "llama_cpp",
+    "transformers",
+    "statsmodels",
+    "pandas",
+    "boto3",
+    "scipy",
+)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +41,9 @@ SLOW_TO_IMPORT = ("torch", "ray", "litellm", "llama_cpp", "transformers", "stats
         (["plan", str(ROOT / "studies" / "demo.yaml")], 0, 1.0),
         (["status", str(ROOT / "studies" / "demo.yaml")], 0, 1.0),
     ],
-    ids=lambda value: "-".join(Path(part).name for part in value) if isinstance(value, list) else "",
+    ids=lambda value: (
+        "-".join(Path(part).name for part in value) if isinstance(value, list) else ""
+    ),
 )
 def test_comes_at_once(arguments: list[str], code: int, limit: float, tmp_path: Path) -> None:
     write_study(tmp_path, example_study())
@@ -37,8 +51,13 @@ def test_comes_at_once(arguments: list[str], code: int, limit: float, tmp_path: 
 
 
 def test_status_of_a_study_as_large_as_the_published_one(tmp_path: Path) -> None:
-    patients = [{"name": f"Patient {number}", "profile": "a profile of no fewer than forty characters"} for number in range(5)]
-    arms = [{"name": f"arm-{number}", "model": "smollm2", "variant": "instruct"} for number in range(6)]
+    patients = [
+        {"name": f"Patient {number}", "profile": "a profile of no fewer than forty characters"}
+        for number in range(5)
+    ]
+    arms = [
+        {"name": f"arm-{number}", "model": "smollm2", "variant": "instruct"} for number in range(6)
+    ]
     phases = [{"name": "all", "sessions": [1, 20], "goals": "goals", "techniques": "techniques"}]
     write_study(
         tmp_path,
@@ -56,7 +75,10 @@ def test_status_of_a_study_as_large_as_the_published_one(tmp_path: Path) -> None
         assert calls_of_command([command, "study.yaml"], tmp_path) < A_SECOND
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["plan", "study.yaml"], ["status", "study.yaml"], ["study", "none.yaml"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["plan", "study.yaml"], ["status", "study.yaml"], ["study", "none.yaml"]],
+)
 def test_nothing_slow_is_imported(arguments: list[str], tmp_path: Path) -> None:
     write_study(tmp_path, example_study())
     found = f"[name for name in {SLOW_TO_IMPORT!r} if name in sys.modules]"

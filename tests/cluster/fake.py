@@ -1,4 +1,6 @@
-"""A cluster in a dictionary: objects by kind and name, and a script of what happens to them while somebody waits."""
+"""A cluster in a dictionary: objects by kind and name, and a script of what happens to them while
+somebody waits.
+"""
 
 from __future__ import annotations
 
@@ -53,17 +55,27 @@ class FakeCluster:
         self.objects.pop((kind, name), None)
 
     def log(self, pod: str, container: str, since: str | None) -> list[str]:
-        return [line for line in self.logs.get(pod, []) if since is None or line.split(" ")[0] >= since]
+        return [
+            line for line in self.logs.get(pod, []) if since is None or line.split(" ")[0] >= since
+        ]
 
     def end(self, kind: str, code: int) -> None:
         """Let every object of a kind end as the real one would with this exit code."""
         for (of, _), document in self.objects.items():
             if of == kind == "Job":
-                condition = {"type": "Complete" if code == 0 else "Failed", "status": "True", "reason": "PodFailurePolicy"}
+                condition = {
+                    "type": "Complete" if code == 0 else "Failed",
+                    "status": "True",
+                    "reason": "PodFailurePolicy",
+                }
                 document["status"] = {"conditions": [condition]}
             elif of == kind == "RayJob":
                 state = ("Complete", "SUCCEEDED") if code == 0 else ("Failed", "FAILED")
-                document["status"] = {"jobDeploymentStatus": state[0], "jobStatus": state[1], "reason": "AppFailed"}
+                document["status"] = {
+                    "jobDeploymentStatus": state[0],
+                    "jobStatus": state[1],
+                    "reason": "AppFailed",
+                }
 
 
 class FakeTime:

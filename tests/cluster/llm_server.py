@@ -1,6 +1,9 @@
-"""An OpenAI-compatible server with the scripted model and a fixed latency, which counts its calls. Runs here or in a pod.
+"""An OpenAI-compatible server with the scripted model and a fixed latency, which counts its calls.
 
-python llm_server.py --port 8000 --latency 0.2      GET /count answers {"calls": ..., "distinct": ..., "seconds": ...}
+Runs here or in a pod.
+
+python llm_server.py --port 8000 --latency 0.2      GET /count answers {"calls": ..., "distinct":
+..., "seconds": ...}
 """
 
 from __future__ import annotations
@@ -46,12 +49,18 @@ def answer(document: dict[str, Any]) -> dict[str, Any]:
     """A completion by rule, to whatever schema the request carries."""
     form = document.get("response_format") or {}
     schema = form.get("json_schema", {}).get("schema") or form.get("schema")
-    messages = tuple(Message(message["role"], message["content"]) for message in document["messages"])
+    messages = tuple(
+        Message(message["role"], message["content"]) for message in document["messages"]
+    )
     reply = ScriptedModel(ScriptedEndpoint(kind="scripted")).complete(
         Request(messages, Sampling(), document.get("seed") or 0, schema)
     )
     usage = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.reply_tokens}
-    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": reply.text}}
+    choice = {
+        "index": 0,
+        "finish_reason": "stop",
+        "message": {"role": "assistant", "content": reply.text},
+    }
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",

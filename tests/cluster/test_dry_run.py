@@ -1,4 +1,6 @@
-"""What `submit --dry-run` prints: valid against the schemas, within the policy, and without a word of a secret."""
+"""What `submit --dry-run` prints: valid against the schemas, within the policy, and without a word
+of a secret.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ pytestmark = pytest.mark.slow
 JOBS = ("generate", "fetch", "train", "simulate", "evaluate")
 
 
-def dry_run(folder: Path, job: str, overlay: str, *options: str, expect: int = 0, **changes: Any) -> str:
+def dry_run(
+    folder: Path, job: str, overlay: str, *options: str, expect: int = 0, **changes: Any
+) -> str:
     import shutil
 
     needs("kubectl", shutil.which("kubectl") is not None)
@@ -50,8 +54,12 @@ def dry_run(folder: Path, job: str, overlay: str, *options: str, expect: int = 0
 @pytest.mark.parametrize("overlay", OVERLAYS)
 @pytest.mark.parametrize("job", JOBS)
 @pytest.mark.parametrize("autoscaled", [False, True])
-def test_objects_are_valid_and_keep_the_policy(job: str, overlay: str, autoscaled: bool, tmp_path: Path) -> None:
-    options = (["--model", "smollm2"] if job in ("train", "fetch") else []) + (["--autoscaled"] if autoscaled else [])
+def test_objects_are_valid_and_keep_the_policy(
+    job: str, overlay: str, autoscaled: bool, tmp_path: Path
+) -> None:
+    options = (["--model", "smollm2"] if job in ("train", "fetch") else []) + (
+        ["--autoscaled"] if autoscaled else []
+    )
     config, filled = yaml.safe_load_all(dry_run(tmp_path, job, overlay, *options))
     assert config["metadata"]["name"] == filled["metadata"]["name"]
     schema.check_core(config)
@@ -61,7 +69,9 @@ def test_objects_are_valid_and_keep_the_policy(job: str, overlay: str, autoscale
         role, spec = template["metadata"]["labels"]["cbt-ray/role"], template["spec"]
         assert complaints(spec, may_hold_token=autoscaled and role == "head") == [], role
         holds = any(
-            "serviceAccountToken" in source for v in spec["volumes"] for source in (v.get("projected") or {}).get("sources", [])
+            "serviceAccountToken" in source
+            for v in spec["volumes"]
+            for source in (v.get("projected") or {}).get("sources", [])
         )
         assert holds == (autoscaled and role == "head")
 

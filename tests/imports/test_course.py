@@ -1,4 +1,6 @@
-"""Course sessions: the summary is no turn, wherever it stands, and what a model added is no turn either."""
+"""Course sessions: the summary is no turn, wherever it stands, and what a model added is no turn
+either.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ FIRST = "Patient: I'm Kim, here for my first session.\n\nTherapist: Welcome.\n\n
 
 
 def test_a_session_with_what_it_brings_along_and_its_summary() -> None:
-    read = read_course_session("f", course(2, "- sleep\n- a fall", "- more sleep"), ["- sleep\n- a fall"])
+    read = read_course_session(
+        "f", course(2, "- sleep\n- a fall", "- more sleep"), ["- sleep\n- a fall"]
+    )
     assert read.written.opening == "- sleep\n- a fall"
     assert read.written.turns[0].text == "Hi, I'm back for session 2."
     assert read.written.summary == "- more sleep"
@@ -27,7 +31,12 @@ def test_a_session_with_what_it_brings_along_and_its_summary() -> None:
     ("end", "last", "summary"),
     [
         ("Patient: See you.\n\nSession Summary:\n- a\n- b\n\n", "See you.", "- a\n- b"),
-        ("Therapist: Before we end:\n\nSession Summary:\n- a\n\nPatient: Thanks.\n\nTherapist: Bye.\n\n", "Bye.", "- a"),
+        (
+            "Therapist: Before we end:\n\nSession Summary:\n- a\n\nPatient: Thanks.\n\nTherapist: "
+            "Bye.\n\n",
+            "Bye.",
+            "- a",
+        ),
         ("Therapist: Session Summary: - a\n\n", "Welcome.", "- a"),
         ("Therapist: Here is our SESSION SUMMARY:\n- a\n\n", "Here is our", "- a"),
         ("Therapist: Bye.\n\nSession Summary:\nPatient: Kim\n- a\n\n", "Bye.", "Patient: Kim\n- a"),
@@ -46,20 +55,37 @@ def test_where_the_summary_stands(end: str, last: str, summary: str) -> None:
 
 
 def test_a_part_that_the_model_announced_is_nobodys() -> None:
-    text = FIRST.rstrip() + "\n\nHere is part 2 of the session:\n\nPatient: Yes.\n\nSession Summary:\n- a\n\n"
+    text = (
+        FIRST.rstrip()
+        + "\n\nHere is part 2 of the session:\n\nPatient: Yes.\n\nSession Summary:\n- a\n\n"
+    )
     read = read_course_session("f", text)
-    assert [turn.text for turn in read.written.turns] == ["I'm Kim, here for my first session.", "Welcome.", "Yes."]
+    assert [turn.text for turn in read.written.turns] == [
+        "I'm Kim, here for my first session.",
+        "Welcome.",
+        "Yes.",
+    ]
     assert [(remark.line, "nobody" in remark.reason) for remark in read.remarks] == [(5, True)]
 
 
 def test_turns_of_a_single_line_each() -> None:
-    read = read_course_session("f", "Patient: One.\nTherapist: Two.\nPatient: Three.\nTherapist: Four.\nSession Summary: - a\n")
+    read = read_course_session(
+        "f",
+        "Patient: One.\nTherapist: Two.\nPatient: Three.\nTherapist: Four.\nSession Summary: - a\n",
+    )
     assert [turn.text for turn in read.written.turns] == ["One.", "Two.", "Three.", "Four."]
 
 
 def test_what_is_passed_on_is_what_the_public_code_passed_on() -> None:
-    """Up to the therapist's next message, the patient's words in between included; the opening of the next session ends there."""
-    text = FIRST + "Therapist: Now:\n\nSession Summary:\n- a\n\nPatient: A good summary.\n\nTherapist: Bye.\n\n"
+    """Up to the therapist's next message, the patient's words in between included.
+
+    The opening of the next session ends there.
+    """
+    text = (
+        FIRST
+        + "Therapist: Now:\n\nSession Summary:\n- a\n\nPatient: A good summary.\n\nTherapist: "
+        "Bye.\n\n"
+    )
     read = read_course_session("f", text)
     assert read.passed == "- a\n\nPatient: A good summary."
     following = read_course_session("f", course(2, read.passed, "- b"), [read.passed])
@@ -68,4 +94,6 @@ def test_what_is_passed_on_is_what_the_public_code_passed_on() -> None:
 
 
 def test_no_summary_is_said() -> None:
-    assert [remark.reason for remark in read_course_session("f", FIRST).remarks] == ["no session summary"]
+    assert [remark.reason for remark in read_course_session("f", FIRST).remarks] == [
+        "no session summary"
+    ]

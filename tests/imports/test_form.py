@@ -61,8 +61,15 @@ def test_any_text_is_written_again(seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(100):
         text = "".join(rng.choices(PIECES, k=rng.randrange(1, 25)))
-        passed = ["a summary", "Session Summary:\n\na summary", "some words\n\nTherapist: some words"]
-        simulated, course = read_simulated("f", text, passed), read_course_session("f", text, passed)
+        passed = [
+            "a summary",
+            "Session Summary:\n\na summary",
+            "some words\n\nTherapist: some words",
+        ]
+        simulated, course = (
+            read_simulated("f", text, passed),
+            read_course_session("f", text, passed),
+        )
         assert simulated.written.text() == text
         assert course.written.text() == text
         for turn in (*simulated.written.turns, *course.written.turns):
@@ -71,7 +78,9 @@ def test_any_text_is_written_again(seed: int) -> None:
 
 def test_a_form_holds_no_words_of_the_session() -> None:
     talk = "Session Number: 1\n\nPatient: my words\n\nTherapist: its words\n\n\n"
-    text = f"{talk}Termination Details:\nReason: r\nDetails: d\n\n\nSession Summary:\n\nthe summary\n"
+    text = (
+        f"{talk}Termination Details:\nReason: r\nDetails: d\n\n\nSession Summary:\n\nthe summary\n"
+    )
     written = read_simulated("f", text).written
     assert written.form == (
         ["text", "Session Number: 1\n\n"],
@@ -84,7 +93,9 @@ def test_a_form_holds_no_words_of_the_session() -> None:
     )
 
 
-@pytest.mark.parametrize("form", [(["turns"],), (["said", 7],), (["stopped"],), (["nonsense"],), ([],)])
+@pytest.mark.parametrize(
+    "form", [(["turns"],), (["said", 7],), (["stopped"],), (["nonsense"],), ([],)]
+)
 def test_a_form_that_does_not_fit_is_refused(form: tuple[list[str | int], ...]) -> None:
     with pytest.raises(InputError, match="fits"):
         Written((Turn(Speaker.PATIENT, "words"),), form).text()

@@ -1,4 +1,6 @@
-"""Labels of speakers as people and models write them: recognised, or the session is named and not imported."""
+"""Labels of speakers as people and models write them: recognised, or the session is named and not
+imported.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ from tests.imports.clone import write_clone
 
 P, T = Speaker.PATIENT, Speaker.THERAPIST
 ASKED = [(T, "Hello Robin."), (P, "I am tired."), (T, "Since when?"), (P, "For weeks.")]
-PLAIN = "Therapist: Hello Robin.\n\nPatient: I am tired.\n\nTherapist: Since when?\n\nPatient: For weeks."
+PLAIN = (
+    "Therapist: Hello Robin.\n\nPatient: I am tired.\n\nTherapist: Since when?\n\nPatient: "
+    "For weeks."
+)
 
 
 def turns_of(text: str, patient: str | None = "Robin Smith") -> list[list[tuple[Speaker, str]]]:
@@ -41,8 +46,11 @@ def turns_of(text: str, patient: str | None = "Robin Smith") -> list[list[tuple[
         PLAIN.replace("Therapist:", "**Therapist:**").replace("Patient:", "**Patient:**"),
         PLAIN.replace("Therapist:", "**Therapist**:").replace("Patient:", "__Patient__:"),
         PLAIN.replace("Therapist:", "### Therapist:").replace("Patient:", "### Patient:"),
-        PLAIN.upper().replace("HELLO ROBIN", "Hello Robin").replace("I AM TIRED", "I am tired")
-        .replace("SINCE WHEN", "Since when").replace("FOR WEEKS", "For weeks"),
+        PLAIN.upper()
+        .replace("HELLO ROBIN", "Hello Robin")
+        .replace("I AM TIRED", "I am tired")
+        .replace("SINCE WHEN", "Since when")
+        .replace("FOR WEEKS", "For weeks"),
         PLAIN.replace("Patient:", "Client:").replace("Therapist:", "Counsellor:"),
         PLAIN.replace("Patient:", "Robin:"),
         PLAIN.replace("Patient:", "Robin Smith:"),
@@ -61,18 +69,22 @@ def turns_of(text: str, patient: str | None = "Robin Smith") -> list[list[tuple[
         PLAIN.replace("Patient:", "Pat\u0131ent:"),
         PLAIN.replace("Patient: F", "Robin: F").replace("Patient: I", "Robin: I"),
     ],
-)  # fmt: skip
+)
 def test_four_turns_by_two_speakers(text: str) -> None:
     assert turns_of(text) == [ASKED, ASKED]
 
 
-@pytest.mark.parametrize("name", ["R.(o*b", "[Robin] (they)", "Robin: A", "Zo\xeb Straße", "İnci", "\\d+", "Patient"])
+@pytest.mark.parametrize(
+    "name", ["R.(o*b", "[Robin] (they)", "Robin: A", "Zo\xeb Straße", "İnci", "\\d+", "Patient"]
+)
 def test_any_name_can_be_a_label(name: str) -> None:
     for spelt in (name, unicodedata.normalize("NFD", name)):
         assert turns_of(PLAIN.replace("Patient:", f"{spelt}:"), name) == [ASKED, ASKED]
 
 
-def test_labels_before_a_talk_that_is_in_one_line_are_no_ground_to_take_that_as_one_message() -> None:
+def test_labels_before_a_talk_that_is_in_one_line_are_no_ground_to_take_that_as_one_message() -> (
+    None
+):
     talk = "Hello. Patient: I am tired. Therapist: Since when? Patient: For weeks."
     for found in turns_of(f"Patient: Hi.\n\nTherapist: {talk}"):
         assert [speaker for speaker, _ in found] == [P, T, P, T, P]
@@ -85,7 +97,10 @@ def test_patience_is_no_label_and_a_label_inside_is_said() -> None:
     assert [remark.line for remark in session.remarks if remark.reason == INSIDE] == [6]
 
 
-@pytest.mark.parametrize("heading", ["Session Summary:", "**Session Summary:**", "**Session Summary**:", "### Session Summary:"])
+@pytest.mark.parametrize(
+    "heading",
+    ["Session Summary:", "**Session Summary:**", "**Session Summary**:", "### Session Summary:"],
+)
 def test_a_summary_holds_labels_as_words(heading: str) -> None:
     text = f"{PLAIN}\n\nTherapist: Bye.\n\n{heading}\nPatient: sleeps better\nTherapist: praised it"
     for read in (read_simulated, read_course_session):
@@ -97,8 +112,13 @@ def test_a_summary_holds_labels_as_words(heading: str) -> None:
 
 
 def test_a_patient_labelled_by_name_has_a_summary_too() -> None:
-    text = f"{PLAIN.replace('Patient:', 'Robin:')}\n\nTherapist: See you.\n\nSession Summary:\n- sleep"
-    for session in (read_simulated("f", text, (), "Robin"), read_course_session("f", text, (), "Robin")):
+    text = (
+        f"{PLAIN.replace('Patient:', 'Robin:')}\n\nTherapist: See you.\n\nSession Summary:\n- sleep"
+    )
+    for session in (
+        read_simulated("f", text, (), "Robin"),
+        read_course_session("f", text, (), "Robin"),
+    ):
         assert [turn.speaker for turn in session.written.turns] == [T, P, T, P, T]
         assert session.written.summary == "- sleep"
 
@@ -110,28 +130,51 @@ def test_a_patient_labelled_by_name_has_a_summary_too() -> None:
         (PLAIN.replace("Therapist:", "Dr. Grey:"), "found 'Dr. Grey' 2 times"),
         (PLAIN.replace("Therapist:", "Bob:").replace("Patient:", "Sam:"), "found 'Bob' 2 times"),
         ("We met and talked about sleep.", "found no label"),
-        (PLAIN.replace("Therapist:", "Therapeutin:").replace("Patient:", "Patientin:"), "found 'Therapeutin' 2 times"),
-        (PLAIN.replace("Therapist: ", "\u6cbb\u7597\u5e08\uff1a"), "found '\u6cbb\u7597\u5e08' 2 times"),
+        (
+            PLAIN.replace("Therapist:", "Therapeutin:").replace("Patient:", "Patientin:"),
+            "found 'Therapeutin' 2 times",
+        ),
+        (
+            PLAIN.replace("Therapist: ", "\u6cbb\u7597\u5e08\uff1a"),
+            "found '\u6cbb\u7597\u5e08' 2 times",
+        ),
         (PLAIN.replace("Patient:", "R\u043ebin:"), "found 'R\u043ebin' 2 times"),
         (PLAIN.replace("Patient: ", ""), "found the therapist alone"),
         ("Therapist: Hello.\n\nSam: Hi.", "found 'Sam' 1 time"),
-        (f"Patient: Hi.\n\n{PLAIN.replace('Patient:', 'Rob:')}\n\nTherapist: Bye.", "found 'Rob' 2 times"),
+        (
+            f"Patient: Hi.\n\n{PLAIN.replace('Patient:', 'Rob:')}\n\nTherapist: Bye.",
+            "found 'Rob' 2 times",
+        ),
         (PLAIN.replace("Therapist:", "Senior Therapist:"), "found 'Senior Therapist' 2 times"),
     ],
 )
 def test_speakers_that_cannot_be_told_apart_are_named(text: str, found: str) -> None:
-    for session in (read_simulated("f", text, (), "Robin"), read_course_session("f", text, (), "Robin")):
+    for session in (
+        read_simulated("f", text, (), "Robin"),
+        read_course_session("f", text, (), "Robin"),
+    ):
         lost = [str(remark) for remark in session.remarks if remark.lost]
         assert len(lost) == 1
-        assert lost[0].startswith("f: not imported: expected messages of both speakers, labelled Patient")
+        assert lost[0].startswith(
+            "f: not imported: expected messages of both speakers, labelled Patient"
+        )
         assert lost[0].endswith(found)
 
 
-@pytest.mark.parametrize(("label", "other"), [("Patient", "Rob"), ("Therapist", "Dr. Grey"), ("Therapist", "Therapeut")])
+@pytest.mark.parametrize(
+    ("label", "other"), [("Patient", "Rob"), ("Therapist", "Dr. Grey"), ("Therapist", "Therapeut")]
+)
 def test_a_session_that_says_why_it_ended_is_no_exception(label: str, other: str) -> None:
-    end = "\n\nTermination Details:\nReason: Natural Session End\nDetails: take care\n\n\nSession Summary:\n\nfine\n"
+    end = (
+        "\n\nTermination Details:\nReason: Natural Session End\nDetails: take care\n\n\nSession "
+        "Summary:\n\nfine\n"
+    )
     session = read_simulated("f", PLAIN.replace(label, other) + end, (), "Robin")
-    assert [remark.reason.endswith(f"found {other!r} 2 times") for remark in session.remarks if remark.lost] == [True]
+    assert [
+        remark.reason.endswith(f"found {other!r} 2 times")
+        for remark in session.remarks
+        if remark.lost
+    ] == [True]
 
 
 def test_a_name_before_a_colon_among_labels_is_words_and_said() -> None:
@@ -161,7 +204,9 @@ def _session_1(clone: Path) -> Path:
         (lambda data: data.replace(b"\n", b"\r"), True),
     ],
 )
-def test_line_ends_and_byte_order_marks(change: object, said: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_line_ends_and_byte_order_marks(
+    change: object, said: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     clone = write_clone(tmp_path / "clone")
     assert outcome(["import", "cbt", str(clone), "pub.yaml"]) == (0, "")
@@ -175,7 +220,8 @@ def test_line_ends_and_byte_order_marks(change: object, said: bool, tmp_path: Pa
     again = Path("out/imported") / file.relative_to(clone)
     assert (again.read_bytes() == data) != said
     before, after = (
-        [json.loads(line)["turns"] for line in Path(to, "sessions.jsonl").read_text().splitlines()] for to in ("before", "out")
+        [json.loads(line)["turns"] for line in Path(to, "sessions.jsonl").read_text().splitlines()]
+        for to in ("before", "out")
     )
     assert before == after
 
@@ -190,6 +236,6 @@ def test_of_a_session_that_is_not_imported_nothing_else_is_said(
     said = capsys.readouterr().out
     assert f"{file.name}: not imported: expected messages of both speakers" in said
     assert "no therapist turn" not in said
-    assert [line for line in Path("pub.imported.txt").read_text().splitlines() if file.name in line] == [
-        line for line in said.splitlines() if file.name in line
-    ]
+    assert [
+        line for line in Path("pub.imported.txt").read_text().splitlines() if file.name in line
+    ] == [line for line in said.splitlines() if file.name in line]

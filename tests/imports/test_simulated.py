@@ -48,16 +48,22 @@ def test_a_summary_that_looks_like_messages_is_still_the_summary() -> None:
 
 def test_an_unknown_summary_goes_to_the_next_message_and_is_noted() -> None:
     read = read_simulated(
-        "f", simulated(2, "Ada", talk(2), "Session Summary:\n\nOther words.", **FAREWELL), ["Session Summary:\n\nThese."]
+        "f",
+        simulated(2, "Ada", talk(2), "Session Summary:\n\nOther words.", **FAREWELL),
+        ["Session Summary:\n\nThese."],
     )
     assert read.written.opening == "Other words."
     assert [remark.line for remark in read.remarks] == [3]
 
 
 def test_an_error_that_was_passed_on_is_an_opening() -> None:
-    failed = read_simulated("f", simulated(1, "Ada", [], reason="Critical Error", details="RetryError[...]"))
+    failed = read_simulated(
+        "f", simulated(1, "Ada", [], reason="Critical Error", details="RetryError[...]")
+    )
     assert failed.passed == "Session terminated due to error: RetryError[...]"
-    after = read_simulated("f", simulated(2, "Ada", talk(2), failed.passed, **FAREWELL), [failed.passed])
+    after = read_simulated(
+        "f", simulated(2, "Ada", talk(2), failed.passed, **FAREWELL), [failed.passed]
+    )
     assert after.written.opening == failed.passed
     assert after.remarks == ()
 
@@ -70,8 +76,15 @@ def test_an_error_that_was_passed_on_is_an_opening() -> None:
         ([("Therapist", "Hello there.")], "RetryError[...]", StopReason.OTHER),
     ],
 )
-def test_a_failure_is_the_therapists_where_it_was_its_turn(turns: list[tuple[str, str]], details: str, stop: StopReason) -> None:
-    assert read_simulated("f", simulated(1, "Ada", turns, reason="Critical Error", details=details)).stop is stop
+def test_a_failure_is_the_therapists_where_it_was_its_turn(
+    turns: list[tuple[str, str]], details: str, stop: StopReason
+) -> None:
+    assert (
+        read_simulated(
+            "f", simulated(1, "Ada", turns, reason="Critical Error", details=details)
+        ).stop
+        is stop
+    )
 
 
 def test_limits() -> None:
@@ -82,7 +95,15 @@ def test_limits() -> None:
     assert read.written.turns[-1].text == "Take care until we meet again."
     assert [remark.reason for remark in read.remarks] == ["it says 51 messages, 8 were read"]
     words = read_simulated(
-        "f", simulated(1, "Ada", talk(1), limit="Word Limit Exceeded - ...", reason="Word Limit Exceeded", details="...")
+        "f",
+        simulated(
+            1,
+            "Ada",
+            talk(1),
+            limit="Word Limit Exceeded - ...",
+            reason="Word Limit Exceeded",
+            details="...",
+        ),
     )
     assert words.stop is StopReason.MAX_WORDS
 
@@ -90,7 +111,11 @@ def test_limits() -> None:
 def test_without_details_it_was_the_number_of_words() -> None:
     long = [("Therapist", "word " * 4990 + "end.")]
     read = read_simulated("f", simulated(1, "Ada", long))
-    assert (read.stop, read.written.stopped, read.written.summary) == (StopReason.MAX_WORDS, None, "A short summary.")
+    assert (read.stop, read.written.stopped, read.written.summary) == (
+        StopReason.MAX_WORDS,
+        None,
+        "A short summary.",
+    )
     assert read.remarks == ()
     assert read_simulated("f", simulated(1, "Ada", talk(1))).stop is StopReason.OTHER
 
@@ -105,7 +130,9 @@ def test_labels_inside_a_message_are_words_of_it() -> None:
 
 
 def test_what_is_out_of_the_ordinary_is_said_with_its_line() -> None:
-    talk = "Session Number: 1\n\nBy the way\n\nPatient: Hi.\n\nPatient: Me again.\n\nTherapist: \n\n\n"
+    talk = (
+        "Session Number: 1\n\nBy the way\n\nPatient: Hi.\n\nPatient: Me again.\n\nTherapist: \n\n\n"
+    )
     text = f"{talk}Termination Details:\nReason: Sudden\nDetails: x\n\n\nSession Summary:\n\ns\n"
     read = read_simulated("f.txt", text)
     assert [str(remark) for remark in read.remarks] == [
@@ -123,7 +150,9 @@ def test_a_file_that_breaks_off_is_read_as_far_as_it_goes() -> None:
     whole = simulated(1, "Ada", talk(1), **FAREWELL)
     read = read_simulated("f", whole[: whole.index("Take care") + 4])
     assert read.written.turns[-1].text == "Take"
-    assert [remark.reason for remark in read.remarks] == ["ends without termination details and summary"]
+    assert [remark.reason for remark in read.remarks] == [
+        "ends without termination details and summary"
+    ]
     headless = read_simulated("f", whole.removeprefix("Session Number: 1\n\n"))
     assert headless.number is None
     assert headless.remarks[0].line == 1

@@ -1,6 +1,7 @@
 """NetworkPolicies, computed: which flow between two pods or addresses they allow.
 
-An address block is taken in its widest reading, as matching pods too, since some network plugins read it so.
+An address block is taken in its widest reading, as matching pods too, since some network plugins
+read it so.
 """
 
 from __future__ import annotations
@@ -25,8 +26,13 @@ class End:
     listens: tuple[int, ...] = ()
 
 
-def flows(policies: list[Policy], ends: Iterable[End], inside: str) -> dict[tuple[str, str], set[int]]:
-    """The ports that each pair may use, of those that the second one listens on; pairs with an end in the namespace `inside`."""
+def flows(
+    policies: list[Policy], ends: Iterable[End], inside: str
+) -> dict[tuple[str, str], set[int]]:
+    """The ports that each pair may use, of those that the second one listens on.
+
+    Pairs with an end in the namespace `inside`.
+    """
     ends, found = list(ends), {}
     for source in ends:
         for target in ends:
@@ -37,14 +43,18 @@ def flows(policies: list[Policy], ends: Iterable[End], inside: str) -> dict[tupl
     return found
 
 
-def allowed(policies: list[Policy], source: End, target: End, port: int, protocol: str = "TCP") -> bool:
+def allowed(
+    policies: list[Policy], source: End, target: End, port: int, protocol: str = "TCP"
+) -> bool:
     """Whether the source may leave for the target, and the target let it in."""
     return _side(policies, source, target, port, protocol, "Egress") and _side(
         policies, target, source, port, protocol, "Ingress"
     )
 
 
-def _side(policies: list[Policy], own: End, other: End, port: int, protocol: str, side: str) -> bool:
+def _side(
+    policies: list[Policy], own: End, other: End, port: int, protocol: str, side: str
+) -> bool:
     mine = [p for p in policies if side in _types(p["spec"]) and _selects(p, own)]
     return not mine or any(
         _peer(rule.get("to" if side == "Egress" else "from"), p["metadata"]["namespace"], other)
@@ -59,7 +69,9 @@ def _types(spec: Policy) -> list[str]:
 
 
 def _selects(policy: Policy, end: End) -> bool:
-    return policy["metadata"]["namespace"] == end.namespace and _matches(policy["spec"]["podSelector"], end.labels)
+    return policy["metadata"]["namespace"] == end.namespace and _matches(
+        policy["spec"]["podSelector"], end.labels
+    )
 
 
 def _peer(peers: list[dict[str, Any]] | None, namespace: str, end: End) -> bool:
@@ -74,7 +86,9 @@ def _is(peer: dict[str, Any], namespace: str, end: End) -> bool:
     if end.namespace is None:
         return False
     there = (
-        _matches(peer["namespaceSelector"], {NAME: end.namespace}) if "namespaceSelector" in peer else end.namespace == namespace
+        _matches(peer["namespaceSelector"], {NAME: end.namespace})
+        if "namespaceSelector" in peer
+        else end.namespace == namespace
     )
     return there and _matches(peer.get("podSelector") or {}, end.labels)
 
@@ -98,9 +112,9 @@ def _is_port(entry: dict[str, Any], port: int, protocol: str) -> bool:
 
 
 def _matches(selector: dict[str, Any], labels: Mapping[str, str]) -> bool:
-    return all(labels.get(key) == value for key, value in (selector.get("matchLabels") or {}).items()) and all(
-        _expressions(selector, labels)
-    )
+    return all(
+        labels.get(key) == value for key, value in (selector.get("matchLabels") or {}).items()
+    ) and all(_expressions(selector, labels))
 
 
 def _expressions(selector: dict[str, Any], labels: Mapping[str, str]) -> Iterator[bool]:

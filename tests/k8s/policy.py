@@ -14,12 +14,16 @@ SECCOMP = ("RuntimeDefault", "Localhost")
 
 
 def complaints(spec: Spec, *, may_hold_token: bool = False) -> list[str]:
-    """Each breach of the policy, on one line; `may_hold_token` is for the head of a cluster that scales itself."""
+    """Each breach of the policy, on one line.
+
+    `may_hold_token` is for the head of a cluster that scales itself.
+    """
     found = list(_of_pod(spec, may_hold_token))
     for kind in ("initContainers", "containers", "ephemeralContainers"):
         for container in spec.get(kind) or []:
             found += [
-                f"{container['name']}: {text}" for text in _of_container(container, spec.get("securityContext") or {}, kind)
+                f"{container['name']}: {text}"
+                for text in _of_container(container, spec.get("securityContext") or {}, kind)
             ]
     return found
 
@@ -56,8 +60,14 @@ def _of_container(container: Spec, pod: Spec, kind: str) -> Iterator[str]:
         yield f"capabilities: adds {capabilities['add']}"
     if any(port.get("hostPort") for port in container.get("ports") or []):
         yield "hostPort is set"
-    if container.get("ports") and (kind == "containers" or container.get("restartPolicy") == "Always"):
-        yield from (f"has ports and no {probe}" for probe in ("livenessProbe", "readinessProbe") if not container.get(probe))
+    if container.get("ports") and (
+        kind == "containers" or container.get("restartPolicy") == "Always"
+    ):
+        yield from (
+            f"has ports and no {probe}"
+            for probe in ("livenessProbe", "readinessProbe")
+            if not container.get(probe)
+        )
 
 
 def _of_image(image: str) -> Iterator[str]:

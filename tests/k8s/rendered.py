@@ -26,7 +26,9 @@ ROLE = "cbt-ray/role"
 def render(folder: Path) -> list[Manifest]:
     """All objects of a kustomization. Skips the test where kubectl is missing."""
     needs("kubectl", shutil.which("kubectl") is not None)
-    done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr  # deprecations
     return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
@@ -39,12 +41,21 @@ def overlay(name: str) -> list[Manifest]:
 
 
 def with_components(folder: Path, base: str, *components: str) -> list[Manifest]:
-    """A kustomization, made in `folder`, of a folder of k8s/ and some of its components: what a user's own overlay is."""
+    """A kustomization, made in `folder`, of a folder of k8s/ and some of its components: what a
+    user's own overlay is.
+    """
     paths = [
-        os.path.relpath((K8S / path).resolve(), folder.resolve()) for path in (base, *(f"components/{c}" for c in components))
+        os.path.relpath((K8S / path).resolve(), folder.resolve())
+        for path in (base, *(f"components/{c}" for c in components))
     ]
-    own = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "namespace": "cbt-ray"}
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(own | {"resources": paths[:1], "components": paths[1:]}))
+    own = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": "cbt-ray",
+    }
+    (folder / "kustomization.yaml").write_text(
+        yaml.safe_dump(own | {"resources": paths[:1], "components": paths[1:]})
+    )
     return render(folder)
 
 

@@ -1,4 +1,5 @@
-"""Whether an object is what the API server takes: core kinds by kubernetes-validate, custom ones by their CRD.
+"""Whether an object is what the API server takes: core kinds by kubernetes-validate, custom ones by
+their CRD.
 
 Neither may have a field that its schema does not know.
 """
@@ -23,13 +24,18 @@ KUBERAY = "KUBERAY_MANIFEST"
 
 
 def check_core(manifest: dict[str, Any]) -> None:
-    """Raise where a core object does not follow its schema, or has a field that the schema lacks."""
+    """Raise where a core object does not follow its schema, or has a field that the schema
+    lacks.
+    """
     used = kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
     assert used == KUBERNETES, f"checked against {used}"
 
 
 def check_custom(manifest: dict[str, Any]) -> None:
-    """The same for a custom object. Skips the test where the environment names no manifest of KubeRay."""
+    """The same for a custom object.
+
+    Skips the test where the environment names no manifest of KubeRay.
+    """
     path = os.environ.get(KUBERAY, "")
     needs("kuberay", bool(path) and Path(path).is_file())
     schema = crds(path)[manifest["apiVersion"], manifest["kind"]]
@@ -41,7 +47,9 @@ def check_custom(manifest: dict[str, Any]) -> None:
 def crds(path: str) -> dict[tuple[str, str], dict[str, Any]]:
     """The strict schema of each custom kind in a manifest, by API version and kind."""
     found = {}
-    for document in yaml.load_all(Path(path).read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    for document in yaml.load_all(
+        Path(path).read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    ):
         if document and document["kind"] == "CustomResourceDefinition":
             spec = document["spec"]
             for version in spec["versions"]:
@@ -51,9 +59,15 @@ def crds(path: str) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def strict(schema: dict[str, Any]) -> dict[str, Any]:
-    """A structural schema that refuses what the API server would drop: fields that it does not name."""
+    """A structural schema that refuses what the API server would drop: fields that it does not
+    name.
+    """
     own = {key: _within(key, value) for key, value in schema.items()}
-    if "properties" in own and "additionalProperties" not in own and not own.get("x-kubernetes-preserve-unknown-fields"):
+    if (
+        "properties" in own
+        and "additionalProperties" not in own
+        and not own.get("x-kubernetes-preserve-unknown-fields")
+    ):
         own["additionalProperties"] = False
     if own.pop("nullable", False) and "type" in own:
         own["type"] = [own["type"], "null"]
@@ -69,7 +83,9 @@ def _within(key: str, value: Any) -> Any:
 
 
 def twice(schema: dict[str, Any], value: Any, path: str = "") -> Iterator[str]:
-    """Entries of lists that the API server merges by a key, where a key is given twice: it refuses them."""
+    """Entries of lists that the API server merges by a key, where a key is given twice: it refuses
+    them.
+    """
     if isinstance(value, dict):
         known = schema.get("properties", {})
         for name, part in value.items():

@@ -13,10 +13,22 @@ from tests.k8s.rendered import OVERLAYS, ROLE, Manifest, all_pods, overlay, with
 INSIDE = "cbt-ray"
 RAY = (6379, 8265, 10002, 52365)
 WEB = {80, 443, 8000, 8080}
-LISTENS = {"head": RAY, "autoscaled head": RAY, "worker": RAY, "store": (9000, 9001), "llm": (8000, 8001)}
+LISTENS = {
+    "head": RAY,
+    "autoscaled head": RAY,
+    "worker": RAY,
+    "store": (9000, 9001),
+    "llm": (8000, 8001),
+}
 OUTSIDE = [
     End("DNS", "10.244.0.2", "kube-system", {"k8s-app": "kube-dns"}, (53, 8181)),
-    End("operator", "10.244.1.2", "default", {"app.kubernetes.io/component": "kuberay-operator"}, (8080,)),
+    End(
+        "operator",
+        "10.244.1.2",
+        "default",
+        {"app.kubernetes.io/component": "kuberay-operator"},
+        (8080,),
+    ),
     End("pod elsewhere", "10.244.1.9", "elsewhere", {ROLE: "head"}, (5432, 9000)),
     End("API server", "172.18.0.2", listens=(6443,)),
     End("node", "172.18.0.3", listens=(22, 10250)),
@@ -33,7 +45,8 @@ TABLE: dict[tuple[str, str], set[int]] = {
     ("operator", "autoscaled head"): {8265},
     # The API server, for the head of a cluster that scales itself.
     ("autoscaled head", "API server"): {6443},
-    # Endpoints of language models, for the stages that call them. An address is all that names them.
+    # Endpoints of language models, for the stages that call them. An address is all that names
+    # them.
     ("head", "internet"): WEB,
     ("autoscaled head", "internet"): WEB,
     ("worker", "internet"): WEB,
@@ -43,13 +56,23 @@ TABLE: dict[tuple[str, str], set[int]] = {
     # The hub.
     ("fetch", "internet"): {80, 443},
 }
-PODS = ("head", "autoscaled head", "worker", "submitter", "train", "evaluate", "fetch", "pod without a role")
+PODS = (
+    "head",
+    "autoscaled head",
+    "worker",
+    "submitter",
+    "train",
+    "evaluate",
+    "fetch",
+    "pod without a role",
+)
 TO_STORE = ("head", "autoscaled head", "worker", "train", "evaluate", "fetch")
 KIND = {
     **TABLE,
     **{(pod, "DNS"): {53} for pod in (*PODS, "store", "bucket")},
     **{(pod, "store"): {9000} for pod in (*TO_STORE, "bucket")},
-    # The NodePort lets in whoever reaches a node; pods of this namespace are still held by what they may leave for.
+    # The NodePort lets in whoever reaches a node; pods of this namespace are still held by what
+    # they may leave for.
     **{(end.name, "store"): {9000} for end in OUTSIDE},
 }
 GPU = {
@@ -70,7 +93,8 @@ def ends(manifests: list[Manifest]) -> list[End]:
     found["autoscaled head"] = found["head"] | {"cbt-ray/autoscaled": "true"}
     found["pod without a role"] = {}
     pods = [
-        End(name, f"10.244.2.{n}", INSIDE, own, LISTENS.get(name, (443, 8000))) for n, (name, own) in enumerate(found.items(), 1)
+        End(name, f"10.244.2.{n}", INSIDE, own, LISTENS.get(name, (443, 8000)))
+        for n, (name, own) in enumerate(found.items(), 1)
     ]
     return [*pods, *OUTSIDE]
 
@@ -90,7 +114,9 @@ def test_training_talks_to_the_store_and_to_dns_alone() -> None:
     assert [pair for pair in KIND if pair[1] == "train"] == []
 
 
-def test_a_server_of_models_in_the_cluster_is_reached_by_those_that_call_models(tmp_path: Path) -> None:
+def test_a_server_of_models_in_the_cluster_is_reached_by_those_that_call_models(
+    tmp_path: Path,
+) -> None:
     manifests = with_components(tmp_path, "overlays/kind", "vllm")
     found = flows(policies(manifests), ends(manifests), INSIDE)
     callers = ("head", "autoscaled head", "worker", "evaluate")
@@ -139,24 +165,61 @@ EGRESS = {"policyTypes": ["Egress"]}
         ({**EGRESS, "egress": [{"to": [{"namespaceSelector": {}}]}]}, THERE, 80, True),
         ({**EGRESS, "egress": [{"to": [{"namespaceSelector": {}}]}]}, FAR, 80, False),
         (
-            {**EGRESS, "egress": [{"to": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"role": "x"}}}]}]},
+            {
+                **EGRESS,
+                "egress": [
+                    {
+                        "to": [
+                            {"namespaceSelector": {}, "podSelector": {"matchLabels": {"role": "x"}}}
+                        ]
+                    }
+                ],
+            },
             THERE,
             80,
             False,
         ),
         ({**EGRESS, "egress": [{"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}]}, FAR, 80, True),
-        ({**EGRESS, "egress": [{"to": [{"ipBlock": {"cidr": "192.0.2.0/24", "except": ["192.0.2.1/32"]}}]}]}, FAR, 80, False),
+        (
+            {
+                **EGRESS,
+                "egress": [
+                    {"to": [{"ipBlock": {"cidr": "192.0.2.0/24", "except": ["192.0.2.1/32"]}}]}
+                ],
+            },
+            FAR,
+            80,
+            False,
+        ),
         ({**EGRESS, "egress": [{"ports": [{"port": 79, "endPort": 81}]}]}, FAR, 80, True),
         ({**EGRESS, "egress": [{"ports": [{"port": 79}]}]}, FAR, 80, False),
         ({**EGRESS, "egress": [{"ports": [{"protocol": "UDP"}]}]}, FAR, 80, False),
-        ({"egress": [{}], "podSelector": {"matchLabels": {"role": "z"}}, **EGRESS}, THERE, 80, True),  # not this pod
         (
-            {**EGRESS, "podSelector": {"matchExpressions": [{"key": "role", "operator": "NotIn", "values": ["x"]}]}},
+            {"egress": [{}], "podSelector": {"matchLabels": {"role": "z"}}, **EGRESS},
+            THERE,
+            80,
+            True,
+        ),  # not this pod
+        (
+            {
+                **EGRESS,
+                "podSelector": {
+                    "matchExpressions": [{"key": "role", "operator": "NotIn", "values": ["x"]}]
+                },
+            },
             THERE,
             80,
             True,
         ),
-        ({**EGRESS, "podSelector": {"matchExpressions": [{"key": "role", "operator": "Exists"}]}}, THERE, 80, False),
+        (
+            {
+                **EGRESS,
+                "podSelector": {"matchExpressions": [{"key": "role", "operator": "Exists"}]},
+            },
+            THERE,
+            80,
+            False,
+        ),
     ],
 )
 def test_what_a_policy_means(spec: dict[str, Any], target: End, port: int, expected: bool) -> None:
@@ -171,6 +234,8 @@ def test_a_flow_needs_both_its_ends() -> None:
     opened = _policy(
         "b",
         policyTypes=["Ingress"],
-        ingress=[{"from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "a"}}}]}],
+        ingress=[
+            {"from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "a"}}}]}
+        ],
     )
     assert allowed([out, shut, opened], HERE, THERE, 80)

@@ -1,4 +1,6 @@
-"""Every pod holds to the policy, and each rule of the policy is broken once to show that it sees the breach."""
+"""Every pod holds to the policy, and each rule of the policy is broken once to show that it sees
+the breach.
+"""
 
 from __future__ import annotations
 
@@ -40,13 +42,17 @@ GOOD: Spec = {
 def test_every_pod_of_an_overlay_holds_to_the_policy(name: str) -> None:
     pods = dict(all_pods(overlay(name)))
     assert len(pods) >= 9
-    assert {pod: found for pod, template in pods.items() if (found := complaints(template["spec"]))} == {}
+    assert {
+        pod: found for pod, template in pods.items() if (found := complaints(template["spec"]))
+    } == {}
 
 
 @pytest.mark.parametrize("component", ["seaweedfs", "vllm"])
 def test_every_pod_of_a_component_holds_to_the_policy(component: str, tmp_path: Path) -> None:
     pods = dict(all_pods(with_components(tmp_path, "base", component)))
-    assert {pod: found for pod, template in pods.items() if (found := complaints(template["spec"]))} == {}
+    assert {
+        pod: found for pod, template in pods.items() if (found := complaints(template["spec"]))
+    } == {}
 
 
 def test_a_good_pod_has_no_complaint() -> None:
@@ -69,25 +75,49 @@ def _container(**fields: Any) -> Callable[[Spec, Spec], None]:
 
 TOKEN = {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}
 BREACHES: dict[str, tuple[Callable[[Spec, Spec], None], str]] = {
-    "limits": (lambda spec, c: c.update(resources={"requests": SIZES}), "c: no limits of cpu, memory, ephemeral-storage"),
+    "limits": (
+        lambda spec, c: c.update(resources={"requests": SIZES}),
+        "c: no limits of cpu, memory, ephemeral-storage",
+    ),
     "requests": (
         lambda spec, c: c.update(resources={"limits": SIZES, "requests": {"cpu": "1"}}),
         "c: no requests of memory, ephemeral-storage",
     ),
     "liveness": (_container(livenessProbe=None), "c: has ports and no livenessProbe"),
     "readiness": (_container(readinessProbe=None), "c: has ports and no readinessProbe"),
-    "read-only root": (_context(readOnlyRootFilesystem=False), "c: readOnlyRootFilesystem is not true"),
+    "read-only root": (
+        _context(readOnlyRootFilesystem=False),
+        "c: readOnlyRootFilesystem is not true",
+    ),
     "latest": (_container(image="thing:latest"), "c: image thing:latest has the tag latest"),
-    "no tag": (_container(image="registry.example.com:5000/thing"), "c: image registry.example.com:5000/thing has no tag"),
+    "no tag": (
+        _container(image="registry.example.com:5000/thing"),
+        "c: image registry.example.com:5000/thing has no tag",
+    ),
     "privileged": (_context(privileged=True), "c: privileged"),
-    "escalation": (_context(allowPrivilegeEscalation=None), "c: allowPrivilegeEscalation is not false"),
-    "capabilities": (_context(capabilities={"drop": ["NET_RAW"]}), "c: capabilities: ALL is not dropped"),
-    "added": (_context(capabilities={"drop": ["ALL"], "add": ["SYS_PTRACE"]}), "c: capabilities: adds ['SYS_PTRACE']"),
+    "escalation": (
+        _context(allowPrivilegeEscalation=None),
+        "c: allowPrivilegeEscalation is not false",
+    ),
+    "capabilities": (
+        _context(capabilities={"drop": ["NET_RAW"]}),
+        "c: capabilities: ALL is not dropped",
+    ),
+    "added": (
+        _context(capabilities={"drop": ["ALL"], "add": ["SYS_PTRACE"]}),
+        "c: capabilities: adds ['SYS_PTRACE']",
+    ),
     "root": (_context(runAsUser=0), "c: runs as user 0"),
-    "maybe root": (_pod(securityContext={"seccompProfile": {"type": "RuntimeDefault"}}), "c: runAsNonRoot is not true"),
+    "maybe root": (
+        _pod(securityContext={"seccompProfile": {"type": "RuntimeDefault"}}),
+        "c: runAsNonRoot is not true",
+    ),
     "overridden": (_context(runAsNonRoot=False), "c: runAsNonRoot is not true"),
     "seccomp": (_context(seccompProfile={"type": "Unconfined"}), "c: no seccompProfile"),
-    "hostPath": (_pod(volumes=[{"name": "v", "hostPath": {"path": "/"}}]), "volume v is a hostPath"),
+    "hostPath": (
+        _pod(volumes=[{"name": "v", "hostPath": {"path": "/"}}]),
+        "volume v is a hostPath",
+    ),
     "hostNetwork": (_pod(hostNetwork=True), "hostNetwork is set"),
     "hostPID": (_pod(hostPID=True), "hostPID is set"),
     "hostIPC": (_pod(hostIPC=True), "hostIPC is set"),
@@ -110,13 +140,27 @@ def test_a_breach_is_seen(rule: str) -> None:
 
 
 def test_init_containers_are_looked_at_too() -> None:
-    injected = {"name": "wait", "image": "thing:1", "ports": [{"containerPort": 80}], "resources": {"limits": SIZES}}
+    injected = {
+        "name": "wait",
+        "image": "thing:1",
+        "ports": [{"containerPort": 80}],
+        "resources": {"limits": SIZES},
+    }
     found = complaints(_with(_pod(initContainers=[injected])))
     assert "wait: no requests of cpu, memory, ephemeral-storage" in found
     assert "wait: readOnlyRootFilesystem is not true" in found
     assert not [text for text in found if "Probe" in text]  # it ends before anything is served
-    assert [text for text in complaints(_with(_pod(initContainers=[injected | {"restartPolicy": "Always"}]))) if "Probe" in text]
+    assert [
+        text
+        for text in complaints(_with(_pod(initContainers=[injected | {"restartPolicy": "Always"}])))
+        if "Probe" in text
+    ]
 
 
 def test_the_head_that_scales_its_cluster_may_hold_a_token() -> None:
-    assert complaints(_with(_pod(automountServiceAccountToken=True, volumes=[TOKEN])), may_hold_token=True) == []
+    assert (
+        complaints(
+            _with(_pod(automountServiceAccountToken=True, volumes=[TOKEN])), may_hold_token=True
+        )
+        == []
+    )

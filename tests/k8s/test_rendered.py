@@ -1,4 +1,6 @@
-"""Both overlays and all components render, follow their schemas and hold what the rest of the project relies on."""
+"""Both overlays and all components render, follow their schemas and hold what the rest of the
+project relies on.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,13 @@ from tests.k8s.rendered import (
 )
 from tests.k8s.schema import check_core, check_custom, twice
 
-STAGES = {"generate": "RayJob", "simulate": "RayJob", "train": "Job", "evaluate": "Job", "fetch": "Job"}
+STAGES = {
+    "generate": "RayJob",
+    "simulate": "RayJob",
+    "train": "Job",
+    "evaluate": "Job",
+    "fetch": "Job",
+}
 COMPONENTS = {"seaweedfs": "base", "vllm": "overlays/gpu", "kueue": "overlays/gpu"}
 
 
@@ -45,7 +53,14 @@ def manifests(request: pytest.FixtureRequest, tmp_path: Path) -> list[Manifest]:
 
 def test_core_objects_follow_the_schemas_of_kubernetes_1_34(manifests: list[Manifest]) -> None:
     core = [m for m in manifests if m["kind"] != "RayJob"]
-    assert {"Namespace", "NetworkPolicy", "Job", "ServiceAccount", "ResourceQuota", "LimitRange"} <= {m["kind"] for m in core}
+    assert {
+        "Namespace",
+        "NetworkPolicy",
+        "Job",
+        "ServiceAccount",
+        "ResourceQuota",
+        "LimitRange",
+    } <= {m["kind"] for m in core}
     for manifest in core:
         check_core(manifest)
 
@@ -53,7 +68,12 @@ def test_core_objects_follow_the_schemas_of_kubernetes_1_34(manifests: list[Mani
 def test_pods_within_ray_jobs_follow_the_core_schema_too(manifests: list[Manifest]) -> None:
     for name, template in all_pods([m for m in manifests if m["kind"] == "RayJob"]):
         check_core(
-            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name.lower().replace(" ", "-")}, "spec": template["spec"]}
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": name.lower().replace(" ", "-")},
+                "spec": template["spec"],
+            }
         )
 
 
@@ -70,7 +90,9 @@ def test_the_check_refuses_unknown_fields_and_wrong_types() -> None:
     with pytest.raises(kubernetes_validate.ValidationError, match="backofLimit"):
         check_core(job)
     ray = copy.deepcopy(templates(overlay("kind"))["generate"])
-    ray["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["imagePolicy"] = "Always"
+    ray["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0][
+        "imagePolicy"
+    ] = "Always"
     with pytest.raises(jsonschema.ValidationError, match="imagePolicy"):
         check_custom(ray)
     ray = copy.deepcopy(templates(overlay("kind"))["generate"])
@@ -80,23 +102,35 @@ def test_the_check_refuses_unknown_fields_and_wrong_types() -> None:
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_there_is_one_template_for_each_stage_and_submit_finds_in_it_what_it_fills_in(name: str) -> None:
+def test_there_is_one_template_for_each_stage_and_submit_finds_in_it_what_it_fills_in(
+    name: str,
+) -> None:
     found = templates(overlay(name))
     assert {stage: m["kind"] for stage, m in found.items()} == STAGES
     for stage, manifest in found.items():
         pods = dict(pod_templates(manifest))
         for pod in pods.values():
-            assert all(re.fullmatch(r"cbt-ray-(cpu|train):unset", c["image"]) for c in containers(pod["spec"]))
+            assert all(
+                re.fullmatch(r"cbt-ray-(cpu|train):unset", c["image"])
+                for c in containers(pod["spec"])
+            )
         working = [pod for pod in pods.values() if pod["metadata"]["labels"][ROLE] != "submitter"]
         for pod in working:
             (container,) = pod["spec"]["containers"]
             assert container["name"] in ("job", "ray-head", "ray-worker")
             assert {"name": "study", "configMap": {"name": "unset"}} in pod["spec"]["volumes"]
-            assert {"name": "study", "mountPath": "/study", "readOnly": True} in container["volumeMounts"]
+            assert {"name": "study", "mountPath": "/study", "readOnly": True} in container[
+                "volumeMounts"
+            ]
         if manifest["kind"] == "RayJob":
-            assert manifest["spec"]["entrypoint"] == f"python /app/jobs/{stage}.py /study/study.yaml"
+            assert (
+                manifest["spec"]["entrypoint"] == f"python /app/jobs/{stage}.py /study/study.yaml"
+            )
         else:
-            assert (container["command"], container["args"]) == (["python", f"/app/jobs/{stage}.py"], ["/study/study.yaml"])
+            assert (container["command"], container["args"]) == (
+                ["python", f"/app/jobs/{stage}.py"],
+                ["/study/study.yaml"],
+            )
         train_image = {c["image"] for pod in pods.values() for c in containers(pod["spec"])}
         assert train_image == {"cbt-ray-train:unset" if stage == "train" else "cbt-ray-cpu:unset"}
 
@@ -105,7 +139,11 @@ def test_there_is_one_template_for_each_stage_and_submit_finds_in_it_what_it_fil
 def test_the_platform_is_what_carries_no_template_label(name: str) -> None:
     platform = {m["kind"] for m in overlay(name) if TEMPLATE not in labels(m)}
     assert "RayJob" not in platform
-    assert {m["metadata"]["name"] for m in overlay(name) if m["kind"] == "Job" and TEMPLATE not in labels(m)} <= {"bucket"}
+    assert {
+        m["metadata"]["name"]
+        for m in overlay(name)
+        if m["kind"] == "Job" and TEMPLATE not in labels(m)
+    } <= {"bucket"}
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -118,9 +156,13 @@ def test_the_overlay_says_where_its_store_is(name: str) -> None:
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_every_object_is_in_the_namespace_and_the_namespace_is_restricted(name: str) -> None:
     for manifest in overlay(name):
-        assert manifest["kind"] == "Namespace" or manifest["metadata"]["namespace"] == "cbt-ray", manifest["metadata"]
+        assert manifest["kind"] == "Namespace" or manifest["metadata"]["namespace"] == "cbt-ray", (
+            manifest["metadata"]
+        )
     own = labels(one(overlay(name), "Namespace", "cbt-ray"))
-    assert {own[f"pod-security.kubernetes.io/{mode}"] for mode in ("enforce", "audit", "warn")} == {"restricted"}
+    assert {own[f"pod-security.kubernetes.io/{mode}"] for mode in ("enforce", "audit", "warn")} == {
+        "restricted"
+    }
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -128,15 +170,29 @@ def test_jobs_are_never_tried_again_after_the_codes_that_no_attempt_can_change(n
     for stage in ("train", "evaluate", "fetch"):
         spec = templates(overlay(name))[stage]["spec"]
         ignore, fail = spec["podFailurePolicy"]["rules"]
-        assert ignore == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
-        assert fail == {"action": "FailJob", "onExitCodes": {"containerName": "job", "operator": "In", "values": [2, 3]}}
+        assert ignore == {
+            "action": "Ignore",
+            "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+        }
+        assert fail == {
+            "action": "FailJob",
+            "onExitCodes": {"containerName": "job", "operator": "In", "values": [2, 3]},
+        }
         assert spec["template"]["spec"]["restartPolicy"] == "Never"
-        assert min(spec[field] for field in ("backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished")) > 0
+        assert (
+            min(
+                spec[field]
+                for field in ("backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished")
+            )
+            > 0
+        )
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_ray_is_the_version_of_the_lock(name: str) -> None:
-    (locked,) = re.findall(r"^ray==(\S+) \\$", (ROOT / "requirements/base.txt").read_text(), re.MULTILINE)
+    (locked,) = re.findall(
+        r"^ray==(\S+) \\$", (ROOT / "requirements/base.txt").read_text(), re.MULTILINE
+    )
     for stage in ("generate", "simulate"):
         assert templates(overlay(name))[stage]["spec"]["rayClusterSpec"]["rayVersion"] == locked
 
@@ -149,7 +205,9 @@ def test_the_head_of_ray_runs_no_units_and_clusters_ask_for_a_token(name: str) -
         assert cluster["authOptions"] == {"mode": "token"}
 
 
-def test_no_secret_is_rendered_and_those_that_exist_are_read_by_reference(manifests: list[Manifest]) -> None:
+def test_no_secret_is_rendered_and_those_that_exist_are_read_by_reference(
+    manifests: list[Manifest],
+) -> None:
     assert "Secret" not in {m["kind"] for m in manifests}
     for text in strings(manifests):
         for user_and_password in re.findall(r"://([^/\s@]+)@", text):
@@ -167,7 +225,16 @@ def test_no_secret_is_rendered_and_those_that_exist_are_read_by_reference(manife
                     read.setdefault(reference["name"], set()).add(pod["metadata"]["labels"][ROLE])
     assert read["hub"] == {"fetch"}
     assert read.pop("llm-keys", {"llm"}) == {"llm"}
-    assert read["store"] <= {"head", "worker", "train", "evaluate", "fetch", "store", "bucket", "llm"}
+    assert read["store"] <= {
+        "head",
+        "worker",
+        "train",
+        "evaluate",
+        "fetch",
+        "store",
+        "bucket",
+        "llm",
+    }
     assert set(read) == {"hub", "store"}
 
 
@@ -197,12 +264,18 @@ def test_kueue_gets_the_jobs_and_nothing_else(tmp_path: Path) -> None:
 
 def test_only_the_gpu_overlay_asks_for_a_gpu_and_only_to_train() -> None:
     def asking(name: str) -> set[str]:
-        return {pod for pod, template in all_pods(overlay(name)) if "nvidia.com/gpu" in str(template["spec"]["containers"])}
+        return {
+            pod
+            for pod, template in all_pods(overlay(name))
+            if "nvidia.com/gpu" in str(template["spec"]["containers"])
+        }
 
     assert asking("kind") == set()
     assert asking("gpu") == {"Job train"}
     assert (
-        templates(overlay("gpu"))["train"]["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]
+        templates(overlay("gpu"))["train"]["spec"]["template"]["spec"]["containers"][0][
+            "resources"
+        ]["limits"]["nvidia.com/gpu"]
         == "1"
     )
 
@@ -212,10 +285,23 @@ def test_kind_maps_the_port_of_the_store_and_names_its_node() -> None:
     assert [node["role"] for node in nodes] == ["control-plane", "worker", "worker"]
     (mapping,) = nodes[0]["extraPortMappings"]
     (port,) = one(overlay("kind"), "Service", "store")["spec"]["ports"]
-    assert (mapping["containerPort"], port["port"], mapping["listenAddress"]) == (port["nodePort"], 9000, "127.0.0.1")
-    assert f"http://127.0.0.1:{mapping['hostPort']}" in one(overlay("kind"), "ConfigMap", "cluster")["data"]["store_outside"]
-    selector = one(overlay("kind"), "StatefulSet", "store")["spec"]["template"]["spec"]["nodeSelector"]
-    assert [selector.items() <= node.get("labels", {}).items() for node in nodes] == [False, True, False]
+    assert (mapping["containerPort"], port["port"], mapping["listenAddress"]) == (
+        port["nodePort"],
+        9000,
+        "127.0.0.1",
+    )
+    assert (
+        f"http://127.0.0.1:{mapping['hostPort']}"
+        in one(overlay("kind"), "ConfigMap", "cluster")["data"]["store_outside"]
+    )
+    selector = one(overlay("kind"), "StatefulSet", "store")["spec"]["template"]["spec"][
+        "nodeSelector"
+    ]
+    assert [selector.items() <= node.get("labels", {}).items() for node in nodes] == [
+        False,
+        True,
+        False,
+    ]
 
 
 def test_every_file_opens_with_what_it_is() -> None:
@@ -230,5 +316,7 @@ def test_base_renders_alone() -> None:
 
 def test_a_variable_that_is_given_twice_is_found() -> None:
     env = {"type": "array", "x-kubernetes-list-map-keys": ["name"], "items": {"type": "object"}}
-    found = list(twice({"properties": {"env": env}}, {"env": [{"name": "A"}, {"name": "B"}, {"name": "A"}]}))
+    found = list(
+        twice({"properties": {"env": env}}, {"env": [{"name": "A"}, {"name": "B"}, {"name": "A"}]})
+    )
     assert found == [".env: ('A',)"]

@@ -27,7 +27,13 @@ def embedded(embedded_file: Path) -> Iterator[LlamaCppModel]:
     model.close()
 
 
-def ask(text: str = "How are you?", *, seed: int = 1, schema: Mapping[str, object] | None = None, **sampling: float) -> Request:
+def ask(
+    text: str = "How are you?",
+    *,
+    seed: int = 1,
+    schema: Mapping[str, object] | None = None,
+    **sampling: float,
+) -> Request:
     return Request((Message("user", text),), Sampling(**sampling), seed, schema)
 
 

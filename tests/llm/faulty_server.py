@@ -1,6 +1,7 @@
 """An OpenAI-compatible server on localhost that misbehaves by script, and counts its own calls.
 
-with FaultyServer(lambda request, number: RATE_LIMITED if number == 1 else scripted_answer(request)) as server:
+with FaultyServer(lambda request, number: RATE_LIMITED if number == 1 else scripted_answer(request))
+as server:
     ... LiteLLMEndpoint(kind="litellm", model="openai/scripted", api_base=server.url) ...
     assert server.calls == 2
 """
@@ -69,16 +70,27 @@ def scripted_answer(request: Mapping[str, Any]) -> Behaviour:
     """A valid answer by the scripted model, to whatever schema the request carries."""
     form = request.get("response_format") or {}
     schema = form.get("json_schema", {}).get("schema") or form.get("schema")
-    messages = tuple(Message(message["role"], message["content"]) for message in request["messages"])
+    messages = tuple(
+        Message(message["role"], message["content"]) for message in request["messages"]
+    )
     model = ScriptedModel(ScriptedEndpoint(kind="scripted"))
-    return Behaviour(text=model.complete(Request(messages, Sampling(), request.get("seed") or 0, schema)).text)
+    return Behaviour(
+        text=model.complete(Request(messages, Sampling(), request.get("seed") or 0, schema)).text
+    )
 
 
 def every(nth: int, faults: tuple[Behaviour, ...] = FAULTS) -> Script:
-    """Every nth call meets a fault, each kind in turn; all others are answered validly. 5 is a share of 20 %."""
+    """Every nth call meets a fault, each kind in turn; all others are answered validly.
+
+    5 is a share of 20 %.
+    """
 
     def script(request: dict[str, Any], number: int) -> Behaviour:
-        return faults[(number // nth - 1) % len(faults)] if number % nth == 0 else scripted_answer(request)
+        return (
+            faults[(number // nth - 1) % len(faults)]
+            if number % nth == 0
+            else scripted_answer(request)
+        )
 
     return script
 
@@ -106,10 +118,17 @@ class FaultyServer:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def __enter__(self) -> FaultyServer:
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._server.shutdown()
         self._server.server_close()
 
@@ -139,7 +158,12 @@ def _body(behaviour: Behaviour, request: Mapping[str, Any], number: int) -> byte
     if behaviour.raw is not None:
         return behaviour.raw
     if behaviour.status != 200:
-        return json.dumps({"error": behaviour.error or {"message": "scripted fault", "type": "fault", "code": None}}).encode()
+        return json.dumps(
+            {
+                "error": behaviour.error
+                or {"message": "scripted fault", "type": "fault", "code": None}
+            }
+        ).encode()
     message = {"role": "assistant", "content": behaviour.text, "refusal": behaviour.refusal}
     prompt = sum(len(part["content"].split()) for part in request["messages"])
     reply = len((behaviour.text or "").split())
@@ -151,13 +175,21 @@ def _body(behaviour: Behaviour, request: Mapping[str, Any], number: int) -> byte
         "choices": [{"index": 0, "message": message, "finish_reason": behaviour.finish_reason}],
     }
     if behaviour.usage:
-        body["usage"] = {"prompt_tokens": prompt, "completion_tokens": reply, "total_tokens": prompt + reply}
+        body["usage"] = {
+            "prompt_tokens": prompt,
+            "completion_tokens": reply,
+            "total_tokens": prompt + reply,
+        }
     return json.dumps(body).encode()
 
 
 def _send(handler: BaseHTTPRequestHandler, behaviour: Behaviour, body: bytes) -> None:
     handler.send_response(behaviour.status)
-    for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **behaviour.headers}.items():
+    for name, value in {
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        **behaviour.headers,
+    }.items():
         handler.send_header(name, value)
     handler.end_headers()
     handler.wfile.write(body[: len(body) // 2] if behaviour.cut else body)

@@ -1,4 +1,6 @@
-"""A GGUF written by hand, from the format's definition: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md."""
+"""A GGUF written by hand, from the format's definition:
+https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +18,26 @@ def text(value: str) -> bytes:
 
 
 def value(found: Any) -> bytes:
-    """With its kind in front: texts, whole numbers (u32), u16 as ("u16", n), lists of texts or numbers."""
+    """With its kind in front: texts, whole numbers (u32), u16 as ("u16", n), lists of texts or
+    numbers.
+    """
     if isinstance(found, str):
         return struct.pack("<I", 8) + text(found)
     if isinstance(found, tuple):
         return struct.pack("<IH", 2, found[1])
     if isinstance(found, list):
-        kind, parts = (8, map(text, found)) if found and isinstance(found[0], str) else (5, (struct.pack("<i", n) for n in found))
+        kind, parts = (
+            (8, map(text, found))
+            if found and isinstance(found[0], str)
+            else (5, (struct.pack("<i", n) for n in found))
+        )
         return struct.pack("<IIQ", 9, kind, len(found)) + b"".join(parts)
     return struct.pack("<II", 4, found)
 
 
-def gguf_bytes(metadata: Mapping[str, Any], tensors: Mapping[str, Sequence[int]] | None = None) -> bytes:
+def gguf_bytes(
+    metadata: Mapping[str, Any], tensors: Mapping[str, Sequence[int]] | None = None
+) -> bytes:
     """A GGUF of version 3 whose tensors, of 32-bit zeros, have these shapes."""
     tensors = tensors or {}
     head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(metadata))
@@ -42,6 +52,8 @@ def gguf_bytes(metadata: Mapping[str, Any], tensors: Mapping[str, Sequence[int]]
     return head + bytes(-len(head) % 32) + bytes(end)
 
 
-def write_gguf(file: Path, metadata: Mapping[str, Any], tensors: Mapping[str, Sequence[int]] | None = None) -> Path:
+def write_gguf(
+    file: Path, metadata: Mapping[str, Any], tensors: Mapping[str, Sequence[int]] | None = None
+) -> Path:
     file.write_bytes(gguf_bytes(metadata, tensors))
     return file

@@ -1,4 +1,6 @@
-"""Every kind of answer of a model server, on both ways to one: what it is, and that it is counted as the server counts."""
+"""Every kind of answer of a model server, on both ways to one: what it is, and that it is counted
+as the server counts.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def test_an_answer_is_what_it_is(name: str, way: str) -> None:
 
 
 @pytest.mark.parametrize(("model", "behaviour", "expected"), OTHER_FORMS)
-def test_an_answer_in_a_providers_form_is_what_it_is(model: str, behaviour: Behaviour, expected: Expected) -> None:
+def test_an_answer_in_a_providers_form_is_what_it_is(
+    model: str, behaviour: Behaviour, expected: Expected
+) -> None:
     with FaultyServer(lambda request, number: behaviour) as to:
         it = caller(to, "litellm", model=model, structured="none", timeout_s=20)
         outcome = found(it)
@@ -62,7 +66,9 @@ def test_an_answer_in_a_providers_form_is_what_it_is(model: str, behaviour: Beha
 def test_counts_agree_where_a_third_of_the_calls_meets_a_fault(way: str) -> None:
     """Every kind of fault of the world, each on a call of its own, between good answers."""
     faults = [one for one, is_ in REPLIES.values() if isinstance(is_, World)]
-    quick = [one for one in faults if not one.drips and not one.delay_s and len(one.raw or b"") < 9999]
+    quick = [
+        one for one in faults if not one.drips and not one.delay_s and len(one.raw or b"") < 9999
+    ]
     good, bad = REPLIES["stop"][0], iter(quick)
     with FaultyServer(lambda request, number: next(bad, good) if number % 3 == 0 else good) as to:
         it = caller(to, way, retries=3, timeout_s=20)
@@ -83,7 +89,9 @@ def test_a_call_that_reaches_nobody_is_no_call(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", ["unauthorized", "no_such_model", "filter_openai", "bad_gateway", "redirect"])
+@pytest.mark.parametrize(
+    "name", ["unauthorized", "no_such_model", "filter_openai", "bad_gateway", "redirect"]
+)
 def test_no_error_holds_the_key(monkeypatch: pytest.MonkeyPatch, way: str, name: str) -> None:
     monkeypatch.setenv("THE_KEY", KEY)
     told = {"error": {"message": f"Bearer {KEY} is not welcome"}, "key": KEY}
@@ -110,7 +118,12 @@ def test_counts_that_are_none_are_estimated_and_no_budget_falls(way: str) -> Non
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_template_without_a_system_message_gets_none(way: str) -> None:
-    messages = (Message("system", "Be kind."), Message("user", "Hello."), Message("assistant", "Hi."), Message("user", "Go."))
+    messages = (
+        Message("system", "Be kind."),
+        Message("user", "Hello."),
+        Message("assistant", "Hi."),
+        Message("user", "Go."),
+    )
     with FaultyServer(lambda request, number: REPLIES["stop"][0]) as to:
         caller(to, way, system="first_user")(Request(messages, Sampling(), 1))
         sent = to.requests[0]["messages"]
@@ -121,7 +134,10 @@ def test_a_template_without_a_system_message_gets_none(way: str) -> None:
 def test_how_a_system_prompt_is_sent_is_part_of_the_identity_only_where_it_is_set() -> None:
     plain = LiteLLMEndpoint(kind="litellm", model="openai/m")
     assert "system" not in plain.identity()
-    assert LiteLLMEndpoint(kind="litellm", model="openai/m", system="first_user").identity() != plain.identity()
+    assert (
+        LiteLLMEndpoint(kind="litellm", model="openai/m", system="first_user").identity()
+        != plain.identity()
+    )
 
 
 def test_a_key_that_no_header_can_hold_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

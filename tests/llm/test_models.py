@@ -44,7 +44,9 @@ def test_a_missing_file_is_named(models: Models) -> None:
 
 
 @pytest.mark.llama
-def test_each_role_has_its_own_model_until_it_is_let_go(models: Models, embedded_file: Path) -> None:
+def test_each_role_has_its_own_model_until_it_is_let_go(
+    models: Models, embedded_file: Path
+) -> None:
     therapist, patient = models.open("small", "therapist"), models.open("small", "patient")
     assert therapist.model is not patient.model
     tuned = models.open("tuned", "therapist", embedded_file)

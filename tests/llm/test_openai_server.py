@@ -1,4 +1,6 @@
-"""A real OpenAI-compatible server on localhost (llama-cpp-python's own) with the embedded model behind it, through litellm."""
+"""A real OpenAI-compatible server on localhost (llama-cpp-python's own) with the embedded model
+behind it, through litellm.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +33,15 @@ def url(embedded_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = f"--n_threads 1 --n_threads_batch 1 --n_ctx 1024 --host 127.0.0.1 --port {port} --model_alias small".split()
+    options = (
+        "--n_threads 1 --n_threads_batch 1 --n_ctx 1024 --host 127.0.0.1"
+        f" --port {port} --model_alias small"
+    ).split()
     log = (tmp_path_factory.mktemp("server") / "log").open("w+")
     process = subprocess.Popen(
-        [sys.executable, "-m", "llama_cpp.server", "--model", str(embedded_file), *options], stdout=log, stderr=log
+        [sys.executable, "-m", "llama_cpp.server", "--model", str(embedded_file), *options],
+        stdout=log,
+        stderr=log,
     )
     try:
         _wait(f"http://127.0.0.1:{port}/v1/models", process, Path(log.name))
@@ -59,7 +66,9 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 @pytest.fixture(scope="module")
 def models(url: str) -> Models:
     endpoints: dict[str, Endpoint] = {
-        "server": LiteLLMEndpoint(kind="litellm", model="openai/small", api_base=url, retries=0, structured="json_object")
+        "server": LiteLLMEndpoint(
+            kind="litellm", model="openai/small", api_base=url, retries=0, structured="json_object"
+        )
     }
     return Models(endpoints, LocalMeter(Meter(endpoints, Budget())))
 
@@ -75,14 +84,22 @@ def test_it_answers_in_words(models: Models) -> None:
 
 
 def test_it_is_held_to_the_schema(models: Models) -> None:
-    request = ask("Write two turns.", schema=turns(2, minLength=10, maxLength=60), max_tokens=120, temperature=1)
+    request = ask(
+        "Write two turns.",
+        schema=turns(2, minLength=10, maxLength=60),
+        max_tokens=120,
+        temperature=1,
+    )
     reply = models.open("server", "generator")(request)
     assert reply.finish is Finish.STOP
     assert all(10 <= len(turn) <= 60 for turn in json.loads(reply.text).values())
 
 
 def test_it_says_when_it_was_cut(models: Models) -> None:
-    assert models.open("server", "judge")(ask("Tell me a long story.", max_tokens=5)).finish is Finish.LENGTH
+    assert (
+        models.open("server", "judge")(ask("Tell me a long story.", max_tokens=5)).finish
+        is Finish.LENGTH
+    )
 
 
 def test_a_prompt_too_long_is_the_models_failure(models: Models) -> None:

@@ -55,7 +55,10 @@ def test_closed_unopened_and_unclosed(opened: str, closed: str) -> None:
         ("<think>one</think><think>two</think>Hello.", "Hello."),
         ("<think></think>\n\nHello.", "Hello."),
         ("<think>why</think><answer>Hello.</answer>", "Hello."),
-        ("<|channel|>commentary<|message|>x<|end|><|start|>assistant<|channel|>final<|message|>Hello.<|return|>", "Hello."),
+        (
+            "<|channel|>commentary<|message|>x<|end|><|start|>assistant<|channel|>final<|message|>Hello.<|return|>",
+            "Hello.",
+        ),
         ("<|channel|>final <|constrain|>json<|message|>Hello.", "Hello."),
         ("analysisWe greet.assistantfinalHello.", "Hello."),
         ("assistantfinalHello.", "Hello."),
@@ -102,7 +105,9 @@ def test_what_is_no_reasoning_stays_to_the_letter(text: str) -> None:
     assert not heard(text).thought
 
 
-@pytest.mark.parametrize("text", ["I feel it because <thought> and", "Here is my thought process: she"])
+@pytest.mark.parametrize(
+    "text", ["I feel it because <thought> and", "Here is my thought process: she"]
+)
 def test_what_may_be_a_quotation_is_none_where_the_reply_was_cut(text: str) -> None:
     with pytest.raises(ModelFailure, match="cut"):
         read_text(reply(text, Finish.LENGTH))

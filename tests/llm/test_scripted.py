@@ -1,4 +1,6 @@
-"""The scripted model: valid by schema, the same for the same question, useless as often as it is told to be."""
+"""The scripted model: valid by schema, the same for the same question, useless as often as it is
+told to be.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ def test_texts_match_their_pattern_and_differ(pattern: str) -> None:
 
 
 def test_lengths_hold_beside_a_pattern() -> None:
-    texts = [matching(r"^[A-Z][a-z ]+\.$", random.Random(seed), shortest=10, longest=30) for seed in range(30)]
+    texts = [
+        matching(r"^[A-Z][a-z ]+\.$", random.Random(seed), shortest=10, longest=30)
+        for seed in range(30)
+    ]
     assert all(10 <= len(text) <= 30 for text in texts)
 
 
@@ -88,7 +93,9 @@ def _parses(text: str) -> bool:
 
 def test_latency_is_slept() -> None:
     slept: list[float] = []
-    ScriptedModel(ScriptedEndpoint(kind="scripted", latency_s=0.5), sleep=slept.append).complete(ask())
+    ScriptedModel(ScriptedEndpoint(kind="scripted", latency_s=0.5), sleep=slept.append).complete(
+        ask()
+    )
     assert slept == [0.5]
 
 
@@ -98,7 +105,12 @@ def test_tokens_are_words() -> None:
 
 
 def test_therapist_and_patient_speak_differently_and_nobody_says_goodbye() -> None:
-    texts = {who: " ".join(scripted().complete(ask(f"You are a {who}.", seed=seed)).text for seed in range(30)) for who in ROLES}
+    texts = {
+        who: " ".join(
+            scripted().complete(ask(f"You are a {who}.", seed=seed)).text for seed in range(30)
+        )
+        for who in ROLES
+    }
     assert "Let us" in texts["therapist"]
     assert "Let us" not in texts["patient"]
     assert not re.search(r"(?i)good ?bye|take care|see you|until next", " ".join(texts.values()))

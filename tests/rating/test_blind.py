@@ -1,4 +1,6 @@
-"""The judge is blind: no id, arm or model in any of its requests, and an order from which nothing can be told."""
+"""The judge is blind: no id, arm or model in any of its requests, and an order from which nothing
+can be told.
+"""
 
 from __future__ import annotations
 
@@ -62,26 +64,41 @@ def talkative(monkeypatch: pytest.MonkeyPatch) -> Talkative:
     return model
 
 
-def test_no_request_of_the_judge_tells_an_arm_a_model_or_an_id(tmp_path: Path, talkative: Talkative) -> None:
+def test_no_request_of_the_judge_tells_an_arm_a_model_or_an_id(
+    tmp_path: Path, talkative: Talkative
+) -> None:
     file = study_file(tmp_path)
     assert run(["simulate", str(file), "--inline"]) == 0
-    assert any("Walrus" in message.content for request in talkative.requests for message in request.messages)
+    assert any(
+        "Walrus" in message.content
+        for request in talkative.requests
+        for message in request.messages
+    )
     talkative.requests.clear()
     assert run(["evaluate", str(file), "--inline"]) == 0
     study = load_study(file)
     sessions = Keys(study, Prompts()).sessions()
     assert len(talkative.requests) == 2 * len(sessions) == 16
-    hidden = [*ARMS, MODEL, study.study, *(part for key in sessions for part in (key.id, key.h16, "instruct"))]
+    hidden = [
+        *ARMS,
+        MODEL,
+        study.study,
+        *(part for key in sessions for part in (key.id, key.h16, "instruct")),
+    ]
     for request in talkative.requests:
         seen = "\n".join(message.content for message in request.messages) + str(request.schema)
         assert "[name]" in seen
-        assert [name for name in hidden if re.search(rf"(?i)(?<!\w){re.escape(name)}(?!\w)", seen)] == []
+        assert [
+            name for name in hidden if re.search(rf"(?i)(?<!\w){re.escape(name)}(?!\w)", seen)
+        ] == []
 
 
 def read_order(file: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The sessions as the judge would read them."""
     jobs: list[Any] = []
-    monkeypatch.setattr(Bench, "carry_out", lambda _self, _stage, _work, given, *_: jobs.extend(given))
+    monkeypatch.setattr(
+        Bench, "carry_out", lambda _self, _stage, _work, given, *_: jobs.extend(given)
+    )
     rate_sessions(Bench(load_study(file), for_terminal(), inline=True))
     return [f"{session.id} {view} {replicate}" for session, view, replicate in jobs]
 
@@ -104,7 +121,9 @@ def test_order_is_shuffled_by_the_seed(tmp_path: Path, monkeypatch: pytest.Monke
         assert len(set(order)) == 16
 
 
-def test_sessions_with_nothing_to_rate_are_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_with_nothing_to_rate_are_never_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def silent(request: Request) -> Reply:
         reply = ScriptedModel(ScriptedEndpoint(kind="scripted")).complete(request)
         therapist = request.schema is None and "You are Nova" in request.messages[0].content

@@ -1,4 +1,7 @@
-"""The judge's answers are read strictly; what is missing is asked for again, and stays missing with its reason."""
+"""The judge's answers are read strictly.
+
+What is missing is asked for again, and stays missing with its reason.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,11 @@ TEXT = "Patient: I slept badly.\n\nTherapist: What went through your mind?"
 
 
 def answer(word: Any = "Good", without: tuple[str, ...] = (), **words: Any) -> str:
-    items = {item: {"justification": f"Because of {item}.", "word": words.get(item, word)} for item in IDS if item not in without}
+    items = {
+        item: {"justification": f"Because of {item}.", "word": words.get(item, word)}
+        for item in IDS
+        if item not in without
+    }
     return as_json(items)
 
 
@@ -36,7 +43,9 @@ def asked(request: Request) -> list[str]:
     return list(request.schema["properties"])
 
 
-@pytest.mark.parametrize(("word", "total"), [("Severely Deficient", 11), ("Adequate", 66), ("Outstanding", 110)])
+@pytest.mark.parametrize(
+    ("word", "total"), [("Severely Deficient", 11), ("Adequate", 66), ("Outstanding", 110)]
+)
 def test_total_of_eleven_items(word: str, total: int) -> None:
     script = Script([answer(word)])
     rating = rated(script)
@@ -76,8 +85,12 @@ MISSING = (
 )
 
 
-@pytest.mark.parametrize(("faulty", "reason"), MISSING, ids=[f"{reason}-{n}" for n, (_, reason) in enumerate(MISSING)])
-def test_item_that_stays_missing_has_its_reason_and_leaves_no_total(faulty: str, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("faulty", "reason"), MISSING, ids=[f"{reason}-{n}" for n, (_, reason) in enumerate(MISSING)]
+)
+def test_item_that_stays_missing_has_its_reason_and_leaves_no_total(
+    faulty: str, reason: str
+) -> None:
     script = Script([faulty])
     rating = rated(script, attempts=3)
     missing = rating.items["homework"]
@@ -92,7 +105,11 @@ def test_missing_items_alone_are_asked_for_again_and_others_keep_their_first_rat
     script = Script([answer(without=("agenda",), homework="Fair"), again])
     rating = rated(script)
     assert [asked(request) for request in script.requests] == [IDS, ["agenda", "homework"]]
-    assert (rating.items["agenda"].score, rating.items["homework"].score, rating.items["pacing"].score) == (3, 3, 7)
+    assert (
+        rating.items["agenda"].score,
+        rating.items["homework"].score,
+        rating.items["pacing"].score,
+    ) == (3, 3, 7)
     assert rating.total == 9 * 7 + 2 * 3
     assert len({request.seed for request in script.requests}) == 2
 
@@ -107,14 +124,20 @@ USELESS = (
 )
 
 
-@pytest.mark.parametrize(("useless", "reason"), USELESS, ids=[f"{reason}-{n}" for n, (_, reason) in enumerate(USELESS)])
+@pytest.mark.parametrize(
+    ("useless", "reason"), USELESS, ids=[f"{reason}-{n}" for n, (_, reason) in enumerate(USELESS)]
+)
 def test_useless_answer_is_counted_and_asked_for_again(useless: Any, reason: str) -> None:
     rating = rated(Script([useless, answer()]))
     assert (rating.total, rating.useless) == (77, {reason: 1})
 
 
-@pytest.mark.parametrize(("useless", "reason"), USELESS, ids=[f"{reason}-{n}" for n, (_, reason) in enumerate(USELESS)])
-def test_session_without_one_rated_item_is_rejected_with_the_reason(useless: Any, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("useless", "reason"), USELESS, ids=[f"{reason}-{n}" for n, (_, reason) in enumerate(USELESS)]
+)
+def test_session_without_one_rated_item_is_rejected_with_the_reason(
+    useless: Any, reason: str
+) -> None:
     script = Script([useless])
     with pytest.raises(ModelFailure) as caught:
         rated(script, attempts=3)
@@ -163,5 +186,8 @@ def test_every_request_holds_the_transcript_and_the_scale_begins_it() -> None:
     first, again = script.requests
     assert first.messages[0] == again.messages[0]
     assert all(TEXT in request.messages[1].content for request in script.requests)
-    assert all(word.word in first.messages[0].content and word.anchor in first.messages[0].content for word in SCALE.words)
+    assert all(
+        word.word in first.messages[0].content and word.anchor in first.messages[0].content
+        for word in SCALE.words
+    )
     assert all(item.question in first.messages[0].content for item in SCALE.items)

@@ -1,4 +1,7 @@
-"""Probes spoil a session in the way that they say, and nothing else; where they cannot, they say why."""
+"""Probes spoil a session in the way that they say, and nothing else.
+
+Where they cannot, they say why.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,11 @@ RULES = load_homework(Prompts())
 
 def talk(*texts: str, first: str = "P") -> list[Turn]:
     """Turns that alternate, the patient first."""
-    order = (Speaker.PATIENT, Speaker.THERAPIST) if first == "P" else (Speaker.THERAPIST, Speaker.PATIENT)
+    order = (
+        (Speaker.PATIENT, Speaker.THERAPIST)
+        if first == "P"
+        else (Speaker.THERAPIST, Speaker.PATIENT)
+    )
     return [Turn(order[n % 2], text) for n, text in enumerate(texts)]
 
 
@@ -74,14 +81,30 @@ def test_shuffle_that_would_show_the_same_is_none(turns: list[Turn], reason: str
 def test_swapped_gives_the_patient_another_therapist() -> None:
     donor = talk("q1", "u1", "q2", "u2", "q3", "u3", "q4", "u4")
     spoilt = swapped(SESSION, donor)
-    assert [turn.text for turn in spoilt.turns] == ["p1", "u1", "p2", "u2", "p3", "u3", "p4", "u4", "p5"]
+    assert [turn.text for turn in spoilt.turns] == [
+        "p1",
+        "u1",
+        "p2",
+        "u2",
+        "p3",
+        "u3",
+        "p4",
+        "u4",
+        "p5",
+    ]
     assert [turn.speaker for turn in spoilt.turns] == [turn.speaker for turn in SESSION]
 
 
 def test_swapped_keeps_beginning_and_end_where_one_session_is_longer() -> None:
-    short, long = talk("q1", "u1", "q2", "u2", "q3", "u3"), talk(*(f"{who}{n}" for n in range(1, 7) for who in "qu"))
+    short, long = (
+        talk("q1", "u1", "q2", "u2", "q3", "u3"),
+        talk(*(f"{who}{n}" for n in range(1, 7) for who in "qu")),
+    )
     shown = swapped(SESSION, short)
-    assert ([turn.text for turn in shown.turns], shown.removed) == (["p1", "u1", "p2", "u2", "p4", "u3", "p5"], 1)
+    assert ([turn.text for turn in shown.turns], shown.removed) == (
+        ["p1", "u1", "p2", "u2", "p4", "u3", "p5"],
+        1,
+    )
     assert said(swapped(SESSION, long).turns, Speaker.THERAPIST) == ["u1", "u2", "u5", "u6"]
 
 
@@ -137,14 +160,18 @@ def test_homework_goes_sentence_by_sentence_from_both_speakers() -> None:
         "I slept badly.",
         "Thank you. What kept you awake?",
         "My thoughts.",
-        "Let us test one. See you soon. Goodbye.",  # the patient's turn between them held nothing else
+        # the patient's turn between them held nothing else
+        "Let us test one. See you soon. Goodbye.",
     ]
     assert spoilt.removed == 5
     assert not any("homework" in turn.text for turn in spoilt.turns)
 
 
 def test_whole_list_goes_behind_its_heading_and_what_comes_after_it_stays() -> None:
-    text = "We did well today.\n\nHomework:\n1. Choir on Friday\n2. A letter to your son\n\nTake care of yourself."
+    text = (
+        "We did well today.\n\nHomework:\n1. Choir on Friday\n2. A letter to your son\n\nTake "
+        "care of yourself."
+    )
     assert RULES.without(text) == ("We did well today.\n\nTake care of yourself.", 3)
     outline = "4. Homework assigned:\n- Choir on Friday\n5. Insights:\n- Friends listen"
     assert RULES.without(outline) == ("5. Insights:\n- Friends listen", 2)
@@ -159,15 +186,27 @@ def test_session_without_homework_cannot_be_probed_for_it() -> None:
     assert without_homework(SESSION, RULES).reason == probe.NO_HOMEWORK
     patient_only = talk("I did my homework.", "What else?")
     assert without_homework(patient_only, RULES).reason == probe.NO_HOMEWORK
-    assert without_homework(talk("Hello.", "How did the homework go?"), RULES).reason == probe.NOTHING_LEFT
+    assert (
+        without_homework(talk("Hello.", "How did the homework go?"), RULES).reason
+        == probe.NOTHING_LEFT
+    )
 
 
 FAULTY = (
     ("names: [", "expected YAML"),
     ("names: [a]", "reviews: expected a value, none given"),
-    ((HOME / "probe/homework.yaml").read_text().replace("reach: 3", "reach: near"), "reach: expected a whole number"),
-    ((HOME / "probe/homework.yaml").read_text().replace(r"- \bhome-?work", "- '('"), "names.0: expected a regular expression"),
-    ((HOME / "probe/homework.yaml").read_text().replace(r"- \bhome-?work", "- 7"), "names.0: expected text, found 7"),
+    (
+        (HOME / "probe/homework.yaml").read_text().replace("reach: 3", "reach: near"),
+        "reach: expected a whole number",
+    ),
+    (
+        (HOME / "probe/homework.yaml").read_text().replace(r"- \bhome-?work", "- '('"),
+        "names.0: expected a regular expression",
+    ),
+    (
+        (HOME / "probe/homework.yaml").read_text().replace(r"- \bhome-?work", "- 7"),
+        "names.0: expected text, found 7",
+    ),
 )
 
 
@@ -183,7 +222,10 @@ def test_faulty_rules_are_refused_with_file_and_field(tmp_path: Path, text: str,
 def test_rules_are_data(tmp_path: Path) -> None:
     file = tmp_path / "probe" / "homework.yaml"
     file.parent.mkdir()
-    file.write_text("names: [Hausaufgabe]\nreviews: ['^$x']\ntasks: ['^$x']\ntimes: ['^$x']\nfollows: ['^$x']\nreach: 0\n")
+    file.write_text(
+        "names: [Hausaufgabe]\nreviews: ['^$x']\ntasks: ['^$x']\ntimes: ['^$x']\nfollows: "
+        "['^$x']\nreach: 0\n"
+    )
     rules: HomeworkRules = load_homework(Prompts(tmp_path))
     assert rules.without("Wie war es? Die Hausaufgabe fehlt.") == ("Wie war es?", 1)
     assert rules.without("How did the homework go?")[1] == 0
@@ -194,7 +236,9 @@ CHAINS = [(patient, replicate) for patient in ("a", "b", "c") for replicate in (
 
 def test_sample_takes_one_of_every_chain_before_a_second() -> None:
     for count in (1, 5, 6, 7, 12, 13):
-        drawn = Counter((patient, replicate) for patient, replicate, _ in sampled(CHAINS, 20, count, 7))
+        drawn = Counter(
+            (patient, replicate) for patient, replicate, _ in sampled(CHAINS, 20, count, 7)
+        )
         assert sum(drawn.values()) == count
         assert max(drawn.values()) - min(drawn.get(chain, 0) for chain in CHAINS) <= 1
 
@@ -216,7 +260,12 @@ def asked_kind(script: Script, seed: int = 5, attempts: int = 3) -> str:
 
 def letters(request: Request) -> dict[str, str]:
     told = dict(re.findall(r"^- ([A-Z]): (.*)$", request.messages[0].content, re.MULTILINE))
-    return {variant: letter for letter, text in told.items() for variant, known in TOLD.items() if known == text}
+    return {
+        variant: letter
+        for letter, text in told.items()
+        for variant, known in TOLD.items()
+        if known == text
+    }
 
 
 def test_guess_is_the_kind_behind_the_letter_and_letters_are_drawn() -> None:
@@ -232,13 +281,16 @@ def test_guess_is_the_kind_behind_the_letter_and_letters_are_drawn() -> None:
 def test_guess_names_no_variant_and_shows_the_transcript() -> None:
     script = Script([as_json({"justification": "It quotes a manual.", "kind": "B"})])
     asked_kind(script)
-    seen = "\n".join(message.content for message in script.requests[0].messages) + str(script.requests[0].schema)
+    seen = "\n".join(message.content for message in script.requests[0].messages) + str(
+        script.requests[0].schema
+    )
     assert TEXT in seen
     assert not re.search(r"(?i)\b(tuned|instruct)\b", seen)
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"), [("", "empty"), ("A", "malformed"), ('{"kind": "C"}', "unknown_kind"), ("{}", "unknown_kind")]
+    ("answer", "reason"),
+    [("", "empty"), ("A", "malformed"), ('{"kind": "C"}', "unknown_kind"), ("{}", "unknown_kind")],
 )
 def test_useless_guess_is_asked_for_again_and_then_rejected(answer: str, reason: str) -> None:
     script = Script([answer])
@@ -257,11 +309,18 @@ def test_homework_of_the_published_sessions_is_found_and_nobody_names_it_any_mor
     """Figures of docs/judge.md."""
     sessions = [list(one.session.turns) for one in published()]
     spoken = [turns for turns in sessions if said(turns, Speaker.THERAPIST)]
-    found = [(turns, spoilt) for turns in spoken if (spoilt := without_homework(turns, RULES)).reason is None]
+    found = [
+        (turns, spoilt)
+        for turns in spoken
+        if (spoilt := without_homework(turns, RULES)).reason is None
+    ]
     assert (len(sessions), len(spoken), len(found)) == (80, 76, 73)
-    assert not any(re.search(r"(?i)homework", turn.text) for _, spoilt in found for turn in spoilt.turns)
+    assert not any(
+        re.search(r"(?i)homework", turn.text) for _, spoilt in found for turn in spoilt.turns
+    )
     before, after = (
-        sum(len(text.split()) for turns in group for text in said(turns, Speaker.THERAPIST)) for group in _sides(found)
+        sum(len(text.split()) for turns in group for text in said(turns, Speaker.THERAPIST))
+        for group in _sides(found)
     )
     assert 1 - after / before == pytest.approx(0.098, abs=0.0006)
     assert sum(shuffled(turns, 1).reason is None for turns in spoken) == 64

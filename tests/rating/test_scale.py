@@ -59,7 +59,10 @@ def test_any_other_word_has_no_score(word: str) -> None:
 
 
 def test_every_file_of_a_scale_is_in_its_version() -> None:
-    assert scale_files(Prompts(), "ctrs") == ["ctrs/scale.yaml", *(f"ctrs/{item}.yaml" for item in ITEMS)]
+    assert scale_files(Prompts(), "ctrs") == [
+        "ctrs/scale.yaml",
+        *(f"ctrs/{item}.yaml" for item in ITEMS),
+    ]
 
 
 GOOD: dict[str, Any] = {
@@ -70,7 +73,9 @@ GOOD: dict[str, Any] = {
 }
 
 
-def written(folder: Path, scale: dict[str, Any], item: str = "title: One\nquestion: One?") -> Prompts:
+def written(
+    folder: Path, scale: dict[str, Any], item: str = "title: One\nquestion: One?"
+) -> Prompts:
     (folder / "own").mkdir()
     (folder / "own" / "scale.yaml").write_text(yaml.safe_dump(scale))
     for name in ("one", "two"):
@@ -91,7 +96,11 @@ def test_scale_of_ones_own(tmp_path: Path) -> None:
         ({}, "title: One", "one.yaml: question: expected a value"),
         ({}, "title: One\nquestion: One?\nweight: 2", "one.yaml: weight: unknown field"),
         ({}, "title: 2024\nquestion: One?", "one.yaml: title: expected text, found 2024"),
-        ({"words": [{"word": "Poor", "anchor": "a"}]}, "title: One\nquestion: One?", "words: expected at least 2 of them"),
+        (
+            {"words": [{"word": "Poor", "anchor": "a"}]},
+            "title: One\nquestion: One?",
+            "words: expected at least 2 of them",
+        ),
         (
             {"words": [{"word": 1, "anchor": "a"}, {"word": 2, "anchor": "b"}]},
             "title: One\nquestion: One?",
@@ -102,9 +111,17 @@ def test_scale_of_ones_own(tmp_path: Path) -> None:
         ({}, "- title", "expected a mapping"),
         ({"items": ["one", "one"]}, "title: One\nquestion: One?", "items: expected each item once"),
         ({"items": []}, "title: One\nquestion: One?", "items: expected at least 1 of them"),
-        ({"items": ["three"]}, "title: One\nquestion: One?", "three.yaml: expected a prompt file, there is none"),
+        (
+            {"items": ["three"]},
+            "title: One\nquestion: One?",
+            "three.yaml: expected a prompt file, there is none",
+        ),
         ({"words": []}, "title: One\nquestion: One?", "words: expected at least 2 of them"),
-        ({"words": [{"word": "Poor"}]}, "title: One\nquestion: One?", "words.0.anchor: expected a value"),
+        (
+            {"words": [{"word": "Poor"}]},
+            "title: One\nquestion: One?",
+            "words.0.anchor: expected a value",
+        ),
         (
             {"words": [{"word": "Poor", "anchor": "a"}, {"word": "POOR", "anchor": "b"}]},
             "title: One\nquestion: One?",
@@ -112,7 +129,9 @@ def test_scale_of_ones_own(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_faulty_scale_names_its_file(changes: dict[str, Any], item: str, expected: str, tmp_path: Path) -> None:
+def test_faulty_scale_names_its_file(
+    changes: dict[str, Any], item: str, expected: str, tmp_path: Path
+) -> None:
     scale = {name: value for name, value in (GOOD | changes).items() if value is not None}
     with pytest.raises(InputError, match=expected) as caught:
         load_scale(written(tmp_path, scale, item), "own")

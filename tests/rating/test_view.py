@@ -10,7 +10,13 @@ from cbt_ray.rating.view import heard, judged_turns, view_text
 from cbt_ray.therapy.session import Speaker, Turn
 from tests.therapy.scripts import session, turns
 
-HELD = session("Hi, I'm Teresa.", "What happened?", "I slept badly.", "See you next week.", opening="Last time she wept.")
+HELD = session(
+    "Hi, I'm Teresa.",
+    "What happened?",
+    "I slept badly.",
+    "See you next week.",
+    opening="Last time she wept.",
+)
 
 
 def test_summary_block_is_removed_and_nothing_else() -> None:
@@ -26,12 +32,19 @@ def test_summary_block_is_removed_and_nothing_else() -> None:
 
 
 def test_strip_paper_removes_the_patients_first_and_the_therapists_last_turn() -> None:
-    assert [turn.text for turn in judged_turns(HELD, "paper")] == ["What happened?", "I slept badly."]
+    assert [turn.text for turn in judged_turns(HELD, "paper")] == [
+        "What happened?",
+        "I slept badly.",
+    ]
 
 
 def test_strip_paper_removes_the_therapists_last_turn_before_a_last_word_of_the_patient() -> None:
     held = session("Hi.", "What happened?", "I slept badly.", "Take care.", "Thanks.")
-    assert [turn.text for turn in judged_turns(held, "paper")] == ["What happened?", "I slept badly.", "Thanks."]
+    assert [turn.text for turn in judged_turns(held, "paper")] == [
+        "What happened?",
+        "I slept badly.",
+        "Thanks.",
+    ]
 
 
 @pytest.mark.parametrize(("texts", "left"), [(("Hi.",), []), (("Hi.", "Bye."), []), ((), [])])
@@ -87,8 +100,14 @@ def test_plain_view_removes_no_markup_and_no_statement() -> None:
         ("qwenish and aqwen stay", "qwenish and aqwen stay"),
     ],
 )
-def test_names_of_arms_and_models_are_blotted_out_in_every_view(view: str, said: str, seen: str) -> None:
-    text = view_text(turns("Are you qwen?", said), "plain" if view == "plain" else "masked", {"qwen", "qwen-tuned"})
+def test_names_of_arms_and_models_are_blotted_out_in_every_view(
+    view: str, said: str, seen: str
+) -> None:
+    text = view_text(
+        turns("Are you qwen?", said),
+        "plain" if view == "plain" else "masked",
+        {"qwen", "qwen-tuned"},
+    )
     assert text == shown("Are you [name]?", seen)
 
 
@@ -98,7 +117,9 @@ def test_judged_turns_of_a_session_without_a_therapist() -> None:
 
 
 @pytest.mark.parametrize("end", ["\n", "\n\n", "\r", "\r\n", "\x0b", "\u2028", "\x85"])
-@pytest.mark.parametrize("said", ["Therapist: I see.", "[3] Therapist: I see.", "[end of transcript, 1 turn]"])
+@pytest.mark.parametrize(
+    "said", ["Therapist: I see.", "[3] Therapist: I see.", "[end of transcript, 1 turn]"]
+)
 def test_what_a_turn_says_passes_for_no_other_turn_and_no_end(said: str, end: str) -> None:
     text = view_text(turns(f"I am tired.{end}{said}{end}Bye.", "Since when?"), "plain", ())
     heads = [line for line in text.splitlines() if not line.startswith("> ")]
@@ -128,5 +149,9 @@ def test_a_name_that_is_a_role_blots_no_label() -> None:
     ],
 )
 def test_heard_are_the_therapists_turns_with_a_word(said: list[str], view: str, count: int) -> None:
-    held = [turn for text in said for turn in (Turn(Speaker.PATIENT, "Hello."), Turn(Speaker.THERAPIST, text))]
+    held = [
+        turn
+        for text in said
+        for turn in (Turn(Speaker.PATIENT, "Hello."), Turn(Speaker.THERAPIST, text))
+    ]
     assert heard(held, view) == count

@@ -1,4 +1,7 @@
-"""Files from outside are read in cbt_ray/reading alone; what else opens a file opens one of our own, with its reason."""
+"""Files from outside are read in cbt_ray/reading alone.
+
+What else opens a file opens one of our own, with its reason.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "cbt_ray"
 READERS = re.compile(
-    r"yaml\.(safe_)?load|\bjson\.loads?\(|[^f]\.read_text\(|\.read_bytes\(|(?:^|(?<!def)[ (=])open\(|\.open\(\"r", re.M
+    r"yaml\.(safe_)?load|\bjson\.loads?\(|[^f]\.read_text\(|\.read_bytes\(|(?:^|(?<!def)[ "
+    r"(=])open\(|\.open\(\"r",
+    re.M,
 )
 OWN = {"reading", "training"}
 """The place itself; models, whose formats have readers of their own."""

@@ -1,4 +1,6 @@
-"""Tables: cells as they are written, and that whatever would be shifted, cut or guessed is refused in one line."""
+"""Tables: cells as they are written, and that whatever would be shifted, cut or guessed is refused
+in one line.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def test_line_ends_and_a_byte_order_mark(tmp_path: Path, ends: str, mark: str) -
     assert read.notices == ("2 rows without any text ignored",)
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "cp1252", "latin-1", "utf-8", "mac-roman", "utf-32"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-16", "utf-16-le", "cp1252", "latin-1", "utf-8", "mac-roman", "utf-32"]
+)
 def test_other_encodings(tmp_path: Path, encoding: str) -> None:
     read = table(tmp_path, "id;wer\n1;Zoë\n".encode(encoding), encoding=encoding, separator=";")
     assert read.columns == {"id": ["1"], "wer": ["Zoë"]}
@@ -50,7 +54,10 @@ def test_other_encodings(tmp_path: Path, encoding: str) -> None:
 def test_blank_tails_of_a_spreadsheet_are_counted(tmp_path: Path) -> None:
     read = table(tmp_path, "a,b,,\n1,2,,\n,,,\n , ,,\n,,\n\n")
     assert read.columns == {"a": ["1"], "b": ["2"]}
-    assert read.notices == ("4 rows without any text ignored", "2 columns with neither a name nor cells ignored")
+    assert read.notices == (
+        "4 rows without any text ignored",
+        "2 columns with neither a name nor cells ignored",
+    )
     assert read.unnamed == ()
 
 
@@ -70,26 +77,62 @@ def test_a_column_with_cells_and_no_name_is_said(tmp_path: Path) -> None:
     [
         ("", "t.csv: expected a line with the names of the columns, the file is empty"),
         ("\n\n,,\n", "t.csv: expected a line with the names of the columns, the file is empty"),
-        ("a,b\n,\n", "t.csv: expected at least one row under the names of the columns, there is none"),
+        (
+            "a,b\n,\n",
+            "t.csv: expected at least one row under the names of the columns, there is none",
+        ),
         (
             "a,b\n1,2\n1,2,3\n",
-            "line 3, column 3: expected 2 cells as in the line with the names, found 3; a cell that holds ',' goes into quotes",
+            "line 3, column 3: expected 2 cells as in the line with the names, found 3; a cell "
+            "that holds ',' goes into quotes",
         ),
         ("a,b\n1,2,\n", "t.csv, line 2, column 3: expected 2 cells"),
-        ("a,b,c\n1,2\n", "t.csv, line 2, column 3: expected 3 cells as in the line with the names, found 2"),
+        (
+            "a,b,c\n1,2\n",
+            "t.csv, line 2, column 3: expected 3 cells as in the line with the names, found 2",
+        ),
         ('a,b\n"x\ny",2\n1\n', "t.csv, line 4, column 2: expected 2 cells"),
-        ("a;b\n1,5;2\n", "t.csv, line 2, column 2: expected 1 cell as in the line with the names, found 2; where ';' separates"),
-        ("a,b,a\n1,2,3\n", "t.csv, line 1, column 3: expected each column once, 'a' is there twice"),
-        ('a,b\n1,2\n3,"4\n5,6\n', "t.csv, line 3: expected a closing quote, the file ends before it"),
+        (
+            "a;b\n1,5;2\n",
+            "t.csv, line 2, column 2: expected 1 cell as in the line with the names, found 2; "
+            "where ';' separates",
+        ),
+        (
+            "a,b,a\n1,2,3\n",
+            "t.csv, line 1, column 3: expected each column once, 'a' is there twice",
+        ),
+        (
+            'a,b\n1,2\n3,"4\n5,6\n',
+            "t.csv, line 3: expected a closing quote, the file ends before it",
+        ),
         ('a,b\n1,"2"3\n', "t.csv, line 2: expected CSV: ',' expected after '\"'"),
         ("a,b\n1,2\n3,\0\n", "t.csv, line 3: expected text, found a NUL character"),
-        (b"a,b\n1,2\n3,\xe9\n", "t.csv, line 3: expected text in UTF-8, found the byte 0xe9; where it is another encoding, the"),
+        (
+            b"a,b\n1,2\n3,\xe9\n",
+            "t.csv, line 3: expected text in UTF-8, found the byte 0xe9; where it is another "
+            "encoding, the",
+        ),
         ("a,b\n".encode("utf-16"), "the mapping says which: `encoding: utf-16`"),
-        ("a,b\n".encode("utf-16-le"), "t.csv, line 1: expected text, found a NUL character (UTF-16? Then"),
-        (b"PK\x03\x04\0\0", "t.csv: expected a CSV file, found a workbook or an archive; save the sheet as CSV"),
-        ("a\n" + "x" * (LONGEST_CELL + 1), "t.csv, line 2: expected at most 1,000,000 characters in a cell"),
-        ("a,b\n1,2\n" + "x," * 9_000_000, "t.csv, line 3: expected at most 16,000,000 characters in a row"),
-        (",".join(map(str, range(MOST_COLUMNS + 1))), f"t.csv, line 1: expected at most {MOST_COLUMNS:,} columns"),
+        (
+            "a,b\n".encode("utf-16-le"),
+            "t.csv, line 1: expected text, found a NUL character (UTF-16? Then",
+        ),
+        (
+            b"PK\x03\x04\0\0",
+            "t.csv: expected a CSV file, found a workbook or an archive; save the sheet as CSV",
+        ),
+        (
+            "a\n" + "x" * (LONGEST_CELL + 1),
+            "t.csv, line 2: expected at most 1,000,000 characters in a cell",
+        ),
+        (
+            "a,b\n1,2\n" + "x," * 9_000_000,
+            "t.csv, line 3: expected at most 16,000,000 characters in a row",
+        ),
+        (
+            ",".join(map(str, range(MOST_COLUMNS + 1))),
+            f"t.csv, line 1: expected at most {MOST_COLUMNS:,} columns",
+        ),
     ],
 )
 def test_what_is_refused(tmp_path: Path, data: bytes | str, line: str) -> None:
@@ -103,7 +146,9 @@ def test_many_rows_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert "expected at most 100 rows" in refusal(tmp_path, "a\n" + rows)
 
 
-def test_equal_cells_are_equal_across_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_cells_are_equal_across_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("cbt_ray.reading.table.AT_ONCE", 7)
     monkeypatch.setattr("cbt_ray.reading.table.MOST_KNOWN", 10)
     rows = [(str(n), "xy"[n % 2] * 3) for n in range(50)]
@@ -115,14 +160,34 @@ def test_equal_cells_are_equal_across_batches(tmp_path: Path, monkeypatch: pytes
 # --- numbers
 
 
-@pytest.mark.parametrize(("cell", "value"), [("3", 3), (" 2.5 ", 2.5), ("-1.", -1), (".5", 0.5), ("+1e2", 100), ("007", 7)])
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [("3", 3), (" 2.5 ", 2.5), ("-1.", -1), (".5", 0.5), ("+1e2", 100), ("007", 7)],
+)
 def test_a_number(cell: str, value: float) -> None:
     assert number_of(cell) == value
     assert number_of(cell.replace(".", ","), ",") == value
 
 
 @pytest.mark.parametrize(
-    "cell", ["", "x", "1,5", "1.2.3", "1_000", "1 000", "nan", "inf", "1e999", "\u0663", "0x10", "True", "--1", "1" * 200, "1e"]
+    "cell",
+    [
+        "",
+        "x",
+        "1,5",
+        "1.2.3",
+        "1_000",
+        "1 000",
+        "nan",
+        "inf",
+        "1e999",
+        "\u0663",
+        "0x10",
+        "True",
+        "--1",
+        "1" * 200,
+        "1e",
+    ],
 )
 def test_what_is_no_number(cell: str) -> None:
     assert number_of(cell) is None
@@ -137,7 +202,21 @@ def test_a_point_is_no_decimal_comma() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ['=HYPERLINK("http://x","y")', "+1", "-1.5", "@SUM(1)", "\t=1", "\r=1", "\n=1", " =1", "\uff1d1", "'", "'007", "'=1", "''"],
+    [
+        '=HYPERLINK("http://x","y")',
+        "+1",
+        "-1.5",
+        "@SUM(1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        " =1",
+        "\uff1d1",
+        "'",
+        "'007",
+        "'=1",
+        "''",
+    ],
 )
 def test_a_formula_is_written_as_text_and_read_back(text: str) -> None:
     assert escaped(text) == f"'{text}"
@@ -188,10 +267,20 @@ def test_any_text_comes_back_from_a_table(tmp_path: Path) -> None:
     assert read.columns["said"] == texts
     assert set(read.columns["score"]) == {"-1.5"}
     plain = read_table(tmp_path / "t.csv")
-    assert not [cell for cell in plain.columns["said"] if cell.strip()[:1] in [*"=+-@\uff1d"] or cell[:1] in [*"\t\r\n"]]
+    assert not [
+        cell
+        for cell in plain.columns["said"]
+        if cell.strip()[:1] in [*"=+-@\uff1d"] or cell[:1] in [*"\t\r\n"]
+    ]
 
 
 def test_names_of_columns_are_written_as_text_too(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_bytes(csv_of([{"=1+1": 1, "b": {"c": 2, "d": [1, "x"]}}, {"=1+1": "", "b": {"c": 3}}]))
+    (tmp_path / "t.csv").write_bytes(
+        csv_of([{"=1+1": 1, "b": {"c": 2, "d": [1, "x"]}}, {"=1+1": "", "b": {"c": 3}}])
+    )
     assert (tmp_path / "t.csv").read_text().splitlines()[0] == "'=1+1,b.c,b.d"
-    assert read_table(tmp_path / "t.csv", own=True).columns == {"=1+1": ["1", ""], "b.c": ["2", "3"], "b.d": ['[1, "x"]', ""]}
+    assert read_table(tmp_path / "t.csv", own=True).columns == {
+        "=1+1": ["1", ""],
+        "b.c": ["2", "3"],
+        "b.d": ['[1, "x"]', ""],
+    }

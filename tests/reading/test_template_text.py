@@ -1,4 +1,7 @@
-"""A prompt file is data: it reaches no Python, ends in time, and what it makes is bounded. Normal ones render as ever."""
+"""A prompt file is data: it reaches no Python, ends in time, and what it makes is bounded.
+
+Normal ones render as ever.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +22,32 @@ from cbt_ray.work.samples import Sample, fault_of, samples
 from tests.study.example import loaded
 
 PHASE = Phase(name="first", sessions=(1, 2), goals="g", techniques="t")
+DEEP = "recursion|steps|takes more than 0.5 s"
+"""Which of its bounds ends it hangs on the machine."""
 HOSTILE = {
     "reaches-python": ("{{ cycler.__init__.__globals__.os.getpid() }}", "unsafe"),
     "reaches-classes": ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "unsafe"),
     "reaches-by-a-filter": ("{{ ''|attr('__class__') }}", "unsafe"),
     "reaches-by-a-format": ("{{ '{0.__class__}'.format(1) }}", "unsafe"),
-    "reads-a-file-by-a-model": ("{{ phase.parse_file('/etc/passwd') }}", "no attribute 'parse_file'"),
-    "unpickles-by-a-model": ("{{ phase.parse_raw('x', allow_pickle=True) }}", "no attribute 'parse_raw'"),
-    "never-ends": ("{% for a in range(99999999) %}{% for b in range(99999999) %}x{% endfor %}{% endfor %}", "steps"),
-    "never-ends-in-silence": ("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}", "steps"),
+    "reads-a-file-by-a-model": (
+        "{{ phase.parse_file('/etc/passwd') }}",
+        "no attribute 'parse_file'",
+    ),
+    "unpickles-by-a-model": (
+        "{{ phase.parse_raw('x', allow_pickle=True) }}",
+        "no attribute 'parse_raw'",
+    ),
+    "never-ends": (
+        "{% for a in range(99999999) %}{% for b in range(99999999) %}x{% endfor %}{% endfor %}",
+        "steps",
+    ),
+    "never-ends-in-silence": (
+        "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+        "steps",
+    ),
     "loops-over-lists": (
-        "".join(f"{{% for a{n} in [1,2,3,4,5,6,7,8,9] %}}" for n in range(15)) + "{% endfor %}" * 15,
+        "".join(f"{{% for a{n} in [1,2,3,4,5,6,7,8,9] %}}" for n in range(15))
+        + "{% endfor %}" * 15,
         "steps",
     ),
     "endless-range": ("{{ range(10**30) }}", "steps"),
@@ -40,26 +58,40 @@ HOSTILE = {
     "wide-format": ("{{ '%010000000000d' % 1 }}", "width"),
     "wide-format-of-a-text": ("{{ '{:>10000000000}'.format(1) }}", "width"),
     "many-bytes": ("{{ (5).to_bytes(10**10, 'big') }}", "width"),
-    "grows": ("{% set n = namespace(x='xx') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}", "characters"),
-    "grows-as-a-block": (
-        "{% set n = namespace(x='xx') %}{% for i in range(60) %}{% set n.x %}{{ n.x }}{{ n.x }}{% endset %}{% endfor %}",
+    "grows": (
+        "{% set n = namespace(x='xx') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor "
+        "%}",
         "characters",
     ),
-    "grows-as-a-list": ("{% set n = namespace(x=[1]) %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}", "entries"),
+    "grows-as-a-block": (
+        "{% set n = namespace(x='xx') %}{% for i in range(60) %}{% set n.x %}{{ n.x }}{{ n.x }}{% "
+        "endset %}{% endfor %}",
+        "characters",
+    ),
+    "grows-as-a-list": (
+        "{% set n = namespace(x=[1]) %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor "
+        "%}",
+        "entries",
+    ),
     "grows-as-lists-of-lists": (
-        "{% set n = namespace(x=[1]) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}",
+        "{% set n = namespace(x=[1]) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor "
+        "%}",
         "characters",
     ),
     "grows-as-names": (
-        "{% set n = namespace(x=1) %}{% for i in range(60) %}{% set n.x = namespace(a=n.x, b=n.x) %}{% endfor %}{{ n }}",
+        "{% set n = namespace(x=1) %}{% for i in range(60) %}{% set n.x = namespace(a=n.x, b=n.x) "
+        "%}{% endfor %}{{ n }}",
         "characters",
     ),
     "grows-in-a-macro": (
-        "{% macro m(x) %}{% for i in range(90000) %}{{ x }}{% endfor %}{% endmacro %}{{ m('x' * 3000000) }}",
+        "{% macro m(x) %}{% for i in range(90000) %}{{ x }}{% endfor %}{% endmacro %}{{ m('x' * "
+        "3000000) }}",
         "steps",
     ),
     "grows-as-plain-text": (
-        "{% macro m() %}{% for i in range(90000) %}" + "x" * 900_000 + "{% endfor %}{% endmacro %}{{ m() }}",
+        "{% macro m() %}{% for i in range(90000) %}"
+        + "x" * 900_000
+        + "{% endfor %}{% endmacro %}{{ m() }}",
         "steps",
     ),
     "grows-by-joining": ("{{ range(40000)|list|join('x' * 4000000) }}", "characters"),
@@ -70,23 +102,34 @@ HOSTILE = {
     "grows-by-indents": ("{{ ('\n' * 4000000)|indent('x' * 4000000) }}", "characters"),
     "grows-by-translating": ("{{ ('a' * 4000000).translate({97: 'b' * 4000000}) }}", "characters"),
     "compares-for-long": (
-        "{% set x = 'x' * 3000000 %}{% set y = 'x' * 2999999 ~ 'x' %}{% for i in range(90000) %}{{ x == y }}{% endfor %}",
+        "{% set x = 'x' * 3000000 %}{% set y = 'x' * 2999999 ~ 'x' %}{% for i in range(90000) %}{{ "
+        "x == y }}{% endfor %}",
         "steps",
     ),
-    "changes-for-long": ("{% set x = 'x' * 4000000 %}{% for i in range(90000) %}{% set y = x|upper %}{% endfor %}", "steps"),
+    "changes-for-long": (
+        "{% set x = 'x' * 4000000 %}{% for i in range(90000) %}{% set y = x|upper %}{% endfor %}",
+        "steps",
+    ),
     "grows-by-replacing": (
-        "{% set n = namespace(x='xx') %}{% for i in range(60) %}{% set n.x = n.x.replace('x', n.x) %}{% endfor %}",
+        "{% set n = namespace(x='xx') %}{% for i in range(60) %}{% set n.x = n.x.replace('x', n.x) "
+        "%}{% endfor %}",
         "characters",
     ),
-    "calls-itself": ("{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}", "recursion|steps"),
-    "brings-itself": ("{% include 'hostile.j2' %}", "recursion|steps"),
-    "extends-itself": ("{% extends 'hostile.j2' %}", "recursion|steps"),
-    "leaves-the-folder": ("{% include '../../../etc/passwd' %}", "expected the name of a prompt file"),
+    "calls-itself": ("{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}", DEEP),
+    "brings-itself": ("{% include 'hostile.j2' %}", DEEP),
+    "extends-itself": ("{% extends 'hostile.j2' %}", DEEP),
+    "leaves-the-folder": (
+        "{% include '../../../etc/passwd' %}",
+        "expected the name of a prompt file",
+    ),
     "absolute": ("{% include '/etc/passwd' %}", "expected the name of a prompt file"),
     "nested": ("{% if 1 %}" * 3000 + "{% endif %}" * 3000, "recursion|nested"),
     "brackets": ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "recursion|nested"),
     "signs": ("{{ " + "-" * 20000 + "1 }}", "recursion|nested"),
-    "takes-long-in-one-step": ("{{ ('a b ' * 900000)|wordwrap(1)|length }}", "takes more than 0.5 s|width|characters"),
+    "takes-long-in-one-step": (
+        "{{ ('a b ' * 900000)|wordwrap(1)|length }}",
+        "takes more than 0.5 s|width|characters",
+    ),
     "divides-by-zero": ("{{ 1 / 0 }}", "division by zero"),
     "unknown-name": ("Hello {{ nobody }}", "'nobody' is undefined"),
     "torn": ("You are {{ patient", "unexpected end of template"),
@@ -118,7 +161,9 @@ def test_file_that_is_none_is_one_line(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.j2")
     prompts = Prompts(tmp_path)
     expected = ["no.j2: expected", "UTF-8", "a folder", "a device", "there is none", "a FIFO"]
-    for name, said in zip(["no", "bytes", "folder", "zero", "broken", "fifo"], expected, strict=True):
+    for name, said in zip(
+        ["no", "bytes", "folder", "zero", "broken", "fifo"], expected, strict=True
+    ):
         [line] = told(prompts, f"{name}.j2")
         assert said in line
 
@@ -132,30 +177,44 @@ def test_name_that_leaves_the_folder_is_refused(name: str, tmp_path: Path) -> No
 def test_prompts_of_the_project_render_as_jinja_renders_them() -> None:
     study, prompts = loaded(), Prompts()
     plain = Environment(  # noqa: S701  no HTML
-        loader=FileSystemLoader(str(HOME)), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(str(HOME)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     known = list(samples(study, load_scale(prompts, "ctrs"), {"a": "one", "b": "other"}))
     assert {sample.prompt for sample in known} == {file.name for file in HOME.glob("*.j2")}
     for sample in known:
         values = sample.values or {}
-        assert prompts.render(sample.prompt, **values) == plain.get_template(sample.prompt).render(**values).strip()
+        assert (
+            prompts.render(sample.prompt, **values)
+            == plain.get_template(sample.prompt).render(**values).strip()
+        )
 
 
 def test_everything_a_prompt_may_use_renders_as_jinja_renders_it(tmp_path: Path) -> None:
     text = (
         "{% macro item(n, last) %}{{ n }}{% if not last %}, {% endif %}{% endmacro %}"
         "{% set words = ['a', 'b', 'c'] %}"
-        "{% for word in words if word != 'b' %}{{ loop.index }}/{{ loop.length }} {{ item(word, loop.last) }}{% else %}-"
+        "{% for word in words if word != 'b' %}{{ loop.index }}/{{ loop.length }} {{ item(word, "
+        "loop.last) }}{% else %}-"
         "{% endfor %}"
         "{% for key, value in {'x': 1, 'y': 2}.items() %}{{ key ~ value }}{% endfor %}"
-        "{% set block %}{{ words|join('+')|upper }}{% endset %}{{ block }} {{ '%05.2f' % 3.14159 }} {{ '{:>5}'.format('a') }}"
-        "{{ 2 ** 10 + 3 * 4 }} {{ 'ab' * 3 }} {{ [1] + [2] }} {{ phase.goals|replace('g', 'h')|center(9) }}"
-        "{% for a in [[1, [2]], [3, []]] recursive %}{{ a is sequence }}{% endfor %}{% with z = 1 %}{{ z }}{% endwith %}"
-        "{% filter indent(2) %}a\nb{% endfilter %}{{ words|map('upper')|list }}{{ range(3)|list }}{{ missing is defined }}"
+        "{% set block %}{{ words|join('+')|upper }}{% endset %}{{ block }} {{ '%05.2f' % 3.14159 "
+        "}} {{ '{:>5}'.format('a') }}"
+        "{{ 2 ** 10 + 3 * 4 }} {{ 'ab' * 3 }} {{ [1] + [2] }} {{ phase.goals|replace('g', "
+        "'h')|center(9) }}"
+        "{% for a in [[1, [2]], [3, []]] recursive %}{{ a is sequence }}{% endfor %}{% with z = 1 "
+        "%}{{ z }}{% endwith %}"
+        "{% filter indent(2) %}a\nb{% endfilter %}{{ words|map('upper')|list }}{{ range(3)|list "
+        "}}{{ missing is defined }}"
     )
     (tmp_path / "own.j2").write_text(text)
     plain = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)  # noqa: S701
-    assert Prompts(tmp_path).render("own.j2", phase=PHASE) == plain.from_string(text).render(phase=PHASE).strip()
+    assert (
+        Prompts(tmp_path).render("own.j2", phase=PHASE)
+        == plain.from_string(text).render(phase=PHASE).strip()
+    )
 
 
 def test_version_holds_what_a_prompt_brings_in(tmp_path: Path) -> None:
@@ -189,4 +248,10 @@ def test_what_comes_after_a_task_that_ends_the_process_is_done() -> None:
         os.abort()
 
     answers = tried([lambda: ["one"], forever, lambda: ["three"], dies, list])
-    assert answers == [["one"], ["it takes more than 0.5 s"], ["three"], ["it ends the process (SIGABRT)"], []]
+    assert answers == [
+        ["one"],
+        ["it takes more than 0.5 s"],
+        ["three"],
+        ["it ends the process (SIGABRT)"],
+        [],
+    ]

@@ -6,7 +6,8 @@ from cbt_ray.errors import InputError
 from cbt_ray.reading import yaml_of
 
 LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
-    f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+    f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
 )
 
 
@@ -15,7 +16,10 @@ LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     [
         ("", None),
         ("a: 1\nb: [x, 1.5, true, null]", {"a": 1, "b": ["x", 1.5, True, None]}),
-        ("a: &x {p: 1}\nb: {<<: *x, q: 2}\nc: {<<: [{p: 0}, *x]}", {"a": {"p": 1}, "b": {"p": 1, "q": 2}, "c": {"p": 0}}),
+        (
+            "a: &x {p: 1}\nb: {<<: *x, q: 2}\nc: {<<: [{p: 0}, *x]}",
+            {"a": {"p": 1}, "b": {"p": 1, "q": 2}, "c": {"p": 0}},
+        ),
         ("a: &x [1]\nb: *x", {"a": [1], "b": [1]}),
         ("a: '2024-13-45'\nb: \"1\"\nc: =", {"a": "2024-13-45", "b": "1", "c": "="}),
         ("\ta: [", ...),
@@ -33,16 +37,28 @@ def test_plain_values(text: str, value: object) -> None:
     ("text", "said"),
     [
         (LAUGHS, "line 6: f.1: expected at most 200,000 values, with what its aliases repeat"),
-        ("description: &a [*a]", "line 1: description.0: expected a value that does not hold itself (*a)"),
+        (
+            "description: &a [*a]",
+            "line 1: description.0: expected a value that does not hold itself (*a)",
+        ),
         ("a: {b: &x {c: *x}}", "line 1: a.b.c: expected a value that does not hold itself (*x)"),
         ("a: &x {<<: *x}", "line 1: a.<<: expected a value that does not hold itself (*x)"),
         ("a: *b", "line 1: a: expected a value named &b before it"),
-        (f"seed: {'9' * 5000}", "line 1: seed: expected a smaller number, found one of 5,000 digits"),
-        ("a: 1\nb: {c: 2024-13-45}", "line 2: b.c: expected a value of YAML's kind timestamp, found '2024-13-45'"),
+        (
+            f"seed: {'9' * 5000}",
+            "line 1: seed: expected a smaller number, found one of 5,000 digits",
+        ),
+        (
+            "a: 1\nb: {c: 2024-13-45}",
+            "line 2: b.c: expected a value of YAML's kind timestamp, found '2024-13-45'",
+        ),
         ("seed: !!int abc", "line 1: seed: expected a value of YAML's kind int, found 'abc'"),
         ("seed: !!bool abc", "line 1: seed: expected a value of YAML's kind bool, found 'abc'"),
         ("seed: !!float abc", "line 1: seed: expected a value of YAML's kind float, found 'abc'"),
-        ("a: !!python/name:os.system", "line 1: a: expected a plain value, found the tag tag:yaml.org,2002:python/name"),
+        (
+            "a: !!python/name:os.system",
+            "line 1: a: expected a plain value, found the tag tag:yaml.org,2002:python/name",
+        ),
         ("a: !!set {x}", "line 1: a: expected a plain value, found the tag tag:yaml.org,2002:set"),
         ("a: 1\na: 2", "line 2: 'a' is given twice"),
         ("? [a, b]\n: 1", "line 1: expected a name, found a list or a mapping"),

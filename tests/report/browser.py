@@ -1,4 +1,7 @@
-"""A real browser for tests: Debian's chromium, driven by Playwright. Tests skip by name where there is none."""
+"""A real browser for tests: Debian's chromium, driven by Playwright.
+
+Tests skip by name where there is none.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,18 @@ PHONE, DESK = 390, 1280
 @contextmanager
 def browser() -> Iterator[Browser]:
     """Chromium without a window."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    program = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     needs("browser", program is not None and importlib.util.find_spec("playwright") is not None)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chrome = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        chrome = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-gpu"]
+        )
         yield chrome
         chrome.close()
 
@@ -81,12 +90,19 @@ class Visit:
 
 
 @contextmanager
-def visit(chrome: Browser, file: Path, width: int = DESK, address: str = "", **context: Any) -> Iterator[Visit]:
+def visit(
+    chrome: Browser, file: Path, width: int = DESK, address: str = "", **context: Any
+) -> Iterator[Visit]:
     """Open a page from the disk."""
     place = chrome.new_context(viewport={"width": width, "height": 900}, **context)
     tab = place.new_page()
     visit_ = Visit(tab)
-    tab.on("console", lambda message: visit_.problems.append(message.text) if message.type in ("error", "warning") else None)
+    tab.on(
+        "console",
+        lambda message: (
+            visit_.problems.append(message.text) if message.type in ("error", "warning") else None
+        ),
+    )
     tab.on("pageerror", lambda error: visit_.problems.append(str(error)))
     tab.on("request", lambda request: visit_.requests.append(request.url))
     tab.goto(file.as_uri() + address)
@@ -99,4 +115,8 @@ def violations(tab: Tab) -> list[str]:
     from axe_playwright_python.sync_playwright import Axe
 
     found = Axe().run(tab).response["violations"]
-    return [f"{one['id']}: {one['nodes'][0]['html'][:160]}" for one in found if one["impact"] in ("serious", "critical")]
+    return [
+        f"{one['id']}: {one['nodes'][0]['html'][:160]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]

@@ -1,4 +1,6 @@
-"""Writes the pictures of report and viewer for the README, from a made-up study: `python -m tests.report.pictures docs`."""
+"""Writes the pictures of report and viewer for the README, from a made-up study: `python -m
+tests.report.pictures docs`.
+"""
 
 from __future__ import annotations
 
@@ -42,11 +44,19 @@ def orchard() -> ReportData:
         study="orchard",
         seed=4,
         analysis=study.analysis(),
-        description="Three models, tuned and not, with five simulated patients. A made-up study that shows what a report holds.",
+        description="Three models, tuned and not, with five simulated patients. A made-up study "
+        "that shows what a report holds.",
         sessions=[_spoken(session) for session in sessions_of(rows, 24, "")],
-        stages=[StageRow("sessions", 592, {"too_short": 4}, not_reached=4), StageRow("ratings", 1180, {"malformed": 8})],
-        costs=[CostRow("sessions", 14_800, 41_300_000, 1_900_000, 31.4, 20_410.0, {"rate_limit": 12})],
-        provenance=Provenance({"python": "3.11.2"}, {"judge.j2": "3f9a1c77d2b04e51"}, {"judge": "a made-up judge"}),
+        stages=[
+            StageRow("sessions", 592, {"too_short": 4}, not_reached=4),
+            StageRow("ratings", 1180, {"malformed": 8}),
+        ],
+        costs=[
+            CostRow("sessions", 14_800, 41_300_000, 1_900_000, 31.4, 20_410.0, {"rate_limit": 12})
+        ],
+        provenance=Provenance(
+            {"python": "3.11.2"}, {"judge.j2": "3f9a1c77d2b04e51"}, {"judge": "a made-up judge"}
+        ),
     )
 
 
@@ -55,16 +65,28 @@ def _spoken(session: ReportedSession) -> ReportedSession:
     if session.session is None:
         return session
     turns = [
-        {"speaker": turn["speaker"], "text": study.said(n, session.number)} for n, turn in enumerate(session.session["turns"])
+        {"speaker": turn["speaker"], "text": study.said(n, session.number)}
+        for n, turn in enumerate(session.session["turns"])
     ]
     opening = SUMMARY if session.number > 1 else ""
-    ratings = [replace(rating, items=_justified(rating.items, n)) for n, rating in enumerate(session.ratings)]
-    return replace(session, session={**session.session, "turns": turns, "opening": opening, "summary": SUMMARY}, ratings=ratings)
+    ratings = [
+        replace(rating, items=_justified(rating.items, n))
+        for n, rating in enumerate(session.ratings)
+    ]
+    return replace(
+        session,
+        session={**session.session, "turns": turns, "opening": opening, "summary": SUMMARY},
+        ratings=ratings,
+    )
 
 
 def _justified(items: Mapping[str, Mapping[str, Any]], shift: int) -> dict[str, dict[str, Any]]:
     return {
-        name: {**item, "word": WORDS[min(item["score"], 9) - 1], "justification": WHY[(shift + n) % 4]}
+        name: {
+            **item,
+            "word": WORDS[min(item["score"], 9) - 1],
+            "justification": WHY[(shift + n) % 4],
+        }
         for n, (name, item) in enumerate(items.items())
         if item["score"]
     }

@@ -19,7 +19,10 @@ from cbt_ray.report import (
     TrainingRow,
 )
 
-EVIL = "</script><script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\"> &amp; \u2028 {{ 7 * 7 }}"
+EVIL = (
+    "</script><script>document.title='broken'</script><img src=x "
+    "onerror=\"document.title='broken'\"> &amp; \u2028 {{ 7 * 7 }}"
+)
 
 
 def sample(rows: Sequence[ScoreRow], **more: Any) -> ReportData:
@@ -29,30 +32,54 @@ def sample(rows: Sequence[ScoreRow], **more: Any) -> ReportData:
         "seed": 7,
         "analysis": more.pop("analysis", None) or analyse(rows),
         "description": f"A study {EVIL}",
-        "notices": [Notice("The embedded model's scores show that the pipeline works and nothing else.", 90)],
+        "notices": [
+            Notice("The embedded model's scores show that the pipeline works and nothing else.", 90)
+        ],
         "sessions": sessions_of(rows),
-        "stages": [StageRow("courses", 11, {"too_short": 1}, not_reached=1), StageRow("sessions", 12, owed=2)],
-        "costs": [CostRow("courses", 120, 30_000, 22_000, None, 60.2, {"rate_limit": 2}), CostRow("ratings", 5, 1, 1, 0.25, 1)],
+        "stages": [
+            StageRow("courses", 11, {"too_short": 1}, not_reached=1),
+            StageRow("sessions", 12, owed=2),
+        ],
+        "costs": [
+            CostRow("courses", 120, 30_000, 22_000, None, 60.2, {"rate_limit": 2}),
+            CostRow("ratings", 5, 1, 1, 0.25, 1),
+        ],
         "training": trainings(),
         "provenance": Provenance(
-            {"python": "3.11"}, {"judge.j2": "0f" * 8}, {"judge": EVIL}, {"gguf": "cd" * 32}, f"study: {EVIL}"
+            {"python": "3.11"},
+            {"judge.j2": "0f" * 8},
+            {"judge": EVIL},
+            {"gguf": "cd" * 32},
+            f"study: {EVIL}",
         ),
     }
     return ReportData(**(fields | more))
 
 
 def trainings() -> list[TrainingRow]:
-    """A short training that was taken up twice and broke down once, a long one, and an export; names are hostile."""
-    return [_tuned(f"smollm2 tuned {EVIL}", 60, [20, 41]), _tuned("qwen tuned", 1900, []), TrainingRow("smollm2 instruct")]
+    """A short training that was taken up twice and broke down once, a long one, and an export.
+
+    Names are hostile.
+    """
+    return [
+        _tuned(f"smollm2 tuned {EVIL}", 60, [20, 41]),
+        _tuned("qwen tuned", 1900, []),
+        TrainingRow("smollm2 instruct"),
+    ]
 
 
 def _tuned(name: str, steps: int, resumed: list[int]) -> TrainingRow:
     every = range(1, steps + 1)
     noise = [math.sin(7.3 * step) for step in every]
-    loss = [None if step == 33 else 1.9 + 0.3 / (1 + 8 * step / steps) + 0.04 * noise[step - 1] for step in every]
+    loss = [
+        None if step == 33 else 1.9 + 0.3 / (1 + 8 * step / steps) + 0.04 * noise[step - 1]
+        for step in every
+    ]
     curves = Curves(
         loss=list(zip(every, loss, strict=True)),
-        held_out=[(step, 1.95 + 0.2 / (1 + 8 * step / steps)) for step in range(0, steps + 1, steps // 6)],
+        held_out=[
+            (step, 1.95 + 0.2 / (1 + 8 * step / steps)) for step in range(0, steps + 1, steps // 6)
+        ],
         grad_norm=[(step, 0.8 + 0.5 * abs(noise[step - 1])) for step in every],
         tokens_per_second=[(step, 104_000 + 9000 * noise[step - 1]) for step in every],
         memory_gib=[(step, 17.2 + 0.5 * (step > 9)) for step in every],
@@ -63,12 +90,19 @@ def _tuned(name: str, steps: int, resumed: list[int]) -> TrainingRow:
         CheckRow("first_tokens", False, {"equal": 19, "prompts": 20}, EVIL),
         CheckRow("q8_0_agreement", None, 0.9731),
     ]
-    files = [FileRow("model-q8_0.gguf", "ab" * 32, 8_540_000_000), FileRow(f"config.json {EVIL}", "cd" * 32, 712)]
+    files = [
+        FileRow("model-q8_0.gguf", "ab" * 32, 8_540_000_000),
+        FileRow(f"config.json {EVIL}", "cd" * 32, 712),
+    ]
     measured = (60_000, 104_412.7, 17.7, 4210.0)
-    return TrainingRow(name, steps, 2.15, 1.97, *measured, curves, checks, files, {"base_sha256": "ef" * 32})
+    return TrainingRow(
+        name, steps, 2.15, 1.97, *measured, curves, checks, files, {"base_sha256": "ef" * 32}
+    )
 
 
-def sessions_of(rows: Sequence[ScoreRow], turns: int = 8, words: str = EVIL) -> list[ReportedSession]:
+def sessions_of(
+    rows: Sequence[ScoreRow], turns: int = 8, words: str = EVIL
+) -> list[ReportedSession]:
     """One session for each key in the rows, with a rating for each row of it."""
     groups: dict[str, list[ScoreRow]] = {}
     for row in rows:
@@ -79,10 +113,20 @@ def sessions_of(rows: Sequence[ScoreRow], turns: int = 8, words: str = EVIL) -> 
 def _session(group: Sequence[ScoreRow], count: int, words: str) -> ReportedSession:
     row = group[0]
     turns = [
-        {"speaker": ("patient", "therapist")[n % 2], "text": f"{('patient', 'therapist')[n % 2]} says {words}"}
+        {
+            "speaker": ("patient", "therapist")[n % 2],
+            "text": f"{('patient', 'therapist')[n % 2]} says {words}",
+        }
         for n in range(count)
     ]
-    held = {"patient": row.patient, "number": row.session, "phase": row.phase, "opening": words, "turns": turns, "summary": words}
+    held = {
+        "patient": row.patient,
+        "number": row.session,
+        "phase": row.phase,
+        "opening": words,
+        "turns": turns,
+        "summary": words,
+    }
     return ReportedSession(
         key=row.session_key,
         arm=row.arm,
@@ -100,7 +144,14 @@ def _session(group: Sequence[ScoreRow], count: int, words: str) -> ReportedSessi
 
 def _rating(row: ScoreRow, words: str) -> ReportedRating:
     items = {
-        item: {"word": "Good", "score": score, "justification": words, "reason": None if score else "invalid"}
+        item: {
+            "word": "Good",
+            "score": score,
+            "justification": words,
+            "reason": None if score else "invalid",
+        }
         for item, score in row.items.items()
     }
-    return ReportedRating(row.view, row.judge_replicate, items, row.total, row.reason, row.judge, row.kind)
+    return ReportedRating(
+        row.view, row.judge_replicate, items, row.total, row.reason, row.judge, row.kind
+    )

@@ -1,4 +1,6 @@
-"""A folder store that holds a made-up study of 600 sessions, as if it had been run: sessions and their ratings."""
+"""A folder store that holds a made-up study of 600 sessions, as if it had been run: sessions and
+their ratings.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,10 @@ from tests.report import study as made_up
 from tests.stages import scripted
 
 TURNS = 26
-WHY = "The therapist stays with the patient's own words and asks for evidence, but moves on before the answer has come. " * 2
+WHY = (
+    "The therapist stays with the patient's own words and asks for evidence, but moves on before "
+    "the answer has come. " * 2
+)
 
 
 def stored(folder: Path) -> tuple[Bench, Unit]:
@@ -31,7 +36,9 @@ def stored(folder: Path) -> tuple[Bench, Unit]:
     by = {"versions": versions(), "declared": dates}
     analysis = Unit(keys.analysis(), content, provenance=by, made_from=made_from)
     for unit in (*sessions, *ratings, analysis):
-        path = folder / "store" / str(unit.key)  # past the store, which would wait for the disk twelve hundred times
+        path = (
+            folder / "store" / str(unit.key)
+        )  # past the store, which would wait for the disk twelve hundred times
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(unit.to_bytes())
     assert store.get(analysis.key) == analysis
@@ -40,19 +47,31 @@ def stored(folder: Path) -> tuple[Bench, Unit]:
 
 def document(store: Path) -> dict[str, Any]:
     """Three models, two variants, five patients, twenty sessions."""
-    arms = [{"name": f"{m}-{v}", "model": m, "variant": v} for m in made_up.MODELS for v in made_up.VARIANTS]
+    arms = [
+        {"name": f"{m}-{v}", "model": m, "variant": v}
+        for m in made_up.MODELS
+        for v in made_up.VARIANTS
+    ]
     base = scripted.study_document(store)
     return base | {
         "patients": base["patients"]
         | {
             "simulated": [
-                {"name": name, "profile": "A patient who sleeps badly and has given up what was dear."}
+                {
+                    "name": name,
+                    "profile": "A patient who sleeps badly and has given up what was dear.",
+                }
                 for name in made_up.PATIENTS
             ]
         },
-        "models": {model: {"recipe": scripted.RECIPE | {"seed": n}} for n, model in enumerate(made_up.MODELS)},
+        "models": {
+            model: {"recipe": scripted.RECIPE | {"seed": n}}
+            for n, model in enumerate(made_up.MODELS)
+        },
         "arms": arms,
-        "phases": [{"name": "all", "sessions": [1, 20], "goals": "Feel better.", "techniques": "Talk."}],
+        "phases": [
+            {"name": "all", "sessions": [1, 20], "goals": "Feel better.", "techniques": "Talk."}
+        ],
         "sessions": {"count": 20},
     }
 
@@ -68,7 +87,10 @@ def _sessions(study: Study, keys: Keys) -> list[Unit]:
 
 def _session(study: Study, key: Key, place: Any, number: int, made_from: dict[str, str]) -> Unit:
     turns = [
-        {"speaker": ("patient", "therapist")[n % 2], "text": " ".join(made_up.said(n + 2 * k, number) for k in range(8))}
+        {
+            "speaker": ("patient", "therapist")[n % 2],
+            "text": " ".join(made_up.said(n + 2 * k, number) for k in range(8)),
+        }
         for n in range(TURNS)
     ]
     patient = study.patients.simulated[place[1] - 1].name
@@ -86,16 +108,25 @@ def _session(study: Study, key: Key, place: Any, number: int, made_from: dict[st
 
 
 def _ratings(keys: Keys, held: dict[Key, str]) -> list[Unit]:
-    items = {item: {"word": "Adequate", "score": 6, "justification": WHY, "reason": None} for item in made_up.ITEMS}
+    items = {
+        item: {"word": "Adequate", "score": 6, "justification": WHY, "reason": None}
+        for item in made_up.ITEMS
+    }
     content = {"items": items, "total": 66, "view": "plain"}
     by = {"prompts": {"judge.j2": "0f" * 8}}
     rated = ((key, session) for session in keys.sessions() for key in keys.ratings_of(session))
-    return [Unit(key, content, provenance=by, made_from={str(one): held[one]}) for key, one in rated]
+    return [
+        Unit(key, content, provenance=by, made_from={str(one): held[one]}) for key, one in rated
+    ]
 
 
 def _rows(keys: Keys) -> list[dict[str, Any]]:
     """Rows of scores under the keys of this store."""
-    names = {f"{arm.name}.{n}.{s:02d}": str(key) for arm, n, r in keys.chains() for s, key in enumerate(keys.chain(arm, n, r), 1)}
+    names = {
+        f"{arm.name}.{n}.{s:02d}": str(key)
+        for arm, n, r in keys.chains()
+        for s, key in enumerate(keys.chain(arm, n, r), 1)
+    }
     patients = {name: n for n, name in enumerate(made_up.PATIENTS, 1)}
     found = []
     for row in made_up.rows():

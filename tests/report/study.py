@@ -1,4 +1,6 @@
-"""A made-up study with everything that a report can show: 600 sessions, replicates, people, probes, losses, flags."""
+"""A made-up study with everything that a report can show: 600 sessions, replicates, people, probes,
+losses, flags.
+"""
 
 import random
 from dataclasses import replace
@@ -33,7 +35,16 @@ ITEMS = {
 MODELS = ("birch", "maple", "willow")
 PATIENTS = ("Ada Lund", "Ben Okoro", "Cleo Marsh", "Dov Aran", "Eda Yilmaz")
 VARIANTS = ("instruct", "tuned")
-PROBES = ("empty", "shuffled", "swapped", "no_homework", "masked", "halo", "guess_plain", "guess_masked")
+PROBES = (
+    "empty",
+    "shuffled",
+    "swapped",
+    "no_homework",
+    "masked",
+    "halo",
+    "guess_plain",
+    "guess_masked",
+)
 PHASES = ("assessment", "initial", "middle", "termination")
 GAIN = {"birch": 0.9, "maple": 0.55, "willow": 0.15}
 
@@ -49,13 +60,22 @@ def rows(sessions: int = 20, replicates: int = 2, seed: int = 4) -> tuple[ScoreR
                 broken = (model, variant, patient) == ("willow", "tuned", "Dov Aran")
                 for number in range(1, sessions + 1):
                     found += _session(
-                        draw, (model, variant, patient, number), chain, replicates, broken=broken and number > sessions - 4
+                        draw,
+                        (model, variant, patient, number),
+                        chain,
+                        replicates,
+                        broken=broken and number > sessions - 4,
                     )
     return tuple(found)
 
 
 def _session(
-    draw: random.Random, place: tuple[str, str, str, int], chain: float, replicates: int, *, broken: bool
+    draw: random.Random,
+    place: tuple[str, str, str, int],
+    chain: float,
+    replicates: int,
+    *,
+    broken: bool,
 ) -> list[ScoreRow]:
     model, variant, patient, number = place
     reason = (
@@ -68,7 +88,13 @@ def _session(
         else None
     )
     held = reason is None or reason.startswith("judge")
-    level = 5 + chain + (GAIN[model] if variant == "tuned" else 0.0) + draw.gauss(0, 0.7) - (0.6 if number == 1 else 0.0)
+    level = (
+        5
+        + chain
+        + (GAIN[model] if variant == "tuned" else 0.0)
+        + draw.gauss(0, 0.7)
+        - (0.6 if number == 1 else 0.0)
+    )
     base = ScoreRow(
         session_key=f"{model}-{variant}.{patient.split()[0].lower()}.r1.s{number:02d}",
         arm=f"{model}-{variant}",
@@ -85,26 +111,39 @@ def _session(
         words=int(draw.gauss(1500, 300)) if held else 0,
         therapist_turns=12 if held else 0,
         messages=24 if held else 0,
-        flags=[name for name in NAMES if held and draw.random() < (0.12 if variant == "tuned" else 0.05)],
-        stop_reason=draw.choice(["end_token", "end_token", "summary", "max_messages"]) if held else None,
+        flags=[
+            name
+            for name in NAMES
+            if held and draw.random() < (0.12 if variant == "tuned" else 0.05)
+        ],
+        stop_reason=draw.choice(["end_token", "end_token", "summary", "max_messages"])
+        if held
+        else None,
     )
     if reason is not None:
         return [replace(base, judge_replicate=n) for n in range(1, replicates + 1)]
     own = [_rated(draw, base, level, judge_replicate=n) for n in range(1, replicates + 1)]
     if number % 7 == 0:
         own += [
-            _rated(draw, base, level - bias, judge=name, kind="human") for name, bias in (("rater one", 0.6), ("rater two", 0.2))
+            _rated(draw, base, level - bias, judge=name, kind="human")
+            for name, bias in (("rater one", 0.6), ("rater two", 0.2))
         ]
     return own
 
 
 def _rated(draw: random.Random, base: ScoreRow, level: float, **more: Any) -> ScoreRow:
-    items: dict[str, int | None] = {item: max(1, min(10, round(draw.gauss(level, 0.9)))) for item in ITEMS}
-    return replace(base, rated=True, items=items, total=sum(score or 0 for score in items.values()), **more)
+    items: dict[str, int | None] = {
+        item: max(1, min(10, round(draw.gauss(level, 0.9)))) for item in ITEMS
+    }
+    return replace(
+        base, rated=True, items=items, total=sum(score or 0 for score in items.values()), **more
+    )
 
 
 def probe_rows(ratings: tuple[ScoreRow, ...], each: int = 10, seed: int = 9) -> list[ProbeRow]:
-    """Probes of ten sessions an arm: this judge sees through most of them, and not through shuffled turns."""
+    """Probes of ten sessions an arm: this judge sees through most of them, and not through shuffled
+    turns.
+    """
     draw, found = random.Random(seed), []
     counts: dict[str, int] = {}
     for row in ratings:
@@ -118,12 +157,20 @@ def probe_rows(ratings: tuple[ScoreRow, ...], each: int = 10, seed: int = 9) -> 
 
 def _probe(draw: random.Random, row: ScoreRow, name: str) -> ProbeRow:
     facts: dict[str, Any] = {
-        key: getattr(row, key) for key in ("session_key", "arm", "model", "variant", "patient", "replicate", "session")
+        key: getattr(row, key)
+        for key in ("session_key", "arm", "model", "variant", "patient", "replicate", "session")
     }
     if name.startswith("guess"):
-        return ProbeRow(**facts, probe=name, guess=row.variant if draw.random() < 0.62 else draw.choice(VARIANTS))
+        return ProbeRow(
+            **facts,
+            probe=name,
+            guess=row.variant if draw.random() < 0.62 else draw.choice(VARIANTS),
+        )
     falls = {"empty": 9.0, "shuffled": 0.2, "swapped": 1.6, "no_homework": 0.3}
-    items = {item: _spoilt(draw, score or 1, name, item, falls.get(name, 0.0)) for item, score in row.items.items()}
+    items = {
+        item: _spoilt(draw, score or 1, name, item, falls.get(name, 0.0))
+        for item, score in row.items.items()
+    }
     return ProbeRow(**facts, probe=name, items=items, total=sum(items.values()))
 
 
@@ -139,9 +186,14 @@ def sessions_said(ratings: tuple[ScoreRow, ...]) -> list[tuple[str, Session, Sto
     for row in ratings:
         if row.messages and row.session_key not in known:
             known.add(row.session_key)
-            turns = [Turn(Speaker.THERAPIST if n % 2 else Speaker.PATIENT, said(n, row.session)) for n in range(row.messages)]
+            turns = [
+                Turn(Speaker.THERAPIST if n % 2 else Speaker.PATIENT, said(n, row.session))
+                for n in range(row.messages)
+            ]
             stop = StopReason(row.stop_reason) if row.stop_reason else None
-            found.append((row.arm, Session(row.patient, row.session, row.phase, "", tuple(turns), ""), stop))
+            found.append(
+                (row.arm, Session(row.patient, row.session, row.phase, "", tuple(turns), ""), stop)
+            )
     return found
 
 
@@ -154,12 +206,14 @@ def said(turn: int, session: int) -> str:
 THERAPIST = (
     "Good to see you again. Before we begin, what would you like to put on our agenda today?",
     "When the letter arrived, what went through your mind just then?",
-    "So the thought was that it could only be bad news. How strongly did you believe that, from nothing to a hundred?",
+    "So the thought was that it could only be bad news. How strongly did you believe that, from "
+    "nothing to a hundred?",
     "Let us look at that together. What speaks for the thought, and what speaks against it?",
     "You kept to the walk on four days out of seven. What was different on those four days?",
     "If a friend told you the same, what would you say to them?",
     "Let me sum up what we have so far, and you tell me what I have missed.",
-    "For the week: write down one such moment a day, with the thought and what you did next. Would that be of use?",
+    "For the week: write down one such moment a day, with the thought and what you did next. Would "
+    "that be of use?",
     "How was today's conversation for you? Was there anything that you did not agree with?",
     "Take care of yourself this week. I look forward to hearing how the walks went.",
 )
@@ -204,14 +258,63 @@ def analysis(sessions: int = 20) -> dict[str, Any]:
 
 def claims() -> dict[str, Any]:
     """Claims as they would stand where a paper had been written on these scores."""
-    held = {"verdict": "borne_out", "recomputed": 8.14, "low": 3.9, "high": 12.4, "how": "estimate equals 8.1", "reason": None}
-    failed = held | {"verdict": "not_borne_out", "recomputed": 0.31, "low": None, "high": None, "how": "p < 0.05"}
-    untested = failed | {"verdict": "not_testable", "recomputed": None, "reason": "the default analysis has no such number"}
-    head = {"group": "tuning", "kind": "number", "reading": None, "source": "abstract", "part": "abstract", "url": "none"}
+    held = {
+        "verdict": "borne_out",
+        "recomputed": 8.14,
+        "low": 3.9,
+        "high": 12.4,
+        "how": "estimate equals 8.1",
+        "reason": None,
+    }
+    failed = held | {
+        "verdict": "not_borne_out",
+        "recomputed": 0.31,
+        "low": None,
+        "high": None,
+        "how": "p < 0.05",
+    }
+    untested = failed | {
+        "verdict": "not_testable",
+        "recomputed": None,
+        "reason": "the default analysis has no such number",
+    }
+    head = {
+        "group": "tuning",
+        "kind": "number",
+        "reading": None,
+        "source": "abstract",
+        "part": "abstract",
+        "url": "none",
+    }
     rows = [
-        {"id": "gain", **head, "text": "Tuning gains 8.1 points.", "printed": "8.1", "published": held, "default": untested},
-        {"id": "sure", **head, "text": "Willow gains, too.", "printed": None, "published": failed, "default": failed},
+        {
+            "id": "gain",
+            **head,
+            "text": "Tuning gains 8.1 points.",
+            "printed": "8.1",
+            "published": held,
+            "default": untested,
+        },
+        {
+            "id": "sure",
+            **head,
+            "text": "Willow gains, too.",
+            "printed": None,
+            "published": failed,
+            "default": failed,
+        },
     ]
     verdicts = ("borne_out", "not_borne_out", "not_testable")
-    counts = {name: {v: sum(row[name]["verdict"] == v for row in rows) for v in verdicts} for name in ("published", "default")}
-    return {"claims": rows, "claims_source": {"reason": None, "paper": "A made-up paper", "not_had": None, "counts": counts}}
+    counts = {
+        name: {v: sum(row[name]["verdict"] == v for row in rows) for v in verdicts}
+        for name in ("published", "default")
+    }
+    return {
+        "claims": rows,
+        "claims_source": {
+            "reason": None,
+            "paper": "A made-up paper",
+            "not_had": None,
+            "counts": counts,
+        },
+    }

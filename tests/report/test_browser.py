@@ -1,4 +1,6 @@
-"""The page in a real browser: drawn, quiet, read by everybody, and its viewer works at 600 sessions."""
+"""The page in a real browser: drawn, quiet, read by everybody, and its viewer works at 600
+sessions.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, chrome: Browser) -> Path:
 def data(chrome: Browser) -> ReportData:
     """600 sessions, three judges."""
     rows = study.rows()
-    return sample(rows, analysis=study.analysis(), sessions=sessions_of(rows, 24, "something of no weight"))
+    return sample(
+        rows, analysis=study.analysis(), sessions=sessions_of(rows, 24, "something of no weight")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +60,20 @@ def viewer(chrome: Browser, large: Path) -> Iterator[Visit]:
         assert found.problems == []
 
 
-# ---- the page ----------------------------------------------------------------------------------------------------------
+# ---- the page ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("width", [PHONE, 768, DESK])
 @pytest.mark.parametrize("page", ["hostile", "large"])
-def test_quiet_and_inside_the_window(chrome: Browser, page: str, width: int, request: pytest.FixtureRequest) -> None:
+def test_quiet_and_inside_the_window(
+    chrome: Browser, page: str, width: int, request: pytest.FixtureRequest
+) -> None:
     file: Path = request.getfixturevalue(page)
     with visit(chrome, file, width) as found:
         found.tab.wait_for_selector(".reader h3")
-        found.tab.evaluate("document.querySelectorAll('details').forEach(node => { node.open = true; })")
+        found.tab.evaluate(
+            "document.querySelectorAll('details').forEach(node => { node.open = true; })"
+        )
         assert found.tab.evaluate("document.documentElement.scrollWidth") == width
         assert found.problems == []
         assert all(url.startswith(file.parent.as_uri()) for url in found.requests)
@@ -75,13 +83,19 @@ def test_quiet_and_inside_the_window(chrome: Browser, page: str, width: int, req
 def test_hostile_text_does_nothing(chrome: Browser, hostile: Path) -> None:
     with visit(chrome, hostile, address=LINKED) as found:
         assert found.tab.title() == "demo: report"
-        assert found.tab.locator(".turn.therapist p").first.text_content() == f"therapist says {EVIL}"
+        assert (
+            found.tab.locator(".turn.therapist p").first.text_content() == f"therapist says {EVIL}"
+        )
         assert found.of("img, .reader script") == 0
 
 
 def test_an_injected_script_would_not_run(chrome: Browser, hostile: Path, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
-    file.write_text(hostile.read_text().replace("</main>", "<script>document.title = 'broken'</script></main>", 1))
+    file.write_text(
+        hostile.read_text().replace(
+            "</main>", "<script>document.title = 'broken'</script></main>", 1
+        )
+    )
     with visit(chrome, file) as found:
         assert found.tab.title() == "demo: report"
         assert "Content Security Policy" in found.problems[0]
@@ -89,7 +103,9 @@ def test_an_injected_script_would_not_run(chrome: Browser, hostile: Path, tmp_pa
 
 def test_every_figure_is_drawn(chrome: Browser, large: Path) -> None:
     with visit(chrome, large) as found:
-        found.tab.evaluate("document.querySelectorAll('details').forEach(node => { node.open = true; })")
+        found.tab.evaluate(
+            "document.querySelectorAll('details').forEach(node => { node.open = true; })"
+        )
         assert found.of("figure") > 12
         for figure in found.tab.locator("figure").all():
             name = str(figure.get_attribute("id")).removeprefix("fig-")
@@ -104,17 +120,24 @@ def test_every_figure_is_drawn(chrome: Browser, large: Path) -> None:
 
 
 CONTENT_INSIDE = """svg => { const frame = svg.getBoundingClientRect(), near = 2;
-  return Array.from(svg.querySelectorAll('text')).every(node => { const box = node.getBoundingClientRect();
+  return Array.from(svg.querySelectorAll('text')).every(node => {
+    const box = node.getBoundingClientRect();
     return box.left >= frame.left - near && box.right <= frame.right + near
       && box.top >= frame.top - near && box.bottom <= frame.bottom + near; }); }"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("page", "width"), [("hostile", PHONE), ("hostile", DESK), ("large", PHONE), ("large", DESK)])
-def test_axe_finds_nothing_serious(chrome: Browser, page: str, width: int, scheme: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(
+    ("page", "width"), [("hostile", PHONE), ("hostile", DESK), ("large", PHONE), ("large", DESK)]
+)
+def test_axe_finds_nothing_serious(
+    chrome: Browser, page: str, width: int, scheme: str, request: pytest.FixtureRequest
+) -> None:
     with visit(chrome, request.getfixturevalue(page), width, color_scheme=scheme) as found:
         found.tab.wait_for_selector(".reader h3")
-        found.tab.evaluate("document.querySelectorAll('details').forEach(node => { node.open = true; })")
+        found.tab.evaluate(
+            "document.querySelectorAll('details').forEach(node => { node.open = true; })"
+        )
         assert violations(found.tab) == []
 
 
@@ -122,7 +145,10 @@ def test_dark_mode_and_print_have_their_own_colours(chrome: Browser, large: Path
     def paper(found: Visit) -> str:
         return str(found.tab.evaluate("getComputedStyle(document.body).backgroundColor"))
 
-    with visit(chrome, large, color_scheme="light") as light, visit(chrome, large, color_scheme="dark") as dark:
+    with (
+        visit(chrome, large, color_scheme="light") as light,
+        visit(chrome, large, color_scheme="dark") as dark,
+    ):
         assert paper(light) == "rgb(253, 253, 251)"
         assert paper(dark) == "rgb(21, 24, 27)"
         dark.tab.emulate_media(media="print")
@@ -135,7 +161,9 @@ def test_dark_mode_and_print_have_their_own_colours(chrome: Browser, large: Path
 
 def test_the_keyboard_alone_is_enough(chrome: Browser, hostile: Path) -> None:
     with visit(chrome, hostile) as found:
-        focused: Callable[[], str] = lambda: str(found.tab.evaluate("document.activeElement.textContent")).strip()  # noqa: E731
+        focused: Callable[[], str] = lambda: str(  # noqa: E731
+            found.tab.evaluate("document.activeElement.textContent")
+        ).strip()
         found.tab.keyboard.press("Tab")
         assert focused() == "Skip to the report"
         found.tab.keyboard.press("Tab")
@@ -158,11 +186,15 @@ def test_an_address_opens_what_is_folded(chrome: Browser, large: Path) -> None:
         assert found.tab.locator("#t-items").is_visible()
 
 
-# ---- the viewer --------------------------------------------------------------------------------------------------------
+# ---- the viewer ----------------------------------------------------------------------------------
 
 
 def totals(session: ReportedSession) -> float | None:
-    own = [rating.total for rating in session.ratings if rating.judge == "judge" and rating.total is not None]
+    own = [
+        rating.total
+        for rating in session.ratings
+        if rating.judge == "judge" and rating.total is not None
+    ]
     return sum(own) / len(own) if own else None
 
 
@@ -219,7 +251,8 @@ def test_order_by_total(viewer: Visit) -> None:
 def test_a_filter_takes_less_than_the_blink_of_an_eye(viewer: Visit) -> None:
     script = """() => { const select = document.querySelector('.filters [name=arm]'), times = [];
       for (const value of ['birch-tuned', '', 'maple-instruct', '']) {
-        const begun = performance.now(); select.value = value; select.dispatchEvent(new Event('input', {bubbles: true}));
+        const begun = performance.now(); select.value = value;
+        select.dispatchEvent(new Event('input', {bubbles: true}));
         document.querySelector('.list').offsetHeight; times.push(performance.now() - begun); }
       return times; }"""
     times = viewer.tab.evaluate(script)
@@ -289,11 +322,15 @@ def test_a_session_without_transcript_says_why(viewer: Visit) -> None:
     assert viewer.text(".reader .turns") == "No transcript: not reached."
 
 
-def test_transcripts_that_are_not_beside_the_page_or_are_anothers(chrome: Browser, data: ReportData, tmp_path: Path) -> None:
+def test_transcripts_that_are_not_beside_the_page_or_are_anothers(
+    chrome: Browser, data: ReportData, tmp_path: Path
+) -> None:
     page = render(data, "beside")
     file = write(page, tmp_path)
     chunk = tmp_path / next(iter(page.beside))
-    chunk.write_text(chunk.read_text().replace("cbtRayTranscripts(", "cbtRayTranscripts('another' + ", 1))
+    chunk.write_text(
+        chunk.read_text().replace("cbtRayTranscripts(", "cbtRayTranscripts('another' + ", 1)
+    )
     with visit(chrome, file) as found:
         found.tab.wait_for_selector(".reader .problem")
         assert "belongs to another report" in found.text(".reader .problem")
@@ -303,14 +340,18 @@ def test_transcripts_that_are_not_beside_the_page_or_are_anothers(chrome: Browse
         assert "is not beside this page" in found.text(".reader .problem")
 
 
-def test_inside_and_beside_show_the_same(chrome: Browser, data: ReportData, viewer: Visit, tmp_path: Path) -> None:
+def test_inside_and_beside_show_the_same(
+    chrome: Browser, data: ReportData, viewer: Visit, tmp_path: Path
+) -> None:
     with visit(chrome, write(render(data, "inside"), tmp_path)) as inside:
         inside.tab.wait_for_selector(".reader h3")
         assert len(inside.requests) == 1
         assert inside.text(".reader") == viewer.text(".reader")
 
 
-def test_a_page_without_transcripts_has_no_viewer(chrome: Browser, data: ReportData, tmp_path: Path) -> None:
+def test_a_page_without_transcripts_has_no_viewer(
+    chrome: Browser, data: ReportData, tmp_path: Path
+) -> None:
     page = render(data, "none")
     assert page.beside == {}
     assert json.dumps("something of no weight")[1:-1] not in page.html

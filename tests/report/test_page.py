@@ -1,4 +1,6 @@
-"""The page: whole, the same bytes each time, closed to the network and to hostile text, small, and true to the analysis."""
+"""The page: whole, the same bytes each time, closed to the network and to hostile text, small, and
+true to the analysis.
+"""
 
 import json
 import os
@@ -119,7 +121,9 @@ def whole() -> str:
 def test_every_section_and_figure_is_there_in_order(whole: str) -> None:
     reader = read(whole)
     assert [a["id"] for tag, a in reader.tags if tag == "section"] == SECTIONS
-    assert [a["id"] for tag, a in reader.tags if tag == "figure"] == [f"fig-{name}" for name in FIGURES]
+    assert [a["id"] for tag, a in reader.tags if tag == "figure"] == [
+        f"fig-{name}" for name in FIGURES
+    ]
     for kind, least in (("Figure", len(FIGURES)), ("Table", 25)):
         numbers = [int(n) for n in re.findall(rf"<b>{kind} (\d+)\.", whole)]
         assert numbers == list(range(1, len(numbers) + 1))
@@ -127,7 +131,9 @@ def test_every_section_and_figure_is_there_in_order(whole: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["page", "whole"])
-def test_ids_are_unique_and_every_reference_finds_its_target(name: str, request: pytest.FixtureRequest) -> None:
+def test_ids_are_unique_and_every_reference_finds_its_target(
+    name: str, request: pytest.FixtureRequest
+) -> None:
     attributes = [a for _, a in read(request.getfixturevalue(name)).tags]
     ids = [a["id"] for a in attributes if a.get("id")]
     assert len(set(ids)) == len(ids)
@@ -142,7 +148,9 @@ def test_every_drawing_has_a_title_and_text_that_can_be_searched(whole: str) -> 
     for drawing in drawings:
         assert drawing.count("<title>") >= 1
         assert 'role="img"' in drawing
-        assert 'fill="#' not in drawing, "colours belong to the style sheet, or dark mode loses them"
+        assert 'fill="#' not in drawing, (
+            "colours belong to the style sheet, or dark mode loses them"
+        )
         assert " style=" not in drawing, "the page's policy lets no inline style through"
     assert ">Figure 1. Difference tuned" in whole
 
@@ -184,8 +192,13 @@ def test_hostile_text_stays_text(page: str) -> None:
 
 
 def test_heavy_doubts_stand_above_the_answer_and_light_ones_below() -> None:
-    html = render(sample(made_up(), notices=[Notice("A heavy doubt.", 90), Notice("A light doubt.", 10)])).html
-    places = [html.index(part) for part in ("A heavy doubt.", 'class="answer"', 'id="fig-forest"', "A light doubt.")]
+    html = render(
+        sample(made_up(), notices=[Notice("A heavy doubt.", 90), Notice("A light doubt.", 10)])
+    ).html
+    places = [
+        html.index(part)
+        for part in ("A heavy doubt.", 'class="answer"', 'id="fig-forest"', "A light doubt.")
+    ]
     assert places == sorted(places)
 
 
@@ -195,23 +208,35 @@ def test_a_judge_that_failed_its_probes_stands_above_the_answer(whole: str) -> N
 
 def test_without_people_every_figure_about_scores_says_uncalibrated(page: str, whole: str) -> None:
     captions = re.findall(r'<figcaption id="cap-([a-z-]+)">(.*?)</figcaption>', page)
-    drawn = [name for name, _ in captions if "empty" not in page.split(f'id="fig-{name}"')[1].split("</figure>")[0]]
+    drawn = [
+        name
+        for name, _ in captions
+        if "empty" not in page.split(f'id="fig-{name}"')[1].split("</figure>")[0]
+    ]
     marked = [name for name, text in captions if "Uncalibrated judge." in text]
-    assert {"forest", "interaction", "distribution", "trajectory", "heat-map", "radar"} <= set(marked)
+    assert {"forest", "interaction", "distribution", "trajectory", "heat-map", "radar"} <= set(
+        marked
+    )
     assert set(drawn) - set(marked) <= {"flow", "flags", "power", "training-1", "training-2"}
     assert "Uncalibrated judge." not in whole
 
 
 def test_the_answer_with_its_interval_or_the_reason_for_none() -> None:
     html = render(sample(noisy_rows())).html
-    assert re.search(r"Tuned sessions score [\d.]+ points (higher|lower) than instruct ones \(t with \d+ df", html)
+    assert re.search(
+        r"Tuned sessions score [\d.]+ points (higher|lower) than instruct ones \(t with \d+ df",
+        html,
+    )
     few = render(sample(made_up(patients=("ada",)))).html
     assert "No interval: needs 2 patients with rated sessions in both, found 1" in few
 
 
 def noisy_rows() -> list[ScoreRow]:
     """Two models, three patients, differences that vary."""
-    return made_up(lambda key, item: 2 + (len(key[0] + item) * ord(key[2][0]) + 3 * len(key[1]) * key[3]) % 7, **TWO_MODELS)
+    return made_up(
+        lambda key, item: 2 + (len(key[0] + item) * ord(key[2][0]) + 3 * len(key[1]) * key[3]) % 7,
+        **TWO_MODELS,
+    )
 
 
 @pytest.mark.parametrize("rows", DEGENERATE.values(), ids=DEGENERATE.keys())
@@ -223,7 +248,10 @@ def test_degenerate_data_give_a_whole_page(rows: list[ScoreRow]) -> None:
 
 
 def test_session_numbers_may_be_dates() -> None:
-    rows = [replace(row, session=20_240_000 + row.session) for row in made_up(patients=("p1",), sessions=2)]
+    rows = [
+        replace(row, session=20_240_000 + row.session)
+        for row in made_up(patients=("p1",), sessions=2)
+    ]
     figure = trajectory(analyse(Scores.of(rows), Settings()))
     assert figure.panels
     assert all(len(str(panel)) < 20_000 for panel in figure.panels)
@@ -236,27 +264,44 @@ def test_a_table_of_ratings_without_a_study_has_no_sections_on_how_it_was_run() 
     assert "run" not in names
 
 
-# ---- numbers -----------------------------------------------------------------------------------------------------------
+# ---- numbers -------------------------------------------------------------------------------------
 
 
 def tables(analysis: dict[str, Any]) -> list[Table]:
     found = sections(sample([], analysis=analysis, training=[]))
-    return [part for part in every([part for section in found for part in section.parts]) if isinstance(part, Table)]
+    return [
+        part
+        for part in every([part for section in found for part in section.parts])
+        if isinstance(part, Table)
+    ]
 
 
 def cells_of(table: Table) -> list[Cell]:
-    return [cell for row in table.rows for cell in [*row.cells, *([row.below] if row.below else [])]]
+    return [
+        cell for row in table.rows for cell in [*row.cells, *([row.below] if row.below else [])]
+    ]
 
 
 @cache
 def balanced() -> dict[str, Any]:
-    """The same study with nothing lost: error terms pooled over all arms, five judges, and the models refitted."""
+    """The same study with nothing lost: error terms pooled over all arms, five judges, and the
+    models refitted.
+    """
     whole = [row for row in study.rows(sessions=4) if row.judge == "judge"]
-    rows = [replace(row, rated=True, reason=None, items=dict.fromkeys(ITEMS, 5), total=15) for row in whole if not row.rated]
+    rows = [
+        replace(row, rated=True, reason=None, items=dict.fromkeys(ITEMS, 5), total=15)
+        for row in whole
+        if not row.rated
+    ]
     rows += [replace(row, items=dict(list(row.items.items())[:3])) for row in whole if row.rated]
     rows = [replace(row, items=dict(zip(ITEMS, row.items.values(), strict=True))) for row in rows]
     rows = [replace(row, total=sum(score or 0 for score in row.items.values())) for row in rows]
-    others = [replace(row, judge=f"judge {n}", judge_replicate=1) for n in range(4) for row in rows if row.judge_replicate == 1]
+    others = [
+        replace(row, judge=f"judge {n}", judge_replicate=1)
+        for n in range(4)
+        for row in rows
+        if row.judge_replicate == 1
+    ]
     scores = Scores.of([*rows, *others])
     found = analyse(scores)
     sessions, groups = scores.sessions("plain"), groups_of(found["arms"])
@@ -270,7 +315,9 @@ def test_every_number_in_a_table_is_that_of_the_analysis(table: Table) -> None:
 
 
 def test_the_check_of_numbers_notices_another_number() -> None:
-    """Each printed number that has a pointer fails the check once its value in the analysis is another one."""
+    """Each printed number that has a pointer fails the check once its value in the analysis is
+    another one.
+    """
     other, checked = shifted(study.analysis()), 0
     for table in tables(study.analysis()):
         for cell in cells_of(table):
@@ -283,14 +330,21 @@ def test_the_check_of_numbers_notices_another_number() -> None:
 
 
 def test_a_pointer_that_is_misspelt_is_noticed() -> None:
-    """Every pointer of the page, with its list indices left open, is followed to its end in one of the studies.
+    """Every pointer of the page, with its list indices left open, is followed to its end in one of
+    the studies.
 
-    Then each of its steps is misspelt in turn: the look-up raises, which is how the page itself resolves its pointers.
+    Then each of its steps is misspelt in turn: the look-up raises, which is how the page itself
+    resolves its pointers.
     """
     followed: dict[str, bool] = {}
     for analysis in (study.analysis(), balanced()):
-        for key in {key for table in tables(analysis) for cell in cells_of(table) for key in cell.keys}:
-            raised = [raises(analysis, "/".join([*steps[:at], steps[at] + "x", *steps[at + 1 :]])) for steps, at in places(key)]
+        for key in {
+            key for table in tables(analysis) for cell in cells_of(table) for key in cell.keys
+        }:
+            raised = [
+                raises(analysis, "/".join([*steps[:at], steps[at] + "x", *steps[at + 1 :]]))
+                for steps, at in places(key)
+            ]
             pattern = re.sub(r"/\d+(?=/|$)", "/*", key)
             followed[pattern] = followed.get(pattern, False) or all(raised)
     assert [pattern for pattern, noticed in followed.items() if not noticed] == []
@@ -313,18 +367,43 @@ def raises(analysis: dict[str, Any], pointer: str) -> bool:
 def test_the_page_itself_refuses_a_column_that_the_analysis_lacks() -> None:
     place = ("t", "A table")
     assert listed(study.analysis(), place, ["/scores/0"], [Column("SD", "total/sd", two)]).rows
-    for pointer in ("/scores/0/total/sdx", "/scores/0/totalx/sd", "/scorse/0/total/sd", "/scores/99/total/sd"):
+    for pointer in (
+        "/scores/0/total/sdx",
+        "/scores/0/totalx/sd",
+        "/scorse/0/total/sd",
+        "/scores/99/total/sd",
+    ):
         with pytest.raises(LookupError, match=pointer):
             listed(
-                study.analysis(), place, [pointer.rsplit("/", 2)[0]], [Column("SD", "/".join(pointer.rsplit("/", 2)[1:]), two)]
+                study.analysis(),
+                place,
+                [pointer.rsplit("/", 2)[0]],
+                [Column("SD", "/".join(pointer.rsplit("/", 2)[1:]), two)],
             )
 
 
 @pytest.mark.parametrize("mapping", ["cbt", "act"])
-def test_every_number_in_the_report_of_what_was_published_is_that_of_its_analysis(mapping: str, tmp_path: Path) -> None:
+def test_every_number_in_the_report_of_what_was_published_is_that_of_its_analysis(
+    mapping: str, tmp_path: Path
+) -> None:
     folder = Path(os.environ.get("CBT_RAY_PUBLISHED", ""))
-    needs("published", "CBT_RAY_PUBLISHED" in os.environ and (folder / f"{mapping}_scores.csv").is_file())
-    assert run(["analyze", str(folder / f"{mapping}_scores.csv"), "--mapping", mapping, "--to", str(tmp_path)]) == 0
+    needs(
+        "published",
+        "CBT_RAY_PUBLISHED" in os.environ and (folder / f"{mapping}_scores.csv").is_file(),
+    )
+    assert (
+        run(
+            [
+                "analyze",
+                str(folder / f"{mapping}_scores.csv"),
+                "--mapping",
+                mapping,
+                "--to",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
     analysis = json.loads((tmp_path / "analysis.json").read_text())
     found = tables(analysis)
     assert {"t-primary", "t-smallest", "t-scores"} <= {table.id for table in found}
@@ -333,7 +412,8 @@ def test_every_number_in_the_report_of_what_was_published_is_that_of_its_analysi
 
 
 def check_numbers(table: Table, analysis: dict[str, Any]) -> None:
-    """Each number of a keyed cell is one of the values under the cell's pointers, rounded to the digits that are printed.
+    """Each number of a keyed cell is one of the values under the cell's pointers, rounded to the
+    digits that are printed.
 
     In a sentence that the analysis wrote it may also be one of the sentence's.
     """
@@ -343,7 +423,12 @@ def check_numbers(table: Table, analysis: dict[str, Any]) -> None:
             continue
         values = [pick(analysis, key) for key in cell.keys]
         known = [number for value in values for number in numbers_in(value)]
-        written = {number for value in values for text in texts_in(value) for number in NUMBER.findall(text)}
+        written = {
+            number
+            for value in values
+            for text in texts_in(value)
+            for number in NUMBER.findall(text)
+        }
         for printed in NUMBER.findall(cell.text):
             found = printed in written or any(is_printed(printed, number) for number in known)
             assert found, f"{cell.text!r}: {printed} is not among {known}"
@@ -352,7 +437,13 @@ def check_numbers(table: Table, analysis: dict[str, Any]) -> None:
 def texts_in(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
-    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+    inner = (
+        [*value, *value.values()]
+        if isinstance(value, dict)
+        else value
+        if isinstance(value, list)
+        else []
+    )
     return [text for one in inner for text in texts_in(one)]
 
 
@@ -372,11 +463,19 @@ def numbers_in(value: Any) -> list[float]:
         return [float(value)]
     if isinstance(value, dict):
         return [number for inner in value.values() for number in numbers_in(inner)]
-    return [number for inner in value for number in numbers_in(inner)] if isinstance(value, list) else []
+    return (
+        [number for inner in value for number in numbers_in(inner)]
+        if isinstance(value, list)
+        else []
+    )
 
 
 def is_printed(printed: str, number: float) -> bool:
-    text = printed.replace("\N{NARROW NO-BREAK SPACE}", "").replace("\N{MINUS SIGN}", "-").replace("+", "")
+    text = (
+        printed.replace("\N{NARROW NO-BREAK SPACE}", "")
+        .replace("\N{MINUS SIGN}", "-")
+        .replace("+", "")
+    )
     factor = 100 if text.endswith(" %") else 1
     text = text.removesuffix(" %")
     digits = len(text.partition(".")[2])
@@ -387,13 +486,15 @@ def is_printed(printed: str, number: float) -> bool:
 def test_scores_come_from_the_analysis_alone() -> None:
     """No score table or figure changes with what else the page shows."""
     analysis = study.analysis()
-    bare = sections(sample(study.rows(), analysis=analysis, sessions=[], training=[], costs=[], stages=[]))
+    bare = sections(
+        sample(study.rows(), analysis=analysis, sessions=[], training=[], costs=[], stages=[])
+    )
     full = sections(sample(study.rows(), analysis=analysis))
     skipped = {"training", "run", "provenance"}
     assert [s for s in bare if s.id not in skipped] == [s for s in full if s.id not in skipped]
 
 
-# ---- size and speed ----------------------------------------------------------------------------------------------------
+# ---- size and speed ------------------------------------------------------------------------------
 
 
 def test_six_hundred_sessions_in_less_than_two_seconds_and_five_megabytes() -> None:

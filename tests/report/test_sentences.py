@@ -1,4 +1,6 @@
-"""Sentences that hold of some studies only: each is on the page where it is true, and absent where it is not."""
+"""Sentences that hold of some studies only: each is on the page where it is true, and absent where
+it is not.
+"""
 
 import html
 import re
@@ -32,7 +34,11 @@ Analysis = dict[str, Any]
 
 
 def noisy(key: Key, item: str) -> int:
-    return 2 + (len(key[0] + item) * ord(key[2][0]) + 3 * len(key[1]) * key[3]) % 7 + (key[1] == "tuned")
+    return (
+        2
+        + (len(key[0] + item) * ord(key[2][0]) + 3 * len(key[1]) * key[3]) % 7
+        + (key[1] == "tuned")
+    )
 
 
 def lost(*keys: tuple[str, str, int], reason: str = "not_reached") -> Callable[[Key], str | None]:
@@ -47,16 +53,32 @@ THREE: dict[str, Any] = {"patients": ("ada", "ben", "cy")}
 TRUE = Settings()
 STUDIES: dict[str, tuple[list[ScoreRow], Settings]] = {
     "2 x 3": (made_up(noisy, **THREE), TRUE),
-    "two models": (made_up(noisy, models=("a", "bb"), patients=("ada", "ben", "cy", "di", "eve", "fay")), TRUE),
-    "lost": (made_up(noisy, lost(("tuned", "ada", 3), ("tuned", "ada", 2)), sessions=6, **THREE), TRUE),
-    "an arm lost": (made_up(noisy, lambda key: "rejected:empty" if key[1] == "tuned" else None, **THREE), TRUE),
+    "two models": (
+        made_up(noisy, models=("a", "bb"), patients=("ada", "ben", "cy", "di", "eve", "fay")),
+        TRUE,
+    ),
+    "lost": (
+        made_up(noisy, lost(("tuned", "ada", 3), ("tuned", "ada", 2)), sessions=6, **THREE),
+        TRUE,
+    ),
+    "an arm lost": (
+        made_up(noisy, lambda key: "rejected:empty" if key[1] == "tuned" else None, **THREE),
+        TRUE,
+    ),
     "owed": (made_up(noisy, lost(("instruct", "cy", 1), reason="owed"), **THREE), TRUE),
-    "nothing trained": (made_up(noisy, variants=("short", "long"), **THREE), Settings(treatment="long", control="short")),
+    "nothing trained": (
+        made_up(noisy, variants=("short", "long"), **THREE),
+        Settings(treatment="long", control="short"),
+    ),
     "one arm": (made_up(noisy, variants=("instruct",), **THREE), TRUE),
     "one patient": (made_up(noisy, patients=("ada",)), TRUE),
     "one session": (made_up(noisy, sessions=1, **THREE), TRUE),
     "no overlap": (
-        made_up(noisy, lambda key: "judge_failed" if (key[1] == "tuned") == (key[2] == "ada") else None, **THREE),
+        made_up(
+            noisy,
+            lambda key: "judge_failed" if (key[1] == "tuned") == (key[2] == "ada") else None,
+            **THREE,
+        ),
         TRUE,
     ),
     "unrated": (made_up(reason=lambda key: "judge_failed"), TRUE),
@@ -72,10 +94,16 @@ STUDIES: dict[str, tuple[list[ScoreRow], Settings]] = {
         ],
         TRUE,
     ),
-    "crowded": (made_up(lambda key, item: 5 + (len(key[1] + key[2]) + key[3]) % 5 // 4, **THREE), TRUE),
+    "crowded": (
+        made_up(lambda key, item: 5 + (len(key[1] + key[2]) + key[3]) % 5 // 4, **THREE),
+        TRUE,
+    ),
     "a person": (by("ana", "human", made_up(noisy, **THREE)), Settings(judge="ana")),
     "imported": (by("published", "model", made_up(noisy, **THREE)), Settings(judge="published")),
-    "two judges": ([*made_up(noisy, **THREE), *by("other", "model", made_up(noisy, **THREE))], TRUE),
+    "two judges": (
+        [*made_up(noisy, **THREE), *by("other", "model", made_up(noisy, **THREE))],
+        TRUE,
+    ),
     "silent": ([replace(row, heard=row.session - 1) for row in made_up(noisy, **THREE)], TRUE),
     "unflagged": ([replace(row, flags=[]) for row in made_up(noisy, **THREE)], TRUE),
 }
@@ -97,7 +125,9 @@ def analysed(name: str) -> Analysis:
 @cache
 def page(name: str) -> str:
     """The page's text, without what is not shown for a table or figure that is empty."""
-    data = sample([], analysis=analysed(name), training=[], sessions=[], costs=[], stages=[], notices=[])
+    data = sample(
+        [], analysis=analysed(name), training=[], sessions=[], costs=[], stages=[], notices=[]
+    )
     body = render(data, "none").html.split("<main", 1)[1].split("</main>")[0]
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", body)).split())
 
@@ -141,15 +171,27 @@ TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
     "One training run per model: inference is to that checkpoint": lambda a: (
         trained_once(a) and bool(rows_of(a, "primary", "secondary"))
     ),
-    "A hollow point has no interval; the table of primary contrasts": lambda a: drawn(a) and hollow(a),
-    "Under lowest, a session that the chain lost": lambda a: any(row["filled"] for row in a["policies"]["lowest"]),
+    "A hollow point has no interval; the table of primary contrasts": lambda a: (
+        drawn(a) and hollow(a)
+    ),
+    "Under lowest, a session that the chain lost": lambda a: any(
+        row["filled"] for row in a["policies"]["lowest"]
+    ),
     "lowest says what missing says": lambda a: (
         bool(a["policies"]["lowest"]) and not any(r["filled"] for r in a["policies"]["lowest"])
     ),
-    "Leaving out flagged sessions is a": lambda a: any(row["left_out"] for row in a["policies"]["unflagged"]),
-    "Therapist heard: as the headline": lambda a: any(row["left_out"] for row in a["policies"]["heard"]),
-    "Rated without a word of the therapist": lambda a: any(row["left_out"] for row in a["policies"]["heard"]),
-    "Pooled: with the error term of all arms": lambda a: any(row["pooled"] for row in rows_of(a, "primary", "secondary")),
+    "Leaving out flagged sessions is a": lambda a: any(
+        row["left_out"] for row in a["policies"]["unflagged"]
+    ),
+    "Therapist heard: as the headline": lambda a: any(
+        row["left_out"] for row in a["policies"]["heard"]
+    ),
+    "Rated without a word of the therapist": lambda a: any(
+        row["left_out"] for row in a["policies"]["heard"]
+    ),
+    "Pooled: with the error term of all arms": lambda a: any(
+        row["pooled"] for row in rows_of(a, "primary", "secondary")
+    ),
     "REML: the same contrast from that model": lambda a: (
         bool(rows_of(a, "primary", "secondary")) and a["models"]["default"]["status"] == "fitted"
     ),
@@ -159,14 +201,24 @@ TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
     ),
     "Hotelling's T squared": lambda a: any(row["hotelling"] for row in a["tests"]),
     "All arms are of one model and variant.": lambda a: bool(a["arms"]) and not a["tests"],
-    "Lines that are not parallel are an interaction": lambda a: any(row["effect"] == "model x variant" for row in a["tests"]),
+    "Lines that are not parallel are an interaction": lambda a: any(
+        row["effect"] == "model x variant" for row in a["tests"]
+    ),
     "Judge replicates are averaged": replicates,
     "Replicates of a judge are folded": replicates,
-    "The first session has none before it": lambda a: any(len(row["points"]) > 1 for row in a["trajectory"]),
-    "An asterisk: false discovery rate": lambda a: any((row["q"] or 1) < 0.05 for row in rows_of(a, "items")),
-    "An arm without a rated session has no outline": lambda a: rated(a) and any(not row["rated"] for row in a["scores"]),
+    "The first session has none before it": lambda a: any(
+        len(row["points"]) > 1 for row in a["trajectory"]
+    ),
+    "An asterisk: false discovery rate": lambda a: any(
+        (row["q"] or 1) < 0.05 for row in rows_of(a, "items")
+    ),
+    "An arm without a rated session has no outline": lambda a: (
+        rated(a) and any(not row["rated"] for row in a["scores"])
+    ),
     "so the sign of the variant is the reverse": lambda a: any(
-        model and model["status"] == "fitted" and model["reference"].get("variant") == a["settings"]["treatment"]
+        model
+        and model["status"] == "fitted"
+        and model["reference"].get("variant") == a["settings"]["treatment"]
         for model in (a["models"]["published"], a["models"]["reduced"])
     ),
     "Not reached: the chain ended before": lambda a: "not_reached" in reasons(a),
@@ -174,14 +226,24 @@ TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
     "Owed: not run yet": lambda a: "owed" in reasons(a),
     "what was lost there, and why": lambda a: bool(reasons(a)),
     "Scheduled sessions without a rating": lambda a: bool(reasons(a) - {"owed"}),
-    "see the flow and the policies": lambda a: bool(reasons(a) - {"owed"}) and bool(rows_of(a, "primary")),
+    "see the flow and the policies": lambda a: (
+        bool(reasons(a) - {"owed"}) and bool(rows_of(a, "primary"))
+    ),
     "thresholds were declared in the study file": lambda a: "robustness" in a,
     "Fewer than five judges are fixed": lambda a: bool(a["reliability"]["judges"]["pairs"]),
-    "Least favourable to the treatment": lambda a: bool(pick(a["reliability"]["judges"]["worst_case"], "/least_favourable")),
-    "The other way: items rated one at a time": lambda a: bool(a["scale"]["halo"]["apart"]["other"]),
+    "Least favourable to the treatment": lambda a: bool(
+        pick(a["reliability"]["judges"]["worst_case"], "/least_favourable")
+    ),
+    "The other way: items rated one at a time": lambda a: bool(
+        a["scale"]["halo"]["apart"]["other"]
+    ),
     "Above one half (marked !)": lambda a: any(row["flagged"] for row in a["scale"]["ends"]),
-    "needs 2 arms and 2 patients with rated sessions": lambda a: (a["power"]["reason"] or "").startswith("needs 2 arms"),
-    "no two arms share two patients": lambda a: (a["power"]["reason"] or "").startswith("no two arms"),
+    "needs 2 arms and 2 patients with rated sessions": lambda a: (
+        a["power"]["reason"] or ""
+    ).startswith("needs 2 arms"),
+    "no two arms share two patients": lambda a: (a["power"]["reason"] or "").startswith(
+        "no two arms"
+    ),
     "The hollow point is this study's own design": lambda a: bool(a["power"]["next"]),
     "fewer than 10, so the result says little": lambda a: 0 < a["counts"]["patients"] < 10,
     "Uncalibrated judge: ": lambda a: own_model(a) and not a["reliability"]["humans"]["calibrated"],
@@ -197,7 +259,11 @@ TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
 @pytest.mark.parametrize("name", NAMES)
 def test_a_sentence_is_on_the_page_where_it_is_true_and_nowhere_else(name: str) -> None:
     found, analysis = page(name), analysed(name)
-    wrong = {sentence: true for sentence, where in TRUE_WHERE.items() if (true := bool(where(analysis))) != (sentence in found)}
+    wrong = {
+        sentence: true
+        for sentence, where in TRUE_WHERE.items()
+        if (true := bool(where(analysis))) != (sentence in found)
+    }
     assert wrong == {}
 
 
@@ -209,10 +275,17 @@ def test_each_sentence_is_true_of_one_of_the_studies_and_not_of_another() -> Non
 def test_two_by_three_is_not_said_to_need_two_by_two() -> None:
     assert analysed("2 x 3")["power"]["reason"] is None
     assert "needs 2 arms" not in page("2 x 3")
-    assert analysed("one patient")["power"]["reason"] == "needs 2 arms and 2 patients with rated sessions, found 2 and 1"
-    assert analysed("one arm")["power"]["reason"] == "needs 2 arms and 2 patients with rated sessions, found 1 and 3"
+    assert (
+        analysed("one patient")["power"]["reason"]
+        == "needs 2 arms and 2 patients with rated sessions, found 2 and 1"
+    )
+    assert (
+        analysed("one arm")["power"]["reason"]
+        == "needs 2 arms and 2 patients with rated sessions, found 1 and 3"
+    )
     assert analysed("no overlap")["power"]["reason"] == (
-        "no two arms share two patients with rated sessions, so nothing says how differences vary between patients"
+        "no two arms share two patients with rated sessions, so nothing says how differences vary "
+        "between patients"
     )
 
 
@@ -221,13 +294,20 @@ def test_every_hollow_point_has_its_reason_in_the_table_that_the_caption_names()
         analysis = analysed(name)
         for policy in ("missing", "lowest", "unflagged", "heard"):
             for row in analysis["policies"][policy]:
-                assert row["low"] is not None or row["reason"].rstrip(".") in page(name).replace("  ", " "), (name, policy)
+                assert row["low"] is not None or row["reason"].rstrip(".") in page(name).replace(
+                    "  ", " "
+                ), (name, policy)
 
 
-# ---- what is said of a study before it has scores ----------------------------------------------------------------------
+# ---- what is said of a study before it has scores ------------------------------------------------
 
-TUNED = [{"name": f"{model}-tuned", "model": model, "variant": "tuned"} for model in ("first", "second")]
-INSTRUCT = [{"name": f"{model}-instruct", "model": model, "variant": "instruct"} for model in ("first", "second")]
+TUNED = [
+    {"name": f"{model}-tuned", "model": model, "variant": "tuned"} for model in ("first", "second")
+]
+INSTRUCT = [
+    {"name": f"{model}-instruct", "model": model, "variant": "instruct"}
+    for model in ("first", "second")
+]
 PLANNED: dict[str, dict[str, Any]] = {
     "instruct": {"arms": INSTRUCT},
     "one model": {"arms": [TUNED[0], INSTRUCT[0]]},
@@ -237,7 +317,11 @@ PLANNED: dict[str, dict[str, Any]] = {
     "not rated": {"arms": INSTRUCT, "judge": {"replicates": 0}, "analysis": {"judge": "ana"}},
 }
 SAID_OF: dict[str, set[str]] = {
-    "Per base model: do sessions of the tuned therapist": {"one model", "twice tuned", "all, twice rated"},
+    "Per base model: do sessions of the tuned therapist": {
+        "one model",
+        "twice tuned",
+        "all, twice rated",
+    },
     "Do the sessions of the tuned models differ": {"two tuned"},
     "None between arms": {"instruct", "not rated"},
     "Primary family": {"one model", "twice tuned", "all, twice rated"},
@@ -251,9 +335,13 @@ SAID_OF: dict[str, set[str]] = {
 
 @pytest.mark.parametrize("name", PLANNED)
 def test_the_analysis_plan_says_what_is_true_of_its_study(name: str, tmp_path: Path) -> None:
-    planned = load_study(scripted.write_study(tmp_path, scripted.study_document(tmp_path / "store", **PLANNED[name])))
+    planned = load_study(
+        scripted.write_study(tmp_path, scripted.study_document(tmp_path / "store", **PLANNED[name]))
+    )
     declared = Declaration("2026-03-02T08:00:00+00:00", "b" * 16, {})
-    text = " ".join(document(planned, load_scale(prompts_of(planned), planned.judge.scale), declared).split())
+    text = " ".join(
+        document(planned, load_scale(prompts_of(planned), planned.judge.scale), declared).split()
+    )
     assert {sentence for sentence in SAID_OF if sentence in text} == {
         sentence for sentence, where in SAID_OF.items() if name in where
     }
@@ -264,8 +352,13 @@ def test_the_analysis_plan_says_what_is_true_of_its_study(name: str, tmp_path: P
 
 
 @pytest.mark.parametrize(("name", "told"), [("Teresa Other", True), ("Alex Moreau", False)])
-def test_a_first_name_in_training_and_simulation_is_a_notice(name: str, told: bool, tmp_path: Path) -> None:
-    bench = Bench(load_study(scripted.write_study(tmp_path, scripted.study_document(tmp_path / "store"))), Silent())
+def test_a_first_name_in_training_and_simulation_is_a_notice(
+    name: str, told: bool, tmp_path: Path
+) -> None:
+    bench = Bench(
+        load_study(scripted.write_study(tmp_path, scripted.study_document(tmp_path / "store"))),
+        Silent(),
+    )
     unit = Unit(bench.keys.profile(1), {"name": name, "narrative": "Sleeps badly."}, made_from={})
     bench.store.put(unit)
     texts = [notice.text for notice in notices_of(bench, Reading(bench.keys, bench.store, Stage))]

@@ -25,13 +25,22 @@ def drawn(**measured: object) -> list[str]:
 def lines(panel: str) -> list[list[tuple[float, float]]]:
     """The points of each piece of the panel's line."""
     pieces = re.findall(r'<path d="M([^"]*)" class="line s0">', panel)
-    return [[(float(x), float(y)) for x, y in (point.split() for point in piece.split("L"))] for piece in pieces]
+    return [
+        [(float(x), float(y)) for x, y in (point.split() for point in piece.split("L"))]
+        for piece in pieces
+    ]
 
 
 def test_a_panel_for_each_measure_that_there_is() -> None:
     every = [(1, 2.0), (2, 1.0)]
-    names = [re.findall(r"<title>([^<]*)", panel)[0] for panel in drawn(loss=every, memory_gib=every, grad_norm=[(1, None)])]
-    assert names == ["Training of birch tuned: loss over steps", "Training of birch tuned: memory over steps"]
+    names = [
+        re.findall(r"<title>([^<]*)", panel)[0]
+        for panel in drawn(loss=every, memory_gib=every, grad_norm=[(1, None)])
+    ]
+    assert names == [
+        "Training of birch tuned: loss over steps",
+        "Training of birch tuned: memory over steps",
+    ]
     assert len(drawn(loss=every, grad_norm=every, tokens_per_second=every, memory_gib=every)) == 4
 
 
@@ -62,7 +71,9 @@ def test_every_panel_marks_where_a_later_run_went_on() -> None:
     panels = drawn(loss=every, grad_norm=every, resumed=[20, 20, 30])
     for panel in panels:
         assert re.findall(r"taken up again behind step (\d+)", panel) == ["20", "30"]
-        (at,) = re.findall(r'<line x1="([\d.]+)"[^>]*class="again"><title>taken up again behind step 20<', panel)
+        (at,) = re.findall(
+            r'<line x1="([\d.]+)"[^>]*class="again"><title>taken up again behind step 20<', panel
+        )
         assert lines(panel)[0][19][0] == pytest.approx(float(at), abs=0.01)
     (figure,) = curves([TrainingRow("birch", curves=Curves(loss=every, resumed=[20, 20, 30]))])
     assert "went on from the checkpoint behind step 20 and 30." in figure.caption
@@ -108,16 +119,23 @@ def test_the_tables_say_what_was_measured() -> None:
         CheckRow("q8_0", None, [0.5, True]),
     ]
     files = [FileRow("model.gguf", "ab" * 32, 145_200_000)]
-    row = TrainingRow("birch tuned", 40, 2.079, 1.883, 41_000, 812.4, 2.84, 4210.0, checks=checks, files=files)
+    row = TrainingRow(
+        "birch tuned", 40, 2.079, 1.883, 41_000, 812.4, 2.84, 4210.0, checks=checks, files=files
+    )
     tables, folds = section_of(row, TrainingRow("birch instruct"))
     numbers = ["40", "2.079", "1.883", "41\N{NARROW NO-BREAK SPACE}000", "812", "2.8", "1 h 10 min"]
-    assert texts(tables["t-training"]) == [["birch tuned", *numbers], ["birch instruct", *[DASH] * 7]]
+    assert texts(tables["t-training"]) == [
+        ["birch tuned", *numbers],
+        ["birch instruct", *[DASH] * 7],
+    ]
     assert [line[1:] for line in texts(tables["t-parity"])] == [
         ["kl", "passed", "1.4e-06", "1e-05"],
         ["tokens", "failed", "equal 19", "20"],
         ["q8_0", "reported", "0.5, yes", DASH],
     ]
-    assert folds == {"Files of birch tuned, with their SHA-256": {"model.gguf": f"{'ab' * 32} (145.2 MB)"}}
+    assert folds == {
+        "Files of birch tuned, with their SHA-256": {"model.gguf": f"{'ab' * 32} (145.2 MB)"}
+    }
 
 
 def test_without_checks_there_is_no_table_of_them() -> None:
@@ -134,7 +152,19 @@ def test_times_sizes_and_lists_as_a_reader_meets_them() -> None:
         "1 h 0 min",
         "2 h 5 min",
     ]
-    assert [size(n) for n in (712, 1500, 145e6, 8.54e9)] == ["712 B", "1.5 kB", "145.0 MB", "8.5 GB"]
+    assert [size(n) for n in (712, 1500, 145e6, 8.54e9)] == [
+        "712 B",
+        "1.5 kB",
+        "145.0 MB",
+        "8.5 GB",
+    ]
     assert [listed(list(range(n))) for n in (0, 1, 2, 3)] == ["", "0", "0 and 1", "0, 1 and 2"]
     assert listed(list(range(20)), most=2) == "0, 1 and 18 more"
-    assert [shown(value) for value in (None, {}, [], "", 3, False)] == [DASH, DASH, DASH, DASH, "3", "no"]
+    assert [shown(value) for value in (None, {}, [], "", 3, False)] == [
+        DASH,
+        DASH,
+        DASH,
+        DASH,
+        "3",
+        "no",
+    ]

@@ -1,4 +1,6 @@
-"""The report as a stage writes it: from a store, in linear time, with its transcripts where they are wanted."""
+"""The report as a stage writes it: from a store, in linear time, with its transcripts where they
+are wanted.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def test_each_unit_is_read_once(large: tuple[Bench, Unit], monkeypatch: pytest.M
     bench, analysis = large
     read: list[str] = []
     original = FolderStore.read
-    monkeypatch.setattr(FolderStore, "read", lambda store, path: read.append(path) or original(store, path))
+    monkeypatch.setattr(
+        FolderStore, "read", lambda store, path: read.append(path) or original(store, path)
+    )
     data = gather(bench, Reading(bench.keys, bench.store), analysis)
     assert len(read) == len(set(read)) == 600 + 600 + 1
     assert len(data.sessions) == 600
@@ -64,7 +68,7 @@ def test_flags_and_reasons_are_those_of_the_scores(large: tuple[Bench, Unit]) ->
     assert all(list(session.flags) == rows[session.key]["flags"] for session in sessions)
 
 
-# ---- a small study, run ------------------------------------------------------------------------------------------------
+# ---- a small study, run --------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +81,14 @@ def probed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sessions = list(scripted.units(folder / "store", Stage.SESSIONS))
     table = folder / "people.csv"
     items = list(next(iter(rows_of(folder)))["items"])
-    lines = [",".join(["session_key", *items]), *(",".join([key, *["5"] * len(items)]) for key in sessions)]
+    lines = [
+        ",".join(["session_key", *items]),
+        *(",".join([key, *["5"] * len(items)]) for key in sessions),
+    ]
     table.write_text("\n".join(lines) + "\n")
-    assert run(["import", "ratings", str(table), str(file), "--judge", "Anna", "--kind", "human"]) == 0
+    assert (
+        run(["import", "ratings", str(table), str(file), "--judge", "Anna", "--kind", "human"]) == 0
+    )
     assert run(["study", str(file), "--inline"]) == 0
     return file
 
@@ -98,12 +107,16 @@ def sessions_of(file: Path) -> list[ReportedSession]:
 
 def test_own_replicates_probes_and_people_stand_beside_each_session(probed: Path) -> None:
     sessions = sessions_of(probed)
-    names = [[(r.judge, r.view, r.judge_replicate) for r in session.ratings] for session in sessions]
+    names = [
+        [(r.judge, r.view, r.judge_replicate) for r in session.ratings] for session in sessions
+    ]
     own = [("judge", "plain", 1), ("judge", "plain", 2)]
     person = [("anna", "plain", 1)]
     assert sorted(names, key=len)[0] == own + person
     assert sorted(names, key=len)[-1] == [*own, ("judge", "probe.empty", 1), *person]
-    people = [rating for session in sessions for rating in session.ratings if rating.judge == "anna"]
+    people = [
+        rating for session in sessions for rating in session.ratings if rating.judge == "anna"
+    ]
     assert {rating.kind for rating in people} == {"human"}
     assert {rating.total for rating in people} == {5 * 11}
 
@@ -118,7 +131,10 @@ def beside(file: Path) -> list[Path]:
 
 def test_transcripts_inside_beside_and_none(probed: Path) -> None:
     said = scripted.units(probed.parent / "store", Stage.SESSIONS)
-    texts = [json.dumps(unit.content["turns"][1]["text"], ensure_ascii=False)[1:40] for unit in said.values()]
+    texts = [
+        json.dumps(unit.content["turns"][1]["text"], ensure_ascii=False)[1:40]
+        for unit in said.values()
+    ]
     assert run(["report", str(probed), "--transcripts", "inside"]) == 0
     assert all(text in page_of(probed).read_text() for text in texts)
     assert beside(probed) == []
@@ -133,7 +149,9 @@ def test_transcripts_inside_beside_and_none(probed: Path) -> None:
     assert not any(text in page_of(probed).read_text() for text in texts)
 
 
-def test_a_report_that_stands_is_not_written_again_and_one_that_lost_a_file_is(probed: Path) -> None:
+def test_a_report_that_stands_is_not_written_again_and_one_that_lost_a_file_is(
+    probed: Path,
+) -> None:
     bench = Bench(load_study(probed), Silent())
     write_report(bench, "beside")
     written = page_of(probed).stat().st_mtime_ns

@@ -1,4 +1,6 @@
-"""How llama.cpp is compiled, and how a build is kept: requirements/llama.sh with a pretended index and compiler."""
+"""How llama.cpp is compiled, and how a build is kept: requirements/llama.sh with a pretended index
+and compiler.
+"""
 
 from __future__ import annotations
 
@@ -48,12 +50,18 @@ class Machine:
         lock = self.folder / "lock.txt"
         lock.write_text(LOCK.format(hash=environment.pop("HASH", "aa")))
         tools = str(self.folder / "tools")
-        kept = {name: value for name, value in os.environ.items() if name not in ("CC", "CXX", "CMAKE_ARGS", "LLAMA")}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("CC", "CXX", "CMAKE_ARGS", "LLAMA")
+        }
         cache = str(self.folder / "cache")
         path = f"{tools}:{os.environ['PATH']}"
         known = {**kept, "PATH": path, "TOOLS": tools, "CBT_RAY_CACHE": cache, **environment}
         command = [REQUIREMENTS / "llama.sh", lock, self.folder / clone]
-        return subprocess.Popen(command, env=known, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return subprocess.Popen(
+            command, env=known, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
 
     def set_up(self, clone: str, **environment: str) -> str:
         process = self.start(clone, **environment)
@@ -91,13 +99,24 @@ def test_a_second_clone_takes_the_build_of_the_first(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"HASH": "bb"}, {"LLAMA": "portable"}, {"VERSION": "13"}, {"CXXFLAGS": "-O2"}, {"CMAKE_ARGS": "-DGGML_LTO=ON"}]
+    "change",
+    [
+        {"HASH": "bb"},
+        {"LLAMA": "portable"},
+        {"VERSION": "13"},
+        {"CXXFLAGS": "-O2"},
+        {"CMAKE_ARGS": "-DGGML_LTO=ON"},
+    ],
 )
 def test_a_build_of_another_kind_is_none_of_it(machine: Machine, change: Mapping[str, str]) -> None:
     machine.set_up("one")
     assert "compiling" in machine.set_up("two", **change)
     machine.set_up("three", **change)
-    assert (machine.wheel("one"), machine.wheel("two"), machine.wheel("three")) == ("wheel 1\n", "wheel 2\n", "wheel 2\n")
+    assert (machine.wheel("one"), machine.wheel("two"), machine.wheel("three")) == (
+        "wheel 1\n",
+        "wheel 2\n",
+        "wheel 2\n",
+    )
     assert "taken from" in machine.set_up("two"), "and a clone goes back to what it was"
     assert machine.wheel("two") == "wheel 1\n"
 
@@ -143,7 +162,9 @@ def test_two_at_once_do_not_collide(machine: Machine) -> None:
 def test_the_cache_holds_three_builds(machine: Machine) -> None:
     for number in range(5):
         machine.set_up(f"clone{number}", VERSION=str(number))
-        for age, file in enumerate(sorted(machine.kept, key=lambda file: file.stat().st_mtime, reverse=True)):
+        for age, file in enumerate(
+            sorted(machine.kept, key=lambda file: file.stat().st_mtime, reverse=True)
+        ):
             os.utime(file, (file.stat().st_atime, 1e9 - 10 * (age + 1)))
     assert len(machine.kept) == 3
     assert "taken from" in machine.set_up("again", VERSION="4")
@@ -168,9 +189,12 @@ def test_a_build_that_fails_leaves_the_last_one(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"), [({"LLAMA": "fast"}, "LLAMA=fast"), ({"CXX": "no-such-compiler"}, "no-such-compiler")]
+    ("wrong", "said"),
+    [({"LLAMA": "fast"}, "LLAMA=fast"), ({"CXX": "no-such-compiler"}, "no-such-compiler")],
 )
-def test_what_is_missing_is_said_at_once(machine: Machine, wrong: dict[str, str], said: str) -> None:
+def test_what_is_missing_is_said_at_once(
+    machine: Machine, wrong: dict[str, str], said: str
+) -> None:
     process = machine.start("one", **wrong)
     output, _ = process.communicate()
     assert process.returncode == 2
@@ -180,14 +204,21 @@ def test_what_is_missing_is_said_at_once(machine: Machine, wrong: dict[str, str]
 
 def test_flags_are_said_in_one_file() -> None:
     root = REQUIREMENTS.parent
-    places = [*REQUIREMENTS.glob("*.sh"), *root.glob("images/*/Dockerfile"), *root.glob("images/*.sh"), root / "Makefile"]
+    places = [
+        *REQUIREMENTS.glob("*.sh"),
+        *root.glob("images/*/Dockerfile"),
+        *root.glob("images/*.sh"),
+        root / "Makefile",
+    ]
     for place in places:
         assert not re.search(r"GGML_|-march|-fno-|LLAMA_BUILD", place.read_text()), place
 
 
 TILES = """
 #include <immintrin.h>
-struct alignas(64) Tiles { unsigned char palette, start, none[14]; unsigned short columns[16]; unsigned char rows[16]; };
+struct alignas(64) Tiles {
+    unsigned char palette, start, none[14]; unsigned short columns[16]; unsigned char rows[16];
+};
 void load(int rows) {
     Tiles tiles = {};
     tiles.palette = 1;
@@ -199,7 +230,9 @@ void load(int rows) {
 
 
 def tiles_stored(flags: list[str], folder: Path) -> bool:
-    """Whether the number of rows, the function's one argument, reaches the configuration that is loaded."""
+    """Whether the number of rows, the function's one argument, reaches the configuration that is
+    loaded.
+    """
     (folder / "tiles.cpp").write_text(TILES)
     command = ["g++", "-O3", "-march=sapphirerapids", *flags, "-S", "-o", "-", folder / "tiles.cpp"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -209,6 +242,8 @@ def tiles_stored(flags: list[str], folder: Path) -> bool:
 
 def test_the_tile_configuration_is_stored_whole(tmp_path: Path) -> None:
     needs("gcc", shutil.which("g++") is not None and os.uname().machine == "x86_64")
-    flags = re.findall(r"COMPILE_LANGUAGE:CXX>:(-[\w-]+)>", (REQUIREMENTS / "llama.cmake").read_text())
+    flags = re.findall(
+        r"COMPILE_LANGUAGE:CXX>:(-[\w-]+)>", (REQUIREMENTS / "llama.cmake").read_text()
+    )
     assert flags
     assert tiles_stored(flags, tmp_path)

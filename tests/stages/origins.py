@@ -1,4 +1,6 @@
-"""A scripted study whose model never says the same twice, ways to harm what it made, and what must hold of its store."""
+"""A scripted study whose model never says the same twice, ways to harm what it made, and what must
+hold of its store.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ CHAINED = {"sessions": {"count": 3, "max_messages": 6}}
 
 
 def study_file(folder: Path, **changes: Any) -> Path:
-    """A study of two arms, two patients, three sessions each, and three courses of two; with probes, without training."""
+    """A study of two arms, two patients, three sessions each, and three courses of two.
+
+    With probes, without training.
+    """
     document = scripted.study_document(folder / "store", **CHAINED, **changes)
     document["phases"][0]["sessions"] = [1, 3]
     document["judge"] = {"probes": {"which": ["empty", "swapped"], "sessions": 2}}
@@ -38,7 +43,9 @@ def restless() -> None:
 
 
 def older(store: Path) -> list[str]:
-    """Units that are older than what they were made from: their record names another text than the one that is there."""
+    """Units that are older than what they were made from: their record names another text than the
+    one that is there.
+    """
     found = whole(store)
     said = {key: digest([unit.status, unit.reason, unit.content]) for key, unit in found.items()}
     return [
@@ -62,15 +69,23 @@ def whole(store: Path) -> dict[str, Unit]:
 
 
 def check_consistent(file: Path) -> None:
-    """Nothing is owed, every record is that of the units that are there, and every text is made from those that are there."""
+    """Nothing is owed, every record is that of the units that are there, and every text is made
+    from those that are there.
+    """
     bench = Bench(load_study(file), Silent(), inline=True)
     survey, units = bench.survey(*Stage), whole(file.parent / "store")
-    assert [key for stage in Stage for key in survey.owed(stage) if stage is not Stage.FINETUNE] == []
+    assert [
+        key for stage in Stage for key in survey.owed(stage) if stage is not Stage.FINETUNE
+    ] == []
     own = {key for keys in bench.keys.all().values() for key in keys}
     assert set(units) <= set(map(str, own)), "a unit is there that the study does not derive"
     for key in own:
         if str(key) in units:
-            known = {str(one): units[str(one)].digest for one in bench.keys.inputs(key) if str(one) in units}
+            known = {
+                str(one): units[str(one)].digest
+                for one in bench.keys.inputs(key)
+                if str(one) in units
+            }
             assert units[str(key)].made_from == known, key
     _check_texts(bench, units)
 
@@ -87,7 +102,9 @@ def _check_texts(bench: Bench, units: dict[str, Unit]) -> None:
     for key in keys.sessions():
         unit = units.get(str(key))
         if unit is not None and unit.status is Status.DONE:
-            assert rows[str(key)]["words"] == sum(len(turn["text"].split()) for turn in unit.content["turns"])
+            assert rows[str(key)]["words"] == sum(
+                len(turn["text"].split()) for turn in unit.content["turns"]
+            )
             assert unit.content["turns"][1]["text"][:60] in page, "the report shows another text"
             (rating,) = keys.ratings_of(key)
             if units[str(rating)].status is Status.DONE:
@@ -97,7 +114,9 @@ def _check_texts(bench: Bench, units: dict[str, Unit]) -> None:
     for key in keys.courses():
         unit = units.get(str(key))
         if unit is not None and unit.status is Status.DONE:
-            said = [turn["text"] for turn in unit.content["turns"] if turn["speaker"] == "therapist"]
+            said = [
+                turn["text"] for turn in unit.content["turns"] if turn["speaker"] == "therapist"
+            ]
             assert all(words[:40] in text for words in said), "the dataset holds another text"
 
 
@@ -107,7 +126,10 @@ class Killed(BaseException):
 
 @contextmanager
 def killed_at(write: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """A process that dies just before its write number `write` to the store; the list counts its writes."""
+    """A process that dies just before its write number `write` to the store.
+
+    The list counts its writes.
+    """
     count = [0]
 
     def dying(original: Any) -> Any:

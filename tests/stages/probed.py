@@ -1,4 +1,6 @@
-"""Judges that answer by a rule of their own, and sessions whose coherence, homework and style such a rule can see."""
+"""Judges that answer by a rule of their own, and sessions whose coherence, homework and style such
+a rule can see.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,16 @@ WORDS = (
     "Excellent",
     "Outstanding",
 )
-EVERY = ["empty", "shuffled", "swapped", "no_homework", "masked", "halo", "guess_plain", "guess_masked"]
+EVERY = [
+    "empty",
+    "shuffled",
+    "swapped",
+    "no_homework",
+    "masked",
+    "halo",
+    "guess_plain",
+    "guess_masked",
+]
 PATIENTS = ("Teresa Lindqvist", "Jonas Adeyemi", "Mina Sato", "Ole Brandt")
 Score = Callable[[str, int, str], int]
 """(item, its place on the scale, transcript) -> 1 to 10."""
@@ -68,7 +79,10 @@ class RuledJudge:
     def _rate(self, request: Request, names: list[str], text: str) -> dict[str, Any]:
         order = re.findall(r"^- (\w+) \(", request.messages[0].content, re.MULTILINE)
         return {
-            name: {"justification": "As it was said.", "word": WORDS[self.score(name, order.index(name), text) - 1]}
+            name: {
+                "justification": "As it was said.",
+                "word": WORDS[self.score(name, order.index(name), text) - 1],
+            }
             for name in names
         }
 
@@ -79,7 +93,10 @@ def reads(item: str, place: int, text: str) -> int:
     if item == "homework":
         return 8 if any(who == "Therapist" and "homework" in said for who, said in turns) else 1
     answers = [(before[1], said) for before, (who, said) in pairwise(turns) if who == "Therapist"]
-    fitting = sum(bool(set(re.findall(r"topic-\S+", said)) & set(re.findall(r"topic-\S+", before))) for before, said in answers)
+    fitting = sum(
+        bool(set(re.findall(r"topic-\S+", said)) & set(re.findall(r"topic-\S+", before)))
+        for before, said in answers
+    )
     return 1 + round(fitting / max(len(answers), 1) * (4 + place % 5))
 
 
@@ -96,14 +113,24 @@ def by_style(text: str) -> str:
 
 
 def session_of(patient: str, number: int, *, tuned: bool, pairs: int = 4) -> Session:
-    """A session whose every answer takes up the topic before it; the tuned therapist writes bold."""
+    """A session whose every answer takes up the topic before it.
+
+    The tuned therapist writes bold.
+    """
     turns = []
     for n in range(pairs):
         topic = f"topic-{patient[:3]}-{number}-{n}"
-        turns.append(Turn(Speaker.PATIENT, f"In session {number} I did the homework. It hurts: {topic} again."))
+        turns.append(
+            Turn(
+                Speaker.PATIENT, f"In session {number} I did the homework. It hurts: {topic} again."
+            )
+        )
         said = f"I hear {topic} weighs on you. What went through your mind?"
         turns.append(Turn(Speaker.THERAPIST, f"**Thank you.** {said}" if tuned else said))
-    turns[-1] = Turn(Speaker.THERAPIST, f"{turns[-1].text} For homework, keep a thought record until our next session.")
+    turns[-1] = Turn(
+        Speaker.THERAPIST,
+        f"{turns[-1].text} For homework, keep a thought record until our next session.",
+    )
     return Session(patient, number, "all", "", tuple(turns), "A summary of it.")
 
 
@@ -111,9 +138,13 @@ def study_file(folder: Path, which: list[str], sessions: int = 24, **judge: Any)
     """Two arms of one model, four patients, six sessions each."""
     document = scripted.study_document(folder / "store")
     document["patients"]["simulated"] = [
-        {"name": name, "profile": "A patient who sleeps badly and has given up what was dear."} for name in PATIENTS
+        {"name": name, "profile": "A patient who sleeps badly and has given up what was dear."}
+        for name in PATIENTS
     ]
-    document["arms"] = [{"name": f"first-{kind}", "model": "first", "variant": kind} for kind in ("instruct", "tuned")]
+    document["arms"] = [
+        {"name": f"first-{kind}", "model": "first", "variant": kind}
+        for kind in ("instruct", "tuned")
+    ]
     document["phases"][0]["sessions"] = [1, 6]
     document["sessions"] = {"count": 6, "max_messages": 8}
     document["judge"] = {"probes": {"which": which, "sessions": sessions}, **judge}
@@ -139,7 +170,9 @@ def put(bench: Bench, key: Key, session: Session) -> None:
 
 def inputs_of(bench: Bench, key: Key) -> dict[str, str]:
     """What a unit under this key records."""
-    return {str(one): unit.digest for one, unit in bench.store.get_many(bench.keys.inputs(key)) if unit}
+    return {
+        str(one): unit.digest for one, unit in bench.store.get_many(bench.keys.inputs(key)) if unit
+    }
 
 
 def robustness_of(bench: Bench) -> dict[str, Any]:

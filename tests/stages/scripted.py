@@ -1,4 +1,6 @@
-"""A whole study under a scripted model: every stage as a user runs it, seconds long, its contents reproducible."""
+"""A whole study under a scripted model: every stage as a user runs it, seconds long, its contents
+reproducible.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ RECIPE = {
     "start": EMBEDDED,
     "compare": EMBEDDED,
     "licence": "Apache-2.0",
-    "learning_rate": 4e-3,  # high, so that a few steps teach it to end its turns: the gate asks for that
+    # high, so that a few steps teach it to end its turns: the gate asks for that
+    "learning_rate": 4e-3,
     "schedule": "constant",
     "warmup_steps": 0,
     "batch": 1,
@@ -38,7 +41,10 @@ RECIPE = {
 
 
 def study_document(store: Path | str, latency: float = 0.0, **changes: Any) -> dict[str, Any]:
-    """A study of 3 courses of 2 sessions, 2 patients, 2 arms without a tuned model; `changes` replace blocks."""
+    """A study of 3 courses of 2 sessions, 2 patients, 2 arms without a tuned model.
+
+    `changes` replace blocks.
+    """
     role = {"endpoint": "script"}
     document: dict[str, Any] = {
         "study": "rehearsal",
@@ -51,11 +57,16 @@ def study_document(store: Path | str, latency: float = 0.0, **changes: Any) -> d
                 "characteristics": {name: {"low": 1, "high": 2} for name in CHARACTERISTICS},
             },
             "simulated": [
-                {"name": name, "profile": "A patient who sleeps badly and has given up what was dear."}
+                {
+                    "name": name,
+                    "profile": "A patient who sleeps badly and has given up what was dear.",
+                }
                 for name in ("Teresa Lindqvist", "Jonas Adeyemi")
             ],
         },
-        "phases": [{"name": "all", "sessions": [1, 2], "goals": "Feel better.", "techniques": "Talk."}],
+        "phases": [
+            {"name": "all", "sessions": [1, 2], "goals": "Feel better.", "techniques": "Talk."}
+        ],
         "courses": {"sessions": 2, "pairs": 2, "turn_chars": [20, 120], "lead_ins": True},
         "models": {"first": {"recipe": RECIPE}, "second": {"recipe": {**RECIPE, "seed": 1}}},
         "arms": [
@@ -117,7 +128,9 @@ def record(data: bytes | None) -> dict[str, Any]:
     return value
 
 
-def wait_until(holds: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 300) -> None:
+def wait_until(
+    holds: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 300
+) -> None:
     """Wait for a state of the store while the study runs; fails where the study ends first."""
     end = time.monotonic() + seconds
     while not holds():
@@ -127,8 +140,13 @@ def wait_until(holds: Callable[[], bool], process: subprocess.Popen[str], second
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """Kill -9 the study's process; the workers that it leaves must go by themselves (Ray's idle agents may take longer)."""
-    left = [pid for pid, command in descendants(process.pid).items() if not command.startswith(AGENTS)]
+    """Kill -9 the study's process.
+
+    The workers that it leaves must go by themselves (Ray's idle agents may take longer).
+    """
+    left = [
+        pid for pid, command in descendants(process.pid).items() if not command.startswith(AGENTS)
+    ]
     process.kill()
     process.wait()
     end = time.monotonic() + 120
@@ -139,7 +157,11 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 def kill_worker(process: subprocess.Popen[str]) -> None:
     """Kill -9 one of the study's Ray workers that is at work."""
-    at_work = [pid for pid, command in descendants(process.pid).items() if command.startswith("ray::attempt")]
+    at_work = [
+        pid
+        for pid, command in descendants(process.pid).items()
+        if command.startswith("ray::attempt")
+    ]
     os.kill(at_work[0], signal.SIGKILL)
 
 
@@ -151,7 +173,9 @@ def descendants(ancestor: int) -> dict[int, str]:
             continue
         try:
             status = (folder / "stat").read_text()
-            commands[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            commands[int(folder.name)] = (
+                (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            )
         except OSError:
             continue  # it has gone in the meantime
         parents[int(folder.name)] = int(status.rpartition(")")[2].split()[1])

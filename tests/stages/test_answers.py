@@ -1,4 +1,6 @@
-"""Every kind of server answer, to each role of a small study: none becomes data, and the counts are the server's."""
+"""Every kind of server answer, to each role of a small study: none becomes data, and the counts are
+the server's.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,11 @@ ROLES = {
 """The commands in which a role is called, and the units that it makes."""
 SLOW = {"slow", "drips_headers", "drips_body", "bomb"}
 """Each takes seconds; tests/llm/test_answers.py has them."""
-PASSING = {name: one for name, (one, is_) in REPLIES.items() if not isinstance(is_, User) and name not in SLOW}
+PASSING = {
+    name: one
+    for name, (one, is_) in REPLIES.items()
+    if not isinstance(is_, User) and name not in SLOW
+}
 FOR_THE_USER = {name: one for name, (one, is_) in REPLIES.items() if isinstance(is_, User)}
 AT_A_TIME = 15
 """Faults before each good answer: the judge, who answers eight times, meets them all."""
@@ -44,7 +50,9 @@ def write(folder: Path, url: str) -> Path:
     remote = {"kind": "litellm", "api_base": url, "timeout_s": 60, "retries": 20}
     endpoints = {name: {**remote, "model": f"openai/{name}"} for name in ROLES}
     roles = {name: {"endpoint": name, "attempts": 20} for name in ROLES}
-    document: dict[str, Any] = scripted.study_document(folder / "store", endpoints=endpoints, roles=roles)
+    document: dict[str, Any] = scripted.study_document(
+        folder / "store", endpoints=endpoints, roles=roles
+    )
     document["courses"]["attempts"] = 20
     document["sessions"]["max_messages"] = 24
     return scripted.write_study(folder, document)
@@ -71,19 +79,30 @@ def test_no_answer_that_is_none_becomes_data(tmp_path: Path, role: str) -> None:
     assert all(one in seen for one in PASSING.values())
     costs = Costs(FolderStore(tmp_path / "store"), "rehearsal").total
     assert costs.calls == sent
-    met = [is_.kind for one in seen for other, is_ in REPLIES.values() if other is one and isinstance(is_, World)]
+    met = [
+        is_.kind
+        for one in seen
+        for other, is_ in REPLIES.values()
+        if other is one and isinstance(is_, World)
+    ]
     assert costs.faults == {kind: met.count(kind) for kind in met}
     units = scripted.units(tmp_path / "store")
     made = [unit for unit in units.values() if unit.key.stage is stage]
     assert made
     assert all(unit.status is Status.DONE for unit in units.values())
     assert not [unit.key for unit in units.values() if SECRET in str(unit.content)]
-    assert SECRET in str([unit.provenance["reasoning"] for unit in made if "reasoning" in unit.provenance])
+    assert SECRET in str(
+        [unit.provenance["reasoning"] for unit in made if "reasoning" in unit.provenance]
+    )
 
 
 @pytest.mark.parametrize(
     ("role", "name"),
-    [(role, name) for number, name in enumerate(FOR_THE_USER) for role in [list(ROLES)[number % len(ROLES)]]],
+    [
+        (role, name)
+        for number, name in enumerate(FOR_THE_USER)
+        for role in [list(ROLES)[number % len(ROLES)]]
+    ],
 )
 def test_a_matter_for_the_user_ends_the_study_after_one_call(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], role: str, name: str
@@ -93,7 +112,11 @@ def test_a_matter_for_the_user_ends_the_study_after_one_call(
     def script(request: dict[str, Any], number: int) -> Behaviour:
         nonlocal asked
         asked += request["model"] == role
-        return FOR_THE_USER[name] if request["model"] == role and asked > 1 else scripted_answer(request)
+        return (
+            FOR_THE_USER[name]
+            if request["model"] == role and asked > 1
+            else scripted_answer(request)
+        )
 
     commands, _ = ROLES[role]
     with FaultyServer(script) as server:

@@ -1,4 +1,6 @@
-"""A budget under eight workers: it stops with exit code 2, overshoots by no call, and goes on when raised."""
+"""A budget under eight workers: it stops with exit code 2, overshoots by no call, and goes on when
+raised.
+"""
 
 from __future__ import annotations
 
@@ -31,17 +33,23 @@ def test_half_the_planned_calls_under_eight_workers(tmp_path: Path) -> None:
 
     again = scripted.run("study", file, expect=2)
     assert "budget.calls" in again
-    assert Costs(FolderStore(store), "rehearsal").total.calls == spent, "a spent budget allows no call"
+    assert Costs(FolderStore(store), "rehearsal").total.calls == spent, (
+        "a spent budget allows no call"
+    )
 
     file = scripted.write_study(tmp_path, {**document, "budget": {"calls": planned * 2}})
     assert "report:" in scripted.run("study", file)
-    assert Costs(FolderStore(store), "rehearsal").total.calls <= planned + WORKERS * 12, "what was done is not paid for twice"
+    assert Costs(FolderStore(store), "rehearsal").total.calls <= planned + WORKERS * 12, (
+        "what was done is not paid for twice"
+    )
 
 
 @pytest.mark.ray
 def test_a_budget_of_tokens_overshoots_by_the_calls_in_flight_at_most(tmp_path: Path) -> None:
     store = tmp_path / "store"
-    document = scripted.study_document(store, latency=0.05, engine={"workers": WORKERS}, budget={"tokens": 8000})
+    document = scripted.study_document(
+        store, latency=0.05, engine={"workers": WORKERS}, budget={"tokens": 8000}
+    )
     scripted.run("study", scripted.write_study(tmp_path, document), expect=2)
     longest = 1500  # tokens of the longest call of this study
     assert 8000 <= Costs(FolderStore(store), "rehearsal").total.tokens < 8000 + WORKERS * longest

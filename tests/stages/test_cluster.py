@@ -1,4 +1,6 @@
-"""A Ray cluster that was there before: the study runs on it by its address as it does on a Ray of its own."""
+"""A Ray cluster that was there before: the study runs on it by its address as it does on a Ray of
+its own.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,23 @@ from tests.stages import scripted
 
 @pytest.fixture
 def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A head with two CPUs on this machine; its token is in the environment, as a cluster's operator puts it there."""
+    """A head with two CPUs on this machine.
+
+    Its token is in the environment, as a cluster's operator puts it there.
+    """
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--port={port}", "--num-cpus=2"]
+    command = [
+        str(Path(sys.executable).with_name("ray")),
+        "start",
+        "--head",
+        "--block",
+        f"--port={port}",
+        "--num-cpus=2",
+    ]
     command += ["--include-dashboard=false", "--disable-usage-stats", "--node-ip-address=127.0.0.1"]
     with (tmp_path / "head.log").open("w") as log:
         head = subprocess.Popen(command, stdout=log, stderr=log)

@@ -1,4 +1,6 @@
-"""The demo study for real, made smaller: the embedded model writes, is tuned, talks and rates, as the plan foretold."""
+"""The demo study for real, made smaller: the embedded model writes, is tuned, talks and rates, as
+the plan foretold.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,13 @@ from tests.calls import A_SECOND, calls_of_command
 from tests.stages import scripted
 
 DEMO = Path(__file__).parents[2] / "studies" / "demo.yaml"
-SMALLER = {"patients.training.count": 2, "courses.sessions": 2, "sessions.count": 1, "minimum.ratings": 2, "minimum.courses": 0.7}
+SMALLER = {
+    "patients.training.count": 2,
+    "courses.sessions": 2,
+    "sessions.count": 1,
+    "minimum.ratings": 2,
+    "minimum.courses": 0.7,
+}
 
 
 @pytest.mark.study
@@ -37,28 +45,46 @@ def test_the_demo_runs_for_real(tmp_path: Path) -> None:
     ratings = [unit for unit in judged if f".{VIEW}" not in unit.key.id]
     assert len(ratings) == 4
     assert len(judged) == 4 + 2 * 8, "each probe of one session an arm"
-    assert all(unit.status is Status.DONE and 11 <= unit.content["total"] <= 110 for unit in ratings)
+    assert all(
+        unit.status is Status.DONE and 11 <= unit.content["total"] <= 110 for unit in ratings
+    )
     check_plan(load_study(DEMO, settings), Costs(FolderStore(tmp_path / "store"), "rehearsal"))
 
-    assert calls_of_command(["study", str(DEMO), *options], tmp_path) < 10 * A_SECOND, "nothing is owed: seconds"
+    assert calls_of_command(["study", str(DEMO), *options], tmp_path) < 10 * A_SECOND, (
+        "nothing is owed: seconds"
+    )
     assert scripted.units(tmp_path / "store").keys() == units.keys()
 
 
 def check_training(finetunes: list[Unit]) -> None:
-    """Both arms come from the same converter and type; the tuned one learnt, and its tokens are those of training."""
+    """Both arms come from the same converter and type.
+
+    The tuned one learnt, and its tokens are those of training.
+    """
     assert {unit.key.id for unit in finetunes} == {"smollm2-tuned", "smollm2-instruct"}
     tuned = next(unit.content for unit in finetunes if unit.key.id == "smollm2-tuned")
     assert tuned["metrics"]["held_out_after"] < tuned["metrics"]["held_out_before"]
     assert tuned["metrics"]["quantization"] == "q8_0"
-    checks = {unit.key.id: {check["name"]: check["passed"] for check in unit.content["metrics"]["gate"]} for unit in finetunes}
+    checks = {
+        unit.key.id: {check["name"]: check["passed"] for check in unit.content["metrics"]["gate"]}
+        for unit in finetunes
+    }
     assert all(passed is not False for found in checks.values() for passed in found.values())
-    assert {name for name, passed in checks["smollm2-tuned"].items() if passed} >= {"merge", "greedy", "stops", "upload"}
+    assert {name for name, passed in checks["smollm2-tuned"].items() if passed} >= {
+        "merge",
+        "greedy",
+        "stops",
+        "upload",
+    }
     assert len({unit.content["gguf"]["sha256"] for unit in finetunes}) == 2
 
 
 def check_plan(study: object, costs: Costs) -> None:
     """The plan's calls and tokens are within a quarter of what the run took."""
     estimates = estimate(study)  # type: ignore[arg-type]
-    calls, tokens = sum(e.calls for e in estimates), sum(e.prompt_tokens + e.reply_tokens for e in estimates)
+    calls, tokens = (
+        sum(e.calls for e in estimates),
+        sum(e.prompt_tokens + e.reply_tokens for e in estimates),
+    )
     assert calls == pytest.approx(costs.total.calls, rel=0.25)
     assert tokens == pytest.approx(costs.total.tokens, rel=0.25)

@@ -1,4 +1,6 @@
-"""A whole study through litellm while one call in five meets a fault: it ends complete and the counts agree."""
+"""A whole study through litellm while one call in five meets a fault: it ends complete and the
+counts agree.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def test_a_study_at_a_fifth_faults_ends_complete(tmp_path: Path) -> None:
     assert len(ratings) == 8
     for rating in ratings.values():
         assert rating.status is Status.DONE
-        assert all(item["score"] is None or item["word"] for item in rating.content["items"].values())
+        assert all(
+            item["score"] is None or item["word"] for item in rating.content["items"].values()
+        )
     text = " ".join(str(unit.content) for unit in scripted.units(store).values())
     assert "I cannot help with that" not in text, "a refusal became data"
     assert "Internal" not in text, "an error's text became data"
@@ -39,8 +43,12 @@ def test_a_study_at_a_fifth_faults_ends_complete(tmp_path: Path) -> None:
 @pytest.mark.ray
 def test_a_key_that_is_refused_in_mid_study_stops_it_with_exit_code_2(tmp_path: Path) -> None:
     store = tmp_path / "store"
-    with FaultyServer(lambda request, number: UNAUTHORIZED if number > 12 else scripted_answer(request)) as server:
-        output = scripted.run("study", scripted.write_study(tmp_path, document(store, server.url)), expect=2)
+    with FaultyServer(
+        lambda request, number: UNAUTHORIZED if number > 12 else scripted_answer(request)
+    ) as server:
+        output = scripted.run(
+            "study", scripted.write_study(tmp_path, document(store, server.url)), expect=2
+        )
         refused = server.calls - 12
     assert "401" in output or "key" in output
     assert 1 <= refused <= 3, "after the first refusal only calls that were under way are sent"
@@ -49,5 +57,12 @@ def test_a_key_that_is_refused_in_mid_study_stops_it_with_exit_code_2(tmp_path: 
 
 def document(store: Path, url: str) -> dict[str, object]:
     """The study with a remote endpoint for every role."""
-    remote = {"kind": "litellm", "model": "openai/scripted", "api_base": url, "timeout_s": 1.5, "retries": 8, "cpus": 0.5}
+    remote = {
+        "kind": "litellm",
+        "model": "openai/scripted",
+        "api_base": url,
+        "timeout_s": 1.5,
+        "retries": 8,
+        "cpus": 0.5,
+    }
     return scripted.study_document(store, endpoints={"script": remote}, engine={"workers": 4})

@@ -1,4 +1,6 @@
-"""Fetch and what uses it: exit codes and fields, train's way to the weights, an arm's GGUF as a file."""
+"""Fetch and what uses it: exit codes and fields, train's way to the weights, an arm's GGUF as a
+file.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,12 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
 
 def study_of(folder: Path, **recipe: Any) -> Path:
     own = RECIPE | {"start": MODEL, "compare": MODEL, **recipe}
-    changes = {"models": {"small": {"recipe": own}}, "arms": ARMS, "endpoints__made": ENDPOINT, "store": str(folder / "runs")}
+    changes = {
+        "models": {"small": {"recipe": own}},
+        "arms": ARMS,
+        "endpoints__made": ENDPOINT,
+        "store": str(folder / "runs"),
+    }
     return write_study(folder, example_study(**changes, roles__therapist__endpoint="made"))
 
 
@@ -78,29 +85,45 @@ def test_fetch_brings_what_the_recipes_name_and_again_does_nothing(
     assert run(["fetch", str(file), "--model", "small"]) == 0
     assert owed_weights(bench_of(file)) == []
     documents = {path for path in bench_of(file).store.list("weights/") if "/blobs/" not in path}
-    assert documents == {f"weights/lab--{name}/main.{kind}" for name in ("small", "other") for kind in ("commit", "json")}
+    assert documents == {
+        f"weights/lab--{name}/main.{kind}"
+        for name in ("small", "other")
+        for kind in ("commit", "json")
+    }
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{free_ports(1)[0]}")
     assert run(["fetch", str(file)]) == 0
 
 
-def test_train_takes_the_weights_from_the_store(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_takes_the_weights_from_the_store(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = study_of(tmp_path, compare=OTHER, compare_revision=hub.commit(OTHER))
     assert run(["fetch", str(file)]) == 0
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{free_ports(1)[0]}")
     bench = bench_of(file)
-    for variant, model, revision in (("tuned", MODEL, "main"), ("instruct", OTHER, hub.commit(OTHER))):
+    for variant, model, revision in (
+        ("tuned", MODEL, "main"),
+        ("instruct", OTHER, hub.commit(OTHER)),
+    ):
         recipe, source = _on_this_machine(bench, "small", variant, tmp_path / "work")
         folder = Path(recipe.start if variant == "tuned" else recipe.compare)
         expected = {name: sha256_of(hub.folder / model / name) for name in FETCHED}
         assert {one.name: sha256_of(one) for one in folder.iterdir()} == expected
         commit = hub.commit(model)
-        assert source == {"hub": model, "revision": revision, "commit": commit, "licence": "apache-2.0"}
+        assert source == {
+            "hub": model,
+            "revision": revision,
+            "commit": commit,
+            "licence": "apache-2.0",
+        }
 
 
 def test_a_template_that_cannot_be_trained_with_is_refused_as_soon_as_it_is_here(
     hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    template = CHATML.replace("{{ m.content }}", "{% for part in m.content %}{{ part['text'] }}{% endfor %}")
+    template = CHATML.replace(
+        "{{ m.content }}", "{% for part in m.content %}{{ part['text'] }}{% endfor %}"
+    )
     (tmp_path / "hub" / MODEL / "chat_template.jinja").write_text(template)
     file = study_of(tmp_path)
     for command in (["fetch", str(file)], ["study", str(file), "--inline"]):
@@ -113,12 +136,18 @@ def test_a_template_that_cannot_be_trained_with_is_refused_as_soon_as_it_is_here
     assert run(["fetch", str(mended)]) == 0
 
 
-def test_train_says_what_is_owed_and_asks_no_hub(hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_says_what_is_owed_and_asks_no_hub(
+    hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = study_of(tmp_path)
     bench = bench_of(file)
     bench.store.put(Unit(bench.keys.dataset(), {"files": {}}, made_from={}))
     assert run(["train", str(file)]) == 1
-    assert said(capsys) == f"cbt-ray: finetune: the weights of {MODEL} at main are owed; run `cbt-ray fetch {file}` first"
+    assert (
+        said(capsys)
+        == f"cbt-ray: finetune: the weights of {MODEL} at main are owed; run `cbt-ray fetch "
+        f"{file}` first"
+    )
     assert hub.calls == 0
 
 
@@ -133,7 +162,13 @@ def test_a_gguf_that_is_made_needs_no_weights(hub: HubServer, tmp_path: Path) ->
 
 REFUSED: dict[str, tuple[dict[str, Any], Faults, int, str, str]] = {
     "no such model": ({"start": "lab/none"}, Faults(), 2, "start", "expected a hub id: "),
-    "no such model to compare with": ({"compare": "lab/none"}, Faults(), 2, "compare", "expected a hub id: "),
+    "no such model to compare with": (
+        {"compare": "lab/none"},
+        Faults(),
+        2,
+        "compare",
+        "expected a hub id: ",
+    ),
     "no such revision": ({"revision": "v2"}, Faults(), 2, "revision", "has no 'v2'"),
     "no such revision to compare with": (
         {"compare": OTHER, "compare_revision": "v2"},
@@ -142,12 +177,20 @@ REFUSED: dict[str, tuple[dict[str, Any], Faults, int, str, str]] = {
         "compare_revision",
         "has no 'v2'",
     ),
-    "gated": ({}, Faults(gated={MODEL}, token=TOKEN), 2, "start", f"HF_TOKEN .* https://huggingface.co/{MODEL}"),
+    "gated": (
+        {},
+        Faults(gated={MODEL}, token=TOKEN),
+        2,
+        "start",
+        f"HF_TOKEN .* https://huggingface.co/{MODEL}",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_refused_names_its_field(name: str, hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_refused_names_its_field(
+    name: str, hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe, hub.faults, code, field, expected = REFUSED[name]
     file = study_of(tmp_path, **recipe)
     assert run(["fetch", str(file)]) == code
@@ -159,12 +202,17 @@ def test_what_is_refused_names_its_field(name: str, hub: HubServer, tmp_path: Pa
 
 
 def test_a_backend_that_cannot_run_here_is_refused_where_training_is_and_fetched_for(
-    hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    hub: HubServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(environment, "GPU", ())
     file = study_of(tmp_path, backend="unsloth")
     assert run(["study", str(file), "--inline"]) == 2
-    assert said(capsys).startswith(f"cbt-ray: {file}: models.small.recipe.backend: backend unsloth: expected a CUDA GPU")
+    assert said(capsys).startswith(
+        f"cbt-ray: {file}: models.small.recipe.backend: backend unsloth: expected a CUDA GPU"
+    )
     assert not list((tmp_path / "runs").glob("small/*"))
     assert run(["fetch", str(file)]) == 0  # training may be another machine's
 
@@ -185,7 +233,10 @@ def test_a_moved_branch_names_its_field_and_both_commits(
 
 
 def test_a_hub_out_of_reach_leaves_the_weights_owed(
-    hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    hub: HubServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{free_ports(1)[0]}")
     assert run(["fetch", str(study_of(tmp_path))]) == 1
@@ -199,11 +250,15 @@ def test_unknown_model_of_the_study(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in STUDIES.glob("*.yaml")))
 @pytest.mark.parametrize("command", ["plan", "status"])
-def test_each_study_of_the_project_is_planned_and_shown_without_a_network(name: str, command: str, tmp_path: Path) -> None:
+def test_each_study_of_the_project_is_planned_and_shown_without_a_network(
+    name: str, command: str, tmp_path: Path
+) -> None:
     assert run([command, str(STUDIES / f"{name}.yaml"), "--set", f"store={tmp_path}"]) == 0
 
 
-def test_weights_are_no_units_of_a_study_of_that_name(hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_are_no_units_of_a_study_of_that_name(
+    hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = study_of(tmp_path)
     assert run(["fetch", str(file)]) == 0
     capsys.readouterr()
@@ -213,7 +268,7 @@ def test_weights_are_no_units_of_a_study_of_that_name(hub: HubServer, tmp_path: 
     assert all(line.split()[1] == "0" for line in out.splitlines()[2:])
 
 
-# ---- an arm's GGUF as a file ------------------------------------------------------------------------------------------
+# ---- an arm's GGUF as a file ---------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -228,7 +283,9 @@ def made(tmp_path: Path) -> tuple[Path, Key]:
     return file, key
 
 
-def test_weights_of_an_arm_come_to_a_file(made: tuple[Path, Key], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_of_an_arm_come_to_a_file(
+    made: tuple[Path, Key], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     target = tmp_path / "served" / "model.gguf"
     for _ in range(2):
         assert run(["weights", str(made[0]), "--arm", "tuned", "--to", str(target)]) == 0
@@ -254,13 +311,22 @@ def test_damaged_weights_of_an_arm_are_not_used(made: tuple[Path, Key], tmp_path
     ],
 )
 def test_weights_that_cannot_be_had(
-    made: tuple[Path, Key], tmp_path: Path, capsys: pytest.CaptureFixture[str], arm: str, code: int, expected: str
+    made: tuple[Path, Key],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arm: str,
+    code: int,
+    expected: str,
 ) -> None:
-    assert run(["weights", str(made[0]), "--arm", arm, "--to", str(tmp_path / "model.gguf")]) == code
+    assert (
+        run(["weights", str(made[0]), "--arm", arm, "--to", str(tmp_path / "model.gguf")]) == code
+    )
     assert expected in said(capsys)
 
 
-def test_weights_of_an_arm_that_another_server_answers_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_of_an_arm_that_another_server_answers_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = study_of(tmp_path)
     changed = ["--set", "arms=[{name: a, model: small, variant: instruct, endpoint: script}]"]
     assert run(["weights", str(file), "--arm", "a", "--to", str(tmp_path / "x"), *changed]) == 2

@@ -1,4 +1,6 @@
-"""kill -9 in every stage: what was done stays as it is, what is owed is made, and the end is that of an undisturbed run."""
+"""kill -9 in every stage: what was done stays as it is, what is owed is made, and the end is that
+of an undisturbed run.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,14 @@ from tests.stages import scripted
 LATENCY_S = 0.05
 """Makes a stage long enough to be met in its middle."""
 WORKERS = 2
-TOTAL = {Stage.PROFILES: 3, Stage.COURSES: 6, Stage.DATASET: 1, Stage.FINETUNE: 2, Stage.SESSIONS: 8, Stage.RATINGS: 8}
+TOTAL = {
+    Stage.PROFILES: 3,
+    Stage.COURSES: 6,
+    Stage.DATASET: 1,
+    Stage.FINETUNE: 2,
+    Stage.SESSIONS: 8,
+    Stage.RATINGS: 8,
+}
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +38,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.ray
 @pytest.mark.train
 @pytest.mark.timeout(900)
-def test_a_study_killed_in_every_stage_ends_as_an_undisturbed_one(tmp_path: Path, undisturbed: Path) -> None:
+def test_a_study_killed_in_every_stage_ends_as_an_undisturbed_one(
+    tmp_path: Path, undisturbed: Path
+) -> None:
     store = tmp_path / "store"
-    file = scripted.write_study(tmp_path, scripted.study_document(store, LATENCY_S, arms=scripted.TUNED_ARMS))
+    file = scripted.write_study(
+        tmp_path, scripted.study_document(store, LATENCY_S, arms=scripted.TUNED_ARMS)
+    )
     made: Counter[str] = Counter()
     for stage in (Stage.COURSES, Stage.FINETUNE, Stage.SESSIONS, Stage.RATINGS):
         made |= kill_in(stage, file, store)
@@ -43,16 +56,24 @@ def test_a_study_killed_in_every_stage_ends_as_an_undisturbed_one(tmp_path: Path
         assert found[key].content == without_files(expected[key].content, found[key].content), key
     again = attempts(store)
     assert {key: again[key] for key in made} == made, "a unit that is done was made a second time"
-    assert not list(FolderStore(store).list("rehearsal/checkpoints/")), "checkpoints of a finished training stay"
+    assert not list(FolderStore(store).list("rehearsal/checkpoints/")), (
+        "checkpoints of a finished training stay"
+    )
 
 
 def kill_in(stage: Stage, file: Path, store: Path) -> Counter[str]:
-    """Kill the study when the stage has a unit done and one under way; what is done is not touched by the rerun.
+    """Kill the study when the stage has a unit done and one under way.
 
-    Answers how often each unit that is done by now was attempted: once, unless a kill met it behind its record of calls.
+    What is done is not touched by the rerun.
+
+    Answers how often each unit that is done by now was attempted: once, unless a kill met it behind
+    its record of calls.
     """
     process = scripted.start("study", file)
-    scripted.wait_until(lambda: 1 <= len(scripted.units(store, stage)) < TOTAL[stage] and under_way(stage, store), process)
+    scripted.wait_until(
+        lambda: 1 <= len(scripted.units(store, stage)) < TOTAL[stage] and under_way(stage, store),
+        process,
+    )
     scripted.kill(process)
     done = len(scripted.units(store, stage))
     assert 1 <= done < TOTAL[stage]
@@ -60,24 +81,38 @@ def kill_in(stage: Stage, file: Path, store: Path) -> Counter[str]:
         if path.is_file() and path.relative_to(store).parts[:1] == ("rehearsal",):
             path.chmod(0o444)
     tried = attempts(store)
-    return Counter({str(key): tried[str(key)] for key in scripted.units(store) if str(key) in tried})
+    return Counter(
+        {str(key): tried[str(key)] for key in scripted.units(store) if str(key) in tried}
+    )
 
 
 def under_way(stage: Stage, store: Path) -> bool:
-    """Jobs are always under way while their stage is not done; a training is once it has a checkpoint."""
-    return stage is not Stage.FINETUNE or any(FolderStore(store).list("rehearsal/checkpoints/second-tuned"))
+    """Jobs are always under way while their stage is not done.
+
+    A training is once it has a checkpoint.
+    """
+    return stage is not Stage.FINETUNE or any(
+        FolderStore(store).list("rehearsal/checkpoints/second-tuned")
+    )
 
 
 def without_files(expected: dict[str, object], found: dict[str, object]) -> dict[str, object]:
     """Analysis and report quote the study's store; all else must be equal to the letter."""
-    return {**expected, "file": found["file"]} if "file" in expected and "file" in found else expected
+    return (
+        {**expected, "file": found["file"]} if "file" in expected and "file" in found else expected
+    )
 
 
 def attempts(store: Path) -> Counter[str]:
-    """How often calls were made for each unit, by the records of what calls cost; an attempt that was killed wrote none."""
+    """How often calls were made for each unit, by the records of what calls cost.
+
+    An attempt that was killed wrote none.
+    """
     folder = FolderStore(store)
     records = (scripted.record(folder.read(path)) for path in folder.list("rehearsal/usage/"))
-    return Counter(record["key"] for record in records if "key" in record and "/probe/" not in record["key"])
+    return Counter(
+        record["key"] for record in records if "key" in record and "/probe/" not in record["key"]
+    )
 
 
 @pytest.mark.ray
@@ -85,7 +120,9 @@ def test_a_killed_worker_costs_at_most_its_unit(tmp_path: Path) -> None:
     store = tmp_path / "store"
     file = scripted.write_study(tmp_path, scripted.study_document(store, LATENCY_S))
     process = scripted.start("study", file)
-    scripted.wait_until(lambda: 1 <= len(scripted.units(store, Stage.SESSIONS)) < TOTAL[Stage.SESSIONS], process)
+    scripted.wait_until(
+        lambda: 1 <= len(scripted.units(store, Stage.SESSIONS)) < TOTAL[Stage.SESSIONS], process
+    )
     scripted.kill_worker(process)
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
@@ -103,4 +140,6 @@ def test_a_finished_study_makes_no_call_and_starts_no_ray(tmp_path: Path) -> Non
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0
     assert "report:" in output
-    assert sorted(path for path in store.rglob("*") if path.is_file()) == before, "a rerun with nothing owed writes nothing"
+    assert sorted(path for path in store.rglob("*") if path.is_file()) == before, (
+        "a rerun with nothing owed writes nothing"
+    )

@@ -1,4 +1,6 @@
-"""Workers that die, and a Ray that does not start, as a user meets them: one line, the right exit code, no process left."""
+"""Workers that die, and a Ray that does not start, as a user meets them: one line, the right exit
+code, no process left.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ if os.environ.get("RAYLET") and "cbt_ray.work.ray_head" in sys.orig_argv:
     import ray._private.services
     ray._private.services.RAYLET_EXECUTABLE = os.environ["RAYLET"]
 """
-"""Run by every Python process of the study: it makes the scripted model crash, or Ray's start fail, as the environment says."""
+"""Run by every Python process of the study: it makes the scripted model crash, or Ray's start fail,
+as the environment says."""
 
 
 @pytest.fixture
@@ -60,8 +63,13 @@ def marked(word: str) -> dict[int, str]:
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if f"MARK={word}".encode() in (folder / "environ").read_bytes() and int(folder.name) != os.getpid():
-                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if (
+                f"MARK={word}".encode() in (folder / "environ").read_bytes()
+                and int(folder.name) != os.getpid()
+            ):
+                found[int(folder.name)] = (
+                    (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                )
         except OSError:
             continue
     return found
@@ -95,7 +103,9 @@ def test_a_job_that_always_crashes_ends_with_2_and_a_command_that_shows_it(
     assert mark
 
 
-def test_a_crash_now_and_then_costs_a_line(tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_now_and_then_costs_a_line(
+    tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CRASH_AT", "Jonas")
     monkeypatch.setenv("CRASH_ONCE", str(tmp_path / "crashed"))
     output = scripted.run("study", study(tmp_path, 1))
@@ -105,7 +115,9 @@ def test_a_crash_now_and_then_costs_a_line(tmp_path: Path, mark: str, monkeypatc
 
 
 @pytest.mark.ray
-def test_killed_workers_are_replaced_and_nobody_else_hears_of_them(tmp_path: Path, mark: str) -> None:
+def test_killed_workers_are_replaced_and_nobody_else_hears_of_them(
+    tmp_path: Path, mark: str
+) -> None:
     process = scripted.start("simulate", study(tmp_path, 2, latency=0.3))
     for command in ("cbt_ray.work.worker_process", "ray::attempt", "cbt_ray.work.worker_process"):
         scripted.wait_until(lambda command=command: bool(running(process, command)), process)  # type: ignore[misc]
@@ -131,7 +143,9 @@ def test_ray_listens_on_this_machine_alone(tmp_path: Path, mark: str) -> None:
 
 
 @pytest.mark.ray
-def test_a_ray_that_does_not_start_names_the_way_without_it(tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ray_that_does_not_start_names_the_way_without_it(
+    tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAYLET", "/bin/false")
     output = scripted.run("generate", study(tmp_path, 2), expect=1)
     last = output.strip().splitlines()[-1]
@@ -144,7 +158,9 @@ def test_a_ray_that_does_not_start_names_the_way_without_it(tmp_path: Path, mark
 
 @pytest.mark.ray
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 1), (signal.SIGINT, 130)])
-def test_a_signal_while_ray_starts(tmp_path: Path, mark: str, number: signal.Signals, code: int) -> None:
+def test_a_signal_while_ray_starts(
+    tmp_path: Path, mark: str, number: signal.Signals, code: int
+) -> None:
     process = scripted.start("generate", study(tmp_path, 2))
     scripted.wait_until(lambda: bool(running(process, "gcs_server")), process)
     process.send_signal(number)

@@ -23,14 +23,24 @@ from cbt_ray.unit import Stage, Status, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.progress import Silent
 from tests.stages import scripted
-from tests.stages.origins import Killed, check_consistent, killed_at, older, restless, study_file, whole
+from tests.stages.origins import (
+    Killed,
+    check_consistent,
+    killed_at,
+    older,
+    restless,
+    study_file,
+    whole,
+)
 
 FIRST = "first-instruct.teresa-lindqvist.r1.s01"
 
 
 @pytest.fixture(autouse=True)
 def other_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scripted_model, "_fingerprint", scripted_model._fingerprint)  # put back after the test
+    monkeypatch.setattr(
+        scripted_model, "_fingerprint", scripted_model._fingerprint
+    )  # put back after the test
     restless()
 
 
@@ -68,8 +78,18 @@ def lost(path: Path) -> None:
 
 
 HARM: dict[str, tuple[Callable[[Path], None], Stage, str, set[str]]] = {
-    "first session of a chain": (flipped, Stage.SESSIONS, FIRST, {"sessions", "ratings", "analysis", "report"}),
-    "a lost session": (lost, Stage.SESSIONS, FIRST.replace("s01", "s02"), {"sessions", "ratings", "analysis", "report"}),
+    "first session of a chain": (
+        flipped,
+        Stage.SESSIONS,
+        FIRST,
+        {"sessions", "ratings", "analysis", "report"},
+    ),
+    "a lost session": (
+        lost,
+        Stage.SESSIONS,
+        FIRST.replace("s01", "s02"),
+        {"sessions", "ratings", "analysis", "report"},
+    ),
     "a course": (flipped, Stage.COURSES, "p01.s01", {"courses", "dataset", "report"}),
     "a profile": (lost, Stage.PROFILES, "p02", {"courses", "dataset", "report"}),
     "a rating": (flipped, Stage.RATINGS, f"{FIRST}.plain.j1", {"ratings", "analysis", "report"}),
@@ -84,7 +104,9 @@ def test_what_is_made_again_is_followed_by_what_was_made_from_it(name: str, stud
     harm(path_of(study, stage, unit))
     assert run(["study", str(study), "--inline"]) == 0
     check_consistent(study)
-    aside = {path.split("/")[2] for path in FolderStore(study.parent / "store").list("rehearsal/aside/")}
+    aside = {
+        path.split("/")[2] for path in FolderStore(study.parent / "store").list("rehearsal/aside/")
+    }
     assert aside - {"profiles"} == followed
     after = whole(study.parent / "store")
     other = "second-instruct.jonas-adeyemi.r1.s03"
@@ -93,27 +115,41 @@ def test_what_is_made_again_is_followed_by_what_was_made_from_it(name: str, stud
 
 
 def test_what_comes_out_as_it_was_leaves_everything_else_alone(study: Path) -> None:
-    """The dataset is a function of the courses: the same again, so that nothing would be trained anew."""
+    """The dataset is a function of the courses: the same again, so that nothing would be trained
+    anew.
+    """
     store = study.parent / "store"
     before = whole(store)
     lost(path_of(study, Stage.DATASET, "session"))
     assert run(["study", str(study), "--inline"]) == 0
-    assert {key: unit.digest for key, unit in whole(store).items()} == {key: unit.digest for key, unit in before.items()}
+    assert {key: unit.digest for key, unit in whole(store).items()} == {
+        key: unit.digest for key, unit in before.items()
+    }
     assert not list(FolderStore(store).list("rehearsal/aside/"))
 
 
-def test_status_says_what_is_owed_and_why_and_changes_nothing(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_says_what_is_owed_and_why_and_changes_nothing(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     store = FolderStore(study.parent / "store")
     key = path_of(study, Stage.SESSIONS, FIRST).relative_to(study.parent / "store").as_posix()
     unit = whole(study.parent / "store")[key]
     store.delete(key)
-    store.put(type(unit)(unit.key, {**unit.content, "summary": "Another."}, made_from=unit.made_from))
+    store.put(
+        type(unit)(unit.key, {**unit.content, "summary": "Another."}, made_from=unit.made_from)
+    )
     before = sorted(store.list(""))
     capsys.readouterr()
     assert run(["status", str(study)]) == 0
     said = capsys.readouterr().out
-    rows = {line.split()[0]: line.split() for line in said.splitlines() if line.split()[1:2][0].isdigit()}
-    assert rows["sessions"][1:5] == ["10", "0", "0", "2"], "the second session of the chain, and the third waits for it"
+    rows = {
+        line.split()[0]: line.split()
+        for line in said.splitlines()
+        if line.split()[1:2][0].isdigit()
+    }
+    assert rows["sessions"][1:5] == ["10", "0", "0", "2"], (
+        "the second session of the chain, and the third waits for it"
+    )
     assert int(rows["ratings"][4]) >= 3, "those of all three sessions"
     assert f"sessions {FIRST.replace('s01', 's02')}: made from another sessions {FIRST}" in said
     assert sorted(store.list("")) == before
@@ -131,7 +167,9 @@ def test_a_session_that_is_rejected_when_it_is_held_anew_leaves_nothing_after_it
     assert older(study.parent / "store") == []
     assert run(["study", str(study), "--inline", "--set", "minimum.sessions=0"]) == 0
     units = whole(study.parent / "store")
-    assert {unit.key.id: unit.status for unit in units.values() if FIRST[:-1] in unit.key.id} == {FIRST: Status.REJECTED}
+    assert {unit.key.id: unit.status for unit in units.values() if FIRST[:-1] in unit.key.id} == {
+        FIRST: Status.REJECTED
+    }
     check_consistent(study)
 
     assert run(["simulate", str(study), "--inline", "--retry-rejected"]) == 0
@@ -146,7 +184,10 @@ def test_a_session_that_is_rejected_when_it_is_held_anew_leaves_nothing_after_it
 def test_a_repair_that_is_killed_anywhere_leaves_no_unit_older_than_its_origin(
     name: str, study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each run dies at its first, second, third, ... write, so that all of a repair's states are met."""
+    """Each run dies at its first, second, third, ...
+
+    write, so that all of a repair's states are met.
+    """
     harm, stage, unit, _ = HARM[name]
     store = study.parent / "store"
     harm(path_of(study, stage, unit))
@@ -196,7 +237,11 @@ def test_a_model_of_another_dataset_is_trained_again_and_nobody_is_pointed_to_it
     for command in (["generate", str(file), "--inline"], ["dataset", str(file)]):
         assert run(command) == 0
     bench = Bench(load_study(file), Silent(), inline=True)
-    store, key, dataset = bench.store, bench.keys.finetune("first", "tuned"), bench.store.get(bench.keys.dataset())
+    store, key, dataset = (
+        bench.store,
+        bench.keys.finetune("first", "tuned"),
+        bench.store.get(bench.keys.dataset()),
+    )
     assert dataset
     store.put(Unit(key, {"gguf": {}}, made_from={str(dataset.key): dataset.digest}))
     latest = "rehearsal/models/rehearsal-first-tuned/latest.json"
@@ -209,7 +254,9 @@ def test_a_model_of_another_dataset_is_trained_again_and_nobody_is_pointed_to_it
     assert run(["train", str(file)]) == 1, "the course is owed first"
     assert run(["generate", str(file), "--inline"]) == 0
     assert run(["dataset", str(file)]) == 0
-    assert f"{key}: made from another dataset session; moved aside; it is trained again" in caplog.text
+    assert (
+        f"{key}: made from another dataset session; moved aside; it is trained again" in caplog.text
+    )
     begun: list[str] = []
 
     def interrupted(_bench: Bench, model: str, *_: object) -> NoReturn:
@@ -220,8 +267,14 @@ def test_a_model_of_another_dataset_is_trained_again_and_nobody_is_pointed_to_it
     monkeypatch.setattr(train, "_tune", interrupted)
     assert run(["train", str(file)]) == 1
     assert begun == ["first"]
-    assert {path.split("/")[2] for path in store.list("rehearsal/aside/")} == {"dataset", "finetune", "models"}
+    assert {path.split("/")[2] for path in store.list("rehearsal/aside/")} == {
+        "dataset",
+        "finetune",
+        "models",
+    }
 
 
 def scripted_paths(store: Path) -> list[str]:
-    return [path for path in whole(store) if path.split("/")[1] in ("courses", "sessions", "ratings")]
+    return [
+        path for path in whole(store) if path.split("/")[1] in ("courses", "sessions", "ratings")
+    ]

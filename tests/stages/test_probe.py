@@ -1,4 +1,7 @@
-"""Probes as a study makes them: units like all ratings, blind, the same sessions for all; and what judges of known kinds show."""
+"""Probes as a study makes them: units like all ratings, blind, the same sessions for all.
+
+And what judges of known kinds show.
+"""
 
 from __future__ import annotations
 
@@ -51,10 +54,12 @@ def verdicts(found: dict[str, Any]) -> dict[str, str]:
     return {name: row["verdict"] for name, row in found["probes"].items()}
 
 
-# ---- judges of known kinds ----------------------------------------------------------------------------------------
+# ---- judges of known kinds -----------------------------------------------------------------------
 
 
-def test_judge_that_reads_passes_every_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_judge_that_reads_passes_every_probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     judged_by(RuledJudge(reads, by_number), monkeypatch)
     found = robustness_of(opened(study_file(tmp_path, EVERY)))
     assert verdicts(found) == dict.fromkeys(EVERY, "passed")
@@ -63,25 +68,45 @@ def test_judge_that_reads_passes_every_probe(tmp_path: Path, monkeypatch: pytest
     assert (homework["item_fall"], homework["others_fall"]) == (7, 0)
 
 
-def test_judge_that_always_says_the_same_fails_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_judge_that_always_says_the_same_fails_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     judged_by(RuledJudge(lambda *_: 6), monkeypatch)
     found = robustness_of(opened(study_file(tmp_path, EVERY)))
     must = ("empty", "shuffled", "swapped", "no_homework", "halo")
     assert {name: verdicts(found)[name] for name in must} == dict.fromkeys(must, "failed")
-    assert "failed" not in {verdicts(found)["guess_plain"], verdicts(found)["guess_masked"], verdicts(found)["masked"]}
+    assert "failed" not in {
+        verdicts(found)["guess_plain"],
+        verdicts(found)["guess_masked"],
+        verdicts(found)["masked"],
+    }
     assert found["notices"][0]["id"] == "judge_failed"
     assert "fails 5 of 8 probes" in found["notices"][0]["text"]
 
 
-def test_judge_that_follows_style_is_caught_by_its_guess_and_by_masking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    judged_by(RuledJudge(lambda _item, place, text: 3 + 5 * ("**" in text) + place % 2, by_style), monkeypatch)
+def test_judge_that_follows_style_is_caught_by_its_guess_and_by_masking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged_by(
+        RuledJudge(lambda _item, place, text: 3 + 5 * ("**" in text) + place % 2, by_style),
+        monkeypatch,
+    )
     found = robustness_of(opened(study_file(tmp_path, ["masked", "guess_plain", "guess_masked"])))
-    assert verdicts(found) | {"masked": "failed", "guess_plain": "failed", "guess_masked": "passed"} == verdicts(found)
+    assert verdicts(found) | {
+        "masked": "failed",
+        "guess_plain": "failed",
+        "guess_masked": "passed",
+    } == verdicts(found)
     assert found["probes"]["guess_plain"]["details"]["right"] == {"instruct": 1, "tuned": 1}
-    assert found["probes"]["masked"]["details"]["change"] == {"tuned": pytest.approx(-5 / 9), "instruct": 0}
+    assert found["probes"]["masked"]["details"]["change"] == {
+        "tuned": pytest.approx(-5 / 9),
+        "instruct": 0,
+    }
 
 
-def test_both_views_serve_where_both_are_rated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_views_serve_where_both_are_rated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     judge = judged_by(RuledJudge(lambda _item, place, text: 3 + 5 * ("**" in text)), monkeypatch)
     found = robustness_of(opened(study_file(tmp_path, ["masked"], views=["plain", "masked"])))
     assert len(judge.requests) == 2 * 48, "no further call"
@@ -89,10 +114,12 @@ def test_both_views_serve_where_both_are_rated(tmp_path: Path, monkeypatch: pyte
     assert (row["verdict"], row["n"], row["chains"], row["scheduled"]) == ("failed", 48, 8, 48)
 
 
-# ---- units --------------------------------------------------------------------------------------------------------
+# ---- units ---------------------------------------------------------------------------------------
 
 
-def test_probes_are_units_of_their_own_and_rated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probes_are_units_of_their_own_and_rated_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     judge = judged_by(RuledJudge(reads, by_number), monkeypatch)
     bench = opened(study_file(tmp_path, EVERY, sessions=3))
     rate_sessions(bench)
@@ -103,21 +130,32 @@ def test_probes_are_units_of_their_own_and_rated_once(tmp_path: Path, monkeypatc
     for (session, name), key in zip(bench.keys.probes(), keys, strict=True):
         unit = bench.store.get(key)
         assert unit is not None
-        assert (unit.status, unit.content["view"], key.id) == (Status.DONE, VIEW + name, f"{session.id}.probe.{name}.j1")
+        assert (unit.status, unit.content["view"], key.id) == (
+            Status.DONE,
+            VIEW + name,
+            f"{session.id}.probe.{name}.j1",
+        )
         assert unit.provenance["prompts"]
-    assert bench.survey(Stage.RATINGS).counts(Stage.RATINGS) == Counter({State.DONE: 48 + len(keys)})
+    assert bench.survey(Stage.RATINGS).counts(Stage.RATINGS) == Counter(
+        {State.DONE: 48 + len(keys)}
+    )
     asked = len(judge.requests)
     rate_sessions(bench)
     assert len(judge.requests) == asked, "nothing is owed"
 
 
-def test_same_sessions_in_every_arm_and_for_every_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_same_sessions_in_every_arm_and_for_every_probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     judged_by(RuledJudge(reads), monkeypatch)
     bench = opened(study_file(tmp_path, EVERY, sessions=5))
     rate_sessions(bench)
     rows = probe_rows(bench, bench.survey(Stage.SESSIONS, Stage.RATINGS))
     places = {
-        (row.arm, row.probe): {(r.patient, r.session) for r in rows if (r.arm, r.probe) == (row.arm, row.probe)} for row in rows
+        (row.arm, row.probe): {
+            (r.patient, r.session) for r in rows if (r.arm, r.probe) == (row.arm, row.probe)
+        }
+        for row in rows
     }
     assert len(places) == 2 * len(EVERY)
     assert len({frozenset(found) for found in places.values()}) == 1
@@ -126,25 +164,33 @@ def test_same_sessions_in_every_arm_and_for_every_probe(tmp_path: Path, monkeypa
     assert len({patient for patient, _ in drawn}) == 4, "every patient before any a second time"
 
 
-def test_probes_leave_ordinary_ratings_and_their_keys_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probes_leave_ordinary_ratings_and_their_keys_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     judge = judged_by(RuledJudge(reads), monkeypatch)
     bench = opened(study_file(tmp_path, []))
     rate_sessions(bench)
     asked = len(judge.requests)
-    with_probes = Bench(load_study(study_file(tmp_path, ["empty"], sessions=1)), for_terminal(), inline=True)
+    with_probes = Bench(
+        load_study(study_file(tmp_path, ["empty"], sessions=1)), for_terminal(), inline=True
+    )
     assert with_probes.keys.ratings() == bench.keys.ratings()
     assert len(with_probes.survey(Stage.RATINGS).owed(Stage.RATINGS)) == 2
     rate_sessions(with_probes)
     assert len(judge.requests) == asked + 2
 
 
-def test_no_request_of_a_probe_tells_an_arm_a_model_a_kind_or_a_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_request_of_a_probe_tells_an_arm_a_model_a_kind_or_a_probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     judge = judged_by(RuledJudge(reads, by_number), monkeypatch)
 
     def gives_away(patient: str, number: int, tuned: bool) -> Session:
         session = session_of(patient, number, tuned=tuned)
         first = Turn(Speaker.THERAPIST, f"{session.turns[1].text} I am FIRST, first-tuned.")
-        return Session(patient, number, "all", "", (session.turns[0], first, *session.turns[2:]), "")
+        return Session(
+            patient, number, "all", "", (session.turns[0], first, *session.turns[2:]), ""
+        )
 
     bench = opened(study_file(tmp_path, EVERY, sessions=4), gives_away)
     rate_sessions(bench)
@@ -154,12 +200,18 @@ def test_no_request_of_a_probe_tells_an_arm_a_model_a_kind_or_a_probe(tmp_path: 
     for request in judge.requests:
         seen = "\n".join(message.content for message in request.messages) + str(request.schema)
         assert "I am [name], [name]." in seen or SILENCE in seen
-        assert [word for word in hidden if re.search(rf"(?i)(?<!\w){re.escape(word)}(?!\w)", seen)] == []
+        assert [
+            word for word in hidden if re.search(rf"(?i)(?<!\w){re.escape(word)}(?!\w)", seen)
+        ] == []
 
 
-def test_probes_are_mixed_among_the_ratings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probes_are_mixed_among_the_ratings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     jobs: list[Sequence[Any]] = []
-    monkeypatch.setattr(Bench, "carry_out", lambda _self, _stage, _work, given, *_: jobs.extend(given))
+    monkeypatch.setattr(
+        Bench, "carry_out", lambda _self, _stage, _work, given, *_: jobs.extend(given)
+    )
     rate_sessions(opened(study_file(tmp_path, EVERY, sessions=24)))
     kinds = [job[1].startswith(VIEW) for job in jobs]
     assert sum(kinds) == 48 * len(EVERY)
@@ -167,7 +219,9 @@ def test_probes_are_mixed_among_the_ratings(tmp_path: Path, monkeypatch: pytest.
 
 
 def shown(judge: RuledJudge, name: str, bench: Bench) -> list[str]:
-    """The transcripts that a probe shows, made anew from its units' seeds: what the judge was asked under that probe alone."""
+    """The transcripts that a probe shows, made anew from its units' seeds: what the judge was asked
+    under that probe alone.
+    """
     judge.requests.clear()
     for session, probe in bench.keys.probes():
         if probe == name:
@@ -180,40 +234,68 @@ def test_each_probe_shows_what_it_says(tmp_path: Path, monkeypatch: pytest.Monke
     judge = judged_by(RuledJudge(reads, by_number), monkeypatch)
     bench = opened(study_file(tmp_path, EVERY, sessions=4))
     rate_sessions(bench)
-    assert all(SILENCE in text and "What went through" not in text for text in shown(judge, "empty", bench))
-    assert all("homework" not in text and "What went through" in text for text in shown(judge, "no_homework", bench))
+    assert all(
+        SILENCE in text and "What went through" not in text for text in shown(judge, "empty", bench)
+    )
+    assert all(
+        "homework" not in text and "What went through" in text
+        for text in shown(judge, "no_homework", bench)
+    )
     assert not any("**" in text for text in shown(judge, "masked", bench))
     assert sum("**" in text for text in shown(judge, "guess_plain", bench)) == 4
     assert not any("**" in text for text in shown(judge, "guess_masked", bench))
     for text in shown(judge, "swapped", bench):
-        speakers = {who: set(re.findall(rf"{who}: .*?topic-(\w+)-", text)) for who in ("Patient", "Therapist")}
+        speakers = {
+            who: set(re.findall(rf"{who}: .*?topic-(\w+)-", text))
+            for who in ("Patient", "Therapist")
+        }
         assert all(len(found) == 1 for found in speakers.values())
         assert speakers["Patient"] != speakers["Therapist"]
     assert len(shown(judge, "halo", bench)) == 8 * 11
 
 
-# ---- what cannot be probed ----------------------------------------------------------------------------------------
+# ---- what cannot be probed -----------------------------------------------------------------------
 
 
 def odd(patient: str, number: int, tuned: bool) -> Session:
     """Sessions without homework, with one therapist turn, with none."""
     whole = session_of(patient, number, tuned=tuned)
     bare = tuple(
-        Turn(turn.speaker, turn.text.split(" For homework")[0].replace("I did the homework. ", "")) for turn in whole.turns
+        Turn(turn.speaker, turn.text.split(" For homework")[0].replace("I did the homework. ", ""))
+        for turn in whole.turns
     )
-    return Session(patient, number, "all", "", {1: bare, 2: bare[:2], 3: bare[:1]}.get(number, whole.turns), "")
+    return Session(
+        patient, number, "all", "", {1: bare, 2: bare[:2], 3: bare[:1]}.get(number, whole.turns), ""
+    )
 
 
-def test_what_cannot_be_probed_says_why_and_costs_no_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_probed_says_why_and_costs_no_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     judge = judged_by(RuledJudge(reads), monkeypatch)
     which = ["empty", "shuffled", "swapped", "no_homework"]
     bench = opened(study_file(tmp_path, which), odd)
     rate_sessions(bench)
     rows = probe_rows(bench, bench.survey(Stage.SESSIONS, Stage.RATINGS))
     why = {(row.probe, row.session): row.reason for row in rows}
-    assert [why["no_homework", number] for number in (1, 2, 3, 4)] == ["no_homework", "no_homework", "nothing_to_rate", None]
-    assert [why["shuffled", number] for number in (1, 2, 3, 4)] == [None, "single_turn", "nothing_to_rate", None]
-    assert [why["swapped", number] for number in (1, 2, 3, 4)] == [None, None, "nothing_to_rate", None]
+    assert [why["no_homework", number] for number in (1, 2, 3, 4)] == [
+        "no_homework",
+        "no_homework",
+        "nothing_to_rate",
+        None,
+    ]
+    assert [why["shuffled", number] for number in (1, 2, 3, 4)] == [
+        None,
+        "single_turn",
+        "nothing_to_rate",
+        None,
+    ]
+    assert [why["swapped", number] for number in (1, 2, 3, 4)] == [
+        None,
+        None,
+        "nothing_to_rate",
+        None,
+    ]
     assert all((row.total is None) == (row.reason is not None) for row in rows)
     assert len(judge.requests) == 8 * 5 + sum(row.reason is None for row in rows)
     found = robustness_of(bench)
@@ -242,7 +324,11 @@ def test_probe_of_a_session_that_was_not_held_is_not_reached_and_one_that_failed
     class Useless(RuledJudge):
         def complete(self, request: Request) -> Reply:
             reply = super().complete(request)
-            return Reply("", reply.finish, 1, 1, "ruled", 0.0) if SILENCE in request.messages[-1].content else reply
+            return (
+                Reply("", reply.finish, 1, 1, "ruled", 0.0)
+                if SILENCE in request.messages[-1].content
+                else reply
+            )
 
     judged_by(Useless(reads), monkeypatch)
     bench = opened(study_file(tmp_path, ["empty", "swapped"]))
@@ -269,7 +355,9 @@ def test_probe_of_a_session_that_was_not_held_is_not_reached_and_one_that_failed
         ({"which": ["empty"]}, "judge.probes: expected `which: []`, since judge.replicates is 0"),
     ],
 )
-def test_faulty_block_is_refused_with_its_field(tmp_path: Path, probes: dict[str, Any], said: str) -> None:
+def test_faulty_block_is_refused_with_its_field(
+    tmp_path: Path, probes: dict[str, Any], said: str
+) -> None:
     file = study_file(tmp_path, [], probes=probes, replicates=0)
     with pytest.raises(InputError, match=re.escape(said)):
         load_study(file)
@@ -283,7 +371,7 @@ def test_item_that_the_scale_lacks_is_refused_before_anything_is_paid_for(
     assert "judge.probes.homework_item: expected an item of ctrs" in capsys.readouterr().err
 
 
-# ---- plan and the whole -------------------------------------------------------------------------------------------
+# ---- plan and the whole --------------------------------------------------------------------------
 
 
 def test_plan_counts_the_calls_of_probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +385,9 @@ def test_plan_counts_the_calls_of_probes(tmp_path: Path, monkeypatch: pytest.Mon
         assert planned == len(judge.requests)
 
 
-def test_status_and_analysis_of_a_study_with_probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_and_analysis_of_a_study_with_probes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     judged_by(RuledJudge(lambda *_: 6), monkeypatch)
     file = study_file(tmp_path, EVERY, sessions=2)
     bench = opened(file)
@@ -305,7 +395,9 @@ def test_status_and_analysis_of_a_study_with_probes(tmp_path: Path, monkeypatch:
     unit = bench.store.get(bench.keys.analysis())
     assert unit is not None
     assert len(unit.content["probes"]) == 2 * 2 * len(EVERY)
-    assert {row["view"] for row in unit.content["rows"]} == {"plain"}, "probes are no ratings of a session"
+    assert {row["view"] for row in unit.content["rows"]} == {"plain"}, (
+        "probes are no ratings of a session"
+    )
     analysis = unit.content["analysis"]
     assert analysis["robustness"]["verdict"] == "failed"
     assert "judge_failed" in [notice["id"] for notice in analysis["notices"]]

@@ -1,4 +1,6 @@
-"""The train stage on the embedded model: what it hands on, and what becomes of a model that fails its gate."""
+"""The train stage on the embedded model: what it hands on, and what becomes of a model that fails
+its gate.
+"""
 
 from __future__ import annotations
 
@@ -48,21 +50,32 @@ def test_a_model_that_fails_its_gate_is_kept_and_judged_again_without_training(
 ) -> None:
     store = FolderStore(study.parent / "store")
     write = merging.write_f16
-    rounded = lambda file, shapes, pieces: write(file, shapes, lambda name: map(_as_bf16, pieces(name)))  # noqa: E731
+    rounded = lambda file, shapes, pieces: write(  # noqa: E731
+        file, shapes, lambda name: map(_as_bf16, pieces(name))
+    )
     monkeypatch.setattr(merging, "write_f16", rounded)
     assert run(["train", str(study)]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "models.first: the tuned model failed its parity gate (merge: expected a mean divergence of at most 1e-05" in said
+    assert (
+        "models.first: the tuned model failed its parity gate (merge: expected a mean divergence "
+        "of at most 1e-05" in said
+    )
     failed = unit_of(study)
     assert (failed.status, failed.reason) == (Status.REJECTED, "parity: merge")
-    assert all(store.size(blob["path"]) == blob["size"] for blob in failed.content["files"].values())
+    assert all(
+        store.size(blob["path"]) == blob["size"] for blob in failed.content["files"].values()
+    )
     assert not list(store.list("rehearsal/models/"))
     assert run(["train", str(study)]) == 2, "it is not owed, and nothing is made again"
 
     monkeypatch.undo()
     trained: list[int] = []
     made = trainer._Training.made
-    monkeypatch.setattr(trainer._Training, "made", lambda self, step, entry: trained.append(step) or made(self, step, entry))
+    monkeypatch.setattr(
+        trainer._Training,
+        "made",
+        lambda self, step, entry: trained.append(step) or made(self, step, entry),
+    )
     assert run(["train", str(study), "--retry-rejected"]) == 0
     assert trained == []
     assert unit_of(study).status is Status.DONE
@@ -79,10 +92,18 @@ def test_what_is_handed_on_is_whole_and_named(study: Path, tmp_path: Path) -> No
     files, place = unit.content["files"], f"rehearsal/models/{NAME}"
     latest = json.loads(store.read(f"{place}/latest.json") or b"")
     assert (latest["name"], latest["unit"], latest["files"]) == (NAME, str(unit.key), files)
-    assert {f"{NAME}.gguf", "safetensors/model.safetensors", "safetensors/config.json", "licences/LICENSE"} <= set(files)
+    assert {
+        f"{NAME}.gguf",
+        "safetensors/model.safetensors",
+        "safetensors/config.json",
+        "licences/LICENSE",
+    } <= set(files)
     (tmp_path / "all").mkdir()
     assert run(["weights", str(study), "--arm", "first-tuned", "--to", str(tmp_path / "all")]) == 0
-    sums = [line.split("  ") for line in (store.read(f"{place}/SHA256SUMS") or b"").decode().splitlines()]
+    sums = [
+        line.split("  ")
+        for line in (store.read(f"{place}/SHA256SUMS") or b"").decode().splitlines()
+    ]
     assert {name for _, name in sums} == {*files, "Modelfile"}
     for sha256, name in sums:
         assert hashlib.sha256((tmp_path / "all" / name).read_bytes()).hexdigest() == sha256
@@ -103,7 +124,9 @@ def test_latest_moves_also_where_a_run_was_killed_before_it_did(study: Path) -> 
 
 
 def test_a_corrected_licence_renames_what_people_are_given(study: Path, tmp_path: Path) -> None:
-    """Nothing is made anew: card, Modelfile and list of files say the name that the licence asks for."""
+    """Nothing is made anew: card, Modelfile and list of files say the name that the licence asks
+    for.
+    """
     document = yaml.safe_load(study.read_text())
     document["endpoints"]["script"]["licence"] = "Llama 3.1 Community License"
     corrected = scripted.write_study(tmp_path, document)
@@ -111,7 +134,9 @@ def test_a_corrected_licence_renames_what_people_are_given(study: Path, tmp_path
     assert run(["train", str(corrected)]) == 0
     assert unit_of(study).to_bytes() == before.to_bytes()
     (tmp_path / "all").mkdir()
-    assert run(["weights", str(corrected), "--arm", "first-tuned", "--to", str(tmp_path / "all")]) == 0
+    assert (
+        run(["weights", str(corrected), "--arm", "first-tuned", "--to", str(tmp_path / "all")]) == 0
+    )
     latest = json.loads((tmp_path / "all" / "latest.json").read_text())
     name = f"Llama-{NAME}"
     assert (latest["name"], f"{name}.gguf" in latest["files"]) == (name, True)
@@ -124,7 +149,12 @@ def test_a_tokenizer_that_llama_cpp_runs_otherwise_ends_it_before_training(
 ) -> None:
     """Rejected as one that failed behind its training, so a study goes on with its other arms."""
     (tmp_path / "model").mkdir()
-    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    shape = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
     write_model(tmp_path / "model", {**shape, "max_position_embeddings": 8192})
     write_tokenizer(tmp_path / "model", None, FIRST)
     own = {"start": str(tmp_path / "model"), "compare": str(tmp_path / "model"), "max_length": 8000}
@@ -138,28 +168,48 @@ def test_a_tokenizer_that_llama_cpp_runs_otherwise_ends_it_before_training(
     for _ in range(2):
         assert run(["train", str(file)]) == 2
         said = capsys.readouterr().err.strip().splitlines()[-1]
-        assert "models.first: the tuned model failed its parity gate (tokens: expected llama.cpp tokenizes every prompt" in said
-        assert said.endswith("it was not trained, since no training would change that: name another base, or a revision of it")
+        assert (
+            "models.first: the tuned model failed its parity gate (tokens: expected llama.cpp "
+            "tokenizes every prompt" in said
+        )
+        assert said.endswith(
+            "it was not trained, since no training would change that: name another base, or a "
+            "revision of it"
+        )
     failed = unit_of(file)
-    assert (failed.status, failed.reason, set(failed.content)) == (Status.REJECTED, "parity: tokens", {"metrics"})
-    assert run(["weights", str(file), "--arm", "first-tuned", "--to", str(tmp_path / "x.gguf")]) == 1
+    assert (failed.status, failed.reason, set(failed.content)) == (
+        Status.REJECTED,
+        "parity: tokens",
+        {"metrics"},
+    )
+    assert (
+        run(["weights", str(file), "--arm", "first-tuned", "--to", str(tmp_path / "x.gguf")]) == 1
+    )
     assert run(["status", str(file)]) == 0
 
 
 def test_live_figures_stay_beside_the_unit(study: Path) -> None:
     """Runs behind the first test."""
     store, key = FolderStore(study.parent / "store"), unit_of(study).key
-    lines = [json.loads(line) for line in (store.read(f"rehearsal/training/{key.id}/{key.h16}.jsonl") or b"").splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (store.read(f"rehearsal/training/{key.id}/{key.h16}.jsonl") or b"").splitlines()
+    ]
     assert [line["step"] for line in lines] == list(range(1, 9))
     assert all(line["tokens_per_second"] > 0 and line["memory_gib"] > 0 for line in lines)
     assert [line["learning_rate"] for line in lines] == [scripted.RECIPE["learning_rate"]] * 8
 
 
-def test_a_file_that_is_cut_in_the_store_fails_the_check_of_the_upload(study: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_cut_in_the_store_fails_the_check_of_the_upload(
+    study: Path, tmp_path: Path
+) -> None:
     bench = Bench(load_study(study), Silent())
     file = tmp_path / "model.gguf"
     file.write_bytes(b"GGUF" * 1000)
-    blobs = [bench.store.put_blob(bench.keys.finetune("first", "tuned"), name, file) for name in ("one.gguf", "other.gguf")]
+    blobs = [
+        bench.store.put_blob(bench.keys.finetune("first", "tuned"), name, file)
+        for name in ("one.gguf", "other.gguf")
+    ]
     assert _with_upload(bench, Verdict(()), blobs).failed == ()
     (study.parent / "store" / blobs[1].path).write_bytes(b"GGUF" * 900)
     verdict = _with_upload(bench, Verdict(()), blobs)

@@ -1,4 +1,6 @@
-"""What report and status say of a training: from its unit and its live figures, whole, torn or absent."""
+"""What report and status say of a training: from its unit and its live figures, whole, torn or
+absent.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,10 @@ METRICS = {
     "learning_rate": [1e-4] * 6,
     "tokens_seen": 600,
     "prompt_parity": {"prompts": 3, "equal": True},
-    "gate": [{"name": "merged_kl", "passed": True, "measured": 1e-6, "expected": 1e-5}, {"name": "q8_0", "passed": None}],
+    "gate": [
+        {"name": "merged_kl", "passed": True, "measured": 1e-6, "expected": 1e-5},
+        {"name": "q8_0", "passed": None},
+    ],
 }
 
 
@@ -48,7 +53,17 @@ def measured(bench: Bench, key: Key, numbers: range, **more: Any) -> None:
     """Live figures of one run."""
     with Live(bench.store, key, now=lambda: BEGUN) as live:
         for n in numbers:
-            live(Step(n, 6, loss=2.5, held_out=2.0 if n == 3 else None, tokens_per_second=100.0 * n, memory_gib=n / 2, **more))
+            live(
+                Step(
+                    n,
+                    6,
+                    loss=2.5,
+                    held_out=2.0 if n == 3 else None,
+                    tokens_per_second=100.0 * n,
+                    memory_gib=n / 2,
+                    **more,
+                )
+            )
 
 
 def unit_of(key: Key, **more: Any) -> Unit:
@@ -56,8 +71,18 @@ def unit_of(key: Key, **more: Any) -> Unit:
         return {"path": f"rehearsal/blobs/{digit}", "sha256": digit * 64, "size": 1000}
 
     files = {"model.gguf": blob("a"), "config.json": blob("b")}
-    content = {"gguf": blob("a"), "metrics": METRICS, "adapter": {"adapter.safetensors": blob("c")}, "files": files}
-    return Unit(key, content | more, provenance={"training": {"seconds": 61.5, "tokens_per_second": 77.0}}, made_from={})
+    content = {
+        "gguf": blob("a"),
+        "metrics": METRICS,
+        "adapter": {"adapter.safetensors": blob("c")},
+        "files": files,
+    }
+    return Unit(
+        key,
+        content | more,
+        provenance={"training": {"seconds": 61.5, "tokens_per_second": 77.0}},
+        made_from={},
+    )
 
 
 def row(bench: Bench, unit: Unit) -> TrainingRow:
@@ -69,28 +94,50 @@ def test_unit_and_live_figures_make_one_row(bench: Bench, key: Key) -> None:
     measured(bench, key, range(1, 5))
     measured(bench, key, range(3, 7))
     found = row(bench, unit_of(key))
-    assert (found.model, found.steps, found.loss_before, found.loss_after) == ("first tuned", 6, 2.1, 1.9)
-    assert (found.tokens, found.tokens_per_second, found.memory_gib, found.seconds) == (600, 350.0, 3.0, 61.5)
+    assert (found.model, found.steps, found.loss_before, found.loss_after) == (
+        "first tuned",
+        6,
+        2.1,
+        1.9,
+    )
+    assert (found.tokens, found.tokens_per_second, found.memory_gib, found.seconds) == (
+        600,
+        350.0,
+        3.0,
+        61.5,
+    )
     curves = found.curves
-    assert curves.loss == [(1, 2.0), (2, 1.9), (3, None), (4, 1.8), (5, 1.7), (6, 1.6)], "the unit's own, not the live ones"
+    assert curves.loss == [(1, 2.0), (2, 1.9), (3, None), (4, 1.8), (5, 1.7), (6, 1.6)], (
+        "the unit's own, not the live ones"
+    )
     assert curves.held_out == [(0, 2.1), (3, 2.0), (6, 1.9)]
     assert curves.memory_gib == [(n, n / 2) for n in range(1, 7)]
     assert curves.resumed == [2]
     assert found.checks == [CheckRow("merged_kl", True, 1e-6, 1e-5), CheckRow("q8_0", None)]
-    assert sorted(file.name for file in found.files) == ["adapter.safetensors", "config.json", f"{key.id}.gguf"]
+    assert sorted(file.name for file in found.files) == [
+        "adapter.safetensors",
+        "config.json",
+        f"{key.id}.gguf",
+    ]
     assert FileRow("config.json", "b" * 64, 1000) in found.files
     assert found.details["prompt_parity.equal"] is True
     assert not {"loss", "gate", "learning_rate"} & set(found.details)
 
 
 @pytest.mark.parametrize("harm", [None, b"", b"\x00 no lines of ours"])
-def test_without_live_figures_the_curve_is_the_units(bench: Bench, key: Key, harm: bytes | None) -> None:
+def test_without_live_figures_the_curve_is_the_units(
+    bench: Bench, key: Key, harm: bytes | None
+) -> None:
     if harm is not None:
         bench.store.replace(path_of(key), harm)
     found = row(bench, unit_of(key))
     assert len(found.curves.loss) == len(found.curves.grad_norm) == 6
     assert found.curves.held_out == [(0, 2.1), (6, 1.9)]
-    assert (found.curves.tokens_per_second, found.curves.memory_gib, found.curves.resumed) == ([], [], [])
+    assert (found.curves.tokens_per_second, found.curves.memory_gib, found.curves.resumed) == (
+        [],
+        [],
+        [],
+    )
     assert (found.tokens_per_second, found.memory_gib) == (77.0, None)
 
 
@@ -104,11 +151,16 @@ def test_live_figures_stand_in_for_curves_that_a_unit_does_not_hold(bench: Bench
 def test_an_export_has_files_and_no_curves(key: Key) -> None:
     gguf = {"path": "rehearsal/blobs/d", "sha256": "d" * 64, "size": 1}
     found = row_of("first instruct", Unit(key, {"gguf": gguf}, made_from={}), Record())
-    assert (found.model, found.steps, found.curves.loss, found.curves.held_out) == ("first instruct", None, [], [])
+    assert (found.model, found.steps, found.curves.loss, found.curves.held_out) == (
+        "first instruct",
+        None,
+        [],
+        [],
+    )
     assert found.files == [FileRow("first-tuned.gguf", "d" * 64, 1)]
 
 
-# ---- status ------------------------------------------------------------------------------------------------------------
+# ---- status --------------------------------------------------------------------------------------
 
 
 def status(bench: Bench, after: timedelta) -> list[str]:
@@ -119,12 +171,21 @@ def status(bench: Bench, after: timedelta) -> list[str]:
 
 @pytest.mark.parametrize(
     ("after", "age"),
-    [(timedelta(seconds=7), "7 s"), (timedelta(minutes=5), "5 min"), (timedelta(days=2), "48 h"), (timedelta(-1), "0 s")],
+    [
+        (timedelta(seconds=7), "7 s"),
+        (timedelta(minutes=5), "5 min"),
+        (timedelta(days=2), "48 h"),
+        (timedelta(-1), "0 s"),
+    ],
 )
-def test_status_says_how_far_a_training_is(bench: Bench, key: Key, after: timedelta, age: str) -> None:
+def test_status_says_how_far_a_training_is(
+    bench: Bench, key: Key, after: timedelta, age: str
+) -> None:
     assert status(bench, after) == []
     measured(bench, key, range(1, 5), left_s=200.0)
-    assert status(bench, after) == [f"training first: step 4 of 6, loss 2.500, held out 2.000, 3 min left, updated {age} ago"]
+    assert status(bench, after) == [
+        f"training first: step 4 of 6, loss 2.500, held out 2.000, 3 min left, updated {age} ago"
+    ]
 
 
 def test_status_says_what_it_knows_and_no_more(bench: Bench, key: Key) -> None:

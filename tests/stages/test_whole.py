@@ -46,14 +46,24 @@ def test_summaries_are_carried_into_the_next_session(study: Path, tmp_path: Path
             assert chain[2].content["opening"] == chain[1].content["summary"] != ""
 
 
-def test_status_shows_done_rejected_by_reason_and_owed(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_shows_done_rejected_by_reason_and_owed(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     store = FolderStore(tmp_path / "store")
     session = list(scripted.units(tmp_path / "store", Stage.SESSIONS).values())[-1]
     assert session.key.id.endswith("s02"), "nothing but its rating is made from it"
     store.delete(str(session.key))
     rating = next(iter(scripted.units(tmp_path / "store", Stage.RATINGS).values()))
     store.delete(str(rating.key))
-    store.put(Unit(rating.key, {"detail": "nothing"}, Status.REJECTED, "malformed", made_from=rating.made_from))
+    store.put(
+        Unit(
+            rating.key,
+            {"detail": "nothing"},
+            Status.REJECTED,
+            "malformed",
+            made_from=rating.made_from,
+        )
+    )
     capsys.readouterr()
     assert run(["status", str(study)]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line]
@@ -64,12 +74,16 @@ def test_status_shows_done_rejected_by_reason_and_owed(study: Path, tmp_path: Pa
     assert rows["ratings"][5:] == ["1", "malformed"]
 
 
-def test_another_seed_makes_new_units_and_leaves_the_old(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_seed_makes_new_units_and_leaves_the_old(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     capsys.readouterr()
     assert run(["status", str(study), "--set", "seed=8"]) == 0
     output = capsys.readouterr().out
     assert "other units lie in the store" in output
-    assert next(line.split() for line in output.splitlines() if line.startswith("sessions"))[1:5] == ["0", "0", "0", "8"]
+    assert next(line.split() for line in output.splitlines() if line.startswith("sessions"))[
+        1:5
+    ] == ["0", "0", "0", "8"]
 
 
 def test_export_writes_transcripts_dataset_ratings_and_scores(study: Path, tmp_path: Path) -> None:
@@ -84,7 +98,10 @@ def test_export_writes_transcripts_dataset_ratings_and_scores(study: Path, tmp_p
     with (folder / "scores.csv").open() as stream:
         scores = list(csv.DictReader(stream))
     assert len(scores) == 8
-    assert all(int(row["total"]) == sum(int(row[name]) for name in row if name.startswith("item_")) for row in scores)
+    assert all(
+        int(row["total"]) == sum(int(row[name]) for name in row if name.startswith("item_"))
+        for row in scores
+    )
     assert (folder / "dataset" / "train.jsonl").read_text().count("\n") + (
         folder / "dataset" / "held_out.jsonl"
     ).read_text().count("\n") == 6
@@ -104,8 +121,12 @@ def test_chat_says_that_it_is_not_for_clinical_use(
     assert len(lines) == 2
 
 
-def test_too_few_valid_sessions_end_with_exit_code_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every answer is of no use: all sessions are rejected or not reached, and nothing is trained on."""
+def test_too_few_valid_sessions_end_with_exit_code_3(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every answer is of no use: all sessions are rejected or not reached, and nothing is trained
+    on.
+    """
     document = scripted.study_document(tmp_path / "store")
     document["endpoints"] = {"script": {"kind": "scripted", "invalid": 1.0}}
     document["courses"] = {**document["courses"], "attempts": 2}
@@ -115,7 +136,9 @@ def test_too_few_valid_sessions_end_with_exit_code_3(tmp_path: Path, capsys: pyt
     assert not scripted.units(tmp_path / "store", Stage.DATASET)
     profiles = scripted.units(tmp_path / "store", Stage.PROFILES)
     assert all(unit.status is Status.REJECTED for unit in profiles.values())
-    assert run(["generate", str(file), "--inline"]) == 3, "rejected is terminal: a rerun makes no call and says the same"
+    assert run(["generate", str(file), "--inline"]) == 3, (
+        "rejected is terminal: a rerun makes no call and says the same"
+    )
 
 
 def test_rejected_units_are_tried_again_when_asked(tmp_path: Path) -> None:
@@ -139,7 +162,9 @@ def test_the_page_is_that_of_the_study_file_at_hand(study: Path, tmp_path: Path)
     assert b"\nseed: 8\n" not in page.read_bytes()
 
 
-def test_what_was_concluded_without_rejected_ratings_is_concluded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_concluded_without_rejected_ratings_is_concluded_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = scripted.write_study(tmp_path, scripted.study_document(tmp_path / "store"))
     assert run(["simulate", str(file), "--inline"]) == 0
     with monkeypatch.context() as useless:
@@ -147,7 +172,9 @@ def test_what_was_concluded_without_rejected_ratings_is_concluded_anew(tmp_path:
         assert run(["evaluate", str(file), "--inline"]) == 0
         assert run(["report", str(file)]) == 0
         assert _rated(tmp_path) == 0
-        assert run(["evaluate", str(file), "--inline", "--set", "minimum.ratings=1"]) == 3, "a rating without a total is none"
+        assert run(["evaluate", str(file), "--inline", "--set", "minimum.ratings=1"]) == 3, (
+            "a rating without a total is none"
+        )
         assert run(["evaluate", str(file), "--inline", "--retry-rejected"]) == 0
     assert _aside(tmp_path) == {"ratings"}, "they were rejected as before: the same is concluded"
     assert run(["evaluate", str(file), "--inline", "--retry-rejected"]) == 0
@@ -167,7 +194,9 @@ def _aside(folder: Path) -> set[str]:
 def test_sigterm_ends_the_run_at_once_with_exit_code_1(tmp_path: Path) -> None:
     file = scripted.write_study(tmp_path, scripted.study_document(tmp_path / "store", latency=0.3))
     process = scripted.start("study", file, "--inline")
-    scripted.wait_until(lambda: len(scripted.units(tmp_path / "store", Stage.COURSES)) >= 1, process)
+    scripted.wait_until(
+        lambda: len(scripted.units(tmp_path / "store", Stage.COURSES)) >= 1, process
+    )
     process.terminate()
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
@@ -181,14 +210,19 @@ def test_more_threads_than_cores_do_not_hang_the_engine(tmp_path: Path) -> None:
     remote = {"kind": "llama_cpp", "gguf": scripted.EMBEDDED, "threads": 64}
     document = scripted.study_document(tmp_path / "store")
     document["endpoints"] = {**document["endpoints"], "wide": remote}
-    document["roles"] = {**document["roles"], "generator": {"endpoint": "wide", "sampling": {"max_tokens": 1}, "attempts": 1}}
+    document["roles"] = {
+        **document["roles"],
+        "generator": {"endpoint": "wide", "sampling": {"max_tokens": 1}, "attempts": 1},
+    }
     document["courses"] = {**document["courses"], "attempts": 1}
     file = scripted.write_study(tmp_path, {**document, "engine": {}})
     scripted.run("generate", file, expect=3)
 
 
 @pytest.mark.s3
-def test_a_study_in_s3_has_the_keys_and_contents_of_one_in_a_folder(study: Path, tmp_path: Path, s3_url: str) -> None:
+def test_a_study_in_s3_has_the_keys_and_contents_of_one_in_a_folder(
+    study: Path, tmp_path: Path, s3_url: str
+) -> None:
     expected = scripted.units(tmp_path / "store")
     assert run(["study", str(study), "--inline", "--set", f"store={s3_url}"]) == 0
     store = open_store(s3_url)

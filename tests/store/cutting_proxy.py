@@ -1,4 +1,6 @@
-"""A wire that is cut: passes bytes on to a server, notes which ranges were asked for and what went up, breaks."""
+"""A wire that is cut: passes bytes on to a server, notes which ranges were asked for and what went
+up, breaks.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ from tests.s3_server import S3Servers
 
 
 class CuttingProxy:
-    """Listens on a port of its own; `left` and `left_up` are the bytes that still come down and go up, None without end."""
+    """Listens on a port of its own.
+
+    `left` and `left_up` are the bytes that still come down and go up, None without end.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._server = (host, port)
@@ -41,7 +46,9 @@ class CuttingProxy:
                     server = socket.create_connection(self._server)
                     self._open += [client, server]
                 for source, target in ((client, server), (server, client)):
-                    threading.Thread(target=self._pass, args=(source, target, source is server), daemon=True).start()
+                    threading.Thread(
+                        target=self._pass, args=(source, target, source is server), daemon=True
+                    ).start()
 
     def _pass(self, source: socket.socket, target: socket.socket, down: bool) -> None:
         with contextlib.suppress(OSError):

@@ -14,7 +14,12 @@ def key(name: str = "p1", h16: str = "0123456789abcdef", stage: Stage = Stage.CO
 
 
 def unit(name: str = "p1", **content: Any) -> Unit:
-    return Unit(key(name), content or {"text": "Grüße, 治療", "turns": [1, 2.5, None]}, provenance={"calls": 3}, made_from={})
+    return Unit(
+        key(name),
+        content or {"text": "Grüße, 治療", "turns": [1, 2.5, None]},
+        provenance={"calls": 3},
+        made_from={},
+    )
 
 
 def rejected(name: str = "p2") -> Unit:
@@ -22,7 +27,9 @@ def rejected(name: str = "p2") -> Unit:
 
 
 def race(url: str, rounds: int, barrier: Any, results: Any) -> None:
-    """Write one unit a round at the same moment as all others: (round, who I am, whose unit the store has)."""
+    """Write one unit a round at the same moment as all others: (round, who I am, whose unit the
+    store has).
+    """
     store = open_store(url)
     store.get(key("warm"))
     for number in range(rounds):
@@ -37,5 +44,9 @@ def repair(url: str, _: int, barrier: Any, results: Any) -> None:
     store.get(key("warm"))
     barrier.wait(60)
     found = store.get(key("torn"))
-    made = found if found is not None else store.put(Unit(key("torn"), {"by": os.getpid()}, made_from={}))
+    made = (
+        found
+        if found is not None
+        else store.put(Unit(key("torn"), {"by": os.getpid()}, made_from={}))
+    )
     results.put((0, os.getpid(), made.content["by"]))

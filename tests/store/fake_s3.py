@@ -1,4 +1,6 @@
-"""An S3 server with faults that a sound one does not show: it ignores conditions, conflicts, cuts answers short."""
+"""An S3 server with faults that a sound one does not show: it ignores conditions, conflicts, cuts
+answers short.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +11,31 @@ from urllib.parse import urlsplit
 
 from tests.serving import LocalServer, serving
 
-LISTING = b'<?xml version="1.0"?><ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>'
+LISTING = (
+    b'<?xml version="1.0"?><ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>'
+)
 ERROR = '<?xml version="1.0"?><Error><Code>{}</Code><Message>{}</Message></Error>'
 
 
 class FakeS3(LocalServer):
     """Objects in memory; the counters say how often a fault still happens."""
 
-    def __init__(self, conditions: bool = True, conflicts: int = 0, cuts: int = 0, lost: int = 0, refuse: str = "") -> None:
+    def __init__(
+        self,
+        conditions: bool = True,
+        conflicts: int = 0,
+        cuts: int = 0,
+        lost: int = 0,
+        refuse: str = "",
+    ) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.conditions, self.conflicts, self.cuts, self.lost, self.refuse = conditions, conflicts, cuts, lost, refuse
+        self.conditions, self.conflicts, self.cuts, self.lost, self.refuse = (
+            conditions,
+            conflicts,
+            cuts,
+            lost,
+            refuse,
+        )
         self.objects: dict[str, bytes] = {}
         self.writers: dict[str, str] = {}
 
@@ -40,13 +57,18 @@ class Handler(BaseHTTPRequestHandler):
         elif self.server.conflicts:
             self.server.conflicts -= 1
             self._error(409, "ConditionalRequestConflict")
-        elif self.server.conditions and self.headers["If-None-Match"] and path in self.server.objects:
+        elif (
+            self.server.conditions and self.headers["If-None-Match"] and path in self.server.objects
+        ):
             self._error(412, "PreconditionFailed")
         else:
             self._keep(path, data)
 
     def _keep(self, path: str, data: bytes) -> None:
-        self.server.objects[path], self.server.writers[path] = data, self.headers.get("x-amz-meta-writer", "")
+        self.server.objects[path], self.server.writers[path] = (
+            data,
+            self.headers.get("x-amz-meta-writer", ""),
+        )
         if self.server.lost:
             self.server.lost -= 1
             self.close_connection = True  # written, but the answer is never sent

@@ -23,7 +23,10 @@ def together(target: Callable[..., None], url: str, rounds: int) -> list[tuple[i
     """Run a function in several fresh processes at once and collect what they report."""
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(PROCESSES), context.Queue()
-    processes = [context.Process(target=target, args=(url, rounds, barrier, results)) for _ in range(PROCESSES)]
+    processes = [
+        context.Process(target=target, args=(url, rounds, barrier, results))
+        for _ in range(PROCESSES)
+    ]
     for process in processes:
         process.start()
     answers = [results.get(timeout=120) for _ in range(PROCESSES * rounds)]
@@ -113,7 +116,9 @@ def test_put_over_a_torn_winner_writes_the_unit(store: Store) -> None:
     assert store.get(key()) == unit(by="me")
 
 
-def test_one_who_saw_the_torn_unit_late_leaves_the_new_one_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_who_saw_the_torn_unit_late_leaves_the_new_one_alone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torn = tear(store, unit())
     store.set_aside(str(key()), torn)
     store.put(unit(by="quick"))
@@ -121,7 +126,9 @@ def test_one_who_saw_the_torn_unit_late_leaves_the_new_one_alone(store: Store, m
     assert store.get(key()) == unit(by="quick")
 
 
-def test_torn_unit_whose_remover_died_is_removed_all_the_same(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torn_unit_whose_remover_died_is_removed_all_the_same(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(store_module, "GRACE_S", 0.2)
     for _ in range(2):  # the second time its copy aside is there already
         tear(store, unit())
@@ -180,7 +187,9 @@ def test_get_many_keeps_the_order(store: Store) -> None:
     keys = [key(f"p{number}") for number in range(40)]
     answers = list(store.get_many(keys))
     assert [asked for asked, _ in answers] == keys
-    assert [one.content["n"] if one else None for _, one in answers] == [n if n % 2 == 0 else None for n in range(40)]
+    assert [one.content["n"] if one else None for _, one in answers] == [
+        n if n % 2 == 0 else None for n in range(40)
+    ]
     assert list(store.get_many([])) == []
 
 
@@ -198,7 +207,9 @@ def test_check_leaves_nothing_behind(store: Store) -> None:
     assert list(store.list("")) == []
 
 
-def test_blob_comes_back_and_equal_files_are_one(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blob_comes_back_and_equal_files_are_one(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a").write_bytes(b"weights" * 1000)
     blob = store.put_blob(key(), "a.gguf", tmp_path / "a")
     monkeypatch.setattr(store, "upload", None)  # a second upload would fail
@@ -211,7 +222,9 @@ def test_blob_comes_back_and_equal_files_are_one(store: Store, tmp_path: Path, m
 
 
 @pytest.mark.parametrize("damage", ["corrupt", "lost"])
-def test_damaged_blob_is_never_used_and_its_unit_owed(store: Store, tmp_path: Path, damage: str) -> None:
+def test_damaged_blob_is_never_used_and_its_unit_owed(
+    store: Store, tmp_path: Path, damage: str
+) -> None:
     (tmp_path / "a").write_bytes(b"weights" * 1000)
     blob = store.put_blob(key(), "a.gguf", tmp_path / "a")
     store.put(unit(blob=blob.to_json()))

@@ -38,7 +38,8 @@ for write in writes:
         assert error.kind == "store" and "No space left" in str(error), error
     else:
         raise SystemExit("the disk was not full")
-assert store.get(key()) is None and list(store.list("")) == [] and not list(Path(sys.argv[1], ".tmp").iterdir())
+assert store.get(key()) is None and list(store.list("")) == []
+assert not list(Path(sys.argv[1], ".tmp").iterdir())
 store.put(unit())
 print("whole")
 """
@@ -58,7 +59,10 @@ def test_full_disk_leaves_the_unit_owed_and_nothing_half_written(tmp_path: Path)
     disk.mkdir()
     can = (
         shutil.which("unshare")
-        and subprocess.run([*command, str(disk), "true"], capture_output=True, check=False).returncode == 0
+        and subprocess.run(
+            [*command, str(disk), "true"], capture_output=True, check=False
+        ).returncode
+        == 0
     )
     needs("mount namespaces", bool(can))
     done = subprocess.run(
@@ -81,7 +85,9 @@ def test_folder_that_cannot_be_written_is_refused(tmp_path: Path, place: str) ->
         open_store(str(tmp_path / place)).put(unit())
 
 
-def test_folder_that_cannot_be_read_does_not_look_owed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_that_cannot_be_read_does_not_look_owed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> NoReturn:
         raise PermissionError(13, "Permission denied")
 
@@ -95,8 +101,12 @@ def test_folder_that_cannot_be_read_does_not_look_owed(tmp_path: Path, monkeypat
         store.get(key())
 
 
-def test_file_system_without_write_once_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "link", lambda source, target: Path(target).write_bytes(Path(source).read_bytes()))
+def test_file_system_without_write_once_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        os, "link", lambda source, target: Path(target).write_bytes(Path(source).read_bytes())
+    )
     with pytest.raises(InputError, match="hard link"):
         open_store(str(tmp_path)).check()
 
@@ -152,7 +162,9 @@ def test_units_can_be_read_by_other_users(tmp_path: Path) -> None:
     assert (tmp_path / str(key())).stat().st_mode & 0o777 == 0o644
 
 
-def test_relative_folder_is_the_same_after_a_change_of_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_folder_is_the_same_after_a_change_of_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     store = open_store("runs")
     monkeypatch.chdir("/")

@@ -35,7 +35,8 @@ fetched = time.monotonic()
 moved = blob.path + ".moved"
 store.move(blob.path, moved)
 print(json.dumps({
-    "grown": kib("VmHWM") - base, "up_s": sent - start, "down_s": fetched - sent, "move_s": time.monotonic() - fetched,
+    "grown": kib("VmHWM") - base, "up_s": sent - start, "down_s": fetched - sent,
+    "move_s": time.monotonic() - fetched,
     "sha256": blob.sha256, "moved": store.size(moved), "left": store.size(blob.path)}))
 """
 

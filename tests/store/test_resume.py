@@ -1,4 +1,7 @@
-"""A download from S3 that is cut off goes on where it ended, also in another process; what changed meanwhile is begun anew."""
+"""A download from S3 that is cut off goes on where it ended, also in another process.
+
+What changed meanwhile is begun anew.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +45,13 @@ def blob(store: Store, tmp_path: Path) -> Blob:
     return store.put_blob(key(), "model.gguf", tmp_path / "source")
 
 
-def cut(store: Store, wire: CuttingProxy, blob: Blob, target: Path, after: int = 5 * PIECE + PIECE // 2) -> int:
-    """Begin a download and cut it; answers how many bytes of it are there, whole pieces from the beginning."""
+def cut(
+    store: Store, wire: CuttingProxy, blob: Blob, target: Path, after: int = 5 * PIECE + PIECE // 2
+) -> int:
+    """Begin a download and cut it.
+
+    Answers how many bytes of it are there, whole pieces from the beginning.
+    """
     wire.left = after
     with pytest.raises(Infrastructure):
         store.fetch_blob(blob, target)
@@ -57,16 +65,22 @@ def cut(store: Store, wire: CuttingProxy, blob: Blob, target: Path, after: int =
     return there
 
 
-def test_second_attempt_asks_only_for_the_rest(store: Store, wire: CuttingProxy, blob: Blob, tmp_path: Path) -> None:
+def test_second_attempt_asks_only_for_the_rest(
+    store: Store, wire: CuttingProxy, blob: Blob, tmp_path: Path
+) -> None:
     target = tmp_path / "cache" / "model.gguf"
     there = cut(store, wire, blob, target)
     store.fetch_blob(blob, target)
-    assert sorted(wire.ranges) == [(at, min(at + PIECE, SIZE) - 1) for at in range(there, SIZE, PIECE)]
+    assert sorted(wire.ranges) == [
+        (at, min(at + PIECE, SIZE) - 1) for at in range(there, SIZE, PIECE)
+    ]
     assert sha256_of(target) == blob.sha256
     assert [file.name for file in target.parent.iterdir()] == ["model.gguf"]
 
 
-def test_a_part_of_another_version_is_not_gone_on_with(store: Store, wire: CuttingProxy, blob: Blob, tmp_path: Path) -> None:
+def test_a_part_of_another_version_is_not_gone_on_with(
+    store: Store, wire: CuttingProxy, blob: Blob, tmp_path: Path
+) -> None:
     target = tmp_path / "cache" / "model.gguf"
     cut(store, wire, blob, target)
     (tmp_path / "source").write_bytes(random.Random(4).randbytes(SIZE))
@@ -100,7 +114,9 @@ def test_a_part_that_is_longer_than_the_object_is_begun_anew(
 
 
 @pytest.mark.parametrize("size", [0, 1, PIECE, 2 * PIECE])
-def test_sizes_at_the_edges_of_pieces(store: Store, wire: CuttingProxy, tmp_path: Path, size: int) -> None:
+def test_sizes_at_the_edges_of_pieces(
+    store: Store, wire: CuttingProxy, tmp_path: Path, size: int
+) -> None:
     (tmp_path / "source").write_bytes(random.Random(size).randbytes(size))
     store.upload(tmp_path / "source", "demo/blobs/edge")
     assert store.download("demo/blobs/edge", tmp_path / "target")
@@ -110,9 +126,14 @@ def test_sizes_at_the_edges_of_pieces(store: Store, wire: CuttingProxy, tmp_path
     assert not (tmp_path / "other").exists()
 
 
-def test_processes_that_fetch_one_file_at_once_all_get_it_whole(store: Store, blob: Blob, tmp_path: Path) -> None:
+def test_processes_that_fetch_one_file_at_once_all_get_it_whole(
+    store: Store, blob: Blob, tmp_path: Path
+) -> None:
     target = tmp_path / "cache" / "model.gguf"
-    processes = [multiprocessing.get_context("fork").Process(target=fetch, args=(store, blob, target)) for _ in range(4)]
+    processes = [
+        multiprocessing.get_context("fork").Process(target=fetch, args=(store, blob, target))
+        for _ in range(4)
+    ]
     for process in processes:
         process.start()
     for process in processes:

@@ -1,4 +1,6 @@
-"""What only the S3 store can get wrong: faults of the server and the network, credentials, addresses."""
+"""What only the S3 store can get wrong: faults of the server and the network, credentials,
+addresses.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,9 @@ def test_server_out_of_reach_is_infrastructure_on_one_line() -> None:
     assert caught.value.kind == "store"
 
 
-def test_no_credentials_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_no_credentials_at_all(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     S3Server("", ACCESS, SECRET).allow(monkeypatch)
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
@@ -89,7 +93,9 @@ def test_no_credentials_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path_factory
 
 @pytest.mark.s3
 @pytest.mark.parametrize("wrong", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
-def test_wrong_credentials(s3_url: str, wrong: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_wrong_credentials(
+    s3_url: str, wrong: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv(wrong, ACCESS if wrong == "AWS_ACCESS_KEY_ID" else SECRET)
     with caplog.at_level(logging.DEBUG), pytest.raises(InputError) as caught:
         open_store(s3_url).check()
@@ -110,8 +116,14 @@ def test_missing_bucket(s3_url: str) -> None:
 
 
 @pytest.mark.usefixtures("keys")
-def test_server_that_repeats_the_credentials_is_not_quoted(caplog: pytest.LogCaptureFixture) -> None:
-    with fake_s3(refuse="AccessDenied") as server, caplog.at_level(logging.DEBUG), pytest.raises(InputError) as caught:
+def test_server_that_repeats_the_credentials_is_not_quoted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with (
+        fake_s3(refuse="AccessDenied") as server,
+        caplog.at_level(logging.DEBUG),
+        pytest.raises(InputError) as caught,
+    ):
         open_store(server.url).check()
     assert ACCESS not in str(caught.value)
     assert "AccessDenied" in str(caught.value)

@@ -1,4 +1,7 @@
-"""An upload to S3 that is cut off goes on where it ended, also in another process; what the server holds is what was sent."""
+"""An upload to S3 that is cut off goes on where it ended, also in another process.
+
+What the server holds is what was sent.
+"""
 
 from __future__ import annotations
 
@@ -73,8 +76,12 @@ def held(numbers: Sequence[int]) -> int:
 def parts(store: S3Store, path: str) -> list[list[int]]:
     """The numbers of the parts of each unfinished upload of an object."""
     at = {"Bucket": store.address.bucket, "Key": store.address.object(path)}
-    found = store.client.list_multipart_uploads(Bucket=at["Bucket"], Prefix=at["Key"]).get("Uploads", [])
-    listed = [store.client.list_parts(**at, UploadId=one["UploadId"]).get("Parts", []) for one in found]
+    found = store.client.list_multipart_uploads(Bucket=at["Bucket"], Prefix=at["Key"]).get(
+        "Uploads", []
+    )
+    listed = [
+        store.client.list_parts(**at, UploadId=one["UploadId"]).get("Parts", []) for one in found
+    ]
     return [[part["PartNumber"] for part in one] for one in listed]
 
 
@@ -91,7 +98,9 @@ def fetched(store: S3Store, blob: Blob, tmp_path: Path) -> bool:
     return store.holds(blob, thorough=True)
 
 
-def test_second_attempt_sends_only_the_rest(store: S3Store, wire: CuttingProxy, source: Path, tmp_path: Path) -> None:
+def test_second_attempt_sends_only_the_rest(
+    store: S3Store, wire: CuttingProxy, source: Path, tmp_path: Path
+) -> None:
     wire.left_up = 4 * PART + PART // 2
     with pytest.raises(Infrastructure):
         store.put_blob(key(), "model.gguf", source)
@@ -106,7 +115,9 @@ def test_second_attempt_sends_only_the_rest(store: S3Store, wire: CuttingProxy, 
     assert fetched(store, blob, tmp_path)
 
 
-def test_process_killed_in_mid_upload_is_gone_on_from(store: S3Store, wire: CuttingProxy, source: Path, tmp_path: Path) -> None:
+def test_process_killed_in_mid_upload_is_gone_on_from(
+    store: S3Store, wire: CuttingProxy, source: Path, tmp_path: Path
+) -> None:
     command = [sys.executable, "-c", SEND, store.url, str(source), str(PART)]
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     wire.left_up = 5 * PART + SOME  # cut there, and before it tries again the process dies
@@ -159,7 +170,9 @@ def test_uploads_of_neighbours_are_left_alone(store: S3Store, source: Path) -> N
     assert parts(store, f"{path_of(source)}.2") == [[1]]
 
 
-def test_a_file_that_changes_on_the_way_never_appears(store: S3Store, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_changes_on_the_way_never_appears(
+    store: S3Store, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, send = path_of(source), store.client.upload_part
 
     def change(**arguments: Any) -> Any:
@@ -170,14 +183,18 @@ def test_a_file_that_changes_on_the_way_never_appears(store: S3Store, source: Pa
         return send(**arguments)
 
     monkeypatch.setattr(store.client, "upload_part", change)
-    with pytest.raises(Infrastructure, match=r"source: changed while it was sent to s3://.*model\.gguf") as caught:
+    with pytest.raises(
+        Infrastructure, match=r"source: changed while it was sent to s3://.*model\.gguf"
+    ) as caught:
         store.put_blob(key(), "model.gguf", source)
     assert caught.value.kind == "store"
     assert store.size(path) is None
     assert parts(store, path) == []
 
 
-def test_part_that_the_server_keeps_otherwise_is_noticed(store: S3Store, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_part_that_the_server_keeps_otherwise_is_noticed(
+    store: S3Store, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     send = store.client.upload_part
 
     def spoil(**arguments: Any) -> Any:
@@ -199,15 +216,21 @@ def test_part_that_the_server_keeps_otherwise_is_noticed(store: S3Store, source:
     assert parts(store, path_of(source)) == []
 
 
-def test_object_that_the_server_cuts_is_moved_aside(store: S3Store, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_object_that_the_server_cuts_is_moved_aside(
+    store: S3Store, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     complete = store.client.complete_multipart_upload
 
     def cut(**arguments: Any) -> Any:
         complete(**arguments)
-        return store.client.put_object(Bucket=arguments["Bucket"], Key=arguments["Key"], Body=source.read_bytes()[:-1])
+        return store.client.put_object(
+            Bucket=arguments["Bucket"], Key=arguments["Key"], Body=source.read_bytes()[:-1]
+        )
 
     monkeypatch.setattr(store.client, "complete_multipart_upload", cut)
-    with pytest.raises(Infrastructure, match=f"{SIZE} bytes were sent, the server holds {SIZE - 1}; moved aside"):
+    with pytest.raises(
+        Infrastructure, match=f"{SIZE} bytes were sent, the server holds {SIZE - 1}; moved aside"
+    ):
         store.put_blob(key(), "model.gguf", source)
     assert store.size(path_of(source)) is None
     assert len(list(store.list("demo/aside/"))) == 1
@@ -215,13 +238,17 @@ def test_object_that_the_server_cuts_is_moved_aside(store: S3Store, source: Path
     assert store.holds(store.put_blob(key(), "model.gguf", source), thorough=True)
 
 
-def test_bytes_that_arrive_otherwise_are_refused_by_the_server(store: S3Store, source: Path) -> None:
+def test_bytes_that_arrive_otherwise_are_refused_by_the_server(
+    store: S3Store, source: Path
+) -> None:
     from botocore.exceptions import ClientError
 
     at: Any = {"Bucket": store.address.bucket, "Key": store.address.object("demo/x")}
     upload = store.client.create_multipart_upload(**at)["UploadId"]
     with pytest.raises(ClientError):
-        sending.Sending(store.client, at, "x", source)._send_part(upload, 1, b"one", sending._md5(b"two"))
+        sending.Sending(store.client, at, "x", source)._send_part(
+            upload, 1, b"one", sending._md5(b"two")
+        )
 
 
 def test_lost_answer_to_the_last_request_is_no_fault(
@@ -246,7 +273,9 @@ def gone() -> Exception:
     return ClientError({"Error": {"Code": "NoSuchUpload"}}, "UploadPart")
 
 
-def test_upload_that_another_process_drops_is_begun_anew(store: S3Store, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_upload_that_another_process_drops_is_begun_anew(
+    store: S3Store, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     send, dropped = store.client.upload_part, []
 
     def drop(**arguments: Any) -> Any:
@@ -265,8 +294,13 @@ def test_upload_that_another_process_drops_is_begun_anew(store: S3Store, source:
         store.put_blob(key(), "model.gguf", source)
 
 
-def test_processes_that_send_one_file_at_once_all_end_well(store: S3Store, source: Path, tmp_path: Path) -> None:
-    processes = [multiprocessing.get_context("fork").Process(target=put, args=(store, source)) for _ in range(4)]
+def test_processes_that_send_one_file_at_once_all_end_well(
+    store: S3Store, source: Path, tmp_path: Path
+) -> None:
+    processes = [
+        multiprocessing.get_context("fork").Process(target=put, args=(store, source))
+        for _ in range(4)
+    ]
     for process in processes:
         process.start()
     for process in processes:

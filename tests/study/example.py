@@ -1,6 +1,8 @@
-"""A small valid study that runs through all its stages without a model: what other tests start from.
+"""A small valid study that runs through all its stages without a model: what other tests start
+from.
 
-Its endpoints are scripted, its one arm is an instruct model whose therapist is scripted too: nothing is trained.
+Its endpoints are scripted, its one arm is an instruct model whose therapist is scripted too:
+nothing is trained.
 """
 
 from __future__ import annotations
@@ -29,24 +31,52 @@ DOCUMENT: dict[str, Any] = {
             "narrative_chars": [40, 400],
             "characteristics": {name: {"one": 1, "other": 2} for name in CHARACTERISTICS},
         },
-        "simulated": [{"name": "Teresa Lindqvist", "profile": "52, a school cook who has given up her choir and sleeps badly."}],
+        "simulated": [
+            {
+                "name": "Teresa Lindqvist",
+                "profile": "52, a school cook who has given up her choir and sleeps badly.",
+            }
+        ],
     },
     "phases": [
-        {"name": "assessment", "sessions": [1, 1], "goals": "Get to know each other.", "techniques": "Questions, a mood check."},
-        {"name": "middle", "sessions": [2, 2], "goals": "Test a thought.", "techniques": "A thought record."},
+        {
+            "name": "assessment",
+            "sessions": [1, 1],
+            "goals": "Get to know each other.",
+            "techniques": "Questions, a mood check.",
+        },
+        {
+            "name": "middle",
+            "sessions": [2, 2],
+            "goals": "Test a thought.",
+            "techniques": "A thought record.",
+        },
     ],
-    "courses": {"sessions": 2, "pairs": 2, "turn_chars": [20, 90], "summary_chars": [40, 240], "lead_ins": True},
+    "courses": {
+        "sessions": 2,
+        "pairs": 2,
+        "turn_chars": [20, 90],
+        "summary_chars": [40, 240],
+        "lead_ins": True,
+    },
     "models": {"smollm2": {"recipe": RECIPE | {"compare": RECIPE["start"]}}},
     "arms": [{"name": "plain", "model": "smollm2", "variant": "instruct"}],
     "endpoints": {"script": {"kind": "scripted"}},
     "roles": {role: {"endpoint": "script"} for role in ROLES},
-    "sessions": {"count": 2, "min_therapist_turns": 1, "max_messages": 4, "summary_chars": [40, 240]},
+    "sessions": {
+        "count": 2,
+        "min_therapist_turns": 1,
+        "max_messages": 4,
+        "summary_chars": [40, 240],
+    },
     "judge": {"justification_chars": [10, 60]},
 }
 
 
 def example_study(**changes: Any) -> dict[str, Any]:
-    """The document, changed: `__` in a name leads into a block or a list (`arms__0__model="x"`), `...` takes a field away."""
+    """The document, changed: `__` in a name leads into a block or a list (`arms__0__model="x"`),
+    `...` takes a field away.
+    """
     document = copy.deepcopy(DOCUMENT)
     for name, value in changes.items():
         *way, last = name.split("__")
@@ -56,7 +86,9 @@ def example_study(**changes: Any) -> dict[str, Any]:
         if value is ...:
             del node[last]
         elif isinstance(node, list):
-            node[int(last) : int(last) + 1] = [copy.deepcopy(value)]  # just behind the end: one more
+            node[int(last) : int(last) + 1] = [
+                copy.deepcopy(value)
+            ]  # just behind the end: one more
         else:
             node[last] = copy.deepcopy(value)
     return document

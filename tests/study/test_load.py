@@ -1,4 +1,6 @@
-"""Loading a study file: references, overrides, what is refused is in tests/cli/test_bad_inputs.py."""
+"""Loading a study file: references, overrides, what is refused is in
+tests/cli/test_bad_inputs.py.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,10 @@ def test_fields_may_name_files_beside_the_study(tmp_path: Path) -> None:
         models__smollm2__recipe="parts/recipe.yaml",
     )
     document["store"] = str(tmp_path / "runs")
-    assert load_study(write_study(tmp_path, referring)).model_dump() == Study.model_validate(document).model_dump()
+    assert (
+        load_study(write_study(tmp_path, referring)).model_dump()
+        == Study.model_validate(document).model_dump()
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,7 +72,9 @@ def test_fields_may_name_files_beside_the_study(tmp_path: Path) -> None:
         ({"seed": 8, "engine.workers": 2}, {"seed": 8, "engine__workers": 2}),
     ],
 )
-def test_overrides_replace_fields(overrides: dict[str, Any], changes: dict[str, Any], tmp_path: Path) -> None:
+def test_overrides_replace_fields(
+    overrides: dict[str, Any], changes: dict[str, Any], tmp_path: Path
+) -> None:
     read = load_study(write_study(tmp_path, example_study()), overrides)
     assert read.model_dump() == loaded(**changes, store=str(tmp_path / "runs")).model_dump()
 
@@ -79,10 +86,15 @@ def test_override_reaches_into_a_referred_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("given", "kept"), [(100, "100"), (0, "0"), (0.06, "0.06")])
-def test_a_number_of_steps_is_in_keys_as_it_was_written(tmp_path: Path, given: float, kept: str) -> None:
+def test_a_number_of_steps_is_in_keys_as_it_was_written(
+    tmp_path: Path, given: float, kept: str
+) -> None:
     """So a study file that says 100 keeps its keys, whatever else the field may hold by now."""
     file = write_study(
-        tmp_path, example_study(models__smollm2__recipe=RECIPE | {"compare": RECIPE["start"], "warmup_steps": given})
+        tmp_path,
+        example_study(
+            models__smollm2__recipe=RECIPE | {"compare": RECIPE["start"], "warmup_steps": given}
+        ),
     )
     recipe = load_study(file).models["smollm2"].recipe
     assert f'"warmup_steps":{kept},' in canonical(recipe.model_dump()).decode()
@@ -105,19 +117,34 @@ def test_all_complaints_are_told(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_together_is_told_beside_what_is_wrong_alone(tmp_path: Path) -> None:
-    wrong = {"judge__justification_chars": [9, 1], "minimum__ratings": 99, "roles__judge__endpoint": "gpt", "sessions__count": 3}
+    wrong = {
+        "judge__justification_chars": [9, 1],
+        "minimum__ratings": 99,
+        "roles__judge__endpoint": "gpt",
+        "sessions__count": 3,
+    }
     file = write_study(tmp_path, example_study(**wrong))
     with pytest.raises(InputError) as refused:
         load_study(file)
     told = [problem.removeprefix(f"{file}: ").split(": ")[0] for problem in refused.value.problems]
-    assert told == ["judge.justification_chars", "roles.judge.endpoint", "phases", "minimum.ratings"]
+    assert told == [
+        "judge.justification_chars",
+        "roles.judge.endpoint",
+        "phases",
+        "minimum.ratings",
+    ]
 
 
-@pytest.mark.parametrize("field", ["seed", "courses.sessions", "sessions.count", "judge.replicates", "patients.training.count"])
+@pytest.mark.parametrize(
+    "field",
+    ["seed", "courses.sessions", "sessions.count", "judge.replicates", "patients.training.count"],
+)
 @pytest.mark.parametrize("value", [True, float("nan"), float("inf"), 10**18, 10**39, -1])
 def test_number_that_no_study_has_is_refused(field: str, value: float, tmp_path: Path) -> None:
     file = write_study(tmp_path, example_study())
-    with pytest.raises(InputError, match=rf"^{re.escape(str(file))}: {field}: expected ") as refused:
+    with pytest.raises(
+        InputError, match=rf"^{re.escape(str(file))}: {field}: expected "
+    ) as refused:
         load_study(file, {field: value})
     assert len(refused.value.problems) == 1
 
@@ -136,8 +163,12 @@ def test_number_that_no_study_has_is_refused(field: str, value: float, tmp_path:
         ("models.smollm2.recipe.start", "org/name", "org/name"),
     ],
 )
-def test_path_is_relative_to_the_study_file(field: str, given: str, found: str, tmp_path: Path) -> None:
-    file = write_study(tmp_path, example_study(endpoints__local={"kind": "llama_cpp", "gguf": "x.gguf"}))
+def test_path_is_relative_to_the_study_file(
+    field: str, given: str, found: str, tmp_path: Path
+) -> None:
+    file = write_study(
+        tmp_path, example_study(endpoints__local={"kind": "llama_cpp", "gguf": "x.gguf"})
+    )
     value: Any = load_study(file, {field: given})
     for name in field.split("."):
         value = value[name] if isinstance(value, Mapping) else getattr(value, name)
@@ -164,11 +195,24 @@ def test_text_that_names_no_path_is_refused(field: str, name: str, tmp_path: Pat
 @pytest.mark.parametrize("value", ["OPENAI_API_KEY", "KEY_2", None])
 def test_key_is_named_by_its_environment_variable(value: str | None) -> None:
     endpoint = {"kind": "litellm", "model": "openai/x", "api_key_env": value}
-    assert loaded(endpoints__remote=endpoint).endpoints["remote"].model_dump()["api_key_env"] == value
+    assert (
+        loaded(endpoints__remote=endpoint).endpoints["remote"].model_dump()["api_key_env"] == value
+    )
 
 
 @pytest.mark.parametrize(
-    "value", ["sk-abc", "hf_abc", "gsk_x", "AKIAIOSFODNN7EXAMPLE", "a" * 40, "lower_case", "A" * 32, "", "A B"]
+    "value",
+    [
+        "sk-abc",
+        "hf_abc",
+        "gsk_x",
+        "AKIAIOSFODNN7EXAMPLE",
+        "a" * 40,
+        "lower_case",
+        "A" * 32,
+        "",
+        "A B",
+    ],
 )
 def test_anything_but_a_name_is_refused_as_a_key(value: str) -> None:
     with pytest.raises(ValidationError, match="never the key itself"):
@@ -180,7 +224,9 @@ def test_address_without_a_secret_is_accepted(value: str | None) -> None:
     loaded(endpoints__remote={"kind": "litellm", "model": "openai/x", "api_base": value})
 
 
-@pytest.mark.parametrize("value", ["http://user:pass@host/v1", "https://host/v1?key=x", "localhost:8000", "ftp://host"])
+@pytest.mark.parametrize(
+    "value", ["http://user:pass@host/v1", "https://host/v1?key=x", "localhost:8000", "ftp://host"]
+)
 def test_address_that_could_hold_a_secret_is_refused(value: str) -> None:
     with pytest.raises(ValidationError, match="without user, password or query"):
         loaded(endpoints__remote={"kind": "litellm", "model": "openai/x", "api_base": value})
@@ -198,7 +244,13 @@ def test_phase_of_a_session(session: int, phase: str) -> None:
 
 def test_arm_takes_over_the_therapists_role_but_for_what_it_says_itself() -> None:
     shared = {"endpoint": "script", "attempts": 5, "sampling": {"temperature": 0.3}}
-    arm = {"name": "own", "model": "smollm2", "variant": "instruct", "endpoint": "other", "sampling": {"temperature": 1.2}}
+    arm = {
+        "name": "own",
+        "model": "smollm2",
+        "variant": "instruct",
+        "endpoint": "other",
+        "sampling": {"temperature": 1.2},
+    }
     study = loaded(roles__therapist=shared, endpoints__other={"kind": "scripted"}, arms__1=arm)
     plain, own = (study.therapist(arm) for arm in study.arms)
     assert (plain.endpoint, plain.sampling.temperature, plain.attempts) == ("script", 0.3, 5)
@@ -213,8 +265,13 @@ def test_arm_takes_over_the_therapists_role_but_for_what_it_says_itself() -> Non
         ("Alex Moreau", "Alexa Moreau", True),
     ],
 )
-def test_training_and_simulated_patients_share_no_first_name(training: str, simulated: str, allowed: bool) -> None:
-    changes = {"patients__training__names": [training, "Robin Okafor"], "patients__simulated__0__name": simulated}
+def test_training_and_simulated_patients_share_no_first_name(
+    training: str, simulated: str, allowed: bool
+) -> None:
+    changes = {
+        "patients__training__names": [training, "Robin Okafor"],
+        "patients__simulated__0__name": simulated,
+    }
     if allowed:
         loaded(**changes)
     else:

@@ -1,4 +1,6 @@
-"""The recipes of the project: they load, their licences have terms, and their memory is what training forecasts."""
+"""The recipes of the project: they load, their licences have terms, and their memory is what
+training forecasts.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ class Shape(NamedTuple):
 def stated(file: Path) -> Shape | None:
     """The shape that a recipe's comment names."""
     found = re.search(
-        r"(\d+) layers, hidden (\d+), kv (\d+), ffn (\d+), vocabulary (\d+)", " ".join(file.read_text().replace("# ", "").split())
+        r"(\d+) layers, hidden (\d+), kv (\d+), ffn (\d+), vocabulary (\d+)",
+        " ".join(file.read_text().replace("# ", "").split()),
     )
     return Shape(*map(int, found.groups())) if found else None
 
@@ -42,8 +45,16 @@ def stated(file: Path) -> Shape | None:
 def memory(shape: Shape, recipe: Recipe, folder: Path) -> float:
     """GiB that training forecasts for batches of the longest windows on a GPU."""
     heads = shape.hidden // 128
-    config = {"hidden_size": shape.hidden, "intermediate_size": shape.ffn, "num_hidden_layers": shape.layers}
-    config |= {"num_attention_heads": heads, "num_key_value_heads": shape.kv // 128, "vocab_size": shape.vocabulary}
+    config = {
+        "hidden_size": shape.hidden,
+        "intermediate_size": shape.ffn,
+        "num_hidden_layers": shape.layers,
+    }
+    config |= {
+        "num_attention_heads": heads,
+        "num_key_value_heads": shape.kv // 128,
+        "vocab_size": shape.vocabulary,
+    }
     (folder / "config.json").write_text(json.dumps(config))
     windows = [Window("p", 1, [5] * recipe.max_length, [5] * recipe.max_length)] * recipe.batch
     base = Base(folder, "", ChatTemplate("", "", ""), None, 0, 0)
@@ -60,7 +71,9 @@ def test_recipe_loads_and_its_licence_allows_to_tune(file: Path) -> None:
     assert recipe.batch * recipe.accumulation == (1 if file.stem == "smollm2" else 16)
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if file.stem != "smollm2"], ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", [file for file in FILES if file.stem != "smollm2"], ids=lambda file: file.stem
+)
 def test_memory_is_what_training_forecasts(file: Path, tmp_path: Path) -> None:
     recipe, shape = Recipe.model_validate(yaml.safe_load(file.read_text())), stated(file)
     assert shape is not None
@@ -69,5 +82,7 @@ def test_memory_is_what_training_forecasts(file: Path, tmp_path: Path) -> None:
 
 def test_a_sound_recipe_fits_into_24_gib() -> None:
     for name in ("llama", "mistral", "qwen"):
-        recipe = Recipe.model_validate(yaml.safe_load(next(file for file in FILES if file.stem == name).read_text()))
+        recipe = Recipe.model_validate(
+            yaml.safe_load(next(file for file in FILES if file.stem == name).read_text())
+        )
         assert (recipe.memory_gib or 99) < 24

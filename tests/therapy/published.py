@@ -20,7 +20,9 @@ FOLDER = "CBT_Depression_Simulations_"
 
 @dataclass(frozen=True)
 class Labelled:
-    """A published session, why it ended (also in the words of its file), and the line of the label file that is its own."""
+    """A published session, why it ended (also in the words of its file), and the line of the label
+    file that is its own.
+    """
 
     session: Session
     stop: StopReason
@@ -34,7 +36,10 @@ def labels() -> list[dict[str, str]]:
 
 
 def published() -> list[Labelled]:
-    """All labelled sessions, from the folder that CBT_RAY_PUBLISHED names; other sessions beside them are left alone."""
+    """All labelled sessions, from the folder that CBT_RAY_PUBLISHED names.
+
+    Other sessions beside them are left alone.
+    """
     folder = Path(os.environ.get("CBT_RAY_PUBLISHED", "")) / "cbt" / "CBT_Simulations"
     needs("published", "CBT_RAY_PUBLISHED" in os.environ and folder.is_dir())
     return _read(folder)
@@ -50,6 +55,10 @@ def _read(folder: Path) -> list[Labelled]:
         if label:
             read = read_simulated(path.name, data.decode())
             written, patient = read.written, path.parent.name.removeprefix(FOLDER)
-            session = Session(patient, read.number or 0, "", written.opening, written.turns, written.summary)
-            found.append(Labelled(session, read.stop, written.stopped[1] if written.stopped else "", label))
+            session = Session(
+                patient, read.number or 0, "", written.opening, written.turns, written.summary
+            )
+            found.append(
+                Labelled(session, read.stop, written.stopped[1] if written.stopped else "", label)
+            )
     return found

@@ -24,7 +24,9 @@ def cut(text: str) -> Reply:
 
 
 class Script:
-    """An Ask that gives these answers in turn, the last one from then on, and remembers what it was asked."""
+    """An Ask that gives these answers in turn, the last one from then on, and remembers what it was
+    asked.
+    """
 
     def __init__(self, answers: Iterable[Answer] | Callable[[Request, int], Answer]) -> None:
         self._answer = answers if callable(answers) else None
@@ -34,7 +36,11 @@ class Script:
     def __call__(self, request: Request) -> Reply:
         self.requests.append(request)
         number = len(self.requests)
-        answer = self._answer(request, number) if self._answer else self._answers[min(number, len(self._answers)) - 1]
+        answer = (
+            self._answer(request, number)
+            if self._answer
+            else self._answers[min(number, len(self._answers)) - 1]
+        )
         if isinstance(answer, Exception):
             raise answer
         return reply(answer) if isinstance(answer, str) else answer
@@ -50,7 +56,10 @@ def as_json(value: Mapping[str, Any]) -> str:
 
 def turns(*texts: str) -> tuple[Turn, ...]:
     """The patient speaks first."""
-    return tuple(Turn(Speaker.PATIENT if number % 2 == 0 else Speaker.THERAPIST, text) for number, text in enumerate(texts))
+    return tuple(
+        Turn(Speaker.PATIENT if number % 2 == 0 else Speaker.THERAPIST, text)
+        for number, text in enumerate(texts)
+    )
 
 
 def session(*texts: str, opening: str = "", summary: str = "They talked.") -> Session:

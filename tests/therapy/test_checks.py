@@ -10,7 +10,10 @@ from cbt_ray.therapy.checks import fault_of_part, fault_of_summary
 from cbt_ray.therapy.session import Speaker, Turn
 from tests.therapy.scripts import turns
 
-GOOD = ("I slept badly.", "For today's agenda I suggest sleep. In an emergency call the emergency services.")
+GOOD = (
+    "I slept badly.",
+    "For today's agenda I suggest sleep. In an emergency call the emergency services.",
+)
 
 
 def fault(texts: Sequence[str], part: int = 2, session: int = 2) -> str | None:
@@ -28,16 +31,24 @@ def test_empty(texts: Sequence[str]) -> None:
 
 
 def test_same_speaker_twice() -> None:
-    said = (Turn(Speaker.PATIENT, "I slept badly."), Turn(Speaker.THERAPIST, "I see."), Turn(Speaker.THERAPIST, "Go on."))
+    said = (
+        Turn(Speaker.PATIENT, "I slept badly."),
+        Turn(Speaker.THERAPIST, "I see."),
+        Turn(Speaker.THERAPIST, "Go on."),
+    )
     assert fault_of_part(said, 2, 2) == "same_speaker_twice"
 
 
-@pytest.mark.parametrize("text", ["Therapist: I see.", "I see. Patient: Yes.", "Nova : I see.", "Client: no"])
+@pytest.mark.parametrize(
+    "text", ["Therapist: I see.", "I see. Patient: Yes.", "Nova : I see.", "Client: no"]
+)
 def test_speaker_label(text: str) -> None:
     assert fault(("Hello.", text)) == "speaker_label"
 
 
-@pytest.mark.parametrize("text", ["My therapist said so.", "The patient is me: I know.", "Therapists: they ask."])
+@pytest.mark.parametrize(
+    "text", ["My therapist said so.", "The patient is me: I know.", "Therapists: they ask."]
+)
 def test_word_therapist_is_no_label(text: str) -> None:
     assert fault((text, "I see.")) is None
 
@@ -63,7 +74,13 @@ def test_markdown(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["It is 3.5 of 10.", "A well-known thought - yes.", "On a scale of 1 to 10?", "Two * three is six."]
+    "text",
+    [
+        "It is 3.5 of 10.",
+        "A well-known thought - yes.",
+        "On a scale of 1 to 10?",
+        "Two * three is six.",
+    ],
 )
 def test_plain_prose_is_no_markdown(text: str) -> None:
     assert fault(("Hello.", text)) is None

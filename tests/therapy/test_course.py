@@ -32,7 +32,9 @@ def part(number: int, **changes: Any) -> str:
     return as_json(value | ({"summary": SUMMARY} if number == 4 else {}) | changes)
 
 
-def write(script: Script, number: int = 1, opening: str = "", seed: int = 3) -> tuple[Session, dict[str, int]]:
+def write(
+    script: Script, number: int = 1, opening: str = "", seed: int = 3
+) -> tuple[Session, dict[str, int]]:
     phase = STUDY.phase_of(number)
     brief = Brief("Alex Moreau", "Alex broods.", number, 2, phase, opening)
     return write_session(brief, COURSES, Prompts(), Role(endpoint="script"), script, seed)
@@ -49,7 +51,9 @@ def test_four_parts_make_a_session() -> None:
     session, sent_back = write(script, 2, opening="Last time they met.")
     assert (script.calls, sent_back) == (4, {})
     assert [turn.speaker for turn in session.turns] == [Speaker.PATIENT, Speaker.THERAPIST] * 8
-    assert [turn.text for turn in session.turns_of(Speaker.PATIENT)][::2] == [f"I slept badly in part {n}." for n in range(1, 5)]
+    assert [turn.text for turn in session.turns_of(Speaker.PATIENT)][::2] == [
+        f"I slept badly in part {n}." for n in range(1, 5)
+    ]
     assert (session.patient, session.number, session.phase) == ("Alex Moreau", 2, "middle")
     assert (session.opening, session.summary) == ("Last time they met.", SUMMARY)
 
@@ -67,7 +71,13 @@ def test_previous_summary_phase_and_narrative_stand_in_the_request() -> None:
     script = answers()
     write(script, 2, opening="Last time they met.")
     asked = "\n".join(message.content for message in script.requests[0].messages)
-    for text in ("Last time they met.", "Test a thought.", "A thought record.", "Alex broods.", "Alex Moreau"):
+    for text in (
+        "Last time they met.",
+        "Test a thought.",
+        "A thought record.",
+        "Alex broods.",
+        "Alex Moreau",
+    ):
         assert text in asked
 
 
@@ -79,7 +89,12 @@ def schema_of(request: Request) -> dict[str, Any]:
 def test_summary_is_asked_for_in_the_last_part_only() -> None:
     script = answers()
     write(script)
-    assert ["summary" in schema_of(request)["required"] for request in script.requests] == [False, False, False, True]
+    assert ["summary" in schema_of(request)["required"] for request in script.requests] == [
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 BACK = (
@@ -103,7 +118,9 @@ BACK = (
 
 
 @pytest.mark.parametrize(
-    ("useless", "at", "reason"), BACK, ids=[f"part{at}-{reason}-{n}" for n, (_, at, reason) in enumerate(BACK)]
+    ("useless", "at", "reason"),
+    BACK,
+    ids=[f"part{at}-{reason}-{n}" for n, (_, at, reason) in enumerate(BACK)],
 )
 def test_faulty_part_is_sent_back_and_asked_for_anew(useless: Answer, at: int, reason: str) -> None:
     script = answers(useless, at=at)
@@ -116,14 +133,19 @@ def test_faulty_part_is_sent_back_and_asked_for_anew(useless: Answer, at: int, r
 
 
 def test_json_in_a_fence_is_read() -> None:
-    session, sent_back = write(Script([f"```json\n{part(1)}\n```", *(part(number) for number in (2, 3, 4))]))
+    session, sent_back = write(
+        Script([f"```json\n{part(1)}\n```", *(part(number) for number in (2, 3, 4))])
+    )
     assert (len(session.turns), sent_back) == (16, {})
 
 
 def test_session_is_rejected_for_its_commonest_fault_after_all_attempts() -> None:
-    script = Script([part(1), "", part(2, therapist_1="# x"), part(2, therapist_1="# x"), "no JSON", part(2)])
+    script = Script(
+        [part(1), "", part(2, therapist_1="# x"), part(2, therapist_1="# x"), "no JSON", part(2)]
+    )
     with pytest.raises(
-        ModelFailure, match="part 2 of session 1: markdown: 4 attempts, 1 empty, 2 markdown, 1 malformed"
+        ModelFailure,
+        match="part 2 of session 1: markdown: 4 attempts, 1 empty, 2 markdown, 1 malformed",
     ) as caught:
         write(script)
     assert caught.value.reason == "markdown"

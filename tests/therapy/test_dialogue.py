@@ -23,7 +23,10 @@ FIRST = "Hi, I'm Teresa Lindqvist. I'm back for session 2."
 
 
 def rules(**changes: Any) -> Sessions:
-    return Sessions(**{"count": 2, "min_therapist_turns": 1, "max_messages": 8, "summary_chars": (10, 60)} | changes)
+    return Sessions(
+        **{"count": 2, "min_therapist_turns": 1, "max_messages": 8, "summary_chars": (10, 60)}
+        | changes
+    )
 
 
 class Cast:
@@ -37,7 +40,11 @@ class Cast:
     def hold(self, opening: str = "", seed: int = 5, **changes: Any) -> Held:
         role = Role(endpoint="script", attempts=3)
         case = Case(STUDY.patients.simulated[0], 2, 2, STUDY.phase_of(2), opening, seed)
-        voices = (Voice(role, self.therapist), Voice(role, self.patient), Voice(role, self.summariser))
+        voices = (
+            Voice(role, self.therapist),
+            Voice(role, self.patient),
+            Voice(role, self.summariser),
+        )
         return hold(case, rules(**changes), Prompts(), "therapist.j2", *voices)
 
 
@@ -46,11 +53,17 @@ def texts(held: Held) -> list[str]:
 
 
 def test_speakers_alternate_until_the_end_mark_which_is_taken_out() -> None:
-    held = Cast(therapist=["What happened?", f"See you next week. {MARK}"], patient=["I stayed in bed."]).hold()
+    held = Cast(
+        therapist=["What happened?", f"See you next week. {MARK}"], patient=["I stayed in bed."]
+    ).hold()
     assert texts(held) == [FIRST, "What happened?", "I stayed in bed.", "See you next week."]
     assert [turn.speaker for turn in held.session.turns] == [Speaker.PATIENT, Speaker.THERAPIST] * 2
     assert (held.stop, held.cut, held.session.summary) == (StopReason.END_TOKEN, 0, SUMMARY)
-    assert (held.session.patient, held.session.number, held.session.phase) == ("Teresa Lindqvist", 2, "middle")
+    assert (held.session.patient, held.session.number, held.session.phase) == (
+        "Teresa Lindqvist",
+        2,
+        "middle",
+    )
 
 
 def test_end_mark_before_the_minimum_is_taken_out_and_the_session_goes_on() -> None:
@@ -68,7 +81,11 @@ def test_end_mark_alone_ends_without_an_empty_turn() -> None:
 @pytest.mark.parametrize(("most", "last"), [(4, Speaker.THERAPIST), (5, Speaker.PATIENT)])
 def test_messages_are_counted_for_both_speakers(most: int, last: Speaker) -> None:
     held = Cast().hold(max_messages=most)
-    assert (held.stop, len(held.session.turns), held.session.turns[-1].speaker) == (StopReason.MAX_MESSAGES, most, last)
+    assert (held.stop, len(held.session.turns), held.session.turns[-1].speaker) == (
+        StopReason.MAX_MESSAGES,
+        most,
+        last,
+    )
 
 
 def test_words_end_a_session() -> None:
@@ -100,7 +117,14 @@ def test_each_model_sees_itself_as_the_assistant() -> None:
         "user",
     ]
     seen = cast.patient.requests[1].messages
-    assert [message.role for message in seen] == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert [message.role for message in seen] == [
+        "system",
+        "user",
+        "assistant",
+        "user",
+        "assistant",
+        "user",
+    ]
     assert [seen[2].content, seen[5].content] == [FIRST, "What happened in turn 1?"]
 
 
@@ -116,7 +140,13 @@ def test_therapist_knows_the_phase_and_the_end_mark_and_nothing_of_the_patients_
     cast = Cast()
     cast.hold()
     system = cast.therapist.requests[0].messages[0].content
-    for text in ("Test a thought.", "A thought record.", "session 2 of 2", "Teresa Lindqvist", MARK):
+    for text in (
+        "Test a thought.",
+        "A thought record.",
+        "session 2 of 2",
+        "Teresa Lindqvist",
+        MARK,
+    ):
         assert text in system
     assert "school cook" not in system
     assert "school cook" in cast.patient.requests[0].messages[0].content
@@ -132,7 +162,9 @@ def test_therapist_knows_the_phase_and_the_end_mark_and_nothing_of_the_patients_
         (ModelFailure("context_full"), StopReason.CONTEXT_FULL),
     ],
 )
-def test_therapist_that_falls_silent_ends_the_session_with_that_reason(answer: Any, stop: StopReason) -> None:
+def test_therapist_that_falls_silent_ends_the_session_with_that_reason(
+    answer: Any, stop: StopReason
+) -> None:
     cast = Cast(therapist=["What happened?", answer])
     held = cast.hold()
     assert (held.stop, len(held.session.turns), held.session.summary) == (stop, 3, SUMMARY)
@@ -167,7 +199,9 @@ def test_patient_that_falls_silent_is_a_failure_of_the_apparatus(answer: Any, re
         ("One! Two? Thr", "One! Two?"),
     ],
 )
-def test_turn_cut_at_the_token_limit_ends_with_its_last_whole_sentence(text: str, kept: str) -> None:
+def test_turn_cut_at_the_token_limit_ends_with_its_last_whole_sentence(
+    text: str, kept: str
+) -> None:
     held = Cast(therapist=[cut(text), MARK], patient=[cut("I tried. But I cou")]).hold()
     assert texts(held)[1:] == [kept, "I tried."]
     assert held.cut == 2
@@ -185,7 +219,9 @@ SILENT = (
 )
 
 
-@pytest.mark.parametrize(("answer", "reason"), SILENT, ids=[f"{reason}-{n}" for n, (_, reason) in enumerate(SILENT)])
+@pytest.mark.parametrize(
+    ("answer", "reason"), SILENT, ids=[f"{reason}-{n}" for n, (_, reason) in enumerate(SILENT)]
+)
 def test_summariser_that_fails_leaves_the_chain_owed(answer: Any, reason: str) -> None:
     cast = Cast(summariser=[answer])
     with pytest.raises(Infrastructure, match=f"summariser: {reason}: 3 attempts") as caught:
@@ -195,7 +231,10 @@ def test_summariser_that_fails_leaves_the_chain_owed(answer: Any, reason: str) -
 
 @pytest.mark.parametrize("length", [10, 60])
 def test_summary_at_its_bounds_is_kept(length: int) -> None:
-    assert Cast(summariser=["", as_json({"summary": "x" * length})]).hold().session.summary == "x" * length
+    assert (
+        Cast(summariser=["", as_json({"summary": "x" * length})]).hold().session.summary
+        == "x" * length
+    )
 
 
 def test_summariser_sees_the_whole_dialogue() -> None:
@@ -213,7 +252,11 @@ def test_fault_of_the_world_passes_through(who: str) -> None:
 def seeds(seed: int) -> list[int]:
     cast = Cast()
     cast.hold(seed=seed)
-    return [request.seed for script in (cast.therapist, cast.patient, cast.summariser) for request in script.requests]
+    return [
+        request.seed
+        for script in (cast.therapist, cast.patient, cast.summariser)
+        for request in script.requests
+    ]
 
 
 def test_seed_decides_all_seeds() -> None:
@@ -224,7 +267,10 @@ def test_seed_decides_all_seeds() -> None:
 
 def test_what_a_model_only_thought_reaches_nobody_else() -> None:
     cast = Cast(
-        therapist=["Sad again.</think>What happened?", f"<think>Done.</think>See you next week. {MARK}"],
+        therapist=[
+            "Sad again.</think>What happened?",
+            f"<think>Done.</think>See you next week. {MARK}",
+        ],
         patient=["<think>Be short.</think>I stayed in bed."],
         summariser=['<think>Short.</think>{"summary": "' + SUMMARY + '"}'],
     )

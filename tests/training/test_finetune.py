@@ -36,8 +36,17 @@ KEY = Key("study", Stage.FINETUNE, "smollm2-tuned", "0" * 16)
 @pytest.fixture(scope="module")
 def own() -> Recipe:
     """Few steps and a high rate: enough to learn when to stop."""
-    more = {"licence": "Apache-2.0", "learning_rate": 1e-3, "warmup_steps": 1, "batch": 1, "accumulation": 1, "gate_prompts": 6}
-    return Recipe.model_validate({"start": EMBEDDED, "compare": EMBEDDED, "max_steps": 6, "max_length": 224, **more})
+    more = {
+        "licence": "Apache-2.0",
+        "learning_rate": 1e-3,
+        "warmup_steps": 1,
+        "batch": 1,
+        "accumulation": 1,
+        "gate_prompts": 6,
+    }
+    return Recipe.model_validate(
+        {"start": EMBEDDED, "compare": EMBEDDED, "max_steps": 6, "max_length": 224, **more}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +58,15 @@ def store(work: Path) -> FolderStore:
 def tuned(own: Recipe, base: Base, work: Path, splits: Splits, store: FolderStore) -> Made:
     checkpoints = StoreCheckpoints(store, KEY, work / "checkpoints", "fedcba9876543210")
     steps: list[Progress] = []
-    made = tune(own, write(splits, work / "dataset"), work, checkpoints, steps.append, threads=2, name="Llama-study-tuned")
+    made = tune(
+        own,
+        write(splits, work / "dataset"),
+        work,
+        checkpoints,
+        steps.append,
+        threads=2,
+        name="Llama-study-tuned",
+    )
     assert [step.step for step in steps] == [1, 2, 3, 4, 5, 6]
     return made
 
@@ -72,10 +89,21 @@ def test_metrics_say_what_was_done(tuned: Made, base: Base) -> None:
     assert metrics["longest"] <= 224
     assert metrics["base_sha256"] == base.digest
     assert {name for name, version in metrics["versions"].items() if not version} <= {"unsloth"}
-    assert set(metrics["parts_seconds"]) == {"base", "mask", "tokens", "train", "merge", "convert", "quantize", "check"}
+    assert set(metrics["parts_seconds"]) == {
+        "base",
+        "mask",
+        "tokens",
+        "train",
+        "merge",
+        "convert",
+        "quantize",
+        "check",
+    }
 
 
-def test_checkpoints_stay_until_they_are_cleared(tuned: Made, store: FolderStore, work: Path) -> None:
+def test_checkpoints_stay_until_they_are_cleared(
+    tuned: Made, store: FolderStore, work: Path
+) -> None:
     checkpoints = StoreCheckpoints(store, KEY, work / "again", "fedcba9876543210")
     found = checkpoints.latest()
     assert found is not None
@@ -84,7 +112,9 @@ def test_checkpoints_stay_until_they_are_cleared(tuned: Made, store: FolderStore
     assert list(store.list("study/")) == []
 
 
-def test_the_compared_model_differs_in_its_weights_only(tuned: Made, own: Recipe, base: Base, work: Path) -> None:
+def test_the_compared_model_differs_in_its_weights_only(
+    tuned: Made, own: Recipe, base: Base, work: Path
+) -> None:
     from gguf import GGUFReader
 
     compared = export_compared(own, work, threads=2)
@@ -92,15 +122,26 @@ def test_the_compared_model_differs_in_its_weights_only(tuned: Made, own: Recipe
     assert compared.metrics["base_sha256"] == base.digest
     assert compared.verdict.failed == ()
     one, other = GGUFReader(compared.exported.gguf.path), GGUFReader(tuned.exported.gguf.path)
-    said, says = ({name: field.contents() for name, field in reader.fields.items()} for reader in (one, other))
+    said, says = (
+        {name: field.contents() for name, field in reader.fields.items()} for reader in (one, other)
+    )
     apart = {name for name in said.keys() | says.keys() if said.get(name) != says.get(name)}
-    assert "general.name" in apart <= {f"general.{name}" for name in ("name", "basename", "finetune", "size_label", "version")}
+    assert (
+        "general.name"
+        in apart
+        <= {f"general.{name}" for name in ("name", "basename", "finetune", "size_label", "version")}
+    )
     assert says["general.name"] == "Llama-study-tuned"
-    described = [[(tensor.name, tensor.tensor_type, list(tensor.shape)) for tensor in reader.tensors] for reader in (one, other)]
+    described = [
+        [(tensor.name, tensor.tensor_type, list(tensor.shape)) for tensor in reader.tensors]
+        for reader in (one, other)
+    ]
     assert described[0] == described[1]
 
 
-def test_a_judgement_in_a_process_of_its_own_is_the_same(tuned: Made, base: Base, splits: Splits) -> None:
+def test_a_judgement_in_a_process_of_its_own_is_the_same(
+    tuned: Made, base: Base, splits: Splits
+) -> None:
     """As behind Unsloth, which leaves this process with other classes than transformers'."""
     prompts = prompts_of(splits, base, 2)
     asked = (base, tuned.adapter, tuned.exported, prompts, 2)
@@ -110,11 +151,17 @@ def test_a_judgement_in_a_process_of_its_own_is_the_same(tuned: Made, base: Base
 def test_an_answer_may_be_as_long_as_those_of_the_dataset(splits: Splits, base: Base) -> None:
     assert limit_of(splits, [], base) == LIMIT
     turn = " ".join(["word"] * 400)
-    long = [{**one, "messages": [{**said, "content": turn} for said in one["messages"]]} for one in splits.train]
+    long = [
+        {**one, "messages": [{**said, "content": turn} for said in one["messages"]]}
+        for one in splits.train
+    ]
     assert 400 <= limit_of(replace(splits, train=long), [], base) <= 402
     paper = [{"patient": "a", "session": 1, "instruction": "", "history": [], "response": turn}]
     assert 400 <= limit_of(replace(splits, train=paper), [], base) <= 402
-    pair = Pair(Window("", 1, [1] * 300, [IGNORED] * 50 + [1] * 250), Window("", 1, [1] * 400, [IGNORED] * 50 + [1] * 350))
+    pair = Pair(
+        Window("", 1, [1] * 300, [IGNORED] * 50 + [1] * 250),
+        Window("", 1, [1] * 400, [IGNORED] * 50 + [1] * 350),
+    )
     assert limit_of(splits, [pair], base) == 250
 
 
@@ -122,8 +169,13 @@ def test_prompts_are_real_and_the_short_ones(splits: Splits, base: Base) -> None
     prompts = prompts_of(splits, base, 20)
     assert len(prompts) == 20
     assert len(prompts_of(splits, base, 3)) == 3
-    said = {message["content"] for one in splits.held_out + splits.train for message in one["messages"]}
-    assert all(not isinstance(one, str) and one[-1].role == "user" and one[-1].content in said for one in prompts)
+    said = {
+        message["content"] for one in splits.held_out + splits.train for message in one["messages"]
+    }
+    assert all(
+        not isinstance(one, str) and one[-1].role == "user" and one[-1].content in said
+        for one in prompts
+    )
     turns = Counter(len(one) for one in prompts)
     assert len(turns) > 1, "not only openings"
 
@@ -132,13 +184,19 @@ def test_a_folder_that_cannot_be_converted_is_one_line(tiny: Base, tmp_path: Pat
     folder = merge(tiny, None, tmp_path / "merged")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "architectures": ["NoSuchModel"]}))
-    with pytest.raises(InputError, match=r"expected a model that llama.cpp's converter takes \(.+\)") as caught:
+    with pytest.raises(
+        InputError, match=r"expected a model that llama.cpp's converter takes \(.+\)"
+    ) as caught:
         convert(folder, tmp_path / "x.gguf", "q8_0", 1)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("*x.gguf"))
 
 
-def test_an_absent_converter_is_named(tiny: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absent_converter_is_named(
+    tiny: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(CONVERTER, str(tmp_path / "nowhere.py"))
-    with pytest.raises(InputError, match=rf"nowhere.py: expected llama.cpp's converter; .*{CONVERTER}"):
+    with pytest.raises(
+        InputError, match=rf"nowhere.py: expected llama.cpp's converter; .*{CONVERTER}"
+    ):
         convert(tiny.folder, tmp_path / "x.gguf", "q8_0", 1)

@@ -1,4 +1,6 @@
-"""Live figures: lines in the store that survive kills, torn files, odd numbers and a store that fails."""
+"""Live figures: lines in the store that survive kills, torn files, odd numbers and a store that
+fails.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,12 @@ def store(tmp_path: Path) -> Counted:
 
 
 def step(number: int, **more: Any) -> Step:
-    fields: dict[str, Any] = {"loss": 2 / number, "grad_norm": 1.0, "tokens": 100 * number, "left_s": 10.0 * (9 - number)}
+    fields: dict[str, Any] = {
+        "loss": 2 / number,
+        "grad_norm": 1.0,
+        "tokens": 100 * number,
+        "left_s": 10.0 * (9 - number),
+    }
     return Step(number, 9, **(fields | more))
 
 
@@ -83,7 +90,9 @@ def test_a_line_a_step_beside_the_units(store: Counted) -> None:
     assert path_of(KEY) == "demo/training/tiny-tuned/0123456789abcdef.jsonl"
     assert [line["step"] for line in lines(store)] == [1, 2, 3]
     first = {"step": 1, "steps": 9, "loss": 2.0, "grad_norm": 1.0, "tokens": 100, "left_s": 80.0}
-    absent = dict.fromkeys(["held_out", "learning_rate", "tokens_per_second", "memory_gib", "seconds"])
+    absent = dict.fromkeys(
+        ["held_out", "learning_rate", "tokens_per_second", "memory_gib", "seconds"]
+    )
     assert lines(store)[0] == {**first, **absent, "at": "2026-11-03T12:00:00+00:00"}
 
 
@@ -112,12 +121,26 @@ def test_a_run_that_continues_drops_what_it_makes_again_and_marks_where(store: C
     run(store, range(1, 8))
     run(store, range(5, 8))
     run(store, range(5, 10))
-    assert [line.get("step", line.get("resumed")) for line in lines(store)] == [1, 2, 3, 4, 4, 4, 5, 6, 7, 8, 9]
+    assert [line.get("step", line.get("resumed")) for line in lines(store)] == [
+        1,
+        2,
+        3,
+        4,
+        4,
+        4,
+        5,
+        6,
+        7,
+        8,
+        9,
+    ]
     record = read_record(store, KEY)
     assert record.resumed == [4, 4]
     assert [one.step for one in record.steps] == list(range(1, 10))
     run(store, range(3, 5))
-    assert read_record(store, KEY).resumed == [2], "what went on behind step 4 is no part of this training any more"
+    assert read_record(store, KEY).resumed == [2], (
+        "what went on behind step 4 is no part of this training any more"
+    )
 
 
 def test_a_training_that_begins_anew_keeps_nothing_but_the_mark(store: Counted) -> None:
@@ -144,7 +167,9 @@ def test_what_is_no_finite_number_is_null(store: Counted, value: float) -> None:
     with Live(store, KEY) as live:
         live(step(1, loss=value, held_out=value, grad_norm=value, learning_rate=value))
     assert b"NaN" not in (store.read(path_of(KEY)) or b"")
-    assert [lines(store)[0][name] for name in ("loss", "held_out", "grad_norm", "learning_rate")] == [None] * 4
+    assert [
+        lines(store)[0][name] for name in ("loss", "held_out", "grad_norm", "learning_rate")
+    ] == [None] * 4
 
 
 FOREIGN = [
@@ -174,7 +199,10 @@ def test_torn_and_foreign_lines_are_passed_over(store: Counted, foreign: bytes) 
 
 @pytest.mark.parametrize("value", ["1e999", "NaN", '"high"', "[]", "{}", "1" + "0" * 400])
 def test_a_foreign_number_is_none(store: Counted, value: str) -> None:
-    store.replace(path_of(KEY), f'{{"step":1,"steps":2,"loss":{value},"tokens":{value},"at":{value}}}'.encode())
+    store.replace(
+        path_of(KEY),
+        f'{{"step":1,"steps":2,"loss":{value},"tokens":{value},"at":{value}}}'.encode(),
+    )
     record = read_record(store, KEY)
     assert record.steps == [Step(1, 2)]
     assert record.updated is None
@@ -184,7 +212,10 @@ def test_no_file_is_an_empty_record(store: Counted) -> None:
     assert not read_record(store, KEY).steps
 
 
-@pytest.mark.parametrize("fault", [Infrastructure("store: out of reach", "store"), InputError("store: refused"), OSError("full")])
+@pytest.mark.parametrize(
+    "fault",
+    [Infrastructure("store: out of reach", "store"), InputError("store: refused"), OSError("full")],
+)
 def test_a_store_that_fails_is_told_of_once_and_loses_nothing(
     store: Counted, fault: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -200,7 +231,9 @@ def test_a_store_that_fails_is_told_of_once_and_loses_nothing(
     assert len(caplog.records) == 1
     assert "the training goes on" in caplog.text
     store.broken = None
-    assert [one.step for one in read_record(store, KEY).steps] == [1, 2, 3], "what an earlier run left is there"
+    assert [one.step for one in read_record(store, KEY).steps] == [1, 2, 3], (
+        "what an earlier run left is there"
+    )
     live.close()
     record = read_record(store, KEY)
     assert ([one.step for one in record.steps], record.resumed) == ([1, 2, 3, 4, 5], [2])
@@ -217,10 +250,12 @@ def test_what_ends_a_training_is_not_hidden(store: Counted) -> None:
         training()
 
 
-# ---- TensorBoard -------------------------------------------------------------------------------------------------------
+# ---- TensorBoard ---------------------------------------------------------------------------------
 
 
-def test_an_absent_package_is_refused_before_training(store: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absent_package_is_refused_before_training(
+    store: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(InputError, match="tensorboard: expected the package tensorboardX"):
         Live(store, KEY, tensorboard=True)

@@ -14,12 +14,24 @@ from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.study.model import Dataset
 from cbt_ray.training.dataset import Example, alpaca, build
 from cbt_ray.training.mask import IGNORED, Window, mask, supervise
-from tests.training.sessions import CHATML, PAIRS, SYSTEM, Characters, by_patient, course, make_session
+from tests.training.sessions import (
+    CHATML,
+    PAIRS,
+    SYSTEM,
+    Characters,
+    by_patient,
+    course,
+    make_session,
+)
 
 
-def _examples(pairs: tuple[tuple[str, str], ...] = PAIRS, format_: str = "session", opening: str = "") -> list[Example]:
+def _examples(
+    pairs: tuple[tuple[str, str], ...] = PAIRS, format_: str = "session", opening: str = ""
+) -> list[Example]:
     settings = Dataset.model_validate({"format": format_, "held_out": 0})
-    return build(by_patient([make_session("p", 1, pairs, opening)]), settings, lambda _session: SYSTEM).train
+    return build(
+        by_patient([make_session("p", 1, pairs, opening)]), settings, lambda _session: SYSTEM
+    ).train
 
 
 def _text(ids: list[int]) -> str:
@@ -37,7 +49,11 @@ def test_mask_equals_an_independent_construction() -> None:
     ids: list[int] = []
     labels: list[int] = []
     for message in _examples()[0]["messages"]:
-        head, body, tail = f"<|im_start|>{message['role']}\n", f"{message['content']}<|im_end|>", "\n"
+        head, body, tail = (
+            f"<|im_start|>{message['role']}\n",
+            f"{message['content']}<|im_end|>",
+            "\n",
+        )
         own = message["role"] == "assistant"
         for piece, lost in ((head, False), (body, own), (tail, False)):
             ids += map(ord, piece)
@@ -60,7 +76,9 @@ def test_no_word_of_patient_summary_or_system_is_supervised() -> None:
 @pytest.mark.parametrize("limit", [200, 260, 300, 400, 500])
 def test_a_long_session_is_windowed_at_whole_turns(limit: int) -> None:
     masked = mask(_examples(), CHATML, Characters(), limit)
-    assert [piece for window in masked.windows for piece in _supervised(window)] == [f"{a} (p)<|im_end|>" for _, a in PAIRS]
+    assert [piece for window in masked.windows for piece in _supervised(window)] == [
+        f"{a} (p)<|im_end|>" for _, a in PAIRS
+    ]
     for window in masked.windows:
         text = _text(window.input_ids)
         assert len(window.input_ids) <= limit
@@ -81,7 +99,9 @@ def test_windows_are_as_long_as_they_can_be() -> None:
 def test_what_the_patient_says_last_leads_to_no_answer() -> None:
     examples = _examples()
     examples[0]["messages"].append({"role": "user", "content": "Bye."})
-    assert mask(examples, CHATML, Characters(), 10_000) == mask(_examples(), CHATML, Characters(), 10_000)
+    assert mask(examples, CHATML, Characters(), 10_000) == mask(
+        _examples(), CHATML, Characters(), 10_000
+    )
 
 
 def test_an_exchange_that_cannot_fit_is_left_out_and_counted() -> None:
@@ -92,7 +112,10 @@ def test_an_exchange_that_cannot_fit_is_left_out_and_counted() -> None:
 
 
 def test_too_many_turns_that_cannot_fit_are_refused() -> None:
-    with pytest.raises(InputError, match=r"max_length: expected room .* 4 of 4 therapist turns do not fit 80 tokens"):
+    with pytest.raises(
+        InputError,
+        match=r"max_length: expected room .* 4 of 4 therapist turns do not fit 80 tokens",
+    ):
         mask(_examples(), CHATML, Characters(), 80)
 
 
@@ -100,11 +123,13 @@ def test_too_many_turns_that_cannot_fit_are_refused() -> None:
     ("source", "reason"),
     [
         (
-            "{% for m in messages %}{{ m.role }}:{{ m.content }} {% endfor %}{% if add_generation_prompt %}assistant:{% endif %}",
+            "{% for m in messages %}{{ m.role }}:{{ m.content }} {% endfor %}{% if "
+            "add_generation_prompt %}assistant:{% endif %}",
             "at the end",
         ),
         (
-            "{% for m in messages %}[{{ m.role }}]{% if m.role == 'assistant' and not loop.last %}cut{% else %}{{ m.content }}"
+            "{% for m in messages %}[{{ m.role }}]{% if m.role == 'assistant' and not loop.last "
+            "%}cut{% else %}{{ m.content }}"
             "{% endif %}<|im_end|>{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}",
             "the words of a message do not occur",
         ),
@@ -125,7 +150,9 @@ def test_a_share_out_of_range_is_refused(pairs: tuple[tuple[str, str], ...]) -> 
 def test_paper_supervises_the_full_text_and_the_end() -> None:
     examples = _examples(format_="paper")
     windows = mask(examples, CHATML, Characters(), 10_000).windows
-    assert [_text(window.labels) for window in windows] == [alpaca(example) + "<|im_end|>" for example in examples]
+    assert [_text(window.labels) for window in windows] == [
+        alpaca(example) + "<|im_end|>" for example in examples
+    ]
     assert all(window.input_ids == window.labels for window in windows)
 
 
@@ -133,7 +160,9 @@ def test_paper_supervises_the_answer_and_the_end_where_asked() -> None:
     examples = _examples(format_="paper")
     full = mask(examples, CHATML, Characters(), 10_000).windows
     windows = mask(examples, CHATML, Characters(), 10_000, "answer").windows
-    assert [_supervised(window) for window in windows] == [[example["response"] + "<|im_end|>"] for example in examples]
+    assert [_supervised(window) for window in windows] == [
+        [example["response"] + "<|im_end|>"] for example in examples
+    ]
     assert [window.input_ids for window in windows] == [window.input_ids for window in full]
 
 
@@ -153,30 +182,43 @@ def test_paper_drops_the_oldest_turns_whole() -> None:
 
 
 def test_counts() -> None:
-    examples = build(by_patient(course("a") + course("b")), Dataset(), lambda _session: SYSTEM).train
+    examples = build(
+        by_patient(course("a") + course("b")), Dataset(), lambda _session: SYSTEM
+    ).train
     masked = mask(examples, CHATML, Characters(), 10_000)
     assert masked.tokens == sum(len(window.input_ids) for window in masked.windows)
-    assert masked.supervised == sum(label != IGNORED for window in masked.windows for label in window.labels)
+    assert masked.supervised == sum(
+        label != IGNORED for window in masked.windows for label in window.labels
+    )
     assert masked.share == masked.supervised / masked.tokens
 
 
-MOVES = """{%- if messages[0]['role'] == 'system' %}{%- set system = messages[0]['content'] %}{%- set rest = messages[1:] %}
-{%- else %}{%- set rest = messages %}{%- endif %}{{- bos_token }}{%- for message in rest %}{%- if message['role'] == 'user' %}
-{%- if loop.last and system is defined %}{{- '[INST] ' + system + '\\n\\n' + message['content'] + '[/INST]' }}
+MOVES = """{%- if messages[0]['role'] == 'system' %}{%- set system = messages[0]['content'] %}
+{%- set rest = messages[1:] %}{%- else %}{%- set rest = messages %}{%- endif %}{{- bos_token }}
+{%- for message in rest %}{%- if message['role'] == 'user' %}
+{%- if loop.last and system is defined %}
+{{- '[INST] ' + system + '\\n\\n' + message['content'] + '[/INST]' }}
 {%- else %}{{- '[INST] ' + message['content'] + '[/INST]' }}{%- endif %}
 {%- else %}{{- ' ' + message['content'] + eos_token }}{%- endif %}{%- endfor %}"""
 """A template that puts the system prompt in front of the last turn, as Mistral 7B v0.3's does."""
 
 
 def test_the_recipe_of_mistral_brings_a_template_that_does_not_move_the_system_prompt() -> None:
-    recipe = yaml.safe_load((Path(__file__).parents[2] / "studies" / "recipes" / "mistral.yaml").read_text())
-    turns = [Message("system", "S"), *(Message(role, f"{role}{n}") for n in (1, 2) for role in ("user", "assistant"))]
+    recipe = yaml.safe_load(
+        (Path(__file__).parents[2] / "studies" / "recipes" / "mistral.yaml").read_text()
+    )
+    turns = [
+        Message("system", "S"),
+        *(Message(role, f"{role}{n}") for n in (1, 2) for role in ("user", "assistant")),
+    ]
     with pytest.raises(InputError, match="not prefix-stable"):
         supervise(turns, ChatTemplate(MOVES, "<s>", "</s>"), Characters())
     own = ChatTemplate(recipe["chat_template"], "<s>", "</s>")
     text = "<s>[INST] S\n\nuser1[/INST] assistant1</s>[INST] user2[/INST] assistant2</s>"
     assert own.render(turns, answer=False) == text
-    assert own.render(turns[:2], answer=True) == ChatTemplate(MOVES, "<s>", "</s>").render(turns[:2], answer=True)
+    assert own.render(turns[:2], answer=True) == ChatTemplate(MOVES, "<s>", "</s>").render(
+        turns[:2], answer=True
+    )
     ids, labels = supervise(turns, own, Characters())
     assert _supervised(Window("", 1, ids, labels)) == [" assistant1</s>", " assistant2</s>"]
     assert _text(ids) == text

@@ -27,7 +27,9 @@ LINE: dict[str, Any] = {
 
 def written(tmp_path: Path, *lines: Any) -> Path:
     file = tmp_path / "pairs.jsonl"
-    file.write_text("".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in lines))
+    file.write_text(
+        "".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in lines)
+    )
     return file
 
 
@@ -42,10 +44,14 @@ def _text(ids: list[int]) -> str:
 def test_only_the_answers_and_their_ends_are_supervised(tmp_path: Path) -> None:
     (one,) = _pairs(tmp_path, LINE)
     for window, answer in ((one.chosen, LINE["chosen"]), (one.rejected, LINE["rejected"])):
-        assert _text([label for label in window.labels if label != IGNORED]) == f"{answer}<|im_end|>"
+        assert (
+            _text([label for label in window.labels if label != IGNORED]) == f"{answer}<|im_end|>"
+        )
         assert _text(window.input_ids) == f"{_text(one.prompt)}{answer}<|im_end|>"
         assert window.labels == [IGNORED] * len(one.prompt) + window.input_ids[len(one.prompt) :]
-    prompt = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in LINE["messages"])
+    prompt = "".join(
+        f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in LINE["messages"]
+    )
     assert _text(one.prompt) == prompt + "<|im_start|>assistant\n"
 
 
@@ -55,14 +61,25 @@ def test_pairs_too_long_are_left_out_and_counted(tmp_path: Path) -> None:
     made = pair(found, CHATML, Characters(), 400)
     assert (len(made.pairs), made.left_out) == (9, 1)
     assert made.longest == len(made.pairs[0].chosen.input_ids) <= 400
-    with pytest.raises(InputError, match=r"max_length: expected room .* 2 of 11 preference pairs do not fit 400 tokens"):
+    with pytest.raises(
+        InputError,
+        match=r"max_length: expected room .* 2 of 11 preference pairs do not fit 400 tokens",
+    ):
         pair([*found, found[-1]], CHATML, Characters(), 400)
 
 
 def test_a_mask_that_cannot_be_right_is_refused(tmp_path: Path) -> None:
     """Of 40,000 tokens before the answer, fewer than one in 500 would teach."""
-    long = {**LINE, "messages": [{"role": "user", "content": "x" * 40_000}], "chosen": "Yes.", "rejected": "No."}
-    with pytest.raises(InputError, match=r"preferences: expected 0\.2% to 98\.0% of the tokens supervised, not 0\.0%"):
+    long = {
+        **LINE,
+        "messages": [{"role": "user", "content": "x" * 40_000}],
+        "chosen": "Yes.",
+        "rejected": "No.",
+    }
+    with pytest.raises(
+        InputError,
+        match=r"preferences: expected 0\.2% to 98\.0% of the tokens supervised, not 0\.0%",
+    ):
         _pairs(tmp_path, long, max_length=50_000)
 
 
@@ -77,9 +94,18 @@ def test_a_mask_that_cannot_be_right_is_refused(tmp_path: Path) -> None:
         ({**LINE, "rejected": LINE["chosen"]}, "rejected: expected another answer than chosen"),
         ({**LINE, "messages": []}, "messages: expected at least one message"),
         ({**LINE, "messages": ["Hi."]}, "messages: 0: expected an object of role and content"),
-        ({**LINE, "messages": [{"role": "patient", "content": "Hi."}]}, "messages: 0: role: expected system, user, assistant"),
-        ({**LINE, "messages": [{"role": "user", "content": None}]}, "messages: 0: content: expected text"),
-        ({**LINE, "messages": LINE["messages"][:3]}, r"messages: expected the patient's words \(user\) last"),
+        (
+            {**LINE, "messages": [{"role": "patient", "content": "Hi."}]},
+            "messages: 0: role: expected system, user, assistant",
+        ),
+        (
+            {**LINE, "messages": [{"role": "user", "content": None}]},
+            "messages: 0: content: expected text",
+        ),
+        (
+            {**LINE, "messages": LINE["messages"][:3]},
+            r"messages: expected the patient's words \(user\) last",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_by_file_and_line(tmp_path: Path, harm: Any, said: str) -> None:

@@ -39,7 +39,9 @@ def test_a_whole_file_is_taken_and_one_byte_less_is_not(tmp_path: Path) -> None:
     assert (begin, set(entries)) == (len(whole) - 16, {"a", "b", "c"})
     for length in range(len(whole)):
         file.write_bytes(whole[:length])
-        with pytest.raises(InputError, match=r"model\.safetensors: expected a safetensors file, but") as error:
+        with pytest.raises(
+            InputError, match=r"model\.safetensors: expected a safetensors file, but"
+        ) as error:
             check_safetensors(file)
         assert "\n" not in str(error.value)
 
@@ -47,7 +49,10 @@ def test_a_whole_file_is_taken_and_one_byte_less_is_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (struct.pack("<Q", 2**63) + bytes(90), "its header would have 9,223,372,036,854,775,808 bytes"),
+        (
+            struct.pack("<Q", 2**63) + bytes(90),
+            "its header would have 9,223,372,036,854,775,808 bytes",
+        ),
         (written(b"[]"), "its header is no object"),
         (written(b'{"a": 1, "a": 2}'), "'a' is given twice"),
         (written(b"[" * 50_000), "nested too deep"),
@@ -99,7 +104,9 @@ def folder_of(folder: Path) -> Path:
     names = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
     for name in names:
         (folder / name).write_bytes(written(HEADER))
-    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": {"a": names[0], "b": names[1]}}))
+    (folder / INDEX).write_text(
+        json.dumps({"metadata": {}, "weight_map": {"a": names[0], "b": names[1]}})
+    )
     return folder
 
 
@@ -111,13 +118,23 @@ def test_an_index_names_files_that_are_there_and_whole(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"{second.name}: expected a safetensors file, but"):
         check_folder(folder)
     second.unlink()
-    with pytest.raises(InputError, match=f"weight_map: expected the file '{second.name}' beside it, there is none"):
+    with pytest.raises(
+        InputError, match=f"weight_map: expected the file '{second.name}' beside it, there is none"
+    ):
         check_folder(folder)
 
 
 @pytest.mark.parametrize(
     "index",
-    ["", "[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 3}}', '{"weight_map": {"a": "../x.safetensors"}}', "[" * 90_000],
+    [
+        "",
+        "[]",
+        "{}",
+        '{"weight_map": []}',
+        '{"weight_map": {"a": 3}}',
+        '{"weight_map": {"a": "../x.safetensors"}}',
+        "[" * 90_000,
+    ],
 )
 def test_an_index_that_is_none_is_refused(tmp_path: Path, index: str) -> None:
     folder = folder_of(tmp_path)

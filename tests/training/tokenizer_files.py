@@ -27,16 +27,22 @@ CHATML = (
 )
 
 
-def write_tokenizer_files(folder: Path, template: Any, eos: str = "<|im_end|>", **saved: Any) -> Path:
+def write_tokenizer_files(
+    folder: Path, template: Any, eos: str = "<|im_end|>", **saved: Any
+) -> Path:
     """Tokenizer files without weights: byte-level BPE without merges."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     folder.mkdir(parents=True, exist_ok=True)
     letters = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer = Tokenizer(models.BPE(vocab={one: number for number, one in enumerate(sorted(letters))}, merges=[]))
+    tokenizer = Tokenizer(
+        models.BPE(vocab={one: number for number, one in enumerate(sorted(letters))}, merges=[])
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(one, special=True, normalized=False) for one in SPECIAL])
+    tokenizer.add_special_tokens(
+        [AddedToken(one, special=True, normalized=False) for one in SPECIAL]
+    )
     (folder / "tokenizer.json").write_text(json.dumps({**json.loads(tokenizer.to_str()), **saved}))
     if not (folder / "config.json").exists():
         (folder / "config.json").write_text("{}")

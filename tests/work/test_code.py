@@ -1,4 +1,6 @@
-"""The digest of the code behind an analysis: what changes it, what does not, and that its reading of sources is right."""
+"""The digest of the code behind an analysis: what changes it, what does not, and that its reading
+of sources is right.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,12 @@ CHANGES = {
 def test_only_code_that_is_imported_counts(name: str, package: Path) -> None:
     before = [digest_of(root) for root in (ANALYSIS, REPORT)]
     added(package / name, "\n_X = 1\n")
-    assert tuple(digest_of(root) != known for root, known in zip((ANALYSIS, REPORT), before, strict=True)) == CHANGES[name]
+    assert (
+        tuple(
+            digest_of(root) != known for root, known in zip((ANALYSIS, REPORT), before, strict=True)
+        )
+        == CHANGES[name]
+    )
 
 
 def test_comments_and_blank_lines_anywhere_do_not_count(package: Path) -> None:
@@ -73,7 +80,9 @@ def test_comments_and_blank_lines_anywhere_do_not_count(package: Path) -> None:
 
 def test_a_module_that_is_imported_within_a_function_counts(package: Path) -> None:
     (package / "analysis" / "new.py").write_text("X = 1\n")
-    added(package / "stages" / "held.py", "\n\ndef late() -> None:\n    import cbt_ray.analysis.new\n")
+    added(
+        package / "stages" / "held.py", "\n\ndef late() -> None:\n    import cbt_ray.analysis.new\n"
+    )
     before = digest_of(ANALYSIS)
     (package / "analysis" / "new.py").write_text("X = 2\n")
     assert digest_of(ANALYSIS) != before

@@ -1,4 +1,6 @@
-"""Declarations in the store: taken in once, again when somebody goes back, and dated against every rating of the study."""
+"""Declarations in the store: taken in once, again when somebody goes back, and dated against every
+rating of the study.
+"""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,8 +35,17 @@ def test_ratings_of_another_version_of_the_study_file_count_as_the_first(tmp_pat
     for number, time in enumerate(("2026-11-24T08:00:00+00:00", "2026-11-24T07:00:00+00:00")):
         key = Key(study.study, Stage.RATINGS, "of-no-key-that-the-file-derives", f"{number:016x}")
         store.put(Unit(key, {}, provenance={"made_at": time}, made_from={}))
-    store.put(Unit(Key(study.study, Stage.RATINGS, "imported", "f" * 16), {}, provenance={"imported": {}}, made_from={}))
+    store.put(
+        Unit(
+            Key(study.study, Stage.RATINGS, "imported", "f" * 16),
+            {},
+            provenance={"imported": {}},
+            made_from={},
+        )
+    )
     assert first_rating(store, study) == "2026-11-24T07:00:00+00:00"
     store.set_aside(str(key))
     store.create(f"{study.study}/aside/ratings/torn/{'a' * 16}.{'b' * 16}", b"torn")
-    assert first_rating(store, study) == "2026-11-24T07:00:00+00:00", "who rates anew has seen the first ratings"
+    assert first_rating(store, study) == "2026-11-24T07:00:00+00:00", (
+        "who rates anew has seen the first ratings"
+    )

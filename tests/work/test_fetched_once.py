@@ -1,4 +1,6 @@
-"""A GGUF in a store elsewhere is fetched once a machine, however many worker processes need it at once."""
+"""A GGUF in a store elsewhere is fetched once a machine, however many worker processes need it at
+once.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def fetch(study_file: Path, url: str, blob: Blob, answers: multiprocessing.Queue
 
 
 @pytest.mark.s3
-def test_four_processes_fetch_it_once(s3_servers: S3Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_four_processes_fetch_it_once(
+    s3_servers: S3Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CBT_RAY_CACHE", str(tmp_path / "cache"))
     endpoint = urlsplit(s3_servers["seaweedfs"].endpoint)
     assert endpoint.hostname
@@ -48,7 +52,9 @@ def test_four_processes_fetch_it_once(s3_servers: S3Servers, tmp_path: Path, mon
     answers: multiprocessing.Queue[str] = fork.Queue()
     with cutting_proxy(endpoint.hostname, endpoint.port) as wire:
         through = f"{url.partition('?')[0]}?endpoint=http://127.0.0.1:{wire.port}"
-        workers = [fork.Process(target=fetch, args=(study, through, blob, answers)) for _ in range(4)]
+        workers = [
+            fork.Process(target=fetch, args=(study, through, blob, answers)) for _ in range(4)
+        ]
         for worker in workers:
             worker.start()
         got = Counter(answers.get(timeout=120) for _ in workers)

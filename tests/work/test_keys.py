@@ -1,4 +1,6 @@
-"""Keys: what they depend on, what they do not, and that nothing but what lies downstream of a change changes."""
+"""Keys: what they depend on, what they do not, and that nothing but what lies downstream of a
+change changes.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,20 @@ BASE: dict[str, Any] = {
     "endpoints__made": {"kind": "llama_cpp", "gguf": "finetuned"},
     "arms": TWO_ARMS,
     "roles__judge__endpoint": "remote",
-    "patients__simulated__1": {"name": "Marcus Adeyemi", "profile": "34, a bus driver and father of two who broods on shift."},
+    "patients__simulated__1": {
+        "name": "Marcus Adeyemi",
+        "profile": "34, a bus driver and father of two who broods on shift.",
+    },
 }
 ALL = frozenset(Stage)
-BEHIND_TRAINING = {Stage.DATASET, Stage.FINETUNE, Stage.SESSIONS, Stage.RATINGS, Stage.ANALYSIS, Stage.REPORT}
+BEHIND_TRAINING = {
+    Stage.DATASET,
+    Stage.FINETUNE,
+    Stage.SESSIONS,
+    Stage.RATINGS,
+    Stage.ANALYSIS,
+    Stage.REPORT,
+}
 SCORES = {Stage.RATINGS, Stage.ANALYSIS, Stage.REPORT}
 
 
@@ -56,8 +68,14 @@ NEVER: dict[str, dict[str, Any]] = {
     "timeout": {"endpoints__remote__timeout_s": 9},
     "price": {"endpoints__remote__price": [1, 2]},
     "cpus": {"endpoints__remote__cpus": 2},
-    "concurrency": {"endpoints__remote__max_concurrency": 2, "endpoints__script__max_concurrency": 2},
-    "pace": {"endpoints__remote__requests_per_minute": 2, "endpoints__remote__tokens_per_minute": 900},
+    "concurrency": {
+        "endpoints__remote__max_concurrency": 2,
+        "endpoints__script__max_concurrency": 2,
+    },
+    "pace": {
+        "endpoints__remote__requests_per_minute": 2,
+        "endpoints__remote__tokens_per_minute": 900,
+    },
     "threads": {"endpoints__made__threads": 4},
     "latency": {"endpoints__script__latency_s": 0.5},
     "budget": {"budget": {"calls": 10, "tokens": 10, "cost": 1}},
@@ -71,7 +89,9 @@ NEVER: dict[str, dict[str, Any]] = {
     "speed": {"endpoints__remote__expected_speed": 99},
     "expected-messages": {"sessions__expected_messages": 3},
     **{f"expected-tokens-of-the-{role}": {f"roles__{role}__expected_tokens": 7} for role in ROLES},
-    **{f"expected-retries-of-the-{role}": {f"roles__{role}__expected_retries": 2} for role in ROLES},
+    **{
+        f"expected-retries-of-the-{role}": {f"roles__{role}__expected_retries": 2} for role in ROLES
+    },
 }
 
 
@@ -83,7 +103,10 @@ def test_where_and_how_fast_it_runs_is_in_no_key(name: str) -> None:
 WHERE: dict[str, tuple[dict[str, Any], set[Stage] | frozenset[Stage]]] = {
     "seed": ({"seed": 8}, ALL),
     "study": ({"study": "other"}, ALL),
-    "characteristics": ({"patients__training__characteristics__coping": {"one": 2, "other": 1}}, ALL),
+    "characteristics": (
+        {"patients__training__characteristics__coping": {"one": 2, "other": 1}},
+        ALL,
+    ),
     "training names": ({"patients__training__names": ["Alex Gray", "Robin Okafor"]}, ALL),
     "sampling of the generator": ({"roles__generator__sampling": {"temperature": 0.1}}, ALL),
     "model of the generator": ({"roles__generator__endpoint": "remote"}, ALL),
@@ -96,9 +119,18 @@ WHERE: dict[str, tuple[dict[str, Any], set[Stage] | frozenset[Stage]]] = {
         {"patients__simulated__0__profile": "53, a school cook who has given up her choir."},
         {Stage.SESSIONS} | SCORES,
     ),
-    "sampling of the therapists": ({"roles__therapist__sampling": {"temperature": 0.1}}, {Stage.SESSIONS} | SCORES),
-    "sampling of the patient": ({"roles__patient__sampling": {"max_tokens": 9}}, {Stage.SESSIONS} | SCORES),
-    "sampling of the summariser": ({"roles__summariser__sampling": {"top_p": 0.1}}, {Stage.SESSIONS} | SCORES),
+    "sampling of the therapists": (
+        {"roles__therapist__sampling": {"temperature": 0.1}},
+        {Stage.SESSIONS} | SCORES,
+    ),
+    "sampling of the patient": (
+        {"roles__patient__sampling": {"max_tokens": 9}},
+        {Stage.SESSIONS} | SCORES,
+    ),
+    "sampling of the summariser": (
+        {"roles__summariser__sampling": {"top_p": 0.1}},
+        {Stage.SESSIONS} | SCORES,
+    ),
     "attempts of the patient": ({"roles__patient__attempts": 9}, {Stage.SESSIONS} | SCORES),
     "length of sessions": ({"sessions__max_messages": 6}, {Stage.SESSIONS} | SCORES),
     "context of the therapist": ({"endpoints__made__context": 1024}, {Stage.SESSIONS} | SCORES),
@@ -110,7 +142,10 @@ WHERE: dict[str, tuple[dict[str, Any], set[Stage] | frozenset[Stage]]] = {
     "strip": ({"judge__strip": "paper"}, SCORES),
     "items": ({"judge__items": "separately"}, SCORES),
     "probes": ({"judge__probes": {"which": ["empty"]}}, SCORES),
-    "threshold of a probe": ({"judge__probes": {"swapped_fall": 0.2}}, {Stage.ANALYSIS, Stage.REPORT}),
+    "threshold of a probe": (
+        {"judge__probes": {"swapped_fall": 0.2}},
+        {Stage.ANALYSIS, Stage.REPORT},
+    ),
     "analysis": ({"analysis": {"level": 0.9}}, {Stage.ANALYSIS, Stage.REPORT}),
     "flags": ({"flags": {"early_end": 2}}, {Stage.ANALYSIS, Stage.REPORT}),
     "description": ({"description": "Other."}, {Stage.REPORT}),
@@ -123,7 +158,9 @@ def test_change_reaches_what_lies_behind_it_and_nothing_else(name: str) -> None:
     assert changed(**changes) == reached
 
 
-def test_new_name_of_a_simulated_patient_reaches_all_since_no_training_patient_may_bear_it() -> None:
+def test_new_name_of_a_simulated_patient_reaches_all_since_no_training_patient_may_bear_it() -> (
+    None
+):
     assert Stage.PROFILES in changed(patients__simulated__0__name="Tessa Lindqvist")
 
 
@@ -139,20 +176,27 @@ def test_phase_of_a_later_session_leaves_the_sessions_before_it() -> None:
         if stage is Stage.COURSES:
             assert same == [number == "01" for number in numbers]
         else:  # the tuned arm's model was trained on courses of both phases
-            assert same == [number == "01" and "plain." in key for number, key in zip(numbers, before, strict=True)]
+            assert same == [
+                number == "01" and "plain." in key
+                for number, key in zip(numbers, before, strict=True)
+            ]
 
 
 def test_patients_profile_reaches_that_patients_sessions_and_ratings_only() -> None:
     change = {"patients__simulated__0__profile": "53, a school cook who has given up her choir."}
     for stage in (Stage.SESSIONS, Stage.RATINGS):
         before, after = both(stage, **change)
-        assert [old == new for old, new in zip(before, after, strict=True)] == ["marcus-adeyemi" in key for key in before]
+        assert [old == new for old, new in zip(before, after, strict=True)] == [
+            "marcus-adeyemi" in key for key in before
+        ]
 
 
 def test_recipe_reaches_the_tuned_arm_only() -> None:
     for stage in (Stage.FINETUNE, Stage.SESSIONS, Stage.RATINGS):
         before, after = both(stage, models__smollm2__recipe__learning_rate=1e-5)
-        assert [old != new for old, new in zip(before, after, strict=True)] == ["tuned" in key for key in before]
+        assert [old != new for old, new in zip(before, after, strict=True)] == [
+            "tuned" in key for key in before
+        ]
 
 
 def test_one_more_patient_arm_or_replicate_leaves_the_keys_that_were_there() -> None:
@@ -166,14 +210,22 @@ def test_one_more_patient_arm_or_replicate_leaves_the_keys_that_were_there() -> 
     before = keys()
     for changes in more:
         after = keys(**changes)
-        stages = [Stage.COURSES, Stage.FINETUNE, Stage.SESSIONS] + ([Stage.RATINGS] if "arms__2" not in changes else [])
+        stages = [Stage.COURSES, Stage.FINETUNE, Stage.SESSIONS] + (
+            [Stage.RATINGS] if "arms__2" not in changes else []
+        )
         for stage in stages:
             assert set(before[stage]) <= set(after[stage])
 
 
-def test_a_longer_course_leaves_the_keys_of_sessions_only_if_it_says_nothing_new_about_them() -> None:
-    """`session 1 of 3` stands in the prompt: the number of sessions is part of what determines the text."""
-    phases = {"phases__2": {"name": "end", "sessions": [3, 3], "goals": "End.", "techniques": "Review."}}
+def test_a_longer_course_leaves_the_keys_of_sessions_only_if_it_says_nothing_new_about_them() -> (
+    None
+):
+    """`session 1 of 3` stands in the prompt: the number of sessions is part of what determines the
+    text.
+    """
+    phases = {
+        "phases__2": {"name": "end", "sessions": [3, 3], "goals": "End.", "techniques": "Review."}
+    }
     assert not set(keys()[Stage.COURSES]) & set(keys(**phases, courses__sessions=3)[Stage.COURSES])
     assert keys()[Stage.COURSES] == keys(**phases)[Stage.COURSES]
 
@@ -206,14 +258,18 @@ def test_same_text_in_another_folder_is_the_same_prompt(tmp_path: Path) -> None:
     assert keys(Prompts(tmp_path)) == keys()
 
 
-def test_gguf_file_is_identified_by_its_content_and_not_by_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gguf_file_is_identified_by_its_content_and_not_by_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     found = []
     for folder, content in (("a", "one"), ("b", "one"), ("c", "two")):
         (tmp_path / folder).mkdir()
         write_gguf(tmp_path / folder / "model.gguf", {"general.name": content})
         judge = {"kind": "llama_cpp", "gguf": str(tmp_path / folder / "model.gguf")}
-        found.append([key.rpartition("/")[2] for key in keys(endpoints__remote=judge)[Stage.RATINGS]])
+        found.append(
+            [key.rpartition("/")[2] for key in keys(endpoints__remote=judge)[Stage.RATINGS]]
+        )
     # The place stands in no key, or a study could not move to another machine.
     assert found[0] == found[1]
     assert found[0] != found[2]
@@ -246,7 +302,9 @@ def test_hub_id_is_identified_by_its_name_and_revision_whatever_lies_here(
         ({"compare_revision": "v2"}, {"instruct"}),
     ],
 )
-def test_hub_id_and_revision_reach_what_is_made_of_them(recipe: dict[str, str], reached: set[str]) -> None:
+def test_hub_id_and_revision_reach_what_is_made_of_them(
+    recipe: dict[str, str], reached: set[str]
+) -> None:
     before, after = finetunes(), finetunes(**recipe)
     assert {variant for variant in before if before[variant] != after[variant]} == reached
 
@@ -261,7 +319,16 @@ def test_revision_of_the_start_is_not_that_of_another_model_to_compare_with() ->
 
 
 PROBED: dict[str, Any] = {
-    "which": ["empty", "shuffled", "swapped", "no_homework", "masked", "halo", "guess_plain", "guess_masked"]
+    "which": [
+        "empty",
+        "shuffled",
+        "swapped",
+        "no_homework",
+        "masked",
+        "halo",
+        "guess_plain",
+        "guess_masked",
+    ]
 }
 
 
@@ -276,7 +343,9 @@ def probes(prompts: Prompts | None = None, **changes: Any) -> dict[str, str]:
 def reached_probes(*, prompts: Prompts | None = None, **changes: Any) -> set[str]:
     """The probes (by name) of which at least one has another key."""
     before, after = probes(), probes(prompts, **changes)
-    return {name.split(".")[5] for name in before.keys() & after.keys() if before[name] != after[name]}
+    return {
+        name.split(".")[5] for name in before.keys() & after.keys() if before[name] != after[name]
+    }
 
 
 NOT_GUESSED = {"empty", "shuffled", "swapped", "no_homework", "masked", "halo"}
@@ -286,11 +355,19 @@ def test_each_probe_is_there_once_for_each_probed_session() -> None:
     found = probes()
     assert len(found) == len({*found.values()}) == 8 * 8
     assert len(probes(judge__probes=PROBED | {"sessions": 1})) == 2 * 8
-    assert set(probes(judge__probes=PROBED | {"sessions": 1}).items()) <= set(found.items()), "a larger sample keeps the smaller"
+    assert set(probes(judge__probes=PROBED | {"sessions": 1}).items()) <= set(found.items()), (
+        "a larger sample keeps the smaller"
+    )
 
 
 def test_thresholds_replicates_and_more_probes_leave_the_keys_of_probes() -> None:
-    assert reached_probes(judge__probes=PROBED | {"empty_at_most": 0.9, "homework_item": "agenda"}, judge__replicates=3) == set()
+    assert (
+        reached_probes(
+            judge__probes=PROBED | {"empty_at_most": 0.9, "homework_item": "agenda"},
+            judge__replicates=3,
+        )
+        == set()
+    )
     assert reached_probes(judge__probes={"which": ["halo"]}) == set()
     assert reached_probes(judge__views=["plain", "masked"]) == set()
 
@@ -303,7 +380,9 @@ def test_change_reaches_the_probes_that_it_makes_different() -> None:
     before, after = probes(), probes(**profile)
     left = {name for name in before if before[name] == after[name]}
     assert all("marcus" in name for name in left)
-    assert not any(".swapped." in name for name in left), "the other patient's therapist is another one, too"
+    assert not any(".swapped." in name for name in left), (
+        "the other patient's therapist is another one, too"
+    )
 
 
 @pytest.mark.parametrize(
@@ -317,7 +396,9 @@ def test_change_reaches_the_probes_that_it_makes_different() -> None:
         ("judge_guess_request.j2", {"guess_plain", "guess_masked"}),
     ],
 )
-def test_text_of_a_prompt_reaches_the_probes_that_it_asks_for(name: str, reached: set[str], tmp_path: Path) -> None:
+def test_text_of_a_prompt_reaches_the_probes_that_it_asks_for(
+    name: str, reached: set[str], tmp_path: Path
+) -> None:
     file = tmp_path / name
     file.parent.mkdir(exist_ok=True)
     file.write_text((HOME / name).read_text() + "\n# changed\n")
@@ -330,7 +411,9 @@ def test_probes_that_would_show_nothing_new_are_not_made() -> None:
 
 
 def test_every_key_is_there_once_and_reads_back() -> None:
-    found = [key for stage in keys(sessions__replicates=2, judge__replicates=2).values() for key in stage]
+    found = [
+        key for stage in keys(sessions__replicates=2, judge__replicates=2).values() for key in stage
+    ]
     assert len(set(found)) == len(found) == 2 + 4 + 1 + 1 + 16 + 32 + 1 + 1
     assert all(str(Key.parse(key)) == key for key in found)
 
@@ -338,9 +421,11 @@ def test_every_key_is_there_once_and_reads_back() -> None:
 def test_keys_are_equal_in_another_process_and_from_a_file(tmp_path: Path) -> None:
     file = write_study(tmp_path, example_study(**BASE))
     code = (
-        "import sys, json; from cbt_ray.study import load_study; from cbt_ray.work.keys import Keys; "
+        "import sys, json; from cbt_ray.study import load_study; from cbt_ray.work.keys import "
+        "Keys; "
         "from cbt_ray.prompts import Prompts; "
-        "print(json.dumps([str(key) for keys in Keys(load_study(sys.argv[1]), Prompts()).all().values() for key in keys]))"
+        "print(json.dumps([str(key) for keys in Keys(load_study(sys.argv[1]), "
+        "Prompts()).all().values() for key in keys]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(file)],
@@ -357,12 +442,17 @@ def test_keys_are_equal_in_another_process_and_from_a_file(tmp_path: Path) -> No
 def test_order_of_fields_in_the_file_is_in_no_key(tmp_path: Path) -> None:
     document = dict(reversed(example_study(**BASE).items()))
     study = load_study(write_study(tmp_path, document))
-    assert {stage: [str(key) for key in found] for stage, found in Keys(study, Prompts()).all().items()} == keys()
+    assert {
+        stage: [str(key) for key in found] for stage, found in Keys(study, Prompts()).all().items()
+    } == keys()
 
 
 def test_defaults_written_out_are_in_no_key() -> None:
     recipe = RECIPE | {"compare": RECIPE["start"], "batch": 4, "epochs": 1.0}
-    assert changed(models__smollm2__recipe=recipe, judge__scale="ctrs", dataset={"format": "session"}) == set()
+    assert (
+        changed(models__smollm2__recipe=recipe, judge__scale="ctrs", dataset={"format": "session"})
+        == set()
+    )
 
 
 @pytest.mark.parametrize(
@@ -375,7 +465,15 @@ def test_canonical_form_is_one_for_equal_values(one: Any, other: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [({"a": 1}, {"a": 2}), ([1, 2], [2, 1]), ("1", 1), (None, "null"), (["ab"], ["a", "b"]), (1, True)]
+    ("one", "other"),
+    [
+        ({"a": 1}, {"a": 2}),
+        ([1, 2], [2, 1]),
+        ("1", 1),
+        (None, "null"),
+        (["ab"], ["a", "b"]),
+        (1, True),
+    ],
 )
 def test_canonical_form_tells_values_apart(one: Any, other: Any) -> None:
     assert digest(one) != digest(other)
@@ -387,7 +485,13 @@ def test_canonical_form_has_neither_blanks_nor_escapes() -> None:
 
 def test_seed_of_a_unit_follows_from_study_seed_key_and_what_tells_draws_apart() -> None:
     one, other = (Key("small", Stage.COURSES, f"p0{n}.s01", "0" * 16) for n in (1, 2))
-    seeds = [one.seed(7), other.seed(7), one.seed(8), one.seed(7, "part", 1), one.seed(7, "part", 2)]
+    seeds = [
+        one.seed(7),
+        other.seed(7),
+        one.seed(8),
+        one.seed(7, "part", 1),
+        one.seed(7, "part", 2),
+    ]
     assert len(set(seeds)) == 5
     assert one.seed(7) == seeds[0]
     assert all(0 <= seed < 2**31 for seed in seeds)

@@ -1,4 +1,6 @@
-"""What units are made from: one whose record differs from what is there is owed, and nothing else is."""
+"""What units are made from: one whose record differs from what is there is owed, and nothing else
+is.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ STUDY = loaded(
     arms=ARMS,
     endpoints__made={"kind": "llama_cpp", "gguf": FINETUNED},
     judge__probes={"which": ["swapped"], "sessions": 1},
-    patients__simulated__1={"name": "Marcus Adeyemi", "profile": "34, a bus driver and father of two who broods on shift."},
+    patients__simulated__1={
+        "name": "Marcus Adeyemi",
+        "profile": "34, a bus driver and father of two who broods on shift.",
+    },
 )
 KEYS = Keys(STUDY, Prompts())
 DONE, REJECTED, NOT_REACHED, OWED = State
@@ -44,11 +49,15 @@ def store(tmp_path: Path) -> Store:
     for keys in KEYS.all().values():
         for key in keys:
             put(store, key)
-    assert all(entry.state is DONE for entries in Survey(KEYS, store).stages.values() for entry in entries)
+    assert all(
+        entry.state is DONE for entries in Survey(KEYS, store).stages.values() for entry in entries
+    )
     return store
 
 
-def put(store: Store, key: Key, content: Mapping[str, Any] | None = None, reason: str | None = None) -> None:
+def put(
+    store: Store, key: Key, content: Mapping[str, Any] | None = None, reason: str | None = None
+) -> None:
     """A unit, made from what is there of its inputs."""
     made_from = {str(one): unit.digest for one, unit in store.get_many(KEYS.inputs(key)) if unit}
     status = Status.REJECTED if reason else Status.DONE
@@ -56,7 +65,9 @@ def put(store: Store, key: Key, content: Mapping[str, Any] | None = None, reason
     Origins(KEYS, store).put(Unit(key, said, status, reason, made_from=made_from))
 
 
-def replaced(store: Store, key: Key, content: Mapping[str, Any] | None = None, reason: str | None = None) -> None:
+def replaced(
+    store: Store, key: Key, content: Mapping[str, Any] | None = None, reason: str | None = None
+) -> None:
     """As if it had been made again past everything that looks after it."""
     known = store.get(key)
     assert known is not None
@@ -68,7 +79,12 @@ def replaced(store: Store, key: Key, content: Mapping[str, Any] | None = None, r
 
 def owed(store: Store) -> dict[Key, Entry]:
     survey = Survey(KEYS, store)
-    return {entry.key: entry for entries in survey.stages.values() for entry in entries if entry.state is OWED}
+    return {
+        entry.key: entry
+        for entries in survey.stages.values()
+        for entry in entries
+        if entry.state is OWED
+    }
 
 
 CHAIN = KEYS.chain(*next(chain for chain in KEYS.chains() if chain[0].name == "tuned"))
@@ -80,7 +96,10 @@ DIRECT = {
     KEYS.course(1, 1): {KEYS.course(1, 2), DATASET, KEYS.report()},
     KEYS.course(2, 2): {DATASET, KEYS.report()},
     DATASET: {TUNED, KEYS.report()},
-    TUNED: {key for chain in KEYS.chains() if chain[0].name == "tuned" for key in KEYS.chain(*chain)} | {KEYS.report()},
+    TUNED: {
+        key for chain in KEYS.chains() if chain[0].name == "tuned" for key in KEYS.chain(*chain)
+    }
+    | {KEYS.report()},
     CHAIN[0]: {CHAIN[1], RATING, *END},
     CHAIN[2]: {*KEYS.ratings_of(CHAIN[2]), *END},
     RATING: END,
@@ -94,11 +113,15 @@ def test_what_was_made_from_another_text_is_owed_and_says_why(key: Key, store: S
     replaced(store, key)
     found = owed(store)
     outdated = {one for one, entry in found.items() if entry.outdated}
-    probes = {KEYS.probe(*probe) for probe in KEYS.probes() if key in KEYS.inputs(KEYS.probe(*probe))}
+    probes = {
+        KEYS.probe(*probe) for probe in KEYS.probes() if key in KEYS.inputs(KEYS.probe(*probe))
+    }
     assert outdated == DIRECT[key] | probes
     assert all(f"made from another {key.stage} {key.id}" == found[one].why for one in outdated)
     assert not any(
-        entry.outdated or "which is owed" not in (entry.why or "") for one, entry in found.items() if one not in outdated
+        entry.outdated or "which is owed" not in (entry.why or "")
+        for one, entry in found.items()
+        if one not in outdated
     )
     assert {one.stage for one in found} >= {KEYS.report().stage}
 
@@ -121,17 +144,26 @@ def test_before_a_unit_is_written_what_was_made_from_another_one_is_moved_aside(
     store.delete(str(CHAIN[0]))
     put(store, CHAIN[0], {"other": 1})
     gone = {key for keys in KEYS.all().values() for key in keys if store.get(key) is None}
-    probes = {KEYS.probe(*probe) for probe in KEYS.probes() if CHAIN[0] in KEYS.inputs(KEYS.probe(*probe))}
+    probes = {
+        KEYS.probe(*probe) for probe in KEYS.probes() if CHAIN[0] in KEYS.inputs(KEYS.probe(*probe))
+    }
     assert gone == {CHAIN[1], RATING, *END} | probes
     said = [record.getMessage() for record in caplog.records]
-    assert said[0] == f"{KEYS.report()}: made from another sessions {CHAIN[0].id}; moved aside", "conclusions go first"
+    assert said[0] == f"{KEYS.report()}: made from another sessions {CHAIN[0].id}; moved aside", (
+        "conclusions go first"
+    )
     assert len(said) == len(gone)
 
 
-def test_a_model_of_another_dataset_is_trained_again_and_the_line_says_so(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_of_another_dataset_is_trained_again_and_the_line_says_so(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
     store.delete(str(DATASET))
     put(store, DATASET, {"other": 1})
-    assert f"{TUNED}: made from another dataset session; moved aside; it is trained again" in caplog.text
+    assert (
+        f"{TUNED}: made from another dataset session; moved aside; it is trained again"
+        in caplog.text
+    )
     assert store.get(TUNED) is None
 
 
@@ -174,11 +206,16 @@ def test_inputs_that_are_not_those_of_the_key_are_a_fault_of_the_program(store: 
 
 
 def test_every_unit_is_derived_from_units_of_earlier_stages_or_links_and_back() -> None:
-    order = {key: number for number, key in enumerate(key for keys in KEYS.all().values() for key in keys)}
+    order = {
+        key: number
+        for number, key in enumerate(key for keys in KEYS.all().values() for key in keys)
+    }
     for key in order:
         assert all(order[one] < order[key] for one in KEYS.inputs(key))
         assert all(key in KEYS.made_of(one) for one in KEYS.inputs(key))
     for key in order:
         made = [order[one] for one in KEYS.made_of(key)]
         assert made == sorted(made, reverse=True), "what is concluded last comes first"
-    assert {stage for stage in Stage if not any(KEYS.inputs(key) for key in KEYS.all()[stage])} == {Stage.PROFILES}
+    assert {stage for stage in Stage if not any(KEYS.inputs(key) for key in KEYS.all()[stage])} == {
+        Stage.PROFILES
+    }

@@ -1,4 +1,6 @@
-"""The sample values of prompts are those that the code gives them: the same prompts, the same names."""
+"""The sample values of prompts are those that the code gives them: the same prompts, the same
+names.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +53,12 @@ def test_samples_are_what_the_code_fills_in(rendered: Shapes, tmp_path: Path) ->
     assert run(["simulate", str(study), "--inline"]) == 0
     assert run(["evaluate", str(study), "--inline"]) == 0
     with pytest.raises(ModelFailure):
-        guess("text", {"a": "one", "b": "other"}, Judge(), Prompts(), Role(endpoint="x"), no_answer, 1)
+        guess(
+            "text", {"a": "one", "b": "other"}, Judge(), Prompts(), Role(endpoint="x"), no_answer, 1
+        )
     known: Shapes = defaultdict(set)
     for sample in samples(loaded(), None, {"a": "one", "b": "other"}):
-        known[sample.prompt].add(tuple(sorted((name, shape(value)) for name, value in (sample.values or {}).items())))
+        known[sample.prompt].add(
+            tuple(sorted((name, shape(value)) for name, value in (sample.values or {}).items()))
+        )
     assert known == rendered

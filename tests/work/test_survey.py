@@ -42,7 +42,15 @@ def put(store: Store, *keys: Key, reason: str | None = None, **content: Any) -> 
     for key in keys:
         inputs = store.get_many(KEYS.inputs(key) or TUNED.inputs(key))
         made_from = {str(one): unit.digest for one, unit in inputs if unit}
-        store.put(Unit(key, content, Status.REJECTED if reason else Status.DONE, reason, made_from=made_from))
+        store.put(
+            Unit(
+                key,
+                content,
+                Status.REJECTED if reason else Status.DONE,
+                reason,
+                made_from=made_from,
+            )
+        )
 
 
 def states(store: Store, stage: Stage) -> list[State]:
@@ -51,7 +59,9 @@ def states(store: Store, stage: Stage) -> list[State]:
 
 def test_all_is_owed_in_an_empty_store(store: Store) -> None:
     survey = Survey(KEYS, store)
-    assert {stage: set(survey.owed(stage)) for stage in Stage} == {stage: set(keys) for stage, keys in KEYS.all().items()}
+    assert {stage: set(survey.owed(stage)) for stage in Stage} == {
+        stage: set(keys) for stage, keys in KEYS.all().items()
+    }
     assert all(set(survey.counts(stage)) <= {OWED} for stage in Stage)
 
 
@@ -61,7 +71,9 @@ def test_course_is_done_as_far_as_its_units_are_there(store: Store) -> None:
     assert states(store, Stage.COURSES) == [DONE, DONE, OWED, OWED, OWED, OWED]
 
 
-def test_sessions_behind_a_rejected_one_are_not_reached_and_other_courses_are_not_touched(store: Store) -> None:
+def test_sessions_behind_a_rejected_one_are_not_reached_and_other_courses_are_not_touched(
+    store: Store,
+) -> None:
     put(store, KEYS.profile(1), KEYS.profile(2), KEYS.course(1, 1), KEYS.course(2, 1))
     put(store, KEYS.course(1, 2), reason="markdown")
     survey = Survey(KEYS, store)
@@ -110,16 +122,24 @@ def test_torn_unit_is_owed_and_moved_aside(store: Store, tmp_path: Path) -> None
     put(store, KEYS.profile(1), KEYS.course(1, 1), KEYS.course(1, 2))
     file = tmp_path / "runs" / str(KEYS.course(1, 1))
     file.write_bytes(file.read_bytes()[:-20])
-    assert states(store, Stage.COURSES)[:3] == [OWED, OWED, OWED], "what was made from it waits for it"
+    assert states(store, Stage.COURSES)[:3] == [OWED, OWED, OWED], (
+        "what was made from it waits for it"
+    )
     assert not file.exists()
     assert len(list((tmp_path / "runs" / "small" / "aside").rglob("*s01*/*"))) == 1
 
 
 def test_only_the_wanted_stages_are_there(store: Store) -> None:
-    assert list(Survey(KEYS, store, [Stage.RATINGS, Stage.PROFILES]).stages) == [Stage.PROFILES, Stage.RATINGS]
+    assert list(Survey(KEYS, store, [Stage.RATINGS, Stage.PROFILES]).stages) == [
+        Stage.PROFILES,
+        Stage.RATINGS,
+    ]
 
 
-@pytest.mark.parametrize(("before", "found"), [(DONE, OWED), (OWED, OWED), (REJECTED, NOT_REACHED), (NOT_REACHED, NOT_REACHED)])
+@pytest.mark.parametrize(
+    ("before", "found"),
+    [(DONE, OWED), (OWED, OWED), (REJECTED, NOT_REACHED), (NOT_REACHED, NOT_REACHED)],
+)
 def test_chain_behind_a_state(store: Store, before: Any, found: State) -> None:
     entries = Survey(KEYS, store, [Stage.SESSIONS]).chain(KEYS.sessions(), before)
     assert [entry.state for entry in entries] == [found] * 3
@@ -128,15 +148,24 @@ def test_chain_behind_a_state(store: Store, before: Any, found: State) -> None:
 def test_sessions_of_an_arm_whose_model_failed_its_checks_are_not_reached(store: Store) -> None:
     put(store, TUNED.finetune("smollm2", "tuned"), reason="parity")
     survey = Survey(TUNED, store, [Stage.RATINGS, Stage.SESSIONS])
-    plain, tuned = ({key for chain in TUNED.chains() if chain[0].name == name for key in TUNED.chain(*chain)} for name in ARMS)
-    assert {entry.key for entry in survey.stages[Stage.SESSIONS] if entry.state is NOT_REACHED} == tuned
+    plain, tuned = (
+        {key for chain in TUNED.chains() if chain[0].name == name for key in TUNED.chain(*chain)}
+        for name in ARMS
+    )
+    assert {
+        entry.key for entry in survey.stages[Stage.SESSIONS] if entry.state is NOT_REACHED
+    } == tuned
     assert set(survey.owed(Stage.SESSIONS)) == plain
-    assert survey.counts(Stage.RATINGS) == Counter({NOT_REACHED: 2 * len(tuned), OWED: 2 * len(plain)})
+    assert survey.counts(Stage.RATINGS) == Counter(
+        {NOT_REACHED: 2 * len(tuned), OWED: 2 * len(plain)}
+    )
 
 
 def test_only_the_named_units_are_set_aside(store: Store) -> None:
     one, other = TUNED.course(1, 1), TUNED.course(2, 1)
     put(store, TUNED.profile(1), TUNED.profile(2))
     put(store, one, other, reason="markdown")
-    assert [entry.key for entry in Survey(TUNED, store).set_rejected_aside(Stage.COURSES, among={one})] == [one]
+    assert [
+        entry.key for entry in Survey(TUNED, store).set_rejected_aside(Stage.COURSES, among={one})
+    ] == [one]
     assert (store.get(one), store.get(other) is None) == (None, False)

@@ -1,4 +1,6 @@
-"""Workers: a process that dies says why, a job that kills each of its workers ends the stage, and no process is left."""
+"""Workers: a process that dies says why, a job that kills each of its workers ends the stage, and
+no process is left.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +33,18 @@ from tests.stages import scripted
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    return load_study(scripted.write_study(tmp_path, scripted.study_document(tmp_path / "store", engine={"workers": 1})))
+    return load_study(
+        scripted.write_study(
+            tmp_path, scripted.study_document(tmp_path / "store", engine={"workers": 1})
+        )
+    )
 
 
 @pytest.fixture
 def spec(study: Study) -> Spec:
-    return Spec(study, study.store, LocalMeter(Meter(study.endpoints, Budget(calls=1))), silent, (), "run")
+    return Spec(
+        study, study.store, LocalMeter(Meter(study.endpoints, Budget(calls=1))), silent, (), "run"
+    )
 
 
 @pytest.fixture
@@ -205,7 +213,10 @@ def test_too_little_memory_twice_is_for_the_user_and_names_the_remedy() -> None:
 
 def test_a_lost_node_is_never_for_the_user() -> None:
     losses = Losses(lambda _line: None)
-    ended = [losses.settle("job", Outcome(lost=Loss(Cause.OUTSIDE, "its node is gone"))) for _ in range(LOST_WORKERS)]
+    ended = [
+        losses.settle("job", Outcome(lost=Loss(Cause.OUTSIDE, "its node is gone")))
+        for _ in range(LOST_WORKERS)
+    ]
     assert ended[:-1] == [None] * (LOST_WORKERS - 1)
     assert ended[-1] is not None
     assert ended[-1].stop is None
@@ -216,10 +227,13 @@ def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
     script = f"""
         from pathlib import Path
         from tests.stages import scripted
-        from tests.work.test_worker import LocalMeter, Meter, Budget, Spec, Worker, die, load_study, silent
-        study = load_study(scripted.write_study(Path({str(tmp_path)!r}), scripted.study_document("store")))
+        from tests.work.test_worker import LocalMeter, Meter, Budget, Spec, Worker, die
+        from tests.work.test_worker import load_study, silent
+        folder = Path({str(tmp_path)!r})
+        study = load_study(scripted.write_study(folder, scripted.study_document("store")))
         one = Worker()
-        one.do(die, Spec(study, "store", LocalMeter(Meter(study.endpoints, Budget())), silent, (), "run"), ("not at all",))
+        meter = LocalMeter(Meter(study.endpoints, Budget()))
+        one.do(die, Spec(study, "store", meter, silent, (), "run"), ("not at all",))
         print(one._process.pid, flush=True)
         input()
     """

@@ -1,4 +1,6 @@
-"""What claims need beyond the analysis: small computations on session rows, named in a claims file with their arguments."""
+"""What claims need beyond the analysis: small computations on session rows, named in a claims file
+with their arguments.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +33,15 @@ class Evidence:
 Computation = Callable[..., dict[str, Any]]
 
 
-def published_contrast(evidence: Evidence, factor: str, plus: str, minus: str, where: Mapping[str, str]) -> dict[str, Any]:
-    """Two levels of a factor by the published model's own terms and error, fitted to the sessions of `where` alone.
+def published_contrast(
+    evidence: Evidence, factor: str, plus: str, minus: str, where: Mapping[str, str]
+) -> dict[str, Any]:
+    """Two levels of a factor by the published model's own terms and error, fitted to the sessions
+    of `where` alone.
 
-    The published model has no interaction, so it cannot tell one model's tuning, or differences among tuned models, apart. This
-    is the same formula, with z from maximum likelihood, on the sessions that such a claim is about.
+    The published model has no interaction, so it cannot tell one model's tuning, or differences
+    among tuned models, apart. This is the same formula, with z from maximum likelihood, on the
+    sessions that such a claim is about.
     """
     import numpy as np
     import pandas as pd
@@ -47,8 +53,12 @@ def published_contrast(evidence: Evidence, factor: str, plus: str, minus: str, w
     if not {plus, minus} <= set(rated[factor]):
         return {"reason": f"no rated session of {plus} or of {minus}"}
     frame = design(rated, evidence.settings)
-    levels = [(name, level) for name in ("model", "variant") for level in frame[name].cat.categories[1:]]
-    columns = {f"{name} {level}": (frame[name] == level).to_numpy(dtype=float) for name, level in levels}
+    levels = [
+        (name, level) for name in ("model", "variant") for level in frame[name].cat.categories[1:]
+    ]
+    columns = {
+        f"{name} {level}": (frame[name] == level).to_numpy(dtype=float) for name, level in levels
+    }
     columns = {"1": np.ones(len(frame)), **columns, "z": frame["session_z"].to_numpy(dtype=float)}
     matrix, names = np.column_stack(list(columns.values())), list(columns)
     reason = unfit(frame, matrix)
@@ -58,8 +68,13 @@ def published_contrast(evidence: Evidence, factor: str, plus: str, minus: str, w
     fit = nested.fit(nested.sums(matrix, y, names, patients, None), reml=False)
     if fit is None:
         return {"reason": "no optimiser found a finite likelihood"}
-    weights = np.array([float(name == f"{factor} {plus}") - float(name == f"{factor} {minus}") for name in names])
-    estimate, se = float(weights @ fit.estimates), float((weights @ fit.covariance @ weights) ** 0.5)
+    weights = np.array(
+        [float(name == f"{factor} {plus}") - float(name == f"{factor} {minus}") for name in names]
+    )
+    estimate, se = (
+        float(weights @ fit.estimates),
+        float((weights @ fit.covariance @ weights) ** 0.5),
+    )
     half = float(ndtri(0.5 + evidence.settings.level / 2)) * se
     return {
         "estimate": estimate,
@@ -71,13 +86,17 @@ def published_contrast(evidence: Evidence, factor: str, plus: str, minus: str, w
 
 
 def effect_over_models(evidence: Evidence, plus: str, minus: str) -> dict[str, Any]:
-    """The mean over models of treatment - control, on means of chains, with how it varies between patients as error term."""
+    """The mean over models of treatment - control, on means of chains, with how it varies between
+    patients as error term.
+    """
     table = evidence.sessions.assign(group=evidence.sessions["variant"].astype(str))
     return compare(Chains(table).means(table["total"]), plus, minus, evidence.settings)
 
 
 def item_below(evidence: Evidence, item: str, variant: str) -> dict[str, Any]:
-    """How far an item lies from the mean of all items, in the arm of this variant where it lies highest."""
+    """How far an item lies from the mean of all items, in the arm of this variant where it lies
+    highest.
+    """
     found = {
         arm: means[item] - sum(means.values()) / len(means)
         for arm, means in _item_means(evidence, variant).items()
@@ -93,7 +112,13 @@ def gains(evidence: Evidence, plus: str, minus: str, items: Sequence[str]) -> di
     sides = [_item_means(evidence, variant) for variant in (plus, minus)]
     if not all(sides):
         return {"reason": f"no arm of {plus} or of {minus}"}
-    means = [{item: sum(own[item] for own in side.values()) / len(side) for item in next(iter(side.values()))} for side in sides]
+    means = [
+        {
+            item: sum(own[item] for own in side.values()) / len(side)
+            for item in next(iter(side.values()))
+        }
+        for side in sides
+    ]
     gained = {item: means[0][item] - means[1][item] for item in means[0]}
     order = sorted(gained, key=lambda item: -gained[item])
     if not set(items) <= set(order):
@@ -106,22 +131,34 @@ def _item_means(evidence: Evidence, variant: str) -> dict[str, dict[str, float]]
     own = evidence.sessions[evidence.sessions["variant"] == variant]
     columns = [name for name in own.columns if name.startswith(ITEM)]
     means = own.groupby("arm", observed=True)[columns].mean()
-    return {str(arm): {name.removeprefix(ITEM): float(row[name]) for name in columns} for arm, row in means.iterrows()}
+    return {
+        str(arm): {name.removeprefix(ITEM): float(row[name]) for name in columns}
+        for arm, row in means.iterrows()
+    }
 
 
 def bonferroni(evidence: Evidence, term: str, tests: int) -> dict[str, Any]:
     """A term's p in the published model times the number of tests."""
     terms = evidence.analysis["models"]["published"].get("terms", [])
     found = next((row["p"] for row in terms if row["term"] == term), None)
-    return {"reason": f"the published model has no term {term}"} if found is None else {"value": min(1.0, tests * found)}
+    return (
+        {"reason": f"the published model has no term {term}"}
+        if found is None
+        else {"value": min(1.0, tests * found)}
+    )
 
 
 def ratio(evidence: Evidence, over: Sequence[Any], under: Sequence[Any]) -> dict[str, Any]:
     """One number of the analysis over another."""
     above, below = walk(evidence.analysis, over), walk(evidence.analysis, under)
-    return {"value": above / below} if above is not None and below else {"reason": "the analysis has no such numbers"}
+    return (
+        {"value": above / below}
+        if above is not None and below
+        else {"reason": "the analysis has no such numbers"}
+    )
 
 
 COMPUTATIONS: dict[str, Computation] = {
-    function.__name__: function for function in (published_contrast, effect_over_models, item_below, gains, bonferroni, ratio)
+    function.__name__: function
+    for function in (published_contrast, effect_over_models, item_below, gains, bonferroni, ratio)
 }

@@ -1,4 +1,6 @@
-"""Claims that were published on these very scores, recomputed: borne out or not, under the published and the default analysis."""
+"""Claims that were published on these very scores, recomputed: borne out or not, under the
+published and the default analysis.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,18 @@ def claims(analysis: Mapping[str, Any], scores: Scores, file: ClaimsFile) -> lis
     from cbt_ray.analysis.effect.policy import counted
     from cbt_ray.analysis.settings import Settings
 
-    known = {name: value for name, value in analysis["settings"].items() if name in Settings.__dataclass_fields__}
+    known = {
+        name: value
+        for name, value in analysis["settings"].items()
+        if name in Settings.__dataclass_fields__
+    }
     settings = Settings(**known | {name: tuple(known[name]) for name in ("items", "arms")})
-    sessions = counted(scores.sessions(analysis["view"], analysis["judge"]), settings.unrated, len(analysis["items"]), settings)
+    sessions = counted(
+        scores.sessions(analysis["view"], analysis["judge"]),
+        settings.unrated,
+        len(analysis["items"]),
+        settings,
+    )
     evidence = Evidence(analysis, sessions, settings)
     return [_row(claim, file, evidence) for claim in file.all()]
 
@@ -34,7 +45,10 @@ def counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
     """Column -> verdict -> how many claims."""
     verdicts = (BORNE_OUT, NOT_BORNE_OUT, NOT_TESTABLE)
     return {
-        column: {verdict: sum(row[column]["verdict"] == verdict for row in rows) for verdict in verdicts} for column in COLUMNS
+        column: {
+            verdict: sum(row[column]["verdict"] == verdict for row in rows) for verdict in verdicts
+        }
+        for column in COLUMNS
     }
 
 
@@ -42,8 +56,19 @@ def _row(claim: Claim, file: ClaimsFile, evidence: Evidence) -> dict[str, Any]:
     source = file.sources[claim.source]
     published = _verdict(claim, claim.published, evidence)
     return {
-        **{"id": claim.id, "group": claim.group, "text": claim.text, "kind": claim.kind, "printed": claim.printed},
-        **{"reading": claim.reading or None, "source": claim.source, "part": source.part, "url": source.url},
+        **{
+            "id": claim.id,
+            "group": claim.group,
+            "text": claim.text,
+            "kind": claim.kind,
+            "printed": claim.printed,
+        },
+        **{
+            "reading": claim.reading or None,
+            "source": claim.source,
+            "part": source.part,
+            "url": source.url,
+        },
         "published": published,
         "default": _verdict(claim, claim.default, evidence)
         if claim.default
@@ -52,7 +77,9 @@ def _row(claim: Claim, file: ClaimsFile, evidence: Evidence) -> dict[str, Any]:
 
 
 def _verdict(claim: Claim, test: Test, evidence: Evidence) -> dict[str, Any]:
-    """verdict, recomputed (a number or None), low, high, how it was tested, reason (why it could not be)."""
+    """verdict, recomputed (a number or None), low, high, how it was tested, reason (why it could
+    not be).
+    """
     empty = {"recomputed": None, "low": None, "high": None}
     if test.none is not None:
         return {"verdict": NOT_TESTABLE, **empty, "how": "none", "reason": test.none}
@@ -63,11 +90,25 @@ def _verdict(claim: Claim, test: Test, evidence: Evidence) -> dict[str, Any]:
     value = found.get(test.field)
     how = _how(claim, test)
     if value is None:
-        return {"verdict": NOT_TESTABLE, **empty, "how": how, "reason": found.get("reason") or "the analysis has no such number"}
-    ends = sorted(test.factor * found[end] for end in ("low", "high")) if found.get("low") is not None else [None, None]
+        return {
+            "verdict": NOT_TESTABLE,
+            **empty,
+            "how": how,
+            "reason": found.get("reason") or "the analysis has no such number",
+        }
+    ends = (
+        sorted(test.factor * found[end] for end in ("low", "high"))
+        if found.get("low") is not None
+        else [None, None]
+    )
     shown = {"recomputed": test.factor * value, "low": ends[0], "high": ends[1]}
     if test.inside and ends[0] is None:
-        return {"verdict": NOT_TESTABLE, **shown, "how": how, "reason": found.get("reason") or "the analysis prints no interval"}
+        return {
+            "verdict": NOT_TESTABLE,
+            **shown,
+            "how": how,
+            "reason": found.get("reason") or "the analysis prints no interval",
+        }
     holds = _holds(claim, test, shown)
     return {"verdict": BORNE_OUT if holds else NOT_BORNE_OUT, **shown, "how": how, "reason": None}
 
@@ -80,8 +121,14 @@ def _found(test: Test, evidence: Evidence) -> dict[str, Any]:
         return COMPUTATIONS[test.compute](evidence, **test.arguments)
     beside = walk(evidence.analysis, test.path[:-1])
     beside = beside if isinstance(beside, Mapping) else {}
-    interval = {end: beside.get(end) if test.path[-1] == "estimate" else None for end in ("low", "high")}
-    return {test.field: walk(evidence.analysis, test.path), "reason": beside.get("reason"), **interval}
+    interval = {
+        end: beside.get(end) if test.path[-1] == "estimate" else None for end in ("low", "high")
+    }
+    return {
+        test.field: walk(evidence.analysis, test.path),
+        "reason": beside.get("reason"),
+        **interval,
+    }
 
 
 def _holds(claim: Claim, test: Test, shown: Mapping[str, Any]) -> bool:
@@ -102,14 +149,22 @@ def _how(claim: Claim, test: Test) -> str:
         return f"{what} equals {claim.printed} to its last digit"
     if test.inside:
         return f"{claim.printed} lies in the interval of {what}"
-    return f"{what} {'<' if test.below is not None else '>'} {test.below if test.below is not None else test.above:g}"
+    return (
+        f"{what} {'<' if test.below is not None else '>'} "
+        f"{test.below if test.below is not None else test.above:g}"
+    )
 
 
 def _descending(values: Sequence[float | None], empty: Mapping[str, Any]) -> dict[str, Any]:
     how = "each is greater than the next"
     known = [value for value in values if value is not None]
     if len(known) < len(values):
-        return {"verdict": NOT_TESTABLE, **empty, "how": how, "reason": "the analysis lacks one of the numbers"}
+        return {
+            "verdict": NOT_TESTABLE,
+            **empty,
+            "how": how,
+            "reason": "the analysis lacks one of the numbers",
+        }
     falls = all(a > b for a, b in pairwise(known))
     shown = {**empty, "recomputed": min(a - b for a, b in pairwise(known))}
     return {

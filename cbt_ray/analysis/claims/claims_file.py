@@ -1,4 +1,5 @@
-"""A claims file: what was published on a table of scores, in our words, with the printed numbers and how each is tested.
+"""A claims file: what was published on a table of scores, in our words, with the printed numbers
+and how each is tested.
 
 A claims file is data under claims/; it holds no verdicts.
 """
@@ -22,7 +23,10 @@ FOLDER = Path(__file__).parent
 
 
 class Test(Block):
-    """How a claim is tested: a value, and what must hold of it. Exactly one of the rules, or `none` with the reason."""
+    """How a claim is tested: a value, and what must hold of it.
+
+    Exactly one of the rules, or `none` with the reason.
+    """
 
     __test__ = False  # no test of pytest
 
@@ -56,8 +60,14 @@ class Test(Block):
             self.none is not None,
         ]
         if sum(rules) != 1:
-            raise ValueError("expected exactly one of digits, inside, below, above, descending, none")
-        if self.none is None and not self.descending and bool(self.path) == (self.compute is not None):
+            raise ValueError(
+                "expected exactly one of digits, inside, below, above, descending, none"
+            )
+        if (
+            self.none is None
+            and not self.descending
+            and bool(self.path) == (self.compute is not None)
+        ):
             raise ValueError("expected either path or compute")
         return self
 
@@ -114,7 +124,13 @@ class Table(Block):
                     }
                     published = Test(path=path, digits=True)
                     found.append(
-                        Claim(**head, text=self.text.format(**words), printed=printed, published=published, default=default)
+                        Claim(
+                            **head,
+                            text=self.text.format(**words),
+                            printed=printed,
+                            published=published,
+                            default=default,
+                        )
                     )
         return found
 
@@ -148,11 +164,14 @@ class ClaimsFile(Block):
         if twice:
             raise ValueError(f"claims: expected each id once, {twice} is given twice")
         for claim in self.all():
-            named = [test.compute for test in (claim.published, claim.default) if test and test.compute]
+            named = [
+                test.compute for test in (claim.published, claim.default) if test and test.compute
+            ]
             unknown = next((name for name in named if name not in COMPUTATIONS), None)
             if claim.source not in self.sources or unknown:
                 raise ValueError(
-                    f"claims: {claim.id}: unknown {f'computation {unknown}' if unknown else f'source {claim.source}'}"
+                    f"claims: {claim.id}: unknown "
+                    f"{f'computation {unknown}' if unknown else f'source {claim.source}'}"
                 )
         return self
 
@@ -171,7 +190,10 @@ def load_claims(name: str) -> ClaimsFile:
     """Read a claims file of the package by its name. Raises InputError."""
     file = FOLDER / f"{name}.yaml"
     if not file.is_file():
-        raise InputError(f"claims {name}: expected one of {', '.join(sorted(path.stem for path in FOLDER.glob('*.yaml')))}")
+        raise InputError(
+            f"claims {name}: expected one of "
+            f"{', '.join(sorted(path.stem for path in FOLDER.glob('*.yaml')))}"
+        )
     try:
         return ClaimsFile.model_validate(read_fields(file))
     except ValidationError as error:

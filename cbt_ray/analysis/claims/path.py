@@ -18,7 +18,14 @@ def walk(document: Any, path: Sequence[Step]) -> Any:
             document = document.get(step) if isinstance(document, Mapping) else None
         else:
             rows = document if isinstance(document, list) else []
-            document = next((row for row in rows if all(row.get(name) == value for name, value in step.items())), None)
+            document = next(
+                (
+                    row
+                    for row in rows
+                    if all(row.get(name) == value for name, value in step.items())
+                ),
+                None,
+            )
         if document is None:
             return None
     return document

@@ -1,1 +1,3 @@
-"""Effects: contrasts and tests on means of chains, what they rest on, and how large an effect could be found."""
+"""Effects: contrasts and tests on means of chains, what they rest on, and how large an effect could
+be found.
+"""

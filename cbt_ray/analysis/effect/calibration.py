@@ -1,6 +1,8 @@
-"""Which intervals hold their level at how many patients: read from a simulation with known truth, which anyone can repeat.
+"""Which intervals hold their level at how many patients: read from a simulation with known truth,
+which anyone can repeat.
 
-`calibration.json` is written by `python -m tests.analysis.effect.calibration`; docs/statistics.md shows it as a table.
+`calibration.json` is written by `python -m tests.analysis.effect.calibration`; docs/statistics.md
+shows it as a table.
 """
 
 from __future__ import annotations
@@ -23,15 +25,21 @@ def calibration() -> dict[str, Any]:
 
 
 def broken(method: str, patients: int, evenness: float = 1.0) -> str | None:
-    """Why an interval by `method` is withheld at this number of patients; None where it was seen to hold its level.
+    """Why an interval by `method` is withheld at this number of patients.
 
-    The nearest smaller number that was simulated counts: more patients only help. `evenness`: sessions of the shortest chain over
-    those of the longest; what is less even than what was simulated is withheld.
+    None where it was seen to hold its level.
+
+    The nearest smaller number that was simulated counts: more patients only help. `evenness`:
+    sessions of the shortest chain over those of the longest; what is less even than what was
+    simulated is withheld.
     """
     least = calibration()["least_evenness"].get(method, 0.0)
     if evenness < least:
         tried = f"by {method} it was tried down to {least:.0%}"
-        return f"withheld: the shortest chain has {evenness:.0%} of the longest one's sessions; {tried}"
+        return (
+            f"withheld: the shortest chain has {evenness:.0%} of the longest one's sessions; "
+            f"{tried}"
+        )
     known = {int(number): row for number, row in calibration()["methods"][method].items()}
     below = [number for number in known if number <= patients]
     if not below:
@@ -39,4 +47,7 @@ def broken(method: str, patients: int, evenness: float = 1.0) -> str | None:
     coverage = known[max(below)]["coverage"]
     if HOLDS[0] <= coverage <= HOLDS[1]:
         return None
-    return f"withheld: a 95 % interval by {method} covers {coverage:.1%} at {max(below)} patients, and not 95 %"
+    return (
+        f"withheld: a 95 % interval by {method} covers {coverage:.1%} at {max(below)} "
+        "patients, and not 95 %"
+    )

@@ -1,7 +1,9 @@
-"""The number of words of a session as a row of the chain model: it goes along with scores and is no cause that was set.
+"""The number of words of a session as a row of the chain model: it goes along with scores and is no
+cause that was set.
 
-A therapist that talks more may be rated higher for it, or may talk more because the session goes well: length comes after the
-arm, so holding it fixed takes away part of what tuning does. The row says how much of a contrast goes along with length, no more.
+A therapist that talks more may be rated higher for it, or may talk more because the session goes
+well: length comes after the arm, so holding it fixed takes away part of what tuning does. The row
+says how much of a contrast goes along with length, no more.
 """
 
 from __future__ import annotations
@@ -22,11 +24,24 @@ LABEL = "not causal"
 
 
 def words(
-    sessions: pd.DataFrame, model: Mapping[str, Any], primary: Sequence[Mapping[str, Any]], groups: Groups, settings: Settings
+    sessions: pd.DataFrame,
+    model: Mapping[str, Any],
+    primary: Sequence[Mapping[str, Any]],
+    groups: Groups,
+    settings: Settings,
 ) -> dict[str, Any]:
-    """The slope of the total on the words (per standard deviation), and the primary contrasts by REML with it held fixed."""
+    """The slope of the total on the words (per standard deviation), and the primary contrasts by
+    REML with it held fixed.
+    """
     rated = sessions[sessions["total"].notna()]
-    row: dict[str, Any] = {"term": "words", "label": LABEL, "estimate": None, "se": None, "sd_words": None, "contrasts": []}
+    row: dict[str, Any] = {
+        "term": "words",
+        "label": LABEL,
+        "estimate": None,
+        "se": None,
+        "sd_words": None,
+        "contrasts": [],
+    }
     if model.get("status") != "fitted":
         return row | {"reason": model.get("reason", "the chain model is not fitted")}
     if rated["words"].isna().any() or rated["words"].nunique() < 2:
@@ -41,13 +56,19 @@ def words(
         {
             **{"label": one["label"], "reml": one["reml"]},
             "words_held_fixed": float(
-                sum(difference(list(own.columns), groups[one["treatment"]], groups[one["control"]]) * best.estimates)
+                sum(
+                    difference(list(own.columns), groups[one["treatment"]], groups[one["control"]])
+                    * best.estimates
+                )
             ),
         }
         for one in primary
     ]
     return {
         **row,
-        **{"estimate": float(best.estimates[place]), "se": float(best.covariance[place, place] ** 0.5)},
+        **{
+            "estimate": float(best.estimates[place]),
+            "se": float(best.covariance[place, place] ** 0.5),
+        },
         **{"sd_words": float(rated["words"].std(ddof=1)), "contrasts": held, "reason": None},
     }

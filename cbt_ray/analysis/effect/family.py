@@ -1,7 +1,10 @@
-"""Families of contrasts: what is asked first, what second, and what is only explored; each adjusted within itself.
+"""Families of contrasts: what is asked first, what second, and what is only explored.
 
-primary: treatment - control per model (Holm). secondary: between the treatment's models (Holm). items: the primary contrasts on
-every item (false discovery rate: Benjamini & Hochberg 1995, JRSS B 57:289-300). The intercept and the session number are in none.
+Each adjusted within itself.
+
+primary: treatment - control per model (Holm). secondary: between the treatment's models (Holm).
+items: the primary contrasts on every item (false discovery rate: Benjamini & Hochberg 1995, JRSS B
+57:289-300). The intercept and the session number are in none.
 """
 
 from __future__ import annotations
@@ -9,7 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.effect.contrast import Groups, compare, contrasts, grouped, primary_pairs, secondary_pairs
+from cbt_ray.analysis.effect.contrast import (
+    Groups,
+    compare,
+    contrasts,
+    grouped,
+    primary_pairs,
+    secondary_pairs,
+)
 from cbt_ray.analysis.effect.layout import Chains
 from cbt_ray.analysis.model import nested
 from cbt_ray.analysis.model.chain_model import Prepared, difference
@@ -20,18 +30,33 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REFITS = 20241130
-"""Where the draws of `refitted` begin; the same for all studies, so that nothing printed hangs on a choice."""
+"""Where the draws of `refitted` begin; the same for all studies, so that nothing printed hangs on a
+choice."""
 
 
 def families(
-    sessions: pd.DataFrame, groups: Groups, items: Sequence[str], model: Mapping[str, Any], settings: Settings
+    sessions: pd.DataFrame,
+    groups: Groups,
+    items: Sequence[str],
+    model: Mapping[str, Any],
+    settings: Settings,
 ) -> dict[str, Any]:
-    """All families on session rows with the totals that count; `model` is the fitted chain model, for standardized effects."""
+    """All families on session rows with the totals that count.
+
+    `model` is the fitted chain model, for standardized effects.
+    """
     primary, secondary = primary_pairs(groups, settings), secondary_pairs(groups, settings)
     question = f"{settings.treatment} - {settings.control}, per model"
     none = f"no model has both a {settings.treatment} and an {settings.control} arm"
     found = {
-        "primary": _family("primary", question, "holm", contrasts(sessions, primary, groups, settings), settings, none),
+        "primary": _family(
+            "primary",
+            question,
+            "holm",
+            contrasts(sessions, primary, groups, settings),
+            settings,
+            none,
+        ),
         "secondary": _family(
             "secondary",
             f"between {settings.treatment} models",
@@ -41,7 +66,12 @@ def families(
             f"fewer than two {settings.treatment} models",
         ),
         "items": _family(
-            "exploratory", f"{question}, on each item", "fdr", _items(sessions, primary, groups, items, settings), settings, none
+            "exploratory",
+            f"{question}, on each item",
+            "fdr",
+            _items(sessions, primary, groups, items, settings),
+            settings,
+            none,
         ),
     }
     for row in (*found["primary"]["rows"], *found["secondary"]["rows"]):
@@ -49,7 +79,9 @@ def families(
     return found
 
 
-def _family(name: str, question: str, adjust: str, rows: list[dict[str, Any]], settings: Settings, none: str) -> dict[str, Any]:
+def _family(
+    name: str, question: str, adjust: str, rows: list[dict[str, Any]], settings: Settings, none: str
+) -> dict[str, Any]:
     return {
         **{"family": name, "question": question, "adjust": adjust, "policy": settings.unrated},
         "reason": None if rows else none,
@@ -58,7 +90,11 @@ def _family(name: str, question: str, adjust: str, rows: list[dict[str, Any]], s
 
 
 def _items(
-    sessions: pd.DataFrame, pairs: Sequence[tuple[str, str, str]], groups: Groups, items: Sequence[str], settings: Settings
+    sessions: pd.DataFrame,
+    pairs: Sequence[tuple[str, str, str]],
+    groups: Groups,
+    items: Sequence[str],
+    settings: Settings,
 ) -> list[dict[str, Any]]:
     rows = []
     chains = Chains(grouped(sessions))
@@ -76,7 +112,10 @@ def _items(
                 "level": settings.level,
             }
             rows.append({**head, **compare(of_chains, plus, minus, settings)})
-    return [row | {"q": q} for row, q in zip(rows, false_discovery([row["p"] for row in rows]), strict=True)]
+    return [
+        row | {"q": q}
+        for row, q in zip(rows, false_discovery([row["p"] for row in rows]), strict=True)
+    ]
 
 
 def false_discovery(p_values: Sequence[float | None]) -> list[float | None]:
@@ -90,31 +129,47 @@ def false_discovery(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def _standardized(row: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
-    """The estimate over the standard deviation of a session within an arm (patient, chain and session variance of the model)."""
+    """The estimate over the standard deviation of a session within an arm (patient, chain and
+    session variance of the model).
+    """
     variances = model.get("variances")
     if row["estimate"] is None or not variances:
         return {"d": None, "d_low": None, "d_high": None}
     deviation = sum(variances.values()) ** 0.5
-    ends = {f"d_{end}": None if row[end] is None else row[end] / deviation for end in ("low", "high")}
+    ends = {
+        f"d_{end}": None if row[end] is None else row[end] / deviation for end in ("low", "high")
+    }
     return {"d": row["estimate"] / deviation, **ends}
 
 
 def _by_reml(row: Mapping[str, Any], groups: Groups, model: Mapping[str, Any]) -> dict[str, Any]:
-    """The same contrast by REML in the chain model: weighted by sessions, so it differs a little where chains are unbalanced."""
+    """The same contrast by REML in the chain model: weighted by sessions, so it differs a little
+    where chains are unbalanced.
+    """
     terms = model.get("terms", [])
     if row["estimate"] is None or not terms:
         return {"reml": None}
-    weights = difference([term["term"] for term in terms], groups[row["treatment"]], groups[row["control"]])
-    return {"reml": sum(weight * term["estimate"] for weight, term in zip(weights, terms, strict=True))}
+    weights = difference(
+        [term["term"] for term in terms], groups[row["treatment"]], groups[row["control"]]
+    )
+    return {
+        "reml": sum(weight * term["estimate"] for weight, term in zip(weights, terms, strict=True))
+    }
 
 
 def refitted(
-    sessions: pd.DataFrame, groups: Groups, model: Mapping[str, Any], settings: Settings, draws: int = 999
+    sessions: pd.DataFrame,
+    groups: Groups,
+    model: Mapping[str, Any],
+    settings: Settings,
+    draws: int = 999,
 ) -> dict[str, Any]:
-    """The primary contrasts by REML with the chain model refitted to every simulated data set: slow, for `thorough`.
+    """The primary contrasts by REML with the chain model refitted to every simulated data set:
+    slow, for `thorough`.
 
-    p is the share of data sets without an effect whose absolute t reaches the observed one; the interval inverts that t. Both
-    are drawn, always the same ones: `p_error` and `end_error` are what other draws would make of them (a standard error).
+    p is the share of data sets without an effect whose absolute t reaches the observed one; the
+    interval inverts that t. Both are drawn, always the same ones: `p_error` and `end_error` are
+    what other draws would make of them (a standard error).
     """
     import numpy as np
 
@@ -122,18 +177,26 @@ def refitted(
     if model["status"] != "fitted":
         return nothing | {"reason": model["reason"]}
     rated = sessions[sessions["total"].notna()]
-    there = {f"{model} {variant}" for model, variant in zip(rated["model"], rated["variant"], strict=True)}
+    there = {
+        f"{model} {variant}"
+        for model, variant in zip(rated["model"], rated["variant"], strict=True)
+    }
     pairs = [pair for pair in primary_pairs(groups, settings) if {pair[1], pair[2]} <= there]
     own = Prepared(rated, settings)
     best = nested.fit(own.sums(), reml=True)
     if best is None or not pairs:
         return nothing | {"reason": "no primary contrast has rated sessions on both sides"}
-    weights = np.array([difference(list(own.columns), groups[plus], groups[minus]) for _, plus, minus in pairs])
+    weights = np.array(
+        [difference(list(own.columns), groups[plus], groups[minus]) for _, plus, minus in pairs]
+    )
     random, t = np.random.default_rng(REFITS), []
     for _ in range(draws):
         fit = nested.fit(own.sums(y=_drawn(own, best, random)), reml=True, ladder=False)
         if fit is not None:
-            t.append(np.abs(weights @ fit.estimates) / np.sqrt(np.einsum("ij,jk,ik->i", weights, fit.covariance, weights)))
+            t.append(
+                np.abs(weights @ fit.estimates)
+                / np.sqrt(np.einsum("ij,jk,ik->i", weights, fit.covariance, weights))
+            )
     estimates = weights @ best.estimates
     se = np.sqrt(np.einsum("ij,jk,ik->i", weights, best.covariance, weights))
     drawn = np.array(t)
@@ -143,9 +206,20 @@ def refitted(
     p = (1 + (drawn >= np.abs(estimates / se)).sum(axis=0)) / (len(drawn) + 1)
     rows = [
         {
-            **{"label": label, "estimate": float(estimates[i]), "se": float(se[i]), "p": float(p[i])},
-            **{"low": float(estimates[i] - critical[i] * se[i]), "high": float(estimates[i] + critical[i] * se[i])},
-            **{"p_error": float((p[i] * (1 - p[i]) / len(drawn)) ** 0.5), "end_error": float((ends[1] - ends[0])[i] / 2 * se[i])},
+            **{
+                "label": label,
+                "estimate": float(estimates[i]),
+                "se": float(se[i]),
+                "p": float(p[i]),
+            },
+            **{
+                "low": float(estimates[i] - critical[i] * se[i]),
+                "high": float(estimates[i] + critical[i] * se[i]),
+            },
+            **{
+                "p_error": float((p[i] * (1 - p[i]) / len(drawn)) ** 0.5),
+                "end_error": float((ends[1] - ends[0])[i] / 2 * se[i]),
+            },
         }
         for i, (label, _, _) in enumerate(pairs)
     ]
@@ -156,4 +230,8 @@ def _drawn(own: Prepared, best: nested.Fit, random: Any) -> Any:
     """A response without any effect, with the fitted variances."""
     patient = random.standard_normal(own.patients) * best.variances["patient"] ** 0.5
     chain = random.standard_normal(own.chains) * best.variances["chain"] ** 0.5
-    return patient[own.patient] + chain[own.chain] + random.standard_normal(len(own.y)) * best.residual_variance**0.5
+    return (
+        patient[own.patient]
+        + chain[own.chain]
+        + random.standard_normal(len(own.y)) * best.residual_variance**0.5
+    )

@@ -1,9 +1,11 @@
-"""t and F on a layout that is not balanced: their distribution under its fitted variances, computed and not drawn.
+"""t and F on a layout that is not balanced: their distribution under its fitted variances, computed
+and not drawn.
 
-It is the law that a parametric bootstrap of the pivot draws from (Davison & Hinkley 1997, Bootstrap Methods, section 2.4). F >= f
-says that a quadratic form in normal cells is positive: sum of squares of the contrasts - (q f / df) rest >= 0. Patients are
-independent, so the characteristic function of the form is a product over them, and its inversion gives the tail (Imhof 1961,
-Biometrika 48:419-426) to nine digits. No seed, no draws: the same data print the same digits.
+It is the law that a parametric bootstrap of the pivot draws from (Davison & Hinkley 1997, Bootstrap
+Methods, section 2.4). F >= f says that a quadratic form in normal cells is positive: sum of squares
+of the contrasts - (q f / df) rest >= 0. Patients are independent, so the characteristic function of
+the form is a product over them, and its inversion gives the tail (Imhof 1961, Biometrika
+48:419-426) to nine digits. No seed, no draws: the same data print the same digits.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ AT_ONCE = 2_000_000
 
 @dataclass(frozen=True)
 class Law:
-    """The law of F for contrasts `table` (q, arms) that are all zero; of t squared where there is one."""
+    """The law of F for contrasts `table` (q, arms) that are all zero.
+
+    Of t squared where there is one.
+    """
 
     contrasts: int
     df: int
@@ -49,12 +54,16 @@ class Law:
         import numpy as np
 
         share = self.contrasts * f / self.df
-        # Patients beside each other narrow the strip in which the integrand is analytic, so many need a finer grid.
+        # Patients beside each other narrow the strip in which the integrand is analytic, so many
+        # need a finer grid.
         step = STEP / (1 + float((self.count[:, None] * (self.values > 0)).sum()) / 20) ** 0.5
         u = np.exp(np.arange(LOWEST, HIGHEST, step))
         size = max(1, AT_ONCE // self.values.size)
         parts = [self._patients(u[at : at + size], share) for at in range(0, len(u), size)]
-        logarithm, sums = np.concatenate([one for one, _ in parts]), np.concatenate([other for _, other in parts])
+        logarithm, sums = (
+            np.concatenate([one for one, _ in parts]),
+            np.concatenate([other for _, other in parts]),
+        )
         form = self.numerator + share * self.inverse
         determinant = np.linalg.det(np.eye(len(form)) - 2j * u[:, None, None] * (form @ sums))
         phase = logarithm.imag - 0.5 * np.unwrap(np.angle(determinant))
@@ -62,7 +71,9 @@ class Law:
         return float(min(1.0, max(0.0, 0.5 + step / np.pi * (np.exp(size_) * np.sin(phase)).sum())))
 
     def _patients(self, u: Array, share: float) -> tuple[Array, Array]:
-        """At each u: log of the patients' product, and the covariance (arms, arms) that their sums have beside it."""
+        """At each u: log of the patients' product, and the covariance (arms, arms) that their sums
+        have beside it.
+        """
         import numpy as np
 
         factor = 1 + 2j * share * u[:, None, None] * self.values
@@ -84,19 +95,27 @@ class Law:
 def law(cells: Layout, table: Array) -> Law:
     """Of a layout with degrees of freedom and contrasts that it can estimate.
 
-    A cell varies by what differs between chains, estimated by moments and at least zero, and by `within` over its sessions.
+    A cell varies by what differs between chains, estimated by moments and at least zero, and by
+    `within` over its sessions.
     """
     import numpy as np
 
     there = cells.present
-    between = max(0.0, float(cells.mean_square(cells.means)) - cells.within * float(cells.share[there].mean()))
+    between = max(
+        0.0, float(cells.mean_square(cells.means)) - cells.within * float(cells.share[there].mean())
+    )
     variance = np.where(there, between + cells.within * cells.share, -1.0)
     kinds, count = np.unique(variance[:, there.any(axis=0)].T, axis=0, return_counts=True)
     held = (kinds >= 0).astype(float)
-    centre = np.apply_along_axis(np.diag, 1, held) - held[:, :, None] * held[:, None, :] / held.sum(axis=1)[:, None, None]
+    centre = (
+        np.apply_along_axis(np.diag, 1, held)
+        - held[:, :, None] * held[:, None, :] / held.sum(axis=1)[:, None, None]
+    )
     values, vectors = np.linalg.eigh(centre @ (np.maximum(kinds, 0)[:, :, None] * centre))
     values = np.where(values > 1e-12 * values.max(), values, 0.0)
-    unit = float((count[:, None] * values).sum() / max(1, int((count[:, None] * (values > 0)).sum())))
+    unit = float(
+        (count[:, None] * values).sum() / max(1, int((count[:, None] * (values > 0)).sum()))
+    )
     middle = np.linalg.inv(table @ cells.inverse @ table.T)
     return Law(
         contrasts=len(table),

@@ -1,9 +1,11 @@
-"""The arms x patients layout on means of chains: estimates, error terms, t and F, and what to do where it is unbalanced.
+"""The arms x patients layout on means of chains: estimates, error terms, t and F, and what to do
+where it is unbalanced.
 
-The sessions of a chain share their patient, their therapist and each other's summaries, so a chain's mean is the observation and
-patients are the blocks. What arms and patients leave unexplained is the error term, with (arms - 1)(patients - 1) degrees of
-freedom. On balanced data t and F are exact. Where chains rest on different numbers of sessions, their
-distribution is computed from the fitted variances (`fitted`).
+The sessions of a chain share their patient, their therapist and each other's summaries, so a
+chain's mean is the observation and patients are the blocks. What arms and patients leave
+unexplained is the error term, with (arms - 1)(patients - 1) degrees of freedom. On balanced data t
+and F are exact. Where chains rest on different numbers of sessions, their distribution is computed
+from the fitted variances (`fitted`).
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
 NO_VARIATION = 1e-12
 NULL = 1e-10
-"""An eigenvalue of the information below this share of the largest is zero: arms are known up to a constant."""
+"""An eigenvalue of the information below this share of the largest is zero: arms are known up to a
+constant."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,11 @@ class Layout:
     means: Array
     """(arms, patients): mean of the chains' means; NaN where no session is rated."""
     within: float
-    """Variance of a session within its chain, pooled over chains; 0 where no chain has two sessions."""
+    """Variance of a session within its chain, pooled over chains; 0 where no chain has two
+    sessions."""
     share: Array
-    """(arms, patients): what `within` is multiplied by in the variance of a cell: mean of 1/sessions over chains, over chains."""
+    """(arms, patients): what `within` is multiplied by in the variance of a cell: mean of
+    1/sessions over chains, over chains."""
     unbalanced: str | None
     """Why t and F are not exact; None where they are."""
 
@@ -54,7 +59,10 @@ class Layout:
 
     @property
     def evenness(self) -> float:
-        """Sessions of the shortest chain over those of the longest, cell by cell; 1 where nothing is rated."""
+        """Sessions of the shortest chain over those of the longest, cell by cell.
+
+        1 where nothing is rated.
+        """
         held = self.share[self.present]
         return float(held.min() / held.max()) if len(held) else 1.0
 
@@ -71,7 +79,10 @@ class Layout:
 
     @cached_property
     def inverse(self) -> Array:
-        """Generalized inverse of the information; contrasts of connected arms do not depend on which."""
+        """Generalized inverse of the information.
+
+        Contrasts of connected arms do not depend on which.
+        """
         import numpy as np
 
         return np.asarray(np.linalg.pinv(self.information, hermitian=True, rcond=NULL))
@@ -83,7 +94,9 @@ class Layout:
         return bool(np.allclose(self.information @ (self.inverse @ weights), weights, atol=1e-8))
 
     def effects(self, cells: Array) -> Array:
-        """(..., arms): least-squares arm effects of cells (..., arms, patients), up to a constant."""
+        """(..., arms): least-squares arm effects of cells (..., arms, patients), up to a
+        constant.
+        """
         import numpy as np
 
         there = self.present
@@ -93,7 +106,10 @@ class Layout:
         return np.asarray(centred.sum(axis=-1) @ self.inverse)
 
     def mean_square(self, cells: Array) -> Array:
-        """(...,): mean square of what arms and patients do not explain; NaN without degrees of freedom."""
+        """(...,): mean square of what arms and patients do not explain.
+
+        NaN without degrees of freedom.
+        """
         import numpy as np
 
         there, count = self.present, np.maximum(self.present.sum(axis=0), 1)
@@ -106,7 +122,9 @@ class Layout:
 
 @dataclass(frozen=True)
 class ChainMeans:
-    """One value per chain: which group and patient it belongs to, its mean, and the sessions that it rests on."""
+    """One value per chain: which group and patient it belongs to, its mean, and the sessions that
+    it rests on.
+    """
 
     groups: tuple[str, ...]
     patients: tuple[str, ...]
@@ -118,15 +136,22 @@ class ChainMeans:
     squares: Array
     """(chains,) sum of squared deviations of the sessions from their chain's mean."""
     numbers: Array
-    """(chains, 2): sums of the session numbers and of their squares, which tell whether chains rest on the same sessions."""
+    """(chains, 2): sums of the session numbers and of their squares, which tell whether chains rest
+    on the same sessions."""
 
     def sessions(self, group: str) -> int:
         """How many sessions a group rests on."""
-        return int(self.count[self.group == self.groups.index(group)].sum()) if group in self.groups else 0
+        return (
+            int(self.count[self.group == self.groups.index(group)].sum())
+            if group in self.groups
+            else 0
+        )
 
 
 class Chains:
-    """Session rows (group, patient, chain, session) sorted into chains once, to take means of any column."""
+    """Session rows (group, patient, chain, session) sorted into chains once, to take means of any
+    column.
+    """
 
     def __init__(self, table: pd.DataFrame) -> None:
         import numpy as np
@@ -143,7 +168,10 @@ class Chains:
         self.size = size
 
     def means(self, values: pd.Series[float]) -> ChainMeans:
-        """Means of a column over each chain; rows that are NaN do not count, nor do chains without any other."""
+        """Means of a column over each chain.
+
+        Rows that are NaN do not count, nor do chains without any other.
+        """
         import numpy as np
 
         value = values.to_numpy(dtype=float)
@@ -153,8 +181,15 @@ class Chains:
         kept = count > 0
         mean = np.bincount(code, weights=value, minlength=self.size) / np.maximum(count, 1)
         squares = np.bincount(code, weights=(value - mean[code]) ** 2, minlength=self.size)
-        numbers = [np.bincount(code, weights=session**power, minlength=self.size)[kept] for power in (1, 2)]
-        own = {"mean": mean[kept], "count": count[kept], "squares": squares[kept], "numbers": np.column_stack(numbers)}
+        numbers = [
+            np.bincount(code, weights=session**power, minlength=self.size)[kept] for power in (1, 2)
+        ]
+        own = {
+            "mean": mean[kept],
+            "count": count[kept],
+            "squares": squares[kept],
+            "numbers": np.column_stack(numbers),
+        }
         return ChainMeans(self.groups, self.patients, self.group[kept], self.patient[kept], **own)
 
 
@@ -162,8 +197,12 @@ def layout(chains: ChainMeans, arms: Sequence[str]) -> Layout:
     """Lay out chains for the groups `arms`, in their order."""
     import numpy as np
 
-    row_of = np.array([list(arms).index(group) if group in arms else -1 for group in chains.groups], dtype=int)
-    own = np.flatnonzero(row_of[chains.group] >= 0) if len(chains.group) else np.array([], dtype=int)
+    row_of = np.array(
+        [list(arms).index(group) if group in arms else -1 for group in chains.groups], dtype=int
+    )
+    own = (
+        np.flatnonzero(row_of[chains.group] >= 0) if len(chains.group) else np.array([], dtype=int)
+    )
     row, count = row_of[chains.group[own]], chains.count[own]
     known, column = np.unique(chains.patient[own], return_inverse=True)
     patients, shape = tuple(chains.patients[i] for i in known), (len(arms), len(known))
@@ -171,7 +210,9 @@ def layout(chains: ChainMeans, arms: Sequence[str]) -> Layout:
     within = float(chains.squares[own].sum() / free) if free > 0 else 0.0
 
     def added(values: Array) -> Array:
-        return np.bincount(row * shape[1] + column, weights=values, minlength=shape[0] * shape[1]).reshape(shape)
+        return np.bincount(
+            row * shape[1] + column, weights=values, minlength=shape[0] * shape[1]
+        ).reshape(shape)
 
     held = added(np.ones(len(own)))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -182,15 +223,25 @@ def layout(chains: ChainMeans, arms: Sequence[str]) -> Layout:
 
 
 def _unbalanced(
-    means: Array, held: Array, count: Array, numbers: Array, arms: Sequence[str], patients: Sequence[str]
+    means: Array,
+    held: Array,
+    count: Array,
+    numbers: Array,
+    arms: Sequence[str],
+    patients: Sequence[str],
 ) -> str | None:
-    """Balanced: every arm has every patient, every chain the same sessions, every cell as many chains."""
+    """Balanced: every arm has every patient, every chain the same sessions, every cell as many
+    chains.
+    """
     import numpy as np
 
     for number, arm in enumerate(arms):
         absent = [patients[i] for i in np.flatnonzero(np.isnan(means[number])).tolist()]
         if absent:
-            return f"{arm} has no rated session with {', '.join(absent[:3])}{', ...' if len(absent) > 3 else ''}"
+            return (
+                f"{arm} has no rated session with "
+                f"{', '.join(absent[:3])}{', ...' if len(absent) > 3 else ''}"
+            )
     if not len(count):
         return None
     if count.min() != count.max():

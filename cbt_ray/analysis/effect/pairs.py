@@ -1,4 +1,6 @@
-"""Two conditions within the same subjects: z and t of their difference, win rates, and adjustment over all pairs."""
+"""Two conditions within the same subjects: z and t of their difference, win rates, and adjustment
+over all pairs.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ SAME = 1e-9
 
 
 def coverage_by_z(df: int) -> tuple[float, str | None]:
-    """What a 95 % interval by z covers where the variance has `df` degrees of freedom, and why it is withheld if too little."""
+    """What a 95 % interval by z covers where the variance has `df` degrees of freedom, and why it
+    is withheld if too little.
+    """
     from scipy.special import ndtri, stdtr
 
     covers = 1 - 2 * float(stdtr(df, -ndtri(0.975)))
@@ -28,24 +32,40 @@ def coverage_by_z(df: int) -> tuple[float, str | None]:
 
 
 def wald(fit: Fit, a: int, b: int, df: int, level: float, pairs: int) -> dict[str, Any]:
-    """Test a pair by z from a mixed model, which takes its variances as known; `df` are those that they truly have.
+    """Test a pair by z from a mixed model, which takes its variances as known.
 
-    `simultaneous` is Sidak's interval over all pairs. Intervals that would not hold their level are withheld.
+    `df` are those that they truly have.
+
+    `simultaneous` is Sidak's interval over all pairs. Intervals that would not hold their level are
+    withheld.
     """
     from scipy.special import ndtr, ndtri
 
     estimate = float(fit.estimates[a] - fit.estimates[b])
     se = float((fit.covariance[a, a] + fit.covariance[b, b] - 2 * fit.covariance[a, b]) ** 0.5)
     covers, why = coverage_by_z(df)
-    row = {"se": se, "z": estimate / se, "p": 2 * float(ndtr(-abs(estimate / se))), "covers": covers, "reason": why}
+    row = {
+        "se": se,
+        "z": estimate / se,
+        "p": 2 * float(ndtr(-abs(estimate / se))),
+        "covers": covers,
+        "reason": why,
+    }
     if why:
         return row | dict.fromkeys(("low", "high", "simultaneous"))
     half, wide = (float(ndtri(0.5 + share / 2)) * se for share in (level, sidak(level, pairs)))
-    return row | {"low": estimate - half, "high": estimate + half, "simultaneous": [estimate - wide, estimate + wide]}
+    return row | {
+        "low": estimate - half,
+        "high": estimate + half,
+        "simultaneous": [estimate - wide, estimate + wide],
+    }
 
 
 def paired(difference: Array, level: float, pairs: int) -> dict[str, Any]:
-    """Test (n,) differences by t, on nothing but these two conditions; d_z is the mean difference over its own spread."""
+    """Test (n,) differences by t, on nothing but these two conditions.
+
+    D_z is the mean difference over its own spread.
+    """
     from scipy.special import stdtr, stdtrit
 
     n = len(difference)
@@ -54,12 +74,20 @@ def paired(difference: Array, level: float, pairs: int) -> dict[str, Any]:
         return empty | {"reason": f"needs 2 subjects with both conditions, found {n}"}
     estimate, deviation = float(difference.mean()), float(difference.std(ddof=1))
     if deviation < SAME:
-        return empty | {"reason": "all subjects differ alike: there is no variation to test against"}
+        return empty | {
+            "reason": "all subjects differ alike: there is no variation to test against"
+        }
     se, df = deviation / n**0.5, n - 1
-    half, wide = (float(stdtrit(df, 0.5 + share / 2)) * se for share in (level, sidak(level, pairs)))
+    half, wide = (
+        float(stdtrit(df, 0.5 + share / 2)) * se for share in (level, sidak(level, pairs))
+    )
     return {
         **{"se": se, "df": df, "t": estimate / se, "p": 2 * float(stdtr(df, -abs(estimate / se)))},
-        **{"low": estimate - half, "high": estimate + half, "simultaneous": [estimate - wide, estimate + wide]},
+        **{
+            "low": estimate - half,
+            "high": estimate + half,
+            "simultaneous": [estimate - wide, estimate + wide],
+        },
         **{"d_z": estimate / deviation, "reason": None},
     }
 
@@ -67,7 +95,8 @@ def paired(difference: Array, level: float, pairs: int) -> dict[str, Any]:
 def wins(difference: Array, level: float) -> dict[str, Any]:
     """How often the first of two conditions is the better one in a subject: a tie is half a win.
 
-    `strict` counts a tie as no win, as the published code does. p is the exact sign test without ties.
+    `strict` counts a tie as no win, as the published code does. p is the exact sign test without
+    ties.
     """
     import numpy as np
     from scipy.stats import binomtest
@@ -113,6 +142,8 @@ def holm_sidak(p_values: Sequence[float]) -> list[float]:
     for rank, index in enumerate(order):
         p = p_values[index]
         # 1 - (1 - p)^m, without losing a p of 1e-20 to rounding
-        running = max(running, 1.0 if p >= 1.0 else -math.expm1((len(p_values) - rank) * math.log1p(-p)))
+        running = max(
+            running, 1.0 if p >= 1.0 else -math.expm1((len(p_values) - rank) * math.log1p(-p))
+        )
         adjusted[index] = running
     return adjusted

@@ -1,13 +1,15 @@
 """What an unrated session counts as, and what flagged ones do: the answers side by side.
 
-`missing`: left out. `lowest`: the scale's lowest total where the chain lost the session (rejected, not reached, nothing to
-rate); a judge's failure, and a session that the data do not hold, say nothing about the therapist and stay missing. `filled`
-of a row counts the sessions that got the lowest total. `bounds`: the worst and the best that any value
-of the unrated sessions could make of the contrast (Manski 1990, Am. Econ. Rev. 80:319-323). `lee`: bounds for the sessions that
-either arm would have left rated, by trimming the arm with more of them (Lee 2009, Rev. Econ. Stud. 76:1071-1102). `unflagged`:
-without flagged sessions; a sensitivity analysis and never the headline, since a flag is an outcome. `heard`: as the headline, but
-without ratings of a text in which no word of the therapist was left: they rate nobody. `left_out` counts the rated sessions that
-a row does without. An owed session is work not done yet and counts in none of them.
+`missing`: left out. `lowest`: the scale's lowest total where the chain lost the session (rejected,
+not reached, nothing to rate); a judge's failure, and a session that the data do not hold, say
+nothing about the therapist and stay missing. `filled` of a row counts the sessions that got the
+lowest total. `bounds`: the worst and the best that any value of the unrated sessions could make of
+the contrast (Manski 1990, Am. Econ. Rev. 80:319-323). `lee`: bounds for the sessions that either
+arm would have left rated, by trimming the arm with more of them (Lee 2009, Rev. Econ. Stud.
+76:1071-1102). `unflagged`: without flagged sessions; a sensitivity analysis and never the headline,
+since a flag is an outcome. `heard`: as the headline, but without ratings of a text in which no word
+of the therapist was left: they rate nobody. `left_out` counts the rated sessions that a row does
+without. An owed session is work not done yet and counts in none of them.
 """
 
 from __future__ import annotations
@@ -27,27 +29,46 @@ SAME = 1e-9
 
 
 def counted(sessions: pd.DataFrame, policy: Policy, items: int, settings: Settings) -> pd.DataFrame:
-    """The sessions with the totals that they count with under a policy; NaN where they do not count."""
+    """The sessions with the totals that they count with under a policy.
+
+    NaN where they do not count.
+    """
     if policy == "missing":
         return sessions
-    return sessions.assign(total=sessions["total"].mask(sessions["lost"], float(items * settings.lowest)))
+    return sessions.assign(
+        total=sessions["total"].mask(sessions["lost"], float(items * settings.lowest))
+    )
 
 
-def policies(sessions: pd.DataFrame, groups: Groups, items: int, settings: Settings) -> dict[str, Any]:
+def policies(
+    sessions: pd.DataFrame, groups: Groups, items: int, settings: Settings
+) -> dict[str, Any]:
     """The primary contrasts under each policy."""
     pairs = primary_pairs(groups, settings)
     flags = [name for name in sessions.columns if name.startswith(FLAG)]
-    clean = sessions.assign(total=sessions["total"].mask(sessions[flags].any(axis=1)) if flags else sessions["total"])
+    clean = sessions.assign(
+        total=sessions["total"].mask(sessions[flags].any(axis=1)) if flags else sessions["total"]
+    )
     heard = counted(sessions, settings.unrated, items, settings)
     heard = heard.assign(total=heard["total"].mask(unheard(sessions)))
     usable = grouped(sessions[sessions["reason"] != OWED])
     flagged = sessions["total"].notna() & clean["total"].isna()
-    filled, without, silent = (_sizes(sessions, chosen, pairs) for chosen in (sessions["lost"], flagged, unheard(sessions)))
+    filled, without, silent = (
+        _sizes(sessions, chosen, pairs) for chosen in (sessions["lost"], flagged, unheard(sessions))
+    )
     none = [0] * len(pairs)
     return {
         "headline": settings.unrated,
-        "missing": _with(none, none, contrasts(counted(sessions, "missing", items, settings), pairs, groups, settings)),
-        "lowest": _with(filled, none, contrasts(counted(sessions, "lowest", items, settings), pairs, groups, settings)),
+        "missing": _with(
+            none,
+            none,
+            contrasts(counted(sessions, "missing", items, settings), pairs, groups, settings),
+        ),
+        "lowest": _with(
+            filled,
+            none,
+            contrasts(counted(sessions, "lowest", items, settings), pairs, groups, settings),
+        ),
         "bounds": [_bounds(pair, usable, items, settings) for pair in pairs],
         "lee": [_lee(pair, usable) for pair in pairs],
         "unflagged": _with(none, without, contrasts(clean, pairs, groups, settings)),
@@ -67,28 +88,52 @@ def moved(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return bool(abs(other["estimate"] - row["estimate"]) > 0.5 * (row["se"] or 0.0) + SAME)
 
 
-def _sizes(sessions: pd.DataFrame, chosen: pd.Series[bool], pairs: Sequence[tuple[str, str, str]]) -> list[int]:
+def _sizes(
+    sessions: pd.DataFrame, chosen: pd.Series[bool], pairs: Sequence[tuple[str, str, str]]
+) -> list[int]:
     """How many of the chosen sessions each pair has."""
     groups = grouped(sessions)["group"][chosen].value_counts()
-    return [int(groups.get(treatment, 0) + groups.get(control, 0)) for _, treatment, control in pairs]
+    return [
+        int(groups.get(treatment, 0) + groups.get(control, 0)) for _, treatment, control in pairs
+    ]
 
 
-def _with(filled: Sequence[int], left_out: Sequence[int], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [row | {"filled": a, "left_out": b} for row, a, b in zip(rows, filled, left_out, strict=True)]
+def _with(
+    filled: Sequence[int], left_out: Sequence[int], rows: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    return [
+        row | {"filled": a, "left_out": b} for row, a, b in zip(rows, filled, left_out, strict=True)
+    ]
 
 
-def _bounds(pair: tuple[str, str, str], usable: pd.DataFrame, items: int, settings: Settings) -> dict[str, Any]:
+def _bounds(
+    pair: tuple[str, str, str], usable: pd.DataFrame, items: int, settings: Settings
+) -> dict[str, Any]:
     label, treatment, control = pair
-    row = {"label": label, "model": label, "treatment": treatment, "control": control, "method": "worst case"}
+    row = {
+        "label": label,
+        "model": label,
+        "treatment": treatment,
+        "control": control,
+        "method": "worst case",
+    }
     if items == 0 or not {treatment, control} <= set(usable["group"]):
-        return row | {"low": None, "high": None, "reason": "an arm has no session that was not owed"}
+        return row | {
+            "low": None,
+            "high": None,
+            "reason": "an arm has no session that was not owed",
+        }
     bottom, top = float(items * settings.lowest), float(items * settings.highest)
-    treated, controls = (_filled(usable[usable["group"] == group], bottom, top) for group in (treatment, control))
+    treated, controls = (
+        _filled(usable[usable["group"] == group], bottom, top) for group in (treatment, control)
+    )
     return row | {"low": treated[0] - controls[1], "high": treated[1] - controls[0], "reason": None}
 
 
 def _filled(own: pd.DataFrame, bottom: float, top: float) -> tuple[float, float]:
-    """The mean of patients' means of chains' means with every unrated session at the bottom, and at the top."""
+    """The mean of patients' means of chains' means with every unrated session at the bottom, and at
+    the top.
+    """
     ends = []
     for value in (bottom, top):
         totals = own["total"].fillna(value)
@@ -98,9 +143,17 @@ def _filled(own: pd.DataFrame, bottom: float, top: float) -> tuple[float, float]
 
 
 def _lee(pair: tuple[str, str, str], usable: pd.DataFrame) -> dict[str, Any]:
-    """Mean difference of sessions with the excess of rated ones trimmed from below, then from above. Sessions weigh alike."""
+    """Mean difference of sessions with the excess of rated ones trimmed from below, then from
+    above. Sessions weigh alike.
+    """
     label, treatment, control = pair
-    row: dict[str, Any] = {"label": label, "model": label, "treatment": treatment, "control": control, "method": "Lee"}
+    row: dict[str, Any] = {
+        "label": label,
+        "model": label,
+        "treatment": treatment,
+        "control": control,
+        "method": "Lee",
+    }
     row |= dict.fromkeys(("low", "high", "trimmed", "share"))
     own = [usable[usable["group"] == group] for group in (treatment, control)]
     totals = [part["total"].dropna().sort_values().tolist() for part in own]
@@ -113,7 +166,13 @@ def _lee(pair: tuple[str, str, str], usable: pd.DataFrame) -> dict[str, Any]:
     kept, other = totals[more], totals[1 - more]
     means = [_mean(kept[: len(kept) - cut]), _mean(kept[cut:])]
     signed = [(mean - _mean(other)) * (1 if more == 0 else -1) for mean in means]
-    return row | {"low": min(signed), "high": max(signed), "trimmed": (treatment, control)[more], "share": share, "reason": None}
+    return row | {
+        "low": min(signed),
+        "high": max(signed),
+        "trimmed": (treatment, control)[more],
+        "share": share,
+        "reason": None,
+    }
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,8 +1,10 @@
-"""Section `power`: which difference treatment - control this design could find, and how to spend the next study's sessions.
+"""Section `power`: which difference treatment - control this design could find, and how to spend
+the next study's sessions.
 
-A contrast of one model rests on chain means. Its variance is 2 (chain + residual / (chains x sessions)) / patients: what differs
-between the chains of an arm, and the sessions of a chain. Power by the noncentral t; never from the observed difference.
-Two error terms: `own` (how this difference varies between patients: patients - 1 degrees of freedom, the analysis' headline) and
+A contrast of one model rests on chain means. Its variance is 2 (chain + residual / (chains x
+sessions)) / patients: what differs between the chains of an arm, and the sessions of a chain. Power
+by the noncentral t; never from the observed difference. Two error terms: `own` (how this difference
+varies between patients: patients - 1 degrees of freedom, the analysis' headline) and
 `pooled` over all arms ((arms - 1)(patients - 1), where all arms vary alike).
 """
 
@@ -34,10 +36,14 @@ NODES = 200
 COSTS = (1, 2, 4)
 """Sessions of the next study, as multiples of this one's."""
 NOTE = (
-    "Assumes that the next study's chains and sessions vary as these do (the mean over arms), and that sessions of a chain vary "
+    "Assumes that the next study's chains and sessions vary as these do (the mean over arms), and "
+    "that sessions of a chain vary "
     "independently around its mean. A chain of fewer sessions covers fewer phases. "
 )
-SEVERAL = "With several chains per patient and arm, what differs between them is not counted as averaged out."
+SEVERAL = (
+    "With several chains per patient and arm, what differs between them is not counted as "
+    "averaged out."
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,8 @@ class Variances:
     """Variances of totals, in squared points."""
 
     chain: float
-    """Between chains of one arm (patient x arm interaction and the luck of a chain), without what sessions add."""
+    """Between chains of one arm (patient x arm interaction and the luck of a chain), without what
+    sessions add."""
     residual: float
     """Between sessions of one chain."""
     source: str
@@ -53,22 +60,36 @@ class Variances:
     """Degrees of freedom of the mean square that they come from."""
 
     def bounds(self, level: float) -> tuple[float, float] | None:
-        """By what the standard errors would have to be multiplied at both ends of the interval of that mean square."""
+        """By what the standard errors would have to be multiplied at both ends of the interval of
+        that mean square.
+        """
         from scipy.special import chdtri
 
         if not self.df:
             return None
-        low, high = (math.sqrt(self.df / float(chdtri(self.df, share))) for share in (0.5 - level / 2, 0.5 + level / 2))
+        low, high = (
+            math.sqrt(self.df / float(chdtri(self.df, share)))
+            for share in (0.5 - level / 2, 0.5 + level / 2)
+        )
         return low, high
 
     def scaled(self, factor: float) -> Variances:
         """For totals on a range so many times as wide."""
-        source = self.source if factor == 1 else f"{self.source}, scaled by {factor:.3g} to this scale's range"
+        source = (
+            self.source
+            if factor == 1
+            else f"{self.source}, scaled by {factor:.3g} to this scale's range"
+        )
         return Variances(self.chain * factor**2, self.residual * factor**2, source)
 
 
-PUBLISHED = Variances(6.49, 101.21, "moments of the 593 published totals of arXiv 2412.00251 (30 chains, totals 11 to 110)")
-"""Mean square of the interaction 11.62 on 30 chain means of 19.74 sessions; between patients 0.34, which contrasts cancel."""
+PUBLISHED = Variances(
+    6.49,
+    101.21,
+    "moments of the 593 published totals of arXiv 2412.00251 (30 chains, totals 11 to 110)",
+)
+"""Mean square of the interaction 11.62 on 30 chain means of 19.74 sessions; between patients 0.34,
+which contrasts cancel."""
 PUBLISHED_RANGE = 99.0
 
 
@@ -99,8 +120,8 @@ class Design:
 def power_of(difference: float, se: float, df: int, alpha: float) -> float:
     """Probability that a two-sided t test finds a true difference.
 
-    That of a noncentral t beyond the critical values, as the mean of a normal probability over the estimated standard error
-    (scipy's noncentral t has no value for some arguments that occur here).
+    That of a noncentral t beyond the critical values, as the mean of a normal probability over the
+    estimated standard error (scipy's noncentral t has no value for some arguments that occur here).
     """
     from scipy.special import ndtr, stdtrit
 
@@ -111,7 +132,9 @@ def power_of(difference: float, se: float, df: int, alpha: float) -> float:
 
 @cache
 def _errors(df: int) -> tuple[Array, Array]:
-    """Estimated over true standard error at the nodes of a Gauss-Legendre quadrature over its quantiles, and their weights."""
+    """Estimated over true standard error at the nodes of a Gauss-Legendre quadrature over its
+    quantiles, and their weights.
+    """
     import numpy as np
     from scipy.special import gammaincinv
 
@@ -128,7 +151,9 @@ def _nodes() -> tuple[Array, Array]:
 
 
 def smallest(se: float, df: int, alpha: float, power: float) -> float | None:
-    """The true difference that is found with this power; None without degrees of freedom, or where nothing varies.
+    """The true difference that is found with this power.
+
+    None without degrees of freedom, or where nothing varies.
 
     By bisection: importing scipy's root finders takes longer than everything that `plan` does.
     """
@@ -144,7 +169,8 @@ def smallest(se: float, df: int, alpha: float, power: float) -> float | None:
 
 
 def smallest_rows(design: Design, variances: Variances, level: float) -> list[dict[str, Any]]:
-    """The smallest differences of one design: error term x alpha (Holm's first step, and unadjusted) x power.
+    """The smallest differences of one design: error term x alpha (Holm's first step, and
+    unadjusted) x power.
 
     `low` and `high`: what they would be at the ends of the interval of the variance.
     """
@@ -155,9 +181,26 @@ def smallest_rows(design: Design, variances: Variances, level: float) -> list[di
         for adjust, alpha in alphas.items():
             for power in POWERS:
                 found = smallest(design.se(variances), design.df(error), alpha, power)
-                base = {"error_term": error, "df": design.df(error), "adjust": adjust, "alpha": alpha, "power": power}
-                low, high = (bounds and found and [found * bound for bound in bounds]) or (None, None)
-                rows.append({**base, "difference": found, "low": low, "high": high, "d": _standardized(found, variances)})
+                base = {
+                    "error_term": error,
+                    "df": design.df(error),
+                    "adjust": adjust,
+                    "alpha": alpha,
+                    "power": power,
+                }
+                low, high = (bounds and found and [found * bound for bound in bounds]) or (
+                    None,
+                    None,
+                )
+                rows.append(
+                    {
+                        **base,
+                        "difference": found,
+                        "low": low,
+                        "high": high,
+                        "d": _standardized(found, variances),
+                    }
+                )
     return rows
 
 
@@ -168,17 +211,30 @@ def _alpha(level: float, family: int) -> float:
 
 def _standardized(difference: float | None, variances: Variances) -> float | None:
     """Over the standard deviation of a session within an arm."""
-    return None if difference is None else difference / math.sqrt(variances.chain + variances.residual)
+    return (
+        None if difference is None else difference / math.sqrt(variances.chain + variances.residual)
+    )
 
 
-def grid(design: Design, variances: Variances, level: float, costs: Sequence[int] = COSTS) -> list[dict[str, Any]]:
-    """Patients x sessions at equal cost (sessions per arm) for the next study, with Holm's first alpha."""
+def grid(
+    design: Design, variances: Variances, level: float, costs: Sequence[int] = COSTS
+) -> list[dict[str, Any]]:
+    """Patients x sessions at equal cost (sessions per arm) for the next study, with Holm's first
+    alpha.
+    """
     alpha, rows = _alpha(level, design.family), []
     for cost in costs:
         budget = cost * design.patients * design.sessions
         for patients in (number for number in range(2, budget + 1) if budget % number == 0):
             own = Design(design.arms, design.family, patients, design.chains, budget // patients)
-            rows.append({"cost": cost, "patients": patients, "sessions": own.sessions, **_found(own, variances, alpha)})
+            rows.append(
+                {
+                    "cost": cost,
+                    "patients": patients,
+                    "sessions": own.sessions,
+                    **_found(own, variances, alpha),
+                }
+            )
     return rows
 
 
@@ -191,14 +247,24 @@ def _found(design: Design, variances: Variances, alpha: float) -> dict[str, floa
     }
 
 
-def power(scores: Scores, settings: Settings, *, sessions: pd.DataFrame | None = None) -> dict[str, Any]:
-    """The section, from the variances that the scores show; `sessions`: `scores.sessions(view, judge)`, if already there."""
+def power(
+    scores: Scores, settings: Settings, *, sessions: pd.DataFrame | None = None
+) -> dict[str, Any]:
+    """The section, from the variances that the scores show.
+
+    `sessions`: `scores.sessions(view, judge)`, if already there.
+    """
     table = scores.sessions(settings.view, settings.judge) if sessions is None else sessions
     items = [item for item in list(settings.items) or scores.items if ITEM + item in table]
     used = counted(table, settings.unrated, len(items), settings)
     groups = groups_of(arms(table, settings))
     family = len(primary_pairs(groups, settings))
-    found: dict[str, Any] = {"level": settings.level, "family": family, "note": NOTE, "reason": None}
+    found: dict[str, Any] = {
+        "level": settings.level,
+        "family": family,
+        "note": NOTE,
+        "reason": None,
+    }
     found |= {"variances": None, "design": None, "smallest": [], "next": []}
     estimated = components(used, groups)
     if isinstance(estimated, str):
@@ -208,7 +274,11 @@ def power(scores: Scores, settings: Settings, *, sessions: pd.DataFrame | None =
         found |= {"note": f"{NOTE} {SEVERAL}"}
     design = Design(design.arms, family, design.patients, design.chains, design.sessions)
     if not family:
-        return found | {"variances": asdict(variances), "design": asdict(design), "reason": "no primary contrast"}
+        return found | {
+            "variances": asdict(variances),
+            "design": asdict(design),
+            "reason": "no primary contrast",
+        }
     return found | {
         "variances": asdict(variances),
         "design": asdict(design),
@@ -218,11 +288,17 @@ def power(scores: Scores, settings: Settings, *, sessions: pd.DataFrame | None =
 
 
 def _too_few(present: Array) -> str:
-    """Why nothing says how differences vary between patients; (arms, patients) that have rated sessions."""
+    """Why nothing says how differences vary between patients.
+
+    (arms, patients) that have rated sessions.
+    """
     arms, patients = (int(present.any(axis=axis).sum()) for axis in (1, 0))
     if min(arms, patients) < 2:
         return f"needs 2 arms and 2 patients with rated sessions, found {arms} and {patients}"
-    return "no two arms share two patients with rated sessions, so nothing says how differences vary between patients"
+    return (
+        "no two arms share two patients with rated sessions, so nothing says how differences "
+        "vary between patients"
+    )
 
 
 def components(used: pd.DataFrame, groups: Groups) -> tuple[Variances, Design] | str:
@@ -241,4 +317,6 @@ def components(used: pd.DataFrame, groups: Groups) -> tuple[Variances, Design] |
     sessions = max(1, round(len(counts) / float((1 / counts).sum())))
     chains = max(1, round(len(counts) / int(cells.present.sum())))
     source = f"moments of these scores: {int(counts.sum())} sessions, {len(counts)} chains"
-    return Variances(chain, cells.within, source, cells.df), Design(len(groups), 0, len(cells.patients), chains, sessions)
+    return Variances(chain, cells.within, source, cells.df), Design(
+        len(groups), 0, len(cells.patients), chains, sessions
+    )

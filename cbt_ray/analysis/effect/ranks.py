@@ -1,8 +1,10 @@
-"""The primary contrasts by ranks, on chain means within patients: does the answer hang on the scale's distances.
+"""The primary contrasts by ranks, on chain means within patients: does the answer hang on the
+scale's distances.
 
-Per contrast: Wilcoxon's signed ranks of the patients' differences with their permutation distribution (sign flips), the same for
-the plain differences, the Hodges-Lehmann estimate with its exact interval, and the probability of superiority on sessions. Over
-all arms: Friedman's test. Nothing is drawn, so the same scores print the same digits. Hodges & Lehmann 1963 (Ann. Math. Stat.
+Per contrast: Wilcoxon's signed ranks of the patients' differences with their permutation
+distribution (sign flips), the same for the plain differences, the Hodges-Lehmann estimate with its
+exact interval, and the probability of superiority on sessions. Over all arms: Friedman's test.
+Nothing is drawn, so the same scores print the same digits. Hodges & Lehmann 1963 (Ann. Math. Stat.
 34:598-611); Lehmann 1975, Nonparametrics.
 """
 
@@ -38,12 +40,18 @@ METHOD = "signed ranks of the patients' differences of chain means; p from the p
 
 
 def ranks(sessions: pd.DataFrame, groups: Groups, settings: Settings) -> dict[str, Any]:
-    """Every primary contrast and the omnibus test, on session rows with the totals that count (NaN where they do not)."""
+    """Every primary contrast and the omnibus test, on session rows with the totals that count (NaN
+    where they do not).
+    """
     table = grouped(sessions)
     of_chains = Chains(table).means(table["total"])
     pairs = primary_pairs(groups, settings)
-    rows = [_row(label, plus, minus, table, of_chains, groups, settings) for label, plus, minus in pairs]
-    for row, adjusted in zip(rows, holm([1.0 if row["p"] is None else row["p"] for row in rows]), strict=True):
+    rows = [
+        _row(label, plus, minus, table, of_chains, groups, settings) for label, plus, minus in pairs
+    ]
+    for row, adjusted in zip(
+        rows, holm([1.0 if row["p"] is None else row["p"] for row in rows]), strict=True
+    ):
         row["p_adjusted"] = None if row["p"] is None else adjusted
         row["note"] = _note(row, len(rows), settings.level)
     return {
@@ -55,14 +63,26 @@ def ranks(sessions: pd.DataFrame, groups: Groups, settings: Settings) -> dict[st
 
 
 def _row(
-    label: str, plus: str, minus: str, table: pd.DataFrame, of_chains: ChainMeans, groups: Groups, settings: Settings
+    label: str,
+    plus: str,
+    minus: str,
+    table: pd.DataFrame,
+    of_chains: ChainMeans,
+    groups: Groups,
+    settings: Settings,
 ) -> dict[str, Any]:
     import numpy as np
 
     means = layout(of_chains, (plus, minus)).means
     difference = (means[0] - means[1])[~np.isnan(means).any(axis=0)] if means.size else np.array([])
     difference = np.where(np.abs(difference) < SAME, 0.0, difference)
-    row = {"label": label, "model": groups[plus][0], "treatment": plus, "control": minus, "patients": len(difference)}
+    row = {
+        "label": label,
+        "model": groups[plus][0],
+        "treatment": plus,
+        "control": minus,
+        "patients": len(difference),
+    }
     return row | {
         **flips(difference),
         "hodges_lehmann": hodges_lehmann(difference, settings.level),
@@ -76,26 +96,40 @@ def _note(row: dict[str, Any], family: int, level: float) -> str | None:
     if least is None or min(1.0, least * family) <= 1 - level:
         return None
     alone = f"With {row['patients']} patients the smallest two-sided p is {least:.3g}"
-    after = "" if family == 1 else f", {min(1.0, least * family):.3g} after Holm over {family} contrasts"
-    return f"{alone}{after}: this test cannot be significant at {1 - level:.2g} here, however large the difference."
+    after = (
+        ""
+        if family == 1
+        else f", {min(1.0, least * family):.3g} after Holm over {family} contrasts"
+    )
+    return (
+        f"{alone}{after}: this test cannot be significant at {1 - level:.2g} here, however "
+        "large the difference."
+    )
 
 
 def flips(difference: Array) -> dict[str, Any]:
-    """Two-sided p of signed ranks (`p`) and of plain differences (`p_differences`) of (patients,) differences.
+    """Two-sided p of signed ranks (`p`) and of plain differences (`p_differences`) of (patients,)
+    differences.
 
-    Under no effect each patient's sign is a coin. `exact`: all flips of the patients that differ are counted (up to 100); above
-    that the sum of signs is taken as normal, with its fourth moment. Zeros are left out.
+    Under no effect each patient's sign is a coin. `exact`: all flips of the patients that differ
+    are counted (up to 100); above that the sum of signs is taken as normal, with its fourth moment.
+    Zeros are left out.
     """
     import numpy as np
     import pandas as pd
 
-    found: dict[str, Any] = dict.fromkeys(("signed_rank", "p", "p_differences", "smallest_p", "exact", "reason"))
+    found: dict[str, Any] = dict.fromkeys(
+        ("signed_rank", "p", "p_differences", "smallest_p", "exact", "reason")
+    )
     moved = difference[difference != 0]
     n = len(moved)
     if len(difference) == 0:
         return found | {"reason": "no patient has rated sessions in both"}
     if n == 0:
-        return found | {"reason": "no patient's means differ", "smallest_p": 2.0 ** (1 - len(difference))}
+        return found | {
+            "reason": "no patient's means differ",
+            "smallest_p": 2.0 ** (1 - len(difference)),
+        }
     ranked = np.sign(moved) * pd.Series(np.abs(moved).round(9)).rank().to_numpy()
     return found | {
         **{"signed_rank": float(ranked[ranked > 0].sum()), "p": _flipped(ranked, 2.0)},
@@ -105,7 +139,10 @@ def flips(difference: Array) -> dict[str, Any]:
 
 
 def _flipped(scores: Array, fine: float) -> float:
-    """The share of all sign flips whose sum is as far from zero; `fine`: steps of the grid to one point."""
+    """The share of all sign flips whose sum is as far from zero.
+
+    `fine`: steps of the grid to one point.
+    """
     if len(scores) <= EXACT:
         return _all_flips(scores)
     return _counted_flips(scores, fine) if len(scores) <= COUNTED else _normal_flips(scores)
@@ -148,7 +185,10 @@ def _normal_flips(scores: Array) -> float:
 
 
 def hodges_lehmann(difference: Array, level: float) -> dict[str, Any]:
-    """Median of all means of two differences, with the interval that signed ranks give; `level` is what it holds exactly."""
+    """Median of all means of two differences, with the interval that signed ranks give.
+
+    `level` is what it holds exactly.
+    """
     n = len(difference)
     found: dict[str, Any] = {"value": None, "low": None, "high": None, "level": None}
     if n == 0:
@@ -157,14 +197,19 @@ def hodges_lehmann(difference: Array, level: float) -> dict[str, Any]:
     value = (_walsh(difference, (pairs + 1) // 2) + _walsh(difference, pairs // 2 + 1)) / 2
     least = 1 - 2.0 ** (1 - n)
     if least < level:
-        return found | {"value": value, "reason": f"with {n} patients no interval by ranks holds more than {least:.1%}"}
+        return found | {
+            "value": value,
+            "reason": f"with {n} patients no interval by ranks holds more than {least:.1%}",
+        }
     outside, held = _outside(n, level)
     ends = {"low": _walsh(difference, outside), "high": _walsh(difference, pairs + 1 - outside)}
     return found | {"value": value, **ends, "level": held, "reason": None}
 
 
 def _outside(n: int, level: float) -> tuple[int, float]:
-    """Which of the ordered means ends the interval, counted from its side, and the level that it holds."""
+    """Which of the ordered means ends the interval, counted from its side, and the level that it
+    holds.
+    """
     import numpy as np
     from scipy.special import ndtri
 
@@ -181,7 +226,10 @@ def _outside(n: int, level: float) -> tuple[int, float]:
 
 
 def _walsh(difference: Array, which: int) -> float:
-    """The which-th smallest (from 1) of the means of two, a difference with itself included; by halving, without a list."""
+    """The which-th smallest (from 1) of the means of two, a difference with itself included.
+
+    By halving, without a list.
+    """
     import numpy as np
 
     ordered = np.sort(difference)
@@ -201,7 +249,8 @@ def _walsh(difference: Array, which: int) -> float:
 
 
 def superiority(table: pd.DataFrame, plus: str, minus: str, level: float) -> dict[str, Any]:
-    """The probability that a session of `plus` scores higher than one of `minus` with the same patient; a tie is half.
+    """The probability that a session of `plus` scores higher than one of `minus` with the same
+    patient; a tie is half.
 
     The mean over patients, each counted alike, with t over patients.
     """
@@ -209,12 +258,16 @@ def superiority(table: pd.DataFrame, plus: str, minus: str, level: float) -> dic
     from scipy.special import stdtrit
 
     found: dict[str, Any] = {"value": None, "low": None, "high": None, "patients": 0}
-    rated = table.loc[table["total"].notna() & table["group"].isin([plus, minus]), ["patient", "group", "total"]]
+    rated = table.loc[
+        table["total"].notna() & table["group"].isin([plus, minus]), ["patient", "group", "total"]
+    ]
     treated = (rated["group"] == plus).to_numpy()
     rank = rated["total"].round(9).groupby(rated["patient"], observed=True).rank().to_numpy()
     patient = rated["patient"].factorize()[0]
     size = int(patient.max()) + 1 if len(patient) else 0
-    a, b = (np.bincount(patient[chosen], minlength=size).astype(float) for chosen in (treated, ~treated))
+    a, b = (
+        np.bincount(patient[chosen], minlength=size).astype(float) for chosen in (treated, ~treated)
+    )
     won = np.bincount(patient[treated], weights=rank[treated], minlength=size) - a * (a + 1) / 2
     both = (a > 0) & (b > 0)
     share = won[both] / (a * b)[both]
@@ -225,17 +278,25 @@ def superiority(table: pd.DataFrame, plus: str, minus: str, level: float) -> dic
     deviation = float(share.std(ddof=1)) if n > 1 else 0.0
     if deviation < SAME:
         return found | {
-            "reason": f"needs patients that differ, found {n} alike" if n > 1 else "needs 2 patients or more, found 1"
+            "reason": f"needs patients that differ, found {n} alike"
+            if n > 1
+            else "needs 2 patients or more, found 1"
         }
     half = float(stdtrit(n - 1, 0.5 + level / 2)) * deviation / math.sqrt(n)
-    return found | {"low": max(0.0, found["value"] - half), "high": min(1.0, found["value"] + half), "reason": None}
+    return found | {
+        "low": max(0.0, found["value"] - half),
+        "high": min(1.0, found["value"] + half),
+        "reason": None,
+    }
 
 
 def friedman(cells: Array) -> dict[str, Any]:
-    """Do the arms differ at all: Friedman's test on ranks within patients who have every arm; cells (arms, patients).
+    """Do the arms differ at all: Friedman's test on ranks within patients who have every arm.
 
-    p from all permutations within patients where they can be counted (`exact`), else from F (Iman & Davenport 1980, Commun. Stat.
-    A9:571-595). `w`: Kendall's concordance of patients.
+    Cells (arms, patients).
+
+    p from all permutations within patients where they can be counted (`exact`), else from F (Iman &
+    Davenport 1980, Commun. Stat. A9:571-595). `w`: Kendall's concordance of patients.
     """
     import numpy as np
     import pandas as pd
@@ -246,24 +307,36 @@ def friedman(cells: Array) -> dict[str, Any]:
     arms, patients = complete.shape if complete.ndim == 2 else (0, 0)
     found |= {"patients": patients}
     if arms < 3 or patients < 2:
-        return found | {"reason": f"needs 3 arms and 2 patients with all of them, found {arms} and {patients}"}
+        return found | {
+            "reason": f"needs 3 arms and 2 patients with all of them, found {arms} and {patients}"
+        }
     ranked = pd.DataFrame(complete.round(9)).rank().to_numpy()
     spread = float(np.square(ranked - (arms + 1) / 2).sum())
     if spread == 0:
         return found | {"reason": "no patient's arms differ"}
     square = float(np.square(ranked.sum(axis=1) - patients * (arms + 1) / 2).sum())
     value = (arms - 1) * square / spread
-    found |= {"statistic": value, "df": arms - 1, "p_chi2": float(chdtrc(arms - 1, value)), "w": value / (patients * (arms - 1))}
+    found |= {
+        "statistic": value,
+        "df": arms - 1,
+        "p_chi2": float(chdtrc(arms - 1, value)),
+        "w": value / (patients * (arms - 1)),
+    }
     p = _permuted(np.rint(2 * ranked).astype(np.int64), 4 * square)
     if p is not None:
         return found | {"p": p, "exact": True, "reason": None}
     rest = patients * (arms - 1) - value
     f = (patients - 1) * value / rest if rest > SAME else math.inf
-    return found | {"p": float(fdtrc(arms - 1, (arms - 1) * (patients - 1), f)), "exact": False, "reason": None}
+    return found | {
+        "p": float(fdtrc(arms - 1, (arms - 1) * (patients - 1), f)),
+        "exact": False,
+        "reason": None,
+    }
 
 
 def _permuted(ranked: Array, square: float) -> float | None:
-    """Share of all permutations within patients whose sums of doubled ranks (arms, patients) lie as far apart as `square`.
+    """Share of all permutations within patients whose sums of doubled ranks (arms, patients) lie as
+    far apart as `square`.
 
     None where there are too many of them.
     """
@@ -273,7 +346,8 @@ def _permuted(ranked: Array, square: float) -> float | None:
 
 @lru_cache(maxsize=8)
 def _apart(ranks_: tuple[tuple[int, ...], ...]) -> tuple[Array, Array] | None:
-    """How far apart the arms' sums of these patients' doubled ranks can lie, and the share of permutations for each.
+    """How far apart the arms' sums of these patients' doubled ranks can lie, and the share of
+    permutations for each.
 
     Arms are alike under no effect, so sums are counted in order of size.
     """
@@ -289,13 +363,19 @@ def _apart(ranks_: tuple[tuple[int, ...], ...]) -> tuple[Array, Array] | None:
         steps, each = np.unique(np.array(list(permutations(own))), axis=0, return_counts=True)
         if patient == patients and len(sums) * len(steps) <= 4 * PERMUTED:
             middle = sums - patients * (arms + 1)
-            far = np.square(middle).sum(axis=1)[:, None] + np.square(steps).sum(axis=1) + 2 * middle @ steps.T
+            far = (
+                np.square(middle).sum(axis=1)[:, None]
+                + np.square(steps).sum(axis=1)
+                + 2 * middle @ steps.T
+            )
             known, place = np.unique(far.ravel(), return_inverse=True)
             return known, np.bincount(place, weights=np.outer(share, each / orders).ravel())
         if len(sums) * len(steps) > PERMUTED:
             return None
         reached = np.sort((sums[:, None, :] + steps).reshape(-1, arms), axis=1)
-        _, first, place = np.unique(reached @ base ** np.arange(arms), return_index=True, return_inverse=True)
+        _, first, place = np.unique(
+            reached @ base ** np.arange(arms), return_index=True, return_inverse=True
+        )
         share = np.bincount(place, weights=np.outer(share, each / orders).ravel())
         sums = reached[first]
     return None

@@ -1,9 +1,11 @@
-"""Repeated measures: every subject under every condition, as the ACT study compared six therapists on 150 profiles.
+"""Repeated measures: every subject under every condition, as the ACT study compared six therapists
+on 150 profiles.
 
-The published form is a mixed model, dv ~ C(condition) with a random intercept per subject, fitted by REML: omnibus Wald chi2,
-all pairs by z, adjusted by Holm and Sidak, and win rates with Wilson intervals. It takes the variances as known. Beside each of
-its numbers stands one that does not: F with (k - 1)(n - 1) degrees of freedom, corrected for unequal variances of the
-differences (Greenhouse & Geisser 1959), and each pair's own t.
+The published form is a mixed model, dv ~ C(condition) with a random intercept per subject, fitted
+by REML: omnibus Wald chi2, all pairs by z, adjusted by Holm and Sidak, and win rates with Wilson
+intervals. It takes the variances as known. Beside each of its numbers stands one that does not: F
+with (k - 1)(n - 1) degrees of freedom, corrected for unequal variances of the differences
+(Greenhouse & Geisser 1959), and each pair's own t.
 
 Source: ttahir-git/The_Thinking_Therapist_Final_Code, Analysis_Mixed_Effects_Sept_7.py.
 """
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
 
 ADJUST = "holm-sidak"
 AGREES = 1e-6
-"""Log-likelihoods of the closed form and of the best optimiser further apart than this are named."""
+"""Log-likelihoods of the closed form and of the best optimiser further apart than this are named.
+"""
 NUMBERS = ("omnibus", "f", "variance")
 
 
@@ -44,9 +47,10 @@ def repeated(
 ) -> dict[str, Any]:
     """Compare conditions within subjects on every measure.
 
-    `frame` holds columns named by `subject`, `condition` and `measures` (numbers, NaN where there is none). Several rows of one
-    subject and condition are averaged first: they are no independent observations. `conditions` gives their order, else that of
-    the alphabet. Never fails for lack of data: a measure that cannot be compared says why under `reason`.
+    `frame` holds columns named by `subject`, `condition` and `measures` (numbers, NaN where there
+    is none). Several rows of one subject and condition are averaged first: they are no independent
+    observations. `conditions` gives their order, else that of the alphabet. Never fails for lack of
+    data: a measure that cannot be compared says why under `reason`.
     """
     order = list(conditions) or sorted(map(str, frame[condition].dropna().unique()))
     titles = titles or {}
@@ -69,11 +73,16 @@ def repeated(
 
 
 def of_sessions(sessions: pd.DataFrame, arms: Sequence[str], level: float = 0.95) -> dict[str, Any]:
-    """Arms compared within patients on means of chains; session rows whose `total` is NaN where they do not count."""
+    """Arms compared within patients on means of chains.
+
+    Session rows whose `total` is NaN where they do not count.
+    """
     rated = sessions[sessions["total"].notna()]
     chains = rated.groupby(["arm", "patient", "chain"], observed=True)["total"].mean().reset_index()
     titles = {"total": "Mean total of a chain"}
-    return repeated(chains, "patient", "arm", ["total"], conditions=list(arms), titles=titles, level=level)
+    return repeated(
+        chains, "patient", "arm", ["total"], conditions=list(arms), titles=titles, level=level
+    )
 
 
 @dataclass(frozen=True)
@@ -99,24 +108,42 @@ class Cells:
 
     @property
     def df(self) -> int:
-        """Degrees of freedom of what subjects and conditions leave over; (n - 1)(k - 1) where all is there."""
+        """Degrees of freedom of what subjects and conditions leave over.
+
+        (n - 1)(k - 1) where all is there.
+        """
         return int(self.there.sum()) - sum(self.values.shape) + 1
 
 
-def _cells(frame: pd.DataFrame, subject: str, condition: str, measure: str, order: Sequence[str]) -> Cells:
+def _cells(
+    frame: pd.DataFrame, subject: str, condition: str, measure: str, order: Sequence[str]
+) -> Cells:
     import numpy as np
     import pandas as pd
 
     own = frame[[subject, condition, measure]].dropna()
     row, _ = pd.factorize(own[subject].astype(str), sort=True)
-    column = own[condition].astype(str).map({name: i for i, name in enumerate(order)}).to_numpy(dtype=float)
+    column = (
+        own[condition]
+        .astype(str)
+        .map({name: i for i, name in enumerate(order)})
+        .to_numpy(dtype=float)
+    )
     known = ~np.isnan(column)
     if not known.all():  # conditions that `order` leaves out
-        return _cells(frame[frame[condition].astype(str).isin(list(order))], subject, condition, measure, order)
+        return _cells(
+            frame[frame[condition].astype(str).isin(list(order))],
+            subject,
+            condition,
+            measure,
+            order,
+        )
     shape = (int(row.max()) + 1 if len(row) else 0, len(order))
     cell = row * shape[1] + column.astype(int)
     counts = np.bincount(cell, minlength=shape[0] * shape[1])
-    sums = np.bincount(cell, weights=own[measure].to_numpy(dtype=float), minlength=shape[0] * shape[1])
+    sums = np.bincount(
+        cell, weights=own[measure].to_numpy(dtype=float), minlength=shape[0] * shape[1]
+    )
     with np.errstate(invalid="ignore"):
         values = np.where(counts > 0, sums / counts, np.nan).reshape(shape)
     return Cells(values, int((counts > 1).sum()))
@@ -124,12 +151,25 @@ def _cells(frame: pd.DataFrame, subject: str, condition: str, measure: str, orde
 
 def _measure(cells: Cells, order: Sequence[str], level: float) -> dict[str, Any]:
     n, subjects = int(cells.there.sum()), len(cells.values)
-    head: dict[str, Any] = {"n": n, "subjects": subjects, "complete": len(cells.complete), "averaged": cells.averaged}
+    head: dict[str, Any] = {
+        "n": n,
+        "subjects": subjects,
+        "complete": len(cells.complete),
+        "averaged": cells.averaged,
+    }
     reason = _unfit(cells, order)
     fit = None if reason else _fitted(cells)
     if fit is None:
         reason = reason or "no optimiser found a finite likelihood"
-        return {**head, "reason": reason, **dict.fromkeys(NUMBERS), "means": [], "pairs": [], "ladder": [], "problems": []}
+        return {
+            **head,
+            "reason": reason,
+            **dict.fromkeys(NUMBERS),
+            "means": [],
+            "pairs": [],
+            "ladder": [],
+            "problems": [],
+        }
     return {
         **head,
         "reason": None,
@@ -154,14 +194,19 @@ def _unfit(cells: Cells, order: Sequence[str]) -> str | None:
     if empty:
         return f"no value under {', '.join(empty)}"
     if cells.df < 1:
-        return f"{int(cells.there.sum())} values are too few for {len(order)} conditions and {len(cells.values)} subjects"
+        return (
+            f"{int(cells.there.sum())} values are too few for {len(order)} conditions and "
+            f"{len(cells.values)} subjects"
+        )
     if float(np.nanvar(cells.values - _expected(cells))) < NO_VARIATION:
         return "conditions and subjects explain the values entirely: there is no residual variation"
     return None
 
 
 def _expected(cells: Cells) -> Array:
-    """(subjects, conditions): subject + condition, by least squares where cells are absent (alternating means)."""
+    """(subjects, conditions): subject + condition, by least squares where cells are absent
+    (alternating means).
+    """
     import numpy as np
 
     effect = np.zeros(cells.values.shape[1])
@@ -177,7 +222,8 @@ def _expected(cells: Cells) -> Array:
 def _fitted(cells: Cells) -> Fit | None:
     """The REML fit; its `problems` are what is to be said of it.
 
-    On complete data the optimum is known exactly, from the mean squares; the optimisers are run all the same and must agree.
+    On complete data the optimum is known exactly, from the mean squares; the optimisers are run all
+    the same and must agree.
     """
     import numpy as np
 
@@ -186,23 +232,44 @@ def _fitted(cells: Cells) -> Fit | None:
     row, column = np.nonzero(cells.there)
     matrix = np.eye(cells.values.shape[1])[column]
     shift = float(np.nanmean(cells.values))
-    data = nested.sums(matrix, cells.values[row, column] - shift, [str(i) for i in range(matrix.shape[1])], row, None)
+    data = nested.sums(
+        matrix,
+        cells.values[row, column] - shift,
+        [str(i) for i in range(matrix.shape[1])],
+        row,
+        None,
+    )
     best = nested.fit(data, reml=True)
-    problems = [problem.replace("patients", "subjects") for problem in best.problems] if best else []
+    problems = (
+        [problem.replace("patients", "subjects") for problem in best.problems] if best else []
+    )
     if len(cells.complete) < len(cells.values):
-        problems.append(f"{len(cells.values) - len(cells.complete)} of {len(cells.values)} subjects lack a condition")
+        problems.append(
+            f"{len(cells.values) - len(cells.complete)} of {len(cells.values)} subjects lack a "
+            "condition"
+        )
     else:
         between, _, error = mean_squares(cells.complete)
-        exact = nested.evaluate(data, [max(0.0, (between / error - 1.0) / matrix.shape[1])], reml=True)
+        exact = nested.evaluate(
+            data, [max(0.0, (between / error - 1.0) / matrix.shape[1])], reml=True
+        )
         if best and abs(best.log_likelihood - exact.log_likelihood) > AGREES:
             off = best.log_likelihood - exact.log_likelihood
-            problems.append(f"the optimisers end {off:+.3g} from the exact log-likelihood; the exact fit is reported")
+            problems.append(
+                f"the optimisers end {off:+.3g} from the exact log-likelihood; the exact fit is "
+                "reported"
+            )
         best = replace(exact, attempts=best.attempts if best else ())
-    return replace(best, estimates=best.estimates + shift, problems=tuple(problems)) if best else None
+    return (
+        replace(best, estimates=best.estimates + shift, problems=tuple(problems)) if best else None
+    )
 
 
 def _omnibus(fit: Fit, df: int) -> dict[str, Any]:
-    """Wald chi2 that all conditions are equal; `type1` is how often it finds a difference at 0.05 where there is none."""
+    """Wald chi2 that all conditions are equal.
+
+    `type1` is how often it finds a difference at 0.05 where there is none.
+    """
     import numpy as np
     from scipy.stats import chi2, f
 
@@ -210,7 +277,12 @@ def _omnibus(fit: Fit, df: int) -> dict[str, Any]:
     table = np.hstack([-np.ones((q, 1)), np.eye(q)])
     shown = table @ fit.estimates
     value = float(shown @ np.linalg.solve(table @ fit.covariance @ table.T, shown))
-    found = {"chi2": value, "df": q, "p": float(chi2.sf(value, q)), "error_term": "variances taken as known"}
+    found = {
+        "chi2": value,
+        "df": q,
+        "p": float(chi2.sf(value, q)),
+        "error_term": "variances taken as known",
+    }
     return found | {"type1": float(f.sf(chi2.isf(0.05, q) / q, q, df))}
 
 
@@ -233,7 +305,9 @@ def _variance(cells: Cells, fit: Fit) -> dict[str, Any]:
 
 
 def _means(cells: Cells, fit: Fit, order: Sequence[str], level: float) -> list[dict[str, Any]]:
-    """Marginal means with Wald intervals where these hold their level, and the plain description beside them."""
+    """Marginal means with Wald intervals where these hold their level, and the plain description
+    beside them.
+    """
     from scipy.special import ndtri
 
     _, why = coverage_by_z(len(cells.values) - 1)
@@ -246,8 +320,16 @@ def _means(cells: Cells, fit: Fit, order: Sequence[str], level: float) -> list[d
         rows.append(
             {
                 **{"condition": name, "n": len(own), "mean": mean, "se": se, "reason": why},
-                **{"low": None if half is None else mean - half * se, "high": None if half is None else mean + half * se},
-                **{"raw_mean": float(own.mean()), "sd": sd, "min": float(own.min()), "max": float(own.max())},
+                **{
+                    "low": None if half is None else mean - half * se,
+                    "high": None if half is None else mean + half * se,
+                },
+                **{
+                    "raw_mean": float(own.mean()),
+                    "sd": sd,
+                    "min": float(own.min()),
+                    "max": float(own.max()),
+                },
             }
         )
     return rows

@@ -1,1 +1,3 @@
-"""Judges: do they repeat themselves, agree with each other and with people, and read what they rate."""
+"""Judges: do they repeat themselves, agree with each other and with people, and read what they
+rate.
+"""

@@ -1,4 +1,6 @@
-"""Does the headline judge say what people say: agreement with human ratings, bias, limits of agreement, points of a bias plot."""
+"""Does the headline judge say what people say: agreement with human ratings, bias, limits of
+agreement, points of a bias plot.
+"""
 
 from __future__ import annotations
 
@@ -24,40 +26,78 @@ HUMAN = "human"
 POINTS = 600
 """Most points of a bias plot."""
 POOR = 0.5
-"""Below this an ICC is called poor; what is judged is its interval (Koo & Li 2016, J. Chiropr. Med. 15:155-163)."""
+"""Below this an ICC is called poor; what is judged is its interval (Koo & Li 2016, J. Chiropr. Med.
+15:155-163)."""
 ALL = "all people"
 
 
 def humans(crossed: Crossed, items: Sequence[str], settings: Settings) -> dict[str, Any]:
-    """The judge `settings.judge` against each person, and against all of them where there are several.
+    """The judge `settings.judge` against each person, and against all of them where there are
+    several.
 
-    It is `calibrated` where the whole interval of ICC(2,1) against the last of these rows is at POOR or above.
+    It is `calibrated` where the whole interval of ICC(2,1) against the last of these rows is at
+    POOR or above.
     """
-    raters = [judge for judge in crossed.judges if crossed.kinds[judge] == HUMAN and judge != settings.judge]
-    found: dict[str, Any] = {"available": False, "calibrated": False, "judge": settings.judge, "raters": [], "reason": None}
+    raters = [
+        judge
+        for judge in crossed.judges
+        if crossed.kinds[judge] == HUMAN and judge != settings.judge
+    ]
+    found: dict[str, Any] = {
+        "available": False,
+        "calibrated": False,
+        "judge": settings.judge,
+        "raters": [],
+        "reason": None,
+    }
     if crossed.kinds.get(settings.judge) == HUMAN:
-        return found | {"calibrated": True, "reason": "the ratings of the headline are people's own"}
+        return found | {
+            "calibrated": True,
+            "reason": "the ratings of the headline are people's own",
+        }
     groups = {rater: [rater] for rater in raters} | ({ALL: raters} if len(raters) > 1 else {})
     rows = [_against(crossed, name, people, items, settings) for name, people in groups.items()]
     if not any(row["sessions"] for row in rows):
-        why = "people rated no session that this judge rated" if raters else "no person's ratings were imported"
+        why = (
+            "people rated no session that this judge rated"
+            if raters
+            else "no person's ratings were imported"
+        )
         any_rated = bool((crossed.moments(settings.judge, "total").count > 0).any())
         return found | {"reason": why, "notices": [_uncalibrated(why)] if any_rated else []}
     doubt, notices = _doubt(rows[-1])
-    return found | {"available": True, "calibrated": doubt is None, "reason": doubt, "raters": rows, "notices": notices}
+    return found | {
+        "available": True,
+        "calibrated": doubt is None,
+        "reason": doubt,
+        "raters": rows,
+        "notices": notices,
+    }
 
 
 def _doubt(row: dict[str, Any]) -> tuple[str | None, list[dict[str, Any]]]:
-    """Why agreement with these people does not calibrate the judge, or None; and what to say of it."""
+    """Why agreement with these people does not calibrate the judge, or None.
+
+    And what to say of it.
+    """
     icc, sessions = row["icc2_1"], row["sessions"]
     if icc is None or icc["low"] is None:
-        why = f"people rated {sessions} of its sessions, which does not say how far they agree ({row['reason']})"
+        why = (
+            f"people rated {sessions} of its sessions, which does not say how far they agree "
+            f"({row['reason']})"
+        )
         return why, [_uncalibrated(why)]
     if icc["value"] < POOR:
-        why = f"people disagree with it, ICC(2,1) {icc['value']:.2f} over {sessions} sessions, below {POOR:g}"
+        why = (
+            f"people disagree with it, ICC(2,1) {icc['value']:.2f} over {sessions} sessions, "
+            f"below {POOR:g}"
+        )
         return why, [{"id": "people_disagree", "text": f"Uncalibrated judge: {why}.", "weight": 85}]
     if icc["low"] < POOR:
-        why = f"people may disagree with it, the interval of ICC(2,1) over {sessions} sessions begins at {icc['low']:.2f}"
+        why = (
+            f"people may disagree with it, the interval of ICC(2,1) over {sessions} sessions "
+            f"begins at {icc['low']:.2f}"
+        )
         why += f", below {POOR:g}"
         return why, [_uncalibrated(why)]
     return None, []
@@ -68,7 +108,9 @@ def _uncalibrated(why: str) -> dict[str, Any]:
     return {"id": "uncalibrated", "text": text, "weight": 70}
 
 
-def _against(crossed: Crossed, name: str, people: Sequence[str], items: Sequence[str], settings: Settings) -> dict[str, Any]:
+def _against(
+    crossed: Crossed, name: str, people: Sequence[str], items: Sequence[str], settings: Settings
+) -> dict[str, Any]:
     """One row: the judge against these people's mean; kappa is against single ratings of theirs."""
     import numpy as np
 
@@ -78,7 +120,10 @@ def _against(crossed: Crossed, name: str, people: Sequence[str], items: Sequence
     row |= dict.fromkeys(("chains", "icc2_1", "icc3_1", "bias", "limits", "sd", "points", "kappa"))
     if not both.any():
         return row | {"reason": "no session was rated by both"}
-    table, clusters = np.column_stack([own.mean[both], theirs.mean[both]]), crossed.clusters.of(both)
+    table, clusters = (
+        np.column_stack([own.mean[both], theirs.mean[both]]),
+        crossed.clusters.of(both),
+    )
     agreement = two_way(table, clusters, settings.level)
     difference = table[:, 0] - table[:, 1]
     return row | {
@@ -98,29 +143,41 @@ def _against(crossed: Crossed, name: str, people: Sequence[str], items: Sequence
 
 def _item(crossed: Crossed, people: Sequence[str], item: str, settings: Settings) -> dict[str, Any]:
     own = crossed.moments(settings.judge, ITEM + item)
-    return kappa.between(own, pooled(crossed, people, ITEM + item), crossed.clusters, settings.level)
+    return kappa.between(
+        own, pooled(crossed, people, ITEM + item), crossed.clusters, settings.level
+    )
 
 
 def pooled(crossed: Crossed, people: Sequence[str], column: str) -> Moments:
-    """Several judges as one, each counted alike in a session; the mean square is that of a single rating by one of them."""
+    """Several judges as one, each counted alike in a session.
+
+    The mean square is that of a single rating by one of them.
+    """
     import numpy as np
 
     each = [crossed.moments(person, column) for person in people]
     count = np.sum([one.count > 0 for one in each], axis=0).astype(float)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean, square = (np.nansum([getattr(one, name) for one in each], axis=0) / count for name in ("mean", "square"))
+        mean, square = (
+            np.nansum([getattr(one, name) for one in each], axis=0) / count
+            for name in ("mean", "square")
+        )
     return Moments(count, mean, square)
 
 
 def limits(difference: Array, clusters: Clusters, level: float) -> dict[str, Any] | None:
-    """Between which differences the judge and people lie in this share of sessions (Bland & Altman 1986, Lancet 327:307-310)."""
+    """Between which differences the judge and people lie in this share of sessions (Bland & Altman
+    1986, Lancet 327:307-310).
+    """
     import numpy as np
     from scipy.special import ndtri
 
     if len(difference) < 2:
         return None
     z = float(ndtri(0.5 + level / 2))
-    of_chains = clusters.sums(np.column_stack([np.ones_like(difference), difference, difference**2]))
+    of_chains = clusters.sums(
+        np.column_stack([np.ones_like(difference), difference, difference**2])
+    )
 
     def end(sign: float) -> dict[str, Any]:
         def statistic(s: Array) -> Array:
@@ -133,9 +190,13 @@ def limits(difference: Array, clusters: Clusters, level: float) -> dict[str, Any
 
 
 def thinned(middle: Array, difference: Array, most: int = POINTS) -> list[list[float]]:
-    """(mean, difference) of up to `most` sessions, evenly over the means, so that both ends are kept."""
+    """(mean, difference) of up to `most` sessions, evenly over the means, so that both ends are
+    kept.
+    """
     import numpy as np
 
     order = np.lexsort((difference, middle))
-    chosen = order[np.unique(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int))]
+    chosen = order[
+        np.unique(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int))
+    ]
     return [[float(middle[i]), float(difference[i])] for i in chosen]

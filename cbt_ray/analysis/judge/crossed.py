@@ -1,4 +1,6 @@
-"""Sessions x judges: what each judge said of each session, its replicates folded into their count, mean and mean square."""
+"""Sessions x judges: what each judge said of each session, its replicates folded into their count,
+mean and mean square.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ class Crossed:
 
     @cached_property
     def facts(self) -> pd.DataFrame:
-        """One row a session, in the order of the codes: arm, model, variant, patient, replicate, session, session_key."""
+        """One row a session, in the order of the codes: arm, model, variant, patient, replicate,
+        session, session_key.
+        """
         import numpy as np
 
         first = np.zeros(self.size, dtype=int)
@@ -78,7 +82,9 @@ class Crossed:
         import numpy as np
 
         if judge not in self._of or column not in self.rows:
-            return Moments(np.zeros(self.size), np.full(self.size, np.nan), np.full(self.size, np.nan))
+            return Moments(
+                np.zeros(self.size), np.full(self.size, np.nan), np.full(self.size, np.nan)
+            )
         own = self._of[judge]
         value = self.rows[column].to_numpy(dtype=float)[own]
         there = ~np.isnan(value)

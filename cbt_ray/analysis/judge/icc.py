@@ -1,7 +1,9 @@
-"""Intraclass correlations: one-way over replicates of a judge, two-way over judges; as functions of sums over sessions.
+"""Intraclass correlations: one-way over replicates of a judge, two-way over judges.
 
-Names as in Shrout & Fleiss 1979 (Psychol. Bull. 86:420-428): (1, .) one-way, (2, .) absolute agreement, (3, .) consistency;
-(., 1) of one rating, (., k) of the mean of k.
+As functions of sums over sessions.
+
+Names as in Shrout & Fleiss 1979 (Psychol. Bull. 86:420-428): (1, .) one-way, (2, .) absolute
+agreement, (3, .) consistency; (., 1) of one rating, (., k) of the mean of k.
 """
 
 from __future__ import annotations
@@ -39,23 +41,40 @@ def of_average(single: dict[str, Any], k: float) -> dict[str, Any]:
 
 
 def one_way(scores: Moments, clusters: Clusters, level: float) -> dict[str, Any]:
-    """Repeatability of one judge: ICC(1,1), ICC(1,k), and the standard deviation of replicates within a session.
+    """Repeatability of one judge: ICC(1,1), ICC(1,k), and the standard deviation of replicates
+    within a session.
 
-    k is the harmonic mean of the replicates per session. `independent` is the exact F interval for sessions that are independent
-    (Wald 1940 for unequal numbers of replicates; with equal ones it is Shrout & Fleiss's).
+    k is the harmonic mean of the replicates per session. `independent` is the exact F interval for
+    sessions that are independent (Wald 1940 for unequal numbers of replicates; with equal ones it
+    is Shrout & Fleiss's).
     """
     import numpy as np
 
     there = scores.count > 0
     count, ss = scores.count[there], scores.spread[there]
     repeated = int((count > 1).sum())
-    found: dict[str, Any] = {"sessions": int(there.sum()), "repeated": repeated, "ratings": int(count.sum()), "k": None}
+    found: dict[str, Any] = {
+        "sessions": int(there.sum()),
+        "repeated": repeated,
+        "ratings": int(count.sum()),
+        "k": None,
+    }
     empty = {"value": None, "low": None, "high": None, "reason": ONCE}
     if not repeated:
-        return found | {"single": empty, "average": empty, "independent": None, "within_session_sd": empty}
+        return found | {
+            "single": empty,
+            "average": empty,
+            "independent": None,
+            "within_session_sd": empty,
+        }
     if found["sessions"] == 1:
         few = empty | {"reason": TOO_FEW}
-        return found | {"single": few, "average": few, "independent": None, "within_session_sd": few}
+        return found | {
+            "single": few,
+            "average": few,
+            "independent": None,
+            "within_session_sd": few,
+        }
     mean = scores.mean[there] - scores.mean[there].mean()
     of_chains = clusters.of(there).sums(
         np.column_stack([np.ones_like(count), count, count**2, count * mean, count * mean**2, ss])
@@ -63,7 +82,9 @@ def one_way(scores: Moments, clusters: Clusters, level: float) -> dict[str, Any]
     typical = float(_typical(of_chains.values.sum(axis=0, keepdims=True))[0])
     k = float(len(count) / (1 / count).sum())
     single = estimate(_one_way, of_chains, level, repeats(typical), CONSTANT)
-    variance = estimate(lambda s: np.sqrt(s[:, 5] / (s[:, 1] - s[:, 0])), of_chains, level, logarithm(), ONCE)
+    variance = estimate(
+        lambda s: np.sqrt(s[:, 5] / (s[:, 1] - s[:, 0])), of_chains, level, logarithm(), ONCE
+    )
     independent = _wald(count, mean, ss, level)
     return found | {
         "k": k,
@@ -75,19 +96,25 @@ def one_way(scores: Moments, clusters: Clusters, level: float) -> dict[str, Any]
 
 
 def _typical(s: Array) -> Array:
-    """The number of replicates that makes the expected mean squares right: (N - sum k^2 / N) / (n - 1)."""
+    """The number of replicates that makes the expected mean squares right: (N - sum k^2 / N) / (n -
+    1).
+    """
     return (s[:, 1] - s[:, 2] / s[:, 1]) / (s[:, 0] - 1)  # type: ignore[no-any-return]
 
 
 def _one_way(s: Array) -> Array:
-    """ICC(1,1) by analysis of variance from sums of 1, k, k^2, k m, k m^2 and the sum of squares within."""
+    """ICC(1,1) by analysis of variance from sums of 1, k, k^2, k m, k m^2 and the sum of squares
+    within.
+    """
     between = (s[:, 4] - s[:, 3] ** 2 / s[:, 1]) / (s[:, 0] - 1)
     within = s[:, 5] / (s[:, 1] - s[:, 0])
     return (between - within) / (between + (_typical(s) - 1) * within)  # type: ignore[no-any-return]
 
 
 def _wald(count: Array, mean: Array, ss: Array, level: float) -> dict[str, float] | None:
-    """The exact interval of the one-way model: ratios of variances at which the weighted F reaches its quantiles."""
+    """The exact interval of the one-way model: ratios of variances at which the weighted F reaches
+    its quantiles.
+    """
     import numpy as np
     from scipy.optimize import brentq
     from scipy.special import fdtri
@@ -95,7 +122,9 @@ def _wald(count: Array, mean: Array, ss: Array, level: float) -> dict[str, float
     n, total = len(count), float(count.sum())
     within = float(ss.sum()) / (total - n)
     sizes, group = np.unique(count, return_inverse=True)
-    held, first, second = (np.bincount(group, weights=power) for power in (np.ones(n), mean, mean**2))
+    held, first, second = (
+        np.bincount(group, weights=power) for power in (np.ones(n), mean, mean**2)
+    )
 
     def f(ratio: float) -> float:
         weight = sizes / (1 + sizes * ratio)
@@ -110,14 +139,21 @@ def _wald(count: Array, mean: Array, ss: Array, level: float) -> dict[str, float
         quantile, top = float(fdtri(n - 1, total - n, share)), 1.0
         while f(top) > quantile:
             top *= 4
-        ratio = bottom if f(bottom) < quantile else brentq(lambda x, q=quantile: f(x) - q, bottom, top, xtol=1e-12)
+        ratio = (
+            bottom
+            if f(bottom) < quantile
+            else brentq(lambda x, q=quantile: f(x) - q, bottom, top, xtol=1e-12)
+        )
         ends.append(ratio / (1 + ratio))
     return {"low": ends[0], "high": ends[1]}
 
 
 @dataclass(frozen=True)
 class Squares:
-    """Mean squares of sessions x judges without gaps; arrays (m,), one entry for each set of sums."""
+    """Mean squares of sessions x judges without gaps.
+
+    Arrays (m,), one entry for each set of sums.
+    """
 
     sessions: Array
     judges: Array
@@ -140,11 +176,20 @@ class Squares:
 
 
 def columns(table: Array) -> Array:
-    """(sessions, k + 3) what a two-way layout needs of each session: 1, its k values, their squares' sum, their sum's square."""
+    """(sessions, k + 3) what a two-way layout needs of each session: 1, its k values, their
+    squares' sum, their sum's square.
+    """
     import numpy as np
 
     centred = table - table.mean() if len(table) else table
-    return np.column_stack([np.ones(len(table)), centred, np.square(centred).sum(axis=1), np.square(centred.sum(axis=1))])
+    return np.column_stack(
+        [
+            np.ones(len(table)),
+            centred,
+            np.square(centred).sum(axis=1),
+            np.square(centred.sum(axis=1)),
+        ]
+    )
 
 
 def squares(s: Array) -> Squares:
@@ -155,16 +200,23 @@ def squares(s: Array) -> Squares:
     n = np.where(n < 2, np.nan, n)
     whole = (s[:, -1] - each.sum(axis=1) ** 2 / n) / (n - 1)
     trace = (s[:, -2] - np.square(each).sum(axis=1) / n) / (n - 1)
-    noise = 1e-12 * s[:, -2] / n  # below what rounding leaves of sums of squares there is no variance
+    noise = (
+        1e-12 * s[:, -2] / n
+    )  # below what rounding leaves of sums of squares there is no variance
     rest = (trace - whole / k) / (k - 1)
     between = n * np.var(each / n[:, None], axis=1, ddof=1)
-    return Squares(np.where(whole <= noise, 0.0, whole) / k, between, np.where(rest <= noise, 0.0, rest), n, k)
+    return Squares(
+        np.where(whole <= noise, 0.0, whole) / k, between, np.where(rest <= noise, 0.0, rest), n, k
+    )
 
 
 def two_way(table: Array, clusters: Clusters, level: float) -> dict[str, Any]:
-    """ICC(2,1), ICC(2,k), ICC(3,1), ICC(3,k) of (sessions, judges) without gaps; `low` and `high` hold for these very judges.
+    """ICC(2,1), ICC(2,k), ICC(3,1), ICC(3,k) of (sessions, judges) without gaps.
 
-    `random_judges` is the interval of ICC(2,1) and ICC(2,k) for judges drawn at random, sessions independent.
+    `low` and `high` hold for these very judges.
+
+    `random_judges` is the interval of ICC(2,1) and ICC(2,k) for judges drawn at random, sessions
+    independent.
     """
     of_chains = clusters.sums(columns(table))
     k, why = table.shape[1], CONSTANT if len(table) > 1 else TOO_FEW
@@ -173,17 +225,19 @@ def two_way(table: Array, clusters: Clusters, level: float) -> dict[str, Any]:
     drawn = generalized(of_chains.values.sum(axis=0), level)
     return {
         "icc2_1": absolute | {"random_judges": drawn},
-        "icc2_k": of_average(absolute, k) | {"random_judges": drawn and {end: averaged(drawn[end], k) for end in drawn}},
+        "icc2_k": of_average(absolute, k)
+        | {"random_judges": drawn and {end: averaged(drawn[end], k) for end in drawn}},
         "icc3_1": consistent,
         "icc3_k": of_average(consistent, k),
     }
 
 
 def generalized(whole: Array, level: float) -> dict[str, float | None] | None:
-    """Generalized interval of ICC(2,1) where judges are a random sample, from the sums over all sessions.
+    """Generalized interval of ICC(2,1) where judges are a random sample, from the sums over all
+    sessions.
 
-    Weerahandi 1993 (JASA 88:899-905), Ionan et al. 2014 (BMC Med. Res. Methodol. 14:121). McGraw & Wong's interval (1996) falls
-    short where judges differ (docs/statistics.md). Its three
+    Weerahandi 1993 (JASA 88:899-905), Ionan et al. 2014 (BMC Med. Res. Methodol. 14:121). McGraw &
+    Wong's interval (1996) falls short where judges differ (docs/statistics.md). Its three
     chi-squared variables are taken at points that fill their cube evenly, not drawn.
     """
     import numpy as np
@@ -201,5 +255,7 @@ def generalized(whole: Array, level: float) -> dict[str, float | None] | None:
     }
     sessions = np.maximum(drawn["sessions"] - drawn["rest"], 0) / k
     judges = np.maximum(drawn["judges"] - drawn["rest"], 0) / n
-    low, high = np.quantile(sessions / (sessions + judges + drawn["rest"]), [0.5 - level / 2, 0.5 + level / 2])
+    low, high = np.quantile(
+        sessions / (sessions + judges + drawn["rest"]), [0.5 - level / 2, 0.5 + level / 2]
+    )
     return {"low": float(low), "high": float(high)}

@@ -1,10 +1,12 @@
-"""Intervals that take chains, and not sessions, as independent: the delete-one-chain jackknife of a statistic made of sums.
+"""Intervals that take chains, and not sessions, as independent: the delete-one-chain jackknife of a
+statistic made of sums.
 
-The sessions of a chain share therapist, patient and summaries. Intervals that take them as independent (F, Feldt) cover 63 to
-95 % there (docs/statistics.md). Here the statistic is computed once without each chain, on a scale on which it is nearly normal,
-and the spread of these values makes the interval (Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 11), with t
-of Satterthwaite's degrees of freedom. Arms are strata: what differs between them is no error. It costs as much as there are
-chains, since a chain enters through its sums.
+The sessions of a chain share therapist, patient and summaries. Intervals that take them as
+independent (F, Feldt) cover 63 to 95 % there (docs/statistics.md). Here the statistic is computed
+once without each chain, on a scale on which it is nearly normal, and the spread of these values
+makes the interval (Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 11), with t
+of Satterthwaite's degrees of freedom. Arms are strata: what differs between them is no error. It
+costs as much as there are chains, since a chain enters through its sums.
 """
 
 from __future__ import annotations
@@ -48,16 +50,22 @@ def fisher() -> Link:
     """For correlations and kappas (Fisher's z)."""
     import numpy as np
 
-    return Link(lambda value: np.arctanh(np.where(np.abs(value) > 1 - SURE, np.nan, value)), math.tanh)
+    return Link(
+        lambda value: np.arctanh(np.where(np.abs(value) > 1 - SURE, np.nan, value)), math.tanh
+    )
 
 
 def repeats(k: float) -> Link:
-    """For an intraclass correlation over k values a session: the logarithm of its F (Shrout & Fleiss 1979)."""
+    """For an intraclass correlation over k values a session: the logarithm of its F (Shrout &
+    Fleiss 1979).
+    """
     import numpy as np
 
     def forward(value: Array) -> Array:
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(np.log((1 + (k - 1) * value) / np.where(value > 1 - SURE, np.nan, 1 - value)))
+            return np.asarray(
+                np.log((1 + (k - 1) * value) / np.where(value > 1 - SURE, np.nan, 1 - value))
+            )
 
     def back(value: float) -> float:
         f = math.exp(value)
@@ -77,7 +85,10 @@ def complement() -> Link:
     """For alpha: minus the logarithm of 1 - alpha."""
     import numpy as np
 
-    return Link(lambda value: -np.log(np.where(value > 1 - SURE, np.nan, 1 - value)), lambda value: 1 - math.exp(-value))
+    return Link(
+        lambda value: -np.log(np.where(value > 1 - SURE, np.nan, 1 - value)),
+        lambda value: 1 - math.exp(-value),
+    )
 
 
 @dataclass(frozen=True)
@@ -115,14 +126,20 @@ class Clusters:
 
         size = int(self.chain.max()) + 1 if len(self.chain) else 0
         kept = np.bincount(self.chain, minlength=size) > 0
-        added = [np.bincount(self.chain, weights=column, minlength=size)[kept] for column in columns.T]
+        added = [
+            np.bincount(self.chain, weights=column, minlength=size)[kept] for column in columns.T
+        ]
         arm = np.zeros(size, dtype=int)
         arm[self.chain] = self.arm
         return Sums(np.column_stack(added), arm[kept])
 
 
-def estimate(statistic: Statistic, sums: Sums, level: float, link: Link, undefined: str) -> dict[str, Any]:
-    """`value` with `low` and `high`, or `reason` why there is none; `undefined` says why the value itself may not exist.
+def estimate(
+    statistic: Statistic, sums: Sums, level: float, link: Link, undefined: str
+) -> dict[str, Any]:
+    """`value` with `low` and `high`, or `reason` why there is none.
+
+    `undefined` says why the value itself may not exist.
 
     `statistic` maps sums (m, q) to (m,), NaN where it does not exist.
     """
@@ -144,18 +161,25 @@ def estimate(statistic: Statistic, sums: Sums, level: float, link: Link, undefin
         middle = float(link.forward(np.array([value]))[0])
         without = link.forward(statistic(whole - sums.values))
     if not (math.isfinite(middle) and np.isfinite(without).all()):
-        return found | {"reason": "no interval: too little varies, in all chains or without one of them"}
+        return found | {
+            "reason": "no interval: too little varies, in all chains or without one of them"
+        }
     variance, df = _variance(without, sums.arm)
     if variance < NOTHING * max(1.0, middle**2):
         return found | {"reason": "no interval: chains do not differ"}
     half = float(stdtrit(df, 0.5 + level / 2)) * math.sqrt(variance)
-    return found | {"low": link.back(middle - half), "high": link.back(middle + half), "reason": None}
+    return found | {
+        "low": link.back(middle - half),
+        "high": link.back(middle + half),
+        "reason": None,
+    }
 
 
 def _variance(without: Array, arm: Array) -> tuple[float, float]:
     """Of a statistic, from its values without each chain; and Satterthwaite's degrees of freedom.
 
-    Where an arm has a single chain, all chains are one stratum, which makes the interval wider rather than too narrow.
+    Where an arm has a single chain, all chains are one stratum, which makes the interval wider
+    rather than too narrow.
     """
     import numpy as np
 
@@ -164,9 +188,18 @@ def _variance(without: Array, arm: Array) -> tuple[float, float]:
         arm, n = np.zeros(count, dtype=int), np.array([count])
     n = np.maximum(n, 2)  # codes that no chain has add nothing
     rest = (
-        without - (np.bincount(arm, weights=without, minlength=len(n)) / np.maximum(np.bincount(arm, minlength=len(n)), 1))[arm]
+        without
+        - (
+            np.bincount(arm, weights=without, minlength=len(n))
+            / np.maximum(np.bincount(arm, minlength=len(n)), 1)
+        )[arm]
     )
-    parts = n / (n - 1) * ((count - 1) / count) ** 2 * np.bincount(arm, weights=rest**2, minlength=len(n))
+    parts = (
+        n
+        / (n - 1)
+        * ((count - 1) / count) ** 2
+        * np.bincount(arm, weights=rest**2, minlength=len(n))
+    )
     spread = float((parts**2 / (n - 1)).sum())
     variance = float(parts.sum())
     return variance, variance**2 / spread if spread > 0 else 1.0

@@ -1,6 +1,8 @@
-"""Between judges: how far they agree over the sessions they share, what each adds, and the study's answer judge by judge.
+"""Between judges: how far they agree over the sessions they share, what each adds, and the study's
+answer judge by judge.
 
-Fewer than five judges are no sample of judges: they are fixed, intervals hold for these very judges, and the worst is named.
+Fewer than five judges are no sample of judges: they are fixed, intervals hold for these very
+judges, and the worst is named.
 """
 
 from __future__ import annotations
@@ -29,19 +31,35 @@ SAMPLE = 5
 
 
 def between(crossed: Crossed, settings: Settings) -> dict[str, Any]:
-    """Agreement of all judges and of each pair on the total, effects of judges, and the worst case."""
+    """Agreement of all judges and of each pair on the total, effects of judges, and the worst
+    case.
+    """
     import numpy as np
 
-    raters = [judge for judge in crossed.judges if (crossed.moments(judge, "total").count > 0).any()]
+    raters = [
+        judge for judge in crossed.judges if (crossed.moments(judge, "total").count > 0).any()
+    ]
     found: dict[str, Any] = {
         "judges": [{"judge": judge, "kind": crossed.kinds[judge]} for judge in raters],
         "fixed": len(raters) < SAMPLE,
-        **{"sessions": 0, "agreement": None, "effects": [], "pairs": [], "worst_case": None, "reason": None},
+        **{
+            "sessions": 0,
+            "agreement": None,
+            "effects": [],
+            "pairs": [],
+            "worst_case": None,
+            "reason": None,
+        },
     }
     if len(raters) < 2:
-        return found | {"reason": "needs two judges, found one" if raters else "needs two judges, found none"}
+        return found | {
+            "reason": "needs two judges, found one" if raters else "needs two judges, found none"
+        }
     means = np.column_stack([crossed.moments(judge, "total").mean for judge in raters])
-    pairs = [_pair(raters, a, b, means, crossed, settings) for a, b in combinations(range(len(raters)), 2)]
+    pairs = [
+        _pair(raters, a, b, means, crossed, settings)
+        for a, b in combinations(range(len(raters)), 2)
+    ]
     found |= {"pairs": pairs, "worst_case": worst_case(crossed, raters, settings)}
     shared = ~np.isnan(means).any(axis=1)
     if not shared.any():
@@ -50,22 +68,38 @@ def between(crossed: Crossed, settings: Settings) -> dict[str, Any]:
     return found | {
         "sessions": int(shared.sum()),
         "agreement": _fixed(two_way(table, clusters, settings.level), len(raters)),
-        "effects": [{"judge": judge, **_effect(table, clusters, j, settings.level)} for j, judge in enumerate(raters)],
+        "effects": [
+            {"judge": judge, **_effect(table, clusters, j, settings.level)}
+            for j, judge in enumerate(raters)
+        ],
     }
 
 
 def _fixed(agreement: dict[str, Any], judges: int) -> dict[str, Any]:
-    """Without the interval for judges drawn at random where there are too few to speak of a sample."""
+    """Without the interval for judges drawn at random where there are too few to speak of a
+    sample.
+    """
     if judges >= SAMPLE:
         return agreement
-    return {name: found | {"random_judges": None} if "random_judges" in found else found for name, found in agreement.items()}
+    return {
+        name: found | {"random_judges": None} if "random_judges" in found else found
+        for name, found in agreement.items()
+    }
 
 
-def _pair(raters: Sequence[str], a: int, b: int, means: Array, crossed: Crossed, settings: Settings) -> dict[str, Any]:
+def _pair(
+    raters: Sequence[str], a: int, b: int, means: Array, crossed: Crossed, settings: Settings
+) -> dict[str, Any]:
     import numpy as np
 
     both = np.asarray(~np.isnan(means[:, [a, b]]).any(axis=1))
-    row: dict[str, Any] = {"a": raters[a], "b": raters[b], "sessions": int(both.sum()), "icc2_1": None, "icc3_1": None}
+    row: dict[str, Any] = {
+        "a": raters[a],
+        "b": raters[b],
+        "sessions": int(both.sum()),
+        "icc2_1": None,
+        "icc3_1": None,
+    }
     if not both.any():
         return row | {"difference": None, "reason": "no session was rated by both"}
     table, clusters = means[both][:, [a, b]], crossed.clusters.of(both)
@@ -92,24 +126,44 @@ def mean(values: Array, clusters: Clusters, level: float) -> dict[str, Any]:
 
 
 def worst_case(crossed: Crossed, raters: Sequence[str], settings: Settings) -> dict[str, Any]:
-    """The primary contrasts by each judge alone, on all sessions that it rated; named is who speaks least for the treatment.
+    """The primary contrasts by each judge alone, on all sessions that it rated.
 
-    An unrated session is left out here whatever the study's policy, since each judge leaves others unrated.
+    Named is who speaks least for the treatment.
+
+    An unrated session is left out here whatever the study's policy, since each judge leaves others
+    unrated.
     """
     facts = crossed.facts
-    table = facts.assign(group=facts["model"].astype(str) + " " + facts["variant"].astype(str), chain=crossed.clusters.chain)
+    table = facts.assign(
+        group=facts["model"].astype(str) + " " + facts["variant"].astype(str),
+        chain=crossed.clusters.chain,
+    )
     chains, groups = Chains(table), groups_of(arms(facts, settings))
     of_judge = {judge: chains.means(_series(crossed, judge)) for judge in raters}
     rows = []
     for label, plus, minus in primary_pairs(groups, settings):
-        own = [{"judge": judge, **compare(of_judge[judge], plus, minus, settings)} for judge in raters]
+        own = [
+            {"judge": judge, **compare(of_judge[judge], plus, minus, settings)} for judge in raters
+        ]
         known = [row for row in own if row["estimate"] is not None]
         least = min(known, key=lambda row: float(row["estimate"]), default=None)
         rows.append(
             {
-                **{"label": label, "model": groups[plus][0], "treatment": plus, "control": minus, "judges": own},
-                "least": least and {name: least[name] for name in ("judge", "estimate", "low", "high", "p", "reason")},
-                "same_sign": len({row["estimate"] > 0 for row in known}) == 1 if len(known) == len(own) else None,
+                **{
+                    "label": label,
+                    "model": groups[plus][0],
+                    "treatment": plus,
+                    "control": minus,
+                    "judges": own,
+                },
+                "least": least
+                and {
+                    name: least[name]
+                    for name in ("judge", "estimate", "low", "high", "p", "reason")
+                },
+                "same_sign": len({row["estimate"] > 0 for row in known}) == 1
+                if len(known) == len(own)
+                else None,
             }
         )
     return {
@@ -130,7 +184,9 @@ def _least(rows: Sequence[dict[str, Any]], raters: Sequence[str]) -> dict[str, A
     """The judge with the smallest mean contrast, of those that allow every contrast."""
     found = {}
     for judge in raters:
-        estimates = [row["estimate"] for line in rows for row in line["judges"] if row["judge"] == judge]
+        estimates = [
+            row["estimate"] for line in rows for row in line["judges"] if row["judge"] == judge
+        ]
         if estimates and None not in estimates:
             found[judge] = statistics.fmean(estimates)
     if not found:

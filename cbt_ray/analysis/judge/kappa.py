@@ -1,8 +1,10 @@
-"""Quadratically weighted kappa, between two judges and between replicates of one, as a function of sums over sessions.
+"""Quadratically weighted kappa, between two judges and between replicates of one, as a function of
+sums over sessions.
 
-With quadratic weights kappa is 1 - (mean squared difference) / (its expectation by chance), so it needs means and squares and no
-table; the number of categories cancels out, and the scale's full range is implied (Cohen 1968, Psychol. Bull. 70:213-220; it
-equals Lin's concordance correlation). Replicates: the mean over all pairs of them. Intervals: jackknife over chains, Fisher's z.
+With quadratic weights kappa is 1 - (mean squared difference) / (its expectation by chance), so it
+needs means and squares and no table; the number of categories cancels out, and the scale's full
+range is implied (Cohen 1968, Psychol. Bull. 70:213-220; it equals Lin's concordance correlation).
+Replicates: the mean over all pairs of them. Intervals: jackknife over chains, Fisher's z.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ ALIKE = "every score is the same: kappa does not exist"
 
 
 def between(one: Moments, other: Moments, clusters: Clusters, level: float) -> dict[str, Any]:
-    """Kappa of two judges over the sessions that both rated, each judge with its own distribution of scores."""
+    """Kappa of two judges over the sessions that both rated, each judge with its own distribution
+    of scores.
+    """
     import numpy as np
 
     both = (one.count > 0) & (other.count > 0)
@@ -37,7 +41,9 @@ def between(one: Moments, other: Moments, clusters: Clusters, level: float) -> d
 
 
 def within(scores: Moments, clusters: Clusters, level: float) -> dict[str, Any]:
-    """Kappa of a judge's replicates, which are interchangeable and so share one distribution of scores (as in Fleiss 1971)."""
+    """Kappa of a judge's replicates, which are interchangeable and so share one distribution of
+    scores (as in Fleiss 1971).
+    """
     import numpy as np
 
     repeated = scores.count > 1
@@ -47,7 +53,9 @@ def within(scores: Moments, clusters: Clusters, level: float) -> dict[str, Any]:
         return _none(TOO_FEW, 1)
     mean, square = _about(scores.mean[repeated].mean(), scores, repeated)
     variance = scores.spread[repeated] / (scores.count[repeated] - 1)
-    of_chains = clusters.of(repeated).sums(np.column_stack([np.ones_like(mean), mean, square, variance]))
+    of_chains = clusters.of(repeated).sums(
+        np.column_stack([np.ones_like(mean), mean, square, variance])
+    )
     return {"sessions": int(repeated.sum()), **estimate(_within, of_chains, level, fisher(), ALIKE)}
 
 
@@ -56,7 +64,9 @@ def _none(reason: str, sessions: int = 0) -> dict[str, Any]:
 
 
 def _about(middle: float, scores: Moments, chosen: Array) -> tuple[Array, Array]:
-    """Means and mean squares of the chosen sessions about a value, so that rounding does not eat small differences."""
+    """Means and mean squares of the chosen sessions about a value, so that rounding does not eat
+    small differences.
+    """
     mean = scores.mean[chosen] - middle
     return mean, scores.spread[chosen] / scores.count[chosen] + mean**2
 

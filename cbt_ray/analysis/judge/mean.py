@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 NO_VARIATION = 1e-12
 FEW = 5
-"""Below so many chains equal values are taken for chance, not for certainty: scores are whole numbers."""
+"""Below so many chains equal values are taken for chance, not for certainty: scores are whole
+numbers."""
 
 
 @dataclass(frozen=True)
@@ -25,21 +26,28 @@ class Mean:
     def percent(self) -> str:
         """As a reader takes it, a share."""
         return f"{self.value:.1%}" + (
-            f" ({self.low:.1%} to {self.high:.1%})" if self.low is not None and self.high is not None else ""
+            f" ({self.low:.1%} to {self.high:.1%})"
+            if self.low is not None and self.high is not None
+            else ""
         )
 
     @property
     def number(self) -> str:
         """As a reader takes it, two decimals."""
         return f"{self.value:.2f}" + (
-            f" ({self.low:.2f} to {self.high:.2f})" if self.low is not None and self.high is not None else ""
+            f" ({self.low:.2f} to {self.high:.2f})"
+            if self.low is not None and self.high is not None
+            else ""
         )
 
 
 def mean_over_chains(values: Sequence[tuple[str, float]], level: float) -> Mean:
-    """Mean of the chains' means with a t interval; `values` are (chain, value of one session), at least one.
+    """Mean of the chains' means with a t interval.
 
-    The sessions of a chain share therapist and patient, so a chain counts once however many of its sessions were drawn.
+    `values` are (chain, value of one session), at least one.
+
+    The sessions of a chain share therapist and patient, so a chain counts once however many of its
+    sessions were drawn.
     """
     means = _chain_means(values)
     value, count = math.fsum(means) / len(means), len(means)
@@ -51,8 +59,13 @@ def mean_over_chains(values: Sequence[tuple[str, float]], level: float) -> Mean:
     return Mean(value, value - half, value + half)
 
 
-def difference(one: Sequence[tuple[str, float]], other: Sequence[tuple[str, float]], level: float) -> Mean:
-    """Difference of two groups' means over chains, one minus other, with Welch's interval; both hold at least one value."""
+def difference(
+    one: Sequence[tuple[str, float]], other: Sequence[tuple[str, float]], level: float
+) -> Mean:
+    """Difference of two groups' means over chains, one minus other, with Welch's interval.
+
+    Both hold at least one value.
+    """
     groups = [_chain_means(one), _chain_means(other)]
     ours, theirs = (math.fsum(group) / len(group) for group in groups)
     if min(map(len, groups)) < 2:
@@ -62,13 +75,18 @@ def difference(one: Sequence[tuple[str, float]], other: Sequence[tuple[str, floa
     if square <= NO_VARIATION:
         known = None if sum(map(len, groups)) < FEW else ours - theirs
         return Mean(ours - theirs, known, known, "no_variation" if known is None else None)
-    freedom = square**2 / math.fsum(share**2 / (len(group) - 1) for share, group in zip(shares, groups, strict=True))
+    freedom = square**2 / math.fsum(
+        share**2 / (len(group) - 1) for share, group in zip(shares, groups, strict=True)
+    )
     half = _t(level, freedom) * math.sqrt(square)
     return Mean(ours - theirs, ours - theirs - half, ours - theirs + half)
 
 
 def ratio(values: Sequence[tuple[str, float, float]], level: float) -> Mean | None:
-    """Ratio of two paired means over chains, Fieller's interval; `values` are (chain, above, below). None where below is 0."""
+    """Ratio of two paired means over chains, Fieller's interval.
+
+    `values` are (chain, above, below). None where below is 0.
+    """
     above = _chain_means([(chain, top) for chain, top, _ in values])
     below = _chain_means([(chain, bottom) for chain, _, bottom in values])
     count = len(above)
@@ -80,8 +98,14 @@ def ratio(values: Sequence[tuple[str, float, float]], level: float) -> Mean | No
     if count < FEW and max(_variance(above), _variance(below)) <= NO_VARIATION:
         return Mean(top / bottom, None, None, "no_variation")
     t2 = _t(level, count - 1) ** 2 / count
-    both = math.fsum((a - top) * (b - bottom) for a, b in zip(above, below, strict=True)) / (count - 1)
-    a, b, c = bottom**2 - t2 * _variance(below), top * bottom - t2 * both, top**2 - t2 * _variance(above)
+    both = math.fsum((a - top) * (b - bottom) for a, b in zip(above, below, strict=True)) / (
+        count - 1
+    )
+    a, b, c = (
+        bottom**2 - t2 * _variance(below),
+        top * bottom - t2 * both,
+        top**2 - t2 * _variance(above),
+    )
     if a <= 0:
         return Mean(top / bottom, None, None, "unbounded")
     root = math.sqrt(max(b * b - a * c, 0.0))

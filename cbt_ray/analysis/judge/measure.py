@@ -27,7 +27,9 @@ UNITS = {"no_homework": "points", "halo": "ratio"}
 
 @dataclass(frozen=True)
 class Measured:
-    """What a probe shows: an estimate with its interval against a threshold, the verdict, and what else is worth knowing."""
+    """What a probe shows: an estimate with its interval against a threshold, the verdict, and what
+    else is worth knowing.
+    """
 
     probe: str
     threshold: float
@@ -63,8 +65,9 @@ class Measured:
 def must_move(effect: Mean, *, reached: bool, sure: bool, floor: bool) -> tuple[str, str | None]:
     """The verdict where a score must move.
 
-    `effect` must lie above 0, shown by its interval; `reached`: the estimate is on the right side of the threshold; `sure`: its
-    whole interval is on the wrong one; `floor`: the sessions are rated so low as they stand that they cannot fall so far.
+    `effect` must lie above 0, shown by its interval; `reached`: the estimate is on the right side
+    of the threshold; `sure`: its whole interval is on the wrong one; `floor`: the sessions are
+    rated so low as they stand that they cannot fall so far.
     """
     if floor:
         return "undecided", "floor"
@@ -75,8 +78,12 @@ def must_move(effect: Mean, *, reached: bool, sure: bool, floor: bool) -> tuple[
     return ("passed", None) if effect.low > 0 else ("undecided", "interval_includes_none")
 
 
-def must_stay(inside: bool, *, within: bool, shown: bool, reason: str | None) -> tuple[str, str | None]:
-    """The verdict where nothing must move: `inside` is the estimate, `within` its whole interval, `shown` an effect at all."""
+def must_stay(
+    inside: bool, *, within: bool, shown: bool, reason: str | None
+) -> tuple[str, str | None]:
+    """The verdict where nothing must move: `inside` is the estimate, `within` its whole interval,
+    `shown` an effect at all.
+    """
     if within:
         return "passed", None
     if not inside and shown:
@@ -95,4 +102,6 @@ def measured(
 ) -> Measured:
     """A comparison with ordinary ratings that came to a mean."""
     chains = len({pair.chain for pair in pairs})
-    return Measured(name, limit, mean.value, mean.low, mean.high, mean.reason, judged, text, chains, details)
+    return Measured(
+        name, limit, mean.value, mean.low, mean.high, mean.reason, judged, text, chains, details
+    )

@@ -1,4 +1,6 @@
-"""Probe rows: one judgement of a session that was spoilt on purpose, beside the session's ordinary rating."""
+"""Probe rows: one judgement of a session that was spoilt on purpose, beside the session's ordinary
+rating.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,10 @@ class Pair:
 
     def position(self, settings: Settings) -> tuple[float, float]:
         """Where the totals lie in the scale's range, 0 to 1: as rated, as probed."""
-        low, width = settings.lowest * len(self.base), (settings.highest - settings.lowest) * len(self.base)
+        low, width = (
+            settings.lowest * len(self.base),
+            (settings.highest - settings.lowest) * len(self.base),
+        )
         rated, probed = self.totals
         return (rated - low) / width, (probed - low) / width
 
@@ -81,7 +86,9 @@ class Pair:
 
 
 def moved(pairs: Sequence[Pair], settings: Settings) -> dict[str, Any]:
-    """What every comparison with the ordinary ratings shows: means in points, how many fell, each item, each arm."""
+    """What every comparison with the ordinary ratings shows: means in points, how many fell, each
+    item, each arm.
+    """
     count = len(pairs)
     totals = [pair.totals for pair in pairs]
     arms: dict[str, list[float]] = {}
@@ -91,7 +98,13 @@ def moved(pairs: Sequence[Pair], settings: Settings) -> dict[str, Any]:
         "rated": math.fsum(rated for rated, _ in totals) / count,
         "probed": math.fsum(probed for _, probed in totals) / count,
         "fell": sum(probed < rated for rated, probed in totals) / count,
-        "items": {item: math.fsum(pair.probed[item] - pair.base[item] for pair in pairs) / count for item in pairs[0].base},
-        "arms": {arm: {"n": len(found), "change": math.fsum(found) / len(found)} for arm, found in arms.items()},
+        "items": {
+            item: math.fsum(pair.probed[item] - pair.base[item] for pair in pairs) / count
+            for item in pairs[0].base
+        },
+        "arms": {
+            arm: {"n": len(found), "change": math.fsum(found) / len(found)}
+            for arm, found in arms.items()
+        },
         "range": (settings.highest - settings.lowest) * len(pairs[0].base),
     }

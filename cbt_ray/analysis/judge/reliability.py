@@ -1,7 +1,8 @@
-"""Section `reliability`: does a judge repeat itself, do judges agree, do people agree with the judge.
+"""Section `reliability`: does a judge repeat itself, do judges agree, do people agree with the
+judge.
 
-Replicates of a judge are folded into their session and never count as sessions. Keys: docs/analysis.md; why these intervals:
-docs/statistics.md.
+Replicates of a judge are folded into their session and never count as sessions. Keys:
+docs/analysis.md; why these intervals: docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 
 def reliability(scores: Scores, settings: Settings) -> dict[str, Any]:
-    """All of the section, on the ratings of `settings.view`; `settings.judge` is whose ratings make the headline."""
+    """All of the section, on the ratings of `settings.view`.
+
+    `settings.judge` is whose ratings make the headline.
+    """
     crossed = Crossed(scores, settings.view)
     items = list(settings.items) or scores.items
     people = humans(crossed, items, settings)
@@ -38,7 +42,9 @@ def reliability(scores: Scores, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _repeated(crossed: Crossed, judge: str, items: Sequence[str], settings: Settings) -> dict[str, Any]:
+def _repeated(
+    crossed: Crossed, judge: str, items: Sequence[str], settings: Settings
+) -> dict[str, Any]:
     def of(column: str) -> dict[str, Any]:
         return one_way(crossed.moments(judge, column), crossed.clusters, settings.level)
 
@@ -49,14 +55,25 @@ def _repeated(crossed: Crossed, judge: str, items: Sequence[str], settings: Sett
 def _kappa(crossed: Crossed, items: Sequence[str], settings: Settings) -> dict[str, Any]:
     """Per item, for each pair of judges and for each judge's replicates."""
     found: dict[str, Any] = {
-        **{"weights": "quadratic", "categories": [settings.lowest, settings.highest], "level": settings.level},
+        **{
+            "weights": "quadratic",
+            "categories": [settings.lowest, settings.highest],
+            "level": settings.level,
+        },
         "pairs": [{"a": a, "b": b, "items": []} for a, b in combinations(crossed.judges, 2)],
         "replicates": [{"judge": judge, "items": []} for judge in crossed.judges],
     }
     for item in items:
         of = {judge: crossed.moments(judge, ITEM + item) for judge in crossed.judges}
         for row in found["pairs"]:
-            row["items"].append({"item": item, **kappa.between(of[row["a"]], of[row["b"]], crossed.clusters, settings.level)})
+            row["items"].append(
+                {
+                    "item": item,
+                    **kappa.between(of[row["a"]], of[row["b"]], crossed.clusters, settings.level),
+                }
+            )
         for row in found["replicates"]:
-            row["items"].append({"item": item, **kappa.within(of[row["judge"]], crossed.clusters, settings.level)})
+            row["items"].append(
+                {"item": item, **kappa.within(of[row["judge"]], crossed.clusters, settings.level)}
+            )
     return found

@@ -1,8 +1,10 @@
-"""Judge robustness: does the judge read what it rates? Sessions that were spoilt on purpose, against their ordinary ratings.
+"""Judge robustness: does the judge read what it rates? Sessions that were spoilt on purpose,
+against their ordinary ratings.
 
-Two kinds of probe, two rules (docs/judge.md). Where the score must move (an empty, shuffled or foreign therapist, homework taken
-out) the judge has to show it: below the threshold it fails. Where nothing must move (style, the other items, a guess of the
-therapist's kind) it fails only where an effect beyond the threshold is shown. What neither rule settles is `undecided`.
+Two kinds of probe, two rules (docs/judge.md). Where the score must move (an empty, shuffled or
+foreign therapist, homework taken out) the judge has to show it: below the threshold it fails. Where
+nothing must move (style, the other items, a guess of the therapist's kind) it fails only where an
+effect beyond the threshold is shown. What neither rule settles is `undecided`.
 """
 
 from __future__ import annotations
@@ -52,17 +54,25 @@ TITLES = {
 }
 
 
-def robustness(rows: Sequence[ProbeRow], scores: Scores, settings: Settings, judge: Judge) -> dict[str, Any]:
-    """What the probes of the study's own judge show, probe by probe, with a verdict each and in all.
+def robustness(
+    rows: Sequence[ProbeRow], scores: Scores, settings: Settings, judge: Judge
+) -> dict[str, Any]:
+    """What the probes of the study's own judge show, probe by probe, with a verdict each and in
+    all.
 
-    `rows` are all probes of the sample, answered or not; `scores` hold the ordinary ratings that they are compared with. A
-    judge whose ratings were imported cannot be probed.
+    `rows` are all probes of the sample, answered or not; `scores` hold the ordinary ratings that
+    they are compared with. A judge whose ratings were imported cannot be probed.
     """
     base = _base(rows, scores, settings)
-    found = {name: _probe(name, rows, base, scores, settings, judge) for name in get_args(ProbeName)}
+    found = {
+        name: _probe(name, rows, base, scores, settings, judge) for name in get_args(ProbeName)
+    }
     own = _overall(found)
     why = None if own != NOT_PROBED else "no_answer" if rows else "none_asked"
-    judges = {name: _verdict(NOT_PROBED, "imported") if name != OWN_JUDGE else _verdict(own, why) for name in scores.judges}
+    judges = {
+        name: _verdict(NOT_PROBED, "imported") if name != OWN_JUDGE else _verdict(own, why)
+        for name in scores.judges
+    }
     headline = judges.get(settings.judge, _verdict(own, why))
     return {
         **headline,
@@ -76,7 +86,12 @@ def robustness(rows: Sequence[ProbeRow], scores: Scores, settings: Settings, jud
 
 
 def _probe(
-    name: str, rows: Sequence[ProbeRow], base: Mapping[str, dict[str, float]], scores: Scores, settings: Settings, judge: Judge
+    name: str,
+    rows: Sequence[ProbeRow],
+    base: Mapping[str, dict[str, float]],
+    scores: Scores,
+    settings: Settings,
+    judge: Judge,
 ) -> dict[str, Any]:
     """One probe's row."""
     own = [row for row in rows if row.probe == name]
@@ -90,30 +105,50 @@ def _probe(
     head = {"title": TITLES[name], "scheduled": scheduled, "n": n, "unanswered": unanswered}
     if not n:
         why = "no_answer" if scheduled else "not_asked"
-        return {**head, **Measured.none(name, judge).to_json(), "verdict": NOT_PROBED, "reason": why, "text": ""}
+        return {
+            **head,
+            **Measured.none(name, judge).to_json(),
+            "verdict": NOT_PROBED,
+            "reason": why,
+            "text": "",
+        }
     measured = MEASURES[name](pairs, answered, settings, judge)
     verdict, why = measured.judged
-    return {**head, **measured.to_json(), "verdict": verdict, "reason": why, "text": f"{measured.text}: {WORDS[verdict]}."}
+    return {
+        **head,
+        **measured.to_json(),
+        "verdict": verdict,
+        "reason": why,
+        "text": f"{measured.text}: {WORDS[verdict]}.",
+    }
 
 
 def _complete(scores: Scores, view: str, settings: Settings) -> pd.DataFrame | None:
-    """Sessions whose items the study's own judge rated completely in a view, replicates averaged, by session key."""
+    """Sessions whose items the study's own judge rated completely in a view, replicates averaged,
+    by session key.
+    """
     if OWN_JUDGE not in scores.judges or view not in scores.views:
         return None
     table = scores.sessions(view, OWN_JUDGE).set_index("session_key")
     columns = [ITEM + item for item in settings.items or scores.items]
     if table.empty or not set(columns) <= set(table.columns):
         return None
-    whole: pd.DataFrame = table.loc[table["total"].notna() & table[columns].notna().all(axis=1), [*KEPT, *columns]]
+    whole: pd.DataFrame = table.loc[
+        table["total"].notna() & table[columns].notna().all(axis=1), [*KEPT, *columns]
+    ]
     return whole.rename(columns=lambda name: name.removeprefix(ITEM))
 
 
-def _base(rows: Sequence[ProbeRow], scores: Scores, settings: Settings) -> dict[str, dict[str, float]]:
+def _base(
+    rows: Sequence[ProbeRow], scores: Scores, settings: Settings
+) -> dict[str, dict[str, float]]:
     """Probed session -> its items as they were rated in the headline's view."""
     table = _complete(scores, settings.view, settings) if rows else None
     if table is None:
         return {}
-    probed = table.loc[table.index.intersection([row.session_key for row in rows])].drop(columns=list(KEPT))
+    probed = table.loc[table.index.intersection([row.session_key for row in rows])].drop(
+        columns=list(KEPT)
+    )
     return {str(key): _named(items) for key, items in probed.to_dict("index").items()}
 
 
@@ -122,7 +157,9 @@ def _pairs(rows: Sequence[ProbeRow], base: Mapping[str, dict[str, float]]) -> li
     for row in rows:
         if _why(row, base) is None and row.guess is None:
             rated = base[row.session_key]
-            probed = {item: float(score) for item in rated if (score := row.items[item]) is not None}
+            probed = {
+                item: float(score) for item in rated if (score := row.items[item]) is not None
+            }
             found.append(Pair(row.arm, row.variant, row.chain, rated, probed))
     return found
 
@@ -138,19 +175,28 @@ def _why(row: ProbeRow, base: Mapping[str, dict[str, float]]) -> str | None:
 
 
 def _views(scores: Scores, settings: Settings) -> tuple[int, int, list[Pair]] | None:
-    """Where the study rates both views: its scheduled sessions, those rated in both, and a pair a chain; else None."""
+    """Where the study rates both views: its scheduled sessions, those rated in both, and a pair a
+    chain; else None.
+    """
     other = {"plain": "masked", "masked": "plain"}.get(settings.view)
     if other not in scores.views:
         return None
     one, two = _complete(scores, settings.view, settings), _complete(scores, other, settings)
     if one is None or two is None:
         return None
-    shared, items = one.index.intersection(two.index), [name for name in one.columns if name not in KEPT]
+    shared, items = (
+        one.index.intersection(two.index),
+        [name for name in one.columns if name not in KEPT],
+    )
     by = [one.loc[shared, name].astype(str) for name in KEPT]
     # A chain's mean is what counts, so a pair a chain is enough, however many sessions there are.
-    rated, probed = (table.loc[shared, items].groupby(by, sort=False).mean() for table in (one, two))
+    rated, probed = (
+        table.loc[shared, items].groupby(by, sort=False).mean() for table in (one, two)
+    )
     records = zip(rated.index, rated.to_dict("records"), probed.to_dict("records"), strict=True)
-    pairs = [Pair(arm, variant, chain, *map(_named, found)) for (arm, variant, chain), *found in records]
+    pairs = [
+        Pair(arm, variant, chain, *map(_named, found)) for (arm, variant, chain), *found in records
+    ]
     scheduled = scores.of_judge(settings.view, OWN_JUDGE)["session_key"].nunique()
     return int(scheduled), len(shared), pairs
 
@@ -162,7 +208,10 @@ def _named(items: Mapping[Hashable, Any]) -> dict[str, float]:
 def _overall(found: Mapping[str, dict[str, Any]]) -> str:
     """The worst of the verdicts; none passes whose sessions were never spoilt."""
     verdicts = {name: row["verdict"] for name, row in found.items()}
-    worst = next((verdict for verdict in (FAILED, UNDECIDED, PASSED) if verdict in verdicts.values()), NOT_PROBED)
+    worst = next(
+        (verdict for verdict in (FAILED, UNDECIDED, PASSED) if verdict in verdicts.values()),
+        NOT_PROBED,
+    )
     spoilt = any(verdicts[name] != NOT_PROBED for name in MUST_MOVE)
     return worst if spoilt or worst == FAILED else NOT_PROBED
 
@@ -177,21 +226,35 @@ def _asked(scores: Scores, settings: Settings) -> bool:
     return bool(own["rated"].any()) and scores.judges.get(settings.judge) != "human"
 
 
-def _notices(headline: Mapping[str, Any], found: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def _notices(
+    headline: Mapping[str, Any], found: Mapping[str, dict[str, Any]]
+) -> list[dict[str, Any]]:
     """What stands at the top of the report."""
     if headline["verdict"] == NOT_PROBED:
-        text = "The judge was not probed: whether its scores follow what the therapist does is unknown."
+        text = (
+            "The judge was not probed: whether its scores follow what the therapist does is "
+            "unknown."
+        )
         if headline["reason"] == "imported":
-            text = "The ratings were imported, so their judge could not be probed: whether it reads what it rates is unknown."
+            text = (
+                "The ratings were imported, so their judge could not be probed: whether it "
+                "reads what it rates is unknown."
+            )
         return [{"id": "judge_not_probed", "weight": 45, "text": text}]
     probed = [row for row in found.values() if row["verdict"] != NOT_PROBED]
     failed = [row["title"] for row in probed if row["verdict"] == FAILED]
     unclear = [row["title"] for row in probed if row["verdict"] == UNDECIDED]
     notices = []
     if failed:
-        text = f"The judge fails {len(failed)} of {len(probed)} probes ({'; '.join(failed)}): do not trust its scores."
+        text = (
+            f"The judge fails {len(failed)} of {len(probed)} probes ({'; '.join(failed)}): do "
+            "not trust its scores."
+        )
         notices.append({"id": "judge_failed", "weight": 90, "text": text})
     if unclear:
-        text = f"Undecided: {len(unclear)} of {len(probed)} probes of the judge ({'; '.join(unclear)}); probe more sessions."
+        text = (
+            f"Undecided: {len(unclear)} of {len(probed)} probes of the judge "
+            f"({'; '.join(unclear)}); probe more sessions."
+        )
         notices.append({"id": "judge_undecided", "weight": 65, "text": text})
     return notices

@@ -5,7 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from cbt_ray.analysis.judge.mean import NO_VARIATION, Mean, difference, mean_over_chains, ratio, wilson
+from cbt_ray.analysis.judge.mean import (
+    NO_VARIATION,
+    Mean,
+    difference,
+    mean_over_chains,
+    ratio,
+    wilson,
+)
 from cbt_ray.analysis.judge.measure import Measured, measured, must_stay
 from cbt_ray.analysis.judge.probe import Pair, ProbeRow, moved
 from cbt_ray.analysis.settings import Settings
@@ -14,40 +21,67 @@ from cbt_ray.study.model import Judge
 FEW_FOR_CORRELATION = 5
 
 
-def masked(pairs: Sequence[Pair], _rows: Sequence[ProbeRow], settings: Settings, judge: Judge) -> Measured:
-    """By how much masking style moves the treatment's sessions against the control's, as a share of the range."""
-    limit, sign = judge.probes.masked_shift, -1 if settings.view == "plain" else 1  # a change is always masked minus plain
+def masked(
+    pairs: Sequence[Pair], _rows: Sequence[ProbeRow], settings: Settings, judge: Judge
+) -> Measured:
+    """By how much masking style moves the treatment's sessions against the control's, as a share of
+    the range.
+    """
+    limit, sign = (
+        judge.probes.masked_shift,
+        -1 if settings.view == "plain" else 1,
+    )  # a change is always masked minus plain
     changes = {
         kind: [(pair.chain, sign * pair.fall(settings)) for pair in pairs if pair.variant == kind]
         for kind in (settings.treatment, settings.control)
     }
-    by_variant = {kind: mean_over_chains(found, settings.level).value if found else None for kind, found in changes.items()}
+    by_variant = {
+        kind: mean_over_chains(found, settings.level).value if found else None
+        for kind, found in changes.items()
+    }
     details = {"change": by_variant, **moved(pairs, settings)}
     if not all(changes.values()):
         judged: tuple[str, str | None] = ("not_probed", "one_kind")
-        return Measured("masked", limit, judged=judged, text="There is one kind of therapist", details=details)
+        return Measured(
+            "masked", limit, judged=judged, text="There is one kind of therapist", details=details
+        )
     shift = difference(changes[settings.treatment], changes[settings.control], settings.level)
-    within = shift.low is not None and shift.high is not None and -limit <= shift.low and shift.high <= limit
+    within = (
+        shift.low is not None
+        and shift.high is not None
+        and -limit <= shift.low
+        and shift.high <= limit
+    )
     shown = shift.low is not None and shift.high is not None and (shift.low > 0 or shift.high < 0)
     judged = must_stay(abs(shift.value) <= limit, within=within, shown=shown, reason=shift.reason)
     text = (
-        f"Masking style moves {settings.treatment} against {settings.control} by {shift.percent} of the scale's range, "
+        f"Masking style moves {settings.treatment} against {settings.control} by {shift.percent} "
+        "of the scale's range, "
         f"at most {limit:.0%} was declared"
     )
     return measured("masked", limit, shift, judged, text, pairs, details)
 
 
-def halo(pairs: Sequence[Pair], _rows: Sequence[ProbeRow], settings: Settings, judge: Judge) -> Measured:
-    """How far apart the items of a session lie when they are rated together, as a share of what they do when rated separately.
+def halo(
+    pairs: Sequence[Pair], _rows: Sequence[ProbeRow], settings: Settings, judge: Judge
+) -> Measured:
+    """How far apart the items of a session lie when they are rated together, as a share of what
+    they do when rated separately.
 
     The study rates one way, as `judge.items` says, and the probe the other.
     """
     limit, together = judge.probes.halo_spread, judge.items == "together"
     spreads = [(pair.chain, _spread(pair.base), _spread(pair.probed)) for pair in pairs]
-    ordered = [(chain, one, other) if together else (chain, other, one) for chain, one, other in spreads]
+    ordered = [
+        (chain, one, other) if together else (chain, other, one) for chain, one, other in spreads
+    ]
     found = ratio(ordered, settings.level)
-    joint = mean_over_chains([(chain, spread) for chain, spread, _ in ordered], settings.level).value
-    apart = mean_over_chains([(chain, spread) for chain, _, spread in ordered], settings.level).value
+    joint = mean_over_chains(
+        [(chain, spread) for chain, spread, _ in ordered], settings.level
+    ).value
+    apart = mean_over_chains(
+        [(chain, spread) for chain, _, spread in ordered], settings.level
+    ).value
     sides = [[pair.base for pair in pairs], [pair.probed for pair in pairs]]
     correlations = [_correlation(side) for side in (sides if together else sides[::-1])]
     details = {
@@ -60,16 +94,31 @@ def halo(pairs: Sequence[Pair], _rows: Sequence[ProbeRow], settings: Settings, j
     if found is None:
         alike = joint <= NO_VARIATION
         judged: tuple[str, str | None] = ("failed", "alike") if alike else ("passed", None)
-        text = "All items of a session get the same score" + ("" if alike else " when rated separately, and not together")
-        return measured("halo", limit, Mean(0.0 if alike else 1.0, None, None, "no_spread"), judged, text, pairs, details)
+        text = "All items of a session get the same score" + (
+            "" if alike else " when rated separately, and not together"
+        )
+        return measured(
+            "halo",
+            limit,
+            Mean(0.0 if alike else 1.0, None, None, "no_spread"),
+            judged,
+            text,
+            pairs,
+            details,
+        )
     within = found.low is not None and found.low >= limit
     shown = found.high is not None and found.high < 1
     judged = must_stay(found.value >= limit, within=within, shown=shown, reason=found.reason)
-    text = f"Items rated together spread {found.number} times as far as separately, at least {limit:g} was declared"
+    text = (
+        f"Items rated together spread {found.number} times as far as separately, at least "
+        f"{limit:g} was declared"
+    )
     return measured("halo", limit, found, judged, text, pairs, details)
 
 
-def guess(_pairs: Sequence[Pair], rows: Sequence[ProbeRow], settings: Settings, judge: Judge) -> Measured:
+def guess(
+    _pairs: Sequence[Pair], rows: Sequence[ProbeRow], settings: Settings, judge: Judge
+) -> Measured:
     """How often the judge guesses the kind of therapist; chance is the best constant guess."""
     from scipy.stats import binomtest
 
@@ -82,16 +131,27 @@ def guess(_pairs: Sequence[Pair], rows: Sequence[ProbeRow], settings: Settings, 
     details = {
         "hits": hits,
         "chance": chance,
-        "p": float(binomtest(hits, count, chance, alternative="greater").pvalue) if chance < 1 else None,
+        "p": float(binomtest(hits, count, chance, alternative="greater").pvalue)
+        if chance < 1
+        else None,
         "right": {kind: sum(found) / len(found) for kind, found in by_kind.items()},
-        "guessed": {kind: sum(row.guess == kind for row in rows) for kind in sorted({str(row.guess) for row in rows})},
+        "guessed": {
+            kind: sum(row.guess == kind for row in rows)
+            for kind in sorted({str(row.guess) for row in rows})
+        },
     }
     accuracy = Mean(hits / count, low, high)
-    judged = must_stay(accuracy.value <= chance + limit, within=high <= chance + limit, shown=low > chance, reason=None)
+    judged = must_stay(
+        accuracy.value <= chance + limit,
+        within=high <= chance + limit,
+        shown=low > chance,
+        reason=None,
+    )
     if len(kinds) < 2:
         judged = ("undecided", "one_kind")
     text = (
-        f"{hits} of {count} kinds guessed ({accuracy.percent}), chance is {chance:.0%} and at most {limit:.0%} more was declared"
+        f"{hits} of {count} kinds guessed ({accuracy.percent}), chance is {chance:.0%} and at "
+        f"most {limit:.0%} more was declared"
     )
     chains = len({row.chain for row in rows})
     return Measured(name, limit, accuracy.value, low, high, None, judged, text, chains, details)
@@ -105,7 +165,10 @@ def _spread(items: Mapping[str, float]) -> float:
 
 
 def _correlation(sessions: Sequence[Mapping[str, float]]) -> float | None:
-    """Mean correlation over sessions between items that vary; None below five sessions or two such items."""
+    """Mean correlation over sessions between items that vary.
+
+    None below five sessions or two such items.
+    """
     import numpy as np
 
     if len(sessions) < FEW_FOR_CORRELATION:

@@ -1,8 +1,9 @@
-"""The default model: total ~ model * variant + session_z + (1 | patient) + (1 | chain), whose error term is the chain.
+"""The default model: total ~ model * variant + session_z + (1 | patient) + (1 | chain), whose error
+term is the chain.
 
-REML for the estimates and variances, ML for likelihood ratios and AIC, since REML likelihoods of different fixed effects cannot
-be compared (Pinheiro & Bates 2000, section 2.4). It prints no p per term: with a handful of patients z is not normal, and the
-contrasts have their own error terms.
+REML for the estimates and variances, ML for likelihood ratios and AIC, since REML likelihoods of
+different fixed effects cannot be compared (Pinheiro & Bates 2000, section 2.4). It prints no p per
+term: with a handful of patients z is not normal, and the contrasts have their own error terms.
 """
 
 from __future__ import annotations
@@ -23,7 +24,17 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 RANDOM = "(1 | patient) + (1 | chain)"
-BY_ML = ("log_likelihood", "variances", "aic", "bic", "interaction", "chain", "ladder", "spread", "problems")
+BY_ML = (
+    "log_likelihood",
+    "variances",
+    "aic",
+    "bic",
+    "interaction",
+    "chain",
+    "ladder",
+    "spread",
+    "problems",
+)
 
 
 class Prepared:
@@ -40,17 +51,25 @@ class Prepared:
         self.columns = self._columns(words=words)
 
     def _columns(self, *, words: bool) -> dict[str, Array]:
-        """Name -> column. Factors in treatment coding, so that names are those of the published table."""
+        """Name -> column.
+
+        Factors in treatment coding, so that names are those of the published table.
+        """
         import numpy as np
 
         columns = {"Intercept": np.ones(len(self.frame))}
         factors = {}
         for name in ("model", "variant"):
             levels = list(self.frame[name].cat.categories)[1:]
-            factors[name] = {f"C({name})[T.{level}]": (self.frame[name] == level).to_numpy(dtype=float) for level in levels}
+            factors[name] = {
+                f"C({name})[T.{level}]": (self.frame[name] == level).to_numpy(dtype=float)
+                for level in levels
+            }
             columns |= factors[name]
         for one, a in factors["model"].items():
-            columns |= {f"{one}:{other}": a * b for other, b in factors["variant"].items() if (a * b).any()}
+            columns |= {
+                f"{one}:{other}": a * b for other, b in factors["variant"].items() if (a * b).any()
+            }
         if self.frame["session_z"].notna().all():
             columns["session_z"] = self.frame["session_z"].to_numpy(dtype=float)
         if words:
@@ -64,14 +83,18 @@ class Prepared:
 
         return np.column_stack([self.columns[name] for name in (names or self.columns)])
 
-    def sums(self, names: Sequence[str] | None = None, *, chains: bool = True, y: Array | None = None) -> nested.Sums:
+    def sums(
+        self, names: Sequence[str] | None = None, *, chains: bool = True, y: Array | None = None
+    ) -> nested.Sums:
         """What the likelihood needs."""
         named = list(names or self.columns)
         matrix, response = self.matrix(named), self.y if y is None else y
         return nested.sums(matrix, response, named, self.patient, self.chain if chains else None)
 
 
-def difference(columns: Sequence[str], plus: tuple[str, str], minus: tuple[str, str]) -> list[float]:
+def difference(
+    columns: Sequence[str], plus: tuple[str, str], minus: tuple[str, str]
+) -> list[float]:
     """A contrast of two groups (model and variant) as weights of the model's columns."""
     ends = []
     for model, variant in (plus, minus):
@@ -81,23 +104,45 @@ def difference(columns: Sequence[str], plus: tuple[str, str], minus: tuple[str, 
 
 
 def chain_model(sessions: pd.DataFrame, settings: Settings) -> dict[str, Any]:
-    """Fit it on session rows whose `total` is NaN where they do not count; where it cannot be fitted it says why."""
+    """Fit it on session rows whose `total` is NaN where they do not count.
+
+    Where it cannot be fitted it says why.
+    """
     rated = sessions[sessions["total"].notna()]
     head: dict[str, Any] = {"name": "default", "method": "REML", "problems": [], "ladder": []}
     if not len(rated):
-        return {**head, "formula": _formula([]), "status": "not_fitted", "reason": "no rated session"}
+        return {
+            **head,
+            "formula": _formula([]),
+            "status": "not_fitted",
+            "reason": "no rated session",
+        }
     own = Prepared(rated, settings)
     head["formula"] = _formula(list(own.columns))
     reason = unfit(own.frame, own.matrix()) or (
-        "a random intercept per chain needs chains with 2 sessions" if own.chains == len(own.y) else None
+        "a random intercept per chain needs chains with 2 sessions"
+        if own.chains == len(own.y)
+        else None
     )
     best = None if reason else nested.fit(own.sums(), reml=True)
     if best is None:
-        return {**head, "status": "not_fitted", "reason": reason or "no optimiser found a finite likelihood"}
+        return {
+            **head,
+            "status": "not_fitted",
+            "reason": reason or "no optimiser found a finite likelihood",
+        }
     return {
         **head,
-        **{"status": "fitted", "reason": None, "n": len(own.y), "patients": own.patients, "chains": own.chains},
-        "reference": {name: str(own.frame[name].cat.categories[0]) for name in ("model", "variant")},
+        **{
+            "status": "fitted",
+            "reason": None,
+            "n": len(own.y),
+            "patients": own.patients,
+            "chains": own.chains,
+        },
+        "reference": {
+            name: str(own.frame[name].cat.categories[0]) for name in ("model", "variant")
+        },
         "terms": [
             {"term": name, "estimate": float(value), "se": float(best.covariance[i, i] ** 0.5)}
             for i, (name, value) in enumerate(zip(own.columns, best.estimates, strict=True))
@@ -114,11 +159,18 @@ def _formula(columns: Sequence[str]) -> str:
     """The formula of what was fitted: a factor with one level drops out."""
     terms = [term for term in ("model", "variant") if any(f"C({term})" in name for name in columns)]
     fixed = [" * ".join(f"C({term})" for term in terms)] if terms else []
-    return " + ".join([f"total ~ {' + '.join([*fixed, *(name for name in columns if name == 'session_z')]) or '1'}", RANDOM])
+    return " + ".join(
+        [
+            f"total ~ {' + '.join([*fixed, *(x for x in columns if x == 'session_z')]) or '1'}",
+            RANDOM,
+        ]
+    )
 
 
 def _by_maximum_likelihood(own: Prepared) -> dict[str, Any]:
-    """Log-likelihood, AIC, BIC, and likelihood ratios of the interaction and of the chains' intercept."""
+    """Log-likelihood, AIC, BIC, and likelihood ratios of the interaction and of the chains'
+    intercept.
+    """
     full = nested.fit(own.sums(), reml=False)
     if full is None:
         return dict.fromkeys(BY_ML)
@@ -130,14 +182,21 @@ def _by_maximum_likelihood(own: Prepared) -> dict[str, Any]:
         "variances": {**full.variances, "session": full.residual_variance},
         "aic": -2 * full.log_likelihood + 2 * parameters,
         "bic": -2 * full.log_likelihood + math.log(len(own.y)) * parameters,
-        "interaction": _ratio(full, nested.fit(own.sums(plain), reml=False), len(interaction)) if interaction else None,
+        "interaction": _ratio(full, nested.fit(own.sums(plain), reml=False), len(interaction))
+        if interaction
+        else None,
         "chain": _ratio(full, nested.fit(own.sums(chains=False), reml=False), 1, boundary=True),
         **{"ladder": list(full.attempts), "spread": full.spread, "problems": list(full.problems)},
     }
 
 
-def _ratio(full: nested.Fit, less: nested.Fit | None, df: int, *, boundary: bool = False) -> dict[str, Any]:
-    """A likelihood ratio against chi squared; at the boundary half of it (Self & Liang 1987, JASA 82:605-610)."""
+def _ratio(
+    full: nested.Fit, less: nested.Fit | None, df: int, *, boundary: bool = False
+) -> dict[str, Any]:
+    """A likelihood ratio against chi squared.
+
+    At the boundary half of it (Self & Liang 1987, JASA 82:605-610).
+    """
     from scipy.stats import chi2
 
     if less is None:
@@ -148,12 +207,16 @@ def _ratio(full: nested.Fit, less: nested.Fit | None, df: int, *, boundary: bool
         "chi2": value,
         "df": df,
         "p": p,
-        "reference": "half of chi squared: a variance cannot be below zero" if boundary else "chi squared",
+        "reference": "half of chi squared: a variance cannot be below zero"
+        if boundary
+        else "chi squared",
     }
 
 
 def _left_over(own: Prepared, best: nested.Fit) -> dict[str, Any]:
-    """Residuals about the fitted values with the patients' and chains' best linear unbiased predictions."""
+    """Residuals about the fitted values with the patients' and chains' best linear unbiased
+    predictions.
+    """
     fixed = own.matrix() @ best.estimates
     fitted = fixed + predictions(own.y - fixed, own, best)
     return residuals(fitted, own.y - fitted, best.residual_variance)

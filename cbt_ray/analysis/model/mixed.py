@@ -1,7 +1,8 @@
 """The published mixed model and its reduced form where a factor has one level.
 
-Source: arXiv 2412.00251 (Statistical analysis): total_score ~ C(model) + C(variant) + session_z + (1 | patient), maximum
-likelihood. session_z is the session number as a z-score over all fitted rows (ddof 1).
+Source: arXiv 2412.00251 (Statistical analysis): total_score ~ C(model) + C(variant) + session_z +
+(1 | patient), maximum likelihood. session_z is the session number as a z-score over all fitted rows
+(ddof 1).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CAVEAT = (
-    "This model treats every session as an independent observation given its patient. The sessions of a chain are not: they "
+    "This model treats every session as an independent observation given its patient. The sessions "
+    "of a chain are not: they "
     "share a therapist and a patient, so its standard errors are too small."
 )
 TERMS = {"model": "C(model)", "variant": "C(variant)", "session_z": "session_z"}
@@ -28,7 +30,8 @@ FULL = f"total ~ {' + '.join(TERMS.values())} + {RANDOM}"
 
 
 def published(sessions: pd.DataFrame, settings: Settings) -> dict[str, Any]:
-    """The published model, and where its formula cannot be fitted a reduced one that is named as such.
+    """The published model, and where its formula cannot be fitted a reduced one that is named as
+    such.
 
     `sessions` are session rows whose `total` is NaN where they do not count.
     """
@@ -43,7 +46,11 @@ def published(sessions: pd.DataFrame, settings: Settings) -> dict[str, Any]:
     if not kept or not len(rated):
         return {"published": unfitted, "reduced": None}
     formula = f"total ~ {' + '.join(TERMS[name] for name in kept)} + {RANDOM}"
-    reduced = {"name": "reduced", "formula": formula, "dropped": [f"{TERMS[name]}: {why}" for name, why in single.items()]}
+    reduced = {
+        "name": "reduced",
+        "formula": formula,
+        "dropped": [f"{TERMS[name]}: {why}" for name, why in single.items()],
+    }
     return {"published": unfitted, "reduced": _fit(reduced, rated, settings, kept)}
 
 
@@ -60,17 +67,32 @@ def _single_levels(rated: pd.DataFrame) -> dict[str, str]:
 
 
 def _not_fitted(head: dict[str, Any], reason: str) -> dict[str, Any]:
-    return {**head, "method": "ML", "status": "not_fitted", "reason": reason, "problems": [], "ladder": [], "caveat": ""}
+    return {
+        **head,
+        "method": "ML",
+        "status": "not_fitted",
+        "reason": reason,
+        "problems": [],
+        "ladder": [],
+        "caveat": "",
+    }
 
 
 def design(rated: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """The columns that formulas use; the first category of a factor is its reference level, session_z the number as z-score."""
+    """The columns that formulas use.
+
+    The first category of a factor is its reference level, session_z the number as z-score.
+    """
     import pandas as pd
 
     frame = rated[["total", "patient", "chain", "words"]].copy()
-    variants = sorted(map(str, rated["variant"].unique()), key=lambda name: (name != settings.treatment, name))
+    variants = sorted(
+        map(str, rated["variant"].unique()), key=lambda name: (name != settings.treatment, name)
+    )
     frame["variant"] = pd.Categorical(rated["variant"].astype(str), categories=variants)
-    frame["model"] = pd.Categorical(rated["model"].astype(str), categories=sorted(map(str, rated["model"].unique())))
+    frame["model"] = pd.Categorical(
+        rated["model"].astype(str), categories=sorted(map(str, rated["model"].unique()))
+    )
     session = rated["session"].astype(float)
     frame["session_z"] = (session - session.mean()) / session.std(ddof=1)
     return frame
@@ -85,7 +107,10 @@ def unfit(frame: Any, matrix: Any) -> str | None:
     if patients < 2:
         return f"a random intercept per patient needs 2 patients or more, found {patients}"
     if np.linalg.matrix_rank(matrix) < columns:
-        return "factors are confounded: no session tells their effects apart (the design has not full rank)"
+        return (
+            "factors are confounded: no session tells their effects apart (the design has not "
+            "full rank)"
+        )
     if rows <= columns + 2:
         return f"{rows} rated sessions are too few for {columns + 2} parameters"
     if np.ptp(frame["total"]) == 0:
@@ -96,7 +121,9 @@ def unfit(frame: Any, matrix: Any) -> str | None:
     return None
 
 
-def _fit(head: dict[str, Any], rated: pd.DataFrame, settings: Settings, kept: Sequence[str]) -> dict[str, Any]:
+def _fit(
+    head: dict[str, Any], rated: pd.DataFrame, settings: Settings, kept: Sequence[str]
+) -> dict[str, Any]:
     import numpy as np
     import pandas as pd
     from statsmodels.regression.mixed_linear_model import MixedLM
@@ -120,12 +147,29 @@ def _fit(head: dict[str, Any], rated: pd.DataFrame, settings: Settings, kept: Se
     sizes = frame.groupby("patient", observed=True).size()
     return {
         **head,
-        **{"method": "ML", "status": "fitted", "reason": None, "caveat": CAVEAT if frame["chain"].nunique() < len(frame) else ""},
-        **{"n": len(frame), "groups": int(sizes.size), "group_sizes": [int(sizes.min()), int(sizes.max())]},
-        "reference": {name: str(frame[name].cat.categories[0]) for name in ("model", "variant") if name in kept},
+        **{
+            "method": "ML",
+            "status": "fitted",
+            "reason": None,
+            "caveat": CAVEAT if frame["chain"].nunique() < len(frame) else "",
+        },
+        **{
+            "n": len(frame),
+            "groups": int(sizes.size),
+            "group_sizes": [int(sizes.min()), int(sizes.max())],
+        },
+        "reference": {
+            name: str(frame[name].cat.categories[0])
+            for name in ("model", "variant")
+            if name in kept
+        },
         **_estimates(found.best, settings.level),
         **_quality(found.best, frame),
-        **residuals(np.asarray(found.best.fittedvalues), np.asarray(found.best.resid), float(found.best.scale)),
+        **residuals(
+            np.asarray(found.best.fittedvalues),
+            np.asarray(found.best.resid),
+            float(found.best.scale),
+        ),
         **record,
     }
 
@@ -141,7 +185,9 @@ def _moment_ratio(frame: Any) -> float:
 
 
 def _estimates(fit: Any, level: float) -> dict[str, Any]:
-    """The fixed effects as published: z, and Bonferroni over every p of the fit, the intercept's and the variance's, too."""
+    """The fixed effects as published: z, and Bonferroni over every p of the fit, the intercept's
+    and the variance's, too.
+    """
     intervals = fit.conf_int(alpha=1 - level)
     terms = [
         {
@@ -160,7 +206,10 @@ def _estimates(fit: Any, level: float) -> dict[str, Any]:
 
 
 def _quality(fit: Any, frame: Any) -> dict[str, Any]:
-    """Likelihood and what it is made of. Parameters counted by AIC and BIC: fixed effects, patient variance, scale."""
+    """Likelihood and what it is made of.
+
+    Parameters counted by AIC and BIC: fixed effects, patient variance, scale.
+    """
     import numpy as np
 
     parameters = len(fit.fe_params) + 2

@@ -1,10 +1,13 @@
-"""Linear models with nested random intercepts, patient / chain / session, fitted from sums over chains.
+"""Linear models with nested random intercepts, patient / chain / session, fitted from sums over
+chains.
 
-The likelihood of y = X b + patient + chain + residual needs nothing but the chains' sums and the cross products (Woodbury, since
-each chain belongs to one patient). One evaluation costs as much as there are chains, not sessions: a refit takes milliseconds,
-and 10^6 ratings are as easy as 600. statsmodels' MixedLM is the independent calculation that the tests compare with.
+The likelihood of y = X b + patient + chain + residual needs nothing but the chains' sums and the
+cross products (Woodbury, since each chain belongs to one patient). One evaluation costs as much as
+there are chains, not sessions: a refit takes milliseconds, and 10^6 ratings are as easy as 600.
+statsmodels' MixedLM is the independent calculation that the tests compare with.
 
-Source of the profiled likelihoods: Pinheiro & Bates 2000, Mixed-Effects Models in S and S-PLUS, section 2.2.
+Source of the profiled likelihoods: Pinheiro & Bates 2000, Mixed-Effects Models in S and S-PLUS,
+section 2.2.
 """
 
 from __future__ import annotations
@@ -54,14 +57,21 @@ class Sums:
         return len(self.columns)
 
 
-def sums(matrix: Array, y: Array, columns: Sequence[str], patient: Array, chain: Array | None) -> Sums:
-    """Sums of a design (n, k) and a response (n,); patient and chain are codes from 0; chain None: no intercept per chain."""
+def sums(
+    matrix: Array, y: Array, columns: Sequence[str], patient: Array, chain: Array | None
+) -> Sums:
+    """Sums of a design (n, k) and a response (n,); patient and chain are codes from 0.
+
+    Chain None: no intercept per chain.
+    """
     import numpy as np
 
     z = np.column_stack([matrix, y])
     codes = patient if chain is None else chain
     count = int(codes.max()) + 1
-    totals = np.column_stack([np.bincount(codes, weights=z[:, j], minlength=count) for j in range(z.shape[1])])
+    totals = np.column_stack(
+        [np.bincount(codes, weights=z[:, j], minlength=count) for j in range(z.shape[1])]
+    )
     owner = np.zeros(count, dtype=int)
     owner[codes] = patient
     sizes = np.bincount(codes, minlength=count).astype(float)
@@ -89,7 +99,8 @@ class Fit:
 
 
 def evaluate(data: Sums, ratios: Sequence[float], *, reml: bool) -> Fit:
-    """The model at given variance ratios (random intercept over residual variance), everything else profiled out.
+    """The model at given variance ratios (random intercept over residual variance), everything else
+    profiled out.
 
     Raises numpy.linalg.LinAlgError where the design has not full rank.
     """
@@ -101,7 +112,12 @@ def evaluate(data: Sums, ratios: Sequence[float], *, reml: bool) -> Fit:
     weighted = data.chains / shrink[:, None]
     inner = data.cross - of_chain * (data.chains.T @ weighted)
     patients = int(data.patient.max()) + 1
-    u = np.column_stack([np.bincount(data.patient, weights=weighted[:, j], minlength=patients) for j in range(k + 1)])
+    u = np.column_stack(
+        [
+            np.bincount(data.patient, weights=weighted[:, j], minlength=patients)
+            for j in range(k + 1)
+        ]
+    )
     s = np.bincount(data.patient, weights=data.sizes / shrink, minlength=patients)
     inner = inner - of_patient * (u.T @ (u / (1.0 + of_patient * s)[:, None]))
     log_det = float(np.log(shrink).sum() + np.log1p(of_patient * s).sum())
@@ -120,16 +136,23 @@ def evaluate(data: Sums, ratios: Sequence[float], *, reml: bool) -> Fit:
         estimates=inverse.T @ half,
         covariance=variance * (inverse.T @ inverse),
         residual_variance=variance,
-        variances={level: ratio * variance for level, ratio in zip(data.levels, ratios, strict=False)},
+        variances={
+            level: ratio * variance for level, ratio in zip(data.levels, ratios, strict=False)
+        },
     )
 
 
 def fit(data: Sums, *, reml: bool, ladder: bool = True) -> Fit | None:
-    """The best of several optimisers from several starts, all of them recorded; None where none found a finite likelihood.
+    """The best of several optimisers from several starts, all of them recorded.
+
+    None where none found a finite likelihood.
 
     Without `ladder` the first optimiser starts once, from moments: for refits.
     """
-    starts = {"moments": moments(data), **({name: [r] * len(data.levels) for name, r in STARTS.items()} if ladder else {})}
+    starts = {
+        "moments": moments(data),
+        **({name: [r] * len(data.levels) for name, r in STARTS.items()} if ladder else {}),
+    }
     found = [
         (attempt, best)
         for optimiser in (OPTIMISERS if ladder else OPTIMISERS[:1])
@@ -152,13 +175,17 @@ def fit(data: Sums, *, reml: bool, ladder: bool = True) -> Fit | None:
 
 
 def moments(data: Sums) -> list[float]:
-    """Variance ratios by moments, on what ordinary least squares leaves over, kept inside (0.001, 10)."""
+    """Variance ratios by moments, on what ordinary least squares leaves over, kept inside (0.001,
+    10).
+    """
     import numpy as np
 
     k = data.fixed
     beta = np.linalg.lstsq(data.cross[:k, :k], data.cross[:k, k], rcond=None)[0]
     left = np.append(-beta, 1.0)
-    within = float(left @ data.cross @ left) - float(np.square(data.chains @ left).T @ (1 / data.sizes))
+    within = float(left @ data.cross @ left) - float(
+        np.square(data.chains @ left).T @ (1 / data.sizes)
+    )
     residual = within / max(1, data.n - len(data.sizes))
     means = (data.chains @ left) / data.sizes
     between = float(np.var(means)) - residual * float(np.mean(1 / data.sizes))
@@ -173,7 +200,13 @@ def _climb(
     import numpy as np
     from scipy.optimize import minimize
 
-    record: dict[str, Any] = {"optimiser": optimiser, "start": start, "log_likelihood": None, "converged": False, "warnings": []}
+    record: dict[str, Any] = {
+        "optimiser": optimiser,
+        "start": start,
+        "log_likelihood": None,
+        "converged": False,
+        "warnings": [],
+    }
 
     def lose(roots: Array) -> float:
         try:
@@ -187,7 +220,9 @@ def _climb(
     if not math.isfinite(done.fun) or done.fun >= 1e299:
         return record | {"warnings": ["no finite likelihood"]}, None
     record |= {"log_likelihood": -float(done.fun), "converged": bool(done.success)}
-    return record | ({} if done.success else {"warnings": [str(done.message)]}), [float(r) ** 2 for r in done.x]
+    return record | ({} if done.success else {"warnings": [str(done.message)]}), [
+        float(r) ** 2 for r in done.x
+    ]
 
 
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -197,13 +232,18 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def _problems(best: Fit, attempt: dict[str, Any], attempts: list[dict[str, Any]], spread: float | None) -> list[str]:
+def _problems(
+    best: Fit, attempt: dict[str, Any], attempts: list[dict[str, Any]], spread: float | None
+) -> list[str]:
     problems = []
     failed = sum(a["log_likelihood"] is None for a in attempts)
     if failed:
         problems.append(f"{failed} of {len(attempts)} fits had no finite likelihood")
     if spread is not None and spread > SPREAD:
-        problems.append(f"optimisers that say they converged differ by {spread:.3g} in log-likelihood; the highest is reported")
+        problems.append(
+            f"optimisers that say they converged differ by {spread:.3g} in log-likelihood; the "
+            "highest is reported"
+        )
     if not attempt["converged"]:
         problems.append("the best fit did not converge")
     for level, variance in best.variances.items():

@@ -1,4 +1,6 @@
-"""What a fitted model leaves over: points of the Q-Q and of the residual plot, thinned evenly so that a report stays small."""
+"""What a fitted model leaves over: points of the Q-Q and of the residual plot, thinned evenly so
+that a report stays small.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ POINTS = 600
 
 
 def residuals(fitted: Any, resid: Any, scale: float) -> dict[str, Any]:
-    """Standardized residuals against normal quantiles (Blom's positions), and against fitted values."""
+    """Standardized residuals against normal quantiles (Blom's positions), and against fitted
+    values.
+    """
     import numpy as np
 
     n = len(resid)

@@ -1,7 +1,10 @@
-"""Does a scale measure one thing: alpha, what each item adds to it, omega. On (n, k) scores without gaps.
+"""Does a scale measure one thing: alpha, what each item adds to it, omega.
 
-Alpha: Cronbach 1951; its interval for independent rows: Feldt 1965 (Psychometrika 30:357-370). Omega total: McDonald 1999, with
-the loadings of one factor fitted to the covariance matrix by iterated principal axes (unweighted least squares).
+On (n, k) scores without gaps.
+
+Alpha: Cronbach 1951; its interval for independent rows: Feldt 1965 (Psychometrika 30:357-370).
+Omega total: McDonald 1999, with the loadings of one factor fitted to the covariance matrix by
+iterated principal axes (unweighted least squares).
 """
 
 from __future__ import annotations
@@ -22,14 +25,22 @@ STEPS = 5000
 PRECISION = 1e-10
 
 
-def consistency(table: Array, clusters: Clusters, items: Sequence[str], level: float) -> dict[str, Any]:
-    """Alpha (interval with chains as clusters; `feldt`: for independent rows), omega, and the items' part in both."""
+def consistency(
+    table: Array, clusters: Clusters, items: Sequence[str], level: float
+) -> dict[str, Any]:
+    """Alpha (interval with chains as clusters.
+
+    `feldt`: for independent rows), omega, and the items' part in both.
+    """
     import numpy as np
 
     n, k = table.shape
     found: dict[str, Any] = {"n": n, **dict.fromkeys(("alpha", "feldt", "omega", "items"))}
     if k < 2 or n < 2:
-        return found | {"items": [], "reason": f"needs 2 items and 2 rows or more, found {k} and {n}"}
+        return found | {
+            "items": [],
+            "reason": f"needs 2 items and 2 rows or more, found {k} and {n}",
+        }
     of_chains = clusters.sums(columns(table))
     alpha = estimate(_alpha, of_chains, level, complement(), CONSTANT)
     covariance = np.cov(table, rowvar=False)
@@ -56,7 +67,10 @@ def feldt(alpha: float | None, n: int, k: int, level: float) -> dict[str, float]
 
     if alpha is None or alpha > 1 - PRECISION:
         return None
-    low, high = (float(fdtri(n - 1, (n - 1) * (k - 1), share)) for share in (0.5 + level / 2, 0.5 - level / 2))
+    low, high = (
+        float(fdtri(n - 1, (n - 1) * (k - 1), share))
+        for share in (0.5 + level / 2, 0.5 - level / 2)
+    )
     return {"low": 1 - (1 - alpha) * low, "high": 1 - (1 - alpha) * high}
 
 
@@ -70,7 +84,9 @@ def _without(covariance: Array, item: int) -> dict[str, float | None]:
     varies = total > PRECISION
     return {
         "corrected_r": shared / (own * total) ** 0.5 if varies and own > PRECISION else None,
-        "alpha_if_deleted": k / (k - 1) * (1 - float(np.trace(rest)) / total) if varies and k > 1 else None,
+        "alpha_if_deleted": k / (k - 1) * (1 - float(np.trace(rest)) / total)
+        if varies and k > 1
+        else None,
     }
 
 
@@ -99,12 +115,16 @@ def omega(covariance: Array) -> dict[str, Any]:
     return found | {
         "value": explained / (explained + rest),
         "loadings": [float(value) for value in loadings / np.sqrt(own)],
-        "reason": "boundary fit (Heywood case): an item has no variance of its own" if bounded else None,
+        "reason": "boundary fit (Heywood case): an item has no variance of its own"
+        if bounded
+        else None,
     }
 
 
 def _start(covariance: Array) -> Array:
-    """Communalities to start from: squared multiple correlations, or the largest covariance where items are collinear."""
+    """Communalities to start from: squared multiple correlations, or the largest covariance where
+    items are collinear.
+    """
     import numpy as np
 
     own = np.diag(covariance)

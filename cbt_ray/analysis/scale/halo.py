@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 NONE = "no rating has two items or more"
 
 
-def halo(own: pd.DataFrame, items: Sequence[str], apart: pd.DataFrame | None = None) -> dict[str, Any]:
-    """On single ratings with every item. `apart`: the same sessions with their items rated the other way (see `scale`)."""
+def halo(
+    own: pd.DataFrame, items: Sequence[str], apart: pd.DataFrame | None = None
+) -> dict[str, Any]:
+    """On single ratings with every item.
+
+    `apart`: the same sessions with their items rated the other way (see `scale`).
+    """
     return {**shape(own, items), "apart": _apart(own, items, apart)}
 
 
@@ -35,15 +40,29 @@ def rated_apart(rows: Iterable[ProbeRow]) -> pd.DataFrame:
 
 
 def shape(own: pd.DataFrame, items: Sequence[str]) -> dict[str, Any]:
-    """How many ratings have one score on all items; how items hang together within arms, and lie apart within a rating."""
+    """How many ratings have one score on all items.
+
+    How items hang together within arms, and lie apart within a rating.
+    """
     import numpy as np
 
     names = [ITEM + item for item in items]
     found: dict[str, Any] = {
         "n": 0,
-        **dict.fromkeys(("alike", "share_alike", "mean_correlation", "first_eigenvalue_share", "within_rating_sd", "reason")),
+        **dict.fromkeys(
+            (
+                "alike",
+                "share_alike",
+                "mean_correlation",
+                "first_eigenvalue_share",
+                "within_rating_sd",
+                "reason",
+            )
+        ),
     }
-    complete = own.loc[own[names].notna().all(axis=1), ["arm", *names]] if len(names) > 1 else own.iloc[:0]
+    complete = (
+        own.loc[own[names].notna().all(axis=1), ["arm", *names]] if len(names) > 1 else own.iloc[:0]
+    )
     if not len(complete):
         return found | {"reason": NONE}
     values = complete[names].to_numpy(dtype=float)
@@ -61,7 +80,10 @@ def shape(own: pd.DataFrame, items: Sequence[str]) -> dict[str, Any]:
 
 
 def _pooled(values: Array, arm: Array) -> Array | None:
-    """Correlations of the items that vary, around the arms' means; None where fewer than two vary."""
+    """Correlations of the items that vary, around the arms' means.
+
+    None where fewer than two vary.
+    """
     import numpy as np
 
     size = np.bincount(arm)
@@ -77,7 +99,9 @@ def _pooled(values: Array, arm: Array) -> Array | None:
 
 
 def _apart(own: pd.DataFrame, items: Sequence[str], apart: pd.DataFrame | None) -> dict[str, Any]:
-    """The same sessions both ways: halo shows where items rated together lie closer together than items rated one at a time."""
+    """The same sessions both ways: halo shows where items rated together lie closer together than
+    items rated one at a time.
+    """
     found: dict[str, Any] = {"sessions": 0, "usual": None, "other": None}
     if apart is None or not len(apart):
         return found | {"reason": "items were rated one way only"}
@@ -88,4 +112,9 @@ def _apart(own: pd.DataFrame, items: Sequence[str], apart: pd.DataFrame | None) 
         return found | {"reason": "no session was rated both ways"}
     columns = ["session_key", *(ITEM + item for item in items)]
     other = apart[columns].merge(facts, on="session_key")
-    return {"sessions": len(facts), "usual": shape(shared, items), "other": shape(other, items), "reason": None}
+    return {
+        "sessions": len(facts),
+        "usual": shape(shared, items),
+        "other": shape(other, items),
+        "reason": None,
+    }

@@ -1,6 +1,8 @@
-"""Section `scale`: does the scale measure one thing, can it still tell good from better, and does the answer survive ranks.
+"""Section `scale`: does the scale measure one thing, can it still tell good from better, and does
+the answer survive ranks.
 
-Single ratings of the headline judge for ends and halo; session means for consistency and ranks. Keys: docs/analysis.md.
+Single ratings of the headline judge for ends and halo; session means for consistency and ranks.
+Keys: docs/analysis.md.
 """
 
 from __future__ import annotations
@@ -28,19 +30,26 @@ if TYPE_CHECKING:
 CROWDED = 0.5
 """Above this share of ratings at one end, an item cannot tell good from better."""
 NOTES = {
-    "sessions": "Rows are sessions. Those of a chain are not independent, so the interval takes chains as clusters; what differs "
+    "sessions": "Rows are sessions. Those of a chain are not independent, so the interval takes "
+    "chains as clusters; what differs "
     "between arms is in the correlations.",
-    "chains": "Rows are chain means: what holds the items together once the sessions' ups and downs are averaged out.",
+    "chains": "Rows are chain means: what holds the items together once the sessions' ups and "
+    "downs are averaged out.",
 }
 
 
 def scale(
-    scores: Scores, settings: Settings, *, sessions: pd.DataFrame | None = None, apart: pd.DataFrame | None = None
+    scores: Scores,
+    settings: Settings,
+    *,
+    sessions: pd.DataFrame | None = None,
+    apart: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """All of the section. `sessions`: `scores.sessions(view, judge)`, if already there.
 
-    `apart`: sessions with their items rated the other way (one at a time instead of together, or the reverse): session_key and a
-    column `item:<id>` per item (`halo.rated_apart` makes it of probe rows).
+    `apart`: sessions with their items rated the other way (one at a time instead of together, or
+    the reverse): session_key and a column `item:<id>` per item (`halo.rated_apart` makes it of
+    probe rows).
     """
     own = scores.of_judge(settings.view, settings.judge)
     table = scores.sessions(settings.view, settings.judge) if sessions is None else sessions
@@ -57,8 +66,12 @@ def scale(
 
 
 def ends(own: pd.DataFrame, items: Sequence[str], settings: Settings) -> list[dict[str, Any]]:
-    """Per item: share of single ratings at the ends of the scale, and at the ends that the judge ever used of this item."""
-    return [{"item": item, **_ends(own[ITEM + item].to_numpy(dtype=float), settings)} for item in items]
+    """Per item: share of single ratings at the ends of the scale, and at the ends that the judge
+    ever used of this item.
+    """
+    return [
+        {"item": item, **_ends(own[ITEM + item].to_numpy(dtype=float), settings)} for item in items
+    ]
 
 
 def _ends(values: Array, settings: Settings) -> dict[str, Any]:
@@ -67,7 +80,14 @@ def _ends(values: Array, settings: Settings) -> dict[str, Any]:
     known = values[~np.isnan(values)]
     n = len(known)
     if n == 0:
-        names = ("observed_min", "observed_max", "floor", "ceiling", "at_observed_min", "at_observed_max")
+        names = (
+            "observed_min",
+            "observed_max",
+            "floor",
+            "ceiling",
+            "at_observed_min",
+            "at_observed_max",
+        )
         return {"n": 0, **dict.fromkeys(names), "flagged": False}
     low, high = float(known.min()), float(known.max())
     share = {
@@ -79,8 +99,16 @@ def _ends(values: Array, settings: Settings) -> dict[str, Any]:
             "at_observed_max": high,
         }.items()
     }
-    seen = {name: int(end) if end.is_integer() else end for name, end in (("observed_min", low), ("observed_max", high))}
-    return {"n": n, **seen, **share, "flagged": max(share["at_observed_min"], share["at_observed_max"]) > CROWDED}
+    seen = {
+        name: int(end) if end.is_integer() else end
+        for name, end in (("observed_min", low), ("observed_max", high))
+    }
+    return {
+        "n": n,
+        **seen,
+        **share,
+        "flagged": max(share["at_observed_min"], share["at_observed_max"]) > CROWDED,
+    }
 
 
 def _crowded(rows: Sequence[dict[str, Any]], settings: Settings) -> list[dict[str, Any]]:
@@ -88,7 +116,10 @@ def _crowded(rows: Sequence[dict[str, Any]], settings: Settings) -> list[dict[st
     if not flagged:
         return []
     named = ", ".join(flagged[:3]) + (", ..." if len(flagged) > 3 else "")
-    text = f"{len(flagged)} of {len(rows)} items have more than half of their ratings at one end ({named}) and tell little apart."
+    text = (
+        f"{len(flagged)} of {len(rows)} items have more than half of their ratings at one end "
+        f"({named}) and tell little apart."
+    )
     return [{"id": "crowded", "text": text, "weight": 45}]
 
 
@@ -98,7 +129,11 @@ def _consistency(table: pd.DataFrame, items: Sequence[str], level: float) -> dic
     import pandas as pd
 
     names = [ITEM + item for item in items]
-    complete = table.loc[table[names].notna().all(axis=1), [*names, "chain", "arm"]] if names else table.iloc[:0]
+    complete = (
+        table.loc[table[names].notna().all(axis=1), [*names, "chain", "arm"]]
+        if names
+        else table.iloc[:0]
+    )
     values = complete[names].to_numpy(dtype=float)
     chain, known = pd.factorize(complete["chain"])
     sessions = Clusters(chain, pd.factorize(complete["arm"])[0])

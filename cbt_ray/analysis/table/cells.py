@@ -1,4 +1,7 @@
-"""Cells of somebody's table as values of ours, a column at a time; what cannot be read is noted with row, column and reason."""
+"""Cells of somebody's table as values of ours, a column at a time.
+
+What cannot be read is noted with row, column and reason.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ class Complaints:
     """Column -> mask of its cells that were complained about: one reason a cell is enough."""
 
     def add(self, wrong: Array, column: str, say: Callable[[int], str]) -> None:
-        """Note the cells of a column at which the mask `wrong` (rows,) is true; `say` is asked for the first."""
+        """Note the cells of a column at which the mask `wrong` (rows,) is true.
+
+        `say` is asked for the first.
+        """
         import numpy as np
 
         wrong = wrong & ~self.told.get(column, np.zeros(len(wrong), dtype=bool))
@@ -48,11 +54,18 @@ class Complaints:
         if self.found:
             row, column, reason = min(self.found)
             more = f" (and {self.count - 1} more)" if self.count > 1 else ""
-            raise InputError(f"{table.name}, line {table.lines[row]}, column {column}: {reason}{more}")
+            raise InputError(
+                f"{table.name}, line {table.lines[row]}, column {column}: {reason}{more}"
+            )
 
 
-def category(cells: Sequence[str], missing: Sequence[str], column: str, complaints: Complaints) -> pd.Series:
-    """Cells (rows,) as a categorical series of text, character for character; those that say that there is no value are NaN."""
+def category(
+    cells: Sequence[str], missing: Sequence[str], column: str, complaints: Complaints
+) -> pd.Series:
+    """Cells (rows,) as a categorical series of text, character for character.
+
+    Those that say that there is no value are NaN.
+    """
     import numpy as np
     import pandas as pd
 
@@ -77,13 +90,22 @@ def labelled(codes: Array, labels: Sequence[str]) -> pd.Series:
 
 
 def by_category(values: pd.Series, test: Callable[[str], bool], none: bool) -> Array:
-    """(rows,) a test of text, asked once per different cell; `none` is its answer for an empty one."""
+    """(rows,) a test of text, asked once per different cell.
+
+    `none` is its answer for an empty one.
+    """
     import numpy as np
 
-    return np.asarray(np.array([test(str(value)) for value in values.cat.categories] + [none])[values.cat.codes.to_numpy()])
+    return np.asarray(
+        np.array([test(str(value)) for value in values.cat.categories] + [none])[
+            values.cat.codes.to_numpy()
+        ]
+    )
 
 
-def renamed(values: pd.Series, names: Mapping[str, str], column: str, name: str, complaints: Complaints) -> pd.Series:
+def renamed(
+    values: pd.Series, names: Mapping[str, str], column: str, name: str, complaints: Complaints
+) -> pd.Series:
     """Text in our words; a word that `names` lacks is refused."""
     expected = f"expected one of {', '.join(map(repr, names))} for {name}"
     complaints.add(
@@ -91,19 +113,31 @@ def renamed(values: pd.Series, names: Mapping[str, str], column: str, name: str,
         column,
         lambda row: f"{expected}, found {shown(values.iloc[row])}",
     )
-    return labelled(values.cat.codes.to_numpy(), [names.get(str(value), "") for value in values.cat.categories])
+    return labelled(
+        values.cat.codes.to_numpy(), [names.get(str(value), "") for value in values.cat.categories]
+    )
 
 
-def parts(values: pd.Series, pattern: str, column: str, complaints: Complaints) -> dict[str, pd.Series]:
-    """The named groups of an expression that the whole cell must match; a group that took no part is empty."""
+def parts(
+    values: pd.Series, pattern: str, column: str, complaints: Complaints
+) -> dict[str, pd.Series]:
+    """The named groups of an expression that the whole cell must match.
+
+    A group that took no part is empty.
+    """
     compiled = re.compile(pattern)
     matches = [compiled.fullmatch(str(value)) for value in values.cat.categories]
-    known = {str(value) for value, match in zip(values.cat.categories, matches, strict=True) if match}
+    known = {
+        str(value) for value, match in zip(values.cat.categories, matches, strict=True) if match
+    }
     wrong = by_category(values, lambda value: value not in known, True)
-    complaints.add(wrong, column, lambda row: f"expected {pattern}, found {_shown(values.iloc[row])}")
+    complaints.add(
+        wrong, column, lambda row: f"expected {pattern}, found {_shown(values.iloc[row])}"
+    )
     codes = values.cat.codes.to_numpy()
     return {
-        name: labelled(codes, [(match.group(name) or "") if match else "" for match in matches]) for name in compiled.groupindex
+        name: labelled(codes, [(match.group(name) or "") if match else "" for match in matches])
+        for name in compiled.groupindex
     }
 
 
@@ -124,8 +158,13 @@ def number(values: pd.Series, column: str, complaints: Complaints, decimal: str 
     return pd.Series(np.array([*numbers, math.nan])[values.cat.codes.to_numpy()])
 
 
-def whole(values: pd.Series, least: int, column: str, name: str, complaints: Complaints) -> pd.Series:
-    """Whole numbers of at most 10^9, none below `least`; empty cells are refused where `least` is not 0."""
+def whole(
+    values: pd.Series, least: int, column: str, name: str, complaints: Complaints
+) -> pd.Series:
+    """Whole numbers of at most 10^9, none below `least`.
+
+    Empty cells are refused where `least` is not 0.
+    """
     there, right = values.notna(), (values >= least) & (values <= LARGEST_WHOLE) & (values % 1 == 0)
     wrong = (~right & (there | (least > 0))).to_numpy()
     expected = f"expected a whole number from {least} for {name}, found"
@@ -133,11 +172,17 @@ def whole(values: pd.Series, least: int, column: str, name: str, complaints: Com
     return values.where(right, least)
 
 
-def within(values: pd.Series, limits: tuple[float, float], column: str, complaints: Complaints) -> pd.Series:
+def within(
+    values: pd.Series, limits: tuple[float, float], column: str, complaints: Complaints
+) -> pd.Series:
     """Numbers of a range."""
     low, high = limits
     wrong = ((values < low) | (values > high)).to_numpy()
-    complaints.add(wrong, column, lambda row: f"expected a number from {low:g} to {high:g}, found {values.iloc[row]:g}")
+    complaints.add(
+        wrong,
+        column,
+        lambda row: f"expected a number from {low:g} to {high:g}, found {values.iloc[row]:g}",
+    )
     return values
 
 
@@ -148,7 +193,9 @@ def _found(value: float) -> str:
 def yes(values: pd.Series, column: str, complaints: Complaints) -> Array:
     """(rows,) of True and False."""
     wrong = by_category(values, lambda value: value not in YES + NO, True)
-    complaints.add(wrong, column, lambda row: f"expected True or False, found {_shown(values.iloc[row])}")
+    complaints.add(
+        wrong, column, lambda row: f"expected True or False, found {_shown(values.iloc[row])}"
+    )
     return by_category(values, lambda value: value in YES, False)
 
 
@@ -168,10 +215,16 @@ def joined(columns: Sequence[pd.Series], sign: str) -> pd.Series:
     for own_labels in reversed(labels):
         found, number_of = np.divmod(found, len(own_labels))
         cells.append([own_labels[i] for i in number_of.tolist()])
-    return labelled(place, [sign.join(word for word in row if word) for row in zip(*reversed(cells), strict=True)])
+    return labelled(
+        place,
+        [sign.join(word for word in row if word) for row in zip(*reversed(cells), strict=True)],
+    )
 
 
 def _part(value: Any, sign: str) -> str:
-    """A cell as part of a joined text; what holds the sign that joins is written otherwise, so that no two rows become one."""
+    """A cell as part of a joined text.
+
+    What holds the sign that joins is written otherwise, so that no two rows become one.
+    """
     text = str(int(value)) if isinstance(value, float) else str(value)
     return text.replace("%", "%25").replace(sign, f"%{ord(sign):02X}") if sign == "/" else text

@@ -1,4 +1,7 @@
-"""Somebody's table of ratings as Scores, by a mapping. Column by column, never row by row: 10^6 ratings take seconds."""
+"""Somebody's table of ratings as Scores, by a mapping.
+
+Column by column, never row by row: 10^6 ratings take seconds.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,14 @@ if TYPE_CHECKING:
 EMPTY = "no_score"
 """Why a row is unrated that holds neither a score nor a reason."""
 DEFAULTS: dict[str, str | int | None] = {
-    **{"variant": "", "phase": "", "view": "plain", "judge": OWN_JUDGE, "kind": "model", "flags": ""},
+    **{
+        "variant": "",
+        "phase": "",
+        "view": "plain",
+        "judge": OWN_JUDGE,
+        "kind": "model",
+        "flags": "",
+    },
     **{"reason": None, "stop_reason": None, "replicate": 1, "session": 1, "judge_replicate": 1},
     **dict.fromkeys(AMOUNTS, 0),
 }
@@ -68,15 +78,26 @@ class Mapped:
 
 
 def read_table(path: Path, mapping: Mapping) -> Mapped:
-    """Read a CSV file. Raises InputError, one line, on a column or cell that is not as the mapping says."""
+    """Read a CSV file.
+
+    Raises InputError, one line, on a column or cell that is not as the mapping says.
+    """
     file, complaints = mapping.read(path), Complaints()
     columns = _items(file, mapping)
     table = _load(file, mapping, columns, complaints)
-    numbers = {name: _number(table, name, mapping, complaints) for name in _number_columns(mapping, columns)}
+    numbers = {
+        name: _number(table, name, mapping, complaints)
+        for name in _number_columns(mapping, columns)
+    }
     fields = _fields(table, mapping, complaints)
-    items = {item: within(numbers[name], mapping.range, name, complaints) for item, name in columns.items()}
+    items = {
+        item: within(numbers[name], mapping.range, name, complaints)
+        for item, name in columns.items()
+    }
     total = None if mapping.total == "sum" else numbers[mapping.total]
-    measures = {name: numbers[name] for name in (mapping.repeated.measures if mapping.repeated else ())}
+    measures = {
+        name: numbers[name] for name in (mapping.repeated.measures if mapping.repeated else ())
+    }
     rated = yes(fields.pop(RATED), mapping.columns[RATED], complaints) if RATED in fields else None
     _check_kinds(fields, mapping, complaints)
     complaints.check(file)
@@ -84,10 +105,20 @@ def read_table(path: Path, mapping: Mapping) -> Mapped:
     _check_arms(ratings, file, mapping)
     _check_once(ratings, file, mapping, told="judge_replicate" in fields)
     absent = absent_rows(ratings, mapping)
-    titles = {item: mapping.titles.get(item) or item.replace("_", " ").capitalize() for item in columns}
+    titles = {
+        item: mapping.titles.get(item) or item.replace("_", " ").capitalize() for item in columns
+    }
     notices = (*file.notices, *_alike(fields, mapping))
     own = _measures(ratings, measures, mapping)
-    return Mapped(Scores(_joined(ratings, absent)), titles, own, len(ratings), len(absent), file.sha256, notices)
+    return Mapped(
+        Scores(_joined(ratings, absent)),
+        titles,
+        own,
+        len(ratings),
+        len(absent),
+        file.sha256,
+        notices,
+    )
 
 
 def _joined(ratings: pd.DataFrame, absent: pd.DataFrame) -> pd.DataFrame:
@@ -101,10 +132,17 @@ def _items(file: Table, mapping: Mapping) -> dict[str, str]:
     prefix = mapping.item_prefix
     if prefix is None:
         return mapping.item_columns or {"total": mapping.total}
-    found = {name.removeprefix(prefix): name for name in file.columns if name.startswith(prefix) and name != prefix}
+    found = {
+        name.removeprefix(prefix): name
+        for name in file.columns
+        if name.startswith(prefix) and name != prefix
+    }
     if not found:
         named = f"item_prefix of the mapping {mapping.mapping}"
-        raise InputError(f"{file.name}: expected columns that begin with {prefix!r} ({named}), there are none{file.hint}")
+        raise InputError(
+            f"{file.name}: expected columns that begin with {prefix!r} ({named}), there are "
+            f"none{file.hint}"
+        )
     return found
 
 
@@ -112,23 +150,40 @@ def _load(file: Table, mapping: Mapping, items: dict[str, str], complaints: Comp
     """The columns that the mapping names, as categories of text."""
     check_columns(file, mapping)
     wanted = {*mapping.where, *items.values()}
-    return {name: category(cells, mapping.missing, name, complaints) for name, cells in file.columns.items() if name in wanted}
+    return {
+        name: category(cells, mapping.missing, name, complaints)
+        for name, cells in file.columns.items()
+        if name in wanted
+    }
 
 
 def check_columns(file: Table, mapping: Mapping) -> None:
-    """Raise InputError where a column is missing that the mapping names and does not call optional."""
+    """Raise InputError where a column is missing that the mapping names and does not call
+    optional.
+    """
     spared = {mapping.columns[name] for name in mapping.optional if name in mapping.columns}
-    absent = [column for column in mapping.where if column not in file.columns and column not in spared]
+    absent = [
+        column for column in mapping.where if column not in file.columns and column not in spared
+    ]
     if absent:
-        known = ", ".join(name[:40] for name in list(file.columns)[:20]) + (", ..." if len(file.columns) > 20 else "")
+        known = ", ".join(name[:40] for name in list(file.columns)[:20]) + (
+            ", ..." if len(file.columns) > 20 else ""
+        )
         named = f"which {mapping.where[absent[0]]} of the mapping {mapping.mapping} names"
-        raise InputError(f"{file.name}: column {shown(absent[0])} is missing, {named}; the table has {known}{file.hint}")
+        raise InputError(
+            f"{file.name}: column {shown(absent[0])} is missing, {named}; the table has "
+            f"{known}{file.hint}"
+        )
 
 
 def _number_columns(mapping: Mapping, items: dict[str, str]) -> list[str]:
     """Columns that hold scores or measures."""
     total = [] if mapping.total == "sum" else [mapping.total]
-    return list(dict.fromkeys([*items.values(), *total, *(mapping.repeated.measures if mapping.repeated else ())]))
+    return list(
+        dict.fromkeys(
+            [*items.values(), *total, *(mapping.repeated.measures if mapping.repeated else ())]
+        )
+    )
 
 
 def _number(table: Fields, name: str, mapping: Mapping, complaints: Complaints) -> pd.Series:
@@ -137,14 +192,21 @@ def _number(table: Fields, name: str, mapping: Mapping, complaints: Complaints) 
 
 def _fields(table: Fields, mapping: Mapping, complaints: Complaints) -> Fields:
     """Every field that the table has: texts as categories, numbers as float."""
-    found = {name: (column, table[column]) for name, column in mapping.columns.items() if column in table}
+    found = {
+        name: (column, table[column]) for name, column in mapping.columns.items() if column in table
+    }
     for part in mapping.patterns:
         own = parts(table[part.column], part.pattern, part.column, complaints)
         found |= {name: (part.column, values) for name, values in own.items()}
-    return {name: _field(name, column, values, mapping, complaints) for name, (column, values) in found.items()}
+    return {
+        name: _field(name, column, values, mapping, complaints)
+        for name, (column, values) in found.items()
+    }
 
 
-def _field(name: str, column: str, values: pd.Series, mapping: Mapping, complaints: Complaints) -> pd.Series:
+def _field(
+    name: str, column: str, values: pd.Series, mapping: Mapping, complaints: Complaints
+) -> pd.Series:
     if name == HEARD:
         return number(values, column, complaints, mapping.decimal)
     if name in NUMBERS or name in AMOUNTS:
@@ -152,12 +214,18 @@ def _field(name: str, column: str, values: pd.Series, mapping: Mapping, complain
         return whole(numbers, 0 if name in AMOUNTS else 1, column, name, complaints)
     said = f"expected a value for {name}, found an empty cell"
     if name not in MAY_BE_EMPTY:
-        said += f" (or one of `missing`, {', '.join(map(repr, mapping.missing))})" if any(mapping.missing) else ""
+        said += (
+            f" (or one of `missing`, {', '.join(map(repr, mapping.missing))})"
+            if any(mapping.missing)
+            else ""
+        )
         complaints.add(values.isna().to_numpy(), column, lambda _: said)
     if name in mapping.values:
         return renamed(values, mapping.values[name], column, name, complaints)
     if name in NEVER_EMPTY:
-        complaints.add(by_category(values, lambda value: not value.strip(), False), column, lambda _: said)
+        complaints.add(
+            by_category(values, lambda value: not value.strip(), False), column, lambda _: said
+        )
     return labelled(values.cat.codes.to_numpy(), [str(value) for value in values.cat.categories])
 
 
@@ -165,14 +233,21 @@ def _check_kinds(fields: Fields, mapping: Mapping, complaints: Complaints) -> No
     if "kind" in fields:
         said, expected = fields["kind"], "expected model or human for kind, found"
         wrong = by_category(said, lambda value: value not in ("model", "human"), False)
-        complaints.add(wrong, mapping.where_of("kind"), lambda row: f"{expected} {shown(said.iloc[row])}")
+        complaints.add(
+            wrong, mapping.where_of("kind"), lambda row: f"{expected} {shown(said.iloc[row])}"
+        )
 
 
 # --- the table of ratings
 
 
 def _ratings(
-    fields: Fields, items: Fields, total: pd.Series | None, rated: Array | None, mapping: Mapping, rows: int
+    fields: Fields,
+    items: Fields,
+    total: pd.Series | None,
+    rated: Array | None,
+    mapping: Mapping,
+    rows: int,
 ) -> pd.DataFrame:
     """All columns of Scores.ratings."""
     import numpy as np
@@ -188,16 +263,30 @@ def _ratings(
     if mapping.phases and "phase" not in fields:
         columns["phase"] = phases_of(columns["session"], mapping)
     if "session_key" not in columns:
-        columns["session_key"] = joined([columns[name] for name in ("arm", "patient", "replicate", "session")], "/")
-    scores = np.column_stack([np.empty((rows, 0)), *(series.to_numpy() for series in items.values())])
+        columns["session_key"] = joined(
+            [columns[name] for name in ("arm", "patient", "replicate", "session")], "/"
+        )
+    scores = np.column_stack(
+        [np.empty((rows, 0)), *(series.to_numpy() for series in items.values())]
+    )
     sums = scores.sum(axis=1) if total is None else total.to_numpy()
     there = ~np.isnan(sums) | (~np.isnan(scores)).any(axis=1)
     rated = there if rated is None else rated
     flags = _flags(columns.pop("flags"))
-    frame: dict[str, Any] = {name: _plain(columns[name], name) for name in (*TEXTS, *NUMBERS, *AMOUNTS) if name in columns}
+    frame: dict[str, Any] = {
+        name: _plain(columns[name], name)
+        for name in (*TEXTS, *NUMBERS, *AMOUNTS)
+        if name in columns
+    }
     frame[HEARD] = _heard(fields, rows)
-    frame |= {"reason": _reasons(frame["reason"], rated), RATED: rated, "total": np.where(rated, sums, np.nan)}
-    frame |= {ITEM + item: np.where(rated, series.to_numpy(), np.nan) for item, series in items.items()}
+    frame |= {
+        "reason": _reasons(frame["reason"], rated),
+        RATED: rated,
+        "total": np.where(rated, sums, np.nan),
+    }
+    frame |= {
+        ITEM + item: np.where(rated, series.to_numpy(), np.nan) for item, series in items.items()
+    }
     return pd.DataFrame(frame | flags)
 
 
@@ -235,7 +324,10 @@ def _reasons(said: pd.Series, rated: Array) -> pd.Series:
 def _flags(values: pd.Series) -> dict[str, Array]:
     """The words of a cell as a column each."""
     names = sorted({word for cell in values.cat.categories for word in str(cell).split()})
-    return {FLAG + name: by_category(values, lambda cell, name=name: name in cell.split(), False) for name in names}  # type: ignore[misc]
+    return {
+        FLAG + name: by_category(values, lambda cell, name=name: name in cell.split(), False)  # type: ignore[misc]
+        for name in names
+    }
 
 
 def _check_arms(ratings: pd.DataFrame, file: Table, mapping: Mapping) -> None:
@@ -245,16 +337,21 @@ def _check_arms(ratings: pd.DataFrame, file: Table, mapping: Mapping) -> None:
     if double.any():
         own = arms[arms["arm"] == arms["arm"][double].iloc[0]]
         found = " and ".join(
-            f"model {shown(str(row.model))} with variant {shown(str(row.variant))}" for row in own.iloc[:2].itertuples()
+            f"model {shown(str(row.model))} with variant {shown(str(row.variant))}"
+            for row in own.iloc[:2].itertuples()
         )
         raise InputError(
-            f"{file.name}, line {file.lines[int(own.index[1])]}: expected one model and variant for each arm, arm "
-            f"{shown(own['arm'].iloc[0])} is {found}; the mapping {mapping.mapping} may name a column of arm"
+            f"{file.name}, line {file.lines[int(own.index[1])]}: expected one model and variant "
+            "for each arm, arm "
+            f"{shown(own['arm'].iloc[0])} is {found}; the mapping {mapping.mapping} may name a "
+            "column of arm"
         )
 
 
 def _alike(fields: Fields, mapping: Mapping) -> list[str]:
-    """Names that differ in blanks at their ends or in case alone: they are different, and may be meant as one."""
+    """Names that differ in blanks at their ends or in case alone: they are different, and may be
+    meant as one.
+    """
     said = []
     for name in NAMES:
         found: dict[str, list[str]] = {}
@@ -262,24 +359,36 @@ def _alike(fields: Fields, mapping: Mapping) -> list[str]:
             found.setdefault(str(value).strip().casefold(), []).append(str(value))
         for names in (names for names in found.values() if len(names) > 1):
             words = " and ".join(map(shown, names[:2]))
-            said.append(f"column {mapping.where_of(name)}: {words} count as different, as they are written")
+            said.append(
+                f"column {mapping.where_of(name)}: {words} count as different, as they are written"
+            )
     return said
 
 
 def _check_once(ratings: pd.DataFrame, file: Table, mapping: Mapping, *, told: bool) -> None:
-    """Each session is rated once by a judge in a view, unless judge replicates tell its ratings apart."""
+    """Each session is rated once by a judge in a view, unless judge replicates tell its ratings
+    apart.
+    """
     double = ratings.duplicated(list(KEY)).to_numpy()
     if not double.any():
         return
     second = int(double.argmax())
-    first = int((ratings[list(KEY)] == ratings.loc[second, list(KEY)]).all(axis=1).to_numpy().argmax())
+    first = int(
+        (ratings[list(KEY)] == ratings.loc[second, list(KEY)]).all(axis=1).to_numpy().argmax()
+    )
     key, view, judge, _ = ratings.loc[second, list(KEY)]
     what = f"session {shown(str(key))}, view {shown(str(view))}, judge {shown(str(judge))}"
-    unsaid = f"; where a judge rates more than once, the mapping {mapping.mapping} must say which column is judge_replicate"
+    unsaid = (
+        f"; where a judge rates more than once, the mapping {mapping.mapping} must say which "
+        "column is judge_replicate"
+    )
     hint = "" if told else unsaid
     more = f" (and {int(double.sum()) - 1} more)" if double.sum() > 1 else ""
     lines = file.lines[second], file.lines[first]
-    raise InputError(f"{file.name}, line {lines[0]}: expected each rating once, {what} is on line {lines[1]}, too{more}{hint}")
+    raise InputError(
+        f"{file.name}, line {lines[0]}: expected each rating once, {what} is on line {lines[1]}, "
+        f"too{more}{hint}"
+    )
 
 
 def _measures(ratings: pd.DataFrame, measures: Fields, mapping: Mapping) -> pd.DataFrame | None:

@@ -1,6 +1,8 @@
-"""A mapping: which columns of somebody's table of ratings are which of our fields, declared as YAML.
+"""A mapping: which columns of somebody's table of ratings are which of our fields, declared as
+YAML.
 
-`cbt-ray` (our own export), `cbt` and `act` (two published tables) come with the package, under `mappings/`.
+`cbt-ray` (our own export), `cbt` and `act` (two published tables) come with the package, under
+`mappings/`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,20 @@ from cbt_ray.study.complaint import refusal
 SHIPPED = Path(__file__).with_name("mappings")
 OWN = "cbt-ray"
 """The mapping of a table that cbt-ray wrote itself."""
-TEXTS = ("session_key", "arm", "model", "variant", "patient", "phase", "view", "judge", "kind", "reason", "stop_reason", "flags")
+TEXTS = (
+    "session_key",
+    "arm",
+    "model",
+    "variant",
+    "patient",
+    "phase",
+    "view",
+    "judge",
+    "kind",
+    "reason",
+    "stop_reason",
+    "flags",
+)
 NUMBERS = ("replicate", "session", "judge_replicate")
 AMOUNTS = ("words", "therapist_turns", "messages")
 HEARD = "heard"
@@ -88,7 +103,10 @@ class RepeatedMeasures(Block):
 
 
 class Mapping(Block):
-    """Which columns are which fields. Each field stands in one of `columns`, `patterns`, `constants`, or keeps its default."""
+    """Which columns are which fields.
+
+    Each field stands in one of `columns`, `patterns`, `constants`, or keeps its default.
+    """
 
     mapping: Name
     description: str = ""
@@ -97,7 +115,8 @@ class Mapping(Block):
     decimal: Literal[".", ","] = "."
     """The sign before the decimals of a number."""
     escaped: bool = False
-    """cbt-ray wrote the table: an apostrophe before what a spreadsheet takes for a formula is no part of the text."""
+    """cbt-ray wrote the table: an apostrophe before what a spreadsheet takes for a formula is no
+    part of the text."""
     missing: tuple[str, ...] = ("", "NA", "NaN")
     """Cells that say that there is no value."""
     columns: dict[FieldName, str] = Field(default_factory=dict)
@@ -106,7 +125,8 @@ class Mapping(Block):
     optional: tuple[FieldName, ...] = ()
     """Fields that keep their default where the table lacks their column."""
     values: dict[FieldName, dict[str, str]] = Field(default_factory=dict)
-    """Field -> what the table calls it -> what we call it; a value that is not listed is refused."""
+    """Field -> what the table calls it -> what we call it; a value that is not listed is refused.
+    """
     items: dict[str, str | ItemColumn] = Field(default_factory=dict)
     """Item -> its column."""
     item_prefix: str | None = None
@@ -114,7 +134,8 @@ class Mapping(Block):
     range: tuple[float, float] = (1, 10)
     """Lowest and highest score of one item; another is refused."""
     rescale: Literal["linear"] | None = None
-    """How `import ratings` brings `range` onto the study's scale where that is another; `analyze` takes `range` as it is."""
+    """How `import ratings` brings `range` onto the study's scale where that is another; `analyze`
+    takes `range` as it is."""
     total: str = "sum"
     """The column of the total, or `sum`: the sum of the items, none where an item is missing."""
     scheduled: Chains | None = None
@@ -124,7 +145,8 @@ class Mapping(Block):
     """Levels in the order in which they are shown; else that of the alphabet."""
     treatment: str | None = None
     control: str | None = None
-    """The variants whose difference, per model, is the question; else as the analysis block has it."""
+    """The variants whose difference, per model, is the question; else as the analysis block has it.
+    """
     analysis: dict[str, Any] = Field(default_factory=dict)
     """Fields of the analysis block that this kind of table needs otherwise than by default."""
     repeated: RepeatedMeasures | None = None
@@ -147,13 +169,25 @@ class Mapping(Block):
             raise ValueError("columns: expected arm or model, in columns, patterns or constants")
         named = bool(self.items) + (self.item_prefix is not None)
         if named > 1 or (named == 0 and self.total == "sum"):
-            raise ValueError("items: expected either items or item_prefix, or the column of a total")
+            raise ValueError(
+                "items: expected either items or item_prefix, or the column of a total"
+            )
         stray = next((name for name in self.values if name not in given), None)
         if stray:
             raise ValueError(f"values: expected fields that are read, {stray} is not")
-        wrong = next((name for name, value in self.constants.items() if name in TEXTS and not isinstance(value, str)), None)
+        wrong = next(
+            (
+                name
+                for name, value in self.constants.items()
+                if name in TEXTS and not isinstance(value, str)
+            ),
+            None,
+        )
         if wrong:
-            raise ValueError(f"constants.{wrong}: expected text, in quotes; found the number {self.constants[wrong]}")
+            raise ValueError(
+                f"constants.{wrong}: expected text, in quotes; found the number "
+                f"{self.constants[wrong]}"
+            )
         if not all(map(math.isfinite, self.range)) or not self.range[0] < self.range[1]:
             raise ValueError(f"range: expected [lowest, highest], found {list(self.range)}")
         if self.rescale and "range" not in self.model_fields_set:
@@ -184,18 +218,28 @@ class Mapping(Block):
 
     def where_of(self, field: str) -> str:
         """The column that a field is read from, or its name."""
-        patterns = {name: part.column for part in self.patterns for name in re.compile(part.pattern).groupindex}
+        patterns = {
+            name: part.column
+            for part in self.patterns
+            for name in re.compile(part.pattern).groupindex
+        }
         return self.columns.get(field) or patterns.get(field) or field
 
     @property
     def item_columns(self) -> dict[str, str]:
         """Item -> its column, of those that are listed."""
-        return {item: column if isinstance(column, str) else column.column for item, column in self.items.items()}
+        return {
+            item: column if isinstance(column, str) else column.column
+            for item, column in self.items.items()
+        }
 
     @property
     def titles(self) -> dict[str, str]:
         """Item -> readable name, of those that are listed: the column's, unless one is given."""
-        return {item: column if isinstance(column, str) else column.title or column.column for item, column in self.items.items()}
+        return {
+            item: column if isinstance(column, str) else column.title or column.column
+            for item, column in self.items.items()
+        }
 
 
 def shipped() -> list[str]:
@@ -211,7 +255,9 @@ def load_mapping(name: str) -> Mapping:
     except InputError as error:
         raise InputError(f"--mapping: {error}") from None
     if not own and not file.is_file():
-        raise InputError(f"--mapping {name}: expected {', '.join(shipped())} or a YAML file, there is none")
+        raise InputError(
+            f"--mapping {name}: expected {', '.join(shipped())} or a YAML file, there is none"
+        )
     try:
         return Mapping.model_validate(read_fields(file))
     except ValidationError as error:

@@ -1,4 +1,6 @@
-"""What was scheduled: sessions of which a table has no row become rows without a score, so that nobody forgets them."""
+"""What was scheduled: sessions of which a table has no row become rows without a score, so that
+nobody forgets them.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ CHAIN = ("arm", "patient", "replicate")
 
 
 def absent_rows(ratings: pd.DataFrame, mapping: Mapping) -> pd.DataFrame:
-    """The rows that are not there, for each view and judge; people rate samples, so theirs are not missed.
+    """The rows that are not there, for each view and judge.
+
+    People rate samples, so theirs are not missed.
 
     Raises InputError where a session number is beyond the last one.
     """
@@ -35,27 +39,37 @@ def absent_rows(ratings: pd.DataFrame, mapping: Mapping) -> pd.DataFrame:
     last, found = mapping.scheduled.sessions, int(ratings["session"].max())
     if found > last:
         raise InputError(
-            f"mapping {mapping.mapping}: scheduled.sessions: expected no session beyond {last}, the table has session {found}"
+            f"mapping {mapping.mapping}: scheduled.sessions: expected no session beyond {last}, "
+            f"the table has session {found}"
         )
     models = ratings[ratings["kind"] == "model"]
     groups = models.groupby(["view", "judge"], sort=False, observed=True)
     return pd.concat(
-        [ratings.iloc[:0], *(_absent(own, ratings, mapping, mapping.scheduled) for _, own in groups)], ignore_index=True
+        [
+            ratings.iloc[:0],
+            *(_absent(own, ratings, mapping, mapping.scheduled) for _, own in groups),
+        ],
+        ignore_index=True,
     )
 
 
-def _absent(own: pd.DataFrame, ratings: pd.DataFrame, mapping: Mapping, scheduled: Chains) -> pd.DataFrame:
+def _absent(
+    own: pd.DataFrame, ratings: pd.DataFrame, mapping: Mapping, scheduled: Chains
+) -> pd.DataFrame:
     """Of one view and judge; `ratings` say which arms and patients there are."""
     import numpy as np
     import pandas as pd
 
     levels = [pd.Index(ratings[name].unique()) for name in CHAIN]
     sizes = [len(level) for level in levels]
-    place = np.ravel_multi_index([level.get_indexer(own[name]) for level, name in zip(levels, CHAIN, strict=True)], sizes)
+    place = np.ravel_multi_index(
+        [level.get_indexer(own[name]) for level, name in zip(levels, CHAIN, strict=True)], sizes
+    )
     last = scheduled.sessions
     if math.prod(sizes) * last > MOST:
         raise InputError(
-            f"mapping {mapping.mapping}: scheduled.sessions: expected at most {MOST:,} sessions in all, "
+            f"mapping {mapping.mapping}: scheduled.sessions: expected at most {MOST:,} sessions in "
+            "all, "
             f"found {' x '.join(map(str, (*sizes, last)))} (arms, patients, replicates, sessions)"
         )
     wanted = np.zeros((int(np.prod(sizes)), last), dtype=bool)
@@ -63,11 +77,15 @@ def _absent(own: pd.DataFrame, ratings: pd.DataFrame, mapping: Mapping, schedule
     wanted[place, own["session"].to_numpy() - 1] = False
     chain, missing = np.nonzero(wanted)
     keys = np.unravel_index(chain, sizes)
-    rows = pd.DataFrame({name: level.to_numpy()[key] for name, level, key in zip(CHAIN, levels, keys, strict=True)})
+    rows = pd.DataFrame(
+        {name: level.to_numpy()[key] for name, level, key in zip(CHAIN, levels, keys, strict=True)}
+    )
     return _unrated(rows.assign(session=missing + 1), own, ratings, mapping)
 
 
-def _unrated(rows: pd.DataFrame, own: pd.DataFrame, ratings: pd.DataFrame, mapping: Mapping) -> pd.DataFrame:
+def _unrated(
+    rows: pd.DataFrame, own: pd.DataFrame, ratings: pd.DataFrame, mapping: Mapping
+) -> pd.DataFrame:
     """All columns of `ratings` for chains and sessions without a score."""
     import numpy as np
 

@@ -1,4 +1,7 @@
-"""Backends: TRL + PEFT + bitsandbytes anywhere, Unsloth on CUDA, behind one interface. They load and adapt; the run is shared."""
+"""Backends: TRL + PEFT + bitsandbytes anywhere, Unsloth on CUDA, behind one interface.
+
+They load and adapt; the run is shared.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A recipe in the words of the trainers: one set of arguments for both backends and both methods."""
+"""A recipe in the words of the trainers: one set of arguments for both backends and both
+methods.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,14 @@ from typing import Any
 from cbt_ray.training.backend.job import Job
 
 LOSS = {"trl": "chunked_nll", "unsloth": "nll"}
-"""The same sum: TRL's own, without the logits of tokens that have no loss, and the one that Unsloth puts its kernel behind."""
+"""The same sum: TRL's own, without the logits of tokens that have no loss, and the one that Unsloth
+puts its kernel behind."""
 
 
 def checkpoints_gradients(recipe_length: int, cuda: bool) -> bool:
-    """Whether activations are computed a second time instead of kept: always on a GPU, for long windows on a CPU."""
+    """Whether activations are computed a second time instead of kept: always on a GPU, for long
+    windows on a CPU.
+    """
     return cuda or recipe_length > 2048
 
 
@@ -44,7 +49,9 @@ def sft_arguments(job: Job) -> Any:
 
 
 def orpo_arguments(job: Job) -> Any:
-    """Of TRL's ORPOTrainer, whose defaults would cut at 1024 tokens and take the recipe's dropout away."""
+    """Of TRL's ORPOTrainer, whose defaults would cut at 1024 tokens and take the recipe's dropout
+    away.
+    """
     from trl.experimental.orpo import ORPOConfig
 
     return ORPOConfig(

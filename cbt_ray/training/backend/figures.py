@@ -12,7 +12,10 @@ from cbt_ray.training.backend.memory import peak_gib
 
 @dataclass
 class Figures:
-    """Counts from the first step of this run on; a run that continues begins behind the steps before it."""
+    """Counts from the first step of this run on.
+
+    A run that continues begins behind the steps before it.
+    """
 
     steps: int
     began: float
@@ -24,7 +27,9 @@ class Figures:
         """The first step begins."""
         self.first, self.tokens, self.since = step, tokens, time.monotonic()
 
-    def progress(self, step: int, tokens: int, entry: dict[str, float], held_out: float | None) -> Progress:
+    def progress(
+        self, step: int, tokens: int, entry: dict[str, float], held_out: float | None
+    ) -> Progress:
         """A step that was made."""
         now = time.monotonic()
         spent = max(now - self.since, 1e-9)

@@ -1,21 +1,27 @@
-"""What a training will take, said before its first step: tokens, and memory from the shape of the model and of the data.
+"""What a training will take, said before its first step: tokens, and memory from the shape of the
+model and of the data.
 
-Memory is the sum of these (h hidden, i intermediate, v vocabulary, q heads times their size; c bytes a number: 2 on a GPU, 4 on
-a CPU; T tokens of the longest batch):
+Memory is the sum of these (h hidden, i intermediate, v vocabulary, q heads times their size; c
+bytes a number: 2 on a GPU, 4 on a CPU; T tokens of the longest batch):
 
-- weights: linear layers 0.52 bytes a parameter in 4 bit, else c; embeddings and head c, tied ones once. On a CPU the file that a
-  4-bit model was made of stays mapped: 4 bytes more
-- adapter: r * (in + out) for each target and layer; 8 bytes for weight and gradient, 2 more for an 8-bit optimizer, else 8
-- activations: a layer T * c * (7h + 4q + 4i), with dropout T * (c + 1) * (5h + q + i) more. With gradient checkpointing one layer
-  of them, twice, since its gradients lie beside them, and T * c * h of each; else all of them
-- mask, with padding_free: T * T * (1 + c), since attention is told which tokens of the row belong together
+- weights: linear layers 0.52 bytes a parameter in 4 bit, else c; embeddings and head c, tied ones
+  once. On a CPU the file that a 4-bit model was made of stays mapped: 4 bytes more
+- adapter: r * (in + out) for each target and layer; 8 bytes for weight and gradient, 2 more for an
+  8-bit optimizer, else 8
+- activations: a layer T * c * (7h + 4q + 4i), with dropout T * (c + 1) * (5h + q + i) more. With
+  gradient checkpointing one layer of them, twice, since its gradients lie beside them, and T * c *
+  h of each; else all of them
+- mask, with padding_free: T * T * (1 + c), since attention is told which tokens of the row belong
+  together
 - dequantized: in 4 bit the largest linear layer once more, c * h * i
-- logits: five copies of [256, v] in 4 bytes (TRL's chunked loss, and ours of what is held out; Unsloth's, which works in pieces,
-  too, is taken to need no more), or with ORPO four of [tokens of the answers, v]
-- process: on a CPU 0.75 GiB for Python and its libraries; on a GPU 1 GiB for CUDA's own, which torch does not count
+- logits: five copies of [256, v] in 4 bytes (TRL's chunked loss, and ours of what is held out;
+  Unsloth's, which works in pieces, too, is taken to need no more), or with ORPO four of [tokens of
+  the answers, v]
+- process: on a CPU 0.75 GiB for Python and its libraries; on a GPU 1 GiB for CUDA's own, which
+  torch does not count
 
-Without gradient checkpointing a CPU's C library may keep half as much again. Counted are the linear layers of a dense Llama,
-Mistral or Qwen; of a mixture of experts it says too little.
+Without gradient checkpointing a CPU's C library may keep half as much again. Counted are the linear
+layers of a dense Llama, Mistral or Qwen; of a mixture of experts it says too little.
 """
 
 from __future__ import annotations
@@ -56,25 +62,42 @@ class Forecast:
         return sum(self.bytes.values()) / GIB
 
     def lines(self, device: float | None) -> list[str]:
-        """For people; the last ones warn of a warm-up without an end, and where a GPU of `device` GiB will not do."""
+        """For people.
+
+        The last ones warn of a warm-up without an end, and where a GPU of `device` GiB will not do.
+        """
         parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in self.bytes.items() if size)
         lines = [
-            f"{self.steps} steps of {self.tokens:.0f} tokens on average, {self.share:.1%} of them supervised; "
+            f"{self.steps} steps of {self.tokens:.0f} tokens on average, {self.share:.1%} of them "
+            "supervised; "
             f"the longest window has {self.longest}",
             f"memory: about {self.memory_gib:.1f} GiB ({parts})",
         ]
         if self.warmup >= self.steps:
-            lines.append(f"warning: all {self.steps} steps are warm-up, the learning rate is not reached: lower warmup_steps")
+            lines.append(
+                f"warning: all {self.steps} steps are warm-up, the learning rate is not reached: "
+                "lower warmup_steps"
+            )
         if device is not None and self.memory_gib > device:
-            lines.append(f"warning: the GPU has {device:.1f} GiB: lower batch or max_length, or take a larger one")
+            lines.append(
+                f"warning: the GPU has {device:.1f} GiB: lower batch or max_length, or take a "
+                "larger one"
+            )
         return lines
 
 
 def forecast(job: Job, *, cuda: bool) -> Forecast:
     """Steps, tokens and memory of a job."""
     recipe, shape = job.recipe, read_shape(job.base.folder / "config.json")
-    windows = [one for pair in job.pairs for one in (pair.chosen, pair.rejected)] if recipe.method == "orpo" else job.train
-    tokens, supervised = sum(len(one.input_ids) for one in windows), sum(one.supervised for one in windows)
+    windows = (
+        [one for pair in job.pairs for one in (pair.chosen, pair.rejected)]
+        if recipe.method == "orpo"
+        else job.train
+    )
+    tokens, supervised = (
+        sum(len(one.input_ids) for one in windows),
+        sum(one.supervised for one in windows),
+    )
     rows = 2 if recipe.method == "orpo" else 1
     longest = max(len(one.input_ids) for one in windows)
     a_step = rows * recipe.batch * recipe.accumulation * tokens / len(windows)
@@ -144,7 +167,9 @@ def read_shape(file: Path) -> Shape:
         raise InputError(f"{file}: expected the shape of a transformer ({error})") from error
 
 
-def _bytes(job: Job, shape: Shape, tokens: int, windows: list[Window], cuda: bool) -> dict[str, float]:
+def _bytes(
+    job: Job, shape: Shape, tokens: int, windows: list[Window], cuda: bool
+) -> dict[str, float]:
     recipe, number = job.recipe, 2 if cuda else 4
     four, optimizer = recipe.load_4bit, 2 if "8bit" in recipe.optimizer else 8
     return {
@@ -177,7 +202,9 @@ def _activations(job: Job, shape: Shape, tokens: int, cuda: bool) -> float:
 
 def _adapter(job: Job, shape: Shape) -> int:
     lora = job.recipe.lora
-    return shape.layers * sum(lora.r * sum(shape.projections[name]) for name in lora.targets if name in shape.projections)
+    return shape.layers * sum(
+        lora.r * sum(shape.projections[name]) for name in lora.targets if name in shape.projections
+    )
 
 
 def _loss_rows(job: Job, windows: list[Window]) -> int:

@@ -1,4 +1,6 @@
-"""The loss on held-out windows: per supervised token, without a trace in weights, gradients or random numbers."""
+"""The loss on held-out windows: per supervised token, without a trace in weights, gradients or
+random numbers.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ def held_out_loss(model: Any, windows: list[Window]) -> float | None:
         for window in windows:
             labels = torch.tensor(window.labels[1:], device=model.device)
             at = (labels != IGNORED).nonzero()[:, 0]
-            total += _summed(model, torch.tensor([window.input_ids], device=model.device), at, labels)
+            total += _summed(
+                model, torch.tensor([window.input_ids], device=model.device), at, labels
+            )
             count += len(at)
     model.train(training)
     return total / count if count else None
@@ -32,8 +36,12 @@ def _summed(model: Any, ids: Any, at: Any, labels: Any) -> float:
     import torch
 
     whole = model.get_base_model() if hasattr(model, "get_base_model") else model
-    hidden, head = whole.get_decoder()(input_ids=ids).last_hidden_state[0], whole.get_output_embeddings()
+    hidden, head = (
+        whole.get_decoder()(input_ids=ids).last_hidden_state[0],
+        whole.get_output_embeddings(),
+    )
     losses = (
-        torch.nn.functional.cross_entropy(head(hidden[some]).float(), labels[some], reduction="sum") for some in at.split(CHUNK)
+        torch.nn.functional.cross_entropy(head(hidden[some]).float(), labels[some], reduction="sum")
+        for some in at.split(CHUNK)
     )
     return sum(float(loss) for loss in losses)

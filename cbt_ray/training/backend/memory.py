@@ -37,7 +37,9 @@ def device_gib() -> float | None:
 
 
 def release() -> None:
-    """Give back what a training that is over held: trainer, optimizer and model refer to each other."""
+    """Give back what a training that is over held: trainer, optimizer and model refer to each
+    other.
+    """
     import torch
 
     gc.collect()
@@ -48,8 +50,9 @@ def release() -> None:
 def return_freed() -> None:
     """Have glibc give large blocks back to the system as they are freed.
 
-    Unasked it raises the size from which it does so to 32 MiB; activations that gradient checkpointing drops then stay with the
-    process, and its memory grows as if there were no checkpointing. No other C library needs it.
+    Unasked it raises the size from which it does so to 32 MiB; activations that gradient
+    checkpointing drops then stay with the process, and its memory grows as if there were no
+    checkpointing. No other C library needs it.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "gnu_get_libc_version"):

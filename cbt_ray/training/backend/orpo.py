@@ -1,7 +1,10 @@
-"""Training on preference pairs (ORPO, Hong et al. 2024, arXiv 2403.07691): TRL's trainer with our tokens and our labels.
+"""Training on preference pairs (ORPO, Hong et al.
 
-TRL's own tokenization adds BOS and EOS and cuts what is too long, and its likelihood term counts the conversation, too. Here rows
-come as they were masked, and both terms see the answers only. Logits are made at the answers' places and nowhere else.
+2024, arXiv 2403.07691): TRL's trainer with our tokens and our labels.
+
+TRL's own tokenization adds BOS and EOS and cuts what is too long, and its likelihood term counts
+the conversation, too. Here rows come as they were masked, and both terms see the answers only.
+Logits are made at the answers' places and nowhere else.
 """
 
 from __future__ import annotations
@@ -42,7 +45,11 @@ def row(pair: Pair) -> dict[str, list[int]]:
 
 def _columns(name: str, window: Window) -> dict[str, list[int]]:
     seen = [1] * len(window.input_ids)
-    return {f"{name}_input_ids": window.input_ids, f"{name}_attention_mask": seen, f"{name}_labels": window.labels}
+    return {
+        f"{name}_input_ids": window.input_ids,
+        f"{name}_attention_mask": seen,
+        f"{name}_labels": window.labels,
+    }
 
 
 def _trainer_class() -> Any:
@@ -50,18 +57,26 @@ def _trainer_class() -> Any:
     from trl.experimental.orpo import ORPOTrainer
 
     class Pretokenized(ORPOTrainer):  # type: ignore[misc]
-        """Defined here because its base class comes with torch, which also decides these methods' arguments."""
+        """Defined here because its base class comes with torch, which also decides these methods'
+        arguments.
+        """
 
         def tokenize_row(self, feature: Any, model: Any = None) -> Any:  # noqa: ARG002
             return feature
 
         def concatenated_forward(self, model: Any, batch: Any) -> Any:
-            """Mean log-probability of each answer, the logits behind them, and the likelihood term over chosen answers."""
-            both = self.concatenated_inputs(batch, padding_value=self.padding_value, device=self.accelerator.device)
+            """Mean log-probability of each answer, the logits behind them, and the likelihood term
+            over chosen answers.
+            """
+            both = self.concatenated_inputs(
+                batch, padding_value=self.padding_value, device=self.accelerator.device
+            )
             ids, seen = both["concatenated_input_ids"], both["concatenated_attention_mask"]
             labels = both["concatenated_labels"][:, 1:].to(ids.device)
             at = (labels != IGNORED).any(0).nonzero()[:, 0]
-            logits = model(input_ids=ids, attention_mask=seen, use_cache=False, logits_to_keep=at).logits.float()
+            logits = model(
+                input_ids=ids, attention_mask=seen, use_cache=False, logits_to_keep=at
+            ).logits.float()
             if model.training:  # TRL's batches have no `input_ids` for the trainer to count
                 self.state.num_input_tokens_seen += ids.numel()
             labels, half = labels[:, at], len(ids) // 2

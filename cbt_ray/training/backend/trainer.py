@@ -1,6 +1,7 @@
 """What all backends share: the run of a training, its checkpoints, its figures, SIGTERM.
 
-A run that continues from a checkpoint ends, on a CPU, with the same bits as one that was never stopped.
+A run that continues from a checkpoint ends, on a CPU, with the same bits as one that was never
+stopped.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ Adapt = Callable[[Job], Any]
 def run(adapt: Adapt, job: Job, checkpoints: Checkpoints, report: Report) -> Trained:
     """Begin, or continue from the latest checkpoint, and train to the end.
 
-    Raises Owed when SIGTERM ended it with a checkpoint, InputError where it does not fit the GPU or its loss is no number.
+    Raises Owed when SIGTERM ended it with a checkpoint, InputError where it does not fit the GPU or
+    its loss is no number.
     """
     _check(job)
     quiet()
@@ -50,7 +52,8 @@ def run(adapt: Adapt, job: Job, checkpoints: Checkpoints, report: Report) -> Tra
         training.train()
         if asked.is_set() and training.step < training.steps:
             raise Owed(
-                f"training: stopped by SIGTERM after step {training.step} of {training.steps}; running again continues there"
+                f"training: stopped by SIGTERM after step {training.step} of {training.steps}; "
+                "running again continues there"
             )
         trained = training.finish()
     if found:
@@ -63,14 +66,18 @@ def _check(job: Job) -> None:
         if not job.pairs:
             raise InputError("preferences: expected at least one pair")
         if job.recipe.batching != "padded":
-            raise InputError(f"batching: expected padded with `method: orpo`, not {job.recipe.batching}")
+            raise InputError(
+                f"batching: expected padded with `method: orpo`, not {job.recipe.batching}"
+            )
     elif not job.train:
         raise InputError("dataset: train: expected at least one example")
 
 
 @contextlib.contextmanager
 def _fitting(expected: str) -> Iterator[None]:
-    """A GPU that is too small is for the user to see to: a further attempt would load all of it again, and end there, too."""
+    """A GPU that is too small is for the user to see to: a further attempt would load all of it
+    again, and end there, too.
+    """
     import torch
 
     try:
@@ -112,7 +119,13 @@ class _Training:
         if not cuda and checkpoints_gradients(job.recipe.max_length, cuda):
             return_freed()
         self.began = time.monotonic()
-        self.job, self.checkpoints, self.report, self.asked, self.resume = job, checkpoints, report, asked, resume
+        self.job, self.checkpoints, self.report, self.asked, self.resume = (
+            job,
+            checkpoints,
+            report,
+            asked,
+            resume,
+        )
         with _fitting("load_4bit: expected a base"):
             adapted = adapt(job)
         self.trainer = self._trainer(adapted)
@@ -130,7 +143,9 @@ class _Training:
         self.step = int(self.trainer.state.global_step)
 
     def _trained(self, checkpoint: Path) -> bool:
-        """Take up a checkpoint of the last step and train no more: within an epoch the trainer would make one step too many."""
+        """Take up a checkpoint of the last step and train no more: within an epoch the trainer
+        would make one step too many.
+        """
         from transformers import TrainerState
 
         state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
@@ -162,7 +177,11 @@ class _Training:
             "loss": [entry["loss"] for entry in history],
             "grad_norm": [entry["grad_norm"] for entry in history],
             "learning_rate": [entry["learning_rate"] for entry in history],
-            **{own: [entry[name] for entry in history] for name, own in _OF_PAIRS.items() if all(name in one for one in history)},
+            **{
+                own: [entry[name] for entry in history]
+                for name, own in _OF_PAIRS.items()
+                if all(name in one for one in history)
+            },
             "steps": self.step,
             "tokens_seen": int(self.trainer.state.num_input_tokens_seen),
             "seconds": round(self.state["seconds"] + time.monotonic() - self.began, 1),
@@ -183,7 +202,9 @@ class _Training:
 
     def begun(self) -> None:
         """The first step of this run begins."""
-        self.figures.begin(int(self.trainer.state.global_step), int(self.trainer.state.num_input_tokens_seen))
+        self.figures.begin(
+            int(self.trainer.state.global_step), int(self.trainer.state.num_input_tokens_seen)
+        )
 
     def made(self, step: int, entry: dict[str, float]) -> None:
         """Report a step; before its checkpoint is written, which so holds the held-out loss."""
@@ -191,17 +212,27 @@ class _Training:
         if every and self.job.held_out and step % every == 0:
             held_out = self.held_out()
             self.state["held_out"].append([step, held_out])
-        progress = self.figures.progress(step, int(self.trainer.state.num_input_tokens_seen), entry, held_out)
+        progress = self.figures.progress(
+            step, int(self.trainer.state.num_input_tokens_seen), entry, held_out
+        )
         if step == self.figures.first + 2:
-            self.job.say(f"{progress.tokens_per_second:.0f} tokens a second: about {progress.left_s:.0f} s left")
+            self.job.say(
+                f"{progress.tokens_per_second:.0f} tokens a second: about {progress.left_s:.0f} s "
+                "left"
+            )
         self.report(progress)
         self._expect_numbers(step, entry)
 
     def _expect_numbers(self, step: int, entry: dict[str, float]) -> None:
-        """A loss that is no number stays one: hours more would end in an export that cannot be stored in 16 bit."""
+        """A loss that is no number stays one: hours more would end in an export that cannot be
+        stored in 16 bit.
+        """
         loss, norm = entry["loss"], entry.get("grad_norm", 0.0)
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise InputError(f"learning_rate: expected finite losses; at step {step} it is {loss}, its gradient's norm {norm}")
+            raise InputError(
+                f"learning_rate: expected finite losses; at step {step} it is {loss}, its "
+                f"gradient's norm {norm}"
+            )
 
     def _trainer(self, adapted: Any) -> Any:
         from transformers import PrinterCallback
@@ -229,24 +260,35 @@ def _sft_trainer(model: Any, job: Job, tokenizer: Any, callback: Any) -> Any:
 
 
 def _tokenizer(job: Job) -> Any:
-    """The trainer's tokenizer: it must have the special ids of the masks and llama.cpp, or the tuned model never stops."""
+    """The trainer's tokenizer: it must have the special ids of the masks and llama.cpp, or the
+    tuned model never stops.
+    """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(job.base.folder)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = job.base.template.eos
-    found, expected = (tokenizer.eos_token_id, tokenizer.pad_token_id), (job.base.eos_id, job.base.pad_id)
+    found, expected = (
+        (tokenizer.eos_token_id, tokenizer.pad_token_id),
+        (job.base.eos_id, job.base.pad_id),
+    )
     if found != expected:
-        raise InputError(f"{job.base.folder}: tokenizer: expected eos and pad {expected}, not {found}")
+        raise InputError(
+            f"{job.base.folder}: tokenizer: expected eos and pad {expected}, not {found}"
+        )
     return tokenizer
 
 
 def _callback(training: _Training) -> Any:
-    """The trainer's hooks: report steps, hand checkpoints to the store, stop on SIGTERM behind a whole step."""
+    """The trainer's hooks: report steps, hand checkpoints to the store, stop on SIGTERM behind a
+    whole step.
+    """
     from transformers import TrainerCallback
 
     class Hooks(TrainerCallback):  # type: ignore[misc]
-        """Defined here because its base class comes with torch, which also decides these methods' arguments."""
+        """Defined here because its base class comes with torch, which also decides these methods'
+        arguments.
+        """
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: ARG002
             training.begun()
@@ -255,11 +297,20 @@ def _callback(training: _Training) -> Any:
             if training.asked.is_set() and state.global_step < state.max_steps:
                 control.should_save = control.should_training_stop = True
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:  # noqa: ARG002
+        def on_log(
+            self,
+            args: Any,  # noqa: ARG002
+            state: Any,
+            control: Any,  # noqa: ARG002
+            logs: Any = None,
+            **more: Any,  # noqa: ARG002
+        ) -> None:
             if logs and "loss" in logs:
                 training.made(state.global_step, logs)
 
         def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: ARG002
-            training.keep(Path(args.output_dir) / f"checkpoint-{state.global_step}", state.global_step)
+            training.keep(
+                Path(args.output_dir) / f"checkpoint-{state.global_step}", state.global_step
+            )
 
     return Hooks()

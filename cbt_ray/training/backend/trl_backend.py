@@ -23,8 +23,8 @@ class TrlBackend:
 def adapted_model(job: Job) -> Any:
     """The base model in NF4 (or in full) with a fresh adapter.
 
-    PEFT's preparation for 4 bit is left out: it turns norms, embeddings and head into fp32, and with them all that flows from
-    layer to layer. The norms compute in fp32 all the same.
+    PEFT's preparation for 4 bit is left out: it turns norms, embeddings and head into fp32, and
+    with them all that flows from layer to layer. The norms compute in fp32 all the same.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -41,7 +41,10 @@ def load_model(folder: Path, recipe: Recipe) -> Any:
 
     compute = compute_type()
     config = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
     )
     extra = {"quantization_config": config} if recipe.load_4bit else {}
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=compute, **extra)
@@ -58,7 +61,9 @@ def compute_type() -> Any:
 
 
 def keep_gradients(model: Any) -> None:
-    """Forbid bitsandbytes to repack 4-bit weights at the first evaluation: on AVX512-BF16 CPUs that path has no gradients."""
+    """Forbid bitsandbytes to repack 4-bit weights at the first evaluation: on AVX512-BF16 CPUs that
+    path has no gradients.
+    """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False

@@ -1,6 +1,8 @@
-"""The backend for CUDA with hand-written kernels: Unsloth loads the model and attaches the adapter, the rest is as ever.
+"""The backend for CUDA with hand-written kernels: Unsloth loads the model and attaches the adapter,
+the rest is as ever.
 
-Unsloth rewrites parts of transformers, PEFT and TRL as it is imported, so it must come before they are used.
+Unsloth rewrites parts of transformers, PEFT and TRL as it is imported, so it must come before they
+are used.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ class UnslothBackend:
     def train(self, job: Job, checkpoints: Checkpoints, report: Report) -> Trained:
         """Begin, or continue from the latest checkpoint, and train to the end."""
         if job.recipe.method != "sft":
-            raise InputError(f"backend unsloth: expected `method: sft`; {job.recipe.method} needs `backend: trl`")
+            raise InputError(
+                f"backend unsloth: expected `method: sft`; {job.recipe.method} needs `backend: trl`"
+            )
         settle()
         import unsloth  # noqa: F401  before trl and transformers
 
@@ -32,17 +36,23 @@ class UnslothBackend:
 def adapted_model(job: Job) -> Any:
     """The base model in NF4 (or in bf16) with a fresh adapter.
 
-    Its own tokenizer is left aside: masks, special tokens and template are those of the base. Unsloth cuts what is longer than
-    `max_seq_length`, which no window is.
+    Its own tokenizer is left aside: masks, special tokens and template are those of the base.
+    Unsloth cuts what is longer than `max_seq_length`, which no window is.
     """
     from unsloth import FastLanguageModel
 
     recipe = job.recipe
     model, _ = FastLanguageModel.from_pretrained(
-        str(job.base.folder), max_seq_length=recipe.max_length, load_in_4bit=recipe.load_4bit, dtype=compute_type()
+        str(job.base.folder),
+        max_seq_length=recipe.max_length,
+        load_in_4bit=recipe.load_4bit,
+        dtype=compute_type(),
     )
     expect_targets(model, recipe)
     adapted = FastLanguageModel.get_peft_model(
-        model, use_gradient_checkpointing="unsloth", random_state=recipe.seed, **lora_settings(recipe)
+        model,
+        use_gradient_checkpointing="unsloth",
+        random_state=recipe.seed,
+        **lora_settings(recipe),
     )
     return begin(adapted, recipe.seed)

@@ -1,4 +1,5 @@
-"""The model card: what a tuned model is, what was measured, what its licences demand, and what it is not for. Pure text.
+"""The model card: what a tuned model is, what was measured, what its licences demand, and what it
+is not for. Pure text.
 
 It says what stands in the facts and nothing else; what they lack is `not recorded`.
 """
@@ -21,8 +22,10 @@ UNKNOWN = "not recorded"
 LICENCES = "licences/"
 """Where the texts that came with the base model lie among the files."""
 NOT_CLINICAL = (
-    "This model is for research on language models. **It must not be used to treat, diagnose or advise anybody.** cbt-ray does "
-    "not test whether talking with it helps or harms. It may be wrong, it does not recognise danger, and it is no therapist.",
+    "This model is for research on language models. **It must not be used to treat, diagnose or "
+    "advise anybody.** cbt-ray does "
+    "not test whether talking with it helps or harms. It may be wrong, it does not recognise "
+    "danger, and it is no therapist.",
     "**In a crisis it is no help: call the emergency services at once.**",
 )
 
@@ -75,13 +78,20 @@ def card(facts: CardFacts) -> str:
         ("Not for clinical use", NOT_CLINICAL),
         ("What it is made of", [_table(("", ""), _origin(facts))]),
         ("How it was trained", _training(facts)),
-        ("Checks of the exported files", [_table(("check", "result", "measured"), map(_checked, facts.checks))]),
+        (
+            "Checks of the exported files",
+            [_table(("check", "result", "measured"), map(_checked, facts.checks))],
+        ),
         ("Files", [_table(("file", "bytes", "SHA-256"), map(_listed, facts.files))]),
         ("How to run it", _running(facts)),
         ("Licences", _licences(facts)),
         ("Limits", _limits(facts)),
     )
-    body = "\n\n".join(part for title, parts in sections for part in ([f"## {title}"] if title else []) + list(parts))
+    body = "\n\n".join(
+        part
+        for title, parts in sections
+        for part in ([f"## {title}"] if title else []) + list(parts)
+    )
     return f"---\n{front_matter(facts)}---\n\n# {facts.name}\n\n{body}\n"
 
 
@@ -106,7 +116,10 @@ def front_matter(facts: CardFacts) -> str:
 
 def _intro(facts: CardFacts) -> Iterator[str]:
     yield from (f"**{demand.text}**" for demand in facts.demands.display)
-    yield f"A language model tuned by the study `{facts.study}` with cbt-ray to speak as the therapist in written sessions."
+    yield (
+        f"A language model tuned by the study `{facts.study}` with cbt-ray to speak as the "
+        "therapist in written sessions."
+    )
     if facts.description:
         yield _recorded(facts.description)
 
@@ -119,16 +132,28 @@ def _origin(facts: CardFacts) -> Iterator[tuple[str, str]]:
 
 
 def _training(facts: CardFacts) -> Iterator[str]:
-    losses = {"held-out loss before": facts.held_out_before, "held-out loss after": facts.held_out_after}
+    losses = {
+        "held-out loss before": facts.held_out_before,
+        "held-out loss after": facts.held_out_after,
+    }
     rows: list[tuple[str, Any]] = [("method", facts.method), *losses.items()]
     yield _table(("", ""), ((name, _recorded(value)) for name, value in rows))
-    groups = {"data": facts.data, "recipe": facts.recipe, "seed": facts.seeds, "version": facts.versions}
+    groups = {
+        "data": facts.data,
+        "recipe": facts.recipe,
+        "seed": facts.seeds,
+        "version": facts.versions,
+    }
     for title, values in groups.items():
         yield _table((title, ""), ((str(name), _recorded(value)) for name, value in values.items()))
 
 
 def _checked(check: Check) -> tuple[str, str, str]:
-    return check.name, "reported" if check.passed is None else "passed" if check.passed else "FAILED", _recorded(check.measured)
+    return (
+        check.name,
+        "reported" if check.passed is None else "passed" if check.passed else "FAILED",
+        _recorded(check.measured),
+    )
 
 
 def _listed(file: CardFile) -> tuple[str, str, str]:
@@ -142,16 +167,25 @@ def _running(facts: CardFacts) -> Iterator[str]:
         yield f"llama.cpp:\n\n```\nllama-server -m {gguf}{size}\n```"
     if gguf and _named(facts, "Modelfile"):
         name = facts.name.lower()
-        yield f"Ollama, with the `Modelfile` beside it:\n\n```\nollama create {name} -f Modelfile\nollama run {name}\n```"
+        yield (
+            f"Ollama, with the `Modelfile` beside it:\n\n```\nollama create {name} -f "
+            f"Modelfile\nollama run {name}\n```"
+        )
     if _named(facts, ".safetensors"):
         length = f" --max-model-len {context}" if context else ""
         folder = str(PurePosixPath(_named(facts, ".safetensors") or "").parent)
         place = folder if folder == "." else f"./{folder}"
-        yield f"vLLM, with the folder that holds the safetensors:\n\n```\nvllm serve {place}{length}\n```"
+        yield (
+            "vLLM, with the folder that holds the safetensors:\n\n```\nvllm serve "
+            f"{place}{length}\n```"
+        )
     if not gguf and not _named(facts, ".safetensors"):
         yield f"Files to run: {UNKNOWN}."
     prompt = _recorded(facts.prompt)
-    yield f"Ask it as it was trained, in the chat template that its files hold. The system prompt of its training: {prompt}."
+    yield (
+        "Ask it as it was trained, in the chat template that its files hold. The system prompt "
+        f"of its training: {prompt}."
+    )
 
 
 def _licences(facts: CardFacts) -> Iterator[str]:
@@ -160,22 +194,34 @@ def _licences(facts: CardFacts) -> Iterator[str]:
     came = any(holds_licence(PurePosixPath(name).name) for name in texts)
     along = [one for one in demands.licence_text if came and BASE in one.why]
     missing = [one for one in demands.licence_text if one not in along]
-    yield "What the licences of base model and training text demand, as cbt-ray understood them; no legal advice."
+    yield (
+        "What the licences of base model and training text demand, as cbt-ray understood them; "
+        "no legal advice."
+    )
     yield _table(
         ("licence", "read", "source"),
-        ((_linked(one.name, one.terms.link), one.terms.read, one.terms.source) for one in demands.licences),
+        (
+            (_linked(one.name, one.terms.link), one.terms.read, one.terms.source)
+            for one in demands.licences
+        ),
     )
     groups: tuple[tuple[str, Iterable[Demand]], ...] = (
         ("The name begins with", demands.name_begins),
         ("Displayed", demands.display),
         ("In the file Notice", demands.notice),
-        (f"What came with the base model or its package goes along ({', '.join(map(_recorded, texts))}), for", along),
+        (
+            "What came with the base model or its package goes along "
+            f"({', '.join(map(_recorded, texts))}), for",
+            along,
+        ),
         ("A copy has to go along, and is not among the files above, of", missing),
         ("Changes", demands.state_changes),
         ("Restrictions of use, passed on to whoever gets the model", demands.use_policy),
         ("Use", demands.non_commercial),
     )
-    lines = [f"- {title}: {demand.text} ({demand.why})" for title, asked in groups for demand in asked]
+    lines = [
+        f"- {title}: {demand.text} ({demand.why})" for title, asked in groups for demand in asked
+    ]
     yield "\n".join(lines) if lines else "They demand nothing."
 
 
@@ -191,7 +237,9 @@ def _limits(facts: CardFacts) -> Iterator[str]:
 
 
 def _recorded(value: Any) -> str:
-    """A fact as text, without line breaks and without a folder of the machine that it comes from."""
+    """A fact as text, without line breaks and without a folder of the machine that it comes
+    from.
+    """
     if value is None or value in ("", {}, []):
         return UNKNOWN
     if isinstance(value, float):

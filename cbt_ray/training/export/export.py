@@ -1,4 +1,6 @@
-"""A tuned model as others run it: a Hugging Face folder for vLLM, an F16 GGUF, and the GGUF that the recipe asks for."""
+"""A tuned model as others run it: a Hugging Face folder for vLLM, an F16 GGUF, and the GGUF that
+the recipe asks for.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,10 @@ from cbt_ray.training.start.base import Base
 
 @dataclass(frozen=True)
 class Exported:
-    """A model in its three forms; `gguf` is `f16` where the recipe asks for no other quantization."""
+    """A model in its three forms.
+
+    `gguf` is `f16` where the recipe asks for no other quantization.
+    """
 
     merged: Path
     """16-bit safetensors with tokenizer and chat template, ready for vLLM."""
@@ -32,7 +37,9 @@ def export(
     say: Callable[[str], None] = lambda _part: None,
     name: str = NAMELESS,
 ) -> Exported:
-    """Merge, convert once to F16, and quantize from there; without an adapter the base itself, made the same way.
+    """Merge, convert once to F16, and quantize from there.
+
+    Without an adapter the base itself, made the same way.
 
     The GGUF files say `name` of themselves. `say` hears the name of each part as it begins.
     """

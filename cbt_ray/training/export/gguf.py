@@ -19,7 +19,8 @@ from cbt_ray.training.export.space import space_in_front
 from cbt_ray.training.links import link_others
 
 CONVERTER = "CBT_RAY_CONVERTER"
-"""Environment variable that names another convert_hf_to_gguf.py than the one pinned beside this Python."""
+"""Environment variable that names another convert_hf_to_gguf.py than the one pinned beside this
+Python."""
 NAMELESS = "cbt-ray"
 """The name inside the GGUF of a model that nobody is given."""
 _SETTINGS = "tokenizer_config.json"
@@ -37,14 +38,21 @@ class Gguf:
     sha256: str
 
 
-def convert(folder: Path, target: Path, quantization: str, threads: int, name: str = NAMELESS) -> Gguf:
-    """Convert a Hugging Face folder; the file appears whole or not at all, and says `name` of itself."""
+def convert(
+    folder: Path, target: Path, quantization: str, threads: int, name: str = NAMELESS
+) -> Gguf:
+    """Convert a Hugging Face folder.
+
+    The file appears whole or not at all, and says `name` of itself.
+    """
     _convert(folder, target, ["--outtype", quantization, "--model-name", name], threads)
     return Gguf(target, sha256_of(target))
 
 
 def convert_vocabulary(folder: Path, target: Path, threads: int) -> Path:
-    """A GGUF of tokenizer and chat template alone: what llama.cpp will make of a text is known before there are weights."""
+    """A GGUF of tokenizer and chat template alone: what llama.cpp will make of a text is known
+    before there are weights.
+    """
     _convert(folder, target, ["--vocab-only", "--model-name", NAMELESS], threads)
     return target
 
@@ -52,8 +60,17 @@ def convert_vocabulary(folder: Path, target: Path, threads: int) -> Path:
 def _convert(folder: Path, target: Path, options: list[str], threads: int) -> None:
     beside = target.with_name(f".{target.name}")
     with _with_space_said(folder) as source:
-        command = [sys.executable, str(_converter()), str(source), "--outfile", str(beside), *options]
-        done = subprocess.run(command, env=_environment(threads), capture_output=True, text=True, check=False)
+        command = [
+            sys.executable,
+            str(_converter()),
+            str(source),
+            "--outfile",
+            str(beside),
+            *options,
+        ]
+        done = subprocess.run(
+            command, env=_environment(threads), capture_output=True, text=True, check=False
+        )
     if done.returncode:
         beside.unlink(missing_ok=True)
         lines = done.stderr.strip().splitlines() or ["no output"]
@@ -65,8 +82,9 @@ def _convert(folder: Path, target: Path, options: list[str], threads: int) -> No
 def _with_space_said(folder: Path) -> Iterator[Path]:
     """The folder, its settings saying what tokenizer.json does of the space in front of a text.
 
-    The converter asks the settings, and llama.cpp puts a space behind every special token where they are silent. They are changed
-    in a folder of links of the same name, since other readers of the model would take them for an order to build it anew.
+    The converter asks the settings, and llama.cpp puts a space behind every special token where
+    they are silent. They are changed in a folder of links of the same name, since other readers of
+    the model would take them for an order to build it anew.
     """
     space = space_in_front(folder / "tokenizer.json")
     settings = folder / _SETTINGS
@@ -83,13 +101,30 @@ def _with_space_said(folder: Path) -> Iterator[Path]:
 
 
 def _converter() -> Path:
-    path = Path(os.environ.get(CONVERTER) or Path(sys.prefix) / "llama.cpp" / "convert_hf_to_gguf.py")
+    path = Path(
+        os.environ.get(CONVERTER) or Path(sys.prefix) / "llama.cpp" / "convert_hf_to_gguf.py"
+    )
     if not path.is_file():
-        raise InputError(f"{path}: expected llama.cpp's converter; `make` puts it there, {CONVERTER} names another")
+        raise InputError(
+            f"{path}: expected llama.cpp's converter; `make` puts it there, {CONVERTER} names "
+            "another"
+        )
     return path
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """The converter finds its own gguf-py beside itself; a PYTHONPATH could only put another in front."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "NO_LOCAL_GGUF")}
-    return {**kept, "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": str(threads)}
+    """The converter finds its own gguf-py beside itself.
+
+    A PYTHONPATH could only put another in front.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONPATH", "NO_LOCAL_GGUF")
+    }
+    return {
+        **kept,
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "OMP_NUM_THREADS": str(threads),
+    }

@@ -1,8 +1,10 @@
-"""Adapter and base made one model: W + alpha/r * B A in fp32 on the 16- or 32-bit base (never the 4-bit one), stored as f16.
+"""Adapter and base made one model: W + alpha/r * B A in fp32 on the 16- or 32-bit base (never the
+4-bit one), stored as f16.
 
-From file to file, some rows of a weight at a time: memory is that of B A for the largest weight, however large the shards are.
-f16 and not bf16: rounding to bf16 loses a quarter of what a short training gained. Tokenizer and chat template are copied byte
-for byte, and the shards stay as the base has them.
+From file to file, some rows of a weight at a time: memory is that of B A for the largest weight,
+however large the shards are. f16 and not bf16: rounding to bf16 loses a quarter of what a short
+training gained. Tokenizer and chat template are copied byte for byte, and the shards stay as the
+base has them.
 """
 
 from __future__ import annotations
@@ -39,7 +41,10 @@ _COPIED = (
 
 
 def merge(base: Base, adapter: Path | None, folder: Path) -> Path:
-    """Write the merged model to a folder; without an adapter the base itself, rounded the same way, to compare with."""
+    """Write the merged model to a folder.
+
+    Without an adapter the base itself, rounded the same way, to compare with.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     deltas = _Deltas(adapter)
@@ -53,7 +58,9 @@ def merge(base: Base, adapter: Path | None, folder: Path) -> Path:
 
 
 def without_weights(base: Base, folder: Path) -> Path:
-    """Write all of a merged model but its weights, which an adapter does not change, to a folder that is there."""
+    """Write all of a merged model but its weights, which an adapter does not change, to a folder
+    that is there.
+    """
     write_settings(base.folder, folder)
     for name in _COPIED:
         if (base.folder / name).exists():
@@ -101,14 +108,20 @@ class _Deltas:
         unused = sorted(set(self._pairs) - self._used)
         if unused:
             raise InputError(
-                f"adapter: expected the base it was trained on; {unused[0]} and {len(unused) - 1} more are not in it"
+                f"adapter: expected the base it was trained on; {unused[0]} and {len(unused) - 1} "
+                "more are not in it"
             )
 
     def _read(self, adapter: Path) -> None:
         from safetensors.torch import load_file
 
         config = read_json(adapter / "adapter_config.json")
-        if config.get("use_rslora") or config.get("use_dora") or config.get("modules_to_save") or config.get("alpha_pattern"):
+        if (
+            config.get("use_rslora")
+            or config.get("use_dora")
+            or config.get("modules_to_save")
+            or config.get("alpha_pattern")
+        ):
             raise InputError(f"{adapter}: expected a plain LoRA adapter")
         self._scale = config["lora_alpha"] / config["r"]
         for name, value in load_file(adapter / "adapter_model.safetensors").items():

@@ -1,8 +1,9 @@
 """A GGUF for Ollama: the Modelfile, with the model's chat template as a Go template.
 
-Ollama does not run the Jinja template of a GGUF. It takes a template of its own where it knows one that differs by fewer than 100
-characters, and otherwise sends the prompt bare. So the Go template is written out here: its pieces are read off what the Jinja
-template renders, put together again and compared on other conversations. Where that differs, nothing is guessed.
+Ollama does not run the Jinja template of a GGUF. It takes a template of its own where it knows one
+that differs by fewer than 100 characters, and otherwise sends the prompt bare. So the Go template
+is written out here: its pieces are read off what the Jinja template renders, put together again and
+compared on other conversations. Where that differs, nothing is guessed.
 """
 
 from __future__ import annotations
@@ -26,9 +27,20 @@ _PARAMETERS = {
     "context": "num_ctx",
 }
 """Our words for what Ollama calls a parameter."""
-_BY_HAND = "# TEMPLATE must be given by hand: this model's chat template could not be written as a Go template."
-_SYSTEM, _ASKED, _REPLY = Message("system", "Zsystem"), Message("user", "Zasked"), Message("assistant", "Zreply")
-_AGAIN, _REPLY_2, _THIRD = Message("user", "Zagain"), Message("assistant", "Zreply2"), Message("user", "Zthird")
+_BY_HAND = (
+    "# TEMPLATE must be given by hand: this model's chat template could not be written as "
+    "a Go template."
+)
+_SYSTEM, _ASKED, _REPLY = (
+    Message("system", "Zsystem"),
+    Message("user", "Zasked"),
+    Message("assistant", "Zreply"),
+)
+_AGAIN, _REPLY_2, _THIRD = (
+    Message("user", "Zagain"),
+    Message("assistant", "Zreply2"),
+    Message("user", "Zthird"),
+)
 _COMPARED = (
     (_ASKED,),
     (_SYSTEM, _ASKED),
@@ -37,10 +49,13 @@ _COMPARED = (
 )
 
 
-def modelfile(gguf_name: str, template: ChatTemplate, sampling: Mapping[str, Any], licence: str) -> str:
+def modelfile(
+    gguf_name: str, template: ChatTemplate, sampling: Mapping[str, Any], licence: str
+) -> str:
     """The Modelfile beside a GGUF. SYSTEM is left to the user.
 
-    `sampling` may hold temperature, top_p, top_k, min_p, repeat_penalty, max_tokens, seed, and context: tokens that it sees.
+    `sampling` may hold temperature, top_p, top_k, min_p, repeat_penalty, max_tokens, seed, and
+    context: tokens that it sees.
     """
     if '"' in template.end:
         raise InputError(f"Modelfile: expected an end token without quotes, not {template.end!r}")
@@ -59,11 +74,18 @@ def _parameters(sampling: Mapping[str, Any]) -> list[str]:
     unknown = sorted(set(sampling) - set(_PARAMETERS))
     if unknown:
         raise InputError(f"sampling: {unknown[0]}: expected one of {', '.join(_PARAMETERS)}")
-    return [f"PARAMETER {name} {sampling[key]}" for key, name in _PARAMETERS.items() if sampling.get(key) is not None]
+    return [
+        f"PARAMETER {name} {sampling[key]}"
+        for key, name in _PARAMETERS.items()
+        if sampling.get(key) is not None
+    ]
 
 
 def go_template(template: ChatTemplate) -> str | None:
-    """The chat template in Go, without BOS, which the tokenizer adds; None where it is of no form that is known here."""
+    """The chat template in Go, without BOS, which the tokenizer adds.
+
+    None where it is of no form that is known here.
+    """
     form = _form(template)
     if form is None or any("{{" in piece or '"""' in piece for piece in form.pieces()):
         return None
@@ -74,7 +96,9 @@ def go_template(template: ChatTemplate) -> str | None:
 
 @dataclass(frozen=True)
 class _Form:
-    """What stands around each message, and where the system message goes: in front, or into the first or last user message."""
+    """What stands around each message, and where the system message goes: in front, or into the
+    first or last user message.
+    """
 
     place: Literal["front", "first", "last"]
     default: str
@@ -89,7 +113,11 @@ class _Form:
 
     def render(self, messages: Sequence[Message]) -> str:
         """As Ollama renders `go()`."""
-        system = "".join(f"{self.system[0]}{one.content}{self.system[1]}" for one in messages if one.role == "system")
+        system = "".join(
+            f"{self.system[0]}{one.content}{self.system[1]}"
+            for one in messages
+            if one.role == "system"
+        )
         turns = [one for one in messages if one.role != "system"]
         text = (system if self.place == "front" else "") if system else self.default
         inside = {"front": -1, "first": 0, "last": len(turns) - 1}[self.place]
@@ -104,14 +132,18 @@ class _Form:
         front = system if self.place == "front" else ""
         inside = {
             "front": "",
-            "first": f"{{{{ if and $first $.System }}}}{system}{{{{ end }}}}{{{{ $first = false }}}}",
-            "last": f"{{{{ if and $.System (eq (len (slice $.Messages $number)) 1) }}}}{system}{{{{ end }}}}",
+            "first": f"{{{{ if and $first $.System }}}}{system}{{{{ end }}}}{{{{ $first = false "
+            f"}}}}",
+            "last": f"{{{{ if and $.System (eq (len (slice $.Messages $number)) 1) "
+            f"}}}}{system}{{{{ end }}}}",
         }[self.place]
         return (
-            f"{{{{ $first := true }}}}{{{{ if $.System }}}}{front}{{{{ else }}}}{self.default}{{{{ end }}}}"
+            f"{{{{ $first := true }}}}{{{{ if $.System }}}}{front}{{{{ else }}}}{self.default}{{{{ "
+            f"end }}}}"
             "{{ range $number, $_ := $.Messages }}"
             f'{{{{ if eq .Role "user" }}}}{self.user[0]}{inside}{{{{ .Content }}}}{self.user[1]}'
-            f'{{{{ else if eq .Role "assistant" }}}}{self.assistant[0]}{{{{ .Content }}}}{self.assistant[1]}{{{{ end }}}}'
+            f'{{{{ else if eq .Role "assistant" }}}}{self.assistant[0]}{{{{ .Content '
+            f"}}}}{self.assistant[1]}{{{{ end }}}}"
             "{{ end }}"
         )
 
@@ -153,7 +185,9 @@ def _rendered(template: ChatTemplate, *messages: Message, answer: bool = True) -
 
 
 def _between(text: str, *messages: Message) -> list[str] | None:
-    """What stands before, between and behind the messages, if they stand in this order, each once."""
+    """What stands before, between and behind the messages, if they stand in this order, each
+    once.
+    """
     pieces = []
     for message in messages:
         before, found, text = text.partition(message.content)

@@ -1,4 +1,6 @@
-"""An F16 GGUF in another quantization, by the llama.cpp that will run it, so that a model is converted only once."""
+"""An F16 GGUF in another quantization, by the llama.cpp that will run it, so that a model is
+converted only once.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +37,15 @@ def quantize(source: Path, target: Path, quantization: str, threads: int) -> Ggu
     parameters.nthread, parameters.max_buf_size = threads, ROWS
     beside = target.with_name(f".{target.name}")
     with _complaints() as lines:
-        failed = llama_cpp.llama_model_quantize(str(source).encode(), str(beside).encode(), parameters)
+        failed = llama_cpp.llama_model_quantize(
+            str(source).encode(), str(beside).encode(), parameters
+        )
     if failed:
         beside.unlink(missing_ok=True)
         reason = lines[-1] if lines else "no output"
-        raise InputError(f"{source}: expected an F16 GGUF that llama.cpp turns into {quantization} ({reason})")
+        raise InputError(
+            f"{source}: expected an F16 GGUF that llama.cpp turns into {quantization} ({reason})"
+        )
     beside.replace(target)
     return Gguf(target, sha256_of(target))
 

@@ -1,6 +1,8 @@
-"""How far the predictions of two models lie apart: Kullback-Leibler divergence, summed in double over slices of the vocabulary.
+"""How far the predictions of two models lie apart: Kullback-Leibler divergence, summed in double
+over slices of the vocabulary.
 
-In single precision the sums of a vocabulary are off by about as much as the divergence that a merge is allowed.
+In single precision the sums of a vocabulary are off by about as much as the divergence that a merge
+is allowed.
 """
 
 from __future__ import annotations
@@ -11,12 +13,19 @@ from cbt_ray.errors import InputError
 from cbt_ray.training.gate.streamed import Streamed
 
 
-def divergence(expected: Streamed, found: Streamed, states: tuple[list[Any], list[Any]]) -> list[Any]:
-    """KL(expected || found) in nats at each position of each sequence; `states` is what each model's `hidden` gave."""
+def divergence(
+    expected: Streamed, found: Streamed, states: tuple[list[Any], list[Any]]
+) -> list[Any]:
+    """KL(expected || found) in nats at each position of each sequence.
+
+    `states` is what each model's `hidden` gave.
+    """
     sums = [_Sums() for _ in states[0]]
     for one, other in zip(expected.output(), found.output(), strict=True):
         if one.shape != other.shape:
-            raise InputError(f"vocabulary: expected {list(one.shape)} rows and width, not {list(other.shape)}")
+            raise InputError(
+                f"vocabulary: expected {list(one.shape)} rows and width, not {list(other.shape)}"
+            )
         for sum_, mine, theirs in zip(sums, *states, strict=True):
             sum_.add((mine @ one.T).double(), (theirs @ other.T).double())
     return [sum_.divergence() for sum_ in sums]
@@ -30,7 +39,9 @@ def of_logits(expected: Any, found: Any) -> Any:
 
 
 class _Sums:
-    """What the divergence at each position of one sequence needs, the largest logit so far taken out of every exponent."""
+    """What the divergence at each position of one sequence needs, the largest logit so far taken
+    out of every exponent.
+    """
 
     def __init__(self) -> None:
         self._expected: tuple[Any, Any] | None = None
@@ -41,7 +52,10 @@ class _Sums:
         """Logits of the next slice of the vocabulary."""
         top, weights, kept = _weigh(self._expected, expected)
         self._cross = self._cross * kept + (weights * (expected - found)).sum(-1)
-        self._expected = top, (self._expected[1] * kept if self._expected else 0.0) + weights.sum(-1)
+        self._expected = (
+            top,
+            (self._expected[1] * kept if self._expected else 0.0) + weights.sum(-1),
+        )
         top, weights, kept = _weigh(self._found, found)
         self._found = top, (self._found[1] * kept if self._found else 0.0) + weights.sum(-1)
 

@@ -1,4 +1,6 @@
-"""What a GGUF says in llama.cpp: its template, special ids and tokens, the tokens it likes best, its answers."""
+"""What a GGUF says in llama.cpp: its template, special ids and tokens, the tokens it likes best,
+its answers.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,17 @@ from cbt_ray.training.mask import encoded, plain
 from cbt_ray.training.start.base import Base
 
 LIMIT = 160
-"""Tokens within which a therapist's turn has to end, where the dataset's own turns are not longer."""
+"""Tokens within which a therapist's turn has to end, where the dataset's own turns are not longer.
+"""
 GREEDY = 8
 """Tokens that are continued greedily behind each prompt."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A prompt as training knows it: its messages (None of a plain text), its text in pieces and its token ids."""
+    """A prompt as training knows it: its messages (None of a plain text), its text in pieces and
+    its token ids.
+    """
 
     messages: tuple[Message, ...] | None
     written: Written
@@ -57,7 +62,9 @@ class Spoken:
 
 @dataclass(frozen=True)
 class Answer:
-    """One sampled answer without its end, and the token that ended it (None: it was cut at the limit)."""
+    """One sampled answer without its end, and the token that ended it (None: it was cut at the
+    limit).
+    """
 
     tokens: list[int]
     text: str
@@ -88,7 +95,8 @@ def hear(
     follow: list[list[int]] | None,
     limit: int,
 ) -> Heard:
-    """Listen to a GGUF: the first `spoken` prompts are continued, greedily or by the tokens of `follow`, and some answered.
+    """Listen to a GGUF: the first `spoken` prompts are continued, greedily or by the tokens of
+    `follow`, and some answered.
 
     An answer is cut after `limit` tokens. Raises InputError where llama.cpp does not load it.
     """
@@ -96,16 +104,23 @@ def hear(
         heard = _look(llama, gguf, base, asked)
         try:
             for number, prompt in enumerate(asked[:spoken]):
-                heard.spoken.append(_continue(llama, prompt.ids, None if follow is None else follow[number]))
+                heard.spoken.append(
+                    _continue(llama, prompt.ids, None if follow is None else follow[number])
+                )
                 if number in answers:
                     heard.answers.append(_answer(llama, prompt.ids, number, limit))
-        except RuntimeError as error:  # llama_decode refuses: a token that its vocabulary lacks, for one
+        except (
+            RuntimeError
+        ) as error:  # llama_decode refuses: a token that its vocabulary lacks, for one
             heard.error = str(error)
     return heard
 
 
 def look(gguf: Path, base: Base, asked: Sequence[Asked], threads: int) -> Heard:
-    """What a GGUF of a vocabulary alone says: nothing is evaluated. Raises InputError where llama.cpp does not load it."""
+    """What a GGUF of a vocabulary alone says: nothing is evaluated.
+
+    Raises InputError where llama.cpp does not load it.
+    """
     with _loaded(gguf, threads, vocab_only=True) as llama:
         return _look(llama, gguf, base, asked)
 
@@ -116,9 +131,13 @@ def _loaded(gguf: Path, threads: int, **settings: int) -> Iterator[Any]:
 
     llama_cpp.llama_log_set(silence(), None)
     try:
-        llama = llama_cpp.Llama(str(gguf), n_threads=threads, n_threads_batch=threads, verbose=False, **settings)
+        llama = llama_cpp.Llama(
+            str(gguf), n_threads=threads, n_threads_batch=threads, verbose=False, **settings
+        )
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"{gguf}: expected a GGUF that llama.cpp loads ({str(error).splitlines()[0]})") from error
+        raise InputError(
+            f"{gguf}: expected a GGUF that llama.cpp loads ({str(error).splitlines()[0]})"
+        ) from error
     try:
         yield llama
     finally:
@@ -126,10 +145,15 @@ def _loaded(gguf: Path, threads: int, **settings: int) -> Iterator[Any]:
 
 
 def _look(llama: Any, gguf: Path, base: Base, asked: Sequence[Asked]) -> Heard:
-    """What takes no evaluation. The texts that are tokenized are those of training, so one fault shows in one place."""
+    """What takes no evaluation.
+
+    The texts that are tokenized are those of training, so one fault shows in one place.
+    """
     tokens = [tokenized(llama, one.written) for one in asked]
     source = llama.metadata.get("tokenizer.chat_template")
-    return Heard(source, [_rendered(llama, gguf, base, one) for one in asked], tokens, _special(llama, base))
+    return Heard(
+        source, [_rendered(llama, gguf, base, one) for one in asked], tokens, _special(llama, base)
+    )
 
 
 def _rendered(llama: Any, gguf: Path, base: Base, asked: Asked) -> str | None:
@@ -146,7 +170,9 @@ def _special(llama: Any, base: Base) -> dict[str, int | bool | None]:
     """llama.cpp has ids of its own where the file states none, so what is stated is told apart."""
     import llama_cpp
 
-    stated, pad = (llama.metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "padding"))
+    stated, pad = (
+        llama.metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "padding")
+    )
     return {
         "bos": llama.token_bos(),
         "eos": llama.token_eos(),
@@ -157,7 +183,10 @@ def _special(llama: Any, base: Base) -> dict[str, int | bool | None]:
 
 
 def _continue(llama: Any, prompt: list[int], follow: list[int] | None) -> Spoken:
-    """The best token each time, to the end of the answer or GREEDY tokens; or the tokens that another model said."""
+    """The best token each time, to the end of the answer or GREEDY tokens.
+
+    Or the tokens that another model said.
+    """
     import llama_cpp
     import numpy
 
@@ -178,7 +207,10 @@ def _continue(llama: Any, prompt: list[int], follow: list[int] | None) -> Spoken
 
 
 def _common(llama: Any, prompt: list[int]) -> int:
-    """How many tokens of the prompt are evaluated already; its last one is left to do, for its logits."""
+    """How many tokens of the prompt are evaluated already.
+
+    Its last one is left to do, for its logits.
+    """
     cached = llama.input_ids[: llama.n_tokens].tolist()
     same = 0
     while same < min(len(cached), len(prompt) - 1) and cached[same] == prompt[same]:

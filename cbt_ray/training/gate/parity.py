@@ -14,22 +14,26 @@ from cbt_ray.training.start.base import Base
 MERGE = 1e-5
 """Largest mean divergence per token, in nats, of the merged file from what was trained."""
 TIE = 0.1
-"""llama.cpp, which rounds to f16, may choose another token where the merged model in fp32 prefers its own by less than this.
+"""llama.cpp, which rounds to f16, may choose another token where the merged model in fp32 prefers
+its own by less than this.
 
-On the embedded model the logits of the five best tokens were off by 0.06 against each other at most, by 0.01 on average.
-"""
+On the embedded model the logits of the five best tokens were off by 0.06 against each other at
+most, by 0.01 on average."""
 APART = 1e-3
-"""Largest mean divergence, in nats, of llama.cpp from the merged model where it chose its tokens (2e-6 on the embedded model).
+"""Largest mean divergence, in nats, of llama.cpp from the merged model where it chose its tokens
+(2e-6 on the embedded model).
 
-Other weights that happen to choose the same tokens show here.
-"""
+Other weights that happen to choose the same tokens show here."""
 FOREIGN = ("<|", "[INST]", "[/INST]", "<<SYS>>", "### Instruction", "### Input", "### Response")
 """What no therapist says: pieces of templates."""
 
 
 def merge(reference: Reference) -> Check:
     """The merged file against adapter and base."""
-    expected = f"a mean divergence of at most {MERGE} nats per token from adapter on base, unmerged, in fp32"
+    expected = (
+        f"a mean divergence of at most {MERGE} nats per token from adapter on base, "
+        "unmerged, in fp32"
+    )
     if reference.error:
         return Check("merge", False, {"error": reference.error}, expected)
     nats = reference.divergence
@@ -45,8 +49,15 @@ def template(heard: Mapping[str, Heard], base: Base, asked: Sequence[Asked]) -> 
         pairs = zip(one.rendered, asked, strict=True)
         different = [number for number, (found, own) in enumerate(pairs, 1) if found != own.text]
         measured[name] = {"different": different, "same_source": one.source == base.template.source}
-    passed = all(measured[name]["same_source"] and not measured[name]["different"] for name in heard)
-    return Check("template", passed, measured, "the GGUF's own chat template writes every prompt as in training")
+    passed = all(
+        measured[name]["same_source"] and not measured[name]["different"] for name in heard
+    )
+    return Check(
+        "template",
+        passed,
+        measured,
+        "the GGUF's own chat template writes every prompt as in training",
+    )
 
 
 def special(heard: Mapping[str, Heard], base: Base) -> Check:
@@ -54,11 +65,18 @@ def special(heard: Mapping[str, Heard], base: Base) -> Check:
     expected = {"eos": base.eos_id, "eos_stated": base.eos_id, "eos_ends": True}
     if base.bos_id is not None:
         expected["bos"] = base.bos_id
-    measured = {"expected": {**expected, "pad": base.pad_id}, **{name: one.special for name, one in heard.items()}}
-    passed = all(one.special[name] == value for one in heard.values() for name, value in expected.items())
+    measured = {
+        "expected": {**expected, "pad": base.pad_id},
+        **{name: one.special for name, one in heard.items()},
+    }
+    passed = all(
+        one.special[name] == value for one in heard.values() for name, value in expected.items()
+    )
     if base.pad_id != base.eos_id:
         passed = passed and all(one.special["pad"] in (None, base.pad_id) for one in heard.values())
-    return Check("special", passed, measured, "ids of the special tokens as in training, stated in the GGUF")
+    return Check(
+        "special", passed, measured, "ids of the special tokens as in training, stated in the GGUF"
+    )
 
 
 def tokens(heard: Mapping[str, Heard], base: Base, asked: Sequence[Asked]) -> Check:
@@ -67,16 +85,26 @@ def tokens(heard: Mapping[str, Heard], base: Base, asked: Sequence[Asked]) -> Ch
     for name, one in heard.items():
         pairs = zip(one.tokens, asked, strict=True)
         different = [number for number, (found, own) in enumerate(pairs, 1) if found != own.ids]
-        doubled = sum(base.bos_id is not None and found[:2] == [base.bos_id] * 2 for found in one.tokens)
+        doubled = sum(
+            base.bos_id is not None and found[:2] == [base.bos_id] * 2 for found in one.tokens
+        )
         measured[name] = {"different": different, "doubled_bos": doubled}
     passed = all(measured[name] == {"different": [], "doubled_bos": 0} for name in heard)
-    return Check("tokens", passed, measured, "llama.cpp tokenizes every prompt as training did, with one BOS at most")
+    return Check(
+        "tokens",
+        passed,
+        measured,
+        "llama.cpp tokenizes every prompt as training did, with one BOS at most",
+    )
 
 
 def greedy(heard: Heard, reference: Reference) -> Check:
-    """llama.cpp's choices on the F16 GGUF against those of the merged file, on llama.cpp's own tokens."""
+    """llama.cpp's choices on the F16 GGUF against those of the merged file, on llama.cpp's own
+    tokens.
+    """
     expected = (
-        f"llama.cpp chooses the tokens of the merged file in fp32; it may differ where that prefers its own by less than {TIE}"
+        "llama.cpp chooses the tokens of the merged file in fp32; it may differ where "
+        f"that prefers its own by less than {TIE}"
     )
     error = heard.error or reference.error
     if error:
@@ -89,10 +117,17 @@ def greedy(heard: Heard, reference: Reference) -> Check:
         counted["tokens"] += len(spoken.tokens)
         counted["equal"] += sum(margin == 0 for margin in found)
     counted["ties"] = sum(margin < TIE for margin in margins)
-    rows = [(ours, theirs.logits) for ours, theirs in zip(reference.logits, heard.spoken, strict=True)]
+    rows = [
+        (ours, theirs.logits) for ours, theirs in zip(reference.logits, heard.spoken, strict=True)
+    ]
     apart = _apart(rows)
     passed = counted["equal"] + counted["ties"] == counted["tokens"] > 0 and _within(apart, APART)
-    return Check("greedy", passed, {**counted, "largest_margin": _number(max(margins, default=0.0)), **apart}, expected)
+    return Check(
+        "greedy",
+        passed,
+        {**counted, "largest_margin": _number(max(margins, default=0.0)), **apart},
+        expected,
+    )
 
 
 def quantization(first: Heard, second: Heard) -> Check:
@@ -100,11 +135,22 @@ def quantization(first: Heard, second: Heard) -> Check:
     expected = "nothing; how far the quantized GGUF is from the F16 one on that one's greedy tokens"
     if first is second:
         return Check("quantized", None, {"same_file": True}, expected)
-    chosen = [(int(row.argmax()), token) for one in second.spoken for row, token in zip(one.logits, one.tokens, strict=True)]
+    chosen = [
+        (int(row.argmax()), token)
+        for one in second.spoken
+        for row, token in zip(one.logits, one.tokens, strict=True)
+    ]
     agree = sum(found == token for found, token in chosen) / len(chosen) if chosen else None
-    rows = [(one.logits, other.logits) for one, other in zip(first.spoken, second.spoken, strict=False)]
+    rows = [
+        (one.logits, other.logits) for one, other in zip(first.spoken, second.spoken, strict=False)
+    ]
     measured = {"tokens": len(chosen), "agreement": agree, **_apart(rows)}
-    return Check("quantized", None, {**measured, **({"error": second.error} if second.error else {})}, expected)
+    return Check(
+        "quantized",
+        None,
+        {**measured, **({"error": second.error} if second.error else {})},
+        expected,
+    )
 
 
 def stops(heard: Heard, base: Base, limit: int, *, tuned: bool) -> Check:
@@ -119,7 +165,10 @@ def stops(heard: Heard, base: Base, limit: int, *, tuned: bool) -> Check:
     }
     passed = not heard.error and 2 * ended >= len(heard.answers) > 0
     return Check(
-        "stops", passed if tuned else None, measured, f"half of the answers end by the EOS of training within {limit} tokens"
+        "stops",
+        passed if tuned else None,
+        measured,
+        f"half of the answers end by the EOS of training within {limit} tokens",
     )
 
 
@@ -132,7 +181,12 @@ def leaks(heard: Heard, base: Base, *, tuned: bool) -> Check:
         "leaked": sum(map(bool, found)),
         "pieces": sorted({piece for one in found for piece in one}),
     }
-    return Check("leaks", not measured["leaked"] if tuned else None, measured, "no piece of a template in any answer")
+    return Check(
+        "leaks",
+        not measured["leaked"] if tuned else None,
+        measured,
+        "no piece of a template in any answer",
+    )
 
 
 def _margin(logits: Any, token: int) -> float:
@@ -148,8 +202,13 @@ def _apart(rows: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
 
     if not rows or any(one.shape != other.shape for one, other in rows):
         return {}
-    nats = torch.cat([of_logits(torch.from_numpy(one), torch.from_numpy(other)) for one, other in rows])
-    return {"divergence": _number(float(nats.mean())), "largest_divergence": _number(float(nats.max()))}
+    nats = torch.cat(
+        [of_logits(torch.from_numpy(one), torch.from_numpy(other)) for one, other in rows]
+    )
+    return {
+        "divergence": _number(float(nats.mean())),
+        "largest_divergence": _number(float(nats.max())),
+    }
 
 
 def _within(apart: dict[str, Any], limit: float) -> bool:

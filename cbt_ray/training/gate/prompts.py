@@ -12,7 +12,8 @@ from cbt_ray.training.preference import Pair
 from cbt_ray.training.start.base import Base
 
 PROMPT_TOKENS = 256
-"""Longest prompt on which an export is judged, where there are enough short ones: a large model is read on a CPU."""
+"""Longest prompt on which an export is judged, where there are enough short ones: a large model is
+read on a CPU."""
 EXAMPLES = 60
 """From how many examples they are taken."""
 TURNS = 3
@@ -24,8 +25,15 @@ Prompt = list[Message] | str
 
 
 def prompts_of(splits: Splits, base: Base, most: int) -> list[Prompt]:
-    """What stands in front of therapist turns, of held-out text first; the short ones where there are enough of them."""
-    found = [prompt for example in (splits.held_out + splits.train)[:EXAMPLES] for prompt in _prompts(example)]
+    """What stands in front of therapist turns, of held-out text first.
+
+    The short ones where there are enough of them.
+    """
+    found = [
+        prompt
+        for example in (splits.held_out + splits.train)[:EXAMPLES]
+        for prompt in _prompts(example)
+    ]
     by_length = sorted(((len(Asked.of(one, base).ids), at) for at, one in enumerate(found)))
     short = [at for length, at in by_length if length <= PROMPT_TOKENS]
     chosen = spread(short, most) if len(short) >= most else [at for _, at in by_length[:most]]
@@ -33,10 +41,16 @@ def prompts_of(splits: Splits, base: Base, most: int) -> list[Prompt]:
 
 
 def limit_of(splits: Splits, pairs: Sequence[Pair], base: Base) -> int:
-    """Tokens within which a tuned model's answer has to end: LIMIT, or what the answers that it learns from take, if more."""
+    """Tokens within which a tuned model's answer has to end: LIMIT, or what the answers that it
+    learns from take, if more.
+    """
     lengths = sorted(
         [pair.chosen.supervised for pair in pairs]
-        or [len(base.tokenizer.encode(text)[0]) + 1 for example in spread(splits.train, EXAMPLES) for text in _answers(example)]
+        or [
+            len(base.tokenizer.encode(text)[0]) + 1
+            for example in spread(splits.train, EXAMPLES)
+            for text in _answers(example)
+        ]
     )
     return max(LIMIT, lengths[int(ENDED * (len(lengths) - 1))]) if lengths else LIMIT
 

@@ -1,4 +1,6 @@
-"""What the gate measures everything by: the adapter on its base, unmerged, in fp32, and the merged file beside it."""
+"""What the gate measures everything by: the adapter on its base, unmerged, in fp32, and the merged
+file beside it.
+"""
 
 from __future__ import annotations
 
@@ -26,26 +28,41 @@ class Reference:
 
 
 def refer(
-    base: Base, adapter: Path | None, merged: Path, prompts: Sequence[list[int]], said: Sequence[list[int]], threads: int
+    base: Base,
+    adapter: Path | None,
+    merged: Path,
+    prompts: Sequence[list[int]],
+    said: Sequence[list[int]],
+    threads: int,
 ) -> Reference:
-    """Both models over prompts and the tokens that llama.cpp said behind them, in one pass of each."""
+    """Both models over prompts and the tokens that llama.cpp said behind them, in one pass of
+    each.
+    """
     import torch
 
     torch.set_num_threads(threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         unmerged, stored = Streamed(base.folder, adapter, device), Streamed(merged, None, device)
-        tails = [_known(tokens, unmerged.vocabulary)[:-1] for tokens in said] + [[]] * (len(prompts) - len(said))
+        tails = [_known(tokens, unmerged.vocabulary)[:-1] for tokens in said] + [[]] * (
+            len(prompts) - len(said)
+        )
         fed = [prompt + tail for prompt, tail in zip(prompts, tails, strict=True)]
         states = unmerged.hidden(fed), stored.hidden(fed)
         nats = [float(one) for sequence in divergence(unmerged, stored, states) for one in sequence]
-        chosen = [state[-len(tail) - 1 :] for state, tail in zip(states[1][: len(said)], tails, strict=False)]
+        chosen = [
+            state[-len(tail) - 1 :]
+            for state, tail in zip(states[1][: len(said)], tails, strict=False)
+        ]
         return Reference(nats, [one.cpu().numpy() for one in stored.logits(chosen)])
     except InputError as error:
         return Reference(error=str(error))
 
 
 def _known(tokens: list[int], vocabulary: int) -> list[int]:
-    """The tokens before the first that the base has no row for; another model's GGUF may say such a one."""
+    """The tokens before the first that the base has no row for.
+
+    Another model's GGUF may say such a one.
+    """
     beyond = (index for index, token in enumerate(tokens) if token >= vocabulary)
     return tokens[: next(beyond, len(tokens))]

@@ -1,7 +1,9 @@
-"""A model in fp32 of which one layer at a time is in memory: its weights come from the shards and are dropped behind it.
+"""A model in fp32 of which one layer at a time is in memory: its weights come from the shards and
+are dropped behind it.
 
-All sequences go through a layer before the next one is read, so a pass reads the weights once. An adapter is applied unmerged,
-W x + alpha/r B A x, from its own small file: what training saw, without the rounding of a merged weight.
+All sequences go through a layer before the next one is read, so a pass reads the weights once. An
+adapter is applied unmerged, W x + alpha/r B A x, from its own small file: what training saw,
+without the rounding of a merged weight.
 """
 
 from __future__ import annotations
@@ -18,13 +20,17 @@ ROWS = 8192
 
 
 class Streamed:
-    """A causal language model in a Hugging Face folder: llama, mistral, qwen2 and those built alike."""
+    """A causal language model in a Hugging Face folder: llama, mistral, qwen2 and those built
+    alike.
+    """
 
     def __init__(self, folder: Path, adapter: Path | None = None, device: str = "cpu") -> None:
         self._shards = Shards(folder, device)
         self._model = _empty(folder)
         self._decoder = self._model.get_decoder()
-        self._name = next(name for name, module in self._model.named_modules() if module is self._decoder)
+        self._name = next(
+            name for name, module in self._model.named_modules() if module is self._decoder
+        )
         if adapter is not None:
             _attach(self._model, adapter, device)
         self._layers, self._norm = list(self._decoder.layers), self._decoder.norm
@@ -44,8 +50,12 @@ class Streamed:
             opened = [self._open(ids) for ids in sequences]
             states = [state for state, _ in opened]
             for number, layer in enumerate(self._layers):
-                states = self._through(layer, f"layers.{number}", states, [calls[number] for _, calls in opened])
-            return [state[0] for state in self._through(self._norm, "norm", states, [{}] * len(states))]
+                states = self._through(
+                    layer, f"layers.{number}", states, [calls[number] for _, calls in opened]
+                )
+            return [
+                state[0] for state in self._through(self._norm, "norm", states, [{}] * len(states))
+            ]
 
     def output(self) -> Iterator[Any]:
         """The output matrix, some rows at a time."""
@@ -60,26 +70,41 @@ class Streamed:
         return [torch.cat(parts, dim=-1) for parts in zip(*slices, strict=True)]
 
     def _open(self, ids: Sequence[int]) -> tuple[Any, list[dict[str, Any]]]:
-        """The embedded tokens, and with which masks and positions the model itself would call each layer."""
+        """The embedded tokens, and with which masks and positions the model itself would call each
+        layer.
+        """
         self._calls.clear()
         embedded = self._shards.some(f"{self._name}.embed_tokens.weight", ids)
         state = self._decoder(inputs_embeds=embedded[None], use_cache=False).last_hidden_state
         return state, list(self._calls)
 
-    def _through(self, module: Any, name: str, states: list[Any], calls: list[dict[str, Any]]) -> list[Any]:
+    def _through(
+        self, module: Any, name: str, states: list[Any], calls: list[dict[str, Any]]
+    ) -> list[Any]:
         """All sequences through one part; its weights are gone when this returns."""
         from torch.func import functional_call
 
         weights = self._read(module, name)
-        made = [functional_call(module, weights, (state,), call) for state, call in zip(states, calls, strict=True)]
+        made = [
+            functional_call(module, weights, (state,), call)
+            for state, call in zip(states, calls, strict=True)
+        ]
         return [one[0] if isinstance(one, tuple) else one for one in made]
 
     def _read(self, module: Any, name: str) -> dict[str, Any]:
-        """The weights of a part of the decoder in fp32, as the settings say that they are shaped."""
-        weights = {own: self._shards.whole(f"{self._name}.{name}.{own}") for own, _ in module.named_parameters()}
+        """The weights of a part of the decoder in fp32, as the settings say that they are
+        shaped.
+        """
+        weights = {
+            own: self._shards.whole(f"{self._name}.{name}.{own}")
+            for own, _ in module.named_parameters()
+        }
         for own, parameter in module.named_parameters():
             if weights[own].shape != parameter.shape:
-                raise InputError(f"{self._name}.{name}.{own}: expected {list(parameter.shape)}, not {list(weights[own].shape)}")
+                raise InputError(
+                    f"{self._name}.{name}.{own}: expected {list(parameter.shape)}, not "
+                    f"{list(weights[own].shape)}"
+                )
         return weights
 
 
@@ -130,7 +155,9 @@ def _open(file: Path) -> Any:
 
 
 def _empty(folder: Path) -> Any:
-    """The model of a folder's settings: its parameters have shapes and no memory, its buffers are real."""
+    """The model of a folder's settings: its parameters have shapes and no memory, its buffers are
+    real.
+    """
     import torch
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -140,7 +167,9 @@ def _empty(folder: Path) -> Any:
         with init_empty_weights(include_buffers=False):
             return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{folder}/config.json: expected a causal language model's settings ({error})") from error
+        raise InputError(
+            f"{folder}/config.json: expected a causal language model's settings ({error})"
+        ) from error
 
 
 def _replace_layers(decoder: Any, calls: list[dict[str, Any]], device: str) -> None:
@@ -166,7 +195,10 @@ def _attach(model: Any, adapter: Path, device: str) -> None:
     from safetensors.torch import load_file
 
     config = read_json(adapter / "adapter_config.json")
-    if any(config.get(field) for field in ("use_rslora", "use_dora", "modules_to_save", "alpha_pattern", "rank_pattern")):
+    if any(
+        config.get(field)
+        for field in ("use_rslora", "use_dora", "modules_to_save", "alpha_pattern", "rank_pattern")
+    ):
         raise InputError(f"{adapter}: expected a plain LoRA adapter")
     parts: dict[str, dict[str, Any]] = {}
     for name, value in load_file(adapter / "adapter_model.safetensors").items():

@@ -11,7 +11,9 @@ _FOLDERS = re.compile(r"(?<![\w.:/-])(?:~|\.{1,2})?/(?:[\w.@+-]+/)*(?=[\w.@+-])"
 
 
 def without_folders(value: Any) -> Any:
-    """A text, or all texts of a JSON value, without the folders of the machine that they come from."""
+    """A text, or all texts of a JSON value, without the folders of the machine that they come
+    from.
+    """
     if isinstance(value, str):
         return _FOLDERS.sub("", value)
     if isinstance(value, dict):
@@ -21,7 +23,9 @@ def without_folders(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Check:
-    """One named check: whether it passed (None: only reported), what was measured (JSON), what was expected."""
+    """One named check: whether it passed (None: only reported), what was measured (JSON), what was
+    expected.
+    """
 
     name: str
     passed: bool | None

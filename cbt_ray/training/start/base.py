@@ -1,4 +1,6 @@
-"""What training starts from: a Hugging Face folder with 32- or 16-bit weights, made of a GGUF where it is one."""
+"""What training starts from: a Hugging Face folder with 32- or 16-bit weights, made of a GGUF where
+it is one.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ _WEIGHTS = ("*.safetensors", "config.json", "tokenizer*", _JINJA, _ALONE)
 
 @dataclass(frozen=True)
 class Base:
-    """A model to train: its folder, the SHA-256 of what it was made of, its template and its special tokens' ids."""
+    """A model to train: its folder, the SHA-256 of what it was made of, its template and its
+    special tokens' ids.
+    """
 
     folder: Path
     digest: str
@@ -53,12 +57,19 @@ class Base:
 
 
 def open_base(
-    start: str, work: Path, template: str | None = None, *, turn_end: str | None = None, today: str = TODAY.isoformat()
+    start: str,
+    work: Path,
+    template: str | None = None,
+    *,
+    turn_end: str | None = None,
+    today: str = TODAY.isoformat(),
 ) -> Base:
-    """The model behind a recipe's `start` or `compare`: `package:NAME/FILE.gguf`, a GGUF, or a Hugging Face folder.
+    """The model behind a recipe's `start` or `compare`: `package:NAME/FILE.gguf`, a GGUF, or a
+    Hugging Face folder.
 
-    A GGUF, or a folder whose weights are stored in 4 bit, is written out once into `work/base/`, under its SHA-256, so training
-    and exports share it. `template` takes the place of the model's own chat template, in training and in all that is exported;
+    A GGUF, or a folder whose weights are stored in 4 bit, is written out once into `work/base/`,
+    under its SHA-256, so training and exports share it. `template` takes the place of the model's
+    own chat template, in training and in all that is exported;
     `turn_end` says what ends a turn, `today` is the date that a template is told.
     """
     folder, digest = _opened(start, work)
@@ -66,16 +77,24 @@ def open_base(
     source = template or _template(folder, config)
     if template is not None or not _is_found_by_others(folder, config, source):
         folder = _with_template(folder, source, work / "base" / f"{digest[:16]}-template")
-    return replace(read_base(folder, digest, turn_end=turn_end, today=today), licences=licence_texts(start, folder))
+    return replace(
+        read_base(folder, digest, turn_end=turn_end, today=today),
+        licences=licence_texts(start, folder),
+    )
 
 
 def _opened(start: str, work: Path) -> tuple[Path, str]:
     path = load_gguf_path(start)
     if path.is_dir():
         four_bit, digest = is_four_bit(path), _digest(path)
-        return (_made(path, work / "base" / f"{digest[:16]}-f16", widen) if four_bit else path), digest
+        return (
+            _made(path, work / "base" / f"{digest[:16]}-f16", widen) if four_bit else path
+        ), digest
     if path.suffix != ".gguf":
-        raise InputError(f"start: {start!r}: expected package:NAME/FILE.gguf, a GGUF file or a Hugging Face folder")
+        raise InputError(
+            f"start: {start!r}: expected package:NAME/FILE.gguf, a GGUF file or a Hugging Face "
+            "folder"
+        )
     digest = sha256_of(check_gguf(path))
     return _made(path, work / "base" / digest[:16], unpack), digest
 
@@ -111,7 +130,8 @@ def read_base(
     turn_end: str | None = None,
     today: str = TODAY.isoformat(),
 ) -> Base:
-    """Read template and special tokens, and refuse a folder where they are missing: a model without an end never stops.
+    """Read template and special tokens, and refuse a folder where they are missing: a model without
+    an end never stops.
 
     Reads no weights.
     """
@@ -121,7 +141,9 @@ def read_base(
     eos_id = tokenizer.id_of(eos) if eos else None
     if eos_id is None:
         raise InputError(f"{file}: eos_token: expected a token of the vocabulary, not {eos!r}")
-    chat = ChatTemplate(template or _template(folder, config), bos, eos, turn_end or "", today).with_end(tokenizer.control)
+    chat = ChatTemplate(
+        template or _template(folder, config), bos, eos, turn_end or "", today
+    ).with_end(tokenizer.control)
     end_id = tokenizer.id_of(chat.end)
     if end_id is None:
         raise InputError(f"turn_end: expected a token of the vocabulary, not {chat.end!r}")
@@ -139,7 +161,9 @@ def _tokenizer_config(folder: Path) -> dict[str, Any]:
 
 
 def _template(folder: Path, config: dict[str, Any]) -> str:
-    """The model's own chat template: a file of it, or in the tokenizer's settings, perhaps one of several by name."""
+    """The model's own chat template: a file of it, or in the tokenizer's settings, perhaps one of
+    several by name.
+    """
     found: Any = config.get("chat_template")
     if (folder / _ALONE).exists():
         alone = read_json(folder / _ALONE)
@@ -152,10 +176,14 @@ def _template(folder: Path, config: dict[str, Any]) -> str:
         names = sorted(map(str, found))
         found = found.get("default", next(iter(found.values())) if len(found) == 1 else None)
         if found is None:
-            raise InputError(f"{folder}: chat_template: expected one named `default` among {', '.join(names)[:200]}")
+            raise InputError(
+                f"{folder}: chat_template: expected one named `default` among "
+                f"{', '.join(names)[:200]}"
+            )
     if not isinstance(found, str) or not found.strip():
         raise InputError(
-            f"{folder}: chat_template: expected a chat template; a base model without one cannot be a therapist; "
+            f"{folder}: chat_template: expected a chat template; a base model without one cannot "
+            "be a therapist; "
             "give one (`chat_template:` in the recipe)"
         )
     return found
@@ -176,6 +204,8 @@ def _digest(folder: Path) -> str:
     """SHA-256 over names and SHA-256 of the files that make the model."""
     import hashlib
 
-    files = sorted({file for pattern in _WEIGHTS for file in folder.glob(pattern) if file.is_file()})
+    files = sorted(
+        {file for pattern in _WEIGHTS for file in folder.glob(pattern) if file.is_file()}
+    )
     lines = "".join(f"{file.name} {sha256_of(file)}\n" for file in files)
     return hashlib.sha256(lines.encode()).hexdigest()

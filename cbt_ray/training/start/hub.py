@@ -1,6 +1,8 @@
-"""The Hugging Face hub: what a revision is, which files make a model, and their download, resumable and checked.
+"""The Hugging Face hub: what a revision is, which files make a model, and their download, resumable
+and checked.
 
-Where it is comes from HF_ENDPOINT, who asks from HF_TOKEN; neither a token nor a signed address is ever in a message.
+Where it is comes from HF_ENDPOINT, who asks from HF_TOKEN; neither a token nor a signed address is
+ever in a message.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ class WrongRevision(InputError):
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file of a model as the hub describes it: large ones by their SHA-256, small ones by git's SHA-1 alone."""
+    """A file of a model as the hub describes it: large ones by their SHA-256, small ones by git's
+    SHA-1 alone.
+    """
 
     name: str
     size: int
@@ -55,14 +59,23 @@ class HubFile:
         """Whether these bytes are the file."""
         if self.sha256 is not None:
             return hashlib.sha256(data).hexdigest() == self.sha256
-        return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() == self.git
+        return (
+            hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+            == self.git
+        )
 
     def check(self, file: Path) -> str:
-        """The SHA-256 of a downloaded file; Infrastructure where it is another than the hub says."""
+        """The SHA-256 of a downloaded file.
+
+        Infrastructure where it is another than the hub says.
+        """
         found = sha256_of(file)
         if found == self.sha256 or (self.sha256 is None and self.is_in(file.read_bytes())):
             return found
-        raise Infrastructure(f"{self.name}: what came is not what the hub describes, its checksum differs", "malformed")
+        raise Infrastructure(
+            f"{self.name}: what came is not what the hub describes, its checksum differs",
+            "malformed",
+        )
 
 
 @dataclass(frozen=True)
@@ -88,8 +101,12 @@ class Hub:
     def from_environment(cls) -> Hub:
         """The hub that HF_ENDPOINT names, asked with HF_TOKEN where there is one."""
         token = os.environ.get("HF_TOKEN", "").strip()
-        if not re.fullmatch(r"[!-~]*", token):  # what cannot stand in a header would be quoted by the library's error
-            raise InputError("HF_TOKEN: expected a token, one word of plain letters, digits and signs")
+        if not re.fullmatch(
+            r"[!-~]*", token
+        ):  # what cannot stand in a header would be quoted by the library's error
+            raise InputError(
+                "HF_TOKEN: expected a token, one word of plain letters, digits and signs"
+            )
         return cls(os.environ.get("HF_ENDPOINT") or ENDPOINT, token or None)
 
     @property
@@ -113,8 +130,12 @@ class Hub:
                 _wait(failed, error)
         return _snapshot(model, info)
 
-    def download(self, snapshot: Snapshot, file: HubFile, folder: Path, tell: Tell = lambda _bytes: None) -> Path:
-        """Bring a file into a folder. What an earlier call left there is gone on with, and not fetched again where it is all.
+    def download(
+        self, snapshot: Snapshot, file: HubFile, folder: Path, tell: Tell = lambda _bytes: None
+    ) -> Path:
+        """Bring a file into a folder.
+
+        What an earlier call left there is gone on with, and not fetched again where it is all.
 
         Raises InputError (gated), or Infrastructure after several attempts that brought nothing.
         """
@@ -137,13 +158,19 @@ class Hub:
         api = HfApi(endpoint=self.endpoint, token=self._token or False)
         with self._reached(model):
             try:
-                return api.model_info(model, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
+                return api.model_info(
+                    model, revision=revision, files_metadata=True, timeout=TIMEOUT_S
+                )
             except HfHubHTTPError as error:
                 self._refuse(model, revision, error.response)
             except HFValidationError:
-                raise InputError(f"expected a hub id, org/name, {model!r} is none; a folder is written ./{model}") from None
+                raise InputError(
+                    f"expected a hub id, org/name, {model!r} is none; a folder is written ./{model}"
+                ) from None
             except (ValueError, TypeError, KeyError) as error:  # a page of a proxy, for one
-                raise Infrastructure(f"{model}: {self.host} sent no description of a model", "malformed") from error
+                raise Infrastructure(
+                    f"{model}: {self.host} sent no description of a model", "malformed"
+                ) from error
 
     def _go_on(self, snapshot: Snapshot, file: HubFile, part: Path, tell: Tell) -> None:
         """One request for what is missing of a file, written as it comes."""
@@ -153,43 +180,70 @@ class Hub:
         if have > file.size:
             os.truncate(part, have := 0)
         headers = {"Accept-Encoding": "identity"}  # or the sizes would not be those of the file
-        headers |= {"Authorization": f"Bearer {self._token}"} if self._token else {}  # httpx takes it off before another host
+        headers |= (
+            {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        )  # httpx takes it off before another host
         headers |= {"Range": f"bytes={have}-"} if have else {}
         url = f"{self.endpoint}/{snapshot.hub}/resolve/{snapshot.commit}/{quote(file.name)}"
-        with self._reached(snapshot.hub), get_session().stream("GET", url, headers=headers, timeout=TIMEOUT_S) as answer:
+        with (
+            self._reached(snapshot.hub),
+            get_session().stream("GET", url, headers=headers, timeout=TIMEOUT_S) as answer,
+        ):
             if answer.status_code not in {200, 206}:
                 self._refuse(snapshot.hub, snapshot.commit, answer)
-            if answer.status_code == 206 and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            if answer.status_code == 206 and not answer.headers.get("Content-Range", "").startswith(
+                f"bytes {have}-"
+            ):
                 raise Infrastructure(
-                    f"{snapshot.hub}: {file.name}: {self.host} sent other bytes than were asked for", "malformed"
+                    f"{snapshot.hub}: {file.name}: {self.host} sent other bytes than were asked "
+                    "for",
+                    "malformed",
                 )
             with part.open("ab" if answer.status_code == 206 else "wb") as stream:
                 for chunk in answer.iter_bytes():
                     stream.write(chunk)
                     tell(stream.tell())
         if part.stat().st_size != file.size:
-            raise Infrastructure(f"{snapshot.hub}: {file.name}: {self.host} sent another number of bytes", "connection")
+            raise Infrastructure(
+                f"{snapshot.hub}: {file.name}: {self.host} sent another number of bytes",
+                "connection",
+            )
 
     def _refuse(self, model: str, revision: str, answer: httpx.Response) -> NoReturn:
-        """Raise what the hub's answer means. Its own words are left out: an address in them may be signed."""
+        """Raise what the hub's answer means.
+
+        Its own words are left out: an address in them may be signed.
+        """
         status, code = answer.status_code, answer.headers.get("X-Error-Code", "")
         if code == "GatedRepo" or status == 403:
             raise InputError(
-                f"{model}: {self.host} asks for the consent to its licence ({status}): expected HF_TOKEN to hold a token "
+                f"{model}: {self.host} asks for the consent to its licence ({status}): expected "
+                "HF_TOKEN to hold a token "
                 f"of an account that has given it at {ENDPOINT}/{model}"
             )
         if code == "RevisionNotFound":
-            raise WrongRevision(f"expected a commit, tag or branch of {model}, {self.host} has no {revision!r} ({status})")
+            raise WrongRevision(
+                f"expected a commit, tag or branch of {model}, {self.host} has no {revision!r} "
+                f"({status})"
+            )
         if status == 404 or code == "RepoNotFound":
             raise InputError(
-                f"expected a hub id: {self.host} has no {model} ({status}), or hides it from an account without access "
+                f"expected a hub id: {self.host} has no {model} ({status}), or hides it from an "
+                "account without access "
                 f"(HF_TOKEN); a folder of this name is written ./{model}"
             )
         if status == 401:
             held = "a valid token" if self._token else "a token"
-            raise InputError(f"{model}: {self.host} refused the request ({status}): expected HF_TOKEN to hold {held}")
+            raise InputError(
+                f"{model}: {self.host} refused the request ({status}): expected HF_TOKEN to hold "
+                f"{held}"
+            )
         kind = "rate_limit" if status == 429 else "server"
-        raise Infrastructure(f"{model}: {self.host} answered {status}", kind, _seconds(answer.headers.get("Retry-After")))
+        raise Infrastructure(
+            f"{model}: {self.host} answered {status}",
+            kind,
+            _seconds(answer.headers.get("Retry-After")),
+        )
 
     @contextmanager
     def _reached(self, model: str) -> Iterator[None]:
@@ -200,41 +254,70 @@ class Hub:
         try:
             yield
         except OfflineModeIsEnabled:
-            raise InputError(f"{model}: HF_HUB_OFFLINE: expected to be unset, or nothing can be fetched") from None
+            raise InputError(
+                f"{model}: HF_HUB_OFFLINE: expected to be unset, or nothing can be fetched"
+            ) from None
         except httpx.TimeoutException as error:
-            raise Infrastructure(f"{model}: {self.host} gave no answer in time", "timeout") from error
+            raise Infrastructure(
+                f"{model}: {self.host} gave no answer in time", "timeout"
+            ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise Infrastructure(f"{model}: {self.host} is out of reach ({type(error).__name__})", "connection") from error
+            raise Infrastructure(
+                f"{model}: {self.host} is out of reach ({type(error).__name__})", "connection"
+            ) from error
         except OSError as error:
-            raise Infrastructure(f"{model}: {error.strerror or type(error).__name__}", "connection") from error
+            raise Infrastructure(
+                f"{model}: {error.strerror or type(error).__name__}", "connection"
+            ) from error
 
 
 def _snapshot(model: str, info: ModelInfo) -> Snapshot:
-    """What of the hub's answer counts. Raises InputError where the model has no weights of the kind that is trained on."""
+    """What of the hub's answer counts.
+
+    Raises InputError where the model has no weights of the kind that is trained on.
+    """
     described = {sibling.rfilename: sibling for sibling in info.siblings or []}
-    for name in (*_NEEDED, _INDEX if any(map(_SHARD.fullmatch, described)) else "model.safetensors"):
+    for name in (
+        *_NEEDED,
+        _INDEX if any(map(_SHARD.fullmatch, described)) else "model.safetensors",
+    ):
         if name not in described:
-            raise InputError(f"{model}: expected a model in the format of transformers with safetensors, it has no {name}")
+            raise InputError(
+                f"{model}: expected a model in the format of transformers with safetensors, it has "
+                f"no {name}"
+            )
     files = []
     for name in filter(_is_needed(sharded=_INDEX in described), described):
         one = described[name]
         size, git = (one.lfs.size, None) if one.lfs else (one.size, one.blob_id)
         sha256 = one.lfs.sha256 if one.lfs else None
         if size is None or info.sha is None or not (sha256 or git):
-            raise InputError(f"{model}: HF_ENDPOINT: expected a hub that tells commit, sizes and checksums of files")
+            raise InputError(
+                f"{model}: HF_ENDPOINT: expected a hub that tells commit, sizes and checksums of "
+                "files"
+            )
         files.append(HubFile(name, size, sha256, git))
-    return Snapshot(model, str(info.sha), _licence(info), tuple(sorted(files, key=lambda file: (file.size, file.name))))
+    return Snapshot(
+        model,
+        str(info.sha),
+        _licence(info),
+        tuple(sorted(files, key=lambda file: (file.size, file.name))),
+    )
 
 
 def _is_needed(*, sharded: bool) -> Callable[[str], bool]:
-    """Safetensors by transformers' own names (not `consolidated`, no other precisions), settings, tokenizer, licences."""
+    """Safetensors by transformers' own names (not `consolidated`, no other precisions), settings,
+    tokenizer, licences.
+    """
 
     def needed(name: str) -> bool:
         if "/" in name or name.startswith((".", "consolidated")):
             return False
         if name.endswith(".safetensors"):
             return _SHARD.fullmatch(name) is not None if sharded else name == "model.safetensors"
-        return name == "tokenizer.model" or name.endswith((".json", ".jinja")) or is_licence_text(name)
+        return (
+            name == "tokenizer.model" or name.endswith((".json", ".jinja")) or is_licence_text(name)
+        )
 
     return needed
 

@@ -13,7 +13,9 @@ _END = r"([-_.].*)?"
 
 
 def is_licence_text(name: str) -> bool:
-    """Whether a file of a model or package is called as licences, notices and policies of use are."""
+    """Whether a file of a model or package is called as licences, notices and policies of use
+    are.
+    """
     return re.fullmatch(f"({_TEXT}|{_BESIDE}){_END}", name, re.IGNORECASE) is not None
 
 
@@ -23,7 +25,10 @@ def holds_licence(name: str) -> bool:
 
 
 def licence_texts(start: str, folder: Path) -> tuple[Path, ...]:
-    """The files, of the Python package that a recipe's `start` names or else of the model's folder; sorted, often none."""
+    """The files, of the Python package that a recipe's `start` names or else of the model's folder.
+
+    Sorted, often none.
+    """
     found = _of_package(start) if start.startswith(PACKAGE) else folder.iterdir()
     by_name = {file.name: file for file in found if is_licence_text(file.name) and file.is_file()}
     return tuple(file for _, file in sorted(by_name.items()))
@@ -36,5 +41,9 @@ def _of_package(start: str) -> list[Path]:
     except PackageNotFoundError:  # a module that nobody installed, on the path by itself
         return []
     files = [file for file in installed.files or [] if ".dist-info" in file.parts[0]]
-    # What lies deeper is of code that the package brings along: of one name the file that lies highest counts.
-    return [Path(str(installed.locate_file(file))) for file in sorted(files, key=lambda file: -len(file.parts))]
+    # What lies deeper is of code that the package brings along: of one name the file that lies
+    # highest counts.
+    return [
+        Path(str(installed.locate_file(file)))
+        for file in sorted(files, key=lambda file: -len(file.parts))
+    ]

@@ -1,4 +1,6 @@
-"""A `tokenizer.json` as training uses it: nothing it was saved with changes a text, and control tokens are kept apart."""
+"""A `tokenizer.json` as training uses it: nothing it was saved with changes a text, and control
+tokens are kept apart.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,19 @@ log = logging.getLogger(__name__)
 
 
 class FileTokenizer:
-    """A `tokenizer.json`; adds no special tokens, cuts nothing, pads nothing and splits words the same way each time."""
+    """A `tokenizer.json`.
+
+    Adds no special tokens, cuts nothing, pads nothing and splits words the same way each time.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file, self._tokenizer = file, _opened_tokenizer(file)
         names = _switched_off(self._tokenizer)
         if names:
             _say_switched_off(file.resolve(), ", ".join(names))
-        self._special = [one for one in self._tokenizer.get_added_tokens_decoder().values() if _is_control(one)]
+        self._special = [
+            one for one in self._tokenizer.get_added_tokens_decoder().values() if _is_control(one)
+        ]
         self.control = Control(token.content for token in self._special)
 
     @cached_property
@@ -37,8 +44,13 @@ class FileTokenizer:
         return plain
 
     def encode(self, text: str, *, control: bool = True) -> tuple[list[int], list[tuple[int, int]]]:
-        """Token ids, and the characters that each stands for; `control`: control tokens are tokens, and not plain text."""
-        encoding = (self._tokenizer if control else self._plain).encode(text, add_special_tokens=False)
+        """Token ids, and the characters that each stands for.
+
+        `control`: control tokens are tokens, and not plain text.
+        """
+        encoding = (self._tokenizer if control else self._plain).encode(
+            text, add_special_tokens=False
+        )
         return encoding.ids, encoding.offsets
 
     def id_of(self, token: str) -> int | None:
@@ -54,11 +66,16 @@ def _opened_tokenizer(file: Path) -> Any:
     try:
         return Tokenizer.from_buffer(data)
     except Exception as error:  # the library raises nothing more exact
-        raise InputError(f"{file}: expected a tokenizer ({' '.join(str(error).split())[:200]})") from None
+        raise InputError(
+            f"{file}: expected a tokenizer ({' '.join(str(error).split())[:200]})"
+        ) from None
 
 
 def _switched_off(tokenizer: Any) -> list[str]:
-    """Switch off what a tokenizer was saved with and what would change a text; returns its names."""
+    """Switch off what a tokenizer was saved with and what would change a text.
+
+    Returns its names.
+    """
     found = []
     if tokenizer.truncation is not None:
         found.append("truncation")
@@ -79,7 +96,10 @@ def _say_switched_off(file: Path, names: str) -> None:
 
 def _is_control(token: Any) -> bool:
     """A converter for llama.cpp takes for a control token what looks like one, too."""
-    return bool(token.special) or re.fullmatch("<\\|.*\\|>|<\uff5c.*\uff5c>", token.content, re.DOTALL) is not None
+    return (
+        bool(token.special)
+        or re.fullmatch("<\\|.*\\|>|<\uff5c.*\uff5c>", token.content, re.DOTALL) is not None
+    )
 
 
 def _as_special(token: Any) -> Any:
@@ -96,6 +116,8 @@ def _as_special(token: Any) -> Any:
 
 
 def _never_first(part: Any) -> None:
-    """A piece of plain text is never the first of a prompt, so no space is put in front of it as of a whole text."""
+    """A piece of plain text is never the first of a prompt, so no space is put in front of it as of
+    a whole text.
+    """
     if getattr(part, "prepend_scheme", None) == "first":
         part.prepend_scheme = "never"

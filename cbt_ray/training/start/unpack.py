@@ -1,7 +1,9 @@
-"""A GGUF of the llama architecture as a Hugging Face folder: fp32 weights, settings, tokenizer and chat template.
+"""A GGUF of the llama architecture as a Hugging Face folder: fp32 weights, settings, tokenizer and
+chat template.
 
-Written out here rather than left to transformers, which (5.17) reads the special tokens wrong, saves a tokenizer that llama.cpp's
-converter takes for a sentencepiece one (the tuned model is then fed other tokens than it learned) and takes half a minute.
+Written out here rather than left to transformers, which (5.17) reads the special tokens wrong,
+saves a tokenizer that llama.cpp's converter takes for a sentencepiece one (the tuned model is then
+fed other tokens than it learned) and takes half a minute.
 """
 
 from __future__ import annotations
@@ -17,7 +19,11 @@ from cbt_ray.errors import InputError
 from cbt_ray.llm.gguf_header import read_header
 
 _VOCABULARY = ("tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.merges")
-_EXPECTED = {"general.architecture": "llama", "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "smollm"}
+_EXPECTED = {
+    "general.architecture": "llama",
+    "tokenizer.ggml.model": "gpt2",
+    "tokenizer.ggml.pre": "smollm",
+}
 _CONTROL, _USER_DEFINED = 3, 4
 _NAMES = {
     "token_embd": "model.embed_tokens",
@@ -36,7 +42,10 @@ _NAMES = {
 
 
 def unpack(gguf: Path, folder: Path) -> None:
-    """Write the model behind a GGUF into an empty folder. Raises InputError where it is of another kind."""
+    """Write the model behind a GGUF into an empty folder.
+
+    Raises InputError where it is of another kind.
+    """
     from gguf import GGUFReader
 
     metadata = metadata_of(gguf)
@@ -50,17 +59,28 @@ def unpack(gguf: Path, folder: Path) -> None:
 
 
 def metadata_of(gguf: Path) -> dict[str, Any]:
-    """The metadata of a GGUF that can be unpacked, with its vocabulary. Raises InputError where it cannot; reads no weights."""
+    """The metadata of a GGUF that can be unpacked, with its vocabulary.
+
+    Raises InputError where it cannot; reads no weights.
+    """
     header = read_header(gguf, _VOCABULARY)
     for field, value in _EXPECTED.items():
         if header.metadata.get(field) != value:
             found = str(header.metadata.get(field))[:40]
-            raise InputError(f"{gguf}: {field}: expected {value!r}, not {found!r}; give the model's Hugging Face folder instead")
+            raise InputError(
+                f"{gguf}: {field}: expected {value!r}, not {found!r}; give the model's Hugging "
+                "Face folder instead"
+            )
     if header.parts > 1:
-        raise InputError(f"{gguf}: expected a model in one file, not in {header.parts}; llama.cpp's llama-gguf-split merges them")
+        raise InputError(
+            f"{gguf}: expected a model in one file, not in {header.parts}; llama.cpp's "
+            "llama-gguf-split merges them"
+        )
     for field in ("tokenizer.chat_template", "tokenizer.ggml.eos_token_id"):
         if field not in header.metadata:
-            raise InputError(f"{gguf}: {field}: expected a value; without it the tuned model never stops")
+            raise InputError(
+                f"{gguf}: {field}: expected a value; without it the tuned model never stops"
+            )
     return header.metadata
 
 
@@ -71,9 +91,18 @@ def _whole(gguf: Path) -> Iterator[None]:
         yield
     except KeyError as error:
         raise InputError(f"{gguf}: {error.args[0]}: expected a value") from None
-    except (ValueError, TypeError, IndexError, AttributeError, ZeroDivisionError, OverflowError) as error:
+    except (
+        ValueError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        ZeroDivisionError,
+        OverflowError,
+    ) as error:
         said = " ".join(str(error).split())[:200]
-        raise InputError(f"{gguf}: expected the metadata and weights of a llama model ({said})") from None
+        raise InputError(
+            f"{gguf}: expected the metadata and weights of a llama model ({said})"
+        ) from None
 
 
 def _config(metadata: dict[str, Any], *, tied: bool) -> dict[str, Any]:
@@ -92,7 +121,10 @@ def _config(metadata: dict[str, Any], *, tied: bool) -> dict[str, Any]:
         "head_dim": metadata.get("llama.rope.dimension_count", hidden // heads),
         "max_position_embeddings": metadata["llama.context_length"],
         "rms_norm_eps": metadata["llama.attention.layer_norm_rms_epsilon"],
-        "rope_parameters": {"rope_type": "default", "rope_theta": metadata.get("llama.rope.freq_base", 10000.0)},
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": metadata.get("llama.rope.freq_base", 10000.0),
+        },
         "tie_word_embeddings": tied,
         "vocab_size": len(metadata["tokenizer.ggml.tokens"]),
         "bos_token_id": metadata.get("tokenizer.ggml.bos_token_id"),
@@ -102,18 +134,25 @@ def _config(metadata: dict[str, Any], *, tied: bool) -> dict[str, Any]:
 
 
 def _pad(metadata: dict[str, Any]) -> int:
-    return int(metadata.get("tokenizer.ggml.padding_token_id", metadata["tokenizer.ggml.eos_token_id"]))
+    return int(
+        metadata.get("tokenizer.ggml.padding_token_id", metadata["tokenizer.ggml.eos_token_id"])
+    )
 
 
 def write_tokenizer(gguf: Path, metadata: dict[str, Any], folder: Path) -> None:
-    """Tokenizer, its settings and the chat template, into a folder. Raises InputError where the metadata hold no whole one."""
+    """Tokenizer, its settings and the chat template, into a folder.
+
+    Raises InputError where the metadata hold no whole one.
+    """
     try:
         with _whole(gguf):
             _write_tokenizer(metadata, folder)
     except InputError:
         raise
     except Exception as error:  # the library raises nothing more exact
-        raise InputError(f"{gguf}: expected a vocabulary with its merges ({' '.join(str(error).split())[:200]})") from None
+        raise InputError(
+            f"{gguf}: expected a vocabulary with its merges ({' '.join(str(error).split())[:200]})"
+        ) from None
 
 
 def _write_tokenizer(metadata: dict[str, Any], folder: Path) -> None:
@@ -125,7 +164,10 @@ def _write_tokenizer(metadata: dict[str, Any], folder: Path) -> None:
     merges = [tuple(pair.split(" ", 1)) for pair in metadata["tokenizer.ggml.merges"]]
     vocabulary = {token: number for number, token in enumerate(tokens)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, byte_fallback=False))
-    split = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    split = [
+        pre_tokenizers.Digits(individual_digits=True),
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+    ]
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(split)
     tokenizer.decoder = decoders.ByteLevel()
     for token, kind in zip(tokens, kinds, strict=True):
@@ -137,7 +179,10 @@ def _write_tokenizer(metadata: dict[str, Any], folder: Path) -> None:
 
 
 def _tokenizer_config(metadata: dict[str, Any], tokens: list[str]) -> dict[str, Any]:
-    bos, unknown = metadata.get("tokenizer.ggml.bos_token_id"), metadata.get("tokenizer.ggml.unknown_token_id")
+    bos, unknown = (
+        metadata.get("tokenizer.ggml.bos_token_id"),
+        metadata.get("tokenizer.ggml.unknown_token_id"),
+    )
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": None if bos is None else tokens[bos],
@@ -171,12 +216,17 @@ def _part(name: str) -> tuple[str, str]:
     """`blk.3.attn_q.weight` -> (`model.layers.3.`, `attn_q`)."""
     match = re.fullmatch(r"(?:blk\.(\d+)\.)?(\w+)\.weight", name)
     if match is None or match[2] not in _NAMES:
-        raise InputError(f"GGUF tensor {name}: expected a plain llama model; give the model's Hugging Face folder instead")
+        raise InputError(
+            f"GGUF tensor {name}: expected a plain llama model; give the model's Hugging Face "
+            "folder instead"
+        )
     return (f"model.layers.{match[1]}." if match[1] else ""), match[2]
 
 
 def _unpermute(values: Any, heads: int) -> Any:
-    """Undo llama.cpp's order of rotary dimensions (pairs side by side) for Hugging Face's (halves)."""
+    """Undo llama.cpp's order of rotary dimensions (pairs side by side) for Hugging Face's
+    (halves).
+    """
     rows = values.shape[0]
     return values.reshape(heads, rows // heads // 2, 2, -1).swapaxes(1, 2).reshape(rows, -1)
 

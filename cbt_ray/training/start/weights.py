@@ -1,8 +1,10 @@
-"""Weights that a recipe names by a hub id, in the store: fetched once for all studies in it, checked, addressed by content.
+"""Weights that a recipe names by a hub id, in the store: fetched once for all studies in it,
+checked, addressed by content.
 
-weights/<org--name>/<revision>.commit        the commit that a revision was when its files began to be fetched; written once
-weights/<org--name>/blobs/<sha256>-<file>    the files, shared by revisions
-weights/<org--name>/<revision>.json          all of them with their commit, written once when they are complete
+weights/<org--name>/<revision>.commit        the commit that a revision was when its files began to
+be fetched; written once weights/<org--name>/blobs/<sha256>-<file>    the files, shared by revisions
+weights/<org--name>/<revision>.json          all of them with their commit, written once when they
+are complete
 """
 
 from __future__ import annotations
@@ -46,7 +48,12 @@ class Weights:
     @property
     def source(self) -> dict[str, Any]:
         """Where they are from, for the provenance of what is made of them."""
-        return {"hub": self.hub, "revision": self.revision, "commit": self.commit, "licence": self.licence}
+        return {
+            "hub": self.hub,
+            "revision": self.revision,
+            "commit": self.commit,
+            "licence": self.licence,
+        }
 
     def to_bytes(self) -> bytes:
         """The document as it is stored, with the SHA-256 of its body."""
@@ -70,18 +77,27 @@ class Weights:
 def complete(store: Store, model: str, revision: str) -> Weights | None:
     """The weights, if all of their files are in the store; asks nobody else."""
     weights = _known(store, model, revision)
-    if weights is None or any(store.size(blob.path) != blob.size for blob in weights.files.values()):
+    if weights is None or any(
+        store.size(blob.path) != blob.size for blob in weights.files.values()
+    ):
         return None
     return weights
 
 
 def fetch_weights(
-    store: Store, hub: Hub, model: str, revision: str, folder: Path, tell: Tell = lambda _snapshot, _file, _bytes: None
+    store: Store,
+    hub: Hub,
+    model: str,
+    revision: str,
+    folder: Path,
+    tell: Tell = lambda _snapshot, _file, _bytes: None,
 ) -> Weights:
-    """Bring a model's files into the store, one after the other through `folder`; those that are in it are not fetched again.
+    """Bring a model's files into the store, one after the other through `folder`.
 
-    Raises WrongRevision where the revision has become another commit since its files began to be fetched, InputError where the
-    weights are quantized in a way that nothing can be merged into.
+    Those that are in it are not fetched again.
+
+    Raises WrongRevision where the revision has become another commit since its files began to be
+    fetched, InputError where the weights are quantized in a way that nothing can be merged into.
     """
     weights = complete(store, model, revision)
     if weights is not None:
@@ -92,9 +108,15 @@ def fetch_weights(
         _claim(store, revision, snapshot)
     blobs: dict[str, Blob] = {}
     for file in snapshot.files:
-        if known is None or file.name in known.files:  # an earlier version fetched no texts of licences
-            blobs[file.name] = _stored(store, file, model) or _bring(store, hub, snapshot, file, folder, tell)
-            if file.name == SETTINGS:  # a small file, and so among the first: nothing large is fetched in vain
+        if (
+            known is None or file.name in known.files
+        ):  # an earlier version fetched no texts of licences
+            blobs[file.name] = _stored(store, file, model) or _bring(
+                store, hub, snapshot, file, folder, tell
+            )
+            if (
+                file.name == SETTINGS
+            ):  # a small file, and so among the first: nothing large is fetched in vain
                 says_four_bit(store.read(blobs[file.name].path) or b"", f"{model}: {SETTINGS}")
             if file.name == INDEX:
                 _expect_all(store.read(blobs[file.name].path) or b"", snapshot)
@@ -103,12 +125,17 @@ def fetch_weights(
     if known is None and not store.create(_path(model, revision, "json"), weights.to_bytes()):
         known = _known(store, model, revision)
     if known is not None and known.files != weights.files:
-        raise Infrastructure(f"{model}: the hub describes other files of {snapshot.commit} than it did before", "malformed")
+        raise Infrastructure(
+            f"{model}: the hub describes other files of {snapshot.commit} than it did before",
+            "malformed",
+        )
     return weights
 
 
 def link(weights: Weights, folder: Path, local: Callable[[Blob], Path]) -> Path:
-    """A Hugging Face folder of links to the files on this machine, which `local` brings and checks."""
+    """A Hugging Face folder of links to the files on this machine, which `local` brings and
+    checks.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, blob in weights.files.items():
         (folder / name).unlink(missing_ok=True)
@@ -121,7 +148,10 @@ def _expect_all(index: bytes, snapshot: Snapshot) -> None:
     named = set(index_of(index, f"{snapshot.hub}: {INDEX}")["weight_map"].values())
     lost = sorted(named - {file.name for file in snapshot.files})
     if lost:
-        raise InputError(f"{snapshot.hub}: {INDEX}: weight_map: expected the file {lost[0][:200]!r} beside it, there is none")
+        raise InputError(
+            f"{snapshot.hub}: {INDEX}: weight_map: expected the file {lost[0][:200]!r} beside it, "
+            "there is none"
+        )
 
 
 def _known(store: Store, model: str, revision: str) -> Weights | None:
@@ -145,13 +175,17 @@ def _claim(store: Store, revision: str, snapshot: Snapshot) -> None:
     claimed = (store.read(path) or b"").decode(errors="replace").strip()
     if claimed != snapshot.commit:
         raise WrongRevision(
-            f"{snapshot.hub}: {revision!r} was commit {claimed} when its files began to be fetched and is {snapshot.commit} now; "
+            f"{snapshot.hub}: {revision!r} was commit {claimed} when its files began to be fetched "
+            f"and is {snapshot.commit} now; "
             "write the commit that you mean"
         )
 
 
 def _stored(store: Store, file: HubFile, model: str) -> Blob | None:
-    """The file in the store, if an earlier fetch brought it; a small one, whose SHA-256 the hub does not tell, is read."""
+    """The file in the store, if an earlier fetch brought it.
+
+    A small one, whose SHA-256 the hub does not tell, is read.
+    """
     if file.sha256 is not None:
         path = _blob(model, file, file.sha256)
         return Blob(path, file.sha256, file.size) if store.size(path) == file.size else None
@@ -164,7 +198,9 @@ def _stored(store: Store, file: HubFile, model: str) -> Blob | None:
     return None
 
 
-def _bring(store: Store, hub: Hub, snapshot: Snapshot, file: HubFile, folder: Path, tell: Tell) -> Blob:
+def _bring(
+    store: Store, hub: Hub, snapshot: Snapshot, file: HubFile, folder: Path, tell: Tell
+) -> Blob:
     """Download, check, upload; the copy on this machine is dropped."""
     local = hub.download(snapshot, file, folder, lambda size: tell(snapshot, file, size))
     try:
@@ -187,7 +223,11 @@ def _blob(model: str, file: HubFile, sha256: str) -> str:
 
 
 def _folder(model: str) -> str:
-    """A hub id as one name; a hub id holds no `--`, so no two are one, and neither a stage nor a study's blobs are called so."""
+    """A hub id as one name.
+
+    A hub id holds no `--`, so no two are one, and neither a stage nor a study's blobs are called
+    so.
+    """
     return model.replace("/", "--")
 
 

@@ -1,4 +1,6 @@
-"""The claims table: its file says where each claim stands, verdicts are computed, and false claims are found out."""
+"""The claims table: its file says where each claim stands, verdicts are computed, and false claims
+are found out.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def rows_of(result: dict[str, Any]) -> Rows:
 def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     path = Path(os.environ.get("CBT_RAY_PUBLISHED", "")) / "cbt_scores.csv"
     needs("published", "CBT_RAY_PUBLISHED" in os.environ and path.is_file())
-    return analyze(path, "cbt", tmp_path_factory.mktemp("published"), {}, lambda _: None, report=False)
+    return analyze(
+        path, "cbt", tmp_path_factory.mktemp("published"), {}, lambda _: None, report=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +74,11 @@ def test_verdicts_on_the_published_scores(result: dict[str, Any]) -> None:
     rows = rows_of(result)
     for line in VERDICTS.strip().splitlines():
         name, published, default = line.split()
-        assert (name, rows[name]["published"]["verdict"], rows[name]["default"]["verdict"]) == (name, published, default)
+        assert (name, rows[name]["published"]["verdict"], rows[name]["default"]["verdict"]) == (
+            name,
+            published,
+            default,
+        )
 
 
 def test_every_published_number_is_recomputed_to_its_last_digit(result: dict[str, Any]) -> None:
@@ -95,9 +103,9 @@ def test_the_tuned_models_differ_as_a_direct_fit_says(result: dict[str, Any]) ->
             "patient": table["patient_id"],
         }
     )
-    fit = MixedLM.from_formula("total ~ C(model, Treatment('Mistral')) + z", groups="patient", data=frame).fit(
-        reml=False, method="powell"
-    )
+    fit = MixedLM.from_formula(
+        "total ~ C(model, Treatment('Mistral')) + z", groups="patient", data=frame
+    ).fit(reml=False, method="powell")
     rows = rows_of(result)
     for name, level in (("models.mistral_qwen", "Qwen"), ("models.llama_mistral", "Llama")):
         expected = fit.pvalues[f"C(model, Treatment('Mistral'))[T.{level}]"]
@@ -131,15 +139,23 @@ def test_rows_are_json_and_say_where_they_come_from(other: dict[str, Any]) -> No
     assert "could not be had" in other["claims_source"]["not_had"]
 
 
-def test_a_claim_of_which_the_analysis_has_no_number_is_not_testable(other: dict[str, Any], table: Path) -> None:
+def test_a_claim_of_which_the_analysis_has_no_number_is_not_testable(
+    other: dict[str, Any], table: Path
+) -> None:
     bare = {**other, "models": {"published": {}}, "contrasts": {}}
     scores = read_table(table, load_mapping("cbt")).scores
     rows = {row["id"]: row for row in claims(bare, scores, load_claims("cbt"))}
     assert rows["fit.model.fit.aic"]["published"] == {
         **{"verdict": "not_testable", "recomputed": None, "low": None, "high": None},
-        **{"how": "models.published.aic equals 4478.571 to its last digit", "reason": "the analysis has no such number"},
+        **{
+            "how": "models.published.aic equals 4478.571 to its last digit",
+            "reason": "the analysis has no such number",
+        },
     }
-    assert rows["adjusted.qwen"]["published"]["reason"] == "the published model has no term C(model)[T.Qwen]"
+    assert (
+        rows["adjusted.qwen"]["published"]["reason"]
+        == "the published model has no term C(model)[T.Qwen]"
+    )
     assert rows["models.best"]["default"]["verdict"] == "not_testable"
 
 
@@ -158,7 +174,10 @@ def test_the_file_holds_no_verdict_and_no_name_of_a_patient() -> None:
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"published": {"path": ["a"], "below": 1.0, "digits": True}}, "expected exactly one of digits, inside, below"),
+        (
+            {"published": {"path": ["a"], "below": 1.0, "digits": True}},
+            "expected exactly one of digits, inside, below",
+        ),
         ({"published": {"below": 1.0}}, "expected either path or compute"),
         ({"published": {"compute": "magic", "below": 1.0}}, "unknown computation magic"),
         ({"source": "rumour"}, "unknown source rumour"),
@@ -168,10 +187,23 @@ def test_the_file_holds_no_verdict_and_no_name_of_a_patient() -> None:
 def test_a_bad_claims_file_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], line: str
 ) -> None:
-    claim = {"id": "one", "group": "g", "source": "here", "text": "T", "kind": "number", "printed": "1"}
+    claim = {
+        "id": "one",
+        "group": "g",
+        "source": "here",
+        "text": "T",
+        "kind": "number",
+        "printed": "1",
+    }
     claim |= {"published": {"path": ["counts", "rated"], "digits": True}} | changes
     source = {"what": "w", "url": "https://example.org", "part": "abstract"}
-    document = {"paper": "P", "url": "https://example.org", "sources": {"here": source}, "not_had": "none", "claims": [claim]}
+    document = {
+        "paper": "P",
+        "url": "https://example.org",
+        "sources": {"here": source},
+        "not_had": "none",
+        "claims": [claim],
+    }
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(document))
     monkeypatch.setattr(claims_file, "FOLDER", tmp_path)
     with pytest.raises(InputError) as error:

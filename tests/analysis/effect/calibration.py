@@ -1,10 +1,13 @@
-"""Simulated studies with known truth: what an interval covers, how often a contrast that is zero is called different.
+"""Simulated studies with known truth: what an interval covers, how often a contrast that is zero is
+called different.
 
-`python -m tests.analysis.effect.calibration` writes cbt_ray/analysis/effect/calibration.json (4,000 studies a cell, about five
-minutes on one core) and prints the table of docs/statistics.md. The tests run the same functions with fewer studies.
+`python -m tests.analysis.effect.calibration` writes cbt_ray/analysis/effect/calibration.json (4,000
+studies a cell, about five minutes on one core) and prints the table of docs/statistics.md. The
+tests run the same functions with fewer studies.
 
-The variances are those of the published scores (arXiv 2412.00251; 593 totals): between patients, between the chains of a patient,
-and between the sessions of a chain, the last for each of the six arms. Three contrasts, tuned - instruct per model; all are zero.
+The variances are those of the published scores (arXiv 2412.00251; 593 totals): between patients,
+between the chains of a patient, and between the sessions of a chain, the last for each of the six
+arms. Three contrasts, tuned - instruct per model; all are zero.
 """
 
 import json
@@ -38,11 +41,16 @@ def sizes(random: Truth, patients: int) -> Any:
 def cells(random: Truth, patients: int, count: Any) -> Any:
     """(arms, patients) chain means of one study without effects."""
     noise = CHAIN + WITHIN[:, None] / count
-    return random.standard_normal(patients) * PATIENT**0.5 + random.standard_normal(noise.shape) * np.sqrt(noise)
+    return random.standard_normal(patients) * PATIENT**0.5 + random.standard_normal(
+        noise.shape
+    ) * np.sqrt(noise)
 
 
 def by_t(random: Truth, patients: int) -> list[float]:
-    """|t| over its critical value for each contrast, on balanced data; above 1 the interval misses the truth."""
+    """|t| over its critical value for each contrast, on balanced data.
+
+    Above 1 the interval misses the truth.
+    """
     means = cells(random, patients, np.full((6, patients), SESSIONS))
     return [_ratio(means[2 * m] - means[2 * m + 1], patients - 1) for m in range(3)]
 
@@ -74,7 +82,10 @@ def by_fitted_variances(random: Truth, patients: int) -> list[float]:
         names = tuple(map(str, range(patients)))
         layout = Layout(("t", "c"), names, means[pair], within, 1 / count[pair], "lost sessions")
         square = float(layout.mean_square(layout.means))
-        t = abs(float(layout.effects(layout.means) @ WEIGHTS)) / (square * float(WEIGHTS @ layout.inverse @ WEIGHTS)) ** 0.5
+        t = (
+            abs(float(layout.effects(layout.means) @ WEIGHTS))
+            / (square * float(WEIGHTS @ layout.inverse @ WEIGHTS)) ** 0.5
+        )
         found.append(t / law(layout, WEIGHTS[None]).critical(LEVEL) ** 0.5)
     return found
 
@@ -82,19 +93,28 @@ def by_fitted_variances(random: Truth, patients: int) -> list[float]:
 def _sessions(random: Truth, patients: int) -> Any:
     """(arms, patients, sessions) totals of one study."""
     chains = cells(random, patients, np.full((6, patients), np.inf))
-    return chains[..., None] + random.standard_normal((6, patients, SESSIONS)) * np.sqrt(WITHIN)[:, None, None]
+    return (
+        chains[..., None]
+        + random.standard_normal((6, patients, SESSIONS)) * np.sqrt(WITHIN)[:, None, None]
+    )
 
 
 def by_published_model(random: Truth, patients: int) -> list[float]:
-    """total ~ model + variant + session + (1 | patient) by maximum likelihood: sessions as independent, z for the variant."""
+    """total ~ model + variant + session + (1 | patient) by maximum likelihood: sessions as
+    independent, z for the variant.
+    """
     totals = _sessions(random, patients)
     arm, patient, session = (axis.ravel() for axis in np.indices(totals.shape))
     number = (session - session.mean()) / session.std(ddof=1)
-    design = np.column_stack([np.ones(arm.size), arm // 2 == 1, arm // 2 == 2, arm % 2 == 1, number]).astype(float)
+    design = np.column_stack(
+        [np.ones(arm.size), arm // 2 == 1, arm // 2 == 2, arm % 2 == 1, number]
+    ).astype(float)
     data = nested.sums(design, totals.ravel(), "1bcvs", patient, None)
     fit = nested.fit(data, reml=False, ladder=False)
     assert fit is not None
-    return [float(abs(fit.estimates[3]) / fit.covariance[3, 3] ** 0.5 / special.ndtri(0.5 + LEVEL / 2))]
+    return [
+        float(abs(fit.estimates[3]) / fit.covariance[3, 3] ** 0.5 / special.ndtri(0.5 + LEVEL / 2))
+    ]
 
 
 def by_percentile_bootstrap(random: Truth, patients: int, draws: int = 999) -> list[float]:
@@ -103,7 +123,9 @@ def by_percentile_bootstrap(random: Truth, patients: int, draws: int = 999) -> l
     drawn = random.integers(patients, size=(draws, patients))
     found = []
     for m in range(3):
-        low, high = np.quantile((means[2 * m] - means[2 * m + 1])[drawn].mean(1), [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
+        low, high = np.quantile(
+            (means[2 * m] - means[2 * m + 1])[drawn].mean(1), [0.5 - LEVEL / 2, 0.5 + LEVEL / 2]
+        )
         found.append(0.0 if low <= 0 <= high else 2.0)
     return found
 
@@ -118,7 +140,10 @@ METHODS = {
 
 
 def coverage(method: str, patients: int, studies: int, seed: int) -> list[float]:
-    """Share of intervals that hold the truth, per contrast. The truth is zero, so the rest is the type-I error."""
+    """Share of intervals that hold the truth, per contrast.
+
+    The truth is zero, so the rest is the type-I error.
+    """
     random = np.random.default_rng([seed, patients, list(METHODS).index(method)])
     ratios = np.array([METHODS[method](random, patients) for _ in range(studies)])
     return [float(share) for share in (ratios <= 1).mean(axis=0)]
@@ -142,7 +167,12 @@ def main(studies: int = 4000, seed: int = 20241130) -> None:
     how = {"studies": studies, "seed": seed, "sessions": SESSIONS, "level": LEVEL, "fewest": FEWEST}
     variances = {"patient": PATIENT, "chain": CHAIN, "session": WITHIN.tolist()}
     least = {FITTED: FEWEST / SESSIONS}
-    document = {"simulated": how, "variances": variances, "least_evenness": least, "methods": methods}
+    document = {
+        "simulated": how,
+        "variances": variances,
+        "least_evenness": least,
+        "methods": methods,
+    }
     FILE.write_text(json.dumps(document, indent=1) + "\n")
 
 

@@ -1,4 +1,7 @@
-"""Intervals that the report prints hold their level; those of the published model and of the percentile bootstrap do not."""
+"""Intervals that the report prints hold their level.
+
+Those of the published model and of the percentile bootstrap do not.
+"""
 
 import pytest
 
@@ -41,4 +44,6 @@ def test_an_interval_that_does_not_hold_is_withheld_with_the_reason() -> None:
     assert broken("t", 5) is None
     assert broken("fitted variances", 7) is None
     assert broken("t", 1) == "withheld: by t, 1 patients were not simulated"
-    assert "covers 83" in str(broken("percentile", 5)) or "covers 82" in str(broken("percentile", 5))
+    assert "covers 83" in str(broken("percentile", 5)) or "covers 82" in str(
+        broken("percentile", 5)
+    )

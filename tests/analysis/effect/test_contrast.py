@@ -1,4 +1,6 @@
-"""Contrasts against independent calculations (numpy, scipy) and against simulations whose truth is known."""
+"""Contrasts against independent calculations (numpy, scipy) and against simulations whose truth is
+known.
+"""
 
 from collections import defaultdict
 from typing import Any
@@ -9,19 +11,34 @@ from scipy import stats
 
 from cbt_ray.analysis import ScoreRow, Scores, Settings, analyse
 from cbt_ray.analysis.describe import arms
-from cbt_ray.analysis.effect.contrast import contrasts, groups_of, holm, primary_pairs, secondary_pairs
+from cbt_ray.analysis.effect.contrast import (
+    contrasts,
+    groups_of,
+    holm,
+    primary_pairs,
+    secondary_pairs,
+)
 from cbt_ray.analysis.effect.family import false_discovery
 from cbt_ray.analysis.effect.policy import counted
 from tests.analysis.tables import Key, made_up
 
 SETTINGS = Settings()
-SIX: dict[str, Any] = {"models": ("a", "b", "c"), "patients": ("p1", "p2", "p3", "p4"), "sessions": 5}
+SIX: dict[str, Any] = {
+    "models": ("a", "b", "c"),
+    "patients": ("p1", "p2", "p3", "p4"),
+    "sessions": 5,
+}
 
 
 def primary(rows: list[ScoreRow], settings: Settings = SETTINGS) -> list[dict[str, Any]]:
     sessions = Scores.of(rows).sessions("plain")
     groups = groups_of(arms(sessions, settings))
-    return contrasts(counted(sessions, settings.unrated, 3, settings), primary_pairs(groups, settings), groups, settings)
+    return contrasts(
+        counted(sessions, settings.unrated, 3, settings),
+        primary_pairs(groups, settings),
+        groups,
+        settings,
+    )
 
 
 def noisy(seed: int, **design: Any) -> list[ScoreRow]:
@@ -34,19 +51,29 @@ def noisy(seed: int, **design: Any) -> list[ScoreRow]:
 def test_pair_alone_equals_scipys_paired_t_on_chain_means() -> None:
     rows = noisy(1, patients=("p1", "p2", "p3", "p4", "p5"))
     means = {
-        arm: [np.mean([r.total for r in rows if r.variant == arm and r.patient == f"p{i}"]) for i in range(1, 6)]
+        arm: [
+            np.mean([r.total for r in rows if r.variant == arm and r.patient == f"p{i}"])
+            for i in range(1, 6)
+        ]
         for arm in ("tuned", "instruct")
     }
     expected = stats.ttest_rel(means["tuned"], means["instruct"])
     low, high = expected.confidence_interval(0.95)
     (row,) = primary(rows)
-    assert (row["t"], row["p"], row["df"]) == (pytest.approx(expected.statistic), pytest.approx(expected.pvalue), 4)
+    assert (row["t"], row["p"], row["df"]) == (
+        pytest.approx(expected.statistic),
+        pytest.approx(expected.pvalue),
+        4,
+    )
     assert (row["low"], row["high"]) == (pytest.approx(low), pytest.approx(high))
 
 
-def test_own_error_term_stands_first_and_the_pooled_one_equals_the_two_way_anova_by_least_squares() -> None:
+def test_own_error_term_comes_first_and_the_pooled_one_equals_the_two_way_anova() -> None:
     rows = noisy(2, **SIX)
-    names, patients = list(dict.fromkeys(f"{row.model} {row.variant}" for row in rows)), sorted(SIX["patients"])
+    names, patients = (
+        list(dict.fromkeys(f"{row.model} {row.variant}" for row in rows)),
+        sorted(SIX["patients"]),
+    )
     means = {
         (n, p): np.mean([r.total for r in rows if f"{r.model} {r.variant}" == n and r.patient == p])
         for n in names
@@ -54,7 +81,12 @@ def test_own_error_term_stands_first_and_the_pooled_one_equals_the_two_way_anova
     }
     y = np.array([means[arm, patient] for arm in names for patient in patients])
     design = np.array(
-        [[1.0, *(arm == a for a in names[1:]), *(p == q for q in patients[1:])] for arm in names for p in patients], dtype=float
+        [
+            [1.0, *(arm == a for a in names[1:]), *(p == q for q in patients[1:])]
+            for arm in names
+            for p in patients
+        ],
+        dtype=float,
     )
     coefficients, residual, *_ = np.linalg.lstsq(design, y, rcond=None)
     df = len(y) - design.shape[1]
@@ -62,21 +94,33 @@ def test_own_error_term_stands_first_and_the_pooled_one_equals_the_two_way_anova
     for row in primary(rows):
         difference = dict(zip(names[1:], coefficients[1:6], strict=True))
         expected = difference[row["treatment"]] - difference.get(row["control"], 0.0)
-        own = stats.ttest_rel(*([means[group, p] for p in patients] for group in (row["treatment"], row["control"])))
-        assert (row["estimate"], row["t"], row["df"]) == (pytest.approx(expected), pytest.approx(own.statistic), 3)
+        own = stats.ttest_rel(
+            *([means[group, p] for p in patients] for group in (row["treatment"], row["control"]))
+        )
+        assert (row["estimate"], row["t"], row["df"]) == (
+            pytest.approx(expected),
+            pytest.approx(own.statistic),
+            3,
+        )
         assert (row["pooled"]["se"], row["pooled"]["df"]) == (pytest.approx(se), df)
         assert row["pooled"]["high"] - row["estimate"] == pytest.approx(stats.t.ppf(0.975, df) * se)
 
 
 def test_missing_cells_are_estimated_by_least_squares_with_patients_held_fixed() -> None:
-    rows = [row for row in noisy(6, patients=("p1", "p2", "p3", "p4")) if (row.variant, row.patient) != ("tuned", "p1")]
+    rows = [
+        row
+        for row in noisy(6, patients=("p1", "p2", "p3", "p4"))
+        if (row.variant, row.patient) != ("tuned", "p1")
+    ]
     means = {
         (v, p): np.mean([r.total for r in rows if (r.variant, r.patient) == (v, p)])
         for v in ("tuned", "instruct")
         for p in ("p2", "p3", "p4")
     }
     (row,) = primary(rows)
-    assert row["estimate"] == pytest.approx(np.mean([means["tuned", p] - means["instruct", p] for p in ("p2", "p3", "p4")]))
+    assert row["estimate"] == pytest.approx(
+        np.mean([means["tuned", p] - means["instruct", p] for p in ("p2", "p3", "p4")])
+    )
     assert row["patients"] == 3
     assert "smollm2 tuned has no rated session with p1" in row["method"]
 
@@ -85,17 +129,41 @@ def test_fitted_variances_agree_with_t_where_the_data_are_almost_balanced() -> N
     many = tuple(f"p{i}" for i in range(12))
     design: dict[str, Any] = {"patients": many, "sessions": 20}
     (balanced,) = primary(noisy(7, **design))
-    (lost,) = primary(noisy(7, reason=lambda key: "judge_failed" if key[1:] == ("tuned", "p3", 7) else None, **design))
+    (lost,) = primary(
+        noisy(
+            7,
+            reason=lambda key: "judge_failed" if key[1:] == ("tuned", "p3", 7) else None,
+            **design,
+        )
+    )
     assert balanced["method"] == "t on chain means"
-    assert lost["method"].startswith("t on chain means, by fitted variances: chains rest on 19 to 20 sessions")
-    assert (lost["high"] - lost["low"]) / (balanced["high"] - balanced["low"]) == pytest.approx(1, abs=0.15)
-    assert primary(noisy(7, reason=lambda key: "judge_failed" if key[1:] == ("tuned", "p3", 7) else None, **design)) == [lost]
+    assert lost["method"].startswith(
+        "t on chain means, by fitted variances: chains rest on 19 to 20 sessions"
+    )
+    assert (lost["high"] - lost["low"]) / (balanced["high"] - balanced["low"]) == pytest.approx(
+        1, abs=0.15
+    )
+    assert primary(
+        noisy(
+            7,
+            reason=lambda key: "judge_failed" if key[1:] == ("tuned", "p3", 7) else None,
+            **design,
+        )
+    ) == [lost]
 
 
 def test_arms_of_one_model_and_variant_are_compared_as_one_group() -> None:
-    seeds = [*noisy(8, variants=("tuned", "instruct")), *(renamed(row) for row in noisy(9, variants=("tuned",)))]
+    seeds = [
+        *noisy(8, variants=("tuned", "instruct")),
+        *(renamed(row) for row in noisy(9, variants=("tuned",))),
+    ]
     (row,) = primary(seeds)
-    tuned = np.mean([np.mean([r.total for r in seeds if r.variant == "tuned" and r.patient == p]) for p in ("ada", "ben-li")])
+    tuned = np.mean(
+        [
+            np.mean([r.total for r in seeds if r.variant == "tuned" and r.patient == p])
+            for p in ("ada", "ben-li")
+        ]
+    )
     instruct = np.mean([r.total for r in seeds if r.variant == "instruct"])
     assert row["estimate"] == pytest.approx(tuned - instruct)
     assert row["sessions"] == [12, 6]
@@ -103,12 +171,18 @@ def test_arms_of_one_model_and_variant_are_compared_as_one_group() -> None:
 
 def renamed(row: ScoreRow) -> ScoreRow:
     """The same of a second training seed."""
-    return ScoreRow(**{**row.to_json(), "arm": row.arm + "-2", "session_key": row.session_key + "-2"})
+    return ScoreRow(
+        **{**row.to_json(), "arm": row.arm + "-2", "session_key": row.session_key + "-2"}
+    )
 
 
 def test_secondary_family_holds_every_pair_of_tuned_models() -> None:
     groups = {f"{m} {v}": (m, v) for m in "abc" for v in ("tuned", "instruct")}
-    assert [label for label, _, _ in secondary_pairs(groups, SETTINGS)] == ["a - b", "a - c", "b - c"]
+    assert [label for label, _, _ in secondary_pairs(groups, SETTINGS)] == [
+        "a - b",
+        "a - c",
+        "b - c",
+    ]
 
 
 def test_false_discovery_by_hand() -> None:
@@ -130,7 +204,9 @@ def test_holm_by_hand() -> None:
 def test_a_withheld_interval_does_not_shrink_the_family() -> None:
     rows = {
         row["model"]: row
-        for row in primary(noisy(3, reason=lambda key: "not_reached" if key[:2] == ("b", "tuned") else None, **SIX))
+        for row in primary(
+            noisy(3, reason=lambda key: "not_reached" if key[:2] == ("b", "tuned") else None, **SIX)
+        )
     }
     assert rows["b"]["reason"] == "no rated session of b tuned"
     assert rows["b"]["p_adjusted"] is None
@@ -141,7 +217,10 @@ def test_a_withheld_interval_does_not_shrink_the_family() -> None:
 
 def test_as_many_but_other_sessions_are_not_balanced() -> None:
     gone = {("tuned", 1), ("instruct", 3)}
-    rows = made_up(reason=lambda key: "nothing_to_rate" if (key[1], key[3]) in gone else None, patients=("ada", "ben-li", "cy"))
+    rows = made_up(
+        reason=lambda key: "nothing_to_rate" if (key[1], key[3]) in gone else None,
+        patients=("ada", "ben-li", "cy"),
+    )
     (row,) = primary(rows)
     assert "different sessions" in row["method"]
 

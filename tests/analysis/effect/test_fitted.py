@@ -1,4 +1,6 @@
-"""The law of t and F under fitted variances: equal to F where it is known, to simulations where it is not, and without a seed."""
+"""The law of t and F under fitted variances: equal to F where it is known, to simulations where it
+is not, and without a seed.
+"""
 
 import json
 from typing import Any
@@ -18,8 +20,17 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def cells(arms: int, patients: int, share: Array, within: float = 60.0) -> Layout:
-    means = np.where(share > 0, np.random.default_rng(arms + patients).normal(0, 2, (arms, patients)), np.nan)
-    return Layout(tuple(map(str, range(arms))), tuple(map(str, range(patients))), means, within, share, "unbalanced")
+    means = np.where(
+        share > 0, np.random.default_rng(arms + patients).normal(0, 2, (arms, patients)), np.nan
+    )
+    return Layout(
+        tuple(map(str, range(arms))),
+        tuple(map(str, range(patients))),
+        means,
+        within,
+        share,
+        "unbalanced",
+    )
 
 
 def each_less_the_first(arms: int) -> Array:
@@ -35,16 +46,27 @@ def test_on_balanced_data_it_is_f(arms: int, patients: int) -> None:
     assert of.critical(0.95) == pytest.approx(float(stats.f.ppf(0.95, *df)), rel=1e-6)
 
 
-@pytest.mark.parametrize(("arms", "patients", "lost"), [(2, 3, 0), (2, 5, 2), (4, 6, 3), (2, 40, 5)])
-def test_on_other_data_it_is_what_simulated_studies_give(arms: int, patients: int, lost: int) -> None:
+@pytest.mark.parametrize(
+    ("arms", "patients", "lost"), [(2, 3, 0), (2, 5, 2), (4, 6, 3), (2, 40, 5)]
+)
+def test_on_other_data_it_is_what_simulated_studies_give(
+    arms: int, patients: int, lost: int
+) -> None:
     random = np.random.default_rng(arms * patients)
     share = 1 / random.integers(2, 21, (arms, patients))
     share.ravel()[:lost] = 0
     layout, table = cells(arms, patients, share), each_less_the_first(arms)
-    between = max(0.0, float(layout.mean_square(layout.means)) - 60.0 * float(share[share > 0].mean()))
+    between = max(
+        0.0, float(layout.mean_square(layout.means)) - 60.0 * float(share[share > 0].mean())
+    )
     drawn = random.standard_normal((40_000, arms, patients)) * np.sqrt(between + 60.0 * share)
-    effects, middle = layout.effects(drawn) @ table.T, np.linalg.inv(table @ layout.inverse @ table.T)
-    f = np.einsum("di,ij,dj->d", effects, middle, effects) / (len(table) * layout.mean_square(drawn))
+    effects, middle = (
+        layout.effects(drawn) @ table.T,
+        np.linalg.inv(table @ layout.inverse @ table.T),
+    )
+    f = np.einsum("di,ij,dj->d", effects, middle, effects) / (
+        len(table) * layout.mean_square(drawn)
+    )
     of = law(layout, table)
     for point in (0.5, 2.0, 5.0, 10.0):
         assert of.tail(point) == pytest.approx(float(np.mean(f >= point)), abs=0.01)
@@ -60,7 +82,9 @@ def unbalanced(patients: int) -> list[ScoreRow]:
     for judge in ("judge", "ann", "bob", "cy", "dee"):
         rows = made_up(
             lambda key, item: int(random.integers(2, 9)) + (key[1] == "tuned"),
-            lambda key: "not_reached" if key[1] == "tuned" and key[2] == "p001" and key[3] > 2 else None,
+            lambda key: (
+                "not_reached" if key[1] == "tuned" and key[2] == "p001" and key[3] > 2 else None
+            ),
             models=("a", "b"),
             patients=names,
         )
@@ -69,8 +93,13 @@ def unbalanced(patients: int) -> list[ScoreRow]:
 
 
 @pytest.mark.parametrize("patients", [5, 30])
-def test_no_seed_changes_a_number_of_the_analysis_or_of_the_page(patients: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The analysis has no seed; and nothing in it draws, or its generator would be asked for here."""
+def test_no_seed_changes_a_number_of_the_analysis_or_of_the_page(
+    patients: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The analysis has no seed.
+
+    And nothing in it draws, or its generator would be asked for here.
+    """
     rows = unbalanced(patients)
     first = analyse(rows)
 
@@ -80,7 +109,12 @@ def test_no_seed_changes_a_number_of_the_analysis_or_of_the_page(patients: int, 
     monkeypatch.setattr(np.random, "default_rng", refuse)
     second = analyse(rows)
     assert json.dumps(first) == json.dumps(second)
-    pages = [sections(sample([], analysis=one, training=[], seed=seed)) for one, seed in ((first, 1), (second, 2))]
+    pages = [
+        sections(sample([], analysis=one, training=[], seed=seed))
+        for one, seed in ((first, 1), (second, 2))
+    ]
     assert pages[0] == pages[1]
-    assert first["contrasts"]["primary"]["rows"][0]["method"].startswith("t on chain means, by fitted variances")
+    assert first["contrasts"]["primary"]["rows"][0]["method"].startswith(
+        "t on chain means, by fitted variances"
+    )
     assert first["reliability"]["judges"]["agreement"]["icc2_1"]["random_judges"]

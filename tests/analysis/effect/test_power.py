@@ -8,7 +8,16 @@ import pytest
 from scipy import stats
 
 from cbt_ray.analysis import Scores, Settings
-from cbt_ray.analysis.effect.power import PUBLISHED, Design, Variances, grid, power, power_of, smallest, smallest_rows
+from cbt_ray.analysis.effect.power import (
+    PUBLISHED,
+    Design,
+    Variances,
+    grid,
+    power,
+    power_of,
+    smallest,
+    smallest_rows,
+)
 from cbt_ray.commands.effect import smallest_effect
 from cbt_ray.study import Study, load_study
 from tests.analysis.judge.raters import DEGENERATE, crowd
@@ -49,14 +58,19 @@ def test_simulated_studies_find_the_smallest_difference_as_often_as_promised(err
         if (row["error_term"], row["adjust"], row["power"]) == (error, "holm", 0.8)
     )
     cell = random.standard_normal((studies, 6, 5)) * PUBLISHED.chain**0.5
-    means = cell + (random.standard_normal((studies, 6, 5, 20)) * PUBLISHED.residual**0.5).mean(axis=-1)
+    means = cell + (random.standard_normal((studies, 6, 5, 20)) * PUBLISHED.residual**0.5).mean(
+        axis=-1
+    )
     means[:, 0] += row["difference"]
     difference = means[:, 0] - means[:, 1]
     if error == "own":
         mean_square = difference.var(axis=1, ddof=1) / 2
     else:
         rest = (
-            means - means.mean(axis=1, keepdims=True) - means.mean(axis=2, keepdims=True) + means.mean(axis=(1, 2), keepdims=True)
+            means
+            - means.mean(axis=1, keepdims=True)
+            - means.mean(axis=2, keepdims=True)
+            + means.mean(axis=(1, 2), keepdims=True)
         )
         mean_square = np.square(rest).sum(axis=(1, 2)) / 20
     t = difference.mean(axis=1) / np.sqrt(2 * mean_square / 5)
@@ -65,7 +79,10 @@ def test_simulated_studies_find_the_smallest_difference_as_often_as_promised(err
 
 
 def test_design_of_the_paper() -> None:
-    rows = {(row["error_term"], row["adjust"], row["power"]): row for row in smallest_rows(PAPER, PUBLISHED, 0.95)}
+    rows = {
+        (row["error_term"], row["adjust"], row["power"]): row
+        for row in smallest_rows(PAPER, PUBLISHED, 0.95)
+    }
     assert len(rows) == 8
     assert rows["own", "holm", 0.8]["difference"] == pytest.approx(11.01, abs=0.01)
     assert (rows["own", "none", 0.8]["df"], rows["pooled", "none", 0.8]["df"]) == (4, 20)
@@ -103,7 +120,9 @@ def test_variances_by_moments_are_those_of_an_analysis_of_variance() -> None:
 
 def test_published_variances() -> None:
     found = power(Scores.of(published()), Settings())
-    assert (found["variances"]["chain"], found["variances"]["residual"]) == pytest.approx((6.49, 101.21), abs=0.01)
+    assert (found["variances"]["chain"], found["variances"]["residual"]) == pytest.approx(
+        (6.49, 101.21), abs=0.01
+    )
     assert (found["design"]["patients"], found["design"]["sessions"], found["family"]) == (5, 20, 3)
 
 
@@ -131,7 +150,10 @@ def with_patients(study: Study, count: int) -> Study:
 
 def test_plan_says_what_the_study_could_find() -> None:
     found, assumed = smallest_effect(paper())
-    assert "11.0 of 99 points with 80% power, 12.7 with 90% (5 patients, t with df 4, Holm over 3 contrasts)" in found
+    assert (
+        "11.0 of 99 points with 80% power, 12.7 with 90% (5 patients, t with df 4, Holm over 3 "
+        "contrasts)" in found
+    )
     assert "6.49 between chains, 101 between a chain's sessions" in assumed
     declared, _ = smallest_effect(paper(), Variances(0.0, 20.0, "declared"))
     assert "3.2 of 99 points" in declared
@@ -143,7 +165,9 @@ def test_plan_of_a_study_too_small_to_find_anything() -> None:
     few, _ = smallest_effect(with_patients(paper(), 2))
     assert "none; all 99 points of the scale would be found less often than 80%" in few
     study = paper()
-    alone = study.model_copy(update={"arms": tuple(arm for arm in study.arms if arm.variant == "tuned")})
+    alone = study.model_copy(
+        update={"arms": tuple(arm for arm in study.arms if arm.variant == "tuned")}
+    )
     assert next(iter(smallest_effect(alone))).endswith("none, no model has both arms")
 
 

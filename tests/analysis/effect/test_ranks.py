@@ -31,16 +31,23 @@ def test_signed_ranks_and_sign_flips_equal_scipys_exact_tests(n: int) -> None:
     assert found["p"] == pytest.approx(stats.wilcoxon(gaps(n), method="exact").pvalue)
     assert found["exact"] is True
     if n <= 13:
-        test = stats.permutation_test((gaps(n),), np.mean, permutation_type="samples", n_resamples=np.inf)
+        test = stats.permutation_test(
+            (gaps(n),), np.mean, permutation_type="samples", n_resamples=np.inf
+        )
         assert found["p_differences"] == pytest.approx(test.pvalue)
 
 
 def test_ties_and_zeros_are_flipped_as_they_are() -> None:
     values = np.array([1.0, 1.0, -1.0, 2.0, 0.0, 3.0, 3.0])
     found = flips(values)
-    ranked = np.sign(values) * np.append(stats.rankdata(np.abs(values[values != 0])), 0)[[0, 1, 2, 3, 6, 4, 5]]
+    ranked = (
+        np.sign(values)
+        * np.append(stats.rankdata(np.abs(values[values != 0])), 0)[[0, 1, 2, 3, 6, 4, 5]]
+    )
     sums = [abs(np.dot(signs, np.abs(ranked[ranked != 0]))) for signs in product([1, -1], repeat=6)]
-    assert found["p"] == pytest.approx(np.mean([total >= abs(ranked.sum()) - 1e-9 for total in sums]))
+    assert found["p"] == pytest.approx(
+        np.mean([total >= abs(ranked.sum()) - 1e-9 for total in sums])
+    )
     assert found["signed_rank"] == ranked[ranked > 0].sum()
 
 
@@ -51,7 +58,9 @@ def test_more_patients_are_counted_on_a_grid(n: int) -> None:
     assert (found["exact"], found["smallest_p"]) == (True, 2.0 ** (1 - n))
     assert found["p"] == pytest.approx(stats.wilcoxon(values, method="exact").pvalue)
     signs = np.random.default_rng(n).choice([-1.0, 1.0], (100_000, n))
-    assert found["p_differences"] == pytest.approx(np.mean(np.abs(signs @ values) >= abs(values.sum())), abs=0.005)
+    assert found["p_differences"] == pytest.approx(
+        np.mean(np.abs(signs @ values) >= abs(values.sum())), abs=0.005
+    )
 
 
 def test_the_grid_says_what_the_list_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +87,8 @@ def test_hodges_lehmann_from_the_list_of_all_means_of_two(n: int) -> None:
     values = gaps(n, seed=n)
     means, found = walsh(values), hodges_lehmann(values, LEVEL)
     assert found["value"] == pytest.approx(np.median(means))
-    # Every shift inside the interval is accepted by the exact signed-rank test, every shift outside is refused.
+    # Every shift inside the interval is accepted by the exact signed-rank test, every shift outside
+    # is refused.
     for end, inside in ((found["low"], 1), (found["high"], -1)):
         assert stats.wilcoxon(values - end - inside * 1e-6, method="exact").pvalue > 1 - LEVEL
         assert stats.wilcoxon(values - end + inside * 1e-6, method="exact").pvalue <= 1 - LEVEL
@@ -96,14 +106,19 @@ def test_hodges_lehmann_of_very_many_patients_lists_nothing() -> None:
 
 def test_five_patients_cannot_be_significant_and_the_row_says_so() -> None:
     rows = made_up(
-        lambda key, item: 3 + 4 * (key[1] == "tuned") + len(key[2]) % 3, models=("a", "b"), patients=("p", "pp", "ppp", "q", "qq")
+        lambda key, item: 3 + 4 * (key[1] == "tuned") + len(key[2]) % 3,
+        models=("a", "b"),
+        patients=("p", "pp", "ppp", "q", "qq"),
     )
     found = scale(Scores.of(rows), Settings())["ranks"]
     for row in found["rows"]:
         assert (row["patients"], row["smallest_p"], row["p"]) == (5, 0.0625, 0.0625)
         assert row["p_adjusted"] == 0.125
         assert row["hodges_lehmann"]["low"] is None
-        assert "0.0625, 0.125 after Holm over 2 contrasts: this test cannot be significant at 0.05" in row["note"]
+        assert (
+            "0.0625, 0.125 after Holm over 2 contrasts: this test cannot be significant at 0.05"
+            in row["note"]
+        )
 
 
 def test_eight_patients_can() -> None:
@@ -115,7 +130,9 @@ def test_eight_patients_can() -> None:
 def test_ranks_stand_on_chain_means_of_the_primary_contrast() -> None:
     scores = crowd(patients=8)
     (row,) = scale(scores, Settings())["ranks"]["rows"]
-    means = scores.sessions("plain", "judge").groupby(["variant", "patient"])["total"].mean().unstack()
+    means = (
+        scores.sessions("plain", "judge").groupby(["variant", "patient"])["total"].mean().unstack()
+    )
     difference = means.loc["tuned"] - means.loc["instruct"]
     assert row["p"] == pytest.approx(stats.wilcoxon(difference, method="exact").pvalue)
     assert row["hodges_lehmann"]["value"] == pytest.approx(np.median(walsh(difference.to_numpy())))
@@ -136,15 +153,21 @@ def test_superiority_is_the_mean_of_the_patients_mann_whitney_statistics() -> No
         shares.append(stats.mannwhitneyu(t, c).statistic / len(t) / len(c))
     found = superiority(frame, "t", "c", LEVEL)
     low, high = stats.t.interval(LEVEL, 4, np.mean(shares), stats.sem(shares))
-    assert (found["value"], found["low"], found["high"]) == pytest.approx((np.mean(shares), low, high))
+    assert (found["value"], found["low"], found["high"]) == pytest.approx(
+        (np.mean(shares), low, high)
+    )
     assert found["patients"] == 5
 
 
 def test_friedman_equals_scipys_and_is_near_its_chi_squared() -> None:
-    cells = np.round(np.random.default_rng(6).normal(0, 1, (4, 12)) + np.array([0, 0, 0.3, 0.8])[:, None], 1)
+    cells = np.round(
+        np.random.default_rng(6).normal(0, 1, (4, 12)) + np.array([0, 0, 0.3, 0.8])[:, None], 1
+    )
     found = friedman(cells)
     expected = stats.friedmanchisquare(*cells)
-    assert (found["statistic"], found["p_chi2"]) == pytest.approx((expected.statistic, expected.pvalue))
+    assert (found["statistic"], found["p_chi2"]) == pytest.approx(
+        (expected.statistic, expected.pvalue)
+    )
     assert found["p"] == pytest.approx(expected.pvalue, abs=0.02)
     assert found["w"] == pytest.approx(found["statistic"] / (12 * 3))
 
@@ -160,16 +183,24 @@ def test_friedmans_permutations_are_all_counted(arms: int, patients: int) -> Non
 
     every = [apart(rows) for rows in product(*(list(permutations(column)) for column in ranked.T))]
     assert found["exact"] is True
-    assert found["p"] == pytest.approx(np.mean([one >= apart(tuple(map(tuple, ranked.T))) - 1e-9 for one in every]))
+    assert found["p"] == pytest.approx(
+        np.mean([one >= apart(tuple(map(tuple, ranked.T))) - 1e-9 for one in every])
+    )
 
 
 def test_friedmans_f_stands_in_where_permutations_are_too_many() -> None:
     cells = np.random.default_rng(2).normal(0, 1, (6, 12)) + np.linspace(0, 1, 6)[:, None]
     found, ranked = friedman(cells), stats.rankdata(cells, axis=0)
-    drawn = np.random.default_rng(1).permuted(np.broadcast_to(ranked, (50_000, 6, 12)), axis=1).sum(axis=2)
+    drawn = (
+        np.random.default_rng(1)
+        .permuted(np.broadcast_to(ranked, (50_000, 6, 12)), axis=1)
+        .sum(axis=2)
+    )
     square = np.square(ranked.sum(axis=1) - 42).sum()
     assert found["exact"] is False
-    assert found["p"] == pytest.approx(np.mean(np.square(drawn - 42).sum(axis=1) >= square - 1e-9), abs=0.006)
+    assert found["p"] == pytest.approx(
+        np.mean(np.square(drawn - 42).sum(axis=1) >= square - 1e-9), abs=0.006
+    )
 
 
 def test_tests_keep_their_level_and_intervals_theirs() -> None:

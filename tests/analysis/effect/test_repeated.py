@@ -1,4 +1,6 @@
-"""Repeated measures against independent calculations: statsmodels' mixed model, its analysis of variance, scipy, simulation."""
+"""Repeated measures against independent calculations: statsmodels' mixed model, its analysis of
+variance, scipy, simulation.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,16 @@ from tests.needs import needs
 SUBJECTS, CONDITIONS = 40, ("a", "b", "c")
 
 
-def made_up(seed: int = 1, subjects: int = SUBJECTS, between: float = 2.0, effect: float = 0.8) -> pd.DataFrame:
+def made_up(
+    seed: int = 1, subjects: int = SUBJECTS, between: float = 2.0, effect: float = 0.8
+) -> pd.DataFrame:
     draw = np.random.default_rng(seed)
     level = draw.normal(0, between, subjects)[:, None] + effect * np.arange(len(CONDITIONS))
     value = 10 + level + draw.normal(0, 1, (subjects, len(CONDITIONS)))
     names = [(f"s{s}", c) for s in range(subjects) for c in CONDITIONS]
-    return pd.DataFrame({"who": [w for w, _ in names], "how": [h for _, h in names], "value": value.ravel()})
+    return pd.DataFrame(
+        {"who": [w for w, _ in names], "how": [h for _, h in names], "value": value.ravel()}
+    )
 
 
 def only(frame: pd.DataFrame, **options: Any) -> dict[str, Any]:
@@ -56,16 +62,26 @@ def act() -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-@pytest.mark.parametrize(("measure", "chi2"), [("act_fm_total_consistency", "185.15"), ("tes_total_empathy_mean", "140.37")])
+@pytest.mark.parametrize(
+    ("measure", "chi2"),
+    [("act_fm_total_consistency", "185.15"), ("tes_total_empathy_mean", "140.37")],
+)
 def test_the_published_wald_chi2(act: pd.DataFrame, measure: str, chi2: str) -> None:
     found = repeated(act, "session_id", "model_type", [measure])["measures"][0]
     assert f"{found['omnibus']['chi2']:.2f}" == chi2
-    assert (found["omnibus"]["df"], found["n"], found["subjects"], found["problems"]) == (5, 900, 150, [])
+    assert (found["omnibus"]["df"], found["n"], found["subjects"], found["problems"]) == (
+        5,
+        900,
+        150,
+        [],
+    )
     assert len(found["pairs"]) == 15
 
 
 def test_the_act_table_equals_statsmodels(act: pd.DataFrame) -> None:
-    frame = act.rename(columns={"session_id": "who", "model_type": "how", "tes_total_empathy_mean": "value"})
+    frame = act.rename(
+        columns={"session_id": "who", "model_type": "how", "tes_total_empathy_mean": "value"}
+    )
     found, fit = only(frame), by_statsmodels(frame)
     assert found["omnibus"]["chi2"] == pytest.approx(wald_of(fit), rel=1e-5)
     assert found["variance"]["residual"] == pytest.approx(fit.scale, rel=1e-5)
@@ -80,7 +96,9 @@ def test_complete_data_equal_statsmodels_in_every_pair() -> None:
     p = []
     for pair in found["pairs"]:
         assert pair["estimate"] == pytest.approx(estimates[pair["a"]] - estimates[pair["b"]])
-        assert pair["wald"]["se"] == pytest.approx(fit.bse_fe["C(how)[T.b]"], rel=1e-4)  # the same for all, on complete data
+        assert pair["wald"]["se"] == pytest.approx(
+            fit.bse_fe["C(how)[T.b]"], rel=1e-4
+        )  # the same for all, on complete data
         p.append(pair["wald"]["p"])
     adjusted = multipletests(p, method="holm-sidak")[1]
     assert [pair["wald"]["p_adjusted"] for pair in found["pairs"]] == pytest.approx(list(adjusted))
@@ -92,19 +110,32 @@ def test_incomplete_data_equal_statsmodels() -> None:
     found, fit = only(frame), by_statsmodels(frame)
     assert found["omnibus"]["chi2"] == pytest.approx(wald_of(fit), rel=1e-4)
     assert [row["mean"] for row in found["means"]] == pytest.approx(
-        [fit.fe_params["Intercept"] + fit.fe_params.get(f"C(how)[T.{name}]", 0.0) for name in CONDITIONS], rel=1e-6
+        [
+            fit.fe_params["Intercept"] + fit.fe_params.get(f"C(how)[T.{name}]", 0.0)
+            for name in CONDITIONS
+        ],
+        rel=1e-6,
     )
     assert found["problems"] == ["4 of 40 subjects lack a condition"]
-    assert (found["complete"], found["f"]["subjects"], found["variance"]["exact"]) == (36, 36, False)
+    assert (found["complete"], found["f"]["subjects"], found["variance"]["exact"]) == (
+        36,
+        36,
+        False,
+    )
 
 
 def test_f_equals_an_independent_analysis_of_variance() -> None:
     frame = made_up()
-    found, other = only(frame), AnovaRM(frame, "value", "who", within=["how"]).fit().anova_table.iloc[0]
+    found, other = (
+        only(frame),
+        AnovaRM(frame, "value", "who", within=["how"]).fit().anova_table.iloc[0],
+    )
     assert found["f"]["f"] == pytest.approx(other["F Value"])
     assert (found["f"]["df1"], found["f"]["df2"]) == (other["Num DF"], other["Den DF"]) == (2, 78)
     assert found["f"]["p"] == pytest.approx(other["Pr > F"])
-    assert found["omnibus"]["chi2"] == pytest.approx(2 * found["f"]["f"])  # closed form of complete data
+    assert found["omnibus"]["chi2"] == pytest.approx(
+        2 * found["f"]["f"]
+    )  # closed form of complete data
     assert found["f"]["p"] < found["f"]["p_corrected"]
     assert 0.5 <= found["f"]["epsilon"] <= 1
 
@@ -135,9 +166,14 @@ def test_how_often_wald_errs_is_what_a_simulation_finds() -> None:
     subjects, runs = 5, 4000
     stated = only(made_up(subjects=subjects))["omnibus"]["type1"]
     draw = np.random.default_rng(2)
-    values = draw.normal(0, 1, (runs, subjects, len(CONDITIONS))) + draw.normal(0, 3, (runs, subjects, 1))
+    values = draw.normal(0, 1, (runs, subjects, len(CONDITIONS))) + draw.normal(
+        0, 3, (runs, subjects, 1)
+    )
     rest = (
-        values - values.mean(axis=2, keepdims=True) - values.mean(axis=1, keepdims=True) + values.mean(axis=(1, 2), keepdims=True)
+        values
+        - values.mean(axis=2, keepdims=True)
+        - values.mean(axis=1, keepdims=True)
+        + values.mean(axis=(1, 2), keepdims=True)
     )
     error = np.square(rest).sum(axis=(1, 2)) / ((subjects - 1) * (len(CONDITIONS) - 1))
     chi2 = subjects * values.mean(axis=1).var(axis=1) * len(CONDITIONS) / error
@@ -149,7 +185,10 @@ def test_how_often_wald_errs_is_what_a_simulation_finds() -> None:
 def test_intervals_by_z_are_withheld_where_they_do_not_hold_their_level() -> None:
     few, many = only(made_up(subjects=3)), only(made_up())
     assert few["pairs"][0]["wald"]["low"] is None
-    assert few["pairs"][0]["wald"]["reason"] == "withheld: a 95 % interval by z covers 87.8% with 4 degrees of freedom"
+    assert (
+        few["pairs"][0]["wald"]["reason"]
+        == "withheld: a 95 % interval by z covers 87.8% with 4 degrees of freedom"
+    )
     assert few["pairs"][0]["paired"]["low"] is not None
     assert few["means"][0]["low"] is None
     pair = many["pairs"][0]["wald"]
@@ -159,7 +198,9 @@ def test_intervals_by_z_are_withheld_where_they_do_not_hold_their_level() -> Non
 
 def test_rows_of_one_subject_and_condition_are_averaged_and_never_counted_twice() -> None:
     frame = made_up()
-    doubled = pd.concat([frame.assign(value=frame["value"] - 1), frame.assign(value=frame["value"] + 1)])
+    doubled = pd.concat(
+        [frame.assign(value=frame["value"] - 1), frame.assign(value=frame["value"] + 1)]
+    )
     once, twice = only(frame), only(doubled)
     assert twice["averaged"] == 120
     assert twice["f"]["f"] == pytest.approx(once["f"]["f"])
@@ -167,7 +208,9 @@ def test_rows_of_one_subject_and_condition_are_averaged_and_never_counted_twice(
 
 
 def test_the_order_of_conditions_is_the_one_asked_for() -> None:
-    found = repeated(made_up(), "who", "how", ["value"], conditions=["c", "a"], titles={"value": "Value"})
+    found = repeated(
+        made_up(), "who", "how", ["value"], conditions=["c", "a"], titles={"value": "Value"}
+    )
     measure = found["measures"][0]
     assert [row["condition"] for row in measure["means"]] == ["c", "a"]
     assert measure["pairs"][0]["estimate"] > 0
@@ -194,13 +237,24 @@ def test_arms_of_a_study_are_compared_on_means_of_chains() -> None:
     [
         ([("s1", "a", 1.0), ("s2", "a", 2.0)], "needs 2 conditions or more, found 1"),
         ([("s1", "a", 1.0), ("s1", "b", 2.0)], "needs 2 subjects or more, found 1"),
-        ([("s1", "a", 1.0), ("s2", "b", 2.0)], "2 values are too few for 2 conditions and 2 subjects"),
-        ([("s1", "a", 1.0), ("s1", "b", 2.0), ("s2", "a", 3.0), ("s2", "b", 4.0)], "there is no residual variation"),
-        ([("s1", "a", 1.0), ("s1", "b", None), ("s2", "a", 2.0), ("s2", "b", None)], "no value under b"),
+        (
+            [("s1", "a", 1.0), ("s2", "b", 2.0)],
+            "2 values are too few for 2 conditions and 2 subjects",
+        ),
+        (
+            [("s1", "a", 1.0), ("s1", "b", 2.0), ("s2", "a", 3.0), ("s2", "b", 4.0)],
+            "there is no residual variation",
+        ),
+        (
+            [("s1", "a", 1.0), ("s1", "b", None), ("s2", "a", 2.0), ("s2", "b", None)],
+            "no value under b",
+        ),
         ([], "needs 2 conditions or more, found 0"),
     ],
 )
-def test_what_cannot_be_compared_says_why(rows: list[tuple[str, str, float | None]], reason: str) -> None:
+def test_what_cannot_be_compared_says_why(
+    rows: list[tuple[str, str, float | None]], reason: str
+) -> None:
     frame = pd.DataFrame(rows, columns=["who", "how", "value"]).astype({"value": float})
     found = only(frame)
     assert reason in found["reason"]
@@ -213,7 +267,9 @@ def test_a_tie_is_half_a_win_and_the_interval_is_wilsons() -> None:
     assert (found["wins"], found["ties"], found["losses"], found["rate"]) == (2, 2, 1, 0.6)
     assert found["p"] == pytest.approx(binomtest(2, 3).pvalue)
     interval = binomtest(2, 5).proportion_ci(0.95, method="wilson")
-    assert (found["strict"]["low"], found["strict"]["high"]) == pytest.approx((interval.low, interval.high))
+    assert (found["strict"]["low"], found["strict"]["high"]) == pytest.approx(
+        (interval.low, interval.high)
+    )
     assert wilson(1.0, 7, 0.9) == pytest.approx(binomtest(7, 7).proportion_ci(0.9, method="wilson"))
 
 

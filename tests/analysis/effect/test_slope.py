@@ -15,7 +15,11 @@ def test_slopes_equal_least_squares_per_chain() -> None:
         found = {row["arm"]: row for row in analyse(rows)["slopes"][name]}
         own = []
         for patient in ("p1", "p2", "p3"):
-            chain = [(r.session, r.total) for r in rows if r.variant == "tuned" and r.patient == patient and r.session >= first]
+            chain = [
+                (r.session, r.total)
+                for r in rows
+                if r.variant == "tuned" and r.patient == patient and r.session >= first
+            ]
             own.append(np.polyfit(*zip(*chain, strict=True), 1)[0])
         expected = stats.ttest_1samp(own, 0)
         row = found["smollm2-tuned"]
@@ -31,7 +35,9 @@ def test_a_single_session_has_no_slope() -> None:
 
 def longer(row: ScoreRow, random: np.random.Generator) -> ScoreRow:
     """Ten words more for each point, and some that say nothing."""
-    return ScoreRow(**{**row.to_json(), "words": int(10 * (row.total or 0) + random.integers(0, 15))})
+    return ScoreRow(
+        **{**row.to_json(), "words": int(10 * (row.total or 0) + random.integers(0, 15))}
+    )
 
 
 def test_words_that_carry_the_whole_effect_take_it_away_and_are_labelled_not_causal() -> None:

@@ -10,7 +10,10 @@ from cbt_ray.analysis.judge.crossed import Moments
 from cbt_ray.analysis.judge.jackknife import Clusters
 from tests.analysis.tables import made_up
 
-SHROUT_FLEISS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], dtype=float)
+SHROUT_FLEISS = np.array(
+    [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]],
+    dtype=float,
+)
 """Six targets by four judges: Shrout & Fleiss 1979, table 2."""
 Score = Callable[[ScoreRow, str], float]
 
@@ -20,12 +23,16 @@ def judged(rows: list[ScoreRow], judge: str, kind: str, score: Score) -> list[Sc
     found = []
     for row in rows:
         items = {item: int(score(row, item)) for item in row.items}
-        found.append(replace(row, judge=judge, kind=kind, items=dict(items), total=sum(items.values())))
+        found.append(
+            replace(row, judge=judge, kind=kind, items=dict(items), total=sum(items.values()))
+        )
     return found
 
 
 def drawn(seed: int, kinder: float = 0.0, noise: float = 1.0) -> Score:
-    """A worth of each session and item, which all such judges share, with noise of the judge's own."""
+    """A worth of each session and item, which all such judges share, with noise of the judge's
+    own.
+    """
     own = np.random.default_rng(seed)
 
     def score(row: ScoreRow, item: str) -> float:
@@ -46,15 +53,26 @@ def crowd(
     judges: int = 2,
     models: tuple[str, ...] = ("a",),
 ) -> Scores:
-    """Model judges `judge`, `judge2`, ... with replicates, and a person who rated sessions 1 and 2 of each chain once."""
+    """Model judges `judge`, `judge2`, ...
+
+    with replicates, and a person who rated sessions 1 and 2 of each chain once.
+    """
     names = tuple(f"p{number}" for number in range(patients))
     rows = made_up(patients=names, sessions=sessions, replicates=replicates, models=models)
     found = []
     for number in range(1, judges + 1):
-        found += judged(rows, "judge" if number == 1 else f"judge{number}", "model", drawn(number, kinder=number - 1))
+        found += judged(
+            rows,
+            "judge" if number == 1 else f"judge{number}",
+            "model",
+            drawn(number, kinder=number - 1),
+        )
     if human:
         found += judged(
-            [row for row in rows if row.session < 3 and row.judge_replicate == 1], "ann", "human", drawn(99, kinder=1)
+            [row for row in rows if row.session < 3 and row.judge_replicate == 1],
+            "ann",
+            "human",
+            drawn(99, kinder=1),
         )
     return Scores.of(found)
 
@@ -82,6 +100,11 @@ DEGENERATE: dict[str, Scores] = {
     "one session a chain": crowd(sessions=1),
     "constant": Scores.of(made_up(lambda key, item: 4, replicates=2)),
     "all unrated": Scores.of(made_up(reason=lambda key: "owed")),
-    "an item missing": Scores.of([replace(row, items=row.items | {"agenda": None}, total=None) for row in made_up(replicates=2)]),
+    "an item missing": Scores.of(
+        [
+            replace(row, items=row.items | {"agenda": None}, total=None)
+            for row in made_up(replicates=2)
+        ]
+    ),
     "one item": Scores.of([replace(row, items={"agenda": 3}, total=3) for row in made_up()]),
 }

@@ -1,8 +1,10 @@
-"""Simulated ratings with known truth: what the intervals of `reliability` and `scale` cover, and how often tests are wrong.
+"""Simulated ratings with known truth: what the intervals of `reliability` and `scale` cover, and
+how often tests are wrong.
 
-`python -m tests.analysis.judge.reliability_truth` prints the tables of docs/statistics.md (2,000 studies a cell, some minutes
-on one core). The tests run the same functions with fewer studies. Arms differ as published (means 68 to 47). Variances of a total
-between the chains of an arm, and between the sessions of a chain, are as published (6.5 and 101), or 50 and 50.
+`python -m tests.analysis.judge.reliability_truth` prints the tables of docs/statistics.md (2,000
+studies a cell, some minutes on one core). The tests run the same functions with fewer studies. Arms
+differ as published (means 68 to 47). Variances of a total between the chains of an arm, and between
+the sessions of a chain, are as published (6.5 and 101), or 50 and 50.
 """
 
 import sys
@@ -39,10 +41,15 @@ DESIGNS = {
 }
 
 
-def worth(random: Random, arms: int, patients: int, variances: tuple[float, float]) -> tuple[Any, Any]:
+def worth(
+    random: Random, arms: int, patients: int, variances: tuple[float, float]
+) -> tuple[Any, Any]:
     """(sessions,) what each session is worth, and where it belongs."""
     shape = (arms, patients, SESSIONS)
-    noise = random.standard_normal((*shape[:2], 1)) * variances[0] ** 0.5 + random.standard_normal(shape) * variances[1] ** 0.5
+    noise = (
+        random.standard_normal((*shape[:2], 1)) * variances[0] ** 0.5
+        + random.standard_normal(shape) * variances[1] ** 0.5
+    )
     return (MEANS[:arms, None, None] + noise).ravel(), _clusters(arms, patients)
 
 
@@ -57,7 +64,11 @@ def variance_of_worth(arms: int, variances: tuple[float, float]) -> float:
 
 def moments(ratings: Any) -> Moments:
     """Of (sessions, replicates) without gaps."""
-    return Moments(np.full(len(ratings), float(ratings.shape[1])), ratings.mean(axis=1), np.square(ratings).mean(axis=1))
+    return Moments(
+        np.full(len(ratings), float(ratings.shape[1])),
+        ratings.mean(axis=1),
+        np.square(ratings).mean(axis=1),
+    )
 
 
 def covers(found: Found, truth: float) -> bool:
@@ -70,7 +81,9 @@ ERROR, REPLICATES = 40.0, 3
 JUDGES, BIAS = (30.0, 60.0), 3.0
 
 
-def repeatability(random: Random, arms: int, patients: int, variances: tuple[float, float]) -> dict[str, bool]:
+def repeatability(
+    random: Random, arms: int, patients: int, variances: tuple[float, float]
+) -> dict[str, bool]:
     """One judge, three replicates."""
     value, clusters = worth(random, arms, patients, variances)
     ratings = value[:, None] + random.standard_normal((len(value), REPLICATES)) * ERROR**0.5
@@ -84,8 +97,12 @@ def repeatability(random: Random, arms: int, patients: int, variances: tuple[flo
     }
 
 
-def two_judges(random: Random, arms: int, patients: int, variances: tuple[float, float]) -> dict[str, bool]:
-    """Two fixed judges that differ by three points and in their errors, over two sessions of each chain."""
+def two_judges(
+    random: Random, arms: int, patients: int, variances: tuple[float, float]
+) -> dict[str, bool]:
+    """Two fixed judges that differ by three points and in their errors, over two sessions of each
+    chain.
+    """
     value, clusters = worth(random, arms, patients, variances)
     chosen = np.arange(len(value)) % (SESSIONS // 2) == 0
     value, clusters = value[chosen], clusters.of(chosen)
@@ -106,33 +123,55 @@ def two_judges(random: Random, arms: int, patients: int, variances: tuple[float,
     }
 
 
-def items(random: Random, arms: int, patients: int, variances: tuple[float, float]) -> dict[str, bool]:
+def items(
+    random: Random, arms: int, patients: int, variances: tuple[float, float]
+) -> dict[str, bool]:
     """Eleven items whose truths are one value, with errors of their own."""
     value, clusters = worth(random, arms, patients, variances)
     error = 4.0
     table = (value / ITEMS)[:, None] + random.standard_normal((len(value), ITEMS)) * error**0.5
-    found, signal = consistency(table, clusters, [], LEVEL), variance_of_worth(arms, variances) / ITEMS**2
+    found, signal = (
+        consistency(table, clusters, [], LEVEL),
+        variance_of_worth(arms, variances) / ITEMS**2,
+    )
     means = clusters.sums(table)
-    of_means = consistency(means.values / SESSIONS, Clusters(np.arange(len(means.arm)), means.arm), [], LEVEL)
+    of_means = consistency(
+        means.values / SESSIONS, Clusters(np.arange(len(means.arm)), means.arm), [], LEVEL
+    )
     of_chains = variance_of_worth(arms, (variances[0], variances[1] / SESSIONS)) / ITEMS**2
     return {
         "alpha": covers(found["alpha"], ITEMS * signal / (ITEMS * signal + error)),
         "alpha by Feldt": covers(found["feldt"], ITEMS * signal / (ITEMS * signal + error)),
-        "alpha of chain means": covers(of_means["alpha"], ITEMS * of_chains / (ITEMS * of_chains + error / SESSIONS)),
-        "the same by Feldt": covers(of_means["feldt"], ITEMS * of_chains / (ITEMS * of_chains + error / SESSIONS)),
+        "alpha of chain means": covers(
+            of_means["alpha"], ITEMS * of_chains / (ITEMS * of_chains + error / SESSIONS)
+        ),
+        "the same by Feldt": covers(
+            of_means["feldt"], ITEMS * of_chains / (ITEMS * of_chains + error / SESSIONS)
+        ),
     }
 
 
-def ordinal(random: Random, arms: int, patients: int, variances: tuple[float, float]) -> dict[str, dict[str, Any]]:
-    """An item from 1 to 7 by two judges, one of whom is kinder: kappa between them, and between two replicates of the first."""
+def ordinal(
+    random: Random, arms: int, patients: int, variances: tuple[float, float]
+) -> dict[str, dict[str, Any]]:
+    """An item from 1 to 7 by two judges, one of whom is kinder: kappa between them, and between two
+    replicates of the first.
+    """
     value, clusters = worth(random, arms, patients, variances)
-    seen = value[:, None] / ITEMS + random.standard_normal((len(value), 3)) + np.array([0.0, 0.0, 0.5])
+    seen = (
+        value[:, None] / ITEMS + random.standard_normal((len(value), 3)) + np.array([0.0, 0.0, 0.5])
+    )
     given = np.clip(np.round(seen), 1, 7)
     one, other = moments(given[:, :2]), moments(given[:, 2:])
-    return {"kappa": kappa.between(one, other, clusters, LEVEL), "kappa of replicates": kappa.within(one, clusters, LEVEL)}
+    return {
+        "kappa": kappa.between(one, other, clusters, LEVEL),
+        "kappa of replicates": kappa.within(one, clusters, LEVEL),
+    }
 
 
-def kappas(random: Random, arms: int, patients: int, variances: tuple[float, float]) -> dict[str, bool]:
+def kappas(
+    random: Random, arms: int, patients: int, variances: tuple[float, float]
+) -> dict[str, bool]:
     truth = true_kappas(arms, variances)
     found = ordinal(random, arms, patients, variances)
     return {name: covers(found[name], truth[name]) for name in found}
@@ -150,11 +189,19 @@ def true_kappas(arms: int, variances: tuple[float, float]) -> dict[str, float]:
 
 
 def random_judges(
-    random: Random, judges: int, sessions: int = 200, variances: tuple[float, float, float] = (1.0, 0.2, 0.5)
+    random: Random,
+    judges: int,
+    sessions: int = 200,
+    variances: tuple[float, float, float] = (1.0, 0.2, 0.5),
 ) -> dict[str, bool]:
-    """Judges drawn at random, sessions independent: the generalized interval, and McGraw & Wong's."""
+    """Judges drawn at random, sessions independent: the generalized interval, and McGraw &
+    Wong's.
+    """
     of_session, of_judge, error = np.sqrt(variances)
-    table = random.standard_normal((sessions, 1)) * of_session + random.standard_normal((1, judges)) * of_judge
+    table = (
+        random.standard_normal((sessions, 1)) * of_session
+        + random.standard_normal((1, judges)) * of_judge
+    )
     table = table + random.standard_normal((sessions, judges)) * error
     truth = variances[0] / sum(variances)
     found = generalized(columns(table).sum(axis=0), LEVEL)
@@ -168,10 +215,14 @@ def mcgraw_wong(table: Any, level: float = LEVEL) -> dict[str, float]:
     """ICC(A,1) of McGraw & Wong 1996 (Psychol. Methods 1:30-46, table 7)."""
     (n, k), grand = table.shape, table.mean()
     rows, raters = k * table.mean(axis=1).var(ddof=1), n * table.mean(axis=0).var(ddof=1)
-    rest = np.square(table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + grand).sum() / ((n - 1) * (k - 1))
+    rest = np.square(
+        table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + grand
+    ).sum() / ((n - 1) * (k - 1))
     icc = (rows - rest) / (rows + (k - 1) * rest + k * (raters - rest) / n)
     a, b = k * icc / (n * (1 - icc)), 1 + k * icc * (n - 1) / (n * (1 - icc))
-    v = (a * raters + b * rest) ** 2 / ((a * raters) ** 2 / (k - 1) + (b * rest) ** 2 / ((n - 1) * (k - 1)))
+    v = (a * raters + b * rest) ** 2 / (
+        (a * raters) ** 2 / (k - 1) + (b * rest) ** 2 / ((n - 1) * (k - 1))
+    )
     upper, lower = stats.f.ppf(0.5 + level / 2, n - 1, v), stats.f.ppf(0.5 + level / 2, v, n - 1)
     pooled = k * raters + (k * n - k - n) * rest
     return {
@@ -185,13 +236,28 @@ WITHIN = np.array([48.2, 108.1])
 
 
 def superior(random: Random, patients: int, difference: float = 8.0) -> dict[str, bool]:
-    """Probability of superiority of a tuned over an instruct arm, whose chains differ as published."""
+    """Probability of superiority of a tuned over an instruct arm, whose chains differ as
+    published.
+    """
     import pandas as pd
 
-    chains = random.standard_normal((2, patients, 1)) * PUBLISHED[0] ** 0.5 + np.array([difference, 0.0])[:, None, None]
-    totals = np.round(60 + chains + random.standard_normal((2, patients, SESSIONS)) * np.sqrt(WITHIN)[:, None, None])
+    chains = (
+        random.standard_normal((2, patients, 1)) * PUBLISHED[0] ** 0.5
+        + np.array([difference, 0.0])[:, None, None]
+    )
+    totals = np.round(
+        60
+        + chains
+        + random.standard_normal((2, patients, SESSIONS)) * np.sqrt(WITHIN)[:, None, None]
+    )
     arm, patient, _ = np.indices(totals.shape)
-    frame = pd.DataFrame({"group": np.array(["t", "c"])[arm.ravel()], "patient": patient.ravel(), "total": totals.ravel()})
+    frame = pd.DataFrame(
+        {
+            "group": np.array(["t", "c"])[arm.ravel()],
+            "patient": patient.ravel(),
+            "total": totals.ravel(),
+        }
+    )
     truth = stats.norm.cdf(difference / (WITHIN.sum() + 2 * PUBLISHED[0] + 1 / 6) ** 0.5)
     return {"probability of superiority": covers(superiority(frame, "t", "c", LEVEL), float(truth))}
 
@@ -201,7 +267,10 @@ def differences(random: Random, patients: int) -> dict[str, bool]:
     value = random.standard_t(3, patients)
     found = hodges_lehmann(value, LEVEL)
     tested = flips(value)
-    rejected = {"signed ranks reject": tested["p"] <= 0.05, "sign flips reject": tested["p_differences"] <= 0.05}
+    rejected = {
+        "signed ranks reject": tested["p"] <= 0.05,
+        "sign flips reject": tested["p_differences"] <= 0.05,
+    }
     return ({"Hodges-Lehmann": covers(found, 0.0)} if found["low"] is not None else {}) | rejected
 
 
@@ -210,7 +279,9 @@ def no_arms(random: Random, patients: int) -> dict[str, bool]:
     return {"Friedman rejects": friedman(cells)["p"] <= 0.05}
 
 
-def share(of: Callable[..., Mapping[str, bool]], studies: int, *design: Any, seed: int = 1) -> dict[str, float]:
+def share(
+    of: Callable[..., Mapping[str, bool]], studies: int, *design: Any, seed: int = 1
+) -> dict[str, float]:
     """How often each statement was true."""
     random = np.random.default_rng(seed)
     found = [of(random, *design) for _ in range(studies)]
@@ -223,7 +294,10 @@ def main(studies: int) -> None:
             _say(title, share(one, studies, *design))
     for judges in (2, 3, 5, 10):
         _say(f"{judges} judges", share(random_judges, studies, judges))
-        _say(f"{judges} judges, differ much", share(random_judges, studies, judges, 200, (1.0, 1.0, 0.5)))
+        _say(
+            f"{judges} judges, differ much",
+            share(random_judges, studies, judges, 200, (1.0, 1.0, 0.5)),
+        )
     for patients in (5, 10, 20):
         row = share(superior, studies, patients) | share(differences, studies, patients)
         _say(f"{patients} patients", row | share(no_arms, studies // 4, patients))

@@ -1,4 +1,6 @@
-"""Weighted kappa, and agreement with people: against explicit tables, independent calculations and known truth."""
+"""Weighted kappa, and agreement with people: against explicit tables, independent calculations and
+known truth.
+"""
 
 import warnings
 from dataclasses import replace
@@ -39,14 +41,24 @@ def scored(seed: int, sessions: int, replicates: int) -> list[list[float]]:
     random = np.random.default_rng(seed)
     worth = np.random.default_rng(1).normal(5, 1.5, sessions)
     return [
-        [float(np.clip(round(value), 1, 10)) for value in worth[i] + random.normal(0, 1, replicates)] for i in range(sessions)
+        [
+            float(np.clip(round(value), 1, 10))
+            for value in worth[i] + random.normal(0, 1, replicates)
+        ]
+        for i in range(sessions)
     ]
 
 
 @pytest.mark.parametrize("replicates", [1, 3])
-def test_kappa_between_judges_equals_the_table_over_all_pairs_of_replicates(replicates: int) -> None:
+def test_kappa_between_judges_equals_the_table_over_all_pairs_of_replicates(
+    replicates: int,
+) -> None:
     one, other = scored(2, 50, replicates), scored(3, 50, 2)
-    pairs = [(int(a), int(b), 1.0) for own, theirs in zip(one, other, strict=True) for a, b in product(own, theirs)]
+    pairs = [
+        (int(a), int(b), 1.0)
+        for own, theirs in zip(one, other, strict=True)
+        for a, b in product(own, theirs)
+    ]
     found = kappa.between(folded(one), folded(other), alone(50), LEVEL)
     assert found["value"] == pytest.approx(by_table(pairs, range(1, 11)))
     # The number of categories cancels out: the scale's whole range is implied.
@@ -56,7 +68,9 @@ def test_kappa_between_judges_equals_the_table_over_all_pairs_of_replicates(repl
 def test_kappa_of_replicates_equals_the_table_over_all_ordered_pairs() -> None:
     ratings = scored(4, 40, 3)
     pairs = [(int(a), int(b), 1.0) for own in ratings for a, b in permutations(own, 2)]
-    assert kappa.within(folded(ratings), alone(40), LEVEL)["value"] == pytest.approx(by_table(pairs, range(1, 11)))
+    assert kappa.within(folded(ratings), alone(40), LEVEL)["value"] == pytest.approx(
+        by_table(pairs, range(1, 11))
+    )
 
 
 def test_kappa_agrees_with_statsmodels_and_its_interval_where_sessions_are_independent() -> None:
@@ -68,7 +82,9 @@ def test_kappa_agrees_with_statsmodels_and_its_interval_where_sessions_are_indep
     expected = rater.cohens_kappa(table, weights=np.arange(10) ** 2, wt="toeplitz")
     found = kappa.between(folded(one), folded(other), alone(800), LEVEL)
     assert found["value"] == pytest.approx(expected.kappa)
-    assert (found["low"], found["high"]) == pytest.approx((expected.kappa_low, expected.kappa_upp), abs=0.006)
+    assert (found["low"], found["high"]) == pytest.approx(
+        (expected.kappa_low, expected.kappa_upp), abs=0.006
+    )
 
 
 @pytest.mark.parametrize("variances", [PUBLISHED, CHAINS_DIFFER])
@@ -81,7 +97,10 @@ def test_kappa_says_why_it_does_not_exist() -> None:
     same = folded([[3.0, 3.0]] * 8)
     assert kappa.between(same, same, alone(8), LEVEL)["reason"] == kappa.ALIKE
     assert kappa.within(same, alone(8), LEVEL)["reason"] == kappa.ALIKE
-    assert kappa.between(same, folded([[]] * 8), alone(8), LEVEL)["reason"] == "no session was rated by both"
+    assert (
+        kappa.between(same, folded([[]] * 8), alone(8), LEVEL)["reason"]
+        == "no session was rated by both"
+    )
     alike = folded([[float(i % 4)] for i in range(8)])
     perfect = kappa.between(alike, alike, alone(8), LEVEL)
     assert (perfect["value"], perfect["low"]) == (pytest.approx(1.0), None)
@@ -96,11 +115,16 @@ def test_bias_and_limits_of_agreement_by_hand() -> None:
     scores = crowd()
     found = people(reliability(scores, Settings()))
     (row,) = found["raters"]
-    own, theirs = (scores.sessions("plain", judge).set_index("session_key")["total"] for judge in ("judge", "ann"))
+    own, theirs = (
+        scores.sessions("plain", judge).set_index("session_key")["total"]
+        for judge in ("judge", "ann")
+    )
     difference = (own - theirs).dropna()
     assert row["sessions"] == len(difference) == 20
     assert row["bias"]["value"] == pytest.approx(difference.mean())
-    assert row["limits"]["upper"]["value"] == pytest.approx(difference.mean() + stats.norm.ppf(0.975) * difference.std(ddof=1))
+    assert row["limits"]["upper"]["value"] == pytest.approx(
+        difference.mean() + stats.norm.ppf(0.975) * difference.std(ddof=1)
+    )
     assert row["bias"]["low"] < row["bias"]["value"] < row["bias"]["high"]
     assert sorted(point[1] for point in row["points"]) == pytest.approx(sorted(difference))
 
@@ -109,17 +133,29 @@ def test_bias_and_limits_of_agreement_by_hand() -> None:
     ("noise", "calibrated", "said"),
     [
         (0.1, True, None),
-        (1.5, False, "people may disagree with it, the interval of ICC(2,1) over 30 sessions begins at"),
+        (
+            1.5,
+            False,
+            "people may disagree with it, the interval of ICC(2,1) over 30 sessions begins at",
+        ),
         (6.0, False, "people disagree with it, ICC(2,1)"),
     ],
 )
-def test_a_judge_is_calibrated_where_the_whole_interval_says_so(noise: float, calibrated: bool, said: str | None) -> None:
+def test_a_judge_is_calibrated_where_the_whole_interval_says_so(
+    noise: float, calibrated: bool, said: str | None
+) -> None:
     rows = made_up(patients=tuple(f"p{number}" for number in range(5)), sessions=3)
-    found = judged(rows, "judge", "model", drawn(1, noise=0.1)) + judged(rows, "ann", "human", drawn(2, noise=noise))
+    found = judged(rows, "judge", "model", drawn(1, noise=0.1)) + judged(
+        rows, "ann", "human", drawn(2, noise=noise)
+    )
     result = reliability(Scores.of(found), Settings())
     icc = people(result)["raters"][-1]["icc2_1"]
     assert people(result)["calibrated"] is calibrated is (icc["low"] >= 0.5)
-    assert people(result)["reason"] is None if said is None else people(result)["reason"].startswith(said)
+    assert (
+        people(result)["reason"] is None
+        if said is None
+        else people(result)["reason"].startswith(said)
+    )
     assert bool(result["notices"]) is not calibrated
 
 
@@ -134,7 +170,9 @@ def test_people_who_rated_other_sessions_or_too_few_calibrate_nothing() -> None:
     rows = made_up(patients=("p1", "p2", "p3"), sessions=4)
     own = judged([row for row in rows if row.session > 1], "judge", "model", drawn(1))
     apart = judged([row for row in rows if row.session == 1], "ann", "human", drawn(2))
-    few = judged([row for row in rows if row.session == 2 and row.patient == "p1"], "ann", "human", drawn(2))
+    few = judged(
+        [row for row in rows if row.session == 2 and row.patient == "p1"], "ann", "human", drawn(2)
+    )
     for theirs, available in ((apart, False), (few, True)):
         result = reliability(Scores.of(own + theirs), Settings())
         assert (people(result)["available"], people(result)["calibrated"]) == (available, False)
@@ -145,7 +183,9 @@ def test_people_who_disagree_are_a_notice() -> None:
     rows = made_up(patients=("p1", "p2", "p3", "p4"), sessions=5)
     upside_down = drawn(1, noise=0.1)
     theirs = judged(rows, "ann", "human", lambda row, item: 11 - upside_down(row, item))
-    result = reliability(Scores.of(judged(rows, "judge", "model", drawn(2, noise=0.1)) + theirs), Settings())
+    result = reliability(
+        Scores.of(judged(rows, "judge", "model", drawn(2, noise=0.1)) + theirs), Settings()
+    )
     assert [notice["id"] for notice in result["notices"]] == ["people_disagree"]
 
 
@@ -160,11 +200,20 @@ def test_several_people_are_also_taken_together_and_counted_alike() -> None:
     found = judged(rows, "judge", "model", drawn(1))
     found += judged(rows, "ann", "human", drawn(2)) + judged(rows[::2], "bob", "human", drawn(3))
     result = people(reliability(Scores.of(found), Settings()))
-    assert [(row["rater"], row["people"]) for row in result["raters"]] == [("ann", 1), ("bob", 1), ("all people", 2)]
+    assert [(row["rater"], row["people"]) for row in result["raters"]] == [
+        ("ann", 1),
+        ("bob", 1),
+        ("all people", 2),
+    ]
     scores = Scores.of(found)
-    own, ann, bob = (scores.sessions("plain", judge).set_index("session_key")["total"] for judge in ("judge", "ann", "bob"))
+    own, ann, bob = (
+        scores.sessions("plain", judge).set_index("session_key")["total"]
+        for judge in ("judge", "ann", "bob")
+    )
     both = (ann + bob.reindex(ann.index)) / 2
-    assert result["raters"][2]["bias"]["value"] == pytest.approx(float((own - both.fillna(ann)).mean()))
+    assert result["raters"][2]["bias"]["value"] == pytest.approx(
+        float((own - both.fillna(ann)).mean())
+    )
 
 
 def test_points_are_thinned_evenly_and_keep_both_ends() -> None:
@@ -173,7 +222,9 @@ def test_points_are_thinned_evenly_and_keep_both_ends() -> None:
     points = np.array(thinned(middle, difference))
     assert len(points) == POINTS
     assert (points[0, 0], points[-1, 0]) == (middle.min(), middle.max())
-    assert np.quantile(points[:, 0], [0.25, 0.5, 0.75]) == pytest.approx(np.quantile(middle, [0.25, 0.5, 0.75]), abs=0.2)
+    assert np.quantile(points[:, 0], [0.25, 0.5, 0.75]) == pytest.approx(
+        np.quantile(middle, [0.25, 0.5, 0.75]), abs=0.2
+    )
 
 
 def test_limits_need_two_sessions() -> None:
@@ -188,7 +239,9 @@ def test_one_session_says_nothing_of_agreement() -> None:
         warnings.simplefilter("error")
         found = reliability(Scores.of([*rows, *once, *twice]), Settings())
     own = {row["judge"]: row["total"] for row in found["replicates"]}
-    assert [own["bo"][name]["reason"] for name in ("single", "average", "within_session_sd")] == [TOO_FEW] * 3
+    assert [own["bo"][name]["reason"] for name in ("single", "average", "within_session_sd")] == [
+        TOO_FEW
+    ] * 3
     people = next(row for row in found["humans"]["raters"] if row["rater"] == "ann")
     for estimate in (people["icc2_1"], people["icc3_1"], *people["kappa"]):
         assert (estimate["value"], estimate["reason"]) == (None, TOO_FEW)

@@ -1,4 +1,6 @@
-"""Repeatability of a judge and agreement between judges: against textbook tables, independent calculations and known truth."""
+"""Repeatability of a judge and agreement between judges: against textbook tables, independent
+calculations and known truth.
+"""
 
 import json
 from typing import Any
@@ -13,7 +15,15 @@ from cbt_ray.analysis.judge.icc import one_way, two_way
 from cbt_ray.analysis.judge.jackknife import FEWEST, Clusters, estimate, plain
 from cbt_ray.analysis.judge.judges import mean
 from cbt_ray.analysis.judge.reliability import reliability
-from tests.analysis.judge.raters import DEGENERATE, SHROUT_FLEISS, alone, crowd, drawn, folded, judged
+from tests.analysis.judge.raters import (
+    DEGENERATE,
+    SHROUT_FLEISS,
+    alone,
+    crowd,
+    drawn,
+    folded,
+    judged,
+)
 from tests.analysis.judge.reliability_truth import (
     CHAINS_DIFFER,
     PUBLISHED,
@@ -34,37 +44,58 @@ LEVEL = 0.95
 def test_shrout_and_fleiss_table_of_six_targets_and_four_judges() -> None:
     once = one_way(folded(SHROUT_FLEISS.tolist()), alone(6), LEVEL)
     both = two_way(SHROUT_FLEISS, alone(6), LEVEL)
-    found = [once["single"], both["icc2_1"], both["icc3_1"], once["average"], both["icc2_k"], both["icc3_k"]]
+    found = [
+        once["single"],
+        both["icc2_1"],
+        both["icc3_1"],
+        once["average"],
+        both["icc2_k"],
+        both["icc3_k"],
+    ]
     assert [round(one["value"], 2) for one in found] == [0.17, 0.29, 0.71, 0.44, 0.62, 0.91]
     # The intervals that R's psych prints for this table.
-    assert (round(once["independent"]["low"], 2), round(once["independent"]["high"], 2)) == (-0.13, 0.72)
+    assert (round(once["independent"]["low"], 2), round(once["independent"]["high"], 2)) == (
+        -0.13,
+        0.72,
+    )
     other = mcgraw_wong(SHROUT_FLEISS)
     assert [round(other[name], 2) for name in ("value", "low", "high")] == [0.29, 0.02, 0.76]
 
 
 def unbalanced(seed: int = 3, sessions: int = 40) -> list[list[float]]:
     random = np.random.default_rng(seed)
-    return [list(random.normal(5, 2) + random.normal(0, 1, random.integers(1, 5))) for _ in range(sessions)]
+    return [
+        list(random.normal(5, 2) + random.normal(0, 1, random.integers(1, 5)))
+        for _ in range(sessions)
+    ]
 
 
 def test_unbalanced_one_way_analysis_of_variance_by_hand() -> None:
     ratings = unbalanced()
     flat, k = np.concatenate(ratings), np.array([len(own) for own in ratings])
-    within = sum(((np.array(own) - np.mean(own)) ** 2).sum() for own in ratings) / (len(flat) - len(k))
+    within = sum(((np.array(own) - np.mean(own)) ** 2).sum() for own in ratings) / (
+        len(flat) - len(k)
+    )
     f = stats.f_oneway(*ratings).statistic
     typical = (len(flat) - (k**2).sum() / len(flat)) / (len(k) - 1)
     found = one_way(folded(ratings), alone(len(k)), LEVEL)
     assert found["single"]["value"] == pytest.approx((f - 1) / (f + typical - 1))
     assert found["within_session_sd"]["value"] == pytest.approx(within**0.5)
     assert found["k"] == pytest.approx(stats.hmean(k))
-    assert (found["sessions"], found["ratings"], found["repeated"]) == (40, len(flat), (k > 1).sum())
+    assert (found["sessions"], found["ratings"], found["repeated"]) == (
+        40,
+        len(flat),
+        (k > 1).sum(),
+    )
 
 
 def test_balanced_one_way_agrees_with_reml_of_statsmodels() -> None:
     statsmodels = pytest.importorskip("statsmodels.api")
     random = np.random.default_rng(5)
     table = random.normal(0, 2, (60, 1)) + random.normal(0, 1, (60, 3))
-    fit = statsmodels.MixedLM(table.ravel(), np.ones((180, 1)), np.repeat(np.arange(60), 3)).fit(reml=True)
+    fit = statsmodels.MixedLM(table.ravel(), np.ones((180, 1)), np.repeat(np.arange(60), 3)).fit(
+        reml=True
+    )
     between, within = float(fit.cov_re[0, 0]), fit.scale
     found = one_way(folded(table.tolist()), alone(60), LEVEL)
     assert found["single"]["value"] == pytest.approx(between / (between + within), abs=1e-4)
@@ -85,10 +116,17 @@ def test_f_interval_for_unequal_replicates_is_exact_at_both_ends() -> None:
 
 
 def test_two_way_mean_squares_by_hand() -> None:
-    table = np.random.default_rng(6).normal(0, 1, (30, 3)) + np.random.default_rng(7).normal(0, 2, (30, 1)) + [0, 1, 3]
+    table = (
+        np.random.default_rng(6).normal(0, 1, (30, 3))
+        + np.random.default_rng(7).normal(0, 2, (30, 1))
+        + [0, 1, 3]
+    )
     n, k = table.shape
     covariance = np.cov(table, rowvar=False)
-    shared, own = (covariance.sum() - np.trace(covariance)) / (k * (k - 1)), np.trace(covariance) / k
+    shared, own = (
+        (covariance.sum() - np.trace(covariance)) / (k * (k - 1)),
+        np.trace(covariance) / k,
+    )
     found = two_way(table, alone(n), LEVEL)
     assert found["icc3_1"]["value"] == pytest.approx(shared / own)
     judges = table.mean(axis=0).var(ddof=1) - (own - shared) / n
@@ -128,8 +166,17 @@ def test_section_of_a_crowd() -> None:
     result = reliability(crowd(), Settings())
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     own, other, person = result["replicates"]
-    assert (own["judge"], own["total"]["sessions"], own["total"]["ratings"], own["total"]["k"]) == ("judge", 60, 120, 2.0)
-    assert own["total"]["single"]["low"] < own["total"]["single"]["value"] < own["total"]["single"]["high"]
+    assert (own["judge"], own["total"]["sessions"], own["total"]["ratings"], own["total"]["k"]) == (
+        "judge",
+        60,
+        120,
+        2.0,
+    )
+    assert (
+        own["total"]["single"]["low"]
+        < own["total"]["single"]["value"]
+        < own["total"]["single"]["high"]
+    )
     assert [row["item"] for row in other["items"]] == ["agenda", "feedback", "homework"]
     assert person["total"]["single"]["reason"] == "no session was rated more than once"
     between = result["judges"]
@@ -140,18 +187,32 @@ def test_section_of_a_crowd() -> None:
 def test_replicates_are_no_rows() -> None:
     once = crowd(replicates=1)
     rows = once.ratings
-    copies = Scores(pd.concat([rows, rows.assign(judge_replicate=2), rows.assign(judge_replicate=3)], ignore_index=True))
+    copies = Scores(
+        pd.concat(
+            [rows, rows.assign(judge_replicate=2), rows.assign(judge_replicate=3)],
+            ignore_index=True,
+        )
+    )
     one, three = (reliability(scores, Settings()) for scores in (once, copies))
     assert one["judges"] == three["judges"]
     assert one["humans"] == three["humans"]
-    assert three["replicates"][0]["total"]["sessions"] == one["replicates"][0]["total"]["sessions"] == 60
+    assert (
+        three["replicates"][0]["total"]["sessions"]
+        == one["replicates"][0]["total"]["sessions"]
+        == 60
+    )
 
 
 def test_effects_of_judges_and_the_worst_case_is_named() -> None:
     rows = made_up(patients=("p1", "p2", "p3", "p4"), sessions=5)
     fair, harsh = drawn(1), drawn(2)
     found = judged(rows, "judge", "model", fair)
-    found += judged(rows, "harsh", "model", lambda row, item: max(1.0, harsh(row, item) - 2 - (row.variant == "tuned") * 3))
+    found += judged(
+        rows,
+        "harsh",
+        "model",
+        lambda row, item: max(1.0, harsh(row, item) - 2 - (row.variant == "tuned") * 3),
+    )
     scores = Scores.of(found)
     between = reliability(scores, Settings())["judges"]
     effects = {row["judge"]: row for row in between["effects"]}
@@ -160,16 +221,23 @@ def test_effects_of_judges_and_the_worst_case_is_named() -> None:
     (row,) = between["worst_case"]["rows"]
     assert (row["least"]["judge"], row["same_sign"]) == ("harsh", False)
     assert between["worst_case"]["least_favourable"]["judge"] == "harsh"
-    totals = scores.sessions("plain", "harsh").groupby(["variant", "patient"])["total"].mean().unstack()
+    totals = (
+        scores.sessions("plain", "harsh").groupby(["variant", "patient"])["total"].mean().unstack()
+    )
     expected = stats.ttest_rel(totals.loc["tuned"], totals.loc["instruct"])
-    assert row["least"]["estimate"] == pytest.approx(float((totals.loc["tuned"] - totals.loc["instruct"]).mean()))
+    assert row["least"]["estimate"] == pytest.approx(
+        float((totals.loc["tuned"] - totals.loc["instruct"]).mean())
+    )
     assert row["least"]["p"] == pytest.approx(expected.pvalue)
 
 
 def test_five_judges_may_stand_for_others() -> None:
     between = reliability(crowd(judges=5, human=False, replicates=1), Settings())["judges"]
     assert between["fixed"] is False
-    drawn_at_random, fixed = between["agreement"]["icc2_1"]["random_judges"], between["agreement"]["icc2_1"]
+    drawn_at_random, fixed = (
+        between["agreement"]["icc2_1"]["random_judges"],
+        between["agreement"]["icc2_1"],
+    )
     assert drawn_at_random["low"] < fixed["low"] < fixed["value"]
 
 
@@ -178,7 +246,11 @@ def test_judges_that_share_no_session() -> None:
     found = judged([row for row in rows if row.session < 3], "judge", "model", drawn(1))
     found += judged([row for row in rows if row.session > 2], "other", "model", drawn(2))
     between = reliability(Scores.of(found), Settings())["judges"]
-    assert (between["reason"], between["agreement"], between["effects"]) == ("no session was rated by all judges", None, [])
+    assert (between["reason"], between["agreement"], between["effects"]) == (
+        "no session was rated by all judges",
+        None,
+        [],
+    )
     assert between["pairs"][0]["reason"] == "no session was rated by both"
 
 

@@ -1,4 +1,6 @@
-"""The mixed model against a likelihood written out by hand, and its behaviour on data that do not bear it."""
+"""The mixed model against a likelihood written out by hand, and its behaviour on data that do not
+bear it.
+"""
 
 from typing import Any
 
@@ -23,11 +25,20 @@ def several(seed: int = 5) -> list[ScoreRow]:
 
 
 def by_hand(rows: list[ScoreRow]) -> tuple[float, Any, float, float]:
-    """Profiled log-likelihood of a random intercept, maximized over one number: the ratio of the variances."""
+    """Profiled log-likelihood of a random intercept, maximized over one number: the ratio of the
+    variances.
+    """
     y = np.array([r.total for r in rows], dtype=float)
     session = np.array([r.session for r in rows], dtype=float)
     z = (session - session.mean()) / session.std(ddof=1)
-    x = np.column_stack([np.ones(len(y)), [r.model == "b" for r in rows], [r.variant == "instruct" for r in rows], z])
+    x = np.column_stack(
+        [
+            np.ones(len(y)),
+            [r.model == "b" for r in rows],
+            [r.variant == "instruct" for r in rows],
+            z,
+        ]
+    )
     same = np.array([[a.patient == b.patient for b in rows] for a in rows], dtype=float)
 
     def fit(ratio: float) -> tuple[float, Any, float]:
@@ -39,7 +50,9 @@ def by_hand(rows: list[ScoreRow]) -> tuple[float, Any, float, float]:
         ll = -0.5 * (len(y) * (np.log(2 * np.pi * scale) + 1) + np.linalg.slogdet(v)[1])
         return ll, beta, scale
 
-    ratio = minimize_scalar(lambda value: -fit(value)[0], bounds=(0, 100), method="bounded", options={"xatol": 1e-10}).x
+    ratio = minimize_scalar(
+        lambda value: -fit(value)[0], bounds=(0, 100), method="bounded", options={"xatol": 1e-10}
+    ).x
     return (*fit(ratio), ratio)
 
 
@@ -59,7 +72,11 @@ def test_ladder_records_every_optimiser_from_every_start() -> None:
     model = analyse(several())["models"]["published"]
     tried = {(attempt["optimiser"], attempt["start"]) for attempt in model["ladder"]}
     assert len(tried) == len(model["ladder"]) >= 6
-    finite = [attempt["log_likelihood"] for attempt in model["ladder"] if attempt["log_likelihood"] is not None]
+    finite = [
+        attempt["log_likelihood"]
+        for attempt in model["ladder"]
+        if attempt["log_likelihood"] is not None
+    ]
     assert model["log_likelihood"] == max(finite)
 
 
@@ -73,7 +90,10 @@ def test_residuals_are_standardized_and_ordered() -> None:
 
 def test_patients_without_differences_are_named_a_boundary_fit() -> None:
     rows = made_up(
-        lambda key, item: 3 + (key[3] * 7 + len(key[1])) % 5, models=("a", "b"), patients=("p1", "p2", "p3"), sessions=6
+        lambda key, item: 3 + (key[3] * 7 + len(key[1])) % 5,
+        models=("a", "b"),
+        patients=("p1", "p2", "p3"),
+        sessions=6,
     )
     model = analyse(rows)["models"]["published"]
     assert model["status"] == "fitted"
@@ -86,11 +106,19 @@ def test_one_model_names_the_reduced_formula_and_does_not_pass_it_off_as_the_pub
     assert models["published"]["reason"] == "C(model) cannot be estimated: one model only (smollm2)"
     assert models["reduced"]["formula"] == "total ~ C(variant) + session_z + (1 | patient)"
     assert models["reduced"]["dropped"] == ["C(model): one model only (smollm2)"]
-    assert [term["term"] for term in models["reduced"]["terms"]] == ["Intercept", "C(variant)[T.instruct]", "session_z"]
+    assert [term["term"] for term in models["reduced"]["terms"]] == [
+        "Intercept",
+        "C(variant)[T.instruct]",
+        "session_z",
+    ]
 
 
 def test_confounded_factors_are_not_fitted() -> None:
-    rows = [row for row in made_up(models=("a", "b"), sessions=6) if row.arm in ("a-tuned", "b-instruct")]
+    rows = [
+        row
+        for row in made_up(models=("a", "b"), sessions=6)
+        if row.arm in ("a-tuned", "b-instruct")
+    ]
     models = analyse(rows)["models"]
     assert "confounded" in models["published"]["reason"]
     assert models["reduced"] is None

@@ -1,4 +1,6 @@
-"""The likelihood from sums over chains against statsmodels' MixedLM, an independent calculation of the same model."""
+"""The likelihood from sums over chains against statsmodels' MixedLM, an independent calculation of
+the same model.
+"""
 
 import warnings
 from typing import Any
@@ -34,7 +36,9 @@ def simulated(seed: int, patients: int = 6, chains: int = 4) -> pd.DataFrame:
 def ours(frame: pd.DataFrame, *, chains: bool, reml: bool) -> nested.Fit:
     matrix = np.column_stack([np.ones(len(frame)), frame["x"], frame["z"]])
     patient, chain = pd.factorize(frame["patient"])[0], pd.factorize(frame["chain"])[0]
-    data = nested.sums(matrix, frame["y"].to_numpy(), ("1", "x", "z"), patient, chain if chains else None)
+    data = nested.sums(
+        matrix, frame["y"].to_numpy(), ("1", "x", "z"), patient, chain if chains else None
+    )
     found = nested.fit(data, reml=reml)
     assert found is not None
     return found
@@ -47,7 +51,9 @@ def test_two_random_intercepts_equal_statsmodels(seed: int, reml: bool) -> None:
 
     frame = simulated(seed)
     own = ours(frame, chains=True, reml=reml)
-    model = smf.mixedlm("y ~ x + z", frame, groups="patient", re_formula="1", vc_formula={"chain": "0 + C(chain)"})
+    model = smf.mixedlm(
+        "y ~ x + z", frame, groups="patient", re_formula="1", vc_formula={"chain": "0 + C(chain)"}
+    )
     start = np.sqrt([own.variances[name] / own.residual_variance for name in ("patient", "chain")])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -62,7 +68,9 @@ def test_two_random_intercepts_equal_statsmodels(seed: int, reml: bool) -> None:
 def test_one_random_intercept_equals_the_likelihood_written_out() -> None:
     frame = simulated(4)
     own = ours(frame, chains=False, reml=True)
-    same = (frame["patient"].to_numpy()[:, None] == frame["patient"].to_numpy()[None, :]).astype(float)
+    same = (frame["patient"].to_numpy()[:, None] == frame["patient"].to_numpy()[None, :]).astype(
+        float
+    )
     v = own.residual_variance * np.eye(len(frame)) + own.variances["patient"] * same
     x = np.column_stack([np.ones(len(frame)), frame["x"], frame["z"]])
     inverse = np.linalg.inv(v)
@@ -83,7 +91,9 @@ def test_equal_patients_are_named_a_boundary_fit_and_attempts_are_recorded() -> 
     frame = simulated(5)
     frame["y"] = np.random.default_rng(0).normal(size=len(frame))
     found = ours(frame, chains=True, reml=True)
-    assert any(problem.startswith("boundary fit: the variance between") for problem in found.problems)
+    assert any(
+        problem.startswith("boundary fit: the variance between") for problem in found.problems
+    )
     assert {attempt["optimiser"] for attempt in found.attempts} == set(nested.OPTIMISERS)
 
 

@@ -1,4 +1,6 @@
-"""Consistency, ends and halo: against independent calculations, hand-made tables and known truth."""
+"""Consistency, ends and halo: against independent calculations, hand-made tables and known
+truth.
+"""
 
 import json
 from collections import Counter
@@ -25,7 +27,13 @@ NAMES = ["a", "b", "c", "d", "e"]
 
 def answers(seed: int = 1, n: int = 200) -> np.ndarray:
     random = np.random.default_rng(seed)
-    return random.normal(0, 1, (n, 1)) * [1.0, 0.8, 1.2, 0.5, 0.9] + random.normal(0, 1, (n, 5)) * [1.0, 0.6, 0.8, 1.5, 1.0]
+    return random.normal(0, 1, (n, 1)) * [1.0, 0.8, 1.2, 0.5, 0.9] + random.normal(0, 1, (n, 5)) * [
+        1.0,
+        0.6,
+        0.8,
+        1.5,
+        1.0,
+    ]
 
 
 def test_alpha_and_what_each_item_adds_by_hand() -> None:
@@ -47,7 +55,9 @@ def test_alpha_and_what_each_item_adds_by_hand() -> None:
 def test_omega_is_the_least_squares_factor_and_finds_known_loadings() -> None:
     loadings, own = np.array([0.9, 0.8, 0.7, 1.1, 0.5]), np.array([0.5, 1.0, 0.7, 0.4, 1.2])
     exact = omega(np.outer(loadings, loadings) + np.diag(own))
-    assert exact["value"] == pytest.approx(loadings.sum() ** 2 / (loadings.sum() ** 2 + own.sum()), abs=1e-6)
+    assert exact["value"] == pytest.approx(
+        loadings.sum() ** 2 / (loadings.sum() ** 2 + own.sum()), abs=1e-6
+    )
     covariance = np.cov(answers(), rowvar=False)
 
     def lose(values: np.ndarray) -> float:
@@ -57,7 +67,9 @@ def test_omega_is_the_least_squares_factor_and_finds_known_loadings() -> None:
     fitted = np.abs(optimize.minimize(lose, np.ones(5), tol=1e-14).x)
     unique = np.diag(covariance) - fitted**2
     found = omega(covariance)
-    assert found["value"] == pytest.approx(fitted.sum() ** 2 / (fitted.sum() ** 2 + unique.sum()), abs=1e-6)
+    assert found["value"] == pytest.approx(
+        fitted.sum() ** 2 / (fitted.sum() ** 2 + unique.sum()), abs=1e-6
+    )
     assert found["loadings"] == pytest.approx(list(fitted / np.sqrt(np.diag(covariance))), abs=1e-5)
 
 
@@ -106,21 +118,36 @@ def test_consistency_stands_on_session_rows_and_on_chain_means() -> None:
 
 
 def test_ends_count_every_rating_at_both_kinds_of_ends() -> None:
-    rows = made_up(lambda key, item: 7 if item == "agenda" and key[3] < 3 else 2 + key[3], replicates=2, sessions=4)
-    scores = Scores.of([*rows, replace(rows[0], session_key="x", rated=False, reason="owed", items={}, total=None)])
+    rows = made_up(
+        lambda key, item: 7 if item == "agenda" and key[3] < 3 else 2 + key[3],
+        replicates=2,
+        sessions=4,
+    )
+    scores = Scores.of(
+        [*rows, replace(rows[0], session_key="x", rated=False, reason="owed", items={}, total=None)]
+    )
     settings = Settings(lowest=3, highest=7, titles={"agenda": "Setting of the agenda"})
     (agenda, feedback, _) = ends(scores.of_judge("plain", "judge"), list(ITEMS), settings)
     values = Counter(row.items["agenda"] for row in rows)
     assert values == {7: 16, 5: 8, 6: 8}
     assert agenda == {
-        **{"item": "agenda", "n": 32, "observed_min": 5, "observed_max": 7, "floor": 0.0, "ceiling": 0.5},
+        **{
+            "item": "agenda",
+            "n": 32,
+            "observed_min": 5,
+            "observed_max": 7,
+            "floor": 0.0,
+            "ceiling": 0.5,
+        },
         **{"at_observed_min": 0.25, "at_observed_max": 0.5, "flagged": False},
     }
     assert (feedback["floor"], feedback["at_observed_min"]) == (0.25, 0.25)
 
 
 def test_an_item_above_half_at_one_end_is_flagged_and_named() -> None:
-    rows = made_up(lambda key, item: 7 if item == "agenda" and key[3] < 3 else 2 + key[3], sessions=3)
+    rows = made_up(
+        lambda key, item: 7 if item == "agenda" and key[3] < 3 else 2 + key[3], sessions=3
+    )
     result = scale(Scores.of(rows), Settings(titles={"agenda": "Setting of the agenda"}))
     assert [row["item"] for row in result["ends"] if row["flagged"]] == ["agenda"]
     (notice,) = result["notices"]
@@ -132,7 +159,9 @@ def test_an_item_above_half_at_one_end_is_flagged_and_named() -> None:
 def test_published_ceiling() -> None:
     scores = Scores.of(published())
     result = scale(scores, Settings())
-    flagged = {row["item"]: round(row["at_observed_max"], 3) for row in result["ends"] if row["flagged"]}
+    flagged = {
+        row["item"]: round(row["at_observed_max"], 3) for row in result["ends"] if row["flagged"]
+    }
     assert len(result["ends"]) == 11
     assert {row["observed_max"] for row in result["ends"]} == {7}
     assert len(flagged) == 4
@@ -149,7 +178,9 @@ def test_halo_within_arms_by_hand() -> None:
     rest = own[names] - own.groupby("arm")[names].transform("mean")
     correlation = np.corrcoef(rest.to_numpy().T)
     assert found["mean_correlation"] == pytest.approx(correlation[np.triu_indices(3, 1)].mean())
-    assert found["first_eigenvalue_share"] == pytest.approx(np.linalg.eigvalsh(correlation).max() / 3)
+    assert found["first_eigenvalue_share"] == pytest.approx(
+        np.linalg.eigvalsh(correlation).max() / 3
+    )
     assert found["within_rating_sd"] == pytest.approx(own[names].std(axis=1, ddof=1).mean())
     assert found["alike"] == (own[names].nunique(axis=1) == 1).sum()
     assert found["apart"]["reason"] == "items were rated one way only"
@@ -157,7 +188,11 @@ def test_halo_within_arms_by_hand() -> None:
 
 def test_arms_that_differ_are_no_halo() -> None:
     random = np.random.default_rng(4)
-    rows = made_up(lambda key, item: int(random.integers(1, 4)) + 6 * (key[1] == "tuned"), patients=("p1", "p2"), sessions=60)
+    rows = made_up(
+        lambda key, item: int(random.integers(1, 4)) + 6 * (key[1] == "tuned"),
+        patients=("p1", "p2"),
+        sessions=60,
+    )
     frame = Scores.of(rows).of_judge("plain", "judge")
     assert abs(halo(frame, ITEMS)["mean_correlation"]) < 0.15
     assert frame[["item:agenda", "item:feedback"]].corr().iloc[0, 1] > 0.8
@@ -171,11 +206,22 @@ def test_one_impression_given_eleven_times() -> None:
 
 def test_items_rated_apart_stand_beside_the_same_sessions_rated_together() -> None:
     random = np.random.default_rng(5)
-    together = made_up(lambda key, item: 1 + (key[3] * 7 + len(key[2])) % 9, patients=("p1", "p2"), sessions=20)
+    together = made_up(
+        lambda key, item: 1 + (key[3] * 7 + len(key[2])) % 9, patients=("p1", "p2"), sessions=20
+    )
     probes = [
         ProbeRow(
             **{
-                name: getattr(row, name) for name in ("session_key", "arm", "model", "variant", "patient", "replicate", "session")
+                name: getattr(row, name)
+                for name in (
+                    "session_key",
+                    "arm",
+                    "model",
+                    "variant",
+                    "patient",
+                    "replicate",
+                    "session",
+                )
             },
             probe=probe,
             items={item: int(random.integers(1, 10)) for item in ITEMS},
@@ -207,8 +253,19 @@ def test_degenerate_scores_end_in_a_reason(name: str) -> None:
 
 def test_the_headline_judge_alone_is_described() -> None:
     rows = made_up(sessions=4)
-    scores = Scores.of(judged(rows, "judge", "model", drawn(1)) + judged(rows, "other", "model", lambda row, item: 10))
+    scores = Scores.of(
+        judged(rows, "judge", "model", drawn(1))
+        + judged(rows, "other", "model", lambda row, item: 10)
+    )
     result = scale(scores, Settings())
     assert all(row["n"] == len(rows) for row in result["ends"])
-    assert scale(scores, Settings(judge="other"))["consistency"]["sessions"]["reason"] == "the total does not vary"
-    assert stats.mode([row["observed_max"] for row in scale(scores, Settings(judge="other"))["ends"]]).mode == 10
+    assert (
+        scale(scores, Settings(judge="other"))["consistency"]["sessions"]["reason"]
+        == "the total does not vary"
+    )
+    assert (
+        stats.mode(
+            [row["observed_max"] for row in scale(scores, Settings(judge="other"))["ends"]]
+        ).mode
+        == 10
+    )

@@ -1,4 +1,6 @@
-"""Mappings: what a table becomes under one, and that whatever it does not describe is refused in one line."""
+"""Mappings: what a table becomes under one, and that whatever it does not describe is refused in
+one line.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def write(path: Path, rows: list[dict[str, str]]) -> Path:
 
 
 def read(path: Path, rows: list[dict[str, str]] | None = None, **changes: Any) -> Mapped:
-    return read_table(write(path / "scores.csv", ROWS if rows is None else rows), mapping(**changes))
+    return read_table(
+        write(path / "scores.csv", ROWS if rows is None else rows), mapping(**changes)
+    )
 
 
 def refusal(path: Path, *changed: tuple[int, dict[str, str]], **changes: Any) -> str:
@@ -119,25 +123,34 @@ def test_only_the_pairs_of_the_table_where_not_every_patient_was_scheduled(tmp_p
 
 
 def test_people_who_rate_samples_are_not_missed(tmp_path: Path) -> None:
-    rows = [{**row, "rater": "eve", "is": "human"} for row in ROWS[:1]] + [{**row, "rater": "gpt", "is": "model"} for row in ROWS]
+    rows = [{**row, "rater": "eve", "is": "human"} for row in ROWS[:1]] + [
+        {**row, "rater": "gpt", "is": "model"} for row in ROWS
+    ]
     columns = {"patient": "who", "judge": "rater", "kind": "is"}
     found = read(tmp_path, rows, columns=columns, scheduled={"sessions": 2})
     assert found.scores.judges == {"eve": "human", "gpt": "model"}
     assert found.absent == 4
-    assert set(found.scores.ratings.loc[found.scores.ratings["reason"] == "absent", "judge"]) == {"gpt"}
+    assert set(found.scores.ratings.loc[found.scores.ratings["reason"] == "absent", "judge"]) == {
+        "gpt"
+    }
 
 
 def test_what_cbt_ray_wrote_is_read_back_without_a_mapping(tmp_path: Path) -> None:
     from cbt_ray.analysis import Scores
     from cbt_ray.stages.tables import csv_of, csv_of_frame, scores_of
 
-    rows = made_up(replicates=2, reason=lambda key: "rejected:empty" if key[3] == 3 and key[2] == "ada" else None)
+    rows = made_up(
+        replicates=2,
+        reason=lambda key: "rejected:empty" if key[3] == 3 and key[2] == "ada" else None,
+    )
     before = Scores.of(rows)
     (tmp_path / "scores.csv").write_bytes(csv_of(scores_of([row.to_json() for row in rows])))
     after = read_table(tmp_path / "scores.csv", load_mapping("cbt-ray")).scores
     columns = [name for name in before.ratings.columns if name in after.ratings.columns]
     assert set(before.ratings.columns) == set(after.ratings.columns)
-    pd.testing.assert_frame_equal(before.ratings[columns], after.ratings[columns], check_dtype=False)
+    pd.testing.assert_frame_equal(
+        before.ratings[columns], after.ratings[columns], check_dtype=False
+    )
     (tmp_path / "again.csv").write_bytes(csv_of_frame(flat_scores(after)))
     again = read_table(tmp_path / "again.csv", load_mapping("cbt-ray")).scores
     pd.testing.assert_frame_equal(after.ratings, again.ratings)
@@ -145,7 +158,9 @@ def test_what_cbt_ray_wrote_is_read_back_without_a_mapping(tmp_path: Path) -> No
 
 def test_the_published_scores(tmp_path: Path) -> None:
     rows = published()
-    found = read_table(Path(os.environ["CBT_RAY_PUBLISHED"]) / "cbt_scores.csv", load_mapping("cbt"))
+    found = read_table(
+        Path(os.environ["CBT_RAY_PUBLISHED"]) / "cbt_scores.csv", load_mapping("cbt")
+    )
     rated = found.scores.ratings[found.scores.ratings["rated"]]
     assert (found.rows, found.absent, len(found.scores.items)) == (593, 7, 11)
     assert sorted(rated["total"]) == sorted(float(row.total or 0) for row in rows)
@@ -159,7 +174,9 @@ def test_the_items_of_act_sum_to_its_published_total(tmp_path: Path) -> None:
     needs("published", "CBT_RAY_PUBLISHED" in os.environ and path.is_file())
     found = read_table(path, load_mapping("act"))
     assert found.measures is not None
-    np.testing.assert_allclose(found.scores.ratings["total"], found.measures["act_fm_total_consistency"])
+    np.testing.assert_allclose(
+        found.scores.ratings["total"], found.measures["act_fm_total_consistency"]
+    )
     arms = found.scores.ratings.drop_duplicates("arm")
     assert set(zip(arms["model"], arms["variant"], strict=True)) == {
         (m, v) for m in ("instruct", "sft", "orpo") for v in ("reasoning", "answer")
@@ -192,14 +209,26 @@ def test_a_big_table_keeps_every_rating(tmp_path: Path) -> None:
         (
             3,
             {"who": ""},
-            "line 5, column who: expected a value for patient, found an empty cell (or one of `missing`, '', 'NA', 'NaN')",
+            "line 5, column who: expected a value for patient, found an empty cell (or one of "
+            "`missing`, '', 'NA', 'NaN')",
         ),
-        (3, {"name": "s0"}, "line 5, column name: expected a whole number from 1 for session, found 0"),
+        (
+            3,
+            {"name": "s0"},
+            "line 5, column name: expected a whole number from 1 for session, found 0",
+        ),
         (3, {"name": "2"}, "line 5, column name: expected s(?P<session>[0-9]+), found '2'"),
-        (3, {"cell": ""}, "line 5, column cell: expected (?P<model>[a-z]+) (?P<variant>[TI]), found an empty cell"),
+        (
+            3,
+            {"cell": ""},
+            "line 5, column cell: expected (?P<model>[a-z]+) (?P<variant>[TI]), found an empty "
+            "cell",
+        ),
     ],
 )
-def test_a_cell_that_cannot_be_read(tmp_path: Path, place: int, cells: dict[str, str], line: str) -> None:
+def test_a_cell_that_cannot_be_read(
+    tmp_path: Path, place: int, cells: dict[str, str], line: str
+) -> None:
     assert refusal(tmp_path, (place, cells)) == line
 
 
@@ -223,21 +252,28 @@ def test_a_value_without_a_name(tmp_path: Path) -> None:
 def test_a_rating_that_stands_twice(tmp_path: Path) -> None:
     line = refusal(tmp_path, (3, {"name": "s1", "Item 1": "1"}))
     assert line.startswith(
-        "line 5: expected each rating once, session 'qwen-tuned/ben/1/1', view 'plain', judge 'judge' is on line 4, too"
+        "line 5: expected each rating once, session 'qwen-tuned/ben/1/1', view 'plain', judge "
+        "'judge' is on line 4, too"
     )
     assert line.endswith("the mapping mine must say which column is judge_replicate")
 
 
 def test_a_missing_column_names_the_field_that_wants_it(tmp_path: Path) -> None:
     line = refusal(tmp_path, columns={"patient": "whom"})
-    assert line.startswith("column 'whom' is missing, which columns.patient of the mapping mine names; the table has who, cell,")
+    assert line.startswith(
+        "column 'whom' is missing, which columns.patient of the mapping mine names; the table has "
+        "who, cell,"
+    )
     line = refusal(tmp_path, items={"one": "Item 9"})
     assert line.startswith("column 'Item 9' is missing, which items.one of the mapping mine names")
 
 
 def test_a_session_beyond_the_last_one(tmp_path: Path) -> None:
     line = refusal(tmp_path, scheduled={"sessions": 1})
-    assert line == "mapping mine: scheduled.sessions: expected no session beyond 1, the table has session 2"
+    assert (
+        line
+        == "mapping mine: scheduled.sessions: expected no session beyond 1, the table has session 2"
+    )
 
 
 @pytest.mark.parametrize(
@@ -246,9 +282,18 @@ def test_a_session_beyond_the_last_one(tmp_path: Path) -> None:
         ("", "expected a line with the names of the columns, the file is empty"),
         ("who,cell,name,Item 1,Item 2\n", "expected at least one row"),
         ("who,who,cell\n", "line 1, column 2: expected each column once, 'who' is there twice"),
-        ("who,cell,name,Item 1,Item 2\nada,qwen T,s1,1,2,3\n", "line 2, column 6: expected 5 cells as .*, found 6; a cell"),
-        ("who,cell,name,Item 1,Item 2\nada,qwen T,s1,1,2\nben,qwen T,s1\n", "line 3, column 4: expected 5 cells as .*, found 3"),
-        ('who,cell,name,Item 1,Item 2\nada,"qwen T,s1,1,2\n', "line 2: expected a closing quote, the file ends before it"),
+        (
+            "who,cell,name,Item 1,Item 2\nada,qwen T,s1,1,2,3\n",
+            "line 2, column 6: expected 5 cells as .*, found 6; a cell",
+        ),
+        (
+            "who,cell,name,Item 1,Item 2\nada,qwen T,s1,1,2\nben,qwen T,s1\n",
+            "line 3, column 4: expected 5 cells as .*, found 3",
+        ),
+        (
+            'who,cell,name,Item 1,Item 2\nada,"qwen T,s1,1,2\n',
+            "line 2: expected a closing quote, the file ends before it",
+        ),
     ],
 )
 def test_a_file_that_is_no_table(tmp_path: Path, text: str, line: str) -> None:
@@ -259,7 +304,10 @@ def test_a_file_that_is_no_table(tmp_path: Path, text: str, line: str) -> None:
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "scores.csv").write_bytes(b"\xff\xfe\x00who")
-    with pytest.raises(InputError, match=r"line 1: expected text in UTF-8, found the byte 0xff; where .* `encoding: utf-16`"):
+    with pytest.raises(
+        InputError,
+        match=r"line 1: expected text in UTF-8, found the byte 0xff; where .* `encoding: utf-16`",
+    ):
         read_table(tmp_path / "scores.csv", mapping())
     with pytest.raises(InputError, match="expected a file, there is none"):
         read_table(tmp_path / "none.csv", mapping())
@@ -278,11 +326,23 @@ def test_each_mapping_of_the_package_loads(name: str) -> None:
     [
         ({"colums": {}}, "colums: unknown field, expected columns"),
         ({"columns": {}}, "columns: expected patient"),
-        ({"columns": {"patient": "who", "judges": "x"}}, "columns.judges: expected one of session_key, arm"),
-        ({"columns": {"patient": "who", "model": "x"}}, "columns: expected each field once, model is given more than once"),
+        (
+            {"columns": {"patient": "who", "judges": "x"}},
+            "columns.judges: expected one of session_key, arm",
+        ),
+        (
+            {"columns": {"patient": "who", "model": "x"}},
+            "columns: expected each field once, model is given more than once",
+        ),
         ({"patterns": []}, "columns: expected arm or model"),
-        ({"patterns": [{"column": "c", "pattern": "("}]}, "patterns.0.pattern: expected a regular expression"),
-        ({"patterns": [{"column": "c", "pattern": "(.*)"}]}, "patterns.0.pattern: expected named groups out of"),
+        (
+            {"patterns": [{"column": "c", "pattern": "("}]},
+            "patterns.0.pattern: expected a regular expression",
+        ),
+        (
+            {"patterns": [{"column": "c", "pattern": "(.*)"}]},
+            "patterns.0.pattern: expected named groups out of",
+        ),
         ({"patterns": [{"column": "c", "pattern": "(?P<modl>.*)"}]}, "found (?P<modl>...)"),
         ({"values": {"judge": {"a": "b"}}}, "values: expected fields that are read, judge is not"),
         ({"items": {}}, "items: expected either items or item_prefix"),
@@ -292,18 +352,27 @@ def test_each_mapping_of_the_package_loads(name: str) -> None:
         ({"range": [0, float("inf")]}, "range.1: expected a finite number, found inf"),
         ({"rescale": "linear", "range": None}, "range: expected"),
         ({"rescale": "square"}, "rescale: expected 'linear', found 'square'"),
-        ({"encoding": "utf-9"}, "encoding: expected an encoding, such as utf-8, utf-16, cp1252 or latin-1, found 'utf-9'"),
+        (
+            {"encoding": "utf-9"},
+            "encoding: expected an encoding, such as utf-8, utf-16, cp1252 or latin-1, found "
+            "'utf-9'",
+        ),
         ({"encoding": "rot13"}, "encoding: expected an encoding of text"),
         ({"encoding": "idna"}, "encoding: expected an encoding of text"),
         ({"decimal": ";"}, "decimal: expected '.' or ',', found ';'"),
         ({"separator": '"'}, "separator: expected a sign such as"),
         ({"separator": "\n"}, "separator: expected a sign such as"),
         ({"separator": "ab"}, "separator: expected at most 1"),
-        ({"constants": {"judge": 7}}, "constants.judge: expected text, in quotes; found the number 7"),
+        (
+            {"constants": {"judge": 7}},
+            "constants.judge: expected text, in quotes; found the number 7",
+        ),
         ({"scheduled": {"sessions": 0}}, "scheduled.sessions: expected at least 1, found 0"),
     ],
 )
-def test_a_bad_mapping_names_file_and_field(tmp_path: Path, changes: dict[str, Any], line: str) -> None:
+def test_a_bad_mapping_names_file_and_field(
+    tmp_path: Path, changes: dict[str, Any], line: str
+) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump({**MAPPING, **changes}))
     with pytest.raises(InputError) as error:
@@ -314,7 +383,9 @@ def test_a_bad_mapping_names_file_and_field(tmp_path: Path, changes: dict[str, A
 
 
 def test_an_unknown_mapping_names_those_there_are() -> None:
-    with pytest.raises(InputError, match=r"--mapping cpt: expected act, cbt, cbt-ray or a YAML file, there is none"):
+    with pytest.raises(
+        InputError, match=r"--mapping cpt: expected act, cbt, cbt-ray or a YAML file, there is none"
+    ):
         load_mapping("cpt")
 
 
@@ -338,7 +409,10 @@ PAGE = (Path(__file__).parents[3] / "docs" / "analyze.md").read_text()
 def test_the_page_has_every_field_of_a_mapping() -> None:
     section = PAGE.split("## Mappings")[1].split("## Repeated")[0]
     listed = {
-        name for line in section.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line.split("|")[1])
+        name
+        for line in section.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`(\w+)`", line.split("|")[1])
     }
     assert listed == set(Mapping.model_fields)
     assert [name for name in FIELDS if f"`{name}`" not in section] == []
@@ -355,13 +429,35 @@ def test_the_mapping_of_the_page_is_one() -> None:
 def coded(path: Path, lines: list[str], **changes: Any) -> Mapped:
     """Rows of arm, patient, session and score."""
     columns = {"arm": "Arm", "patient": "Client", "session": "Session"}
-    declared = {"mapping": "codes", "columns": columns, "total": "total", "range": [0, 110], **changes}
-    (path / "codes.csv").write_text("\n".join(["Arm,Client,Session,total", *lines]) + "\n", encoding="utf-8")
+    declared = {
+        "mapping": "codes",
+        "columns": columns,
+        "total": "total",
+        "range": [0, 110],
+        **changes,
+    }
+    (path / "codes.csv").write_text(
+        "\n".join(["Arm,Client,Session,total", *lines]) + "\n", encoding="utf-8"
+    )
     return read_table(path / "codes.csv", Mapping.model_validate(declared))
 
 
 def test_codes_that_look_like_numbers_are_different_patients(tmp_path: Path) -> None:
-    codes = ["1E2", "100", "0100", "007", "7", "7.0", "1_0", "0x10", "nan", "None", "True", "é", "e\u0301"]
+    codes = [
+        "1E2",
+        "100",
+        "0100",
+        "007",
+        "7",
+        "7.0",
+        "1_0",
+        "0x10",
+        "nan",
+        "None",
+        "True",
+        "é",
+        "e\u0301",
+    ]
     read = coded(tmp_path, [f"{arm},{code},1,40" for arm in ("01", "1") for code in codes])
     ratings = read.scores.ratings
     assert list(ratings["patient"]) == codes * 2
@@ -373,45 +469,72 @@ def test_codes_are_in_every_table_and_in_the_analysis_as_they_are_written(tmp_pa
     from cbt_ray.commands.analyze import analyze
 
     codes = ["1E2", "100", "0100", "=1+1", "'7"]
-    coded(tmp_path, [f"{arm},{code},{n},{40 + n}" for arm in "xy" for n, code in enumerate(codes, 1)])
+    coded(
+        tmp_path, [f"{arm},{code},{n},{40 + n}" for arm in "xy" for n, code in enumerate(codes, 1)]
+    )
     (tmp_path / "m.yaml").write_text(
-        "mapping: m\ncolumns: {arm: Arm, patient: Client, session: Session}\ntotal: total\nrange: [0, 110]\n"
+        "mapping: m\ncolumns: {arm: Arm, patient: Client, session: Session}\ntotal: total\nrange: "
+        "[0, 110]\n"
     )
     analyze(tmp_path / "codes.csv", str(tmp_path / "m.yaml"), tmp_path / "out", {}, lambda _: None)
-    again = read_table(tmp_path / "out" / "tables" / "scores.csv", load_mapping("cbt-ray").model_copy(update={"range": (0, 110)}))
+    again = read_table(
+        tmp_path / "out" / "tables" / "scores.csv",
+        load_mapping("cbt-ray").model_copy(update={"range": (0, 110)}),
+    )
     assert list(again.scores.ratings["patient"]) == codes * 2
-    assert {code in (tmp_path / "out" / "report.html").read_text(encoding="utf-8") for code in codes[:3]} == {True}
+    assert {
+        code in (tmp_path / "out" / "report.html").read_text(encoding="utf-8") for code in codes[:3]
+    } == {True}
 
 
 def test_sessions_are_numbers_however_they_are_written(tmp_path: Path) -> None:
-    assert list(coded(tmp_path, ["x,p,01,1", "x,p,2.0,1", "x,p, 3,1"]).scores.ratings["session"]) == [1, 2, 3]
+    assert list(
+        coded(tmp_path, ["x,p,01,1", "x,p,2.0,1", "x,p, 3,1"]).scores.ratings["session"]
+    ) == [1, 2, 3]
     with pytest.raises(InputError, match="line 3: expected each rating once, session 'x/p/1/1'"):
         coded(tmp_path, ["x,p,01,1", "x,p,1.0,1"])
-    with pytest.raises(InputError, match="line 2, column Session: expected a whole number from 1 for session, found 1e"):
+    with pytest.raises(
+        InputError,
+        match="line 2, column Session: expected a whole number from 1 for session, found 1e",
+    ):
         coded(tmp_path, ["x,p,9999999999,1"])
 
 
-def test_names_that_differ_in_blanks_or_case_count_as_different_and_are_said(tmp_path: Path) -> None:
+def test_names_that_differ_in_blanks_or_case_count_as_different_and_are_said(
+    tmp_path: Path,
+) -> None:
     read = coded(tmp_path, ["x,A,1,1", "x,A ,1,1", "x,a,1,1"])
     assert list(read.scores.ratings["patient"]) == ["A", "A ", "a"]
     assert read.notices == ("column Client: 'A' and 'A ' count as different, as they are written",)
 
 
 def test_the_signs_that_join_keys_are_no_part_of_them(tmp_path: Path) -> None:
-    ratings = coded(tmp_path, ["a/b,c,1,1", "a,b/c,1,2", "a|b,c,1,3", "a,b|c,1,4", "a%2Fb,c,1,5"]).scores.ratings
+    ratings = coded(
+        tmp_path, ["a/b,c,1,1", "a,b/c,1,2", "a|b,c,1,3", "a,b|c,1,4", "a%2Fb,c,1,5"]
+    ).scores.ratings
     assert ratings["session_key"].nunique() == 5
-    assert coded(tmp_path, ["a|b,c,1,3", "a,b|c,1,4"]).scores.sessions("plain")["chain"].nunique() == 2
+    assert (
+        coded(tmp_path, ["a|b,c,1,3", "a,b|c,1,4"]).scores.sessions("plain")["chain"].nunique() == 2
+    )
 
 
 def test_two_models_are_not_one_arm_for_their_names(tmp_path: Path) -> None:
-    rows = [{"model": model, "variant": variant, "who": "p", "t": "5"} for model, variant in (("a-b", "c"), ("a", "b-c"))]
+    rows = [
+        {"model": model, "variant": variant, "who": "p", "t": "5"}
+        for model, variant in (("a-b", "c"), ("a", "b-c"))
+    ]
     columns = {"model": "model", "variant": "variant", "patient": "who"}
-    with pytest.raises(InputError, match="line 3: expected one model and variant for each arm, arm 'a-b-c' is model 'a-b'"):
+    with pytest.raises(
+        InputError,
+        match="line 3: expected one model and variant for each arm, arm 'a-b-c' is model 'a-b'",
+    ):
         read(tmp_path, rows, columns=columns, patterns=[], values={}, items={}, total="t")
 
 
 def test_an_id_that_missing_lists_is_refused_and_can_be_had(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="line 2, column Client: expected a value for patient, found an empty cell"):
+    with pytest.raises(
+        InputError, match="line 2, column Client: expected a value for patient, found an empty cell"
+    ):
         coded(tmp_path, ["x,NA,1,1"])
     assert list(coded(tmp_path, ["x,NA,1,1"], missing=[""]).scores.ratings["patient"]) == ["NA"]
 
@@ -423,5 +546,7 @@ def test_text_that_no_file_can_hold_is_refused(tmp_path: Path) -> None:
 
 def test_more_scheduled_sessions_than_anybody_holds(tmp_path: Path) -> None:
     lines = [f"x{n},p{n},1,1" for n in range(1000)]
-    with pytest.raises(InputError, match=r"scheduled\.sessions: expected at most .* found 1000 x 1000 x 1 x 1000"):
+    with pytest.raises(
+        InputError, match=r"scheduled\.sessions: expected at most .* found 1000 x 1000 x 1 x 1000"
+    ):
         coded(tmp_path, lines, scheduled={"sessions": 1000})

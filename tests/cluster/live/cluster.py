@@ -1,4 +1,6 @@
-"""The real cluster under test: what `make kind-up` creates, reached as a user reaches it, through make, cbt-ray and kubectl."""
+"""The real cluster under test: what `make kind-up` creates, reached as a user reaches it, through
+make, cbt-ray and kubectl.
+"""
 
 from __future__ import annotations
 
@@ -28,47 +30,86 @@ LLM = "http://llm.cbt-ray.svc:8000/v1"
 def kubectl(*arguments: str, data: str | None = None) -> str:
     """Run kubectl in the study's namespace; answers what it printed."""
     command = ["kubectl", "--context", CONTEXT, "--namespace", NAMESPACE, *arguments]
-    return subprocess.run(command, input=data, capture_output=True, text=True, check=True, timeout=300).stdout
+    return subprocess.run(
+        command, input=data, capture_output=True, text=True, check=True, timeout=300
+    ).stdout
 
 
 def objects(kind: str, labels: str = "") -> list[dict[str, Any]]:
     """Objects of a kind, by labels."""
-    found: list[dict[str, Any]] = json.loads(kubectl("get", kind, "-o", "json", *(["-l", labels] if labels else [])))["items"]
+    found: list[dict[str, Any]] = json.loads(
+        kubectl("get", kind, "-o", "json", *(["-l", labels] if labels else []))
+    )["items"]
     return found
 
 
 def images() -> dict[str, str]:
-    """The images' names as the Makefile has them, for `cbt-ray submit`; the environment may name others."""
-    named = {name: os.environ[name] for name in ("CBT_RAY_CPU_IMAGE", "CBT_RAY_TRAIN_IMAGE") if name in os.environ}
+    """The images' names as the Makefile has them, for `cbt-ray submit`.
+
+    The environment may name others.
+    """
+    named = {
+        name: os.environ[name]
+        for name in ("CBT_RAY_CPU_IMAGE", "CBT_RAY_TRAIN_IMAGE")
+        if name in os.environ
+    }
     if len(named) == 2:
         return named
-    tag = subprocess.run(["images/tag.sh"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-    return {"CBT_RAY_CPU_IMAGE": f"cbt-ray-cpu:{tag}", "CBT_RAY_TRAIN_IMAGE": f"cbt-ray-train:{tag}-cpu"}
+    tag = subprocess.run(
+        ["images/tag.sh"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    return {
+        "CBT_RAY_CPU_IMAGE": f"cbt-ray-cpu:{tag}",
+        "CBT_RAY_TRAIN_IMAGE": f"cbt-ray-train:{tag}-cpu",
+    }
 
 
 def environment() -> dict[str, str]:
-    """The environment of a command that submits: the images, and no credentials of this machine's own."""
-    return {**{k: v for k, v in os.environ.items() if not k.startswith("AWS_")}, **images(), "PYTHONPATH": str(ROOT)}
+    """The environment of a command that submits: the images, and no credentials of this machine's
+    own.
+    """
+    return {
+        **{k: v for k, v in os.environ.items() if not k.startswith("AWS_")},
+        **images(),
+        "PYTHONPATH": str(ROOT),
+    }
 
 
 def command_line(*arguments: str | Path, overlay: str = "kind") -> list[str]:
     """cbt-ray on the cluster under test."""
-    return [sys.executable, "-m", "cbt_ray", *map(str, arguments), "--overlay", overlay, "--context", CONTEXT]
+    return [
+        sys.executable,
+        "-m",
+        "cbt_ray",
+        *map(str, arguments),
+        "--overlay",
+        overlay,
+        "--context",
+        CONTEXT,
+    ]
 
 
-def cbt_ray(*arguments: str | Path, expect: int | None = 0, timeout: float = 900, overlay: str = "kind") -> str:
+def cbt_ray(
+    *arguments: str | Path, expect: int | None = 0, timeout: float = 900, overlay: str = "kind"
+) -> str:
     """Run the command line against the cluster and expect an exit code; answers what it printed."""
     command = command_line(*arguments, overlay=overlay)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment(), check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, env=environment(), check=False
+    )
     output = done.stdout + done.stderr
-    assert expect is None or done.returncode == expect, f"exit {done.returncode}, expected {expect}:\n{output}"
+    assert expect is None or done.returncode == expect, (
+        f"exit {done.returncode}, expected {expect}:\n{output}"
+    )
     return output
 
 
 def begin(*arguments: str | Path, log: Path) -> subprocess.Popen[str]:
     """Start the command line against the cluster in the background; its output goes to a file."""
     command = command_line(*arguments)
-    return subprocess.Popen(command, stdout=log.open("w"), stderr=subprocess.STDOUT, text=True, env=environment())
+    return subprocess.Popen(
+        command, stdout=log.open("w"), stderr=subprocess.STDOUT, text=True, env=environment()
+    )
 
 
 def store() -> Store:
@@ -81,7 +122,9 @@ def store() -> Store:
 
 def forget(study: str) -> None:
     """Remove what an earlier run of the tests left of a study, in the cluster and in the store."""
-    kubectl("delete", "rayjobs,jobs,configmaps", "-l", f"cbt-ray/study={study}", "--ignore-not-found")
+    kubectl(
+        "delete", "rayjobs,jobs,configmaps", "-l", f"cbt-ray/study={study}", "--ignore-not-found"
+    )
     known = store()
     for path in list(known.list(f"{study}/")):
         known.delete(path)
@@ -93,7 +136,9 @@ def units(known: Store, study: str, *stages: str) -> dict[str, bytes]:
     return {path: known.read(path) or b"" for path in paths}
 
 
-def wait_until(true: Callable[[], bool], what: str, seconds: float = 300, every: float = 0.3) -> None:
+def wait_until(
+    true: Callable[[], bool], what: str, seconds: float = 300, every: float = 0.3
+) -> None:
     """Wait for something to become true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -104,16 +149,27 @@ def wait_until(true: Callable[[], bool], what: str, seconds: float = 300, every:
 
 
 def serve_llm(latency: float) -> None:
-    """Run the scripted model behind HTTP in a pod, with a fixed latency; its tally begins at nought."""
+    """Run the scripted model behind HTTP in a pod, with a fixed latency.
+
+    Its tally begins at nought.
+    """
     script = (ROOT / "tests" / "cluster" / "llm_server.py").read_text()
-    restricted = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+    restricted = {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
     container = {
         "name": "llm",
         "image": images()["CBT_RAY_CPU_IMAGE"],
         "command": ["python", "/llm/llm_server.py", "--latency", str(latency)],
         "ports": [{"containerPort": 8000}],
         "readinessProbe": {"httpGet": {"path": "/count", "port": 8000}, "periodSeconds": 1},
-        "livenessProbe": {"httpGet": {"path": "/count", "port": 8000}, "timeoutSeconds": 20, "failureThreshold": 10},
+        "livenessProbe": {
+            "httpGet": {"path": "/count", "port": 8000},
+            "timeoutSeconds": 20,
+            "failureThreshold": 10,
+        },
         "resources": {
             "requests": {"cpu": "100m", "memory": "128Mi", "ephemeral-storage": "16Mi"},
             "limits": {"cpu": "1", "memory": "512Mi", "ephemeral-storage": "64Mi"},
@@ -124,14 +180,23 @@ def serve_llm(latency: float) -> None:
     pod = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 10001,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
         "nodeSelector": {"cbt-ray/store": "true"},  # not on the node that a test stops
         "containers": [container],
         "volumes": [{"name": "llm", "configMap": {"name": "llm"}}],
     }
     labels = {"cbt-ray/role": "llm"}
     documents = [
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "llm"}, "data": {"llm_server.py": script}},
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "llm"},
+            "data": {"llm_server.py": script},
+        },
         {
             "apiVersion": "v1",
             "kind": "Service",

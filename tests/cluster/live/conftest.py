@@ -1,4 +1,6 @@
-"""Tests on a real cluster run where they are asked for: `make test-cluster` sets REQUIRE=cluster, and the cluster is there."""
+"""Tests on a real cluster run where they are asked for: `make test-cluster` sets REQUIRE=cluster,
+and the cluster is there.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def cluster() -> None:
-    """The cluster that `make kind-up` created; without it, and without being asked for, the tests are skipped."""
+    """The cluster that `make kind-up` created.
+
+    Without it, and without being asked for, the tests are skipped.
+    """
     wanted = "cluster" in os.environ.get("REQUIRE", "").split(",")
     name = f"kind-{os.environ.get('CLUSTER', 'cbt-ray')}"
     there = (
-        wanted and not subprocess.run(["kubectl", "--context", name, "get", "nodes"], capture_output=True, check=False).returncode
+        wanted
+        and not subprocess.run(
+            ["kubectl", "--context", name, "get", "nodes"], capture_output=True, check=False
+        ).returncode
     )
     needs("cluster", there)
 

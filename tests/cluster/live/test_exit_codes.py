@@ -1,4 +1,6 @@
-"""What Kubernetes does with the exit codes of a train Job and a RayJob: 2 ends it, 1 and 137 are tried again, up to the limit."""
+"""What Kubernetes does with the exit codes of a train Job and a RayJob: 2 ends it, 1 and 137 are
+tried again, up to the limit.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,18 @@ LIMIT = 1
 
 
 def rendered(folder: Path, job: str, study: str, **changes: Any) -> list[dict[str, Any]]:
-    """The objects that `submit` would create; these tests change one thing in them and apply them by hand."""
+    """The objects that `submit` would create.
+
+    These tests change one thing in them and apply them by hand.
+    """
     if job == "generate" or study != "killed":
         cluster.forget(study)
     file = scripted.write_study(folder, document("runs", study=study, **changes))
     model = ["--model", "first"] if job == "train" else []
     command = [sys.executable, "-m", "cbt_ray", "submit", job, str(file), *model, "--dry-run"]
-    done = subprocess.run(command, env=cluster.environment(), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env=cluster.environment(), capture_output=True, text=True, check=True
+    )
     found = list(yaml.safe_load_all(done.stdout))
     found[-1]["spec"]["backoffLimit"] = LIMIT
     return found
@@ -43,7 +50,11 @@ def job_ended(name: str) -> str:
 
     def reasons() -> list[str]:
         status = json.loads(kubectl("get", "job", name, "-o", "json"))["status"]
-        return [c["reason"] for c in status.get("conditions", []) if c["type"] == "Failed" and c["status"] == "True"]
+        return [
+            c["reason"]
+            for c in status.get("conditions", [])
+            if c["type"] == "Failed" and c["status"] == "True"
+        ]
 
     wait_until(lambda: bool(reasons()), f"{name} failed", 300, every=1)
     return reasons()[0]
@@ -51,7 +62,9 @@ def job_ended(name: str) -> str:
 
 def exit_codes(study: str) -> list[int]:
     pods = objects("pods", f"cbt-ray/study={study},cbt-ray/role=train")
-    return [pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] for pod in pods]
+    return [
+        pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] for pod in pods
+    ]
 
 
 def test_exit_2_of_a_training_is_not_tried_again(tmp_path: Path) -> None:
@@ -96,10 +109,14 @@ def test_exit_1_of_a_rayjob_is_tried_again_up_to_the_limit(code: int, tmp_path: 
     name = apply(documents)
 
     def status() -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(kubectl("get", "rayjob", name, "-o", "json")).get("status", {})
+        found: dict[str, Any] = json.loads(kubectl("get", "rayjob", name, "-o", "json")).get(
+            "status", {}
+        )
         return found
 
-    wait_until(lambda: status().get("jobDeploymentStatus") == "Failed", f"{name} failed", 600, every=2)
+    wait_until(
+        lambda: status().get("jobDeploymentStatus") == "Failed", f"{name} failed", 600, every=2
+    )
     assert status()["failed"] == LIMIT + 1
     known = cluster.store()
     codes = [json.loads(known.read(path) or b"")["code"] for path in known.list("nobody/attempts/")]

@@ -1,4 +1,5 @@
-"""Faults in the cluster, each when the stage has a unit done and one in flight: the study ends complete, no unit is lost or made
+"""Faults in the cluster, each when the stage has a unit done and one in flight: the study ends
+complete, no unit is lost or made
 twice, and what it cost is counted by the served model itself.
 
 make test-cluster FAULTS=1 runs them; the table that they print stands in docs/cluster.md.
@@ -74,8 +75,13 @@ def undisturbed(served: None, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 def contents(known: Store, study: str) -> dict[str, Any]:
     """Contents of what is reproducible, by key without the study's name."""
-    found = cluster.units(known, study, Stage.PROFILES, Stage.COURSES, Stage.SESSIONS, Stage.RATINGS)
-    return {path.split("/", 1)[1].rsplit("/", 1)[0]: json.loads(data)["content"] for path, data in found.items()}
+    found = cluster.units(
+        known, study, Stage.PROFILES, Stage.COURSES, Stage.SESSIONS, Stage.RATINGS
+    )
+    return {
+        path.split("/", 1)[1].rsplit("/", 1)[0]: json.loads(data)["content"]
+        for path, data in found.items()
+    }
 
 
 def row(fault: str, calls: int, more: int, seconds: float) -> None:
@@ -90,7 +96,14 @@ def under_way(known: Store, study: str, stage: Stage, total: int) -> bool:
     return 0 < len(list(known.list(f"{study}/{stage}/"))) < total
 
 
-def disturb(name: str, stage: Stage, total: int, fault: Callable[[str], None], undisturbed: dict[str, Any], folder: Path) -> None:
+def disturb(
+    name: str,
+    stage: Stage,
+    total: int,
+    fault: Callable[[str], None],
+    undisturbed: dict[str, Any],
+    folder: Path,
+) -> None:
     """Run a study, do something to it in a stage, and hold it against the undisturbed one."""
     cluster.forget(name)
     study = scripted.write_study(folder, document(name))
@@ -147,7 +160,9 @@ def pause_control_plane(_study: str) -> None:
     """Freeze the API server, the scheduler and the controllers for a minute."""
     subprocess.run(["docker", "pause", f"{CLUSTER}-control-plane"], check=True, capture_output=True)
     time.sleep(60)
-    subprocess.run(["docker", "unpause", f"{CLUSTER}-control-plane"], check=True, capture_output=True)
+    subprocess.run(
+        ["docker", "unpause", f"{CLUSTER}-control-plane"], check=True, capture_output=True
+    )
 
 
 FAULTS: dict[str, tuple[Stage, int, Callable[[str], None]]] = {
@@ -160,7 +175,9 @@ FAULTS: dict[str, tuple[Stage, int, Callable[[str], None]]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_the_study_ends_complete_after(name: str, undisturbed: dict[str, Any], tmp_path: Path) -> None:
+def test_the_study_ends_complete_after(
+    name: str, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
     stage, total, fault = FAULTS[name]
     disturb(name, stage, total, fault, undisturbed, tmp_path)
 
@@ -175,11 +192,15 @@ def test_a_training_whose_pod_is_deleted_goes_on_from_its_checkpoint(tmp_path: P
     cluster.cbt_ray("submit", "generate", study)
     known = cluster.store()
     process = cluster.begin("submit", "train", study, "--model", "first", log=tmp_path / "log")
-    wait_until(lambda: any(True for _ in known.list("train-deleted/checkpoints/")), "a checkpoint", 300)
+    wait_until(
+        lambda: any(True for _ in known.list("train-deleted/checkpoints/")), "a checkpoint", 300
+    )
     delete_pod("train-deleted", "train", "train")
     assert process.wait(600) == 0, (tmp_path / "log").read_text()
     (unit,) = [
-        json.loads(data) for path, data in cluster.units(known, "train-deleted", Stage.FINETUNE).items() if "first-tuned" in path
+        json.loads(data)
+        for path, data in cluster.units(known, "train-deleted", Stage.FINETUNE).items()
+        if "first-tuned" in path
     ]
     resumed = unit["provenance"]["training"]["resumed_from"]
     assert resumed >= 1

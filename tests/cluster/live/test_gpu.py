@@ -1,4 +1,6 @@
-"""The gpu overlay on a node with a pretend GPU (nothing computes on one), and base weights fetched before a GPU is asked for."""
+"""The gpu overlay on a node with a pretend GPU (nothing computes on one), and base weights fetched
+before a GPU is asked for.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +36,19 @@ SMALLER = [
 
 @pytest.fixture(scope="module")
 def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The gpu overlay as a user fits it to a cluster: the store is this cluster's, the image the one that runs without CUDA."""
+    """The gpu overlay as a user fits it to a cluster: the store is this cluster's, the image the
+    one that runs without CUDA.
+    """
     folder = tmp_path_factory.mktemp("overlay") / "gpu-here"
     folder.mkdir()
     cluster_map = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "cluster", "namespace": "cbt-ray"},
-        "data": {"store": "s3://cbt-ray?endpoint=http://store.cbt-ray.svc:9000", "store_outside": cluster.STORE},
+        "data": {
+            "store": "s3://cbt-ray?endpoint=http://store.cbt-ray.svc:9000",
+            "store_outside": cluster.STORE,
+        },
     }
     (folder / "cluster.yaml").write_text(yaml.safe_dump(cluster_map))
     kustomization = {
@@ -67,17 +74,23 @@ def gpu() -> Iterator[None]:
 
 def give_gpu(given: bool) -> None:
     path = f"/status/capacity/{GPU.replace('/', '~1')}"
-    change = [{"op": "add", "path": path, "value": "1"}] if given else [{"op": "remove", "path": path}]
+    change = (
+        [{"op": "add", "path": path, "value": "1"}] if given else [{"op": "remove", "path": path}]
+    )
     kubectl("patch", "node", NODE, "--subresource=status", "--type=json", "-p", json.dumps(change))
 
 
 def submit(study: Path, overlay: Path, *options: str, expect: int = 0) -> str:
     """Submit the training with the gpu overlay."""
-    return cluster.cbt_ray("submit", "train", study, "--model", "first", *options, overlay=str(overlay), expect=expect)
+    return cluster.cbt_ray(
+        "submit", "train", study, "--model", "first", *options, overlay=str(overlay), expect=expect
+    )
 
 
 def asks_for_gpu(pod: dict[str, Any]) -> bool:
-    return any(GPU in (c.get("resources", {}).get("limits") or {}) for c in pod["spec"]["containers"])
+    return any(
+        GPU in (c.get("resources", {}).get("limits") or {}) for c in pod["spec"]["containers"]
+    )
 
 
 def study_in(folder: Path, name: str, **changes: Any) -> Path:
@@ -89,11 +102,15 @@ def study_in(folder: Path, name: str, **changes: Any) -> Path:
     return study
 
 
-def test_without_a_gpu_the_missing_resource_is_named_and_with_one_the_pod_goes_there(overlay: Path, tmp_path: Path) -> None:
+def test_without_a_gpu_the_missing_resource_is_named_and_with_one_the_pod_goes_there(
+    overlay: Path, tmp_path: Path
+) -> None:
     study = study_in(tmp_path, "pretend")
     output = submit(study, overlay, "--patience", "20", expect=1)
     last = output.splitlines()[-1]
-    assert f"{GPU} is missing on 2 of 3 nodes" in last or f"{GPU} is missing on 3 of 3 nodes" in last, output
+    assert (
+        f"{GPU} is missing on 2 of 3 nodes" in last or f"{GPU} is missing on 3 of 3 nodes" in last
+    ), output
     assert "(waited 2" in last
     (waiting,) = list(objects("pods", "cbt-ray/study=pretend,cbt-ray/role=train"))
     assert waiting["status"]["phase"] == "Pending"
@@ -108,16 +125,34 @@ def test_without_a_gpu_the_missing_resource_is_named_and_with_one_the_pod_goes_t
     assert asks_for_gpu(pod)
 
 
-def test_no_pod_asks_for_a_gpu_while_weights_are_fetched(overlay: Path, gpu: None, tmp_path: Path) -> None:
+def test_no_pod_asks_for_a_gpu_while_weights_are_fetched(
+    overlay: Path, gpu: None, tmp_path: Path
+) -> None:
     hub = tmp_path / "hub"
     subprocess.run(
-        [sys.executable, "-m", "tests.training.start.hub_server", str(hub), "--make", "lab/smollm2"], cwd=ROOT, check=True
+        [
+            sys.executable,
+            "-m",
+            "tests.training.start.hub_server",
+            str(hub),
+            "--make",
+            "lab/smollm2",
+        ],
+        cwd=ROOT,
+        check=True,
     )
     everywhere = ["--host", "0.0.0.0", "--port", str(HUB_PORT)]  # noqa: S104  the cluster's pods reach it
     serve = [sys.executable, "-m", "tests.training.start.hub_server", str(hub), *everywhere]
     serving = subprocess.Popen(serve, cwd=ROOT)
     gateway = subprocess.run(
-        ["docker", "network", "inspect", "kind", "--format", "{{range .IPAM.Config}}{{.Gateway}} {{end}}"],
+        [
+            "docker",
+            "network",
+            "inspect",
+            "kind",
+            "--format",
+            "{{range .IPAM.Config}}{{.Gateway}} {{end}}",
+        ],
         capture_output=True,
         text=True,
         check=True,
@@ -157,7 +192,14 @@ def test_no_pod_asks_for_a_gpu_while_weights_are_fetched(overlay: Path, gpu: Non
         thread.join()
     finally:
         serving.kill()
-        kubectl("patch", "configmap", "cluster", "--type=merge", "-p", json.dumps({"data": {"hf_endpoint": None}}))
+        kubectl(
+            "patch",
+            "configmap",
+            "cluster",
+            "--type=merge",
+            "-p",
+            json.dumps({"data": {"hf_endpoint": None}}),
+        )
     print(output)
     fetched = [at for at, role, _, phase in seen if role == "fetch" and phase == "Running"]
     asked = [at for at, _, asks, _ in seen if asks]

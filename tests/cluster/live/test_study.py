@@ -1,4 +1,6 @@
-"""The smallest study in the cluster: every stage in its containers, against the same study on this machine."""
+"""The smallest study in the cluster: every stage in its containers, against the same study on this
+machine.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ REPRODUCIBLE = (Stage.PROFILES, Stage.COURSES, Stage.SESSIONS, Stage.RATINGS)
 
 def document(store: str, **changes: Any) -> dict[str, Any]:
     """Two courses, two arms, one training of three steps; a scripted model speaks."""
-    whole = scripted.study_document(store, latency=0.05, **changes) | {"study": changes.get("study", STUDY)}
+    whole = scripted.study_document(store, latency=0.05, **changes) | {
+        "study": changes.get("study", STUDY)
+    }
     whole["models"] = {"first": whole["models"]["first"]}
     whole["arms"] = [
         {"name": "first-instruct", "model": "first", "variant": "instruct"},
@@ -46,7 +50,9 @@ def write(folder: Path, store: str = "runs", **changes: Any) -> Path:
 
 @dataclass
 class Watcher:
-    """Looks at all pods every second, so that injected containers and short-lived pods are seen, too."""
+    """Looks at all pods every second, so that injected containers and short-lived pods are seen,
+    too.
+    """
 
     seen: dict[str, dict[str, Any]] = field(default_factory=dict)
     ended: bool = False
@@ -75,7 +81,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("cluster")
     cluster.forget(STUDY)
     cluster.kubectl("delete", "secret", "llm-keys", "--ignore-not-found")
-    cluster.kubectl("create", "secret", "generic", "llm-keys", f"--from-literal=SOME_API_KEY={secrets.token_hex(20)}")
+    cluster.kubectl(
+        "create",
+        "secret",
+        "generic",
+        "llm-keys",
+        f"--from-literal=SOME_API_KEY={secrets.token_hex(20)}",
+    )
     study = write(folder)
     watcher = Watcher()
     thread = threading.Thread(target=watcher.watch, daemon=True)
@@ -91,7 +103,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_keys_and_contents_are_those_of_this_machine(run: Run, tmp_path: Path) -> None:
     local = tmp_path / "local"
     study = write(local, str(tmp_path / "store"))
-    subprocess.run([sys.executable, "-m", "cbt_ray", "study", str(study)], env=cluster.environment(), check=True, timeout=600)
+    subprocess.run(
+        [sys.executable, "-m", "cbt_ray", "study", str(study)],
+        env=cluster.environment(),
+        check=True,
+        timeout=600,
+    )
     here, there = open_store(str(tmp_path / "store")), cluster.store()
     ours = cluster.units(here, STUDY, *Stage)
     theirs = cluster.units(there, STUDY, *Stage)
@@ -119,7 +136,9 @@ def test_a_finished_stage_creates_nothing(run: Run) -> None:
 
 def test_an_unknown_model_is_exit_2_and_nothing_is_created(run: Run) -> None:
     before = len(cluster.objects("jobs"))
-    output = cluster.cbt_ray("submit", "train", run.folder / "study.yaml", "--model", "nonsense", expect=2)
+    output = cluster.cbt_ray(
+        "submit", "train", run.folder / "study.yaml", "--model", "nonsense", expect=2
+    )
     assert "unknown model 'nonsense', expected one of ['first']" in output.splitlines()[-1]
     assert len(cluster.objects("jobs")) == before
 
@@ -127,7 +146,9 @@ def test_an_unknown_model_is_exit_2_and_nothing_is_created(run: Run) -> None:
 def test_every_pod_kept_to_the_policy_injected_containers_included(run: Run) -> None:
     roles = {pod["metadata"]["labels"].get("cbt-ray/role") for pod in run.pods.values()}
     assert {"head", "worker", "submitter", "train", "evaluate", "store"} <= roles
-    injected = [c["name"] for pod in run.pods.values() for c in pod["spec"].get("initContainers", [])]
+    injected = [
+        c["name"] for pod in run.pods.values() for c in pod["spec"].get("initContainers", [])
+    ]
     assert "wait-gcs-ready" in injected, "KubeRay's own container is among those that are judged"
     found = {name: complaints(pod["spec"]) for name, pod in run.pods.items()}
     assert {name: lines for name, lines in found.items() if lines} == {}
@@ -146,17 +167,23 @@ def test_a_pod_that_is_not_restricted_is_refused() -> None:
 
 
 def test_no_secret_is_anywhere(run: Run) -> None:
-    """Neither the store's credentials nor a cluster's token stand in a spec, a log, a unit or an image."""
+    """Neither the store's credentials nor a cluster's token stand in a spec, a log, a unit or an
+    image.
+    """
     values = []
     for secret in cluster.objects("secrets"):
-        values += [base64.b64decode(value).decode(errors="replace") for value in secret["data"].values()]
+        values += [
+            base64.b64decode(value).decode(errors="replace") for value in secret["data"].values()
+        ]
     values = [value for value in values if len(value) >= 16]
     assert len(values) >= 2
     kinds = "pods,jobs,rayjobs,rayclusters,configmaps,services,statefulsets,deployments,events"
     places = {"objects": cluster.kubectl("get", kinds, "-o", "yaml"), "output": run.output}
     for pod in cluster.objects("pods"):
         name = pod["metadata"]["name"]
-        places[name] = cluster.kubectl("logs", name, "--all-containers", "--prefix", "--ignore-errors")
+        places[name] = cluster.kubectl(
+            "logs", name, "--all-containers", "--prefix", "--ignore-errors"
+        )
     known = cluster.store()
     for path in known.list(f"{STUDY}/"):
         if (known.size(path) or 0) < 5_000_000:
@@ -165,12 +192,18 @@ def test_no_secret_is_anywhere(run: Run) -> None:
         command = ["docker", "history", "--no-trunc", "--format", "{{.CreatedBy}}", image]
         places[image] = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for value in values:
-        leaks = [place for place, text in places.items() if value in text or base64.b64encode(value.encode()).decode() in text]
+        leaks = [
+            place
+            for place, text in places.items()
+            if value in text or base64.b64encode(value.encode()).decode() in text
+        ]
         assert leaks == []
 
 
 def test_exit_2_in_a_rayjob_calls_no_model_on_its_next_attempt(tmp_path: Path) -> None:
-    """The budget is spent: what KubeRay tries next stops before any call, and `submit` ends with the job's own 2."""
+    """The budget is spent: what KubeRay tries next stops before any call, and `submit` ends with
+    the job's own 2.
+    """
     cluster.forget("spent")
     study = write(tmp_path, study="spent", budget={"calls": 5})
     known = cluster.store()
@@ -181,10 +214,17 @@ def test_exit_2_in_a_rayjob_calls_no_model_on_its_next_attempt(tmp_path: Path) -
 
     cluster.cbt_ray("submit", "generate", study, "--no-wait")
     (job,) = cluster.objects("rayjobs", "cbt-ray/study=spent")
-    cluster.wait_until(lambda: _attempted_again(job["metadata"]["name"]), "a second attempt", 300, every=2)
+    cluster.wait_until(
+        lambda: _attempted_again(job["metadata"]["name"]), "a second attempt", 300, every=2
+    )
     at_first = spent()
     assert 0 < at_first <= 5
-    cluster.wait_until(lambda: "which no further attempt can change" in _submitter_log("spent"), "it stops", 300, every=2)
+    cluster.wait_until(
+        lambda: "which no further attempt can change" in _submitter_log("spent"),
+        "it stops",
+        300,
+        every=2,
+    )
     assert len(list(known.list("spent/attempts/"))) == 1
     output = cluster.cbt_ray("submit", "generate", study, expect=2)
     assert "budget.calls" in output.splitlines()[-1]

@@ -1,4 +1,6 @@
-"""Trains the tiny model with checkpoints in a folder store: the process that test_killed.py kills."""
+"""Trains the tiny model with checkpoints in a folder store: the process that test_killed.py
+kills.
+"""
 
 from __future__ import annotations
 
@@ -34,15 +36,28 @@ class Told(StoreCheckpoints):
         super().save(step, folder)
 
 
-def train(base_folder: Path, dataset: Path, store: Path, work: Path, settings: str, told: Connection) -> None:
+def train(
+    base_folder: Path, dataset: Path, store: Path, work: Path, settings: str, told: Connection
+) -> None:
     """Say each part over `told`, so that a kill can be placed; leave the adapter under `work`."""
     settle()
-    recipe, base, splits = Recipe.model_validate_json(settings), open_base(str(base_folder), work), read(dataset)
-    parts = [mask(part, base.template, base.tokenizer, recipe.max_length).windows for part in (splits.train, splits.held_out)]
+    recipe, base, splits = (
+        Recipe.model_validate_json(settings),
+        open_base(str(base_folder), work),
+        read(dataset),
+    )
+    parts = [
+        mask(part, base.template, base.tokenizer, recipe.max_length).windows
+        for part in (splits.train, splits.held_out)
+    ]
     checkpoints = Told(FolderStore(store), KEY, work / "checkpoints", DATA)
     checkpoints.told = told
     told.send("starting")
     try:
-        open_backend("trl").train(Job(recipe, base, *parts, work, 1), checkpoints, lambda step: told.send(f"step {step.step}"))
+        open_backend("trl").train(
+            Job(recipe, base, *parts, work, 1),
+            checkpoints,
+            lambda step: told.send(f"step {step.step}"),
+        )
     except Owed:
         sys.exit(OWED)

@@ -1,4 +1,5 @@
-"""Trains the embedded model for a step or more on windows of one length and prints the forecast of its memory and the peak.
+"""Trains the embedded model for a step or more on windows of one length and prints the forecast of
+its memory and the peak.
 
 python -m tests.training.backend.peak BASE WORK RECIPE
 """
@@ -28,7 +29,9 @@ def main(base: str, work: Path, settings: str) -> None:
     job = Job(recipe, open_base(base, work), [window] * recipe.batch, [window], work / "run", 1)
     steps: list[Progress] = []
     open_backend("trl").train(job, Kept(work / "kept"), steps.append)
-    print(json.dumps({"forecast": forecast(job, cuda=False).memory_gib, "peak": steps[-1].memory_gib}))
+    print(
+        json.dumps({"forecast": forecast(job, cuda=False).memory_gib, "peak": steps[-1].memory_gib})
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Trainings of the tiny model: checkpoints in a folder that can die, and what is compared between two runs."""
+"""Trainings of the tiny model: checkpoints in a folder that can die, and what is compared between
+two runs.
+"""
 
 from __future__ import annotations
 
@@ -53,11 +55,17 @@ def weights(trained: Trained) -> bytes:
 
 def lasting(trained: Trained) -> dict[str, Any]:
     """What two equal trainings measure alike."""
-    return {name: value for name, value in trained.metrics.items() if name not in {"seconds", "resumed_from"}}
+    return {
+        name: value
+        for name, value in trained.metrics.items()
+        if name not in {"seconds", "resumed_from"}
+    }
 
 
 def watch(monkeypatch: pytest.MonkeyPatch, backend: Any, record: Callable[..., None]) -> None:
-    """Have `record` see the arguments of every forward pass of the model that a backend's module makes."""
+    """Have `record` see the arguments of every forward pass of the model that a backend's module
+    makes.
+    """
     made_by = backend.adapted_model
 
     def watched(job: Job) -> Any:

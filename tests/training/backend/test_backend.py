@@ -1,4 +1,6 @@
-"""The TRL backend on a tiny model: what reaches the model, gradients after an evaluation, and continuing bit for bit."""
+"""The TRL backend on a tiny model: what reaches the model, gradients after an evaluation, and
+continuing bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,19 @@ from tests.training.backend.runs import Kept, Killed, Train, lasting, watch, wei
 pytestmark = pytest.mark.train
 
 
-def test_labels_reach_the_model_unchanged(train: Train, tiny: Base, splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As masked, padded with -100, each window once an epoch; the end of a turn stays supervised though it is the pad too."""
+def test_labels_reach_the_model_unchanged(
+    train: Train, tiny: Base, splits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As masked, padded with -100, each window once an epoch.
+
+    The end of a turn stays supervised though it is the pad too.
+    """
     fed: list[tuple[list[int], list[int]]] = []
 
     def record(_module: Any, _args: Any, inputs: dict[str, Any]) -> None:
-        for ids, labels, seen in zip(inputs["input_ids"], inputs["labels"], inputs["attention_mask"], strict=True):
+        for ids, labels, seen in zip(
+            inputs["input_ids"], inputs["labels"], inputs["attention_mask"], strict=True
+        ):
             count = int(seen.sum())
             assert set(labels[count:].tolist()) <= {IGNORED}
             fed.append((ids[:count].tolist(), labels[:count].tolist()))
@@ -36,17 +45,34 @@ def test_labels_reach_the_model_unchanged(train: Train, tiny: Base, splits: Spli
     windows = mask(splits.train, tiny.template, tiny.tokenizer, 192).windows
     train("fed", held=False, max_steps=None, epochs=1.0)
     assert tiny.eos_id == tiny.pad_id
-    assert all(ids[at] == tiny.eos_id for ids, labels in fed for at in range(len(ids)) if labels[at] == tiny.eos_id)
-    assert sum(labels.count(tiny.eos_id) for _, labels in fed) == sum(len(one["messages"]) // 2 for one in splits.train)
+    assert all(
+        ids[at] == tiny.eos_id
+        for ids, labels in fed
+        for at in range(len(ids))
+        if labels[at] == tiny.eos_id
+    )
+    assert sum(labels.count(tiny.eos_id) for _, labels in fed) == sum(
+        len(one["messages"]) // 2 for one in splits.train
+    )
     assert sorted(fed) == sorted((window.input_ids, window.labels) for window in windows)
 
 
-def test_the_reported_loss_is_that_of_the_supervised_tokens(train: Train, tiny: Base, splits: Splits, recipe: Recipe) -> None:
-    """Computed here from all logits; the first step is made at a learning rate of 0, and one batch holds all windows."""
+def test_the_reported_loss_is_that_of_the_supervised_tokens(
+    train: Train, tiny: Base, splits: Splits, recipe: Recipe
+) -> None:
+    """Computed here from all logits.
+
+    The first step is made at a learning rate of 0, and one batch holds all windows.
+    """
     import torch
 
     windows = mask(splits.train, tiny.template, tiny.tokenizer, 192).windows
-    more = {"batch": len(windows), "accumulation": 1, "max_steps": 1, "lora": recipe.lora.model_copy(update={"dropout": 0.0})}
+    more = {
+        "batch": len(windows),
+        "accumulation": 1,
+        "max_steps": 1,
+        "lora": recipe.lora.model_copy(update={"dropout": 0.0}),
+    }
     trained = train("loss", **more)
     model = trl_backend.load_model(tiny.folder, recipe).eval()
 
@@ -76,7 +102,9 @@ def test_training_teaches_and_reports_each_step(train: Train) -> None:
 
 
 def test_gradients_are_the_same_after_an_evaluation(train: Train) -> None:
-    """On AVX512-BF16 CPUs bitsandbytes repacks 4-bit weights at the first evaluation and loses their gradients."""
+    """On AVX512-BF16 CPUs bitsandbytes repacks 4-bit weights at the first evaluation and loses
+    their gradients.
+    """
     with_evaluation, without = train("with"), train("without", held=False)
     assert with_evaluation.metrics["grad_norm"] == without.metrics["grad_norm"]
     assert weights(with_evaluation) == weights(without)
@@ -127,7 +155,9 @@ def test_sigterm_saves_and_a_rerun_ends_with_the_same_bits(train: Train, tmp_pat
     assert weights(train("continued", kept)) == weights(train("whole"))
 
 
-def test_sigterm_before_the_first_step_loses_nothing(train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_sigterm_before_the_first_step_loses_nothing(
+    train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     held_out_loss = trainer.held_out_loss
 
     def terminated(*arguments: Any) -> float | None:
@@ -142,8 +172,12 @@ def test_sigterm_before_the_first_step_loses_nothing(train: Train, monkeypatch: 
 
 
 @pytest.mark.parametrize("last", [6, 5, 2])
-def test_a_rerun_behind_the_last_step_trains_no_more(train: Train, last: int, tmp_path: Path) -> None:
-    """Killed between training and export: the last checkpoint is the trained model, wherever in an epoch it lies."""
+def test_a_rerun_behind_the_last_step_trains_no_more(
+    train: Train, last: int, tmp_path: Path
+) -> None:
+    """Killed between training and export: the last checkpoint is the trained model, wherever in an
+    epoch it lies.
+    """
     kept, steps = Kept(tmp_path / "kept"), list[Progress]()
     whole = train("whole", kept, max_steps=last)
     again = train("again", kept, steps.append, max_steps=last)
@@ -156,7 +190,9 @@ def test_a_loss_that_is_no_number_ends_the_training(train: Train, tmp_path: Path
     """Nothing is trained on behind it, and no checkpoint is made of it."""
     kept, steps = Kept(tmp_path / "kept"), list[Progress]()
     with pytest.raises(
-        InputError, match=r"learning_rate: expected finite losses; at step \d it is (nan|inf), its gradient's norm"
+        InputError,
+        match=r"learning_rate: expected finite losses; at step \d it is (nan|inf), its gradient's "
+        r"norm",
     ):
         train("burst", kept, steps.append, learning_rate=1e30)
     assert steps[-1].step < 6
@@ -164,7 +200,8 @@ def test_a_loss_that_is_no_number_ends_the_training(train: Train, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("where", "said"), [("step", "batch, max_length: expected a training"), ("base", "load_4bit: expected a base")]
+    ("where", "said"),
+    [("step", "batch, max_length: expected a training"), ("base", "load_4bit: expected a base")],
 )
 def test_what_does_not_fit_a_gpu_is_for_the_user_to_see_to(
     train: Train, monkeypatch: pytest.MonkeyPatch, where: str, said: str
@@ -179,14 +216,19 @@ def test_what_does_not_fit_a_gpu_is_for_the_user_to_see_to(
         monkeypatch.setattr(trl_backend, "load_model", out_of_memory)
     with pytest.raises(InputError) as error:
         train("large", report=out_of_memory)
-    assert str(error.value) == f"{said} that fits the GPU (CUDA out of memory. Tried to allocate 2.00 GiB.)"
+    assert (
+        str(error.value)
+        == f"{said} that fits the GPU (CUDA out of memory. Tried to allocate 2.00 GiB.)"
+    )
 
 
 def test_a_target_that_the_model_lacks_is_named(train: Train, recipe: Recipe) -> None:
     """Beside others PEFT would pass over it without a word."""
     lora = recipe.lora.model_copy(update={"targets": ("q_proj", "self_attn.v_proj", "c_attn")})
     with pytest.raises(
-        InputError, match=r"lora\.targets: expected linear layers of the model, some of .*o_proj.*, found 'c_attn'"
+        InputError,
+        match=r"lora\.targets: expected linear layers of the model, some of .*o_proj.*, found "
+        r"'c_attn'",
     ):
         train("targets", lora=lora)
 
@@ -194,14 +236,18 @@ def test_a_target_that_the_model_lacks_is_named(train: Train, recipe: Recipe) ->
 def test_what_flows_from_layer_to_layer_is_of_the_models_type(
     tiny: Base, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """bf16, as on a GPU: norms and embeddings in fp32 would make fp32 of it, and twice the memory."""
+    """bf16, as on a GPU: norms and embeddings in fp32 would make fp32 of it, and twice the
+    memory.
+    """
     import torch
 
     monkeypatch.setattr(trl_backend, "compute_type", lambda: torch.bfloat16)
     model = trl_backend.adapted_model(Job(recipe, tiny, [], [], tmp_path, 1))
     seen: set[Any] = set()
     for layer in model.get_base_model().get_decoder().layers:
-        layer.register_forward_hook(lambda _layer, given, made: seen.update({given[0].dtype, made.dtype}))
+        layer.register_forward_hook(
+            lambda _layer, given, made: seen.update({given[0].dtype, made.dtype})
+        )
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(input_ids=torch.tensor([[5, 6, 7]])).logits
     assert (seen, logits.dtype) == ({torch.bfloat16}, torch.bfloat16)
@@ -211,4 +257,6 @@ def test_what_cannot_be_trained_is_refused(tiny: Base, recipe: Recipe, tmp_path:
     with pytest.raises(InputError, match=r"backend unsloth: expected .*; use `backend: trl`"):
         open_backend("unsloth")
     with pytest.raises(InputError, match="train: expected at least one example"):
-        open_backend("trl").train(Job(recipe, tiny, [], [], tmp_path, 1), Kept(tmp_path), lambda _step: None)
+        open_backend("trl").train(
+            Job(recipe, tiny, [], [], tmp_path, 1), Kept(tmp_path), lambda _step: None
+        )

@@ -1,6 +1,9 @@
-"""The unsloth backend. Without a GPU its package cannot be imported, so a stand-in that loads through transformers and PEFT takes
-its place here: that proves our side only (what is asked of it, and that the same batches reach the model in the same order). The
-losses of the real one are compared in ../test_gpu.py, on a GPU.
+"""The unsloth backend.
+
+Without a GPU its package cannot be imported, so a stand-in that loads through transformers and PEFT
+takes
+its place here: that proves our side only (what is asked of it, and that the same batches reach the
+model in the same order). The losses of the real one are compared in ../test_gpu.py, on a GPU.
 """
 
 from __future__ import annotations
@@ -39,12 +42,23 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
         @staticmethod
         def get_peft_model(
-            model: Any, *, use_gradient_checkpointing: str, random_state: int, target_modules: list[str], **settings: Any
+            model: Any,
+            *,
+            use_gradient_checkpointing: str,
+            random_state: int,
+            target_modules: list[str],
+            **settings: Any,
         ) -> Any:
             from peft import LoraConfig, get_peft_model
 
-            asked["adapt"] = {"checkpointing": use_gradient_checkpointing, "seed": random_state, **settings}
-            made = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules=target_modules, **settings))
+            asked["adapt"] = {
+                "checkpointing": use_gradient_checkpointing,
+                "seed": random_state,
+                **settings,
+            }
+            made = get_peft_model(
+                model, LoraConfig(task_type="CAUSAL_LM", target_modules=target_modules, **settings)
+            )
             trl_backend.keep_gradients(made)
             return made
 
@@ -56,16 +70,27 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return asked
 
 
-def _fed(train: Train, backend: str, monkeypatch: pytest.MonkeyPatch, **more: Any) -> tuple[list[Batch], Any]:
+def _fed(
+    train: Train, backend: str, monkeypatch: pytest.MonkeyPatch, **more: Any
+) -> tuple[list[Batch], Any]:
     """The batches of an epoch as they reach the model, and the training."""
     batches: list[Batch] = []
 
     def record(_module: Any, _args: Any, inputs: dict[str, Any]) -> None:
-        batches.append([(name, one.tolist()) for name, one in sorted(inputs.items()) if hasattr(one, "tolist")])
+        batches.append(
+            [(name, one.tolist()) for name, one in sorted(inputs.items()) if hasattr(one, "tolist")]
+        )
 
     with monkeypatch.context() as patch:
         watch(patch, {"trl": trl_backend, "unsloth": unsloth_backend}[backend], record)
-        trained = train(f"{backend}-{len(more)}", backend=backend, held=False, max_steps=None, epochs=1.0, **more)
+        trained = train(
+            f"{backend}-{len(more)}",
+            backend=backend,
+            held=False,
+            max_steps=None,
+            epochs=1.0,
+            **more,
+        )
     return batches, trained
 
 
@@ -84,26 +109,43 @@ def test_the_same_batches_reach_the_model(
     assert weights(unsloth) == weights(trl)
 
 
-def test_the_test_above_would_notice_another_order(train: Train, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_test_above_would_notice_another_order(
+    train: Train, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     ours, _ = _fed(train, "trl", monkeypatch)
     theirs, _ = _fed(train, "unsloth", monkeypatch, seed=7)
     assert theirs != ours
 
 
 def test_the_loss_of_each_is_the_same_sum(train: Train, asked: dict[str, Any]) -> None:
-    ours, theirs = (train(name, backend=name, held=False).metrics["loss"] for name in ("trl", "unsloth"))
+    ours, theirs = (
+        train(name, backend=name, held=False).metrics["loss"] for name in ("trl", "unsloth")
+    )
     assert LOSS["trl"] != LOSS["unsloth"]
     assert ours == pytest.approx(theirs, rel=1e-4)
 
 
-def test_what_is_asked_of_unsloth(train: Train, asked: dict[str, Any], tiny: Base, recipe: Recipe) -> None:
+def test_what_is_asked_of_unsloth(
+    train: Train, asked: dict[str, Any], tiny: Base, recipe: Recipe
+) -> None:
     import torch
 
     train("asked", backend="unsloth", max_steps=1)
     kind = torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    expected = {"folder": str(tiny.folder), "max_seq_length": recipe.max_length, "load_in_4bit": True, "dtype": kind}
+    expected = {
+        "folder": str(tiny.folder),
+        "max_seq_length": recipe.max_length,
+        "load_in_4bit": True,
+        "dtype": kind,
+    }
     assert asked["load"] == expected
-    own = {"checkpointing": "unsloth", "seed": recipe.seed, "r": 4, "lora_alpha": 8, "lora_dropout": 0.1}
+    own = {
+        "checkpointing": "unsloth",
+        "seed": recipe.seed,
+        "r": 4,
+        "lora_alpha": 8,
+        "lora_dropout": 0.1,
+    }
     assert asked["adapt"] == own
 
 
@@ -130,18 +172,26 @@ def test_the_first_weights_are_the_seeds_and_not_the_librarys(tiny: Base, recipe
 
 
 def test_orpo_is_refused(train: Train, asked: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="backend unsloth: expected `method: sft`; orpo needs `backend: trl`"):
+    with pytest.raises(
+        InputError, match="backend unsloth: expected `method: sft`; orpo needs `backend: trl`"
+    ):
         train("refused", backend="unsloth", method="orpo")
 
 
 @pytest.mark.parametrize(
     ("devices", "package", "lacking"),
-    [((), None, "a CUDA GPU and the package unsloth"), ((), "", "a CUDA GPU"), (("/dev/null",), None, "the package unsloth")],
+    [
+        ((), None, "a CUDA GPU and the package unsloth"),
+        ((), "", "a CUDA GPU"),
+        (("/dev/null",), None, "the package unsloth"),
+    ],
 )
 def test_what_is_lacking_is_named(
     monkeypatch: pytest.MonkeyPatch, devices: tuple[str, ...], package: str | None, lacking: str
 ) -> None:
     monkeypatch.setattr(environment, "GPU", devices)
     monkeypatch.setattr(environment, "find_spec", lambda _name: package)
-    with pytest.raises(InputError, match=f"backend unsloth: expected {lacking}; use `backend: trl`"):
+    with pytest.raises(
+        InputError, match=f"backend unsloth: expected {lacking}; use `backend: trl`"
+    ):
         open_backend("unsloth")

@@ -1,6 +1,8 @@
-"""Kill -9 and SIGTERM at random points: the adapter ends with the bits of a run that nothing disturbed.
+"""Kill -9 and SIGTERM at random points: the adapter ends with the bits of a run that nothing
+disturbed.
 
-KILLS=20 python -m pytest tests/training/backend/test_killed.py kills more often than the suite does.
+KILLS=20 python -m pytest tests/training/backend/test_killed.py kills more often than the suite
+does.
 """
 
 from __future__ import annotations
@@ -27,15 +29,20 @@ pytestmark = pytest.mark.train
 KILLS = int(os.environ.get("KILLS", "4"))
 STEPS = 8
 ENDS = {-signal.SIGKILL, -signal.SIGTERM, 0, killed.OWED}
-"""Exit codes: killed, terminated before there was anything to save, done before the signal came, saved and stopped."""
+"""Exit codes: killed, terminated before there was anything to save, done before the signal came,
+saved and stopped."""
 
 
 class Program:
-    """The training in processes of their own: dataset and store are shared by its runs, its work folder is each run's."""
+    """The training in processes of their own: dataset and store are shared by its runs, its work
+    folder is each run's.
+    """
 
     def __init__(self, base: Base, splits: Splits, recipe: Recipe, folder: Path) -> None:
         self.base, self.folder = base, folder
-        self.settings = recipe.model_copy(update={"max_steps": STEPS, "checkpoint_steps": 1, "held_out_steps": 2})
+        self.settings = recipe.model_copy(
+            update={"max_steps": STEPS, "checkpoint_steps": 1, "held_out_steps": 2}
+        )
         self.dataset = write(splits, folder / "dataset")
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["tests.training.backend.warm"])
@@ -43,7 +50,9 @@ class Program:
     def start(self, name: str, store: str) -> tuple[BaseProcess, Connection]:
         here, there = self.context.Pipe(duplex=False)
         paths = (self.base.folder, self.dataset, self.folder / store, self.folder / name)
-        run = self.context.Process(target=killed.train, args=(*paths, self.settings.model_dump_json(), there))
+        run = self.context.Process(
+            target=killed.train, args=(*paths, self.settings.model_dump_json(), there)
+        )
         run.start()
         there.close()  # so that the end of the process is the end of what it says
         return run, here
@@ -59,7 +68,9 @@ class Program:
 
     def kept(self, store: str) -> int:
         """The step of the last whole checkpoint."""
-        found = StoreCheckpoints(FolderStore(self.folder / store), killed.KEY, self.folder / "looked-at", killed.DATA).latest()
+        found = StoreCheckpoints(
+            FolderStore(self.folder / store), killed.KEY, self.folder / "looked-at", killed.DATA
+        ).latest()
         return found[0] if found else 0
 
     def kill(self, name: str, store: str, line: str, delay: float, how: signal.Signals) -> int:
@@ -79,29 +90,49 @@ class Program:
 
 
 def _places(draw: random.Random, kept: int) -> list[tuple[str, float]]:
-    """Start-up, a step under way, a checkpoint being written: a line to wait for, and how much longer."""
+    """Start-up, a step under way, a checkpoint being written: a line to wait for, and how much
+    longer.
+    """
     step = min(kept + draw.choice((1, 2)), STEPS)
-    return [("starting", draw.uniform(0, 2)), (f"step {step}", draw.uniform(0, 0.5)), (f"saving {step}", draw.uniform(0, 0.02))]
+    return [
+        ("starting", draw.uniform(0, 2)),
+        (f"step {step}", draw.uniform(0, 0.5)),
+        (f"saving {step}", draw.uniform(0, 0.02)),
+    ]
 
 
-def test_killed_at_random_points_it_ends_with_the_same_bits(tiny: Base, splits: Splits, recipe: Recipe, tmp_path: Path) -> None:
+def test_killed_at_random_points_it_ends_with_the_same_bits(
+    tiny: Base, splits: Splits, recipe: Recipe, tmp_path: Path
+) -> None:
     program, draw = Program(tiny, splits, recipe, tmp_path), random.Random(7)
     undisturbed, done, ends = program.whole("whole", "store-whole"), 0, list[tuple[str, int]]()
     for turn in range(KILLS):
         before = program.kept(f"store-{done}")
         line, delay = _places(draw, before)[turn % 3]
-        code = program.kill(f"run-{turn}", f"store-{done}", line, delay, (signal.SIGKILL, signal.SIGTERM)[turn // 2 % 2])
+        code = program.kill(
+            f"run-{turn}",
+            f"store-{done}",
+            line,
+            delay,
+            (signal.SIGKILL, signal.SIGTERM)[turn // 2 % 2],
+        )
         ends.append((line, code))
         assert code in ENDS
         assert program.kept(f"store-{done}") >= before, "a checkpoint was lost"
-        if code == 0:  # the signal came behind the last step: this training is done, and the next one begins anew
+        if (
+            code == 0
+            # the signal came behind the last step: this training is done, and the next one begins
+            # anew
+        ):
             assert program.adapter(f"run-{turn}") == undisturbed
             done += 1
     assert program.whole("last", f"store-{done}") == undisturbed
     print(f"{KILLS} kills: {ends}")
 
 
-def test_another_seed_would_end_with_other_bits(tiny: Base, splits: Splits, recipe: Recipe, tmp_path: Path) -> None:
+def test_another_seed_would_end_with_other_bits(
+    tiny: Base, splits: Splits, recipe: Recipe, tmp_path: Path
+) -> None:
     program = Program(tiny, splits, recipe, tmp_path)
     first = program.whole("first", "store-first")
     program.settings = program.settings.model_copy(update={"seed": 7})

@@ -1,4 +1,6 @@
-"""Training on preference pairs: what reaches the model, the loss by hand, and the same checkpoints as ever."""
+"""Training on preference pairs: what reaches the model, the loss by hand, and the same checkpoints
+as ever.
+"""
 
 from __future__ import annotations
 
@@ -27,20 +29,33 @@ pytestmark = pytest.mark.train
 @pytest.fixture
 def pairs(tiny: Base, tmp_path: Path) -> list[Pair]:
     """Answers of unequal lengths, chosen ones and rejected ones."""
-    lines = [{**LINE, "chosen": f"{answer} ({number})", "rejected": said} for number in range(2) for said, answer in PAIRS]
-    return pair(read_preferences(written(tmp_path, *lines)), tiny.template, tiny.tokenizer, 192).pairs
+    lines = [
+        {**LINE, "chosen": f"{answer} ({number})", "rejected": said}
+        for number in range(2)
+        for said, answer in PAIRS
+    ]
+    return pair(
+        read_preferences(written(tmp_path, *lines)), tiny.template, tiny.tokenizer, 192
+    ).pairs
 
 
 @pytest.fixture
 def orpo(train: Train, pairs: list[Pair]) -> Train:
-    def run(name: str, kept: Kept | None = None, report: Any = lambda _step: None, **more: Any) -> Trained:
+    def run(
+        name: str, kept: Kept | None = None, report: Any = lambda _step: None, **more: Any
+    ) -> Trained:
         return train(name, kept, report, job={"pairs": pairs, "train": []}, method="orpo", **more)
 
     return run
 
 
-def test_the_pairs_reach_the_model_as_masked(orpo: Train, pairs: list[Pair], tiny: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each once an epoch, nothing added in front or behind, nothing cut; logits at the answers only."""
+def test_the_pairs_reach_the_model_as_masked(
+    orpo: Train, pairs: list[Pair], tiny: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each once an epoch, nothing added in front or behind, nothing cut.
+
+    Logits at the answers only.
+    """
     fed: list[list[int]] = []
     kept: list[int] = []
 
@@ -51,32 +66,55 @@ def test_the_pairs_reach_the_model_as_masked(orpo: Train, pairs: list[Pair], tin
 
     watch(monkeypatch, trl_backend, record)
     orpo("fed", held=False, max_steps=None, epochs=1.0)
-    assert sorted(fed) == sorted(one.input_ids for made in pairs for one in (made.chosen, made.rejected))
+    assert sorted(fed) == sorted(
+        one.input_ids for made in pairs for one in (made.chosen, made.rejected)
+    )
     assert all(ids[-1] == tiny.eos_id for ids in fed)
     assert max(kept) < 40 < min(map(len, fed))
 
 
-def test_the_first_loss_is_that_by_hand(orpo: Train, pairs: list[Pair], tiny: Base, recipe: Recipe) -> None:
-    """From all logits and the definition: -log p of chosen tokens, and beta times -log sigmoid of the log odds ratio."""
+def test_the_first_loss_is_that_by_hand(
+    orpo: Train, pairs: list[Pair], tiny: Base, recipe: Recipe
+) -> None:
+    """From all logits and the definition: -log p of chosen tokens, and beta times -log sigmoid of
+    the log odds ratio.
+    """
     import torch
 
-    more = {"batch": len(pairs), "accumulation": 1, "max_steps": 1, "lora": recipe.lora.model_copy(update={"dropout": 0.0})}
+    more = {
+        "batch": len(pairs),
+        "accumulation": 1,
+        "max_steps": 1,
+        "lora": recipe.lora.model_copy(update={"dropout": 0.0}),
+    }
     trained = orpo("loss", orpo_beta=0.25, **more)
     model = trl_backend.load_model(tiny.folder, recipe).eval()
 
     def log_ps(window: Any) -> list[float]:
         with torch.no_grad():
             logits = model(torch.tensor([window.input_ids])).logits[0].double().log_softmax(-1)
-        return [float(logits[at, label]) for at, label in enumerate(window.labels[1:]) if label != IGNORED]
+        return [
+            float(logits[at, label])
+            for at, label in enumerate(window.labels[1:])
+            if label != IGNORED
+        ]
 
     def log_odds(log_p: list[float]) -> float:
         p = math.exp(sum(log_p) / len(log_p))
         return math.log(p / (1 - p))
 
-    chosen, rejected = [log_ps(one.chosen) for one in pairs], [log_ps(one.rejected) for one in pairs]
+    chosen, rejected = (
+        [log_ps(one.chosen) for one in pairs],
+        [log_ps(one.rejected) for one in pairs],
+    )
     likelihood = -sum(map(sum, chosen)) / sum(map(len, chosen))
-    ratios = [math.log(1 + math.exp(log_odds(r) - log_odds(c))) for c, r in zip(chosen, rejected, strict=True)]
-    assert trained.metrics["loss"] == [pytest.approx(likelihood + 0.25 * sum(ratios) / len(ratios), abs=1e-4)]
+    ratios = [
+        math.log(1 + math.exp(log_odds(r) - log_odds(c)))
+        for c, r in zip(chosen, rejected, strict=True)
+    ]
+    assert trained.metrics["loss"] == [
+        pytest.approx(likelihood + 0.25 * sum(ratios) / len(ratios), abs=1e-4)
+    ]
 
 
 def test_the_margin_grows(orpo: Train) -> None:
@@ -109,7 +147,9 @@ def test_the_adapter_is_trained_in_fp32(orpo: Train) -> None:
     import torch
     from safetensors.torch import load_file
 
-    for value in load_file(orpo("exact", max_steps=3).adapter / "adapter_model.safetensors").values():
+    for value in load_file(
+        orpo("exact", max_steps=3).adapter / "adapter_model.safetensors"
+    ).values():
         assert value.dtype == torch.float32
         assert not torch.equal(value, value.bfloat16().float())
 
@@ -117,5 +157,7 @@ def test_the_adapter_is_trained_in_fp32(orpo: Train) -> None:
 def test_what_cannot_be_trained_is_refused(train: Train, orpo: Train) -> None:
     with pytest.raises(InputError, match="preferences: expected at least one pair"):
         train("none", method="orpo")
-    with pytest.raises(InputError, match="batching: expected padded with `method: orpo`, not padding_free"):
+    with pytest.raises(
+        InputError, match="batching: expected padded with `method: orpo`, not padding_free"
+    ):
         orpo("row", batching="padding_free")

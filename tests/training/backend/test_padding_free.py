@@ -1,4 +1,6 @@
-"""`batching: padding_free`: windows behind each other in one row give the loss and the gradients of the padded batch."""
+"""`batching: padding_free`: windows behind each other in one row give the loss and the gradients of
+the padded batch.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,13 @@ from tests.training.backend.runs import Train
 pytestmark = pytest.mark.train
 
 
-def _first_step(train: Train, monkeypatch: pytest.MonkeyPatch, batching: str, **more: Any) -> tuple[float, dict[str, Any], Any]:
-    """Loss and gradients of the first batch, and what was fed. The adapter is not zero, or half of its gradients would be."""
+def _first_step(
+    train: Train, monkeypatch: pytest.MonkeyPatch, batching: str, **more: Any
+) -> tuple[float, dict[str, Any], Any]:
+    """Loss and gradients of the first batch, and what was fed.
+
+    The adapter is not zero, or half of its gradients would be.
+    """
     import torch
 
     made_by, grads, fed = trl_backend.adapted_model, {}, {}
@@ -29,7 +36,9 @@ def _first_step(train: Train, monkeypatch: pytest.MonkeyPatch, batching: str, **
             if "lora_B" in name:
                 one.data = torch.randn(one.shape, generator=draw) * 0.1
             if one.requires_grad:
-                one.register_post_accumulate_grad_hook(lambda one, name=name: grads.update({name: one.grad.clone()}))
+                one.register_post_accumulate_grad_hook(
+                    lambda one, name=name: grads.update({name: one.grad.clone()})
+                )
         model.register_forward_pre_hook(record, with_kwargs=True)
         return model
 
@@ -64,8 +73,12 @@ def test_loss_and_gradients_are_those_of_the_padded_batch(
         assert torch.allclose(grads[name], one, atol=1e-5, rtol=1e-4), name
 
 
-def test_windows_that_saw_each_other_would_be_noticed(train: Train, recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Position ids that run on through the row: that is what a library without the mask between windows does."""
+def test_windows_that_saw_each_other_would_be_noticed(
+    train: Train, recipe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Position ids that run on through the row: that is what a library without the mask between
+    windows does.
+    """
     import torch
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
@@ -81,10 +94,14 @@ def test_windows_that_saw_each_other_would_be_noticed(train: Train, recipe: Any,
     monkeypatch.setattr(DataCollatorForLanguageModeling, "torch_call", harmed)
     loss, grads, _ = _first_step(train, monkeypatch, "padding_free", **more)
     assert loss != pytest.approx(padded_loss, abs=1e-5)
-    assert any(not torch.allclose(grads[name], one, atol=1e-5, rtol=1e-4) for name, one in padded.items())
+    assert any(
+        not torch.allclose(grads[name], one, atol=1e-5, rtol=1e-4) for name, one in padded.items()
+    )
 
 
-def test_no_logits_are_made_of_tokens_without_a_loss(train: Train, recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_logits_are_made_of_tokens_without_a_loss(
+    train: Train, recipe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """TRL's chunked loss stays on."""
     from trl.trainer import sft_trainer
 

@@ -1,4 +1,6 @@
-"""Live figures: what a step reports, and that taking the held-out loss on the way leaves no trace."""
+"""Live figures: what a step reports, and that taking the held-out loss on the way leaves no
+trace.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,13 @@ def test_losses_on_the_way_change_no_bit(train: Train) -> None:
     assert with_losses.metrics["grad_norm"] == without.metrics["grad_norm"]
     assert without.metrics["held_out"] == []
     found = with_losses.metrics["held_out"]
-    assert [(step.step, step.held_out) for step in steps if step.held_out is not None] == [tuple(one) for one in found]
+    assert [(step.step, step.held_out) for step in steps if step.held_out is not None] == [
+        tuple(one) for one in found
+    ]
     assert [step for step, _ in found] == [2, 4, 6]
-    assert found[-1][1] == with_losses.metrics["held_out_after"] == without.metrics["held_out_after"]
+    assert (
+        found[-1][1] == with_losses.metrics["held_out_after"] == without.metrics["held_out_after"]
+    )
     assert with_losses.metrics["held_out_before"] != found[0][1] != found[1][1]
 
 
@@ -42,6 +48,7 @@ def test_speed_and_time_are_those_of_this_run(train: Train, tmp_path: Path) -> N
     assert first.left_s > 0
     fed = last.tokens - first.tokens
     spent = last.seconds - first.seconds
-    # One step as the whole of this run's time: had the four steps before it counted, it would be five times as fast.
+    # One step as the whole of this run's time: had the four steps before it counted, it would be
+    # five times as fast.
     assert last.tokens_per_second < 3 * fed / spent
     assert last.memory_gib >= first.memory_gib > 0.1

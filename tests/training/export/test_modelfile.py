@@ -1,4 +1,6 @@
-"""What Ollama is given: parameters, licence, and the chat template as a Go template, or a word that there is none."""
+"""What Ollama is given: parameters, licence, and the chat template as a Go template, or a word that
+there is none.
+"""
 
 from __future__ import annotations
 
@@ -14,32 +16,44 @@ from cbt_ray.training.start.base import Base
 pytestmark = pytest.mark.slow  # it imports transformers
 
 CHATML = (
-    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% "
+    "endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-QWEN = "{% if messages[0].role != 'system' %}{{ '<|im_start|>system\\nYou are Q.<|im_end|>\\n' }}{% endif %}" + CHATML
+QWEN = (
+    "{% if messages[0].role != 'system' %}{{ '<|im_start|>system\\nYou are Q.<|im_end|>\\n' }}{% "
+    "endif %}" + CHATML
+)
 LLAMA = (
-    "{{ bos_token + '<|start_header_id|>system<|end_header_id|>\\n\\nToday Date: 26 Jul 2024\\n\\n' }}"
-    "{% if messages[0].role == 'system' %}{{ messages[0].content | trim }}{% set messages = messages[1:] %}{% endif %}"
+    "{{ bos_token + '<|start_header_id|>system<|end_header_id|>\\n\\nToday Date: 26 Jul "
+    "2024\\n\\n' }}"
+    "{% if messages[0].role == 'system' %}{{ messages[0].content | trim }}{% set messages = "
+    "messages[1:] %}{% endif %}"
     "{{ '<|eot_id|>' }}{% for m in messages %}"
-    "{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\\n\\n' + m.content | trim + '<|eot_id|>' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"
+    "{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\\n\\n' + m.content | trim + "
+    "'<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% "
+    "endif %}"
 )
 MISTRAL_FIRST = (
     "{% if messages[0].role == 'system' %}{% set system = messages[0].content + '\\n\\n' %}"
-    "{% set messages = messages[1:] %}{% endif %}{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}"
+    "{% set messages = messages[1:] %}{% endif %}{{ bos_token }}{% for m in messages %}{% if "
+    "m.role == 'user' %}"
     "{{ '[INST] ' + (system if loop.first and system else '') + m.content + '[/INST]' }}"
     "{% else %}{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}"
 )
 MISTRAL_LAST = MISTRAL_FIRST.replace("loop.first", "loop.last")
 NO_SYSTEM = (
-    "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}{{ m.content }}{% endfor %}"
+    "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') "
+    "}}{% endif %}{{ m.content }}{% endfor %}"
 )
 COUNTED = (
-    "{% for m in messages %}{{ '<' + m.role + loop.index0 | string + '>' + m.content + '</s>' }}{% endfor %}{{ '<assistant>' }}"
+    "{% for m in messages %}{{ '<' + m.role + loop.index0 | string + '>' + m.content + "
+    "'</s>' }}{% endfor %}{{ '<assistant>' }}"
 )
 ONCE = (
-    "{{ '{{ x }}' }}{% for m in messages %}{{ '<' + m.role + '>' + m.content + '</s>' }}{% endfor %}"
+    "{{ '{{ x }}' }}{% for m in messages %}{{ '<' + m.role + '>' + m.content + '</s>' }}{% endfor "
+    "%}"
     "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
 )
 
@@ -50,8 +64,10 @@ ONCE = (
         (
             CHATML,
             [
-                "{{ if $.System }}<|im_start|>system\n{{ $.System }}<|im_end|>\n{{ else }}{{ end }}",
-                '{{ if eq .Role "user" }}<|im_start|>user\n{{ .Content }}<|im_end|>\n<|im_start|>assistant\n',
+                "{{ if $.System }}<|im_start|>system\n{{ $.System }}<|im_end|>\n{{ else }}{{ end "
+                "}}",
+                '{{ if eq .Role "user" }}<|im_start|>user\n{{ .Content '
+                "}}<|im_end|>\n<|im_start|>assistant\n",
                 '{{ else if eq .Role "assistant" }}{{ .Content }}<|im_end|>\n{{ end }}{{ end }}',
             ],
         ),
@@ -59,26 +75,33 @@ ONCE = (
         (
             LLAMA,
             [
-                "<|start_header_id|>system<|end_header_id|>\n\nToday Date: 26 Jul 2024\n\n{{ $.System }}<|eot_id|>{{ else }}",
+                "<|start_header_id|>system<|end_header_id|>\n\nToday Date: 26 Jul 2024\n\n{{ "
+                "$.System }}<|eot_id|>{{ else }}",
                 "<|start_header_id|>user<|end_header_id|>\n\n{{ .Content }}<|eot_id|>",
                 "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n{{ else if",
             ],
         ),
         (
             MISTRAL_FIRST,
-            ["[INST] {{ if and $first $.System }}{{ $.System }}\n\n{{ end }}", "{{ .Content }}[/INST]", "}} {{ .Content }}</s>"],
+            [
+                "[INST] {{ if and $first $.System }}{{ $.System }}\n\n{{ end }}",
+                "{{ .Content }}[/INST]",
+                "}} {{ .Content }}</s>",
+            ],
         ),
         (
             MISTRAL_LAST,
             [
-                "[INST] {{ if and $.System (eq (len (slice $.Messages $number)) 1) }}{{ $.System }}\n\n{{ end }}",
+                "[INST] {{ if and $.System (eq (len (slice $.Messages $number)) 1) }}{{ $.System "
+                "}}\n\n{{ end }}",
                 "{{ .Content }}[/INST]",
             ],
         ),
         (
             NO_SYSTEM.replace("{{ m.content", "{{ '[' + m.role + ']' + m.content"),
             [
-                "[user]{{ if and $first $.System }}{{ $.System }}\n\n{{ end }}{{ $first = false }}{{ .Content }}",
+                "[user]{{ if and $first $.System }}{{ $.System }}\n\n{{ end }}{{ $first = false "
+                "}}{{ .Content }}",
                 "[assistant]{{ .Content }}",
             ],
         ),
@@ -94,7 +117,9 @@ def test_go_template_is_read_off_the_jinja_template(source: str, parts: list[str
     assert "<s>" not in found
 
 
-@pytest.mark.parametrize("source", [COUNTED, ONCE, "{{ messages | length }}"], ids=["counted", "braces", "none"])
+@pytest.mark.parametrize(
+    "source", [COUNTED, ONCE, "{{ messages | length }}"], ids=["counted", "braces", "none"]
+)
 def test_template_that_is_of_no_known_form_is_not_guessed(source: str, tiny: Base) -> None:
     template = ChatTemplate(source, "<s>", "</s>")
     assert go_template(template) is None
@@ -104,7 +129,14 @@ def test_template_that_is_of_no_known_form_is_not_guessed(source: str, tiny: Bas
 
 
 def test_modelfile_of_the_embedded_models_template(tiny: Base) -> None:
-    sampling = {"temperature": 0.7, "top_p": 0.95, "min_p": 0.0, "repeat_penalty": 1.1, "max_tokens": 512, "context": 8192}
+    sampling = {
+        "temperature": 0.7,
+        "top_p": 0.95,
+        "min_p": 0.0,
+        "repeat_penalty": 1.1,
+        "max_tokens": 512,
+        "context": 8192,
+    }
     written = modelfile("smollm2-tuned.gguf", tiny.template, sampling, "Apache-2.0")
     head, _, rest = written.partition('TEMPLATE """')
     template, _, tail = rest.partition('"""\n')
@@ -128,4 +160,6 @@ def test_what_ollama_does_not_know_or_cannot_quote_is_refused(tiny: Base) -> Non
         modelfile("m.gguf", tiny.template, {"beams": 4}, "none")
     with pytest.raises(InputError, match="without quotes"):
         modelfile("m.gguf", replace(tiny.template, eos='"'), {}, "none")
-    assert modelfile("m.gguf", tiny.template, {}, 'the "free" one').endswith('LICENSE """the \'free\' one"""\n')
+    assert modelfile("m.gguf", tiny.template, {}, 'the "free" one').endswith(
+        'LICENSE """the \'free\' one"""\n'
+    )

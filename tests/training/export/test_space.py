@@ -1,4 +1,6 @@
-"""A SentencePiece vocabulary, as Mistral has one: llama.cpp and training's tokenizer put spaces in the same places."""
+"""A SentencePiece vocabulary, as Mistral has one: llama.cpp and training's tokenizer put spaces in
+the same places.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,15 @@ ASKED = [[Message("system", SYSTEM), Message("user", said)] for said, _ in PAIRS
 def model(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model, but for its tokenizer.json."""
     folder = tmp_path_factory.mktemp("pieces")
-    write_model(folder, {**json.loads((base.folder / "config.json").read_text()), **TINY, "head_dim": 16})
+    write_model(
+        folder, {**json.loads((base.folder / "config.json").read_text()), **TINY, "head_dim": 16}
+    )
     return folder
 
 
-def _base(model: Path, normalizer: dict[str, Any] | None, pre_tokenizer: dict[str, Any] | None, work: Path) -> Base:
+def _base(
+    model: Path, normalizer: dict[str, Any] | None, pre_tokenizer: dict[str, Any] | None, work: Path
+) -> Base:
     write_tokenizer(model, normalizer, pre_tokenizer)
     return open_base(str(model), work)
 
@@ -47,11 +53,18 @@ def _base(model: Path, normalizer: dict[str, Any] | None, pre_tokenizer: dict[st
     ],
 )
 def test_both_make_the_same_tokens(
-    model: Path, tmp_path: Path, normalizer: dict[str, Any] | None, pre_tokenizer: dict[str, Any] | None, expected: bool
+    model: Path,
+    tmp_path: Path,
+    normalizer: dict[str, Any] | None,
+    pre_tokenizer: dict[str, Any] | None,
+    expected: bool,
 ) -> None:
     base = _base(model, normalizer, pre_tokenizer, tmp_path)
     assert space_in_front(model / "tokenizer.json") is expected
-    assert foresee(base, ASKED, convert_vocabulary(base.folder, tmp_path / "v.gguf", 1), 1).failed == ()
+    assert (
+        foresee(base, ASKED, convert_vocabulary(base.folder, tmp_path / "v.gguf", 1), 1).failed
+        == ()
+    )
 
 
 def test_what_the_settings_say_would_be_refused_before_training(
@@ -64,7 +77,9 @@ def test_what_the_settings_say_would_be_refused_before_training(
     assert foresee(base, ASKED, vocabulary, 1).failed == ("tokens",)
 
 
-def test_a_plain_text_begins_with_a_space_that_llama_cpp_leaves_out(model: Path, tmp_path: Path) -> None:
+def test_a_plain_text_begins_with_a_space_that_llama_cpp_leaves_out(
+    model: Path, tmp_path: Path
+) -> None:
     """What llama.cpp cannot do, and what is said of it before training."""
     base = _base(model, None, FIRST, tmp_path)
     vocabulary = convert_vocabulary(base.folder, tmp_path / "v.gguf", 1)
@@ -86,14 +101,27 @@ def test_such_a_model_passes_its_gate(model: Path, tmp_path: Path) -> None:
     [
         ({"normalizer": REPLACE}, False),
         ({"pre_tokenizer": {**FIRST, "prepend_scheme": "never"}}, False),
-        ({"pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "add_prefix_space": False}}, False),
-        ({"pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "add_prefix_space": True}}, True),
-        ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits"}, FIRST]}}, False),
+        (
+            {"pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "add_prefix_space": False}},
+            False,
+        ),
+        (
+            {"pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "add_prefix_space": True}},
+            True,
+        ),
+        (
+            {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits"}, FIRST]}},
+            False,
+        ),
         ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}}, None),
     ],
 )
-def test_where_the_space_is_said(part: dict[str, Any], expected: bool | None, tmp_path: Path) -> None:
-    (tmp_path / "tokenizer.json").write_text(json.dumps({"normalizer": None, "pre_tokenizer": None, **part}))
+def test_where_the_space_is_said(
+    part: dict[str, Any], expected: bool | None, tmp_path: Path
+) -> None:
+    (tmp_path / "tokenizer.json").write_text(
+        json.dumps({"normalizer": None, "pre_tokenizer": None, **part})
+    )
     assert space_in_front(tmp_path / "tokenizer.json") is expected
 
 

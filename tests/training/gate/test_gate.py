@@ -40,10 +40,14 @@ class Made:
     quantized: Path
 
     def judge(self, prompts: Sequence[Prompt], *, tuned: bool = False) -> Verdict:
-        return gate(self.base, self.adapter, self.merged, self.f16, self.quantized, prompts, 2, tuned=tuned)
+        return gate(
+            self.base, self.adapter, self.merged, self.f16, self.quantized, prompts, 2, tuned=tuned
+        )
 
 
-def _make(base: Base, adapter: Path | None, folder: Path, quantizations: Sequence[str] = ("f16", "q8_0")) -> Made:
+def _make(
+    base: Base, adapter: Path | None, folder: Path, quantizations: Sequence[str] = ("f16", "q8_0")
+) -> Made:
     merged = merge(base, adapter, folder / "merged")
     files = [convert(merged, folder / f"{name}.gguf", name, 2).path for name in quantizations]
     return Made(base, adapter, merged, files[0], files[-1])
@@ -64,12 +68,17 @@ def _rounded(folder: Path, target: Path) -> Path:
     from safetensors.torch import load_file, save_file
 
     shutil.copytree(folder, target)
-    weights = {name: value.bfloat16().half() for name, value in load_file(folder / "model.safetensors").items()}
+    weights = {
+        name: value.bfloat16().half()
+        for name, value in load_file(folder / "model.safetensors").items()
+    }
     save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
     return target
 
 
-def _rewritten(source: Path, target: Path, changes: dict[str, Any], rows: int | None = None) -> Path:
+def _rewritten(
+    source: Path, target: Path, changes: dict[str, Any], rows: int | None = None
+) -> Path:
     """A GGUF with other metadata (None takes a field out) and the first rows of its vocabulary."""
     from gguf import GGUFReader, GGUFWriter
     from gguf.scripts.gguf_new_metadata import MetadataDetails, copy_with_new_metadata
@@ -85,7 +94,9 @@ def _rewritten(source: Path, target: Path, changes: dict[str, Any], rows: int | 
         if rows is not None and tensor.name == "token_embd.weight":
             reader.tensors[index] = tensor._replace(data=tensor.data[:rows])
     writer = GGUFWriter(target, reader.fields["general.architecture"].contents())
-    copy_with_new_metadata(reader, writer, new, [name for name, change in changes.items() if change is None])
+    copy_with_new_metadata(
+        reader, writer, new, [name for name, change in changes.items() if change is None]
+    )
     return target
 
 
@@ -106,8 +117,16 @@ def prompts(splits: Splits) -> list[Prompt]:
 @pytest.fixture(scope="module")
 def own(base: Base, splits: Splits, work: Path) -> Made:
     """The embedded model after six steps: enough to learn when to stop."""
-    more = {"licence": "Apache-2.0", "learning_rate": 1e-3, "warmup_steps": 1, "batch": 1, "accumulation": 1}
-    recipe = Recipe.model_validate({"start": EMBEDDED, "compare": EMBEDDED, "max_steps": 6, "max_length": 224, **more})
+    more = {
+        "licence": "Apache-2.0",
+        "learning_rate": 1e-3,
+        "warmup_steps": 1,
+        "batch": 1,
+        "accumulation": 1,
+    }
+    recipe = Recipe.model_validate(
+        {"start": EMBEDDED, "compare": EMBEDDED, "max_steps": 6, "max_length": 224, **more}
+    )
     windows = mask(splits.train, base.template, base.tokenizer, recipe.max_length).windows
     job = Job(recipe, base, windows, [], work / "gate-training", threads=2)
     trained = open_backend("trl").train(job, Nowhere(), lambda _step: None)
@@ -123,7 +142,10 @@ def small(tiny: Base, work: Path) -> Made:
 
     torch.manual_seed(3)
     plain = AutoModelForCausalLM.from_pretrained(tiny.folder, dtype=torch.float32)
-    model = get_peft_model(plain, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "up_proj", "down_proj"]))
+    model = get_peft_model(
+        plain,
+        LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "up_proj", "down_proj"]),
+    )
     for name, value in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(value.data, std=0.05)
@@ -139,7 +161,17 @@ def plain(tiny: Base, work: Path) -> Made:
 
 def test_a_tuned_model_passes(own: Made, prompts: list[Prompt]) -> None:
     verdict = own.judge(prompts, tuned=True)
-    names = ["loads", "merge", "template", "special", "tokens", "greedy", "quantized", "stops", "leaks"]
+    names = [
+        "loads",
+        "merge",
+        "template",
+        "special",
+        "tokens",
+        "greedy",
+        "quantized",
+        "stops",
+        "leaks",
+    ]
     assert [check.name for check in verdict.checks] == names
     assert verdict.failed == ()
     assert json.loads(json.dumps(verdict.to_json(), allow_nan=False)) == verdict.to_json()
@@ -153,13 +185,19 @@ def test_a_tuned_model_passes(own: Made, prompts: list[Prompt]) -> None:
 
 
 def test_a_merge_rounded_to_bf16_fails(own: Made, prompts: list[Prompt], tmp_path: Path) -> None:
-    """The GGUF is the good one, and bf16 is too near for a greedy token to tell: only the divergence shows it."""
-    verdict = replace(own, merged=_rounded(own.merged, tmp_path / "bf16"), quantized=own.f16).judge(prompts)
+    """The GGUF is the good one, and bf16 is too near for a greedy token to tell: only the
+    divergence shows it.
+    """
+    verdict = replace(own, merged=_rounded(own.merged, tmp_path / "bf16"), quantized=own.f16).judge(
+        prompts
+    )
     assert verdict.failed == ("merge",)
     assert _measured(verdict, "merge")["divergence"] > 2e-5
 
 
-def test_a_tuned_model_whose_eos_was_removed_fails(own: Made, prompts: list[Prompt], tmp_path: Path) -> None:
+def test_a_tuned_model_whose_eos_was_removed_fails(
+    own: Made, prompts: list[Prompt], tmp_path: Path
+) -> None:
     """llama.cpp takes another token for the end."""
     harmed = _rewritten(own.quantized, tmp_path / "x.gguf", {"tokenizer.ggml.eos_token_id": None})
     verdict = replace(own, quantized=harmed).judge(prompts[:2], tuned=True)
@@ -178,8 +216,12 @@ def test_the_compared_model_passes_whatever_it_answers(plain: Made, prompts: lis
     assert "stops" in plain.judge(prompts[:1], tuned=True).failed
 
 
-def test_a_small_model_passes_on_messages_and_on_plain_texts(small: Made, prompts: list[Prompt]) -> None:
-    plain = ALPACA.format(instruction="Be a therapist.", history="Patient: I can't sleep.", response="")
+def test_a_small_model_passes_on_messages_and_on_plain_texts(
+    small: Made, prompts: list[Prompt]
+) -> None:
+    plain = ALPACA.format(
+        instruction="Be a therapist.", history="Patient: I can't sleep.", response=""
+    )
     assert small.judge([*prompts, plain]).failed == ()
     assert small.judge([plain]).failed == ()
     assert small.judge([]).failed == ()
@@ -213,7 +255,11 @@ def _swapped(one: int, other: int) -> Callable[[list[str]], list[str]]:
     ],
 )
 def test_harmed_metadata_are_named(
-    small: Made, prompts: list[Prompt], tmp_path: Path, changes: dict[str, Any], failed: tuple[str, ...]
+    small: Made,
+    prompts: list[Prompt],
+    tmp_path: Path,
+    changes: dict[str, Any],
+    failed: tuple[str, ...],
 ) -> None:
     harmed = _rewritten(small.f16, tmp_path / "harmed.gguf", changes)
     verdict = replace(small, f16=harmed, quantized=harmed).judge(prompts[:1])
@@ -221,7 +267,11 @@ def test_harmed_metadata_are_named(
 
 
 def test_each_of_two_files_is_judged(small: Made, prompts: list[Prompt], tmp_path: Path) -> None:
-    harmed = _rewritten(small.quantized, tmp_path / "harmed.gguf", {"tokenizer.chat_template": lambda source: source + " "})
+    harmed = _rewritten(
+        small.quantized,
+        tmp_path / "harmed.gguf",
+        {"tokenizer.chat_template": lambda source: source + " "},
+    )
     verdict = replace(small, quantized=harmed).judge(prompts[:1])
     assert verdict.failed == ("template",)
     assert _measured(verdict, "template") == {
@@ -234,9 +284,13 @@ def test_each_of_two_files_is_judged(small: Made, prompts: list[Prompt], tmp_pat
 def test_a_doubled_bos_is_named(small: Made, prompts: list[Prompt], tmp_path: Path) -> None:
     """Training itself may double it: then both sides agree, and both are wrong."""
     source = "{{ bos_token }}" + small.base.template.source
-    harmed = _rewritten(small.f16, tmp_path / "x.gguf", {"tokenizer.chat_template": lambda _source: source})
+    harmed = _rewritten(
+        small.f16, tmp_path / "x.gguf", {"tokenizer.chat_template": lambda _source: source}
+    )
     template = ChatTemplate(source, small.base.template.bos, small.base.template.eos)
-    verdict = replace(small, base=replace(small.base, template=template), f16=harmed, quantized=harmed).judge(prompts[:1])
+    verdict = replace(
+        small, base=replace(small.base, template=template), f16=harmed, quantized=harmed
+    ).judge(prompts[:1])
     assert verdict.failed == ("tokens",)
     assert _measured(verdict, "tokens")["f16"] == {"different": [], "doubled_bos": 2}
 
@@ -248,11 +302,15 @@ def test_other_weights_are_named(small: Made, plain: Made, prompts: list[Prompt]
     assert _measured(verdict, "greedy")["divergence"] > 1e-3
 
 
-def test_a_merge_without_its_adapter_is_named(small: Made, plain: Made, prompts: list[Prompt]) -> None:
+def test_a_merge_without_its_adapter_is_named(
+    small: Made, plain: Made, prompts: list[Prompt]
+) -> None:
     assert replace(plain, adapter=small.adapter).judge(prompts).failed == ("merge",)
 
 
-def test_files_that_do_not_load_are_named(small: Made, prompts: list[Prompt], tmp_path: Path) -> None:
+def test_files_that_do_not_load_are_named(
+    small: Made, prompts: list[Prompt], tmp_path: Path
+) -> None:
     torn = tmp_path / "torn.gguf"
     torn.write_bytes(small.f16.read_bytes()[:-100_000])
     verdict = replace(small, f16=torn).judge(prompts[:1], tuned=True)
@@ -261,11 +319,16 @@ def test_files_that_do_not_load_are_named(small: Made, prompts: list[Prompt], tm
     assert _check(verdict, "merge").passed
     verdict = replace(small, quantized=tmp_path / "nowhere.gguf").judge(prompts[:1])
     assert verdict.failed == ("loads",)
-    assert "nowhere.gguf: expected a GGUF that llama.cpp loads" in _measured(verdict, "loads")["faults"][0]
+    assert (
+        "nowhere.gguf: expected a GGUF that llama.cpp loads"
+        in _measured(verdict, "loads")["faults"][0]
+    )
     assert replace(small, f16=torn, quantized=torn).judge(prompts[:1]).failed == ("loads",)
 
 
-def test_a_merged_folder_that_lacks_a_tensor_is_named(small: Made, prompts: list[Prompt], tmp_path: Path) -> None:
+def test_a_merged_folder_that_lacks_a_tensor_is_named(
+    small: Made, prompts: list[Prompt], tmp_path: Path
+) -> None:
     from safetensors.torch import load_file, save_file
 
     shutil.copytree(small.merged, tmp_path / "merged")
@@ -284,7 +347,10 @@ def test_a_smaller_vocabulary_is_judged(small: Made, prompts: list[Prompt], tmp_
         return values[:400]
 
     changes = {f"tokenizer.ggml.{name}": cut for name in ("tokens", "token_type")}
-    more = {"tokenizer.ggml.merges": lambda merges: merges[:100], "llama.vocab_size": lambda _size: 400}
+    more = {
+        "tokenizer.ggml.merges": lambda merges: merges[:100],
+        "llama.vocab_size": lambda _size: 400,
+    }
     other = _rewritten(small.f16, tmp_path / "cut.gguf", {**changes, **more}, rows=400)
     verdict = replace(small, f16=other, quantized=other).judge(prompts[:2], tuned=True)
     assert {"tokens", "greedy", "stops"} <= set(verdict.failed)

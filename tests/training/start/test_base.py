@@ -1,4 +1,6 @@
-"""What training starts from: the embedded GGUF unpacked is the same model to llama.cpp and to transformers."""
+"""What training starts from: the embedded GGUF unpacked is the same model to llama.cpp and to
+transformers.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def test_the_embedded_model_is_unpacked_once(base: Base, work: Path) -> None:
     assert base.digest == sha256_of(load_gguf_path(EMBEDDED))
 
 
-def test_texts_of_licences_come_with_the_package_or_the_folder(base: Base, tiny: Base, tmp_path: Path) -> None:
+def test_texts_of_licences_come_with_the_package_or_the_folder(
+    base: Base, tiny: Base, tmp_path: Path
+) -> None:
     assert [file.name for file in base.licences] == ["LICENSE"]
     assert "Apache License" in base.licences[0].read_text()
     folder = tmp_path / "model"
@@ -55,7 +59,9 @@ def test_special_ids_and_tokens_are_those_of_llama_cpp(base: Base) -> None:
     assert base.pad_id == 2
     assert base.template.source == model.metadata["tokenizer.chat_template"]
     for text in TEXTS:
-        assert base.tokenizer.encode(text)[0] == model.tokenize(text.encode(), add_bos=False, special=True)
+        assert base.tokenizer.encode(text)[0] == model.tokenize(
+            text.encode(), add_bos=False, special=True
+        )
     model.close()
 
 
@@ -78,8 +84,12 @@ def test_weights_give_the_logits_of_llama_cpp(base: Base) -> None:
     from llama_cpp import Llama
     from transformers import AutoModelForCausalLM
 
-    ids = base.tokenizer.encode("<|im_start|>user\nThe capital of France is which city, and why?<|im_end|>\n")[0]
-    llama = Llama(str(load_gguf_path(EMBEDDED)), n_ctx=64, n_threads=1, logits_all=True, verbose=False)
+    ids = base.tokenizer.encode(
+        "<|im_start|>user\nThe capital of France is which city, and why?<|im_end|>\n"
+    )[0]
+    llama = Llama(
+        str(load_gguf_path(EMBEDDED)), n_ctx=64, n_threads=1, logits_all=True, verbose=False
+    )
     llama.eval(ids)
     theirs = torch.tensor(llama.scores[: len(ids)]).log_softmax(-1)
     llama.close()
@@ -87,25 +97,42 @@ def test_weights_give_the_logits_of_llama_cpp(base: Base) -> None:
     with torch.no_grad():
         ours = model(torch.tensor([ids])).logits[0].log_softmax(-1)
     divergence = (ours.exp() * (ours - theirs)).sum(-1)
-    assert divergence.max() < 0.05  # llama.cpp rounds activations to 8 bits before it multiplies them with Q4_1
+    assert (
+        divergence.max() < 0.05
+    )  # llama.cpp rounds activations to 8 bits before it multiplies them with Q4_1
     assert (ours.argmax(-1) == theirs.argmax(-1)).float().mean() > 0.8
 
 
 def test_masks_of_the_real_tokenizer(base: Base) -> None:
     """Here piece by piece, tokenized apart; there the whole text at once, with offsets."""
     answer = "How does 4.5 fit with “I always fail”? 😀"
-    turns = [("user", "\nIt's 3 am — again…"), ("assistant", answer), ("user", PAIRS[0][0]), ("assistant", PAIRS[0][1])]
+    turns = [
+        ("user", "\nIt's 3 am — again…"),
+        ("assistant", answer),
+        ("user", PAIRS[0][0]),
+        ("assistant", PAIRS[0][1]),
+    ]
     messages = [{"role": role, "content": text} for role, text in [("system", SYSTEM), *turns]]
     ids: list[int] = []
     labels: list[int] = []
     for message in messages:
-        head, body, tail = f"<|im_start|>{message['role']}\n", f"{message['content']}<|im_end|>", "\n"
-        pieces = [(head, False), (body, True), (tail, False)] if message["role"] == "assistant" else [(head + body + tail, False)]
+        head, body, tail = (
+            f"<|im_start|>{message['role']}\n",
+            f"{message['content']}<|im_end|>",
+            "\n",
+        )
+        pieces = (
+            [(head, False), (body, True), (tail, False)]
+            if message["role"] == "assistant"
+            else [(head + body + tail, False)]
+        )
         for piece, supervised in pieces:
             tokens = base.tokenizer.encode(piece)[0]
             ids += tokens
             labels += tokens if supervised else [IGNORED] * len(tokens)
-    (window,) = mask([{"patient": "p", "session": 1, "messages": messages}], base.template, base.tokenizer, 1000).windows
+    (window,) = mask(
+        [{"patient": "p", "session": 1, "messages": messages}], base.template, base.tokenizer, 1000
+    ).windows
     assert (window.input_ids, window.labels) == (ids, labels)
     assert labels.count(base.eos_id) == 2
 
@@ -114,7 +141,10 @@ def test_masks_of_the_real_tokenizer(base: Base) -> None:
     ("start", "reason"),
     [
         ("package:no_such_package/x.gguf", "expected package:NAME/FILE"),
-        ("somebody/some-model", "expected package:NAME/FILE.gguf, a GGUF file or a Hugging Face folder"),
+        (
+            "somebody/some-model",
+            "expected package:NAME/FILE.gguf, a GGUF file or a Hugging Face folder",
+        ),
         ("nowhere.gguf", "expected a file, there is none"),
     ],
 )
@@ -126,13 +156,19 @@ def test_what_is_no_model_is_refused(start: str, reason: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"arch": "gpt2"}, "general.architecture: expected 'llama', not 'gpt2'; give the model's Hugging Face folder"),
+        (
+            {"arch": "gpt2"},
+            "general.architecture: expected 'llama', not 'gpt2'; give the model's Hugging Face "
+            "folder",
+        ),
         ({"pre": "qwen2"}, "tokenizer.ggml.pre: expected 'smollm', not 'qwen2'"),
         ({"eos": None}, "tokenizer.ggml.eos_token_id: expected a value"),
         ({"template": None}, "tokenizer.chat_template: expected a value"),
     ],
 )
-def test_a_gguf_that_cannot_be_unpacked_is_refused(fields: dict[str, str | None], reason: str, tmp_path: Path) -> None:
+def test_a_gguf_that_cannot_be_unpacked_is_refused(
+    fields: dict[str, str | None], reason: str, tmp_path: Path
+) -> None:
     from gguf import GGUFWriter
 
     own = {"arch": "llama", "pre": "smollm", "eos": "2", "template": CHATML.source, **fields}
@@ -167,7 +203,9 @@ def test_a_torn_gguf_is_refused(tmp_path: Path) -> None:
         ("config", "tokenizer_config.json: expected a file"),
     ],
 )
-def test_a_folder_without_an_end_or_a_template_is_refused(base: Base, tmp_path: Path, harm: str, reason: str) -> None:
+def test_a_folder_without_an_end_or_a_template_is_refused(
+    base: Base, tmp_path: Path, harm: str, reason: str
+) -> None:
     shutil.copyfile(base.folder / "tokenizer.json", tmp_path / "tokenizer.json")
     config = json.loads((base.folder / "tokenizer_config.json").read_text())
     if harm == "eos":

@@ -1,4 +1,6 @@
-"""Weights from a hub: what is fetched, resumed, refused and stored, against a hub on this machine."""
+"""Weights from a hub: what is fetched, resumed, refused and stored, against a hub on this
+machine.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,14 @@ FETCHED = [
     "tokenizer.model",
     "tokenizer_config.json",
 ]
-LEFT = ["README.md", "consolidated.safetensors", "model.fp16.safetensors", "original/params.json", "pytorch_model.bin", ".x.json"]
+LEFT = [
+    "README.md",
+    "consolidated.safetensors",
+    "model.fp16.safetensors",
+    "original/params.json",
+    "pytorch_model.bin",
+    ".x.json",
+]
 SIZE = 300_000
 TOKEN = "hf_SeCrEtSeCrEtSeCrEt"
 
@@ -41,7 +50,9 @@ TOKEN = "hf_SeCrEtSeCrEtSeCrEt"
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "WAIT_S", 0.0)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # tests of training settle it
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HF_HUB_OFFLINE", False
+    )  # tests of training settle it
 
 
 def write_model(folder: Path, seed: int = 1) -> Path:
@@ -67,7 +78,9 @@ def store(tmp_path: Path) -> Store:
     return open_store(str(tmp_path / "store"))
 
 
-def fetch(store: Store, hub: HubServer, tmp_path: Path, revision: str = "main", token: str | None = None) -> Weights:
+def fetch(
+    store: Store, hub: HubServer, tmp_path: Path, revision: str = "main", token: str | None = None
+) -> Weights:
     return fetch_weights(store, Hub(hub.url, token), MODEL, revision, tmp_path / "arriving")
 
 
@@ -75,14 +88,23 @@ def names(hub: HubServer) -> list[str]:
     return [one.file for one in hub.asked]
 
 
-def test_a_model_is_fetched_and_a_second_time_nobody_is_asked(hub: HubServer, store: Store, tmp_path: Path) -> None:
+def test_a_model_is_fetched_and_a_second_time_nobody_is_asked(
+    hub: HubServer, store: Store, tmp_path: Path
+) -> None:
     weights = fetch(store, hub, tmp_path)
     assert sorted(weights.files) == sorted(names(hub)) == FETCHED
     assert names(hub)[-1] == "model.safetensors"  # what is refused is refused before the large ones
     commit, source = hub.commit(MODEL), hub.folder / MODEL
-    assert weights.source == {"hub": MODEL, "revision": "main", "commit": commit, "licence": "apache-2.0"}
+    assert weights.source == {
+        "hub": MODEL,
+        "revision": "main",
+        "commit": commit,
+        "licence": "apache-2.0",
+    }
     folder = link(weights, tmp_path / "linked", lambda blob: local_file(store, blob))
-    assert {file.name: sha256_of(file) for file in folder.iterdir()} == {name: sha256_of(source / name) for name in FETCHED}
+    assert {file.name: sha256_of(file) for file in folder.iterdir()} == {
+        name: sha256_of(source / name) for name in FETCHED
+    }
     assert not (tmp_path / "arriving").exists()
     calls = hub.calls
     assert fetch(store, hub, tmp_path) == weights == complete(store, MODEL, "main")
@@ -92,11 +114,19 @@ def test_a_model_is_fetched_and_a_second_time_nobody_is_asked(hub: HubServer, st
     assert all("telemetry" not in agent and "torch" not in agent for agent in hub.agents)
 
 
-def test_a_transfer_that_is_cut_goes_on_at_once(hub: HubServer, store: Store, tmp_path: Path) -> None:
+def test_a_transfer_that_is_cut_goes_on_at_once(
+    hub: HubServer, store: Store, tmp_path: Path
+) -> None:
     hub.faults.cut["model.safetensors"] = 100_000
     weights = fetch(store, hub, tmp_path)
-    assert [one.begin for one in hub.asked if one.file == "model.safetensors"] == [0, 100_000, 200_000]
-    assert weights.files["model.safetensors"].sha256 == sha256_of(hub.folder / MODEL / "model.safetensors")
+    assert [one.begin for one in hub.asked if one.file == "model.safetensors"] == [
+        0,
+        100_000,
+        200_000,
+    ]
+    assert weights.files["model.safetensors"].sha256 == sha256_of(
+        hub.folder / MODEL / "model.safetensors"
+    )
 
 
 def test_an_interrupted_fetch_goes_on_where_it_ended(
@@ -110,7 +140,9 @@ def test_an_interrupted_fetch_goes_on_where_it_ended(
     hub.faults.cut.clear()
     hub.asked.clear()
     weights = fetch(store, hub, tmp_path)
-    assert [(one.file, one.begin) for one in hub.asked] == [("model.safetensors", 100_000)]  # the small ones are in the store
+    assert [(one.file, one.begin) for one in hub.asked] == [
+        ("model.safetensors", 100_000)
+    ]  # the small ones are in the store
     assert sorted(weights.files) == FETCHED
 
 
@@ -143,7 +175,9 @@ def test_an_upload_that_fails_keeps_what_was_downloaded(
     assert len(first) == 1
 
 
-def test_a_branch_that_moved_since_its_fetch_began_is_refused(hub: HubServer, store: Store, tmp_path: Path) -> None:
+def test_a_branch_that_moved_since_its_fetch_began_is_refused(
+    hub: HubServer, store: Store, tmp_path: Path
+) -> None:
     before = hub.commit(MODEL)
     hub.faults.refuse.add("model.safetensors")
     with pytest.raises(Infrastructure, match="503"):
@@ -156,16 +190,23 @@ def test_a_branch_that_moved_since_its_fetch_began_is_refused(hub: HubServer, st
     assert complete(store, MODEL, "main") is None
     hub.asked.clear()
     assert fetch(store, hub, tmp_path, hub.commit(MODEL)).commit == hub.commit(MODEL)
-    assert names(hub) == ["config.json", "model.safetensors"]  # files that both commits have are shared
+    assert names(hub) == [
+        "config.json",
+        "model.safetensors",
+    ]  # files that both commits have are shared
 
 
-def test_a_branch_that_moved_after_its_fetch_stays_what_it_was(hub: HubServer, store: Store, tmp_path: Path) -> None:
+def test_a_branch_that_moved_after_its_fetch_stays_what_it_was(
+    hub: HubServer, store: Store, tmp_path: Path
+) -> None:
     weights = fetch(store, hub, tmp_path)
     (hub.folder / MODEL / "config.json").write_text('{"seed": 2}')
     assert fetch(store, hub, tmp_path) == weights
 
 
-def test_a_file_that_the_store_lost_is_fetched_again(hub: HubServer, store: Store, tmp_path: Path) -> None:
+def test_a_file_that_the_store_lost_is_fetched_again(
+    hub: HubServer, store: Store, tmp_path: Path
+) -> None:
     weights = fetch(store, hub, tmp_path)
     store.delete(weights.files["model.safetensors"].path)
     assert complete(store, MODEL, "main") is None
@@ -174,7 +215,9 @@ def test_a_file_that_the_store_lost_is_fetched_again(hub: HubServer, store: Stor
     assert names(hub) == ["model.safetensors"]
 
 
-def test_a_damaged_file_is_never_used_and_fetched_again(hub: HubServer, store: Store, tmp_path: Path) -> None:
+def test_a_damaged_file_is_never_used_and_fetched_again(
+    hub: HubServer, store: Store, tmp_path: Path
+) -> None:
     weights = fetch(store, hub, tmp_path)
     store.replace(weights.files["model.safetensors"].path, bytes(SIZE))
     with pytest.raises(Infrastructure, match="SHA-256 differs"):
@@ -183,7 +226,9 @@ def test_a_damaged_file_is_never_used_and_fetched_again(hub: HubServer, store: S
     link(weights, tmp_path / "linked", lambda blob: local_file(store, blob))
 
 
-def test_a_torn_document_is_moved_aside_and_made_again(hub: HubServer, store: Store, tmp_path: Path) -> None:
+def test_a_torn_document_is_moved_aside_and_made_again(
+    hub: HubServer, store: Store, tmp_path: Path
+) -> None:
     weights = fetch(store, hub, tmp_path)
     path = "weights/lab--small/main.json"
     for harm in (b"{", b"[]", (store.read(path) or b"").replace(b"apache", b"apachf")):
@@ -207,7 +252,9 @@ def test_a_file_that_is_not_what_the_hub_describes_is_refused_and_not_stored(
     assert complete(store, MODEL, "main")
 
 
-def test_a_hub_that_fails_for_a_moment_is_asked_again(hub: HubServer, store: Store, tmp_path: Path) -> None:
+def test_a_hub_that_fails_for_a_moment_is_asked_again(
+    hub: HubServer, store: Store, tmp_path: Path
+) -> None:
     hub.faults.broken = 2
     fetch(store, hub, tmp_path)
     assert complete(store, MODEL, "main")
@@ -220,17 +267,29 @@ def secretless(error: BaseException, caplog: pytest.LogCaptureFixture) -> str:
     return str(error)
 
 
-def test_a_hub_out_of_reach_is_infrastructure(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_hub_out_of_reach_is_infrastructure(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     port = free_ports(1)[0]
     with caplog.at_level(logging.DEBUG), pytest.raises(Infrastructure) as caught:
-        fetch_weights(store, Hub(f"http://127.0.0.1:{port}", TOKEN), MODEL, "main", tmp_path / "arriving")
-    assert secretless(caught.value, caplog) == f"{MODEL}: 127.0.0.1:{port} is out of reach (ConnectError)"
+        fetch_weights(
+            store, Hub(f"http://127.0.0.1:{port}", TOKEN), MODEL, "main", tmp_path / "arriving"
+        )
+    assert (
+        secretless(caught.value, caplog)
+        == f"{MODEL}: 127.0.0.1:{port} is out of reach (ConnectError)"
+    )
     assert list(store.list("")) == []
 
 
 @pytest.mark.parametrize(("token", "status"), [(None, 401), ("hf_other", 403)])
 def test_a_gated_model_asks_for_a_token_and_the_consent(
-    hub: HubServer, store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, token: str | None, status: int
+    hub: HubServer,
+    store: Store,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    token: str | None,
+    status: int,
 ) -> None:
     hub.faults = Faults(gated={MODEL}, token=TOKEN)
     with caplog.at_level(logging.DEBUG), pytest.raises(InputError) as caught:
@@ -246,7 +305,12 @@ def test_a_gated_model_asks_for_a_token_and_the_consent(
 
 @pytest.mark.parametrize(("token", "status"), [(TOKEN, 404), (None, 401)])
 def test_an_unknown_model_is_told(
-    hub: HubServer, store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, token: str | None, status: int
+    hub: HubServer,
+    store: Store,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    token: str | None,
+    status: int,
 ) -> None:
     hub.faults = Faults(token=TOKEN)
     with (
@@ -258,40 +322,62 @@ def test_an_unknown_model_is_told(
 
 
 def test_an_unknown_revision_is_told(hub: HubServer) -> None:
-    with pytest.raises(WrongRevision, match=r"expected a commit, tag or branch of lab/small, .* has no 'v2'"):
+    with pytest.raises(
+        WrongRevision, match=r"expected a commit, tag or branch of lab/small, .* has no 'v2'"
+    ):
         Hub(hub.url).find(MODEL, "v2")
 
 
-@pytest.mark.parametrize("missing", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize(
+    "missing", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"]
+)
 def test_a_model_of_another_format_is_refused(hub: HubServer, missing: str) -> None:
     (hub.folder / MODEL / missing).unlink()
-    with pytest.raises(InputError, match=f"{MODEL}: expected a model in the format of transformers.*{missing}"):
+    with pytest.raises(
+        InputError, match=f"{MODEL}: expected a model in the format of transformers.*{missing}"
+    ):
         Hub(hub.url).find(MODEL, "main")
 
 
 def test_weights_that_nothing_can_be_merged_into_are_refused_behind_their_settings(
     hub: HubServer, store: Store, tmp_path: Path
 ) -> None:
-    (hub.folder / MODEL / "config.json").write_text(json.dumps({"quantization_config": {"quant_method": "gptq"}}))
+    (hub.folder / MODEL / "config.json").write_text(
+        json.dumps({"quantization_config": {"quant_method": "gptq"}})
+    )
     for _ in range(2):
-        with pytest.raises(InputError, match=r"lab/small: config\.json: quantization_config: expected none, or 4 bit by bits"):
+        with pytest.raises(
+            InputError,
+            match=r"lab/small: config\.json: quantization_config: expected none, or 4 bit by bits",
+        ):
             fetch(store, hub, tmp_path)
     assert "model.safetensors" not in names(hub)
 
 
-def test_a_shard_that_the_hub_lacks_is_missed_before_the_others_are_fetched(hub: HubServer, store: Store, tmp_path: Path) -> None:
-    folder, shards = hub.folder / MODEL, [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+def test_a_shard_that_the_hub_lacks_is_missed_before_the_others_are_fetched(
+    hub: HubServer, store: Store, tmp_path: Path
+) -> None:
+    folder, shards = (
+        hub.folder / MODEL,
+        [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)],
+    )
     (folder / "model.safetensors").rename(folder / shards[0])
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": dict(zip("ab", shards, strict=True))}))
-    with pytest.raises(InputError, match=rf"lab/small: {index.name}: weight_map: expected the file '{shards[1]}'"):
+    with pytest.raises(
+        InputError, match=rf"lab/small: {index.name}: weight_map: expected the file '{shards[1]}'"
+    ):
         fetch(store, hub, tmp_path)
     assert shards[0] not in names(hub)
 
 
-def test_a_fetch_that_knew_no_licences_is_repaired_as_it_was(hub: HubServer, store: Store, tmp_path: Path) -> None:
+def test_a_fetch_that_knew_no_licences_is_repaired_as_it_was(
+    hub: HubServer, store: Store, tmp_path: Path
+) -> None:
     weights = fetch(store, hub, tmp_path)
-    older = replace(weights, files={name: blob for name, blob in weights.files.items() if name in FETCHED[2:]})
+    older = replace(
+        weights, files={name: blob for name, blob in weights.files.items() if name in FETCHED[2:]}
+    )
     store.replace("weights/lab--small/main.json", older.to_bytes())
     store.delete(weights.files["tokenizer.json"].path)
     assert fetch(store, hub, tmp_path) == older
@@ -314,10 +400,15 @@ def test_the_token_stays_with_the_hub(hub: HubServer, store: Store, tmp_path: Pa
     """Large files come from another host, by an address that is signed."""
     hub.faults = Faults(gated={MODEL}, token=TOKEN, cdn=True)
     fetch(store, hub, tmp_path, token=TOKEN)
-    assert {(one.host, one.authorized) for one in hub.asked} == {("127.0.0.1", True), ("localhost", False)}
+    assert {(one.host, one.authorized) for one in hub.asked} == {
+        ("127.0.0.1", True),
+        ("localhost", False),
+    }
 
 
-def test_what_the_environment_names_is_obeyed(monkeypatch: pytest.MonkeyPatch, hub: HubServer) -> None:
+def test_what_the_environment_names_is_obeyed(
+    monkeypatch: pytest.MonkeyPatch, hub: HubServer
+) -> None:
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     monkeypatch.setenv("HF_TOKEN", f" {TOKEN}\n")
     assert Hub.from_environment().find(MODEL, "main").commit == hub.commit(MODEL)
@@ -332,16 +423,26 @@ def test_what_the_environment_names_is_obeyed(monkeypatch: pytest.MonkeyPatch, h
             Hub.from_environment()
 
 
-def test_a_machine_that_is_told_to_stay_offline_says_so(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_is_told_to_stay_offline_says_so(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="HF_HUB_OFFLINE: expected to be unset"):
         Hub(hub.url).find(MODEL, "main")
 
 
-def test_a_password_in_the_address_is_not_quoted(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_password_in_the_address_is_not_quoted(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     port = free_ports(1)[0]
     with caplog.at_level(logging.DEBUG), pytest.raises(Infrastructure) as caught:
-        fetch_weights(store, Hub(f"http://user:{TOKEN}@127.0.0.1:{port}"), MODEL, "main", tmp_path / "arriving")
+        fetch_weights(
+            store,
+            Hub(f"http://user:{TOKEN}@127.0.0.1:{port}"),
+            MODEL,
+            "main",
+            tmp_path / "arriving",
+        )
     secretless(caught.value, caplog)
 
 
@@ -366,6 +467,8 @@ def test_a_linked_model_is_the_model(tiny: Base, store: Store, tmp_path: Path) -
     (tmp_path / "hub" / MODEL).symlink_to(tiny.folder)
     with hub_server(tmp_path / "hub") as server:
         weights = fetch(store, server, tmp_path)
-    base = open_base(str(link(weights, tmp_path / "linked", lambda blob: local_file(store, blob))), tmp_path)
+    base = open_base(
+        str(link(weights, tmp_path / "linked", lambda blob: local_file(store, blob))), tmp_path
+    )
     assert base.digest == tiny.digest
     assert base.template == tiny.template
