@@ -1,0 +1,166 @@
+"""Contrasts: which levels of a factor are compared, and which arms answer that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from cbt_ray.study.block import Block, Name, refuse_all
+
+Levels = Mapping[str, str]
+"""Factor -> level."""
+TUNING = "variant"
+"""The derived factor that says whether an arm's model was tuned."""
+
+
+class Contrast(Block):
+    """Two sets of levels whose arms are compared, each pair of arms on its own."""
+
+    name: Name
+    plus: Levels = Field(min_length=1)
+    """Levels of the arms that the other side is taken from."""
+    minus: Levels = Field(min_length=1)
+    within: tuple[str, ...] | None = None
+    """Factors whose levels the two arms of a pair share; none: the other factors that vary on both
+    sides."""
+    family: Literal["primary", "secondary"] = "primary"
+    """What is adjusted together."""
+
+    @model_validator(mode="after")
+    def _comparable(self) -> Contrast:
+        refuse_all(self._problems())
+        return self
+
+    def _problems(self) -> Iterator[str]:
+        if set(self.plus) != set(self.minus):
+            yield (
+                f"minus: expected levels of the same factors as plus, {sorted(self.plus)}, found "
+                f"{sorted(self.minus)}"
+            )
+        elif dict(self.plus) == dict(self.minus):
+            yield "minus: expected other levels than plus"
+        for factor in self.within or ():
+            if factor in self.plus:
+                yield f"within: expected other factors than the one compared, found {factor!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two arms that a contrast compares."""
+
+    contrast: str
+    plus: str
+    """An arm."""
+    minus: str
+    where: Levels
+    """The levels that both share, of the factors that the contrast is held within."""
+
+    @property
+    def label(self) -> str:
+        """What a table calls it: the levels that both share, else the two arms."""
+        return " ".join(self.where.values()) or f"{self.plus} - {self.minus}"
+
+
+def pairs(contrast: Contrast, arms: Mapping[str, Levels]) -> list[Pair]:
+    """Every pair of arms that the contrast compares, in the order of the arms.
+
+    Arms are never pooled: of two arms that differ in a factor which the other side does not have,
+    each makes a pair of its own.
+    """
+    plus, minus = _side(contrast.plus, arms), _side(contrast.minus, arms)
+    within = _within(contrast, arms, plus, minus)
+    return [
+        Pair(contrast.name, one, other, {factor: arms[one].get(factor, "") for factor in within})
+        for one in plus
+        for other in minus
+        if all(arms[one].get(factor) == arms[other].get(factor) for factor in within)
+    ]
+
+
+def unanswered(contrast: Contrast, arms: Mapping[str, Levels]) -> Iterator[str]:
+    """Why the arms do not answer a contrast: `field: expected ...`, none where they do."""
+    known = {
+        factor: _levels(factor, arms)
+        for factor in dict.fromkeys(f for a in arms.values() for f in a)
+    }
+    for side, asked in (("plus", contrast.plus), ("minus", contrast.minus)):
+        for factor, level in asked.items():
+            if level not in known.get(factor, []):
+                expected = known.get(factor) or f"a factor of {sorted(known)}"
+                yield f"{side}.{factor}: expected one of {expected}, found {level!r}"
+                return
+        if not _side(asked, arms):
+            yield f"{side}: expected levels that an arm has together, found {dict(asked)}"
+            return
+    for factor in contrast.within or ():
+        if factor not in known:
+            yield f"within: expected factors of {sorted(known)}, found {factor!r}"
+            return
+    if not pairs(contrast, arms):
+        yield "within: expected levels that both sides have"
+
+
+def default_contrasts(arms: Mapping[str, Levels]) -> tuple[Contrast, ...]:
+    """What is compared where the study file names no contrast: the one factor of two levels, the
+    second level less the first; where several have two, whether the model was tuned.
+
+    Second, the levels of each other factor among the arms of the first contrast's plus side. Empty
+    where it isn't clear what is asked.
+    """
+    factors = dict.fromkeys(factor for levels in arms.values() for factor in levels)
+    two = [factor for factor in factors if len(_levels(factor, arms)) == 2]
+    asked = TUNING if TUNING in two else two[0] if len(two) == 1 else None
+    if asked is None:
+        return ()
+    low, high = _levels(asked, arms)
+    if asked == TUNING:
+        low, high = sorted((low, high))  # instruct, tuned, in whatever order the arms come
+    first = Contrast(name=_plain(asked), plus={asked: high}, minus={asked: low})
+    shared = _within(first, arms, _side(first.plus, arms), _side(first.minus, arms))
+    second = tuple(
+        Contrast(
+            name=_plain(f"{factor}-{number}"),
+            plus={asked: high, factor: one},
+            minus={asked: high, factor: other},
+            family="secondary",
+        )
+        for factor in shared
+        for number, (one, other) in enumerate(
+            combinations(_levels(factor, {a: arms[a] for a in _side(first.plus, arms)}), 2), 1
+        )
+    )
+    return (first, *second)
+
+
+def _plain(name: str) -> str:
+    plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower()).strip("-")
+    return plain[:31] or "contrast"
+
+
+def _levels(factor: str, arms: Mapping[str, Levels]) -> list[str]:
+    return list(dict.fromkeys(levels[factor] for levels in arms.values() if factor in levels))
+
+
+def _side(asked: Levels, arms: Mapping[str, Levels]) -> list[str]:
+    return [
+        arm
+        for arm, levels in arms.items()
+        if all(levels.get(factor) == level for factor, level in asked.items())
+    ]
+
+
+def _within(
+    contrast: Contrast, arms: Mapping[str, Levels], plus: Sequence[str], minus: Sequence[str]
+) -> tuple[str, ...]:
+    """The factors that a contrast is held within; by default those that vary on both sides."""
+    if contrast.within is not None:
+        return contrast.within
+    others = dict.fromkeys(f for levels in arms.values() for f in levels if f not in contrast.plus)
+    sides = [{arm: arms[arm] for arm in side} for side in (plus, minus)]
+    return tuple(
+        factor for factor in others if all(len(_levels(factor, side)) > 1 for side in sides)
+    )
