@@ -46,8 +46,8 @@ class ScoreRow:
 
     session_key: str
     arm: str
-    model: str
-    variant: str
+    factors: dict[str, str]
+    """Factor -> level of the arm."""
     patient: str
     replicate: int
     session: int
@@ -70,6 +70,8 @@ class ScoreRow:
     """Whose rating it is: the study's own judge, or one whose ratings were imported."""
     kind: str = "model"
     """`model` or `human`."""
+    seed: int = 0
+    """Number of the training seed; 0 where nothing was trained or with one."""
 
     def to_json(self) -> dict[str, Any]:
         """As one line of JSONL."""
@@ -100,8 +102,14 @@ class Scores:
         import pandas as pd
 
         known = list(rows)
-        plain = [name for name in ScoreRow.__dataclass_fields__ if name not in ("items", "flags")]
+        plain = [
+            name
+            for name in ScoreRow.__dataclass_fields__
+            if name not in ("items", "flags", "factors")
+        ]
         columns: dict[str, Any] = {name: [getattr(row, name) for row in known] for name in plain}
+        columns["model"] = [row.factors.get("model", "") for row in known]
+        columns["variant"] = [row.factors.get("variant", "") for row in known]
         columns["heard"] = [
             float("nan") if row.heard is None else float(row.heard) for row in known
         ]

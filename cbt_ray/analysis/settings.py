@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from cbt_ray.study.contrast import Contrast
+
 Policy = Literal["missing", "lowest"]
 
 
@@ -35,6 +37,8 @@ class Settings:
     """Range of one item."""
     arms: tuple[str, ...] = ()
     """Arms in their order; empty: the order in which the ratings name them."""
+    contrasts: tuple[Contrast, ...] = ()
+    """What is compared."""
     treatment: str = "tuned"
     control: str = "instruct"
     """The variants whose difference, per model, is the question."""
@@ -43,6 +47,7 @@ class Settings:
         """As it stands in the result."""
         return {
             **asdict(self),
+            "contrasts": [one.model_dump() for one in self.contrasts],
             "items": list(self.items),
             "arms": list(self.arms),
             "titles": dict(self.titles),

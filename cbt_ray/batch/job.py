@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from cbt_ray.errors import InputError, Owed
-from cbt_ray.stages.fetch import owed_pairs, owed_weights
+from cbt_ray.stages.fetch import owed_checkpoints, owed_weights
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import Role
 from cbt_ray.unit import Stage
@@ -55,7 +55,7 @@ def roles_of(study: Study, job: BatchJob) -> list[Role]:
     """The roles whose models a job calls."""
     roles = study.roles
     if job is BatchJob.GENERATE:
-        return [roles.generator]
+        return [roles.generator] if roles.generator else []
     if job is BatchJob.SIMULATE:
         return [roles.patient, roles.summariser, *(study.therapist(arm) for arm in study.arms)]
     return [roles.judge] if job is BatchJob.EVALUATE else []
@@ -78,7 +78,7 @@ def owed(bench: Bench, job: BatchJob, model: str | None = None) -> list[str]:
     if job is BatchJob.FETCH:
         return owed_weights(bench, model)
     if job is BatchJob.TRAIN:
-        return [f"{name}-{variant}" for name, variant in owed_pairs(bench, model)]
+        return [made.id for made in owed_checkpoints(bench, model)]
     survey = bench.survey(*_STAGES[job])
     return [key.id for stage in _STAGES[job] for key in survey.owed(stage)]
 
@@ -88,11 +88,7 @@ def targets(keys: Keys, job: BatchJob, model: str | None = None) -> list[str]:
     cluster.
     """
     if job.of_one_model:
-        return [
-            str(keys.finetune(name, variant))
-            for name, variant in keys.finetunes
-            if model in (None, name)
-        ]
+        return [str(keys.finetune(made)) for made in keys.finetunes if model in (None, made.model)]
     known = keys.all()
     return [str(key) for stage in _STAGES[job] for key in known[stage]]
 

@@ -232,14 +232,20 @@ def export(study: Study, folder: Path) -> None:
         required=True,
         help="File for the GGUF; a folder takes everything.",
     ),
+    click.option(
+        "--seed",
+        type=int,
+        default=0,
+        help="Number of the training seed, from 0, where the model is trained with several.",
+    ),
 )
-def weights(study: Study, arm: str, to: Path) -> None:
+def weights(study: Study, arm: str, to: Path, seed: int) -> None:
     """Bring an arm's model from the store: its GGUF to a file, or all its files to a folder, for a
     server of your own.
     """
     from cbt_ray.commands.weights import bring_weights
 
-    with_bench(study, lambda bench: bring_weights(bench, arm, to, click.echo))
+    with_bench(study, lambda bench: bring_weights(bench, arm, to, click.echo, seed))
 
 
 @command(

@@ -43,11 +43,7 @@ def prepare(
     if job.of_one_model:
         check_licences(
             study,
-            [
-                name
-                for name, variant in keys.finetunes
-                if variant == "tuned" and model in (None, name)
-            ],
+            [made.model for made in keys.finetunes if made.tuned and model in (None, made.model)],
         )
     tasks, pods = _workers(study, overlay, job, options)
     return Submission(

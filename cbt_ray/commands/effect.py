@@ -29,7 +29,7 @@ def smallest_effect(study: Study, declared: Variances | None = None) -> Iterator
     """
     asked, groups = (
         Settings(level=study.analysis.level),
-        Counter((arm.model, arm.variant) for arm in study.arms),
+        Counter((arm.model, arm.kind) for arm in study.arms),
     )
     models = [
         model

@@ -59,7 +59,7 @@ def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
         ).encode()
     else:
         say("analysis: owed")
-    dataset = bench.store.get(bench.keys.dataset())
+    dataset = bench.store.get(bench.keys.dataset()) if bench.keys.course_chains() else None
     parts = dataset.content["files"] if dataset else {}
     files |= {f"dataset/{name}": Blob.from_json(blob) for name, blob in parts.items()}
     delivery.hand_over(files)
@@ -72,9 +72,7 @@ def _fetch(bench: Bench, blob: Blob, file: Path) -> None:
 
 def _imported(bench: Bench, say: Callable[[str], object]) -> dict[str, bytes]:
     """The files that units were imported from, made anew of the units."""
-    profiles = [
-        bench.keys.profile(number) for number in range(1, bench.study.patients.training.count + 1)
-    ]
+    profiles = bench.keys.course_chains()
     keys = [
         key
         for key in (*profiles, *bench.keys.courses(), *bench.keys.sessions())

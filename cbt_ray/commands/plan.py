@@ -20,14 +20,16 @@ from cbt_ray.rating.guess import load_kinds
 from cbt_ray.rating.probe import GUESSES, SILENCE
 from cbt_ray.rating.scale import load_scale
 from cbt_ray.study import Study
+from cbt_ray.study.confound import confounds, told
 from cbt_ray.study.endpoint import LiteLLMEndpoint, Role, Sampling
 from cbt_ray.study.licence import published_name
+from cbt_ray.study.scheduled import Writing, checkpoints, needs_courses, seeds_of
 from cbt_ray.therapy import course, dialogue
 from cbt_ray.therapy.session import Speaker, Turn, therapist_messages, transcript
 from cbt_ray.therapy.stop import end_mark
 from cbt_ray.unit import Stage
 from cbt_ray.work.keys import Keys, imported_digests, profile_id
-from cbt_ray.work.probed import probe_names, probed_places, variants
+from cbt_ray.work.probed import kinds_of, probe_names, probed_places
 from cbt_ray.work.workplace import prompts_of
 
 CHARS_PER_TOKEN = 4.3
@@ -141,13 +143,8 @@ class Estimate:
 def estimate(study: Study) -> list[Estimate]:
     """The stages that call models; what was imported calls none."""
     prompts = prompts_of(study)
-    imported = imported_digests(study)[Stage.PROFILES]
-    training = sum(
-        profile_id(number) not in imported for number in range(1, study.patients.training.count + 1)
-    )
     all_stages = [
-        Estimate(Stage.PROFILES, training, [_profile(study, prompts)]),
-        Estimate(Stage.COURSES, training, list(_course(study, prompts))),
+        *_courses(study, prompts),
         *_sessions(study, prompts),
         Estimate(Stage.RATINGS, _ratings(study), list(_rating(study, prompts))),
     ]
@@ -179,7 +176,7 @@ def print_plan(study: Study, say: Callable[[str], object]) -> None:
     )
     path = sum(e.path(study) for e in _merged(estimates))
     costs = [e.cost(study) for e in estimates]
-    rest = " without training" if any(arm.variant == "tuned" for arm in study.arms) else ""
+    rest = " without training" if any(arm.tuned for arm in study.arms) else ""
     dollars = (
         "of unknown cost (no price is known for an endpoint; `price` in the study file gives it)"
     )
@@ -192,23 +189,28 @@ def print_plan(study: Study, say: Callable[[str], object]) -> None:
         say(line)
     for line in smallest_effect(study):
         say(line)
+    for line in told(confounds(study)):
+        say(f"confounded: {line}")
 
 
 def _training(study: Study) -> Iterator[str]:
     """Of each model that is tuned: the memory it needs, and the name it gets or why it must not be
     tuned.
     """
-    for model in sorted({arm.model for arm in study.arms if arm.variant == "tuned"}):
-        memory = study.models[model].recipe.memory_gib
+    for made in checkpoints(study):
+        if not made.tuned:
+            continue
+        memory = study.models[made.model].recipe.memory_gib
         needs = (
             "memory not known (`memory_gib` in the recipe)"
             if memory is None
             else f"needs {memory:g} GiB of memory"
         )
         try:
-            yield f"training {model}: {needs}; published as {published_name(study, model)}"
+            said = f"published as {published_name(study, made)}"
         except InputError as error:
-            yield f"training {model}: {needs}; refused: {error}"
+            said = f"refused: {error}"
+        yield f"training {made.model}{made.suffix}: {needs}; {said}"
 
 
 def _against_budget(
@@ -260,22 +262,34 @@ class _Joined(Estimate):
         return sum(part.useful_workers(study) for part in self.parts)
 
 
-def _profile(study: Study, prompts: Prompts) -> Call:
-    patients = study.patients.training
+def _courses(study: Study, prompts: Prompts) -> Iterator[Estimate]:
+    """Profiles and courses, where a model is trained on them."""
+    if not needs_courses(study):
+        return
+    imported, writing = imported_digests(study)[Stage.PROFILES], study.writing
+    training = sum(
+        profile_id(number) not in imported for number in range(1, writing.patients.count + 1)
+    )
+    yield Estimate(Stage.PROFILES, training, [_profile(writing, prompts)])
+    yield Estimate(Stage.COURSES, training, list(_course(study, writing, prompts)))
+
+
+def _profile(writing: Writing, prompts: Prompts) -> Call:
+    patients = writing.patients
     levels = {name: max(known, key=len) for name, known in patients.characteristics.items()}
     texts = [
         prompts.render("profile.j2"),
         prompts.render("profile_request.j2", name="Alex Moreau", characteristics=levels),
     ]
     return Call(
-        study.roles.generator, _tokens(*texts), _middle(patients.narrative_chars) / CHARS_PER_TOKEN
+        writing.generator, _tokens(*texts), _middle(patients.narrative_chars) / CHARS_PER_TOKEN
     )
 
 
-def _course(study: Study, prompts: Prompts) -> Iterator[Call]:
-    role, rules = study.roles.generator, study.courses
+def _course(study: Study, writing: Writing, prompts: Prompts) -> Iterator[Call]:
+    role, rules = writing.generator, writing.courses
     narrative, summary = (
-        _text(_middle(study.patients.training.narrative_chars)),
+        _text(_middle(writing.patients.narrative_chars)),
         _text(_middle(rules.summary_chars)),
     )
     system = prompts.render("course.j2", patient="Alex Moreau", narrative=narrative)
@@ -305,7 +319,7 @@ def _sessions(study: Study, prompts: Prompts) -> Iterator[Estimate]:
             for n in range(1, study.sessions.count + 1)
             for c in _session(study, prompts, therapist, arm.prompt, n)
         ]
-        yield Estimate(Stage.SESSIONS, chains, calls)
+        yield Estimate(Stage.SESSIONS, chains * len(seeds_of(study, arm)), calls)
 
 
 def _session(
@@ -348,7 +362,8 @@ def _session(
 
 def _ratings(study: Study) -> int:
     judge = study.judge
-    chains = len(study.arms) * len(study.patients.simulated) * study.sessions.replicates
+    held = sum(len(seeds_of(study, arm)) for arm in study.arms)
+    chains = held * len(study.patients.simulated) * study.sessions.replicates
     return chains * study.sessions.count * len(judge.views) * judge.replicates
 
 
@@ -363,7 +378,7 @@ def _judge_probes(study: Study, prompts: Prompts) -> Iterator[Estimate]:
 
 
 def _guess(study: Study, prompts: Prompts) -> Call:
-    role, kinds = study.roles.judge, load_kinds(prompts, variants(study))
+    role, kinds = study.roles.judge, load_kinds(prompts, kinds_of(study))
     system = prompts.render("judge_guess.j2", kinds=[*kinds.items()])
     request = prompts.render("judge_guess_request.j2", transcript=_rated_text(study))
     share = 1 / len(

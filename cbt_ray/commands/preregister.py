@@ -13,6 +13,8 @@ from cbt_ray.analysis.declared import Declaration
 from cbt_ray.commands.delivery import Delivery
 from cbt_ray.rating.scale import Scale, load_scale
 from cbt_ray.study import Study
+from cbt_ray.study.confound import confounds, told
+from cbt_ray.study.scheduled import seeds_of
 from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.declared import declare
@@ -46,7 +48,7 @@ def document(study: Study, scale: Scale, declared: Declaration) -> str:
     environment = Environment(  # noqa: S701  Markdown
         undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
-    kinds = [(arm.model, arm.variant) for arm in study.arms]
+    kinds = [(arm.model, arm.kind) for arm in study.arms]
     tuned = [model for model, variant in dict.fromkeys(kinds) if variant == "tuned"]
     return environment.from_string(template).render(
         compared=[model for model in tuned if (model, "instruct") in kinds],
@@ -56,7 +58,8 @@ def document(study: Study, scale: Scale, declared: Declaration) -> str:
         scale=scale,
         items=scale.items,
         declared=declared,
-        sessions=len(study.arms)
+        confounds=told(confounds(study)),
+        sessions=sum(len(seeds_of(study, arm)) for arm in study.arms)
         * len(study.patients.simulated)
         * study.sessions.replicates
         * study.sessions.count,

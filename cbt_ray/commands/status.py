@@ -29,6 +29,8 @@ def print_status(
         "rejection"
     )
     for stage in Stage:
+        if not survey.stages[stage]:
+            continue  # no arm needs it
         counts, reasons = survey.counts(stage), survey.reasons(stage)
         why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
         done, rejected, not_reached, owed = (counts[state] for state in State)
@@ -70,10 +72,10 @@ def _owed_though_there(survey: Survey) -> Iterator[str]:
 def _trainings(bench: Bench, survey: Survey, now: datetime) -> Iterator[str]:
     """One line a training that has made a step and has no model yet."""
     owed = set(survey.owed(Stage.FINETUNE))
-    for model, variant in bench.keys.finetunes:
-        key = bench.keys.finetune(model, variant)
-        if variant == "tuned" and key in owed and (record := read_record(bench.store, key)).steps:
-            yield f"training {model}: {_far(record, now)}"
+    for made in bench.keys.finetunes:
+        key = bench.keys.finetune(made)
+        if made.tuned and key in owed and (record := read_record(bench.store, key)).steps:
+            yield f"training {made.model}{made.suffix}: {_far(record, now)}"
 
 
 def _far(record: Record, now: datetime) -> str:

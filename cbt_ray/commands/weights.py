@@ -9,41 +9,53 @@ from pathlib import Path
 from cbt_ray.commands.delivery import Delivery
 from cbt_ray.errors import InputError, Owed
 from cbt_ray.store import Blob
+from cbt_ray.study.scheduled import seeds_of
 from cbt_ray.unit import Key, Status
 from cbt_ray.work.bench import Bench
 
 
-def bring_weights(bench: Bench, arm_name: str, to: Path, say: Callable[[str], object]) -> None:
+def bring_weights(
+    bench: Bench, arm_name: str, to: Path, say: Callable[[str], object], seed: int = 0
+) -> None:
     """Bring what the finetune stage made for an arm, checked by SHA-256.
 
     Files that are right are kept.
 
     `to`: a file for the GGUF alone, or a folder that is there for everything: GGUF, safetensors,
-    card and Modelfile.
+    card and Modelfile. `seed`: the number of the training seed, from 0.
     """
     study = bench.study
-    known = {arm.name: (arm.model, arm.variant) for arm in study.arms}
+    known = {arm.name: bench.keys.made_for(arm) for arm in study.arms}
     if arm_name not in known:
         raise InputError(
             f"{study.file}: --arm: unknown arm {arm_name!r}, expected one of {list(known)}"
         )
-    made = [name for name, pair in known.items() if pair in bench.keys.finetunes]
-    if arm_name not in made:
+    made = [name for name, one in known.items() if one]
+    checkpoint = known[arm_name]
+    if checkpoint is None:
         raise InputError(
             f"{study.file}: --arm: expected an arm whose GGUF the finetune stage makes, one of "
             f"{made}, not {arm_name!r}"
         )
-    model, variant = known[arm_name]
-    key = bench.keys.finetune(model, variant)
+    seeds = seeds_of(study, next(arm for arm in study.arms if arm.name == arm_name))
+    if seed not in seeds:
+        raise InputError(
+            f"{study.file}: --seed: expected one of {list(seeds)}, the training seeds of "
+            f"{arm_name}, found {seed}"
+        )
+    checkpoint = checkpoint._replace(seed=seed)
+    key = bench.keys.finetune(checkpoint)
     unit = bench.store.get(key)
     if unit is None or unit.status is not Status.DONE:
         raise Owed(f"{key}: owed; train first")
     files: dict[str, bytes | Blob] = {to.name: Blob.from_json(unit.content["gguf"])}
-    if to.is_dir() and variant == "tuned":
+    if to.is_dir() and checkpoint.tuned:
         from cbt_ray.stages.published import files_of, texts_of
 
-        files = {name: text.encode() for name, text in texts_of(bench, model, unit).items()}
-        files |= {name: Blob.from_json(blob) for name, blob in files_of(bench, model, unit).items()}
+        files = {name: text.encode() for name, text in texts_of(bench, checkpoint, unit).items()}
+        files |= {
+            name: Blob.from_json(blob) for name, blob in files_of(bench, checkpoint, unit).items()
+        }
     elif to.is_dir():
         files = {f"{key.id}.gguf": Blob.from_json(unit.content["gguf"])}
     folder = to if to.is_dir() else to.parent

@@ -23,9 +23,10 @@ from cbt_ray.rating.scale import Scale
 from cbt_ray.rating.view import judged_turns
 from cbt_ray.study import Study
 from cbt_ray.study.model import Arm
+from cbt_ray.study.scheduled import session_id
 from cbt_ray.therapy.session import Session, Speaker
 from cbt_ray.unit import Stage, Unit
-from cbt_ray.work.keys import course_id, profile_id, session_id
+from cbt_ray.work.keys import course_id, profile_id
 
 JUDGE, VIEW = "published", "plain"
 Held = dict[tuple[str, str], list[tuple[Unit, SessionFile]]]
@@ -68,8 +69,6 @@ class Harvest:
         """
         for number, course in enumerate(published.courses, 1):
             self.units += self._course(number, course)
-        if not published.courses and published.chains:
-            self.units += self._no_courses()
         chains = {
             (arms[chain.group.folder].name, chain.patient): chain for chain in published.chains
         }
@@ -88,20 +87,13 @@ class Harvest:
             if course.profile
             else absent_unit(self.study, Stage.PROFILES, name)
         )
-        for session in range(1, self.study.courses.sessions + 1):
+        for session in range(1, self.study.writing.courses.sessions + 1):
             file, own = course.sessions.get(session), course_id(number, session)
             yield (
                 self._course_session(own, number, session, course, file)
                 if file
                 else absent_unit(self.study, Stage.COURSES, own)
             )
-
-    def _no_courses(self) -> Iterator[Unit]:
-        """A study has at least one training patient: where no courses were published, it is
-        absent.
-        """
-        for number in range(1, self.study.patients.training.count + 1):
-            yield from self._course(number, Course("", "", None, {}))
 
     def _profile(self, name: str, course: Course, file: ProfileFile) -> Unit:
         known = file.json.fields.get("characteristics")
@@ -284,7 +276,7 @@ def arms_of(study: Study, groups: list[Group]) -> dict[str, Arm | None]:
         alike = [
             arm
             for arm in study.arms
-            if (arm.model.lower(), arm.variant) == (group.model, group.variant)
+            if ((arm.model or "").lower(), arm.kind) == (group.model, group.variant)
         ]
         found[group.folder] = named[0] if named else alike[0] if len(alike) == 1 else None
     return found

@@ -31,10 +31,10 @@ from cbt_ray.reading.cell import LONGEST_SHOWN, UNFIT, not_a_number, number_of, 
 from cbt_ray.store import Store, open_store
 from cbt_ray.study import Study, load_study
 from cbt_ray.study.imported import OWN_JUDGE
-from cbt_ray.study.study import patient_slug
+from cbt_ray.study.scheduled import patient_slug, session_id
 from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.inputs import at
-from cbt_ray.work.keys import Keys, session_id
+from cbt_ray.work.keys import Keys
 from cbt_ray.work.survey import Entry, State, Survey
 from cbt_ray.work.workplace import prompts_of
 
@@ -264,7 +264,9 @@ class Reading:
         ]
         if not alike and "model" in fields:
             kind = (fields["model"].casefold(), fields.get("variant", "").casefold())
-            alike = [arm for arm in self.study.arms if (arm.model.casefold(), arm.variant) == kind]
+            alike = [
+                arm for arm in self.study.arms if ((arm.model or "").casefold(), arm.kind) == kind
+            ]
         if len(alike) != 1:
             found = (
                 fields.get("arm")

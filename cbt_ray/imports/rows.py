@@ -60,6 +60,7 @@ class _Scheduled:
     replicate: int
     number: int
     entry: Entry
+    seed: int
 
 
 def judges_of(bench: Bench) -> Mapping[str, ImportedJudge]:
@@ -103,9 +104,9 @@ def imported_ratings(bench: Bench, survey: Survey, facts: Facts, heard: Heard) -
 
 def _scheduled(bench: Bench, survey: Survey) -> Iterator[_Scheduled]:
     entries = {entry.key: entry for entry in survey.stages[Stage.SESSIONS]}
-    for arm, patient, replicate in bench.keys.chains():
-        for number, key in enumerate(bench.keys.chain(arm, patient, replicate), 1):
-            yield _Scheduled(arm, patient, replicate, number, entries[key])
+    for arm, patient, replicate, seed in bench.keys.chains():
+        for number, key in enumerate(bench.keys.chain(arm, patient, replicate, seed), 1):
+            yield _Scheduled(arm, patient, replicate, number, entries[key], seed)
 
 
 def _rows(
@@ -173,11 +174,12 @@ def _row(
     from cbt_ray.analysis import ScoreRow
 
     content = unit.content if unit else {}
+    levels = bench.keys.factors[place.arm.name]
     return ScoreRow(
         session_key=str(place.entry.key),
         arm=place.arm.name,
-        model=place.arm.model,
-        variant=place.arm.variant,
+        factors=dict(levels),
+        seed=place.seed,
         patient=bench.study.patients.simulated[place.patient - 1].name,
         replicate=place.replicate,
         session=place.number,

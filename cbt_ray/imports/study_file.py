@@ -236,16 +236,19 @@ def _problems(study: Study, published: Published) -> Iterator[str]:
     if published.chains:
         yield from _of_sessions(study, published, scope)
     if published.courses:
-        training = study.patients.training
+        training, courses = study.patients.training, study.courses
+        if training is None or courses is None:
+            yield "patients.training, courses: expected both, for the courses that were found"
+            return
         if training.count != scope.training:
             yield (
                 f"patients.training.count: expected {scope.training}, the sets that were found; "
                 f"it is {training.count}"
             )
-        if study.courses.sessions < scope.course_sessions:
+        if courses.sessions < scope.course_sessions:
             yield (
                 f"courses.sessions: expected at least {scope.course_sessions}, found "
-                f"{study.courses.sessions}"
+                f"{courses.sessions}"
             )
 
 
@@ -254,12 +257,13 @@ def _of_sessions(study: Study, published: Published, scope: Scope) -> Iterator[s
     for folder, arm in arms.items():
         group = next(one for one in published.groups if one.folder == folder)
         if arm is None:
-            wanted = f"{{name: {group.arm}, model: {group.model}, variant: {group.variant}}}"
+            tuned = ", tuned: true" if group.variant == "tuned" else ""
+            wanted = f"{{name: {group.arm}, model: {group.model}{tuned}}}"
             yield f"arms: expected one for the sessions of {folder}: {wanted}"
-        elif arm.variant != group.variant:
+        elif arm.kind != group.variant:
             yield (
-                f"arms: expected variant {group.variant} of {arm.name}, for the sessions of "
-                f"{folder}; it is {arm.variant}"
+                f"arms: expected a {group.variant} model for {arm.name}, which has the sessions of "
+                f"{folder}; it is {arm.kind}"
             )
     names = [arm.name for arm in arms.values() if arm]
     twice = next((name for name in names if names.count(name) > 1), None)

@@ -19,6 +19,7 @@ from cbt_ray.stages.held import Held
 from cbt_ray.stages.probe import probe_rows
 from cbt_ray.stages.scores import score_rows
 from cbt_ray.study import Study
+from cbt_ray.study.confound import confounds
 from cbt_ray.study.imported import OWN_JUDGE
 from cbt_ray.therapy.flags import NAMES
 from cbt_ray.therapy.replay import rules_of, stop_table
@@ -53,6 +54,7 @@ def analyse_scores(bench: Bench) -> None:
             "detectors": detectors(
                 bench.study.flags, NAMES, held.fired.values(), foreign(held.by_arm())
             ),
+            "confounds": [one.to_json() for one in confounds(bench.study)],
             "stop_rules": stop_table(held.by_arm(), rules_of(bench.study.sessions)),
         }
         content: dict[str, Any] = {
@@ -141,4 +143,5 @@ def settings_of(study: Study, scale: Scale) -> Any:
         lowest=1,
         highest=len(scale.words),
         arms=tuple(arm.name for arm in study.arms),
+        contrasts=study.contrasts,
     )

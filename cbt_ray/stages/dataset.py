@@ -23,6 +23,9 @@ from cbt_ray.work.survey import must_be_imported
 
 def make_dataset(bench: Bench) -> None:
     """Make the dataset, unless it is there. Raises Owed where course sessions are owed."""
+    if not bench.keys.course_chains():
+        bench.progress.say("dataset: no arm needs one, since none is tuned on courses")
+        return
     survey = bench.renewed(Stage.PROFILES, Stage.COURSES, Stage.DATASET)
     must_be_imported(survey, Stage.PROFILES, Stage.COURSES)
     must_be_done(survey, Stage.COURSES, "dataset")
@@ -42,7 +45,7 @@ def _made(bench: Bench) -> Unit:
             THERAPIST_PROMPT,
             session.patient,
             session.number,
-            study.courses.sessions,
+            study.writing.courses.sessions,
             phase,
             mark,
         )

@@ -23,7 +23,10 @@ from cbt_ray.report.data import (
 )
 from cbt_ray.stages.analyse import analysis_of
 from cbt_ray.stages.trained import trainings
+from cbt_ray.study.confound import confounds, told
 from cbt_ray.study.endpoint import LlamaCppEndpoint
+from cbt_ray.study.model import seed_suffix
+from cbt_ray.study.scheduled import seeds_of
 from cbt_ray.therapy.session import Session
 from cbt_ray.unit import Head, Key, Stage, Status, Unit
 from cbt_ray.work.probed import probe_names
@@ -72,11 +75,13 @@ def notices_of(bench: Bench, reading: Reading) -> Iterator[Notice]:
     """Doubts that the scores alone do not show."""
     study = bench.study
     called = {role for unit in reading.units.values() for role in unit.provenance.get("models", {})}
-    blocks = {role: block for role, block in study.roles if role in called}
+    blocks = {role: block for role, block in study.roles.named.items() if role in called}
     blocks |= {
         f"therapist.{arm.name}": study.therapist(arm)
         for arm in study.arms
-        if f"therapist.{arm.name}" in called
+        if any(
+            f"therapist.{arm.name}{seed_suffix(seed)}" in called for seed in seeds_of(study, arm)
+        )
     }
     endpoints = {role: study.endpoints[block.endpoint] for role, block in blocks.items()}
     if any(
@@ -90,13 +95,12 @@ def notices_of(bench: Bench, reading: Reading) -> Iterator[Notice]:
         )
         yield Notice(text, 98)
     made = [endpoints[role].identity() for role in ("generator", "judge") if role in endpoints]
-    if len(made) == 2 and made[0] == made[1] and any(arm.variant == "tuned" for arm in study.arms):
+    if len(made) == 2 and made[0] == made[1] and any(arm.tuned for arm in study.arms):
         yield Notice(
             "Generator and judge are the same model: it rates what was trained on its own text.", 58
         )
-    pairs = [(arm.model, arm.variant) for arm in study.arms]
-    for model, variant in sorted({pair for pair in pairs if pairs.count(pair) > 1}):
-        yield Notice(f"Several arms are {model} {variant}: contrasts take them together.", 20)
+    for line in told(confounds(study)):
+        yield Notice(f"Confounded: {line}.", 62)
     yield from _namesakes(bench, reading)
 
 
@@ -137,8 +141,8 @@ def sessions_of(bench: Bench, reading: Reading, analysis: Unit) -> Iterator[Repo
     states = {entry.key: entry for entry in reading.stages[Stage.SESSIONS]}
     facts = {row["session_key"]: row for row in analysis.content["rows"]}
     others = _imported(bench, reading, {str(key): entry for key, entry in states.items()})
-    for arm, patient, replicate in bench.keys.chains():
-        for number, key in enumerate(bench.keys.chain(arm, patient, replicate), 1):
+    for arm, patient, replicate, seed in bench.keys.chains():
+        for number, key in enumerate(bench.keys.chain(arm, patient, replicate, seed), 1):
             entry, row = states[key], facts.get(str(key), {})
             unit = reading.units.get(key) if entry.state is State.DONE else None
             yield ReportedSession(
@@ -190,7 +194,7 @@ def _probes(bench: Bench, reading: Reading, session: Key, arm: Arm) -> Iterator[
         note = None
         if content.get("guess"):
             why = content.get("justification", "")
-            note = f"guessed {content['guess']}, it is {arm.variant}. {why}".strip()
+            note = f"guessed {content['guess']}, it is {arm.kind}. {why}".strip()
         yield ReportedRating(
             VIEW + name, 1, content.get("items", {}), content.get("total"), reason, note=note
         )
@@ -266,7 +270,7 @@ def _provenance(bench: Bench, reading: Reading, analysis: Unit) -> Provenance:
             _collect(prompts, unit.provenance.get("prompts", {}))
             _collect(models, unit.provenance.get("models", {}))
     exported = {
-        f"{m}-{v}": reading.units.get(bench.keys.finetune(m, v)) for m, v in bench.keys.finetunes
+        made.id: reading.units.get(bench.keys.finetune(made)) for made in bench.keys.finetunes
     }
     digests = {
         name: made.content["gguf"]["sha256"]

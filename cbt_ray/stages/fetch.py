@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from cbt_ray.errors import Owed
 from cbt_ray.llm.gguf_file import DEFAULT_REVISION
-from cbt_ray.study.model import is_hub_id
+from cbt_ray.study.model import Checkpoint, is_hub_id
 from cbt_ray.training.start.hub import Hub, HubFile, Snapshot, WrongRevision
 from cbt_ray.training.start.weights import Weights, complete, fetch_weights, link
 from cbt_ray.unit import Stage
@@ -30,36 +30,33 @@ if TYPE_CHECKING:
 EVERY_S = 5.0
 """Seconds between two lines about a file that is on its way."""
 
-Pair = tuple[str, str]
-"""A model of the study and a variant of it."""
-
 
 def fetch(bench: Bench, model: str | None = None) -> None:
     """Bring into the store what is owed of the weights, of one model or of all.
 
     Asks nobody where nothing is.
     """
-    pairs = owed_pairs(bench, model)
+    owing = owed_checkpoints(bench, model)
     owed = {
-        name: pair
-        for pair, name in _hub_ids(bench, pairs).items()
+        name: made
+        for made, name in _hub_ids(bench, owing).items()
         if complete(bench.store, *name) is None
     }
     if owed:
-        _bring(bench, pairs, owed)
-    for (model_, variant), weights in required_weights(bench, pairs).items():
-        if variant == "tuned":
-            _try_template(bench, model_, weights)
+        _bring(bench, owing, owed)
+    for made, weights in required_weights(bench, owing).items():
+        if made.tuned:
+            _try_template(bench, made.model, weights)
 
 
-def _bring(bench: Bench, pairs: list[Pair], owed: dict[tuple[str, str], Pair]) -> None:
+def _bring(bench: Bench, owing: list[Checkpoint], owed: dict[tuple[str, str], Checkpoint]) -> None:
     bench.check_store()
-    check_recipes(bench.study, pairs, train_here=False)
+    check_recipes(bench.study, owing, train_here=False)
     hub = Hub.from_environment()
-    for (name, revision), pair in owed.items():
+    for (name, revision), made in owed.items():
         arrivals = cache_folder() / "arriving" / name.replace("/", "--")
         with (
-            at(bench.study, _field(pair, "start", "compare")),
+            at(bench.study, _field(made, "start", "compare")),
             locked(arrivals.with_name(f"{arrivals.name}.lock")),
         ):
             try:
@@ -67,7 +64,7 @@ def _bring(bench: Bench, pairs: list[Pair], owed: dict[tuple[str, str], Pair]) -
                     bench.store, hub, name, revision, arrivals, _Arrivals(bench.progress)
                 )
             except WrongRevision:
-                with at(bench.study, _revision_field(bench, pair)):
+                with at(bench.study, _revision_field(bench, made)):
                     raise
         bench.progress.say(
             f"fetch: {name}: all {len(weights.files)} files of commit {weights.commit} are in the "
@@ -91,19 +88,19 @@ def _try_template(bench: Bench, model: str, weights: Weights) -> None:
         try_template(bench.study, model, folder, weights.hub)
 
 
-def owed_pairs(bench: Bench, model: str | None = None) -> list[Pair]:
-    """The models and variants whose GGUF is owed; what is made already needs no weights."""
+def owed_checkpoints(bench: Bench, model: str | None = None) -> list[Checkpoint]:
+    """The checkpoints whose GGUF is owed; what is made already needs no weights."""
     check_model_name(bench.study, model)
     owed = set(bench.survey(Stage.FINETUNE).owed(Stage.FINETUNE))
-    pairs = [pair for pair in bench.keys.finetunes if model in (None, pair[0])]
-    return [pair for pair in pairs if bench.keys.finetune(*pair) in owed]
+    wanted = [made for made in bench.keys.finetunes if model in (None, made.model)]
+    return [made for made in wanted if bench.keys.finetune(made) in owed]
 
 
 def owed_weights(bench: Bench, model: str | None = None) -> list[str]:
     """Hub ids with revisions, `org/name@main`, whose weights are not in the store and are needed
     for a GGUF that is owed.
     """
-    names = dict.fromkeys(_hub_ids(bench, owed_pairs(bench, model)).values())
+    names = dict.fromkeys(_hub_ids(bench, owed_checkpoints(bench, model)).values())
     return [
         f"{name}@{revision}"
         for name, revision in names
@@ -111,44 +108,41 @@ def owed_weights(bench: Bench, model: str | None = None) -> list[str]:
     ]
 
 
-def required_weights(bench: Bench, pairs: Iterable[Pair]) -> dict[Pair, Weights]:
-    """The weights of those of the pairs that are made from a hub id.
+def required_weights(bench: Bench, wanted: Iterable[Checkpoint]) -> dict[Checkpoint, Weights]:
+    """The weights of those checkpoints that are made from a hub id.
 
     Raises Owed where they are not in the store.
     """
     found = {}
-    for pair, (name, revision) in _hub_ids(bench, pairs).items():
+    for made, (name, revision) in _hub_ids(bench, wanted).items():
         weights = complete(bench.store, name, revision)
         if weights is None:
             raise Owed(
                 f"finetune: the weights of {name} at {revision} are owed; run `cbt-ray fetch "
                 f"{bench.study.file}` first"
             )
-        found[pair] = weights
+        found[made] = weights
     return found
 
 
-def _hub_ids(bench: Bench, pairs: Iterable[Pair]) -> dict[Pair, tuple[str, str]]:
-    """The pairs that are made from a hub id, with it and its revision."""
-    bases = {
-        (model, variant): bench.study.models[model].recipe.base(variant) for model, variant in pairs
-    }
+def _hub_ids(bench: Bench, wanted: Iterable[Checkpoint]) -> dict[Checkpoint, tuple[str, str]]:
+    """The checkpoints that are made from a hub id, with it and its revision."""
+    bases = {made: bench.study.models[made.model].recipe.base(made.tuned) for made in wanted}
     return {
-        pair: (base, revision or DEFAULT_REVISION)
-        for pair, (base, revision) in bases.items()
+        made: (base, revision or DEFAULT_REVISION)
+        for made, (base, revision) in bases.items()
         if is_hub_id(base)
     }
 
 
-def _field(pair: Pair, tuned: str, compared: str) -> str:
-    model, variant = pair
-    return f"models.{model}.recipe.{tuned if variant == 'tuned' else compared}"
+def _field(made: Checkpoint, tuned: str, compared: str) -> str:
+    return f"models.{made.model}.recipe.{tuned if made.tuned else compared}"
 
 
-def _revision_field(bench: Bench, pair: Pair) -> str:
-    recipe = bench.study.models[pair[0]].recipe
+def _revision_field(bench: Bench, made: Checkpoint) -> str:
+    recipe = bench.study.models[made.model].recipe
     return _field(
-        pair, "revision", "revision" if recipe.compare == recipe.start else "compare_revision"
+        made, "revision", "revision" if recipe.compare == recipe.start else "compare_revision"
     )
 
 

@@ -26,6 +26,9 @@ def generate(bench: Bench, *, retry_rejected: bool = False) -> None:
 
     Raises BelowMinimum where too few sessions are valid, Owed where some could not be made.
     """
+    if not bench.keys.course_chains():
+        bench.progress.say("generate: no arm needs courses, since none is tuned on them")
+        return
     if retry_rejected:
         retry_courses(bench)
     survey = bench.renewed(Stage.PROFILES, Stage.COURSES)
@@ -38,7 +41,7 @@ def generate(bench: Bench, *, retry_rejected: bool = False) -> None:
     jobs: list[Job] = [(number,) for number in sorted(chains, key=lambda n: -chains[n])]
     owed = len(survey.owed(Stage.COURSES))
     bench.carry_out(
-        Stage.COURSES, make_course, jobs, owed, {"generator": [bench.study.roles.generator]}
+        Stage.COURSES, make_course, jobs, owed, {"generator": [bench.study.writing.generator]}
     )
     bench.require(Stage.COURSES, bench.study.minimum.courses, "course sessions valid")
 
@@ -52,7 +55,7 @@ def make_course(spec: Spec, job: Job) -> None:
     if patient.status is Status.REJECTED:
         return
     before: Unit | None = None
-    for session in range(1, place.study.courses.sessions + 1):
+    for session in range(1, place.study.writing.courses.sessions + 1):
         before = _session(place, number, session, patient, before)
         if before.status is Status.REJECTED:
             return  # the sessions behind it are not reached
@@ -63,7 +66,7 @@ def _profile(place: Workplace, number: int) -> dict[str, Any]:
     taken = {patient.name.casefold().split()[0] for patient in study.patients.simulated}
     seed = place.keys.profile(number).seed(study.seed)
     answer = profile.write_profile(
-        study.patients.training, number, taken, place.prompts, voice.role, voice.ask, seed
+        study.writing.patients, number, taken, place.prompts, voice.role, voice.ask, seed
     )
     return {**asdict(answer.value), "sent_back": answer.useless}
 
@@ -76,7 +79,7 @@ def _session(
         patient=patient.content["name"],
         narrative=patient.content["narrative"],
         number=session,
-        sessions=study.courses.sessions,
+        sessions=study.writing.courses.sessions,
         phase=study.phase_of(session),
         opening=before.content["summary"] if before else "",
     )
@@ -84,7 +87,7 @@ def _session(
     def produce() -> dict[str, Any]:
         voice = place.voice("generator")
         written, sent_back = course.write_session(
-            brief, study.courses, place.prompts, voice.role, voice.ask, key.seed(study.seed)
+            brief, study.writing.courses, place.prompts, voice.role, voice.ask, key.seed(study.seed)
         )
         return {**written.to_json(), "patient_id": f"p{number:02d}", "sent_back": sent_back}
 

@@ -74,7 +74,7 @@ class Held:
     def by_arm(self) -> Iterator[tuple[str, Session, StopReason]]:
         """Every session with its arm, in the order of the chains."""
         keys = self._bench.keys
-        for arm, patient, replicate in keys.chains():
-            for key in keys.chain(arm, patient, replicate):
+        for chain in keys.chains():
+            for key in keys.chain(*chain):
                 if key in self.sessions:
-                    yield arm.name, *self.sessions[key]
+                    yield chain[0].name, *self.sessions[key]

@@ -7,9 +7,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cbt_ray.errors import InputError
-from cbt_ray.stages.fetch import owed_pairs
+from cbt_ray.stages.fetch import owed_checkpoints
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import Role
+from cbt_ray.study.model import Checkpoint
+from cbt_ray.study.scheduled import checkpoints, needs_courses
 from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.inputs import all_of, check_endpoints, check_prompts, check_recipes
@@ -22,8 +24,9 @@ Asked = Mapping[Stage, Mapping[str, list[Role]]]
 def roles_of(study: Study) -> Asked:
     """Every role of a study."""
     roles = study.roles
+    writes = roles.generator is not None and needs_courses(study)
     return {
-        Stage.COURSES: {"generator": [roles.generator]},
+        **({Stage.COURSES: {"generator": [roles.generator]}} if writes and roles.generator else {}),
         Stage.SESSIONS: {
             "patient": [roles.patient],
             "summariser": [roles.summariser],
@@ -60,7 +63,7 @@ def preflight(bench: Bench) -> Asked:
     asked, finetunes = roles_of(study), _tuned(study)
     try:
         asked = owed_roles(bench)
-        finetunes = owed_pairs(bench)
+        finetunes = owed_checkpoints(bench)
     except (
         InputError
     ) as error:  # without its files no key is known; which of them, the checks say better
@@ -87,14 +90,8 @@ def check_apart(study: Study) -> None:
     )
 
 
-def _tuned(study: Study) -> list[tuple[str, str]]:
-    return sorted(
-        {
-            (arm.model, arm.variant)
-            for arm in study.arms
-            if arm.variant == "tuned" and arm.model in study.models
-        }
-    )
+def _tuned(study: Study) -> list[Checkpoint]:
+    return [made for made in checkpoints(study) if made.tuned and made.model in study.models]
 
 
 def _all(asked: Asked) -> list[Role]:

@@ -29,7 +29,7 @@ from cbt_ray.study.model import Judge
 from cbt_ray.therapy.session import Session, Speaker, Turn
 from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.bench import Bench
-from cbt_ray.work.probed import probe_names, probed_places, variants
+from cbt_ray.work.probed import kinds_of, probe_names, probed_places
 from cbt_ray.work.survey import Entry, State, Survey
 from cbt_ray.work.workplace import Workplace
 
@@ -64,7 +64,7 @@ def probe_content(
     text = view_text(spoilt.turns, look_of(name, study.judge.views[0]), names)
     voice = place.voice("judge")
     if name in GUESSES:
-        kinds = load_kinds(place.prompts, variants(study))
+        kinds = load_kinds(place.prompts, kinds_of(study))
         return (
             made
             | guess(text, kinds, study.judge, place.prompts, voice.role, voice.ask, seed).to_json()
@@ -95,8 +95,8 @@ def probe_rows(bench: Bench, survey: Survey) -> list[ProbeRow]:
             facts: dict[str, Any] = {
                 "session_key": str(session),
                 "arm": arm.name,
-                "model": arm.model,
-                "variant": arm.variant,
+                "model": arm.model or "",
+                "variant": arm.kind,
             }
             facts |= {
                 "patient": study.patients.simulated[patient - 1].name,

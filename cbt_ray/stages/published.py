@@ -19,7 +19,7 @@ from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint
 from cbt_ray.study.licence import Demands, demands_of, published_name
-from cbt_ray.study.model import Arm
+from cbt_ray.study.model import Arm, Checkpoint, Recipe
 from cbt_ray.therapy.dialogue import THERAPIST_PROMPT
 from cbt_ray.training.export.card import CardFacts, CardFile, card
 from cbt_ray.training.export.modelfile import modelfile
@@ -54,44 +54,44 @@ _PLACES = {
 """Fields of a recipe that a card does not list among its numbers."""
 
 
-def publish(bench: Bench, model: str, unit: Unit) -> None:
+def publish(bench: Bench, made: Checkpoint, unit: Unit) -> None:
     """Point people to this model, unless they are.
 
     Its unit, and so all that it names, is in the store.
     """
-    place = f"{bench.study.study}/{FOLDER}/{published_name(bench.study, model)}"
-    for name, text in texts_of(bench, model, unit).items():
+    place = f"{bench.study.study}/{FOLDER}/{published_name(bench.study, made)}"
+    for name, text in texts_of(bench, made, unit).items():
         if bench.store.read(f"{place}/{name}") != text.encode():
             bench.store.replace(f"{place}/{name}", text.encode())
 
 
-def withdraw(bench: Bench, model: str) -> None:
+def withdraw(bench: Bench, made: Checkpoint) -> None:
     """Point nobody to a model whose unit is there no more: what it was trained on has changed.
 
     Its files stay.
     """
-    path = f"{bench.study.study}/{FOLDER}/{published_name(bench.study, model)}/latest.json"
+    path = f"{bench.study.study}/{FOLDER}/{published_name(bench.study, made)}/latest.json"
     data = bench.store.read(path)
-    if data is not None and bench.store.get(bench.keys.finetune(model, "tuned")) is None:
+    if data is not None and bench.store.get(bench.keys.finetune(made)) is None:
         bench.store.set_aside(path, seen=data)
 
 
-def texts_of(bench: Bench, model: str, unit: Unit) -> dict[str, str]:
+def texts_of(bench: Bench, made: Checkpoint, unit: Unit) -> dict[str, str]:
     """What people read beside a model's files.
 
     `latest.json` comes last, so it names what is there.
     """
     study, name, demands = (
         bench.study,
-        published_name(bench.study, model),
-        demands_of(bench.study, model),
+        published_name(bench.study, made),
+        demands_of(bench.study, made.model),
     )
-    files = files_of(bench, model, unit)
+    files = files_of(bench, made, unit)
     template = ChatTemplate(**unit.content["template"])
     licence = ", ".join(one.name for one in demands.licences)
     texts = {
         "Modelfile": modelfile(
-            f"{name}.gguf", template, _served(study, arm_of(study, model)), licence
+            f"{name}.gguf", template, _served(study, arm_of(study, made.model)), licence
         )
     }
     texts |= {"Notice": demands.notice_file} if demands.notice_file else {}
@@ -100,7 +100,7 @@ def texts_of(bench: Bench, model: str, unit: Unit) -> dict[str, str]:
         CardFile(file, hashlib.sha256(text.encode()).hexdigest(), len(text.encode()))
         for file, text in texts.items()
     ]
-    texts["README.md"] = card(_facts(bench, model, unit, demands, listed))
+    texts["README.md"] = card(_facts(bench, made, unit, demands, listed))
     texts["SHA256SUMS"] = "".join(
         f"{one.sha256}  {one.name}\n" for one in sorted(listed, key=lambda one: one.name)
     )
@@ -108,19 +108,19 @@ def texts_of(bench: Bench, model: str, unit: Unit) -> dict[str, str]:
     return {**texts, "latest.json": json.dumps(latest, indent=1) + "\n"}
 
 
-def files_of(bench: Bench, model: str, unit: Unit) -> dict[str, dict[str, Any]]:
+def files_of(bench: Bench, made: Checkpoint, unit: Unit) -> dict[str, dict[str, Any]]:
     """The files of a tuned model by the names that people are given.
 
     A licence that was corrected since may ask for another.
     """
-    own = f"{published_name(bench.study, model)}.gguf"
+    own = f"{published_name(bench.study, made)}.gguf"
     files: dict[str, dict[str, Any]] = unit.content["files"]
     return {own if blob == unit.content["gguf"] else file: blob for file, blob in files.items()}
 
 
 def arm_of(study: Study, model: str) -> Arm:
     """The first arm whose therapist is this model, tuned."""
-    return next(arm for arm in study.arms if (arm.model, arm.variant) == (model, "tuned"))
+    return next(arm for arm in study.arms if arm.tuned and arm.model == model)
 
 
 def _served(study: Study, arm: Arm) -> dict[str, Any]:
@@ -132,20 +132,20 @@ def _served(study: Study, arm: Arm) -> dict[str, Any]:
 
 
 def _facts(
-    bench: Bench, model: str, unit: Unit, demands: Demands, files: list[CardFile]
+    bench: Bench, checkpoint: Checkpoint, unit: Unit, demands: Demands, files: list[CardFile]
 ) -> CardFacts:
     study, metrics, made = bench.study, unit.content["metrics"], unit.provenance
-    recipe, arm = study.models[model].recipe, arm_of(study, model)
+    recipe, arm = study.recipe_of(checkpoint), arm_of(study, checkpoint.model)
     prompt = arm.prompt or THERAPIST_PROMPT
     return CardFacts(
-        name=published_name(study, model),
+        name=published_name(study, checkpoint),
         study=study.study,
         demands=demands,
         description=study.description,
         base=recipe.start,
         commit=made.get("base", {}).get("commit"),
         base_sha256=metrics["base_sha256"],
-        generator=_writer(study, model),
+        generator=_writer(study, recipe),
         method=f"{recipe.method}, adapter "
         f"{'on a base in NF4' if recipe.load_4bit else 'on a base in full'}, by "
         f"{recipe.backend}",
@@ -162,11 +162,11 @@ def _facts(
     )
 
 
-def _writer(study: Study, model: str) -> str:
+def _writer(study: Study, recipe: Recipe) -> str:
     """Who wrote what it was trained on, as far as the study file says."""
-    if study.models[model].recipe.method == "orpo":
+    if recipe.method == "orpo":
         return "whoever wrote the preference pairs"
-    endpoint = study.endpoints[study.roles.generator.endpoint]
+    endpoint = study.endpoints[study.writing.generator.endpoint]
     if isinstance(endpoint, LiteLLMEndpoint):
         return endpoint.model
     return endpoint.gguf if isinstance(endpoint, LlamaCppEndpoint) else "a script"

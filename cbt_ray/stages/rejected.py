@@ -27,7 +27,9 @@ def retry_models(bench: Bench, model: str | None = None) -> None:
 
     Their checkpoints were kept, so they are exported and judged again.
     """
-    keys = {bench.keys.finetune(*pair) for pair in bench.keys.finetunes if model in (None, pair[0])}
+    keys = {
+        bench.keys.finetune(made) for made in bench.keys.finetunes if model in (None, made.model)
+    }
     bench.survey(Stage.FINETUNE).set_rejected_aside(Stage.FINETUNE, among=keys)
 
 

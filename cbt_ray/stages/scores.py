@@ -30,9 +30,9 @@ def score_rows(bench: Bench, survey: Survey, held: Held) -> list[ScoreRow]:
     done = [key for key in bench.keys.ratings() if states[key].state is State.DONE]
     units = {key: unit for key, unit in bench.store.get_many(done) if unit}
     rows = []
-    for arm, patient, replicate in bench.keys.chains():
-        for number, key in enumerate(bench.keys.chain(arm, patient, replicate), 1):
-            place = _place(bench, arm, patient, replicate, number) | held.facts(key)
+    for arm, patient, replicate, seed in bench.keys.chains():
+        for number, key in enumerate(bench.keys.chain(arm, patient, replicate, seed), 1):
+            place = _place(bench, arm, patient, replicate, number, seed) | held.facts(key)
             for view in bench.study.judge.views:
                 for judged in range(1, bench.study.judge.replicates + 1):
                     rating = bench.keys.rating(key, view, judged)
@@ -43,12 +43,14 @@ def score_rows(bench: Bench, survey: Survey, held: Held) -> list[ScoreRow]:
     return rows + imported_ratings(bench, survey, held.facts, held.heard)
 
 
-def _place(bench: Bench, arm: Arm, patient: int, replicate: int, number: int) -> dict[str, Any]:
+def _place(
+    bench: Bench, arm: Arm, patient: int, replicate: int, number: int, seed: int
+) -> dict[str, Any]:
     return {
         **{
             "arm": arm.name,
-            "model": arm.model,
-            "variant": arm.variant,
+            "factors": dict(bench.keys.factors[arm.name]),
+            "seed": seed,
             "replicate": replicate,
             "session": number,
         },

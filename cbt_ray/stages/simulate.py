@@ -35,13 +35,8 @@ def simulate(bench: Bench, *, retry_rejected: bool = False) -> None:
     missing = survey.owed(Stage.FINETUNE)
     if missing:
         raise Owed(f"sessions: finetune still owes {missing[0].id}; run train first")
-    chains = [
-        (arm, patient, replicate, set(bench.keys.chain(arm, patient, replicate)) & owed)
-        for arm, patient, replicate in bench.keys.chains()
-    ]
-    jobs: list[Job] = [
-        (arm, p, r) for arm, p, r, left in sorted(chains, key=lambda chain: -len(chain[3])) if left
-    ]
+    chains = [(chain, len(set(bench.keys.chain(*chain)) & owed)) for chain in bench.keys.chains()]
+    jobs: list[Job] = [chain for chain, left in sorted(chains, key=lambda one: -one[1]) if left]
     study = bench.study
     roles = {
         "patient": [study.roles.patient],
@@ -61,16 +56,22 @@ def _enough(bench: Bench) -> None:
 def make_chain(spec: Spec, job: Job) -> None:
     """Hold the sessions of a chain, as far as they are owed."""
     place = spec.workplace()
-    arm, patient, replicate = job
+    arm, patient, replicate, seed = job
     before: Unit | None = None
-    for number, key in enumerate(place.keys.chain(arm, patient, replicate), 1):
-        before = _session(place, arm, patient, number, key, before)
+    for number, key in enumerate(place.keys.chain(arm, patient, replicate, seed), 1):
+        before = _session(place, arm, seed, patient, number, key, before)
         if before.status is Status.REJECTED:
             return  # the sessions behind it are not reached
 
 
 def _session(
-    place: Workplace, arm: Arm, patient: int, number: int, key: Key, before: Unit | None
+    place: Workplace,
+    arm: Arm,
+    seed: int,
+    patient: int,
+    number: int,
+    key: Key,
+    before: Unit | None,
 ) -> Unit:
     study, prompt = place.study, arm.prompt or dialogue.THERAPIST_PROMPT
     case = dialogue.Case(
@@ -84,7 +85,7 @@ def _session(
 
     def produce() -> dict[str, Any]:
         therapist, patient_voice, summariser = (
-            place.therapist(arm),
+            place.therapist(arm, seed),
             place.voice("patient"),
             place.voice("summariser"),
         )
@@ -93,7 +94,7 @@ def _session(
         )
         return {**held.session.to_json(), "arm": arm.name, "stop": held.stop, "cut": held.cut}
 
-    made = (arm.model, arm.variant)
-    model = [place.model(*made)] if made in place.keys.finetunes else []
+    made = place.keys.made_for(arm, seed)
+    model = [place.model(made)] if made else []
     inputs = [*model, *([before] if before else [])]
     return place.make(key, inputs, produce, place.made_by(ROLES, (prompt, *dialogue.PROMPTS), arm))

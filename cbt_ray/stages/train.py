@@ -25,20 +25,20 @@ from cbt_ray.errors import GateFailed, InputError, Owed
 from cbt_ray.llm.gguf_file import PACKAGE
 from cbt_ray.reading import read_json
 from cbt_ray.stages.dataset import fetch_dataset
-from cbt_ray.stages.fetch import owed_pairs, required_weights
+from cbt_ray.stages.fetch import owed_checkpoints, required_weights
 from cbt_ray.stages.published import publish, withdraw
 from cbt_ray.stages.rejected import retry_models
 from cbt_ray.stages.steps import Steps
 from cbt_ray.store import Blob
 from cbt_ray.study.licence import published_name
-from cbt_ray.study.model import Recipe, is_hub_id
+from cbt_ray.study.model import Checkpoint, Recipe, is_hub_id
 from cbt_ray.training.export.card import LICENCES
 from cbt_ray.training.gate.verdict import Check, Verdict
 from cbt_ray.training.start.weights import link
 from cbt_ray.unit import Key, Stage, Status, Unit, canonical
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.engine import available_cpus
-from cbt_ray.work.inputs import at, check_recipes
+from cbt_ray.work.inputs import at, check_model_name, check_recipes
 from cbt_ray.work.preferences import bring
 from cbt_ray.work.usage import record_run
 from cbt_ray.work.workplace import local_file
@@ -64,72 +64,80 @@ def train(bench: Bench, model: str | None = None, *, retry_rejected: bool = Fals
     GateFailed where a model failed its parity gate, now or earlier. `retry_rejected`: export and
     judge those again, from the checkpoint that was kept.
     """
-    pairs = [pair for pair in bench.keys.finetunes if model in (None, pair[0])]
+    wanted = [made for made in bench.keys.finetunes if model in (None, made.model)]
+    if not wanted:
+        check_model_name(bench.study, model)
+        bench.progress.say(
+            f"train: no arm needs {model or 'a model'} to be made: none is tuned, or answers with "
+            "our GGUF"
+        )
+        return
     if retry_rejected:
         retry_models(bench, model)
     bench.renewed(Stage.DATASET, Stage.FINETUNE)
-    owed = owed_pairs(bench, model)
+    owed = owed_checkpoints(bench, model)
     if owed:
         _make(bench, owed)
     failed: GateFailed | None = None
-    for pair in pairs:
+    for made in wanted:
         try:
-            _settle(bench, *pair)
+            _settle(bench, made)
         except GateFailed as error:
             failed = failed or error
     if failed:
         raise failed
 
 
-def _make(bench: Bench, owed: list[tuple[str, str]]) -> None:
-    if any(variant == "tuned" for _, variant in owed):
+def _make(bench: Bench, owed: list[Checkpoint]) -> None:
+    if any(made.tuned for made in owed):
         must_be_done(bench.survey(Stage.DATASET), Stage.DATASET, "finetune")
     bench.check_store()
     check_recipes(bench.study, owed)
     required_weights(bench, owed)
-    for name in sorted({name for name, variant in owed if variant == "tuned"}):
-        withdraw(bench, name)
+    for made in owed:
+        if made.tuned:
+            withdraw(bench, made)
     begun = time.monotonic()
     with (
         bench.progress.stage(Stage.FINETUNE, len(owed)) as watch,
         tempfile.TemporaryDirectory(prefix="cbt-ray-") as work,
     ):
         # The instruct export comes last: what can fail after hours is done first.
-        ordered = sorted(owed, key=lambda pair: (pair[0], pair[1] != "tuned"))
-        for name, pairs in groupby(ordered, key=lambda pair: pair[0]):
-            place = Path(work) / name
-            for _, variant in pairs:
-                key = bench.keys.finetune(name, variant)
+        ordered = sorted(owed, key=lambda made: (made.model, not made.tuned, made.seed))
+        for name, group in groupby(ordered, key=lambda made: made.model):
+            first = Path(work) / name
+            for made in group:
+                place = first if not made.seed else Path(work) / made.id
+                key = bench.keys.finetune(made)
                 unit = bench.origins.put(
-                    (_tune if variant == "tuned" else _compare)(bench, name, key, place)
+                    (_tune if made.tuned else _compare)(bench, made, key, place)
                 )
-                shutil.rmtree(
-                    place / "tuned", ignore_errors=True
-                )  # three files of a large model; what was unpacked is for both
+                # three files of a large model; what was unpacked is for both
+                shutil.rmtree(place / "tuned" if place == first else place, ignore_errors=True)
                 watch(str(key), unit.status)
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(first, ignore_errors=True)
     record_run(bench.store, bench.study.study, Stage.FINETUNE, time.monotonic() - begun)
 
 
-def _tune(bench: Bench, model: str, key: Key, work: Path) -> Unit:
+def _tune(bench: Bench, of: Checkpoint, key: Key, work: Path) -> Unit:
     from cbt_ray.training.checkpoint import StoreCheckpoints
     from cbt_ray.training.finetune import Unfit, tune
     from cbt_ray.training.live import Live
 
-    recipe = bench.study.models[model].recipe
+    model, recipe = of.model, bench.study.recipe_of(of)
     dataset = fetch_dataset(bench, work / "dataset")
     if dataset is None:
         raise Owed(f"finetune: {bench.keys.dataset()} is owed; run dataset first")
     made_from = bench.origins.record(key, [dataset])
     checkpoints = StoreCheckpoints(bench.store, key, work / "checkpoints", dataset.digest)
-    here, source = _on_this_machine(bench, model, "tuned", work)
+    here, source = _on_this_machine(bench, of, work)
     with at(bench.study, f"models.{model}.recipe.preferences"):
         pairs = bring(bench.study, bench.store, recipe, lambda blob: local_file(bench.store, blob))
     with at(bench.study, f"models.{model}.recipe.tensorboard"):
         live = Live(bench.store, key, tensorboard=recipe.tensorboard)
     with live:
-        steps = Steps(bench, model, live)
-        threads, name = available_cpus(), published_name(bench.study, model)
+        steps = Steps(bench, f"{model}{of.suffix}", live)
+        threads, name = available_cpus(), published_name(bench.study, of)
         try:
             with _in_recipe(bench, model):
                 made = tune(
@@ -142,7 +150,7 @@ def _tune(bench: Bench, model: str, key: Key, work: Path) -> Unit:
                 )
         except Unfit as error:
             return _unit(key, error.verdict, {}, {}, source, made_from)
-    return _tuned(bench, model, key, made, source, made_from)
+    return _tuned(bench, of, key, made, source, made_from)
 
 
 @contextmanager
@@ -163,14 +171,14 @@ def _in_recipe(bench: Bench, model: str) -> Iterator[None]:
 
 def _tuned(
     bench: Bench,
-    model: str,
+    of: Checkpoint,
     key: Key,
     made: Made,
     source: dict[str, Any],
     made_from: Mapping[str, str],
 ) -> Unit:
     """Bring all files into the store; answers the unit that names them."""
-    recipe, name = bench.study.models[model].recipe, published_name(bench.study, model)
+    recipe, name = bench.study.recipe_of(of), published_name(bench.study, of)
     adapter = _stored(bench, key, _adapter_files(made, recipe.start, source.get("commit")))
     files = {f"{name}.gguf": made.exported.gguf.path}
     if recipe.safetensors:
@@ -193,7 +201,7 @@ def _tuned(
     )
 
 
-def _settle(bench: Bench, model: str, variant: str) -> None:
+def _settle(bench: Bench, made: Checkpoint) -> None:
     """What comes behind the unit of a model, also where a run was killed before it got here.
 
     One that passed its gate is published, and its checkpoints go. One that failed is kept, and for
@@ -201,18 +209,18 @@ def _settle(bench: Bench, model: str, variant: str) -> None:
     """
     from cbt_ray.training.checkpoint import clear_checkpoints
 
-    key = bench.keys.finetune(model, variant)
+    key = bench.keys.finetune(made)
     unit = bench.store.get(key)
     if unit is None:
         return
     if unit.status is not Status.DONE:
-        raise _failed(bench, model, variant, unit)
-    if variant == "tuned":
-        publish(bench, model, unit)
+        raise _failed(bench, made, unit)
+    if made.tuned:
+        publish(bench, made, unit)
         clear_checkpoints(bench.store, key)
 
 
-def _failed(bench: Bench, model: str, variant: str, unit: Unit) -> GateFailed:
+def _failed(bench: Bench, made: Checkpoint, unit: Unit) -> GateFailed:
     failed = [check for check in unit.content["metrics"]["gate"] if check["passed"] is False]
     said = "; ".join(
         f"{one['name']}: expected {one['expected']}, found {canonical(one['measured']).decode()}"
@@ -228,7 +236,8 @@ def _failed(bench: Bench, model: str, variant: str, unit: Unit) -> GateFailed:
             f"its files are kept ({unit.key}); `train --retry-rejected` exports and judges it again"
         )
     return GateFailed(
-        f"{bench.study.file}: models.{model}: the {variant} model failed its parity gate ({said}); "
+        f"{bench.study.file}: models.{made.model}: the {made.kind} model"
+        f"{f' of seed + {made.seed}' if made.seed else ''} failed its parity gate ({said}); "
         f"{then}"
     )
 
@@ -272,20 +281,20 @@ def _with_upload(bench: Bench, verdict: Verdict, blobs: Sequence[Blob]) -> Verdi
     return Verdict((*verdict.checks, upload))
 
 
-def _on_this_machine(
-    bench: Bench, model: str, variant: str, work: Path
-) -> tuple[Recipe, dict[str, Any]]:
+def _on_this_machine(bench: Bench, made: Checkpoint, work: Path) -> tuple[Recipe, dict[str, Any]]:
     """The recipe with a folder in place of a hub id, and where its files are from.
 
     The recipe itself where it names a place.
     """
-    recipe = bench.study.models[model].recipe
-    weights = required_weights(bench, [(model, variant)]).get((model, variant))
+    recipe = bench.study.recipe_of(made)
+    weights = required_weights(bench, [made]).get(made)
     if weights is None:
         return recipe, {}
-    folder = link(weights, work / f"weights-{variant}", lambda blob: local_file(bench.store, blob))
+    folder = link(
+        weights, work / f"weights-{made.kind}", lambda blob: local_file(bench.store, blob)
+    )
     return recipe.model_copy(
-        update={"start" if variant == "tuned" else "compare": str(folder)}
+        update={"start" if made.tuned else "compare": str(folder)}
     ), weights.source
 
 
@@ -300,12 +309,12 @@ def _settle_config(file: Path, start: str, commit: str | None) -> None:
     file.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
 
 
-def _compare(bench: Bench, model: str, key: Key, work: Path) -> Unit:
+def _compare(bench: Bench, of: Checkpoint, key: Key, work: Path) -> Unit:
     from cbt_ray.training.finetune import export_compared
 
-    steps = Steps(bench, f"{model} instruct")
-    here, source = _on_this_machine(bench, model, "instruct", work)
-    with _in_recipe(bench, model):
+    steps = Steps(bench, f"{of.model} instruct")
+    here, source = _on_this_machine(bench, of, work)
+    with _in_recipe(bench, of.model):
         threads, today = available_cpus(), bench.study.told_date
         made = export_compared(here, work, threads=threads, say=steps.part, today=today)
     blob = bench.store.put_blob(key, f"{key.id}.gguf", made.exported.gguf.path)

@@ -25,11 +25,11 @@ LONG = 12
 
 def trainings(bench: Bench, units: Mapping[Key, Unit]) -> Iterator[TrainingRow]:
     """Every model of the study whose unit is there, tuned or compared with."""
-    for model, variant in bench.keys.finetunes:
-        key = bench.keys.finetune(model, variant)
+    for made in bench.keys.finetunes:
+        key = bench.keys.finetune(made)
         if key in units:
-            record = read_record(bench.store, key) if variant == "tuned" else Record()
-            yield row_of(f"{model} {variant}", units[key], record)
+            record = read_record(bench.store, key) if made.tuned else Record()
+            yield row_of(made.title, units[key], record)
 
 
 def row_of(name: str, unit: Unit, record: Record) -> TrainingRow:

@@ -40,11 +40,13 @@ def run_study(bench: Bench, say: Callable[[str], object]) -> None:
     if not finished(bench):
         bench.prove(preflight(bench))
         fetch(bench)  # before the courses are paid for: a hub that refuses is heard of at once
-    generate(bench)
-    make_dataset(bench)
+    if bench.keys.course_chains():
+        generate(bench)
+        make_dataset(bench)
     ended: CbtRayError | None = None
     try:
-        train(bench)
+        if bench.keys.finetunes:
+            train(bench)
     except GateFailed as error:
         ended = error  # its arm is not reached; the others go on
     simulate(bench)

@@ -58,11 +58,16 @@ class Pair:
     minus: str
     where: Levels
     """The levels that both share, of the factors that the contrast is held within."""
+    alone: bool = True
+    """Whether no other pair of the contrast shares these levels."""
 
     @property
     def label(self) -> str:
-        """What a table calls it: the levels that both share, else the two arms."""
-        return " ".join(self.where.values()) or f"{self.plus} - {self.minus}"
+        """What a table calls it: the levels that both share, and the two arms where those do not
+        tell it from another pair.
+        """
+        levels, arms = " ".join(self.where.values()), f"{self.plus} - {self.minus}"
+        return levels if levels and self.alone else f"{levels}: {arms}" if levels else arms
 
 
 def pairs(contrast: Contrast, arms: Mapping[str, Levels]) -> list[Pair]:
@@ -73,35 +78,46 @@ def pairs(contrast: Contrast, arms: Mapping[str, Levels]) -> list[Pair]:
     """
     plus, minus = _side(contrast.plus, arms), _side(contrast.minus, arms)
     within = _within(contrast, arms, plus, minus)
-    return [
-        Pair(contrast.name, one, other, {factor: arms[one].get(factor, "") for factor in within})
+    found = [
+        (one, other, {factor: arms[one].get(factor, "") for factor in within})
         for one in plus
         for other in minus
         if all(arms[one].get(factor) == arms[other].get(factor) for factor in within)
+    ]
+    shared = [where for _, _, where in found]
+    return [
+        Pair(contrast.name, one, other, where, shared.count(where) == 1)
+        for one, other, where in found
     ]
 
 
 def unanswered(contrast: Contrast, arms: Mapping[str, Levels]) -> Iterator[str]:
     """Why the arms do not answer a contrast: `field: expected ...`, none where they do."""
+    problems = [*_unknown(contrast, arms)]
+    if not problems and not pairs(contrast, arms):
+        problems = ["within: expected levels that both sides have"]
+    yield from problems
+
+
+def _unknown(contrast: Contrast, arms: Mapping[str, Levels]) -> Iterator[str]:
+    """All factors and levels that no arm has."""
     known = {
         factor: _levels(factor, arms)
         for factor in dict.fromkeys(f for a in arms.values() for f in a)
     }
     for side, asked in (("plus", contrast.plus), ("minus", contrast.minus)):
-        for factor, level in asked.items():
-            if level not in known.get(factor, []):
-                expected = known.get(factor) or f"a factor of {sorted(known)}"
-                yield f"{side}.{factor}: expected one of {expected}, found {level!r}"
-                return
-        if not _side(asked, arms):
+        wrong = [factor for factor, level in asked.items() if level not in known.get(factor, [])]
+        for factor in wrong:
+            if factor in known:
+                expected = f"one of {known[factor]}, found {asked[factor]!r}"
+            else:
+                expected = f"one of the factors {sorted(known)}, found {factor!r}"
+            yield f"{side}.{factor}: expected {expected}"
+        if not wrong and not _side(asked, arms):
             yield f"{side}: expected levels that an arm has together, found {dict(asked)}"
-            return
     for factor in contrast.within or ():
         if factor not in known:
             yield f"within: expected factors of {sorted(known)}, found {factor!r}"
-            return
-    if not pairs(contrast, arms):
-        yield "within: expected levels that both sides have"
 
 
 def default_contrasts(arms: Mapping[str, Levels]) -> tuple[Contrast, ...]:
@@ -123,7 +139,7 @@ def default_contrasts(arms: Mapping[str, Levels]) -> tuple[Contrast, ...]:
     shared = _within(first, arms, _side(first.plus, arms), _side(first.minus, arms))
     second = tuple(
         Contrast(
-            name=_plain(f"{factor}-{number}"),
+            name=f"{_plain(factor)[:27]}-{number}",
             plus={asked: high, factor: one},
             minus={asked: high, factor: other},
             family="secondary",

@@ -188,9 +188,15 @@ class Role(Block):
 class Roles(Block):
     """Every role but the therapists' arms."""
 
-    generator: Role
+    generator: Role | None = None
+    """Who writes the courses; none where nothing is trained."""
     patient: Role
     summariser: Role
     judge: Role
     therapist: Role
     """What all arms share; an arm may name another endpoint, prompt or sampling."""
+
+    @property
+    def named(self) -> dict[str, Role]:
+        """The roles that are there, by name."""
+        return {name: role for name, role in self if role is not None}

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from cbt_ray.errors import InputError
 from cbt_ray.study.endpoint import ScriptedEndpoint
+from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.study import Study
 from cbt_ray.study.terms import Duties, Terms, find
 
@@ -175,22 +176,19 @@ def check_licences(study: Study, models: Iterable[str] | None = None) -> None:
 
     None: all that an arm wants tuned.
     """
-    wanted = (
-        sorted({arm.model for arm in study.arms if arm.variant == "tuned"})
-        if models is None
-        else models
-    )
+    tuned = {arm.model for arm in study.arms if arm.tuned and arm.model is not None}
+    wanted = sorted(tuned) if models is None else models
     for model in wanted:
         demands_of(study, model)
 
 
-def published_name(study: Study, model: str) -> str:
+def published_name(study: Study, made: Checkpoint) -> str:
     """The name under which a tuned model is exported, with what its licences demand first.
 
     Raises InputError.
     """
-    prefix = demands_of(study, model).prefix.replace(" ", "-")
-    return "-".join(part for part in (prefix, study.study, model, "tuned") if part)
+    prefix = demands_of(study, made.model).prefix.replace(" ", "-")
+    return "-".join(part for part in (prefix, study.study, made.id) if part)
 
 
 def _writer(study: Study, model: str) -> tuple[str, str | None, str | None]:
@@ -205,6 +203,8 @@ def _writer(study: Study, model: str) -> tuple[str, str | None, str | None]:
             recipe.preferences_licence,
             "preference pairs",
         )
+    if study.roles.generator is None:
+        return "roles.generator", None, "generator, whose texts are trained on"
     name = study.roles.generator.endpoint
     endpoint = study.endpoints[name]
     scripted = isinstance(endpoint, ScriptedEndpoint) and endpoint.licence is None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from cbt_ray.study.block import Block, Chars, Name, Seed, Share, refuse_all
+from cbt_ray.study.contrast import Contrast
 from cbt_ray.study.endpoint import Sampling
 from cbt_ray.study.probe import Probes
 
@@ -149,11 +150,11 @@ class Recipe(Block):
         if (self.backend, self.batching) == ("unsloth", "padding_free"):
             yield "batching: expected padded with unsloth, which switches padding_free off"
 
-    def base(self, variant: str) -> tuple[str, str | None]:
-        """What a variant (`tuned`, `instruct`) is made of, and the revision of it, which counts
-        where it is a hub id.
+    def base(self, tuned: bool) -> tuple[str, str | None]:
+        """What the tuned model, or the one that it is compared with, is made of, and the revision
+        of it, which counts where it is a hub id.
         """
-        if variant == "tuned":
+        if tuned:
             return self.start, self.revision
         return self.compare, self.compare_revision or (
             self.revision if self.compare == self.start else None
@@ -164,20 +165,74 @@ class Model(Block):
     """One base model of the study."""
 
     recipe: Recipe
+    seeds: int = Field(1, ge=1, le=100)
+    """Checkpoints that are trained, with the recipe's seed, the next, and so on: an arm holds its
+    sessions with each."""
+
+
+class Checkpoint(NamedTuple):
+    """A model as the finetune stage makes it."""
+
+    model: str
+    tuned: bool
+    seed: int = 0
+    """Number of the training seed, from 0: what is added to the recipe's `seed`."""
+
+    @property
+    def kind(self) -> str:
+        """`tuned`, or `instruct`: the recipe's `compare`, exported the same way."""
+        return kind_of(self.tuned)
+
+    @property
+    def id(self) -> str:
+        """What it is called in keys and files."""
+        return f"{self.model}-{self.kind}{self.suffix}"
+
+    @property
+    def title(self) -> str:
+        """What people read."""
+        return f"{self.model} {self.kind}" + (f", seed + {self.seed}" if self.seed else "")
+
+    @property
+    def suffix(self) -> str:
+        """What tells it from the checkpoint of the first seed."""
+        return seed_suffix(self.seed)
+
+
+def kind_of(tuned: bool) -> str:
+    """The kind of therapist."""
+    return "tuned" if tuned else "instruct"
+
+
+def seed_suffix(seed: int) -> str:
+    """What a training seed adds to names; nothing for the first."""
+    return f"-t{seed}" if seed else ""
+
+
+Level = Annotated[str, Field(min_length=1, max_length=60)]
 
 
 class Arm(Block):
     """One therapist configuration."""
 
     name: Name
-    model: str
-    """A name under `models`."""
-    variant: Literal["instruct", "tuned"]
+    model: str | None = None
+    """A name under `models`; none: the model of the endpoint, as it is."""
+    tuned: bool = False
+    """Trained as the model's recipe says; else the recipe's `compare`, where our GGUF is served."""
     endpoint: str | None = None
     """Where this arm's therapist answers, if not where `roles.therapist` does."""
     sampling: Sampling | None = None
     prompt: str | None = None
     """Another system prompt than prompts/therapist.j2."""
+    factors: Mapping[Name, Level] = {}
+    """Factor -> level; none in any arm: those of model, variant, prompt, endpoint and sampling in
+    which the arms differ."""
+
+    @property
+    def kind(self) -> str:
+        """`tuned` or `instruct`."""
+        return kind_of(self.tuned)
 
 
 class Dataset(Block):
@@ -235,5 +290,8 @@ class Analysis(Block):
     judge: str = "judge"
     """Whose ratings make the headline: the study's own judge, or one whose ratings were imported.
     """
+    contrasts: tuple[Contrast, ...] | None = None
+    """What is compared; none: the one factor of two levels, or whether the model was tuned. Empty:
+    the study only describes."""
     thorough: bool = False
     """Refit the chain model to 999 simulated studies, too; takes some seconds more."""

@@ -90,7 +90,7 @@ class SimulatedPatient(Block):
 class Patients(Block):
     """Both sets of patients."""
 
-    training: TrainingPatients
+    training: TrainingPatients | None = None
     simulated: tuple[SimulatedPatient, ...] = Field(min_length=1)
 
 

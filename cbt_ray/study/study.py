@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import date
-from functools import cache
 from pathlib import Path
 
 from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
+from cbt_ray.study import factor
 from cbt_ray.study.block import Block, Name, Several, Share, twice
-from cbt_ray.study.endpoint import FINETUNED, Endpoint, LlamaCppEndpoint, Role, Roles
+from cbt_ray.study.contrast import Contrast, Levels, default_contrasts
+from cbt_ray.study.endpoint import (
+    FINETUNED,
+    Endpoint,
+    LlamaCppEndpoint,
+    Role,
+    Roles,
+    ScriptedEndpoint,
+)
 from cbt_ray.study.imported import Imported
-from cbt_ray.study.model import Analysis, Arm, Dataset, Judge, Model
-from cbt_ray.study.protocol import Courses, Flags, Patients, Phase, Sessions, SimulatedPatient
+from cbt_ray.study.model import Analysis, Arm, Checkpoint, Dataset, Judge, Model, Recipe
+from cbt_ray.study.protocol import Courses, Flags, Patients, Phase, Sessions
+from cbt_ray.study.scheduled import Writing, needs_courses, patient_slug, seeds_of, uses_gguf
 from cbt_ray.study.terms import Terms
 
 TODAY = date(2025, 1, 1)
+NO_PHASE = Phase(name="all", sessions=(1, 1000), goals="", techniques="")
+"""Of a study without phases."""
 MOST = 1_000_000
 """Sessions, or ratings, of a study: more could not be planned, let alone held."""
 LOOSE = {"loose": True}
@@ -78,10 +89,10 @@ class Study(Block):
     """The date that chat templates are told which ask for it, the same whenever the study runs;
     none: 2025-01-01."""
     patients: Patients
-    phases: tuple[Phase, ...] = Field(min_length=1)
-    courses: Courses
+    phases: tuple[Phase, ...] = ()
+    courses: Courses | None = None
     dataset: Dataset = Dataset()
-    models: Mapping[Name, Model] = Field(min_length=1)
+    models: Mapping[Name, Model] = {}
     arms: tuple[Arm, ...] = Field(min_length=1)
     endpoints: Mapping[str, Endpoint]
     roles: Roles
@@ -115,9 +126,11 @@ class Study(Block):
             checks = (
                 self._names_once,
                 self._references,
+                self._needed,
                 self._phases_cover,
                 self._disjoint,
                 self._attainable,
+                self._compared,
             )
             problems = [problem for check in checks for problem in check()]
             if problems:
@@ -139,7 +152,7 @@ class Study(Block):
             yield "patients.simulated: expected names that differ in letters and digits"
 
     def _references(self) -> Iterator[str]:
-        for role, block in self.roles:
+        for role, block in self.roles.named.items():
             yield from self._endpoint_exists(f"roles.{role}.endpoint", block.endpoint)
             endpoint = self.endpoints.get(block.endpoint)
             if (
@@ -152,24 +165,57 @@ class Study(Block):
                     "therapists"
                 )
         for number, arm in enumerate(self.arms):
-            if arm.model not in self.models:
-                yield (
-                    f"arms.{number}.model: unknown model {arm.model!r}, expected one of "
-                    f"{sorted(self.models)}"
-                )
-            if arm.prompt is not None and arm.variant == "tuned":
-                yield (
-                    f"arms.{number}.prompt: expected none, since a tuned model is asked as it "
-                    "was trained, with therapist.j2"
-                )
+            yield from (f"arms.{number}.{problem}" for problem in self._of_arm(arm))
             if arm.endpoint is not None:
                 yield from self._endpoint_exists(f"arms.{number}.endpoint", arm.endpoint)
+
+    def _of_arm(self, arm: Arm) -> Iterator[str]:
+        """What is wrong with an arm's therapist."""
+        if arm.model is not None and arm.model not in self.models:
+            yield f"model: unknown model {arm.model!r}, expected one of {sorted(self.models)}"
+        if arm.model is None and arm.tuned:
+            yield "model: expected the one under `models` that is tuned"
+        elif arm.model is None and uses_gguf(self, arm):
+            yield f"model: expected one under `models`, of which the `{FINETUNED}` GGUF is made"
+        if arm.prompt is not None and arm.tuned:
+            yield (
+                "prompt: expected none, since a tuned model is asked as it was trained, with "
+                "therapist.j2"
+            )
+        endpoint = self.endpoints.get(self.therapist(arm).endpoint)
+        fixed = not (uses_gguf(self, arm) or isinstance(endpoint, ScriptedEndpoint | None))
+        if len(seeds_of(self, arm)) > 1 and fixed:
+            yield (
+                f"endpoint: expected one with `gguf: {FINETUNED}`, since a server's model is one "
+                f"checkpoint and models.{arm.model}.seeds is {len(seeds_of(self, arm))}"
+            )
+
+    def _compared(self) -> Iterator[str]:
+        yield from factor.problems(self.arms, self.factors, self.analysis.contrasts)
+
+    def _needed(self) -> Iterator[str]:
+        """What an arm needs and the file lacks."""
+        if not needs_courses(self):
+            return
+        found = {
+            "patients.training": self.patients.training,
+            "courses": self.courses,
+            "roles.generator": self.roles.generator,
+            "phases": self.phases or None,
+        }
+        tuned = next((arm.name for arm in self.arms if arm.tuned), None)
+        why = f"since {tuned} is tuned on courses" if tuned else "since courses were imported"
+        for field, value in found.items():
+            if value is None:
+                yield f"{field}: expected one, {why}"
 
     def _endpoint_exists(self, where: str, name: str) -> Iterator[str]:
         if name not in self.endpoints:
             yield f"{where}: unknown endpoint {name!r}, expected one of {sorted(self.endpoints)}"
 
     def _phases_cover(self) -> Iterator[str]:
+        if not self.phases:
+            return
         expected = 1
         for number, phase in enumerate(self.phases):
             if phase.sessions[0] != expected:
@@ -178,12 +224,14 @@ class Study(Block):
                     f"{phase.sessions[0]}"
                 )
             expected = phase.sessions[1] + 1
-        last = max(self.courses.sessions, self.sessions.count)
+        written = self.courses.sessions if self.courses else 0
+        last = max(written, self.sessions.count)
         if expected <= last:
             yield f"phases: expected to cover sessions 1 to {last}, found 1 to {expected - 1}"
 
     def _disjoint(self) -> Iterator[str]:
-        training = {name.casefold().split()[0] for name in self.patients.training.names}
+        names = self.patients.training.names if self.patients.training else ()
+        training = {name.casefold().split()[0] for name in names}
         for number, patient in enumerate(self.patients.simulated):
             if patient.name.casefold().split()[0] in training:
                 yield (
@@ -192,19 +240,17 @@ class Study(Block):
                 )
 
     def _attainable(self) -> Iterator[str]:
-        scheduled = len(self.patients.simulated) * self.sessions.replicates * self.sessions.count
-        if self.minimum.ratings > scheduled:
+        chains = len(self.patients.simulated) * self.sessions.replicates
+        held = [len(seeds_of(self, arm)) * chains * self.sessions.count for arm in self.arms]
+        if self.minimum.ratings > min(held):
             yield (
-                f"minimum.ratings: expected at most the {scheduled} sessions of an arm, found "
+                f"minimum.ratings: expected at most the {min(held)} sessions of an arm, found "
                 f"{self.minimum.ratings}"
             )
-        sessions = len(self.arms) * scheduled
+        training, sessions = self.patients.training, sum(held)
+        written = training.count * self.courses.sessions if training and self.courses else 0
         for where, what, number in (
-            (
-                "patients.training.count",
-                "course sessions",
-                self.patients.training.count * self.courses.sessions,
-            ),
+            ("patients.training.count", "course sessions", written),
             ("sessions.count", "sessions of all arms", sessions),
             (
                 "judge.replicates",
@@ -216,9 +262,10 @@ class Study(Block):
                 yield f"{where}: expected at most {MOST:,} {what}, found {number:,}"
 
     def phase_of(self, session: int) -> Phase:
-        """The phase that a session (from 1) lies in."""
+        """The phase that a session (from 1) lies in; one without goals where there are none."""
         return next(
-            phase for phase in self.phases if phase.sessions[0] <= session <= phase.sessions[1]
+            (phase for phase in self.phases if phase.sessions[0] <= session <= phase.sessions[1]),
+            NO_PHASE,
         )
 
     def therapist(self, arm: Arm) -> Role:
@@ -230,10 +277,26 @@ class Study(Block):
             update={name: value for name, value in own.items() if value is not None}
         )
 
+    def recipe_of(self, made: Checkpoint) -> Recipe:
+        """How a checkpoint is trained: the model's recipe, with the checkpoint's own seed."""
+        recipe = self.models[made.model].recipe
+        return recipe.model_copy(update={"seed": recipe.seed + made.seed}) if made.seed else recipe
 
-@cache
-def patient_slug(patient: SimulatedPatient) -> str:
-    """The patient's name as a part of a key."""
-    return "-".join(
-        "".join(c if c.isalnum() and c.isascii() else " " for c in patient.name.casefold()).split()
-    )
+    @property
+    def writing(self) -> Writing:
+        """What courses are written with. Only of a study that has courses."""
+        training, courses, generator = self.patients.training, self.courses, self.roles.generator
+        if training is None or courses is None or generator is None:
+            raise ValueError("patients.training, courses and roles.generator: expected all of them")
+        return Writing(training, courses, generator)
+
+    @property
+    def factors(self) -> dict[str, Levels]:
+        """Arm -> factor -> level, declared or derived."""
+        return factor.levels_of(self.arms, {arm.name: self.therapist(arm) for arm in self.arms})
+
+    @property
+    def contrasts(self) -> tuple[Contrast, ...]:
+        """What is compared; none where the study only describes."""
+        asked = self.analysis.contrasts
+        return default_contrasts(self.factors) if asked is None else asked

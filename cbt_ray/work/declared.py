@@ -27,7 +27,8 @@ def declaration_of(study: Study) -> dict[str, Any]:
     """
     return {
         "design": {
-            "arms": [[arm.name, arm.model, arm.variant] for arm in study.arms],
+            "arms": {arm: dict(levels) for arm, levels in study.factors.items()},
+            "contrasts": [one.model_dump() for one in study.contrasts],
             "patients": len(study.patients.simulated),
             "sessions": study.sessions.count,
             "replicates": study.sessions.replicates,

@@ -24,10 +24,10 @@ from cbt_ray.reading.trial import tried
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import FINETUNED, LiteLLMEndpoint, LlamaCppEndpoint, Role
 from cbt_ray.study.licence import check_licences
-from cbt_ray.study.model import Recipe, is_hub_id
+from cbt_ray.study.model import Checkpoint, Recipe, is_hub_id
 from cbt_ray.training.environment import require_unsloth
 from cbt_ray.work import preferences
-from cbt_ray.work.probed import check_probes, variants
+from cbt_ray.work.probed import check_probes, kinds_of
 from cbt_ray.work.samples import TEXT, Sample, fault_of, samples
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ def _check_data(study: Study, prompts: Prompts) -> None:
             own = prompts.folders[0]
             all_of(
                 lambda: os.path.lexists(own / HOMEWORK) and load_homework(prompts),
-                lambda: os.path.lexists(own / KINDS) and load_kinds(prompts, variants(study)),
+                lambda: os.path.lexists(own / KINDS) and load_kinds(prompts, kinds_of(study)),
             )
 
 
@@ -132,7 +132,7 @@ def check_model_name(study: Study, model: str | None) -> None:
 
 
 def check_recipes(
-    study: Study, finetunes: Collection[tuple[str, str]], *, train_here: bool = True
+    study: Study, finetunes: Collection[Checkpoint], *, train_here: bool = True
 ) -> None:
     """Raise InputError where training must not or could not begin on this machine, so that no
     course is paid for in vain.
@@ -140,9 +140,10 @@ def check_recipes(
     Whether a hub id exists is for `fetch` to find out, which has a network; it trains on another
     machine, perhaps.
     """
-    tuned = [model for model, variant in finetunes if variant == "tuned"]
+    tuned = sorted({made.model for made in finetunes if made.tuned})
+    bases = dict.fromkeys((made.model, made.tuned) for made in finetunes)
     checks = [partial(check_licences, study, [model]) for model in tuned]
-    checks += [partial(_check_base, study, model, variant) for model, variant in finetunes]
+    checks += [partial(_check_base, study, *base) for base in bases]
     if train_here:
         checks += [
             partial(_check_training, study, model, study.models[model].recipe) for model in tuned
@@ -150,9 +151,9 @@ def check_recipes(
     all_of(*checks)
 
 
-def _check_base(study: Study, model: str, variant: str) -> None:
-    with at(study, f"models.{model}.recipe.{'start' if variant == 'tuned' else 'compare'}"):
-        base, _ = study.models[model].recipe.base(variant)
+def _check_base(study: Study, model: str, tuned: bool) -> None:
+    with at(study, f"models.{model}.recipe.{'start' if tuned else 'compare'}"):
+        base, _ = study.models[model].recipe.base(tuned)
         if not is_hub_id(base):
             _check_weights(load_gguf_path(base))
 

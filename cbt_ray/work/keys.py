@@ -17,10 +17,18 @@ from cbt_ray.rating.judge import PROMPTS as JUDGE_PROMPTS
 from cbt_ray.rating.probe import GUESSES, SWAPPED, VIEW, look_of
 from cbt_ray.rating.scale import scale_files
 from cbt_ray.study import Study
+from cbt_ray.study.confound import confounds
+from cbt_ray.study.contrast import Levels
 from cbt_ray.study.endpoint import FINETUNED, LlamaCppEndpoint, Role
-from cbt_ray.study.model import Arm
-from cbt_ray.study.protocol import SimulatedPatient
-from cbt_ray.study.study import patient_slug
+from cbt_ray.study.model import Arm, Checkpoint
+from cbt_ray.study.scheduled import (
+    all_imported,
+    checkpoints,
+    needs_courses,
+    seeds_of,
+    session_id,
+    uses_gguf,
+)
 from cbt_ray.therapy.course import PROMPTS as COURSE_PROMPTS
 from cbt_ray.therapy.dialogue import PROMPTS as DIALOGUE_PROMPTS
 from cbt_ray.therapy.dialogue import THERAPIST_PROMPT
@@ -29,7 +37,7 @@ from cbt_ray.unit import Key, Stage, digest
 from cbt_ray.work import preferences
 from cbt_ray.work.code import code_digest
 from cbt_ray.work.inputs import at
-from cbt_ray.work.probed import probe_names, probe_prompts, probed_places, variants
+from cbt_ray.work.probed import kinds_of, probe_names, probe_prompts, probed_places
 
 _NOT_TUNED = {
     *("checkpoint_steps", "memory_gib", "tensorboard", "gate_prompts", "safetensors"),
@@ -43,6 +51,8 @@ _NOT_THE_JUDGE = {"replicates", "views", "probes"}
 """Fields of the judge that say how much is rated, and not how."""
 _OF_A_GUESS = {"strip", "justification_chars"}
 """Fields of the judge that a guess of the kind of therapist depends on."""
+Chain = tuple[Arm, int, int, int]
+"""Arm, patient and replicate (from 1), number of the training seed (from 0)."""
 _PLAN_ONLY = {"expected_messages", "expected_tokens", "expected_retries"}
 
 
@@ -60,9 +70,9 @@ class Keys:
 
     def profile(self, number: int) -> Key:
         """A training patient's profile."""
-        patients = self.study.patients.training
 
         def determinants() -> dict[str, Any]:
+            patients = self.study.writing.patients
             return {
                 "number": number,
                 "name": patients.names[number - 1] if patients.names else None,
@@ -74,7 +84,7 @@ class Keys:
                     patient.name.split()[0].casefold() for patient in self.study.patients.simulated
                 ),
                 "prompts": self._hashes(*PROFILE_PROMPTS),
-                "generator": self._role(self.study.roles.generator),
+                "generator": self._role(self.study.writing.generator),
             }
 
         return self._key(Stage.PROFILES, profile_id(number), determinants)
@@ -86,20 +96,27 @@ class Keys:
             before = self.course(number, session - 1) if session > 1 else self.profile(number)
             return {
                 "inputs": [before, self.profile(number)],
-                "courses": self.study.courses.model_dump(),
+                "courses": self.study.writing.courses.model_dump(),
                 "phase": self.study.phase_of(session).model_dump(),
                 "prompts": self._hashes(*COURSE_PROMPTS),
-                "generator": self._role(self.study.roles.generator),
+                "generator": self._role(self.study.writing.generator),
             }
 
         return self._key(Stage.COURSES, course_id(number, session), determinants)
 
     def courses(self) -> list[Key]:
-        """All sessions of all courses, by patient."""
-        numbers = range(1, self.study.patients.training.count + 1)
-        return [
-            self.course(n, s) for n in numbers for s in range(1, self.study.courses.sessions + 1)
-        ]
+        """All sessions of all courses, by patient; none where no arm needs them."""
+        return [key for chain in self.course_chains().values() for key in chain]
+
+    def course_chains(self) -> dict[Key, list[Key]]:
+        """A training patient's profile -> the sessions of the course in order."""
+        if not needs_courses(self.study):
+            return {}
+        writing = self.study.writing
+        return {
+            self.profile(n): [self.course(n, s) for s in range(1, writing.courses.sessions + 1)]
+            for n in range(1, writing.patients.count + 1)
+        }
 
     def dataset(self) -> Key:
         """The dataset made of all courses."""
@@ -115,84 +132,71 @@ class Keys:
 
         return self._key(Stage.DATASET, self.study.dataset.format, determinants)
 
-    def finetune(self, model: str, variant: str) -> Key:
-        """A model as it is served: `tuned` on the dataset, or `instruct`, exported the same way."""
-        recipe = self.study.models[model].recipe
+    def finetune(self, made: Checkpoint) -> Key:
+        """A model as it is served: tuned on the dataset, or exported the same way as it is."""
+        recipe = self.study.recipe_of(made)
 
         def determinants() -> dict[str, Any]:
             with at(
-                self.study, f"models.{model}.recipe.{'start' if variant == 'tuned' else 'compare'}"
+                self.study,
+                f"models.{made.model}.recipe.{'start' if made.tuned else 'compare'}",
             ):
-                known = weights_identity(*recipe.base(variant))
+                known = weights_identity(*recipe.base(made.tuned))
             told = self._told()
-            if variant != "tuned":
+            if not made.tuned:
                 own = {name: getattr(recipe, name) for name in ("chat_template", "turn_end")}
                 other = {name: value for name, value in own.items() if value}
                 return {"base": known, "quantization": recipe.quantization, **other, **told}
             unsaid = {"turn_end"} if recipe.turn_end is None else set()
-            made: dict[str, Any] = {
+            of: dict[str, Any] = {
                 "base": known,
                 "inputs": [self.dataset()],
                 "recipe": recipe.model_dump(exclude=_NOT_TUNED | unsaid),
                 **told,
             }
             if recipe.preferences is not None:
-                with at(self.study, f"models.{model}.recipe.preferences"):
-                    made["preferences"] = preferences.identity(self.study, recipe)
-            return made
+                with at(self.study, f"models.{made.model}.recipe.preferences"):
+                    of["preferences"] = preferences.identity(self.study, recipe)
+            return of
 
-        return self._key(Stage.FINETUNE, f"{model}-{variant}", determinants)
+        return self._key(Stage.FINETUNE, made.id, determinants)
 
     @cached_property
-    def finetunes(self) -> list[tuple[str, str]]:
-        """The (model, variant) pairs that the arms need: all tuned ones, and the instruct ones that
-        are served from our GGUF.
+    def factors(self) -> Mapping[str, Levels]:
+        """Arm -> factor -> level."""
+        return self.study.factors
 
-        An arm whose sessions were all imported needs none.
-        """
-        held = (arm for arm in self.study.arms if not self.all_imported(arm))
-        return sorted(
-            {
-                (arm.model, arm.variant)
-                for arm in held
-                if arm.variant == "tuned" or self.uses_gguf(arm)
-            }
-        )
+    @cached_property
+    def finetunes(self) -> list[Checkpoint]:
+        """What the finetune stage makes, as the arms need it."""
+        return checkpoints(self.study)
 
     def all_imported(self, arm: Arm) -> bool:
         """Whether all sessions of an arm were imported."""
-        imported, study = self._imported[Stage.SESSIONS], self.study
-        if not imported:
-            return False
-        patients, replicates = study.patients.simulated, range(1, study.sessions.replicates + 1)
-        numbers = range(1, study.sessions.count + 1)
-        return all(
-            session_id(arm, who, r, n) in imported
-            for who in patients
-            for r in replicates
-            for n in numbers
-        )
+        return all_imported(self.study, arm)
 
     def uses_gguf(self, arm: Arm) -> bool:
         """Whether the arm's therapist is a GGUF that the finetune stage exported."""
-        endpoint = self.study.endpoints[self.study.therapist(arm).endpoint]
-        return isinstance(endpoint, LlamaCppEndpoint) and endpoint.gguf == FINETUNED
+        return uses_gguf(self.study, arm)
 
-    def session(self, arm: Arm, patient: int, replicate: int, session: int) -> Key:
-        """One simulated session of a chain (arm x patient x replicate)."""
+    def made_for(self, arm: Arm, seed: int = 0) -> Checkpoint | None:
+        """What the finetune stage makes for an arm, of one training seed; None where nothing."""
+        made = Checkpoint(arm.model, arm.tuned, seed) if arm.model is not None else None
+        return made if made in self.finetunes else None
+
+    def session(self, arm: Arm, patient: int, replicate: int, session: int, seed: int = 0) -> Key:
+        """One simulated session of a chain (arm x patient x replicate x training seed)."""
         study, who = self.study, self.study.patients.simulated[patient - 1]
-        name = session_id(arm, who, replicate, session)
+        name = session_id(arm, who, replicate, session, seed)
 
         def determinants() -> dict[str, Any]:
-            before = self.session(arm, patient, replicate, session - 1) if session > 1 else None
-            model = (
-                [self.finetune(arm.model, arm.variant)]
-                if (arm.model, arm.variant) in self.finetunes
-                else []
+            before = (
+                [self.session(arm, patient, replicate, session - 1, seed)] if session > 1 else []
             )
+            made = self.made_for(arm, seed)
             return {
-                "inputs": [*model, *([before] if before else [])],
-                "arm": [arm.name, arm.model, arm.variant],
+                "inputs": [*([self.finetune(made)] if made else []), *before],
+                "arm": [arm.name, arm.model, arm.kind],
                 "patient": who.model_dump(),
                 "replicate": replicate,
                 "rules": study.sessions.model_dump(exclude=_PLAN_ONLY | {"replicates"}),
@@ -205,21 +209,22 @@ class Keys:
 
         return self._key(Stage.SESSIONS, name, determinants)
 
-    def chains(self) -> list[tuple[Arm, int, int]]:
-        """All chains: arm, patient, replicate."""
+    def chains(self) -> list[Chain]:
+        """All chains: arm, patient, replicate, number of the training seed."""
         patients = range(1, len(self.study.patients.simulated) + 1)
         replicates = range(1, self.study.sessions.replicates + 1)
         return [
-            (arm, patient, replicate)
+            (arm, patient, replicate, seed)
             for arm in self.study.arms
+            for seed in seeds_of(self.study, arm)
             for patient in patients
             for replicate in replicates
         ]
 
-    def chain(self, arm: Arm, patient: int, replicate: int) -> list[Key]:
+    def chain(self, arm: Arm, patient: int, replicate: int, seed: int = 0) -> list[Key]:
         """The sessions of a chain in order."""
         return [
-            self.session(arm, patient, replicate, n)
+            self.session(arm, patient, replicate, n, seed)
             for n in range(1, self.study.sessions.count + 1)
         ]
 
@@ -259,8 +264,8 @@ class Keys:
 
     @cached_property
     def donors(self) -> dict[Key, Key | None]:
-        """The sessions that the judge is probed with, each with its arm's session of the next
-        patient (none: there is one).
+        """The sessions that the judge is probed with, of the first training seed, each with its
+        arm's session of the next patient (none: there is one).
         """
         count, found = len(self.study.patients.simulated), {}
         for arm in self.study.arms:
@@ -285,7 +290,7 @@ class Keys:
                 if guess
                 else judge.model_dump(exclude=_NOT_THE_JUDGE),
                 "view": look_of(name, judge.views[0]),
-                "kinds": variants(study) if guess else [],
+                "kinds": kinds_of(study) if guess else [],
                 "prompts": self._hashes(*probe_prompts(name, self._scale_files)),
                 "role": self._role(study.roles.judge),
                 "names": sorted({arm.name for arm in study.arms} | set(study.models)),
@@ -321,7 +326,9 @@ class Keys:
                 "flags": self.study.flags.model_dump(),
                 "sessions": self.study.sessions.model_dump(exclude=_PLAN_ONLY),
                 "phases": [phase.model_dump() for phase in self.study.phases],
-                "arms": [[arm.name, arm.model, arm.variant] for arm in self.study.arms],
+                "arms": {arm: dict(levels) for arm, levels in self.factors.items()},
+                "contrasts": [one.model_dump() for one in self.study.contrasts],
+                "confounds": [one.to_json() for one in confounds(self.study)],
                 "patients": [patient.name for patient in self.study.patients.simulated],
                 "code": code_digest("cbt_ray.stages.analyse"),
             }
@@ -363,13 +370,12 @@ class Keys:
 
     @cached_property
     def _before_ratings(self) -> dict[Stage, list[Key]]:
+        chains = self.course_chains()
         return {
-            Stage.PROFILES: [
-                self.profile(n) for n in range(1, self.study.patients.training.count + 1)
-            ],
+            Stage.PROFILES: list(chains),
             Stage.COURSES: self.courses(),
-            Stage.DATASET: [self.dataset()],
-            Stage.FINETUNE: [self.finetune(*pair) for pair in self.finetunes],
+            Stage.DATASET: [self.dataset()] if chains else [],
+            Stage.FINETUNE: [self.finetune(made) for made in self.finetunes],
         }
 
     @cached_property
@@ -477,11 +483,6 @@ def profile_id(number: int) -> str:
 def course_id(number: int, session: int) -> str:
     """The readable id of a session of a training patient's course."""
     return f"{profile_id(number)}.s{session:02d}"
-
-
-def session_id(arm: Arm, patient: SimulatedPatient, replicate: int, session: int) -> str:
-    """The readable id of a simulated session."""
-    return f"{arm.name}.{patient_slug(patient)}.r{replicate}.s{session:02d}"
 
 
 def imported_digests(study: Study) -> Mapping[Stage, Mapping[str, str]]:

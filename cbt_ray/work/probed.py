@@ -15,7 +15,7 @@ from cbt_ray.rating.judge import PROMPTS as JUDGE_PROMPTS
 from cbt_ray.rating.probe import GUESSES, NO_HOMEWORK, sampled
 from cbt_ray.rating.scale import load_scale
 from cbt_ray.study import Study
-from cbt_ray.study.study import patient_slug
+from cbt_ray.study.scheduled import patient_slug
 
 
 def probe_names(study: Study) -> list[str]:
@@ -25,7 +25,7 @@ def probe_names(study: Study) -> list[str]:
     one kind.
     """
     needless = {"masked"} if len(study.judge.views) > 1 else set()
-    if len(variants(study)) < 2:
+    if len(kinds_of(study)) < 2:
         needless |= set(GUESSES)
     return [name for name in study.judge.probes.which if name not in needless]
 
@@ -48,9 +48,9 @@ def probed_places(study: Study) -> list[tuple[int, int, int]]:
     return [(patients[name], replicate, number) for name, replicate, number in drawn]
 
 
-def variants(study: Study) -> list[str]:
+def kinds_of(study: Study) -> list[str]:
     """The kinds of therapist that the judge may tell apart."""
-    return sorted({arm.variant for arm in study.arms})
+    return sorted({arm.kind for arm in study.arms})
 
 
 def check_probes(study: Study, prompts: Prompts) -> None:
@@ -66,7 +66,7 @@ def check_probes(study: Study, prompts: Prompts) -> None:
             )
             raise InputError(f"{study.file}: judge.probes.homework_item: {found}")
     if set(names) & set(GUESSES):
-        load_kinds(prompts, variants(study))
+        load_kinds(prompts, kinds_of(study))
 
 
 def probe_prompts(name: str, scale: list[str]) -> tuple[str, ...]:

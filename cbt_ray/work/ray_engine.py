@@ -146,7 +146,7 @@ class RayEngine(ProcessEngine):
         """Settings of our own Ray: CPUs for the wished workers in every stage, little memory."""
         largest = cpus_of(
             self.study,
-            [*(role for _, role in self.study.roles), *map(self.study.therapist, self.study.arms)],
+            [*self.study.roles.named.values(), *map(self.study.therapist, self.study.arms)],
         )
         number = max(available_cpus(), math.ceil(largest * (self.study.engine.workers or 1)))
         return {"num_cpus": number, "include_dashboard": False, "object_store_memory": 100 << 20}

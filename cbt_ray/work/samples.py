@@ -44,14 +44,15 @@ def samples(study: Study, scale: Scale | None, kinds: Mapping[str, str]) -> Iter
 
 
 def _of_generator(study: Study) -> Iterator[Sample]:
-    levels = {
-        name: next(iter(known)) for name, known in study.patients.training.characteristics.items()
-    }
+    training, courses = study.patients.training, study.courses
+    if training is None or courses is None or not study.phases:
+        return  # nothing is trained on
+    levels = {name: next(iter(known)) for name, known in training.characteristics.items()}
     yield Sample("profile.j2", "prompts", {})
     for name in (NAME, None):
         yield Sample("profile_request.j2", "prompts", {"name": name, "characteristics": levels})
     yield Sample("course.j2", "prompts", {"patient": NAME, "narrative": TEXT})
-    last, courses = study.courses.sessions, study.courses
+    last = courses.sessions
     for session, opening, phase in ((1, "", study.phases[0]), (last, TEXT, study.phases[-1])):
         for number, content in enumerate(CONTENTS, 1):
             part = {"number": number, "content": content}
@@ -76,12 +77,12 @@ def _of_therapists(study: Study) -> Iterator[Sample]:
         if arm.prompt is not None
     }
     for prompt, field in {THERAPIST_PROMPT: "prompts", **own}.items():
-        for session, phase in ((1, study.phases[0]), (study.sessions.count, study.phases[-1])):
+        for session in dict.fromkeys((1, study.sessions.count)):
             case = {
                 "patient": NAME,
                 "session": session,
                 "sessions": study.sessions.count,
-                "phase": phase,
+                "phase": study.phase_of(session),
             }
             yield Sample(prompt, field, {**case, "end_token": end_mark(study.sessions)})
 

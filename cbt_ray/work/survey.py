@@ -141,18 +141,16 @@ class Survey:
     def _stage(self, stage: Stage) -> list[Entry]:
         keys = self.keys
         if stage is Stage.COURSES:
-            patients = range(1, keys.study.patients.training.count + 1)
-            numbers = range(1, keys.study.courses.sessions + 1)
-            chains = (
-                ([keys.course(n, s) for s in numbers], self._entry(keys.profile(n)).state)
-                for n in patients
-            )
-            return [entry for chain, before in chains for entry in self.chain(chain, before)]
+            return [
+                entry
+                for profile, chain in keys.course_chains().items()
+                for entry in self.chain(chain, self._entry(profile).state)
+            ]
         if stage is Stage.SESSIONS:
             return [
                 entry
                 for chain in keys.chains()
-                for entry in self.chain(keys.chain(*chain), self._model(chain[0]))
+                for entry in self.chain(keys.chain(*chain), self._model(chain[0], chain[3]))
             ]
         if stage is Stage.RATINGS:
             ordinary = [
@@ -165,14 +163,10 @@ class Survey:
             return [self._judge(*one) for one in (*ordinary, *probes, *imported)]
         return [self._judge(key) for key in keys.all()[stage]]
 
-    def _model(self, arm: Arm) -> State:
+    def _model(self, arm: Arm, seed: int) -> State:
         """The state of the model that an arm's therapist is, where the finetune stage makes it."""
-        pair = (arm.model, arm.variant)
-        return (
-            self._entry(self.keys.finetune(*pair)).state
-            if pair in self.keys.finetunes
-            else State.DONE
-        )
+        made = self.keys.made_for(arm, seed)
+        return self._entry(self.keys.finetune(made)).state if made else State.DONE
 
     def _behind(self, session: Key, name: str) -> State:
         """The state of what a probe builds on: its session, and the one whose therapist it is

@@ -24,7 +24,7 @@ from cbt_ray.store import Blob, Store, open_store
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import Role
-from cbt_ray.study.model import Arm
+from cbt_ray.study.model import Arm, Checkpoint, seed_suffix
 from cbt_ray.therapy.dialogue import Voice
 from cbt_ray.unit import Key, Status, Unit
 from cbt_ray.work.keys import Keys
@@ -70,11 +70,12 @@ class Workplace:
         role: Role = getattr(self.study.roles, name)
         return Voice(role, self._ask(role, name, None))
 
-    def therapist(self, arm: Arm) -> Voice:
+    def therapist(self, arm: Arm, seed: int = 0) -> Voice:
         """An arm's therapist; a GGUF of the finetune stage is brought to this machine first."""
         role = self.study.therapist(arm)
-        gguf = self.gguf(arm.model, arm.variant) if self.keys.uses_gguf(arm) else None
-        name = f"therapist.{arm.name}"
+        made = self.keys.made_for(arm, seed) if self.keys.uses_gguf(arm) else None
+        gguf = self.gguf(made) if made else None
+        name = f"therapist.{arm.name}{seed_suffix(seed)}"
         if any(other.startswith("therapist.") and other != name for other, _ in self._callers):
             self.close()  # one arm's weights at a time: two 8 GB models need not fit side by side
         return Voice(role, self._ask(role, name, gguf))
@@ -105,17 +106,17 @@ class Workplace:
             total.add(caller.take_usage())
         return total
 
-    def gguf(self, model: str, variant: str) -> Path:
+    def gguf(self, made: Checkpoint) -> Path:
         """The GGUF that the finetune stage exported, on this machine.
 
         Infrastructure where it is owed.
         """
-        unit = self.model(model, variant)
+        unit = self.model(made)
         return self.file(Blob.from_json(unit.content["gguf"]), unit.key)
 
-    def model(self, model: str, variant: str) -> Unit:
+    def model(self, made: Checkpoint) -> Unit:
         """What the finetune stage made of a model; Infrastructure where it is owed."""
-        key = self.keys.finetune(model, variant)
+        key = self.keys.finetune(made)
         unit = self.store.get(key)
         if unit is None or unit.status is not Status.DONE:
             raise Infrastructure(f"{key}: owed; train first", "owed")

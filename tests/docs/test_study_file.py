@@ -13,7 +13,7 @@ import yaml
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
-from cbt_ray.study import endpoint, imported, model, probe, protocol, study, terms
+from cbt_ray.study import contrast, endpoint, imported, model, probe, protocol, study, terms
 from cbt_ray.study.block import Block
 
 PAGE = Path(__file__).parents[2] / "docs" / "study-file.md"
@@ -43,6 +43,7 @@ SECTIONS: dict[str, Any] = {
     "judge": model.Judge,
     "judge.probes": probe.Probes,
     "analysis": model.Analysis,
+    "analysis.contrasts[]": contrast.Contrast,
     "minimum": study.Minimum,
     "budget": study.Budget,
     "engine": study.Engine,
@@ -113,6 +114,12 @@ def test_the_example_is_valid_and_shows_every_field(name: str) -> None:
     value = yaml.safe_load(example[1])
     TypeAdapter(SECTIONS[name]).validate_python(value)
     assert set(value) == set(SECTIONS[name].model_fields)
+
+
+def test_a_study_of_two_prompts_is_shown_whole() -> None:
+    *_, example = re.findall(r"```yaml\n(.*?)```", section("arms[]"), re.DOTALL)
+    shown = study.Study.model_validate(yaml.safe_load(example))
+    assert [one.name for one in shown.contrasts] == ["prompt"]
 
 
 def test_every_block_has_a_section() -> None:

@@ -1,0 +1,208 @@
+"""Confounds: what differs between the two arms of a pair besides the factor that is compared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from cbt_ray.study.contrast import TUNING, Contrast, Pair, pairs
+from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint, ScriptedEndpoint
+from cbt_ray.study.factor import OWN_PROMPT
+from cbt_ray.study.model import Arm, Recipe
+from cbt_ray.study.scheduled import seeds_of, uses_gguf
+
+if TYPE_CHECKING:
+    from cbt_ray.study.study import Study
+
+_MEANT = {
+    "model": {"model", "base"},
+    TUNING: {TUNING},
+    "training": {TUNING, "method", "teacher"},
+    "method": {TUNING, "method", "teacher"},
+    "endpoint": {"served by", "model"},
+    "seeds": {"training seeds"},
+}
+"""Factor -> what it is about; any other is about what has its name, such as prompt."""
+_FAMILIES = (
+    *("gpt", "claude", "gemini", "gemma", "llama", "mistral", "mixtral", "ministral", "qwen"),
+    *("deepseek", "phi", "smollm", "command", "grok", "glm", "kimi", "granite", "nemotron"),
+)
+_NOT_HOW = {"seed", "method", "quantization", "start", "compare", "revision", "compare_revision"}
+_NOT_HOW |= {"licence", "preferences", "preferences_licence", "backend", "checkpoint_steps"}
+_NOT_HOW |= {"held_out_windows", "held_out_steps", "memory_gib", "tensorboard", "gate_prompts"}
+_NOT_HOW |= {"safetensors", "chat_template", "turn_end"}
+"""Fields of a recipe that belong to the model, are named by themselves or do not decide what tuning
+makes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confound:
+    """One thing that a pair of arms differs in besides what is compared."""
+
+    contrast: str
+    pair: str
+    """What tables call the pair."""
+    plus: str
+    """An arm."""
+    minus: str
+    what: str
+    """prompt, temperature, quantization, ..."""
+    values: tuple[str, str]
+    """Of plus and minus."""
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        one, other = self.values
+        return f"{self.what} ({one}; {other})"
+
+    def to_json(self) -> dict[str, object]:
+        """As it stands in a result."""
+        return asdict(self) | {"values": list(self.values)}
+
+
+def confounds(study: Study) -> list[Confound]:
+    """All confounds of all pairs that the study compares."""
+    known, levels = {arm.name: arm for arm in study.arms}, study.factors
+    return [
+        found
+        for contrast in study.contrasts
+        for pair in pairs(contrast, levels)
+        for found in _of_pair(study, contrast, pair, known[pair.plus], known[pair.minus])
+    ]
+
+
+def told(found: list[Confound]) -> list[str]:
+    """One line a pair."""
+    said: dict[tuple[str, str, str], list[str]] = {}
+    for one in found:
+        said.setdefault((one.contrast, one.plus, one.minus), []).append(one.text)
+    return [
+        f"{contrast}: {plus} and {minus} also differ in {', '.join(texts)}"
+        for (contrast, plus, minus), texts in said.items()
+    ]
+
+
+def _of_pair(
+    study: Study, contrast: Contrast, pair: Pair, plus: Arm, minus: Arm
+) -> Iterator[Confound]:
+    one, other = _traits(study, plus), _traits(study, minus)
+    names = [
+        name for name in dict.fromkeys((*one, *other)) if name in one and name in other
+    ]  # what only one of them has, as a teacher, it has by being what it is
+    differ = [name for name in names if one[name] != other[name]]
+    meant = {part for factor in contrast.plus for part in _meant(factor)}
+    if not meant & set(names) and len(differ) == 1:
+        meant = set(differ)  # a name of the user's own, for the one thing that differs
+    for name in differ:
+        if name not in meant:
+            yield Confound(
+                contrast.name, pair.label, plus.name, minus.name, name, (one[name], other[name])
+            )
+    yield from _of_judge(study, contrast, pair, plus, minus)
+
+
+def _meant(factor: str) -> set[str]:
+    if factor == "sampling":
+        return {"temperature", "top_p", "min_p", "repeat_penalty", "max_tokens"}
+    return _MEANT.get(factor, {factor})
+
+
+def _traits(study: Study, arm: Arm) -> dict[str, str]:
+    """What an arm's therapist is made of, each in words."""
+    role = study.therapist(arm)
+    endpoint = study.endpoints[role.endpoint]
+    exported = uses_gguf(study, arm)
+    found = {
+        "model": arm.model or _named(endpoint),
+        TUNING: arm.kind,
+        "prompt": arm.prompt or OWN_PROMPT,
+        **{name: f"{value:g}" for name, value in role.sampling.model_dump().items()},
+        "served by": _served(endpoint),
+    }
+    recipe = study.models[arm.model].recipe if arm.model is not None else None
+    if recipe is not None and (exported or arm.tuned):
+        found["base"] = "@".join(filter(None, recipe.base(arm.tuned)))
+        found["quantization"] = recipe.quantization if exported else "of the server"
+    if recipe is not None and arm.tuned:
+        found |= _training(study, recipe)
+        found["training seeds"] = str(len(seeds_of(study, arm)))
+    return found
+
+
+def _training(study: Study, recipe: Recipe) -> Mapping[str, str]:
+    orpo, generator = recipe.method == "orpo", study.roles.generator
+    wrote = _named(study.endpoints[generator.endpoint]) if generator else "nobody"
+    how = recipe.model_dump(mode="json", exclude=_NOT_HOW)
+    return {
+        "method": recipe.method,
+        "teacher": f"pairs of {recipe.preferences}" if orpo else wrote,
+        **{f"recipe's {name}": str(value) for name, value in how.items()},
+    }
+
+
+def _named(endpoint: LlamaCppEndpoint | LiteLLMEndpoint | ScriptedEndpoint) -> str:
+    if isinstance(endpoint, LiteLLMEndpoint):
+        return endpoint.model
+    return endpoint.gguf if isinstance(endpoint, LlamaCppEndpoint) else "a script"
+
+
+def _served(endpoint: LlamaCppEndpoint | LiteLLMEndpoint | ScriptedEndpoint) -> str:
+    if isinstance(endpoint, LlamaCppEndpoint):
+        return f"llama.cpp with a context of {endpoint.context} tokens"
+    if isinstance(endpoint, LiteLLMEndpoint):
+        joined = ", its system prompt in the first message" if endpoint.system != "message" else ""
+        return f"{endpoint.model.split('/')[0]}{joined}"
+    return "a script"
+
+
+def _of_judge(
+    study: Study, contrast: Contrast, pair: Pair, plus: Arm, minus: Arm
+) -> Iterator[Confound]:
+    """Whether the judge is of the family of one side's therapist or teacher, and not of the
+    other's.
+    """
+    family = family_of(_named(study.endpoints[study.roles.judge.endpoint]))
+    if family is None:
+        return
+    one, other = (_kin(study, arm, family) for arm in (plus, minus))
+    if one != other:
+        yield Confound(
+            contrast.name,
+            pair.label,
+            plus.name,
+            minus.name,
+            f"relation to the judge, a {family}",
+            (_kinship(one), _kinship(other)),
+        )
+
+
+def _kinship(kin: list[str]) -> str:
+    if not kin:
+        return "none is of its family"
+    return f"{' and '.join(kin)} {'is' if len(kin) == 1 else 'are'} of its family"
+
+
+def _kin(study: Study, arm: Arm, family: str) -> list[str]:
+    """Who of an arm is of a family: its therapist, and who wrote what it was trained on."""
+    endpoint = study.endpoints[study.therapist(arm).endpoint]
+    recipe = study.models[arm.model].recipe if arm.model is not None else None
+    made_of = recipe.base(arm.tuned)[0] if recipe else _named(endpoint)
+    generator = study.roles.generator if arm.tuned and recipe and recipe.method == "sft" else None
+    teacher = _named(study.endpoints[generator.endpoint]) if generator else ""
+    return [
+        who
+        for who, name in (("therapist", made_of), ("teacher", teacher))
+        if family_of(name) == family
+    ]
+
+
+def family_of(model: str) -> str | None:
+    """The family that a model's name speaks of, such as qwen; None where it speaks of none."""
+    name = model.lower().rsplit(":", 1)[-1]
+    if re.search(r"(^|[/_.-])o[134]($|[-_.])", name):
+        return "gpt"
+    found = next((family for family in _FAMILIES if family in name), None)
+    return "mistral" if found in ("mixtral", "ministral") else found

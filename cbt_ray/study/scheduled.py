@@ -1,0 +1,89 @@
+"""What a study schedules, as its arms need it: sessions, checkpoints, and courses only where a
+model is trained.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from cbt_ray.study.endpoint import FINETUNED, LlamaCppEndpoint, Role
+from cbt_ray.study.model import Arm, Checkpoint
+from cbt_ray.study.protocol import Courses, SimulatedPatient, TrainingPatients
+
+if TYPE_CHECKING:
+    from cbt_ray.study.study import Study
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What courses are written with."""
+
+    patients: TrainingPatients
+    courses: Courses
+    generator: Role
+
+
+@cache
+def patient_slug(patient: SimulatedPatient) -> str:
+    """The patient's name as a part of a key."""
+    return "-".join(
+        "".join(c if c.isalnum() and c.isascii() else " " for c in patient.name.casefold()).split()
+    )
+
+
+def session_id(
+    arm: Arm, patient: SimulatedPatient, replicate: int, session: int, seed: int = 0
+) -> str:
+    """The readable id of a simulated session; of a checkpoint after the first with its number."""
+    chain = f"r{replicate}" + (f"t{seed}" if seed else "")
+    return f"{arm.name}.{patient_slug(patient)}.{chain}.s{session:02d}"
+
+
+def seeds_of(study: Study, arm: Arm) -> range:
+    """Numbers of the training seeds that an arm holds its sessions with; 0 where none is tuned."""
+    model = study.models.get(arm.model or "")
+    return range(model.seeds if arm.tuned and model is not None else 1)
+
+
+def all_imported(study: Study, arm: Arm) -> bool:
+    """Whether all sessions of an arm were imported."""
+    imported = study.imported.sessions if study.imported else {}
+    return bool(imported) and all(
+        session_id(arm, who, replicate, number, seed) in imported
+        for seed in seeds_of(study, arm)
+        for who in study.patients.simulated
+        for replicate in range(1, study.sessions.replicates + 1)
+        for number in range(1, study.sessions.count + 1)
+    )
+
+
+def uses_gguf(study: Study, arm: Arm) -> bool:
+    """Whether the arm's therapist is a GGUF that the finetune stage exported."""
+    endpoint = study.endpoints.get(study.therapist(arm).endpoint)
+    return isinstance(endpoint, LlamaCppEndpoint) and endpoint.gguf == FINETUNED
+
+
+def checkpoints(study: Study) -> list[Checkpoint]:
+    """What the finetune stage makes: all tuned models, and the instruct ones that are served from
+    our GGUF.
+
+    An arm whose sessions were all imported needs none.
+    """
+    found = {
+        Checkpoint(arm.model, arm.tuned, seed)
+        for arm in study.arms
+        if arm.model is not None and (arm.tuned or uses_gguf(study, arm))
+        if not all_imported(study, arm)
+        for seed in seeds_of(study, arm)
+    }
+    return sorted(found)
+
+
+def needs_courses(study: Study) -> bool:
+    """Whether courses belong to the study: a model is trained on them, or they were imported."""
+    held = study.imported
+    return any(made.tuned for made in checkpoints(study)) or bool(
+        held and (held.courses or held.profiles)
+    )
