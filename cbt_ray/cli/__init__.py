@@ -3,7 +3,7 @@
 What stages need is imported inside the commands, so that `--help` and errors come at once.
 """
 
-from cbt_ray.cli import analyze, cluster, imports, study
+from cbt_ray.cli import analyze, begin, cluster, imports, study
 from cbt_ray.cli.command import cli
 
-__all__ = ["analyze", "cli", "cluster", "imports", "study"]
+__all__ = ["analyze", "begin", "cli", "cluster", "imports", "study"]
