@@ -53,6 +53,21 @@ def cbt(path: Path, study: Path, scores: Path | None, overrides: tuple[str, ...]
     import_cbt(path, study, scores, fields_of(overrides), click.echo)
 
 
+@imports.command(epilog="Example: cbt-ray import sessions transcripts.jsonl own.yaml")
+@click.argument("file", type=click.Path(path_type=Path))
+@study_file
+@settings
+def sessions(file: Path, study: Path, overrides: tuple[str, ...]) -> None:
+    """Import transcripts of any therapist, human or model: to be rated, analysed and reported.
+
+    FILE holds one session a line, as JSON: arm, patient, number, turns; `export` writes the same.
+    STUDY is written where there is none.
+    """
+    from cbt_ray.imports.sessions import import_sessions
+
+    import_sessions(file, study, fields_of(overrides), click.echo)
+
+
 @imports.command(
     epilog="Example: cbt-ray import ratings raters.csv published.yaml --judge ana --kind human"
 )

@@ -8,6 +8,7 @@ What was imported is also written as it was published, under `imported/` with it
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -106,15 +107,18 @@ def _units(bench: Bench, keys: Sequence[Key]) -> Iterable[Unit]:
     )
 
 
-def _named(unit: Unit) -> dict[str, str]:
-    """Key and patient's id: p01, p02, ...
-
-    or the simulated patient's name in a key; several patients may have one name.
+def _named(unit: Unit) -> dict[str, str | int]:
+    """Key and patient's id: p01, p02, ... or the simulated patient's name in a key, since several
+    patients may have one name; of a simulated session the replicate, too.
     """
-    first, second, *_ = unit.key.id.split(".")
+    first, second, *others = unit.key.id.split(".")
+    if unit.key.stage is Stage.COURSES:
+        return {"key": str(unit.key), "patient_id": first}
+    chain = re.match(r"r(\d+)", others[0]) if others else None
     return {
         "key": str(unit.key),
-        "patient_id": first if unit.key.stage is Stage.COURSES else second,
+        "patient_id": second,
+        **({"replicate": int(chain[1])} if chain and unit.key.stage is Stage.SESSIONS else {}),
     }
 
 

@@ -52,6 +52,15 @@ class Manifest:
         )
         return Manifest(self.file, Imported(**own, judges=judges, sources=_with(others, source)))
 
+    def with_sessions(self, units: Sequence[Unit], source: str) -> Manifest:
+        """With sessions beside those of earlier imports; one that is there is replaced."""
+        sessions = {**self.content.sessions, **digests(units, Stage.SESSIONS)}
+        update = {
+            "sessions": dict(sorted(sessions.items())),
+            "sources": _with(self.content.sources, source),
+        }
+        return Manifest(self.file, self.content.model_copy(update=update))
+
     def with_judge(self, name: str, kind: str, ratings: Iterable[Unit], source: str) -> Manifest:
         """With somebody's ratings.
 

@@ -106,7 +106,7 @@ def compose(published: Published, study_file: Path, manifest: Path, source: str,
         "source": source,
         "found": found,
         "manifest": manifest.name,
-        "study": _study_name(study_file),
+        "study": _quoted(study_name(study_file)),
         "description": _quoted(
             "What the published transcripts and ratings of arXiv 2412.00251 say, imported and "
             "analysed anew."
@@ -157,9 +157,10 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _study_name(study_file: Path) -> str:
+def study_name(study_file: Path) -> str:
+    """The name of a study by that of its file."""
     name = re.sub(r"[^a-z0-9]+", "-", study_file.stem.lower()).strip("-")[:31].strip("-")
-    return _quoted(name or "published")
+    return name or "published"
 
 
 def _characteristics(published: Published) -> dict[str, str]:

@@ -24,7 +24,8 @@ def test_from_nothing_to_an_answer(tmp_path: Path, capsys: pytest.CaptureFixture
     stages = {path.split("/")[1] for path in store.list("my-study/")} & set(Stage)
     assert stages == {Stage.SESSIONS, Stage.RATINGS}, "nobody is trained, so nothing is generated"
     assert Costs(store, "my-study").total.calls > 0
-    analysis = json.loads((folder / "runs" / "my-study" / "analysis.json").read_text())
+    assert outcome(["export", str(folder / "study.yaml"), "--to", str(tmp_path / "out")]) == (0, "")
+    analysis = json.loads((tmp_path / "out" / "analysis.json").read_text())
     (answer,) = analysis["contrasts"]["primary"]["rows"]
     assert answer["low"] < answer["estimate"] < answer["high"]
     assert [item["item"] for item in analysis["items"]] == [
