@@ -124,8 +124,8 @@ def _rows(keys: Keys) -> list[dict[str, Any]]:
     """Rows of scores under the keys of this store."""
     names = {
         f"{arm.name}.{n}.{s:02d}": str(key)
-        for arm, n, r in keys.chains()
-        for s, key in enumerate(keys.chain(arm, n, r), 1)
+        for arm, n, r, seed in keys.chains()
+        for s, key in enumerate(keys.chain(arm, n, r, seed), 1)
     }
     patients = {name: n for n, name in enumerate(made_up.PATIENTS, 1)}
     found = []
