@@ -215,13 +215,19 @@ def test_what_is_not_there_is_absent_and_never_owed(clone: Path) -> None:
     assert owed.counts(Stage.RATINGS) == {State.DONE: 11, State.OWED: 11, State.NOT_REACHED: 1}
 
 
+def test_one_therapist_alone_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = load_study(imported(write_clone(tmp_path / "clone", groups=GROUPS[:1])))
+    assert (study.analysis.contrasts, study.contrasts) == ((), ())
+
+
 def test_an_own_arm_is_trained_on_imported_courses(clone: Path) -> None:
     study = imported(clone)
     text = document(study)
     text["arms"] = [*text["arms"], {"name": "mine", "model": "llama", "tuned": True}]  # type: ignore[misc]
     study.write_text(yaml.safe_dump(text))
     bench = bench_of(study)
-    assert bench.keys.finetunes == [("llama", "tuned")]
+    assert bench.keys.finetunes == [Checkpoint("llama", True)]
     assert published_name(bench.study, Checkpoint("llama", True)) == "Llama-pub-llama-tuned"
     counts = states(bench, Stage.SESSIONS)
     assert counts == {State.DONE: 12, State.OWED: 6}

@@ -48,7 +48,7 @@ def stored(folder: Path) -> tuple[Bench, Unit]:
 def document(store: Path) -> dict[str, Any]:
     """Three models, two variants, five patients, twenty sessions."""
     arms = [
-        {"name": f"{m}-{v}", "model": m, "variant": v}
+        {"name": f"{m}-{v}", "model": m, "tuned": v == "tuned"}
         for m in made_up.MODELS
         for v in made_up.VARIANTS
     ]

@@ -111,8 +111,7 @@ def test_the_replication_carries_gemmas_notice_and_the_papers_models_are_named_a
     )
     assert "subject to the Gemma Terms of Use" in demands_of(replication, "qwen").notice_file
     assert [
-        published_name(replication, Checkpoint(model, True))
-        for model in ("qwen", "llama")
+        published_name(replication, Checkpoint(model, True)) for model in ("qwen", "llama")
     ] == [
         "replication-qwen-tuned",
         "Llama-replication-llama-tuned",
