@@ -8,6 +8,7 @@ from cbt_ray.errors import InputError, Owed
 from cbt_ray.stages.fetch import owed_checkpoints, owed_weights
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import Role
+from cbt_ray.study.scheduled import checkpoints, needs_courses
 from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.inputs import check_model_name
@@ -59,6 +60,13 @@ def roles_of(study: Study, job: BatchJob) -> list[Role]:
     if job is BatchJob.SIMULATE:
         return [roles.patient, roles.summariser, *(study.therapist(arm) for arm in study.arms)]
     return [roles.judge] if job is BatchJob.EVALUATE else []
+
+
+def needed(study: Study, job: BatchJob) -> bool:
+    """Whether an arm of the study needs a job."""
+    if job is BatchJob.GENERATE:
+        return needs_courses(study)
+    return not job.of_one_model or bool(checkpoints(study))
 
 
 def check_model(study: Study, job: BatchJob, model: str | None) -> None:

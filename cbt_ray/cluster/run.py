@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cbt_ray.batch.job import BatchJob, check_model, owed
+from cbt_ray.batch.job import BatchJob, check_model, needed, owed
 from cbt_ray.cluster.follow import Ending, ending_of, talking
 from cbt_ray.cluster.site import Options, Site, open_site
 from cbt_ray.cluster.submission import LABEL, Images
@@ -18,6 +18,7 @@ from cbt_ray.cluster.trouble import name_of
 from cbt_ray.commands.delivery import Delivery
 from cbt_ray.errors import BelowMinimum, GateFailed, InputError, Owed
 from cbt_ray.study import Study
+from cbt_ray.study.scheduled import checkpoints
 from cbt_ray.work.bench import Bench
 
 Say = Callable[[str], object]
@@ -32,7 +33,11 @@ def run(
 
     Raises what the job itself ended with: Owed, InputError or BelowMinimum.
     """
-    jobs = list(BatchJob) if job == WHOLE else [BatchJob(job)]
+    jobs = [one for one in BatchJob if job in (WHOLE, one) and needed(study, one)]
+    if not jobs:
+        check_model(study, BatchJob(job), model)
+        say(f"{job}: no arm needs it")
+        return
     if dry:
         for one, name in _each(study, jobs, model):
             say(dry_run(study, one, name, options))
@@ -151,7 +156,7 @@ def _worst(endings: list[Ending]) -> Ending:
 def _models(study: Study, job: BatchJob, model: str | None) -> Sequence[str | None]:
     if not job.of_one_model or model is not None:
         return [model]
-    return sorted(study.models)
+    return sorted({made.model for made in checkpoints(study)})
 
 
 def run_cancel(study: Study, job: str, model: str | None, options: Options, say: Say) -> None:

@@ -18,6 +18,9 @@ from cbt_ray.imports.group import Group
 from cbt_ray.imports.harvest import CHARACTERISTICS, arms_of
 from cbt_ray.imports.published import Published, levels
 from cbt_ray.study import Study
+from cbt_ray.study.contrast import default_contrasts
+from cbt_ray.study.endpoint import Role
+from cbt_ray.study.factor import levels_of
 from cbt_ray.study.model import Arm
 from cbt_ray.therapy.stop import StopReason
 
@@ -142,6 +145,7 @@ def compose(published: Published, study_file: Path, manifest: Path, source: str,
         "sessions": scope.sessions or 3,
         "stop": _stop(published),
         "published": published.has_ratings,
+        "analysis": _analysis(groups, published),
     }
     environment = Environment(
         undefined=StrictUndefined,
@@ -150,6 +154,21 @@ def compose(published: Published, study_file: Path, manifest: Path, source: str,
         autoescape=False,  # noqa: S701  YAML
     )
     return environment.from_string(TEMPLATE.read_text()).render(**values) + "\n"
+
+
+def _analysis(groups: list[Group], published: Published) -> str:
+    """The analysis block; one therapist, or several of which nothing two-fold can be asked, are
+    described.
+    """
+    arms = [
+        Arm(name=group.arm, model=group.model, tuned=group.variant == "tuned") for group in groups
+    ]
+    levels = levels_of(arms, {arm.name: Role(endpoint="exported") for arm in arms})
+    fields = [
+        *(["judge: published"] if published.has_ratings else []),
+        *([] if default_contrasts(levels) else ["contrasts: []"]),
+    ]
+    return f"{{{', '.join(fields)}}}"
 
 
 def _quoted(text: str) -> str:

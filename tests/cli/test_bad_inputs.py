@@ -174,10 +174,10 @@ STUDY_FILES = (
         "expected one of ['smollm2']",
     ),
     Bad(
-        "unknown variant",
-        {"arms__0__variant": "best"},
-        "arms.0.variant",
-        "expected 'instruct' or 'tuned', found 'best'",
+        "neither tuned nor not",
+        {"arms__0__tuned": "best"},
+        "arms.0.tuned",
+        "found 'best'",
     ),
     Bad("no arms", {"arms": []}, "arms", "expected at least 1"),
     Bad(
@@ -489,20 +489,20 @@ STUDY_FILES = (
     Bad("no folder of prompts", {"prompts": "mine"}, "prompts", "expected a folder"),
     Bad(
         "generator without a licence",
-        {"arms__0__variant": "tuned"},
+        {"arms__0__tuned": True},
         "endpoints.counted.licence",
         "expected the licence of the generator, whose texts are trained on",
     ),
     Bad(
         "generator whose terms forbid training",
-        {"arms__0__variant": "tuned", "endpoints__counted": litellm(licence="OpenAI")},
+        {"arms__0__tuned": True, "endpoints__counted": litellm(licence="OpenAI")},
         "endpoints.counted.licence",
         "expected terms that allow to train on outputs, OpenAI terms of use do not: you may not",
     ),
     Bad(
         "base model of an unknown licence",
         {
-            "arms__0__variant": "tuned",
+            "arms__0__tuned": True,
             "models__smollm2__recipe__licence": "proprietary",
             "endpoints__counted": litellm(licence="MIT"),
         },

@@ -473,7 +473,7 @@ def with_gguf(folder: Path, use: str) -> tuple[Path, str, Path]:
     """
     if use == "recipe":
         recipe = {**TRAINED, "start": "x.gguf"}
-        changes: dict[str, Any] = {"models__smollm2__recipe": recipe, "arms__0__variant": "tuned"}
+        changes: dict[str, Any] = {"models__smollm2__recipe": recipe, "arms__0__tuned": True}
         changes["endpoints__script__licence"] = "MIT"
         field = "models.smollm2.recipe.start"
     else:
@@ -534,7 +534,7 @@ def test_template_of_a_recipe_that_cannot_be_used(
     roles = {f"roles__{role}__endpoint": "remote" for role in ROLES}
     changes = {
         "models__smollm2__recipe": recipe,
-        "arms__0__variant": "tuned",
+        "arms__0__tuned": True,
         "endpoints__remote": endpoint,
     }
     study = write_study(tmp_path, example_study(**changes, **roles))
@@ -572,7 +572,7 @@ def test_header_of_safetensors_that_was_changed(tmp_path: Path) -> None:
     recipe = {**TRAINED, "start": "model"}
     changes = {
         "models__smollm2__recipe": recipe,
-        "arms__0__variant": "tuned",
+        "arms__0__tuned": True,
         "endpoints__script__licence": "MIT",
     }
     study = write_study(tmp_path, example_study(**changes))
@@ -718,7 +718,7 @@ def test_published_files(
 def test_place_that_is_none(field: str, place: str, tmp_path: Path) -> None:
     document = json.loads(json.dumps(EXAMPLE))
     document["roles"]["judge"]["endpoint"] = "local"
-    document["arms"][0]["variant"] = "tuned"
+    document["arms"][0]["tuned"] = True
     document["endpoints"]["script"]["licence"] = "MIT"
     node = document
     *way, last = field.split(".")

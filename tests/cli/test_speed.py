@@ -55,9 +55,7 @@ def test_status_of_a_study_as_large_as_the_published_one(tmp_path: Path) -> None
         {"name": f"Patient {number}", "profile": "a profile of no fewer than forty characters"}
         for number in range(5)
     ]
-    arms = [
-        {"name": f"arm-{number}", "model": "smollm2", "variant": "instruct"} for number in range(6)
-    ]
+    arms = [{"name": f"arm-{number}", "model": "smollm2"} for number in range(6)]
     phases = [{"name": "all", "sessions": [1, 20], "goals": "goals", "techniques": "techniques"}]
     write_study(
         tmp_path,

@@ -267,7 +267,7 @@ def test_an_unknown_model_names_the_known_ones_and_creates_nothing(
 
 
 def test_what_comes_before_is_owed(tmp_path: Path, cluster: FakeCluster) -> None:
-    arms = [{"name": "tuned", "model": "smollm2", "variant": "tuned"}]
+    arms = [{"name": "tuned", "model": "smollm2", "tuned": True}]
     here = site(tmp_path, cluster, [], arms=arms)
     with pytest.raises(Owed, match=r"dataset still owes 1 units, first .*; submit generate first"):
         submit(here, BatchJob.TRAIN, "smollm2")
@@ -278,7 +278,7 @@ def test_what_comes_before_is_owed(tmp_path: Path, cluster: FakeCluster) -> None
 def test_a_licence_that_forbids_training_is_refused_before_anything_is_created(
     job: BatchJob, tmp_path: Path, cluster: FakeCluster
 ) -> None:
-    arms = [{"name": "tuned", "model": "smollm2", "variant": "tuned"}]
+    arms = [{"name": "tuned", "model": "smollm2", "tuned": True}]
     api = {"kind": "litellm", "model": "openai/some", "licence": "OpenAI"}
     recipe = {"start": "lab/model", "compare": "lab/model", "licence": "Apache-2.0"}
     changes = {

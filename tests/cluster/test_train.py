@@ -22,6 +22,7 @@ from cbt_ray.stages.generate import generate
 from cbt_ray.store import Blob
 from cbt_ray.store.store import sha256_of
 from cbt_ray.study import load_study
+from cbt_ray.study.model import Checkpoint
 from cbt_ray.unit import Key, Status, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.keys import Keys
@@ -32,7 +33,7 @@ from tests.cluster.test_submit import site
 from tests.stages.probed import inputs_of
 from tests.stages.scripted import EMBEDDED
 
-ARMS = [{"name": "tuned", "model": "smollm2", "variant": "tuned"}]
+ARMS = [{"name": "tuned", "model": "smollm2", "tuned": True}]
 PAIR = {
     "messages": [{"role": "user", "content": "I am tired."}],
     "chosen": "Since when?",
@@ -170,9 +171,9 @@ def test_what_ends_now_is_told_before_a_gate_that_failed_earlier(
 ) -> None:
     recipe = {"start": EMBEDDED, "compare": EMBEDDED, "licence": "Apache-2.0"}
     models = {"a": {"recipe": recipe}, "b": {"recipe": {**recipe, "seed": 1}}}
-    arms = [{"name": model, "model": model, "variant": "tuned"} for model in models]
+    arms = [{"name": model, "model": model, "tuned": True} for model in models]
     here = with_dataset(tmp_path, cluster, models=models, arms=arms)
-    here.bench.store.put(rejected(here.bench, here.bench.keys.finetune("a", "tuned")))
+    here.bench.store.put(rejected(here.bench, here.bench.keys.finetune(Checkpoint("a", True))))
 
     cluster.script = lambda fake: fake.end("Job", 1)
     ending = _run_one(here, BatchJob.TRAIN, None)
@@ -180,7 +181,7 @@ def test_what_ends_now_is_told_before_a_gate_that_failed_earlier(
 
     def train_b(fake: FakeCluster) -> None:
         content = {"files": {}, "template": {}, "metrics": {}}
-        key = here.bench.keys.finetune("b", "tuned")
+        key = here.bench.keys.finetune(Checkpoint("b", True))
         here.bench.store.put(Unit(key, content, made_from=inputs_of(here.bench, key)))
         fake.end("Job", 0)
 

@@ -16,6 +16,7 @@ from cbt_ray.__main__ import outcome
 from cbt_ray.stages.rate import rate_sessions
 from cbt_ray.study import load_study
 from cbt_ray.study.licence import published_name
+from cbt_ray.study.model import Checkpoint
 from cbt_ray.therapy.session import Session
 from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.bench import Bench
@@ -214,14 +215,20 @@ def test_what_is_not_there_is_absent_and_never_owed(clone: Path) -> None:
     assert owed.counts(Stage.RATINGS) == {State.DONE: 11, State.OWED: 11, State.NOT_REACHED: 1}
 
 
+def test_one_therapist_alone_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = load_study(imported(write_clone(tmp_path / "clone", groups=GROUPS[:1])))
+    assert (study.analysis.contrasts, study.contrasts) == ((), ())
+
+
 def test_an_own_arm_is_trained_on_imported_courses(clone: Path) -> None:
     study = imported(clone)
     text = document(study)
-    text["arms"] = [*text["arms"], {"name": "mine", "model": "llama", "variant": "tuned"}]  # type: ignore[misc]
+    text["arms"] = [*text["arms"], {"name": "mine", "model": "llama", "tuned": True}]  # type: ignore[misc]
     study.write_text(yaml.safe_dump(text))
     bench = bench_of(study)
-    assert bench.keys.finetunes == [("llama", "tuned")]
-    assert published_name(bench.study, "llama") == "Llama-pub-llama-tuned"
+    assert bench.keys.finetunes == [Checkpoint("llama", True)]
+    assert published_name(bench.study, Checkpoint("llama", True)) == "Llama-pub-llama-tuned"
     counts = states(bench, Stage.SESSIONS)
     assert counts == {State.DONE: 12, State.OWED: 6}
     code, message = run("simulate", study, "--inline")
@@ -274,7 +281,7 @@ def test_the_study_file_is_complete_and_says_what_was_found(clone: Path) -> None
     assert found["sessions"]["stop"] == [{"rule": "farewell", "phrases": ["take care"]}]  # type: ignore[index]
     assert found["patients"]["training"]["characteristics"]["coping"] == {"Walks": 2}  # type: ignore[index]
     study = load_study("pub.yaml")
-    assert [(arm.name, arm.model, arm.variant) for arm in study.arms] == [
+    assert [(arm.name, arm.model, arm.kind) for arm in study.arms] == [
         ("llama-instruct", "llama", "instruct"),
         ("llama-tuned", "llama", "tuned"),
     ]
@@ -347,7 +354,7 @@ def edited(**changes: Any) -> Callable[[dict[str, Any]], None]:
         (edited(imported=...), "imported: expected the line `imported: pub.imported.json`, add it"),
         (edited(imported={}), "imported: expected the name of a JSON file"),
         (
-            edited(arms=[{"name": "mine", "model": "llama", "variant": "tuned"}]),
+            edited(arms=[{"name": "mine", "model": "llama", "tuned": True}]),
             "arms: expected one for the sessions of Llama_Instruct",
         ),
         (

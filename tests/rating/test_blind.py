@@ -32,7 +32,7 @@ GIVEAWAY = "I am Walrus, the zebra-tuned one. WALRUS! What happened then?"
 
 
 def study_file(folder: Path, **changes: Any) -> Path:
-    arms = [{"name": arm, "model": MODEL, "variant": "instruct"} for arm in ARMS]
+    arms = [{"name": arm, "model": MODEL} for arm in ARMS]
     blocks = {
         "study": "rehearsal-9",
         "models": {MODEL: {"recipe": RECIPE | {"compare": RECIPE["start"]}}},

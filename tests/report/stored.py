@@ -48,7 +48,7 @@ def stored(folder: Path) -> tuple[Bench, Unit]:
 def document(store: Path) -> dict[str, Any]:
     """Three models, two variants, five patients, twenty sessions."""
     arms = [
-        {"name": f"{m}-{v}", "model": m, "variant": v}
+        {"name": f"{m}-{v}", "model": m, "tuned": v == "tuned"}
         for m in made_up.MODELS
         for v in made_up.VARIANTS
     ]
@@ -124,8 +124,8 @@ def _rows(keys: Keys) -> list[dict[str, Any]]:
     """Rows of scores under the keys of this store."""
     names = {
         f"{arm.name}.{n}.{s:02d}": str(key)
-        for arm, n, r in keys.chains()
-        for s, key in enumerate(keys.chain(arm, n, r), 1)
+        for arm, n, r, seed in keys.chains()
+        for s, key in enumerate(keys.chain(arm, n, r, seed), 1)
     }
     patients = {name: n for n, name in enumerate(made_up.PATIENTS, 1)}
     found = []

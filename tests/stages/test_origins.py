@@ -18,6 +18,7 @@ from cbt_ray.llm import scripted as scripted_model
 from cbt_ray.stages import train
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.study import load_study
+from cbt_ray.study.model import Checkpoint
 from cbt_ray.therapy import dialogue
 from cbt_ray.unit import Stage, Status, Unit
 from cbt_ray.work.bench import Bench
@@ -239,7 +240,7 @@ def test_a_model_of_another_dataset_is_trained_again_and_nobody_is_pointed_to_it
     bench = Bench(load_study(file), Silent(), inline=True)
     store, key, dataset = (
         bench.store,
-        bench.keys.finetune("first", "tuned"),
+        bench.keys.finetune(Checkpoint("first", True)),
         bench.store.get(bench.keys.dataset()),
     )
     assert dataset

@@ -16,6 +16,7 @@ from cbt_ray.__main__ import run
 from cbt_ray.stages.train import _with_upload
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.study import load_study
+from cbt_ray.study.model import Checkpoint
 from cbt_ray.training.backend import trainer
 from cbt_ray.training.export import merge as merging
 from cbt_ray.training.gate.verdict import Verdict
@@ -207,7 +208,7 @@ def test_a_file_that_is_cut_in_the_store_fails_the_check_of_the_upload(
     file = tmp_path / "model.gguf"
     file.write_bytes(b"GGUF" * 1000)
     blobs = [
-        bench.store.put_blob(bench.keys.finetune("first", "tuned"), name, file)
+        bench.store.put_blob(bench.keys.finetune(Checkpoint("first", True)), name, file)
         for name in ("one.gguf", "other.gguf")
     ]
     assert _with_upload(bench, Verdict(()), blobs).failed == ()

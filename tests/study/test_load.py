@@ -66,7 +66,7 @@ def test_fields_may_name_files_beside_the_study(tmp_path: Path) -> None:
     [
         ({"seed": 8}, {"seed": 8}),
         ({"courses.pairs": 3}, {"courses__pairs": 3}),
-        ({"arms.0.variant": "tuned"}, {"arms__0__variant": "tuned"}),
+        ({"arms.0.tuned": True}, {"arms__0__tuned": True}),
         ({"budget.calls": 5}, {"budget__calls": 5}),
         ({"judge.views": ["plain", "masked"]}, {"judge__views": ["plain", "masked"]}),
         ({"seed": 8, "engine.workers": 2}, {"seed": 8, "engine__workers": 2}),
@@ -247,7 +247,6 @@ def test_arm_takes_over_the_therapists_role_but_for_what_it_says_itself() -> Non
     arm = {
         "name": "own",
         "model": "smollm2",
-        "variant": "instruct",
         "endpoint": "other",
         "sampling": {"temperature": 1.2},
     }

@@ -23,8 +23,8 @@ from tests.study.example import RECIPE, ROLES, example_study, loaded, write_stud
 ROOT = Path(__file__).parents[2]
 REMOTE = {"kind": "litellm", "model": "openai/x", "api_base": "http://one/v1"}
 TWO_ARMS = [
-    {"name": "plain", "model": "smollm2", "variant": "instruct"},
-    {"name": "tuned", "model": "smollm2", "variant": "tuned", "endpoint": "made"},
+    {"name": "plain", "model": "smollm2"},
+    {"name": "tuned", "model": "smollm2", "tuned": True, "endpoint": "made"},
 ]
 BASE: dict[str, Any] = {
     "endpoints__remote": REMOTE,
@@ -201,7 +201,7 @@ def test_recipe_reaches_the_tuned_arm_only() -> None:
 
 def test_one_more_patient_arm_or_replicate_leaves_the_keys_that_were_there() -> None:
     more: tuple[dict[str, Any], ...] = (
-        {"arms__2": {"name": "third", "model": "smollm2", "variant": "instruct"}},
+        {"arms__2": {"name": "third", "model": "smollm2"}},
         {"sessions__replicates": 2},
         {"judge__replicates": 2},
         {"judge__views": ["plain", "masked"]},
@@ -407,7 +407,9 @@ def test_text_of_a_prompt_reaches_the_probes_that_it_asks_for(
 
 def test_probes_that_would_show_nothing_new_are_not_made() -> None:
     assert not any(".masked." in name for name in probes(judge__views=["plain", "masked"]))
-    assert not any("guess" in name for name in probes(arms__1__variant="instruct"))
+    assert not any(
+        "guess" in name for name in probes(arms__1__tuned=False, analysis={"contrasts": []})
+    )
 
 
 def test_every_key_is_there_once_and_reads_back() -> None:

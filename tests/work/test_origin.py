@@ -14,6 +14,7 @@ from cbt_ray.llm.meter import LocalMeter, Meter
 from cbt_ray.prompts import Prompts
 from cbt_ray.store import Store, open_store
 from cbt_ray.study.endpoint import FINETUNED
+from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.study import Budget
 from cbt_ray.unit import Key, Stage, Status, Unit
 from cbt_ray.work.keys import Keys
@@ -23,8 +24,8 @@ from cbt_ray.work.workplace import Workplace
 from tests.study.example import loaded
 
 ARMS = [
-    {"name": "plain", "model": "smollm2", "variant": "instruct"},
-    {"name": "tuned", "model": "smollm2", "variant": "tuned", "endpoint": "made"},
+    {"name": "plain", "model": "smollm2"},
+    {"name": "tuned", "model": "smollm2", "tuned": True, "endpoint": "made"},
 ]
 PHASES = [{"name": "all", "sessions": [1, 3], "goals": "goals", "techniques": "techniques"}]
 STUDY = loaded(
@@ -89,7 +90,7 @@ def owed(store: Store) -> dict[Key, Entry]:
 
 CHAIN = KEYS.chain(*next(chain for chain in KEYS.chains() if chain[0].name == "tuned"))
 (RATING,) = KEYS.ratings_of(CHAIN[0])
-TUNED, DATASET = KEYS.finetune("smollm2", "tuned"), KEYS.dataset()
+TUNED, DATASET = KEYS.finetune(Checkpoint("smollm2", True)), KEYS.dataset()
 END = {KEYS.analysis(), KEYS.report()}
 DIRECT = {
     KEYS.profile(1): {KEYS.course(1, 1), KEYS.course(1, 2), KEYS.report()},

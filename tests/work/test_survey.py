@@ -10,6 +10,7 @@ import pytest
 
 from cbt_ray.prompts import Prompts
 from cbt_ray.store import Store, open_store
+from cbt_ray.study.model import Checkpoint
 from cbt_ray.unit import Key, Stage, Status, Unit
 from cbt_ray.work.keys import Keys
 from cbt_ray.work.survey import State, Survey
@@ -25,7 +26,7 @@ TUNED = Keys(
         sessions__count=3,
         courses__sessions=3,
         judge__replicates=2,
-        arms__1={"name": "tuned", "model": "smollm2", "variant": "tuned"},
+        arms__1={"name": "tuned", "model": "smollm2", "tuned": True},
     ),
     Prompts(),
 )
@@ -146,7 +147,7 @@ def test_chain_behind_a_state(store: Store, before: Any, found: State) -> None:
 
 
 def test_sessions_of_an_arm_whose_model_failed_its_checks_are_not_reached(store: Store) -> None:
-    put(store, TUNED.finetune("smollm2", "tuned"), reason="parity")
+    put(store, TUNED.finetune(Checkpoint("smollm2", True)), reason="parity")
     survey = Survey(TUNED, store, [Stage.RATINGS, Stage.SESSIONS])
     plain, tuned = (
         {key for chain in TUNED.chains() if chain[0].name == name for key in TUNED.chain(*chain)}

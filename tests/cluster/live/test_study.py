@@ -36,8 +36,8 @@ def document(store: str, **changes: Any) -> dict[str, Any]:
     }
     whole["models"] = {"first": whole["models"]["first"]}
     whole["arms"] = [
-        {"name": "first-instruct", "model": "first", "variant": "instruct"},
-        {"name": "first-tuned", "model": "first", "variant": "tuned"},
+        {"name": "first-instruct", "model": "first"},
+        {"name": "first-tuned", "model": "first", "tuned": True},
     ]
     del whole["engine"]
     return whole
