@@ -96,4 +96,4 @@ def _session(
     made = (arm.model, arm.variant)
     model = [place.model(*made)] if made in place.keys.finetunes else []
     inputs = [*model, *([before] if before else [])]
-    return place.make(key, inputs, produce, place.made_by(ROLES, (prompt, *dialogue.PROMPTS), arm))
+    return place.make(key, inputs, produce)

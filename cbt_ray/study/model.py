@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -53,6 +53,13 @@ class Recipe(Block):
     """How a model is tuned: what training starts from, what the tuned model is compared with, and
     every number in between.
     """
+
+    decides_nothing: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("checkpoint_steps", "memory_gib", "tensorboard", "gate_prompts", "safetensors"),
+            *("licence", "preferences_licence"),
+        }
+    )
 
     start: str
     """What training starts from: `package:NAME/FILE.gguf`, a GGUF, a Hugging Face folder, or a hub
