@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from typing import Any
-
-from pydantic.fields import FieldInfo
 
 from cbt_ray.study.block import Block
 
@@ -40,13 +39,12 @@ class Fields:
         if unknown:
             raise ValueError(f"{kind.__name__} has no field {', '.join(sorted(unknown))}")
 
-    def here(self) -> Iterator[tuple[str, FieldInfo, Any]]:
-        """The fields that count: name, what it is, value."""
-        kind = type(self.block)
-        for name, info in kind.model_fields.items():
-            left_out = name in self.but or name in kind.decides_nothing
-            if not left_out and (self.only is None or name in self.only):
-                yield name, info, getattr(self.block, name)
+    @cached_property
+    def said(self) -> dict[str, Any]:
+        """What these fields say, taken once: a role is the same in hundreds of units."""
+        known = _defaults(type(self.block))
+        names = [n for n in known if n not in self.but and (self.only is None or n in self.only)]
+        return {**_said_of(self.block, {name: known[name] for name in names}), **said(self.also)}
 
 
 def said(part: Any) -> Any:
@@ -55,17 +53,16 @@ def said(part: Any) -> Any:
     Raises TypeError for what has no one form (a set, a path, an object): nothing comes into a key
     by its `repr`.
     """
-    if isinstance(part, Block):
-        return said(Fields(part))
-    if isinstance(part, Fields):
-        own = {n: said(value) for n, info, value in part.here() if not _is_default(info, value)}
-        return own | said(part.also)
-    if isinstance(part, Mapping):
-        return {str(name): said(value) for name, value in part.items()}
+    if part is None or isinstance(part, str | int | float):
+        return part
     if isinstance(part, list | tuple):
         return [said(value) for value in part]
-    if part is None or isinstance(part, bool | int | float | str):
-        return part
+    if isinstance(part, Mapping):
+        return {str(name): said(value) for name, value in part.items()}
+    if isinstance(part, Block):
+        return _said_of(part, _defaults(type(part)))
+    if isinstance(part, Fields):
+        return part.said
     raise TypeError(f"expected a block or a plain value in a key, found {type(part).__name__}")
 
 
@@ -79,14 +76,13 @@ def default_at(part: Any, way: Way) -> Any:
             part = part.also
         found = NOTHING
         if isinstance(part, Block):
-            info = type(part).model_fields.get(name)
-            found = NOTHING if info is None else _default(info)
+            found = _defaults(type(part)).get(name, NOTHING)
             part = getattr(part, name, None)
         elif isinstance(part, Mapping):
             part = part.get(name)
         else:
             part = part[int(name)] if isinstance(part, Sequence) and name.isdigit() else None
-    return NOTHING if found is NOTHING else said(found)
+    return found
 
 
 def differences(then: Any, now: Any, way: Way = ()) -> Iterator[tuple[Way, Any, Any]]:
@@ -109,12 +105,19 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list | tuple)
 
 
-def _default(info: FieldInfo) -> Any:
-    """A field's default; NOTHING where it is required."""
-    return NOTHING if info.is_required() else info.get_default(call_default_factory=True)
+def _said_of(block: Block, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What a block says in these fields beyond their defaults."""
+    own = ((name, said(getattr(block, name))) for name in defaults)
+    return {name: value for name, value in own if value != defaults[name]}
 
 
-def _is_default(info: FieldInfo, value: Any) -> bool:
-    """Whether a value says what the default says: fields that decide nothing make no difference."""
-    default = _default(info)
-    return default is not NOTHING and said(value) == said(default)
+@cache
+def _defaults(kind: type[Block]) -> Mapping[str, Any]:
+    """The defaults of a kind of block, as JSON, by the fields that decide something; NOTHING, which
+    equals no value, where one is required.
+    """
+    return {
+        name: NOTHING if info.is_required() else said(info.get_default(call_default_factory=True))
+        for name, info in kind.model_fields.items()
+        if name not in kind.decides_nothing
+    }

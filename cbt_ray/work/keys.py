@@ -67,7 +67,7 @@ class Keys:
         self.code = code
         """What stands for the code of a stage that costs no call, and follows its code."""
         self._prompt_hashes: dict[tuple[str, ...], dict[str, str]] = {}
-        self._roles: dict[int, tuple[Role, Fields]] = {}
+        self._roles: dict[Role, Fields] = {}
         self._known: dict[tuple[Stage, str], Key] = {}
         self._inputs: dict[Key, tuple[Key, ...]] = {}
         self._determinants: dict[Key, Callable[[], dict[str, Any]]] = {}
@@ -444,9 +444,9 @@ class Keys:
         return scale_files(self.prompts, self.study.judge.scale)
 
     def _role(self, role: Role) -> Fields:
-        if id(role) not in self._roles:
-            self._roles[id(role)] = (role, self._identity(role))
-        return self._roles[id(role)][1]
+        if role not in self._roles:
+            self._roles[role] = self._identity(role)
+        return self._roles[role]
 
     def _identity(self, role: Role) -> Fields:
         """A role, and in place of its endpoint's name what that is."""
