@@ -42,7 +42,7 @@ class Fields:
     @cached_property
     def said(self) -> dict[str, Any]:
         """What these fields say, taken once: a role is the same in hundreds of units."""
-        known = _defaults(type(self.block))
+        known = defaults_of(type(self.block))
         names = [n for n in known if n not in self.but and (self.only is None or n in self.only)]
         return {**_said_of(self.block, {name: known[name] for name in names}), **said(self.also)}
 
@@ -60,7 +60,7 @@ def said(part: Any) -> Any:
     if isinstance(part, Mapping):
         return {str(name): said(value) for name, value in part.items()}
     if isinstance(part, Block):
-        return _said_of(part, _defaults(type(part)))
+        return _said_of(part, defaults_of(type(part)))
     if isinstance(part, Fields):
         return part.said
     raise TypeError(f"expected a block or a plain value in a key, found {type(part).__name__}")
@@ -76,7 +76,7 @@ def default_at(part: Any, way: Way) -> Any:
             part = part.also
         found = NOTHING
         if isinstance(part, Block):
-            found = _defaults(type(part)).get(name, NOTHING)
+            found = defaults_of(type(part)).get(name, NOTHING)
             part = getattr(part, name, None)
         elif isinstance(part, Mapping):
             part = part.get(name)
@@ -112,7 +112,7 @@ def _said_of(block: Block, defaults: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def _defaults(kind: type[Block]) -> Mapping[str, Any]:
+def defaults_of(kind: type[Block]) -> Mapping[str, Any]:
     """The defaults of a kind of block, as JSON, by the fields that decide something; NOTHING, which
     equals no value, where one is required.
     """
