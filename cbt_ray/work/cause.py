@@ -175,7 +175,7 @@ def _spelt(fields: list[str], origins: set[Stage]) -> str:
     if not fields:
         return f"made from other {_listed(origins)}" if origins else "its key is made otherwise"
     more = len(fields) - MOST_FIELDS
-    return "; ".join(fields[:MOST_FIELDS]) + (f"; and {more} more fields" if more > 0 else "")
+    return "; ".join(fields[:MOST_FIELDS]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _listed(stages: Iterable[Stage]) -> str:
