@@ -101,7 +101,7 @@ CHANGES = {
     f"patients.simulated.1.profile={NEAR}": [
         "sessions first-instruct.jonas-adeyemi.r1.s01 and 3 more: "
         "patient.profile was … what was dear., is … what was near and dear.",
-        "ratings first-instruct.jonas-adeyemi.r1.s01.plain.j1 and 4 more: made from other sessions",
+        "ratings first-instruct.jonas-adeyemi.r1.s01.plain.j1 and 3 more: made from other sessions",
     ],
     "phases.0.goals=Sleep.": [
         "courses p01.s01 and 3 more: phase.goals was Feel better., is Sleep.",
