@@ -98,7 +98,7 @@ def _moved(survey: Survey, key: Key, unit: Unit | None) -> str:
     now = survey.record(key)
     stages = {one.stage for one in survey.keys.inputs(key) if _digests(one, unit.made_from, now)}
     if stages:
-        return f"made from other {_listed(stages)}, moved aside"
+        return f"what it was made from says something else now ({_listed(stages)}), moved aside"
     return "moved aside" + (", for a large file of it" if key.stage in _WITH_FILES else "")
 
 
@@ -173,7 +173,8 @@ def _cut(was: str, now: str) -> tuple[str, str]:
 
 def _spelt(fields: list[str], origins: set[Stage]) -> str:
     if not fields:
-        return f"made from other {_listed(origins)}" if origins else "its key is made otherwise"
+        others = f"what it is made from has other keys ({_listed(origins)})"
+        return others if origins else "its key is made otherwise"
     more = len(fields) - MOST_FIELDS
     return "; ".join(fields[:MOST_FIELDS]) + (f"; and {more} more" if more > 0 else "")
 

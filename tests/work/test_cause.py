@@ -81,6 +81,7 @@ def test_nothing_is_said_of_what_is_done_and_what_was_never_made_is_counted(why:
     ]
 
 
+OTHERS = "what it is made from has other keys"
 NEAR = "A patient who sleeps badly and has given up what was near and dear."
 CHANGES = {
     "judge.strip=paper": [
@@ -89,7 +90,7 @@ CHANGES = {
     ],
     "courses.pairs=4": [
         "courses p01.s01 and 3 more: courses.pairs was 2, is 4 (the default)",
-        "dataset session: made from other courses",
+        f"dataset session: {OTHERS} (courses)",
     ],
     "seed=8": [
         "profiles p01 and 1 more: seed was 7, is 8",
@@ -101,15 +102,14 @@ CHANGES = {
     f"patients.simulated.1.profile={NEAR}": [
         "sessions first-instruct.jonas-adeyemi.r1.s01 and 3 more: "
         "patient.profile was … what was dear., is … what was near and dear.",
-        "ratings first-instruct.jonas-adeyemi.r1.s01.plain.j1 and 3 more: made from other sessions",
+        f"ratings first-instruct.jonas-adeyemi.r1.s01.plain.j1 and 3 more: {OTHERS} (sessions)",
     ],
     "phases.0.goals=Sleep.": [
         "courses p01.s01 and 3 more: phase.goals was Feel better., is Sleep.",
         "dataset session: phases.0.goals was Feel better., is Sleep.",
         "sessions first-instruct.teresa-lindqvist.r1.s01 and 7 more: "
         "phase.goals was Feel better., is Sleep.",
-        "ratings first-instruct.teresa-lindqvist.r1.s01.plain.j1 and 11 more: "
-        "made from other sessions",
+        f"ratings first-instruct.teresa-lindqvist.r1.s01.plain.j1 and 11 more: {OTHERS} (sessions)",
     ],
     "judge.replicates=2": [],
 }
@@ -146,9 +146,9 @@ def test_a_raised_version_is_named_and_what_follows_was_made_from_others(
     monkeypatch.setitem(module.VERSION, Stage.PROFILES, 2)
     assert why()[:4] == [
         "profiles p01 and 1 more: the version of profiles was raised from 1 to 2",
-        "courses p01.s01 and 1 more: made from other profiles",
-        "courses p01.s02 and 1 more: made from other profiles, courses",
-        "dataset session: made from other courses",
+        f"courses p01.s01 and 1 more: {OTHERS} (profiles)",
+        f"courses p01.s02 and 1 more: {OTHERS} (profiles, courses)",
+        f"dataset session: {OTHERS} (courses)",
     ]
 
 
@@ -179,7 +179,10 @@ def test_what_was_moved_aside_for_its_origin_says_so(study: Path, why: Asked) ->
     path.write_bytes(replace(unit, made_from=others).to_bytes())
     assert f"ratings {RATING}: made from another sessions {RATING[:-9]}" in why()
     store.set_aside(str(unit.key))
-    assert f"ratings {RATING}: made from other sessions, moved aside" in why()
+    assert (
+        f"ratings {RATING}: what it was made from says something else now (sessions), moved aside"
+        in why()
+    )
 
 
 def test_of_several_earlier_units_the_closest_is_compared(study: Path, why: Asked) -> None:
