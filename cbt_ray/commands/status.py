@@ -1,15 +1,17 @@
-"""Status: what became of each stage's units, how far trainings are, and what else lies in the store
-under the study's name.
+"""Status: what became of each stage's units, why units are owed, how far trainings are, and what
+else lies in the store under the study's name.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from cbt_ray.training.live import Record, read_record
-from cbt_ray.unit import Stage
+from cbt_ray.unit import Key, Stage
 from cbt_ray.work.bench import Bench
+from cbt_ray.work.cause import NEVER, causes
 from cbt_ray.work.origin import named
 from cbt_ray.work.survey import State, Survey
 
@@ -35,11 +37,11 @@ def print_status(
         why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
         done, rejected, not_reached, owed = (counts[state] for state in State)
         say(f"{stage:<10} {done:>6} {rejected:>9} {not_reached:>12} {owed:>6}  {why}".rstrip())
-    for line in _owed_though_there(survey):
+    for line in _why_owed(survey):
         say(line)
     for line in _trainings(bench, survey, now()):
         say(line)
-    others = _others(bench, survey)
+    others = _others(survey)
     if others:
         say(
             f"{others} other units lie in the store: made by another version of the study file, "
@@ -47,26 +49,31 @@ def print_status(
         )
 
 
-def _owed_though_there(survey: Survey) -> Iterator[str]:
-    """Of units that are there and owed all the same, why: those that do not count any more, and how
-    many wait for others.
+def _why_owed(survey: Survey) -> Iterator[str]:
+    """Why units are owed: a line for each reason in a stage, then how many wait for others, and how
+    many were never made.
     """
-    there = [
-        entry for entries in survey.stages.values() for entry in entries if entry.head and entry.why
-    ]
-    outdated = [entry for entry in there if entry.outdated]
-    for entry in outdated[:MOST_SHOWN]:
-        yield f"{named(entry.key)}: {entry.why}"
-    if len(outdated) > MOST_SHOWN:
-        yield (
-            f"and {len(outdated) - MOST_SHOWN} more that were made from other units than those "
-            "that are there"
-        )
-    if waiting := len(there) - len(outdated):
+    reasons: dict[tuple[Stage, str], list[Key]] = {}
+    waiting, never = 0, Counter[Stage]()
+    for entry, why in causes(survey):
+        if entry.head and not entry.outdated:
+            waiting += 1
+        elif why == NEVER:
+            never[entry.key.stage] += 1
+        else:
+            reasons.setdefault((entry.key.stage, why), []).append(entry.key)
+    for (_, why), keys in list(reasons.items())[:MOST_SHOWN]:
+        more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+        yield f"{named(keys[0])}{more}: {why}"
+    if left := list(reasons.values())[MOST_SHOWN:]:
+        yield f"and {sum(map(len, left))} more, for {len(left)} other reasons"
+    if waiting:
         yield (
             f"{waiting} of those owed are there, but were made from units that are owed; they "
             "stay if these come out as before"
         )
+    if never:
+        yield f"{NEVER}: " + ", ".join(f"{count} {stage}" for stage, count in never.items())
 
 
 def _trainings(bench: Bench, survey: Survey, now: datetime) -> Iterator[str]:
@@ -105,9 +112,9 @@ def _spelt(seconds: float) -> str:
     return f"{max(0, seconds):.0f} s"
 
 
-def _others(bench: Bench, survey: Survey) -> int:
+def _others(survey: Survey) -> int:
     """Units of this study's name that the study file does not derive."""
     own = {str(entry.key) for entries in survey.stages.values() for entry in entries}
     stages = {stage.value for stage in Stage}
-    paths = (path for path in bench.store.list(f"{bench.study.study}/") if path.count("/") == 3)
+    paths = (path for path in survey.present if path.count("/") == 3)
     return sum(path not in own and path.split("/")[1] in stages for path in paths)

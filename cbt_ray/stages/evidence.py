@@ -29,6 +29,7 @@ from cbt_ray.study.model import seed_suffix
 from cbt_ray.study.scheduled import seeds_of
 from cbt_ray.therapy.session import Session
 from cbt_ray.unit import Head, Key, Stage, Status, Unit
+from cbt_ray.work.determinants import said
 from cbt_ray.work.probed import probe_names
 from cbt_ray.work.survey import Entry, State, Survey
 from cbt_ray.work.usage import Costs
@@ -94,7 +95,7 @@ def notices_of(bench: Bench, reading: Reading) -> Iterator[Notice]:
             "and nothing else."
         )
         yield Notice(text, 98)
-    made = [endpoints[role].identity() for role in ("generator", "judge") if role in endpoints]
+    made = [said(endpoints[role]) for role in ("generator", "judge") if role in endpoints]
     if len(made) == 2 and made[0] == made[1] and any(arm.tuned for arm in study.arms):
         yield Notice(
             "Generator and judge are the same model: it rates what was trained on its own text.", 58
@@ -267,7 +268,7 @@ def _provenance(bench: Bench, reading: Reading, analysis: Unit) -> Provenance:
     models: dict[str, dict[str, None]] = {}
     for key, unit in reading.units.items():
         if key.stage in (Stage.COURSES, Stage.SESSIONS, Stage.RATINGS):
-            _collect(prompts, unit.provenance.get("prompts", {}))
+            _collect(prompts, unit.provenance.get("determinants", {}).get("prompts", {}))
             _collect(models, unit.provenance.get("models", {}))
     exported = {
         made.id: reading.units.get(bench.keys.finetune(made)) for made in bench.keys.finetunes

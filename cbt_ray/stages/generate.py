@@ -50,8 +50,7 @@ def make_course(spec: Spec, job: Job) -> None:
     """Make a training patient's profile and all sessions of the course, as far as they are owed."""
     place = spec.workplace()
     number = int(job[0])
-    made_by = place.made_by(ROLES, profile.PROMPTS)
-    patient = place.make(place.keys.profile(number), (), lambda: _profile(place, number), made_by)
+    patient = place.make(place.keys.profile(number), (), lambda: _profile(place, number))
     if patient.status is Status.REJECTED:
         return
     before: Unit | None = None
@@ -92,7 +91,7 @@ def _session(
         return {**written.to_json(), "patient_id": f"p{number:02d}", "sent_back": sent_back}
 
     inputs = (patient, before) if before else (patient,)
-    return place.make(key, inputs, produce, place.made_by(ROLES, course.PROMPTS))
+    return place.make(key, inputs, produce)
 
 
 def courses_of(units: Iterable[Unit]) -> dict[str, list[Session]]:

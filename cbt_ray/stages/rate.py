@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cbt_ray.errors import ModelFailure
-from cbt_ray.rating.judge import PROMPTS, rate
+from cbt_ray.rating.judge import rate
 from cbt_ray.rating.probe import NOTHING_TO_RATE, VIEW
-from cbt_ray.rating.scale import load_scale, scale_files
+from cbt_ray.rating.scale import load_scale
 from cbt_ray.rating.view import heard, judged_turns, view_text
 from cbt_ray.stages.probe import probe_content
 from cbt_ray.stages.rejected import retry_ratings
@@ -20,7 +20,6 @@ from cbt_ray.unit import Key, Stage, Unit, digest
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.declared import declare
 from cbt_ray.work.job import Job
-from cbt_ray.work.probed import probe_prompts
 from cbt_ray.work.survey import must_be_imported
 from cbt_ray.work.workplace import Spec, Workplace
 
@@ -64,23 +63,14 @@ def make_rating(spec: Spec, job: Job) -> None:
     """Make one judgement."""
     place = spec.workplace()
     session, view, replicate = job
-    scale = scale_files(place.prompts, place.study.judge.scale)
     if view.startswith(VIEW):
         name = view.removeprefix(VIEW)
         key = place.keys.probe(session, name)
-        made_by = place.made_by(("judge",), probe_prompts(name, scale))
         held = {one: place.known(one) for one in place.keys.inputs(key)}
-        place.make(
-            key, held.values(), lambda: probe_content(place, key, session, name, held), made_by
-        )
+        place.make(key, held.values(), lambda: probe_content(place, key, session, name, held))
         return
     key, unit = place.keys.rating(session, view, replicate), place.known(session)
-    place.make(
-        key,
-        [unit],
-        lambda: _rating(place, key, unit, view),
-        place.made_by(("judge",), (*PROMPTS, *scale)),
-    )
+    place.make(key, [unit], lambda: _rating(place, key, unit, view))
 
 
 def _rating(place: Workplace, key: Key, session: Unit, view: Any) -> dict[str, Any]:

@@ -97,4 +97,4 @@ def _session(
     made = place.keys.made_for(arm, seed)
     model = [place.model(made)] if made else []
     inputs = [*model, *([before] if before else [])]
-    return place.make(key, inputs, produce, place.made_by(ROLES, (prompt, *dialogue.PROMPTS), arm))
+    return place.make(key, inputs, produce)

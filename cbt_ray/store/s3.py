@@ -22,8 +22,7 @@ from cbt_ray.errors import Infrastructure, InputError
 from cbt_ray.store.address import Address
 from cbt_ray.store.s3_faults import ABSENT, CONFLICT, TAKEN, attempts_of, code_of, mapped
 from cbt_ray.store.sending import PART, STREAMS, At, Sending
-from cbt_ray.store.store import HIDDEN, Blob, Found, Store, going_on
-from cbt_ray.unit import Key
+from cbt_ray.store.store import HIDDEN, Asked, Blob, Found, Store, going_on
 
 if TYPE_CHECKING:
     from boto3.s3.transfer import TransferConfig
@@ -254,7 +253,7 @@ class S3Store(Store):
                     raise
         raise AssertionError("unreachable")
 
-    def _each(self, read: Callable[[Key], Found], keys: Sequence[Key]) -> Iterator[Found]:
+    def _each(self, read: Callable[[Asked], Found], keys: Sequence[Asked]) -> Iterator[Found]:
         if not keys:
             return
         _ = self.client  # made once, before the threads ask for it all at once

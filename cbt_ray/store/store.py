@@ -41,6 +41,7 @@ TRIES = 5
 GRACE_S = 2.0
 STALE_S = 24 * 3600.0
 Kind = TypeVar("Kind", Unit, Head)
+Asked = TypeVar("Asked")
 Found = TypeVar("Found")
 
 
@@ -232,8 +233,20 @@ class Store(ABC):
         found = self._each(lambda key: self._get(key, Head.from_bytes), tuple(keys))
         yield from (head for head in found if head is not None)
 
-    def _each(self, read: Callable[[Key], Found], keys: Sequence[Key]) -> Iterator[Found]:
-        """The answers for many keys, in their order."""
+    def readable(self, paths: Iterable[str]) -> Iterator[Unit | None]:
+        """The units at these paths, None for what this release cannot read; nothing is moved
+        aside.
+        """
+        yield from self._each(self._readable, tuple(paths))
+
+    def _readable(self, path: str) -> Unit | None:
+        try:
+            return Unit.from_bytes(self.read(path) or b"")
+        except (ValueError, OtherFormat):
+            return None
+
+    def _each(self, read: Callable[[Asked], Found], keys: Sequence[Asked]) -> Iterator[Found]:
+        """The answers for many keys or paths, in their order."""
         yield from map(read, keys)
 
     def _get(self, key: Key, parse: Callable[[bytes], Kind]) -> Kind | None:

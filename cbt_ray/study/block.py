@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -78,6 +78,10 @@ class Block(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
     )
+    decides_nothing: ClassVar[frozenset[str]] = frozenset()
+    """Fields that decide nothing of what is made, and so are in no key: pace, place, plans, price,
+    licence. Any other field is in the keys of what is made of its block, where it is not the
+    default."""
 
     @model_validator(mode="before")
     @classmethod

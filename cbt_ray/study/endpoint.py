@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -12,6 +12,10 @@ from cbt_ray.study.block import Block, Share
 
 FINETUNED = "finetuned"
 Price = Annotated[float, Field(ge=0, le=1_000_000)]
+PACE = frozenset(
+    {"max_concurrency", "requests_per_minute", "tokens_per_minute", "expected_speed", "licence"}
+)
+"""What every endpoint has and decides none of its words."""
 SECRET = re.compile(r"(?i)^(sk-|hf_|gsk_|AKIA|AIza|xai-|Bearer )|^[A-Za-z0-9_\-]{32,}$")
 
 
@@ -31,6 +35,8 @@ class Limits(Block):
 class LlamaCppEndpoint(Limits):
     """A GGUF in this process, by llama.cpp."""
 
+    decides_nothing: ClassVar[frozenset[str]] = PACE | {"threads"}
+
     kind: Literal["llama_cpp"]
     gguf: str = Field(min_length=1)
     """A path; `package:NAME/FILE` for a file in an installed Python package; `finetuned` for what
@@ -44,17 +50,15 @@ class LlamaCppEndpoint(Limits):
     """Of the model, or the provider's terms; a generator needs one, since its texts are trained on.
     In no key."""
 
-    def identity(self) -> dict[str, Any]:
-        """What of this endpoint determines the text it writes (the file's digest is added where the
-        file is known).
-        """
-        return {"kind": self.kind, "gguf": self.gguf, "context": self.context}
-
 
 class LiteLLMEndpoint(Limits):
     """Anything that litellm can call: an OpenAI-compatible server (vLLM, llama-server) or a
     provider.
     """
+
+    decides_nothing: ClassVar[frozenset[str]] = PACE | {
+        *("api_base", "api_key_env", "timeout_s", "retries", "price", "cpus")
+    }
 
     kind: Literal["litellm"]
     model: str = Field(min_length=1)
@@ -108,12 +112,6 @@ class LiteLLMEndpoint(Limits):
             )
         return value
 
-    def identity(self) -> dict[str, Any]:
-        """Name and revision; the address and everything about speed are left out."""
-        own = {"kind": self.kind, "model": self.model, "revision": self.revision}
-        joined = {} if self.system == "message" else {"system": self.system}
-        return {**own, "structured": self.structured, **joined}
-
     def cost(self, prompt: int, reply: int) -> float | None:
         """Dollars by `price`; None without one."""
         if self.price is None:
@@ -135,6 +133,8 @@ class ScriptedEndpoint(Limits):
     study file runs through.
     """
 
+    decides_nothing: ClassVar[frozenset[str]] = PACE | {"latency_s"}
+
     kind: Literal["scripted"]
     latency_s: float = Field(0.0, ge=0, le=86_400)
     """Seconds an answer takes."""
@@ -142,10 +142,6 @@ class ScriptedEndpoint(Limits):
     """Share of answers that are of no use, to rehearse retries and rejects."""
     licence: str | None = None
     """A licence to rehearse with; a script needs none. In no key."""
-
-    def identity(self) -> dict[str, Any]:
-        """What of the script determines its answers."""
-        return {"kind": self.kind, "invalid": self.invalid}
 
 
 Endpoint = Annotated[
@@ -168,6 +164,8 @@ class Sampling(Block):
 
 class Role(Block):
     """One speaker of the study: where it is asked and how."""
+
+    decides_nothing: ClassVar[frozenset[str]] = frozenset({"expected_tokens", "expected_retries"})
 
     endpoint: str
     """A name under `endpoints`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -54,6 +54,13 @@ class Recipe(Block):
     """How a model is tuned: what training starts from, what the tuned model is compared with, and
     every number in between.
     """
+
+    decides_nothing: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("checkpoint_steps", "memory_gib", "tensorboard", "gate_prompts", "safetensors"),
+            *("licence", "preferences_licence"),
+        }
+    )
 
     start: str
     """What training starts from: `package:NAME/FILE.gguf`, a GGUF, a Hugging Face folder, or a hub

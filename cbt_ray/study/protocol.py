@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -160,6 +160,8 @@ StopRule = Annotated[EndToken | TherapistSummary | Farewell, Field(discriminator
 
 class Sessions(Block):
     """Simulated sessions: how many, when they stop, what is flagged."""
+
+    decides_nothing: ClassVar[frozenset[str]] = frozenset({"expected_messages"})
 
     count: int = Field(ge=1, le=1000)
     """Sessions of a chain."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from cbt_ray.analysis.declared import Declaration
 from cbt_ray.store import Store
 from cbt_ray.study import Study
-from cbt_ray.unit import Key, OtherFormat, Stage, Unit, digest
+from cbt_ray.unit import Key, Stage, Unit, digest
 
 FOLDER = "declared"
 
@@ -91,12 +91,6 @@ def first_rating(
             keys.append(Key.parse(path))
     units = [read[key] for key in keys if key in read]
     units += [unit for _, unit in store.get_many(key for key in keys if key not in read) if unit]
-    units += _aside(store, study)
+    aside = store.list(f"{study.study}/aside/{Stage.RATINGS}/")  # as far as they are whole
+    units += filter(None, store.readable(aside))
     return min(filter(None, (unit.provenance.get("made_at") for unit in units)), default=None)
-
-
-def _aside(store: Store, study: Study) -> Iterator[Unit]:
-    """Ratings that were moved aside, as far as they are whole."""
-    for path in store.list(f"{study.study}/aside/{Stage.RATINGS}/"):
-        with contextlib.suppress(ValueError, OtherFormat):
-            yield Unit.from_bytes(store.read(path) or b"")

@@ -1,13 +1,13 @@
 """The keys of a study: every unit that a study file derives, before anything ran.
 
 A key hashes what determines its unit: the keys of its inputs, prompt hashes, the model's identity,
-sampling and the study's seed. Where and how fast it runs (store, engine, address, threads, retries,
-budget) is not in it, nor what only `plan` reads.
+sampling, the study's seed and its stage's VERSION. Where and how fast it runs (store, engine,
+address, threads, retries, budget) is not in it, nor what only `plan` reads, nor a default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -36,36 +36,51 @@ from cbt_ray.therapy.profile import PROMPTS as PROFILE_PROMPTS
 from cbt_ray.unit import Key, Stage, digest
 from cbt_ray.work import preferences
 from cbt_ray.work.code import code_digest
+from cbt_ray.work.determinants import Fields, said
 from cbt_ray.work.inputs import at
 from cbt_ray.work.probed import kinds_of, probe_names, probe_prompts, probed_places
 
-_NOT_TUNED = {
-    *("checkpoint_steps", "memory_gib", "tensorboard", "gate_prompts", "safetensors"),
-    *("start", "compare", "compare_revision", "preferences"),
-    *("licence", "preferences_licence"),
+VERSION = {
+    Stage.PROFILES: 1,
+    Stage.COURSES: 1,
+    Stage.DATASET: 1,
+    Stage.FINETUNE: 1,
+    Stage.SESSIONS: 1,
+    Stage.RATINGS: 1,
+    Stage.ANALYSIS: 1,
+    Stage.REPORT: 1,
 }
-"""Fields of a recipe that do not decide what tuning makes: its pace, what else is kept, paths (a
-digest stands for them), the
-other arm, licences (which decide the name that it is published under)."""
-_NOT_THE_JUDGE = {"replicates", "views", "probes"}
+"""Raise a stage's when its code makes something else of the same study file, or when a default that
+it reads changes: its units, and all that are made from them, are then made anew."""
+
+_NOT_TUNED = frozenset({"start", "compare", "compare_revision", "preferences"})
+"""Fields of a recipe that do not decide what tuning makes: paths (a digest stands for them) and the
+other arm."""
+_COMPARED = frozenset({"quantization", "chat_template", "turn_end"})
+"""Fields of a recipe that decide what the instruct model is exported as."""
+_NOT_THE_JUDGE = frozenset({"replicates", "views", "probes"})
 """Fields of the judge that say how much is rated, and not how."""
-_OF_A_GUESS = {"strip", "justification_chars"}
+_OF_A_GUESS = frozenset({"strip", "justification_chars"})
 """Fields of the judge that a guess of the kind of therapist depends on."""
 Chain = tuple[Arm, int, int, int]
 """Arm, patient and replicate (from 1), number of the training seed (from 0)."""
-_PLAN_ONLY = {"expected_messages", "expected_tokens", "expected_retries"}
 
 
 class Keys:
     """Derives the keys of one study. All methods count patients, sessions and replicates from 1."""
 
-    def __init__(self, study: Study, prompts: Prompts) -> None:
+    def __init__(
+        self, study: Study, prompts: Prompts, code: Callable[[str], str] = code_digest
+    ) -> None:
         self.study = study
         self.prompts = prompts
+        self.code = code
+        """What stands for the code of a stage that costs no call, and follows its code."""
         self._prompt_hashes: dict[tuple[str, ...], dict[str, str]] = {}
-        self._roles: dict[int, tuple[Role, dict[str, Any]]] = {}
+        self._roles: dict[Role, Fields] = {}
         self._known: dict[tuple[Stage, str], Key] = {}
         self._inputs: dict[Key, tuple[Key, ...]] = {}
+        self._determinants: dict[Key, Callable[[], dict[str, Any]]] = {}
         self._imported = imported_digests(study)
 
     def profile(self, number: int) -> Key:
@@ -76,15 +91,12 @@ class Keys:
             return {
                 "number": number,
                 "name": patients.names[number - 1] if patients.names else None,
-                "characteristics": {
-                    name: dict(levels) for name, levels in patients.characteristics.items()
-                },
-                "chars": patients.narrative_chars,
+                "patients.training": Fields(patients, but=frozenset({"count", "names"})),
                 "taken": sorted(
                     patient.name.split()[0].casefold() for patient in self.study.patients.simulated
                 ),
                 "prompts": self._hashes(*PROFILE_PROMPTS),
-                "generator": self._role(self.study.writing.generator),
+                "roles.generator": self._role(self.study.writing.generator),
             }
 
         return self._key(Stage.PROFILES, profile_id(number), determinants)
@@ -96,10 +108,10 @@ class Keys:
             before = self.course(number, session - 1) if session > 1 else self.profile(number)
             return {
                 "inputs": [before, self.profile(number)],
-                "courses": self.study.writing.courses.model_dump(),
-                "phase": self.study.phase_of(session).model_dump(),
+                "courses": self.study.writing.courses,
+                "phase": self.study.phase_of(session),
                 "prompts": self._hashes(*COURSE_PROMPTS),
-                "generator": self._role(self.study.writing.generator),
+                "roles.generator": self._role(self.study.writing.generator),
             }
 
         return self._key(Stage.COURSES, course_id(number, session), determinants)
@@ -124,10 +136,10 @@ class Keys:
         def determinants() -> dict[str, Any]:
             return {
                 "inputs": self.courses(),
-                "dataset": self.study.dataset.model_dump(),
+                "dataset": self.study.dataset,
                 "prompts": self._hashes(THERAPIST_PROMPT),
-                "stop": [rule.model_dump() for rule in self.study.sessions.stop],
-                "phases": [phase.model_dump() for phase in self.study.phases],
+                "sessions": Fields(self.study.sessions, only=frozenset({"stop"})),
+                "phases": self.study.phases,
             }
 
         return self._key(Stage.DATASET, self.study.dataset.format, determinants)
@@ -142,22 +154,15 @@ class Keys:
                 f"models.{made.model}.recipe.{'start' if made.tuned else 'compare'}",
             ):
                 known = weights_identity(*recipe.base(made.tuned))
-            told = self._told()
             if not made.tuned:
-                own = {name: getattr(recipe, name) for name in ("chat_template", "turn_end")}
-                other = {name: value for name, value in own.items() if value}
-                return {"base": known, "quantization": recipe.quantization, **other, **told}
-            unsaid = {"turn_end"} if recipe.turn_end is None else set()
-            of: dict[str, Any] = {
-                "base": known,
-                "inputs": [self.dataset()],
-                "recipe": recipe.model_dump(exclude=_NOT_TUNED | unsaid),
-                **told,
-            }
+                own = Fields(recipe, only=_COMPARED, also={"compare": known})
+                return {"recipe": own, **self._told()}
+            base: dict[str, Any] = {"start": known}
             if recipe.preferences is not None:
                 with at(self.study, f"models.{made.model}.recipe.preferences"):
-                    of["preferences"] = preferences.identity(self.study, recipe)
-            return of
+                    base["preferences"] = preferences.identity(self.study, recipe)
+            own = Fields(recipe, but=_NOT_TUNED, also=base)
+            return {"inputs": [self.dataset()], "recipe": own, **self._told()}
 
         return self._key(Stage.FINETUNE, made.id, determinants)
 
@@ -197,14 +202,14 @@ class Keys:
             return {
                 "inputs": [*([self.finetune(made)] if made else []), *before],
                 "arm": [arm.name, arm.model, arm.kind],
-                "patient": who.model_dump(),
+                "patient": who,
                 "replicate": replicate,
-                "rules": study.sessions.model_dump(exclude=_PLAN_ONLY | {"replicates"}),
-                "phase": study.phase_of(session).model_dump(),
+                "sessions": Fields(study.sessions, but=frozenset({"replicates"})),
+                "phase": study.phase_of(session),
                 "prompts": self._hashes(arm.prompt or THERAPIST_PROMPT, *DIALOGUE_PROMPTS),
-                "therapist": self._role(study.therapist(arm)),
-                "patient_model": self._role(study.roles.patient),
-                "summariser": self._role(study.roles.summariser),
+                "roles.therapist": self._role(study.therapist(arm)),
+                "roles.patient": self._role(study.roles.patient),
+                "roles.summariser": self._role(study.roles.summariser),
             }
 
         return self._key(Stage.SESSIONS, name, determinants)
@@ -239,11 +244,11 @@ class Keys:
         def determinants() -> dict[str, Any]:
             return {
                 "inputs": [session],
-                "judge": judge.model_dump(exclude=_NOT_THE_JUDGE),
+                "judge": Fields(judge, but=_NOT_THE_JUDGE),
                 "view": view,
                 "replicate": replicate,
                 "prompts": self._hashes(*JUDGE_PROMPTS, *self._scale_files),
-                "role": self._role(self.study.roles.judge),
+                "roles.judge": self._role(self.study.roles.judge),
                 "names": sorted({arm.name for arm in self.study.arms} | set(self.study.models)),
             }
 
@@ -286,13 +291,13 @@ class Keys:
             return {
                 "inputs": [session, *([donor] if donor else [])],
                 "probe": name,
-                "judge": judge.model_dump(include=_OF_A_GUESS)
+                "judge": Fields(judge, only=_OF_A_GUESS)
                 if guess
-                else judge.model_dump(exclude=_NOT_THE_JUDGE),
+                else Fields(judge, but=_NOT_THE_JUDGE),
                 "view": look_of(name, judge.views[0]),
                 "kinds": kinds_of(study) if guess else [],
                 "prompts": self._hashes(*probe_prompts(name, self._scale_files)),
-                "role": self._role(study.roles.judge),
+                "roles.judge": self._role(study.roles.judge),
                 "names": sorted({arm.name for arm in study.arms} | set(study.models)),
             }
 
@@ -321,16 +326,16 @@ class Keys:
         def determinants() -> dict[str, Any]:
             return {
                 "inputs": [*self.sessions(), *self._all_ratings],
-                "judge": self.study.judge.model_dump(),
-                "analysis": self.study.analysis.model_dump(),
-                "flags": self.study.flags.model_dump(),
-                "sessions": self.study.sessions.model_dump(exclude=_PLAN_ONLY),
-                "phases": [phase.model_dump() for phase in self.study.phases],
+                "judge": self.study.judge,
+                "analysis": self.study.analysis,
+                "flags": self.study.flags,
+                "sessions": self.study.sessions,
+                "phases": self.study.phases,
                 "arms": {arm: dict(levels) for arm, levels in self.factors.items()},
-                "contrasts": [one.model_dump() for one in self.study.contrasts],
+                "contrasts": self.study.contrasts,
                 "confounds": [one.to_json() for one in confounds(self.study)],
                 "patients": [patient.name for patient in self.study.patients.simulated],
-                "code": code_digest("cbt_ray.stages.analyse"),
+                "code": self.code("cbt_ray.stages.analyse"),
             }
 
         return self._key(Stage.ANALYSIS, "scores", determinants)
@@ -345,11 +350,10 @@ class Keys:
                 self._all_ratings,
                 [self.analysis()],
             ]
-            code = code_digest("cbt_ray.stages.report")
             return {
                 "inputs": [key for keys in made for key in keys],
                 "description": self.study.description,
-                "code": code,
+                "code": self.code("cbt_ray.stages.report"),
             }
 
         return self._key(Stage.REPORT, "report", determinants)
@@ -391,6 +395,15 @@ class Keys:
         if key not in self._inputs:
             _ = self._all  # a key of somebody else's, whose inputs nobody has derived here yet
         return self._inputs.get(key, ())
+
+    def determinants(self, key: Key) -> dict[str, Any]:
+        """What a unit's key is made from beside the keys of its inputs, as `said` takes it; of an
+        imported unit, nothing.
+        """
+        if key not in self._determinants:
+            _ = self._all
+        found = self._determinants.get(key)
+        return found() if found else {}
 
     def made_of(self, key: Key) -> list[Key]:
         """The units that are made from a unit, what is concluded last before what it is concluded
@@ -436,23 +449,21 @@ class Keys:
     def _scale_files(self) -> list[str]:
         return scale_files(self.prompts, self.study.judge.scale)
 
-    def _role(self, role: Role) -> dict[str, Any]:
-        if id(role) not in self._roles:
-            self._roles[id(role)] = (role, self._identity(role))
-        return self._roles[id(role)][1]
+    def _role(self, role: Role) -> Fields:
+        if role not in self._roles:
+            self._roles[role] = self._identity(role)
+        return self._roles[role]
 
-    def _identity(self, role: Role) -> dict[str, Any]:
+    def _identity(self, role: Role) -> Fields:
+        """A role, and in place of its endpoint's name what that is."""
         endpoint = self.study.endpoints[role.endpoint]
-        identity = endpoint.identity()
+        told: dict[str, Any] = {}
         if isinstance(endpoint, LlamaCppEndpoint) and endpoint.gguf != FINETUNED:
             with at(self.study, f"endpoints.{role.endpoint}.gguf"):
-                identity |= {"gguf": gguf_identity(endpoint.gguf), **self._told()}
-        return {
-            "model": identity,
-            "sampling": role.sampling.model_dump(),
-            "attempts": role.attempts,
-            "prose": role.prose,
-        }
+                told = {"gguf": gguf_identity(endpoint.gguf), **self._told()}
+        but = frozenset({"gguf"} if "gguf" in told else ())
+        model = Fields(endpoint, but=but, also=told)
+        return Fields(role, but=frozenset({"endpoint"}), also={"endpoint": model})
 
     def _told(self) -> dict[str, Any]:
         """The date that chat templates are told, where the study file says one."""
@@ -466,13 +477,32 @@ class Keys:
         if (stage, name) not in self._known:
             h16 = self._imported[stage].get(name)
             inputs: tuple[Key, ...] = ()
-            if h16 is None:
-                known = determinants()
-                inputs = tuple(dict.fromkeys(known.pop("inputs", ())))
-                h16 = digest([self.study.seed, stage, name, known, [str(key) for key in inputs]])
-            self._known[stage, name] = Key(self.study.study, stage, name, h16)
-            self._inputs[self._known[stage, name]] = inputs
+            if h16 is not None:
+                key = Key(self.study.study, stage, name, h16)
+            else:
+                inputs, known = self._split(stage, determinants)
+                key = key_of(self.study.study, stage, name, said(known), inputs)
+                self._determinants[key] = lambda: self._split(stage, determinants)[1]
+            self._known[stage, name] = key
+            self._inputs[key] = inputs
         return self._known[stage, name]
+
+    def _split(
+        self, stage: Stage, determinants: Callable[[], dict[str, Any]]
+    ) -> tuple[tuple[Key, ...], dict[str, Any]]:
+        """The units that one is made from, and all else that determines it."""
+        known = {"seed": self.study.seed, "version": VERSION[stage], **determinants()}
+        return tuple(dict.fromkeys(known.pop("inputs", ()))), known
+
+
+def key_of(
+    study: str, stage: Stage, name: str, determinants: dict[str, Any], inputs: Iterable[Key]
+) -> Key:
+    """A unit's key, of what determines it as it is said and recorded, and the keys of its
+    inputs.
+    """
+    made_from = sorted(map(str, inputs))
+    return Key(study, stage, name, digest([stage, name, determinants, made_from]))
 
 
 def profile_id(number: int) -> str:

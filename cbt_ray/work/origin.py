@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cbt_ray.store import Store
 from cbt_ray.unit import Head, Key, Stage, Unit
+from cbt_ray.work.determinants import said
 from cbt_ray.work.keys import Keys
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class Origins:
 
     def put(self, unit: Unit) -> Unit:
         """Write a unit once, as `Store.put`, after all that was made from another one in its place
-        has been moved aside.
+        has been moved aside. It records what its key was made from.
         """
         known = self.store.get(unit.key)
         if known is not None:
@@ -75,7 +76,8 @@ class Origins:
         for head in self.store.heads(self.keys.made_of(unit.key)):
             if head.made_from.get(str(unit.key)) != unit.digest:
                 self._set_aside(head, difference(unit.key, head.made_from, unit.digest))
-        return self.store.put(unit)
+        determinants = {"determinants": said(self.keys.determinants(unit.key))}
+        return self.store.put(replace(unit, provenance=unit.provenance | determinants))
 
     def set_aside(self, outdated: Sequence[tuple[Head, str]]) -> None:
         """Move units aside that do not count any more, and say why of each.

@@ -63,6 +63,8 @@ class Survey:
         self.store = store
         wanted = set(stages)
         below = {one for stage in wanted for one in keys.with_below(stage)}
+        self.present = frozenset(store.list(f"{keys.study.study}/"))
+        """All that lies in the store under the study's name, as it was before anything was read."""
         self._heads = self._read(below)
         self._entries: dict[Key, Entry] = {}
         judged = {stage: self._stage(stage) for stage in Stage if stage in below}
@@ -133,9 +135,8 @@ class Survey:
 
     def _read(self, stages: set[Stage]) -> dict[Key, Head]:
         """The units that are there, read side by side where the store is far away."""
-        present = set(self.store.list(f"{self.keys.study.study}/"))
         known = self.keys.all()
-        keys = [key for stage in stages for key in known[stage] if str(key) in present]
+        keys = [key for stage in stages for key in known[stage] if str(key) in self.present]
         return {head.key: head for head in self.store.heads(keys)}
 
     def _stage(self, stage: Stage) -> list[Entry]:

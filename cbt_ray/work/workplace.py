@@ -138,7 +138,6 @@ class Workplace:
         key: Key,
         inputs: Iterable[Unit],
         produce: Callable[[], dict[str, Any]],
-        made_by: dict[str, Any] | None = None,
     ) -> Unit:
         """The unit under a key: read, or made by `produce` from the inputs and written once.
 
@@ -152,7 +151,7 @@ class Workplace:
         made_from = self.origins.record(key, units)
         unit = self.origins.current(key, made_from)
         if unit is None:
-            unit = self._make(key, made_from, produce, made_by or {})
+            unit = self._make(key, made_from, produce)
         elif not self._settled & {one.key for one in units}:
             return unit
         self._settled.add(key)  # made now, or kept since what it was made from came out as it was
@@ -171,7 +170,6 @@ class Workplace:
         key: Key,
         made_from: dict[str, str],
         produce: Callable[[], dict[str, Any]],
-        made_by: dict[str, Any],
     ) -> Unit:
         begun, status, reason = time.monotonic(), Status.DONE, None
         self._reported.clear()
@@ -186,28 +184,10 @@ class Workplace:
             raise
         usage = self._take_usage()
         record_calls(self.store, key, usage, status)
-        provenance = self._provenance(made_by, usage, time.monotonic() - begun)
+        provenance = self._provenance(usage, time.monotonic() - begun)
         return self.origins.put(Unit(key, content, status, reason, provenance, made_from=made_from))
 
-    def made_by(
-        self, roles: Iterable[str], prompts: Iterable[str], arm: Arm | None = None
-    ) -> dict[str, Any]:
-        """What of the study file makes a unit, for its provenance: the roles' endpoints and
-        sampling, the prompts' hashes.
-        """
-        blocks: dict[str, Role] = {name: getattr(self.study.roles, name) for name in roles}
-        if arm is not None:
-            blocks["therapist"] = self.study.therapist(arm)
-        asked = {
-            name: {
-                "endpoint": self.study.endpoints[role.endpoint].identity(),
-                "sampling": role.sampling.model_dump(),
-            }
-            for name, role in blocks.items()
-        }
-        return {"roles": asked, "prompts": self.prompts.hash(*prompts)}
-
-    def _provenance(self, made_by: dict[str, Any], usage: Usage, seconds: float) -> dict[str, Any]:
+    def _provenance(self, usage: Usage, seconds: float) -> dict[str, Any]:
         return {
             "cbt_ray": version("cbt-ray"),
             "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -221,7 +201,6 @@ class Workplace:
                 if self._thoughts
                 else {}
             ),
-            **made_by,
         }
 
 

@@ -20,6 +20,7 @@ from cbt_ray.llm.request import Finish, LanguageModel, Message, Reply, Request
 from cbt_ray.study.endpoint import LiteLLMEndpoint, Sampling
 from cbt_ray.study.study import Budget
 from cbt_ray.therapy.answer import read_text
+from cbt_ray.work.determinants import said
 
 from .answers import OTHER_FORMS, REPLIES, SECRET, Expected, Said, Useless, User, World
 from .conftest import ask
@@ -133,11 +134,9 @@ def test_a_template_without_a_system_message_gets_none(way: str) -> None:
 
 def test_how_a_system_prompt_is_sent_is_part_of_the_identity_only_where_it_is_set() -> None:
     plain = LiteLLMEndpoint(kind="litellm", model="openai/m")
-    assert "system" not in plain.identity()
-    assert (
-        LiteLLMEndpoint(kind="litellm", model="openai/m", system="first_user").identity()
-        != plain.identity()
-    )
+    assert said(plain) == {"kind": "litellm", "model": "openai/m"}
+    other = LiteLLMEndpoint(kind="litellm", model="openai/m", system="first_user")
+    assert said(other) == {**said(plain), "system": "first_user"}
 
 
 def test_a_key_that_no_header_can_hold_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

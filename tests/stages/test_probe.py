@@ -135,7 +135,7 @@ def test_probes_are_units_of_their_own_and_rated_once(
             VIEW + name,
             f"{session.id}.probe.{name}.j1",
         )
-        assert unit.provenance["prompts"]
+        assert unit.provenance["determinants"]["prompts"]
     assert bench.survey(Stage.RATINGS).counts(Stage.RATINGS) == Counter(
         {State.DONE: 48 + len(keys)}
     )
