@@ -119,7 +119,7 @@ def _traits(study: Study, arm: Arm) -> dict[str, str]:
         "model": arm.model or _named(endpoint),
         TUNING: arm.kind,
         "prompt": arm.prompt or OWN_PROMPT,
-        **{name: f"{value:g}" for name, value in role.sampling.model_dump().items()},
+        **{name: f"{value:g}" for name, value in dict(role.sampling).items()},
         "served by": _served(endpoint),
     }
     recipe = study.models[arm.model].recipe if arm.model is not None else None
@@ -135,7 +135,7 @@ def _traits(study: Study, arm: Arm) -> dict[str, str]:
 def _training(study: Study, recipe: Recipe) -> Mapping[str, str]:
     orpo, generator = recipe.method == "orpo", study.roles.generator
     wrote = _named(study.endpoints[generator.endpoint]) if generator else "nobody"
-    how = recipe.model_dump(mode="json", exclude=_NOT_HOW)
+    how = {name: value for name, value in recipe if name not in _NOT_HOW}
     return {
         "method": recipe.method,
         "teacher": f"pairs of {recipe.preferences}" if orpo else wrote,

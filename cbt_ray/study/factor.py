@@ -40,7 +40,7 @@ def levels_of(arms: Sequence[Arm], therapists: Mapping[str, Role]) -> dict[str, 
 
 def _sampling(roles: Sequence[Role]) -> list[str]:
     """What each role's sampling has otherwise than the others."""
-    known = [role.sampling.model_dump() for role in roles]
+    known = [dict(role.sampling) for role in roles]
     differ = [name for name in known[0] if len({one[name] for one in known}) > 1]
     return [", ".join(f"{name} {one[name]:g}" for name in differ) for one in known]
 
