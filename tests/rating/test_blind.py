@@ -64,6 +64,7 @@ def talkative(monkeypatch: pytest.MonkeyPatch) -> Talkative:
     return model
 
 
+@pytest.mark.slow
 def test_no_request_of_the_judge_tells_an_arm_a_model_or_an_id(
     tmp_path: Path, talkative: Talkative
 ) -> None:

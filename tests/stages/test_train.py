@@ -1,4 +1,4 @@
-"""The train stage on the embedded model: what it hands on, and what becomes of a model that fails
+"""The train stage on a tiny model: what it hands on, and what becomes of a model that fails
 its gate.
 """
 
@@ -25,15 +25,15 @@ from cbt_ray.work.progress import Silent
 from tests.stages import scripted
 from tests.training.pieces import FIRST, write_model, write_tokenizer
 
-pytestmark = [pytest.mark.train, pytest.mark.llama, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.train, pytest.mark.llama]
 NAME = "rehearsal-first-tuned"
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study(tmp_path_factory: pytest.TempPathFactory, speaking: Path) -> Path:
     """The file of a study whose courses and dataset are there."""
     folder = tmp_path_factory.mktemp("train")
-    document = scripted.study_document(folder / "store", arms=scripted.TUNED_ARMS[:1])
+    document = scripted.study_document(folder / "store", **scripted.tuned(speaking, "first"))
     file = scripted.write_study(folder, document)
     for command in ("generate", "dataset"):
         assert run([command, str(file), *(["--inline"] if command == "generate" else [])]) == 0

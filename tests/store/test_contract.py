@@ -29,9 +29,9 @@ def together(target: Callable[..., None], url: str, rounds: int) -> list[tuple[i
     ]
     for process in processes:
         process.start()
-    answers = [results.get(timeout=120) for _ in range(PROCESSES * rounds)]
+    answers = [results.get(timeout=1200) for _ in range(PROCESSES * rounds)]
     for process in processes:
-        process.join(60)
+        process.join()
         assert process.exitcode == 0
     return answers
 

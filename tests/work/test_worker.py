@@ -243,7 +243,7 @@ def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
     child = int(parent.stdout.readline())
     parent.kill()
     parent.wait()
-    end = time.monotonic() + 30
+    end = time.monotonic() + 1200
     while _runs(child):
         assert time.monotonic() < end, "the worker outlives its parent"
         time.sleep(0.05)
