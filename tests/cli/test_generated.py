@@ -197,6 +197,7 @@ def refused(arguments: list[str], says: str) -> None:
     assert spent < LONGEST_S
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("field", "kind"), STUDY_FIELDS, ids=[field for field, _ in STUDY_FIELDS])
 def test_field_of_the_study_file(field: str, kind: Any, tmp_path: Path) -> None:
     study = write_study(tmp_path, EXAMPLE)

@@ -28,7 +28,8 @@ from .faulty_server import Behaviour, FaultyServer
 KEY = "sk-this-key-must-never-be-seen-0123456789"
 NOW = datetime(2015, 10, 21, 7, 28, tzinfo=UTC)
 SLOW = {"slow", "drips_headers", "drips_body", "bomb"}
-WAYS: dict[str, type[Any]] = {"http": server.ServerModel, "litellm": litellm_api.LiteLLMModel}
+HTTP, LITELLM = "http", "litellm"
+WAYS: dict[str, type[Any]] = {HTTP: server.ServerModel, LITELLM: litellm_api.LiteLLMModel}
 
 
 def caller(to: FaultyServer, way: str, **fields: Any) -> Caller:
@@ -39,7 +40,7 @@ def caller(to: FaultyServer, way: str, **fields: Any) -> Caller:
     return Caller(model, "big", block, meter, sleep=lambda _: None, rng=random.Random(1))
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [HTTP, pytest.param(LITELLM, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in REPLIES],

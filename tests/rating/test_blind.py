@@ -26,6 +26,8 @@ from cbt_ray.work.keys import Keys
 from cbt_ray.work.progress import for_terminal
 from tests.study.example import RECIPE, example_study, write_study
 
+pytestmark = pytest.mark.slow
+
 ARMS = ("zebra-plain", "zebra-tuned")
 MODEL = "walrus"
 GIVEAWAY = "I am Walrus, the zebra-tuned one. WALRUS! What happened then?"
@@ -64,7 +66,6 @@ def talkative(monkeypatch: pytest.MonkeyPatch) -> Talkative:
     return model
 
 
-@pytest.mark.slow
 def test_no_request_of_the_judge_tells_an_arm_a_model_or_an_id(
     tmp_path: Path, talkative: Talkative
 ) -> None:

@@ -30,6 +30,8 @@ from cbt_ray.work.worker import Worker, kernel_kills, loss_of
 from cbt_ray.work.workplace import Spec, silent
 from tests.stages import scripted
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
