@@ -28,7 +28,7 @@ import pytest
 from tests.needs import needs
 
 GIVEN = "CBT_RAY_S3_ENDPOINT"
-START_S = 60
+START_S = 600
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class S3Server:
         config = Config(
             s3={"addressing_style": "path"},
             retries={"total_max_attempts": 1},
-            connect_timeout=2,
-            read_timeout=10,
+            connect_timeout=60,
+            read_timeout=60,
         )
         keys = {"aws_access_key_id": self.access_key, "aws_secret_access_key": self.secret_key}
         session: Any = boto3.session.Session()

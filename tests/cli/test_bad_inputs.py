@@ -32,7 +32,7 @@ def litellm(url: str = "http://127.0.0.1:9/v1", **more: Any) -> dict[str, Any]:
         "model": "openai/scripted",
         "api_base": url,
         "retries": 0,
-        "timeout_s": 5,
+        "timeout_s": 60,
         **more,
     }
 

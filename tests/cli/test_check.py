@@ -21,7 +21,7 @@ def remote(server: FaultyServer, **more: Any) -> dict[str, Any]:
         "model": "openai/scripted",
         "api_base": server.url,
         "retries": 0,
-        "timeout_s": 5,
+        "timeout_s": 60,
         **more,
     }
 

@@ -197,6 +197,7 @@ def refused(arguments: list[str], says: str) -> None:
     assert spent < LONGEST_S
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("field", "kind"), STUDY_FIELDS, ids=[field for field, _ in STUDY_FIELDS])
 def test_field_of_the_study_file(field: str, kind: Any, tmp_path: Path) -> None:
     study = write_study(tmp_path, EXAMPLE)
@@ -293,6 +294,7 @@ def test_study_file_that_is_none(bad: str, tmp_path: Path) -> None:
     refused(["check", str(tmp_path / "study.yaml")], str(tmp_path / "study.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["yaml", "json"])
 @pytest.mark.parametrize("field", REFERRED)
 def test_file_that_a_study_names(field: str, ending: str, tmp_path: Path) -> None:
@@ -361,6 +363,7 @@ def test_the_data_that_all_cases_change_is_good(tmp_path: Path) -> None:
     assert outcome(["check", str(with_prompts(tmp_path))]) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FIELDS)
 def test_file_of_data_that_is_none(kind: str, tmp_path: Path) -> None:
     study = with_prompts(tmp_path)
@@ -371,6 +374,7 @@ def test_file_of_data_that_is_none(kind: str, tmp_path: Path) -> None:
         refused(["plan", str(study)], str(file))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FIELDS)
 def test_field_of_a_file_of_data(kind: str, tmp_path: Path) -> None:
     study = with_prompts(tmp_path)
@@ -390,6 +394,7 @@ def test_field_of_a_file_of_data(kind: str, tmp_path: Path) -> None:
 ROLE_PROMPTS = sorted(file.name for file in HOME.glob("*.j2"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompt", ROLE_PROMPTS)
 def test_prompt_of_any_role(prompt: str, tmp_path: Path, counting: FaultyServer) -> None:
     before = counting.calls
@@ -485,6 +490,7 @@ def with_gguf(folder: Path, use: str) -> tuple[Path, str, Path]:
     return write_study(folder, example_study(**changes)), field, folder / "x.gguf"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", ["endpoint", "recipe"])
 def test_weights_that_are_no_file_or_torn(use: str, tmp_path: Path) -> None:
     study, field, file = with_gguf(tmp_path, use)
@@ -498,6 +504,7 @@ def test_weights_that_are_no_file_or_torn(use: str, tmp_path: Path) -> None:
         refused(["check", str(study)], f"{study}: {field}: ")
 
 
+@pytest.mark.slow
 def test_header_of_a_gguf_that_was_changed(tmp_path: Path) -> None:
     study, _, file = with_gguf(tmp_path, "endpoint")
     file.write_bytes(WHOLE)
@@ -517,6 +524,7 @@ def test_header_of_a_gguf_that_was_changed(tmp_path: Path) -> None:
     assert refusals > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", TEMPLATES)
 def test_template_that_cannot_be_used(bad: str, tmp_path: Path) -> None:
     study, field, file = with_gguf(tmp_path, "endpoint")
@@ -524,6 +532,7 @@ def test_template_that_cannot_be_used(bad: str, tmp_path: Path) -> None:
     refused(["check", str(study)], f"{study}: {field}: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", ["loses-all", "loses-some", "never-ends", "raises", "torn"])
 def test_template_of_a_recipe_that_cannot_be_used(
     bad: str, tmp_path: Path, counting: FaultyServer
@@ -568,6 +577,7 @@ TENSOR_HEADERS: tuple[Any, ...] = (
 )
 
 
+@pytest.mark.slow
 def test_header_of_safetensors_that_was_changed(tmp_path: Path) -> None:
     recipe = {**TRAINED, "start": "model"}
     changes = {
@@ -684,6 +694,7 @@ BAD_JSON = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["patient_profile.json", "session_1.json"])
 def test_published_files(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -711,6 +722,7 @@ def test_published_files(
 # ---- places, and the locale ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "field", ["store", "prompts", "endpoints.local.gguf", "models.smollm2.recipe.start"]
 )
@@ -776,6 +788,7 @@ def test_name_that_no_file_system_takes(arguments: list[str], tmp_path: Path) ->
         refused([one.format(study=study, name=name) for one in arguments], "expected")
 
 
+@pytest.mark.slow
 def test_names_are_utf8_whatever_the_locale_says(tmp_path: Path) -> None:
     folder = tmp_path / "Zoë"
     (folder / "öwn").mkdir(parents=True)

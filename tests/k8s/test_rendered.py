@@ -34,6 +34,8 @@ from tests.k8s.rendered import (
 )
 from tests.k8s.schema import check_core, check_custom, twice
 
+pytestmark = pytest.mark.slow
+
 STAGES = {
     "generate": "RayJob",
     "simulate": "RayJob",

@@ -35,7 +35,8 @@ class Behaviour:
     error: Mapping[str, Any] | None = None
     """The `error` object of a status other than 200."""
     usage: bool = True
-    delay_s: float = 0.0
+    silent: bool = False
+    """Never answer; wait until the client hangs up."""
     raw: bytes | None = None
     """Sent instead of a completion."""
     cut: bool = False
@@ -58,10 +59,9 @@ NO_CHOICES = Behaviour(raw=b'{"id": "x", "object": "chat.completion", "model": "
 EMPTY = Behaviour(text="")
 REFUSAL = Behaviour(text=None, refusal="I cannot help with that.")
 TRUNCATED = Behaviour(text='{"turn": "It began when', finish_reason="length")
-SLOW_S = 3.0
 DRIP_S = 0.05
-SLOW = Behaviour(delay_s=SLOW_S)
-"""Longer than the time-out of the endpoint under test."""
+SLOW = Behaviour(silent=True)
+"""Whatever the time-out of the endpoint under test."""
 
 FAULTS = (RATE_LIMITED, BROKEN, CUT, MALFORMED, EMPTY, REFUSAL, TRUNCATED)
 
@@ -141,10 +141,11 @@ class FaultyServer:
             self.requests.append(request)
             self.headers.append(dict(handler.headers))
             self.behaviours.append(behaviour)
-        if behaviour.delay_s:
-            threading.Event().wait(behaviour.delay_s)
         try:
-            if behaviour.drips:
+            if behaviour.silent:
+                handler.rfile.read(1)
+                handler.close_connection = True
+            elif behaviour.drips:
                 _drip(handler, behaviour.drips)
             elif behaviour.hangs_up:
                 handler.close_connection = True

@@ -28,24 +28,29 @@ from .faulty_server import Behaviour, FaultyServer
 
 KEY = "sk-this-key-must-never-be-seen-0123456789"
 NOW = datetime(2015, 10, 21, 7, 28, tzinfo=UTC)
-WAYS: dict[str, type[Any]] = {"http": server.ServerModel, "litellm": litellm_api.LiteLLMModel}
+SLOW = {"slow", "drips_headers", "drips_body", "bomb"}
+HTTP, LITELLM = "http", "litellm"
+WAYS: dict[str, type[Any]] = {HTTP: server.ServerModel, LITELLM: litellm_api.LiteLLMModel}
 
 
 def caller(to: FaultyServer, way: str, **fields: Any) -> Caller:
-    given = {"model": "openai/m", "timeout_s": 0.4, "retries": 1, **fields}
+    given = {"model": "openai/m", "timeout_s": 60, "retries": 1, **fields}
     block = LiteLLMEndpoint(kind="litellm", api_base=to.url, **given)
     model: LanguageModel = WAYS[way]("big", block, now=lambda: NOW)
     meter = LocalMeter(Meter({"big": block}, Budget()))
     return Caller(model, "big", block, meter, sleep=lambda _: None, rng=random.Random(1))
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", REPLIES)
+@pytest.mark.parametrize("way", [HTTP, pytest.param(LITELLM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in REPLIES],
+)
 def test_an_answer_is_what_it_is(name: str, way: str) -> None:
     behaviour, expected = REPLIES[name]
-    patient = {"timeout_s": 20.0} if name == "bomb" else {}
+    timed = {"timeout_s": 1.0} if behaviour.silent or behaviour.drips else {}
     with FaultyServer(lambda request, number: behaviour) as to:
-        it = caller(to, way, **patient)
+        it = caller(to, way, **timed)
         outcome = found(it)
         assert to.calls == it.usage.calls == (2 if isinstance(expected, World) else 1)
     check(outcome, expected)
@@ -57,7 +62,7 @@ def test_an_answer_in_a_providers_form_is_what_it_is(
     model: str, behaviour: Behaviour, expected: Expected
 ) -> None:
     with FaultyServer(lambda request, number: behaviour) as to:
-        it = caller(to, "litellm", model=model, structured="none", timeout_s=20)
+        it = caller(to, "litellm", model=model, structured="none")
         outcome = found(it)
         assert to.calls == it.usage.calls == (2 if isinstance(expected, World) else 1)
     check(outcome, expected)
@@ -68,11 +73,11 @@ def test_counts_agree_where_a_third_of_the_calls_meets_a_fault(way: str) -> None
     """Every kind of fault of the world, each on a call of its own, between good answers."""
     faults = [one for one, is_ in REPLIES.values() if isinstance(is_, World)]
     quick = [
-        one for one in faults if not one.drips and not one.delay_s and len(one.raw or b"") < 9999
+        one for one in faults if not one.drips and not one.silent and len(one.raw or b"") < 9999
     ]
     good, bad = REPLIES["stop"][0], iter(quick)
     with FaultyServer(lambda request, number: next(bad, good) if number % 3 == 0 else good) as to:
-        it = caller(to, way, retries=3, timeout_s=20)
+        it = caller(to, way, retries=3)
         replies = [it(ask(seed=seed)) for seed in range(2 * len(quick) + 1)]
         assert to.calls == it.usage.calls == 3 * len(quick) + 1
     assert sum(it.usage.faults.values()) == len(quick)

@@ -233,6 +233,7 @@ def test_every_file_of_a_folder_is_in_its_identity(
     assert weights_identity(f"{folder}/") != before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100))
 def test_a_header_with_wrong_bytes_is_taken_or_refused_on_one_line(
     tmp_path: Path, seed: int

@@ -30,7 +30,7 @@ KEY = "sk-this-key-must-never-be-seen-0123456789"
 
 def endpoint(server: FaultyServer, **fields: Any) -> LiteLLMEndpoint:
     return LiteLLMEndpoint(
-        kind="litellm", model="openai/scripted", api_base=server.url, **{"timeout_s": 1, **fields}
+        kind="litellm", model="openai/scripted", api_base=server.url, **{"timeout_s": 60, **fields}
     )
 
 
@@ -81,7 +81,7 @@ def test_a_fault_of_the_world_is_retried_and_then_leaves_the_unit_owed(
     behaviour: Behaviour, kind: str
 ) -> None:
     with FaultyServer(always(behaviour)) as server:
-        it = caller(server, lambda _: None, retries=1)
+        it = caller(server, lambda _: None, retries=1, timeout_s=1 if behaviour.silent else 60)
         with pytest.raises(Infrastructure) as fault:
             it(ask())
         assert fault.value.kind == kind

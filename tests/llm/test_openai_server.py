@@ -25,7 +25,7 @@ from cbt_ray.study.study import Budget
 from .conftest import ask, turns
 
 pytestmark = pytest.mark.llama
-START_S = 60
+START_S = 600
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def url(embedded_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         process.terminate()
-        process.wait(120)
+        process.wait()
         log.close()
 
 
@@ -56,7 +56,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     for _ in range(START_S * 5):
         assert process.poll() is None, log.read_text()
         try:
-            urllib.request.urlopen(url, timeout=2).close()  # noqa: S310
+            urllib.request.urlopen(url, timeout=60).close()  # noqa: S310
             return
         except OSError:
             time.sleep(0.2)

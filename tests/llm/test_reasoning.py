@@ -113,6 +113,7 @@ def test_what_may_be_a_quotation_is_none_where_the_reply_was_cut(text: str) -> N
         read_text(reply(text, Finish.LENGTH))
 
 
+@pytest.mark.slow
 def test_the_time_that_parting_takes_grows_with_the_text_and_not_its_square() -> None:
     def seconds(text: str) -> float:
         begun = time.process_time()

@@ -103,6 +103,7 @@ def test_where_the_system_role_is_refused_its_words_go_in_front_of_the_first_one
         chat(ALTERNATES).render((*TURNS, TURNS[0]), answer=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     [

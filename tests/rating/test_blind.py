@@ -26,6 +26,8 @@ from cbt_ray.work.keys import Keys
 from cbt_ray.work.progress import for_terminal
 from tests.study.example import RECIPE, example_study, write_study
 
+pytestmark = pytest.mark.slow
+
 ARMS = ("zebra-plain", "zebra-tuned")
 MODEL = "walrus"
 GIVEAWAY = "I am Walrus, the zebra-tuned one. WALRUS! What happened then?"

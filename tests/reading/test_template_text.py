@@ -144,6 +144,7 @@ def told(prompts: Prompts, name: str = "hostile.j2") -> list[str]:
     return tried([lambda: fault_of(prompts, sample)])[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_prompt_is_one_line(name: str, tmp_path: Path) -> None:
     text, expected = HOSTILE[name]

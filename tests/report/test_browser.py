@@ -18,6 +18,8 @@ from tests.report import study
 from tests.report.browser import DESK, PHONE, Visit, browser, violations, visit, write
 from tests.report.sample import EVIL, sample, sessions_of
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 

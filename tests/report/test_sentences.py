@@ -30,6 +30,8 @@ from tests.report import study
 from tests.report.sample import sample
 from tests.stages import scripted
 
+pytestmark = pytest.mark.slow
+
 Analysis = dict[str, Any]
 
 

@@ -16,6 +16,8 @@ import pytest
 
 from tests.needs import needs
 
+pytestmark = pytest.mark.slow
+
 REQUIREMENTS = Path(__file__).parents[2] / "requirements"
 LOCK = "other==1\nllama-cpp-python==0.3.36 \\\n    --hash=sha256:{hash}\n"
 TOOLS = {

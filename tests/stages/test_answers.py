@@ -19,6 +19,8 @@ from tests.llm.answers import REPLIES, SECRET, User, World
 from tests.llm.faulty_server import Behaviour, FaultyServer, scripted_answer
 from tests.stages import scripted
 
+pytestmark = pytest.mark.slow
+
 ROLES = {
     "generator": (["generate"], Stage.COURSES),
     "therapist": (["simulate"], Stage.SESSIONS),

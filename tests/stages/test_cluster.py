@@ -45,12 +45,12 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield f"127.0.0.1:{port}"
     finally:
         head.terminate()
-        head.wait(120)
+        head.wait()
 
 
 def wait_for(port: int) -> None:
     """Wait until the head listens."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + scripted.PATIENCE_S
     while time.monotonic() < end:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

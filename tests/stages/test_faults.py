@@ -61,7 +61,7 @@ def document(store: Path, url: str) -> dict[str, object]:
         "kind": "litellm",
         "model": "openai/scripted",
         "api_base": url,
-        "timeout_s": 1.5,
+        "timeout_s": 5,
         "retries": 8,
         "cpus": 0.5,
     }

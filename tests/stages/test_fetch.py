@@ -250,6 +250,7 @@ def test_unknown_model_of_the_study(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "--model: unknown model 'qwen', expected one of ['small']" in said(capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(file.stem for file in STUDIES.glob("*.yaml")))
 @pytest.mark.parametrize("command", ["plan", "status"])
 def test_each_study_of_the_project_is_planned_and_shown_without_a_network(

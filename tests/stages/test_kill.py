@@ -27,23 +27,22 @@ TOTAL = {
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, speaking: Path) -> Path:
     """The store of a study that nothing happened to."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    document = scripted.study_document(folder / "store", arms=scripted.TUNED_ARMS)
+    document = scripted.study_document(folder / "store", **scripted.tuned(speaking))
     scripted.run("study", scripted.write_study(folder, document))
     return folder / "store"
 
 
 @pytest.mark.ray
 @pytest.mark.train
-@pytest.mark.timeout(900)
 def test_a_study_killed_in_every_stage_ends_as_an_undisturbed_one(
-    tmp_path: Path, undisturbed: Path
+    tmp_path: Path, undisturbed: Path, speaking: Path
 ) -> None:
     store = tmp_path / "store"
     file = scripted.write_study(
-        tmp_path, scripted.study_document(store, LATENCY_S, arms=scripted.TUNED_ARMS)
+        tmp_path, scripted.study_document(store, LATENCY_S, **scripted.tuned(speaking))
     )
     made: Counter[str] = Counter()
     for stage in (Stage.COURSES, Stage.FINETUNE, Stage.SESSIONS, Stage.RATINGS):
@@ -124,7 +123,7 @@ def test_a_killed_worker_costs_at_most_its_unit(tmp_path: Path) -> None:
         lambda: 1 <= len(scripted.units(store, Stage.SESSIONS)) < TOTAL[Stage.SESSIONS], process
     )
     scripted.kill_worker(process)
-    output, _ = process.communicate(timeout=200)
+    output, _ = process.communicate()
     assert process.returncode == 0, output
     assert len(scripted.units(store, Stage.SESSIONS)) == TOTAL[Stage.SESSIONS]
     assert attempts(store).most_common(1)[0][1] == 1
@@ -137,7 +136,7 @@ def test_a_finished_study_makes_no_call_and_starts_no_ray(tmp_path: Path) -> Non
     scripted.run("study", file)
     before = sorted(path for path in store.rglob("*") if path.is_file())
     process = scripted.start("study", file)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate()
     assert process.returncode == 0
     assert "report:" in output
     assert sorted(path for path in store.rglob("*") if path.is_file()) == before, (

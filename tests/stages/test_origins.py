@@ -34,6 +34,8 @@ from tests.stages.origins import (
     whole,
 )
 
+pytestmark = pytest.mark.slow
+
 FIRST = "first-instruct.teresa-lindqvist.r1.s01"
 
 
@@ -180,7 +182,6 @@ def test_a_session_that_is_rejected_when_it_is_held_anew_leaves_nothing_after_it
     assert len(scripted.units(study.parent / "store", Stage.SESSIONS)) == 12
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", HARM)
 def test_a_repair_that_is_killed_anywhere_leaves_no_unit_older_than_its_origin(
     name: str, study: Path, monkeypatch: pytest.MonkeyPatch

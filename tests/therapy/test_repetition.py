@@ -53,6 +53,7 @@ def test_words_with_an_apostrophe_are_one_however_it_is_written() -> None:
     assert said_before(["I don't know yet", "I don t know yet"], 4) == [0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_time_is_linear_in_the_session() -> None:
     def seconds(turns: int) -> float:
         texts = [" ".join(f"word{turn}x{n}" for n in range(200)) for turn in range(turns)]

@@ -110,6 +110,7 @@ def without(file: Path) -> str:
     return "\n".join(line for line in map(str.rstrip, lines) if line)
 
 
+@pytest.mark.slow
 def test_sources_are_read_as_python_reads_them() -> None:
     assert len(FILES) > 100
     for file in FILES:

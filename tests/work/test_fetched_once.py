@@ -57,7 +57,7 @@ def test_four_processes_fetch_it_once(
         ]
         for worker in workers:
             worker.start()
-        got = Counter(answers.get(timeout=120) for _ in workers)
+        got = Counter(answers.get(timeout=1200) for _ in workers)
         for worker in workers:
             worker.join()
         asked = sorted(wire.ranges)

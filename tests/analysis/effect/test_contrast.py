@@ -225,6 +225,7 @@ def test_as_many_but_other_sessions_are_not_balanced() -> None:
     assert "different sessions" in row["method"]
 
 
+@pytest.mark.slow
 def test_judge_replicates_are_averaged_and_add_no_observations() -> None:
     one, three = analyse(noisy(4)), analyse(noisy(4, replicates=3))
     for key in ("contrasts", "policies", "cells", "models", "distribution", "tests", "slopes"):

@@ -92,6 +92,7 @@ def unbalanced(patients: int) -> list[ScoreRow]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patients", [5, 30])
 def test_no_seed_changes_a_number_of_the_analysis_or_of_the_page(
     patients: int, monkeypatch: pytest.MonkeyPatch

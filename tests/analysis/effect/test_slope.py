@@ -8,6 +8,8 @@ from cbt_ray.analysis import ScoreRow, analyse
 from tests.analysis.effect.test_contrast import noisy
 from tests.analysis.tables import made_up
 
+pytestmark = pytest.mark.slow
+
 
 def test_slopes_equal_least_squares_per_chain() -> None:
     rows = noisy(21, patients=("p1", "p2", "p3"), sessions=6)

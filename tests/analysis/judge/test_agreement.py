@@ -87,6 +87,7 @@ def test_kappa_agrees_with_statsmodels_and_its_interval_where_sessions_are_indep
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variances", [PUBLISHED, CHAINS_DIFFER])
 def test_interval_of_kappa_holds(variances: tuple[float, float]) -> None:
     found = share(kappas, 600, 6, 5, variances)

@@ -44,6 +44,7 @@ def ours(frame: pd.DataFrame, *, chains: bool, reml: bool) -> nested.Fit:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reml", [True, False])
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_two_random_intercepts_equal_statsmodels(seed: int, reml: bool) -> None:

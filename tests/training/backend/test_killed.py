@@ -59,7 +59,7 @@ class Program:
 
     def whole(self, name: str, store: str) -> bytes:
         run, _ = self.start(name, store)
-        run.join(200)
+        run.join()
         assert run.exitcode == 0
         return self.adapter(name)
 
@@ -84,7 +84,7 @@ class Program:
             pass
         if run.is_alive() and run.pid is not None:
             os.kill(run.pid, how)
-        run.join(200)
+        run.join()
         assert run.exitcode is not None
         return run.exitcode
 

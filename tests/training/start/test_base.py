@@ -27,6 +27,7 @@ TEXTS = (
 )
 
 
+@pytest.mark.slow
 def test_the_embedded_model_is_unpacked_once(base: Base, work: Path) -> None:
     before = (base.folder / "model.safetensors").stat().st_mtime_ns
     again = open_base(EMBEDDED, work)
@@ -35,6 +36,7 @@ def test_the_embedded_model_is_unpacked_once(base: Base, work: Path) -> None:
     assert base.digest == sha256_of(load_gguf_path(EMBEDDED))
 
 
+@pytest.mark.slow
 def test_texts_of_licences_come_with_the_package_or_the_folder(
     base: Base, tiny: Base, tmp_path: Path
 ) -> None:
@@ -50,6 +52,7 @@ def test_texts_of_licences_come_with_the_package_or_the_folder(
     assert found.digest == tiny.digest
 
 
+@pytest.mark.slow
 @pytest.mark.llama
 def test_special_ids_and_tokens_are_those_of_llama_cpp(base: Base) -> None:
     from llama_cpp import Llama
@@ -65,6 +68,7 @@ def test_special_ids_and_tokens_are_those_of_llama_cpp(base: Base) -> None:
     model.close()
 
 
+@pytest.mark.slow
 @pytest.mark.train
 def test_transformers_has_the_same_tokenizer(base: Base) -> None:
     from transformers import AutoTokenizer
@@ -76,6 +80,7 @@ def test_transformers_has_the_same_tokenizer(base: Base) -> None:
         assert tokenizer(text, add_special_tokens=False).input_ids == base.tokenizer.encode(text)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.train
 @pytest.mark.llama
 def test_weights_give_the_logits_of_llama_cpp(base: Base) -> None:
@@ -103,6 +108,7 @@ def test_weights_give_the_logits_of_llama_cpp(base: Base) -> None:
     assert (ours.argmax(-1) == theirs.argmax(-1)).float().mean() > 0.8
 
 
+@pytest.mark.slow
 def test_masks_of_the_real_tokenizer(base: Base) -> None:
     """Here piece by piece, tokenized apart; there the whole text at once, with offsets."""
     answer = "How does 4.5 fit with “I always fail”? 😀"
@@ -195,6 +201,7 @@ def test_a_torn_gguf_is_refused(tmp_path: Path) -> None:
         open_base(str(file), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("harm", "reason"),
     [
