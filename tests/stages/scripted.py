@@ -90,6 +90,8 @@ TUNED_ARMS = [
     {"name": "second-tuned", "model": "second", "tuned": True},
 ]
 """Two trainings, so that one can be done while the other is under way."""
+ONE_TUNED: dict[str, Any] = {"arms": TUNED_ARMS[:1], "analysis": {"contrasts": []}}
+"""Changes to a study of one of them, which has nothing to compare."""
 
 
 def write_study(folder: Path, document: dict[str, Any]) -> Path:

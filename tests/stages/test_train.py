@@ -34,7 +34,7 @@ NAME = "rehearsal-first-tuned"
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of a study whose courses and dataset are there."""
     folder = tmp_path_factory.mktemp("train")
-    document = scripted.study_document(folder / "store", arms=scripted.TUNED_ARMS[:1])
+    document = scripted.study_document(folder / "store", **scripted.ONE_TUNED)
     file = scripted.write_study(folder, document)
     for command in ("generate", "dataset"):
         assert run([command, str(file), *(["--inline"] if command == "generate" else [])]) == 0
@@ -161,7 +161,7 @@ def test_a_tokenizer_that_llama_cpp_runs_otherwise_ends_it_before_training(
     own = {"start": str(tmp_path / "model"), "compare": str(tmp_path / "model"), "max_length": 8000}
     models = {"first": {"recipe": {**scripted.RECIPE, **own}}}
     document = scripted.study_document(
-        tmp_path / "store", arms=scripted.TUNED_ARMS[:1], models=models, dataset={"format": "paper"}
+        tmp_path / "store", **scripted.ONE_TUNED, models=models, dataset={"format": "paper"}
     )
     file = scripted.write_study(tmp_path, document)
     for command in ("generate", "dataset"):
