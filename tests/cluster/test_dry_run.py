@@ -29,7 +29,7 @@ def dry_run(
     import shutil
 
     needs("kubectl", shutil.which("kubectl") is not None)
-    file = write_study(folder, example_study(**changes))
+    file = write_study(folder, example_study(**{"arms__0__tuned": True, **changes}))
     images = ["--cpu-image", "cbt-ray-cpu:1", "--train-image", "cbt-ray-train:1-cpu"]
     store = ["--set", "store=s3://some-bucket"]
     command = [

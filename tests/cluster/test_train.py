@@ -116,8 +116,8 @@ def cluster() -> FakeCluster:
 def failed(tmp_path: Path, cluster: FakeCluster) -> Site:
     """A study with its dataset, and a tuned model that failed its gate."""
     here = with_dataset(tmp_path, cluster, arms=ARMS)
-    (pair,) = here.bench.keys.finetunes
-    here.bench.store.put(rejected(here.bench, here.bench.keys.finetune(*pair)))
+    (made,) = here.bench.keys.finetunes
+    here.bench.store.put(rejected(here.bench, here.bench.keys.finetune(made)))
     return here
 
 
@@ -202,8 +202,8 @@ def test_retry_rejected_makes_it_owed_again(failed: Site, cluster: FakeCluster) 
 
 
 def test_retry_rejected_leaves_a_job_alone_that_runs(failed: Site, cluster: FakeCluster) -> None:
-    (pair,) = failed.bench.keys.finetunes
-    unit = rejected(failed.bench, failed.bench.keys.finetune(*pair))
+    (made,) = failed.bench.keys.finetunes
+    unit = rejected(failed.bench, failed.bench.keys.finetune(made))
     failed.bench.store.delete(str(unit.key))
     submit(replace(failed, options=replace(failed.options, wait=False)), BatchJob.TRAIN, "smollm2")
     failed.bench.store.put(unit)  # by the job, which still runs

@@ -307,7 +307,7 @@ def test_a_part_of_a_clone_is_enough(
     assert owed == {}
     if "groups" in parts:
         assert [arm.name for arm in bench.study.arms] == ["smollm2-instruct", "smollm2-tuned"]
-        assert bench.keys.finetunes == [("smollm2", "instruct"), ("smollm2", "tuned")]
+        assert bench.keys.finetunes == [Checkpoint("smollm2", False), Checkpoint("smollm2", True)]
         assert run("dataset", "pub.yaml") == (0, "")
     else:
         assert states(bench, Stage.SESSIONS) == {State.DONE: 12}
@@ -354,7 +354,9 @@ def edited(**changes: Any) -> Callable[[dict[str, Any]], None]:
         (edited(imported=...), "imported: expected the line `imported: pub.imported.json`, add it"),
         (edited(imported={}), "imported: expected the name of a JSON file"),
         (
-            edited(arms=[{"name": "mine", "model": "llama", "tuned": True}]),
+            edited(
+                arms=[{"name": "mine", "model": "llama", "tuned": True}], analysis__contrasts=[]
+            ),
             "arms: expected one for the sessions of Llama_Instruct",
         ),
         (

@@ -133,7 +133,7 @@ def test_ratings_of_simulated_sessions_add_the_line_to_the_study_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    study = write_study(tmp_path, example_study())
+    study = write_study(tmp_path, example_study(imported=...))
     keys = Bench(load_study(study), Silent(), inline=True).keys.all()
     code, message = run(table("plain,Teresa Lindqvist,1,44"), study, "--judge", "ana")
     assert (
@@ -570,7 +570,7 @@ def test_a_rating_of_words_that_are_no_longer_there_does_not_count(
     ones says nothing of these.
     """
     monkeypatch.chdir(tmp_path)
-    study = write_study(tmp_path, example_study())
+    study = write_study(tmp_path, example_study(imported=...))
     for command in ("generate", "simulate"):
         assert outcome([command, str(study), "--inline"]) == (0, "")
     rows = [f"plain,Teresa Lindqvist,{number},44" for number in (1, 2)]

@@ -93,6 +93,8 @@ TUNED_ARMS = [
     {"name": "second-tuned", "model": "second", "tuned": True},
 ]
 """Two trainings, so that one can be done while the other is under way."""
+ONE_TUNED: dict[str, Any] = {"arms": TUNED_ARMS[:1], "analysis": {"contrasts": []}}
+"""Changes to a study of one of them, which has nothing to compare."""
 
 
 def tuned(model: Path, *names: str) -> dict[str, Any]:
@@ -102,6 +104,7 @@ def tuned(model: Path, *names: str) -> dict[str, Any]:
     return {
         "arms": arms,
         "models": {arm["model"]: {"recipe": {**recipe, "seed": n}} for n, arm in enumerate(arms)},
+        **({"analysis": {"contrasts": []}} if len(arms) == 1 else {}),
     }
 
 

@@ -156,8 +156,8 @@ def test_train_says_what_is_owed_and_asks_no_hub(
 def test_a_gguf_that_is_made_needs_no_weights(hub: HubServer, tmp_path: Path) -> None:
     file = study_of(tmp_path)
     bench = bench_of(file)
-    for pair in bench.keys.finetunes:
-        bench.store.put(Unit(bench.keys.finetune(*pair), {}, made_from={}))
+    for made in bench.keys.finetunes:
+        bench.store.put(Unit(bench.keys.finetune(made), {}, made_from={}))
     assert run(["fetch", str(file)]) == 0
     assert hub.calls == 0
 
@@ -331,6 +331,6 @@ def test_weights_of_an_arm_that_another_server_answers_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = study_of(tmp_path)
-    changed = ["--set", "arms=[{name: a, model: small, endpoint: script}]"]
+    changed = ["--set", "arms=[{name: a, endpoint: script}]", "--set", "analysis.contrasts=[]"]
     assert run(["weights", str(file), "--arm", "a", "--to", str(tmp_path / "x"), *changed]) == 2
     assert "--arm: expected an arm whose GGUF the finetune stage makes" in said(capsys)

@@ -234,7 +234,7 @@ def test_a_model_of_another_dataset_is_trained_again_and_nobody_is_pointed_to_it
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Training itself is left out: it ends as one does whose machine is lost."""
-    document = scripted.study_document(tmp_path / "store", arms=scripted.TUNED_ARMS[:1])
+    document = scripted.study_document(tmp_path / "store", **scripted.ONE_TUNED)
     file = scripted.write_study(tmp_path, document)
     for command in (["generate", str(file), "--inline"], ["dataset", str(file)]):
         assert run(command) == 0

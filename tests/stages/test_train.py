@@ -164,7 +164,7 @@ def test_a_tokenizer_that_llama_cpp_runs_otherwise_ends_it_before_training(
     own = {"start": str(tmp_path / "model"), "compare": str(tmp_path / "model"), "max_length": 8000}
     models = {"first": {"recipe": {**scripted.RECIPE, **own}}}
     document = scripted.study_document(
-        tmp_path / "store", arms=scripted.TUNED_ARMS[:1], models=models, dataset={"format": "paper"}
+        tmp_path / "store", **scripted.ONE_TUNED, models=models, dataset={"format": "paper"}
     )
     file = scripted.write_study(tmp_path, document)
     for command in ("generate", "dataset"):

@@ -40,8 +40,8 @@ METRICS = {
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    arms = scripted.TUNED_ARMS[:1]
-    file = scripted.write_study(tmp_path, scripted.study_document(tmp_path / "store", arms=arms))
+    document = scripted.study_document(tmp_path / "store", **scripted.ONE_TUNED)
+    file = scripted.write_study(tmp_path, document)
     return Bench(load_study(file), Silent())
 
 

@@ -183,7 +183,7 @@ def test_the_study_ends_complete_after(
 
 
 def test_a_training_whose_pod_is_deleted_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    changes = {"arms": [{"name": "first-tuned", "model": "first", "tuned": True}]}
+    changes = scripted.ONE_TUNED
     whole = document("train-deleted", **changes)
     recipe = whole["models"]["first"]["recipe"] | {"max_steps": 12}
     whole["models"] = {"first": {"recipe": recipe}}
