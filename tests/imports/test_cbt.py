@@ -20,6 +20,7 @@ from cbt_ray.study.model import Checkpoint
 from cbt_ray.therapy.session import Session
 from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.bench import Bench
+from cbt_ray.work.cause import causes
 from cbt_ray.work.progress import Silent
 from cbt_ray.work.survey import State
 from tests.imports.clone import (
@@ -169,6 +170,8 @@ def test_a_unit_that_was_lost_is_refused_until_it_is_imported_again(clone: Path)
         ),
     ):
         bench.store.delete(str(unit_of(bench, stage, name).key))
+        lost = [why for entry, why in causes(bench.survey(*Stage)) if entry.key.id == name]
+        assert lost == ["was imported and is no longer there, import it again"]
         code, message = run(command[0], study, *command[1:])
         assert code == 2
         assert message.startswith(f"cbt-ray: pub.yaml: imported: expected {stage} {name} in ")
