@@ -17,12 +17,13 @@ from cbt_ray.errors import InputError
 from cbt_ray.llm.request import Message
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.guess import load_kinds
-from cbt_ray.rating.probe import GUESSES, SILENCE
+from cbt_ray.rating.probe import GUESSES
 from cbt_ray.rating.scale import load_scale
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import LiteLLMEndpoint, Role, Sampling
 from cbt_ray.study.licence import published_name
 from cbt_ray.therapy import course, dialogue
+from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Speaker, Turn, therapist_messages, transcript
 from cbt_ray.therapy.stop import end_mark
 from cbt_ray.unit import Stage
@@ -145,8 +146,9 @@ def estimate(study: Study) -> list[Estimate]:
     training = sum(
         profile_id(number) not in imported for number in range(1, study.patients.training.count + 1)
     )
+    asked = training if study.patients.training.profile is None else 0
     all_stages = [
-        Estimate(Stage.PROFILES, training, [_profile(study, prompts)]),
+        Estimate(Stage.PROFILES, asked, [_profile(study, prompts)]),
         Estimate(Stage.COURSES, training, list(_course(study, prompts))),
         *_sessions(study, prompts),
         Estimate(Stage.RATINGS, _ratings(study), list(_rating(study, prompts))),
@@ -262,7 +264,10 @@ class _Joined(Estimate):
 
 def _profile(study: Study, prompts: Prompts) -> Call:
     patients = study.patients.training
-    levels = {name: max(known, key=len) for name, known in patients.characteristics.items()}
+    levels: dict[str, str] = {}
+    for name, known in patients.characteristics.items():
+        longest = max(known, key=len)
+        levels |= {name: longest, **known[longest].sets}
     texts = [
         prompts.render("profile.j2"),
         prompts.render("profile_request.j2", name="Alex Moreau", characteristics=levels),
@@ -289,7 +294,7 @@ def _course(study: Study, prompts: Prompts) -> Iterator[Call]:
             summary if number > 1 else "",
         )
         known = _tokens(system)
-        for part in range(1, 5):
+        for part in range(1, len(load_language(prompts).course.parts) + 1):
             known += _tokens(course.request_text(brief, rules, prompts, part))
             yield Call(role, known, role.expected_tokens)
             known += role.expected_tokens + TOKENS_PER_MESSAGE
@@ -313,7 +318,12 @@ def _session(
 ) -> Iterator[Call]:
     rules, who, patient = study.sessions, study.patients.simulated[0], study.roles.patient
     opening = _text(_middle(rules.summary_chars)) if number > 1 else ""
-    phase, mark = study.phase_of(number), end_mark(rules)
+    language = load_language(prompts)
+    phase, mark, words = (
+        study.phase_of(number),
+        end_mark(language.sessions(rules)),
+        language.transcript,
+    )
     system = dialogue.therapist_system(
         prompts, prompt or dialogue.THERAPIST_PROMPT, who.name, number, rules.count, phase, mark
     )
@@ -325,7 +335,7 @@ def _session(
     messages = int(rules.expected_messages or rules.max_messages)
     said, heard = therapist.expected_tokens, patient.expected_tokens
     while len(turns) < messages:
-        yield Call(therapist, _count(therapist_messages(system, opening, turns)), said)
+        yield Call(therapist, _count(therapist_messages(system, opening, turns, words)), said)
         turns.append(Turn(Speaker.THERAPIST, _text(said * CHARS_PER_TOKEN)))
         if len(turns) < messages:
             yield Call(
@@ -337,7 +347,10 @@ def _session(
             )
             turns.append(Turn(Speaker.PATIENT, _text(heard * CHARS_PER_TOKEN)))
     request = prompts.render(
-        "summariser_request.j2", session=number, patient=who.name, transcript=transcript(turns)
+        "summariser_request.j2",
+        session=number,
+        patient=who.name,
+        transcript=transcript(turns, words),
     )
     yield Call(
         study.roles.summariser,
@@ -365,24 +378,26 @@ def _judge_probes(study: Study, prompts: Prompts) -> Iterator[Estimate]:
 def _guess(study: Study, prompts: Prompts) -> Call:
     role, kinds = study.roles.judge, load_kinds(prompts, variants(study))
     system = prompts.render("judge_guess.j2", kinds=[*kinds.items()])
-    request = prompts.render("judge_guess_request.j2", transcript=_rated_text(study))
+    request = prompts.render("judge_guess_request.j2", transcript=_rated_text(study, prompts))
     share = 1 / len(
         load_scale(prompts, study.judge.scale).items
     )  # one justification where a rating has one an item
     return Call(role, _tokens(system, request), role.expected_tokens * share)
 
 
-def _rated_text(study: Study, *, silent: bool = False) -> str:
+def _rated_text(study: Study, prompts: Prompts, *, silent: bool = False) -> str:
     """A transcript of the expected length, as the judge sees it."""
-    therapist = len(SILENCE) / CHARS_PER_TOKEN if silent else study.roles.therapist.expected_tokens
+    words = load_language(prompts).transcript
+    silence = len(words.silence) / CHARS_PER_TOKEN
+    therapist = silence if silent else study.roles.therapist.expected_tokens
     turns = int(study.sessions.expected_messages or study.sessions.max_messages)
     spoken = therapist + study.roles.patient.expected_tokens
-    return _text(turns * (spoken / 2 * CHARS_PER_TOKEN + len("Therapist: ")))
+    return _text(turns * (spoken / 2 * CHARS_PER_TOKEN + len(f"{words.therapist}: ")))
 
 
 def _rating(study: Study, prompts: Prompts, probe: str = "") -> Iterator[Call]:
     role, scale = study.roles.judge, load_scale(prompts, study.judge.scale)
-    text = _rated_text(study, silent=probe == "empty")
+    text = _rated_text(study, prompts, silent=probe == "empty")
     together = (study.judge.items == "together") != (probe == "halo")
     groups = [list(scale.items)] if together else [[item] for item in scale.items]
     for items in groups:

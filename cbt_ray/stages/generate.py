@@ -47,7 +47,9 @@ def make_course(spec: Spec, job: Job) -> None:
     """Make a training patient's profile and all sessions of the course, as far as they are owed."""
     place = spec.workplace()
     number = int(job[0])
-    made_by = place.made_by(ROLES, profile.PROMPTS)
+    training = place.study.patients.training
+    asked = ROLES if training.profile is None else ()
+    made_by = place.made_by(asked, profile.profile_prompts(training))
     patient = place.make(place.keys.profile(number), (), lambda: _profile(place, number), made_by)
     if patient.status is Status.REJECTED:
         return

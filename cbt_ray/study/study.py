@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping
 from datetime import date
 from functools import cache
@@ -13,12 +14,23 @@ from cbt_ray.study.block import Block, Name, Several, Share, twice
 from cbt_ray.study.endpoint import FINETUNED, Endpoint, LlamaCppEndpoint, Role, Roles
 from cbt_ray.study.imported import Imported
 from cbt_ray.study.model import Analysis, Arm, Dataset, Judge, Model
-from cbt_ray.study.protocol import Courses, Flags, Patients, Phase, Sessions, SimulatedPatient
+from cbt_ray.study.protocol import (
+    Courses,
+    Flags,
+    Patients,
+    Phase,
+    Sessions,
+    SimulatedPatient,
+    in_key,
+)
 from cbt_ray.study.terms import Terms
+from cbt_ray.unit import digest
 
 TODAY = date(2025, 1, 1)
 MOST = 1_000_000
 """Sessions, or ratings, of a study: more could not be planned, let alone held."""
+LONGEST_SLUG = 100
+"""Bytes: a file's name takes 255, and a key holds more than the patient."""
 LOOSE = {"loose": True}
 """Context of a validation that leaves aside whether the blocks fit together, so that the rest can
 be looked at."""
@@ -72,8 +84,10 @@ class Study(Block):
     seed: int = Field(ge=0)
     store: str = "runs"
     """A folder (relative to the study file) or s3://bucket/prefix."""
+    language: Name = "en"
+    """Of prompts, checks, flags and the masked view: a folder under prompts/, or of `prompts`."""
     prompts: str | None = None
-    """Another folder of prompts (relative to the study file)."""
+    """Another folder of prompts (relative to the study file), in the study's language."""
     today: date | None = None
     """The date that chat templates are told which ask for it, the same whenever the study runs;
     none: 2025-01-01."""
@@ -134,9 +148,14 @@ class Study(Block):
             again = twice(names)
             if again is not None:
                 yield f"{where}: expected each once, found {again!r} twice"
-        slugs = {patient.name: patient_slug(patient) for patient in self.patients.simulated}
-        if len(set(slugs.values())) != len(slugs):
-            yield "patients.simulated: expected names that differ in letters and digits"
+        named: dict[str, str] = {}
+        for number, patient in enumerate(self.patients.simulated):
+            other = named.setdefault(patient_slug(patient), patient.name)
+            if other != patient.name:
+                yield (
+                    f"patients.simulated.{number}.name: expected another name, since keys hold "
+                    f"letters and digits only and {other!r} has the same"
+                )
 
     def _references(self) -> Iterator[str]:
         for role, block in self.roles:
@@ -233,7 +252,14 @@ class Study(Block):
 
 @cache
 def patient_slug(patient: SimulatedPatient) -> str:
-    """The patient's name as a part of a key."""
-    return "-".join(
-        "".join(c if c.isalnum() and c.isascii() else " " for c in patient.name.casefold()).split()
-    )
+    """The patient's name as a part of a key: its letters and digits, of whatever script, in lower
+    case, with hyphens for all else.
+
+    A name too long for the file that it becomes a part of ends in a digest.
+    """
+    folded = unicodedata.normalize("NFC", patient.name.casefold())
+    slug = "-".join("".join(c if in_key(c) else " " for c in folded).split())
+    if len(slug.encode()) <= LONGEST_SLUG:
+        return slug
+    kept = slug.encode()[: LONGEST_SLUG - 17].decode(errors="ignore")
+    return f"{kept}-{digest(slug)}"

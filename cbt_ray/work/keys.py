@@ -19,12 +19,13 @@ from cbt_ray.rating.scale import scale_files
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import FINETUNED, LlamaCppEndpoint, Role
 from cbt_ray.study.model import Arm
-from cbt_ray.study.protocol import SimulatedPatient
+from cbt_ray.study.protocol import Sessions, SimulatedPatient
 from cbt_ray.study.study import patient_slug
 from cbt_ray.therapy.course import PROMPTS as COURSE_PROMPTS
 from cbt_ray.therapy.dialogue import PROMPTS as DIALOGUE_PROMPTS
 from cbt_ray.therapy.dialogue import THERAPIST_PROMPT
-from cbt_ray.therapy.profile import PROMPTS as PROFILE_PROMPTS
+from cbt_ray.therapy.language import Language, load_language
+from cbt_ray.therapy.profile import profile_prompts
 from cbt_ray.unit import Key, Stage, digest
 from cbt_ray.work import preferences
 from cbt_ray.work.code import code_digest
@@ -43,6 +44,11 @@ _NOT_THE_JUDGE = {"replicates", "views", "probes"}
 """Fields of the judge that say how much is rated, and not how."""
 _OF_A_GUESS = {"strip", "justification_chars"}
 """Fields of the judge that a guess of the kind of therapist depends on."""
+_LETTERS = {"letters": True, "capitals": True}
+_SHOWN = {"opening", "patient", "therapist", "end", "end_of_one"}
+"""Words of a transcript, and of the conversation, that the therapist's side reads."""
+_READ = {"patient", "therapist", "end", "end_of_one", "blotted"}
+"""Words of a transcript that the judge reads."""
 _PLAN_ONLY = {"expected_messages", "expected_tokens", "expected_retries"}
 
 
@@ -63,17 +69,25 @@ class Keys:
         patients = self.study.patients.training
 
         def determinants() -> dict[str, Any]:
-            return {
+            drawn = {
                 "number": number,
                 "name": patients.names[number - 1] if patients.names else None,
-                "characteristics": {
-                    name: dict(levels) for name, levels in patients.characteristics.items()
-                },
+                "characteristics": [
+                    [name, {level: known.model_dump() for level, known in levels.items()}]
+                    for name, levels in patients.characteristics.items()
+                ],
+                **({"never": patients.never} if patients.never else {}),
+                "prompts": self._hashes(*profile_prompts(patients)),
+            }
+            if patients.profile is not None:
+                return drawn
+            return {
+                **drawn,
                 "chars": patients.narrative_chars,
                 "taken": sorted(
                     patient.name.split()[0].casefold() for patient in self.study.patients.simulated
                 ),
-                "prompts": self._hashes(*PROFILE_PROMPTS),
+                "language": self._words(course={"names"}),
                 "generator": self._role(self.study.roles.generator),
             }
 
@@ -87,6 +101,7 @@ class Keys:
             return {
                 "inputs": [before, self.profile(number)],
                 "courses": self.study.courses.model_dump(),
+                "language": self._words(course={"parts", "labels", "farewells"}),
                 "phase": self.study.phase_of(session).model_dump(),
                 "prompts": self._hashes(*COURSE_PROMPTS),
                 "generator": self._role(self.study.roles.generator),
@@ -109,7 +124,8 @@ class Keys:
                 "inputs": self.courses(),
                 "dataset": self.study.dataset.model_dump(),
                 "prompts": self._hashes(THERAPIST_PROMPT),
-                "stop": [rule.model_dump() for rule in self.study.sessions.stop],
+                "language": self._words(transcript=_SHOWN),
+                "stop": [rule.model_dump() for rule in self._rules.stop],
                 "phases": [phase.model_dump() for phase in self.study.phases],
             }
 
@@ -195,7 +211,8 @@ class Keys:
                 "arm": [arm.name, arm.model, arm.variant],
                 "patient": who.model_dump(),
                 "replicate": replicate,
-                "rules": study.sessions.model_dump(exclude=_PLAN_ONLY | {"replicates"}),
+                "rules": self._rules.model_dump(exclude=_PLAN_ONLY | {"replicates"}),
+                "language": self._words(transcript=_SHOWN),
                 "phase": study.phase_of(session).model_dump(),
                 "prompts": self._hashes(arm.prompt or THERAPIST_PROMPT, *DIALOGUE_PROMPTS),
                 "therapist": self._role(study.therapist(arm)),
@@ -235,6 +252,7 @@ class Keys:
             return {
                 "inputs": [session],
                 "judge": judge.model_dump(exclude=_NOT_THE_JUDGE),
+                "language": self._looked(view),
                 "view": view,
                 "replicate": replicate,
                 "prompts": self._hashes(*JUDGE_PROMPTS, *self._scale_files),
@@ -284,6 +302,9 @@ class Keys:
                 "judge": judge.model_dump(include=_OF_A_GUESS)
                 if guess
                 else judge.model_dump(exclude=_NOT_THE_JUDGE),
+                "language": self._looked(
+                    look_of(name, judge.views[0]), *(["silence"] if name == "empty" else [])
+                ),
                 "view": look_of(name, judge.views[0]),
                 "kinds": variants(study) if guess else [],
                 "prompts": self._hashes(*probe_prompts(name, self._scale_files)),
@@ -318,8 +339,9 @@ class Keys:
                 "inputs": [*self.sessions(), *self._all_ratings],
                 "judge": self.study.judge.model_dump(),
                 "analysis": self.study.analysis.model_dump(),
-                "flags": self.study.flags.model_dump(),
-                "sessions": self.study.sessions.model_dump(exclude=_PLAN_ONLY),
+                "flags": self._language.rules(self.study.flags).model_dump(),
+                "language": [self._language.name, self._words(replayed=True, masked=True)],
+                "sessions": self._rules.model_dump(exclude=_PLAN_ONLY),
                 "phases": [phase.model_dump() for phase in self.study.phases],
                 "arms": [[arm.name, arm.model, arm.variant] for arm in self.study.arms],
                 "patients": [patient.name for patient in self.study.patients.simulated],
@@ -429,6 +451,24 @@ class Keys:
     @cached_property
     def _scale_files(self) -> list[str]:
         return scale_files(self.prompts, self.study.judge.scale)
+
+    @cached_property
+    def _language(self) -> Language:
+        with at(self.study, "language"):
+            return load_language(self.prompts)
+
+    @cached_property
+    def _rules(self) -> Sessions:
+        return self._language.sessions(self.study.sessions)
+
+    def _words(self, **fields: Any) -> dict[str, Any]:
+        """What of the language reaches a unit; its letters reach all that a model writes."""
+        return self._language.model_dump(include={**_LETTERS, **fields})
+
+    def _looked(self, view: str, *more: str) -> dict[str, Any]:
+        """What of the language the judge reads."""
+        masked = {"masked": True} if view == "masked" else {}
+        return self._words(transcript=_READ | set(more), **masked)
 
     def _role(self, role: Role) -> dict[str, Any]:
         if id(role) not in self._roles:

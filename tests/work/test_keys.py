@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cbt_ray.prompts import HOME, Prompts
+from cbt_ray.prompts import Prompts
 from cbt_ray.study import load_study
 from cbt_ray.unit import Key, Stage, canonical, digest
 from cbt_ray.work.keys import Keys
@@ -248,13 +248,13 @@ PROMPTS = {
 def test_text_of_a_prompt_reaches_what_it_asks_for(name: str, tmp_path: Path) -> None:
     file = tmp_path / name
     file.parent.mkdir(exist_ok=True)
-    file.write_text((HOME / name).read_text() + "\n# changed\n")
+    file.write_text(Prompts().path(name).read_text() + "\n# changed\n")
     before, after = keys(), keys(Prompts(tmp_path))
     assert {stage for stage in Stage if before[stage] != after[stage]} == PROMPTS[name]
 
 
 def test_same_text_in_another_folder_is_the_same_prompt(tmp_path: Path) -> None:
-    (tmp_path / "therapist.j2").write_text((HOME / "therapist.j2").read_text())
+    (tmp_path / "therapist.j2").write_text(Prompts().path("therapist.j2").read_text())
     assert keys(Prompts(tmp_path)) == keys()
 
 
@@ -401,7 +401,7 @@ def test_text_of_a_prompt_reaches_the_probes_that_it_asks_for(
 ) -> None:
     file = tmp_path / name
     file.parent.mkdir(exist_ok=True)
-    file.write_text((HOME / name).read_text() + "\n# changed\n")
+    file.write_text(Prompts().path(name).read_text() + "\n# changed\n")
     assert reached_probes(prompts=Prompts(tmp_path)) == reached
 
 
