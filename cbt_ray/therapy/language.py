@@ -39,6 +39,12 @@ def _letters(value: str) -> str:
     return value
 
 
+def _literal(value: str) -> str:
+    if re.search(r'[\[\]^\\"\n]', value):
+        raise ValueError('expected one line without [, ], ^, \\ and ", which no grammar takes')
+    return value
+
+
 class Need(Block):
     """What the therapist must say in a part; `no_NAME` is the fault of a part that lacks it."""
 
@@ -54,7 +60,7 @@ class Need(Block):
 class LeadIn(Block):
     """First words of a therapist's turn, for models too weak to remember what was asked."""
 
-    text: Phrase
+    text: Annotated[Phrase, AfterValidator(_literal)]
     first_session: bool = False
 
 

@@ -13,8 +13,8 @@ from cbt_ray.therapy.language import Language
 _MARKS = " ,'?!."
 """What `prose: letters` leaves besides letters: no digits, lists, quotes and markup, in which small
 models lose themselves."""
-_SPECIAL, _ESCAPED = re.compile(r"[.^$*+?{}()|\[\]\\]"), r"\\\g<0>"
-"""`re.escape` would escape blanks, too, which not every grammar takes."""
+_SPECIAL = re.compile(r"[.$*+?{}()|]")
+"""In given first words; in brackets, since llama.cpp's grammars know no backslash before them."""
 _PLAIN = "0-9 ,.;:'?!()-"
 """After given first words, for all others."""
 
@@ -31,7 +31,8 @@ def bounded(
     low, high = chars
     if role.prose == "free" and not lead:
         return {"type": "string", "minLength": low, "maxLength": high}
-    begin = f"{_SPECIAL.sub(_ESCAPED, lead)} " if lead else f"[{language.capitals}]"
+    plain = _SPECIAL.sub(r"[\g<0>]", lead)
+    begin = f"{plain} " if lead else f"[{language.capitals}]"
     taken = len(lead) + 2 if lead else 2
     letter = f"[{language.letters}{_MARKS if role.prose == 'letters' else _PLAIN}]"
     return {

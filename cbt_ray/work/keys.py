@@ -87,7 +87,7 @@ class Keys:
                 "taken": sorted(
                     patient.name.split()[0].casefold() for patient in self.study.patients.simulated
                 ),
-                "language": self._words(course={"names"}),
+                "language": self._words(**({} if patients.names else {"course": {"names"}})),
                 "generator": self._role(self.study.roles.generator),
             }
 
