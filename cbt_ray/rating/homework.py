@@ -38,7 +38,7 @@ class _File(Block):
 
 @dataclass(frozen=True)
 class HomeworkRules:
-    """Patterns of sentences on homework; see prompts/probe/homework.yaml."""
+    """Patterns of sentences on homework; see prompts/en/probe/homework.yaml."""
 
     names: re.Pattern[str]
     reviews: re.Pattern[str]
