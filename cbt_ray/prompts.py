@@ -1,4 +1,4 @@
-"""Prompts: Jinja2 files under prompts/, versioned by the hash of their content.
+"""Prompts: Jinja2 files under prompts/LANGUAGE/, versioned by the hash of their content.
 
 They are data, and bounded as such.
 """
@@ -31,10 +31,16 @@ _BRINGS = re.compile(rb"\{%[-+]?\s*(include|import|from|extends)\b")
 
 
 class Prompts:
-    """The prompts of one folder; a name the study's own folder lacks comes from the project's."""
+    """The prompts of one folder; a name that the study's own folder lacks comes from the project's
+    of the same language, and never from another language's.
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folders = [folder, HOME] if folder else [HOME]
+    Scales lie beside the languages: a study names its scale.
+    """
+
+    def __init__(self, folder: Path | None = None, language: str = "en") -> None:
+        home = HOME / language
+        self.own_folder = folder
+        self.folders = [folder, home, HOME] if folder else [home, HOME]
 
     def render(self, prompt: str, /, **values: Any) -> str:
         """Fill in a prompt; a value that it needs and lacks is an error.
@@ -99,8 +105,8 @@ class Prompts:
 
         Raises InputError where it is none, or too large.
         """
-        folder = self.folders[0]
-        if folder == HOME:
+        folder = self.own_folder
+        if folder is None:
             return []
         if not folder.is_dir():
             raise InputError(f"expected a folder, {folder} is none")

@@ -11,6 +11,7 @@ from cbt_ray.llm.meter import LocalMeter, Meter
 from cbt_ray.llm.request import Request
 from cbt_ray.study.study import Budget
 from cbt_ray.therapy.dialogue import THERAPIST_PROMPT, therapist_system
+from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Speaker, Turn, therapist_messages
 from cbt_ray.therapy.stop import end_mark, hear
 from cbt_ray.work.bench import Bench
@@ -31,11 +32,13 @@ def chat(
     voice = Workplace(study, bench.store, LocalMeter(Meter(study.endpoints, Budget()))).therapist(
         arm
     )
-    mark = end_mark(study.sessions)
+    language = load_language(bench.prompts)
+    sessions = language.sessions(study.sessions)
+    mark = end_mark(sessions)
     system = therapist_system(
         bench.prompts,
         arm.prompt or THERAPIST_PROMPT,
-        "the patient",
+        language.transcript.stranger,
         1,
         study.sessions.count,
         study.phase_of(1),
@@ -44,12 +47,9 @@ def chat(
     turns: list[Turn] = []
     while text := _line(listen):
         turns.append(Turn(Speaker.PATIENT, text))
-        reply = voice.ask(
-            Request(
-                tuple(therapist_messages(system, "", turns)), voice.role.sampling, seed=len(turns)
-            )
-        )
-        heard = hear(reply.text.strip(), study.sessions)
+        messages = therapist_messages(system, "", turns, language.transcript)
+        reply = voice.ask(Request(tuple(messages), voice.role.sampling, seed=len(turns)))
+        heard = hear(reply.text.strip(), sessions)
         say(f"{arm.name}: {heard.text}")
         turns.append(Turn(Speaker.THERAPIST, heard.text))
 

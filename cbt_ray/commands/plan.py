@@ -2,29 +2,31 @@
 
 Needs neither network nor store.
 
-Prompt tokens are counted on the real prompts, filled with texts of the expected length; replies are
-as long as the study file says (`expected_tokens`), and useless ones come on top
-(`expected_retries`).
+Prompt tokens are counted on the real prompts, filled with the study's own words up to the expected
+length, by the endpoint's own tokenizer where that is at hand. Replies are as long as the study file
+says (`expected_tokens`), and useless ones come on top (`expected_retries`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from cbt_ray.commands.effect import smallest_effect
+from cbt_ray.commands.tokens import TOKENS_PER_MESSAGE, Tokens, filler, tokens_of, words_of
 from cbt_ray.errors import InputError
-from cbt_ray.llm.request import Message
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.guess import load_kinds
-from cbt_ray.rating.probe import GUESSES, SILENCE
+from cbt_ray.rating.probe import GUESSES
 from cbt_ray.rating.scale import load_scale
 from cbt_ray.study import Study
 from cbt_ray.study.confound import confounds, told
 from cbt_ray.study.endpoint import LiteLLMEndpoint, Role, Sampling
 from cbt_ray.study.licence import published_name
+from cbt_ray.study.model import Arm
 from cbt_ray.study.scheduled import Writing, checkpoints, needs_courses, seeds_of
 from cbt_ray.therapy import course, dialogue
+from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Speaker, Turn, therapist_messages, transcript
 from cbt_ray.therapy.stop import end_mark
 from cbt_ray.unit import Stage
@@ -32,9 +34,6 @@ from cbt_ray.work.keys import Keys, imported_digests, profile_id
 from cbt_ray.work.probed import kinds_of, probe_names, probed_places
 from cbt_ray.work.workplace import prompts_of
 
-CHARS_PER_TOKEN = 4.3
-TOKENS_PER_MESSAGE = 5
-"""What a chat template puts around a message."""
 PROMPT_SPEEDUP = 8
 """Prompt tokens are read about so many times as fast as reply tokens are written, most of them from
 a cache."""
@@ -47,6 +46,8 @@ class Call:
     role: Role
     prompt_tokens: float
     reply_tokens: float
+    own: bool = False
+    """Counted with the endpoint's own tokenizer."""
 
     @property
     def times(self) -> float:
@@ -184,6 +185,7 @@ def print_plan(study: Study, say: Callable[[str], object]) -> None:
         dollars = f"${sum(cost or 0 for cost in costs):.2f}"
     say(f"in all: {calls:.0f} calls, {tokens:.0f} tokens, {dollars}; {_time(path)} at best{rest}")
     say("critical path: with as many workers as are useful, at the endpoints' expected_speed")
+    say(_counted_by(estimates))
     _against_budget(study, calls, tokens, costs, say)
     for line in _training(study):
         say(line)
@@ -191,6 +193,16 @@ def print_plan(study: Study, say: Callable[[str], object]) -> None:
         say(line)
     for line in told(confounds(study)):
         say(f"confounded: {line}")
+
+
+def _counted_by(estimates: list[Estimate]) -> str:
+    """How tokens were counted, by endpoint."""
+    ways = {(call.role.endpoint, call.own) for one in estimates for call in one.chain}
+    own = sorted({name for name, counted in ways if counted})
+    rest = sorted({name for name, counted in ways if not counted})
+    said = [f"by the tokenizer of {', '.join(own)}"] if own else []
+    said += [f"by length for {', '.join(rest)}"] if rest else []
+    return f"tokens: counted {' and '.join(said)}" if said else "tokens: none"
 
 
 def _training(study: Study) -> Iterator[str]:
@@ -270,28 +282,31 @@ def _courses(study: Study, prompts: Prompts) -> Iterator[Estimate]:
     training = sum(
         profile_id(number) not in imported for number in range(1, writing.patients.count + 1)
     )
-    yield Estimate(Stage.PROFILES, training, [_profile(writing, prompts)])
+    asked = training if writing.patients.profile is None else 0
+    yield Estimate(Stage.PROFILES, asked, [_profile(study, writing, prompts)])
     yield Estimate(Stage.COURSES, training, list(_course(study, writing, prompts)))
 
 
-def _profile(writing: Writing, prompts: Prompts) -> Call:
+def _profile(study: Study, writing: Writing, prompts: Prompts) -> Call:
     patients = writing.patients
-    levels = {name: max(known, key=len) for name, known in patients.characteristics.items()}
+    levels: dict[str, str] = {}
+    for name, known in patients.characteristics.items():
+        longest = max(known, key=len)
+        levels |= {name: longest, **known[longest].sets}
     texts = [
         prompts.render("profile.j2"),
         prompts.render("profile_request.j2", name="Alex Moreau", characteristics=levels),
     ]
-    return Call(
-        writing.generator, _tokens(*texts), _middle(patients.narrative_chars) / CHARS_PER_TOKEN
-    )
+    tokens = tokens_of(study, writing.generator)
+    reply = _middle(patients.narrative_chars) / tokens.chars
+    return _call(writing.generator, tokens, texts, reply)
 
 
 def _course(study: Study, writing: Writing, prompts: Prompts) -> Iterator[Call]:
     role, rules = writing.generator, writing.courses
-    narrative, summary = (
-        _text(_middle(writing.patients.narrative_chars)),
-        _text(_middle(rules.summary_chars)),
-    )
+    tokens, words = tokens_of(study, role), words_of(study)
+    narrative = filler(words, _middle(writing.patients.narrative_chars))
+    summary = filler(words, _middle(rules.summary_chars))
     system = prompts.render("course.j2", patient="Alex Moreau", narrative=narrative)
     for number in range(1, rules.sessions + 1):
         brief = course.Brief(
@@ -302,10 +317,10 @@ def _course(study: Study, writing: Writing, prompts: Prompts) -> Iterator[Call]:
             study.phase_of(number),
             summary if number > 1 else "",
         )
-        known = _tokens(system)
-        for part in range(1, 5):
-            known += _tokens(course.request_text(brief, rules, prompts, part))
-            yield Call(role, known, role.expected_tokens)
+        known = tokens.of(system)
+        for part in range(1, len(load_language(prompts).course.parts) + 1):
+            known += tokens.of(course.request_text(brief, rules, prompts, part))
+            yield Call(role, known, role.expected_tokens, tokens.gguf is not None)
             known += role.expected_tokens + TOKENS_PER_MESSAGE
 
 
@@ -313,51 +328,45 @@ def _sessions(study: Study, prompts: Prompts) -> Iterator[Estimate]:
     chains = len(study.patients.simulated) * study.sessions.replicates
     keys = Keys(study, prompts)
     for arm in (arm for arm in study.arms if not keys.all_imported(arm)):
-        therapist = study.therapist(arm)
         calls = [
-            c
-            for n in range(1, study.sessions.count + 1)
-            for c in _session(study, prompts, therapist, arm.prompt, n)
+            c for n in range(1, study.sessions.count + 1) for c in _session(study, prompts, arm, n)
         ]
         yield Estimate(Stage.SESSIONS, chains * len(seeds_of(study, arm)), calls)
 
 
-def _session(
-    study: Study, prompts: Prompts, therapist: Role, prompt: str | None, number: int
-) -> Iterator[Call]:
-    rules, who, patient = study.sessions, study.patients.simulated[0], study.roles.patient
-    opening = _text(_middle(rules.summary_chars)) if number > 1 else ""
-    phase, mark = study.phase_of(number), end_mark(rules)
+def _session(study: Study, prompts: Prompts, arm: Arm, number: int) -> Iterator[Call]:
+    rules, who, roles = study.sessions, study.patients.simulated[0], study.roles
+    therapist, patient, language = study.therapist(arm), roles.patient, load_language(prompts)
+    by_therapist, by_patient = tokens_of(study, therapist, arm.model), tokens_of(study, patient)
+    opening = filler(words_of(study), _middle(rules.summary_chars)) if number > 1 else ""
+    phase, mark = study.phase_of(number), end_mark(language.sessions(rules))
     system = dialogue.therapist_system(
-        prompts, prompt or dialogue.THERAPIST_PROMPT, who.name, number, rules.count, phase, mark
+        prompts, arm.prompt or dialogue.THERAPIST_PROMPT, who.name, number, rules.count, phase, mark
     )
     first = prompts.render("patient_first.j2", patient=who.name, session=number)
     of_patient = prompts.render(
         "patient.j2", patient=who.name, profile=who.profile, opening=opening
     )
-    turns = [Turn(Speaker.PATIENT, first)]
+    begin, turns = prompts.render("patient_begin.j2"), [Turn(Speaker.PATIENT, first)]
     messages = int(rules.expected_messages or rules.max_messages)
     said, heard = therapist.expected_tokens, patient.expected_tokens
     while len(turns) < messages:
-        yield Call(therapist, _count(therapist_messages(system, opening, turns)), said)
-        turns.append(Turn(Speaker.THERAPIST, _text(said * CHARS_PER_TOKEN)))
+        told = therapist_messages(system, opening, turns, language.transcript)
+        yield _call(therapist, by_therapist, [message.content for message in told], said)
+        turns.append(Turn(Speaker.THERAPIST, by_therapist.text(said)))
         if len(turns) < messages:
-            yield Call(
-                patient,
-                _tokens(
-                    of_patient, prompts.render("patient_begin.j2"), *(turn.text for turn in turns)
-                ),
-                heard,
-            )
-            turns.append(Turn(Speaker.PATIENT, _text(heard * CHARS_PER_TOKEN)))
+            texts = (of_patient, begin, *(turn.text for turn in turns))
+            yield _call(patient, by_patient, texts, heard)
+            turns.append(Turn(Speaker.PATIENT, by_patient.text(heard)))
     request = prompts.render(
-        "summariser_request.j2", session=number, patient=who.name, transcript=transcript(turns)
+        "summariser_request.j2",
+        session=number,
+        patient=who.name,
+        transcript=transcript(turns, language.transcript),
     )
-    yield Call(
-        study.roles.summariser,
-        _tokens(prompts.render("summariser.j2"), request),
-        study.roles.summariser.expected_tokens,
-    )
+    texts = (prompts.render("summariser.j2"), request)
+    by_summariser = tokens_of(study, roles.summariser)
+    yield _call(roles.summariser, by_summariser, texts, roles.summariser.expected_tokens)
 
 
 def _ratings(study: Study) -> int:
@@ -380,34 +389,35 @@ def _judge_probes(study: Study, prompts: Prompts) -> Iterator[Estimate]:
 def _guess(study: Study, prompts: Prompts) -> Call:
     role, kinds = study.roles.judge, load_kinds(prompts, kinds_of(study))
     system = prompts.render("judge_guess.j2", kinds=[*kinds.items()])
-    request = prompts.render("judge_guess_request.j2", transcript=_rated_text(study))
+    request = prompts.render("judge_guess_request.j2", transcript=_rated_text(study, prompts))
     share = 1 / len(
         load_scale(prompts, study.judge.scale).items
     )  # one justification where a rating has one an item
-    return Call(role, _tokens(system, request), role.expected_tokens * share)
+    return _call(role, tokens_of(study, role), (system, request), role.expected_tokens * share)
 
 
-def _rated_text(study: Study, *, silent: bool = False) -> str:
+def _rated_text(study: Study, prompts: Prompts, *, silent: bool = False) -> str:
     """A transcript of the expected length, as the judge sees it."""
-    therapist = len(SILENCE) / CHARS_PER_TOKEN if silent else study.roles.therapist.expected_tokens
+    words, roles = load_language(prompts).transcript, study.roles
     turns = int(study.sessions.expected_messages or study.sessions.max_messages)
-    spoken = therapist + study.roles.patient.expected_tokens
-    return _text(turns * (spoken / 2 * CHARS_PER_TOKEN + len("Therapist: ")))
+    therapist, patient = (
+        role.expected_tokens * tokens_of(study, role).chars
+        for role in (roles.therapist, roles.patient)
+    )
+    spoken = (len(words.silence) if silent else therapist) + patient
+    return filler(words_of(study), turns * (spoken / 2 + len(f"{words.therapist}: ")))
 
 
 def _rating(study: Study, prompts: Prompts, probe: str = "") -> Iterator[Call]:
     role, scale = study.roles.judge, load_scale(prompts, study.judge.scale)
-    text = _rated_text(study, silent=probe == "empty")
+    text = _rated_text(study, prompts, silent=probe == "empty")
     together = (study.judge.items == "together") != (probe == "halo")
     groups = [list(scale.items)] if together else [[item] for item in scale.items]
     for items in groups:
         request = prompts.render("judge_request.j2", transcript=text, items=items)
         share = len(items) / len(scale.items)
-        yield Call(
-            role,
-            _tokens(prompts.render("judge.j2", scale=scale), request),
-            role.expected_tokens * share,
-        )
+        texts = (prompts.render("judge.j2", scale=scale), request)
+        yield _call(role, tokens_of(study, role), texts, role.expected_tokens * share)
 
 
 def _add_probes(study: Study, one: Estimate, proven: set[tuple[str, Sampling]]) -> None:
@@ -425,16 +435,8 @@ def _price(endpoint: LiteLLMEndpoint) -> tuple[float, float] | None:
     return endpoint.price or price(endpoint.model)
 
 
-def _count(messages: list[Message]) -> float:
-    return _tokens(*(message.content for message in messages))
-
-
-def _tokens(*texts: str) -> float:
-    return sum(len(text) / CHARS_PER_TOKEN + TOKENS_PER_MESSAGE for text in texts)
-
-
-def _text(chars: float) -> str:
-    return "x" * round(chars)
+def _call(role: Role, tokens: Tokens, texts: Iterable[str], reply: float) -> Call:
+    return Call(role, tokens.of(*texts), reply, tokens.gguf is not None)
 
 
 def _middle(chars: tuple[int, int]) -> float:

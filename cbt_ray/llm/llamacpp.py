@@ -134,28 +134,33 @@ class LlamaCppModel:
         self._llama.close()
 
 
+def load_vocabulary(gguf: Path) -> Any:
+    """llama.cpp's tokenizer of a GGUF, without its weights.
+
+    Raises InputError where the file is none that it can load.
+    """
+    return _opened(check_gguf(gguf), vocab_only=True)
+
+
 def _load(gguf: Path, context: int, threads: int) -> Any:
+    from cbt_ray.llm.constrained import attach
+
+    llama = _opened(gguf, n_ctx=context, n_threads=threads, n_threads_batch=threads)
+    attach(llama)
+    return llama
+
+
+def _opened(gguf: Path, **settings: Any) -> Any:
     check_build()  # a worker may run on another machine than the one that read the study file
     import llama_cpp
 
-    from cbt_ray.llm.constrained import attach
-
     llama_cpp.llama_log_set(silence(), None)
     try:
-        llama = llama_cpp.Llama(
-            str(gguf),
-            n_ctx=context,
-            n_threads=threads,
-            n_threads_batch=threads,
-            verbose=False,
-            chat_format="chatml",
-        )
+        return llama_cpp.Llama(str(gguf), verbose=False, chat_format="chatml", **settings)
     except (ValueError, RuntimeError) as error:
         raise InputError(
             f"gguf: {gguf}: expected a model that llama.cpp can load ({str(error).splitlines()[0]})"
         ) from error
-    attach(llama)
-    return llama
 
 
 @lru_cache(1)

@@ -14,6 +14,7 @@ from cbt_ray.reading import read_fields
 from cbt_ray.study.endpoint import Role
 from cbt_ray.study.model import Judge
 from cbt_ray.therapy.answer import ask_until, read_json
+from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.prose import bounded, record
 
 KINDS = "probe/kinds.yaml"
@@ -77,7 +78,7 @@ def guess(
     user = Message("user", prompts.render("judge_guess_request.j2", transcript=text))
     schema = record(
         {
-            "justification": bounded(judge.justification_chars, role),
+            "justification": bounded(judge.justification_chars, role, load_language(prompts)),
             "kind": {"type": "string", "enum": list(letters)},
         }
     )

@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from cbt_ray.prompts import Prompts
 from cbt_ray.reading import read_fields
-from cbt_ray.study.block import Block, pattern
+from cbt_ray.study.block import Block, Patterns
 from cbt_ray.study.complaint import refusal
 
 FILE = "probe/homework.yaml"
@@ -23,9 +22,6 @@ _BREAK = re.compile(r"((?<=[.!?])(?<!\d\.)\s+|\s*\n+\s*)")
 """Between two sentences or lines; not behind the number of a list's entry."""
 _MARK = re.compile(r"^(?:(?P<bullet>[-*+•])|(?P<number>\d+[.)])|(?P<letter>[a-z][.)]))\s")
 """How an entry of a list begins."""
-Pattern = Annotated[str, Field(min_length=1), AfterValidator(pattern)]
-Patterns = Annotated[tuple[Pattern, ...], Field(min_length=1, max_length=1000)]
-"""Regular expressions, of which one has to fit."""
 
 
 class _File(Block):
@@ -42,7 +38,7 @@ class _File(Block):
 
 @dataclass(frozen=True)
 class HomeworkRules:
-    """Patterns of sentences on homework; see prompts/probe/homework.yaml."""
+    """Patterns of sentences on homework; see prompts/en/probe/homework.yaml."""
 
     names: re.Pattern[str]
     reviews: re.Pattern[str]

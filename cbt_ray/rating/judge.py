@@ -17,6 +17,7 @@ from cbt_ray.rating.scale import Item, Scale
 from cbt_ray.study.endpoint import Role
 from cbt_ray.study.model import Judge
 from cbt_ray.therapy.answer import read_json
+from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.prose import bounded, record
 from cbt_ray.unit import seed_of
 
@@ -88,7 +89,12 @@ class _Asking:
         user = self.prompts.render("judge_request.j2", transcript=self.text, items=items)
         words = {"type": "string", "enum": [step.word for step in self.scale.words]}
         answer = record(
-            {"justification": bounded(self.judge.justification_chars, self.role), "word": words}
+            {
+                "justification": bounded(
+                    self.judge.justification_chars, self.role, load_language(self.prompts)
+                ),
+                "word": words,
+            }
         )
         schema = record({item.id: answer for item in items})
         seed = seed_of(self.seed, items[0].id, attempt)

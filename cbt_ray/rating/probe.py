@@ -16,8 +16,6 @@ from cbt_ray.unit import digest
 
 Look = Literal["plain", "masked"]
 """How a transcript is shown."""
-SILENCE = "(says nothing)"
-"""What an empty therapist's turn holds: `[...]` would look like text that was taken out."""
 VIEW = "probe."
 """How the view of a probe's judgement begins; ordinary views are `plain` and `masked`."""
 NOTHING_TO_RATE = "nothing_to_rate"
@@ -54,9 +52,12 @@ def look_of(name: str, headline: Look) -> Look:
     return GUESSES.get(name, headline)
 
 
-def silenced(turns: Sequence[Turn]) -> Spoilt:
-    """The same patient, and a therapist who says nothing."""
-    kept = [replace(turn, text=SILENCE) if _by_therapist(turn) else turn for turn in turns]
+def silenced(turns: Sequence[Turn], silence: str) -> Spoilt:
+    """The same patient, and a therapist of whose turns each holds `silence`.
+
+    `[...]` would look like text that was taken out.
+    """
+    kept = [replace(turn, text=silence) if _by_therapist(turn) else turn for turn in turns]
     return Spoilt(tuple(kept), removed=len(_places(turns)))
 
 

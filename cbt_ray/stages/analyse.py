@@ -22,6 +22,7 @@ from cbt_ray.study import Study
 from cbt_ray.study.confound import confounds
 from cbt_ray.study.imported import OWN_JUDGE
 from cbt_ray.therapy.flags import NAMES
+from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.replay import rules_of, stop_table
 from cbt_ray.therapy.validation import detectors, foreign
 from cbt_ray.unit import Key, Stage, Unit
@@ -49,13 +50,17 @@ def analyse_scores(bench: Bench) -> None:
         rows, probes = score_rows(bench, survey, held), probe_rows(bench, survey)
         settings = settings_of(bench.study, load_scale(bench.prompts, bench.study.judge.scale))
         scores = Scores.of(rows)
+        language = load_language(bench.prompts)
         beside = {
             "robustness": robustness(probes, scores, settings, bench.study.judge),
             "detectors": detectors(
-                bench.study.flags, NAMES, held.fired.values(), foreign(held.by_arm())
+                language.rules(bench.study.flags),
+                NAMES,
+                held.fired.values(),
+                foreign(held.by_arm(), language),
             ),
             "confounds": [one.to_json() for one in confounds(bench.study)],
-            "stop_rules": stop_table(held.by_arm(), rules_of(bench.study.sessions)),
+            "stop_rules": stop_table(held.by_arm(), rules_of(bench.study.sessions, language)),
         }
         content: dict[str, Any] = {
             "rows": [row.to_json() for row in rows],

@@ -14,6 +14,7 @@ from cbt_ray.errors import BelowMinimum
 from cbt_ray.stages.generate import courses_of
 from cbt_ray.store import Blob
 from cbt_ray.therapy.dialogue import THERAPIST_PROMPT, therapist_system
+from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Session, Speaker, Turn
 from cbt_ray.therapy.stop import end_mark
 from cbt_ray.unit import Stage, Unit
@@ -36,7 +37,8 @@ def _made(bench: Bench) -> Unit:
     from cbt_ray.training import dataset
 
     study, key = bench.study, bench.keys.dataset()
-    mark = end_mark(study.sessions)
+    language = load_language(bench.prompts)
+    mark = end_mark(language.sessions(study.sessions))
 
     def system(session: Session) -> str:
         phase = study.phase_of(session.number)
@@ -61,7 +63,7 @@ def _made(bench: Bench) -> Unit:
             courses[patient] = spoken if whole else [joined(session) for session in spoken]
     if not courses:
         raise BelowMinimum(f"{study.file}: dataset: expected valid course sessions, found none")
-    splits = dataset.build(courses, study.dataset, system)
+    splits = dataset.build(courses, study.dataset, system, language.transcript)
     if study.dataset.held_out and not splits.held_out:
         raise BelowMinimum(
             f"{study.file}: dataset.held_out: expected courses of at least two patients, found "

@@ -10,6 +10,7 @@ from typing import Any
 
 from cbt_ray.rating.view import Strip, heard, judged_turns
 from cbt_ray.therapy.flags import fired
+from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Session, Speaker
 from cbt_ray.therapy.stop import StopReason
 from cbt_ray.unit import Key, Stage
@@ -41,7 +42,7 @@ class Held:
     @cached_property
     def fired(self) -> dict[Key, dict[str, tuple[str, ...]]]:
         """The flags of each session, with the rules that made them."""
-        rules = self._bench.study.flags
+        rules = load_language(self._bench.prompts).rules(self._bench.study.flags)
         return {key: fired(session, stop, rules) for key, (session, stop) in self.sessions.items()}
 
     def facts(self, key: Key) -> dict[str, Any]:
@@ -68,7 +69,8 @@ class Held:
             return None
         place = key, view, strip
         if place not in self._heard:
-            self._heard[place] = heard(judged_turns(self.sessions[key][0], strip), view)
+            turns = judged_turns(self.sessions[key][0], strip)
+            self._heard[place] = heard(turns, view, load_language(self._bench.prompts))
         return self._heard[place]
 
     def by_arm(self) -> Iterator[tuple[str, Session, StopReason]]:

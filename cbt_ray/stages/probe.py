@@ -26,6 +26,7 @@ from cbt_ray.rating.probe import (
 from cbt_ray.rating.scale import load_scale
 from cbt_ray.rating.view import judged_turns, view_text
 from cbt_ray.study.model import Judge
+from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Session, Speaker, Turn
 from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.bench import Bench
@@ -61,7 +62,8 @@ def probe_content(
     if spoilt.reason is not None:
         return made
     names = {arm.name for arm in study.arms} | set(study.models)
-    text = view_text(spoilt.turns, look_of(name, study.judge.views[0]), names)
+    look, language = look_of(name, study.judge.views[0]), load_language(place.prompts)
+    text = view_text(spoilt.turns, look, names, language)
     voice = place.voice("judge")
     if name in GUESSES:
         kinds = load_kinds(place.prompts, kinds_of(study))
@@ -147,7 +149,7 @@ def _spoilt(
     place: Workplace, name: str, turns: list[Turn], other: list[Turn] | None, seed: int
 ) -> Spoilt:
     if name == "empty":
-        return silenced(turns)
+        return silenced(turns, load_language(place.prompts).transcript.silence)
     if name == "shuffled":
         return shuffled(turns, seed)
     if name == SWAPPED:

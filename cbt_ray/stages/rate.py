@@ -15,6 +15,7 @@ from cbt_ray.rating.scale import load_scale
 from cbt_ray.rating.view import heard, judged_turns, view_text
 from cbt_ray.stages.probe import probe_content
 from cbt_ray.stages.rejected import retry_ratings
+from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Session
 from cbt_ray.unit import Key, Stage, Unit, digest
 from cbt_ray.work.bench import Bench, must_be_done
@@ -76,11 +77,12 @@ def make_rating(spec: Spec, job: Job) -> None:
 def _rating(place: Workplace, key: Key, session: Unit, view: Any) -> dict[str, Any]:
     study = place.study
     turns = judged_turns(Session.from_json(session.content), study.judge.strip)
-    if not heard(turns, view):
+    language = load_language(place.prompts)
+    if not heard(turns, view, language):
         raise ModelFailure(NOTHING_TO_RATE, "no word of the therapist")
     names = {arm.name for arm in study.arms} | set(study.models)
     voice, scale = place.voice("judge"), load_scale(place.prompts, study.judge.scale)
-    text = view_text(turns, view, names)
+    text = view_text(turns, view, names, language)
     rating = rate(
         text, scale, study.judge, place.prompts, voice.role, voice.ask, key.seed(study.seed)
     )

@@ -43,6 +43,11 @@ Name = Annotated[str, AfterValidator(_name)]
 """What becomes a part of keys and paths."""
 Chars = Annotated[tuple[int, int], AfterValidator(_range)]
 """Shortest and longest text in characters."""
+Phrase = Annotated[str, Field(min_length=1)]
+Phrases = Annotated[tuple[Phrase, ...], Field(min_length=1, max_length=1000)]
+Pattern = Annotated[str, Field(min_length=1), AfterValidator(pattern)]
+Patterns = Annotated[tuple[Pattern, ...], Field(min_length=1, max_length=1000)]
+"""Regular expressions, of which one has to fit."""
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """What every generator of random numbers takes."""
 

@@ -231,7 +231,7 @@ class Arm(Block):
     """Where this arm's therapist answers, if not where `roles.therapist` does."""
     sampling: Sampling | None = None
     prompt: str | None = None
-    """Another system prompt than prompts/therapist.j2."""
+    """Another system prompt than therapist.j2 of the study's language."""
     factors: Mapping[Name, Level] = {}
     """Factor -> level; none in any arm: those of model, variant, prompt, endpoint and sampling in
     which the arms differ."""

@@ -2,41 +2,70 @@
 
 from __future__ import annotations
 
-import re
+import random
+import unicodedata
 from collections.abc import Iterator, Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from cbt_ray.study.block import LONGEST_TEXT, Block, Chars, Name, Share, refuse_all, twice
-
-CHARACTERISTICS = (
-    "age_band",
-    "gender",
-    "ethnicity",
-    "education",
-    "occupation",
-    "symptom_severity",
-    "engagement",
-    "life_events",
-    "family_background",
-    "hobbies",
-    "social_support",
-    "personality",
-    "coping",
+from cbt_ray.study.block import (
+    LONGEST_TEXT,
+    Block,
+    Chars,
+    Name,
+    Phrase,
+    Phrases,
+    Share,
+    refuse_all,
+    twice,
 )
-"""The 13 characteristics of a profile (arXiv 2412.00251, Methods)."""
+
+JOINERS = "\u200c\u200d"
+"""Persian and Indic names hold them; Python takes them for unprintable."""
+DRAWS = 1000
+"""Times that a patient is drawn anew because of what never goes together."""
+
+
+def in_key(letter: str) -> bool:
+    """Whether a character of a name, of whatever script, stands in keys: a letter or digit, or a
+    vowel sign of one.
+    """
+    return letter.isalnum() or unicodedata.category(letter).startswith("M")
 
 
 def _person(value: str) -> str:
-    if not re.search(r"[A-Za-z0-9]", value) or not value.isprintable():
-        raise ValueError("expected a name with at least one Latin letter or digit")
+    known = "".join(c for c in value if c not in JOINERS)
+    if not any(c.isalnum() for c in known) or not known.isprintable():
+        raise ValueError("expected a name with at least one letter or digit, of any script")
     return value
 
 
-Weights = Annotated[Mapping[str, Annotated[float, Field(gt=0, le=1_000_000)]], Field(min_length=1)]
+def _field(value: str) -> str:
+    if not value.strip() or not value.isprintable() or "." in value:
+        raise ValueError("expected a name without dots")
+    return value
+
+
 PersonName = Annotated[str, Field(max_length=60), AfterValidator(_person)]
-Phrase = Annotated[str, Field(min_length=1)]
+Characteristic = Annotated[str, Field(max_length=60), AfterValidator(_field)]
+
+
+class Level(Block):
+    """A level of a characteristic; a bare number is its weight."""
+
+    weight: float = Field(gt=0, le=1_000_000)
+    """How often it is drawn, beside the others of its characteristic."""
+    sets: Mapping[Characteristic, Phrase] = {}
+    """Other fields of the profile that come with it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_weight(cls, value: Any) -> Any:
+        return {"weight": value} if isinstance(value, bool | int | float) else value
+
+
+Levels = Annotated[Mapping[str, Level], Field(min_length=1)]
 
 
 class TrainingPatients(Block):
@@ -46,37 +75,77 @@ class TrainingPatients(Block):
     """
 
     count: int = Field(ge=1, le=100_000)
-    characteristics: Mapping[str, Weights]
-    """For each of the 13 characteristics its levels and their weights."""
+    characteristics: Mapping[Characteristic, Levels] = Field(min_length=1)
+    """For each characteristic its levels and their weights, drawn in this order."""
+    never: tuple[Annotated[Mapping[str, str], Field(min_length=1)], ...] = ()
+    """Levels by characteristic that no patient has together."""
+    profile: str | None = None
+    """A prompt file that makes a profile of name and characteristics without any call; none: the
+    generator writes it."""
     names: tuple[PersonName, ...] = ()
     """A name for each patient; without them the generator chooses."""
     narrative_chars: Chars = (200, 4000)
-    """Shortest and longest narrative in characters."""
+    """Shortest and longest narrative in characters, where the generator writes it."""
 
     @model_validator(mode="after")
-    def _thirteen(self) -> TrainingPatients:
+    def _what_goes_together(self) -> TrainingPatients:
         refuse_all(self._problems())
         return self
 
     def _problems(self) -> Iterator[str]:
-        missing = sorted(set(CHARACTERISTICS) - set(self.characteristics))
-        unknown = sorted(set(self.characteristics) - set(CHARACTERISTICS))
-        if missing or unknown:
-            found = ", ".join(
-                [
-                    *(f"{name} is missing" for name in missing),
-                    *(f"{name} is unknown" for name in unknown),
-                ]
-            )
-            yield (
-                f"characteristics: expected exactly the 13 of the protocol, {found} "
-                f"({', '.join(CHARACTERISTICS)})"
-            )
         again = twice(self.names)
         if again is not None:
             yield f"names: expected each name once, found {again!r} twice"
         if self.names and len(self.names) < self.count:
             yield f"names: expected at least {self.count}, found {len(self.names)}"
+        if self.profile is not None and not self.names:
+            yield "names: expected a name for each patient, since `profile` asks no generator"
+        unknown = [*self._set_twice(), *self._never_there()]
+        yield from unknown
+        if not unknown and self.draw(random.Random(0)) is None:
+            yield f"never: expected to leave some patients, {DRAWS:,} draws left none"
+
+    def _set_twice(self) -> Iterator[str]:
+        for name, levels in self.characteristics.items():
+            for level, known in levels.items():
+                for other in known.sets.keys() & (self.characteristics.keys() - {name}):
+                    yield (
+                        f"characteristics.{name}.{level}.sets.{other}: expected a field that is "
+                        "no characteristic itself"
+                    )
+
+    def _never_there(self) -> Iterator[str]:
+        fields: dict[str, set[str]] = {}
+        for name, levels in self.characteristics.items():
+            for level, known in levels.items():
+                for field, value in {name: level, **known.sets}.items():
+                    fields.setdefault(field, set()).add(value)
+        for number, pair in enumerate(self.never):
+            for field, value in pair.items():
+                if field not in fields:
+                    yield f"never.{number}.{field}: expected one of {', '.join(sorted(fields))}"
+                elif value not in fields[field]:
+                    yield (
+                        f"never.{number}.{field}: expected one of "
+                        f"{', '.join(sorted(fields[field]))}, found {value!r}"
+                    )
+
+    def draw(self, rng: random.Random) -> dict[str, str] | None:
+        """Draw a patient's fields, each characteristic by its declared weights; what never goes
+        together is drawn anew as a whole. None where nothing else was found.
+
+        The order in which levels are declared does not matter.
+        """
+        ordered = {name: sorted(levels.items()) for name, levels in self.characteristics.items()}
+        for _ in range(DRAWS):
+            found: dict[str, str] = {}
+            for name, levels in ordered.items():
+                weights = [known.weight for _, known in levels]
+                level, known = rng.choices(levels, weights)[0]
+                found |= {name: level, **known.sets}
+            if not any(pair.items() <= found.items() for pair in self.never):
+                return found
+        return None
 
 
 class SimulatedPatient(Block):
@@ -133,16 +202,16 @@ class EndToken(Block):
     """The therapist writes the end token, which its prompt teaches."""
 
     rule: Literal["end_token"]
-    mark: Phrase = "[END OF SESSION]"
+    mark: Phrase | None = None
+    """None: the language's."""
 
 
 class TherapistSummary(Block):
     """The therapist writes a session summary (the paper's rule)."""
 
     rule: Literal["summary"]
-    phrases: tuple[Phrase, ...] = Field(
-        ("session summary", "summary of our session", "summary of today's session"), min_length=1
-    )
+    phrases: Phrases | None = None
+    """None: the language's."""
 
 
 class Farewell(Block):
@@ -152,7 +221,7 @@ class Farewell(Block):
     """
 
     rule: Literal["farewell"]
-    phrases: tuple[Phrase, ...] = Field(min_length=1)
+    phrases: Phrases
 
 
 StopRule = Annotated[EndToken | TherapistSummary | Farewell, Field(discriminator="rule")]
@@ -177,50 +246,11 @@ class Sessions(Block):
     """Messages of a usual session; used by `plan` only."""
 
 
-PATIENT_VOICE = (
-    *(
-        "as your patient",
-        "my therapist",
-        "my homework",
-        "my core belief",
-        "my negative thoughts",
-        "my symptoms",
-    ),
-    *(
-        "my depression",
-        "my anxiety",
-        "my mood",
-        "my sleep",
-        "my pain",
-        "my medication",
-        "my diagnosis",
-    ),
-    *(
-        "my kids",
-        "my children",
-        "my son",
-        "my daughter",
-        "my wife",
-        "my husband",
-        "my partner",
-        "my family",
-    ),
-    *(
-        "my parents",
-        "my mother",
-        "my father",
-        "my mom",
-        "my dad",
-        "my job",
-        "my boss",
-        "my coworkers",
-    ),
-)
-"""An AI therapist has no family, job, body or treatment of its own."""
-
-
 class Flags(Block):
-    """Thresholds of the flags that a session can get; flags never exclude."""
+    """Thresholds of the flags that a session can get; flags never exclude.
+
+    Their words are of the study's language.
+    """
 
     few_therapist_turns: int = Field(3, ge=0)
     """Fewer therapist turns than this."""
@@ -237,40 +267,3 @@ class Flags(Block):
     role_confusion: Share = 0.1
     """Share of a speaker's turns in which it speaks as the other or writes both sides, or more; of
     either speaker."""
-    therapist_name: Phrase = "Nova"
-    """The name that the prompts give the therapist; the patient's is known."""
-    therapist_labels: tuple[Phrase, ...] = ("therapist", "counselor", "counsellor", "assistant")
-    """Words that label a line as the therapist's, besides the name."""
-    patient_labels: tuple[Phrase, ...] = ("patient", "client", "user", "human")
-    """Words that label a line as the patient's, besides the name."""
-    patient_voice: tuple[Phrase, ...] = PATIENT_VOICE
-    """What only a patient says; outside quotation marks and lists a therapist that says it speaks
-    as the patient."""
-    template_leakage: tuple[Phrase, ...] = (
-        "<|",
-        "[INST]",
-        "[/INST]",
-        "<<SYS>>",
-        "</s>",
-        "<start_of_turn>",
-        "<end_of_turn>",
-        "### instruction:",
-        "### response:",
-        "### input:",
-        "[your ",
-        "[insert ",
-        "[name]",
-        "[date]",
-        "[patient name",
-        "[patient's name",
-        "[client name",
-        "[client's name",
-        "[therapist name",
-        "[therapist's name",
-        "[summary of the previous session]",
-        "[end of summary]",
-    )
-    """Marks of a prompt inside a turn, whatever the case.
-
-    A speaker's label at the start of a line is one too, and header marks without a header; a
-    markdown heading is none."""

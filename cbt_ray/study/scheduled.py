@@ -4,16 +4,22 @@ model is trained.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 from cbt_ray.study.endpoint import FINETUNED, LlamaCppEndpoint, Role
 from cbt_ray.study.model import Arm, Checkpoint
-from cbt_ray.study.protocol import Courses, SimulatedPatient, TrainingPatients
+from cbt_ray.study.protocol import Courses, SimulatedPatient, TrainingPatients, in_key
+from cbt_ray.unit import digest
 
 if TYPE_CHECKING:
     from cbt_ray.study.study import Study
+
+
+LONGEST_SLUG = 100
+"""Bytes: a file's name takes 255, and a key holds more than the patient."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +33,17 @@ class Writing:
 
 @cache
 def patient_slug(patient: SimulatedPatient) -> str:
-    """The patient's name as a part of a key."""
-    return "-".join(
-        "".join(c if c.isalnum() and c.isascii() else " " for c in patient.name.casefold()).split()
-    )
+    """The patient's name as a part of a key: its letters and digits, of whatever script, in lower
+    case, with hyphens for all else.
+
+    A name too long for the file that it becomes a part of ends in a digest.
+    """
+    folded = unicodedata.normalize("NFC", patient.name.casefold())
+    slug = "-".join("".join(c if in_key(c) else " " for c in folded).split())
+    if len(slug.encode()) <= LONGEST_SLUG:
+        return slug
+    kept = slug.encode()[: LONGEST_SLUG - 17].decode(errors="ignore")
+    return f"{kept}-{digest(slug)}"
 
 
 def session_id(

@@ -83,8 +83,10 @@ class Study(Block):
     seed: int = Field(ge=0)
     store: str = "runs"
     """A folder (relative to the study file) or s3://bucket/prefix."""
+    language: Name = "en"
+    """Of prompts, checks, flags and the masked view: a folder under prompts/, or of `prompts`."""
     prompts: str | None = None
-    """Another folder of prompts (relative to the study file)."""
+    """Another folder of prompts (relative to the study file), in the study's language."""
     today: date | None = None
     """The date that chat templates are told which ask for it, the same whenever the study runs;
     none: 2025-01-01."""
@@ -147,9 +149,14 @@ class Study(Block):
             again = twice(names)
             if again is not None:
                 yield f"{where}: expected each once, found {again!r} twice"
-        slugs = {patient.name: patient_slug(patient) for patient in self.patients.simulated}
-        if len(set(slugs.values())) != len(slugs):
-            yield "patients.simulated: expected names that differ in letters and digits"
+        named: dict[str, str] = {}
+        for number, patient in enumerate(self.patients.simulated):
+            other = named.setdefault(patient_slug(patient), patient.name)
+            if other != patient.name:
+                yield (
+                    f"patients.simulated.{number}.name: expected another name, since keys hold "
+                    f"letters and digits only and {other!r} has the same"
+                )
 
     def _references(self) -> Iterator[str]:
         for role, block in self.roles.named.items():

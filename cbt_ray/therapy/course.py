@@ -1,5 +1,5 @@
-"""A generated course: 20 sessions in four parts each, by phase rules, the summary carried on (arXiv
-2412.00251, Methods).
+"""A generated course: sessions in parts (20 in four in arXiv 2412.00251, Methods), by phase rules,
+the summary carried on.
 """
 
 from __future__ import annotations
@@ -14,24 +14,13 @@ from cbt_ray.prompts import Prompts
 from cbt_ray.study.endpoint import Role
 from cbt_ray.study.protocol import Courses, Phase
 from cbt_ray.therapy.answer import ask_until, read_json
-from cbt_ray.therapy.checks import PARTS, fault_of_part, fault_of_summary
+from cbt_ray.therapy.checks import fault_of_part, fault_of_summary
+from cbt_ray.therapy.language import Language, Part, load_language
 from cbt_ray.therapy.prose import bounded, record
 from cbt_ray.therapy.session import Session, Speaker, Turn
 from cbt_ray.unit import seed_of
 
 PROMPTS = ("course.j2", "course_part.j2")
-CONTENTS = (
-    "check-in on mood and the week, and the agenda",
-    "review of the homework, and work with the techniques of this phase",
-    "deeper work on one thought, belief or behaviour that matters",
-    "wrap-up: what was learnt, homework, feedback, goodbye, and the summary",
-)
-AGENDA = "For today's agenda I suggest that we"
-LIMITS = (
-    "Before we start, I am an AI and may be wrong, I cannot see non-verbal cues, and I am no "
-    "crisis service, "
-    "so in an emergency please call the emergency services. Now"
-)
 
 
 @dataclass(frozen=True)
@@ -56,18 +45,19 @@ def write_session(
     Raises ModelFailure with the part's commonest fault where one stays invalid after
     `courses.attempts`.
     """
+    language = load_language(prompts)
     system = prompts.render("course.j2", patient=brief.patient, narrative=brief.narrative)
     messages = [Message("system", system)]
     turns: list[Turn] = []
     sent_back: Counter[str] = Counter()
     summary = ""
-    for part in range(1, PARTS + 1):
+    for part in range(1, len(language.course.parts) + 1):
         messages.append(Message("user", request_text(brief, courses, prompts, part)))
-        schema = _schema(brief, courses, role, part)
+        schema = _schema(brief, courses, role, part, language)
         request = Request(tuple(messages), role.sampling, seed_of(seed, part), schema)
 
         def read(reply: Reply, part: int = part) -> tuple[str, list[Turn], str]:
-            return _read_part(reply, part, brief, courses)
+            return _read_part(reply, part, brief, courses, language)
 
         try:
             answer = ask_until(ask, request, courses.attempts, read)
@@ -75,7 +65,8 @@ def write_session(
             raise ModelFailure(
                 failure.reason, f"part {part} of session {brief.number}: {failure}"
             ) from None
-        text, spoken, summary = answer.value
+        text, spoken, written = answer.value
+        summary = written or summary
         sent_back.update(answer.useless)
         messages.append(Message("assistant", text))
         turns += spoken
@@ -85,10 +76,12 @@ def write_session(
 
 
 def request_text(brief: Brief, courses: Courses, prompts: Prompts, part: int) -> str:
-    """What the generator is asked for part 1 to 4."""
+    """What the generator is asked for a part (from 1)."""
+    parts = load_language(prompts).course.parts
     return prompts.render(
         "course_part.j2",
-        part={"number": part, "content": CONTENTS[part - 1]},
+        part=shown(parts[part - 1], part, brief.number),
+        parts=len(parts),
         patient=brief.patient,
         session=brief.number,
         sessions=brief.sessions,
@@ -97,6 +90,17 @@ def request_text(brief: Brief, courses: Courses, prompts: Prompts, part: int) ->
         pairs=courses.pairs,
         turn_chars=courses.turn_chars,
     )
+
+
+def shown(part: Part, number: int, session: int) -> dict[str, Any]:
+    """A part as its prompt sees it, in a session (from 1)."""
+    return {
+        "number": number,
+        "content": part.content,
+        "needs": [need.name for need in part.needed(session)],
+        "farewell": part.farewell,
+        "summary": part.summary,
+    }
 
 
 def _slots(courses: Courses) -> list[tuple[str, Speaker]]:
@@ -108,17 +112,18 @@ def _slots(courses: Courses) -> list[tuple[str, Speaker]]:
     ]
 
 
-def _schema(brief: Brief, courses: Courses, role: Role, part: int) -> dict[str, Any]:
-    leads: dict[str, str] = {}
-    if courses.lead_ins and part == 1:
-        with_agenda = "therapist_2" if brief.number == 1 and courses.pairs > 1 else "therapist_1"
-        leads = {with_agenda: AGENDA} | ({"therapist_1": LIMITS} if brief.number == 1 else {})
+def _schema(
+    brief: Brief, courses: Courses, role: Role, part: int, language: Language
+) -> dict[str, Any]:
+    asked = language.course.parts[part - 1]
+    given = asked.leads(brief.number) if courses.lead_ins else []
+    leads = {f"{Speaker.THERAPIST}_{number}": lead for number, lead in enumerate(given, 1)}
     properties = {
-        name: bounded(_room(courses, leads.get(name, "")), role, leads.get(name, ""))
+        name: bounded(_room(courses, leads.get(name, "")), role, language, leads.get(name, ""))
         for name, _ in _slots(courses)
     }
-    if part == PARTS:
-        properties["summary"] = bounded(courses.summary_chars, role)
+    if asked.summary:
+        properties["summary"] = bounded(courses.summary_chars, role, language)
     return record(properties)
 
 
@@ -129,16 +134,17 @@ def _room(courses: Courses, lead: str) -> tuple[int, int]:
 
 
 def _read_part(
-    reply: Reply, part: int, brief: Brief, courses: Courses
+    reply: Reply, part: int, brief: Brief, courses: Courses, language: Language
 ) -> tuple[str, list[Turn], str]:
     value = read_json(reply)
     texts = [(speaker, value.get(name)) for name, speaker in _slots(courses)]
     if not all(isinstance(text, str) for _, text in texts):
         raise ModelFailure("malformed", "a turn is missing")
     turns = [Turn(speaker, str(text).strip()) for speaker, text in texts]
-    summary = str(value.get("summary") or "").strip() if part == PARTS else ""
-    fault = fault_of_part(turns, part, brief.number)
-    if fault is None and part == PARTS:
+    asked = language.course.parts[part - 1]
+    summary = str(value.get("summary") or "").strip() if asked.summary else ""
+    fault = fault_of_part(turns, part, brief.number, language.course)
+    if fault is None and asked.summary:
         fault = fault_of_summary(summary, courses.summary_chars)
     if fault is not None:
         raise ModelFailure(fault)

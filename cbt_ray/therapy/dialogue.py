@@ -14,6 +14,7 @@ from cbt_ray.prompts import Prompts
 from cbt_ray.study.endpoint import Role
 from cbt_ray.study.protocol import Phase, Sessions, SimulatedPatient
 from cbt_ray.therapy.answer import ask_until, read_json, read_text
+from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.prose import bounded, record
 from cbt_ray.therapy.session import Session, Speaker, Turn, therapist_messages, transcript
 from cbt_ray.therapy.stop import StopReason, end_mark, hear, stop_reason
@@ -33,7 +34,8 @@ _SILENCES = {
     "cut": StopReason.THERAPIST_CUT,
 }
 """Why a therapist's model has nothing to say, where it was not empty."""
-_SENTENCE_END = re.compile(r"[.!?][\"')]?(?=\s|$)")
+_SENTENCE_END = re.compile(r"[.!?][\"')]?(?=\s|$)|[\u3002\uff01\uff1f]")
+"""Full-width marks are followed by no blank."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ def hold(
     error. A patient model that does is a failure of the apparatus: ModelFailure. A summariser that
     fails leaves the chain owed: Infrastructure.
     """
+    language = load_language(prompts)
+    rules = language.sessions(rules)
     system = therapist_system(
         prompts, prompt, case.patient.name, case.number, case.sessions, case.phase, end_mark(rules)
     )
@@ -102,7 +106,9 @@ def hold(
     while True:
         try:
             reply, was_cut = _say(
-                therapist, therapist_messages(system, case.opening, turns), case.seed + len(turns)
+                therapist,
+                therapist_messages(system, case.opening, turns, language.transcript),
+                case.seed + len(turns),
             )
         except ModelFailure as failure:
             stop = _SILENCES.get(failure.reason, StopReason.THERAPIST_EMPTY)
@@ -143,7 +149,8 @@ def summarise(
 
     Raises Infrastructure where the summariser fails, so that the chain stays owed.
     """
-    text = transcript(session.turns)
+    language = load_language(prompts)
+    text = transcript(session.turns, language.transcript)
     request = Request(
         messages=(
             Message("system", prompts.render("summariser.j2")),
@@ -159,7 +166,7 @@ def summarise(
         ),
         sampling=summariser.role.sampling,
         seed=seed,
-        schema=record({"summary": bounded(rules.summary_chars, summariser.role)}),
+        schema=record({"summary": bounded(rules.summary_chars, summariser.role, language)}),
     )
 
     def read(reply: Reply) -> str:

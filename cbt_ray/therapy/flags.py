@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from cbt_ray.study.protocol import Flags
+from cbt_ray.therapy.language import FlagRules
 from cbt_ray.therapy.repetition import said_before
 from cbt_ray.therapy.session import Session, Speaker
 from cbt_ray.therapy.stop import StopReason
@@ -26,12 +26,12 @@ heading, which is style."""
 _BY_LENGTH = {StopReason.MAX_MESSAGES, StopReason.MAX_WORDS}
 
 
-def flags_of(session: Session, stop: StopReason, rules: Flags) -> list[str]:
+def flags_of(session: Session, stop: StopReason, rules: FlagRules) -> list[str]:
     """The flags that a session gets, in the order of NAMES."""
     return list(fired(session, stop, rules))
 
 
-def fired(session: Session, stop: StopReason, rules: Flags) -> dict[str, tuple[str, ...]]:
+def fired(session: Session, stop: StopReason, rules: FlagRules) -> dict[str, tuple[str, ...]]:
     """The same, each with the rules that made it: its own name where it has a single one."""
     texts = {speaker: [turn.text for turn in session.turns_of(speaker)] for speaker in Speaker}
     repeated = sum(repeated_turns(said, rules) for said in texts.values())
@@ -52,17 +52,17 @@ def fired(session: Session, stop: StopReason, rules: Flags) -> dict[str, tuple[s
     return {name: found[name] for name in NAMES if found[name]}
 
 
-def repeated_turns(texts: Sequence[str], rules: Flags) -> int:
+def repeated_turns(texts: Sequence[str], rules: FlagRules) -> int:
     """How many of a speaker's turns mainly repeat what it said before."""
     return sum(share >= rules.repeated_share for share in said_before(texts, rules.repeated_run))
 
 
-def _keeps_repeating(repeated: int, turns: int, rules: Flags) -> bool:
+def _keeps_repeating(repeated: int, turns: int, rules: FlagRules) -> bool:
     """Once may be a slip; a speaker that keeps on does it again."""
     return repeated >= AGAIN and repeated >= rules.repetition * turns
 
 
-def _confused(patient: str, speaker: Speaker, texts: Sequence[str], rules: Flags) -> list[str]:
+def _confused(patient: str, speaker: Speaker, texts: Sequence[str], rules: FlagRules) -> list[str]:
     """What confuses the roles in a speaker's turns.
 
     Nothing below the share of turns that counts.
@@ -72,7 +72,7 @@ def _confused(patient: str, speaker: Speaker, texts: Sequence[str], rules: Flags
     return why if why and len(why) >= rules.role_confusion * len(texts) else []
 
 
-def _leaks(patient: str, texts: Sequence[str], rules: Flags) -> Iterator[str]:
+def _leaks(patient: str, texts: Sequence[str], rules: FlagRules) -> Iterator[str]:
     """The marks that stand in a turn, then the rules that are no words."""
     folded = "\n\n".join(texts).casefold()
     yield from (mark for mark in rules.template_leakage if mark.casefold() in folded)

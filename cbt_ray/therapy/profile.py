@@ -1,5 +1,5 @@
 """Training patients: characteristics drawn at random, written out as a narrative by the generator
-(arXiv 2412.00251, Methods).
+(arXiv 2412.00251, Methods) or by a fixed template.
 """
 
 from __future__ import annotations
@@ -13,11 +13,17 @@ from cbt_ray.errors import ModelFailure
 from cbt_ray.llm.request import Ask, Message, Reply, Request
 from cbt_ray.prompts import Prompts
 from cbt_ray.study.endpoint import Role
-from cbt_ray.study.protocol import CHARACTERISTICS, TrainingPatients
+from cbt_ray.study.protocol import TrainingPatients
 from cbt_ray.therapy.answer import Answer, ask_until, read_json
+from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.prose import bounded, record
 
 PROMPTS = ("profile.j2", "profile_request.j2")
+
+
+def profile_prompts(patients: TrainingPatients) -> tuple[str, ...]:
+    """The prompts that make a profile."""
+    return PROMPTS if patients.profile is None else (patients.profile,)
 
 
 @dataclass(frozen=True)
@@ -29,18 +35,6 @@ class Profile:
     narrative: str
 
 
-def draw(patients: TrainingPatients, rng: random.Random) -> dict[str, str]:
-    """Draw the 13 characteristics, each by its declared weights.
-
-    The order in which levels are declared does not matter.
-    """
-    levels = {name: sorted(patients.characteristics[name].items()) for name in CHARACTERISTICS}
-    return {
-        name: rng.choices([level for level, _ in known], [weight for _, weight in known])[0]
-        for name, known in levels.items()
-    }
-
-
 def write_profile(
     patients: TrainingPatients,
     number: int,
@@ -50,16 +44,21 @@ def write_profile(
     ask: Ask,
     seed: int,
 ) -> Answer[Profile]:
-    """Draw and write out training patient `number` (from 1).
+    """Draw and write out training patient `number` (from 1); with a fixed profile nothing is asked.
 
-    A name in `taken` (first names, casefolded) is asked for anew.
+    A name in `taken` (first names, casefolded) is asked for anew. Raises ModelFailure where no
+    answer was of use, or where what never goes together left no draw.
     """
-    characteristics = draw(patients, random.Random(seed))
+    language = load_language(prompts)
+    characteristics = patients.draw(random.Random(seed))
+    if characteristics is None:
+        raise ModelFailure("no_draw", "what never goes together left no draw")
     name = patients.names[number - 1] if patients.names else None
+    if patients.profile is not None and name is not None:
+        written = prompts.render(patients.profile, name=name, characteristics=characteristics)
+        return Answer(Profile(name, characteristics, written), {})
     properties: dict[str, Any] = (
-        {}
-        if name
-        else {"name": {"type": "string", "pattern": "^[A-Z][a-z]{2,11} [A-Z][a-z]{2,14}$"}}
+        {} if name else {"name": {"type": "string", "pattern": language.course.names}}
     )
     request = Request(
         messages=(
@@ -71,7 +70,9 @@ def write_profile(
         ),
         sampling=role.sampling,
         seed=seed,
-        schema=record({**properties, "narrative": bounded(patients.narrative_chars, role)}),
+        schema=record(
+            {**properties, "narrative": bounded(patients.narrative_chars, role, language)}
+        ),
     )
 
     def read(reply: Reply) -> Profile:

@@ -4,18 +4,24 @@ weakened.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from cbt_ray.study.endpoint import Role
+from cbt_ray.therapy.language import Language
 
-_LETTERS = "[A-Za-z ,'?!.]"
-"""What `prose: letters` leaves: no digits, lists, quotes and markup, in which small models lose
-themselves."""
-_PLAIN = "[A-Za-z0-9 ,.;:'?!()-]"
-"""Behind given first words, for all others."""
+_MARKS = " ,'?!."
+"""What `prose: letters` leaves besides letters: no digits, lists, quotes and markup, in which small
+models lose themselves."""
+_SPECIAL = re.compile(r"[.$*+?{}()|]")
+"""In given first words; in brackets, since llama.cpp's grammars know no backslash before them."""
+_PLAIN = "0-9 ,.;:'?!()-"
+"""After given first words, for all others."""
 
 
-def bounded(chars: tuple[int, int], role: Role, lead: str = "") -> dict[str, Any]:
+def bounded(
+    chars: tuple[int, int], role: Role, language: Language, lead: str = ""
+) -> dict[str, Any]:
     """A string of prose, `chars` = shortest and longest length, that begins with `lead` where one
     is given.
 
@@ -25,9 +31,10 @@ def bounded(chars: tuple[int, int], role: Role, lead: str = "") -> dict[str, Any
     low, high = chars
     if role.prose == "free" and not lead:
         return {"type": "string", "minLength": low, "maxLength": high}
-    begin = f"{lead} " if lead else "[A-Z]"
+    plain = _SPECIAL.sub(r"[\g<0>]", lead)
+    begin = f"{plain} " if lead else f"[{language.capitals}]"
     taken = len(lead) + 2 if lead else 2
-    letter = _LETTERS if role.prose == "letters" else _PLAIN
+    letter = f"[{language.letters}{_MARKS if role.prose == 'letters' else _PLAIN}]"
     return {
         "type": "string",
         "pattern": f"^{begin}{letter}{{{max(low - taken, 1)},{max(high - taken, 12)}}}[.?!]$",

@@ -13,32 +13,10 @@ from dataclasses import dataclass, replace
 from statistics import quantiles
 from typing import Any
 
-from cbt_ray.study.protocol import EndToken, Sessions, TherapistSummary
+from cbt_ray.study.protocol import Sessions
+from cbt_ray.therapy.language import Language
 from cbt_ray.therapy.session import Session, Speaker
-from cbt_ray.therapy.stop import StopReason
-
-CODE_PHRASES = (
-    "goodbye",
-    "bye",
-    "see you next time",
-    "until our next session",
-    "that's all for today",
-    "we're out of time",
-    "see you next week",
-    "take care",
-    "have a good week",
-    "main topics discussed",
-    "main points discussed",
-    "our time is up",
-    "until next time",
-    "see you soon",
-    "I'll see you at our next appointment",
-    "don't hesitate to reach out",
-)
-"""The published code's phrases, in its order:
-github.com/ttahir-git/FineTuning_LLMs_for_CBT_for_Depression at f48059b,
-Code/Simulation_Notebooks, `detect_session_end`: whole words in any therapist turn, whatever the
-case, from the first turn on."""
+from cbt_ray.therapy.stop import StopReason, marks_of
 
 
 @dataclass(frozen=True)
@@ -67,26 +45,16 @@ class Met:
     phrase: str | None = None
 
 
-PUBLISHED = (
-    Rule("paper", TherapistSummary(rule="summary").phrases),
-    Rule("code", CODE_PHRASES, whole_words=True),
-)
-"""`paper`: the therapist's summary, as arXiv 2412.00251 says. `code`: what its code does instead.
-"""
-
-
-def rules_of(sessions: Sessions) -> list[Rule]:
-    """The study file's rules and limits and the published ones.
+def rules_of(sessions: Sessions, language: Language) -> list[Rule]:
+    """The study file's rules and limits and those that are published in its language.
 
     What has phrases also without `min_therapist_turns`.
     """
-    own = [
-        Rule(rule.rule, (rule.mark,) if isinstance(rule, EndToken) else rule.phrases)
-        for rule in sessions.stop
-    ]
+    own = [Rule(rule.rule, marks_of(rule)) for rule in language.sessions(sessions).stop]
+    published = [Rule(one.name, one.phrases, one.whole_words) for one in language.replayed]
     minimum = sessions.min_therapist_turns
     found = []
-    for rule in dict.fromkeys((*own, *PUBLISHED)):
+    for rule in dict.fromkeys((*own, *published)):
         found += [rule, replace(rule, min_therapist_turns=minimum)] if minimum else [rule]
     limits = [
         Rule("max_messages", messages=sessions.max_messages),

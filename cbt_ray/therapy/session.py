@@ -7,13 +7,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cbt_ray.llm.request import Message
 
-OPENING = "[Summary of the previous session]\n{summary}\n[End of summary]"
-"""How the previous summary is injected: a block that is known as such and can be taken out again.
-"""
+if TYPE_CHECKING:
+    from cbt_ray.therapy.language import Transcript
 
 
 class Speaker(StrEnum):
@@ -77,7 +76,12 @@ class Session:
         )
 
 
-def transcript(turns: Sequence[Turn]) -> str:
+def label(speaker: Speaker, words: Transcript) -> str:
+    """What a transcript calls a speaker."""
+    return words.patient if speaker is Speaker.PATIENT else words.therapist
+
+
+def transcript(turns: Sequence[Turn], words: Transcript) -> str:
     """The text that a summariser or judge reads: turns numbered, what is said quoted, and its end
     marked.
 
@@ -85,14 +89,15 @@ def transcript(turns: Sequence[Turn]) -> str:
     begins with `> `.
     """
     said = [
-        f"[{number}] {turn.speaker.capitalize()}: " + "\n> ".join(turn.text.splitlines() or [""])
+        f"[{number}] {label(turn.speaker, words)}: " + "\n> ".join(turn.text.splitlines() or [""])
         for number, turn in enumerate(turns, 1)
     ]
-    count = f"{len(turns)} turn{'' if len(turns) == 1 else 's'}"
-    return "\n".join([*said, f"[end of transcript, {count}]"])
+    return "\n".join([*said, words.ended(len(turns))])
 
 
-def therapist_messages(system: str, opening: str, turns: Sequence[Turn]) -> list[Message]:
+def therapist_messages(
+    system: str, opening: str, turns: Sequence[Turn], words: Transcript
+) -> list[Message]:
     """The conversation as the therapist model sees it, in training and in simulation alike.
 
     The patient is the user, the therapist the assistant; the previous summary stands as a block in
@@ -100,7 +105,7 @@ def therapist_messages(system: str, opening: str, turns: Sequence[Turn]) -> list
     """
     messages = [Message("system", system)]
     for number, turn in enumerate(turns):
-        block = f"{OPENING.format(summary=opening)}\n\n" if number == 0 and opening else ""
+        block = f"{words.opened(opening)}\n\n" if number == 0 and opening else ""
         role: Literal["user", "assistant"] = (
             "user" if turn.speaker is Speaker.PATIENT else "assistant"
         )

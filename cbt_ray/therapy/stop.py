@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from cbt_ray.study.protocol import EndToken, Sessions
+from cbt_ray.study.protocol import EndToken, Sessions, StopRule
 from cbt_ray.therapy.session import Speaker, Turn
 
 
@@ -31,7 +31,18 @@ class StopReason(StrEnum):
 
 def end_mark(rules: Sessions) -> str:
     """The end token that the therapist's prompt teaches, or "" where no rule asks for one."""
-    return next((rule.mark for rule in rules.stop if isinstance(rule, EndToken)), "")
+    return next((marks_of(rule)[0] for rule in rules.stop if isinstance(rule, EndToken)), "")
+
+
+def marks_of(rule: StopRule) -> tuple[str, ...]:
+    """The words that meet a rule; it has them from the study file or, by `Language.sessions`, from
+    the language.
+    """
+    marks = (rule.mark,) if isinstance(rule, EndToken) else rule.phrases or ()
+    found = tuple(mark for mark in marks if mark)
+    if not found:
+        raise ValueError(f"a rule without words: {rule.rule}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -47,11 +58,11 @@ def hear(text: str, rules: Sessions) -> Heard:
     met = None
     folded = text.casefold()
     for rule in rules.stop:
-        marks = (rule.mark,) if isinstance(rule, EndToken) else rule.phrases
+        marks = marks_of(rule)
         if met is None and any(mark.casefold() in folded for mark in marks):
             met = StopReason(rule.rule)
         if isinstance(rule, EndToken):
-            text = re.sub(re.escape(rule.mark), "", text, flags=re.IGNORECASE).strip()
+            text = re.sub(re.escape(marks[0]), "", text, flags=re.IGNORECASE).strip()
     return Heard(text, met)
 
 

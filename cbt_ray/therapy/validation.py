@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cbt_ray.study.protocol import Flags
+from cbt_ray.therapy.language import FlagRules, Language
 from cbt_ray.therapy.session import Session
 from cbt_ray.unit import digest
 
@@ -25,11 +25,14 @@ RULES = {
     "few_therapist_turns": ("few_therapist_turns",),
     "early_end": ("early_end",),
     "repetition": ("repetition", "repeated_run", "repeated_share"),
-    "role_confusion": ("role_confusion", "therapist_labels", "patient_labels", "patient_voice"),
+    "role_confusion": (
+        *("role_confusion", "therapist_labels", "patient_labels", "patient_voice"),
+        *("greetings", "signatures", "introductions"),
+    ),
     "template_leakage": ("template_leakage", "therapist_labels", "patient_labels"),
 }
-"""The fields of the study file's `flags` block that decide each flag. The therapist's name is
-whatever the prompts say."""
+"""What decides each flag: fields of the study file's `flags` block, and of its language's. The
+therapist's name is whatever the prompts say."""
 ENOUGH_WORDS = 20_000
 """Of an arm, to tell its language."""
 _WORD = re.compile(r"[^\W\d_]+")
@@ -96,7 +99,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Language:
+class Labelled:
     """The language of the labelled sessions, and how it is known of others."""
 
     name: str
@@ -122,10 +125,10 @@ def records() -> tuple[str, dict[str, Record]]:
     return document["labelled_by"], held
 
 
-def language() -> Language:
+def labelled() -> Labelled:
     """Of the labelled sessions."""
     held = _document()["language"]
-    return Language(held["name"], frozenset(held["words"]), held["share"])
+    return Labelled(held["name"], frozenset(held["words"]), held["share"])
 
 
 def _document() -> dict[str, Any]:
@@ -135,14 +138,16 @@ def _document() -> dict[str, Any]:
     return document
 
 
-def foreign(said: Iterable[tuple[str, Session, object]]) -> str | None:
-    """Why the figures say nothing of these sessions, by (arm, session, ...): their words are not of
-    the labelled language.
+def foreign(said: Iterable[tuple[str, Session, object]], spoken: Language) -> str | None:
+    """Why the figures say nothing of these sessions, by (arm, session, ...): the study's language,
+    or their words, are not the labelled ones.
 
-    None where they are, in every arm. A study file does not say its language, so its sessions are
-    asked.
+    None where they are, in every arm. A model may answer in another language than it was asked in,
+    so the sessions are asked, too.
     """
-    of, counts = language(), Counter[str]()
+    of, counts = labelled(), Counter[str]()
+    if spoken.name != of.name:
+        return f"measured on sessions in {of.name}, these are in {spoken.name}"
     common = Counter[str]()
     for arm, session, _ in said:
         if counts[arm] < ENOUGH_WORDS:
@@ -162,13 +167,13 @@ def foreign(said: Iterable[tuple[str, Session, object]]) -> str | None:
     return f"measured on sessions in {of.name}, which these are not: {told}"
 
 
-def rules_digest(flag: str, rules: Flags) -> str:
+def rules_digest(flag: str, rules: FlagRules) -> str:
     """What the rules of one flag are, in 16 hexadecimal digits."""
     values = rules.model_dump(mode="json")
     return digest({field: values[field] for field in RULES[flag]})
 
 
-def doubt(flag: str, rules: Flags, unlike: str | None = None) -> str | None:
+def doubt(flag: str, rules: FlagRules, unlike: str | None = None) -> str | None:
     """Why a flag under these rules is not validated, in a few words; None where it is.
 
     `unlike`: what `foreign` says.
@@ -180,7 +185,7 @@ def doubt(flag: str, rules: Flags, unlike: str | None = None) -> str | None:
         return unlike
     if record.rules != rules_digest(flag, rules):
         return (
-            f"the study file changes its rules ({', '.join(RULES[flag])}); the labels were "
+            f"the study changes its rules ({', '.join(RULES[flag])}); the labels were "
             "compared with the defaults"
         )
     held = record.all
@@ -200,15 +205,8 @@ def doubt(flag: str, rules: Flags, unlike: str | None = None) -> str | None:
     )
 
 
-def validated(flag: str, rules: Flags | None = None) -> bool:
-    """Whether precision and recall both reach ENOUGH under these rules (the defaults where none are
-    given).
-    """
-    return doubt(flag, rules or Flags()) is None
-
-
 def detectors(
-    rules: Flags,
+    rules: FlagRules,
     names: Iterable[str],
     found: Iterable[Mapping[str, Sequence[str]]] = (),
     unlike: str | None = None,
@@ -231,7 +229,7 @@ def detectors(
 
 def _detector(
     name: str,
-    rules: Flags,
+    rules: FlagRules,
     labelled_by: str,
     record: Record | None,
     counts: Mapping[tuple[str, str], int],

@@ -9,16 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from cbt_ray.study.protocol import Flags
+from cbt_ray.therapy.language import FlagRules
 from cbt_ray.therapy.session import Speaker
 
 _QUOTED = re.compile('"[^"\n]*"|\u201c[^\u201d\n]*\u201d|\u2018[^\u2019\n]*\u2019')
 _LISTED = re.compile(r"(?m)^\s*(?:[-*+•]|\d+[.)])\s.*$")
-_SIGNED = (
-    r"(?:regards|wishes|sincerely|warmly|truly|yours|best|cheers"
-    r"|therapist|counsell?or|assistant|name)"
-)
-"""Before a comma and the own name: a signature, or a speaker that says who it is."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,7 @@ class Voices:
 
 
 @lru_cache(maxsize=256)
-def voices(patient: str, rules: Flags) -> Voices:
+def voices(patient: str, rules: FlagRules) -> Voices:
     """The patterns for a patient of this name under these rules.
 
     What stands in quotation marks or in a list is an example.
@@ -72,7 +67,7 @@ def voices(patient: str, rules: Flags) -> Voices:
     return Voices(
         labels={speaker: _label(named[speaker], words[speaker]) for speaker in Speaker},
         names={speaker: tuple(name.casefold() for name in named[speaker]) for speaker in Speaker},
-        addressed={speaker: _address(named[speaker]) for speaker in Speaker},
+        addressed={speaker: _address(named[speaker], rules) for speaker in Speaker},
         phrases=tuple(phrase.casefold() for phrase in rules.patient_voice),
         only_patient=re.compile(rf"\b{_any(rules.patient_voice)}\b", re.IGNORECASE),
     )
@@ -95,12 +90,13 @@ def _label(names: Iterable[str], words: Iterable[str]) -> re.Pattern[str]:
     return re.compile(rf"(?m)^[ \t*_#>]*(?:{_any(names)}|{titled})[ \t]*[*_]*[ \t]*:")
 
 
-def _address(names: Iterable[str]) -> re.Pattern[str]:
+def _address(names: Iterable[str], rules: FlagRules) -> re.Pattern[str]:
     """`Thanks, Nova.`, `Nova, I ...`, `Hello Nova`, but no signature (`Best regards, Nova`) and no
     `Your therapist, Nova`.
     """
-    name = _any(names)
-    after_comma = rf"(?<!\w)(?!(?i:{_SIGNED})\b)\w+,[ ]{name}(?=[.,!?;:]|[ ]*$)"
+    name, signed = _any(names), "|".join(rules.signatures)
+    after_comma = rf"(?<!\w)(?!(?i:{signed})\b)\w+,[ ]{name}(?=[.,!?;:]|[ ]*$)"
     first = rf"(?:^|[.!?][ ]){name},"
-    greeted = rf"\b(?i:hi|hello|hey|dear|thanks|thank you)[, ]+{name}\b(?! here)"
+    said = _any(rules.introductions)
+    greeted = rf"\b(?i:{_any(rules.greetings)})[, ]+{name}\b(?! {said})"
     return re.compile(rf"(?m){after_comma}|{first}|{greeted}")

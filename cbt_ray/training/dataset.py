@@ -20,7 +20,8 @@ from typing import Any, Literal, cast
 
 from cbt_ray.errors import InputError
 from cbt_ray.study.model import Dataset
-from cbt_ray.therapy.session import OPENING, Session, Speaker, therapist_messages
+from cbt_ray.therapy.language import Transcript
+from cbt_ray.therapy.session import Session, Speaker, label, therapist_messages
 from cbt_ray.unit import canonical
 
 Example = dict[str, Any]
@@ -61,7 +62,10 @@ class Splits:
 
 
 def build(
-    courses: Mapping[str, Sequence[Session]], settings: Dataset, system: Callable[[Session], str]
+    courses: Mapping[str, Sequence[Session]],
+    settings: Dataset,
+    system: Callable[[Session], str],
+    words: Transcript,
 ) -> Splits:
     """Examples of all sessions, split.
 
@@ -75,10 +79,12 @@ def build(
         for session in sorted(courses[patient], key=lambda session: session.number)
     ]
     if settings.format == "paper":
-        turns = [turn for who, one in ordered for turn in _turn_examples(who, one, system(one))]
+        turns = [
+            turn for who, one in ordered for turn in _turn_examples(who, one, system(one), words)
+        ]
         return _split_at_random(turns, settings)
     return _split_by_patient(
-        [_session_example(who, one, system(one)) for who, one in ordered], settings
+        [_session_example(who, one, system(one), words) for who, one in ordered], settings
     )
 
 
@@ -122,27 +128,28 @@ def read(folder: Path) -> Splits:
         ) from error
 
 
-def _session_example(patient: str, session: Session, system: str) -> Example:
+def _session_example(patient: str, session: Session, system: str, words: Transcript) -> Example:
     messages = [
-        message.to_json() for message in therapist_messages(system, session.opening, session.turns)
+        message.to_json()
+        for message in therapist_messages(system, session.opening, session.turns, words)
     ]
     return {"patient": patient, "session": session.number, "messages": messages}
 
 
-def _turn_examples(patient: str, session: Session, system: str) -> list[Example]:
+def _turn_examples(patient: str, session: Session, system: str, words: Transcript) -> list[Example]:
     """One example a therapist turn.
 
     Its history is everything said before, the injected summary included.
     """
     examples = []
-    history = [OPENING.format(summary=session.opening)] if session.opening else []
+    history = [words.opened(session.opening)] if session.opening else []
     for number, turn in enumerate(session.turns):
         if turn.speaker is Speaker.THERAPIST:
             own = {"patient": patient, "session": session.number, "turn": number}
             examples.append(
                 {**own, "instruction": system, "history": list(history), "response": turn.text}
             )
-        history.append(f"{turn.speaker.capitalize()}: {turn.text}")
+        history.append(f"{label(turn.speaker, words)}: {turn.text}")
     return examples
 
 

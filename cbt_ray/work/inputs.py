@@ -20,11 +20,13 @@ from cbt_ray.rating.guess import KINDS, load_kinds
 from cbt_ray.rating.homework import FILE as HOMEWORK
 from cbt_ray.rating.homework import load_homework
 from cbt_ray.rating.scale import load_scale
+from cbt_ray.reading import located
 from cbt_ray.reading.trial import tried
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import FINETUNED, LiteLLMEndpoint, LlamaCppEndpoint, Role
 from cbt_ray.study.licence import check_licences
 from cbt_ray.study.model import Checkpoint, Recipe, is_hub_id
+from cbt_ray.therapy.language import Language, load_language
 from cbt_ray.training.environment import require_unsloth
 from cbt_ray.work import preferences
 from cbt_ray.work.probed import check_probes, kinds_of
@@ -50,10 +52,16 @@ def check_prompts(study: Study, prompts: Prompts) -> None:
     scale, data of the probes.
     """
     all_of(
+        partial(_check_language, study, prompts),
         partial(_check_scale, study, prompts),
         partial(_check_data, study, prompts),
         partial(_check_templates, study, prompts),
     )
+
+
+def _check_language(study: Study, prompts: Prompts) -> Language:
+    with at(study, "language"):
+        return load_language(prompts)
 
 
 def _check_scale(study: Study, prompts: Prompts) -> None:
@@ -67,7 +75,7 @@ def _check_data(study: Study, prompts: Prompts) -> None:
     """The study's own files of data, whether a probe needs them now or not."""
     if study.prompts is not None:
         with at(study, "prompts"):
-            own = prompts.folders[0]
+            own = located(study.prompts, study.file.parent)
             all_of(
                 lambda: os.path.lexists(own / HOMEWORK) and load_homework(prompts),
                 lambda: os.path.lexists(own / KINDS) and load_kinds(prompts, kinds_of(study)),
@@ -80,11 +88,11 @@ def _check_templates(study: Study, prompts: Prompts) -> None:
     """
     with at(study, "prompts"):
         own = prompts.own()
-    filled = list(
-        samples(
-            study, _or(lambda: load_scale(prompts, study.judge.scale), None), {"a": TEXT, "b": TEXT}
-        )
-    )
+    language = _or(lambda: load_language(prompts), None)
+    if language is None:
+        return  # said already; no prompt can be filled in without it
+    scale = _or(lambda: load_scale(prompts, study.judge.scale), None)
+    filled = list(samples(study, language, scale, {"a": TEXT, "b": TEXT}))
     named = [
         Sample(name, "prompts", None)
         for name in own

@@ -7,7 +7,7 @@ address, threads, retries, budget) is not in it, nor what only `plan` reads, nor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,7 @@ from cbt_ray.study.confound import confounds
 from cbt_ray.study.contrast import Levels
 from cbt_ray.study.endpoint import FINETUNED, LlamaCppEndpoint, Role
 from cbt_ray.study.model import Arm, Checkpoint
+from cbt_ray.study.protocol import Sessions
 from cbt_ray.study.scheduled import (
     all_imported,
     checkpoints,
@@ -32,7 +33,8 @@ from cbt_ray.study.scheduled import (
 from cbt_ray.therapy.course import PROMPTS as COURSE_PROMPTS
 from cbt_ray.therapy.dialogue import PROMPTS as DIALOGUE_PROMPTS
 from cbt_ray.therapy.dialogue import THERAPIST_PROMPT
-from cbt_ray.therapy.profile import PROMPTS as PROFILE_PROMPTS
+from cbt_ray.therapy.language import Language, load_language
+from cbt_ray.therapy.profile import profile_prompts
 from cbt_ray.unit import Key, Stage, digest
 from cbt_ray.work import preferences
 from cbt_ray.work.code import code_digest
@@ -62,6 +64,12 @@ _NOT_THE_JUDGE = frozenset({"replicates", "views", "probes"})
 """Fields of the judge that say how much is rated, and not how."""
 _OF_A_GUESS = frozenset({"strip", "justification_chars"})
 """Fields of the judge that a guess of the kind of therapist depends on."""
+_LETTERS = frozenset({"letters", "capitals"})
+"""Of the language; they reach all that a model writes."""
+_SHOWN = frozenset({"opening", "patient", "therapist", "end", "end_of_one"})
+"""Words of a transcript, and of the conversation, that the therapist's side reads."""
+_READ = frozenset({"patient", "therapist", "end", "end_of_one", "blotted"})
+"""Words of a transcript that the judge reads."""
 Chain = tuple[Arm, int, int, int]
 """Arm, patient and replicate (from 1), number of the training seed (from 0)."""
 
@@ -88,14 +96,24 @@ class Keys:
 
         def determinants() -> dict[str, Any]:
             patients = self.study.writing.patients
-            return {
+            drawn = {
                 "number": number,
                 "name": patients.names[number - 1] if patients.names else None,
-                "patients.training": Fields(patients, but=frozenset({"count", "names"})),
+                "characteristics": [
+                    [name, dict(levels)] for name, levels in patients.characteristics.items()
+                ],
+                **({"never": patients.never} if patients.never else {}),
+                "prompts": self._hashes(*profile_prompts(patients)),
+            }
+            if patients.profile is not None:
+                return drawn
+            return {
+                **drawn,
+                "narrative_chars": patients.narrative_chars,
                 "taken": sorted(
                     patient.name.split()[0].casefold() for patient in self.study.patients.simulated
                 ),
-                "prompts": self._hashes(*PROFILE_PROMPTS),
+                "language": self._words(course=set() if patients.names else {"names"}),
                 "roles.generator": self._role(self.study.writing.generator),
             }
 
@@ -109,6 +127,7 @@ class Keys:
             return {
                 "inputs": [before, self.profile(number)],
                 "courses": self.study.writing.courses,
+                "language": self._words(course={"parts", "labels", "farewells"}),
                 "phase": self.study.phase_of(session),
                 "prompts": self._hashes(*COURSE_PROMPTS),
                 "roles.generator": self._role(self.study.writing.generator),
@@ -138,7 +157,8 @@ class Keys:
                 "inputs": self.courses(),
                 "dataset": self.study.dataset,
                 "prompts": self._hashes(THERAPIST_PROMPT),
-                "sessions": Fields(self.study.sessions, only=frozenset({"stop"})),
+                "language": self._words(transcript=_SHOWN),
+                "sessions": Fields(self._rules, only=frozenset({"stop"})),
                 "phases": self.study.phases,
             }
 
@@ -204,7 +224,8 @@ class Keys:
                 "arm": [arm.name, arm.model, arm.kind],
                 "patient": who,
                 "replicate": replicate,
-                "sessions": Fields(study.sessions, but=frozenset({"replicates"})),
+                "sessions": Fields(self._rules, but=frozenset({"replicates"})),
+                "language": self._words(transcript=_SHOWN),
                 "phase": study.phase_of(session),
                 "prompts": self._hashes(arm.prompt or THERAPIST_PROMPT, *DIALOGUE_PROMPTS),
                 "roles.therapist": self._role(study.therapist(arm)),
@@ -245,6 +266,7 @@ class Keys:
             return {
                 "inputs": [session],
                 "judge": Fields(judge, but=_NOT_THE_JUDGE),
+                "language": self._looked(view),
                 "view": view,
                 "replicate": replicate,
                 "prompts": self._hashes(*JUDGE_PROMPTS, *self._scale_files),
@@ -294,6 +316,9 @@ class Keys:
                 "judge": Fields(judge, only=_OF_A_GUESS)
                 if guess
                 else Fields(judge, but=_NOT_THE_JUDGE),
+                "language": self._looked(
+                    look_of(name, judge.views[0]), *(["silence"] if name == "empty" else [])
+                ),
                 "view": look_of(name, judge.views[0]),
                 "kinds": kinds_of(study) if guess else [],
                 "prompts": self._hashes(*probe_prompts(name, self._scale_files)),
@@ -328,8 +353,12 @@ class Keys:
                 "inputs": [*self.sessions(), *self._all_ratings],
                 "judge": self.study.judge,
                 "analysis": self.study.analysis,
-                "flags": self.study.flags,
-                "sessions": self.study.sessions,
+                "flags": self._language.rules(self.study.flags),
+                "language": [
+                    self._language.name,
+                    Fields(self._language, only=_LETTERS | {"replayed", "masked"}),
+                ],
+                "sessions": self._rules,
                 "phases": self.study.phases,
                 "arms": {arm: dict(levels) for arm, levels in self.factors.items()},
                 "contrasts": self.study.contrasts,
@@ -448,6 +477,37 @@ class Keys:
     @cached_property
     def _scale_files(self) -> list[str]:
         return scale_files(self.prompts, self.study.judge.scale)
+
+    @cached_property
+    def _language(self) -> Language:
+        with at(self.study, "language"):
+            return load_language(self.prompts)
+
+    @cached_property
+    def _rules(self) -> Sessions:
+        return self._language.sessions(self.study.sessions)
+
+    def _words(
+        self,
+        *own: str,
+        course: Collection[str] = (),
+        transcript: Collection[str] = (),
+    ) -> Fields:
+        """What of the language reaches a unit."""
+        language = self._language
+        also = {
+            name: Fields(block, only=frozenset(fields))
+            for name, block, fields in (
+                ("course", language.course, course),
+                ("transcript", language.transcript, transcript),
+            )
+            if fields
+        }
+        return Fields(language, only=_LETTERS | set(own), also=also)
+
+    def _looked(self, view: str, *more: str) -> Fields:
+        """What of the language the judge reads."""
+        return self._words(*(["masked"] if view == "masked" else []), transcript={*_READ, *more})
 
     def _role(self, role: Role) -> Fields:
         if role not in self._roles:

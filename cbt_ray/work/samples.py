@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -9,8 +10,9 @@ from cbt_ray.errors import InputError
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.scale import Item, Scale, Word
 from cbt_ray.study import Study
-from cbt_ray.therapy.course import CONTENTS
+from cbt_ray.therapy.course import shown
 from cbt_ray.therapy.dialogue import THERAPIST_PROMPT
+from cbt_ray.therapy.language import Language
 from cbt_ray.therapy.stop import end_mark
 
 NAME = "Alex Moreau"
@@ -35,27 +37,34 @@ class Sample(NamedTuple):
     values: Mapping[str, Any] | None
 
 
-def samples(study: Study, scale: Scale | None, kinds: Mapping[str, str]) -> Iterator[Sample]:
+def samples(
+    study: Study, language: Language, scale: Scale | None, kinds: Mapping[str, str]
+) -> Iterator[Sample]:
     """Every prompt of every role and arm, each with values of all the forms that it gets."""
-    yield from _of_generator(study)
-    yield from _of_therapists(study)
+    yield from _of_generator(study, language)
+    yield from _of_therapists(study, language)
     yield from _of_sessions(study)
     yield from _of_judge(scale or SCALE, kinds)
 
 
-def _of_generator(study: Study) -> Iterator[Sample]:
+def _of_generator(study: Study, language: Language) -> Iterator[Sample]:
     training, courses = study.patients.training, study.courses
     if training is None or courses is None or not study.phases:
         return  # nothing is trained on
-    levels = {name: next(iter(known)) for name, known in training.characteristics.items()}
-    yield Sample("profile.j2", "prompts", {})
-    for name in (NAME, None):
-        yield Sample("profile_request.j2", "prompts", {"name": name, "characteristics": levels})
+    levels = training.draw(random.Random(0)) or {}
+    if training.profile is not None:
+        given = {"name": NAME, "characteristics": levels}
+        yield Sample(training.profile, "patients.training.profile", given)
+    else:
+        yield Sample("profile.j2", "prompts", {})
+        for name in (NAME, None):
+            yield Sample("profile_request.j2", "prompts", {"name": name, "characteristics": levels})
     yield Sample("course.j2", "prompts", {"patient": NAME, "narrative": TEXT})
     last = courses.sessions
     for session, opening, phase in ((1, "", study.phases[0]), (last, TEXT, study.phases[-1])):
-        for number, content in enumerate(CONTENTS, 1):
-            part = {"number": number, "content": content}
+        parts = language.course.parts
+        for number, asked in enumerate(parts, 1):
+            part = shown(asked, number, session)
             brief = {
                 "patient": NAME,
                 "session": session,
@@ -66,11 +75,14 @@ def _of_generator(study: Study) -> Iterator[Sample]:
             yield Sample(
                 "course_part.j2",
                 "prompts",
-                {"part": part, **brief, "pairs": courses.pairs, "turn_chars": courses.turn_chars},
+                {
+                    **{"part": part, "parts": len(parts), **brief},
+                    **{"pairs": courses.pairs, "turn_chars": courses.turn_chars},
+                },
             )
 
 
-def _of_therapists(study: Study) -> Iterator[Sample]:
+def _of_therapists(study: Study, language: Language) -> Iterator[Sample]:
     own = {
         arm.prompt: f"arms.{number}.prompt"
         for number, arm in enumerate(study.arms)
@@ -84,7 +96,9 @@ def _of_therapists(study: Study) -> Iterator[Sample]:
                 "sessions": study.sessions.count,
                 "phase": study.phase_of(session),
             }
-            yield Sample(prompt, field, {**case, "end_token": end_mark(study.sessions)})
+            yield Sample(
+                prompt, field, {**case, "end_token": end_mark(language.sessions(study.sessions))}
+            )
 
 
 def _of_sessions(study: Study) -> Iterator[Sample]:

@@ -235,8 +235,11 @@ _workplaces: dict[str, tuple[tuple[str, tuple[str, ...]], Workplace]] = {}
 
 
 def prompts_of(study: Study) -> Prompts:
-    """The prompts that a study uses: its own folder, if it names one, before the project's."""
-    return Prompts(located(study.prompts, study.file.parent) if study.prompts else None)
+    """The prompts that a study uses: its own folder, if it names one, before the project's of its
+    language.
+    """
+    own = located(study.prompts, study.file.parent) if study.prompts else None
+    return Prompts(own, study.language)
 
 
 def cache_folder() -> Path:

@@ -195,8 +195,8 @@ STUDY_FILES = (
     Bad(
         "patients alike but for a dot",
         {"patients__simulated__1": patient("Teresa. Lindqvist")},
-        "patients.simulated",
-        "differ",
+        "patients.simulated.1.name",
+        "'Teresa Lindqvist' has the same",
     ),
     Bad(
         "patient of blanks",
@@ -230,16 +230,54 @@ STUDY_FILES = (
         "no model was",
     ),
     Bad(
-        "twelve characteristics",
-        {"patients__training__characteristics__coping": ...},
-        "patients.training.characteristics",
-        "expected exactly the 13 of the protocol, coping is missing",
+        "level sets another characteristic",
+        {
+            "patients__training__characteristics__mood": {
+                "low": {"weight": 1, "sets": {"coping": "none"}}
+            }
+        },
+        "patients.training.characteristics.mood.low.sets.coping",
+        "expected a field that is no characteristic itself",
     ),
     Bad(
-        "fourteen characteristics",
-        {"patients__training__characteristics__mood": {"low": 1}},
-        "patients.training.characteristics",
-        "expected exactly the 13 of the protocol, mood is unknown",
+        "level of no weight",
+        {"patients__training__characteristics__mood": {"low": {"sets": {"style": "brief"}}}},
+        "patients.training.characteristics.mood.low.weight",
+        "expected a value",
+    ),
+    Bad(
+        "never a characteristic that is not there",
+        {"patients__training__never": [{"mood": "low"}]},
+        "patients.training.never.0.mood",
+        "expected one of age_band, coping, hobbies",
+    ),
+    Bad(
+        "never a level that is not there",
+        {"patients__training__never": [{"coping": "well"}]},
+        "patients.training.never.0.coping",
+        "expected one of one, other, found 'well'",
+    ),
+    Bad(
+        "never anybody",
+        {"patients__training__never": [{"coping": "one"}, {"coping": "other"}]},
+        "patients.training.never",
+        "expected to leave some patients",
+    ),
+    Bad(
+        "fixed profiles without names",
+        {"patients__training__profile": "mine.j2", "patients__training__names": []},
+        "patients.training.names",
+        "expected a name for each patient",
+    ),
+    Bad("language that is not there", {"language": "xx"}, "language", "prompts/xx/language.yaml"),
+    Bad(
+        "homework probe without rules in the language",
+        {
+            "language": "de",
+            "judge__probes": {"which": ["no_homework"], "homework_item": "homework"},
+        },
+        "judge.probes",
+        "prompts/de/probe/homework.yaml: expected a prompt file, there is none",
     ),
     Bad(
         "characteristic without levels",

@@ -323,7 +323,7 @@ FIELDS: dict[str, tuple[str, dict[str, Any], str]] = {
     "item": ("own/one.yaml", {"title": "One", "question": "How?"}, "judge.scale"),
     "homework": (
         "probe/homework.yaml",
-        yaml.safe_load((HOME / "probe" / "homework.yaml").read_text()),
+        yaml.safe_load((HOME / "en" / "probe" / "homework.yaml").read_text()),
         "judge.probes",
     ),
     "kinds": ("probe/kinds.yaml", {"instruct": "a model", "tuned": "another"}, "prompts"),
@@ -391,7 +391,7 @@ def test_field_of_a_file_of_data(kind: str, tmp_path: Path) -> None:
     refused(["plan", str(study)], str(file))
 
 
-ROLE_PROMPTS = sorted(file.name for file in HOME.glob("*.j2"))
+ROLE_PROMPTS = sorted(file.name for file in (HOME / "en").glob("*.j2"))
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ SECTIONS: dict[str, Any] = {
     "study": study.Study,
     "patients": protocol.Patients,
     "patients.training": protocol.TrainingPatients,
+    "patients.training.characteristics.NAME.LEVEL": protocol.Level,
     "patients.simulated[]": protocol.SimulatedPatient,
     "phases[]": protocol.Phase,
     "courses": protocol.Courses,

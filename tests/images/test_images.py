@@ -149,7 +149,7 @@ def test_the_tag_is_the_version_and_a_hash_that_any_place_gives(tree: Path) -> N
         "cbt_ray/unit.py",
         "images/slim.sh",
         "jobs/train.py",
-        "prompts/judge.j2",
+        "prompts/en/judge.j2",
         "requirements/llama.cmake",
     ],
 )

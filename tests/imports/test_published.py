@@ -29,6 +29,7 @@ from cbt_ray.work.bench import Bench
 from cbt_ray.work.progress import Silent
 from cbt_ray.work.survey import State
 from tests.imports.clone import published
+from tests.therapy.spoken import ENGLISH
 
 SETS, SESSIONS = 4, 20
 
@@ -209,7 +210,7 @@ def test_the_previous_summary_is_gone_from_every_stripped_session(strip: str, be
             Session.from_json(unit.content),
             (published() / str(path_of(unit.content))).read_text(),
         )
-        judged = view_text(judged_turns(session, strip), "plain", ())  # type: ignore[arg-type]
+        judged = view_text(judged_turns(session, strip), "plain", (), ENGLISH)  # type: ignore[arg-type]
         assert "Last time we talked about" not in judged
         body = (
             raw[

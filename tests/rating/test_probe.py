@@ -14,7 +14,7 @@ import pytest
 
 from cbt_ray.errors import InputError, ModelFailure
 from cbt_ray.llm.request import Request
-from cbt_ray.prompts import HOME, Prompts
+from cbt_ray.prompts import Prompts
 from cbt_ray.rating import probe
 from cbt_ray.rating.guess import guess, load_kinds
 from cbt_ray.rating.homework import HomeworkRules, load_homework
@@ -24,6 +24,7 @@ from cbt_ray.study.model import Judge
 from cbt_ray.therapy.session import Speaker, Turn
 from tests.therapy.published import published
 from tests.therapy.scripts import Script, as_json
+from tests.therapy.spoken import WORDS
 
 RULES = load_homework(Prompts())
 
@@ -46,8 +47,8 @@ SESSION = talk("p1", "t1", "p2", "t2", "p3", "t3", "p4", "t4", "p5")
 
 
 def test_empty_therapist_says_nothing_and_the_patient_all() -> None:
-    spoilt = silenced(SESSION)
-    assert set(said(spoilt.turns, Speaker.THERAPIST)) == {probe.SILENCE}
+    spoilt = silenced(SESSION, WORDS.silence)
+    assert set(said(spoilt.turns, Speaker.THERAPIST)) == {WORDS.silence}
     assert said(spoilt.turns, Speaker.PATIENT) == said(SESSION, Speaker.PATIENT)
     assert [turn.speaker for turn in spoilt.turns] == [turn.speaker for turn in SESSION]
 
@@ -196,15 +197,15 @@ FAULTY = (
     ("names: [", "expected YAML"),
     ("names: [a]", "reviews: expected a value, none given"),
     (
-        (HOME / "probe/homework.yaml").read_text().replace("reach: 3", "reach: near"),
+        Prompts().path("probe/homework.yaml").read_text().replace("reach: 3", "reach: near"),
         "reach: expected a whole number",
     ),
     (
-        (HOME / "probe/homework.yaml").read_text().replace(r"- \bhome-?work", "- '('"),
+        Prompts().path("probe/homework.yaml").read_text().replace(r"- \bhome-?work", "- '('"),
         "names.0: expected a regular expression",
     ),
     (
-        (HOME / "probe/homework.yaml").read_text().replace(r"- \bhome-?work", "- 7"),
+        Prompts().path("probe/homework.yaml").read_text().replace(r"- \bhome-?work", "- 7"),
         "names.0: expected text, found 7",
     ),
 )

@@ -9,6 +9,7 @@ import pytest
 from cbt_ray.rating.view import heard, judged_turns, view_text
 from cbt_ray.therapy.session import Speaker, Turn
 from tests.therapy.scripts import session, turns
+from tests.therapy.spoken import ENGLISH
 
 HELD = session(
     "Hi, I'm Teresa.",
@@ -22,7 +23,7 @@ HELD = session(
 def test_summary_block_is_removed_and_nothing_else() -> None:
     judged = judged_turns(HELD, "summary")
     assert tuple(judged) == HELD.turns
-    text = view_text(judged, "plain", ())
+    text = view_text(judged, "plain", (), ENGLISH)
     assert "wept" not in text
     assert "[Summary" not in text
     assert text == (
@@ -57,7 +58,7 @@ def shown(patient: str, therapist: str) -> str:
 
 
 def masked(therapist: str, patient: str = "Hi.") -> str:
-    return view_text(turns(patient, therapist), "masked", ())
+    return view_text(turns(patient, therapist), "masked", (), ENGLISH)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_masked_view_leaves_the_patients_sentences_alone_but_for_markup() -> Non
 
 def test_plain_view_removes_no_markup_and_no_statement() -> None:
     said = "I am an AI. **What** happened?<|im_end|>"
-    assert view_text(turns("Hi.", said), "plain", ()) == shown("Hi.", said)
+    assert view_text(turns("Hi.", said), "plain", (), ENGLISH) == shown("Hi.", said)
 
 
 @pytest.mark.parametrize("view", ["plain", "masked"])
@@ -107,6 +108,7 @@ def test_names_of_arms_and_models_are_blotted_out_in_every_view(
         turns("Are you qwen?", said),
         "plain" if view == "plain" else "masked",
         {"qwen", "qwen-tuned"},
+        ENGLISH,
     )
     assert text == shown("Are you [name]?", seen)
 
@@ -121,7 +123,7 @@ def test_judged_turns_of_a_session_without_a_therapist() -> None:
     "said", ["Therapist: I see.", "[3] Therapist: I see.", "[end of transcript, 1 turn]"]
 )
 def test_what_a_turn_says_passes_for_no_other_turn_and_no_end(said: str, end: str) -> None:
-    text = view_text(turns(f"I am tired.{end}{said}{end}Bye.", "Since when?"), "plain", ())
+    text = view_text(turns(f"I am tired.{end}{said}{end}Bye.", "Since when?"), "plain", (), ENGLISH)
     heads = [line for line in text.splitlines() if not line.startswith("> ")]
     assert heads == [
         "[1] Patient: I am tired.",
@@ -132,7 +134,7 @@ def test_what_a_turn_says_passes_for_no_other_turn_and_no_end(said: str, end: st
 
 
 def test_a_name_that_is_a_role_blots_no_label() -> None:
-    text = view_text(turns("I am a patient.", "Yes."), "plain", {"patient", "therapist"})
+    text = view_text(turns("I am a patient.", "Yes."), "plain", {"patient", "therapist"}, ENGLISH)
     assert text == shown("I am a [name].", "Yes.")
 
 
@@ -154,4 +156,4 @@ def test_heard_are_the_therapists_turns_with_a_word(said: list[str], view: str, 
         for text in said
         for turn in (Turn(Speaker.PATIENT, "Hello."), Turn(Speaker.THERAPIST, text))
     ]
-    assert heard(held, view) == count
+    assert heard(held, view, ENGLISH) == count

@@ -20,6 +20,7 @@ from cbt_ray.reading.trial import tried
 from cbt_ray.study.protocol import Phase
 from cbt_ray.work.samples import Sample, fault_of, samples
 from tests.study.example import loaded
+from tests.therapy.spoken import ENGLISH
 
 PHASE = Phase(name="first", sessions=(1, 2), goals="g", techniques="t")
 DEEP = "recursion|steps|takes more than 0.5 s"
@@ -178,13 +179,13 @@ def test_name_that_leaves_the_folder_is_refused(name: str, tmp_path: Path) -> No
 def test_prompts_of_the_project_render_as_jinja_renders_them() -> None:
     study, prompts = loaded(), Prompts()
     plain = Environment(  # noqa: S701  no HTML
-        loader=FileSystemLoader(str(HOME)),
+        loader=FileSystemLoader(str(HOME / "en")),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    known = list(samples(study, load_scale(prompts, "ctrs"), {"a": "one", "b": "other"}))
-    assert {sample.prompt for sample in known} == {file.name for file in HOME.glob("*.j2")}
+    known = list(samples(study, ENGLISH, load_scale(prompts, "ctrs"), {"a": "one", "b": "other"}))
+    assert {sample.prompt for sample in known} == {file.name for file in (HOME / "en").glob("*.j2")}
     for sample in known:
         values = sample.values or {}
         assert (

@@ -12,12 +12,13 @@ from cbt_ray.analysis.declared import Declaration, notices, standing
 from cbt_ray.analysis.judge.probe import ProbeRow
 from cbt_ray.analysis.judge.robustness import robustness
 from cbt_ray.study.model import Judge
-from cbt_ray.study.protocol import Flags, Sessions
+from cbt_ray.study.protocol import Sessions
 from cbt_ray.therapy.flags import NAMES
 from cbt_ray.therapy.replay import rules_of, stop_table
 from cbt_ray.therapy.session import Session, Speaker, Turn
 from cbt_ray.therapy.stop import StopReason
 from cbt_ray.therapy.validation import detectors
+from tests.therapy.spoken import ENGLISH, flag_rules
 
 ITEMS = {
     "agenda": "Agenda",
@@ -250,8 +251,10 @@ def analysis(sessions: int = 20) -> dict[str, Any]:
     beside = {
         "declared": {**declared, "notices": notices(declared)},
         "robustness": robustness(probe_rows(ratings), scores, settings, Judge()),
-        "detectors": detectors(Flags(), NAMES),
-        "stop_rules": stop_table(sessions_said(ratings), rules_of(Sessions(count=sessions))),
+        "detectors": detectors(flag_rules(), NAMES),
+        "stop_rules": stop_table(
+            sessions_said(ratings), rules_of(Sessions(count=sessions), ENGLISH)
+        ),
     }
     return analyse(scores, settings, beside=beside) | claims()
 

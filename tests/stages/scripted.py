@@ -17,7 +17,6 @@ from typing import Any
 import yaml
 
 from cbt_ray.store.folder import FolderStore
-from cbt_ray.study.protocol import CHARACTERISTICS
 from cbt_ray.unit import Stage, Unit
 from tests.study.example import COURSES
 
@@ -58,7 +57,9 @@ def study_document(store: Path | str, latency: float = 0.0, **changes: Any) -> d
             "training": {
                 "count": 3,
                 "names": ["Alex Moreau", "Robin Okafor", "Kim Novak"],
-                "characteristics": {name: {"low": 1, "high": 2} for name in CHARACTERISTICS},
+                "characteristics": {
+                    name: {"low": 1, "high": 2} for name in ("age_band", "hobbies", "coping")
+                },
             },
             "simulated": [
                 {

@@ -19,7 +19,7 @@ from cbt_ray.commands.plan import estimate
 from cbt_ray.errors import InputError
 from cbt_ray.llm import models
 from cbt_ray.llm.request import Reply, Request
-from cbt_ray.rating.probe import SILENCE, VIEW
+from cbt_ray.rating.probe import VIEW
 from cbt_ray.stages.probe import probe_rows
 from cbt_ray.stages.rate import rate_sessions
 from cbt_ray.study import load_study
@@ -41,6 +41,7 @@ from tests.stages.probed import (
     session_of,
     study_file,
 )
+from tests.therapy.spoken import WORDS
 
 pytestmark = pytest.mark.slow
 
@@ -199,7 +200,7 @@ def test_no_request_of_a_probe_tells_an_arm_a_model_a_kind_or_a_probe(
     hidden = [*words, *(part for key in bench.keys.sessions() for part in (key.id, key.h16))]
     for request in judge.requests:
         seen = "\n".join(message.content for message in request.messages) + str(request.schema)
-        assert "I am [name], [name]." in seen or SILENCE in seen
+        assert "I am [name], [name]." in seen or WORDS.silence in seen
         assert [
             word for word in hidden if re.search(rf"(?i)(?<!\w){re.escape(word)}(?!\w)", seen)
         ] == []
@@ -235,7 +236,8 @@ def test_each_probe_shows_what_it_says(tmp_path: Path, monkeypatch: pytest.Monke
     bench = opened(study_file(tmp_path, EVERY, sessions=4))
     rate_sessions(bench)
     assert all(
-        SILENCE in text and "What went through" not in text for text in shown(judge, "empty", bench)
+        WORDS.silence in text and "What went through" not in text
+        for text in shown(judge, "empty", bench)
     )
     assert all(
         "homework" not in text and "What went through" in text
@@ -327,7 +329,7 @@ def test_probe_of_a_session_that_was_not_held_is_not_reached_and_one_that_failed
             reply = super().complete(request)
             return (
                 Reply("", reply.finish, 1, 1, "ruled", 0.0)
-                if SILENCE in request.messages[-1].content
+                if WORDS.silence in request.messages[-1].content
                 else reply
             )
 

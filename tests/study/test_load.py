@@ -5,6 +5,7 @@ tests/cli/test_bad_inputs.py.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from pydantic import ValidationError
 
 from cbt_ray.errors import InputError
 from cbt_ray.study import Study, load_study
-from cbt_ray.study.protocol import CHARACTERISTICS
+from cbt_ray.study.protocol import SimulatedPatient
+from cbt_ray.study.scheduled import patient_slug
 from cbt_ray.unit import canonical
 from tests.study.example import RECIPE, example_study, loaded, write_study
 
 STUDIES = Path(__file__).parents[2] / "studies"
+PROFILE = "52, a school cook who has given up her choir and sleeps badly."
 
 
 def test_file_is_remembered_and_fields_have_their_values(tmp_path: Path) -> None:
@@ -33,7 +36,7 @@ def test_file_is_remembered_and_fields_have_their_values(tmp_path: Path) -> None
 def test_study_files_of_the_project_load(file: Path) -> None:
     study = load_study(file)
     assert study.study == file.stem
-    assert set(study.patients.training.characteristics) == set(CHARACTERISTICS)
+    assert len(study.patients.training.characteristics) == 13  # arXiv 2412.00251
 
 
 def test_fields_may_name_files_beside_the_study(tmp_path: Path) -> None:
@@ -276,3 +279,40 @@ def test_training_and_simulated_patients_share_no_first_name(
     else:
         with pytest.raises(ValidationError, match="is a training patient"):
             loaded(**changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("Teresa Lindqvist", "teresa-lindqvist"),
+        ("Jean-Luc O'Neil 2", "jean-luc-o-neil-2"),
+        ("Jörg Weiß", "jörg-weiss"),
+        ("王芳", "王芳"),
+        ("王 偉", "王-偉"),
+        ("Анна Каренина", "анна-каренина"),
+        ("प्रिया रमन", "प्रिया-रमन"),
+        ("على رضا", "على-رضا"),
+    ],
+)
+def test_key_of_a_patient_is_readable_in_any_script(name: str, slug: str) -> None:
+    assert patient_slug(SimulatedPatient(name=name, profile=PROFILE)) == slug
+
+
+def test_key_of_a_patient_is_one_however_its_letters_are_composed() -> None:
+    whole, parts = (unicodedata.normalize(form, "José") for form in ("NFC", "NFD"))
+    assert whole != parts
+    slugs = {patient_slug(SimulatedPatient(name=name, profile=PROFILE)) for name in (whole, parts)}
+    assert slugs == {"josé"}
+
+
+def test_long_names_that_begin_alike_have_short_keys_that_differ() -> None:
+    names = ["王" * 58 + end for end in ("芳", "偉", "")]
+    slugs = [patient_slug(SimulatedPatient(name=name, profile=PROFILE)) for name in names]
+    assert len(set(slugs)) == 3
+    assert all(len(slug.encode()) <= 100 for slug in slugs)
+
+
+@pytest.mark.parametrize("name", ["!?", "  ", "\u200d", "a\u200eb", "x" * 61])
+def test_name_without_a_letter_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError):
+        SimulatedPatient(name=name, profile=PROFILE)

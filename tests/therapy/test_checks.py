@@ -9,6 +9,7 @@ import pytest
 from cbt_ray.therapy.checks import fault_of_part, fault_of_summary
 from cbt_ray.therapy.session import Speaker, Turn
 from tests.therapy.scripts import turns
+from tests.therapy.spoken import ENGLISH
 
 GOOD = (
     "I slept badly.",
@@ -17,7 +18,7 @@ GOOD = (
 
 
 def fault(texts: Sequence[str], part: int = 2, session: int = 2) -> str | None:
-    return fault_of_part(turns(*texts), part, session)
+    return fault_of_part(turns(*texts), part, session, ENGLISH.course)
 
 
 @pytest.mark.parametrize(("part", "session"), [(1, 1), (1, 2), (2, 1), (3, 1), (4, 1), (4, 20)])
@@ -36,7 +37,7 @@ def test_same_speaker_twice() -> None:
         Turn(Speaker.THERAPIST, "I see."),
         Turn(Speaker.THERAPIST, "Go on."),
     )
-    assert fault_of_part(said, 2, 2) == "same_speaker_twice"
+    assert fault_of_part(said, 2, 2, ENGLISH.course) == "same_speaker_twice"
 
 
 @pytest.mark.parametrize(

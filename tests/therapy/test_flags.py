@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from cbt_ray.study.protocol import Flags
 from cbt_ray.therapy.flags import NAMES, flags_of, repeated_turns
 from cbt_ray.therapy.session import Session
 from cbt_ray.therapy.stop import StopReason
 from tests.therapy.scripts import session
+from tests.therapy.spoken import flag_rules
 
 THERAPIST = (
     "What went through your mind when the others had left the room?",
@@ -31,7 +31,7 @@ def talk(therapist: tuple[str, ...] = THERAPIST, patient: tuple[str, ...] = PATI
 
 
 def flags(held: Session, stop: StopReason = StopReason.END_TOKEN, **rules: Any) -> list[str]:
-    return flags_of(held, stop, Flags(**rules))
+    return flags_of(held, stop, flag_rules(**rules))
 
 
 def test_ordinary_session_has_none() -> None:
@@ -82,7 +82,7 @@ def test_what_the_other_speaker_said_is_no_repetition() -> None:
 @pytest.mark.parametrize(("run", "repeated"), [(4, 1), (9, 0)])
 def test_run_of_words(run: int, repeated: int) -> None:
     texts = ["we could try a small step today, maybe", "as I said: we could try a small step today"]
-    assert repeated_turns(texts, Flags(repeated_run=run)) == repeated
+    assert repeated_turns(texts, flag_rules(repeated_run=run)) == repeated
 
 
 @pytest.mark.parametrize(("share", "repeated"), [(0.8, 1), (0.81, 0)])
@@ -91,7 +91,7 @@ def test_share_of_a_turn_from_which_it_repeats(share: float, repeated: int) -> N
         "one two three four five six seven eight",
         "One, two, three, four, five, six, seven, eight! Nine ten",
     ]
-    assert repeated_turns(texts, Flags(repeated_share=share)) == repeated
+    assert repeated_turns(texts, flag_rules(repeated_share=share)) == repeated
 
 
 @pytest.mark.parametrize(("threshold", "flagged"), [(0.0, True), (0.25, True), (0.26, False)])
@@ -112,7 +112,7 @@ def test_no_confusion_is_never_flagged() -> None:
     assert flags(talk(), role_confusion=0.0) == []
 
 
-@pytest.mark.parametrize("mark", Flags().template_leakage)
+@pytest.mark.parametrize("mark", flag_rules().template_leakage)
 @pytest.mark.parametrize("speaker", ["therapist", "patient"])
 def test_template_leakage(mark: str, speaker: str) -> None:
     texts = THERAPIST if speaker == "therapist" else PATIENT

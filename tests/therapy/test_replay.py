@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 
 from cbt_ray.study.protocol import EndToken, Farewell, Sessions, TherapistSummary
-from cbt_ray.therapy.replay import CODE_PHRASES, PUBLISHED, Met, Rule, replay, rules_of, stop_table
+from cbt_ray.therapy.replay import Met, Rule, replay, rules_of, stop_table
 from cbt_ray.therapy.session import Session
 from cbt_ray.therapy.stop import StopReason
 from tests.therapy.published import published
 from tests.therapy.scripts import session
+from tests.therapy.spoken import ENGLISH
 
-PAPER, CODE = PUBLISHED
+PAPER, CODE = (Rule(one.name, one.phrases, one.whole_words) for one in ENGLISH.replayed)
+PUBLISHED = (PAPER, CODE)
+CODE_PHRASES = CODE.phrases
 TALK = session(
     "Hi.",
     "Take care of yourself.",
@@ -82,7 +85,8 @@ def test_rules_of_a_study() -> None:
         Farewell(rule="farewell", phrases=("so long",)),
     )
     found = rules_of(
-        Sessions(count=1, stop=stop, min_therapist_turns=4, max_messages=40, max_words=900)
+        Sessions(count=1, stop=stop, min_therapist_turns=4, max_messages=40, max_words=900),
+        ENGLISH,
     )
     assert [(rule.name, rule.min_therapist_turns) for rule in found] == [
         *(
@@ -100,7 +104,8 @@ def test_without_a_minimum_each_rule_stands_once() -> None:
     assert [
         rule.name
         for rule in rules_of(
-            Sessions(count=1, stop=(TherapistSummary(rule="summary"),), min_therapist_turns=0)
+            Sessions(count=1, stop=(TherapistSummary(rule="summary"),), min_therapist_turns=0),
+            ENGLISH,
         )
     ] == [*("summary", "paper", "code", "max_messages", "max_words")]
 

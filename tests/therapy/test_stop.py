@@ -9,6 +9,7 @@ import pytest
 from cbt_ray.study.protocol import EndToken, Farewell, Sessions, TherapistSummary
 from cbt_ray.therapy.stop import StopReason, end_mark, hear, stop_reason
 from tests.therapy.scripts import turns
+from tests.therapy.spoken import ENGLISH
 
 MARK = "[END OF SESSION]"
 END, SUMMARY = EndToken(rule="end_token"), TherapistSummary(rule="summary")
@@ -16,7 +17,7 @@ FAREWELL = Farewell(rule="farewell", phrases=("take care", "goodbye"))
 
 
 def rules(*stop: Any, **more: Any) -> Sessions:
-    return Sessions(count=1, stop=stop or (END, SUMMARY), **more)
+    return ENGLISH.sessions(Sessions(count=1, stop=stop or (END, SUMMARY), **more))
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cbt_ray.study.protocol import Flags
 from cbt_ray.therapy import validation
 from cbt_ray.therapy.flags import NAMES, fired, flags_of
+from cbt_ray.therapy.language import FlagRules
 from cbt_ray.therapy.session import Session, Speaker, Turn
 from cbt_ray.therapy.validation import (
     RULES,
@@ -22,10 +22,10 @@ from cbt_ray.therapy.validation import (
     foreign,
     records,
     rules_digest,
-    validated,
 )
 from tests.calls import A_SECOND, calls_of
 from tests.therapy.published import labels, published
+from tests.therapy.spoken import ENGLISH, flag_rules
 
 RULE_FIELDS = {field for fields in RULES.values() for field in fields}
 
@@ -53,7 +53,7 @@ def test_record_counts_the_labels() -> None:
 def test_record_is_what_the_published_sessions_give() -> None:
     sessions = published()
     assert len(sessions) == 80
-    rules, (_, held) = Flags(), records()
+    rules, (_, held) = flag_rules(), records()
     found = [(one.label, flags_of(one.session, one.stop, rules)) for one in sessions]
     for name in NAMES:
         pairs = [(label["patient"], label[name] == "1", name in flags) for label, flags in found]
@@ -67,7 +67,7 @@ def test_record_is_what_the_published_sessions_give() -> None:
 
 def test_record_by_rule_is_what_the_published_sessions_give() -> None:
     held = records()[1]
-    found = [(one.label, fired(one.session, one.stop, Flags())) for one in published()]
+    found = [(one.label, fired(one.session, one.stop, flag_rules())) for one in published()]
     for name in NAMES:
         rules = {rule for _, flags in found for rule in flags.get(name, ())}
         counted = {
@@ -81,7 +81,10 @@ def test_record_by_rule_is_what_the_published_sessions_give() -> None:
 
 
 def test_the_published_sessions_are_in_the_language_of_the_record() -> None:
-    assert foreign((one.label["group"], one.session, one.stop) for one in published()) is None
+    assert (
+        foreign(((one.label["group"], one.session, one.stop) for one in published()), ENGLISH)
+        is None
+    )
 
 
 GERMAN = (
@@ -117,9 +120,9 @@ def test_figures_hold_for_the_language_that_they_were_measured_in(
         (Turn(Speaker.PATIENT, texts[0]), Turn(Speaker.THERAPIST, texts[1])),
         "",
     )
-    unlike = foreign([("arm", held, None)])
+    unlike = foreign([("arm", held, None)], ENGLISH)
     assert (unlike is None) if said is None else str(unlike).startswith(said)
-    for row in detectors(Flags(), NAMES, unlike=unlike):
+    for row in detectors(flag_rules(), NAMES, unlike=unlike):
         assert (row["precision"] is None) == (said is not None)
         assert row["status"] == "unvalidated" if said else True
         assert (row["reason"] == unlike) if said else True
@@ -136,9 +139,9 @@ def test_one_arm_in_another_language_is_enough() -> None:
         "",
     )
     german = Session("Ada", 1, "all", "", (Turn(Speaker.PATIENT, GERMAN[0]),), "")
-    assert foreign([("one", english, None)]) is None
+    assert foreign([("one", english, None)], ENGLISH) is None
     assert "of the words of other are" in str(
-        foreign([("one", english, None), ("other", german, None)])
+        foreign([("one", english, None), ("other", german, None)], ENGLISH)
     )
 
 
@@ -148,7 +151,7 @@ def test_a_rule_that_never_fired_on_labels_is_not_validated_though_its_flag_is()
         {"template_leakage": ("<|",)},
         {"template_leakage": ("<|", "speaker label")},
     ]
-    (row,) = detectors(Flags(), ["template_leakage"], found)
+    (row,) = detectors(flag_rules(), ["template_leakage"], found)
     rules = {rule["rule"]: rule for rule in row["rules"]}
     assert row["status"] == "validated"
     assert (rules["<|"]["sessions"], rules["<|"]["precision"]) == (2, None)
@@ -167,18 +170,18 @@ def test_a_rule_that_never_fired_on_labels_is_not_validated_though_its_flag_is()
 def test_record_is_of_the_default_rules() -> None:
     held = records()[1]
     assert {name: record.rules for name, record in held.items()} == {
-        name: rules_digest(name, Flags()) for name in NAMES
+        name: rules_digest(name, flag_rules()) for name in NAMES
     }
 
 
 def test_who_labelled_is_said_plainly() -> None:
-    assert {row["labelled_by"] for row in detectors(Flags(), NAMES)} == {
+    assert {row["labelled_by"] for row in detectors(flag_rules(), NAMES)} == {
         "a language model that read each transcript, not clinicians"
     }
 
 
 def test_detectors_by_default() -> None:
-    rows = {row["flag"]: row for row in detectors(Flags(), NAMES)}
+    rows = {row["flag"]: row for row in detectors(flag_rules(), NAMES)}
     assert {name: row["status"] for name, row in rows.items()} == {
         "few_therapist_turns": "validated",
         "early_end": "validated",
@@ -209,19 +212,19 @@ def test_detectors_by_default() -> None:
     ],
 )
 def test_changed_rules_are_unvalidated(change: dict[str, Any], flags: set[str]) -> None:
-    rows = {row["flag"]: row for row in detectors(Flags(**change), NAMES)}
+    rows = {row["flag"]: row for row in detectors(flag_rules(**change), NAMES)}
     assert {
-        name for name in NAMES if "the study file changes its rules" in (rows[name]["reason"] or "")
+        name for name in NAMES if "the study changes its rules" in (rows[name]["reason"] or "")
     } == flags
     assert all(rows[name]["precision"] is None and rows[name]["check"] is None for name in flags)
 
 
 def test_every_rule_of_the_block_is_bound_to_a_flag() -> None:
-    assert set(Flags.model_fields) - {"therapist_name"} == RULE_FIELDS
+    assert set(FlagRules.model_fields) - {"therapist_name"} == RULE_FIELDS
 
 
 def test_flag_that_nobody_labelled() -> None:
-    [row] = detectors(Flags(), ["boredom"])
+    [row] = detectors(flag_rules(), ["boredom"])
     assert (row["status"], row["reason"], row["n"]) == (
         "unvalidated",
         "never compared with labels",
@@ -252,20 +255,24 @@ def test_bar(
 ) -> None:
     names = ("true_positives", "false_positives", "false_negatives", "true_negatives")
     held = dict(zip(names, counts, strict=True))
-    entry = {"rules": rules_digest("early_end", Flags()), "all": held, "check": held, "by_rule": {}}
+    entry = {
+        "rules": rules_digest("early_end", flag_rules()),
+        "all": held,
+        "check": held,
+        "by_rule": {},
+    }
     path = tmp_path / "validation.yaml"
     path.write_text(yaml.safe_dump({"labelled_by": "us", "flags": {"early_end": entry}}))
     monkeypatch.setattr(validation, "_RECORD", path)
     records.cache_clear()
     try:
-        assert doubt("early_end", Flags()) == why
-        assert validated("early_end") is (why is None)
-        assert detectors(Flags(), ["early_end"])[0]["reason"] == why
+        assert doubt("early_end", flag_rules()) == why
+        assert detectors(flag_rules(), ["early_end"])[0]["reason"] == why
     finally:
         records.cache_clear()
 
 
 def test_flags_of_600_sessions_take_less_than_a_second_and_a_half() -> None:
     sessions = published()
-    calls = calls_of(lambda: [flags_of(one.session, one.stop, Flags()) for one in sessions])
+    calls = calls_of(lambda: [flags_of(one.session, one.stop, flag_rules()) for one in sessions])
     assert calls / len(sessions) * 600 < 1.5 * A_SECOND

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from cbt_ray.study.protocol import Flags
 from cbt_ray.therapy.session import Speaker
 from cbt_ray.therapy.voice import Voices, voices
+from tests.therapy.spoken import flag_rules
 
 THERAPIST, PATIENT = Speaker.THERAPIST, Speaker.PATIENT
 
 
 def known(patient: str = "Teresa van Dyke", **rules: str) -> Voices:
-    return voices(patient, Flags.model_validate(rules))
+    return voices(patient, flag_rules(**rules))
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,3 @@ def test_name_of_the_therapist_is_the_study_s() -> None:
 def test_patient_without_a_name_is_addressed_by_none() -> None:
     assert not known("").confused(PATIENT, "Exactly, Teresa. Go on.")
     assert known("").confused(PATIENT, "Therapist: go on")
-
-
-def test_no_words_match_nothing() -> None:
-    rules = Flags(patient_voice=(), patient_labels=(), therapist_labels=())
-    assert not voices("Teresa", rules).confused(THERAPIST, "Patient: I told my therapist.")

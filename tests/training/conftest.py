@@ -18,6 +18,7 @@ from cbt_ray.training.dataset import Splits, build
 from cbt_ray.training.environment import settle
 from cbt_ray.training.mask import mask
 from cbt_ray.training.start.base import Base, open_base
+from tests.therapy.spoken import WORDS
 from tests.training.backend.runs import Kept, Train
 from tests.training.sessions import SYSTEM, by_patient, course
 
@@ -62,7 +63,10 @@ def tiny(base: Base, work: Path) -> Base:
 def splits() -> Splits:
     sessions = [session for patient in "abcd" for session in course(patient, 3)]
     return build(
-        by_patient(sessions), Dataset(), lambda session: f"{SYSTEM} Session {session.number}."
+        by_patient(sessions),
+        Dataset(),
+        lambda session: f"{SYSTEM} Session {session.number}.",
+        WORDS,
     )
 
 

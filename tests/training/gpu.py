@@ -30,6 +30,7 @@ from cbt_ray.training.backend.memory import device_gib, peak_gib
 from cbt_ray.training.environment import settle
 from cbt_ray.training.mask import IGNORED, Window
 from cbt_ray.training.start.base import Base, open_base
+from tests.therapy.spoken import WORDS
 from tests.training.backend.runs import Nowhere
 from tests.training.export.memory import EMBEDDED, Shape, random_model
 from tests.training.sessions import SYSTEM, by_patient, course
@@ -194,7 +195,10 @@ def whole_job(size: Size, base: Base, work: Path) -> dict[str, Any]:
 
     sessions = [session for patient in "abcd" for session in course(patient, 3)]
     splits = dataset.build(
-        by_patient(sessions), Dataset(), lambda session: f"{SYSTEM} Session {session.number}."
+        by_patient(sessions),
+        Dataset(),
+        lambda session: f"{SYSTEM} Session {session.number}.",
+        WORDS,
     )
     recipe = recipe_of(size, "trl", base.folder).model_copy(update={"max_steps": 4})
     made = tune(

@@ -8,8 +8,9 @@ import pytest
 
 from cbt_ray.errors import InputError
 from cbt_ray.study.model import Dataset
-from cbt_ray.therapy.session import OPENING, Session, therapist_messages
+from cbt_ray.therapy.session import Session, therapist_messages
 from cbt_ray.training.dataset import Splits, alpaca, build, read, write
+from tests.therapy.spoken import WORDS
 from tests.training.sessions import PAIRS, SYSTEM, by_patient, course, make_session
 
 
@@ -28,7 +29,7 @@ def _patients(splits: Splits) -> list[set[str]]:
 @pytest.mark.parametrize("test", [0.0, 0.1])
 def test_no_patient_is_in_two_splits(count: int, test: float) -> None:
     sessions = [session for number in range(count) for session in course(f"p{number:02d}")]
-    splits = build(by_patient(sessions), Dataset(test=test), _system)
+    splits = build(by_patient(sessions), Dataset(test=test), _system, WORDS)
     train, held, tested = _patients(splits)
     assert not train & held
     assert not train & tested
@@ -42,13 +43,13 @@ def test_no_patient_is_in_two_splits(count: int, test: float) -> None:
 
 def test_patients_of_one_name_are_two() -> None:
     courses = {f"p{number:02d}": course(f"name {number % 3}") for number in range(20)}
-    splits = build(courses, Dataset(), _system)
+    splits = build(courses, Dataset(), _system, WORDS)
     assert splits.counts == {"train": 36, "held_out": 4, "test": 0}
     assert sorted(set().union(*_patients(splits))) == sorted(courses)
 
 
 def test_one_patient_is_trained_on() -> None:
-    assert build(by_patient(course("only")), Dataset(test=0.1), _system).counts == {
+    assert build(by_patient(course("only")), Dataset(test=0.1), _system, WORDS).counts == {
         "train": 2,
         "held_out": 0,
         "test": 0,
@@ -57,19 +58,20 @@ def test_one_patient_is_trained_on() -> None:
 
 def test_split_depends_on_the_seed_and_not_on_the_order() -> None:
     sessions = [session for number in range(12) for session in course(f"p{number:02d}")]
-    assert build(by_patient(sessions), Dataset(), _system) == build(
-        by_patient(sessions[::-1]), Dataset(), _system
+    assert build(by_patient(sessions), Dataset(), _system, WORDS) == build(
+        by_patient(sessions[::-1]), Dataset(), _system, WORDS
     )
     held = [
-        _patients(build(by_patient(sessions), Dataset(seed=seed), _system))[1] for seed in range(6)
+        _patients(build(by_patient(sessions), Dataset(seed=seed), _system, WORDS))[1]
+        for seed in range(6)
     ]
     assert any(one != held[0] for one in held)
 
 
 def test_a_session_example_is_what_the_therapist_sees() -> None:
     one = make_session("p", 2, opening="Before.")
-    (example,) = build(by_patient([one]), Dataset(), _system).train
-    expected = therapist_messages(_system(one), one.opening, one.turns)
+    (example,) = build(by_patient([one]), Dataset(), _system, WORDS).train
+    expected = therapist_messages(_system(one), one.opening, one.turns, WORDS)
     assert example == {
         "patient": "p",
         "session": 2,
@@ -79,10 +81,10 @@ def test_a_session_example_is_what_the_therapist_sees() -> None:
 
 def test_paper_makes_one_example_a_therapist_turn_with_the_whole_history() -> None:
     one = make_session("p", 2, opening="Before.")
-    examples = build(by_patient([one]), Dataset(format="paper", held_out=0), _system).train
+    examples = build(by_patient([one]), Dataset(format="paper", held_out=0), _system, WORDS).train
     assert [example["response"] for example in examples] == [f"{answer} (p)" for _, answer in PAIRS]
     assert [len(example["history"]) for example in examples] == [2, 4, 6, 8]
-    assert examples[0]["history"] == [OPENING.format(summary="Before."), f"Patient: {PAIRS[0][0]}"]
+    assert examples[0]["history"] == [WORDS.opened("Before."), f"Patient: {PAIRS[0][0]}"]
     text = alpaca(examples[1])
     assert (
         text.index("### Instruction:")
@@ -95,16 +97,18 @@ def test_paper_makes_one_example_a_therapist_turn_with_the_whole_history() -> No
 
 def test_paper_splits_at_random_and_leaks() -> None:
     sessions = [session for number in range(5) for session in course(f"p{number}", 5)]
-    splits = build(by_patient(sessions), Dataset(format="paper", held_out=0.1, test=0.1), _system)
+    splits = build(
+        by_patient(sessions), Dataset(format="paper", held_out=0.1, test=0.1), _system, WORDS
+    )
     assert splits.counts == {"train": 81, "held_out": 9, "test": 10}
     assert _patients(splits)[0] & _patients(splits)[1]
 
 
 def test_written_bytes_are_the_same_and_read_back(tmp_path: Path) -> None:
     sessions = course("Änne") + course("b") + course("c")
-    splits = build(by_patient(sessions), Dataset(), _system)
+    splits = build(by_patient(sessions), Dataset(), _system, WORDS)
     write(splits, tmp_path / "one")
-    write(build(by_patient(sessions[::-1]), Dataset(), _system), tmp_path / "two")
+    write(build(by_patient(sessions[::-1]), Dataset(), _system, WORDS), tmp_path / "two")
     names = ["dataset.json", "held_out.jsonl", "test.jsonl", "train.jsonl"]
     assert sorted(file.name for file in (tmp_path / "one").iterdir()) == names
     assert all(
@@ -116,13 +120,16 @@ def test_written_bytes_are_the_same_and_read_back(tmp_path: Path) -> None:
 
 def test_a_line_separator_inside_a_turn_survives(tmp_path: Path) -> None:
     splits = build(
-        by_patient([make_session("p", pairs=(("a\u2028b\x85c", "d\ne"),))]), Dataset(), _system
+        by_patient([make_session("p", pairs=(("a\u2028b\x85c", "d\ne"),))]),
+        Dataset(),
+        _system,
+        WORDS,
     )
     assert read(write(splits, tmp_path)) == splits
 
 
 def test_a_dataset_cut_between_two_lines_is_noticed(tmp_path: Path) -> None:
-    write(build(by_patient(course("a", 3) + course("b")), Dataset(), _system), tmp_path)
+    write(build(by_patient(course("a", 3) + course("b")), Dataset(), _system, WORDS), tmp_path)
     file = next(
         file
         for file in (tmp_path / "train.jsonl", tmp_path / "held_out.jsonl")
@@ -135,7 +142,7 @@ def test_a_dataset_cut_between_two_lines_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("harm", ["dataset.json", "train.jsonl", "held_out.jsonl"])
 def test_a_torn_dataset_is_named(tmp_path: Path, harm: str) -> None:
-    write(build(by_patient(course("a") + course("b")), Dataset(), _system), tmp_path)
+    write(build(by_patient(course("a") + course("b")), Dataset(), _system, WORDS), tmp_path)
     file = tmp_path / harm
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(InputError, match=harm):

@@ -14,6 +14,7 @@ from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.study.model import Dataset
 from cbt_ray.training.dataset import Example, alpaca, build
 from cbt_ray.training.mask import IGNORED, Window, mask, supervise
+from tests.therapy.spoken import WORDS
 from tests.training.sessions import (
     CHATML,
     PAIRS,
@@ -30,7 +31,7 @@ def _examples(
 ) -> list[Example]:
     settings = Dataset.model_validate({"format": format_, "held_out": 0})
     return build(
-        by_patient([make_session("p", 1, pairs, opening)]), settings, lambda _session: SYSTEM
+        by_patient([make_session("p", 1, pairs, opening)]), settings, lambda _session: SYSTEM, WORDS
     ).train
 
 
@@ -183,7 +184,7 @@ def test_paper_drops_the_oldest_turns_whole() -> None:
 
 def test_counts() -> None:
     examples = build(
-        by_patient(course("a") + course("b")), Dataset(), lambda _session: SYSTEM
+        by_patient(course("a") + course("b")), Dataset(), lambda _session: SYSTEM, WORDS
     ).train
     masked = mask(examples, CHATML, Characters(), 10_000)
     assert masked.tokens == sum(len(window.input_ids) for window in masked.windows)

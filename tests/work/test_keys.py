@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from cbt_ray.prompts import HOME, Prompts
+from cbt_ray.prompts import Prompts
+from cbt_ray.reading.yaml_text import read_yaml
 from cbt_ray.study import load_study
 from cbt_ray.unit import Key, Stage, canonical, digest
 from cbt_ray.work.keys import Keys
@@ -105,6 +107,18 @@ WHERE: dict[str, tuple[dict[str, Any], set[Stage] | frozenset[Stage]]] = {
     "study": ({"study": "other"}, ALL),
     "characteristics": (
         {"patients__training__characteristics__coping": {"one": 2, "other": 1}},
+        ALL,
+    ),
+    "order of the characteristics": (
+        {
+            "patients__training__characteristics": {
+                name: {"one": 1, "other": 2} for name in ("coping", "hobbies", "age_band")
+            }
+        },
+        ALL,
+    ),
+    "combination that never occurs": (
+        {"patients__training__never": [{"coping": "one", "hobbies": "one"}]},
         ALL,
     ),
     "training names": ({"patients__training__names": ["Alex Gray", "Robin Okafor"]}, ALL),
@@ -248,13 +262,52 @@ PROMPTS = {
 def test_text_of_a_prompt_reaches_what_it_asks_for(name: str, tmp_path: Path) -> None:
     file = tmp_path / name
     file.parent.mkdir(exist_ok=True)
-    file.write_text((HOME / name).read_text() + "\n# changed\n")
+    file.write_text(Prompts().path(name).read_text() + "\n# changed\n")
     before, after = keys(), keys(Prompts(tmp_path))
     assert {stage for stage in Stage if before[stage] != after[stage]} == PROMPTS[name]
 
 
+WORDS: dict[str, tuple[str, Any, set[Stage] | frozenset[Stage]]] = {
+    "letters": ("letters", "a-z", ALL),
+    "parts": ("course.parts.1.content", "something else", ALL - {Stage.PROFILES}),
+    "farewells": ("course.farewells", ["so long"], ALL - {Stage.PROFILES}),
+    "opening": ("transcript.opening", "Before: {summary}", BEHIND_TRAINING),
+    "end token": ("stop.end_token", "<end>", BEHIND_TRAINING),
+    "what a name is blotted out with": ("transcript.blotted", "[-]", SCORES),
+    "limits of the masked view": ("masked.limits", ["AI"], {Stage.ANALYSIS, Stage.REPORT}),
+    "words of flags": ("flags.patient_voice", ["my dog"], {Stage.ANALYSIS, Stage.REPORT}),
+    "published rules": ("replayed", [], {Stage.ANALYSIS, Stage.REPORT}),
+    "silence, with which nobody is probed": ("transcript.silence", "(silence)", set()),
+    "what `chat` calls a person": ("transcript.stranger", "you", set()),
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_words_of_the_language_reach_what_they_decide(name: str, tmp_path: Path) -> None:
+    dotted, value, reached = WORDS[name]
+    document = read_yaml(Prompts().path("language.yaml"))
+    node: Any = document
+    *way, last = dotted.split(".")
+    for part in way:
+        node = node[int(part)] if isinstance(node, list) else node[part]
+    node[last] = value
+    (tmp_path / "language.yaml").write_text(yaml.safe_dump(document))
+    before, after = keys(), keys(Prompts(tmp_path))
+    assert {stage for stage in Stage if before[stage] != after[stage]} == reached
+
+
+def test_limits_of_the_masked_view_reach_the_masked_ratings_only(tmp_path: Path) -> None:
+    document = read_yaml(Prompts().path("language.yaml"))
+    document["masked"]["limits"] = ["AI"]
+    (tmp_path / "language.yaml").write_text(yaml.safe_dump(document))
+    both_views = {"judge__views": ["plain", "masked"]}
+    before, after = keys(**both_views), keys(Prompts(tmp_path), **both_views)
+    for old, new in zip(before[Stage.RATINGS], after[Stage.RATINGS], strict=True):
+        assert (old != new) == (".masked." in old)
+
+
 def test_same_text_in_another_folder_is_the_same_prompt(tmp_path: Path) -> None:
-    (tmp_path / "therapist.j2").write_text((HOME / "therapist.j2").read_text())
+    (tmp_path / "therapist.j2").write_text(Prompts().path("therapist.j2").read_text())
     assert keys(Prompts(tmp_path)) == keys()
 
 
@@ -401,7 +454,7 @@ def test_text_of_a_prompt_reaches_the_probes_that_it_asks_for(
 ) -> None:
     file = tmp_path / name
     file.parent.mkdir(exist_ok=True)
-    file.write_text((HOME / name).read_text() + "\n# changed\n")
+    file.write_text(Prompts().path(name).read_text() + "\n# changed\n")
     assert reached_probes(prompts=Prompts(tmp_path)) == reached
 
 

@@ -19,6 +19,7 @@ from cbt_ray.study.endpoint import Role
 from cbt_ray.study.model import Judge
 from cbt_ray.work.samples import samples
 from tests.study.example import example_study, loaded, write_study
+from tests.therapy.spoken import ENGLISH
 
 Shapes = dict[str, set[tuple[tuple[str, str], ...]]]
 
@@ -57,7 +58,7 @@ def test_samples_are_what_the_code_fills_in(rendered: Shapes, tmp_path: Path) ->
             "text", {"a": "one", "b": "other"}, Judge(), Prompts(), Role(endpoint="x"), no_answer, 1
         )
     known: Shapes = defaultdict(set)
-    for sample in samples(loaded(), None, {"a": "one", "b": "other"}):
+    for sample in samples(loaded(), ENGLISH, None, {"a": "one", "b": "other"}):
         known[sample.prompt].add(
             tuple(sorted((name, shape(value)) for name, value in (sample.values or {}).items()))
         )
