@@ -18,7 +18,7 @@ from cbt_ray.llm.request import Message
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.guess import load_kinds
 from cbt_ray.rating.probe import GUESSES, SILENCE
-from cbt_ray.rating.scale import load_scale
+from cbt_ray.rating.scale_file import load_scale
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import LiteLLMEndpoint, Role, Sampling
 from cbt_ray.study.licence import published_name

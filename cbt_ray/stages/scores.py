@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.imports.rows import imported_ratings
+from cbt_ray.imports.rows import imported_ratings, scored
 from cbt_ray.stages.held import Held
 from cbt_ray.study.imported import ABSENT
 from cbt_ray.study.model import Arm
-from cbt_ray.unit import Key, Stage, Unit
+from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
+from cbt_ray.work.outcome import headline
 from cbt_ray.work.survey import Entry, State, Survey
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def score_rows(bench: Bench, survey: Survey, held: Held) -> list[ScoreRow]:
     }
     done = [key for key in bench.keys.ratings() if states[key].state is State.DONE]
     units = {key: unit for key, unit in bench.store.get_many(done) if unit}
+    measure = headline(bench.study, bench.prompts).name
     rows = []
     for arm, patient, replicate in bench.keys.chains():
         for number, key in enumerate(bench.keys.chain(arm, patient, replicate), 1):
@@ -37,9 +39,8 @@ def score_rows(bench: Bench, survey: Survey, held: Held) -> list[ScoreRow]:
                 for judged in range(1, bench.study.judge.replicates + 1):
                     rating = bench.keys.rating(key, view, judged)
                     shown = {"view": view, "heard": held.heard(key, view, bench.study.judge.strip)}
-                    rows.append(
-                        _row(place | shown, states[key], states[rating], units.get(rating), judged)
-                    )
+                    told = place | shown | scored(units.get(rating), measure)
+                    rows.append(_row(told, states[key], states[rating], judged))
     return rows + imported_ratings(bench, survey, held.facts, held.heard)
 
 
@@ -57,22 +58,11 @@ def _place(bench: Bench, arm: Arm, patient: int, replicate: int, number: int) ->
     }
 
 
-def _row(
-    place: dict[str, Any], session: Entry, rating: Entry, unit: Unit | None, judged: int
-) -> ScoreRow:
+def _row(place: dict[str, Any], session: Entry, rating: Entry, judged: int) -> ScoreRow:
     from cbt_ray.analysis import ScoreRow
 
-    key: Key = session.key
-    scores = {name: item["score"] for name, item in unit.content["items"].items()} if unit else {}
-    return ScoreRow(
-        session_key=str(key),
-        **place,
-        judge_replicate=judged,
-        rated=unit is not None,
-        reason=None if unit else _why(session, rating),
-        items=scores,
-        total=unit.content["total"] if unit else None,
-    )
+    reason = None if place["rated"] else _why(session, rating)
+    return ScoreRow(session_key=str(session.key), **place, judge_replicate=judged, reason=reason)
 
 
 def _why(session: Entry, rating: Entry) -> str:

@@ -204,7 +204,7 @@ class Judge(Block):
     """How sessions are rated."""
 
     scale: str = "ctrs"
-    """A folder under prompts/: scale.yaml and one file an item."""
+    """A folder under prompts/ with a scale.yaml."""
     replicates: int = Field(1, ge=0, le=1000)
     """Judgements of each session and view; 0: the study's own judge rates nothing, since ratings
     were imported."""
@@ -235,5 +235,7 @@ class Analysis(Block):
     judge: str = "judge"
     """Whose ratings make the headline: the study's own judge, or one whose ratings were imported.
     """
+    outcomes: tuple[str, ...] = ()
+    """Measures, `measure` or `scale.measure`, the first the headline; none: the scale's first."""
     thorough: bool = False
     """Refit the chain model to 999 simulated studies, too; takes some seconds more."""

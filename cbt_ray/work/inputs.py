@@ -19,7 +19,7 @@ from cbt_ray.prompts import Prompts
 from cbt_ray.rating.guess import KINDS, load_kinds
 from cbt_ray.rating.homework import FILE as HOMEWORK
 from cbt_ray.rating.homework import load_homework
-from cbt_ray.rating.scale import load_scale
+from cbt_ray.rating.scale_file import load_scale
 from cbt_ray.reading.trial import tried
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import FINETUNED, LiteLLMEndpoint, LlamaCppEndpoint, Role
@@ -27,6 +27,7 @@ from cbt_ray.study.licence import check_licences
 from cbt_ray.study.model import Recipe, is_hub_id
 from cbt_ray.training.environment import require_unsloth
 from cbt_ray.work import preferences
+from cbt_ray.work.outcome import headline
 from cbt_ray.work.probed import check_probes, variants
 from cbt_ray.work.samples import TEXT, Sample, fault_of, samples
 
@@ -58,7 +59,7 @@ def check_prompts(study: Study, prompts: Prompts) -> None:
 
 def _check_scale(study: Study, prompts: Prompts) -> None:
     with at(study, "judge.scale"):
-        load_scale(prompts, study.judge.scale)
+        headline(study, prompts)
     with at(study, "judge.probes"):
         check_probes(study, prompts)
 

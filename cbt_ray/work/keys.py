@@ -15,7 +15,7 @@ from cbt_ray.llm.gguf_file import gguf_identity, weights_identity
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.judge import PROMPTS as JUDGE_PROMPTS
 from cbt_ray.rating.probe import GUESSES, SWAPPED, VIEW, look_of
-from cbt_ray.rating.scale import scale_files
+from cbt_ray.rating.scale_file import scale_files
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import FINETUNED, LlamaCppEndpoint, Role
 from cbt_ray.study.model import Arm

@@ -13,7 +13,7 @@ from cbt_ray.rating.homework import FILE as HOMEWORK_FILE
 from cbt_ray.rating.homework import load_homework
 from cbt_ray.rating.judge import PROMPTS as JUDGE_PROMPTS
 from cbt_ray.rating.probe import GUESSES, NO_HOMEWORK, sampled
-from cbt_ray.rating.scale import load_scale
+from cbt_ray.rating.scale_file import load_scale
 from cbt_ray.study import Study
 from cbt_ray.study.study import patient_slug
 

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from cbt_ray.errors import InputError
 from cbt_ray.prompts import Prompts
-from cbt_ray.rating.scale import Item, Scale, Word
+from cbt_ray.rating.measure import Measure
+from cbt_ray.rating.scale import Item, Scale, Step
 from cbt_ray.study import Study
 from cbt_ray.therapy.course import CONTENTS
 from cbt_ray.therapy.dialogue import THERAPIST_PROMPT
@@ -15,12 +16,16 @@ from cbt_ray.therapy.stop import end_mark
 
 NAME = "Alex Moreau"
 TEXT = "They slept badly, went for two walks and talked about a thought that came back."
+STEPS = (Step(1, "Poor", "bad"), Step(2, "Good", "good"))
 SCALE = Scale(
     "sample",
     "Sample",
     "Judge.",
-    (Item("one", "One", "How?"),),
-    (Word("Poor", "bad"), Word("Good", "good")),
+    "psychotherapy",
+    (Item("one", "One", "How?", "words", STEPS),),
+    (Measure("total", "Total", "sum", (("one",),)),),
+    "words",
+    STEPS,
 )
 """In place of a scale that cannot be read."""
 

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cbt_ray.errors import InputError
 from cbt_ray.prompts import HOME, Prompts
-from cbt_ray.rating.scale import load_scale
+from cbt_ray.rating.scale_file import load_scale
 from cbt_ray.reading.trial import tried
 from cbt_ray.study.protocol import Phase
 from cbt_ray.work.samples import Sample, fault_of, samples

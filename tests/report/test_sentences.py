@@ -16,7 +16,7 @@ from cbt_ray.analysis import ScoreRow, Scores, Settings, analyse
 from cbt_ray.analysis.declared import Declaration
 from cbt_ray.commands.plan import print_plan
 from cbt_ray.commands.preregister import document
-from cbt_ray.rating.scale import load_scale
+from cbt_ray.rating.scale_file import load_scale
 from cbt_ray.report import render
 from cbt_ray.report.table import pick
 from cbt_ray.stages.evidence import Reading, notices_of
