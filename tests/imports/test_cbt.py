@@ -113,7 +113,10 @@ def test_units_hold_what_the_files_say(clone: Path) -> None:
         "justification": 'Focusing on Key Cognitions or Behaviors: because of "this"',
         "reason": None,
     }
-    assert (rating.content["total"], rating.content["session"]) == (33, str(unit.key))
+    assert (rating.content["measures"]["total"]["value"], rating.content["session"]) == (
+        33,
+        str(unit.key),
+    )
 
 
 def test_the_key_is_the_content(clone: Path) -> None:
@@ -469,7 +472,7 @@ def test_ratings_that_differ_and_ratings_that_failed_are_said(
     assert (
         rating["items"]["homework"]["score"],
         rating["items"]["homework"]["reason"],
-        rating["total"],
+        rating["measures"]["total"]["value"],
     ) == (
         None,
         "out_of_scale",

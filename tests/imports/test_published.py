@@ -168,7 +168,9 @@ def test_ratings_are_those_of_the_table(bench: Bench) -> None:
         assert len(ratings) == (row is not None)
         if row:
             content = ratings[0].unit.content
-            assert content["total"] == sum(int(row[title]) for title in list(row)[3:])
+            assert content["measures"]["total"]["value"] == sum(
+                int(row[title]) for title in list(row)[3:]
+            )
             assert {item: content["items"][item]["score"] for item in titles} == {
                 item: int(row[title]) for item, title in titles.items()
             }
