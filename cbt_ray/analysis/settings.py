@@ -22,6 +22,8 @@ class Settings:
     judge: str = "judge"
     """Whose ratings make the headline: the study's own judge, or one whose ratings were imported.
     """
+    probed: str = "judge"
+    """Whose ratings the probes are compared with."""
     thorough: bool = False
     """Refit the chain model to simulated studies, too."""
     view: str = "plain"

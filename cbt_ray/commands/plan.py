@@ -18,10 +18,12 @@ from cbt_ray.llm.request import Message
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.guess import load_kinds
 from cbt_ray.rating.probe import GUESSES, SILENCE
-from cbt_ray.rating.scale_file import load_scale
+from cbt_ray.rating.scale import joined
+from cbt_ray.rating.scale_file import load_scales
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import LiteLLMEndpoint, Role, Sampling
 from cbt_ray.study.licence import published_name
+from cbt_ray.study.model import Judge
 from cbt_ray.therapy import course, dialogue
 from cbt_ray.therapy.session import Speaker, Turn, therapist_messages, transcript
 from cbt_ray.therapy.stop import end_mark
@@ -149,7 +151,10 @@ def estimate(study: Study) -> list[Estimate]:
         Estimate(Stage.PROFILES, training, [_profile(study, prompts)]),
         Estimate(Stage.COURSES, training, list(_course(study, prompts))),
         *_sessions(study, prompts),
-        Estimate(Stage.RATINGS, _ratings(study), list(_rating(study, prompts))),
+        *(
+            Estimate(Stage.RATINGS, _ratings(study, rater), list(_rating(study, rater, prompts)))
+            for rater in study.raters.values()
+        ),
     ]
     estimates = [one for one in all_stages if one.chains]
     proven: set[tuple[str, Sampling]] = set()
@@ -346,8 +351,7 @@ def _session(
     )
 
 
-def _ratings(study: Study) -> int:
-    judge = study.judge
+def _ratings(study: Study, judge: Judge) -> int:
     chains = len(study.arms) * len(study.patients.simulated) * study.sessions.replicates
     return chains * study.sessions.count * len(judge.views) * judge.replicates
 
@@ -358,16 +362,20 @@ def _judge_probes(study: Study, prompts: Prompts) -> Iterator[Estimate]:
     """
     sessions = len(probed_places(study)) * len(study.arms)
     for name in probe_names(study):
-        calls = [_guess(study, prompts)] if name in GUESSES else list(_rating(study, prompts, name))
+        calls = (
+            [_guess(study, prompts)]
+            if name in GUESSES
+            else list(_rating(study, study.judge, prompts, name))
+        )
         yield Estimate(Stage.RATINGS, sessions, calls)
 
 
 def _guess(study: Study, prompts: Prompts) -> Call:
-    role, kinds = study.roles.judge, load_kinds(prompts, variants(study))
+    role, kinds = study.judge, load_kinds(prompts, variants(study))
     system = prompts.render("judge_guess.j2", kinds=[*kinds.items()])
     request = prompts.render("judge_guess_request.j2", transcript=_rated_text(study))
     share = 1 / len(
-        load_scale(prompts, study.judge.scale).items
+        joined(load_scales(prompts, study.judge.scales)).items
     )  # one justification where a rating has one an item
     return Call(role, _tokens(system, request), role.expected_tokens * share)
 
@@ -380,19 +388,17 @@ def _rated_text(study: Study, *, silent: bool = False) -> str:
     return _text(turns * (spoken / 2 * CHARS_PER_TOKEN + len("Therapist: ")))
 
 
-def _rating(study: Study, prompts: Prompts, probe: str = "") -> Iterator[Call]:
-    role, scale = study.roles.judge, load_scale(prompts, study.judge.scale)
+def _rating(study: Study, judge: Judge, prompts: Prompts, probe: str = "") -> Iterator[Call]:
+    scales = load_scales(prompts, judge.scales)
     text = _rated_text(study, silent=probe == "empty")
-    together = (study.judge.items == "together") != (probe == "halo")
-    groups = [list(scale.items)] if together else [[item] for item in scale.items]
-    for items in groups:
-        request = prompts.render("judge_request.j2", transcript=text, items=items)
-        share = len(items) / len(scale.items)
-        yield Call(
-            role,
-            _tokens(prompts.render("judge.j2", scale=scale), request),
-            role.expected_tokens * share,
-        )
+    together = (judge.items == "together") != (probe == "halo")
+    count = sum(len(scale.items) for scale in scales)
+    for scale in [joined(scales)] if judge.asked == "together" else scales:
+        system = prompts.render("judge.j2", scale=scale)
+        for items in [list(scale.items)] if together else [[item] for item in scale.items]:
+            request = prompts.render("judge_request.j2", transcript=text, items=items)
+            share = len(items) / count
+            yield Call(judge, _tokens(system, request), judge.expected_tokens * share)
 
 
 def _add_probes(study: Study, one: Estimate, proven: set[tuple[str, Sampling]]) -> None:

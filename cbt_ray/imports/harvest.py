@@ -15,7 +15,6 @@ from cbt_ray.imports.published import (
     SessionFile,
     SimulatedChain,
 )
-from cbt_ray.imports.rating_id import rating_id
 from cbt_ray.imports.remark import Remark
 from cbt_ray.imports.score_table import PublishedRating, items_of
 from cbt_ray.imports.units import absent_unit, imported_unit, made_by, source_of
@@ -26,6 +25,7 @@ from cbt_ray.study.model import Arm
 from cbt_ray.therapy.session import Session, Speaker
 from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.keys import course_id, profile_id, session_id
+from cbt_ray.work.rating_id import rating_id
 
 JUDGE, VIEW = "published", "plain"
 Held = dict[tuple[str, str], list[tuple[Unit, SessionFile]]]

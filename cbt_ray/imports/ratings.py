@@ -22,7 +22,6 @@ from cbt_ray.imports.manifest import (
     named_in,
     read_manifest,
 )
-from cbt_ray.imports.rating_id import rating_id
 from cbt_ray.imports.rating_table import RatingTable, Row, read_rating_table
 from cbt_ray.imports.units import imported_unit, store_units
 from cbt_ray.rating.measure import ITEM_MISSING, Value, values
@@ -31,12 +30,12 @@ from cbt_ray.reading import loads
 from cbt_ray.reading.cell import LONGEST_SHOWN, UNFIT, not_a_number, number_of, shown
 from cbt_ray.store import Store, open_store
 from cbt_ray.study import Study, load_study
-from cbt_ray.study.imported import OWN_JUDGE
 from cbt_ray.study.study import patient_slug
 from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.inputs import at
 from cbt_ray.work.keys import Keys, session_id
 from cbt_ray.work.outcome import headline
+from cbt_ray.work.rating_id import rating_id
 from cbt_ray.work.survey import Entry, State, Survey
 from cbt_ray.work.workplace import prompts_of
 
@@ -64,7 +63,7 @@ def import_ratings(
     without = () if named and named.exists() else ("imported",)
     study = load_study(study_file, dict(overrides), without=without)
     prompts = prompts_of(study)
-    with at(study, "judge.scale"):
+    with at(study, "raters"):
         head = headline(study, prompts)
     table = read_rating_table(file, head.scale, mapping)
     with at(study):
@@ -75,7 +74,7 @@ def import_ratings(
     reading = Reading(
         study,
         head.scale,
-        head.name,
+        head.measure.name,
         Survey(Keys(study, prompts), store, [Stage.SESSIONS]),
         judge,
         kind,
@@ -307,10 +306,10 @@ class Reading:
         if judge is None:
             raise _Unfit("judge: expected a column judge, or --judge NAME")
         name = re.sub(r"[^a-z0-9]+", "-", judge.casefold()).strip("-")[:31].strip("-")
-        if not name or name == OWN_JUDGE:
+        if not name or name in self.study.raters:
             raise _Unfit(
-                f"judge: expected a name with letters or digits other than {OWN_JUDGE}, found "
-                f"{shown(judge)}"
+                "judge: expected a name with letters or digits other than "
+                f"{', '.join(self.study.raters)}, found {shown(judge)}"
             )
         if self._spelt.setdefault(name, judge) != judge:
             raise _Unfit(

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.imports.rating_id import parse_rating_id
+from cbt_ray.rating.measure import ITEM_MISSING
 from cbt_ray.rating.view import Strip
 from cbt_ray.study.imported import ABSENT, ImportedJudge
 from cbt_ray.study.model import Arm
 from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.bench import Bench
-from cbt_ray.work.outcome import headline
+from cbt_ray.work.outcome import headline, prefix_of
+from cbt_ray.work.rating_id import parse_rating_id
 from cbt_ray.work.survey import Entry, State, Survey
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ session was held anew with other words."""
 NOT_RATED = "not_rated"
 """Why a session is unrated that was held, and that a judge of all sessions did not rate."""
 NOTHING_TO_RATE = "nothing_to_rate"
+OTHER_SCALE = "other_scale"
+"""Why a rating has no total that was given on other scales than the headline's."""
 Facts = Callable[[Key], Mapping[str, Any]]
 """A session's key -> words, therapist_turns, messages, flags and stop_reason; {} where it was not
 held."""
@@ -85,16 +88,28 @@ def ratings_by_session(bench: Bench) -> dict[str, list[ImportedRating]]:
     return found
 
 
-def scored(unit: Unit | None, measure: str) -> dict[str, Any]:
-    """The scores of a row by the unit of its rating; `measure`: the headline's, its total."""
+def scored(unit: Unit | None, measure: str, prefix: str) -> dict[str, Any]:
+    """The scores of a row by the unit of its rating.
+
+    `measure`: the headline's, which is the total; `prefix`: what stands in front of all names.
+    """
     content = unit.content if unit else {}
-    measures = {name: one["value"] for name, one in content.get("measures", {}).items()}
+    items, measures = content.get("items", {}), content.get("measures", {})
+    found = {prefix + name: one["value"] for name, one in measures.items()}
     return {
         "rated": unit is not None,
-        "items": {name: item["score"] for name, item in content.get("items", {}).items()},
-        "measures": measures,
-        "total": measures.get(measure),
+        "items": {prefix + name: item["score"] for name, item in items.items()},
+        "measures": found,
+        "total": found.get(measure),
     }
+
+
+def why_without(unit: Unit, measure: str, prefix: str) -> str | None:
+    """Why a rating has no total, beside a missing item; None where it has one."""
+    found = unit.content.get("measures", {}).get(measure.removeprefix(prefix))
+    if found is None:
+        return OTHER_SCALE
+    return None if found["reason"] == ITEM_MISSING else found["reason"]
 
 
 def imported_ratings(bench: Bench, survey: Survey, facts: Facts, heard: Heard) -> list[ScoreRow]:
@@ -140,7 +155,8 @@ def _rows(
                 rating.kind,
                 rating.view,
                 rating.judge_replicate,
-                scored(rating.unit, measure),
+                scored(rating.unit, measure, prefix_of(bench.study, rating.judge)),
+                why_without(rating.unit, measure, prefix_of(bench.study, rating.judge)),
             )
             yield replace(
                 row,
@@ -161,7 +177,7 @@ def _rows(
             )
     view = bench.study.judge.views[0]
     for name, judge in judges_of(bench).items():
-        expected = judge.complete or name == bench.study.analysis.judge
+        expected = judge.complete or name == bench.study.headline_judge
         if expected and not any(rating.judge == name and rating.view == view for rating in ratings):
             yield _row(
                 bench, place, own, name, judge.kind, view, 1, reason=why_unrated(place.entry, own)
@@ -204,6 +220,6 @@ def _row(
         reason=reason,
         judge=judge,
         kind=kind,
-        **(scored(None, "") if scores is None else scores),
+        **(scored(None, "", "") if scores is None else scores),
         **facts,
     )

@@ -14,8 +14,7 @@ from cbt_ray.errors import ModelFailure
 from cbt_ray.llm.request import Ask, Message, Reply, Request
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.measure import Value
-from cbt_ray.rating.scale import Item, Kind, Scale
-from cbt_ray.study.endpoint import Role
+from cbt_ray.rating.scale import Item, Kind, Scale, joined
 from cbt_ray.study.model import Judge
 from cbt_ray.therapy.answer import read_json
 from cbt_ray.therapy.prose import bounded, record
@@ -59,22 +58,22 @@ class Rating:
 
 
 def rate(
-    text: str, scale: Scale, judge: Judge, prompts: Prompts, role: Role, ask: Ask, seed: int
+    text: str, scales: Sequence[Scale], judge: Judge, prompts: Prompts, ask: Ask, seed: int
 ) -> Rating:
-    """Have a transcript rated.
+    """Have a transcript rated on every scale.
 
-    Items that the judge left out or misnamed are asked for again, up to `role.attempts` times.
+    Items that the judge left out or misnamed are asked for again, up to `judge.attempts` times.
 
     Raises ModelFailure where not one item was rated.
     """
-    groups = [list(scale.items)] if judge.items == "together" else [[item] for item in scale.items]
-    system = Message("system", prompts.render("judge.j2", scale=scale))
+    scale = joined(scales)
     rated: dict[str, ItemRating] = {}
     useless: Counter[str] = Counter()
-    for group in groups:
-        _rate_group(
-            group, rated, useless, _Asking(text, scale, judge, prompts, role, ask, system, seed)
-        )
+    for part in [scale] if judge.asked == "together" else scales:
+        own = seed if len(scales) == 1 else seed_of(seed, part.name)
+        found = _rate_scale(part, _Asking(text, judge, prompts, ask, own), useless)
+        before = "" if part is scale else f"{part.name}."
+        rated |= {before + name: one for name, one in found.items()}
     if all(item.score is None for item in rated.values()):
         raise ModelFailure(useless.most_common(1)[0][0] if useless else "no_item")
     items = {item.id: rated[item.id] for item in scale.items}
@@ -85,31 +84,42 @@ def rate(
 @dataclass(frozen=True)
 class _Asking:
     text: str
-    scale: Scale
     judge: Judge
     prompts: Prompts
-    role: Role
     ask: Ask
-    system: Message
     seed: int
 
-    def request(self, items: Sequence[Item], attempt: int) -> Request:
+    def request(self, system: Message, items: Sequence[Item], attempt: int) -> Request:
         user = self.prompts.render("judge_request.j2", transcript=self.text, items=items)
-        why = bounded(self.judge.justification_chars, self.role)
+        why = bounded(self.judge.justification_chars, self.judge)
         schema = record(
             {item.id: record({"justification": why, **_answer(item)}) for item in items}
         )
         seed = seed_of(self.seed, items[0].id, attempt)
-        return Request((self.system, Message("user", user)), self.role.sampling, seed, schema)
+        return Request((system, Message("user", user)), self.judge.sampling, seed, schema)
+
+
+def _rate_scale(scale: Scale, asking: _Asking, useless: Counter[str]) -> dict[str, ItemRating]:
+    """One scale's items; counts the answers that were of no use."""
+    together = asking.judge.items == "together"
+    system = Message("system", asking.prompts.render("judge.j2", scale=scale))
+    rated: dict[str, ItemRating] = {}
+    for group in [list(scale.items)] if together else [[item] for item in scale.items]:
+        _rate_group(group, rated, useless, asking, system)
+    return rated
 
 
 def _rate_group(
-    group: list[Item], rated: dict[str, ItemRating], useless: Counter[str], asking: _Asking
+    group: list[Item],
+    rated: dict[str, ItemRating],
+    useless: Counter[str],
+    asking: _Asking,
+    system: Message,
 ) -> None:
     missing = group
-    for attempt in range(asking.role.attempts):
+    for attempt in range(asking.judge.attempts):
         try:
-            found = _read(asking.ask(asking.request(missing, attempt)), missing)
+            found = _read(asking.ask(asking.request(system, missing, attempt)), missing)
         except ModelFailure as failure:
             useless[failure.reason] += 1
             found = {item.id: ItemRating(None, None, "", failure.reason) for item in missing}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -100,6 +100,34 @@ class Scale:
     def item(self, name: str) -> Item:
         """An item by its id; raises KeyError."""
         return {item.id: item for item in self.items}[name]
+
+
+def joined(scales: Sequence[Scale]) -> Scale:
+    """Several scales as one, each name behind that of its scale; one alone is as it was."""
+    if len(scales) == 1:
+        return scales[0]
+    return Scale(
+        "+".join(scale.name for scale in scales),
+        " and the ".join(scale.title for scale in scales),
+        " ".join(dict.fromkeys(scale.instructions for scale in scales)),
+        " and ".join(dict.fromkeys(scale.expertise for scale in scales)),
+        tuple(
+            replace(item, id=f"{scale.name}.{item.id}", own=True)
+            for scale in scales
+            for item in scale.items
+        ),
+        tuple(
+            replace(
+                measure,
+                name=f"{scale.name}.{measure.name}",
+                parts=tuple(
+                    tuple(f"{scale.name}.{part}" for part in group) for group in measure.parts
+                ),
+            )
+            for scale in scales
+            for measure in scale.measures
+        ),
+    )
 
 
 def _whole(answer: Any) -> int | None:

@@ -4,7 +4,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -179,11 +179,27 @@ class NamingFile(_ScaleFile):
     items: Ids
 
 
-def scale_files(prompts: Prompts, name: str) -> list[str]:
-    """The files that make up a scale, for their hashes."""
-    file = _read(prompts.path(f"{name}/scale.yaml"))
-    named = file.items if isinstance(file, NamingFile) else ()
-    return [f"{name}/scale.yaml", *(f"{name}/{item}.yaml" for item in named)]
+def scale_files(prompts: Prompts, *names: str) -> list[str]:
+    """The files that make up scales, for their hashes."""
+    files = []
+    for name in names:
+        file = _read(prompts.path(f"{name}/scale.yaml"))
+        named = file.items if isinstance(file, NamingFile) else ()
+        files += [f"{name}/scale.yaml", *(f"{name}/{item}.yaml" for item in named)]
+    return files
+
+
+def load_scales(prompts: Prompts, names: Iterable[str]) -> list[Scale]:
+    """Read several scales; raises InputError with all that is wrong with any of them."""
+    found, problems = list[Scale](), list[str]()
+    for name in names:
+        try:
+            found.append(load_scale(prompts, name))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(*problems)
+    return found
 
 
 def load_scale(prompts: Prompts, name: str) -> Scale:

@@ -19,7 +19,6 @@ from cbt_ray.stages.held import Held
 from cbt_ray.stages.probe import probe_rows
 from cbt_ray.stages.scores import score_rows
 from cbt_ray.study import Study
-from cbt_ray.study.imported import OWN_JUDGE
 from cbt_ray.therapy.flags import NAMES
 from cbt_ray.therapy.replay import rules_of, stop_table
 from cbt_ray.therapy.validation import detectors, foreign
@@ -97,7 +96,7 @@ def declared(bench: Bench, read: Mapping[Key, Unit]) -> dict[str, Any]:
     """Whether the analysis was declared before the first rating."""
     content = declaration_of(bench.study)
     first = first_rating(bench.store, bench.study, read)
-    imported = bench.study.analysis.judge != OWN_JUDGE
+    imported = bench.study.headline_judge not in bench.study.raters
     return standing(
         declarations(bench.store, bench.study), hash_of(content), content, first, imported=imported
     )
@@ -108,7 +107,7 @@ def require_ratings(bench: Bench) -> None:
     `minimum.ratings`.
     """
     unit = bench.store.get(bench.keys.analysis())
-    view, judge = bench.study.judge.views[0], bench.study.analysis.judge
+    view, judge = bench.study.judge.views[0], bench.study.headline_judge
     rows = (
         [row for row in unit.content["rows"] if (row["view"], row["judge"]) == (view, judge)]
         if unit
@@ -136,11 +135,12 @@ def settings_of(study: Study, prompts: Prompts) -> Any:
     return Settings(
         level=study.analysis.level,
         unrated=study.analysis.unrated,
-        judge=study.analysis.judge,
+        judge=study.headline_judge,
+        probed=study.probed,
         thorough=study.analysis.thorough,
         view=study.judge.views[0],
-        items=tuple(item.id for item in head.items),
-        titles={item.id: item.title for item in head.items},
+        items=tuple(head.prefix + item.id for item in head.items),
+        titles={head.prefix + item.id: item.title for item in head.items},
         lowest=min(scores),
         highest=max(scores),
         total=(head.low, head.high),

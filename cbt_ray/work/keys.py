@@ -30,6 +30,7 @@ from cbt_ray.work import preferences
 from cbt_ray.work.code import code_digest
 from cbt_ray.work.inputs import at
 from cbt_ray.work.probed import probe_names, probe_prompts, probed_places, variants
+from cbt_ray.work.rating_id import rating_id
 
 _NOT_TUNED = {
     *("checkpoint_steps", "memory_gib", "tensorboard", "gate_prompts", "safetensors"),
@@ -39,8 +40,8 @@ _NOT_TUNED = {
 """Fields of a recipe that do not decide what tuning makes: its pace, what else is kept, paths (a
 digest stands for them), the
 other arm, licences (which decide the name that it is published under)."""
-_NOT_THE_JUDGE = {"replicates", "views", "probes"}
-"""Fields of the judge that say how much is rated, and not how."""
+_NOT_THE_JUDGE = {"replicates", "views", "probes", *Role.model_fields}
+"""Fields of a judge that say how much is rated, and not how, or where it is asked."""
 _OF_A_GUESS = {"strip", "justification_chars"}
 """Fields of the judge that a guess of the kind of therapist depends on."""
 _PLAN_ONLY = {"expected_messages", "expected_tokens", "expected_retries"}
@@ -227,22 +228,22 @@ class Keys:
         """All simulated sessions, by chain."""
         return [key for chain in self.chains() for key in self.chain(*chain)]
 
-    def rating(self, session: Key, view: str, replicate: int) -> Key:
-        """One judgement of a session: a view, a replicate of the judge."""
-        judge = self.study.judge
+    def rating(self, session: Key, rater: str, view: str, replicate: int) -> Key:
+        """One judgement of a session: a rater, a view, a replicate."""
+        own = self.study.raters[rater]
 
         def determinants() -> dict[str, Any]:
             return {
                 "inputs": [session],
-                "judge": judge.model_dump(exclude=_NOT_THE_JUDGE),
+                "judge": own.model_dump(exclude=_NOT_THE_JUDGE),
                 "view": view,
                 "replicate": replicate,
-                "prompts": self._hashes(*JUDGE_PROMPTS, *self._scale_files),
-                "role": self._role(self.study.roles.judge),
+                "prompts": self._hashes(*JUDGE_PROMPTS, *self._scale_files(rater)),
+                "role": self._role(own),
                 "names": sorted({arm.name for arm in self.study.arms} | set(self.study.models)),
             }
 
-        return self._key(Stage.RATINGS, f"{session.id}.{view}.j{replicate}", determinants)
+        return self._key(Stage.RATINGS, rating_id(session.id, rater, view, replicate), determinants)
 
     def ratings(self) -> list[Key]:
         """All judgements, by session."""
@@ -250,11 +251,16 @@ class Keys:
 
     def ratings_of(self, session: Key) -> list[Key]:
         """The judgements of one session."""
-        judge = self.study.judge
+        return [self.rating(session, *judgement) for judgement in self.judgements]
+
+    @cached_property
+    def judgements(self) -> list[tuple[str, str, int]]:
+        """How each session is judged: rater, view, replicate."""
         return [
-            self.rating(session, view, n)
-            for view in judge.views
-            for n in range(1, judge.replicates + 1)
+            (name, view, n)
+            for name, rater in self.study.raters.items()
+            for view in rater.views
+            for n in range(1, rater.replicates + 1)
         ]
 
     @cached_property
@@ -286,8 +292,8 @@ class Keys:
                 else judge.model_dump(exclude=_NOT_THE_JUDGE),
                 "view": look_of(name, judge.views[0]),
                 "kinds": variants(study) if guess else [],
-                "prompts": self._hashes(*probe_prompts(name, self._scale_files)),
-                "role": self._role(study.roles.judge),
+                "prompts": self._hashes(*probe_prompts(name, self._scale_files(study.probed))),
+                "role": self._role(judge),
                 "names": sorted({arm.name for arm in study.arms} | set(study.models)),
             }
 
@@ -316,7 +322,7 @@ class Keys:
         def determinants() -> dict[str, Any]:
             return {
                 "inputs": [*self.sessions(), *self._all_ratings],
-                "judge": self.study.judge.model_dump(),
+                "raters": {name: one.model_dump() for name, one in self.study.raters.items()},
                 "analysis": self.study.analysis.model_dump(),
                 "flags": self.study.flags.model_dump(),
                 "sessions": self.study.sessions.model_dump(exclude=_PLAN_ONLY),
@@ -426,9 +432,8 @@ class Keys:
             self._prompt_hashes[names] = self.prompts.hash(*names)
         return self._prompt_hashes[names]
 
-    @cached_property
-    def _scale_files(self) -> list[str]:
-        return scale_files(self.prompts, self.study.judge.scale)
+    def _scale_files(self, rater: str) -> list[str]:
+        return scale_files(self.prompts, *self.study.raters[rater].scales)
 
     def _role(self, role: Role) -> dict[str, Any]:
         if id(role) not in self._roles:

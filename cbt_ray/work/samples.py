@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cbt_ray.errors import InputError
@@ -40,12 +40,15 @@ class Sample(NamedTuple):
     values: Mapping[str, Any] | None
 
 
-def samples(study: Study, scale: Scale | None, kinds: Mapping[str, str]) -> Iterator[Sample]:
+def samples(
+    study: Study, scales: Sequence[Scale | None], kinds: Mapping[str, str]
+) -> Iterator[Sample]:
     """Every prompt of every role and arm, each with values of all the forms that it gets."""
     yield from _of_generator(study)
     yield from _of_therapists(study)
     yield from _of_sessions(study)
-    yield from _of_judge(scale or SCALE, kinds)
+    for scale in scales:
+        yield from _of_judge(scale or SCALE, kinds)
 
 
 def _of_generator(study: Study) -> Iterator[Sample]:

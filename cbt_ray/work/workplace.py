@@ -66,8 +66,8 @@ class Workplace:
     # ---- models ----------------------------------------------------------------------------------
 
     def voice(self, name: str) -> Voice:
-        """A role (generator, patient, summariser, judge) with the model behind it."""
-        role: Role = getattr(self.study.roles, name)
+        """A role (generator, patient, summariser) or a rater, with the model behind it."""
+        role = self.study.role(name)
         return Voice(role, self._ask(role, name, None))
 
     def therapist(self, arm: Arm) -> Voice:
@@ -194,7 +194,7 @@ class Workplace:
         """What of the study file makes a unit, for its provenance: the roles' endpoints and
         sampling, the prompts' hashes.
         """
-        blocks: dict[str, Role] = {name: getattr(self.study.roles, name) for name in roles}
+        blocks: dict[str, Role] = {name: self.study.role(name) for name in roles}
         if arm is not None:
             blocks["therapist"] = self.study.therapist(arm)
         asked = {

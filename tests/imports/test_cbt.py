@@ -213,7 +213,7 @@ def test_what_is_not_there_is_absent_and_never_owed(clone: Path) -> None:
     assert states(bench, Stage.SESSIONS) == {State.DONE: 11, State.REJECTED: 1}
     assert states(bench, Stage.COURSES) == {State.DONE: 5, State.REJECTED: 1}
     assert states(bench, Stage.RATINGS) == {State.DONE: 11}
-    owed = bench_of(Path("pub.yaml"), **{"judge.replicates": 1}).survey(Stage.RATINGS)
+    owed = bench_of(Path("pub.yaml"), **{"raters.judge.replicates": 1}).survey(Stage.RATINGS)
     assert owed.counts(Stage.RATINGS) == {State.DONE: 11, State.OWED: 11, State.NOT_REACHED: 1}
 
 
@@ -258,7 +258,8 @@ def test_the_own_judge_rates_imported_sessions_but_none_without_a_therapist(clon
         "endpoints": {name: {"kind": "scripted"} for name in ("embedded", "exported", "published")},
         "analysis": {},
     }
-    text["judge"] = {"replicates": 1, "strip": "summary", "justification_chars": [10, 60]}
+    own = {"replicates": 1, "strip": "summary", "justification_chars": [10, 60]}
+    text["raters"]["judge"] |= own  # type: ignore[operator, index]
     study.write_text(yaml.safe_dump(text))
     rate_sessions(bench_of(study))
     survey = bench_of(study).survey(Stage.RATINGS)
@@ -314,7 +315,7 @@ def test_without_score_tables_the_own_judge_is_to_rate(clone: Path) -> None:
     study = load_study(imported(clone))
     assert (
         study.judge.replicates,
-        study.analysis.judge,
+        study.headline_judge,
         study.imported and dict(study.imported.judges),
     ) == (1, "judge", {})
 
@@ -364,7 +365,7 @@ def edited(**changes: Any) -> Callable[[dict[str, Any]], None]:
             "patients.training.count: expected 2, the sets that were found; it is 3",
         ),
         (edited(courses__sessions=2), "courses.sessions: expected at least 3, found 2"),
-        (edited(judge__views=["masked"]), "judge.views: expected plain"),
+        (edited(raters__judge__views=["masked"]), "raters.judge.views: expected plain"),
         (edited(sead=1), "sead: unknown field, expected seed"),
     ],
 )

@@ -240,9 +240,9 @@ def test_no_session_without_a_therapist_turn_is_rated(
         study,
         **{
             "endpoints": scripted,
-            "judge.replicates": 1,
+            "raters.judge.replicates": 1,
             "judge.strip": strip,
-            "judge.justification_chars": [10, 60],
+            "raters.judge.justification_chars": [10, 60],
         },
     )
     rate_sessions(bench)

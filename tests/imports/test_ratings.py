@@ -498,7 +498,7 @@ def test_rescaled_ratings_are_analysed(study: Path) -> None:
         for session in (1, 2)
     ]
     assert mapped(study, *rows, range=[0, 6], rescale="linear") == (0, "")
-    assert outcome(["evaluate", "pub.yaml", "--set", "judge.replicates=0"]) == (0, "")
+    assert outcome(["evaluate", "pub.yaml", "--set", "raters.judge.replicates=0"]) == (0, "")
     assert outcome(["export", "pub.yaml", "--to", "out"]) == (0, "")
     text = Path("out/scores.csv").read_text()
     assert ",ana,human," in text

@@ -15,7 +15,6 @@ from cbt_ray.llm.request import Request
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.judge import Rating, rate
 from cbt_ray.rating.scale_file import load_scale
-from cbt_ray.study.endpoint import Role
 from cbt_ray.study.model import Judge
 from tests.therapy.scripts import REFUSED, Script, as_json, cut
 
@@ -34,8 +33,8 @@ def answer(word: Any = "Good", without: tuple[str, ...] = (), **words: Any) -> s
 
 
 def rated(script: Script, attempts: int = 3, seed: int = 5, **judge: Any) -> Rating:
-    role = Role(endpoint="script", attempts=attempts)
-    return rate(TEXT, SCALE, Judge(**judge), Prompts(), role, script, seed)
+    asked = Judge(endpoint="script", attempts=attempts, **judge)
+    return rate(TEXT, [SCALE], asked, Prompts(), script, seed)
 
 
 def total_of(rating: Rating) -> float | None:

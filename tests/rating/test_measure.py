@@ -15,7 +15,6 @@ from cbt_ray.rating.judge import Rating, rate
 from cbt_ray.rating.measure import Ends, Measure, circle, ends_of, leaves, values
 from cbt_ray.rating.scale import Scale
 from cbt_ray.rating.scale_file import load_scale
-from cbt_ray.study.endpoint import Role
 from cbt_ray.study.model import Judge
 from tests.needs import needs
 from tests.therapy.scripts import Script, as_json
@@ -59,8 +58,8 @@ def judged(scale: Scale, scores: dict[str, int], **answers: Any) -> Rating:
         }
         for item in scale.items
     }
-    role = Role(endpoint="script", attempts=1)
-    return rate("Therapist: ...", scale, Judge(), Prompts(), role, Script([as_json(said)]), 5)
+    judge = Judge(endpoint="script", attempts=1)
+    return rate("Therapist: ...", [scale], judge, Prompts(), Script([as_json(said)]), 5)
 
 
 @pytest.mark.parametrize(("scores", "expected"), TRANSCRIPTS)
@@ -112,7 +111,7 @@ def test_a_number_may_be_text_or_have_a_decimal_point() -> None:
 def test_every_answer_is_asked_for_as_its_item_is_answered() -> None:
     script = Script([as_json({})])
     with pytest.raises(ModelFailure):
-        rate("T", MITI, Judge(), Prompts(), Role(endpoint="script", attempts=1), script, 5)
+        rate("T", [MITI], Judge(endpoint="script", attempts=1), Prompts(), script, 5)
     schema = script.requests[0].schema
     assert schema is not None
     properties = schema["properties"]

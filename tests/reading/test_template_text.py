@@ -182,7 +182,7 @@ def test_prompts_of_the_project_render_as_jinja_renders_them() -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    known = list(samples(study, load_scale(prompts, "ctrs"), {"a": "one", "b": "other"}))
+    known = list(samples(study, [load_scale(prompts, "ctrs")], {"a": "one", "b": "other"}))
     assert {sample.prompt for sample in known} == {file.name for file in HOME.glob("*.j2")}
     for sample in known:
         values = sample.values or {}

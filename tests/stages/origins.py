@@ -33,7 +33,7 @@ def study_file(folder: Path, **changes: Any) -> Path:
     """
     document = scripted.study_document(folder / "store", **CHAINED, **changes)
     document["phases"][0]["sessions"] = [1, 3]
-    document["judge"] = {"probes": {"which": ["empty", "swapped"], "sessions": 2}}
+    document["raters"]["judge"] |= {"probes": {"which": ["empty", "swapped"], "sessions": 2}}
     return scripted.write_study(folder, document)
 
 

@@ -147,7 +147,7 @@ def study_file(folder: Path, which: list[str], sessions: int = 24, **judge: Any)
     ]
     document["phases"][0]["sessions"] = [1, 6]
     document["sessions"] = {"count": 6, "max_messages": 8}
-    document["judge"] = {"probes": {"which": which, "sessions": sessions}, **judge}
+    document["raters"]["judge"] |= {"probes": {"which": which, "sessions": sessions}, **judge}
     return scripted.write_study(folder, document)
 
 

