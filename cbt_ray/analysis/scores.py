@@ -57,8 +57,11 @@ class ScoreRow:
     rated: bool
     reason: str | None = None
     """not_reached, rejected:<why>, nothing_to_rate, judge_failed, owed, ...; None where rated."""
-    items: dict[str, int | None] = field(default_factory=dict)
-    total: int | None = None
+    items: dict[str, float | None] = field(default_factory=dict)
+    measures: dict[str, float | None] = field(default_factory=dict)
+    """Every measure of the scale; None where it has no value."""
+    total: float | None = None
+    """The measure that the headline rests on."""
     words: int = 0
     therapist_turns: int = 0
     heard: int | None = None
@@ -102,11 +105,8 @@ class Scores:
         import pandas as pd
 
         known = list(rows)
-        plain = [
-            name
-            for name in ScoreRow.__dataclass_fields__
-            if name not in ("items", "flags", "factors")
-        ]
+        nested = ("items", "measures", "flags", "factors")
+        plain = [name for name in ScoreRow.__dataclass_fields__ if name not in nested]
         columns: dict[str, Any] = {name: [getattr(row, name) for row in known] for name in plain}
         columns["model"] = [row.factors.get("model", "") for row in known]
         columns["variant"] = [row.factors.get("variant", "") for row in known]

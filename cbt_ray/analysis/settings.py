@@ -24,6 +24,8 @@ class Settings:
     judge: str = "judge"
     """Whose ratings make the headline: the study's own judge, or one whose ratings were imported.
     """
+    probed: str = "judge"
+    """Whose ratings the probes are compared with."""
     thorough: bool = False
     """Refit the chain model to simulated studies, too."""
     view: str = "plain"
@@ -35,6 +37,8 @@ class Settings:
     lowest: int = 1
     highest: int = 10
     """Range of one item."""
+    total: tuple[float, float] | None = None
+    """Range of the total; none: that of the sum of all items."""
     arms: tuple[str, ...] = ()
     """Arms in their order; empty: the order in which the ratings name them."""
     contrasts: tuple[Contrast, ...] = ()
@@ -42,6 +46,10 @@ class Settings:
     treatment: str = "tuned"
     control: str = "instruct"
     """The variants whose difference, per model, is the question."""
+
+    def ends(self, items: int) -> tuple[float, float]:
+        """Lowest and highest total of so many items."""
+        return self.total or (float(items * self.lowest), float(items * self.highest))
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the result."""
@@ -51,4 +59,5 @@ class Settings:
             "items": list(self.items),
             "arms": list(self.arms),
             "titles": dict(self.titles),
+            "total": list(self.total) if self.total else None,
         }

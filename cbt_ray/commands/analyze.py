@@ -100,12 +100,12 @@ def settings_of(
     from cbt_ray.analysis import Settings
 
     judges = list(read.scores.judges)
-    if asked and block.judge not in judges:
+    if asked and block.judge is not None and block.judge not in judges:
         raise InputError(f"--set judge: expected one of {', '.join(judges)}, found {block.judge!r}")
     shared = {
         name: getattr(block, name)
         for name in Settings.__dataclass_fields__
-        if name in Analysis.model_fields
+        if name in Analysis.model_fields and getattr(block, name) is not None
     }
     asks = (
         {"treatment": columns.treatment, "control": columns.control}
@@ -146,7 +146,7 @@ def _analysed(table: Path, columns: Columns, read: Mapped, settings: Settings) -
     beside: dict[str, Any] = {
         **{section: [] for section in WITHOUT},
         "declared": {**declared, "notices": notices(declared)},
-        "robustness": robustness([], read.scores, settings, Judge()),
+        "robustness": robustness([], read.scores, settings, Judge(endpoint="none")),
     }
     asked = columns.repeated
     if asked is not None and read.measures is not None:

@@ -50,10 +50,9 @@ def check(
         }
     )
     names = ", ".join(dict.fromkeys(name for name, _ in roles)) or "none, since no call is owed"
-    say(
-        f"{study.file}: nothing wrong: fields, prompts, scale {study.judge.scale}, recipes; roles: "
-        f"{names}"
-    )
+    named = dict.fromkeys(one for rater in study.raters.values() for one in rater.scales)
+    scales = f"scale{'s' if len(named) > 1 else ''} {', '.join(named)}"
+    say(f"{study.file}: nothing wrong: fields, prompts, {scales}, recipes; roles: {names}")
     if remote:
         say(
             f"endpoints {'that answered' if call else 'not called (--call does)'}: "

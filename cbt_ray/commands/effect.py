@@ -16,8 +16,8 @@ from cbt_ray.analysis.effect.power import (
     smallest_rows,
 )
 from cbt_ray.analysis.settings import Settings
-from cbt_ray.rating.scale import load_scale
 from cbt_ray.study import Study
+from cbt_ray.work.outcome import headline
 from cbt_ray.work.workplace import prompts_of
 
 
@@ -46,8 +46,8 @@ def smallest_effect(study: Study, declared: Variances | None = None) -> Iterator
         )
         return
     chains = min(groups.values()) * study.sessions.replicates
-    scale = load_scale(prompts_of(study), study.judge.scale)
-    points = len(scale.items) * (len(scale.words) - 1)
+    total = headline(study, prompts_of(study))
+    points = total.high - total.low
     variances = declared or PUBLISHED.scaled(points / PUBLISHED_RANGE)
     design = Design(len(groups), len(models), patients, chains, study.sessions.count)
     rows = [
@@ -60,12 +60,12 @@ def smallest_effect(study: Study, declared: Variances | None = None) -> Iterator
     size = f"{patients} patients, t with df {patients - 1}{holm}"
     if least > points:
         yield (
-            f"{head}none; all {points} points of the scale would be found less often than "
+            f"{head}none; all {points:g} points of the scale would be found less often than "
             f"{POWERS[0]:.0%} ({size})"
         )
     else:
         yield (
-            f"{head}{least:.1f} of {points} points with {POWERS[0]:.0%} power, {surer:.1f} with "
+            f"{head}{least:.1f} of {points:g} points with {POWERS[0]:.0%} power, {surer:.1f} with "
             f"{POWERS[1]:.0%} ({size})"
         )
     yield (

@@ -19,9 +19,9 @@ from cbt_ray.imports.file_text import file_text, path_of
 from cbt_ray.stages.analyse import analysis_of
 from cbt_ray.stages.tables import csv_of, scores_of
 from cbt_ray.store import Blob
-from cbt_ray.study.imported import OWN_JUDGE
 from cbt_ray.unit import Key, Stage, Status, Unit
 from cbt_ray.work.bench import Bench
+from cbt_ray.work.rating_id import parse_rating_id
 
 IMPORTED = "imported"
 
@@ -51,6 +51,7 @@ def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
         for unit in ratings
     )
     files |= _csv("ratings.csv", [row for unit in ratings for row in _items(unit)])
+    files |= _csv("measures.csv", [row for unit in ratings for row in _measures(unit)])
     say(f"ratings: {len(ratings)}")
     analysis = next(iter(_units(bench, [bench.keys.analysis()])), None)
     if analysis is not None:
@@ -133,12 +134,18 @@ def _turns(unit: Unit) -> list[dict[str, Any]]:
     return [{**facts, "turn": n, **turn} for n, turn in enumerate(content["turns"], 1)]
 
 
+def _whose(unit: Unit) -> dict[str, Any]:
+    judge = parse_rating_id(unit.key.id)[1]
+    return {**_named(unit), "judge": judge, "view": unit.content.get("view", "")}
+
+
+def _measures(unit: Unit) -> list[dict[str, Any]]:
+    found = unit.content.get("measures", {})
+    return [{**_whose(unit), "measure": name, **value} for name, value in found.items()]
+
+
 def _items(unit: Unit) -> list[dict[str, Any]]:
-    facts = {
-        **_named(unit),
-        "judge": unit.content.get("judge", OWN_JUDGE),
-        "view": unit.content.get("view", ""),
-    }
+    facts = _whose(unit)
     if unit.status is Status.REJECTED:
         return [
             {

@@ -18,12 +18,13 @@ from cbt_ray.errors import InputError
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.guess import load_kinds
 from cbt_ray.rating.probe import GUESSES
-from cbt_ray.rating.scale import load_scale
+from cbt_ray.rating.scale import joined
+from cbt_ray.rating.scale_file import load_scales
 from cbt_ray.study import Study
 from cbt_ray.study.confound import confounds, told
 from cbt_ray.study.endpoint import LiteLLMEndpoint, Role, Sampling
 from cbt_ray.study.licence import published_name
-from cbt_ray.study.model import Arm
+from cbt_ray.study.model import Arm, Judge
 from cbt_ray.study.scheduled import Writing, checkpoints, needs_courses, seeds_of
 from cbt_ray.therapy import course, dialogue
 from cbt_ray.therapy.language import load_language
@@ -147,7 +148,10 @@ def estimate(study: Study) -> list[Estimate]:
     all_stages = [
         *_courses(study, prompts),
         *_sessions(study, prompts),
-        Estimate(Stage.RATINGS, _ratings(study), list(_rating(study, prompts))),
+        *(
+            Estimate(Stage.RATINGS, _ratings(study, rater), list(_rating(study, rater, prompts)))
+            for rater in study.raters.values()
+        ),
     ]
     estimates = [one for one in all_stages if one.chains]
     proven: set[tuple[str, Sampling]] = set()
@@ -369,8 +373,7 @@ def _session(study: Study, prompts: Prompts, arm: Arm, number: int) -> Iterator[
     yield _call(roles.summariser, by_summariser, texts, roles.summariser.expected_tokens)
 
 
-def _ratings(study: Study) -> int:
-    judge = study.judge
+def _ratings(study: Study, judge: Judge) -> int:
     held = sum(len(seeds_of(study, arm)) for arm in study.arms)
     chains = held * len(study.patients.simulated) * study.sessions.replicates
     return chains * study.sessions.count * len(judge.views) * judge.replicates
@@ -382,16 +385,20 @@ def _judge_probes(study: Study, prompts: Prompts) -> Iterator[Estimate]:
     """
     sessions = len(probed_places(study)) * len(study.arms)
     for name in probe_names(study):
-        calls = [_guess(study, prompts)] if name in GUESSES else list(_rating(study, prompts, name))
+        calls = (
+            [_guess(study, prompts)]
+            if name in GUESSES
+            else list(_rating(study, study.judge, prompts, name))
+        )
         yield Estimate(Stage.RATINGS, sessions, calls)
 
 
 def _guess(study: Study, prompts: Prompts) -> Call:
-    role, kinds = study.roles.judge, load_kinds(prompts, kinds_of(study))
+    role, kinds = study.judge, load_kinds(prompts, kinds_of(study))
     system = prompts.render("judge_guess.j2", kinds=[*kinds.items()])
     request = prompts.render("judge_guess_request.j2", transcript=_rated_text(study, prompts))
     share = 1 / len(
-        load_scale(prompts, study.judge.scale).items
+        joined(load_scales(prompts, study.judge.scales)).items
     )  # one justification where a rating has one an item
     return _call(role, tokens_of(study, role), (system, request), role.expected_tokens * share)
 
@@ -408,16 +415,17 @@ def _rated_text(study: Study, prompts: Prompts, *, silent: bool = False) -> str:
     return filler(words_of(study), turns * (spoken / 2 + len(f"{words.therapist}: ")))
 
 
-def _rating(study: Study, prompts: Prompts, probe: str = "") -> Iterator[Call]:
-    role, scale = study.roles.judge, load_scale(prompts, study.judge.scale)
+def _rating(study: Study, judge: Judge, prompts: Prompts, probe: str = "") -> Iterator[Call]:
+    scales, tokens = load_scales(prompts, judge.scales), tokens_of(study, judge)
     text = _rated_text(study, prompts, silent=probe == "empty")
-    together = (study.judge.items == "together") != (probe == "halo")
-    groups = [list(scale.items)] if together else [[item] for item in scale.items]
-    for items in groups:
-        request = prompts.render("judge_request.j2", transcript=text, items=items)
-        share = len(items) / len(scale.items)
-        texts = (prompts.render("judge.j2", scale=scale), request)
-        yield _call(role, tokens_of(study, role), texts, role.expected_tokens * share)
+    together = (judge.items == "together") != (probe == "halo")
+    count = sum(len(scale.items) for scale in scales)
+    for scale in [joined(scales)] if judge.asked == "together" else scales:
+        system = prompts.render("judge.j2", scale=scale)
+        for items in [list(scale.items)] if together else [[item] for item in scale.items]:
+            request = prompts.render("judge_request.j2", transcript=text, items=items)
+            share = len(items) / count
+            yield _call(judge, tokens, (system, request), judge.expected_tokens * share)
 
 
 def _add_probes(study: Study, one: Estimate, proven: set[tuple[str, Sampling]]) -> None:

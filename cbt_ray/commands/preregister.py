@@ -11,13 +11,13 @@ from pathlib import Path
 
 from cbt_ray.analysis.declared import Declaration
 from cbt_ray.commands.delivery import Delivery
-from cbt_ray.rating.scale import Scale, load_scale
 from cbt_ray.study import Study
 from cbt_ray.study.confound import confounds, told
 from cbt_ray.study.scheduled import seeds_of
 from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.declared import declare
+from cbt_ray.work.outcome import Headline, headline
 from cbt_ray.work.survey import State
 
 
@@ -28,7 +28,7 @@ def preregister(bench: Bench, file: Path, now: datetime, say: Callable[[str], ob
     """
     rated = bench.survey(Stage.SESSIONS, Stage.RATINGS).counts(Stage.RATINGS)[State.DONE]
     declared = declare(bench.store, bench.study, now)
-    text = document(bench.study, load_scale(bench.prompts, bench.study.judge.scale), declared)
+    text = document(bench.study, headline(bench.study, bench.prompts), declared)
     Delivery(file.parent, "preregister", whole=False).hand_over({file.name: text.encode()})
     say(f"declared {declared.h16} at {declared.declared_at}, written to {file}")
     if rated and declared.declared_at == now.isoformat(timespec="seconds"):
@@ -38,7 +38,7 @@ def preregister(bench: Bench, file: Path, now: datetime, say: Callable[[str], ob
         )
 
 
-def document(study: Study, scale: Scale, declared: Declaration) -> str:
+def document(study: Study, head: Headline, declared: Declaration) -> str:
     """The declaration as Markdown: what is asked, on how much data, how it is answered, what is not
     concluded.
     """
@@ -55,8 +55,7 @@ def document(study: Study, scale: Scale, declared: Declaration) -> str:
         tuned=tuned,
         once=tuned and all(kinds.count((model, "tuned")) == 1 for model in tuned),
         study=study,
-        scale=scale,
-        items=scale.items,
+        head=head,
         declared=declared,
         confounds=told(confounds(study)),
         sessions=sum(len(seeds_of(study, arm)) for arm in study.arms)

@@ -25,10 +25,10 @@ from cbt_ray.imports.remark import Remark
 from cbt_ray.imports.repository import Repository, open_repository
 from cbt_ray.imports.study_file import compose, fit
 from cbt_ray.imports.units import store_units
-from cbt_ray.rating.scale import load_scale
 from cbt_ray.store import open_store
 from cbt_ray.study import Study, load_study
 from cbt_ray.work.inputs import at
+from cbt_ray.work.outcome import headline
 from cbt_ray.work.workplace import prompts_of
 
 Say = Callable[[str], object]
@@ -54,10 +54,9 @@ def import_cbt(
     )
     study, manifest = _study(published, study_file, overrides, repository, found, say)
     arms = fit(study, published)
-    with at(study, "judge.scale"):
-        harvest = Harvest(
-            study, load_scale(prompts_of(study), study.judge.scale), repository.commit
-        )
+    with at(study, "raters"):
+        scale = headline(study, prompts_of(study)).scale
+        harvest = Harvest(study, scale, repository.commit)
     harvest.take(published, arms)
     with at(study):
         store = open_store(study.store)

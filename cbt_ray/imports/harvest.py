@@ -15,7 +15,6 @@ from cbt_ray.imports.published import (
     SessionFile,
     SimulatedChain,
 )
-from cbt_ray.imports.rating_id import rating_id
 from cbt_ray.imports.remark import Remark
 from cbt_ray.imports.score_table import PublishedRating, items_of
 from cbt_ray.imports.units import absent_unit, imported_unit, made_by, source_of
@@ -27,6 +26,7 @@ from cbt_ray.study.scheduled import session_id
 from cbt_ray.therapy.session import Session, Speaker
 from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.keys import course_id, profile_id
+from cbt_ray.work.rating_id import rating_id
 
 JUDGE, VIEW = "published", "plain"
 Held = dict[tuple[str, str], list[tuple[Unit, SessionFile]]]
@@ -244,7 +244,7 @@ class Harvest:
             reason = "rated, though nothing of the therapist's was left in what its judge saw"
             self.remarks.append(Remark(file.source.path, 0, reason))
         items = items_of(rating, self.scale, self.remarks)
-        scores = [item["score"] for item in items.values()]
+        measures = self.scale.values({name: item["score"] for name, item in items.items()})
         content = {
             "view": VIEW,
             "judge": JUDGE,
@@ -253,7 +253,7 @@ class Harvest:
             "session": str(session.key),
             "strip": "paper",
             "items": items,
-            "total": None if None in scores else sum(scores),
+            "measures": {name: value.to_json() for name, value in measures.items()},
         }
         source = {
             "file": rating.file,

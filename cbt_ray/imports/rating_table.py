@@ -11,7 +11,7 @@ from cbt_ray.analysis.table.mapped import check_columns
 from cbt_ray.analysis.table.mapping import Mapping as Declared
 from cbt_ray.analysis.table.mapping import load_mapping
 from cbt_ray.errors import InputError
-from cbt_ray.imports.ends import Ends, ends_of
+from cbt_ray.imports.ends import TableEnds, table_ends
 from cbt_ray.rating.scale import Scale
 from cbt_ray.reading.cell import shown
 from cbt_ray.reading.table import Table, read_table
@@ -63,7 +63,7 @@ class RatingTable:
     path: Path
     sha256: str
     rows: tuple[Row, ...]
-    ends: Ends
+    ends: TableEnds
     """Lowest and highest score of an item, here and on the scale."""
     decimal: str
     """The sign before the decimals of a number."""
@@ -80,7 +80,9 @@ def read_rating_table(path: Path, scale: Scale, mapping: str | None) -> RatingTa
     places = _declared(table, declared) if declared else _by_name(table, scale)
     rows = tuple(_row(table, row, places, declared) for row in range(len(table)))
     decimal = declared.decimal if declared else "."
-    return RatingTable(path, table.sha256, rows, ends_of(declared, scale), decimal, table.notices)
+    return RatingTable(
+        path, table.sha256, rows, table_ends(declared, scale), decimal, table.notices
+    )
 
 
 @dataclass(frozen=True)

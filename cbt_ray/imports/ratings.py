@@ -13,7 +13,7 @@ from typing import Any
 
 from cbt_ray.analysis.table.cells import LARGEST_WHOLE
 from cbt_ray.errors import InputError
-from cbt_ray.imports.ends import Ends
+from cbt_ray.imports.ends import TableEnds
 from cbt_ray.imports.manifest import (
     Manifest,
     default_for,
@@ -22,24 +22,27 @@ from cbt_ray.imports.manifest import (
     named_in,
     read_manifest,
 )
-from cbt_ray.imports.rating_id import rating_id
 from cbt_ray.imports.rating_table import RatingTable, Row, read_rating_table
 from cbt_ray.imports.units import imported_unit, store_units
-from cbt_ray.rating.scale import Scale, load_scale
+from cbt_ray.rating.measure import ITEM_MISSING, Value, values
+from cbt_ray.rating.scale import Item, Scale
 from cbt_ray.reading import loads
 from cbt_ray.reading.cell import LONGEST_SHOWN, UNFIT, not_a_number, number_of, shown
 from cbt_ray.store import Store, open_store
 from cbt_ray.study import Study, load_study
-from cbt_ray.study.imported import OWN_JUDGE
 from cbt_ray.study.scheduled import patient_slug, session_id
 from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.inputs import at
 from cbt_ray.work.keys import Keys
+from cbt_ray.work.outcome import headline
+from cbt_ray.work.rating_id import rating_id
 from cbt_ray.work.survey import Entry, State, Survey
 from cbt_ray.work.workplace import prompts_of
 
 Say = Callable[[str], object]
 MOST_SHOWN = 20
+_SAME = 1e-6
+"""A total may be rounded so far from what its items make."""
 
 
 def import_ratings(
@@ -60,9 +63,9 @@ def import_ratings(
     without = () if named and named.exists() else ("imported",)
     study = load_study(study_file, dict(overrides), without=without)
     prompts = prompts_of(study)
-    with at(study, "judge.scale"):
-        scale = load_scale(prompts, study.judge.scale)
-    table = read_rating_table(file, scale, mapping)
+    with at(study, "raters"):
+        head = headline(study, prompts)
+    table = read_rating_table(file, head.scale, mapping)
     with at(study):
         store = open_store(study.store)
         store.check()
@@ -70,7 +73,8 @@ def import_ratings(
         say(f"{file}: {notice}")
     reading = Reading(
         study,
-        scale,
+        head.scale,
+        head.measure.name,
         Survey(Keys(study, prompts), store, [Stage.SESSIONS]),
         judge,
         kind,
@@ -146,10 +150,12 @@ class Reading:
 
     study: Study
     scale: Scale
+    measure: str
+    """The headline's: what a table calls the total."""
     survey: Survey
     judge: str | None
     kind: str | None
-    ends: Ends
+    ends: TableEnds
     decimal: str
     problems: list[tuple[int, str]] = field(default_factory=list)
     kinds: dict[str, str] = field(default_factory=dict)
@@ -184,8 +190,8 @@ class Reading:
                 "sha256": table.sha256,
                 "line": row.line,
             }
-            if not self.ends.same:
-                source |= {"range": list(self.ends.given), "rescale": "linear"}
+            if self.ends.range is not None:
+                source |= {"range": list(self.ends.range), "rescale": "linear"}
             made_from = {content["session"]: self._keys[content["session"]].digest or ""}
             unit = imported_unit(self.study, Stage.RATINGS, name, content, source, made_from)
             units[name] = unit, row.line
@@ -218,7 +224,7 @@ class Reading:
             raise _Unfit(
                 f"view: expected one of {', '.join(self.study.judge.views)}, found {shown(view)}"
             )
-        items, total = self._scores(row)
+        items, measures = self._scores(row)
         place = {
             "view": view,
             "judge": judge,
@@ -226,7 +232,7 @@ class Reading:
             "judge_replicate": self._number(row, "judge_replicate"),
             "session": str(session),
         }
-        return {**place, "items": items, "total": total}
+        return {**place, "items": items, "measures": measures}
 
     # ---- which session ---------------------------------------------------------------------------
 
@@ -302,10 +308,10 @@ class Reading:
         if judge is None:
             raise _Unfit("judge: expected a column judge, or --judge NAME")
         name = re.sub(r"[^a-z0-9]+", "-", judge.casefold()).strip("-")[:31].strip("-")
-        if not name or name == OWN_JUDGE:
+        if not name or name in self.study.raters:
             raise _Unfit(
-                f"judge: expected a name with letters or digits other than {OWN_JUDGE}, found "
-                f"{shown(judge)}"
+                "judge: expected a name with letters or digits other than "
+                f"{', '.join(self.study.raters)}, found {shown(judge)}"
             )
         if self._spelt.setdefault(name, judge) != judge:
             raise _Unfit(
@@ -321,8 +327,8 @@ class Reading:
 
     # ---- the scores ------------------------------------------------------------------------------
 
-    def _scores(self, row: Row) -> tuple[dict[str, Any], float | None]:
-        """The items and the total: as given, else their sum, else none, since an item is missing.
+    def _scores(self, row: Row) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The items and the measures; the headline's as given where items are missing.
 
         All on the study's scale.
         """
@@ -331,57 +337,79 @@ class Reading:
             raise _Unfit(
                 f"expected items of the scale {self.scale.name}, found {shown(unknown[0])}"
             )
-        scores = (
-            {item.id: self._score(row, item.id) for item in self.scale.items} if row.items else {}
-        )
-        given = None if "total" not in row.fields else self._amount(row.fields["total"], "total")
-        whole = scores and None not in scores.values()
-        summed = (
-            round(sum(score for score in scores.values() if score is not None), 6)
-            if whole
-            else None
-        )
-        if given is not None and summed is not None and given != summed:
-            raise _Unfit(f"total: expected {summed:g}, the sum of the items, found {given:g}")
-        total = summed if summed is not None else given
-        if total is None and all(score is None for score in scores.values()):
-            raise _Unfit("expected scores of items, or a total; found neither")
-        count, (low, high) = len(self.scale.items), self.ends.given
-        if total is not None and not count * low <= total <= count * high:
-            raise _Unfit(f"total: expected {count * low:g} to {count * high:g}, found {total:g}")
+        found = {item.id: self._score(row, item) for item in self.scale.items} if row.items else {}
         said = self._justifications(row)
-        return {
-            name: self._item(name, score, said) for name, score in scores.items()
-        }, self._on_scale(total, count)
+        given = self._total(row)
+        if given is None and all(score is None for score in found.values()):
+            raise _Unfit("expected scores of items, or a total; found neither")
+        self._must_agree(found, given)
+        scores = {
+            name: None if score is None else self.ends.on_scale(name, score)
+            for name, score in found.items()
+        }
+        measures = self.scale.values(scores)
+        if given is not None and measures[self.measure].reason == ITEM_MISSING:
+            measures[self.measure] = Value(self.ends.on_scale(self.measure, given))
+        items = {item.id: item for item in self.scale.items}
+        return (
+            {name: self._item(items[name], score, said) for name, score in scores.items()},
+            {name: self._rounded(value).to_json() for name, value in measures.items()},
+        )
 
-    def _score(self, row: Row, item: str) -> float | None:
-        if item not in row.items:
+    def _must_agree(self, scores: Mapping[str, float | None], given: float | None) -> None:
+        """A total beside items is the one that they make."""
+        whole = {item.id: scores.get(item.id) for item in self.scale.items}
+        made = values(self.scale.measures, whole, self.ends.given)[self.measure].value
+        if given is not None and made is not None and abs(given - made) > _SAME:
+            raise _Unfit(f"total: expected {made:g}, as the items make it, found {given:g}")
+
+    def _score(self, row: Row, item: Item) -> float | None:
+        if item.id not in row.items:
             return None
-        score, (low, high) = self._amount(row.items[item], item), self.ends.given
-        if not low <= score <= high:
-            raise _Unfit(f"{item}: expected {low:g} to {high:g}, found {score:g}")
+        score = self._amount(row.items[item.id], item.id, whole=self.ends.same)
+        known = not self.ends.same or not item.steps or item.step(score) is not None
+        if not self.ends.fits(item.id, score) or not known:
+            raise _Unfit(f"{item.id}: expected {self.ends.span(item.id)}, found {score:g}")
         return score
 
-    def _amount(self, cell: str, name: str) -> float:
-        """A score; a whole one, where it is to be a word of the scale."""
-        if self.ends.same:
+    def _total(self, row: Row) -> float | None:
+        """The headline's measure, as the table has it."""
+        if "total" not in row.fields:
+            return None
+        whole = self.ends.same and self._is_plain_sum()
+        total = self._amount(row.fields["total"], "total", whole=whole)
+        if not self.ends.fits(self.measure, total):
+            raise _Unfit(f"total: expected {self.ends.span(self.measure)}, found {total:g}")
+        return total
+
+    def _is_plain_sum(self) -> bool:
+        """Whether the headline is a sum of nothing but items: whole, where they are."""
+        made = {measure.name: measure for measure in self.scale.measures}
+        own = made[self.measure]
+        plain = own.operation == "sum" and own.times == 1 and own.rescale is None
+        return plain and not any(part in made for group in own.parts for part in group)
+
+    def _amount(self, cell: str, name: str, *, whole: bool) -> float:
+        """A score; a whole one, where it is to be one of the scale."""
+        if whole:
             return self._whole(cell, name)
         value = number_of(cell, self.decimal)
         if value is None:
             raise _Unfit(f"{name}: {not_a_number(cell, self.decimal)}")
-        return value
+        return int(value) if value == int(value) else value
 
-    def _on_scale(self, score: float | None, items: int = 1) -> float | None:
-        return score if score is None or self.ends.same else self.ends.on_scale(score, items)
+    def _rounded(self, value: Value) -> Value:
+        if self.ends.same or value.value is None:
+            return value
+        return value._replace(value=round(value.value, 6))
 
-    def _item(self, name: str, score: float | None, said: Mapping[str, str]) -> dict[str, Any]:
-        word = (
-            self.scale.words[int(score) - 1].word if score is not None and self.ends.same else None
-        )
+    def _item(self, item: Item, score: float | None, said: Mapping[str, str]) -> dict[str, Any]:
+        worded = item.kind == "words" and score is not None and self.ends.same
+        step = item.step(score) if worded and score is not None else None
         return {
-            "word": word,
-            "score": self._on_scale(score),
-            "justification": said.get(name, ""),
+            "word": step.word if step else None,
+            "score": score,
+            "justification": said.get(item.id, ""),
             "reason": None if score is not None else "absent",
         }
 

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.imports.rating_id import parse_rating_id
+from cbt_ray.rating.measure import ITEM_MISSING
 from cbt_ray.rating.view import Strip
 from cbt_ray.study.imported import ABSENT, ImportedJudge
 from cbt_ray.study.model import Arm
 from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.bench import Bench
+from cbt_ray.work.outcome import headline, prefix_of
+from cbt_ray.work.rating_id import parse_rating_id
 from cbt_ray.work.survey import Entry, State, Survey
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ session was held anew with other words."""
 NOT_RATED = "not_rated"
 """Why a session is unrated that was held, and that a judge of all sessions did not rate."""
 NOTHING_TO_RATE = "nothing_to_rate"
+OTHER_SCALE = "other_scale"
+"""Why a rating has no total that was given on other scales than the headline's."""
 Facts = Callable[[Key], Mapping[str, Any]]
 """A session's key -> words, therapist_turns, messages, flags and stop_reason; {} where it was not
 held."""
@@ -85,6 +89,30 @@ def ratings_by_session(bench: Bench) -> dict[str, list[ImportedRating]]:
     return found
 
 
+def scored(unit: Unit | None, measure: str, prefix: str) -> dict[str, Any]:
+    """The scores of a row by the unit of its rating.
+
+    `measure`: the headline's, which is the total; `prefix`: what stands in front of all names.
+    """
+    content = unit.content if unit else {}
+    items, measures = content.get("items", {}), content.get("measures", {})
+    found = {prefix + name: one["value"] for name, one in measures.items()}
+    return {
+        "rated": unit is not None,
+        "items": {prefix + name: item["score"] for name, item in items.items()},
+        "measures": found,
+        "total": found.get(measure),
+    }
+
+
+def why_without(unit: Unit, measure: str, prefix: str) -> str | None:
+    """Why a rating has no total, beside a missing item; None where it has one."""
+    found = unit.content.get("measures", {}).get(measure.removeprefix(prefix))
+    if found is None:
+        return OTHER_SCALE
+    return None if found["reason"] == ITEM_MISSING else found["reason"]
+
+
 def imported_ratings(bench: Bench, survey: Survey, facts: Facts, heard: Heard) -> list[ScoreRow]:
     """One row for each imported rating.
 
@@ -94,11 +122,11 @@ def imported_ratings(bench: Bench, survey: Survey, facts: Facts, heard: Heard) -
     sessions is one whose manifest says so, and the one that makes the headline. `heard`: what a
     rater read of the therapist.
     """
-    ratings = ratings_by_session(bench)
+    ratings, measure = ratings_by_session(bench), headline(bench.study, bench.prompts).name
     return [
         row
         for place in _scheduled(bench, survey)
-        for row in _rows(bench, place, ratings.get(place.entry.key.id, []), facts, heard)
+        for row in _rows(bench, place, ratings.get(place.entry.key.id, []), facts, heard, measure)
     ]
 
 
@@ -110,7 +138,12 @@ def _scheduled(bench: Bench, survey: Survey) -> Iterator[_Scheduled]:
 
 
 def _rows(
-    bench: Bench, place: _Scheduled, ratings: list[ImportedRating], facts: Facts, heard: Heard
+    bench: Bench,
+    place: _Scheduled,
+    ratings: list[ImportedRating],
+    facts: Facts,
+    heard: Heard,
+    measure: str,
 ) -> Iterator[ScoreRow]:
     own = facts(place.entry.key)
     for rating in ratings:
@@ -123,7 +156,8 @@ def _rows(
                 rating.kind,
                 rating.view,
                 rating.judge_replicate,
-                rating.unit,
+                scored(rating.unit, measure, prefix_of(bench.study, rating.judge)),
+                why_without(rating.unit, measure, prefix_of(bench.study, rating.judge)),
             )
             yield replace(
                 row,
@@ -144,7 +178,7 @@ def _rows(
             )
     view = bench.study.judge.views[0]
     for name, judge in judges_of(bench).items():
-        expected = judge.complete or name == bench.study.analysis.judge
+        expected = judge.complete or name == bench.study.headline_judge
         if expected and not any(rating.judge == name and rating.view == view for rating in ratings):
             yield _row(
                 bench, place, own, name, judge.kind, view, 1, reason=why_unrated(place.entry, own)
@@ -168,12 +202,11 @@ def _row(
     kind: str,
     view: str,
     replicate: int,
-    unit: Unit | None = None,
+    scores: Mapping[str, Any] | None = None,
     reason: str | None = None,
 ) -> ScoreRow:
     from cbt_ray.analysis import ScoreRow
 
-    content = unit.content if unit else {}
     levels = bench.keys.factors[place.arm.name]
     return ScoreRow(
         session_key=str(place.entry.key),
@@ -186,11 +219,9 @@ def _row(
         phase=bench.study.phase_of(place.number).name,
         view=view,
         judge_replicate=replicate,
-        rated=unit is not None,
         reason=reason,
-        items={name: item["score"] for name, item in content.get("items", {}).items()},
-        total=content.get("total"),
         judge=judge,
         kind=kind,
+        **(scored(None, "", "") if scores is None else scores),
         **facts,
     )

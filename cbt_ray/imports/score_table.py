@@ -13,7 +13,7 @@ from typing import Any
 
 from cbt_ray.errors import InputError
 from cbt_ray.imports.remark import Remark
-from cbt_ray.rating.scale import Scale
+from cbt_ray.rating.scale import Item, Scale, Step
 from cbt_ray.reading import loads
 from cbt_ray.reading.cell import UNFIT, number_of
 from cbt_ray.reading.table import TableFault, read_table
@@ -78,34 +78,31 @@ def items_of(
     found = {}
     for item in scale.items:
         cell, justification = row.scores.get(item.title), row.justifications.get(item.title, "")
-        score = _score(cell, len(scale.words))
-        if score is None and cell is not None:
+        step = _step(cell, item)
+        if step is None and cell is not None:
             remarks.append(
                 Remark(
                     row.file,
                     row.line,
-                    f"{item.title}: expected a whole number from 1 to {len(scale.words)}, found "
-                    f"{cell!r}",
+                    f"{item.title}: expected a whole number from {item.ends.low} to "
+                    f"{item.ends.high}, found {cell!r}",
                 )
             )
-        reason = None if score is not None else "absent" if not cell else "out_of_scale"
-        if score is not None and justification.casefold().startswith(_FAILED):
+        reason = None if step else "absent" if not cell else "out_of_scale"
+        if step and justification.casefold().startswith(_FAILED):
             reason = AS_LOWEST
-        word = scale.words[score - 1].word if score is not None else None
         found[item.id] = {
-            "word": word,
-            "score": score,
+            "word": step.word if step and item.kind == "words" else None,
+            "score": step.score if step else None,
             "justification": justification,
             "reason": reason,
         }
     return found
 
 
-def _score(cell: str | None, highest: int) -> int | None:
+def _step(cell: str | None, item: Item) -> Step | None:
     value = number_of(cell or "")
-    return (
-        int(value) if value is not None and value == int(value) and 1 <= value <= highest else None
-    )
+    return None if value is None else item.step(value)
 
 
 def _joined(known: PublishedRating, row: PublishedRating) -> PublishedRating:

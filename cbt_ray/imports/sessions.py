@@ -143,8 +143,14 @@ def _document(
                 "price": [0, 0],
             }
         },
-        "roles": {role: {"endpoint": "server"} for role in ("therapist", "patient", "summariser")}
-        | {"judge": {"endpoint": "server", "sampling": {"max_tokens": 2000}}},
+        "roles": {role: {"endpoint": "server"} for role in ("therapist", "patient", "summariser")},
+        "raters": {
+            "judge": {
+                "endpoint": "server",
+                "sampling": {"max_tokens": 2000},
+                "scales": ["ctrs"],
+            }
+        },
         "arms": [
             {"name": name, **({"factors": levels} if levels else {})}
             for name, levels in arms.items()

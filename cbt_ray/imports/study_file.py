@@ -304,6 +304,6 @@ def _of_sessions(study: Study, published: Published, scope: Scope) -> Iterator[s
         )
     if published.has_ratings and "plain" not in study.judge.views:
         yield (
-            "judge.views: expected plain, in which the published ratings were given; found "
-            f"{', '.join(study.judge.views)}"
+            f"raters.{study.probed}.views: expected plain, in which the published ratings were "
+            f"given; found {', '.join(study.judge.views)}"
         )

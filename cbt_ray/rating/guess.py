@@ -11,7 +11,6 @@ from cbt_ray.errors import InputError, ModelFailure
 from cbt_ray.llm.request import Ask, Message, Reply, Request
 from cbt_ray.prompts import Prompts
 from cbt_ray.reading import read_fields
-from cbt_ray.study.endpoint import Role
 from cbt_ray.study.model import Judge
 from cbt_ray.therapy.answer import ask_until, read_json
 from cbt_ray.therapy.language import load_language
@@ -60,7 +59,6 @@ def guess(
     kinds: dict[str, str],
     judge: Judge,
     prompts: Prompts,
-    role: Role,
     ask: Ask,
     seed: int,
 ) -> Guess:
@@ -78,14 +76,14 @@ def guess(
     user = Message("user", prompts.render("judge_guess_request.j2", transcript=text))
     schema = record(
         {
-            "justification": bounded(judge.justification_chars, role, load_language(prompts)),
+            "justification": bounded(judge.justification_chars, judge, load_language(prompts)),
             "kind": {"type": "string", "enum": list(letters)},
         }
     )
     answer = ask_until(
         ask,
-        Request((system, user), role.sampling, seed, schema),
-        role.attempts,
+        Request((system, user), judge.sampling, seed, schema),
+        judge.attempts,
         lambda r: _read(r, letters),
     )
     letter, justification = answer.value

@@ -1,4 +1,4 @@
-"""The judge: a word with a justification for each item, read strictly.
+"""The judge: a word, number or count with a justification for each item, read strictly.
 
 What is missing stays missing, with its reason.
 """
@@ -13,8 +13,8 @@ from typing import Any
 from cbt_ray.errors import ModelFailure
 from cbt_ray.llm.request import Ask, Message, Reply, Request
 from cbt_ray.prompts import Prompts
-from cbt_ray.rating.scale import Item, Scale
-from cbt_ray.study.endpoint import Role
+from cbt_ray.rating.measure import Value
+from cbt_ray.rating.scale import Item, Kind, Scale, joined
 from cbt_ray.study.model import Judge
 from cbt_ray.therapy.answer import read_json
 from cbt_ray.therapy.language import load_language
@@ -22,6 +22,8 @@ from cbt_ray.therapy.prose import bounded, record
 from cbt_ray.unit import seed_of
 
 PROMPTS = ("judge.j2", "judge_request.j2")
+_FIELDS: dict[Kind, str] = {"words": "word", "numbers": "score", "count": "count"}
+"""Where an answer stands in the judge's reply."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class ItemRating:
     """One item's rating; without a score it has a reason."""
 
     word: str | None
+    """None where the item is answered with a number or a count."""
     score: int | None
     justification: str
     reason: str | None = None
@@ -40,74 +43,84 @@ class ItemRating:
 
 @dataclass(frozen=True)
 class Rating:
-    """A session's rating. `total` is there only where every item is."""
+    """A session's rating: every item, every measure, and why answers were of no use."""
 
     items: dict[str, ItemRating]
+    measures: dict[str, Value]
     useless: dict[str, int]
 
-    @property
-    def total(self) -> int | None:
-        """Sum of all items (CTRS: 11 to 110), None where one is missing."""
-        scores = [item.score for item in self.items.values()]
-        return None if None in scores else sum(score for score in scores if score is not None)
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in a unit."""
+        return {
+            "items": {name: item.to_json() for name, item in self.items.items()},
+            "measures": {name: value.to_json() for name, value in self.measures.items()},
+            "sent_back": self.useless,
+        }
 
 
 def rate(
-    text: str, scale: Scale, judge: Judge, prompts: Prompts, role: Role, ask: Ask, seed: int
+    text: str, scales: Sequence[Scale], judge: Judge, prompts: Prompts, ask: Ask, seed: int
 ) -> Rating:
-    """Have a transcript rated.
+    """Have a transcript rated on every scale.
 
-    Items that the judge left out or misnamed are asked for again, up to `role.attempts` times.
+    Items that the judge left out or misnamed are asked for again, up to `judge.attempts` times.
 
     Raises ModelFailure where not one item was rated.
     """
-    groups = [list(scale.items)] if judge.items == "together" else [[item] for item in scale.items]
-    system = Message("system", prompts.render("judge.j2", scale=scale))
+    scale = joined(scales)
     rated: dict[str, ItemRating] = {}
     useless: Counter[str] = Counter()
-    for group in groups:
-        _rate_group(
-            group, rated, useless, _Asking(text, scale, judge, prompts, role, ask, system, seed)
-        )
+    for part in [scale] if judge.asked == "together" else scales:
+        own = seed if len(scales) == 1 else seed_of(seed, part.name)
+        found = _rate_scale(part, _Asking(text, judge, prompts, ask, own), useless)
+        before = "" if part is scale else f"{part.name}."
+        rated |= {before + name: one for name, one in found.items()}
     if all(item.score is None for item in rated.values()):
         raise ModelFailure(useless.most_common(1)[0][0] if useless else "no_item")
-    return Rating({item.id: rated[item.id] for item in scale.items}, dict(useless))
+    items = {item.id: rated[item.id] for item in scale.items}
+    scores = {name: item.score for name, item in items.items()}
+    return Rating(items, scale.values(scores), dict(useless))
 
 
 @dataclass(frozen=True)
 class _Asking:
     text: str
-    scale: Scale
     judge: Judge
     prompts: Prompts
-    role: Role
     ask: Ask
-    system: Message
     seed: int
 
-    def request(self, items: Sequence[Item], attempt: int) -> Request:
+    def request(self, system: Message, items: Sequence[Item], attempt: int) -> Request:
         user = self.prompts.render("judge_request.j2", transcript=self.text, items=items)
-        words = {"type": "string", "enum": [step.word for step in self.scale.words]}
-        answer = record(
-            {
-                "justification": bounded(
-                    self.judge.justification_chars, self.role, load_language(self.prompts)
-                ),
-                "word": words,
-            }
+        why = bounded(self.judge.justification_chars, self.judge, load_language(self.prompts))
+        schema = record(
+            {item.id: record({"justification": why, **_answer(item)}) for item in items}
         )
-        schema = record({item.id: answer for item in items})
         seed = seed_of(self.seed, items[0].id, attempt)
-        return Request((self.system, Message("user", user)), self.role.sampling, seed, schema)
+        return Request((system, Message("user", user)), self.judge.sampling, seed, schema)
+
+
+def _rate_scale(scale: Scale, asking: _Asking, useless: Counter[str]) -> dict[str, ItemRating]:
+    """One scale's items; counts the answers that were of no use."""
+    together = asking.judge.items == "together"
+    system = Message("system", asking.prompts.render("judge.j2", scale=scale))
+    rated: dict[str, ItemRating] = {}
+    for group in [list(scale.items)] if together else [[item] for item in scale.items]:
+        _rate_group(group, rated, useless, asking, system)
+    return rated
 
 
 def _rate_group(
-    group: list[Item], rated: dict[str, ItemRating], useless: Counter[str], asking: _Asking
+    group: list[Item],
+    rated: dict[str, ItemRating],
+    useless: Counter[str],
+    asking: _Asking,
+    system: Message,
 ) -> None:
     missing = group
-    for attempt in range(asking.role.attempts):
+    for attempt in range(asking.judge.attempts):
         try:
-            found = _read(asking.ask(asking.request(missing, attempt)), missing, asking.scale)
+            found = _read(asking.ask(asking.request(system, missing, attempt)), missing)
         except ModelFailure as failure:
             useless[failure.reason] += 1
             found = {item.id: ItemRating(None, None, "", failure.reason) for item in missing}
@@ -117,17 +130,25 @@ def _rate_group(
             return
 
 
-def _read(reply: Reply, items: Sequence[Item], scale: Scale) -> dict[str, ItemRating]:
+def _answer(item: Item) -> dict[str, Any]:
+    """The field that an item is answered in, with what it may hold."""
+    if item.kind == "words":
+        return {"word": {"type": "string", "enum": [step.word for step in item.steps]}}
+    if item.kind == "numbers":
+        return {"score": {"type": "integer", "enum": [step.score for step in item.steps]}}
+    return {"count": {"type": "integer", "minimum": 0}}
+
+
+def _read(reply: Reply, items: Sequence[Item]) -> dict[str, ItemRating]:
     value = read_json(reply)
-    return {item.id: _read_item(value.get(item.id), scale) for item in items}
+    return {item.id: _read_item(value.get(item.id), item) for item in items}
 
 
-def _read_item(value: Any, scale: Scale) -> ItemRating:
+def _read_item(value: Any, item: Item) -> ItemRating:
     if not isinstance(value, dict):
         return ItemRating(None, None, "", "absent")
-    word, justification = value.get("word"), value.get("justification")
+    justification = value.get("justification")
     text = justification if isinstance(justification, str) else ""
-    score = scale.score(word) if isinstance(word, str) else None
-    if score is None:
-        return ItemRating(None, None, text, "unknown_word")
-    return ItemRating(scale.words[score - 1].word, score, text)
+    score, reason = item.read(value.get(_FIELDS[item.kind]))
+    step = item.step(score) if item.kind == "words" and score is not None else None
+    return ItemRating(step.word if step else None, score, text, reason)

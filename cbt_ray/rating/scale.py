@@ -1,40 +1,28 @@
-"""A scale is data: a folder with scale.yaml (title, at least two words from worst to best) and one
-file an item.
-"""
+"""A scale: items, what each is answered with, and measures over their scores."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from cbt_ray.rating.measure import Ends, Measure, Number, Value, ends_of, leaves, values
 
-from cbt_ray.errors import InputError
-from cbt_ray.prompts import Prompts
-from cbt_ray.reading import read_fields
-from cbt_ray.study.block import Block
-from cbt_ray.study.complaint import refusal
-
-MOST = 200
-"""Items of a scale, or words."""
+Kind = Literal["words", "numbers", "count"]
+"""What an item is answered with."""
+LARGEST_COUNT = 1_000_000
+"""More of anything is not in a session."""
 
 
-def _text(value: str) -> str:
-    if value != value.strip() or not value:
-        raise ValueError("expected text without blanks around it")
-    return value
+@dataclass(frozen=True)
+class Step:
+    """One score of an item, the word that the judge gives for it, and what it stands for."""
 
-
-def _each_once(value: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(value)) != len(value):
-        raise ValueError("expected each item once")
-    return value
-
-
-Text = Annotated[str, AfterValidator(_text)]
-ItemId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,59}$")]
+    score: int
+    word: str
+    """Of a number: its digits."""
+    anchor: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,100 +32,109 @@ class Item:
     id: str
     title: str
     question: str
+    kind: Kind
+    steps: tuple[Step, ...] = ()
+    """None where something is counted."""
+    own: bool = False
+    """It has steps of its own, or is a count, unlike the rest of the scale."""
 
+    @property
+    def ends(self) -> Ends:
+        """Lowest and highest score."""
+        scores = [step.score for step in self.steps]
+        return Ends(min(scores), max(scores)) if scores else Ends(0, None)
 
-@dataclass(frozen=True)
-class Word:
-    """One step of a scale with what it stands for."""
+    def step(self, score: float) -> Step | None:
+        """The step with this score; None where there is none."""
+        return next((step for step in self.steps if step.score == score), None)
 
-    word: str
-    anchor: str
+    def read(self, answer: Any) -> tuple[int | None, str | None]:
+        """The score of a judge's answer, or the reason why it is none.
+
+        A word counts in any case; a number as a whole number, or as text that is one.
+        """
+        if self.kind == "words":
+            said = answer.strip().casefold() if isinstance(answer, str) else None
+            found = [step.score for step in self.steps if step.word.casefold() == said]
+            return (found[0], None) if found else (None, "unknown_word")
+        number = _whole(answer)
+        if number is None:
+            return None, "no_number"
+        fits = self.step(number) if self.steps else 0 <= number <= LARGEST_COUNT
+        return (number, None) if fits else (None, "out_of_scale")
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Items, and words that score 1, 2, ... in their order."""
+    """Items, and measures over their scores, of which the first is the headline."""
 
     name: str
     title: str
     instructions: str
+    expertise: str
     items: tuple[Item, ...]
-    words: tuple[Word, ...]
+    measures: tuple[Measure, ...]
+    kind: Kind | None = None
+    """What items are answered with that say nothing of their own."""
+    steps: tuple[Step, ...] = ()
+    """Those of such items."""
+    source: str = ""
+    licence: str = ""
 
-    def score(self, word: str) -> int | None:
-        """The score of a word (1 is the worst), or None where the scale has no such word."""
-        folded = [step.word.casefold() for step in self.words]
-        return (
-            folded.index(word.strip().casefold()) + 1 if word.strip().casefold() in folded else None
+    @cached_property
+    def ends(self) -> Mapping[str, Ends]:
+        """The ends of every item and measure."""
+        return ends_of(self.measures, {item.id: item.ends for item in self.items})
+
+    def values(self, scores: Mapping[str, Number | None]) -> dict[str, Value]:
+        """Every measure of one session's scores, with the reason where it has no value."""
+        return values(
+            self.measures, {item.id: scores.get(item.id) for item in self.items}, self.ends
         )
 
+    def items_of(self, measure: str) -> tuple[Item, ...]:
+        """The items that a measure is made of, in the scale's order."""
+        made_of = set(leaves(self.measures, measure))
+        return tuple(item for item in self.items if item.id in made_of)
 
-class _ItemFile(Block):
-    """<item>.yaml."""
-
-    title: Text
-    question: Text
-
-
-class _WordBlock(Block):
-    """A word of scale.yaml."""
-
-    word: Text
-    anchor: Text
+    def item(self, name: str) -> Item:
+        """An item by its id; raises KeyError."""
+        return {item.id: item for item in self.items}[name]
 
 
-class _ScaleFile(Block):
-    """scale.yaml."""
-
-    title: Text
-    instructions: Text
-    items: Annotated[
-        tuple[ItemId, ...], Field(min_length=1, max_length=MOST), AfterValidator(_each_once)
-    ]
-    words: tuple[_WordBlock, ...] = Field(min_length=2, max_length=MOST)
-    """At least two: with one word nothing could differ, and every share of the range would be
-    divided by zero."""
-
-
-def scale_files(prompts: Prompts, name: str) -> list[str]:
-    """The files that make up a scale, for their hashes."""
-    return [
-        f"{name}/scale.yaml",
-        *(f"{name}/{item.id}.yaml" for item in load_scale(prompts, name).items),
-    ]
-
-
-def load_scale(prompts: Prompts, name: str) -> Scale:
-    """Read a scale; raises InputError naming file and field, of all its files at once."""
-    file = _read(prompts.path(f"{name}/scale.yaml"))
-    items, problems = [], list[str]()
-    for item in file.items:
-        try:
-            own = _read_item(prompts.path(f"{name}/{item}.yaml"))
-            items.append(Item(item, own.title, own.question))
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(*problems)
-    words = tuple(Word(word.word, word.anchor) for word in file.words)
-    return Scale(name, file.title, file.instructions, tuple(items), words)
+def joined(scales: Sequence[Scale]) -> Scale:
+    """Several scales as one, each name behind that of its scale; one alone is as it was."""
+    if len(scales) == 1:
+        return scales[0]
+    return Scale(
+        "+".join(scale.name for scale in scales),
+        " and the ".join(scale.title for scale in scales),
+        " ".join(dict.fromkeys(scale.instructions for scale in scales)),
+        " and ".join(dict.fromkeys(scale.expertise for scale in scales)),
+        tuple(
+            replace(item, id=f"{scale.name}.{item.id}", own=True)
+            for scale in scales
+            for item in scale.items
+        ),
+        tuple(
+            replace(
+                measure,
+                name=f"{scale.name}.{measure.name}",
+                parts=tuple(
+                    tuple(f"{scale.name}.{part}" for part in group) for group in measure.parts
+                ),
+            )
+            for scale in scales
+            for measure in scale.measures
+        ),
+    )
 
 
-@cache
-def _read(path: Path) -> _ScaleFile:
-    try:
-        scale = _ScaleFile.model_validate(read_fields(path))
-    except ValidationError as error:
-        raise refusal(error, _ScaleFile, f"{path}: ") from None
-    folded = [word.word.casefold() for word in scale.words]
-    if len(set(folded)) != len(folded):
-        raise InputError(f"{path}: words: expected each word once, whatever its case")
-    return scale
-
-
-@cache
-def _read_item(path: Path) -> _ItemFile:
-    try:
-        return _ItemFile.model_validate(read_fields(path))
-    except ValidationError as error:
-        raise refusal(error, _ItemFile, f"{path}: ") from None
+def _whole(answer: Any) -> int | None:
+    if isinstance(answer, str):
+        digits = answer.strip().removeprefix("-")
+        short = digits.isascii() and digits.isdecimal() and len(digits) < 20
+        return int(answer) if short else None
+    if isinstance(answer, bool) or not isinstance(answer, int | float):
+        return None
+    return int(answer) if answer == answer // 1 and abs(answer) < 1e18 else None

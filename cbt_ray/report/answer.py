@@ -38,10 +38,11 @@ def question(analysis: Mapping[str, Any]) -> str:
     )
 
 
-def total_range(analysis: Mapping[str, Any]) -> tuple[int, int]:
+def total_range(analysis: Mapping[str, Any]) -> tuple[float, float]:
     """Lowest and highest total that the scale can give."""
     settings, items = analysis["settings"], len(analysis["items"])
-    return items * settings["lowest"], items * settings["highest"]
+    low, high = settings["total"] or (items * settings["lowest"], items * settings["highest"])
+    return low, high
 
 
 def answers(analysis: Mapping[str, Any]) -> list[Answer]:

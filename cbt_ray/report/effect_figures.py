@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from cbt_ray.report.answer import total_range
 from cbt_ray.report.figure import NOTHING, Figure, Look, rated
 from cbt_ray.report.prose import interval, one, signed
 from cbt_ray.report.svg import Scale, axis_x, axis_y, drawing, line, marker, nice, path, tag, text
@@ -100,8 +101,8 @@ def _scale(rows: Sequence[Row], analysis: Mapping[str, Any]) -> tuple[Scale, lis
 
     What is longer gets an arrow.
     """
-    settings = analysis["settings"]
-    widest = max(1, len(analysis["items"])) * (settings["highest"] - settings["lowest"])
+    lowest, highest = total_range(analysis)
+    widest = highest - lowest or 1.0
     values = [
         value for row in rows for value in (row.low, row.high, row.estimate) if value is not None
     ]

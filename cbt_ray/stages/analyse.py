@@ -14,13 +14,12 @@ from typing import Any
 
 from cbt_ray.analysis.declared import notices, standing
 from cbt_ray.errors import BelowMinimum
-from cbt_ray.rating.scale import Scale, load_scale
+from cbt_ray.prompts import Prompts
 from cbt_ray.stages.held import Held
 from cbt_ray.stages.probe import probe_rows
 from cbt_ray.stages.scores import score_rows
 from cbt_ray.study import Study
 from cbt_ray.study.confound import confounds
-from cbt_ray.study.imported import OWN_JUDGE
 from cbt_ray.therapy.flags import NAMES
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.replay import rules_of, stop_table
@@ -28,6 +27,7 @@ from cbt_ray.therapy.validation import detectors, foreign
 from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.declared import declaration_of, declarations, first_rating, hash_of
+from cbt_ray.work.outcome import headline
 
 LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels")
 
@@ -48,7 +48,7 @@ def analyse_scores(bench: Bench) -> None:
 
         held = Held(bench, survey)
         rows, probes = score_rows(bench, survey, held), probe_rows(bench, survey)
-        settings = settings_of(bench.study, load_scale(bench.prompts, bench.study.judge.scale))
+        settings = settings_of(bench.study, bench.prompts)
         scores = Scores.of(rows)
         language = load_language(bench.prompts)
         beside = {
@@ -103,7 +103,7 @@ def declared(bench: Bench, read: Mapping[Key, Unit]) -> dict[str, Any]:
     """Whether the analysis was declared before the first rating."""
     content = declaration_of(bench.study)
     first = first_rating(bench.store, bench.study, read)
-    imported = bench.study.analysis.judge != OWN_JUDGE
+    imported = bench.study.headline_judge not in bench.study.raters
     return standing(
         declarations(bench.store, bench.study), hash_of(content), content, first, imported=imported
     )
@@ -114,7 +114,7 @@ def require_ratings(bench: Bench) -> None:
     `minimum.ratings`.
     """
     unit = bench.store.get(bench.keys.analysis())
-    view, judge = bench.study.judge.views[0], bench.study.analysis.judge
+    view, judge = bench.study.judge.views[0], bench.study.headline_judge
     rows = (
         [row for row in unit.content["rows"] if (row["view"], row["judge"]) == (view, judge)]
         if unit
@@ -133,20 +133,24 @@ def require_ratings(bench: Bench) -> None:
         )
 
 
-def settings_of(study: Study, scale: Scale) -> Any:
+def settings_of(study: Study, prompts: Prompts) -> Any:
     """The analysis block as the analysis takes it."""
     from cbt_ray.analysis import Settings
 
+    head = headline(study, prompts)
+    scores = [step.score for item in head.items for step in item.steps]
     return Settings(
         level=study.analysis.level,
         unrated=study.analysis.unrated,
-        judge=study.analysis.judge,
+        judge=study.headline_judge,
+        probed=study.probed,
         thorough=study.analysis.thorough,
         view=study.judge.views[0],
-        items=tuple(item.id for item in scale.items),
-        titles={item.id: item.title for item in scale.items},
-        lowest=1,
-        highest=len(scale.words),
+        items=tuple(head.prefix + item.id for item in head.items),
+        titles={head.prefix + item.id: item.title for item in head.items},
+        lowest=min(scores),
+        highest=max(scores),
+        total=(head.low, head.high),
         arms=tuple(arm.name for arm in study.arms),
         contrasts=study.contrasts,
     )

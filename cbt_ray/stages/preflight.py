@@ -32,7 +32,7 @@ def roles_of(study: Study) -> Asked:
             "summariser": [roles.summariser],
             "therapist": [study.therapist(arm) for arm in study.arms],
         },
-        Stage.RATINGS: {"judge": [roles.judge]},
+        Stage.RATINGS: {name: [rater] for name, rater in study.raters.items()},
     }
 
 

@@ -23,13 +23,14 @@ from cbt_ray.rating.probe import (
     swapped,
     without_homework,
 )
-from cbt_ray.rating.scale import load_scale
+from cbt_ray.rating.scale_file import load_scales
 from cbt_ray.rating.view import judged_turns, view_text
 from cbt_ray.study.model import Judge
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Session, Speaker, Turn
 from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.bench import Bench
+from cbt_ray.work.outcome import Headline, headline
 from cbt_ray.work.probed import kinds_of, probe_names, probed_places
 from cbt_ray.work.survey import Entry, State, Survey
 from cbt_ray.work.workplace import Workplace
@@ -64,19 +65,13 @@ def probe_content(
     names = {arm.name for arm in study.arms} | set(study.models)
     look, language = look_of(name, study.judge.views[0]), load_language(place.prompts)
     text = view_text(spoilt.turns, look, names, language)
-    voice = place.voice("judge")
+    voice = place.voice(study.probed)
     if name in GUESSES:
         kinds = load_kinds(place.prompts, kinds_of(study))
-        return (
-            made
-            | guess(text, kinds, study.judge, place.prompts, voice.role, voice.ask, seed).to_json()
-        )
-    scale = load_scale(place.prompts, study.judge.scale)
-    rating = rate(
-        text, scale, _judge(study.judge, name), place.prompts, voice.role, voice.ask, seed
-    )
-    items = {item: rated.to_json() for item, rated in rating.items.items()}
-    return made | {"items": items, "total": rating.total, "sent_back": rating.useless}
+        return made | guess(text, kinds, study.judge, place.prompts, voice.ask, seed).to_json()
+    scales = load_scales(place.prompts, study.judge.scales)
+    rating = rate(text, scales, _judge(study.judge, name), place.prompts, voice.ask, seed)
+    return made | rating.to_json()
 
 
 def probe_rows(bench: Bench, survey: Survey) -> list[ProbeRow]:
@@ -90,6 +85,7 @@ def probe_rows(bench: Bench, survey: Survey) -> list[ProbeRow]:
     states = {entry.key: entry for entry in survey.stages[Stage.RATINGS]}
     done = [key for probe in keys.probes() if states[key := keys.probe(*probe)].state is State.DONE]
     contents = {key: unit.content for key, unit in bench.store.get_many(done) if unit}
+    head = headline(study, bench.prompts)
     rows = []
     for arm in study.arms:
         for patient, replicate, number in probed_places(study):
@@ -107,25 +103,25 @@ def probe_rows(bench: Bench, survey: Survey) -> list[ProbeRow]:
             }
             for name in probe_names(study):
                 entry = states[keys.probe(session, name)]
-                rows.append(
-                    ProbeRow(**facts, probe=name, **_answer(entry, contents.get(entry.key)))
-                )
+                answer = _answer(entry, contents.get(entry.key), head)
+                rows.append(ProbeRow(**facts, probe=name, **answer))
     return rows
 
 
-def _answer(entry: Entry, content: dict[str, Any] | None) -> dict[str, Any]:
-    """What the judge answered, or why there is no answer."""
+def _answer(entry: Entry, content: dict[str, Any] | None, head: Headline) -> dict[str, Any]:
+    """What the judge answered, with the headline's measure, or why there is no answer."""
     if content is None:
         return {
             "reason": f"judge_failed:{entry.reason}"
             if entry.state is State.REJECTED
             else entry.state.value
         }
-    items = {item: rated["score"] for item, rated in content.get("items", {}).items()}
+    rated = content.get("items", {})
+    items = {head.prefix + item: one["score"] for item, one in rated.items()}
     return {
         "reason": content["reason"],
         "items": items,
-        "total": content.get("total"),
+        "total": content.get("measures", {}).get(head.measure.name, {}).get("value"),
         "guess": content.get("guess"),
     }
 

@@ -11,10 +11,11 @@ from typing import Any
 from cbt_ray.errors import ModelFailure
 from cbt_ray.rating.judge import rate
 from cbt_ray.rating.probe import NOTHING_TO_RATE, VIEW
-from cbt_ray.rating.scale import load_scale
+from cbt_ray.rating.scale_file import load_scales
 from cbt_ray.rating.view import heard, judged_turns, view_text
 from cbt_ray.stages.probe import probe_content
 from cbt_ray.stages.rejected import retry_ratings
+from cbt_ray.study.endpoint import Role
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Session
 from cbt_ray.unit import Key, Stage, Unit, digest
@@ -37,16 +38,14 @@ def rate_sessions(bench: Bench, *, retry_rejected: bool = False) -> None:
         retry_ratings(bench)
         survey = bench.survey(Stage.SESSIONS, Stage.RATINGS)
     owed = set(survey.owed(Stage.RATINGS))
-    views, replicates = bench.study.judge.views, range(1, bench.study.judge.replicates + 1)
     jobs: list[Job] = [
-        (session, view, replicate)
+        (session, *judgement)
         for session in bench.keys.sessions()
-        for view in views
-        for replicate in replicates
-        if bench.keys.rating(session, view, replicate) in owed
+        for judgement in bench.keys.judgements
+        if bench.keys.rating(session, *judgement) in owed
     ]
     jobs += [
-        (session, VIEW + name, 1)
+        (session, bench.study.probed, VIEW + name, 1)
         for session, name in bench.keys.probes()
         if bench.keys.probe(session, name) in owed
     ]
@@ -54,37 +53,35 @@ def rate_sessions(bench: Bench, *, retry_rejected: bool = False) -> None:
         declare(bench.store, bench.study, datetime.now(UTC))
     # Shuffled by the seed: neither arm nor session number can be told from the order in which the
     # judge reads.
-    jobs.sort(key=lambda job: digest([bench.study.seed, str(job[0]), job[1], job[2]]))
-    bench.carry_out(
-        Stage.RATINGS, make_rating, jobs, len(jobs), {"judge": [bench.study.roles.judge]}
-    )
+    jobs.sort(key=lambda job: digest([bench.study.seed, str(job[0]), *job[1:]]))
+    asked: dict[str, list[Role]] = {
+        name: [bench.study.raters[name]] for name in sorted({job[1] for job in jobs})
+    }
+    bench.carry_out(Stage.RATINGS, make_rating, jobs, len(jobs), asked)
 
 
 def make_rating(spec: Spec, job: Job) -> None:
     """Make one judgement."""
     place = spec.workplace()
-    session, view, replicate = job
+    session, rater, view, replicate = job
     if view.startswith(VIEW):
         name = view.removeprefix(VIEW)
         key = place.keys.probe(session, name)
         held = {one: place.known(one) for one in place.keys.inputs(key)}
         place.make(key, held.values(), lambda: probe_content(place, key, session, name, held))
         return
-    key, unit = place.keys.rating(session, view, replicate), place.known(session)
-    place.make(key, [unit], lambda: _rating(place, key, unit, view))
+    key, unit = place.keys.rating(session, rater, view, replicate), place.known(session)
+    place.make(key, [unit], lambda: _rating(place, key, unit, rater, view))
 
 
-def _rating(place: Workplace, key: Key, session: Unit, view: Any) -> dict[str, Any]:
-    study = place.study
-    turns = judged_turns(Session.from_json(session.content), study.judge.strip)
+def _rating(place: Workplace, key: Key, session: Unit, rater: str, view: Any) -> dict[str, Any]:
+    study, judge = place.study, place.study.raters[rater]
+    turns = judged_turns(Session.from_json(session.content), judge.strip)
     language = load_language(place.prompts)
     if not heard(turns, view, language):
         raise ModelFailure(NOTHING_TO_RATE, "no word of the therapist")
     names = {arm.name for arm in study.arms} | set(study.models)
-    voice, scale = place.voice("judge"), load_scale(place.prompts, study.judge.scale)
+    voice, scales = place.voice(rater), load_scales(place.prompts, judge.scales)
     text = view_text(turns, view, names, language)
-    rating = rate(
-        text, scale, study.judge, place.prompts, voice.role, voice.ask, key.seed(study.seed)
-    )
-    items = {name: item.to_json() for name, item in rating.items.items()}
-    return {"view": view, "items": items, "total": rating.total, "sent_back": rating.useless}
+    rating = rate(text, scales, judge, place.prompts, voice.ask, key.seed(study.seed))
+    return {"judge": rater, "view": view, **rating.to_json()}

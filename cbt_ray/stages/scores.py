@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.imports.rows import imported_ratings
+from cbt_ray.imports.rows import imported_ratings, scored, why_without
 from cbt_ray.stages.held import Held
 from cbt_ray.study.imported import ABSENT
 from cbt_ray.study.model import Arm
-from cbt_ray.unit import Key, Stage, Unit
+from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
+from cbt_ray.work.outcome import headline, prefix_of
 from cbt_ray.work.survey import Entry, State, Survey
 
 if TYPE_CHECKING:
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 
 
 def score_rows(bench: Bench, survey: Survey, held: Held) -> list[ScoreRow]:
-    """One row for each scheduled session, view and replicate of the own judge, then those of
-    imported judges.
+    """One row for each scheduled session, rater, view and replicate, then those of imported
+    judges.
     """
+    from cbt_ray.analysis import ScoreRow
+
     states = {
         entry.key: entry
         for stage in (Stage.SESSIONS, Stage.RATINGS)
@@ -29,17 +32,28 @@ def score_rows(bench: Bench, survey: Survey, held: Held) -> list[ScoreRow]:
     }
     done = [key for key in bench.keys.ratings() if states[key].state is State.DONE]
     units = {key: unit for key, unit in bench.store.get_many(done) if unit}
+    measure = headline(bench.study, bench.prompts).name
     rows = []
     for arm, patient, replicate, seed in bench.keys.chains():
         for number, key in enumerate(bench.keys.chain(arm, patient, replicate, seed), 1):
             place = _place(bench, arm, patient, replicate, number, seed) | held.facts(key)
-            for view in bench.study.judge.views:
-                for judged in range(1, bench.study.judge.replicates + 1):
-                    rating = bench.keys.rating(key, view, judged)
-                    shown = {"view": view, "heard": held.heard(key, view, bench.study.judge.strip)}
-                    rows.append(
-                        _row(place | shown, states[key], states[rating], units.get(rating), judged)
+            for judge, view, judged in bench.keys.judgements:
+                rating = bench.keys.rating(key, judge, view, judged)
+                unit, prefix = units.get(rating), prefix_of(bench.study, judge)
+                heard = held.heard(key, view, bench.study.raters[judge].strip)
+                reason = _why(states[key], states[rating])
+                rows.append(
+                    ScoreRow(
+                        session_key=str(key),
+                        judge=judge,
+                        view=view,
+                        heard=heard,
+                        judge_replicate=judged,
+                        reason=why_without(unit, measure, prefix) if unit else reason,
+                        **place,
+                        **scored(unit, measure, prefix),
                     )
+                )
     return rows + imported_ratings(bench, survey, held.facts, held.heard)
 
 
@@ -57,24 +71,6 @@ def _place(
         "patient": bench.study.patients.simulated[patient - 1].name,
         "phase": bench.study.phase_of(number).name,
     }
-
-
-def _row(
-    place: dict[str, Any], session: Entry, rating: Entry, unit: Unit | None, judged: int
-) -> ScoreRow:
-    from cbt_ray.analysis import ScoreRow
-
-    key: Key = session.key
-    scores = {name: item["score"] for name, item in unit.content["items"].items()} if unit else {}
-    return ScoreRow(
-        session_key=str(key),
-        **place,
-        judge_replicate=judged,
-        rated=unit is not None,
-        reason=None if unit else _why(session, rating),
-        items=scores,
-        total=unit.content["total"] if unit else None,
-    )
 
 
 def _why(session: Entry, rating: Entry) -> str:

@@ -89,8 +89,10 @@ def _dotted(row: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, Any
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
     items = {f"item_{name}": score for name, score in row["items"].items()}
+    measures = {f"measure_{name}": value for name, value in row["measures"].items()}
     return {
-        **{name: value for name, value in row.items() if name != "items"},
+        **{name: value for name, value in row.items() if name not in ("items", "measures")},
         "flags": " ".join(row["flags"]),
         **items,
+        **measures,
     }

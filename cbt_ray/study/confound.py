@@ -164,7 +164,7 @@ def _of_judge(
     """Whether the judge is of the family of one side's therapist or teacher, and not of the
     other's.
     """
-    family = family_of(_named(study.endpoints[study.roles.judge.endpoint]))
+    family = family_of(_named(study.endpoints[study.judge.endpoint]))
     if family is None:
         return
     one, other = (_kin(study, arm, family) for arm in (plus, minus))

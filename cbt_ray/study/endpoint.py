@@ -184,13 +184,12 @@ class Role(Block):
 
 
 class Roles(Block):
-    """Every role but the therapists' arms."""
+    """Every role but the therapists' arms and the raters."""
 
     generator: Role | None = None
     """Who writes the courses; none where nothing is trained."""
     patient: Role
     summariser: Role
-    judge: Role
     therapist: Role
     """What all arms share; an arm may name another endpoint, prompt or sampling."""
 

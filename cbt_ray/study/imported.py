@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from cbt_ray.study.block import Block, Name
 
@@ -40,11 +40,3 @@ class Imported(Block):
     judges: Mapping[Name, ImportedJudge] = {}
     sources: tuple[str, ...] = ()
     """What was imported from where, for the report."""
-
-    @model_validator(mode="after")
-    def _other_judges(self) -> Imported:
-        if OWN_JUDGE in self.judges:
-            raise ValueError(
-                f"judges: expected names other than {OWN_JUDGE}, which is the study's own"
-            )
-        return self

@@ -8,9 +8,9 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from cbt_ray.study.block import Block, Chars, Name, Seed, Share, refuse_all
+from cbt_ray.study.block import Block, Chars, Name, Seed, Share, refuse_all, twice
 from cbt_ray.study.contrast import Contrast
-from cbt_ray.study.endpoint import Sampling
+from cbt_ray.study.endpoint import Role, Sampling
 from cbt_ray.study.probe import Probes
 
 PAIRS_IN_STORE = "store:"
@@ -262,14 +262,15 @@ class Dataset(Block):
         return self
 
 
-class Judge(Block):
-    """How sessions are rated."""
+class Judge(Role):
+    """A rater that is a model: where it is asked, with which scales, and how it rates."""
 
-    scale: str = "ctrs"
-    """A folder under prompts/: scale.yaml and one file an item."""
+    scales: tuple[str, ...] = Field(("ctrs",), min_length=1)
+    """Folders under prompts/ with a scale.yaml."""
+    asked: Literal["together", "apart"] = "apart"
+    """Several scales in one call, or a call for each."""
     replicates: int = Field(1, ge=0, le=1000)
-    """Judgements of each session and view; 0: the study's own judge rates nothing, since ratings
-    were imported."""
+    """Judgements of each session and view; 0: it rates nothing, since ratings were imported."""
     items: Literal["together", "separately"] = "together"
     views: tuple[Literal["plain", "masked"], ...] = Field(("plain",), min_length=1)
     strip: Literal["summary", "paper"] = "summary"
@@ -279,10 +280,13 @@ class Judge(Block):
     probes: Probes = Probes()
 
     @model_validator(mode="after")
-    def _probes_compare(self) -> Judge:
+    def _fits(self) -> Judge:
+        for name, values in (("scales", self.scales), ("views", self.views)):
+            if (again := twice(values)) is not None:
+                raise ValueError(f"{name}: expected each once, found {again!r} twice")
         if self.probes.which and self.replicates < 1:
             raise ValueError(
-                "probes: expected `which: []`, since judge.replicates is 0 and probes are compared "
+                "probes: expected `which: []`, since replicates is 0 and probes are compared "
                 "with ordinary ratings"
             )
         return self
@@ -294,9 +298,12 @@ class Analysis(Block):
     level: float = Field(0.95, gt=0.5, lt=1)
     unrated: Literal["missing", "lowest"] = "missing"
     """What an unrated session counts as in the headline; the other answers stand beside it."""
-    judge: str = "judge"
-    """Whose ratings make the headline: the study's own judge, or one whose ratings were imported.
-    """
+    judge: str | None = None
+    """Whose ratings make the headline: one of `raters`, or somebody whose ratings were imported;
+    none: the first of `raters`."""
+    outcomes: tuple[str, ...] = ()
+    """Measures, `rater.scale.measure` or shorter where that is clear; the first is the headline.
+    None: the first measure of the first scale."""
     contrasts: tuple[Contrast, ...] | None = None
     """What is compared; none: the one factor of two levels, or whether the model was tuned. Empty:
     the study only describes."""

@@ -100,7 +100,7 @@ class Study(Block):
     roles: Roles
     sessions: Sessions
     flags: Flags = Flags()
-    judge: Judge = Judge()
+    raters: Mapping[Name, Judge] = Field(min_length=1)
     analysis: Analysis = Analysis()
     minimum: Minimum = Minimum()
     budget: Budget = Budget()
@@ -127,6 +127,7 @@ class Study(Block):
         if info.context != LOOSE:
             checks = (
                 self._names_once,
+                self._raters,
                 self._references,
                 self._needed,
                 self._phases_cover,
@@ -144,7 +145,6 @@ class Study(Block):
             ("arms", [arm.name for arm in self.arms]),
             ("patients.simulated", [patient.name for patient in self.patients.simulated]),
             ("phases", [phase.name for phase in self.phases]),
-            ("judge.views", [*map(str, self.judge.views)]),
         ):
             again = twice(names)
             if again is not None:
@@ -158,19 +158,33 @@ class Study(Block):
                     f"letters and digits only and {other!r} has the same"
                 )
 
+    def _raters(self) -> Iterator[str]:
+        imported = self.imported.judges if self.imported else {}
+        for name, rater in self.raters.items():
+            if name in Roles.model_fields:
+                yield f"raters.{name}: expected another name than that of a role"
+            if name in imported:
+                yield f"raters.{name}: expected another name than that of an imported judge"
+            if rater.probes.which and name != self.probed:
+                yield (
+                    f"raters.{name}.probes.which: expected none, only {self.probed} is probed, "
+                    "which comes first or makes the headline"
+                )
+        named = self.rater_of(self.analysis.outcomes[0]) if self.analysis.outcomes else None
+        if named and self.analysis.judge not in (None, named):
+            yield f"analysis.judge: expected {named} or none, since analysis.outcomes.0 names it"
+
     def _references(self) -> Iterator[str]:
-        for role, block in self.roles.named.items():
-            yield from self._endpoint_exists(f"roles.{role}.endpoint", block.endpoint)
+        for field, block in self.asked.items():
+            role = field.rpartition(".")[2]
+            yield from self._endpoint_exists(f"{field}.endpoint", block.endpoint)
             endpoint = self.endpoints.get(block.endpoint)
             if (
                 role != "therapist"
                 and isinstance(endpoint, LlamaCppEndpoint)
                 and endpoint.gguf == FINETUNED
             ):
-                yield (
-                    f"roles.{role}.endpoint: expected a fixed model, `{FINETUNED}` is for "
-                    "therapists"
-                )
+                yield (f"{field}.endpoint: expected a fixed model, `{FINETUNED}` is for therapists")
         for number, arm in enumerate(self.arms):
             yield from (f"arms.{number}.{problem}" for problem in self._of_arm(arm))
             if arm.endpoint is not None:
@@ -260,13 +274,48 @@ class Study(Block):
             ("patients.training.count", "course sessions", written),
             ("sessions.count", "sessions of all arms", sessions),
             (
-                "judge.replicates",
+                "raters",
                 "ratings",
-                sessions * len(self.judge.views) * self.judge.replicates,
+                sessions * sum(len(one.views) * one.replicates for one in self.raters.values()),
             ),
         ):
             if number > MOST:
                 yield f"{where}: expected at most {MOST:,} {what}, found {number:,}"
+
+    @property
+    def asked(self) -> dict[str, Role]:
+        """Every role and rater by its field."""
+        roles = {f"roles.{name}": role for name, role in self.roles.named.items()}
+        return roles | {f"raters.{name}": rater for name, rater in self.raters.items()}
+
+    def role(self, name: str) -> Role:
+        """A role or a rater by its name."""
+        role: Role = self.raters[name] if name in self.raters else getattr(self.roles, name)
+        return role
+
+    def rater_of(self, outcome: str) -> str | None:
+        """The rater that an outcome names, if it names one: of this study, or imported."""
+        first, dot, _ = outcome.partition(".")
+        known = [*self.raters, *(self.imported.judges if self.imported else ())]
+        return first if dot and first in known else None
+
+    @property
+    def headline_judge(self) -> str:
+        """Whose ratings make the headline."""
+        outcomes = self.analysis.outcomes
+        named = self.rater_of(outcomes[0]) if outcomes else None
+        return named or self.analysis.judge or next(iter(self.raters))
+
+    @property
+    def probed(self) -> str:
+        """The rater that is probed: the headline's, or the first where that one was imported."""
+        name = self.headline_judge
+        return name if name in self.raters else next(iter(self.raters))
+
+    @property
+    def judge(self) -> Judge:
+        """The rater that is probed, whose scales and first view are the headline's."""
+        return self.raters[self.probed]
 
     def phase_of(self, session: int) -> Phase:
         """The phase that a session (from 1) lies in; one without goals where there are none."""

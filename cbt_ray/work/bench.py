@@ -219,6 +219,8 @@ class Bench:
             raise fault
 
     def _probe(self, stage: Stage, name: str, role: Role) -> None:
+        kind = "raters" if name in self.study.raters else "roles"
+        field = f"{self.study.file}: {kind}.{name}.endpoint"
         caller = Models(self.study.endpoints, self.engine.meter(), self.study.told_date).open(
             role.endpoint, name
         )
@@ -226,16 +228,10 @@ class Bench:
             probe(caller, name, role.sampling)
         except ModelFailure as failure:
             if failure.reason == "context_full":  # of a few words
-                raise InputError(
-                    f"{self.study.file}: roles.{name}.endpoint: expected room for a short call: "
-                    f"{failure}"
-                ) from None
+                raise InputError(f"{field}: expected room for a short call: {failure}") from None
             # It answered: a model that reasons has no more to say in a few tokens.
         except CbtRayError as error:
-            where = (
-                f"{self.study.file}: roles.{name}.endpoint: expected an answer to a short call: "
-            )
-            error.args = (f"{where}{error}",)
+            error.args = (f"{field}: expected an answer to a short call: {error}",)
             raise
         finally:
             record_calls(

@@ -16,6 +16,7 @@ from typing import Any
 from cbt_ray.analysis.declared import Declaration
 from cbt_ray.store import Store
 from cbt_ray.study import Study
+from cbt_ray.study.endpoint import Role
 from cbt_ray.unit import Key, Stage, Unit, digest
 
 FOLDER = "declared"
@@ -33,7 +34,10 @@ def declaration_of(study: Study) -> dict[str, Any]:
             "sessions": study.sessions.count,
             "replicates": study.sessions.replicates,
         },
-        "judge": study.judge.model_dump(mode="json", exclude={"justification_chars"}),
+        "raters": {
+            name: rater.model_dump(mode="json", exclude={"justification_chars", *Role.model_fields})
+            for name, rater in study.raters.items()
+        },
         "flags": study.flags.model_dump(mode="json"),
         "analysis": study.analysis.model_dump(mode="json"),
     }

@@ -5,7 +5,7 @@ GGUFs, keys.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,8 @@ from cbt_ray.prompts import Prompts
 from cbt_ray.rating.guess import KINDS, load_kinds
 from cbt_ray.rating.homework import FILE as HOMEWORK
 from cbt_ray.rating.homework import load_homework
-from cbt_ray.rating.scale import load_scale
+from cbt_ray.rating.scale import Scale, joined
+from cbt_ray.rating.scale_file import load_scales
 from cbt_ray.reading import located
 from cbt_ray.reading.trial import tried
 from cbt_ray.study import Study
@@ -29,6 +30,7 @@ from cbt_ray.study.model import Checkpoint, Recipe, is_hub_id
 from cbt_ray.therapy.language import Language, load_language
 from cbt_ray.training.environment import require_unsloth
 from cbt_ray.work import preferences
+from cbt_ray.work.outcome import headline
 from cbt_ray.work.probed import check_probes, kinds_of
 from cbt_ray.work.samples import TEXT, Sample, fault_of, samples
 
@@ -65,9 +67,12 @@ def _check_language(study: Study, prompts: Prompts) -> Language:
 
 
 def _check_scale(study: Study, prompts: Prompts) -> None:
-    with at(study, "judge.scale"):
-        load_scale(prompts, study.judge.scale)
-    with at(study, "judge.probes"):
+    for name, rater in study.raters.items():
+        with at(study, f"raters.{name}.scales"):
+            load_scales(prompts, rater.scales)
+    with at(study, "analysis.outcomes"):
+        headline(study, prompts)
+    with at(study, f"raters.{study.probed}.probes"):
         check_probes(study, prompts)
 
 
@@ -91,8 +96,8 @@ def _check_templates(study: Study, prompts: Prompts) -> None:
     language = _or(lambda: load_language(prompts), None)
     if language is None:
         return  # said already; no prompt can be filled in without it
-    scale = _or(lambda: load_scale(prompts, study.judge.scale), None)
-    filled = list(samples(study, language, scale, {"a": TEXT, "b": TEXT}))
+    scales = [_or(partial(_scale_of, prompts, one.scales), None) for one in study.raters.values()]
+    filled = list(samples(study, language, scales, {"a": TEXT, "b": TEXT}))
     named = [
         Sample(name, "prompts", None)
         for name in own
@@ -105,6 +110,10 @@ def _check_templates(study: Study, prompts: Prompts) -> None:
             problems[f"{study.file}: {sample.field}: {one}"] = None
     if problems:
         raise InputError(*problems)
+
+
+def _scale_of(prompts: Prompts, names: Sequence[str]) -> Scale:
+    return joined(load_scales(prompts, names))
 
 
 def check_endpoints(study: Study, roles: Iterable[Role]) -> None:

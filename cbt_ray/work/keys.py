@@ -15,7 +15,7 @@ from cbt_ray.llm.gguf_file import gguf_identity, weights_identity
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.judge import PROMPTS as JUDGE_PROMPTS
 from cbt_ray.rating.probe import GUESSES, SWAPPED, VIEW, look_of
-from cbt_ray.rating.scale import scale_files
+from cbt_ray.rating.scale_file import scale_files
 from cbt_ray.study import Study
 from cbt_ray.study.confound import confounds
 from cbt_ray.study.contrast import Levels
@@ -41,6 +41,7 @@ from cbt_ray.work.code import code_digest
 from cbt_ray.work.determinants import Fields, said
 from cbt_ray.work.inputs import at
 from cbt_ray.work.probed import kinds_of, probe_names, probe_prompts, probed_places
+from cbt_ray.work.rating_id import rating_id
 
 VERSION = {
     Stage.PROFILES: 1,
@@ -60,10 +61,10 @@ _NOT_TUNED = frozenset({"start", "compare", "compare_revision", "preferences"})
 other arm."""
 _COMPARED = frozenset({"quantization", "chat_template", "turn_end"})
 """Fields of a recipe that decide what the instruct model is exported as."""
-_NOT_THE_JUDGE = frozenset({"replicates", "views", "probes"})
-"""Fields of the judge that say how much is rated, and not how."""
-_OF_A_GUESS = frozenset({"strip", "justification_chars"})
-"""Fields of the judge that a guess of the kind of therapist depends on."""
+_HOW_MUCH = frozenset({"replicates", "views", "probes"})
+"""Fields of a rater that say how much is rated, and not how."""
+_NOT_A_GUESS = frozenset({"scales", "asked", "items"}) | _HOW_MUCH
+"""Fields of a rater that a guess of the kind of therapist does not depend on."""
 _LETTERS = frozenset({"letters", "capitals"})
 """Of the language; they reach all that a model writes."""
 _SHOWN = frozenset({"opening", "patient", "therapist", "end", "end_of_one"})
@@ -85,7 +86,7 @@ class Keys:
         self.code = code
         """What stands for the code of a stage that costs no call, and follows its code."""
         self._prompt_hashes: dict[tuple[str, ...], dict[str, str]] = {}
-        self._roles: dict[Role, Fields] = {}
+        self._roles: dict[tuple[Role, frozenset[str]], Fields] = {}
         self._known: dict[tuple[Stage, str], Key] = {}
         self._inputs: dict[Key, tuple[Key, ...]] = {}
         self._determinants: dict[Key, Callable[[], dict[str, Any]]] = {}
@@ -258,23 +259,22 @@ class Keys:
         """All simulated sessions, by chain."""
         return [key for chain in self.chains() for key in self.chain(*chain)]
 
-    def rating(self, session: Key, view: str, replicate: int) -> Key:
-        """One judgement of a session: a view, a replicate of the judge."""
-        judge = self.study.judge
+    def rating(self, session: Key, rater: str, view: str, replicate: int) -> Key:
+        """One judgement of a session: a rater, a view, a replicate."""
+        own = self.study.raters[rater]
 
         def determinants() -> dict[str, Any]:
             return {
                 "inputs": [session],
-                "judge": Fields(judge, but=_NOT_THE_JUDGE),
+                f"raters.{rater}": self._role(own, _HOW_MUCH),
                 "language": self._looked(view),
                 "view": view,
                 "replicate": replicate,
-                "prompts": self._hashes(*JUDGE_PROMPTS, *self._scale_files),
-                "roles.judge": self._role(self.study.roles.judge),
+                "prompts": self._hashes(*JUDGE_PROMPTS, *self._scale_files(rater)),
                 "names": sorted({arm.name for arm in self.study.arms} | set(self.study.models)),
             }
 
-        return self._key(Stage.RATINGS, f"{session.id}.{view}.j{replicate}", determinants)
+        return self._key(Stage.RATINGS, rating_id(session.id, rater, view, replicate), determinants)
 
     def ratings(self) -> list[Key]:
         """All judgements, by session."""
@@ -282,11 +282,16 @@ class Keys:
 
     def ratings_of(self, session: Key) -> list[Key]:
         """The judgements of one session."""
-        judge = self.study.judge
+        return [self.rating(session, *judgement) for judgement in self.judgements]
+
+    @cached_property
+    def judgements(self) -> list[tuple[str, str, int]]:
+        """How each session is judged: rater, view, replicate."""
         return [
-            self.rating(session, view, n)
-            for view in judge.views
-            for n in range(1, judge.replicates + 1)
+            (name, view, n)
+            for name, rater in self.study.raters.items()
+            for view in rater.views
+            for n in range(1, rater.replicates + 1)
         ]
 
     @cached_property
@@ -313,16 +318,13 @@ class Keys:
             return {
                 "inputs": [session, *([donor] if donor else [])],
                 "probe": name,
-                "judge": Fields(judge, only=_OF_A_GUESS)
-                if guess
-                else Fields(judge, but=_NOT_THE_JUDGE),
+                f"raters.{study.probed}": self._role(judge, _NOT_A_GUESS if guess else _HOW_MUCH),
                 "language": self._looked(
                     look_of(name, judge.views[0]), *(["silence"] if name == "empty" else [])
                 ),
                 "view": look_of(name, judge.views[0]),
                 "kinds": kinds_of(study) if guess else [],
-                "prompts": self._hashes(*probe_prompts(name, self._scale_files)),
-                "roles.judge": self._role(study.roles.judge),
+                "prompts": self._hashes(*probe_prompts(name, self._scale_files(study.probed))),
                 "names": sorted({arm.name for arm in study.arms} | set(study.models)),
             }
 
@@ -351,7 +353,7 @@ class Keys:
         def determinants() -> dict[str, Any]:
             return {
                 "inputs": [*self.sessions(), *self._all_ratings],
-                "judge": self.study.judge,
+                "raters": self.study.raters,
                 "analysis": self.study.analysis,
                 "flags": self._language.rules(self.study.flags),
                 "language": [
@@ -474,9 +476,8 @@ class Keys:
             self._prompt_hashes[names] = self.prompts.hash(*names)
         return self._prompt_hashes[names]
 
-    @cached_property
-    def _scale_files(self) -> list[str]:
-        return scale_files(self.prompts, self.study.judge.scale)
+    def _scale_files(self, rater: str) -> list[str]:
+        return scale_files(self.prompts, *self.study.raters[rater].scales)
 
     @cached_property
     def _language(self) -> Language:
@@ -509,13 +510,13 @@ class Keys:
         """What of the language the judge reads."""
         return self._words(*(["masked"] if view == "masked" else []), transcript={*_READ, *more})
 
-    def _role(self, role: Role) -> Fields:
-        if role not in self._roles:
-            self._roles[role] = self._identity(role)
-        return self._roles[role]
+    def _role(self, role: Role, but: frozenset[str] = frozenset()) -> Fields:
+        if (role, but) not in self._roles:
+            self._roles[role, but] = self._identity(role, but)
+        return self._roles[role, but]
 
-    def _identity(self, role: Role) -> Fields:
-        """A role, and in place of its endpoint's name what that is."""
+    def _identity(self, role: Role, but_these: frozenset[str]) -> Fields:
+        """A role or a rater, and in place of its endpoint's name what that is."""
         endpoint = self.study.endpoints[role.endpoint]
         told: dict[str, Any] = {}
         if isinstance(endpoint, LlamaCppEndpoint) and endpoint.gguf != FINETUNED:
@@ -523,7 +524,7 @@ class Keys:
                 told = {"gguf": gguf_identity(endpoint.gguf), **self._told()}
         but = frozenset({"gguf"} if "gguf" in told else ())
         model = Fields(endpoint, but=but, also=told)
-        return Fields(role, but=frozenset({"endpoint"}), also={"endpoint": model})
+        return Fields(role, but=but_these | {"endpoint"}, also={"endpoint": model})
 
     def _told(self) -> dict[str, Any]:
         """The date that chat templates are told, where the study file says one."""

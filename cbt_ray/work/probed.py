@@ -13,7 +13,8 @@ from cbt_ray.rating.homework import FILE as HOMEWORK_FILE
 from cbt_ray.rating.homework import load_homework
 from cbt_ray.rating.judge import PROMPTS as JUDGE_PROMPTS
 from cbt_ray.rating.probe import GUESSES, NO_HOMEWORK, sampled
-from cbt_ray.rating.scale import load_scale
+from cbt_ray.rating.scale import joined
+from cbt_ray.rating.scale_file import load_scales
 from cbt_ray.study import Study
 from cbt_ray.study.scheduled import patient_slug
 
@@ -58,13 +59,14 @@ def check_probes(study: Study, prompts: Prompts) -> None:
     names, probes = probe_names(study), study.judge.probes
     if NO_HOMEWORK in names:
         load_homework(prompts)
-        items = [item.id for item in load_scale(prompts, study.judge.scale).items]
+        scale = joined(load_scales(prompts, study.judge.scales))
+        items = [item.id for item in scale.items]
         if probes.homework_item not in items:
             found = (
-                f"expected an item of {study.judge.scale} ({', '.join(items)}), found "
+                f"expected an item of {scale.name} ({', '.join(items)}), found "
                 f"{probes.homework_item!r}"
             )
-            raise InputError(f"{study.file}: judge.probes.homework_item: {found}")
+            raise InputError(f"{study.file}: raters.{study.probed}.probes.homework_item: {found}")
     if set(names) & set(GUESSES):
         load_kinds(prompts, kinds_of(study))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cbt_ray.errors import InputError
 from cbt_ray.prompts import Prompts
-from cbt_ray.rating.scale import Item, Scale, Word
+from cbt_ray.rating.measure import Measure
+from cbt_ray.rating.scale import Item, Scale, Step
 from cbt_ray.study import Study
 from cbt_ray.therapy.course import shown
 from cbt_ray.therapy.dialogue import THERAPIST_PROMPT
@@ -17,12 +18,16 @@ from cbt_ray.therapy.stop import end_mark
 
 NAME = "Alex Moreau"
 TEXT = "They slept badly, went for two walks and talked about a thought that came back."
+STEPS = (Step(1, "Poor", "bad"), Step(2, "Good", "good"))
 SCALE = Scale(
     "sample",
     "Sample",
     "Judge.",
-    (Item("one", "One", "How?"),),
-    (Word("Poor", "bad"), Word("Good", "good")),
+    "psychotherapy",
+    (Item("one", "One", "How?", "words", STEPS),),
+    (Measure("total", "Total", "sum", (("one",),)),),
+    "words",
+    STEPS,
 )
 """In place of a scale that cannot be read."""
 
@@ -38,13 +43,17 @@ class Sample(NamedTuple):
 
 
 def samples(
-    study: Study, language: Language, scale: Scale | None, kinds: Mapping[str, str]
+    study: Study,
+    language: Language,
+    scales: Sequence[Scale | None],
+    kinds: Mapping[str, str],
 ) -> Iterator[Sample]:
     """Every prompt of every role and arm, each with values of all the forms that it gets."""
     yield from _of_generator(study, language)
     yield from _of_therapists(study, language)
     yield from _of_sessions(study)
-    yield from _of_judge(scale or SCALE, kinds)
+    for scale in scales:
+        yield from _of_judge(scale or SCALE, kinds)
 
 
 def _of_generator(study: Study, language: Language) -> Iterator[Sample]:

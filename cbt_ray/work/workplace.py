@@ -66,8 +66,8 @@ class Workplace:
     # ---- models ----------------------------------------------------------------------------------
 
     def voice(self, name: str) -> Voice:
-        """A role (generator, patient, summariser, judge) with the model behind it."""
-        role: Role = getattr(self.study.roles, name)
+        """A role (generator, patient, summariser) or a rater, with the model behind it."""
+        role = self.study.role(name)
         return Voice(role, self._ask(role, name, None))
 
     def therapist(self, arm: Arm, seed: int = 0) -> Voice:

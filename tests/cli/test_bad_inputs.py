@@ -49,7 +49,7 @@ def judge_at(endpoint: Mapping[str, Any]) -> dict[str, Any]:
     """A judge, the last role to be asked, behind another endpoint: it is refused before the first
     call all the same.
     """
-    return {"endpoints__other": dict(endpoint), "roles__judge__endpoint": "other"}
+    return {"endpoints__other": dict(endpoint), "raters__judge__endpoint": "other"}
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ STUDY_FILES = (
         "zzz",
         "unknown field, expected one of analysis, arms, ",
     ),
-    Bad("field left out", {"roles__judge": ...}, "roles.judge", "expected a value, none given"),
+    Bad("field left out", {"roles__patient": ...}, "roles.patient", "expected a value, none given"),
     Bad("text for a number", {"seed": "seven"}, "seed", "expected a whole number, found 'seven'"),
     Bad(
         "fraction for a whole number",
@@ -141,8 +141,8 @@ STUDY_FILES = (
     ),
     Bad(
         "number for a mapping",
-        {"roles__judge": 3},
-        "roles.judge",
+        {"raters__judge": 3},
+        "raters.judge",
         "expected a mapping of fields, found 3",
     ),
     Bad("text for a list", {"arms": "plain"}, "arms", "expected a list, found 'plain'"),
@@ -339,12 +339,55 @@ STUDY_FILES = (
         "dataset.held_out",
         "expected held_out + test below 1",
     ),
-    Bad("no view", {"judge__views": []}, "judge.views", "expected at least 1"),
-    Bad("view twice", {"judge__views": ["plain", "plain"]}, "judge.views", "expected each once"),
+    Bad("no view", {"raters__judge__views": []}, "raters.judge.views", "expected at least 1"),
+    Bad(
+        "view twice",
+        {"raters__judge__views": ["plain", "plain"]},
+        "raters.judge.views",
+        "expected each once",
+    ),
+    Bad("no rater", {"raters": {}}, "raters", "expected at least 1 of them"),
+    Bad(
+        "rater like a role",
+        {"raters__patient": {"endpoint": "script"}},
+        "raters.patient",
+        "expected another name than that of a role",
+    ),
+    Bad(
+        "probes of another rater",
+        {"raters__second": {"endpoint": "script", "probes": {"which": ["empty"]}}},
+        "raters.second.probes.which",
+        "expected none, only judge is probed",
+    ),
+    Bad(
+        "scale twice",
+        {"raters__judge__scales": ["ctrs", "ctrs"]},
+        "raters.judge.scales",
+        "expected each once",
+    ),
+    Bad(
+        "two headlines",
+        {"raters__second": {"endpoint": "script"}}
+        | {"analysis": {"judge": "judge", "outcomes": ["second.total"]}},
+        "analysis.judge",
+        "expected second or none",
+    ),
+    Bad(
+        "no such measure",
+        {"analysis__outcomes": ["total", "sum"]},
+        "analysis.outcomes.1",
+        "expected a measure of ctrs (total), found 'sum'",
+    ),
+    Bad(
+        "measure without an end",
+        {"raters__judge__scales": ["miti"], "analysis__outcomes": ["reflections_to_questions"]},
+        "analysis.outcomes.0",
+        "expected a measure with a lowest and a highest value",
+    ),
     Bad(
         "unknown endpoint of a role",
-        {"roles__judge__endpoint": "gpt"},
-        "roles.judge.endpoint",
+        {"raters__judge__endpoint": "gpt"},
+        "raters.judge.endpoint",
         "expected one of ['counted', 's",
     ),
     Bad(
@@ -368,7 +411,7 @@ STUDY_FILES = (
     Bad(
         "finetuned judge",
         judge_at(gguf("finetuned")),
-        "roles.judge.endpoint",
+        "raters.judge.endpoint",
         "expected a fixed model",
     ),
     Bad(
@@ -421,8 +464,8 @@ STUDY_FILES = (
     ),
     Bad(
         "key as an endpoint",
-        {"roles__judge__endpoint": SECRET},
-        "roles.judge.endpoint",
+        {"raters__judge__endpoint": SECRET},
+        "raters.judge.endpoint",
         "expected one of ['counted', 'script']",
     ),
     Bad(
@@ -484,20 +527,20 @@ STUDY_FILES = (
     ),
     Bad(
         "unknown scale",
-        {"judge__scale": "hamilton"},
-        "judge.scale",
+        {"raters__judge__scales": ["hamilton"]},
+        "raters.judge.scales",
         "hamilton/scale.yaml: expected a prompt file",
     ),
     Bad(
         "broken scale",
-        {"prompts": "own", "judge__scale": "phq"},
-        "judge.scale",
+        {"prompts": "own", "raters__judge__scales": ["phq"]},
+        "raters.judge.scales",
         "phq/scale.yaml, line 2: expected YAML",
     ),
     Bad(
         "scale with a word twice",
-        {"prompts": "own", "judge__scale": "twice"},
-        "judge.scale",
+        {"prompts": "own", "raters__judge__scales": ["twice"]},
+        "raters.judge.scales",
         "words: expected each word once",
     ),
     Bad(

@@ -66,13 +66,13 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         roles = {
             "roles__generator__endpoint": "remote",
             "roles__patient__endpoint": "keyless",
-            "roles__judge__endpoint": "local",
+            "raters__judge__endpoint": "local",
         }
         more = {
             "prompts": "own",
-            "judge__scale": "hamilton",
+            "raters__judge__scales": ["hamilton"],
             "minimum__ratings": 99,
-            "judge__justification_chars": [9, 1],
+            "raters__judge__justification_chars": [9, 1],
         }
         study = write_study(
             tmp_path, example_study(**endpoints, **roles, **more, arms__0__prompt="nova.j2")
@@ -86,9 +86,9 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     assert told == sorted(
         [
             "endpoints.remote.price.0",
-            "judge.justification_chars",
+            "raters.judge.justification_chars",
             "minimum.ratings",
-            "judge.scale",
+            "raters.judge.scales",
             "prompts",
             "prompts",
             "arms.0.prompt",
@@ -100,7 +100,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
 
 def test_call_asks_each_way_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with working() as server:
-        study = write_study(tmp_path, asking(server, roles__judge__sampling={"temperature": 0.1}))
+        study = write_study(tmp_path, asking(server, raters__judge__sampling={"temperature": 0.1}))
         assert outcome(["check", str(study), "--call"]) == (0, "")
         assert server.calls == 2  # four roles with the default sampling, and the judge
     assert "endpoints that answered: remote" in capsys.readouterr().out
@@ -113,14 +113,14 @@ def test_judge_that_refuses_is_heard_of_before_anything_is_paid_for(tmp_path: Pa
         FaultyServer(lambda *_: UNAUTHORIZED) as worse,
     ):
         document = asking(good, endpoints__judge=remote(bad), endpoints__other=remote(worse))
-        document["roles"]["judge"]["endpoint"] = "judge"
+        document["raters"]["judge"]["endpoint"] = "judge"
         document["roles"]["summariser"]["endpoint"] = "other"
         study = write_study(tmp_path, document)
         code, message = outcome(["study", str(study), "--inline"])
         assert code == 2
         assert [line.split(": ")[2] for line in message.splitlines()] == [
             "roles.summariser.endpoint",
-            "roles.judge.endpoint",
+            "raters.judge.endpoint",
         ]
         assert (good.calls, bad.calls, worse.calls) == (1, 1, 1)
     assert not [
@@ -136,10 +136,10 @@ def test_refusal_is_told_before_an_endpoint_that_is_down(tmp_path: Path) -> None
         FaultyServer(lambda *_: UNAUTHORIZED) as bad,
     ):
         document = asking(down, endpoints__judge=remote(bad))
-        document["roles"]["judge"]["endpoint"] = "judge"
+        document["raters"]["judge"]["endpoint"] = "judge"
         code, message = outcome(["check", str(write_study(tmp_path, document)), "--call"])
     assert code == 2
-    assert "roles.judge.endpoint" in message
+    assert "raters.judge.endpoint" in message
 
 
 def test_each_endpoint_is_asked_once_in_a_study_and_a_finished_one_asks_nobody(
@@ -162,7 +162,7 @@ def test_each_endpoint_is_asked_once_in_a_study_and_a_finished_one_asks_nobody(
 
 def test_budget_counts_the_short_calls(tmp_path: Path) -> None:
     with working() as server:
-        document = asking(server, budget__calls=1, roles__judge__sampling={"temperature": 0.1})
+        document = asking(server, budget__calls=1, raters__judge__sampling={"temperature": 0.1})
         code, message = outcome(["study", str(write_study(tmp_path, document)), "--inline"])
         assert (code, server.calls) == (2, 1)
     assert "budget.calls" in message

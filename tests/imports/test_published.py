@@ -169,7 +169,9 @@ def test_ratings_are_those_of_the_table(bench: Bench) -> None:
         assert len(ratings) == (row is not None)
         if row:
             content = ratings[0].unit.content
-            assert content["total"] == sum(int(row[title]) for title in list(row)[3:])
+            assert content["measures"]["total"]["value"] == sum(
+                int(row[title]) for title in list(row)[3:]
+            )
             assert {item: content["items"][item]["score"] for item in titles} == {
                 item: int(row[title]) for item, title in titles.items()
             }
@@ -239,9 +241,9 @@ def test_no_session_without_a_therapist_turn_is_rated(
         study,
         **{
             "endpoints": scripted,
-            "judge.replicates": 1,
+            "raters.judge.replicates": 1,
             "judge.strip": strip,
-            "judge.justification_chars": [10, 60],
+            "raters.judge.justification_chars": [10, 60],
         },
     )
     rate_sessions(bench)

@@ -136,5 +136,6 @@ def test_ratings_by_session_have_their_units(study: Path) -> None:
     found = ratings_by_session(Bench(load_study(study), Silent(), inline=True))
     assert len(found) == 10
     assert [
-        (rating.judge, rating.kind, rating.unit.content["total"]) for rating in found[f"{ADA}.s03"]
+        (rating.judge, rating.kind, rating.unit.content["measures"]["total"]["value"])
+        for rating in found[f"{ADA}.s03"]
     ] == [("ana", "human", 44)]

@@ -40,7 +40,7 @@ def study_file(folder: Path, **changes: Any) -> Path:
         "models": {MODEL: {"recipe": RECIPE | {"compare": RECIPE["start"]}}},
         "arms": arms,
         "sessions__replicates": 2,
-        "judge__views": ["plain", "masked"],
+        "raters__judge__views": ["plain", "masked"],
         "store": str(folder / "runs"),
     }
     return write_study(folder, example_study(**blocks | changes))
@@ -139,7 +139,7 @@ def test_sessions_with_nothing_to_rate_are_never_shown(
             return silent(request)
 
     monkeypatch.setattr(models, "language_model", lambda *_: Silent())
-    file = study_file(tmp_path, judge__views=["plain"])
+    file = study_file(tmp_path, raters__judge__views=["plain"])
     assert run(["simulate", str(file), "--inline"]) == 0
     asked.clear()
     assert run(["evaluate", str(file), "--inline"]) == 0

@@ -14,8 +14,7 @@ from cbt_ray.errors import Infrastructure, ModelFailure
 from cbt_ray.llm.request import Request
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.judge import Rating, rate
-from cbt_ray.rating.scale import load_scale
-from cbt_ray.study.endpoint import Role
+from cbt_ray.rating.scale_file import load_scale
 from cbt_ray.study.model import Judge
 from tests.therapy.scripts import REFUSED, Script, as_json, cut
 
@@ -34,8 +33,12 @@ def answer(word: Any = "Good", without: tuple[str, ...] = (), **words: Any) -> s
 
 
 def rated(script: Script, attempts: int = 3, seed: int = 5, **judge: Any) -> Rating:
-    role = Role(endpoint="script", attempts=attempts)
-    return rate(TEXT, SCALE, Judge(**judge), Prompts(), role, script, seed)
+    asked = Judge(endpoint="script", attempts=attempts, **judge)
+    return rate(TEXT, [SCALE], asked, Prompts(), script, seed)
+
+
+def total_of(rating: Rating) -> float | None:
+    return rating.measures["total"].value
 
 
 def asked(request: Request) -> list[str]:
@@ -49,7 +52,7 @@ def asked(request: Request) -> list[str]:
 def test_total_of_eleven_items(word: str, total: int) -> None:
     script = Script([answer(word)])
     rating = rated(script)
-    assert (rating.total, script.calls, rating.useless) == (total, 1, {})
+    assert (total_of(rating), script.calls, rating.useless) == (total, 1, {})
     assert list(rating.items) == IDS
     assert rating.items["agenda"].to_json() == {
         "word": word,
@@ -72,7 +75,7 @@ def test_schema_holds_the_judge_to_items_and_words() -> None:
     assert schema["required"] == IDS
     item = schema["properties"]["agenda"]
     assert list(item["properties"]) == ["justification", "word"]
-    assert item["properties"]["word"]["enum"] == [word.word for word in SCALE.words]
+    assert item["properties"]["word"]["enum"] == [word.word for word in SCALE.steps]
 
 
 MISSING = (
@@ -95,7 +98,7 @@ def test_item_that_stays_missing_has_its_reason_and_leaves_no_total(
     rating = rated(script, attempts=3)
     missing = rating.items["homework"]
     assert (missing.word, missing.score, missing.reason) == (None, None, reason)
-    assert rating.total is None
+    assert rating.measures["total"] == (None, "item_missing")
     assert [rating.items[item].score for item in IDS if item != "homework"] == [7] * 10
     assert [asked(request) for request in script.requests] == [IDS, ["homework"], ["homework"]]
 
@@ -110,7 +113,7 @@ def test_missing_items_alone_are_asked_for_again_and_others_keep_their_first_rat
         rating.items["homework"].score,
         rating.items["pacing"].score,
     ) == (3, 3, 7)
-    assert rating.total == 9 * 7 + 2 * 3
+    assert total_of(rating) == 9 * 7 + 2 * 3
     assert len({request.seed for request in script.requests}) == 2
 
 
@@ -129,7 +132,7 @@ USELESS = (
 )
 def test_useless_answer_is_counted_and_asked_for_again(useless: Any, reason: str) -> None:
     rating = rated(Script([useless, answer()]))
-    assert (rating.total, rating.useless) == (77, {reason: 1})
+    assert (total_of(rating), rating.useless) == (77, {reason: 1})
 
 
 @pytest.mark.parametrize(
@@ -157,7 +160,7 @@ def test_fault_of_the_world_is_no_missing_item() -> None:
 
 def test_items_separately() -> None:
     script = Script([as_json({item: {"justification": "J.", "word": "Good"}}) for item in IDS])
-    assert rated(script, items="separately").total == 77
+    assert total_of(rated(script, items="separately")) == 77
     assert [asked(request) for request in script.requests] == [[item] for item in IDS]
     assert len({request.seed for request in script.requests}) == 11
 
@@ -169,7 +172,7 @@ def test_items_separately_ask_again_for_the_missing_one_alone() -> None:
         return as_json({item: {"justification": "J.", "word": word}})
 
     script = Script(reply)
-    assert rated(script, items="separately").total == 77
+    assert total_of(rated(script, items="separately")) == 77
     assert [asked(request) for request in script.requests].count(["pacing"]) == 3
     assert script.calls == 10 + 3
 
@@ -188,6 +191,6 @@ def test_every_request_holds_the_transcript_and_the_scale_begins_it() -> None:
     assert all(TEXT in request.messages[1].content for request in script.requests)
     assert all(
         word.word in first.messages[0].content and word.anchor in first.messages[0].content
-        for word in SCALE.words
+        for word in SCALE.steps
     )
     assert all(item.question in first.messages[0].content for item in SCALE.items)

@@ -19,7 +19,6 @@ from cbt_ray.rating import probe
 from cbt_ray.rating.guess import guess, load_kinds
 from cbt_ray.rating.homework import HomeworkRules, load_homework
 from cbt_ray.rating.probe import sampled, shuffled, silenced, swapped, without_homework
-from cbt_ray.study.endpoint import Role
 from cbt_ray.study.model import Judge
 from cbt_ray.therapy.session import Speaker, Turn
 from tests.therapy.published import published
@@ -255,8 +254,8 @@ TEXT = "Patient: I slept badly.\n\nTherapist: What went through your mind?"
 
 
 def asked_kind(script: Script, seed: int = 5, attempts: int = 3) -> str:
-    role = Role(endpoint="script", attempts=attempts)
-    return guess(TEXT, TOLD, Judge(), Prompts(), role, script, seed).variant
+    judge = Judge(endpoint="script", attempts=attempts)
+    return guess(TEXT, TOLD, judge, Prompts(), script, seed).variant
 
 
 def letters(request: Request) -> dict[str, str]:

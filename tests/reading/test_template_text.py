@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cbt_ray.errors import InputError
 from cbt_ray.prompts import HOME, Prompts
-from cbt_ray.rating.scale import load_scale
+from cbt_ray.rating.scale_file import load_scale
 from cbt_ray.reading.trial import tried
 from cbt_ray.study.protocol import Phase
 from cbt_ray.work.samples import Sample, fault_of, samples
@@ -184,7 +184,8 @@ def test_prompts_of_the_project_render_as_jinja_renders_them() -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    known = list(samples(study, ENGLISH, load_scale(prompts, "ctrs"), {"a": "one", "b": "other"}))
+    scales = [load_scale(prompts, "ctrs")]
+    known = list(samples(study, ENGLISH, scales, {"a": "one", "b": "other"}))
     assert {sample.prompt for sample in known} == {file.name for file in (HOME / "en").glob("*.j2")}
     for sample in known:
         values = sample.values or {}

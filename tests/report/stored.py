@@ -112,7 +112,7 @@ def _ratings(keys: Keys, held: dict[Key, str]) -> list[Unit]:
         item: {"word": "Adequate", "score": 6, "justification": WHY, "reason": None}
         for item in made_up.ITEMS
     }
-    content = {"items": items, "total": 66, "view": "plain"}
+    content = {"items": items, "measures": {"total": {"value": 66}}, "view": "plain"}
     by = {"prompts": {"judge.j2": "0f" * 8}}
     rated = ((key, session) for session in keys.sessions() for key in keys.ratings_of(session))
     return [

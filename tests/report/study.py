@@ -250,7 +250,7 @@ def analysis(sessions: int = 20) -> dict[str, Any]:
     )
     beside = {
         "declared": {**declared, "notices": notices(declared)},
-        "robustness": robustness(probe_rows(ratings), scores, settings, Judge()),
+        "robustness": robustness(probe_rows(ratings), scores, settings, Judge(endpoint="script")),
         "detectors": detectors(flag_rules(), NAMES),
         "stop_rules": stop_table(
             sessions_said(ratings), rules_of(Sessions(count=sessions), ENGLISH)

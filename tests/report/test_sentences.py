@@ -16,13 +16,13 @@ from cbt_ray.analysis import ScoreRow, Scores, Settings, analyse
 from cbt_ray.analysis.declared import Declaration
 from cbt_ray.commands.plan import print_plan
 from cbt_ray.commands.preregister import document
-from cbt_ray.rating.scale import load_scale
 from cbt_ray.report import render
 from cbt_ray.report.table import pick
 from cbt_ray.stages.evidence import Reading, notices_of
 from cbt_ray.study import load_study
 from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.bench import Bench
+from cbt_ray.work.outcome import headline
 from cbt_ray.work.progress import Silent
 from cbt_ray.work.workplace import prompts_of
 from tests.analysis.tables import Key, made_up
@@ -325,7 +325,7 @@ SAID_OF: dict[str, set[str]] = {
     "Secondary family": {"two tuned", "all, twice rated"},
     "since each model is trained once": {"one model", "two tuned", "all, twice rated"},
     "Replicates are averaged": {"all, twice rated"},
-    "by the judge, blind": set(PLANNED) - {"not rated"},
+    "by the judge `judge` on ctrs, blind": set(PLANNED) - {"not rated"},
     "Nothing about patients in general": set(PLANNED),
 }
 
@@ -336,9 +336,7 @@ def test_the_analysis_plan_says_what_is_true_of_its_study(name: str, tmp_path: P
         scripted.write_study(tmp_path, scripted.study_document(tmp_path / "store", **PLANNED[name]))
     )
     declared = Declaration("2026-03-02T08:00:00+00:00", "b" * 16, {})
-    text = " ".join(
-        document(planned, load_scale(prompts_of(planned), planned.judge.scale), declared).split()
-    )
+    text = " ".join(document(planned, headline(planned, prompts_of(planned)), declared).split())
     assert {sentence for sentence in SAID_OF if sentence in text} == {
         sentence for sentence, where in SAID_OF.items() if name in where
     }

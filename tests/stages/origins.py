@@ -33,7 +33,7 @@ def study_file(folder: Path, **changes: Any) -> Path:
     """
     document = scripted.study_document(folder / "store", **CHAINED, **changes)
     document["phases"][0]["sessions"] = [1, 3]
-    document["judge"] = {"probes": {"which": ["empty", "swapped"], "sessions": 2}}
+    document["raters"]["judge"] |= {"probes": {"which": ["empty", "swapped"], "sessions": 2}}
     return scripted.write_study(folder, document)
 
 
@@ -108,7 +108,10 @@ def _check_texts(bench: Bench, units: dict[str, Unit]) -> None:
             assert unit.content["turns"][1]["text"][:60] in page, "the report shows another text"
             (rating,) = keys.ratings_of(key)
             if units[str(rating)].status is Status.DONE:
-                assert rows[str(key)]["total"] == units[str(rating)].content["total"]
+                assert (
+                    rows[str(key)]["total"]
+                    == units[str(rating)].content["measures"]["total"]["value"]
+                )
     files = units[str(keys.dataset())].content["files"]
     text = b"".join(bench.store.read(blob["path"]) or b"" for blob in files.values()).decode()
     for key in keys.courses():

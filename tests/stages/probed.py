@@ -147,7 +147,7 @@ def study_file(folder: Path, which: list[str], sessions: int = 24, **judge: Any)
     ]
     document["phases"][0]["sessions"] = [1, 6]
     document["sessions"] = {"count": 6, "max_messages": 8}
-    document["judge"] = {"probes": {"which": which, "sessions": sessions}, **judge}
+    document["raters"]["judge"] |= {"probes": {"which": which, "sessions": sessions}, **judge}
     return scripted.write_study(folder, document)
 
 
@@ -179,10 +179,9 @@ def robustness_of(bench: Bench) -> dict[str, Any]:
     """Rate, and what the probes show."""
     from cbt_ray.analysis import Scores
     from cbt_ray.analysis.judge.robustness import robustness
-    from cbt_ray.rating.scale import load_scale
 
     rate_sessions(bench)
     survey = bench.survey(Stage.SESSIONS, Stage.RATINGS)
-    settings = settings_of(bench.study, load_scale(bench.prompts, bench.study.judge.scale))
+    settings = settings_of(bench.study, bench.prompts)
     scores = Scores.of(score_rows(bench, survey, Held(bench, survey)))
     return robustness(probe_rows(bench, survey), scores, settings, bench.study.judge)

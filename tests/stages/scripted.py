@@ -43,10 +43,12 @@ RECIPE = {
 }
 
 
-def study_document(store: Path | str, latency: float = 0.0, **changes: Any) -> dict[str, Any]:
+def study_document(
+    store: Path | str, latency: float = 0.0, judge: dict[str, Any] | None = None, **changes: Any
+) -> dict[str, Any]:
     """A study of 3 courses of 2 sessions, 2 patients, 2 arms without a tuned model.
 
-    `changes` replace blocks.
+    `judge`: fields of its judge. `changes` replace blocks.
     """
     role = {"endpoint": "script"}
     document: dict[str, Any] = {
@@ -79,7 +81,8 @@ def study_document(store: Path | str, latency: float = 0.0, **changes: Any) -> d
             {"name": "second-instruct", "model": "second"},
         ],
         "endpoints": {"script": {**SCRIPTED, "latency_s": latency}},
-        "roles": dict.fromkeys(("generator", "patient", "summariser", "judge", "therapist"), role),
+        "roles": dict.fromkeys(("generator", "patient", "summariser", "therapist"), role),
+        "raters": {"judge": {**role, **(judge or {})}},
         "sessions": {"count": 2, "max_messages": 8},
         "engine": {"workers": 2},
         "imported": COURSES,

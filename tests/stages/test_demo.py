@@ -54,7 +54,8 @@ def test_the_demo_runs_for_real(tmp_path: Path) -> None:
     assert len(ratings) == 4
     assert len(judged) == 4 + 2 * PROBES, "each probe of one session an arm"
     assert all(
-        unit.status is Status.DONE and 11 <= unit.content["total"] <= 110 for unit in ratings
+        unit.status is Status.DONE and 11 <= unit.content["measures"]["total"]["value"] <= 110
+        for unit in ratings
     )
     check_plan(load_study(DEMO, settings), Costs(FolderStore(tmp_path / "store"), "rehearsal"))
 

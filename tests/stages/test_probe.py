@@ -351,11 +351,14 @@ def test_probe_of_a_session_that_was_not_held_is_not_reached_and_one_that_failed
 @pytest.mark.parametrize(
     ("probes", "said"),
     [
-        ({"which": ["empty", "empty"]}, "judge.probes.which: expected each probe once"),
-        ({"which": ["drunk"]}, "judge.probes.which"),
-        ({"which": ["empty"], "sessions": 0}, "judge.probes.sessions"),
-        ({"which": ["empty"], "empty_at_most": 2}, "judge.probes.empty_at_most"),
-        ({"which": ["empty"]}, "judge.probes: expected `which: []`, since judge.replicates is 0"),
+        ({"which": ["empty", "empty"]}, "raters.judge.probes.which: expected each probe once"),
+        ({"which": ["drunk"]}, "raters.judge.probes.which"),
+        ({"which": ["empty"], "sessions": 0}, "raters.judge.probes.sessions"),
+        ({"which": ["empty"], "empty_at_most": 2}, "raters.judge.probes.empty_at_most"),
+        (
+            {"which": ["empty"]},
+            "raters.judge.probes: expected `which: []`, since replicates is 0",
+        ),
     ],
 )
 def test_faulty_block_is_refused_with_its_field(
@@ -371,7 +374,7 @@ def test_item_that_the_scale_lacks_is_refused_before_anything_is_paid_for(
 ) -> None:
     file = study_file(tmp_path, [], probes={"which": ["no_homework"], "homework_item": "empathy"})
     assert run(["generate", str(file), "--inline"]) == 2
-    assert "judge.probes.homework_item: expected an item of ctrs" in capsys.readouterr().err
+    assert "raters.judge.probes.homework_item: expected an item of ctrs" in capsys.readouterr().err
 
 
 # ---- plan and the whole --------------------------------------------------------------------------

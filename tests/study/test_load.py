@@ -71,7 +71,10 @@ def test_fields_may_name_files_beside_the_study(tmp_path: Path) -> None:
         ({"courses.pairs": 3}, {"courses__pairs": 3}),
         ({"arms.0.tuned": True}, {"arms__0__tuned": True}),
         ({"budget.calls": 5}, {"budget__calls": 5}),
-        ({"judge.views": ["plain", "masked"]}, {"judge__views": ["plain", "masked"]}),
+        (
+            {"raters.judge.views": ["plain", "masked"]},
+            {"raters__judge__views": ["plain", "masked"]},
+        ),
         ({"seed": 8, "engine.workers": 2}, {"seed": 8, "engine__workers": 2}),
     ],
 )
@@ -121,9 +124,9 @@ def test_all_complaints_are_told(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_together_is_told_beside_what_is_wrong_alone(tmp_path: Path) -> None:
     wrong = {
-        "judge__justification_chars": [9, 1],
+        "raters__judge__justification_chars": [9, 1],
         "minimum__ratings": 99,
-        "roles__judge__endpoint": "gpt",
+        "raters__judge__endpoint": "gpt",
         "sessions__count": 3,
     }
     file = write_study(tmp_path, example_study(**wrong))
@@ -131,8 +134,8 @@ def test_what_does_not_fit_together_is_told_beside_what_is_wrong_alone(tmp_path:
         load_study(file)
     told = [problem.removeprefix(f"{file}: ").split(": ")[0] for problem in refused.value.problems]
     assert told == [
-        "judge.justification_chars",
-        "roles.judge.endpoint",
+        "raters.judge.justification_chars",
+        "raters.judge.endpoint",
         "phases",
         "minimum.ratings",
     ]
@@ -140,7 +143,13 @@ def test_what_does_not_fit_together_is_told_beside_what_is_wrong_alone(tmp_path:
 
 @pytest.mark.parametrize(
     "field",
-    ["seed", "courses.sessions", "sessions.count", "judge.replicates", "patients.training.count"],
+    [
+        "seed",
+        "courses.sessions",
+        "sessions.count",
+        "raters.judge.replicates",
+        "patients.training.count",
+    ],
 )
 @pytest.mark.parametrize("value", [True, float("nan"), float("inf"), 10**18, 10**39, -1])
 def test_number_that_no_study_has_is_refused(field: str, value: float, tmp_path: Path) -> None:

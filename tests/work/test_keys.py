@@ -32,7 +32,7 @@ BASE: dict[str, Any] = {
     "endpoints__remote": REMOTE,
     "endpoints__made": {"kind": "llama_cpp", "gguf": "finetuned"},
     "arms": TWO_ARMS,
-    "roles__judge__endpoint": "remote",
+    "raters__judge__endpoint": "remote",
     "patients__simulated__1": {
         "name": "Marcus Adeyemi",
         "profile": "34, a bus driver and father of two who broods on shift.",
@@ -148,16 +148,16 @@ WHERE: dict[str, tuple[dict[str, Any], set[Stage] | frozenset[Stage]]] = {
     "attempts of the patient": ({"roles__patient__attempts": 9}, {Stage.SESSIONS} | SCORES),
     "length of sessions": ({"sessions__max_messages": 6}, {Stage.SESSIONS} | SCORES),
     "context of the therapist": ({"endpoints__made__context": 1024}, {Stage.SESSIONS} | SCORES),
-    "sampling of the judge": ({"roles__judge__sampling": {"temperature": 0.1}}, SCORES),
+    "sampling of the judge": ({"raters__judge__sampling": {"temperature": 0.1}}, SCORES),
     "model of the judge": ({"endpoints__remote__model": "openai/y"}, SCORES),
     "revision of the judge": ({"endpoints__remote__revision": "2"}, SCORES),
     "how the judge is held to a schema": ({"endpoints__remote__structured": "none"}, SCORES),
-    "view": ({"judge__views": ["masked"]}, SCORES),
-    "strip": ({"judge__strip": "paper"}, SCORES),
-    "items": ({"judge__items": "separately"}, SCORES),
-    "probes": ({"judge__probes": {"which": ["empty"]}}, SCORES),
+    "view": ({"raters__judge__views": ["masked"]}, SCORES),
+    "strip": ({"raters__judge__strip": "paper"}, SCORES),
+    "items": ({"raters__judge__items": "separately"}, SCORES),
+    "probes": ({"raters__judge__probes": {"which": ["empty"]}}, SCORES),
     "threshold of a probe": (
-        {"judge__probes": {"swapped_fall": 0.2}},
+        {"raters__judge__probes": {"swapped_fall": 0.2}},
         {Stage.ANALYSIS, Stage.REPORT},
     ),
     "analysis": ({"analysis": {"level": 0.9}}, {Stage.ANALYSIS, Stage.REPORT}),
@@ -217,9 +217,9 @@ def test_one_more_patient_arm_or_replicate_leaves_the_keys_that_were_there() -> 
     more: tuple[dict[str, Any], ...] = (
         {"arms__2": {"name": "third", "model": "smollm2"}},
         {"sessions__replicates": 2},
-        {"judge__replicates": 2},
-        {"judge__views": ["plain", "masked"]},
-        {"judge__probes": {"which": ["empty", "swapped", "halo", "guess_plain"]}},
+        {"raters__judge__replicates": 2},
+        {"raters__judge__views": ["plain", "masked"]},
+        {"raters__judge__probes": {"which": ["empty", "swapped", "halo", "guess_plain"]}},
     )
     before = keys()
     for changes in more:
@@ -387,7 +387,9 @@ PROBED: dict[str, Any] = {
 
 def probes(prompts: Prompts | None = None, **changes: Any) -> dict[str, str]:
     """The probes' keys, by what is probed how."""
-    derived = Keys(loaded(**BASE | {"judge__probes": PROBED} | changes), prompts or Prompts())
+    derived = Keys(
+        loaded(**BASE | {"raters__judge__probes": PROBED} | changes), prompts or Prompts()
+    )
     found = [derived.probe(*probe) for probe in derived.probes()]
     assert {*found} <= {*derived.all()[Stage.RATINGS]}
     return {key.id: key.h16 for key in found}
@@ -407,28 +409,31 @@ NOT_GUESSED = {"empty", "shuffled", "swapped", "no_homework", "masked", "halo"}
 def test_each_probe_is_there_once_for_each_probed_session() -> None:
     found = probes()
     assert len(found) == len({*found.values()}) == 8 * 8
-    assert len(probes(judge__probes=PROBED | {"sessions": 1})) == 2 * 8
-    assert set(probes(judge__probes=PROBED | {"sessions": 1}).items()) <= set(found.items()), (
-        "a larger sample keeps the smaller"
-    )
+    assert len(probes(raters__judge__probes=PROBED | {"sessions": 1})) == 2 * 8
+    assert set(probes(raters__judge__probes=PROBED | {"sessions": 1}).items()) <= set(
+        found.items()
+    ), "a larger sample keeps the smaller"
 
 
 def test_thresholds_replicates_and_more_probes_leave_the_keys_of_probes() -> None:
     assert (
         reached_probes(
-            judge__probes=PROBED | {"empty_at_most": 0.9, "homework_item": "agenda"},
-            judge__replicates=3,
+            raters__judge__probes=PROBED | {"empty_at_most": 0.9, "homework_item": "agenda"},
+            raters__judge__replicates=3,
         )
         == set()
     )
-    assert reached_probes(judge__probes={"which": ["halo"]}) == set()
-    assert reached_probes(judge__views=["plain", "masked"]) == set()
+    assert reached_probes(raters__judge__probes={"which": ["halo"]}) == set()
+    assert reached_probes(raters__judge__views=["plain", "masked"]) == set()
 
 
 def test_change_reaches_the_probes_that_it_makes_different() -> None:
-    assert reached_probes(judge__items="separately") == NOT_GUESSED
-    assert reached_probes(judge__views=["masked"]) == NOT_GUESSED
-    assert reached_probes(judge__strip="paper") == NOT_GUESSED | {"guess_plain", "guess_masked"}
+    assert reached_probes(raters__judge__items="separately") == NOT_GUESSED
+    assert reached_probes(raters__judge__views=["masked"]) == NOT_GUESSED
+    assert reached_probes(raters__judge__strip="paper") == NOT_GUESSED | {
+        "guess_plain",
+        "guess_masked",
+    }
     profile = {"patients__simulated__0__profile": "53, a school cook who has given up her choir."}
     before, after = probes(), probes(**profile)
     left = {name for name in before if before[name] == after[name]}
@@ -459,7 +464,7 @@ def test_text_of_a_prompt_reaches_the_probes_that_it_asks_for(
 
 
 def test_probes_that_would_show_nothing_new_are_not_made() -> None:
-    assert not any(".masked." in name for name in probes(judge__views=["plain", "masked"]))
+    assert not any(".masked." in name for name in probes(raters__judge__views=["plain", "masked"]))
     assert not any(
         "guess" in name for name in probes(arms__1__tuned=False, analysis={"contrasts": []})
     )
@@ -467,7 +472,9 @@ def test_probes_that_would_show_nothing_new_are_not_made() -> None:
 
 def test_every_key_is_there_once_and_reads_back() -> None:
     found = [
-        key for stage in keys(sessions__replicates=2, judge__replicates=2).values() for key in stage
+        key
+        for stage in keys(sessions__replicates=2, raters__judge__replicates=2).values()
+        for key in stage
     ]
     assert len(set(found)) == len(found) == 2 + 4 + 1 + 1 + 16 + 32 + 1 + 1
     assert all(str(Key.parse(key)) == key for key in found)
@@ -505,7 +512,11 @@ def test_order_of_fields_in_the_file_is_in_no_key(tmp_path: Path) -> None:
 def test_defaults_written_out_are_in_no_key() -> None:
     recipe = RECIPE | {"compare": RECIPE["start"], "batch": 4, "epochs": 1.0}
     assert (
-        changed(models__smollm2__recipe=recipe, judge__scale="ctrs", dataset={"format": "session"})
+        changed(
+            models__smollm2__recipe=recipe,
+            raters__judge__scales=["ctrs"],
+            dataset={"format": "session"},
+        )
         == set()
     )
 

@@ -33,7 +33,7 @@ STUDY = loaded(
     sessions__count=3,
     arms=ARMS,
     endpoints__made={"kind": "llama_cpp", "gguf": FINETUNED},
-    judge__probes={"which": ["swapped"], "sessions": 1},
+    raters__judge__probes={"which": ["swapped"], "sessions": 1},
     patients__simulated__1={
         "name": "Marcus Adeyemi",
         "profile": "34, a bus driver and father of two who broods on shift.",

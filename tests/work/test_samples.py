@@ -15,7 +15,6 @@ from cbt_ray.errors import ModelFailure
 from cbt_ray.llm.request import Reply, Request
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.guess import guess
-from cbt_ray.study.endpoint import Role
 from cbt_ray.study.model import Judge
 from cbt_ray.work.samples import samples
 from tests.study.example import example_study, loaded, write_study
@@ -49,16 +48,15 @@ def no_answer(_: Request) -> Reply:
 
 
 def test_samples_are_what_the_code_fills_in(rendered: Shapes, tmp_path: Path) -> None:
-    study = write_study(tmp_path, example_study(judge__items="separately"))
+    study = write_study(tmp_path, example_study(raters__judge__items="separately"))
     assert run(["generate", str(study), "--inline"]) == 0
     assert run(["simulate", str(study), "--inline"]) == 0
     assert run(["evaluate", str(study), "--inline"]) == 0
+    told = {"a": "one", "b": "other"}
     with pytest.raises(ModelFailure):
-        guess(
-            "text", {"a": "one", "b": "other"}, Judge(), Prompts(), Role(endpoint="x"), no_answer, 1
-        )
+        guess("text", told, Judge(endpoint="script"), Prompts(), no_answer, 1)
     known: Shapes = defaultdict(set)
-    for sample in samples(loaded(), ENGLISH, None, {"a": "one", "b": "other"}):
+    for sample in samples(loaded(), ENGLISH, [None], {"a": "one", "b": "other"}):
         known[sample.prompt].add(
             tuple(sorted((name, shape(value)) for name, value in (sample.values or {}).items()))
         )

@@ -17,7 +17,7 @@ from cbt_ray.work.survey import State, Survey
 from tests.study.example import loaded
 
 PHASES = [{"name": "all", "sessions": [1, 3], "goals": "goals", "techniques": "techniques"}]
-STUDY = loaded(phases=PHASES, courses__sessions=3, sessions__count=3, judge__replicates=2)
+STUDY = loaded(phases=PHASES, courses__sessions=3, sessions__count=3, raters__judge__replicates=2)
 KEYS = Keys(STUDY, Prompts())
 ARMS = ("plain", "tuned")
 TUNED = Keys(
@@ -25,7 +25,7 @@ TUNED = Keys(
         phases=PHASES,
         sessions__count=3,
         courses__sessions=3,
-        judge__replicates=2,
+        raters__judge__replicates=2,
         arms__1={"name": "tuned", "model": "smollm2", "tuned": True},
     ),
     Prompts(),

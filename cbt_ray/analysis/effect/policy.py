@@ -35,9 +35,7 @@ def counted(sessions: pd.DataFrame, policy: Policy, items: int, settings: Settin
     """
     if policy == "missing":
         return sessions
-    return sessions.assign(
-        total=sessions["total"].mask(sessions["lost"], float(items * settings.lowest))
-    )
+    return sessions.assign(total=sessions["total"].mask(sessions["lost"], settings.ends(items)[0]))
 
 
 def policies(
@@ -123,7 +121,7 @@ def _bounds(
             "high": None,
             "reason": "an arm has no session that was not owed",
         }
-    bottom, top = float(items * settings.lowest), float(items * settings.highest)
+    bottom, top = settings.ends(items)
     treated, controls = (
         _filled(usable[usable["group"] == group], bottom, top) for group in (treatment, control)
     )

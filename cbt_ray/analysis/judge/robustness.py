@@ -19,7 +19,6 @@ from cbt_ray.analysis.judge.spoilt import empty, falls, homework
 from cbt_ray.analysis.judge.style import guess, halo, masked
 from cbt_ray.analysis.scores import ITEM, Scores
 from cbt_ray.analysis.settings import Settings
-from cbt_ray.study.imported import OWN_JUDGE
 from cbt_ray.study.model import Judge
 from cbt_ray.study.probe import ProbeName
 
@@ -70,7 +69,7 @@ def robustness(
     own = _overall(found)
     why = None if own != NOT_PROBED else "no_answer" if rows else "none_asked"
     judges = {
-        name: _verdict(NOT_PROBED, "imported") if name != OWN_JUDGE else _verdict(own, why)
+        name: _verdict(NOT_PROBED, "imported") if name != settings.probed else _verdict(own, why)
         for name in scores.judges
     }
     headline = judges.get(settings.judge, _verdict(own, why))
@@ -127,9 +126,9 @@ def _complete(scores: Scores, view: str, settings: Settings) -> pd.DataFrame | N
     """Sessions whose items the study's own judge rated completely in a view, replicates averaged,
     by session key.
     """
-    if OWN_JUDGE not in scores.judges or view not in scores.views:
+    if settings.probed not in scores.judges or view not in scores.views:
         return None
-    table = scores.sessions(view, OWN_JUDGE).set_index("session_key")
+    table = scores.sessions(view, settings.probed).set_index("session_key")
     columns = [ITEM + item for item in settings.items or scores.items]
     if table.empty or not set(columns) <= set(table.columns):
         return None
@@ -197,7 +196,7 @@ def _views(scores: Scores, settings: Settings) -> tuple[int, int, list[Pair]] | 
     pairs = [
         Pair(arm, variant, chain, *map(_named, found)) for (arm, variant, chain), *found in records
     ]
-    scheduled = scores.of_judge(settings.view, OWN_JUDGE)["session_key"].nunique()
+    scheduled = scores.of_judge(settings.view, settings.probed)["session_key"].nunique()
     return int(scheduled), len(shared), pairs
 
 

@@ -84,7 +84,7 @@ def result(
                     rows.append(
                         ProbeRow(**facts(number, variant), probe=name, reason=reason, items=items)
                     )
-    return robustness(rows, Scores.of(scored), settings, Judge(**judge))
+    return robustness(rows, Scores.of(scored), settings, Judge(endpoint="script", **judge))
 
 
 def verdict(rate: Rate, name: str, count: int = 8, **more: Any) -> tuple[str, str | None]:
@@ -469,7 +469,9 @@ def test_judge_whose_ratings_were_imported_cannot_be_probed() -> None:
         for n in range(3)
         for v in ("instruct", "tuned")
     ]
-    found = robustness([], Scores.of(scored), Settings(judge="gemini", items=("agenda",)), Judge())
+    found = robustness(
+        [], Scores.of(scored), Settings(judge="gemini", items=("agenda",)), Judge(endpoint="script")
+    )
     assert (found["verdict"], found["reason"], found["judge"]) == (
         "not_probed",
         "imported",
@@ -480,7 +482,7 @@ def test_judge_whose_ratings_were_imported_cannot_be_probed() -> None:
 
 
 def test_nothing_at_all_is_no_error() -> None:
-    found = robustness([], Scores.of([]), Settings(), Judge())
+    found = robustness([], Scores.of([]), Settings(), Judge(endpoint="script"))
     assert (found["verdict"], found["judges"]) == ("not_probed", {})
 
 

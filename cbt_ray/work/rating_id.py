@@ -1,10 +1,10 @@
-"""The readable id of an imported rating: whose it is, of which session, in which view."""
+"""The readable id of a rating: whose it is, of which session, in which view."""
 
 from __future__ import annotations
 
 
 def rating_id(session: str, judge: str, view: str, replicate: int) -> str:
-    """The readable id of an imported rating; a judge's name has no dot."""
+    """The readable id of a rating; a judge's name has no dot."""
     return f"{session}.{judge}.{view}.j{replicate}"
 
 
