@@ -12,7 +12,12 @@ from functools import lru_cache
 from cbt_ray.therapy.language import FlagRules
 from cbt_ray.therapy.session import Speaker
 
-_QUOTED = re.compile('"[^"\n]*"|\u201c[^\u201d\n]*\u201d|\u2018[^\u2019\n]*\u2019')
+_QUOTED = re.compile(
+    '"[^"\n]*"|\u201e[^\u201c\n]*\u201c|\u201c[^\u201d\n]*\u201d|\u2018[^\u2019\n]*\u2019'
+    "|\u00ab[^\u00bb\n]*\u00bb|\u00bb[^\u00ab\n]*\u00ab|\u300c[^\u300d\n]*\u300d"
+)
+"""Marks of several languages, those of German before the English that end with what they begin
+with."""
 _LISTED = re.compile(r"(?m)^\s*(?:[-*+•]|\d+[.)])\s.*$")
 
 

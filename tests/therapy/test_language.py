@@ -19,9 +19,10 @@ from cbt_ray.study.protocol import Flags
 from cbt_ray.therapy.checks import fault_of_part
 from cbt_ray.therapy.flags import NAMES, flags_of
 from cbt_ray.therapy.language import Language, load_language
-from cbt_ray.therapy.session import therapist_messages
+from cbt_ray.therapy.session import Speaker, therapist_messages
 from cbt_ray.therapy.stop import StopReason
 from cbt_ray.therapy.validation import detectors, foreign
+from cbt_ray.therapy.voice import voices
 from cbt_ray.training import dataset
 from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
@@ -116,6 +117,14 @@ def test_flags_find_german_words_and_are_called_unvalidated() -> None:
     assert unlike == "measured on sessions in English, these are in German"
     rows = detectors(rules, NAMES, [], unlike)
     assert {(row["status"], row["precision"]) for row in rows} == {("unvalidated", None)}
+
+
+@pytest.mark.parametrize("quote", ["\u201e{}\u201c", "\u00bb{}\u00ab", "\u00ab{}\u00bb", '"{}"'])
+def test_what_is_quoted_in_german_is_an_example(quote: str) -> None:
+    known = voices("Teresa", GERMAN.rules(Flags()))
+    said = "Meine Familie braucht mich"
+    assert known.confused(Speaker.THERAPIST, f"{said}.") == "a patient's words"
+    assert known.confused(Speaker.THERAPIST, f"Der Gedanke {quote.format(said)} ist da.") is None
 
 
 def test_every_language_has_every_prompt() -> None:

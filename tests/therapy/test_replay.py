@@ -156,7 +156,7 @@ def test_published_sessions_under_the_default_rules_and_the_published_ones() -> 
     sessions = [(one.label["group"].split("_")[0], one.session, one.stop) for one in published()]
     rows = {
         (row["arm"], row["rule"], row["min_therapist_turns"]): row
-        for row in stop_table(sessions, rules_of(Sessions(count=20)))
+        for row in stop_table(sessions, rules_of(Sessions(count=20), ENGLISH))
     }
     found = {key: (row["ended"], row["first_therapist_turn"]) for key, row in rows.items()}
     assert {key: value for key, value in found.items() if value[0]} == {
