@@ -5,7 +5,6 @@ the plan foretold.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,21 +18,13 @@ from tests.calls import A_SECOND, calls_of_command
 from tests.stages import scripted
 
 DEMO = Path(__file__).parents[2] / "studies" / "demo.yaml"
-SMALLER: dict[str, Any] = {
+SMALLER = {
     "patients.training.count": 2,
     "courses.sessions": 2,
     "sessions.count": 1,
     "minimum.ratings": 2,
     "minimum.courses": 0.7,
-    "judge.probes.which": ["shuffled", "guess_masked"],
-    "models.smollm2.recipe.max_steps": 8,
-    "models.smollm2.recipe.max_length": 384,
-    "models.smollm2.recipe.held_out_windows": 1,
-    "models.smollm2.recipe.gate_prompts": 3,
 }
-"""One probe that harms a session and one that asks who the therapist is; tests/stages/test_probe.py
-has them all."""
-PROBES = 2
 
 
 @pytest.mark.study
@@ -52,7 +43,7 @@ def test_the_demo_runs_for_real(tmp_path: Path) -> None:
     judged = [unit for unit in units.values() if unit.key.stage is Stage.RATINGS]
     ratings = [unit for unit in judged if f".{VIEW}" not in unit.key.id]
     assert len(ratings) == 4
-    assert len(judged) == 4 + 2 * PROBES, "each probe of one session an arm"
+    assert len(judged) == 4 + 2 * 8, "each probe of one session an arm"
     assert all(
         unit.status is Status.DONE and 11 <= unit.content["measures"]["total"]["value"] <= 110
         for unit in ratings
