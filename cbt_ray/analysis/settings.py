@@ -1,5 +1,5 @@
-"""What is decided before the first score is seen: level, policy for unrated sessions, the contrast,
-the scale's range.
+"""What is decided before the first score is seen: level, policy for unrated sessions, the
+contrasts, the scale's range.
 """
 
 from __future__ import annotations
@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from cbt_ray.study.contrast import Contrast
 
 Policy = Literal["missing", "lowest"]
 
@@ -35,9 +37,10 @@ class Settings:
     """Range of one item."""
     arms: tuple[str, ...] = ()
     """Arms in their order; empty: the order in which the ratings name them."""
-    treatment: str = "tuned"
-    control: str = "instruct"
-    """The variants whose difference, per model, is the question."""
+    contrasts: tuple[Contrast, ...] = ()
+    """What is compared; empty: `default_contrasts` of the arms that were scored."""
+    trained: tuple[str, ...] = ()
+    """Arms whose model was trained; beside them those of the level `tuned`."""
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the result."""
@@ -45,5 +48,7 @@ class Settings:
             **asdict(self),
             "items": list(self.items),
             "arms": list(self.arms),
+            "trained": list(self.trained),
             "titles": dict(self.titles),
+            "contrasts": [one.model_dump(mode="json") for one in self.contrasts],
         }

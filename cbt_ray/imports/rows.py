@@ -176,8 +176,7 @@ def _row(
     return ScoreRow(
         session_key=str(place.entry.key),
         arm=place.arm.name,
-        model=place.arm.model,
-        variant=place.arm.variant,
+        factors={"model": place.arm.model, "variant": place.arm.variant},
         patient=bench.study.patients.simulated[place.patient - 1].name,
         replicate=place.replicate,
         session=place.number,

@@ -141,4 +141,5 @@ def settings_of(study: Study, scale: Scale) -> Any:
         lowest=1,
         highest=len(scale.words),
         arms=tuple(arm.name for arm in study.arms),
+        trained=tuple(arm.name for arm in study.arms if arm.variant == "tuned"),
     )

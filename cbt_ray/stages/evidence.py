@@ -94,9 +94,6 @@ def notices_of(bench: Bench, reading: Reading) -> Iterator[Notice]:
         yield Notice(
             "Generator and judge are the same model: it rates what was trained on its own text.", 58
         )
-    pairs = [(arm.model, arm.variant) for arm in study.arms]
-    for model, variant in sorted({pair for pair in pairs if pairs.count(pair) > 1}):
-        yield Notice(f"Several arms are {model} {variant}: contrasts take them together.", 20)
     yield from _namesakes(bench, reading)
 
 

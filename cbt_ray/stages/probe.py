@@ -95,8 +95,7 @@ def probe_rows(bench: Bench, survey: Survey) -> list[ProbeRow]:
             facts: dict[str, Any] = {
                 "session_key": str(session),
                 "arm": arm.name,
-                "model": arm.model,
-                "variant": arm.variant,
+                "kind": arm.variant,
             }
             facts |= {
                 "patient": study.patients.simulated[patient - 1].name,

@@ -47,8 +47,7 @@ def _place(bench: Bench, arm: Arm, patient: int, replicate: int, number: int) ->
     return {
         **{
             "arm": arm.name,
-            "model": arm.model,
-            "variant": arm.variant,
+            "factors": {"model": arm.model, "variant": arm.variant},
             "replicate": replicate,
             "session": number,
         },

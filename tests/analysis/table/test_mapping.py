@@ -164,7 +164,7 @@ def test_the_published_scores(tmp_path: Path) -> None:
     rated = found.scores.ratings[found.scores.ratings["rated"]]
     assert (found.rows, found.absent, len(found.scores.items)) == (593, 7, 11)
     assert sorted(rated["total"]) == sorted(float(row.total or 0) for row in rows)
-    assert set(rated["arm"]) == {f"{row.model}-{row.variant}" for row in rows}
+    assert set(rated["arm"]) == {row.arm for row in rows}
     absent = found.scores.ratings[found.scores.ratings["reason"] == "absent"]
     assert set(absent["arm"]) == {"Mistral-instruct"}
 
