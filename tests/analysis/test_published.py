@@ -98,13 +98,13 @@ def test_statsmodels_own_optimiser_stops_short_and_agrees_at_the_optimum() -> No
     import statsmodels.formula.api as smf
 
     table = Scores.of(published()).sessions("plain")
-    table = table.rename(columns=lambda name: name.removeprefix("factor:"))
     table["z"] = (table["session"] - table["session"].mean()) / table["session"].std()
     formula, intercepts = (
         "total ~ C(model) * C(variant, Treatment('tuned')) + z",
         {"chain": "0 + C(chain)"},
     )
-    model = smf.mixedlm(formula, table, groups="patient", re_formula="1", vc_formula=intercepts)
+    named = table.rename(columns=lambda name: name.removeprefix("factor:"))
+    model = smf.mixedlm(formula, named, groups="patient", re_formula="1", vc_formula=intercepts)
     short = model.fit(reml=False, method="lbfgs")
     own = chain_model(table, Settings())["ml"]
     start = np.sqrt(

@@ -101,10 +101,9 @@ def test_every_scheduled_session_has_a_row_of_the_published_judge(study: Path) -
         "model",
         "plain",
     )
-    assert (rated.messages, rated.model, rated.variant, rated.phase) == (
+    assert (rated.messages, rated.factors, rated.phase) == (
         1 + len(talk(2)),
-        "llama",
-        "instruct",
+        {"model": "llama", "variant": "instruct"},
         "assessment",
     )
 
