@@ -119,6 +119,10 @@ test: .venv/.dev  ## The same and all tests; REQUIRE=browser,... turns skips int
 test-cluster: .venv/.dev kind-up  ## The smallest study in that cluster; FAULTS=1: lost pods and nodes, GPUs, exit codes; SCALING=1
 	CLUSTER=$(CLUSTER) REQUIRE=cluster,kubectl$(if $(FAULTS),$(comma)faults)$(if $(SCALING),$(comma)scaling) $(BIN)/pytest tests/cluster/live
 
+.PHONY: simulations
+simulations: .venv/.dev  ## Simulate anew what intervals cover (ten minutes; not in the tests)
+	$(BIN)/python -m tests.analysis.effect.calibration
+
 .PHONY: format
 format: .venv/.dev  ## Format the code
 	$(BIN)/ruff format .

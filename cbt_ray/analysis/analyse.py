@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis import describe
-from cbt_ray.analysis.effect import contrast
+from cbt_ray.analysis.effect.asked import pairs_of, settled, trained
+from cbt_ray.analysis.effect.contrast import contrasts
 from cbt_ray.analysis.effect.covariate import words
 from cbt_ray.analysis.effect.family import families, refitted
 from cbt_ray.analysis.effect.omnibus import omnibus
@@ -30,7 +31,7 @@ from cbt_ray.study.imported import OWN_JUDGE
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised whenever a key changes its meaning or goes away."""
 
 
@@ -57,6 +58,7 @@ def analyse(
     items = list(settings.items) or scores.items
     sessions = scores.sessions(view, judge)
     arms = describe.arms(sessions, settings)
+    settings = settled(describe.levels(arms), settings)
     inferred = _inferred(sessions, arms, items, settings)
     sections = {
         "reliability": reliability(scores, settings),
@@ -78,7 +80,7 @@ def analyse(
         "items": [{"item": item, "title": settings.titles.get(item, item)} for item in items],
         "arms": arms,
         "counts": _counts(sessions, arms),
-        "notices": notices(sessions, primary, inferred["policies"], said),
+        "notices": notices(sessions, primary, inferred["policies"], said, _once(arms, settings)),
         "scores": describe.scores(sessions, arms, items),
         "distribution": describe.distribution(sessions, arms),
         "trajectory": describe.trajectory(sessions, arms),
@@ -123,27 +125,36 @@ def _other_judge(scores: Scores, asked: Settings, settings: Settings) -> dict[st
 
 
 def _inferred(
-    sessions: pd.DataFrame, arms: Sequence[dict[str, str]], items: Sequence[str], settings: Settings
+    sessions: pd.DataFrame,
+    arms: Sequence[Mapping[str, Any]],
+    items: Sequence[str],
+    settings: Settings,
 ) -> dict[str, Any]:
     """What rests on the totals that count under the declared policy."""
     used = counted(sessions, settings.unrated, len(items), settings)
-    groups = contrast.groups_of(arms)
+    levels = describe.levels(arms)
     model = chain_model(used, settings)
-    found = families(used, groups, items, model, settings)
+    found = families(used, levels, items, model, settings)
     return {
         "contrasts": found,
-        "policies": policies(sessions, groups, len(items), settings),
-        "tests": omnibus(used, groups),
+        "policies": policies(sessions, levels, len(items), settings),
+        "tests": omnibus(used, levels),
         "slopes": slopes(used, arms, settings),
         "cells": describe.cells(used, arms),
         "models": {**published(used, settings), "default": model},
         "repeated": of_sessions(used, [arm["arm"] for arm in arms], settings.level),
-        "covariates": [words(used, model, found["primary"]["rows"], groups, settings)],
-        "refitted": refitted(used, groups, model, settings) if settings.thorough else None,
+        "covariates": [words(used, model, found["primary"]["rows"], levels, settings)],
+        "refitted": refitted(used, levels, model, settings) if settings.thorough else None,
     }
 
 
-def _counts(sessions: pd.DataFrame, arms: Sequence[dict[str, str]]) -> dict[str, Any]:
+def _once(arms: Sequence[Mapping[str, Any]], settings: Settings) -> list[str]:
+    """The arms that were trained with one seed."""
+    known = trained(describe.levels(arms), settings)
+    return [arm["arm"] for arm in arms if arm["arm"] in known and arm["seeds"] < 2]
+
+
+def _counts(sessions: pd.DataFrame, arms: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     owed = int((sessions["reason"] == OWED).sum())
     return {
         "scheduled": len(sessions),
@@ -153,7 +164,7 @@ def _counts(sessions: pd.DataFrame, arms: Sequence[dict[str, str]]) -> dict[str,
         "patients": int(sessions["patient"].nunique()),
         "chains": int(sessions["chain"].nunique()),
         "arms": len(arms),
-        "models": len({arm["model"] for arm in arms}),
+        "checkpoints": sum(arm["seeds"] for arm in arms),
     }
 
 
@@ -163,11 +174,9 @@ def _other_view(
     """Scores and contrasts of a view that is not the headline's."""
     sessions = scores.sessions(view, judge)
     arms = describe.arms(sessions, settings)
-    groups = contrast.groups_of(arms)
+    levels = describe.levels(arms)
     used = counted(sessions, settings.unrated, len(items), settings)
     return {
         "scores": describe.scores(sessions, arms, items),
-        "contrasts": contrast.contrasts(
-            used, contrast.primary_pairs(groups, settings), groups, settings
-        ),
+        "contrasts": contrasts(used, pairs_of("primary", levels, settings), levels, settings),
     }

@@ -6,10 +6,10 @@ Descriptions, no inference.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.scores import ITEM
+from cbt_ray.analysis.scores import FACTOR, ITEM
 from cbt_ray.analysis.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,23 +36,38 @@ def number(value: Any) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-def arms(table: pd.DataFrame, settings: Settings) -> list[dict[str, str]]:
-    """The arms with their factor levels: in the declared order, others by name behind them."""
-    found = {
-        str(row.arm): row
-        for row in table[["arm", "model", "variant"]].drop_duplicates("arm").itertuples(index=False)
-    }
+def arms(table: pd.DataFrame, settings: Settings) -> list[dict[str, Any]]:
+    """The arms with their factor levels and their number of training seeds: in the declared order,
+    others by name after them.
+    """
+    factors = [name for name in table.columns if name.startswith(FACTOR)]
+    rows = table[["arm", *factors]].drop_duplicates("arm").to_dict("records")
+    found = {str(row["arm"]): row for row in rows}
+    seeds = table.groupby("arm", observed=True)["seed"].nunique()
     order = [arm for arm in settings.arms if arm in found] + sorted(
         arm for arm in found if arm not in settings.arms
     )
     return [
-        {"arm": arm, "model": str(found[arm].model), "variant": str(found[arm].variant)}
+        {
+            "arm": arm,
+            "factors": {
+                name.removeprefix(FACTOR): str(found[arm][name])
+                for name in factors
+                if str(found[arm][name])
+            },
+            "seeds": int(seeds[arm]),
+        }
         for arm in order
     ]
 
 
+def levels(arm_list: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Arm -> factor -> level, in the order of the arms."""
+    return {arm["arm"]: arm["factors"] for arm in arm_list}
+
+
 def scores(
-    sessions: pd.DataFrame, arm_list: Sequence[dict[str, str]], items: Sequence[str]
+    sessions: pd.DataFrame, arm_list: Sequence[Mapping[str, Any]], items: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Per arm: how many scheduled and rated, the total and every item."""
     table = []
@@ -72,7 +87,7 @@ def scores(
 
 
 def distribution(
-    sessions: pd.DataFrame, arm_list: Sequence[dict[str, str]]
+    sessions: pd.DataFrame, arm_list: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """Per arm: how often each total (rounded to a whole number) occurred."""
     table = []
@@ -91,7 +106,7 @@ def distribution(
     return table
 
 
-def cells(sessions: pd.DataFrame, arm_list: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+def cells(sessions: pd.DataFrame, arm_list: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Per arm and patient: the mean of the chains' means, and how many sessions each chain rests
     on.
     """
@@ -116,7 +131,9 @@ def cells(sessions: pd.DataFrame, arm_list: Sequence[dict[str, str]]) -> list[di
     ]
 
 
-def trajectory(sessions: pd.DataFrame, arm_list: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+def trajectory(
+    sessions: pd.DataFrame, arm_list: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """Per arm: the mean total at each session number."""
     table = []
     for arm in arm_list:

@@ -4,7 +4,7 @@ counts participants.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.scores import FLAG, OWED
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def flow(sessions: pd.DataFrame, arms: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+def flow(sessions: pd.DataFrame, arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Per arm: scheduled -> reached -> held -> rated, the reasons of the unrated and why sessions
     ended.
     """
@@ -39,7 +39,7 @@ def flow(sessions: pd.DataFrame, arms: Sequence[dict[str, str]]) -> list[dict[st
     return table
 
 
-def flags(sessions: pd.DataFrame, arms: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+def flags(sessions: pd.DataFrame, arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Per arm: of the sessions that were held, how many carry each flag.
 
     Flags are outcomes; they exclude nothing.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.effect.contrast import trained_once
 from cbt_ray.analysis.effect.policy import moved, unheard
 from cbt_ray.analysis.flow import counts
 from cbt_ray.analysis.scores import ITEM, OWED
@@ -28,19 +27,21 @@ def notices(
     primary: Sequence[Mapping[str, Any]],
     policies: Mapping[str, Any],
     sections: Sequence[Mapping[str, Any]],
+    once: Sequence[str],
 ) -> list[dict[str, Any]]:
     """The heaviest first; `id` is stable.
 
-    `sections` are parts of the result that may carry notices of their own.
+    `sections` are parts of the result that may carry notices of their own; `once` the arms that
+    were trained with one seed.
     """
-    said = [*_own(sessions, primary), *_unheard(sessions, policies)]
+    said = [*_own(sessions, primary, once), *_unheard(sessions, policies)]
     own = [{"id": name, "text": text, "weight": weight} for name, weight, text in said if text]
     own += [notice for section in sections for notice in section.get("notices", [])]
     return sorted(own, key=lambda notice: -int(notice["weight"]))
 
 
 def _own(
-    sessions: pd.DataFrame, primary: Sequence[Mapping[str, Any]]
+    sessions: pd.DataFrame, primary: Sequence[Mapping[str, Any]], once: Sequence[str]
 ) -> list[tuple[str, int, str]]:
     rated = sessions[sessions["total"].notna()]
     owed = int((sessions["reason"] == OWED).sum())
@@ -74,9 +75,9 @@ def _own(
         (
             "one_checkpoint",
             30,
-            "One training run per model: the result holds for these checkpoints, not for the "
-            "method of training."
-            if trained_once(sessions)
+            f"One training run of {', '.join(once)}: the result holds for these checkpoints, not "
+            "for the method of training."
+            if once
             else "",
         ),
     ]

@@ -22,10 +22,10 @@ NOTHING_TO_RATE = "nothing_to_rate"
 ITEM_MISSING = "item_missing"
 ITEM = "item:"
 FLAG = "flag:"
+FACTOR = "factor:"
 FACTS = (
     "arm",
-    "model",
-    "variant",
+    "seed",
     "patient",
     "replicate",
     "session",
@@ -74,7 +74,7 @@ class ScoreRow:
     kind: str = "model"
     """`model` or `human`."""
     seed: int = 0
-    """Number of the training seed; 0 where nothing was trained or with one."""
+    """Number of the training seed; 0 where nothing was trained or the arm has one."""
 
     def to_json(self) -> dict[str, Any]:
         """As one line of JSONL."""
@@ -91,10 +91,11 @@ class Scores:
     """All ratings of a study as a table.
 
     `ratings` has one row per scheduled session, view, judge and judge replicate: session_key, arm,
-    model, variant, patient, phase, view, judge, kind, reason, stop_reason (text; reason is null
-    where rated), replicate, session, judge_replicate, words, therapist_turns, messages, heard
-    (numbers; the last is NaN where unknown), rated (bool), total (NaN where unrated), a column
-    `item:<id>` per item (NaN where missing) and a column `flag:<name>` per flag (bool).
+    patient, phase, view, judge, kind, reason, stop_reason (text; reason is null where rated),
+    replicate, session, judge_replicate, seed, words, therapist_turns, messages, heard (numbers; the
+    last is NaN where unknown), rated (bool), total (NaN where unrated), a column `factor:<name>`
+    per factor (text; empty where an arm has no level), `item:<id>` per item (NaN where missing) and
+    `flag:<name>` per flag (bool).
     """
 
     ratings: pd.DataFrame
@@ -105,8 +106,8 @@ class Scores:
         import pandas as pd
 
         known = list(rows)
-        nested = ("items", "measures", "flags", "factors")
-        plain = [name for name in ScoreRow.__dataclass_fields__ if name not in nested]
+        apart = ("factors", "items", "measures", "flags")
+        plain = [name for name in ScoreRow.__dataclass_fields__ if name not in apart]
         columns: dict[str, Any] = {name: [getattr(row, name) for row in known] for name in plain}
         columns["model"] = [row.factors.get("model", "") for row in known]
         columns["variant"] = [row.factors.get("variant", "") for row in known]
@@ -116,6 +117,8 @@ class Scores:
         columns["total"] = [
             float("nan") if row.total is None else float(row.total) for row in known
         ]
+        for factor in dict.fromkeys(factor for row in known for factor in row.factors):
+            columns[FACTOR + factor] = [row.factors.get(factor, "") for row in known]
         for item in dict.fromkeys(item for row in known for item in row.items):
             values = [row.items.get(item) for row in known]
             columns[ITEM + item] = [
@@ -159,7 +162,8 @@ class Scores:
         """One row per scheduled session: its judge replicates averaged, since replicates are no
         independent observations.
 
-        The facts, `chain` (arm|patient|replicate), `total` and `item:*` (means over replicates),
+        The facts, `factor:*`, `chain` (arm|patient|replicate, and the training seed where there are
+        several), `total` and `item:*` (means over replicates),
         `ratings` (replicates with a total), `within` (their variance, NaN below two), `reason` (why
         it is unrated), and how far it came: `reached`, `held`,
         `lost` (unrated because of what happened in the chain, and not because of the judge or of
@@ -173,9 +177,9 @@ def averaged(rows: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     scored = [name for name in rows.columns if name == "total" or name.startswith(ITEM)]
-    flags = [name for name in rows.columns if name.startswith(FLAG)]
+    facts = [name for name in rows.columns if name in FACTS or name.startswith((FACTOR, FLAG))]
     groups = rows.groupby("session_key", sort=False, observed=True)
-    table = groups[list(FACTS) + flags].first()
+    table = groups[facts].first()
     means = groups[scored].mean()
     table[scored] = means
     table["ratings"] = groups["total"].count()
@@ -191,7 +195,8 @@ def averaged(rows: pd.DataFrame) -> pd.DataFrame:
     names = [
         table[name].astype(str).str.replace("|", "%7C", regex=False) for name in ("arm", "patient")
     ]
-    table["chain"] = names[0] + "|" + names[1] + "|" + table["replicate"].astype(str)
+    seeds = ("|" + table["seed"].astype(str)).mask(table["seed"] == 0, "")
+    table["chain"] = names[0] + "|" + names[1] + "|" + table["replicate"].astype(str) + seeds
     return _progress(table.reset_index())
 
 

@@ -1,5 +1,5 @@
-"""What is decided before the first score is seen: level, policy for unrated sessions, the contrast,
-the scale's range.
+"""What is decided before the first score is seen: level, policy for unrated sessions, the
+contrasts, the scale's range.
 """
 
 from __future__ import annotations
@@ -41,11 +41,10 @@ class Settings:
     """Range of the total; none: that of the sum of all items."""
     arms: tuple[str, ...] = ()
     """Arms in their order; empty: the order in which the ratings name them."""
-    contrasts: tuple[Contrast, ...] = ()
-    """What is compared."""
-    treatment: str = "tuned"
-    control: str = "instruct"
-    """The variants whose difference, per model, is the question."""
+    contrasts: tuple[Contrast, ...] | None = None
+    """What is compared; none: `default_contrasts` of the arms that were scored."""
+    trained: tuple[str, ...] = ()
+    """Arms whose model was trained; beside them those of the level `tuned`."""
 
     def ends(self, items: int) -> tuple[float, float]:
         """Lowest and highest total of so many items."""
@@ -55,9 +54,10 @@ class Settings:
         """As it stands in the result."""
         return {
             **asdict(self),
-            "contrasts": [one.model_dump() for one in self.contrasts],
+            "contrasts": [one.model_dump(mode="json") for one in self.contrasts or ()],
             "items": list(self.items),
             "arms": list(self.arms),
+            "trained": list(self.trained),
             "titles": dict(self.titles),
             "total": list(self.total) if self.total else None,
         }

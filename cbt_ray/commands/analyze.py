@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from cbt_ray.analysis.scores import FACTOR
 from cbt_ray.analysis.table.mapping import load_mapping
 from cbt_ray.commands.delivery import Delivery
 from cbt_ray.errors import InputError
 from cbt_ray.stages.analyse import versions
 from cbt_ray.stages.tables import csv_of, csv_of_frame
 from cbt_ray.study.complaint import refusal
+from cbt_ray.study.contrast import unanswered
 from cbt_ray.study.model import Analysis, Judge
 
 if TYPE_CHECKING:
@@ -107,14 +109,10 @@ def settings_of(
         for name in Settings.__dataclass_fields__
         if name in Analysis.model_fields and getattr(block, name) is not None
     }
-    asks = (
-        {"treatment": columns.treatment, "control": columns.control}
-        if columns.treatment and columns.control
-        else {}
-    )
+    _check_contrasts(columns, read)
     lowest, highest = (int(end) if end == int(end) else end for end in columns.range)
     return Settings(
-        **{**shared, **asks, "lowest": lowest, "highest": highest},
+        **{"contrasts": columns.contrasts, **shared, "lowest": lowest, "highest": highest},
         items=tuple(read.scores.items),
         titles=read.titles,
         arms=tuple(_arms(read.scores.ratings, columns)),
@@ -122,18 +120,33 @@ def settings_of(
 
 
 def _arms(ratings: pd.DataFrame, columns: Columns) -> list[str]:
-    """Arms in the mapping's order of models and variants, else as the table has them."""
-    arms = ratings[["arm", "model", "variant"]].drop_duplicates("arm")
+    """Arms in the mapping's order of levels, else as the table has them."""
+    arms = ratings.drop_duplicates("arm")
     places = {
-        name: {level: i for i, level in enumerate(columns.order.get(name, ()))}
-        for name in ("model", "variant")
+        name: {level: place for place, level in enumerate(levels)}
+        for name, levels in columns.factors.items()
     }
     last = len(arms)
 
-    def place(row: Any) -> tuple[int, int]:
-        return places["model"].get(row.model, last), places["variant"].get(row.variant, last)
+    def place(row: Any) -> list[int]:
+        return [known.get(row[FACTOR + name], last) for name, known in places.items()]
 
-    return [str(row.arm) for row in sorted(arms.itertuples(index=False), key=place)]
+    return [str(row["arm"]) for row in sorted(arms.to_dict("records"), key=place)]
+
+
+def _check_contrasts(columns: Columns, read: Mapped) -> None:
+    """Raise InputError where the table's arms do not answer a contrast of the mapping."""
+    from cbt_ray.analysis import Settings
+    from cbt_ray.analysis.describe import arms, levels
+
+    known = levels(arms(read.scores.ratings, Settings()))
+    problems = [
+        f"contrasts.{number}.{problem}"
+        for number, contrast in enumerate(columns.contrasts)
+        for problem in unanswered(contrast, known)
+    ]
+    if problems:
+        raise InputError(f"the mapping {columns.mapping}: {'; '.join(problems)}")
 
 
 def _analysed(table: Path, columns: Columns, read: Mapped, settings: Settings) -> dict[str, Any]:
@@ -150,9 +163,7 @@ def _analysed(table: Path, columns: Columns, read: Mapped, settings: Settings) -
     }
     asked = columns.repeated
     if asked is not None and read.measures is not None:
-        conditions = (
-            settings.arms if asked.condition == "arm" else columns.order.get(asked.condition, ())
-        )
+        conditions = settings.arms if asked.condition == "arm" else columns.factors[asked.condition]
         beside["repeated"] = repeated(
             read.measures,
             asked.subject,
@@ -224,6 +235,7 @@ def flat_scores(scores: Scores) -> pd.DataFrame:
     facts = frame[[name for name in frame.columns if not name.startswith((FLAG, ITEM))]].assign(
         flags=words
     )
+    facts = facts.rename(columns=lambda name: name.replace(FACTOR, "factor_", 1))
     return facts.join(
         frame[[ITEM + item for item in scores.items]].rename(
             columns=lambda name: name.replace(ITEM, "item_", 1)

@@ -1,12 +1,10 @@
-"""Which difference treatment - control the planned sessions could show, before there is any
-data.
-"""
+"""Which difference of two arms the planned sessions could show, before there is any data."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
+from cbt_ray.analysis.effect.asked import Arms, asked, pairs_of, question
 from cbt_ray.analysis.effect.power import (
     POWERS,
     PUBLISHED,
@@ -27,49 +25,56 @@ def smallest_effect(study: Study, declared: Variances | None = None) -> Iterator
     `declared`: variances of totals on this study's scale; else the published ones, brought to that
     scale.
     """
-    asked, groups = (
-        Settings(level=study.analysis.level),
-        Counter((arm.model, arm.kind) for arm in study.arms),
-    )
-    models = [
-        model
-        for model, variant in groups
-        if variant == asked.treatment and (model, asked.control) in groups
-    ]
+    arms, settings = asked_of(study)
+    pairs = pairs_of("primary", arms, settings)
     patients = len(study.patients.simulated)
-    head = f"smallest difference {asked.treatment} - {asked.control} that it could find: "
-    if not models or patients < 2:
+    head = f"smallest difference {_asked(arms, settings)} that it could find: "
+    if not pairs or patients < 2:
         yield head + (
             f"none with {patients} patient; it takes 2"
-            if models
-            else "none, no model has both arms"
+            if pairs
+            else "none, no two arms are compared"
         )
         return
-    chains = min(groups.values()) * study.sessions.replicates
-    total = headline(study, prompts_of(study))
-    points = total.high - total.low
+    head_line = headline(study, prompts_of(study))
+    points = head_line.high - head_line.low
     variances = declared or PUBLISHED.scaled(points / PUBLISHED_RANGE)
-    design = Design(len(groups), len(models), patients, chains, study.sessions.count)
+    size = (len(arms), len(pairs), patients, study.sessions.replicates, study.sessions.count)
+    design = Design(*size)
     rows = [
         row
-        for row in smallest_rows(design, variances, asked.level)
+        for row in smallest_rows(design, variances, settings.level)
         if (row["error_term"], row["adjust"]) == ("own", "holm")
     ]
     least, surer = (row["difference"] for row in rows)
-    holm = f", Holm over {len(models)} contrasts" if len(models) > 1 else ""
-    size = f"{patients} patients, t with df {patients - 1}{holm}"
+    holm = f", Holm over {len(pairs)} contrasts" if len(pairs) > 1 else ""
+    told = f"{patients} patients, t with df {patients - 1}{holm}"
     if least > points:
         yield (
             f"{head}none; all {points:g} points of the scale would be found less often than "
-            f"{POWERS[0]:.0%} ({size})"
+            f"{POWERS[0]:.0%} ({told})"
         )
     else:
         yield (
             f"{head}{least:.1f} of {points:g} points with {POWERS[0]:.0%} power, {surer:.1f} with "
-            f"{POWERS[1]:.0%} ({size})"
+            f"{POWERS[1]:.0%} ({told})"
         )
     yield (
         f"assumed variances: {variances.chain:.3g} between chains, {variances.residual:.3g} "
         "between a chain's sessions; "
         f"{variances.source}"
     )
+
+
+def asked_of(study: Study) -> tuple[Arms, Settings]:
+    """Arms with their levels, and what is asked of them."""
+    tuned = tuple(arm.name for arm in study.arms if arm.tuned)
+    return study.factors, Settings(
+        level=study.analysis.level, contrasts=study.contrasts, trained=tuned
+    )
+
+
+def _asked(arms: Arms, settings: Settings) -> str:
+    """The primary contrasts in words."""
+    primary = [one for one in asked(arms, settings) if one.family == "primary"]
+    return "; ".join(question(one, ()) for one in primary) or "of two arms"

@@ -10,7 +10,10 @@ from datetime import datetime
 from pathlib import Path
 
 from cbt_ray.analysis.declared import Declaration
+from cbt_ray.analysis.effect.asked import Arms, asked, pairs_of, question, trained
+from cbt_ray.analysis.settings import Settings
 from cbt_ray.commands.delivery import Delivery
+from cbt_ray.commands.effect import asked_of
 from cbt_ray.study import Study
 from cbt_ray.study.confound import confounds, told
 from cbt_ray.study.scheduled import seeds_of
@@ -48,12 +51,11 @@ def document(study: Study, head: Headline, declared: Declaration) -> str:
     environment = Environment(  # noqa: S701  Markdown
         undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
-    kinds = [(arm.model, arm.kind) for arm in study.arms]
-    tuned = [model for model, variant in dict.fromkeys(kinds) if variant == "tuned"]
+    arms, settings = asked_of(study)
     return environment.from_string(template).render(
-        compared=[model for model in tuned if (model, "instruct") in kinds],
-        tuned=tuned,
-        once=tuned and all(kinds.count((model, "tuned")) == 1 for model in tuned),
+        arms=arms,
+        families={name: _family(name, arms, settings) for name in ("primary", "secondary")},
+        once=sorted(trained(arms, settings)),
         study=study,
         head=head,
         declared=declared,
@@ -64,3 +66,14 @@ def document(study: Study, head: Headline, declared: Declaration) -> str:
         * study.sessions.count,
         content=json.dumps(declared.content, indent=1, ensure_ascii=False),
     )
+
+
+def _family(name: str, arms: Arms, settings: Settings) -> dict[str, list[str]]:
+    """A family's contrasts in words -> the pairs of arms that answer them."""
+    pairs = pairs_of(name, arms, settings)
+    found = {}
+    for contrast in asked(arms, settings):
+        own = [pair for pair in pairs if pair.contrast == contrast.name]
+        if own:
+            found[question(contrast, list(own[0].where))] = [f"{p.plus} - {p.minus}" for p in own]
+    return found

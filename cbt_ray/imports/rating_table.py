@@ -31,6 +31,7 @@ FIELDS = (
 )
 AMOUNTS = ("total", "justifications")
 IGNORED = (
+    "seed",
     "phase",
     "rated",
     "reason",
@@ -114,7 +115,7 @@ def _by_name(table: Table, scale: Scale) -> _Places:
     for column in table.columns:
         own = column.strip().casefold().replace(" ", "_")
         taken = fields if own in names else found if _folded(column) in items else None
-        if taken is None and own not in IGNORED:
+        if taken is None and own not in IGNORED and not own.startswith("factor_"):
             known = ", ".join([*FIELDS, *AMOUNTS, *(item.id for item in scale.items)])
             raise InputError(
                 f"{where}: unknown column {shown(column)}, expected one of {known}{table.hint}"

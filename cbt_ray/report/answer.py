@@ -1,4 +1,6 @@
-"""The answer: the study's question, per model what the scores say, and what casts doubt on it."""
+"""The answer: the study's question, what the scores say of each pair of arms, and what casts doubt
+on it.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cbt_ray.analysis.effect.asked import differing, sides
 from cbt_ray.report.data import OWN_JUDGE, Notice
+from cbt_ray.report.figure import asked
 from cbt_ray.report.prose import interval_of, one, probability, signed
 from cbt_ray.report.table import pick
+from cbt_ray.study.contrast import Contrast
 
 HEAVY = 70
 """Notices of at least this weight stand above the answer."""
@@ -17,7 +22,7 @@ UNCALIBRATED = "Uncalibrated judge."
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer for one model."""
+    """The answer for one pair of arms."""
 
     label: str
     estimate: str
@@ -28,14 +33,34 @@ class Answer:
 
 def question(analysis: Mapping[str, Any]) -> str:
     """What the study asks."""
-    settings, items = analysis["settings"], len(analysis["items"])
-    low, high = total_range(analysis)
+    items, (low, high) = len(analysis["items"]), total_range(analysis)
     judge = "the judge" if analysis["judge"] == OWN_JUDGE else analysis["judge"]
+    size = f"({items} items, totals from {low} to {high})"
+    compared = "; ".join(_compared(one, analysis) for one in asked(analysis))
+    if not compared:
+        return f"What totals do sessions get from {judge} {size}? No contrast is asked."
     return (
-        f"With the same base model and the same simulated patients, do {settings['treatment']} "
-        "sessions get a higher total from "
-        f"{judge} than {settings['control']} ones ({items} items, totals from {low} to {high})?"
+        "With the same simulated patients, do sessions get a higher total from "
+        f"{judge} {compared} {size}?"
     )
+
+
+def _compared(contrast: Contrast, analysis: Mapping[str, Any]) -> str:
+    """`with variant tuned than with variant instruct, within each model`."""
+    rows = pick(analysis, "/contrasts/primary/rows")
+    within = next((list(row["where"]) for row in rows if row["contrast"] == contrast.name), [])
+    each = f", within each {' and '.join(within)}" if within else ""
+    plus, minus = _levels(contrast)
+    return f"with {plus} than with {minus}{each}"
+
+
+def _levels(contrast: Contrast) -> tuple[str, str]:
+    """Both sides with the names of their factors."""
+    plus, minus = (
+        " and ".join(f"{name} {side[name]}" for name in differing(contrast))
+        for side in (contrast.plus, contrast.minus)
+    )
+    return plus, minus
 
 
 def total_range(analysis: Mapping[str, Any]) -> tuple[float, float]:
@@ -48,7 +73,8 @@ def total_range(analysis: Mapping[str, Any]) -> tuple[float, float]:
 def answers(analysis: Mapping[str, Any]) -> list[Answer]:
     """One per primary contrast."""
     rows = pick(analysis, "/contrasts/primary/rows")
-    return [_answer(row, analysis["settings"]) for row in rows]
+    known = {contrast.name: contrast for contrast in asked(analysis)}
+    return [_answer(row, known[row["contrast"]]) for row in rows]
 
 
 def no_answer(analysis: Mapping[str, Any]) -> str:
@@ -80,17 +106,18 @@ def calibrated(analysis: Mapping[str, Any]) -> bool:
     return bool(pick(analysis, "/reliability/humans/calibrated"))
 
 
-def _answer(row: Mapping[str, Any], settings: Mapping[str, Any]) -> Answer:
-    label, treatment, control = row["label"], settings["treatment"], settings["control"]
+def _answer(row: Mapping[str, Any], contrast: Contrast) -> Answer:
+    label, (plus, minus) = row["label"], _levels(contrast)
     if row["estimate"] is None:
         return Answer(label, "none", "", "", f"No answer: {row['reason']}.")
-    size, unit = one(abs(row["estimate"])), f"points, {treatment} \N{MINUS SIGN} {control}"
+    unit = "points, " + " \N{MINUS SIGN} ".join(sides(contrast))
+    size = one(abs(row["estimate"]))
     direction = "higher" if row["estimate"] > 0 else "lower"
     same = float(f"{row['estimate']:.1f}") == 0
-    said = f"{treatment.capitalize()} sessions score " + (
+    said = f"With {plus}, sessions score " + (
         "the same as" if same else f"{size} points {direction} than"
     )
-    said += f" {control} ones"
+    said += f" with {minus}"
     if row["low"] is None:
         return Answer(
             label,

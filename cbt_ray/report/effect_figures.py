@@ -1,5 +1,5 @@
-"""Effects: the forest plot (the answer, with what other policies would say) and the plot of the
-model x variant interaction.
+"""Effects: the forest plot (the answer, with what other policies would say) and the means at both
+sides of the contrast.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from cbt_ray.analysis.effect.asked import sides
 from cbt_ray.report.answer import total_range
-from cbt_ray.report.figure import NOTHING, Figure, Look, rated
+from cbt_ray.report.figure import NOTHING, Figure, Look, asked, rated
 from cbt_ray.report.prose import interval, one, signed
 from cbt_ray.report.svg import Scale, axis_x, axis_y, drawing, line, marker, nice, path, tag, text
 from cbt_ray.report.table import pick
@@ -42,9 +43,15 @@ class Row:
 
 
 def forest(analysis: Mapping[str, Any]) -> Figure:
-    """Per model the contrast with its interval, then the other answers where they differ."""
-    settings, family = analysis["settings"], analysis["contrasts"]["primary"]
-    title = f"Difference {settings['treatment']} \N{MINUS SIGN} {settings['control']} per model"
+    """Each primary contrast with its interval, then the other answers where they differ."""
+    settings, family, first = (
+        analysis["settings"],
+        analysis["contrasts"]["primary"],
+        asked(analysis),
+    )
+    title = "Primary contrasts"
+    if len(first) == 1:
+        title = "Difference " + " \N{MINUS SIGN} ".join(sides(first[0]))
     rows = [row for index in range(len(family["rows"])) for row in _rows(index, analysis)]
     caption = f"Points of the total on means of chains, with {settings['level']:.0%} intervals."
     hollow = {row.main for row in rows if row.estimate is not None and row.low is None}
@@ -123,19 +130,13 @@ def _draw(rows: Sequence[Row], title: str, analysis: Mapping[str, Any]) -> Marku
     for row in rows:
         parts.append(_line(row, scale, y + 16))
         y += 50 if row.main else 42
-    settings = analysis["settings"]
-    parts.append(
-        text(14, bottom + 46, f"\N{LEFTWARDS ARROW} {settings['control']} higher", "start", "tick")
+    first = asked(analysis)
+    plus, minus = sides(first[0]) if len(first) == 1 else ("first side", "second side")
+    ends = (
+        (14, f"\N{LEFTWARDS ARROW} {minus} higher", "start"),
+        (WIDTH - 14, f"{plus} higher \N{RIGHTWARDS ARROW}", "end"),
     )
-    parts.append(
-        text(
-            WIDTH - 14,
-            bottom + 46,
-            f"{settings['treatment']} higher \N{RIGHTWARDS ARROW}",
-            "end",
-            "tick",
-        )
-    )
+    parts += [text(x, bottom + 46, said, anchor, "tick") for x, said, anchor in ends]
     return drawing(WIDTH, bottom + 54, title, *parts, class_="fluid")
 
 
@@ -166,141 +167,89 @@ def whisker(scale: Scale, low: float, high: float, y: float, class_: str) -> lis
 
 
 def interaction(analysis: Mapping[str, Any]) -> Figure:
-    """Mean per model and variant: all models together, then each with its patients as thin
-    lines.
+    """Means at both sides of the first contrast: all pairs of arms together, then each with its
+    patients as thin lines.
     """
-    title = "Interaction of model and variant"
-    caption = (
-        "Means of patients' means at each variant. Thick: a model; thin: one simulated patient."
-    )
-    if any(row["effect"] == "model x variant" for row in analysis["tests"]):
+    title = "Means at both sides of the contrast"
+    caption = "Means of patients' means. Thick: a pair of arms; thin: one simulated patient."
+    if any(" x " in row["effect"] for row in analysis["tests"]):
         caption += (
             " Lines that are not parallel are an interaction. Descriptive: the table of "
             "omnibus tests holds the test."
         )
     if not rated(analysis):
         return Figure("interaction", title, caption, empty=NOTHING)
-    variants = [
-        v for v in _variants(analysis) if any(arm["variant"] == v for arm in analysis["arms"])
-    ]
-    if len(variants) < 2:
-        return Figure(
-            "interaction", title, caption, empty="Not drawn: all arms have the same variant."
-        )
+    rows, first = analysis["contrasts"]["primary"]["rows"], asked(analysis)[:1]
+    pairs = [row for row in rows if row["contrast"] == first[0].name] if first else []
     means = _means(analysis)
-    values = [mean for patients in means.values() for mean in patients.values()]
-    ticks = nice(min(values), max(values), 5)
-    models = list(dict.fromkeys(arm["model"] for arm in analysis["arms"]))
-    shapes = {model: Look(model, number, number) for number, model in enumerate(models)}
-    panels = [
-        _panel(
-            "all models",
-            variants,
-            ticks,
-            [_mean_line(m, means, variants, ticks, look) for m, look in shapes.items()],
-        )
-    ]
-    for model in models:
-        own = [_mean_line(model, means, variants, ticks, shapes[model])]
-        panels.append(
-            _panel(model, variants, ticks, [*_patient_lines(model, means, variants, ticks), *own])
-        )
-    return Figure("interaction", title, caption, panels, tuple(shapes.values()))
+    pairs = [row for row in pairs if means.keys() & {row["plus"], row["minus"]}]
+    if not pairs:
+        return Figure("interaction", title, caption, empty="Not drawn: no two arms are compared.")
+    plus, minus = sides(first[0])
+    shown = [mean for row in pairs for side in SIDES for mean in means.get(row[side], {}).values()]
+    ticks = nice(min(shown), max(shown), 5)
+    shapes = [Look(row["label"], number, number) for number, row in enumerate(pairs)]
+    lines = [_mean_line(row, means, ticks, look) for row, look in zip(pairs, shapes, strict=True)]
+    drawn = [_panel("all pairs", (minus, plus), ticks, lines)] if len(pairs) > 1 else []
+    for row, own in zip(pairs, lines, strict=True):
+        thin = _patient_lines(row, means, (minus, plus), ticks)
+        drawn.append(_panel(row["label"], (minus, plus), ticks, [*thin, own]))
+    return Figure("interaction", title, caption, drawn, tuple(shapes))
 
 
-def _variants(analysis: Mapping[str, Any]) -> list[str]:
-    """The control first, so that a gain goes up to the right."""
-    settings = analysis["settings"]
-    return list(
-        dict.fromkeys(
-            [
-                settings["control"],
-                settings["treatment"],
-                *(arm["variant"] for arm in analysis["arms"]),
-            ]
-        )
-    )
+SIDES = ("minus", "plus")
+"""The side that is taken off first, so that a gain goes up to the right."""
+Means = Mapping[str, Mapping[str, float]]
 
 
-def _means(analysis: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, float]]:
-    """(model, variant) -> patient -> mean of the cells of its arms."""
-    levels = {arm["arm"]: (arm["model"], arm["variant"]) for arm in analysis["arms"]}
-    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+def _means(analysis: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Arm -> patient -> mean."""
+    found: dict[str, dict[str, float]] = {}
     for cell in analysis["cells"]:
-        found.setdefault(levels[cell["arm"]], {}).setdefault(cell["patient"], []).append(
-            cell["mean"]
-        )
-    return {
-        key: {patient: sum(values) / len(values) for patient, values in own.items()}
-        for key, own in found.items()
-    }
+        found.setdefault(cell["arm"], {})[cell["patient"]] = cell["mean"]
+    return found
 
 
-def _x(variants: Sequence[str], index: int) -> float:
-    return 66 + 150 * index / max(1, len(variants) - 1) if len(variants) < 3 else 66 + 75 * index
+def _x(index: int) -> float:
+    return 66 + 150 * index
 
 
 def _panel(
-    name: str, variants: Sequence[str], ticks: Sequence[float], lines: Sequence[Markup]
+    name: str, names: Sequence[str], ticks: Sequence[float], lines: Sequence[Markup]
 ) -> Markup:
     y = Scale(ticks[0], ticks[-1], 200, 44)
-    right = _x(variants, len(variants) - 1) + 32
-    names = [
-        text(_x(variants, i), 220, variant, "middle", "tick") for i, variant in enumerate(variants)
+    right = _x(1) + 32
+    words = [text(_x(i), 220, side, "middle", "tick") for i, side in enumerate(names)]
+    title = f"Mean total at both sides: {name}"
+    axis = axis_y(y, ticks, 40, right, name)
+    return drawing(right + 14, 230, title, axis, *words, *lines)
+
+
+def _mean_line(row: Mapping[str, Any], means: Means, ticks: Sequence[float], look: Look) -> Markup:
+    y = Scale(ticks[0], ticks[-1], 200, 44)
+    known = [
+        (i, row[side], list(means.get(row[side], {}).values())) for i, side in enumerate(SIDES)
     ]
-    return drawing(
-        right + 14,
-        230,
-        f"Mean total by variant: {name}",
-        axis_y(y, ticks, 40, right, name),
-        *names,
-        *lines,
-    )
-
-
-def _mean_line(
-    model: str,
-    means: Mapping[tuple[str, str], Mapping[str, float]],
-    variants: Sequence[str],
-    ticks: Sequence[float],
-    look: Look,
-) -> Markup:
-    y = Scale(ticks[0], ticks[-1], 200, 44)
-    points = []
-    for index, variant in enumerate(variants):
-        own = list(means.get((model, variant), {}).values())
-        if own:
-            points.append((index, sum(own) / len(own)))
-    places = [(_x(variants, index), y(mean)) for index, mean in points]
-    hints = [f"{model} {variants[index]}, all patients" for index, _ in points]
+    points = [(_x(i), y(sum(own) / len(own)), arm) for i, arm, own in known if own]
+    places = [(a, b) for a, b, _ in points]
     dots = [
-        marker(a, b, look.shape, f"dot {look.class_}", 4.5, hint)
-        for (a, b), hint in zip(places, hints, strict=True)
+        marker(a, b, look.shape, f"dot {look.class_}", 4.5, f"{arm}, all patients")
+        for a, b, arm in points
     ]
     return tag("g", path(places, f"line solid {look.class_}") if len(places) > 1 else "", *dots)
 
 
 def _patient_lines(
-    model: str,
-    means: Mapping[tuple[str, str], Mapping[str, float]],
-    variants: Sequence[str],
-    ticks: Sequence[float],
+    row: Mapping[str, Any], means: Means, names: Sequence[str], ticks: Sequence[float]
 ) -> list[Markup]:
     y = Scale(ticks[0], ticks[-1], 200, 44)
-    patients = dict.fromkeys(
-        patient for variant in variants for patient in means.get((model, variant), {})
-    )
+    own = [means.get(row[side], {}) for side in SIDES]
     lines = []
-    for patient in patients:
-        known = [
-            (i, means[model, v][patient])
-            for i, v in enumerate(variants)
-            if patient in means.get((model, v), {})
-        ]
-        hint = tag(
-            "title", f"{patient}: " + ", ".join(f"{variants[i]} {one(mean)}" for i, mean in known)
-        )
-        places = [(_x(variants, i), y(mean)) for i, mean in known]
+    for patient in dict.fromkeys(patient for side in own for patient in side):
+        known = [(i, side[patient]) for i, side in enumerate(own) if patient in side]
+        told = ", ".join(f"{names[i]} {one(mean)}" for i, mean in known)
+        places = [(_x(i), y(mean)) for i, mean in known]
         dots = [marker(a, b, 0, "dot thin", 2) for a, b in places]
+        hint = tag("title", f"{patient}: {told}")
         lines.append(tag("g", hint, path(places, "patient") if len(places) > 1 else "", *dots))
     return lines

@@ -39,7 +39,7 @@ BOUNDS = {"bounds": "Bounds, any score", "lee": "Bounds after Lee"}
 def effects(analysis: Mapping[str, Any]) -> Section:
     """The section."""
     primary = pick(analysis, "/contrasts/primary/rows")
-    caveat = primary[0].get("caveat", "") if primary else ""
+    caveat = " ".join(dict.fromkeys(s for row in primary for s in sentences(row["caveat"])))
     parts: list[Part] = [
         family(analysis, "primary", "t-primary", "Primary contrasts", caveat),
         family(analysis, "secondary", "t-secondary", "Secondary contrasts", ""),
@@ -53,6 +53,11 @@ def effects(analysis: Mapping[str, Any]) -> Section:
         Fold("Contrasts of every item (exploratory)", [_items(analysis)]),
     ]
     return Section("effects", "Effects", parts)
+
+
+def sentences(said: str) -> list[str]:
+    """The sentences of a text."""
+    return [f"{part.rstrip('.')}." for part in said.split(". ") if part]
 
 
 def post_hoc(analysis: Mapping[str, Any], part: str) -> str:
@@ -155,7 +160,7 @@ def _omnibus(analysis: Mapping[str, Any]) -> Table:
         Column("p", "hotelling/p", probability, optional=True),
         Column("Error term", ("reason", "error_term", "method"), _method, below=True),
     ]
-    none = "All arms are of one model and variant." if analysis["arms"] else "No arm."
+    none = "There is one arm." if analysis["arms"] else "No arm."
     return table(
         analysis, ("t-omnibus", "Omnibus tests"), "/tests", columns, note=f"{note}.", empty=none
     )
@@ -264,7 +269,7 @@ def _covariate(analysis: Mapping[str, Any]) -> list[Part]:
     found = pick(analysis, "/covariates/0")
     title = "The number of words, which is not causal"
     note = (
-        "A session's length comes after the arm: holding it fixed takes away part of what tuning "
+        "A session's length comes after the arm: holding it fixed takes away part of what the arm "
         "does. The rows say how much of "
         "a contrast goes along with length, no more."
     )
@@ -328,7 +333,7 @@ def _items(analysis: Mapping[str, Any]) -> Table:
         Column("Item", "item", lambda item: names.get(item, text(item)), prose=True),
         *contrast_columns(("q", "q")),
     ]
-    note = "False discovery rate over all items and models (Benjamini and Hochberg)."
+    note = "False discovery rate over all items and contrasts (Benjamini and Hochberg)."
     reason = pick(analysis, "/contrasts/items/reason")
     return table(
         analysis,

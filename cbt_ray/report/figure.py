@@ -9,11 +9,14 @@ from typing import Any
 from markupsafe import Markup
 
 from cbt_ray.report.svg import SERIES, drawing, marker
+from cbt_ray.study.contrast import Contrast
 
 
 @dataclass(frozen=True)
 class Look:
-    """Colour by variant and shape by model: a series is known in grey, too."""
+    """Colour by the side of the first contrast and shape by the other factors: a series is known in
+    grey, too.
+    """
 
     label: str
     series: int
@@ -46,30 +49,45 @@ class Figure:
     kind: str = "figure"
 
 
+def asked(analysis: Mapping[str, Any], family: str = "primary") -> list[Contrast]:
+    """The contrasts of a family."""
+    known = map(Contrast.model_validate, analysis["settings"]["contrasts"])
+    return [contrast for contrast in known if contrast.family == family]
+
+
 def looks(analysis: Mapping[str, Any]) -> dict[str, Look]:
     """Arm -> look.
 
-    Treatment and control come first, so that they keep their colours in every study.
+    The sides of the first contrast come first, so that they keep their colours in every study.
     """
-    arms = analysis["arms"]
-    settings = analysis["settings"]
-    variants = list(
-        dict.fromkeys(
-            [settings["treatment"], settings["control"], *(arm["variant"] for arm in arms)]
-        )
-    )
-    models = list(dict.fromkeys(arm["model"] for arm in arms))
+    own, others = _levels(analysis)
+    first = asked(analysis)[:1]
+    sides = [tuple(side.values()) for one in first for side in (one.plus, one.minus)]
+    series, shapes = (list(dict.fromkeys(known)) for known in ([*sides, *own], others))
     return {
-        arm["arm"]: Look(arm["arm"], variants.index(arm["variant"]), models.index(arm["model"]))
-        for arm in arms
+        arm["arm"]: Look(arm["arm"], series.index(side), shapes.index(other))
+        for arm, side, other in zip(analysis["arms"], own, others, strict=True)
     }
 
 
-def by_model(analysis: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Model -> its arms."""
+def _levels(analysis: Mapping[str, Any]) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
+    """Per arm: its levels of the first contrast's factors, and of the others."""
+    first = asked(analysis)[:1]
+    factors = [arm["factors"] for arm in analysis["arms"]]
+    names = list(first[0].plus) if first else list(dict.fromkeys(f for own in factors for f in own))
+    return (
+        [tuple(own.get(name, "") for name in names) for own in factors],
+        [tuple(level for name, level in own.items() if name not in names) for own in factors],
+    )
+
+
+def together(analysis: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The arms that are compared with each other, under the levels that they share; all arms where
+    they share none.
+    """
     found: dict[str, list[str]] = {}
-    for arm in analysis["arms"]:
-        found.setdefault(arm["model"], []).append(arm["arm"])
+    for arm, other in zip(analysis["arms"], _levels(analysis)[1], strict=True):
+        found.setdefault(" ".join(other) or "all arms", []).append(arm["arm"])
     return found
 
 

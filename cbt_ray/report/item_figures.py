@@ -10,7 +10,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from cbt_ray.report.figure import NOTHING, Figure, Look, by_model, looks, rated, titles
+from cbt_ray.analysis.effect.asked import sides
+from cbt_ray.report.figure import NOTHING, Figure, Look, asked, looks, rated, titles, together
 from cbt_ray.report.prose import one, signed
 from cbt_ray.report.svg import drawing, line, marker, path, tag, text, wrapped
 
@@ -94,23 +95,22 @@ def heat_map(analysis: Mapping[str, Any]) -> Figure:
 
 
 def effect_map(analysis: Mapping[str, Any]) -> Figure:
-    """The contrast of every item per model, marked where it holds up against the false discovery
+    """The primary contrasts of every item, marked where they hold up against the false discovery
     rate.
     """
-    settings, rows = analysis["settings"], analysis["contrasts"]["items"]["rows"]
-    title = (
-        f"Difference {settings['treatment']} \N{MINUS SIGN} {settings['control']} of each "
-        "item, per model"
-    )
+    rows, first = analysis["contrasts"]["items"]["rows"], asked(analysis)
+    plus, minus = sides(first[0]) if len(first) == 1 else ("first side", "second side")
+    of = f" {plus} \N{MINUS SIGN} {minus}" if len(first) == 1 else ""
+    title = f"Difference{of} of each item"
     caption = (
-        f"Points of one item; blue: {settings['treatment']} higher, orange: {settings['control']} "
-        "higher, the darker the larger. "
+        f"Points of one item; blue: {plus} higher, orange: {minus} higher, the darker the larger. "
         "Exploratory."
     )
     known = [row for row in rows if row["estimate"] is not None]
     if any(row["q"] is not None and row["q"] < DISCOVERED for row in known):
         caption += (
-            f" An asterisk: false discovery rate q below {DISCOVERED}, over all items and models."
+            f" An asterisk: false discovery rate q below {DISCOVERED}, over all items and "
+            "contrasts."
         )
     if not known:
         return Figure(
@@ -134,8 +134,8 @@ def effect_map(analysis: Mapping[str, Any]) -> Figure:
 
 
 def radar(analysis: Mapping[str, Any]) -> Figure:
-    """A panel per model: its arms' item means."""
-    title = "Profile of item means per model"
+    """Item means, a panel for arms that share their other levels."""
+    title = "Profile of item means"
     settings = analysis["settings"]
     caption = f"Centre: {settings['lowest']}; outer ring: {settings['highest']}."
     if any(not row["rated"] for row in analysis["scores"]):
@@ -149,9 +149,9 @@ def radar(analysis: Mapping[str, Any]) -> Figure:
         )
     scores, look = {row["arm"]: row["items"] for row in analysis["scores"]}, looks(analysis)
     panels = []
-    for model, arms in by_model(analysis).items():
+    for shared, arms in together(analysis).items():
         outlines = [_outline(scores[arm], analysis, look[arm]) for arm in arms]
-        panels.append(drawing(340, 300, f"{title}: {model}", _web(analysis, model), *outlines))
+        panels.append(drawing(340, 300, f"{title}: {shared}", _web(analysis, shared), *outlines))
     return Figure("radar", title, caption, panels, tuple(look.values()))
 
 
@@ -160,7 +160,7 @@ def _point(index: int, count: int, share: float) -> tuple[float, float]:
     return 170 + 92 * share * math.sin(angle), 158 - 92 * share * math.cos(angle)
 
 
-def _web(analysis: Mapping[str, Any], model: str) -> Markup:
+def _web(analysis: Mapping[str, Any], heading: str) -> Markup:
     names = list(titles(analysis).values())
     count = len(names)
     parts = [
@@ -175,7 +175,7 @@ def _web(analysis: Mapping[str, Any], model: str) -> Markup:
         lines = wrapped(name, 16, 3)
         top = y + 3 - (10 * (len(lines) - 1) if y < 158 else 0)
         parts += [text(x, top + 10 * i, part, anchor, "small") for i, part in enumerate(lines)]
-    return tag("g", *parts, text(4, 14, model, "start", "strong"))
+    return tag("g", *parts, text(4, 14, heading, "start", "strong"))
 
 
 def _outline(

@@ -273,7 +273,7 @@ def _worst(analysis: Mapping[str, Any]) -> Table:
     least = pick(analysis, base + "/least_favourable/judge")
     note = "The primary contrasts by each judge alone; unrated sessions left out."
     if least:
-        note += f" Least favourable to the treatment: {least}."
+        note += f" Least favourable to the first side: {least}."
     where, none = ("t-worst", "The answer judge by judge"), why(analysis, base)
     return listed(
         analysis,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cbt_ray.analysis.effect.asked import differing
 from cbt_ray.report import model_figures
+from cbt_ray.report.figure import asked
 from cbt_ray.report.part import Fold, Heading, Part, Section, Text
 from cbt_ray.report.prose import capital, interval_of, one, probability, three, yes
 from cbt_ray.report.table import Cell, Column, Row, Table, cell, pick, table, under
@@ -78,9 +80,10 @@ def _default(analysis: Mapping[str, Any]) -> list[Part]:
 def _ratios(analysis: Mapping[str, Any]) -> Table:
     note = "By ML, since REML likelihoods of different fixed effects cannot be compared."
     rows = []
-    for name, title in (("interaction", "model x variant"), ("chain", "variance of chains")):
+    for name in ("interaction", "chain"):
         base = under("models", "default", "ml", name)
-        if pick(analysis, base):
+        if found := pick(analysis, base):
+            title = found.get("effect") or "variance of chains"
             fields = (("chi2", three), ("df", str), ("p", probability), ("reference", capital))
             rows.append(
                 Row(
@@ -162,10 +165,16 @@ def _terms(analysis: Mapping[str, Any], name: str) -> Table:
         Column("Interval", ("low", "high"), lambda low, high: interval_of(low, high, 3)),
     ]
     note = f"{model['n']} sessions, {model['groups']} patients. {model['caveat']}"
-    if model["reference"].get("variant") == analysis["settings"]["treatment"]:
+    reversed_ = [
+        name
+        for one in asked(analysis)[:1]
+        for name in differing(one)
+        if model["reference"].get(name) == one.plus[name]
+    ]
+    if reversed_:
         note += (
-            " Its reference level is the treatment, as published, so the sign of the variant "
-            "is the reverse of the contrasts'."
+            " Its reference level is the first side of the contrast, as published, so the sign of "
+            f"{' and '.join(reversed_)} is the reverse of the contrasts'."
         )
     return table(
         analysis,

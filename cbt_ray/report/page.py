@@ -150,8 +150,8 @@ def _numbers(found: Sequence[Section]) -> dict[tuple[str, str], int]:
 def _facts(data: ReportData) -> dict[str, Any]:
     counts = data.analysis["counts"]
     return {
-        "Models": counts["models"],
         "Arms": counts["arms"],
+        "Checkpoints": counts["checkpoints"],
         "Patients": counts["patients"],
         "Chains": counts["chains"],
         "Sessions rated": f"{whole(counts['rated'])} of {whole(counts['scheduled'])}",

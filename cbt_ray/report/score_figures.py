@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from cbt_ray.report.figure import NOTHING, Figure, Look, by_model, looks, rated, repeats
+from cbt_ray.report.figure import NOTHING, Figure, Look, looks, rated, repeats, together
 from cbt_ray.report.prose import one
 from cbt_ray.report.svg import Scale, axis_x, axis_y, drawing, line, marker, nice, path, tag, text
 
@@ -102,17 +102,17 @@ def trajectory(analysis: Mapping[str, Any]) -> Figure:
     last = max(p["session"] for p in every)
     look = looks(analysis)
     panels = []
-    for model, arms in by_model(analysis).items():
+    for shared, arms in together(analysis).items():
         x, y = Scale(1, last, 44, 320), Scale(ticks[0], ticks[-1], 190, 40)
         lines = [_course(points[arm], x, y, look[arm]) for arm in arms if points.get(arm)]
         step = 1 if last < 8 else 5 * math.ceil(last / 45)  # numbers may be dates
         sessions = [float(n) for n in sorted({1, *range(step, last + 1, step)})]
         axes = (
-            axis_y(y, ticks, 34, 330, f"{model}: mean total"),
+            axis_y(y, ticks, 34, 330, f"{shared}: mean total"),
             axis_x(x, sessions, 190, 190, "session"),
         )
         first = [line(x(1.5), 34, x(1.5), 190, "first")] if last > 1 else []
-        panels.append(drawing(340, 230, f"{title}: {model}", *axes, *first, *lines))
+        panels.append(drawing(340, 230, f"{title}: {shared}", *axes, *first, *lines))
     return Figure("trajectory", title, caption, panels, tuple(look.values()))
 
 

@@ -153,4 +153,5 @@ def settings_of(study: Study, prompts: Prompts) -> Any:
         total=(head.low, head.high),
         arms=tuple(arm.name for arm in study.arms),
         contrasts=study.contrasts,
+        trained=tuple(arm.name for arm in study.arms if arm.tuned),
     )

@@ -93,8 +93,7 @@ def probe_rows(bench: Bench, survey: Survey) -> list[ProbeRow]:
             facts: dict[str, Any] = {
                 "session_key": str(session),
                 "arm": arm.name,
-                "model": arm.model or "",
-                "variant": arm.kind,
+                "kind": arm.kind,
             }
             facts |= {
                 "patient": study.patients.simulated[patient - 1].name,

@@ -36,7 +36,7 @@ def write_tables(bench: Bench, rows: Sequence[dict[str, Any]], analysis: Mapping
 
 
 def scores_of(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of scores, flat: one column an item, flags as words."""
+    """Rows of scores, flat: one column a factor and an item, flags as words."""
     return [_flat(row) for row in rows]
 
 
@@ -90,9 +90,12 @@ def _dotted(row: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, Any
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
     items = {f"item_{name}": score for name, score in row["items"].items()}
     measures = {f"measure_{name}": value for name, value in row["measures"].items()}
+    levels = {f"factor_{name}": level for name, level in row["factors"].items()}
+    apart = ("items", "measures", "factors")
     return {
-        **{name: value for name, value in row.items() if name not in ("items", "measures")},
+        **{name: value for name, value in row.items() if name not in apart},
         "flags": " ".join(row["flags"]),
+        **levels,
         **items,
         **measures,
     }

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from cbt_ray.analysis import Scores, Settings, analyse, describe
-from cbt_ray.analysis.effect.contrast import groups_of
 from cbt_ray.analysis.effect.family import refitted
 from cbt_ray.analysis.model.chain_model import chain_model
 from tests.analysis.tables import published
@@ -104,7 +103,8 @@ def test_statsmodels_own_optimiser_stops_short_and_agrees_at_the_optimum() -> No
         "total ~ C(model) * C(variant, Treatment('tuned')) + z",
         {"chain": "0 + C(chain)"},
     )
-    model = smf.mixedlm(formula, table, groups="patient", re_formula="1", vc_formula=intercepts)
+    named = table.rename(columns=lambda name: name.removeprefix("factor:"))
+    model = smf.mixedlm(formula, named, groups="patient", re_formula="1", vc_formula=intercepts)
     short = model.fit(reml=False, method="lbfgs")
     own = chain_model(table, Settings())["ml"]
     start = np.sqrt(
@@ -116,7 +116,7 @@ def test_statsmodels_own_optimiser_stops_short_and_agrees_at_the_optimum() -> No
 
 
 def test_every_contrast_has_an_interval_and_an_error_term(result: dict[str, Any]) -> None:
-    rows = {row["model"]: row for row in result["contrasts"]["primary"]["rows"]}
+    rows = {row["label"]: row for row in result["contrasts"]["primary"]["rows"]}
     assert {
         model: f"{row['estimate']:.2f} {row['low']:.2f} {row['high']:.2f}"
         for model, row in rows.items()
@@ -140,9 +140,7 @@ def test_tuned_models_do_not_differ_by_their_chains(result: dict[str, Any]) -> N
 
 def test_refitting_every_draw_agrees_with_the_pivot() -> None:
     table = Scores.of(published()).sessions("plain")
-    groups = groups_of(describe.arms(table, Settings()))
-    for row in refitted(table, groups, chain_model(table, Settings()), Settings(), draws=99)[
-        "rows"
-    ]:
+    arms = describe.levels(describe.arms(table, Settings()))
+    for row in refitted(table, arms, chain_model(table, Settings()), Settings(), draws=99)["rows"]:
         assert row["low"] > 0
         assert row["p"] == pytest.approx(0.01, abs=0.011)

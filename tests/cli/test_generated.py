@@ -156,6 +156,7 @@ NAMES_A_FILE = (
 """Text is the name of a file there."""
 TABLE: dict[str, Any] = {
     "mapping": "own",
+    "factors": {"model": []},
     "columns": {"patient": "who", "model": "model"},
     "patterns": [{"column": "x", "pattern": "(?P<arm>.)"}],
     "items": {"one": "a"},
@@ -642,9 +643,8 @@ def bad_tables(file: Path, head: bytes, row: bytes) -> Iterator[str]:
 def test_table_to_analyze(tmp_path: Path) -> None:
     mapping = tmp_path / "own.yaml"
     columns = {"patient": "who", "model": "model", "arm": "arm"}
-    mapping.write_text(
-        yaml.safe_dump({"mapping": "own", "columns": columns, "items": {"one": "a"}})
-    )
+    own = {"mapping": "own", "factors": {"model": []}, "columns": columns, "items": {"one": "a"}}
+    mapping.write_text(yaml.safe_dump(own))
     table = tmp_path / "table.csv"
     for says in bad_tables(table, b"who,model,arm,a", b"ann,m,b,3"):
         refused(

@@ -176,6 +176,7 @@ def test_columns_as_a_mapping_names_them(study: Path) -> None:
                 "pattern": "(?P<model>[a-z]+)-(?P<variant>[a-z]+)-(?P<session>[0-9]+)",
             }
         ],
+        "factors": {"model": [], "variant": []},
         "values": {"variant": {"ft": "tuned", "it": "instruct"}},
         "constants": {"kind": "model"},
         "items": items,
@@ -525,6 +526,7 @@ def test_what_a_mapping_does_not_describe_is_refused(study: Path) -> None:
         study,
         f"{PLACE},4,5",
         columns={"patient": "Client", "session": "Session"},
+        factors={"model": [], "variant": []},
         patterns=[pattern],
     )
     assert (

@@ -15,7 +15,7 @@ import pytest
 
 from cbt_ray.__main__ import run
 from cbt_ray.analysis import ScoreRow, Scores, Settings, analyse
-from cbt_ray.analysis.effect.contrast import groups_of
+from cbt_ray.analysis.describe import levels
 from cbt_ray.analysis.effect.family import refitted
 from cbt_ray.report import Notice, render
 from cbt_ray.report.page import sections
@@ -304,7 +304,7 @@ def balanced() -> dict[str, Any]:
     ]
     scores = Scores.of([*rows, *others])
     found = analyse(scores)
-    sessions, groups = scores.sessions("plain"), groups_of(found["arms"])
+    sessions, groups = scores.sessions("plain"), levels(found["arms"])
     again = refitted(sessions, groups, found["models"]["default"], Settings(), draws=9)
     return found | {"robustness": study.analysis()["robustness"], "refitted": again}
 

@@ -20,6 +20,7 @@ from cbt_ray.report import render
 from cbt_ray.report.table import pick
 from cbt_ray.stages.evidence import Reading, notices_of
 from cbt_ray.study import load_study
+from cbt_ray.study.contrast import Contrast
 from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.outcome import headline
@@ -70,7 +71,11 @@ STUDIES: dict[str, tuple[list[ScoreRow], Settings]] = {
     "owed": (made_up(noisy, lost(("instruct", "cy", 1), reason="owed"), **THREE), TRUE),
     "nothing trained": (
         made_up(noisy, variants=("short", "long"), **THREE),
-        Settings(treatment="long", control="short"),
+        Settings(
+            contrasts=(
+                Contrast(name="length", plus={"variant": "long"}, minus={"variant": "short"}),
+            )
+        ),
     ),
     "one arm": (made_up(noisy, variants=("instruct",), **THREE), TRUE),
     "one patient": (made_up(noisy, patients=("ada",)), TRUE),
@@ -90,8 +95,10 @@ STUDIES: dict[str, tuple[list[ScoreRow], Settings]] = {
         [
             *made_up(noisy, **THREE),
             *(
-                replace(row, arm="seed 2", session_key=f"2/{row.session_key}")
-                for row in made_up(noisy, variants=("tuned",), **THREE)
+                replace(
+                    row, seed=2, session_key=f"2/{row.session_key}", total=(row.total or 0) + more
+                )
+                for more, row in enumerate(made_up(noisy, variants=("tuned",), **THREE))
             ),
         ],
         TRUE,
@@ -143,8 +150,12 @@ def reasons(analysis: Analysis) -> set[str]:
 
 
 def trained_once(analysis: Analysis) -> bool:
-    tuned = [arm["model"] for arm in analysis["arms"] if arm["variant"] == "tuned"]
-    return bool(tuned) and len(tuned) == len(set(tuned))
+    tuned = [arm["seeds"] for arm in analysis["arms"] if arm["factors"]["variant"] == "tuned"]
+    return 1 in tuned
+
+
+def trained_often(analysis: Analysis) -> bool:
+    return any(arm["seeds"] > 1 for arm in analysis["arms"])
 
 
 def rated(analysis: Analysis) -> bool:
@@ -169,8 +180,9 @@ def own_model(analysis: Analysis) -> bool:
 
 
 TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
-    "One training run per model: the result holds for these": trained_once,
-    "One training run per model: inference is to that checkpoint": lambda a: (
+    "the result holds for these checkpoints": trained_once,
+    "Training seeds are a random level below an arm": trained_often,
+    "One training run of an arm: inference is to that checkpoint": lambda a: (
         trained_once(a) and bool(rows_of(a, "primary", "secondary"))
     ),
     "A hollow point has no interval; the table of primary contrasts": lambda a: (
@@ -202,7 +214,7 @@ TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
         bool(rows_of(a, "primary", "secondary")) and a["models"]["default"]["status"] != "fitted"
     ),
     "Hotelling's T squared": lambda a: any(row["hotelling"] for row in a["tests"]),
-    "All arms are of one model and variant.": lambda a: bool(a["arms"]) and not a["tests"],
+    "There is one arm.": lambda a: bool(a["arms"]) and not a["tests"],
     "Lines that are not parallel are an interaction": lambda a: any(
         row["effect"] == "model x variant" for row in a["tests"]
     ),
@@ -217,10 +229,10 @@ TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
     "An arm without a rated session has no outline": lambda a: (
         rated(a) and any(not row["rated"] for row in a["scores"])
     ),
-    "so the sign of the variant is the reverse": lambda a: any(
+    "so the sign of variant is the reverse": lambda a: any(
         model
         and model["status"] == "fitted"
-        and model["reference"].get("variant") == a["settings"]["treatment"]
+        and model["reference"].get("variant") in ("tuned", "long")
         for model in (a["models"]["published"], a["models"]["reduced"])
     ),
     "Not reached: the chain ended before": lambda a: "not_reached" in reasons(a),
@@ -233,7 +245,7 @@ TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
     ),
     "thresholds were declared in the study file": lambda a: "robustness" in a,
     "Fewer than five judges are fixed": lambda a: bool(a["reliability"]["judges"]["pairs"]),
-    "Least favourable to the treatment": lambda a: bool(
+    "Least favourable to the first side": lambda a: bool(
         pick(a["reliability"]["judges"]["worst_case"], "/least_favourable")
     ),
     "The other way: items rated one at a time": lambda a: bool(
@@ -251,7 +263,10 @@ TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
     "Uncalibrated judge: ": lambda a: own_model(a) and not a["reliability"]["humans"]["calibrated"],
     "rated by another language model": lambda a: a["judges"].get(a["judge"]) != "human",
     "rated by people": lambda a: a["judges"].get(a["judge"]) == "human",
-    "higher total from the judge than": lambda a: a["judge"] == "judge",
+    "higher total from the judge with variant": lambda a: (
+        a["judge"] == "judge" and bool(a["settings"]["contrasts"])
+    ),
+    "No contrast is asked.": lambda a: not a["settings"]["contrasts"],
     "Each session was rated once": lambda a: rated(a) and not replicates(a),
     "No flag is recorded": lambda a: not any(row["flags"] for row in a["flags"]),
     "How the detectors of flags agree": lambda a: "detectors" in a,
@@ -309,21 +324,15 @@ PLANNED: dict[str, dict[str, Any]] = {
     "instruct": {"arms": INSTRUCT},
     "one model": {"arms": [TUNED[0], INSTRUCT[0]]},
     "two tuned": {"arms": TUNED},
-    "twice tuned": {"arms": [TUNED[0], {**TUNED[0], "name": "again"}, INSTRUCT[0]]},
     "all, twice rated": {"arms": [*TUNED, *INSTRUCT], "judge": {"replicates": 2}},
     "not rated": {"arms": INSTRUCT, "judge": {"replicates": 0}, "analysis": {"judge": "ana"}},
 }
 SAID_OF: dict[str, set[str]] = {
-    "Per base model: do sessions of the tuned therapist": {
-        "one model",
-        "twice tuned",
-        "all, twice rated",
-    },
-    "Do the sessions of the tuned models differ": {"two tuned"},
-    "None between arms": {"instruct", "not rated"},
-    "Primary family": {"one model", "twice tuned", "all, twice rated"},
-    "Secondary family": {"two tuned", "all, twice rated"},
-    "since each model is trained once": {"one model", "two tuned", "all, twice rated"},
+    "How do sessions differ in their total": set(PLANNED),
+    "- tuned - instruct (first-tuned - first-instruct)": {"one model"},
+    "- tuned - instruct, within each model": {"all, twice rated"},
+    "Secondary family": {"all, twice rated"},
+    "second-tuned, trained with one seed": {"two tuned", "all, twice rated"},
     "Replicates are averaged": {"all, twice rated"},
     "by the judge `judge` on ctrs, blind": set(PLANNED) - {"not rated"},
     "Nothing about patients in general": set(PLANNED),

@@ -12,8 +12,8 @@ from cbt_ray.analysis.claims.path import walk
 from cbt_ray.analysis.effect.contrast import compare
 from cbt_ray.analysis.effect.layout import Chains
 from cbt_ray.analysis.model import nested
-from cbt_ray.analysis.model.mixed import design, unfit
-from cbt_ray.analysis.scores import ITEM
+from cbt_ray.analysis.model.mixed import SESSION, design, factors_of, fixed, term, unfit
+from cbt_ray.analysis.scores import FACTOR, ITEM
 from cbt_ray.analysis.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def published_contrast(
     """Two levels of a factor by the published model's own terms and error, fitted to the sessions
     of `where` alone.
 
-    The published model has no interaction, so it cannot tell one model's tuning, or differences
-    among tuned models, apart. This is the same formula, with z from maximum likelihood, on the
+    The published model has no interaction, so it cannot tell the difference within one level of
+    another factor apart. This is the same formula, with z from maximum likelihood, on the
     sessions that such a claim is about.
     """
     import numpy as np
@@ -49,17 +49,11 @@ def published_contrast(
 
     rated = evidence.sessions[evidence.sessions["total"].notna()]
     for name, level in where.items():
-        rated = rated[rated[name] == level]
-    if not {plus, minus} <= set(rated[factor]):
+        rated = rated[rated[FACTOR + name] == level]
+    if not {plus, minus} <= set(rated[FACTOR + factor]):
         return {"reason": f"no rated session of {plus} or of {minus}"}
     frame = design(rated, evidence.settings)
-    levels = [
-        (name, level) for name in ("model", "variant") for level in frame[name].cat.categories[1:]
-    ]
-    columns = {
-        f"{name} {level}": (frame[name] == level).to_numpy(dtype=float) for name, level in levels
-    }
-    columns = {"1": np.ones(len(frame)), **columns, "z": frame["session_z"].to_numpy(dtype=float)}
+    columns = fixed(frame, [*factors_of(frame), SESSION])
     matrix, names = np.column_stack(list(columns.values())), list(columns)
     reason = unfit(frame, matrix)
     if reason:
@@ -69,7 +63,10 @@ def published_contrast(
     if fit is None:
         return {"reason": "no optimiser found a finite likelihood"}
     weights = np.array(
-        [float(name == f"{factor} {plus}") - float(name == f"{factor} {minus}") for name in names]
+        [
+            float(name == f"{term(factor)}[T.{plus}]") - float(name == f"{term(factor)}[T.{minus}]")
+            for name in names
+        ]
     )
     estimate, se = (
         float(weights @ fit.estimates),
@@ -85,31 +82,33 @@ def published_contrast(
     }
 
 
-def effect_over_models(evidence: Evidence, plus: str, minus: str) -> dict[str, Any]:
-    """The mean over models of treatment - control, on means of chains, with how it varies between
-    patients as error term.
+def mean_over_arms(evidence: Evidence, factor: str, plus: str, minus: str) -> dict[str, Any]:
+    """The difference of two levels in the mean over all arms that have them, as a publication
+    claims it, with how it varies between patients as error term.
     """
-    table = evidence.sessions.assign(group=evidence.sessions["variant"].astype(str))
-    return compare(Chains(table).means(table["total"]), plus, minus, evidence.settings)
+    chains = Chains(evidence.sessions, by=FACTOR + factor)
+    return compare(chains.means(evidence.sessions["total"]), plus, minus, evidence.settings)
 
 
-def item_below(evidence: Evidence, item: str, variant: str) -> dict[str, Any]:
-    """How far an item lies from the mean of all items, in the arm of this variant where it lies
+def item_below(evidence: Evidence, item: str, factor: str, level: str) -> dict[str, Any]:
+    """How far an item lies from the mean of all items, in the arm of this level where it lies
     highest.
     """
     found = {
         arm: means[item] - sum(means.values()) / len(means)
-        for arm, means in _item_means(evidence, variant).items()
+        for arm, means in _item_means(evidence, factor, level).items()
         if item in means
     }
     if not found:
-        return {"reason": f"no arm of {variant} has the item {item}"}
+        return {"reason": f"no arm of {level} has the item {item}"}
     return {"value": max(found.values()), "arms": found}
 
 
-def gains(evidence: Evidence, plus: str, minus: str, items: Sequence[str]) -> dict[str, Any]:
-    """The place, by gain in the mean over models, of that one of some items which gained least."""
-    sides = [_item_means(evidence, variant) for variant in (plus, minus)]
+def gains(
+    evidence: Evidence, factor: str, plus: str, minus: str, items: Sequence[str]
+) -> dict[str, Any]:
+    """The place, by gain in the mean over arms, of that one of some items which gained least."""
+    sides = [_item_means(evidence, factor, level) for level in (plus, minus)]
     if not all(sides):
         return {"reason": f"no arm of {plus} or of {minus}"}
     means = [
@@ -126,9 +125,9 @@ def gains(evidence: Evidence, plus: str, minus: str, items: Sequence[str]) -> di
     return {"value": max(order.index(item) + 1 for item in items), "order": order, "gains": gained}
 
 
-def _item_means(evidence: Evidence, variant: str) -> dict[str, dict[str, float]]:
-    """Arm -> item -> mean over sessions."""
-    own = evidence.sessions[evidence.sessions["variant"] == variant]
+def _item_means(evidence: Evidence, factor: str, level: str) -> dict[str, dict[str, float]]:
+    """Arm -> item -> mean over sessions, of the arms of this level."""
+    own = evidence.sessions[evidence.sessions[FACTOR + factor] == level]
     columns = [name for name in own.columns if name.startswith(ITEM)]
     means = own.groupby("arm", observed=True)[columns].mean()
     return {
@@ -160,5 +159,5 @@ def ratio(evidence: Evidence, over: Sequence[Any], under: Sequence[Any]) -> dict
 
 COMPUTATIONS: dict[str, Computation] = {
     function.__name__: function
-    for function in (published_contrast, effect_over_models, item_below, gains, bonferroni, ratio)
+    for function in (published_contrast, mean_over_arms, item_below, gains, bonferroni, ratio)
 }

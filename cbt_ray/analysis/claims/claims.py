@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.claims.claims_file import Claim, ClaimsFile, Test
 from cbt_ray.analysis.claims.path import walk
+from cbt_ray.study.contrast import Contrast
 
 if TYPE_CHECKING:
     from cbt_ray.analysis.claims.claim_tests import Evidence
@@ -30,7 +31,9 @@ def claims(analysis: Mapping[str, Any], scores: Scores, file: ClaimsFile) -> lis
         for name, value in analysis["settings"].items()
         if name in Settings.__dataclass_fields__
     }
-    settings = Settings(**known | {name: tuple(known[name]) for name in ("items", "arms")})
+    known |= {name: tuple(known[name]) for name in ("items", "arms", "trained")}
+    known["contrasts"] = tuple(map(Contrast.model_validate, known["contrasts"]))
+    settings = Settings(**known)
     sessions = counted(
         scores.sessions(analysis["view"], analysis["judge"]),
         settings.unrated,

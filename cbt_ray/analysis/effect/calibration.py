@@ -24,6 +24,16 @@ def calibration() -> dict[str, Any]:
     return document
 
 
+def of_seeds(plus: int, minus: int) -> str:
+    """The method's name for as many training seeds of two arms, or the nearest smaller numbers that
+    were simulated.
+    """
+    several = [count for count in (plus, minus) if count > 1]
+    name = f"training seeds on {'both sides' if len(several) > 1 else 'one side'}"
+    known = [int(method.split()[0]) for method in calibration()["methods"] if method.endswith(name)]
+    return f"{max(count for count in known if count <= min(several))} {name}"
+
+
 def broken(method: str, patients: int, evenness: float = 1.0) -> str | None:
     """Why an interval by `method` is withheld at this number of patients.
 

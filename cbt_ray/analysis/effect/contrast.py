@@ -1,20 +1,22 @@
-"""Contrasts between two groups of arms on means of chains: estimate, error term, interval, and why
-there is none.
+"""Contrasts between two arms on means of chains: estimate, error term, interval, and why there is
+none.
 
 A contrast's own error term is how its difference varies between patients: (patients - 1) degrees of
 freedom, and no assumption that all arms vary alike. On the published scores they do not (standard
 deviations of 7 to 14), and the error term pooled over all arms then covers 92 % for one model and
-97 % for another. It stands beside as `pooled`.
+97 % for another. It stands beside as `pooled`. Where an arm was trained with several seeds, these
+are a second error term (`seeds`).
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
-from itertools import combinations
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.effect.calibration import broken
+from cbt_ray.analysis.effect import seeds
+from cbt_ray.analysis.effect.asked import Arms, heads, trained
+from cbt_ray.analysis.effect.calibration import broken, of_seeds
 from cbt_ray.analysis.effect.fitted import law
 from cbt_ray.analysis.effect.layout import (
     NO_VARIATION,
@@ -25,6 +27,7 @@ from cbt_ray.analysis.effect.layout import (
     weights_of,
 )
 from cbt_ray.analysis.settings import Settings
+from cbt_ray.study.contrast import Pair
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,10 +36,11 @@ CAVEAT = (
     "Chain means are the observations, so sessions of one chain are not counted as independent."
 )
 ONE_RUN = (
-    "One training run per model: inference is to that checkpoint, not to the method of training."
+    "One training run of an arm: inference is to that checkpoint, not to the method of training."
 )
-TUNED = "tuned"
-"""The variant that was trained; of others nobody knows it."""
+SEVERAL_RUNS = (
+    "Training seeds are a random level below an arm: inference is to the method of training."
+)
 FITTED = "fitted variances"
 """The method, as the calibration names it."""
 NUMBERS = (
@@ -51,69 +55,27 @@ NUMBERS = (
     "error_term",
     "reason",
     "pooled",
+    "seed_share",
 )
-Groups = Mapping[str, tuple[str, str]]
-"""Group of arms -> its model and variant."""
-
-
-def grouped(table: pd.DataFrame) -> pd.DataFrame:
-    """Session rows with `group`: arms of one model and variant (training seeds, say) are compared
-    as one.
-    """
-    return table.assign(group=table["model"].astype(str) + " " + table["variant"].astype(str))
-
-
-def groups_of(arms: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, str]]:
-    """The groups in the order of the arms."""
-    return {f"{arm['model']} {arm['variant']}": (arm["model"], arm["variant"]) for arm in arms}
-
-
-def trained_once(table: pd.DataFrame) -> bool:
-    """Were models tuned, and each of them once; on session rows."""
-    runs = table.loc[table["variant"] == TUNED].groupby("model", observed=True)["arm"].nunique()
-    return bool(len(runs)) and bool((runs == 1).all())
-
-
-def primary_pairs(groups: Groups, settings: Settings) -> list[tuple[str, str, str]]:
-    """(label, treatment, control) per model that has both."""
-    models = list(dict.fromkeys(model for model, _ in groups.values()))
-    pairs = [
-        (model, f"{model} {settings.treatment}", f"{model} {settings.control}") for model in models
-    ]
-    return [pair for pair in pairs if pair[1] in groups and pair[2] in groups]
-
-
-def secondary_pairs(groups: Groups, settings: Settings) -> list[tuple[str, str, str]]:
-    """(label, one, other) of the treatment's models."""
-    treated = [
-        (model, group)
-        for group, (model, variant) in groups.items()
-        if variant == settings.treatment
-    ]
-    return [(f"{a} - {b}", one, other) for (a, one), (b, other) in combinations(treated, 2)]
 
 
 def contrasts(
-    table: pd.DataFrame, pairs: Sequence[tuple[str, str, str]], groups: Groups, settings: Settings
+    table: pd.DataFrame, of: Sequence[Pair], arms: Arms, settings: Settings
 ) -> list[dict[str, Any]]:
     """A family of contrasts on session rows with a `total` (NaN where a session does not count),
     adjusted by Holm.
     """
-    of_chains = Chains(grouped(table)).means(table["total"])
-    everything = layout(of_chains, list(groups))
+    of_chains = Chains(table).means(table["total"])
+    everything = layout(of_chains, list(arms))
+    known = trained(arms, settings)
     rows = [
         {
-            **{
-                "label": label,
-                "model": groups[plus][0],
-                "treatment": plus,
-                "control": minus,
-                "level": settings.level,
-            },
-            **compare(of_chains, plus, minus, settings, everything),
-            "caveat": " ".join([CAVEAT, *([ONE_RUN] if trained_once(table) else [])]),
+            **head,
+            "level": settings.level,
+            **(found := compare(of_chains, pair.plus, pair.minus, settings, everything)),
+            "caveat": _caveat(pair, found["seeds"], known),
         }
-        for label, plus, minus in pairs
+        for pair, head in zip(of, heads(of), strict=True)
     ]
     # A withheld p counts as 1: the family was declared beforehand and does not shrink where data
     # are missing.
@@ -124,6 +86,15 @@ def contrasts(
     ]
 
 
+def _caveat(pair: Pair, count: Sequence[int], known: set[str]) -> str:
+    """What a row's inference is to."""
+    once = any(
+        arm in known and n < 2 for arm, n in zip((pair.plus, pair.minus), count, strict=True)
+    )
+    several = max(count) > 1
+    return " ".join([CAVEAT, *([SEVERAL_RUNS] * several), *([ONE_RUN] * once)])
+
+
 def compare(
     of_chains: ChainMeans,
     plus: str,
@@ -131,13 +102,15 @@ def compare(
     settings: Settings,
     everything: Layout | None = None,
 ) -> dict[str, Any]:
-    """The difference of two groups with its interval.
+    """The difference of two arms with its interval.
 
-    `everything` is the layout of all groups, for the pooled error term.
+    `everything` is the layout of all arms, for the pooled error term.
     """
-    row: dict[str, Any] = {"patients": 0, "sessions": [0, 0], **dict.fromkeys(NUMBERS)}
+    row: dict[str, Any] = {"patients": 0, "sessions": [0, 0], "seeds": [0, 0]}
+    row |= dict.fromkeys(NUMBERS)
     cells = layout(of_chains, (plus, minus))
     row["sessions"] = [of_chains.sessions(group) for group in (plus, minus)]
+    row["seeds"] = [of_chains.seeds(group) for group in (plus, minus)]
     for group, there in zip((plus, minus), cells.present, strict=True):
         if not there.any():
             return row | {"reason": f"no rated session of {group}"}
@@ -151,10 +124,40 @@ def compare(
         }
     weights = weights_of(cells.arms, [plus], [minus])
     row["estimate"] = float(cells.effects(cells.means) @ weights)
+    if max(row["seeds"]) > 1:
+        return row | _over_seeds(of_chains, plus, minus, settings.level)
     found = _interval(cells, weights, row["estimate"], row["patients"], settings)
     if found["reason"] is None and everything is not None:
         found["pooled"] = _pooled(everything, plus, minus, settings.level)
     return row | found
+
+
+def _over_seeds(of_chains: ChainMeans, plus: str, minus: str, level: float) -> dict[str, Any]:
+    """By patients and training seeds, on the patients that have every seed of both arms."""
+    import numpy as np
+
+    sides = [seeds.cells_of(of_chains, arm) for arm in (plus, minus)]
+    complete = ~np.isnan(np.vstack(sides)).any(axis=0)
+    patients, (one, other) = int(complete.sum()), map(len, sides)
+    found: dict[str, Any] = {"patients": patients}
+    if patients < 2:
+        return found | {
+            "reason": "needs 2 patients with rated sessions under every training seed of both, "
+            f"found {patients}"
+        }
+    sides = [side[:, complete] for side in sides]
+    found["estimate"] = float(sides[0].mean() - sides[1].mean())
+    count = of_chains.count[of_chains.of([plus, minus])]
+    problem = broken(of_seeds(one, other), patients, float(count.min() / count.max()))
+    if problem:
+        return found | {"reason": problem}
+    interval = seeds.interval(sides, level)
+    if interval is None:
+        return found | {
+            "reason": "needs differences that vary between patients or training seeds, found none"
+        }
+    method = f"{seeds.METHOD}: {one} of {plus}, {other} of {minus}"
+    return found | interval | {"method": method, "error_term": seeds.ERROR_TERM, "reason": None}
 
 
 def _interval(

@@ -2,7 +2,7 @@
 cause that was set.
 
 A therapist that talks more may be rated higher for it, or may talk more because the session goes
-well: length comes after the arm, so holding it fixed takes away part of what tuning does. The row
+well: length comes after the arm, so holding it fixed takes away part of what the arm does. The row
 says how much of a contrast goes along with length, no more.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.effect.contrast import Groups
+from cbt_ray.analysis.effect.asked import Arms
 from cbt_ray.analysis.model import nested
 from cbt_ray.analysis.model.chain_model import Prepared, difference
 from cbt_ray.analysis.model.mixed import unfit
@@ -27,7 +27,7 @@ def words(
     sessions: pd.DataFrame,
     model: Mapping[str, Any],
     primary: Sequence[Mapping[str, Any]],
-    groups: Groups,
+    arms: Arms,
     settings: Settings,
 ) -> dict[str, Any]:
     """The slope of the total on the words (per standard deviation), and the primary contrasts by
@@ -57,7 +57,7 @@ def words(
             **{"label": one["label"], "reml": one["reml"]},
             "words_held_fixed": float(
                 sum(
-                    difference(list(own.columns), groups[one["treatment"]], groups[one["control"]])
+                    difference(list(own.columns), arms[one["plus"]], arms[one["minus"]])
                     * best.estimates
                 )
             ),

@@ -2,8 +2,8 @@
 
 Each adjusted within itself.
 
-primary: treatment - control per model (Holm). secondary: between the treatment's models (Holm).
-items: the primary contrasts on every item (false discovery rate: Benjamini & Hochberg 1995, JRSS B
+primary, secondary: what the contrasts of either family compare, pair of arms by pair (Holm).
+items: the primary pairs on every item (false discovery rate: Benjamini & Hochberg 1995, JRSS B
 57:289-300). The intercept and the session number are in none.
 """
 
@@ -12,19 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.effect.contrast import (
-    Groups,
-    compare,
-    contrasts,
-    grouped,
-    primary_pairs,
-    secondary_pairs,
-)
+from cbt_ray.analysis.effect.asked import Arms, asked, heads, pairs_of, question
+from cbt_ray.analysis.effect.contrast import compare, contrasts
 from cbt_ray.analysis.effect.layout import Chains
 from cbt_ray.analysis.model import nested
 from cbt_ray.analysis.model.chain_model import Prepared, difference
 from cbt_ray.analysis.scores import ITEM
 from cbt_ray.analysis.settings import Settings
+from cbt_ray.study.contrast import Pair
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +31,7 @@ choice."""
 
 def families(
     sessions: pd.DataFrame,
-    groups: Groups,
+    arms: Arms,
     items: Sequence[str],
     model: Mapping[str, Any],
     settings: Settings,
@@ -45,45 +40,34 @@ def families(
 
     `model` is the fitted chain model, for standardized effects.
     """
-    primary, secondary = primary_pairs(groups, settings), secondary_pairs(groups, settings)
-    question = f"{settings.treatment} - {settings.control}, per model"
-    none = f"no model has both a {settings.treatment} and an {settings.control} arm"
-    found = {
-        "primary": _family(
-            "primary",
-            question,
-            "holm",
-            contrasts(sessions, primary, groups, settings),
-            settings,
-            none,
-        ),
-        "secondary": _family(
-            "secondary",
-            f"between {settings.treatment} models",
-            "holm",
-            contrasts(sessions, secondary, groups, settings),
-            settings,
-            f"fewer than two {settings.treatment} models",
-        ),
-        "items": _family(
-            "exploratory",
-            f"{question}, on each item",
-            "fdr",
-            _items(sessions, primary, groups, items, settings),
-            settings,
-            none,
-        ),
-    }
-    for row in (*found["primary"]["rows"], *found["secondary"]["rows"]):
-        row |= _standardized(row, model) | _by_reml(row, groups, model)
+    found = {}
+    for name in ("primary", "secondary"):
+        pairs = pairs_of(name, arms, settings)
+        rows = contrasts(sessions, pairs, arms, settings)
+        for row in rows:
+            row |= _standardized(row, model) | _by_reml(row, arms, model)
+        found[name] = _family(name, name, "holm", rows, arms, settings)
+    rows = _items(sessions, pairs_of("primary", arms, settings), items, settings)
+    found["items"] = _family("primary", "exploratory", "fdr", rows, arms, settings)
+    if found["items"]["question"]:
+        found["items"]["question"] += ", on each item"
     return found
 
 
 def _family(
-    name: str, question: str, adjust: str, rows: list[dict[str, Any]], settings: Settings, none: str
+    of: str,
+    name: str,
+    adjust: str,
+    rows: list[dict[str, Any]],
+    arms: Arms,
+    settings: Settings,
 ) -> dict[str, Any]:
+    own = [contrast for contrast in asked(arms, settings) if contrast.family == of]
+    within = {row["contrast"]: list(row["where"]) for row in rows}
+    none = "no pair of arms has these levels" if own else f"no {of} contrast is asked"
     return {
-        **{"family": name, "question": question, "adjust": adjust, "policy": settings.unrated},
+        **{"family": name, "adjust": adjust, "policy": settings.unrated},
+        "question": "; ".join(question(one, within.get(one.name, [])) for one in own),
         "reason": None if rows else none,
         "rows": rows,
     }
@@ -91,27 +75,19 @@ def _family(
 
 def _items(
     sessions: pd.DataFrame,
-    pairs: Sequence[tuple[str, str, str]],
-    groups: Groups,
+    pairs: Sequence[Pair],
     items: Sequence[str],
     settings: Settings,
 ) -> list[dict[str, Any]]:
     rows = []
-    chains = Chains(grouped(sessions))
+    chains = Chains(sessions)
     for item in items:
         if ITEM + item not in sessions:
             continue
         of_chains = chains.means(sessions[ITEM + item])
-        for label, plus, minus in pairs:
-            head = {
-                "label": label,
-                "model": groups[plus][0],
-                "item": item,
-                "treatment": plus,
-                "control": minus,
-                "level": settings.level,
-            }
-            rows.append({**head, **compare(of_chains, plus, minus, settings)})
+        for pair, head in zip(pairs, heads(pairs), strict=True):
+            own = {**head, "item": item, "level": settings.level}
+            rows.append({**own, **compare(of_chains, pair.plus, pair.minus, settings)})
     return [
         row | {"q": q}
         for row, q in zip(rows, false_discovery([row["p"] for row in rows]), strict=True)
@@ -142,16 +118,15 @@ def _standardized(row: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str,
     return {"d": row["estimate"] / deviation, **ends}
 
 
-def _by_reml(row: Mapping[str, Any], groups: Groups, model: Mapping[str, Any]) -> dict[str, Any]:
+def _by_reml(row: Mapping[str, Any], arms: Arms, model: Mapping[str, Any]) -> dict[str, Any]:
     """The same contrast by REML in the chain model: weighted by sessions, so it differs a little
     where chains are unbalanced.
     """
     terms = model.get("terms", [])
     if row["estimate"] is None or not terms:
         return {"reml": None}
-    weights = difference(
-        [term["term"] for term in terms], groups[row["treatment"]], groups[row["control"]]
-    )
+    columns = [term["term"] for term in terms]
+    weights = difference(columns, arms[row["plus"]], arms[row["minus"]])
     return {
         "reml": sum(weight * term["estimate"] for weight, term in zip(weights, terms, strict=True))
     }
@@ -159,7 +134,7 @@ def _by_reml(row: Mapping[str, Any], groups: Groups, model: Mapping[str, Any]) -
 
 def refitted(
     sessions: pd.DataFrame,
-    groups: Groups,
+    arms: Arms,
     model: Mapping[str, Any],
     settings: Settings,
     draws: int = 999,
@@ -177,17 +152,16 @@ def refitted(
     if model["status"] != "fitted":
         return nothing | {"reason": model["reason"]}
     rated = sessions[sessions["total"].notna()]
-    there = {
-        f"{model} {variant}"
-        for model, variant in zip(rated["model"], rated["variant"], strict=True)
-    }
-    pairs = [pair for pair in primary_pairs(groups, settings) if {pair[1], pair[2]} <= there]
+    there = set(map(str, rated["arm"].unique()))
+    pairs = [
+        pair for pair in pairs_of("primary", arms, settings) if {pair.plus, pair.minus} <= there
+    ]
     own = Prepared(rated, settings)
     best = nested.fit(own.sums(), reml=True)
     if best is None or not pairs:
         return nothing | {"reason": "no primary contrast has rated sessions on both sides"}
     weights = np.array(
-        [difference(list(own.columns), groups[plus], groups[minus]) for _, plus, minus in pairs]
+        [difference(list(own.columns), arms[pair.plus], arms[pair.minus]) for pair in pairs]
     )
     random, t = np.random.default_rng(REFITS), []
     for _ in range(draws):
@@ -207,7 +181,7 @@ def refitted(
     rows = [
         {
             **{
-                "label": label,
+                "label": head["label"],
                 "estimate": float(estimates[i]),
                 "se": float(se[i]),
                 "p": float(p[i]),
@@ -221,7 +195,7 @@ def refitted(
                 "end_error": float((ends[1] - ends[0])[i] / 2 * se[i]),
             },
         }
-        for i, (label, _, _) in enumerate(pairs)
+        for i, head in enumerate(heads(pairs))
     ]
     return {"draws": len(drawn), "rows": rows, "reason": None}
 

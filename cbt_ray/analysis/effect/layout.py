@@ -122,8 +122,8 @@ class Layout:
 
 @dataclass(frozen=True)
 class ChainMeans:
-    """One value per chain: which group and patient it belongs to, its mean, and the sessions that
-    it rests on.
+    """One value per chain: which group (an arm), patient and training seed it belongs to, its mean,
+    and the sessions that it rests on.
     """
 
     groups: tuple[str, ...]
@@ -131,6 +131,8 @@ class ChainMeans:
     group: Array
     patient: Array
     """(chains,) codes into `groups` and `patients`."""
+    seed: Array
+    """(chains,) numbers of training seeds."""
     mean: Array
     count: Array
     squares: Array
@@ -147,20 +149,32 @@ class ChainMeans:
             else 0
         )
 
+    def of(self, groups: Sequence[str]) -> Array:
+        """(chains,): is it one of these groups."""
+        import numpy as np
+
+        return np.isin(self.group, [self.groups.index(one) for one in groups if one in self.groups])
+
+    def seeds(self, group: str) -> int:
+        """How many training seeds a group has."""
+        return len(set(self.seed[self.of([group])].tolist()))
+
 
 class Chains:
-    """Session rows (group, patient, chain, session) sorted into chains once, to take means of any
-    column.
+    """Session rows (patient, chain, session, seed) sorted into chains once, to take means of any
+    column; grouped by arm, or by another column.
     """
 
-    def __init__(self, table: pd.DataFrame) -> None:
+    def __init__(self, table: pd.DataFrame, by: str = "arm") -> None:
         import numpy as np
         import pandas as pd
 
         self.code, first = pd.factorize(table["chain"])
         size = len(first)
         self.group, self.patient = np.zeros(size, dtype=int), np.zeros(size, dtype=int)
-        of_group, groups = pd.factorize(table["group"])
+        self.seed = np.zeros(size, dtype=int)
+        self.seed[self.code] = table["seed"].to_numpy(dtype=int)
+        of_group, groups = pd.factorize(table[by])
         of_patient, patients = pd.factorize(table["patient"], sort=True)
         self.group[self.code], self.patient[self.code] = of_group, of_patient
         self.groups, self.patients = tuple(map(str, groups)), tuple(map(str, patients))
@@ -185,6 +199,7 @@ class Chains:
             np.bincount(code, weights=session**power, minlength=self.size)[kept] for power in (1, 2)
         ]
         own = {
+            "seed": self.seed[kept],
             "mean": mean[kept],
             "count": count[kept],
             "squares": squares[kept],

@@ -1,16 +1,20 @@
-"""Do model, variant and their interaction matter at all: F on means of chains, and Hotelling's T
+"""Do the factors and their interactions matter at all: F on means of chains, and Hotelling's T
 squared beside it.
 
 F takes the error term of all arms together and supposes that they vary alike. Hotelling's T squared
 on the patients' own contrasts supposes nothing of the kind, and pays with its degrees of freedom:
-(contrasts, patients - contrasts).
+(contrasts, patients - contrasts). Training seeds of an arm are averaged: both tests are about these
+checkpoints.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import combinations, product
+from math import prod
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.effect.contrast import Groups, grouped
+from cbt_ray.analysis.effect.asked import Arms
 from cbt_ray.analysis.effect.fitted import law
 from cbt_ray.analysis.effect.layout import NO_VARIATION, Chains, Layout, f_value, layout
 
@@ -23,14 +27,14 @@ if TYPE_CHECKING:
 FIELDS = ("f", "df", "df_error", "p", "method", "error_term", "hotelling", "reason")
 
 
-def omnibus(sessions: pd.DataFrame, groups: Groups) -> list[dict[str, Any]]:
-    """One row per effect of the full factorial of models and variants.
+def omnibus(sessions: pd.DataFrame, arms: Arms) -> list[dict[str, Any]]:
+    """One row per effect of the full factorial of the factors.
 
     Without one, a row for the arms.
     """
-    cells = layout(Chains(grouped(sessions)).means(sessions["total"]), list(groups))
+    cells = layout(Chains(sessions).means(sessions["total"]), list(arms))
     rows = []
-    for effect, table in _effects(groups).items():
+    for effect, table in _effects(arms).items():
         row: dict[str, Any] = {
             "effect": effect,
             **dict.fromkeys(FIELDS),
@@ -40,31 +44,46 @@ def omnibus(sessions: pd.DataFrame, groups: Groups) -> list[dict[str, Any]]:
     return rows
 
 
-def _effects(groups: Groups) -> dict[str, Array]:
-    """Effect -> contrasts (q, groups): differences of the marginal means, and differences of
+def levels_of(arms: Arms) -> dict[str, list[str]]:
+    """Factor -> its levels, of the factors in which the arms differ."""
+    names = dict.fromkeys(name for own in arms.values() for name in own)
+    found = {
+        name: list(dict.fromkeys(own.get(name, "") for own in arms.values())) for name in names
+    }
+    return {name: levels for name, levels in found.items() if len(levels) > 1}
+
+
+def _effects(arms: Arms) -> dict[str, Array]:
+    """Effect -> contrasts (q, arms): differences of the marginal means, and differences of
     differences.
     """
     import numpy as np
 
-    models, variants = (list(dict.fromkeys(pair[i] for pair in groups.values())) for i in (0, 1))
-    if len(groups) < 2:
+    if len(arms) < 2:
         return {}
-    if len(groups) != len(models) * len(variants) or min(len(models), len(variants)) < 2:
-        return {"arm": _differences(len(groups))}
-    order = [(model, variant) for model in models for variant in variants]
-    place = [list(groups.values()).index(pair) for pair in order]
-    m, v = _differences(len(models)), _differences(len(variants))
-    even = (
-        np.full((1, len(variants)), 1 / len(variants)),
-        np.full((1, len(models)), 1 / len(models)),
-    )
-    found = {
-        "model": np.kron(m, even[0]),
-        "variant": np.kron(even[1], v),
-        "model x variant": np.kron(m, v),
-    }
-    back = np.argsort(place)
-    return {effect: table[:, back] for effect, table in found.items()}
+    factors = levels_of(arms)
+    place = _places(arms, factors)
+    if place is None:
+        return {"arm": _differences(len(arms))}
+    found = {}
+    for size in range(1, len(factors) + 1):
+        for names in combinations(factors, size):
+            table = np.ones((1, 1))
+            for name, levels in factors.items():
+                count = len(levels)
+                even = np.full((1, count), 1 / count)
+                table = np.kron(table, _differences(count) if name in names else even)
+            found[" x ".join(names)] = table[:, place]
+    return found
+
+
+def _places(arms: Arms, factors: Mapping[str, list[str]]) -> list[int] | None:
+    """Where each arm stands in the full factorial of two factors or more; None without one."""
+    cells = {levels: number for number, levels in enumerate(product(*factors.values()))}
+    if len(factors) < 2 or prod(map(len, factors.values())) != len(arms):
+        return None
+    found = [cells[tuple(own.get(name, "") for name in factors)] for own in arms.values()]
+    return found if len(set(found)) == len(arms) else None
 
 
 def _differences(levels: int) -> Array:

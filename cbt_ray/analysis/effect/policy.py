@@ -17,9 +17,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.effect.contrast import Groups, contrasts, grouped, primary_pairs
+from cbt_ray.analysis.effect.asked import Arms, heads, pairs_of
+from cbt_ray.analysis.effect.contrast import contrasts
 from cbt_ray.analysis.scores import FLAG, OWED
 from cbt_ray.analysis.settings import Policy, Settings
+from cbt_ray.study.contrast import Pair
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,18 +40,17 @@ def counted(sessions: pd.DataFrame, policy: Policy, items: int, settings: Settin
     return sessions.assign(total=sessions["total"].mask(sessions["lost"], settings.ends(items)[0]))
 
 
-def policies(
-    sessions: pd.DataFrame, groups: Groups, items: int, settings: Settings
-) -> dict[str, Any]:
+def policies(sessions: pd.DataFrame, arms: Arms, items: int, settings: Settings) -> dict[str, Any]:
     """The primary contrasts under each policy."""
-    pairs = primary_pairs(groups, settings)
+    pairs = pairs_of("primary", arms, settings)
+    named = list(zip(pairs, heads(pairs), strict=True))
     flags = [name for name in sessions.columns if name.startswith(FLAG)]
     clean = sessions.assign(
         total=sessions["total"].mask(sessions[flags].any(axis=1)) if flags else sessions["total"]
     )
     heard = counted(sessions, settings.unrated, items, settings)
     heard = heard.assign(total=heard["total"].mask(unheard(sessions)))
-    usable = grouped(sessions[sessions["reason"] != OWED])
+    usable = sessions[sessions["reason"] != OWED]
     flagged = sessions["total"].notna() & clean["total"].isna()
     filled, without, silent = (
         _sizes(sessions, chosen, pairs) for chosen in (sessions["lost"], flagged, unheard(sessions))
@@ -60,17 +61,17 @@ def policies(
         "missing": _with(
             none,
             none,
-            contrasts(counted(sessions, "missing", items, settings), pairs, groups, settings),
+            contrasts(counted(sessions, "missing", items, settings), pairs, arms, settings),
         ),
         "lowest": _with(
             filled,
             none,
-            contrasts(counted(sessions, "lowest", items, settings), pairs, groups, settings),
+            contrasts(counted(sessions, "lowest", items, settings), pairs, arms, settings),
         ),
-        "bounds": [_bounds(pair, usable, items, settings) for pair in pairs],
-        "lee": [_lee(pair, usable) for pair in pairs],
-        "unflagged": _with(none, without, contrasts(clean, pairs, groups, settings)),
-        "heard": _with(none, silent, contrasts(heard, pairs, groups, settings)),
+        "bounds": [_bounds(pair, head, usable, items, settings) for pair, head in named],
+        "lee": [_lee(pair, head, usable) for pair, head in named],
+        "unflagged": _with(none, without, contrasts(clean, pairs, arms, settings)),
+        "heard": _with(none, silent, contrasts(heard, pairs, arms, settings)),
     }
 
 
@@ -86,14 +87,10 @@ def moved(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return bool(abs(other["estimate"] - row["estimate"]) > 0.5 * (row["se"] or 0.0) + SAME)
 
 
-def _sizes(
-    sessions: pd.DataFrame, chosen: pd.Series[bool], pairs: Sequence[tuple[str, str, str]]
-) -> list[int]:
+def _sizes(sessions: pd.DataFrame, chosen: pd.Series[bool], pairs: Sequence[Pair]) -> list[int]:
     """How many of the chosen sessions each pair has."""
-    groups = grouped(sessions)["group"][chosen].value_counts()
-    return [
-        int(groups.get(treatment, 0) + groups.get(control, 0)) for _, treatment, control in pairs
-    ]
+    of_arm = sessions["arm"][chosen].value_counts()
+    return [int(of_arm.get(pair.plus, 0) + of_arm.get(pair.minus, 0)) for pair in pairs]
 
 
 def _with(
@@ -105,27 +102,24 @@ def _with(
 
 
 def _bounds(
-    pair: tuple[str, str, str], usable: pd.DataFrame, items: int, settings: Settings
+    pair: Pair,
+    head: Mapping[str, Any],
+    usable: pd.DataFrame,
+    items: int,
+    settings: Settings,
 ) -> dict[str, Any]:
-    label, treatment, control = pair
-    row = {
-        "label": label,
-        "model": label,
-        "treatment": treatment,
-        "control": control,
-        "method": "worst case",
-    }
-    if items == 0 or not {treatment, control} <= set(usable["group"]):
+    row = {**head, "method": "worst case"}
+    if items == 0 or not {pair.plus, pair.minus} <= set(usable["arm"]):
         return row | {
             "low": None,
             "high": None,
             "reason": "an arm has no session that was not owed",
         }
     bottom, top = settings.ends(items)
-    treated, controls = (
-        _filled(usable[usable["group"] == group], bottom, top) for group in (treatment, control)
+    plus, minus = (
+        _filled(usable[usable["arm"] == arm], bottom, top) for arm in (pair.plus, pair.minus)
     )
-    return row | {"low": treated[0] - controls[1], "high": treated[1] - controls[0], "reason": None}
+    return row | {"low": plus[0] - minus[1], "high": plus[1] - minus[0], "reason": None}
 
 
 def _filled(own: pd.DataFrame, bottom: float, top: float) -> tuple[float, float]:
@@ -140,20 +134,13 @@ def _filled(own: pd.DataFrame, bottom: float, top: float) -> tuple[float, float]
     return ends[0], ends[1]
 
 
-def _lee(pair: tuple[str, str, str], usable: pd.DataFrame) -> dict[str, Any]:
+def _lee(pair: Pair, head: Mapping[str, Any], usable: pd.DataFrame) -> dict[str, Any]:
     """Mean difference of sessions with the excess of rated ones trimmed from below, then from
     above. Sessions weigh alike.
     """
-    label, treatment, control = pair
-    row: dict[str, Any] = {
-        "label": label,
-        "model": label,
-        "treatment": treatment,
-        "control": control,
-        "method": "Lee",
-    }
+    row: dict[str, Any] = {**head, "method": "Lee"}
     row |= dict.fromkeys(("low", "high", "trimmed", "share"))
-    own = [usable[usable["group"] == group] for group in (treatment, control)]
+    own = [usable[usable["arm"] == arm] for arm in (pair.plus, pair.minus)]
     totals = [part["total"].dropna().sort_values().tolist() for part in own]
     if not all(totals):
         return row | {"reason": "an arm has no rated session"}
@@ -167,7 +154,7 @@ def _lee(pair: tuple[str, str, str], usable: pd.DataFrame) -> dict[str, Any]:
     return row | {
         "low": min(signed),
         "high": max(signed),
-        "trimmed": (treatment, control)[more],
+        "trimmed": (pair.plus, pair.minus)[more],
         "share": share,
         "reason": None,
     }

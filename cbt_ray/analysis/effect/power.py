@@ -1,7 +1,7 @@
-"""Section `power`: which difference treatment - control this design could find, and how to spend
+"""Section `power`: which difference of two arms this design could find, and how to spend
 the next study's sessions.
 
-A contrast of one model rests on chain means. Its variance is 2 (chain + residual / (chains x
+A contrast of two arms rests on chain means. Its variance is 2 (chain + residual / (chains x
 sessions)) / patients: what differs between the chains of an arm, and the sessions of a chain. Power
 by the noncentral t; never from the observed difference. Two error terms: `own` (how this difference
 varies between patients: patients - 1 degrees of freedom, the analysis' headline) and
@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.describe import arms
-from cbt_ray.analysis.effect.contrast import Groups, grouped, groups_of, primary_pairs
+from cbt_ray.analysis.describe import arms, levels
+from cbt_ray.analysis.effect.asked import Arms, pairs_of
 from cbt_ray.analysis.effect.layout import Chains, layout
 from cbt_ray.analysis.effect.policy import counted
 from cbt_ray.analysis.scores import ITEM, Scores
@@ -98,7 +98,7 @@ class Design:
     """A study's size."""
 
     arms: int
-    """Groups of arms that are compared (model and variant)."""
+    """Arms of the study."""
     family: int
     """Primary contrasts, over which Holm adjusts."""
     patients: int
@@ -257,8 +257,8 @@ def power(
     table = scores.sessions(settings.view, settings.judge) if sessions is None else sessions
     items = [item for item in list(settings.items) or scores.items if ITEM + item in table]
     used = counted(table, settings.unrated, len(items), settings)
-    groups = groups_of(arms(table, settings))
-    family = len(primary_pairs(groups, settings))
+    found_arms = levels(arms(table, settings))
+    family = len(pairs_of("primary", found_arms, settings))
     found: dict[str, Any] = {
         "level": settings.level,
         "family": family,
@@ -266,7 +266,7 @@ def power(
         "reason": None,
     }
     found |= {"variances": None, "design": None, "smallest": [], "next": []}
-    estimated = components(used, groups)
+    estimated = components(used, found_arms)
     if isinstance(estimated, str):
         return found | {"reason": estimated}
     variances, design = estimated
@@ -301,10 +301,10 @@ def _too_few(present: Array) -> str:
     )
 
 
-def components(used: pd.DataFrame, groups: Groups) -> tuple[Variances, Design] | str:
+def components(used: pd.DataFrame, of: Arms) -> tuple[Variances, Design] | str:
     """Variances by moments on chain means, and the design that was rated; or why there are none."""
-    of_chains = Chains(grouped(used)).means(used["total"])
-    cells = layout(of_chains, list(groups))
+    of_chains = Chains(used).means(used["total"])
+    cells = layout(of_chains, list(of))
     if not len(of_chains.mean):
         return "no rated session"
     if cells.df < 1:
@@ -318,5 +318,5 @@ def components(used: pd.DataFrame, groups: Groups) -> tuple[Variances, Design] |
     chains = max(1, round(len(counts) / int(cells.present.sum())))
     source = f"moments of these scores: {int(counts.sum())} sessions, {len(counts)} chains"
     return Variances(chain, cells.within, source, cells.df), Design(
-        len(groups), 0, len(cells.patients), chains, sessions
+        len(of), 0, len(cells.patients), chains, sessions
     )

@@ -15,7 +15,8 @@ from functools import lru_cache
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.effect.contrast import Groups, grouped, holm, primary_pairs
+from cbt_ray.analysis.effect.asked import Arms, heads, pairs_of
+from cbt_ray.analysis.effect.contrast import holm
 from cbt_ray.analysis.effect.layout import ChainMeans, Chains, layout
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cbt_ray.analysis.settings import Settings
+    from cbt_ray.study.contrast import Pair
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -39,15 +41,15 @@ SAME = 1e-9
 METHOD = "signed ranks of the patients' differences of chain means; p from the patients' sign flips"
 
 
-def ranks(sessions: pd.DataFrame, groups: Groups, settings: Settings) -> dict[str, Any]:
+def ranks(sessions: pd.DataFrame, arms: Arms, settings: Settings) -> dict[str, Any]:
     """Every primary contrast and the omnibus test, on session rows with the totals that count (NaN
     where they do not).
     """
-    table = grouped(sessions)
-    of_chains = Chains(table).means(table["total"])
-    pairs = primary_pairs(groups, settings)
+    of_chains = Chains(sessions).means(sessions["total"])
+    pairs = pairs_of("primary", arms, settings)
     rows = [
-        _row(label, plus, minus, table, of_chains, groups, settings) for label, plus, minus in pairs
+        {**head, **_row(pair, sessions, of_chains, settings)}
+        for pair, head in zip(pairs, heads(pairs), strict=True)
     ]
     for row, adjusted in zip(
         rows, holm([1.0 if row["p"] is None else row["p"] for row in rows]), strict=True
@@ -57,36 +59,24 @@ def ranks(sessions: pd.DataFrame, groups: Groups, settings: Settings) -> dict[st
     return {
         "method": METHOD,
         "rows": rows,
-        "friedman": friedman(layout(of_chains, list(groups)).means),
+        "friedman": friedman(layout(of_chains, list(arms)).means),
         "reason": None if rows else "no primary contrast",
     }
 
 
 def _row(
-    label: str,
-    plus: str,
-    minus: str,
-    table: pd.DataFrame,
-    of_chains: ChainMeans,
-    groups: Groups,
-    settings: Settings,
+    pair: Pair, table: pd.DataFrame, of_chains: ChainMeans, settings: Settings
 ) -> dict[str, Any]:
     import numpy as np
 
-    means = layout(of_chains, (plus, minus)).means
+    means = layout(of_chains, (pair.plus, pair.minus)).means
     difference = (means[0] - means[1])[~np.isnan(means).any(axis=0)] if means.size else np.array([])
     difference = np.where(np.abs(difference) < SAME, 0.0, difference)
-    row = {
-        "label": label,
-        "model": groups[plus][0],
-        "treatment": plus,
-        "control": minus,
+    return {
         "patients": len(difference),
-    }
-    return row | {
         **flips(difference),
         "hodges_lehmann": hodges_lehmann(difference, settings.level),
-        "superiority": superiority(table, plus, minus, settings.level),
+        "superiority": superiority(table, pair.plus, pair.minus, settings.level),
     }
 
 
@@ -259,16 +249,16 @@ def superiority(table: pd.DataFrame, plus: str, minus: str, level: float) -> dic
 
     found: dict[str, Any] = {"value": None, "low": None, "high": None, "patients": 0}
     rated = table.loc[
-        table["total"].notna() & table["group"].isin([plus, minus]), ["patient", "group", "total"]
+        table["total"].notna() & table["arm"].isin([plus, minus]), ["patient", "arm", "total"]
     ]
-    treated = (rated["group"] == plus).to_numpy()
+    first = (rated["arm"] == plus).to_numpy()
     rank = rated["total"].round(9).groupby(rated["patient"], observed=True).rank().to_numpy()
     patient = rated["patient"].factorize()[0]
     size = int(patient.max()) + 1 if len(patient) else 0
     a, b = (
-        np.bincount(patient[chosen], minlength=size).astype(float) for chosen in (treated, ~treated)
+        np.bincount(patient[chosen], minlength=size).astype(float) for chosen in (first, ~first)
     )
-    won = np.bincount(patient[treated], weights=rank[treated], minlength=size) - a * (a + 1) / 2
+    won = np.bincount(patient[first], weights=rank[first], minlength=size) - a * (a + 1) / 2
     both = (a > 0) & (b > 0)
     share = won[both] / (a * b)[both]
     n = len(share)

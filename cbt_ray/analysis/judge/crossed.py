@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.judge.jackknife import Clusters
-from cbt_ray.analysis.scores import Scores
+from cbt_ray.analysis.scores import FACTOR, Scores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,14 +55,15 @@ class Crossed:
 
     @cached_property
     def facts(self) -> pd.DataFrame:
-        """One row a session, in the order of the codes: arm, model, variant, patient, replicate,
+        """One row a session, in the order of the codes: arm, seed, factors, patient, replicate,
         session, session_key.
         """
         import numpy as np
 
         first = np.zeros(self.size, dtype=int)
         first[self.session[::-1]] = np.arange(len(self.session))[::-1]
-        names = ["session_key", "arm", "model", "variant", "patient", "replicate", "session"]
+        names = ["session_key", "arm", "seed", "patient", "replicate", "session"]
+        names += [name for name in self.rows.columns if name.startswith(FACTOR)]
         return self.rows[names].iloc[first].reset_index(drop=True)
 
     @cached_property
@@ -72,7 +73,7 @@ class Crossed:
 
         arm = pd.factorize(self.facts["arm"])[0]
         code = arm
-        for name in ("patient", "replicate"):
+        for name in ("patient", "replicate", "seed"):
             own, known = pd.factorize(self.facts[name])
             code = code * max(1, len(known)) + own
         return Clusters(pd.factorize(code)[0], arm)

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.describe import arms
-from cbt_ray.analysis.effect.contrast import compare, groups_of, primary_pairs
+from cbt_ray.analysis.describe import arms, levels
+from cbt_ray.analysis.effect.asked import heads, pairs_of
+from cbt_ray.analysis.effect.contrast import compare
 from cbt_ray.analysis.effect.layout import Chains
 from cbt_ray.analysis.judge.icc import two_way
 from cbt_ray.analysis.judge.jackknife import Clusters, estimate, plain
@@ -128,34 +129,27 @@ def mean(values: Array, clusters: Clusters, level: float) -> dict[str, Any]:
 def worst_case(crossed: Crossed, raters: Sequence[str], settings: Settings) -> dict[str, Any]:
     """The primary contrasts by each judge alone, on all sessions that it rated.
 
-    Named is who speaks least for the treatment.
+    Named is who speaks least for the first side.
 
     An unrated session is left out here whatever the study's policy, since each judge leaves others
     unrated.
     """
     facts = crossed.facts
-    table = facts.assign(
-        group=facts["model"].astype(str) + " " + facts["variant"].astype(str),
-        chain=crossed.clusters.chain,
-    )
-    chains, groups = Chains(table), groups_of(arms(facts, settings))
+    chains = Chains(facts.assign(chain=crossed.clusters.chain))
+    pairs = pairs_of("primary", levels(arms(facts, settings)), settings)
     of_judge = {judge: chains.means(_series(crossed, judge)) for judge in raters}
     rows = []
-    for label, plus, minus in primary_pairs(groups, settings):
+    for pair, head in zip(pairs, heads(pairs), strict=True):
         own = [
-            {"judge": judge, **compare(of_judge[judge], plus, minus, settings)} for judge in raters
+            {"judge": judge, **compare(of_judge[judge], pair.plus, pair.minus, settings)}
+            for judge in raters
         ]
         known = [row for row in own if row["estimate"] is not None]
         least = min(known, key=lambda row: float(row["estimate"]), default=None)
         rows.append(
             {
-                **{
-                    "label": label,
-                    "model": groups[plus][0],
-                    "treatment": plus,
-                    "control": minus,
-                    "judges": own,
-                },
+                **head,
+                "judges": own,
                 "least": least
                 and {
                     name: least[name]

@@ -18,8 +18,8 @@ class ProbeRow:
 
     session_key: str
     arm: str
-    model: str
-    variant: str
+    kind: str
+    """The kind of therapist that it is, of those that the judge may guess."""
     patient: str
     replicate: int
     session: int
@@ -29,12 +29,15 @@ class ProbeRow:
     items: Mapping[str, int | None] = field(default_factory=dict)
     total: int | None = None
     guess: str | None = None
-    """The kind of therapist (a variant) that the judge guessed."""
+    """The kind of therapist that the judge guessed."""
+    seed: int = 0
+    """Of training, as in `ScoreRow`."""
 
     @property
     def chain(self) -> str:
         """The chain that the session is of."""
-        return f"{self.arm}|{self.patient}|{self.replicate}"
+        seed = f"|{self.seed}" if self.seed else ""
+        return f"{self.arm}|{self.patient}|{self.replicate}{seed}"
 
     def to_json(self) -> dict[str, Any]:
         """As one line of JSONL."""
@@ -51,7 +54,8 @@ class Pair:
     """One session as it was rated, and as the probe of it was. Every item is there in both."""
 
     arm: str
-    variant: str
+    side: str
+    """`plus` or `minus` where the first contrast compares its arm, else empty."""
     chain: str
     base: Mapping[str, float]
     probed: Mapping[str, float]

@@ -13,12 +13,15 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
+from cbt_ray.analysis.describe import arms, levels
+from cbt_ray.analysis.effect.asked import settled
 from cbt_ray.analysis.judge.measure import Measured
 from cbt_ray.analysis.judge.probe import Pair, ProbeRow
 from cbt_ray.analysis.judge.spoilt import empty, falls, homework
 from cbt_ray.analysis.judge.style import guess, halo, masked
 from cbt_ray.analysis.scores import ITEM, Scores
 from cbt_ray.analysis.settings import Settings
+from cbt_ray.study.contrast import pairs
 from cbt_ray.study.model import Judge
 from cbt_ray.study.probe import ProbeName
 
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 FAILED, UNDECIDED, PASSED, NOT_PROBED = "failed", "undecided", "passed", "not_probed"
 WORDS = {FAILED: "failed", UNDECIDED: "undecided", PASSED: "passed", NOT_PROBED: "not probed"}
 MASKED = "masked"
-KEPT = ("arm", "variant", "chain")
+KEPT = ("arm", "chain")
 MUST_MOVE = ("empty", "shuffled", "swapped", "no_homework")
 GUESSES = ("guess_plain", "guess_masked")
 MEASURES: dict[str, Callable[..., Measured]] = {
@@ -62,7 +65,8 @@ def robustness(
     `rows` are all probes of the sample, answered or not; `scores` hold the ordinary ratings that
     they are compared with. A judge whose ratings were imported cannot be probed.
     """
-    base = _base(rows, scores, settings)
+    known = levels(arms(scores.ratings, settings))
+    settings, base = settled(known, settings), _base(rows, scores, settings)
     found = {
         name: _probe(name, rows, base, scores, settings, judge) for name in get_args(ProbeName)
     }
@@ -95,11 +99,12 @@ def _probe(
     """One probe's row."""
     own = [row for row in rows if row.probe == name]
     answered = [row for row in own if row.guess is not None]
-    pairs = _pairs(own, base)
-    scheduled, n = len(own), len(answered) or len(pairs)
+    of = _sides(scores, settings)
+    compared = _pairs(own, base, of)
+    scheduled, n = len(own), len(answered) or len(compared)
     unanswered = dict(Counter(why for row in own if (why := _why(row, base))).most_common())
-    if name == MASKED and (both := _views(scores, settings)) is not None:
-        scheduled, n, pairs = both
+    if name == MASKED and (both := _views(scores, settings, of)) is not None:
+        scheduled, n, compared = both
         unanswered = {"unrated": scheduled - n} if scheduled > n else {}
     head = {"title": TITLES[name], "scheduled": scheduled, "n": n, "unanswered": unanswered}
     if not n:
@@ -111,7 +116,7 @@ def _probe(
             "reason": why,
             "text": "",
         }
-    measured = MEASURES[name](pairs, answered, settings, judge)
+    measured = MEASURES[name](compared, answered, settings, judge)
     verdict, why = measured.judged
     return {
         **head,
@@ -151,7 +156,16 @@ def _base(
     return {str(key): _named(items) for key, items in probed.to_dict("index").items()}
 
 
-def _pairs(rows: Sequence[ProbeRow], base: Mapping[str, dict[str, float]]) -> list[Pair]:
+def _sides(scores: Scores, settings: Settings) -> dict[str, str]:
+    """Arm -> the side of the first contrast on which it is compared."""
+    known = levels(arms(scores.ratings, settings))
+    found = pairs(settings.contrasts[0], known) if settings.contrasts else []
+    return {pair.plus: "plus" for pair in found} | {pair.minus: "minus" for pair in found}
+
+
+def _pairs(
+    rows: Sequence[ProbeRow], base: Mapping[str, dict[str, float]], of: Mapping[str, str]
+) -> list[Pair]:
     found = []
     for row in rows:
         if _why(row, base) is None and row.guess is None:
@@ -159,7 +173,7 @@ def _pairs(rows: Sequence[ProbeRow], base: Mapping[str, dict[str, float]]) -> li
             probed = {
                 item: float(score) for item in rated if (score := row.items[item]) is not None
             }
-            found.append(Pair(row.arm, row.variant, row.chain, rated, probed))
+            found.append(Pair(row.arm, of.get(row.arm, ""), row.chain, rated, probed))
     return found
 
 
@@ -173,7 +187,9 @@ def _why(row: ProbeRow, base: Mapping[str, dict[str, float]]) -> str | None:
     return None if all(row.items.get(item) is not None for item in rated) else "item_missing"
 
 
-def _views(scores: Scores, settings: Settings) -> tuple[int, int, list[Pair]] | None:
+def _views(
+    scores: Scores, settings: Settings, of: Mapping[str, str]
+) -> tuple[int, int, list[Pair]] | None:
     """Where the study rates both views: its scheduled sessions, those rated in both, and a pair a
     chain; else None.
     """
@@ -193,11 +209,11 @@ def _views(scores: Scores, settings: Settings) -> tuple[int, int, list[Pair]] | 
         table.loc[shared, items].groupby(by, sort=False).mean() for table in (one, two)
     )
     records = zip(rated.index, rated.to_dict("records"), probed.to_dict("records"), strict=True)
-    pairs = [
-        Pair(arm, variant, chain, *map(_named, found)) for (arm, variant, chain), *found in records
+    held = [
+        Pair(arm, of.get(arm, ""), chain, *map(_named, found)) for (arm, chain), *found in records
     ]
     scheduled = scores.of_judge(settings.view, settings.probed)["session_key"].nunique()
-    return int(scheduled), len(shared), pairs
+    return int(scheduled), len(shared), held
 
 
 def _named(items: Mapping[Hashable, Any]) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from cbt_ray.analysis.effect.asked import sides
 from cbt_ray.analysis.judge.mean import (
     NO_VARIATION,
     Mean,
@@ -24,28 +25,30 @@ FEW_FOR_CORRELATION = 5
 def masked(
     pairs: Sequence[Pair], _rows: Sequence[ProbeRow], settings: Settings, judge: Judge
 ) -> Measured:
-    """By how much masking style moves the treatment's sessions against the control's, as a share of
-    the range.
+    """By how much masking style moves one side of the first contrast against the other, as a share
+    of the range.
     """
     limit, sign = (
         judge.probes.masked_shift,
         -1 if settings.view == "plain" else 1,
     )  # a change is always masked minus plain
-    changes = {
-        kind: [(pair.chain, sign * pair.fall(settings)) for pair in pairs if pair.variant == kind]
-        for kind in (settings.treatment, settings.control)
+    names = sides(settings.contrasts[0]) if settings.contrasts else ("", "")
+    changes = [
+        [(pair.chain, sign * pair.fall(settings)) for pair in pairs if pair.side == side]
+        for side in ("plus", "minus")
+    ]
+    by_side = {
+        name: mean_over_chains(found, settings.level).value if found else None
+        for name, found in zip(names, changes, strict=True)
+        if name
     }
-    by_variant = {
-        kind: mean_over_chains(found, settings.level).value if found else None
-        for kind, found in changes.items()
-    }
-    details = {"change": by_variant, **moved(pairs, settings)}
-    if not all(changes.values()):
+    details = {"change": by_side, **moved(pairs, settings)}
+    if not all(changes):
         judged: tuple[str, str | None] = ("not_probed", "one_kind")
         return Measured(
             "masked", limit, judged=judged, text="There is one kind of therapist", details=details
         )
-    shift = difference(changes[settings.treatment], changes[settings.control], settings.level)
+    shift = difference(changes[0], changes[1], settings.level)
     within = (
         shift.low is not None
         and shift.high is not None
@@ -55,7 +58,7 @@ def masked(
     shown = shift.low is not None and shift.high is not None and (shift.low > 0 or shift.high < 0)
     judged = must_stay(abs(shift.value) <= limit, within=within, shown=shown, reason=shift.reason)
     text = (
-        f"Masking style moves {settings.treatment} against {settings.control} by {shift.percent} "
+        f"Masking style moves {names[0]} against {names[1]} by {shift.percent} "
         "of the scale's range, "
         f"at most {limit:.0%} was declared"
     )
@@ -123,9 +126,9 @@ def guess(
     from scipy.stats import binomtest
 
     name, limit, count = rows[0].probe, judge.probes.guess_excess, len(rows)
-    kinds = sorted({row.variant for row in rows})
-    hits = sum(row.guess == row.variant for row in rows)
-    by_kind = {kind: [row.guess == kind for row in rows if row.variant == kind] for kind in kinds}
+    kinds = sorted({row.kind for row in rows})
+    hits = sum(row.guess == row.kind for row in rows)
+    by_kind = {kind: [row.guess == kind for row in rows if row.kind == kind] for kind in kinds}
     chance = max(len(found) for found in by_kind.values()) / count
     low, high = wilson(hits, count, settings.level)
     details = {

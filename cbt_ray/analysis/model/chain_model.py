@@ -1,5 +1,5 @@
-"""The default model: total ~ model * variant + session_z + (1 | patient) + (1 | chain), whose error
-term is the chain.
+"""The default model: total ~ the factors and their interactions + session_z + (1 | patient) +
+(1 | chain), whose error term is the chain.
 
 REML for the estimates and variances, ML for likelihood ratios and AIC, since REML likelihoods of
 different fixed effects cannot be compared (Pinheiro & Bates 2000, section 2.4). It prints no p per
@@ -9,12 +9,14 @@ term: with a handful of patients z is not normal, and the contrasts have their o
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.model import nested
-from cbt_ray.analysis.model.mixed import design, unfit
+from cbt_ray.analysis.model.mixed import SESSION, design, factors_of, fixed, term, unfit
 from cbt_ray.analysis.model.residual import residuals
+from cbt_ray.analysis.scores import FACTOR
 from cbt_ray.analysis.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,23 +57,16 @@ class Prepared:
 
         Factors in treatment coding, so that names are those of the published table.
         """
-        import numpy as np
-
-        columns = {"Intercept": np.ones(len(self.frame))}
-        factors = {}
-        for name in ("model", "variant"):
-            levels = list(self.frame[name].cat.categories)[1:]
-            factors[name] = {
-                f"C({name})[T.{level}]": (self.frame[name] == level).to_numpy(dtype=float)
-                for level in levels
-            }
-            columns |= factors[name]
-        for one, a in factors["model"].items():
-            columns |= {
-                f"{one}:{other}": a * b for other, b in factors["variant"].items() if (a * b).any()
-            }
-        if self.frame["session_z"].notna().all():
-            columns["session_z"] = self.frame["session_z"].to_numpy(dtype=float)
+        factors = factors_of(self.frame)
+        columns = fixed(self.frame, factors)
+        main = [
+            {name: column for name, column in columns.items() if name.startswith(f"{term(one)}[")}
+            for one in factors
+        ]
+        columns |= dict(_products(main))
+        columns = told_apart(columns, self.frame)
+        if self.frame[SESSION].notna().all():
+            columns |= {SESSION: fixed(self.frame, [SESSION])[SESSION]}
         if words:
             count = self.frame["words"].to_numpy(dtype=float)
             columns["words_z"] = (count - count.mean()) / count.std(ddof=1)
@@ -92,14 +87,52 @@ class Prepared:
         return nested.sums(matrix, response, named, self.patient, self.chain if chains else None)
 
 
+def _products(main: Sequence[Mapping[str, Array]]) -> Iterator[tuple[str, Array]]:
+    """Interactions: name -> column, of two factors first."""
+    import numpy as np
+
+    for size in range(2, len(main) + 1):
+        for factors in combinations(main, size):
+            for levels in product(*(factor.items() for factor in factors)):
+                column = np.prod([one for _, one in levels], axis=0)
+                if column.any():
+                    yield ":".join(name for name, _ in levels), column
+
+
+def told_apart(columns: Mapping[str, Array], frame: pd.DataFrame) -> dict[str, Array]:
+    """The columns without those that say nothing new of the arms, as where two factors go together
+    in all of them.
+    """
+    import numpy as np
+
+    factors = [FACTOR + name for name in factors_of(frame)]
+    first = ~frame[factors].duplicated().to_numpy() if factors else np.arange(len(frame)) < 1
+    kept: dict[str, Array] = {}
+    for name, column in columns.items():
+        table = np.column_stack([*(one[first] for one in kept.values()), column[first]])
+        if np.linalg.matrix_rank(table) > len(kept):
+            kept[name] = column
+    return kept
+
+
 def difference(
-    columns: Sequence[str], plus: tuple[str, str], minus: tuple[str, str]
+    columns: Sequence[str], plus: Mapping[str, str], minus: Mapping[str, str]
 ) -> list[float]:
-    """A contrast of two groups (model and variant) as weights of the model's columns."""
+    """A contrast of two arms, by their levels, as weights of the model's columns.
+
+    The factors' order is that of the columns.
+    """
+    main = dict.fromkeys(name for name in columns if ":" not in name)
     ends = []
-    for model, variant in (plus, minus):
-        names = [f"C(model)[T.{model}]", f"C(variant)[T.{variant}]"]
-        ends.append([float(name in names or name == ":".join(names)) for name in columns])
+    for own in (plus, minus):
+        levels = {f"{term(factor)}[T.{level}]" for factor, level in own.items()}
+        names = [name for name in main if name in levels]
+        there = {
+            ":".join(part)
+            for size in range(1, len(names) + 1)
+            for part in combinations(names, size)
+        }
+        ends.append([float(name in there) for name in columns])
     return [a - b for a, b in zip(*ends, strict=True)]
 
 
@@ -141,7 +174,7 @@ def chain_model(sessions: pd.DataFrame, settings: Settings) -> dict[str, Any]:
             "chains": own.chains,
         },
         "reference": {
-            name: str(own.frame[name].cat.categories[0]) for name in ("model", "variant")
+            name: str(own.frame[FACTOR + name].cat.categories[0]) for name in factors_of(own.frame)
         },
         "terms": [
             {"term": name, "estimate": float(value), "se": float(best.covariance[i, i] ** 0.5)}
@@ -157,14 +190,13 @@ def chain_model(sessions: pd.DataFrame, settings: Settings) -> dict[str, Any]:
 
 def _formula(columns: Sequence[str]) -> str:
     """The formula of what was fitted: a factor with one level drops out."""
-    terms = [term for term in ("model", "variant") if any(f"C({term})" in name for name in columns)]
-    fixed = [" * ".join(f"C({term})" for term in terms)] if terms else []
-    return " + ".join(
-        [
-            f"total ~ {' + '.join([*fixed, *(x for x in columns if x == 'session_z')]) or '1'}",
-            RANDOM,
-        ]
+    names = dict.fromkeys(
+        part.partition("[")[0] for name in columns for part in name.split(":") if "[" in part
     )
+    joined = " * " if any(":" in name for name in columns) else " + "
+    parts = [joined.join(names)] if names else []
+    parts += [name for name in columns if name == SESSION]
+    return f"total ~ {' + '.join(parts) or '1'} + {RANDOM}"
 
 
 def _by_maximum_likelihood(own: Prepared) -> dict[str, Any]:
@@ -182,7 +214,10 @@ def _by_maximum_likelihood(own: Prepared) -> dict[str, Any]:
         "variances": {**full.variances, "session": full.residual_variance},
         "aic": -2 * full.log_likelihood + 2 * parameters,
         "bic": -2 * full.log_likelihood + math.log(len(own.y)) * parameters,
-        "interaction": _ratio(full, nested.fit(own.sums(plain), reml=False), len(interaction))
+        "interaction": {
+            "effect": " x ".join(factors_of(own.frame)),
+            **_ratio(full, nested.fit(own.sums(plain), reml=False), len(interaction)),
+        }
         if interaction
         else None,
         "chain": _ratio(full, nested.fit(own.sums(chains=False), reml=False), 1, boundary=True),
@@ -217,8 +252,8 @@ def _left_over(own: Prepared, best: nested.Fit) -> dict[str, Any]:
     """Residuals about the fitted values with the patients' and chains' best linear unbiased
     predictions.
     """
-    fixed = own.matrix() @ best.estimates
-    fitted = fixed + predictions(own.y - fixed, own, best)
+    by_fixed = own.matrix() @ best.estimates
+    fitted = by_fixed + predictions(own.y - by_fixed, own, best)
     return residuals(fitted, own.y - fitted, best.residual_variance)
 
 

@@ -1,8 +1,8 @@
 """The published mixed model and its reduced form where a factor has one level.
 
 Source: arXiv 2412.00251 (Statistical analysis): total_score ~ C(model) + C(variant) + session_z +
-(1 | patient), maximum likelihood. session_z is the session number as a z-score over all fitted rows
-(ddof 1).
+(1 | patient), maximum likelihood; here with the factors of the study. session_z is the session
+number as a z-score over all fitted rows (ddof 1).
 """
 
 from __future__ import annotations
@@ -11,22 +11,26 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.describe import number
+from cbt_ray.analysis.describe import arms, levels, number
+from cbt_ray.analysis.effect.asked import asked, differing
 from cbt_ray.analysis.model.ladder import climb
 from cbt_ray.analysis.model.residual import residuals
+from cbt_ray.analysis.scores import FACTOR
 from cbt_ray.analysis.settings import Settings
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+
+    Array = np.ndarray[Any, np.dtype[Any]]
 
 CAVEAT = (
     "This model treats every session as an independent observation given its patient. The sessions "
     "of a chain are not: they "
     "share a therapist and a patient, so its standard errors are too small."
 )
-TERMS = {"model": "C(model)", "variant": "C(variant)", "session_z": "session_z"}
+SESSION = "session_z"
 RANDOM = "(1 | patient)"
-FULL = f"total ~ {' + '.join(TERMS.values())} + {RANDOM}"
 
 
 def published(sessions: pd.DataFrame, settings: Settings) -> dict[str, Any]:
@@ -37,31 +41,46 @@ def published(sessions: pd.DataFrame, settings: Settings) -> dict[str, Any]:
     """
     rated = sessions[sessions["total"].notna()]
     single = _single_levels(rated)
-    full = {"name": "published", "formula": FULL, "dropped": []}
+    terms = [*factors_of(sessions), SESSION]
+    full = {"name": "published", "formula": _formula(terms), "dropped": []}
     if not single:
-        return {"published": _fit(full, rated, settings, list(TERMS)), "reduced": None}
-    reason = "; ".join(f"{TERMS[name]} cannot be estimated: {why}" for name, why in single.items())
+        return {"published": _fit(full, rated, settings, terms), "reduced": None}
+    reason = "; ".join(f"{term(name)} cannot be estimated: {why}" for name, why in single.items())
     unfitted = _not_fitted(full, reason if len(rated) else "no rated session")
-    kept = [name for name in TERMS if name not in single]
+    kept = [name for name in terms if name not in single]
     if not kept or not len(rated):
         return {"published": unfitted, "reduced": None}
-    formula = f"total ~ {' + '.join(TERMS[name] for name in kept)} + {RANDOM}"
     reduced = {
         "name": "reduced",
-        "formula": formula,
-        "dropped": [f"{TERMS[name]}: {why}" for name, why in single.items()],
+        "formula": _formula(kept),
+        "dropped": [f"{term(name)}: {why}" for name, why in single.items()],
     }
     return {"published": unfitted, "reduced": _fit(reduced, rated, settings, kept)}
 
 
+def factors_of(table: pd.DataFrame) -> list[str]:
+    """The factors of session rows."""
+    return [name.removeprefix(FACTOR) for name in table.columns if name.startswith(FACTOR)]
+
+
+def term(name: str) -> str:
+    """How formulas call a factor, or the session number."""
+    return name if name == SESSION else f"C({name})"
+
+
+def _formula(terms: Sequence[str]) -> str:
+    return f"total ~ {' + '.join([*map(term, terms), RANDOM])}"
+
+
 def _single_levels(rated: pd.DataFrame) -> dict[str, str]:
     """Terms whose factor has one level, and which."""
-    columns = {"model": "model", "variant": "variant", "session_z": "session"}
-    names = {"model": "one model", "variant": "one variant", "session_z": "one session number"}
-    found = {term: list(rated[column].unique()) for term, column in columns.items()}
+    columns = {name: FACTOR + name for name in factors_of(rated)} | {SESSION: "session"}
+    found = {name: list(rated[column].unique()) for name, column in columns.items()}
     return {
-        term: f"{names[term]} only ({levels[0]})" if levels else "no rated session"
-        for term, levels in found.items()
+        name: f"one {'session number' if name == SESSION else name} only ({levels[0]})"
+        if levels
+        else "no rated session"
+        for name, levels in found.items()
         if len(levels) < 2
     }
 
@@ -79,23 +98,29 @@ def _not_fitted(head: dict[str, Any], reason: str) -> dict[str, Any]:
 
 
 def design(rated: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """The columns that formulas use.
+    """The columns that formulas use: `factor:*`, session_z (the number as z-score), total, patient,
+    chain, words.
 
-    The first category of a factor is its reference level, session_z the number as z-score.
+    The first category of a factor is its reference level: the first contrast's `plus`, as
+    published, else by name.
     """
     import pandas as pd
 
     frame = rated[["total", "patient", "chain", "words"]].copy()
-    variants = sorted(
-        map(str, rated["variant"].unique()), key=lambda name: (name != settings.treatment, name)
-    )
-    frame["variant"] = pd.Categorical(rated["variant"].astype(str), categories=variants)
-    frame["model"] = pd.Categorical(
-        rated["model"].astype(str), categories=sorted(map(str, rated["model"].unique()))
-    )
+    first = reference(rated, settings)
+    for name in factors_of(rated):
+        known = rated[FACTOR + name].astype(str)
+        levels = sorted(known.unique(), key=lambda level: (level != first.get(name), level))
+        frame[FACTOR + name] = pd.Categorical(known, categories=levels)
     session = rated["session"].astype(float)
     frame["session_z"] = (session - session.mean()) / session.std(ddof=1)
     return frame
+
+
+def reference(rated: pd.DataFrame, settings: Settings) -> dict[str, str]:
+    """Factor -> the level of the first contrast's `plus`, of the factors that it compares."""
+    known = asked(levels(arms(rated, settings)), settings)
+    return {name: known[0].plus[name] for name in differing(known[0])} if known else {}
 
 
 def unfit(frame: Any, matrix: Any) -> str | None:
@@ -129,16 +154,14 @@ def _fit(
     from statsmodels.regression.mixed_linear_model import MixedLM
 
     frame = design(rated, settings)
-    formula = f"total ~ {' + '.join(TERMS[name] for name in kept)}"
-
-    read = MixedLM.from_formula(formula, groups="patient", data=frame)
-    reason = unfit(frame, np.asarray(read.exog))
+    columns = fixed(frame, kept)
+    matrix, y = pd.DataFrame(columns), frame["total"].to_numpy(dtype=float)
+    reason = unfit(frame, matrix.to_numpy())
     if reason:
         return _not_fitted(head, reason)
-    matrix = pd.DataFrame(read.exog, columns=read.exog_names)
 
     def model() -> Any:
-        return MixedLM(read.endog, matrix, groups=frame["patient"].to_numpy())
+        return MixedLM(y, matrix, groups=frame["patient"].to_numpy())
 
     found = climb(model, _moment_ratio(frame), reml=False, rows=len(frame))
     record = {"ladder": found.attempts, "spread": found.spread, "problems": found.problems}
@@ -159,9 +182,7 @@ def _fit(
             "group_sizes": [int(sizes.min()), int(sizes.max())],
         },
         "reference": {
-            name: str(frame[name].cat.categories[0])
-            for name in ("model", "variant")
-            if name in kept
+            name: str(frame[FACTOR + name].cat.categories[0]) for name in kept if name != SESSION
         },
         **_estimates(found.best, settings.level),
         **_quality(found.best, frame),
@@ -172,6 +193,21 @@ def _fit(
         ),
         **record,
     }
+
+
+def fixed(frame: pd.DataFrame, terms: Sequence[str]) -> dict[str, Array]:
+    """Name -> column: the intercept, factors in treatment coding, the session number."""
+    import numpy as np
+
+    columns = {"Intercept": np.ones(len(frame))}
+    for name in terms:
+        if name == SESSION:
+            columns[name] = frame[name].to_numpy(dtype=float)
+            continue
+        values = frame[FACTOR + name]
+        for level in values.cat.categories[1:]:
+            columns[f"{term(name)}[T.{level}]"] = (values == level).to_numpy(dtype=float)
+    return columns
 
 
 def _moment_ratio(frame: Any) -> float:

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.describe import arms
-from cbt_ray.analysis.effect.contrast import groups_of
+from cbt_ray.analysis.describe import arms, levels
 from cbt_ray.analysis.effect.policy import counted
 from cbt_ray.analysis.effect.ranks import ranks
 from cbt_ray.analysis.judge.jackknife import Clusters
@@ -59,7 +58,7 @@ def scale(
     return {
         "consistency": _consistency(table, items, settings.level),
         "ends": rows,
-        "ranks": ranks(used, groups_of(arms(table, settings)), settings),
+        "ranks": ranks(used, levels(arms(table, settings)), settings),
         "halo": halo(own, items, apart),
         "notices": _crowded(rows, settings),
     }

@@ -5,11 +5,12 @@ Column by column, never row by row: 10^6 ratings take seconds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.scores import FLAG, ITEM, Scores
+from cbt_ray.analysis.scores import FACTOR, FLAG, ITEM, Scores
 from cbt_ray.analysis.table.cells import (
     Complaints,
     by_category,
@@ -24,7 +25,7 @@ from cbt_ray.analysis.table.cells import (
     yes,
 )
 from cbt_ray.analysis.table.mapping import AMOUNTS, HEARD, NUMBERS, RATED, TEXTS, Mapping
-from cbt_ray.analysis.table.scheduled import absent_rows, phases_of
+from cbt_ray.analysis.table.scheduled import absent_rows, key_of, phases_of
 from cbt_ray.errors import InputError
 from cbt_ray.reading.cell import shown
 from cbt_ray.reading.table import Table
@@ -36,12 +37,12 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
     Fields = dict[str, pd.Series]
+    Named = dict[str, str]
 
 EMPTY = "no_score"
 """Why a row is unrated that holds neither a score nor a reason."""
 DEFAULTS: dict[str, str | int | None] = {
     **{
-        "variant": "",
         "phase": "",
         "view": "plain",
         "judge": OWN_JUDGE,
@@ -51,9 +52,9 @@ DEFAULTS: dict[str, str | int | None] = {
     **{"reason": None, "stop_reason": None, "replicate": 1, "session": 1, "judge_replicate": 1},
     **dict.fromkeys(AMOUNTS, 0),
 }
-MAY_BE_EMPTY = ("variant", "reason", "stop_reason", "phase", "flags")
+MAY_BE_EMPTY = ("reason", "stop_reason", "phase", "flags")
 NEVER_EMPTY = ("session_key", "arm", "patient", "view", "judge", "kind")
-NAMES = ("arm", "model", "variant", "patient", "judge")
+NAMES = ("arm", "patient", "judge")
 KEY = ("session_key", "view", "judge", "judge_replicate")
 """What tells ratings apart."""
 
@@ -83,13 +84,13 @@ def read_table(path: Path, mapping: Mapping) -> Mapped:
     Raises InputError, one line, on a column or cell that is not as the mapping says.
     """
     file, complaints = mapping.read(path), Complaints()
-    columns = _items(file, mapping)
-    table = _load(file, mapping, columns, complaints)
+    columns, factors = _items(file, mapping), _factors(file, mapping)
+    table = _load(file, mapping, [*columns.values(), *factors.values()], complaints)
     numbers = {
         name: _number(table, name, mapping, complaints)
         for name in _number_columns(mapping, columns)
     }
-    fields = _fields(table, mapping, complaints)
+    fields = _fields(table, mapping, factors, complaints)
     items = {
         item: within(numbers[name], mapping.range, name, complaints)
         for item, name in columns.items()
@@ -101,14 +102,14 @@ def read_table(path: Path, mapping: Mapping) -> Mapped:
     rated = yes(fields.pop(RATED), mapping.columns[RATED], complaints) if RATED in fields else None
     _check_kinds(fields, mapping, complaints)
     complaints.check(file)
-    ratings = _ratings(fields, items, total, rated, mapping, len(file))
+    ratings = _ratings(fields, items, total, rated, mapping, list(factors), len(file))
     _check_arms(ratings, file, mapping)
     _check_once(ratings, file, mapping, told="judge_replicate" in fields)
     absent = absent_rows(ratings, mapping)
     titles = {
         item: mapping.titles.get(item) or item.replace("_", " ").capitalize() for item in columns
     }
-    notices = (*file.notices, *_alike(fields, mapping))
+    notices = (*file.notices, *_alike(fields, mapping, list(factors)))
     own = _measures(ratings, measures, mapping)
     return Mapped(
         Scores(_joined(ratings, absent)),
@@ -146,10 +147,22 @@ def _items(file: Table, mapping: Mapping) -> dict[str, str]:
     return found
 
 
-def _load(file: Table, mapping: Mapping, items: dict[str, str], complaints: Complaints) -> Fields:
+def _factors(file: Table, mapping: Mapping) -> dict[str, str]:
+    """Factor -> its column, or empty where the mapping makes it of something else."""
+    prefix = mapping.factor_prefix
+    if prefix is None:
+        return {name: mapping.columns.get(name, "") for name in mapping.factors}
+    return {
+        name.removeprefix(prefix): name
+        for name in file.columns
+        if name.startswith(prefix) and name != prefix
+    }
+
+
+def _load(file: Table, mapping: Mapping, more: Sequence[str], complaints: Complaints) -> Fields:
     """The columns that the mapping names, as categories of text."""
     check_columns(file, mapping)
-    wanted = {*mapping.where, *items.values()}
+    wanted = {*mapping.where, *more}
     return {
         name: category(cells, mapping.missing, name, complaints)
         for name, cells in file.columns.items()
@@ -190,22 +203,30 @@ def _number(table: Fields, name: str, mapping: Mapping, complaints: Complaints) 
     return number(table[name], name, complaints, mapping.decimal)
 
 
-def _fields(table: Fields, mapping: Mapping, complaints: Complaints) -> Fields:
+def _fields(table: Fields, mapping: Mapping, factors: Named, complaints: Complaints) -> Fields:
     """Every field that the table has: texts as categories, numbers as float."""
     found = {
-        name: (column, table[column]) for name, column in mapping.columns.items() if column in table
+        name: (column, table[column])
+        for name, column in (factors | mapping.columns).items()
+        if column in table
     }
     for part in mapping.patterns:
         own = parts(table[part.column], part.pattern, part.column, complaints)
         found |= {name: (part.column, values) for name, values in own.items()}
     return {
-        name: _field(name, column, values, mapping, complaints)
+        name: _field(name, column, values, mapping, complaints, factor=name in factors)
         for name, (column, values) in found.items()
     }
 
 
 def _field(
-    name: str, column: str, values: pd.Series, mapping: Mapping, complaints: Complaints
+    name: str,
+    column: str,
+    values: pd.Series,
+    mapping: Mapping,
+    complaints: Complaints,
+    *,
+    factor: bool,
 ) -> pd.Series:
     if name == HEARD:
         return number(values, column, complaints, mapping.decimal)
@@ -213,7 +234,7 @@ def _field(
         numbers = number(values, column, complaints, mapping.decimal)
         return whole(numbers, 0 if name in AMOUNTS else 1, column, name, complaints)
     said = f"expected a value for {name}, found an empty cell"
-    if name not in MAY_BE_EMPTY:
+    if not factor and name not in MAY_BE_EMPTY:
         said += (
             f" (or one of `missing`, {', '.join(map(repr, mapping.missing))})"
             if any(mapping.missing)
@@ -247,6 +268,7 @@ def _ratings(
     total: pd.Series | None,
     rated: Array | None,
     mapping: Mapping,
+    factors: Sequence[str],
     rows: int,
 ) -> pd.DataFrame:
     """All columns of Scores.ratings."""
@@ -258,14 +280,12 @@ def _ratings(
         for name, value in (DEFAULTS | mapping.constants | fields).items()
     }
     if "arm" not in columns:
-        columns["arm"] = joined([columns["model"], columns["variant"]], "-")
-    columns.setdefault("model", columns["arm"])
+        columns["arm"] = joined([columns[name] for name in factors], "-")
+    levels = {name: columns[name] for name in factors} or {"arm": columns["arm"]}
     if mapping.phases and "phase" not in fields:
         columns["phase"] = phases_of(columns["session"], mapping)
     if "session_key" not in columns:
-        columns["session_key"] = joined(
-            [columns[name] for name in ("arm", "patient", "replicate", "session")], "/"
-        )
+        columns["session_key"] = key_of(columns)
     scores = np.column_stack(
         [np.empty((rows, 0)), *(series.to_numpy() for series in items.values())]
     )
@@ -278,6 +298,7 @@ def _ratings(
         for name in (*TEXTS, *NUMBERS, *AMOUNTS)
         if name in columns
     }
+    frame |= {FACTOR + name: values.astype("str").fillna("") for name, values in levels.items()}
     frame[HEARD] = _heard(fields, rows)
     frame |= {
         "reason": _reasons(frame["reason"], rated),
@@ -331,29 +352,29 @@ def _flags(values: pd.Series) -> dict[str, Array]:
 
 
 def _check_arms(ratings: pd.DataFrame, file: Table, mapping: Mapping) -> None:
-    """An arm has one model and one variant: `a-b` with `c` and `a` with `b-c` would be one arm."""
-    arms = ratings[["arm", "model", "variant"]].drop_duplicates()
+    """An arm has one level of each factor: `a-b` with `c` and `a` with `b-c` would be one arm."""
+    names = [name for name in ratings.columns if name.startswith(FACTOR)]
+    arms = ratings[["arm", *names]].drop_duplicates()
     double = arms["arm"].duplicated(keep=False)
     if double.any():
         own = arms[arms["arm"] == arms["arm"][double].iloc[0]]
         found = " and ".join(
-            f"model {shown(str(row.model))} with variant {shown(str(row.variant))}"
-            for row in own.iloc[:2].itertuples()
+            ", ".join(f"{name.removeprefix(FACTOR)} {shown(str(row[name]))}" for name in names)
+            for row in own.iloc[:2].to_dict("records")
         )
         raise InputError(
-            f"{file.name}, line {file.lines[int(own.index[1])]}: expected one model and variant "
-            "for each arm, arm "
-            f"{shown(own['arm'].iloc[0])} is {found}; the mapping {mapping.mapping} may name a "
-            "column of arm"
+            f"{file.name}, line {file.lines[int(own.index[1])]}: expected one level of each factor "
+            f"for each arm, arm {shown(own['arm'].iloc[0])} is {found}; the mapping "
+            f"{mapping.mapping} may name a column of arm"
         )
 
 
-def _alike(fields: Fields, mapping: Mapping) -> list[str]:
+def _alike(fields: Fields, mapping: Mapping, factors: Sequence[str]) -> list[str]:
     """Names that differ in blanks at their ends or in case alone: they are different, and may be
     meant as one.
     """
     said = []
-    for name in NAMES:
+    for name in (*NAMES, *factors):
         found: dict[str, list[str]] = {}
         for value in fields[name].cat.categories if name in fields else ():
             found.setdefault(str(value).strip().casefold(), []).append(str(value))
@@ -394,5 +415,9 @@ def _check_once(ratings: pd.DataFrame, file: Table, mapping: Mapping, *, told: b
 def _measures(ratings: pd.DataFrame, measures: Fields, mapping: Mapping) -> pd.DataFrame | None:
     if mapping.repeated is None:
         return None
-    facts = ratings[[mapping.repeated.subject, mapping.repeated.condition]]
+    condition = mapping.repeated.condition
+    facts = ratings[[mapping.repeated.subject]]
+    facts = facts.assign(
+        **{condition: ratings["arm" if condition == "arm" else FACTOR + condition]}
+    )
     return facts.assign(**{name: values.to_numpy() for name, values in measures.items()})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,8 +19,9 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from cbt_ray.errors import InputError
 from cbt_ray.reading import located, read_fields
 from cbt_ray.reading.table import Table, encoding_of, read_table
-from cbt_ray.study.block import Block, Name, pattern
+from cbt_ray.study.block import Block, Name, pattern, refuse_all
 from cbt_ray.study.complaint import refusal
+from cbt_ray.study.contrast import Contrast
 
 SHIPPED = Path(__file__).with_name("mappings")
 OWN = "cbt-ray"
@@ -27,8 +29,6 @@ OWN = "cbt-ray"
 TEXTS = (
     "session_key",
     "arm",
-    "model",
-    "variant",
     "patient",
     "phase",
     "view",
@@ -39,16 +39,10 @@ TEXTS = (
     "flags",
 )
 NUMBERS = ("replicate", "session", "judge_replicate")
-AMOUNTS = ("words", "therapist_turns", "messages")
+AMOUNTS = ("seed", "words", "therapist_turns", "messages")
 HEARD = "heard"
 RATED = "rated"
 FIELDS = (*TEXTS, *NUMBERS, *AMOUNTS, HEARD, RATED)
-
-
-def _field(value: str) -> str:
-    if value not in FIELDS:
-        raise ValueError(f"expected one of {', '.join(FIELDS)}")
-    return value
 
 
 def _separator(value: str) -> str:
@@ -57,7 +51,8 @@ def _separator(value: str) -> str:
     return value
 
 
-FieldName = Annotated[str, AfterValidator(_field)]
+FieldName = str
+"""One of FIELDS, or a factor."""
 
 
 class Pattern(Block):
@@ -67,14 +62,10 @@ class Pattern(Block):
     pattern: Annotated[str, AfterValidator(pattern)]
     """A regular expression that the whole cell must match."""
 
-    @model_validator(mode="after")
-    def _compiles(self) -> Pattern:
-        names = re.compile(self.pattern).groupindex
-        wrong = next((name for name in names if name not in FIELDS), None)
-        if not names or wrong:
-            found = f"found (?P<{wrong}>...)" if wrong else "found none"
-            raise ValueError(f"pattern: expected named groups out of {', '.join(FIELDS)}, {found}")
-        return self
+    @property
+    def fields(self) -> list[str]:
+        """The fields that are parts of it."""
+        return list(re.compile(self.pattern).groupindex)
 
 
 class ItemColumn(Block):
@@ -97,7 +88,8 @@ class RepeatedMeasures(Block):
     """A comparison of conditions within subjects, on any columns of the table."""
 
     subject: Literal["patient"] = "patient"
-    condition: Literal["arm", "model", "variant"] = "arm"
+    condition: str = "arm"
+    """`arm`, or a factor."""
     measures: dict[str, str] = Field(min_length=1)
     """Column -> title."""
 
@@ -119,6 +111,12 @@ class Mapping(Block):
     part of the text."""
     missing: tuple[str, ...] = ("", "NA", "NaN")
     """Cells that say that there is no value."""
+    factors: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Factor -> its levels in the order in which they are shown, else that of the alphabet.
+
+    A factor is a field like those of FIELDS; an arm without a name is called by its levels."""
+    factor_prefix: str | None = None
+    """In place of `factors`: every column that begins so is a factor, named by the rest."""
     columns: dict[FieldName, str] = Field(default_factory=dict)
     patterns: tuple[Pattern, ...] = ()
     constants: dict[FieldName, str | int] = Field(default_factory=dict)
@@ -141,12 +139,8 @@ class Mapping(Block):
     scheduled: Chains | None = None
     phases: dict[str, tuple[int, int]] = Field(default_factory=dict)
     """Phase -> its first and last session."""
-    order: dict[Literal["model", "variant"], tuple[str, ...]] = Field(default_factory=dict)
-    """Levels in the order in which they are shown; else that of the alphabet."""
-    treatment: str | None = None
-    control: str | None = None
-    """The variants whose difference, per model, is the question; else as the analysis block has it.
-    """
+    contrasts: tuple[Contrast, ...] = ()
+    """What is compared; else what the arms suggest."""
     analysis: dict[str, Any] = Field(default_factory=dict)
     """Fields of the analysis block that this kind of table needs otherwise than by default."""
     repeated: RepeatedMeasures | None = None
@@ -155,18 +149,16 @@ class Mapping(Block):
 
     @model_validator(mode="after")
     def _complete(self) -> Mapping:
-        given = [
-            *self.columns,
-            *self.constants,
-            *(name for part in self.patterns for name in re.compile(part.pattern).groupindex),
-        ]
+        refuse_all(self._unknown())
+        given = self._given()
+        refuse_all(self._factors(given))
         twice = next((name for name in given if given.count(name) > 1), None)
         if twice:
             raise ValueError(f"columns: expected each field once, {twice} is given more than once")
         if "patient" not in given:
             raise ValueError("columns: expected patient, in columns, patterns or constants")
-        if not {"arm", "model"} & set(given):
-            raise ValueError("columns: expected arm or model, in columns, patterns or constants")
+        if not {"arm", *self.factors} & set(given):
+            raise ValueError("columns: expected arm or a factor, in columns, patterns or constants")
         named = bool(self.items) + (self.item_prefix is not None)
         if named > 1 or (named == 0 and self.total == "sum"):
             raise ValueError(
@@ -192,9 +184,51 @@ class Mapping(Block):
             raise ValueError(f"range: expected [lowest, highest], found {list(self.range)}")
         if self.rescale and "range" not in self.model_fields_set:
             raise ValueError("rescale: expected a range beside it, which is rescaled")
-        if (self.treatment is None) != (self.control is None):
-            raise ValueError("treatment: expected treatment and control, or neither")
         return self
+
+    def _given(self) -> list[str]:
+        """The fields that are read."""
+        return [
+            *self.columns,
+            *self.constants,
+            *(name for part in self.patterns for name in part.fields),
+        ]
+
+    def _factors(self, given: Sequence[str]) -> Iterator[str]:
+        yield from (
+            f"factors.{name}: expected it in columns, patterns or constants"
+            for name in self.factors
+            if name not in given
+        )
+        if self.factors and self.factor_prefix is not None:
+            yield "factors: expected either factors or factor_prefix"
+
+    def _unknown(self) -> Iterator[str]:
+        """Fields that there are none of."""
+        known = (*FIELDS, *self.factors)
+        expected = f"expected one of {', '.join(known)} (or a name under factors)"
+        for name in self.factors:
+            if name in FIELDS or not name.isprintable() or not name.strip():
+                yield f"factors.{name}: expected another name than a field's"
+        for part, names in (
+            ("columns", self.columns),
+            ("constants", self.constants),
+            ("values", self.values),
+        ):
+            yield from (f"{part}.{name}: {expected}" for name in names if name not in known)
+        for number, one in enumerate(self.patterns):
+            where = f"patterns.{number}.pattern: expected named groups out of {', '.join(known)}"
+            if not one.fields:
+                yield f"{where}, found none"
+            yield from (
+                f"{where}, found (?P<{name}>...)" for name in one.fields if name not in known
+            )
+        yield from (
+            f"optional: {expected}, found {name}" for name in self.optional if name not in known
+        )
+        condition = self.repeated.condition if self.repeated else "arm"
+        if condition not in ("arm", *self.factors):
+            yield f"repeated.condition: expected arm or a name under factors, found {condition}"
 
     def read(self, file: Path) -> Table:
         """A table as this mapping says that it is written. Raises InputError, one line."""
@@ -218,11 +252,7 @@ class Mapping(Block):
 
     def where_of(self, field: str) -> str:
         """The column that a field is read from, or its name."""
-        patterns = {
-            name: part.column
-            for part in self.patterns
-            for name in re.compile(part.pattern).groupindex
-        }
+        patterns = {name: part.column for part in self.patterns for name in part.fields}
         return self.columns.get(field) or patterns.get(field) or field
 
     @property

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.scores import FLAG, ITEM
+from cbt_ray.analysis.scores import FACTOR, FLAG, ITEM
 from cbt_ray.analysis.table.cells import joined, labelled
 from cbt_ray.analysis.table.mapping import AMOUNTS, Chains, Mapping
 from cbt_ray.errors import InputError
@@ -22,7 +22,15 @@ ABSENT = "absent"
 """Why a session is unrated that was scheduled and of which the table has no row."""
 MOST = 30_000_000
 """Scheduled sessions, those without a row among them."""
-CHAIN = ("arm", "patient", "replicate")
+CHAIN = ("arm", "seed", "patient", "replicate")
+
+
+def key_of(columns: Any) -> pd.Series:
+    """A session's key: its chain and its number, and the training seed where there are several."""
+    names = [*CHAIN, "session"]
+    if not (columns["seed"] > 0).any():
+        names.remove("seed")
+    return joined([columns[name] for name in names], "/")
 
 
 def absent_rows(ratings: pd.DataFrame, mapping: Mapping) -> pd.DataFrame:
@@ -60,10 +68,15 @@ def _absent(
     import numpy as np
     import pandas as pd
 
-    levels = [pd.Index(ratings[name].unique()) for name in CHAIN]
+    # An arm has its own training seeds, so both are one level.
+    levels = [
+        pd.MultiIndex.from_frame(ratings[["arm", "seed"]].drop_duplicates()),
+        *(pd.Index(ratings[name].unique()) for name in CHAIN[2:]),
+    ]
     sizes = [len(level) for level in levels]
+    there = [pd.MultiIndex.from_frame(own[["arm", "seed"]]), *(own[name] for name in CHAIN[2:])]
     place = np.ravel_multi_index(
-        [level.get_indexer(own[name]) for level, name in zip(levels, CHAIN, strict=True)], sizes
+        [level.get_indexer(values) for level, values in zip(levels, there, strict=True)], sizes
     )
     last = scheduled.sessions
     if math.prod(sizes) * last > MOST:
@@ -77,8 +90,12 @@ def _absent(
     wanted[place, own["session"].to_numpy() - 1] = False
     chain, missing = np.nonzero(wanted)
     keys = np.unravel_index(chain, sizes)
-    rows = pd.DataFrame(
-        {name: level.to_numpy()[key] for name, level, key in zip(CHAIN, levels, keys, strict=True)}
+    arms = levels[0].take(keys[0]).to_frame(index=False)
+    rows = arms.assign(
+        **{
+            name: level.to_numpy()[key]
+            for name, level, key in zip(CHAIN[2:], levels[1:], keys[1:], strict=True)
+        }
     )
     return _unrated(rows.assign(session=missing + 1), own, ratings, mapping)
 
@@ -92,10 +109,8 @@ def _unrated(
     arms = ratings.drop_duplicates("arm").set_index("arm")
     phase = phases_of(rows["session"], mapping) if mapping.phases else ""
     rows = rows.assign(
-        model=rows["arm"].map(arms["model"]),
-        variant=rows["arm"].map(arms["variant"]),
         phase=phase,
-        session_key=joined([rows[name] for name in (*CHAIN, "session")], "/"),
+        session_key=key_of(rows),
         **{name: own[name].iloc[0] for name in ("view", "judge", "kind")},
         judge_replicate=1,
         rated=False,
@@ -103,7 +118,10 @@ def _unrated(
         stop_reason=None,
         total=np.nan,
         heard=np.nan,
-        **dict.fromkeys(AMOUNTS, 0),
+        **{name: 0 for name in AMOUNTS if name != "seed"},
+        **{
+            name: rows["arm"].map(arms[name]) for name in ratings.columns if name.startswith(FACTOR)
+        },
     )
     items = {name: np.nan for name in ratings.columns if name.startswith(ITEM)}
     flags = {name: False for name in ratings.columns if name.startswith(FLAG)}

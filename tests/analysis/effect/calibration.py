@@ -1,9 +1,10 @@
 """Simulated studies with known truth: what an interval covers, how often a contrast that is zero is
 called different.
 
-`python -m tests.analysis.effect.calibration` writes cbt_ray/analysis/effect/calibration.json (4,000
-studies a cell, about five minutes on one core) and prints the table of docs/statistics.md. The
-tests run the same functions with fewer studies.
+`make simulations` writes cbt_ray/analysis/effect/calibration.json (4,000 studies a cell,
+about ten minutes on one core) and prints the tables of
+docs/statistics.md. The tests run the same functions with fewer studies. An argument that is part of
+a method's name makes those anew and keeps the others.
 
 The variances are those of the published scores (arXiv 2412.00251; 593 totals): between patients,
 between the chains of a patient, and between the sessions of a chain, the last for each of the six
@@ -22,6 +23,7 @@ from cbt_ray.analysis.effect.contrast import FITTED
 from cbt_ray.analysis.effect.fitted import law
 from cbt_ray.analysis.effect.layout import Layout
 from cbt_ray.analysis.model import nested
+from tests.analysis.effect import seed_studies
 
 PATIENT, CHAIN = 0.38, 6.09
 WITHIN = np.array([48.2, 108.1, 88.6, 181.5, 86.9, 99.9])
@@ -154,19 +156,36 @@ def worst(shares: list[float]) -> float:
     return max(shares, key=lambda share: abs(share - LEVEL))
 
 
-def main(studies: int = 4000, seed: int = 20241130) -> None:
-    """Simulate all and write the file."""
-    methods: dict[str, Any] = {}
-    for method in METHODS:
+def say(line: str) -> None:
+    """Print at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main(part: str = "", studies: int = 4000, seed: int = 20241130) -> None:
+    """Simulate all methods whose name has this part, and write the file."""
+    methods: dict[str, Any] = json.loads(FILE.read_text())["methods"] if part else {}
+    for method in (name for name in METHODS if part in name):
         for patients in PATIENTS:
             shares = coverage(method, patients, studies, seed)
             row = {"coverage": worst(shares), "type_1": 1 - worst(shares), "contrasts": shares}
             methods.setdefault(method, {})[str(patients)] = row
-            sys.stdout.write(f"{method} {patients} {[f'{share:.3f}' for share in shares]}\n")
-            sys.stdout.flush()
-    how = {"studies": studies, "seed": seed, "sessions": SESSIONS, "level": LEVEL, "fewest": FEWEST}
-    variances = {"patient": PATIENT, "chain": CHAIN, "session": WITHIN.tolist()}
-    least = {FITTED: FEWEST / SESSIONS}
+            say(f"{method} {patients} {[f'{share:.3f}' for share in shares]}")
+    for design in (name for name in seed_studies.DESIGNS if part in name):
+        for patients in seed_studies.PATIENTS:
+            row = seed_studies.coverage(design, patients, studies, seed)
+            methods.setdefault(design, {})[str(patients)] = row
+            say(f"{design} {patients} {row['coverage']:.3f} to {row['most']:.3f}")
+    how = {
+        "studies": studies,
+        "seed": seed,
+        "sessions": SESSIONS,
+        "level": LEVEL,
+        "fewest": FEWEST,
+    }
+    variances: dict[str, Any] = {"patient": PATIENT, "chain": CHAIN, "session": WITHIN.tolist()}
+    variances["seed"] = list(seed_studies.SEEDS)
+    least = dict.fromkeys((FITTED, *seed_studies.DESIGNS), FEWEST / SESSIONS)
     document = {
         "simulated": how,
         "variances": variances,
@@ -177,4 +196,4 @@ def main(studies: int = 4000, seed: int = 20241130) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:2])

@@ -10,14 +10,9 @@ import pytest
 from scipy import stats
 
 from cbt_ray.analysis import ScoreRow, Scores, Settings, analyse
-from cbt_ray.analysis.describe import arms
-from cbt_ray.analysis.effect.contrast import (
-    contrasts,
-    groups_of,
-    holm,
-    primary_pairs,
-    secondary_pairs,
-)
+from cbt_ray.analysis.describe import arms, levels
+from cbt_ray.analysis.effect.asked import pairs_of
+from cbt_ray.analysis.effect.contrast import contrasts, holm
 from cbt_ray.analysis.effect.family import false_discovery
 from cbt_ray.analysis.effect.policy import counted
 from tests.analysis.tables import Key, made_up
@@ -32,11 +27,11 @@ SIX: dict[str, Any] = {
 
 def primary(rows: list[ScoreRow], settings: Settings = SETTINGS) -> list[dict[str, Any]]:
     sessions = Scores.of(rows).sessions("plain")
-    groups = groups_of(arms(sessions, settings))
+    known = levels(arms(sessions, settings))
     return contrasts(
         counted(sessions, settings.unrated, 3, settings),
-        primary_pairs(groups, settings),
-        groups,
+        pairs_of("primary", known, settings),
+        known,
         settings,
     )
 
@@ -52,7 +47,7 @@ def test_pair_alone_equals_scipys_paired_t_on_chain_means() -> None:
     rows = noisy(1, patients=("p1", "p2", "p3", "p4", "p5"))
     means = {
         arm: [
-            np.mean([r.total for r in rows if r.variant == arm and r.patient == f"p{i}"])
+            np.mean([r.total for r in rows if r.factors["variant"] == arm and r.patient == f"p{i}"])
             for i in range(1, 6)
         ]
         for arm in ("tuned", "instruct")
@@ -71,11 +66,11 @@ def test_pair_alone_equals_scipys_paired_t_on_chain_means() -> None:
 def test_own_error_term_comes_first_and_the_pooled_one_equals_the_two_way_anova() -> None:
     rows = noisy(2, **SIX)
     names, patients = (
-        list(dict.fromkeys(f"{row.model} {row.variant}" for row in rows)),
+        list(dict.fromkeys(row.arm for row in rows)),
         sorted(SIX["patients"]),
     )
     means = {
-        (n, p): np.mean([r.total for r in rows if f"{r.model} {r.variant}" == n and r.patient == p])
+        (n, p): np.mean([r.total for r in rows if r.arm == n and r.patient == p])
         for n in names
         for p in patients
     }
@@ -93,9 +88,9 @@ def test_own_error_term_comes_first_and_the_pooled_one_equals_the_two_way_anova(
     se = np.sqrt(2 * residual[0] / df / len(patients))
     for row in primary(rows):
         difference = dict(zip(names[1:], coefficients[1:6], strict=True))
-        expected = difference[row["treatment"]] - difference.get(row["control"], 0.0)
+        expected = difference[row["plus"]] - difference.get(row["minus"], 0.0)
         own = stats.ttest_rel(
-            *([means[group, p] for p in patients] for group in (row["treatment"], row["control"]))
+            *([means[group, p] for p in patients] for group in (row["plus"], row["minus"]))
         )
         assert (row["estimate"], row["t"], row["df"]) == (
             pytest.approx(expected),
@@ -110,10 +105,10 @@ def test_missing_cells_are_estimated_by_least_squares_with_patients_held_fixed()
     rows = [
         row
         for row in noisy(6, patients=("p1", "p2", "p3", "p4"))
-        if (row.variant, row.patient) != ("tuned", "p1")
+        if (row.factors["variant"], row.patient) != ("tuned", "p1")
     ]
     means = {
-        (v, p): np.mean([r.total for r in rows if (r.variant, r.patient) == (v, p)])
+        (v, p): np.mean([r.total for r in rows if (r.factors["variant"], r.patient) == (v, p)])
         for v in ("tuned", "instruct")
         for p in ("p2", "p3", "p4")
     }
@@ -122,7 +117,7 @@ def test_missing_cells_are_estimated_by_least_squares_with_patients_held_fixed()
         np.mean([means["tuned", p] - means["instruct", p] for p in ("p2", "p3", "p4")])
     )
     assert row["patients"] == 3
-    assert "smollm2 tuned has no rated session with p1" in row["method"]
+    assert "smollm2-tuned has no rated session with p1" in row["method"]
 
 
 def test_fitted_variances_agree_with_t_where_the_data_are_almost_balanced() -> None:
@@ -152,36 +147,12 @@ def test_fitted_variances_agree_with_t_where_the_data_are_almost_balanced() -> N
     ) == [lost]
 
 
-def test_arms_of_one_model_and_variant_are_compared_as_one_group() -> None:
-    seeds = [
-        *noisy(8, variants=("tuned", "instruct")),
-        *(renamed(row) for row in noisy(9, variants=("tuned",))),
-    ]
-    (row,) = primary(seeds)
-    tuned = np.mean(
-        [
-            np.mean([r.total for r in seeds if r.variant == "tuned" and r.patient == p])
-            for p in ("ada", "ben-li")
-        ]
-    )
-    instruct = np.mean([r.total for r in seeds if r.variant == "instruct"])
-    assert row["estimate"] == pytest.approx(tuned - instruct)
-    assert row["sessions"] == [12, 6]
-
-
-def renamed(row: ScoreRow) -> ScoreRow:
-    """The same of a second training seed."""
-    return ScoreRow(
-        **{**row.to_json(), "arm": row.arm + "-2", "session_key": row.session_key + "-2"}
-    )
-
-
 def test_secondary_family_holds_every_pair_of_tuned_models() -> None:
-    groups = {f"{m} {v}": (m, v) for m in "abc" for v in ("tuned", "instruct")}
-    assert [label for label, _, _ in secondary_pairs(groups, SETTINGS)] == [
-        "a - b",
-        "a - c",
-        "b - c",
+    known = {f"{m}-{v}": {"model": m, "variant": v} for m in "abc" for v in ("tuned", "instruct")}
+    assert [pair.label for pair in pairs_of("secondary", known, SETTINGS)] == [
+        "a-tuned - b-tuned",
+        "a-tuned - c-tuned",
+        "b-tuned - c-tuned",
     ]
 
 
@@ -203,12 +174,12 @@ def test_holm_by_hand() -> None:
 
 def test_a_withheld_interval_does_not_shrink_the_family() -> None:
     rows = {
-        row["model"]: row
+        row["label"]: row
         for row in primary(
             noisy(3, reason=lambda key: "not_reached" if key[:2] == ("b", "tuned") else None, **SIX)
         )
     }
-    assert rows["b"]["reason"] == "no rated session of b tuned"
+    assert rows["b"]["reason"] == "no rated session of b-tuned"
     assert rows["b"]["p_adjusted"] is None
     smaller, larger = sorted((rows["a"], rows["c"]), key=lambda row: row["p"])
     assert smaller["p_adjusted"] == pytest.approx(min(1.0, 3 * smaller["p"]))

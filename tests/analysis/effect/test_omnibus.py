@@ -28,7 +28,10 @@ def test_f_equals_statsmodels_anova_on_chain_means() -> None:
 
     rows = noisy(11, **DESIGN)
     frame = pd.DataFrame(
-        [{"m": r.model, "v": r.variant, "p": r.patient, "y": r.total} for r in rows]
+        [
+            {"m": r.factors["model"], "v": r.factors["variant"], "p": r.patient, "y": r.total}
+            for r in rows
+        ]
     )
     means = frame.groupby(["m", "v", "p"], as_index=False)["y"].mean()
     table = anova_lm(smf.ols("y ~ C(m) * C(v) + C(p)", means).fit())

@@ -131,7 +131,10 @@ def test_ranks_stand_on_chain_means_of_the_primary_contrast() -> None:
     scores = crowd(patients=8)
     (row,) = scale(scores, Settings())["ranks"]["rows"]
     means = (
-        scores.sessions("plain", "judge").groupby(["variant", "patient"])["total"].mean().unstack()
+        scores.sessions("plain", "judge")
+        .groupby(["factor:variant", "patient"])["total"]
+        .mean()
+        .unstack()
     )
     difference = means.loc["tuned"] - means.loc["instruct"]
     assert row["p"] == pytest.approx(stats.wilcoxon(difference, method="exact").pvalue)

@@ -20,7 +20,7 @@ def test_slopes_equal_least_squares_per_chain() -> None:
             chain = [
                 (r.session, r.total)
                 for r in rows
-                if r.variant == "tuned" and r.patient == patient and r.session >= first
+                if r.factors["variant"] == "tuned" and r.patient == patient and r.session >= first
             ]
             own.append(np.polyfit(*zip(*chain, strict=True), 1)[0])
         expected = stats.ttest_1samp(own, 0)

@@ -37,7 +37,7 @@ def drawn(seed: int, kinder: float = 0.0, noise: float = 1.0) -> Score:
 
     def score(row: ScoreRow, item: str) -> float:
         shared = np.random.default_rng([len(item), row.session, *row.session_key.encode()]).normal(
-            5 + (row.variant == "tuned"), 1.5
+            5 + (row.factors["variant"] == "tuned"), 1.5
         )
         return float(np.clip(round(shared + kinder + own.normal(0, noise)), 1, 10))
 

@@ -211,7 +211,7 @@ def test_effects_of_judges_and_the_worst_case_is_named() -> None:
         rows,
         "harsh",
         "model",
-        lambda row, item: max(1.0, harsh(row, item) - 2 - (row.variant == "tuned") * 3),
+        lambda row, item: max(1.0, harsh(row, item) - 2 - (row.factors["variant"] == "tuned") * 3),
     )
     scores = Scores.of(found)
     between = reliability(scores, Settings())["judges"]
@@ -222,7 +222,10 @@ def test_effects_of_judges_and_the_worst_case_is_named() -> None:
     assert (row["least"]["judge"], row["same_sign"]) == ("harsh", False)
     assert between["worst_case"]["least_favourable"]["judge"] == "harsh"
     totals = (
-        scores.sessions("plain", "harsh").groupby(["variant", "patient"])["total"].mean().unstack()
+        scores.sessions("plain", "harsh")
+        .groupby(["factor:variant", "patient"])["total"]
+        .mean()
+        .unstack()
     )
     expected = stats.ttest_rel(totals.loc["tuned"], totals.loc["instruct"])
     assert row["least"]["estimate"] == pytest.approx(

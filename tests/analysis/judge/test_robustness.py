@@ -32,8 +32,7 @@ def facts(number: int, variant: str) -> dict[str, Any]:
     return {
         "session_key": f"{variant}-{number}",
         "arm": variant,
-        "model": "m",
-        "variant": variant,
+        "kind": variant,
         **place,
     }
 

@@ -34,8 +34,8 @@ def by_hand(rows: list[ScoreRow]) -> tuple[float, Any, float, float]:
     x = np.column_stack(
         [
             np.ones(len(y)),
-            [r.model == "b" for r in rows],
-            [r.variant == "instruct" for r in rows],
+            [r.factors["model"] == "b" for r in rows],
+            [r.factors["variant"] == "instruct" for r in rows],
             z,
         ]
     )

@@ -25,6 +25,7 @@ from tests.needs import needs
 
 MAPPING: dict[str, Any] = {
     "mapping": "mine",
+    "factors": {"model": [], "variant": ["tuned", "instruct"]},
     "columns": {"patient": "who"},
     "patterns": [
         {"column": "cell", "pattern": "(?P<model>[a-z]+) (?P<variant>[TI])"},
@@ -106,7 +107,7 @@ def test_what_was_scheduled_and_never_rated_is_a_row(tmp_path: Path) -> None:
     }
     assert not absent["rated"].any()
     assert list(absent.sort_values(["patient", "session"])["phase"])[-1] == "rest"
-    assert set(absent["model"]) == {"qwen"}
+    assert set(absent["factor:model"]) == {"qwen"}
     sessions = found.scores.sessions("plain")
     assert (len(sessions), sessions["total"].count()) == (8, 2)
 
@@ -164,7 +165,7 @@ def test_the_published_scores(tmp_path: Path) -> None:
     rated = found.scores.ratings[found.scores.ratings["rated"]]
     assert (found.rows, found.absent, len(found.scores.items)) == (593, 7, 11)
     assert sorted(rated["total"]) == sorted(float(row.total or 0) for row in rows)
-    assert set(rated["arm"]) == {f"{row.model}-{row.variant}" for row in rows}
+    assert set(rated["arm"]) == {"-".join(row.factors.values()) for row in rows}
     absent = found.scores.ratings[found.scores.ratings["reason"] == "absent"]
     assert set(absent["arm"]) == {"Mistral-instruct"}
 
@@ -178,7 +179,7 @@ def test_the_items_of_act_sum_to_its_published_total(tmp_path: Path) -> None:
         found.scores.ratings["total"], found.measures["act_fm_total_consistency"]
     )
     arms = found.scores.ratings.drop_duplicates("arm")
-    assert set(zip(arms["model"], arms["variant"], strict=True)) == {
+    assert set(zip(arms["factor:training"], arms["factor:form"], strict=True)) == {
         (m, v) for m in ("instruct", "sft", "orpo") for v in ("reasoning", "answer")
     }
     assert found.absent == 0
@@ -334,7 +335,21 @@ def test_each_mapping_of_the_package_loads(name: str) -> None:
             {"columns": {"patient": "who", "model": "x"}},
             "columns: expected each field once, model is given more than once",
         ),
-        ({"patterns": []}, "columns: expected arm or model"),
+        ({"patterns": [], "factors": {}, "values": {}}, "columns: expected arm or a factor"),
+        (
+            {
+                "patterns": [],
+                "factors": {"model": []},
+                "values": {},
+                "columns": {"patient": "a", "arm": "b"},
+            },
+            "factors.model: expected it in columns, patterns or constants",
+        ),
+        (
+            {"factors": {"model": [], "variant": [], "session": []}},
+            "factors.session: expected another name than a field's",
+        ),
+        ({"factor_prefix": "f_"}, "factors: expected either factors or factor_prefix"),
         (
             {"patterns": [{"column": "c", "pattern": "("}]},
             "patterns.0.pattern: expected a regular expression",
@@ -348,7 +363,10 @@ def test_each_mapping_of_the_package_loads(name: str) -> None:
         ({"items": {}}, "items: expected either items or item_prefix"),
         ({"item_prefix": "x_"}, "items: expected either items or item_prefix"),
         ({"range": [6, 0]}, "range: expected [lowest, highest]"),
-        ({"treatment": "tuned"}, "treatment: expected treatment and control, or neither"),
+        (
+            {"contrasts": [{"name": "c", "plus": {"variant": "x"}, "minus": {"model": "y"}}]},
+            "contrasts.0.minus: expected levels of the same factors as plus",
+        ),
         ({"range": [0, float("inf")]}, "range.1: expected a finite number, found inf"),
         ({"rescale": "linear", "range": None}, "range: expected"),
         ({"rescale": "square"}, "rescale: expected 'linear', found 'square'"),
@@ -398,7 +416,7 @@ def test_a_mapping_that_is_no_yaml(tmp_path: Path) -> None:
 def test_every_field_of_a_rating_can_be_mapped() -> None:
     from cbt_ray.analysis import ScoreRow
 
-    assert set(ScoreRow.__dataclass_fields__) - {"items", "total"} == set(FIELDS)
+    assert set(ScoreRow.__dataclass_fields__) - {"factors", "items", "total"} == set(FIELDS)
 
 
 # --- the page
@@ -526,7 +544,8 @@ def test_two_models_are_not_one_arm_for_their_names(tmp_path: Path) -> None:
     columns = {"model": "model", "variant": "variant", "patient": "who"}
     with pytest.raises(
         InputError,
-        match="line 3: expected one model and variant for each arm, arm 'a-b-c' is model 'a-b'",
+        match="line 3: expected one level of each factor for each arm, arm 'a-b-c' is model 'a-b', "
+        "variant 'c' and model 'a', variant 'b-c'",
     ):
         read(tmp_path, rows, columns=columns, patterns=[], values={}, items={}, total="t")
 
