@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from tests.s3_server import s3_servers, s3_url
 
-__all__ = ["s3_servers", "s3_url"]
+__all__ = ["s3_servers", "s3_url", "speaking"]
+
+
+@pytest.fixture(scope="session")
+def speaking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny model that ends its turns: tuned and exported in seconds."""
+    from tests.training.speaking import write_speaking
+
+    return write_speaking(tmp_path_factory.mktemp("speaking"))

@@ -29,14 +29,14 @@ RECIPE = {
     "start": EMBEDDED,
     "compare": EMBEDDED,
     "licence": "Apache-2.0",
-    # high, so that a few steps teach it to end its turns: the gate asks for that
     "learning_rate": 4e-3,
     "schedule": "constant",
     "warmup_steps": 0,
     "batch": 1,
     "accumulation": 1,
     "max_steps": 8,
-    "max_length": 512,
+    "max_length": 1024,
+    "held_out_windows": 2,
     "checkpoint_steps": 1,
     "quantization": "q8_0",
     "gate_prompts": 3,
@@ -91,6 +91,16 @@ TUNED_ARMS = [
     {"name": "second-tuned", "model": "second", "variant": "tuned"},
 ]
 """Two trainings, so that one can be done while the other is under way."""
+
+
+def tuned(model: Path, *names: str) -> dict[str, Any]:
+    """Changes of the study: it tunes a model of this folder for the arms of `TUNED_ARMS`."""
+    recipe = {**RECIPE, "start": str(model), "compare": str(model)}
+    arms = [arm for arm in TUNED_ARMS if not names or arm["model"] in names]
+    return {
+        "arms": arms,
+        "models": {arm["model"]: {"recipe": {**recipe, "seed": n}} for n, arm in enumerate(arms)},
+    }
 
 
 def write_study(folder: Path, document: dict[str, Any]) -> Path:

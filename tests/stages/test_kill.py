@@ -27,10 +27,10 @@ TOTAL = {
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, speaking: Path) -> Path:
     """The store of a study that nothing happened to."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    document = scripted.study_document(folder / "store", arms=scripted.TUNED_ARMS)
+    document = scripted.study_document(folder / "store", **scripted.tuned(speaking))
     scripted.run("study", scripted.write_study(folder, document))
     return folder / "store"
 
@@ -38,11 +38,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.ray
 @pytest.mark.train
 def test_a_study_killed_in_every_stage_ends_as_an_undisturbed_one(
-    tmp_path: Path, undisturbed: Path
+    tmp_path: Path, undisturbed: Path, speaking: Path
 ) -> None:
     store = tmp_path / "store"
     file = scripted.write_study(
-        tmp_path, scripted.study_document(store, LATENCY_S, arms=scripted.TUNED_ARMS)
+        tmp_path, scripted.study_document(store, LATENCY_S, **scripted.tuned(speaking))
     )
     made: Counter[str] = Counter()
     for stage in (Stage.COURSES, Stage.FINETUNE, Stage.SESSIONS, Stage.RATINGS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,14 @@ TEMPLATE = (
     "{% else %}{{ ' ' + one.content + eos_token }}{% endif %}{% endfor %}"
 )
 FIRST = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}
+REPLACE = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+PREPEND = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, REPLACE]}
+TEXT = tuple(said for pair in (*PAIRS, (SYSTEM, "maybe 4.5 at 2 am")) for said in pair) * 5
 
 
-def write_model(folder: Path, config: dict[str, Any]) -> None:
+def write_model(
+    folder: Path, config: dict[str, Any], text: Sequence[str] = TEXT, vocabulary: int = 420
+) -> None:
     """Random weights of a small shape and a vocabulary of a few sentences.
 
     `write_tokenizer` makes it whole.
@@ -26,11 +32,10 @@ def write_model(folder: Path, config: dict[str, Any]) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    text = [said for pair in (*PAIRS, (SYSTEM, "maybe 4.5 at 2 am")) for said in pair] * 5
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(text),
         model_prefix=str(folder / "tokenizer"),
-        vocab_size=420,
+        vocab_size=vocabulary,
         model_type="bpe",
         byte_fallback=True,
         control_symbols=["[INST]", "[/INST]"],

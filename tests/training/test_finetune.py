@@ -23,19 +23,23 @@ from cbt_ray.training.gate.heard import LIMIT
 from cbt_ray.training.gate.prompts import limit_of, prompts_of
 from cbt_ray.training.mask import IGNORED, Window
 from cbt_ray.training.preference import Pair
-from cbt_ray.training.start.base import Base
+from cbt_ray.training.start.base import Base, open_base
 from cbt_ray.unit import Key, Stage
-from tests.training.conftest import EMBEDDED
 
 pytestmark = [pytest.mark.train, pytest.mark.llama]
 CHECKS = {"loads", "merge", "template", "special", "tokens", "greedy", "stops", "leaks"}
-PROMPT = "<|im_start|>user\nI slept 12.5 hours, it's 2024…<|im_end|>\n<|im_start|>assistant\n"
 KEY = Key("study", Stage.FINETUNE, "smollm2-tuned", "0" * 16)
 
 
 @pytest.fixture(scope="module")
-def own() -> Recipe:
-    """Few steps and a high rate: enough to learn when to stop."""
+def model(speaking: Path, work: Path) -> Base:
+    """The demo and the gate's tests tune the embedded one; here it is about what is made of it."""
+    return open_base(str(speaking), work)
+
+
+@pytest.fixture(scope="module")
+def own(speaking: Path) -> Recipe:
+    """Few steps and a high rate."""
     more = {
         "licence": "Apache-2.0",
         "learning_rate": 1e-3,
@@ -45,7 +49,7 @@ def own() -> Recipe:
         "gate_prompts": 6,
     }
     return Recipe.model_validate(
-        {"start": EMBEDDED, "compare": EMBEDDED, "max_steps": 6, "max_length": 224, **more}
+        {"start": str(speaking), "compare": str(speaking), "max_steps": 6, "max_length": 224} | more
     )
 
 
@@ -55,7 +59,7 @@ def store(work: Path) -> FolderStore:
 
 
 @pytest.fixture(scope="module")
-def tuned(own: Recipe, base: Base, work: Path, splits: Splits, store: FolderStore) -> Made:
+def tuned(own: Recipe, work: Path, splits: Splits, store: FolderStore) -> Made:
     checkpoints = StoreCheckpoints(store, KEY, work / "checkpoints", "fedcba9876543210")
     steps: list[Progress] = []
     made = tune(
@@ -80,14 +84,14 @@ def test_tuning_ends_with_a_gguf_that_passes_every_check(tuned: Made) -> None:
     assert tuned.metrics["gate"] == tuned.verdict.to_json()["checks"]
 
 
-def test_metrics_say_what_was_done(tuned: Made, base: Base) -> None:
+def test_metrics_say_what_was_done(tuned: Made, model: Base) -> None:
     metrics = tuned.metrics
     assert json.loads(json.dumps(metrics)) == metrics
     assert metrics["examples"] == {"train": 9, "held_out": 3, "test": 0}
     assert len(metrics["loss"]) == metrics["steps"] == 6
     assert 0 < metrics["supervised_tokens"] < metrics["tokens"]
     assert metrics["longest"] <= 224
-    assert metrics["base_sha256"] == base.digest
+    assert metrics["base_sha256"] == model.digest
     assert {name for name, version in metrics["versions"].items() if not version} <= {"unsloth"}
     assert set(metrics["parts_seconds"]) == {
         "base",
@@ -113,13 +117,13 @@ def test_checkpoints_stay_until_they_are_cleared(
 
 
 def test_the_compared_model_differs_in_its_weights_only(
-    tuned: Made, own: Recipe, base: Base, work: Path
+    tuned: Made, own: Recipe, model: Base, work: Path
 ) -> None:
     from gguf import GGUFReader
 
     compared = export_compared(own, work, threads=2)
     assert compared.exported.gguf.sha256 != tuned.exported.gguf.sha256
-    assert compared.metrics["base_sha256"] == base.digest
+    assert compared.metrics["base_sha256"] == model.digest
     assert compared.verdict.failed == ()
     one, other = GGUFReader(compared.exported.gguf.path), GGUFReader(tuned.exported.gguf.path)
     said, says = (
@@ -140,11 +144,11 @@ def test_the_compared_model_differs_in_its_weights_only(
 
 
 def test_a_judgement_in_a_process_of_its_own_is_the_same(
-    tuned: Made, base: Base, splits: Splits
+    tuned: Made, model: Base, splits: Splits
 ) -> None:
     """As behind Unsloth, which leaves this process with other classes than transformers'."""
-    prompts = prompts_of(splits, base, 2)
-    asked = (base, tuned.adapter, tuned.exported, prompts, 2)
+    prompts = prompts_of(splits, model, 2)
+    asked = (model, tuned.adapter, tuned.exported, prompts, 2)
     assert judge_apart(*asked) == judge(*asked)
 
 

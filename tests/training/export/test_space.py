@@ -18,12 +18,10 @@ from cbt_ray.training.export.space import space_in_front
 from cbt_ray.training.gate.gate import foresee, gate
 from cbt_ray.training.start.base import Base, open_base
 from tests.training.conftest import TINY
-from tests.training.pieces import FIRST, write_model, write_tokenizer
+from tests.training.pieces import FIRST, PREPEND, REPLACE, write_model, write_tokenizer
 from tests.training.sessions import PAIRS, SYSTEM
 
 pytestmark = [pytest.mark.train, pytest.mark.llama]
-REPLACE = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
-PREPEND = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, REPLACE]}
 ASKED = [[Message("system", SYSTEM), Message("user", said)] for said, _ in PAIRS]
 
 
