@@ -103,7 +103,10 @@ def _session(study: Study, key: Key, place: Any, number: int, made_from: dict[st
         "summary": WHY,
         "stop": "end_token",
     }
-    by = {"prompts": {"therapist.j2": "0f" * 8}, "models": {"therapist": "scripted"}}
+    by = {
+        "determinants": {"prompts": {"therapist.j2": "0f" * 8}},
+        "models": {"therapist": "scripted"},
+    }
     return Unit(key, content, provenance=by, made_from=made_from)
 
 
@@ -113,7 +116,7 @@ def _ratings(keys: Keys, held: dict[Key, str]) -> list[Unit]:
         for item in made_up.ITEMS
     }
     content = {"items": items, "measures": {"total": {"value": 66}}, "view": "plain"}
-    by = {"prompts": {"judge.j2": "0f" * 8}}
+    by = {"determinants": {"prompts": {"judge.j2": "0f" * 8}}}
     rated = ((key, session) for session in keys.sessions() for key in keys.ratings_of(session))
     return [
         Unit(key, content, provenance=by, made_from={str(one): held[one]}) for key, one in rated

@@ -195,6 +195,17 @@ def test_get_many_keeps_the_order(store: Store) -> None:
     assert list(store.get_many([])) == []
 
 
+def test_what_can_be_read_is_read_and_nothing_is_moved_aside(store: Store) -> None:
+    store.put(unit("p1"))
+    torn, old = unit("p2").to_bytes()[:-5], b'{"format":1,"sha256":"%b"}' % (b"0" * 64)
+    paths = [str(key("p1")), str(key("p2")), str(key("p3")), str(key("p4"))]
+    for path, data in zip(paths[1:], (torn, old), strict=False):
+        store.create(path, data)
+    found = [one and one.content for one in store.readable(paths)]
+    assert found == [unit("p1").content, None, None, None]
+    assert sorted(store.list("demo/")) == paths[:3]
+
+
 def test_store_goes_to_other_processes_and_threads(store: Store) -> None:
     store.put(unit())
     again = pickle.loads(pickle.dumps(store))  # noqa: S301 - our own
