@@ -47,8 +47,7 @@ def _row(
     return ScoreRow(
         session_key=f"{model}-{variant}/{patient}/{session}",
         arm=f"{model}-{variant}",
-        model=model,
-        variant=variant,
+        factors={"model": model, "variant": variant},
         patient=patient,
         replicate=1,
         session=session,
@@ -85,8 +84,10 @@ def _published_row(number: int, line: dict[str, str]) -> ScoreRow:
     return ScoreRow(
         session_key=f"{line['group']}/{number}",
         arm=f"{model}-{method}",
-        model=model,
-        variant={"Instruct": "instruct", "Finetune": "tuned"}[method],
+        factors={
+            "model": model,
+            "variant": {"Instruct": "instruct", "Finetune": "tuned"}[method],
+        },
         patient=line["patient_id"],
         replicate=1,
         session=int(line["id"].split("_")[0]),

@@ -98,8 +98,7 @@ def _session(
     base = ScoreRow(
         session_key=f"{model}-{variant}.{patient.split()[0].lower()}.r1.s{number:02d}",
         arm=f"{model}-{variant}",
-        model=model,
-        variant=variant,
+        factors={"model": model, "variant": variant},
         patient=patient,
         replicate=1,
         session=number,
@@ -157,14 +156,13 @@ def probe_rows(ratings: tuple[ScoreRow, ...], each: int = 10, seed: int = 9) -> 
 
 def _probe(draw: random.Random, row: ScoreRow, name: str) -> ProbeRow:
     facts: dict[str, Any] = {
-        key: getattr(row, key)
-        for key in ("session_key", "arm", "model", "variant", "patient", "replicate", "session")
-    }
+        key: getattr(row, key) for key in ("session_key", "arm", "patient", "replicate", "session")
+    } | row.factors
     if name.startswith("guess"):
         return ProbeRow(
             **facts,
             probe=name,
-            guess=row.variant if draw.random() < 0.62 else draw.choice(VARIANTS),
+            guess=row.factors["variant"] if draw.random() < 0.62 else draw.choice(VARIANTS),
         )
     falls = {"empty": 9.0, "shuffled": 0.2, "swapped": 1.6, "no_homework": 0.3}
     items = {
