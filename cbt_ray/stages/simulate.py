@@ -36,7 +36,11 @@ def simulate(bench: Bench, *, retry_rejected: bool = False) -> None:
     if missing:
         raise Owed(f"sessions: finetune still owes {missing[0].id}; run train first")
     chains = [(chain, len(set(bench.keys.chain(*chain)) & owed)) for chain in bench.keys.chains()]
-    jobs: list[Job] = [chain for chain, left in sorted(chains, key=lambda one: -one[1]) if left]
+    jobs: list[Job] = [
+        chain if chain[3] else chain[:3]  # a user who names a job needs no seed where there is one
+        for chain, left in sorted(chains, key=lambda one: -one[1])
+        if left
+    ]
     study = bench.study
     roles = {
         "patient": [study.roles.patient],
@@ -56,7 +60,7 @@ def _enough(bench: Bench) -> None:
 def make_chain(spec: Spec, job: Job) -> None:
     """Hold the sessions of a chain, as far as they are owed."""
     place = spec.workplace()
-    arm, patient, replicate, seed = job
+    arm, patient, replicate, seed = job if len(job) == 4 else (*job, 0)
     before: Unit | None = None
     for number, key in enumerate(place.keys.chain(arm, patient, replicate, seed), 1):
         before = _session(place, arm, seed, patient, number, key, before)

@@ -154,7 +154,7 @@ def _served(endpoint: LlamaCppEndpoint | LiteLLMEndpoint | ScriptedEndpoint) -> 
         return f"llama.cpp with a context of {endpoint.context} tokens"
     if isinstance(endpoint, LiteLLMEndpoint):
         joined = ", its system prompt in the first message" if endpoint.system != "message" else ""
-        return f"{endpoint.model.split('/')[0]}{joined}"
+        return f"a server{joined}"
     return "a script"
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from cbt_ray.batch.attempt import Attempts
-from cbt_ray.batch.job import BatchJob
+from cbt_ray.batch.job import BatchJob, needed
 from cbt_ray.cluster.follow import Clock
 from cbt_ray.cluster.overlay import Overlay
 from cbt_ray.cluster.prepare import prepare
+from cbt_ray.cluster.run import options_of, run
 from cbt_ray.cluster.site import Options, Site, store_in_cluster
 from cbt_ray.cluster.submission import LABEL, LONGEST_NAME, Images, Submission
 from cbt_ray.cluster.submit import submit
@@ -447,3 +448,21 @@ def test_the_study_in_the_cluster_has_the_same_keys(file: str, tmp_path: Path) -
     there = load_study(copy)
     assert there.store == "s3://cbt-ray?endpoint=http://store:9000"
     assert Keys(there, prompts_of(there)).all() == Keys(study, prompts_of(study)).all()
+
+
+@pytest.mark.parametrize("job", [BatchJob.GENERATE, BatchJob.FETCH, BatchJob.TRAIN])
+def test_a_job_that_no_arm_needs_is_said_and_not_submitted(job: BatchJob, tmp_path: Path) -> None:
+    study = load_study(write_study(tmp_path, example_study(imported=...)))
+    said: list[str] = []
+    run(study, job, None, options_of("no-such-overlay"), said.append, dry=True)
+    assert said == [f"{job}: no arm needs it"]
+
+
+def test_an_arm_that_is_tuned_needs_every_job(tmp_path: Path) -> None:
+    tuned = load_study(write_study(tmp_path, example_study(arms__0__tuned=True)))
+    plain = load_study(write_study(tmp_path, example_study(imported=...)))
+    assert [job for job in BatchJob if needed(tuned, job)] == [*BatchJob]
+    assert [job for job in BatchJob if needed(plain, job)] == [
+        BatchJob.SIMULATE,
+        BatchJob.EVALUATE,
+    ]

@@ -103,7 +103,7 @@ def test_every_scheduled_session_has_a_row_of_the_published_judge(study: Path) -
     )
     assert (rated.messages, rated.factors, rated.phase) == (
         1 + len(talk(2)),
-        {"model": "llama", "variant": "instruct"},
+        {"variant": "instruct"},
         "assessment",
     )
 

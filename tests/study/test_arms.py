@@ -187,12 +187,22 @@ def test_what_differs_besides_the_factor_is_named_with_both_values() -> None:
     assert found == {
         "model": ("openai/qwen3-32b", "a script"),
         "temperature": ("0.1", "0.7"),
-        "served by": ("openai", "a script"),
+        "served by": ("a server", "a script"),
     }
     assert told(confounds(study)) == [
         "style: socratic and plain also differ in model (openai/qwen3-32b; a script), temperature "
-        "(0.1; 0.7), served by (openai; a script)"
+        "(0.1; 0.7), served by (a server; a script)"
     ]
+
+
+def test_two_models_of_two_providers_are_confounded_by_nothing() -> None:
+    study = prompts(
+        endpoints__one={"kind": "litellm", "model": "openai/gpt-5"},
+        endpoints__other={"kind": "litellm", "model": "anthropic/claude-opus"},
+        arms=[{"name": "one", "endpoint": "one"}, {"name": "other", "endpoint": "other"}],
+    )
+    assert [one.name for one in study.contrasts] == ["model"]
+    assert confounds(study) == []
 
 
 @pytest.mark.parametrize("factors", [{}, {"style": "own"}])
