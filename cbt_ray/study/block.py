@@ -30,6 +30,12 @@ def _range(value: tuple[int, int]) -> tuple[int, int]:
     return value
 
 
+def _said(value: str) -> str:
+    if not value.strip():
+        raise ValueError("expected a text that is not blank")
+    return value
+
+
 def pattern(value: str) -> str:
     """The text again, if it is a regular expression; ValueError otherwise."""
     try:
@@ -43,7 +49,7 @@ Name = Annotated[str, AfterValidator(_name)]
 """What becomes a part of keys and paths."""
 Chars = Annotated[tuple[int, int], AfterValidator(_range)]
 """Shortest and longest text in characters."""
-Phrase = Annotated[str, Field(min_length=1)]
+Phrase = Annotated[str, Field(min_length=1), AfterValidator(_said)]
 Phrases = Annotated[tuple[Phrase, ...], Field(min_length=1, max_length=1000)]
 Pattern = Annotated[str, Field(min_length=1), AfterValidator(pattern)]
 Patterns = Annotated[tuple[Pattern, ...], Field(min_length=1, max_length=1000)]

@@ -36,6 +36,8 @@ def _letters(value: str) -> str:
         re.compile(f"[{value}]")
     except re.error as error:
         raise ValueError(f"expected letters as in `A-Za-z` ({error})") from None
+    if not any(letter.isalpha() for letter in value):
+        raise ValueError("expected letters as in `A-Za-z`")
     return value
 
 
