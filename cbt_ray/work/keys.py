@@ -322,7 +322,10 @@ class Keys:
         def determinants() -> dict[str, Any]:
             return {
                 "inputs": [*self.sessions(), *self._all_ratings],
-                "raters": {name: one.model_dump() for name, one in self.study.raters.items()},
+                "raters": {
+                    name: one.model_dump(exclude={*Role.model_fields})
+                    for name, one in self.study.raters.items()
+                },
                 "analysis": self.study.analysis.model_dump(),
                 "flags": self.study.flags.model_dump(),
                 "sessions": self.study.sessions.model_dump(exclude=_PLAN_ONLY),
