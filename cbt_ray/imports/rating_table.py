@@ -46,6 +46,10 @@ IGNORED = (
 MISSING = ("", "NA", "NaN")
 
 
+MEASURE = "measure_"
+"""How the column of a measure begins in a table that cbt-ray wrote."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One row: fields by our names, items by their ids; empty cells are left out."""
@@ -115,7 +119,8 @@ def _by_name(table: Table, scale: Scale) -> _Places:
     for column in table.columns:
         own = column.strip().casefold().replace(" ", "_")
         taken = fields if own in names else found if _folded(column) in items else None
-        if taken is None and own not in IGNORED and not own.startswith("factor_"):
+        extra = own.startswith(("factor_", MEASURE))
+        if taken is None and own not in IGNORED and not extra:
             known = ", ".join([*FIELDS, *AMOUNTS, *(item.id for item in scale.items)])
             raise InputError(
                 f"{where}: unknown column {shown(column)}, expected one of {known}{table.hint}"

@@ -4,6 +4,7 @@ them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -44,7 +45,8 @@ def _listed(value: Any) -> Any:
 
 
 Text = Annotated[str, AfterValidator(_text)]
-Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,59}$")]
+ID = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,59}$"
+Id = Annotated[str, Field(pattern=ID)]
 Ids = Annotated[tuple[Id, ...], Field(min_length=1, max_length=MOST), AfterValidator(_each_once)]
 Parts = Annotated[
     tuple[str, ...],
@@ -205,7 +207,10 @@ def load_scales(prompts: Prompts, names: Iterable[str]) -> list[Scale]:
 def load_scale(prompts: Prompts, name: str) -> Scale:
     """Read a scale; raises InputError naming file and field, of all its files at once."""
     path = prompts.path(f"{name}/scale.yaml")
-    file = _read(path)
+    try:
+        file = _read(path)
+    except InputError as error:
+        raise InputError(*error.problems, *_items_faults(prompts, name, path)) from None
     blocks, problems = {}, list[str]()
     where = {}
     for item in file.items:
@@ -240,6 +245,20 @@ def load_scale(prompts: Prompts, name: str) -> Scale:
         file.source or "",
         file.licence or "",
     )
+
+
+def _items_faults(prompts: Prompts, name: str, path: Path) -> Iterator[str]:
+    """What is wrong with the items' files of a scale.yaml that is of no use itself."""
+    try:
+        named = read_fields(path).get("items")
+    except InputError:
+        return
+    for item in named if isinstance(named, list) else ():
+        if isinstance(item, str) and re.fullmatch(ID, item):
+            try:
+                _read_item(prompts.path(f"{name}/{item}.yaml"))
+            except InputError as error:
+                yield from error.problems
 
 
 def _item(name: str, block: ItemBlock, scale: _ScaleFile) -> Item:

@@ -353,7 +353,10 @@ class Keys:
         def determinants() -> dict[str, Any]:
             return {
                 "inputs": [*self.sessions(), *self._all_ratings],
-                "raters": self.study.raters,
+                "raters": {
+                    name: Fields(one, but=frozenset(Role.model_fields))
+                    for name, one in self.study.raters.items()
+                },
                 "analysis": self.study.analysis,
                 "flags": self._language.rules(self.study.flags),
                 "language": [

@@ -17,7 +17,7 @@ import yaml
 
 from cbt_ray.__main__ import run
 from tests.llm.faulty_server import UNAUTHORIZED, Behaviour, FaultyServer, scripted_answer
-from tests.study.example import RECIPE, ROLES, example_study, write_study
+from tests.study.example import RECIPE, asked_at, example_study, write_study
 
 SECRET = "sk-live-4f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c"
 UNKNOWN_MODEL = Behaviour(
@@ -76,6 +76,7 @@ def files(tmp_path: Path) -> Path:
     (tmp_path / "own" / "twice").mkdir()
     words = [{"word": "Poor", "anchor": "a"}, {"word": "poor", "anchor": "b"}]
     scale = {"title": "T", "instructions": "I", "items": ["one"], "words": words}
+    scale["measures"] = {"total": {"sum": "all"}}
     (tmp_path / "own" / "twice" / "scale.yaml").write_text(yaml.safe_dump(scale))
     (tmp_path / "own" / "twice" / "one.yaml").write_text("title: One\nquestion: One?")
     return tmp_path
@@ -541,7 +542,7 @@ STUDY_FILES = (
         "scale with a word twice",
         {"prompts": "own", "raters__judge__scales": ["twice"]},
         "raters.judge.scales",
-        "words: expected each word once",
+        "words.1.word: expected each word once",
     ),
     Bad(
         "unknown prompt",
@@ -822,7 +823,7 @@ def test_endpoint_that_is_down(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def remote_study(folder: Path, endpoint: Mapping[str, Any]) -> Path:
-    roles = {f"roles__{role}__endpoint": "remote" for role in ROLES}
+    roles = asked_at("remote")
     return write_study(
         folder, example_study(endpoints__remote=dict(endpoint), store=str(folder / "runs"), **roles)
     )

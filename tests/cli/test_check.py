@@ -12,7 +12,7 @@ import pytest
 
 from cbt_ray.__main__ import outcome
 from tests.llm.faulty_server import UNAUTHORIZED, Behaviour, FaultyServer, scripted_answer
-from tests.study.example import ROLES, example_study, write_study
+from tests.study.example import asked_at, example_study, write_study
 
 
 def remote(server: FaultyServer, **more: Any) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def asking(server: FaultyServer, **changes: Any) -> dict[str, Any]:
     """A study whose every role asks one server."""
     return example_study(
         endpoints__remote=remote(server),
-        **{f"roles__{role}__endpoint": "remote" for role in ROLES},
+        **asked_at("remote"),
         **changes,
     )
 

@@ -32,7 +32,7 @@ from cbt_ray.study import Study
 from tests.imports.clone import write_clone
 from tests.llm.faulty_server import FaultyServer, scripted_answer
 from tests.llm.gguf_bytes import gguf_bytes
-from tests.study.example import RECIPE, ROLES, example_study, write_study
+from tests.study.example import RECIPE, asked_at, example_study, write_study
 
 LONGEST_S = 5.0
 """Of computing, not of waiting: a busy machine makes it no longer."""
@@ -317,6 +317,7 @@ SCALE = {
     "instructions": "I",
     "items": ["one"],
     "words": [{"word": "Poor", "anchor": "a"}, {"word": "Good", "anchor": "b"}],
+    "measures": {"total": {"sum": "all"}},
 }
 BROKEN = [bad for bad in NO_FILES if bad not in ("absent", "bom-only")]
 FIELDS: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -406,7 +407,7 @@ ROLE_PROMPTS = sorted(file.name for file in (HOME / "en").glob("*.j2"))
 def test_prompt_of_any_role(prompt: str, tmp_path: Path, counting: FaultyServer) -> None:
     before = counting.calls
     endpoint = {"kind": "litellm", "model": "openai/x", "api_base": counting.url}
-    roles = {f"roles__{role}__endpoint": "remote" for role in ROLES}
+    roles = asked_at("remote")
     study = write_study(tmp_path, example_study(prompts="own", endpoints__remote=endpoint, **roles))
     (tmp_path / "own").mkdir()
     file = tmp_path / "own" / prompt
@@ -547,7 +548,7 @@ def test_template_of_a_recipe_that_cannot_be_used(
     before = counting.calls
     recipe = {**TRAINED, "chat_template": TEMPLATES[bad]}
     endpoint = {"kind": "litellm", "model": "openai/x", "api_base": counting.url, "licence": "MIT"}
-    roles = {f"roles__{role}__endpoint": "remote" for role in ROLES}
+    roles = asked_at("remote")
     changes = {
         "models__smollm2__recipe": recipe,
         "arms__0__tuned": True,

@@ -102,7 +102,7 @@ def read_order(file: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         Bench, "carry_out", lambda _self, _stage, _work, given, *_: jobs.extend(given)
     )
     rate_sessions(Bench(load_study(file), for_terminal(), inline=True))
-    return [f"{session.id} {view} {replicate}" for session, view, replicate in jobs]
+    return [f"{session.id} {view} {replicate}" for session, _, view, replicate in jobs]
 
 
 def test_order_is_shuffled_by_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

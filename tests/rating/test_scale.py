@@ -247,6 +247,17 @@ def test_every_fault_is_said_with_file_and_field(
         assert wanted in problem
 
 
+def test_faults_of_scale_and_items_are_said_together(tmp_path: Path) -> None:
+    prompts = written(tmp_path, GOOD | {"title": 7}, "title: One")
+    with pytest.raises(InputError) as caught:
+        load_scale(prompts, "own")
+    assert [problem.partition("own/")[2] for problem in caught.value.problems] == [
+        "scale.yaml: title: expected text, found 7",
+        "one.yaml: question: expected a value, none given",
+        "two.yaml: question: expected a value, none given",
+    ]
+
+
 def test_items_without_anything_to_answer_with(tmp_path: Path) -> None:
     prompts = written(tmp_path, {name: GOOD[name] for name in GOOD if name != "words"})
     with pytest.raises(InputError) as caught:

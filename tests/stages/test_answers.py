@@ -53,7 +53,7 @@ def write(folder: Path, url: str) -> Path:
     endpoints = {name: {**remote, "model": f"openai/{name}"} for name in ROLES}
     roles = {name: {"endpoint": name, "attempts": 20} for name in ROLES}
     document: dict[str, Any] = scripted.study_document(
-        folder / "store", endpoints=endpoints, roles=roles
+        folder / "store", judge=roles.pop("judge"), endpoints=endpoints, roles=roles
     )
     document["courses"]["attempts"] = 20
     document["sessions"]["max_messages"] = 24

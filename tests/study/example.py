@@ -101,6 +101,12 @@ def example_study(**changes: Any) -> dict[str, Any]:
     return document
 
 
+def asked_at(endpoint: str) -> dict[str, str]:
+    """Changes that have every role and the rater ask one endpoint."""
+    roles = {f"roles__{role}__endpoint": endpoint for role in ROLES}
+    return {**roles, "raters__judge__endpoint": endpoint}
+
+
 def write_study(folder: Path, document: Mapping[str, Any]) -> Path:
     """Write a document as `study.yaml` into a folder."""
     file = folder / "study.yaml"

@@ -89,6 +89,7 @@ NEVER: dict[str, dict[str, Any]] = {
         "licences": {"Own": {"source": "a letter", "read": "text"}},
     },
     "speed": {"endpoints__remote__expected_speed": 99},
+    "expected-tokens-of-the-judge": {"raters__judge__expected_tokens": 7},
     "expected-messages": {"sessions__expected_messages": 3},
     **{f"expected-tokens-of-the-{role}": {f"roles__{role}__expected_tokens": 7} for role in ROLES},
     **{

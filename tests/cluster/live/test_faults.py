@@ -41,6 +41,7 @@ def document(study: str, **changes: Any) -> dict[str, Any]:
         }
     }
     whole["roles"] = {role: {"endpoint": "served"} for role in whole["roles"]}
+    whole["raters"]["judge"]["endpoint"] = "served"
     del whole["engine"]
     return whole
 
