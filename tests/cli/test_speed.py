@@ -1,5 +1,5 @@
 """`--help` and errors within 0.5 s of a laptop of today, `plan` and `status` within 1 s, counted in
-calls.
+calls. `plan` takes half a second more where it loads an embedded model's tokenizer.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SLOW_TO_IMPORT = (
         (["study", "study.yaml", "--set", "sead=1"], 2, 0.5),
         (["plan", "study.yaml"], 0, 1.0),
         (["status", "study.yaml"], 0, 1.0),
-        (["plan", str(ROOT / "studies" / "demo.yaml")], 0, 1.0),
+        (["plan", str(ROOT / "studies" / "demo.yaml")], 0, 1.5),
         (["status", str(ROOT / "studies" / "demo.yaml")], 0, 1.0),
     ],
     ids=lambda value: (
