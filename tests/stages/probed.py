@@ -145,6 +145,7 @@ def study_file(folder: Path, which: list[str], sessions: int = 24, **judge: Any)
         {"name": f"first-{kind}", "model": "first", "tuned": kind == "tuned"}
         for kind in ("instruct", "tuned")
     ]
+    del document["imported"]  # an arm is tuned
     document["phases"][0]["sessions"] = [1, 6]
     document["sessions"] = {"count": 6, "max_messages": 8}
     document["raters"]["judge"] |= {"probes": {"which": which, "sessions": sessions}, **judge}
