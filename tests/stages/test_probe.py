@@ -214,7 +214,7 @@ def test_probes_are_mixed_among_the_ratings(
         Bench, "carry_out", lambda _self, _stage, _work, given, *_: jobs.extend(given)
     )
     rate_sessions(opened(study_file(tmp_path, EVERY, sessions=24)))
-    kinds = [job[1].startswith(VIEW) for job in jobs]
+    kinds = [job[2].startswith(VIEW) for job in jobs]
     assert sum(kinds) == 48 * len(EVERY)
     assert sum(a != b for a, b in pairwise(kinds)) > 48
 

@@ -320,7 +320,10 @@ def test_shift_of_a_masked_headline_is_masked_minus_plain_all_the_same() -> None
         for v in ("instruct", "tuned")
     ]
     found = robustness(
-        rows, Scores.of(scored), Settings(items=ITEMS, view="masked"), Judge(views=("masked",))
+        rows,
+        Scores.of(scored),
+        Settings(items=ITEMS, view="masked"),
+        Judge(endpoint="script", views=("masked",)),
     )
     assert found["probes"]["masked"]["estimate"] == pytest.approx(-3 / RANGE)
 
