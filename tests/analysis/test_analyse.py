@@ -195,7 +195,7 @@ def test_lees_bounds_trim_the_arm_with_more_rated_sessions() -> None:
         sessions=4,
     )
     (lee,) = analyse(rows)["policies"]["lee"]
-    assert (lee["trimmed"], lee["share"]) == ("smollm2 tuned", 0.5)
+    assert (lee["trimmed"], lee["share"]) == ("smollm2-tuned", 0.5)
     assert (lee["low"], lee["high"]) == (pytest.approx(3 * 5.5 - 15), pytest.approx(3 * 7.5 - 15))
 
 
@@ -249,8 +249,8 @@ def test_ratings_of_a_session_without_a_therapists_word_are_a_policy_of_their_ow
     assert notice["text"] == (
         "Rated without a word of the therapist in the text: 1 of 18 rated sessions (smollm2-tuned: "
         "1 of 9). Without these the "
-        f"difference goes: smollm2 from {all_['estimate']:+.1f} to {heard['estimate']:+.1f}; by "
-        "more than half its standard error."
+        f"difference goes: smollm2-tuned - smollm2-instruct from {all_['estimate']:+.1f} to "
+        f"{heard['estimate']:+.1f}; by more than half its standard error."
     )
 
 

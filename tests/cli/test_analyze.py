@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from cbt_ray.__main__ import run
+from cbt_ray.analysis.table import mapping as mapping_file
 from tests.analysis.table.big_table import write_big
 from tests.analysis.tables import made_up
 from tests.needs import needs
@@ -255,3 +256,16 @@ def test_the_act_table_holds_repeated_measures(
     pairs = pd.read_csv("out/tables/repeated_pairs.csv")
     assert len(pairs) == 3 * 15
     assert pairs["wins.rate"].between(0, 1).all()
+
+
+def test_contrasts_that_the_table_does_not_answer_are_refused(
+    scores: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (Path(mapping_file.__file__).parent / "mappings" / "cbt.yaml").read_text()
+    asked = "contrasts: [{name: prompt, plus: {variant: tuned}, minus: {variant: long}}]\n"
+    Path("own.yaml").write_text(text.replace("mapping: cbt\n", "mapping: own\n") + asked)
+    assert run(["analyze", "scores.csv", "--mapping", "own.yaml", "--to", "out"]) == 2
+    said = capsys.readouterr().err
+    assert "the mapping own: contrasts.0.minus.variant: expected one of" in said
+    assert "found 'long'" in said
+    assert not Path("out").exists()

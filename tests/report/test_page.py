@@ -224,7 +224,8 @@ def test_without_people_every_figure_about_scores_says_uncalibrated(page: str, w
 def test_the_answer_with_its_interval_or_the_reason_for_none() -> None:
     html = render(sample(noisy_rows())).html
     assert re.search(
-        r"Tuned sessions score [\d.]+ points (higher|lower) than instruct ones \(t with \d+ df",
+        r"With variant tuned, sessions score [\d.]+ points (higher|lower) than with variant "
+        r"instruct \(t with \d+ df",
         html,
     )
     few = render(sample(made_up(patients=("ada",)))).html

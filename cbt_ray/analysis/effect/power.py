@@ -44,6 +44,7 @@ SEVERAL = (
     "With several chains per patient and arm, what differs between them is not counted as "
     "averaged out."
 )
+SEEDS = "Training seeds are averaged: the sizes are about these checkpoints."
 
 
 @dataclass(frozen=True)
@@ -272,6 +273,8 @@ def power(
     variances, design = estimated
     if design.chains > 1:
         found |= {"note": f"{NOTE} {SEVERAL}"}
+    if table["seed"].nunique() > 1:
+        found["note"] += f" {SEEDS}"
     design = Design(design.arms, family, design.patients, design.chains, design.sessions)
     if not family:
         return found | {

@@ -168,7 +168,7 @@ def test_plan_of_a_study_too_small_to_find_anything() -> None:
     alone = study.model_copy(
         update={"arms": tuple(arm for arm in study.arms if arm.variant == "tuned")}
     )
-    assert next(iter(smallest_effect(alone))).endswith("none, no model has both arms")
+    assert next(iter(smallest_effect(alone))).endswith("none, no two arms are compared")
 
 
 def test_level_decides_alpha() -> None:

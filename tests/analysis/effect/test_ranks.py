@@ -145,14 +145,14 @@ def test_superiority_is_the_mean_of_the_patients_mann_whitney_statistics() -> No
     random = np.random.default_rng(5)
     frame = pd.DataFrame(
         {
-            "group": random.choice(["t", "c", "other"], 300),
+            "arm": random.choice(["t", "c", "other"], 300),
             "patient": random.choice(list("abcde"), 300),
             "total": np.where(random.random(300) < 0.1, np.nan, random.integers(20, 40, 300)),
         }
     )
     shares = []
     for _, own in frame.dropna().groupby("patient"):
-        t, c = (own.loc[own["group"] == group, "total"] for group in ("t", "c"))
+        t, c = (own.loc[own["arm"] == arm, "total"] for arm in ("t", "c"))
         shares.append(stats.mannwhitneyu(t, c).statistic / len(t) / len(c))
     found = superiority(frame, "t", "c", LEVEL)
     low, high = stats.t.interval(LEVEL, 4, np.mean(shares), stats.sem(shares))

@@ -32,7 +32,6 @@ def facts(number: int, variant: str) -> dict[str, Any]:
     return {
         "session_key": f"{variant}-{number}",
         "arm": variant,
-        "kind": variant,
         **place,
     }
 
@@ -61,6 +60,7 @@ def result(
                 scored.append(
                     ScoreRow(
                         **facts(number, variant),
+                        factors={"variant": variant},
                         phase="all",
                         view=view,
                         judge_replicate=1,
@@ -74,14 +74,25 @@ def result(
                 reason = (reasons or {}).get(number)
                 if name.startswith("guess") and guess is not None:
                     rows.append(
-                        ProbeRow(**facts(number, variant), probe=name, guess=guess(number, variant))
+                        ProbeRow(
+                            **facts(number, variant),
+                            kind=variant,
+                            probe=name,
+                            guess=guess(number, variant),
+                        )
                     )
                 else:
                     items = (
                         {} if reason else dict(zip(ITEMS, rate(number, variant, name), strict=True))
                     )
                     rows.append(
-                        ProbeRow(**facts(number, variant), probe=name, reason=reason, items=items)
+                        ProbeRow(
+                            **facts(number, variant),
+                            kind=variant,
+                            probe=name,
+                            reason=reason,
+                            items=items,
+                        )
                     )
     return robustness(rows, Scores.of(scored), settings, Judge(endpoint="script", **judge))
 
@@ -301,6 +312,7 @@ def test_shift_of_a_masked_headline_is_masked_minus_plain_all_the_same() -> None
     scored = [
         ScoreRow(
             **facts(n, v),
+            factors={"variant": v},
             phase="all",
             view="masked",
             judge_replicate=1,
@@ -314,7 +326,10 @@ def test_shift_of_a_masked_headline_is_masked_minus_plain_all_the_same() -> None
     ]
     rows = [
         ProbeRow(
-            **facts(n, v), probe="masked", items=dict(zip(ITEMS, rate(n, v, "masked"), strict=True))
+            **facts(n, v),
+            kind=v,
+            probe="masked",
+            items=dict(zip(ITEMS, rate(n, v, "masked"), strict=True)),
         )
         for n in range(8)
         for v in ("instruct", "tuned")
@@ -459,6 +474,7 @@ def test_judge_whose_ratings_were_imported_cannot_be_probed() -> None:
     scored = [
         ScoreRow(
             **facts(n, v),
+            factors={"variant": v},
             phase="all",
             view="plain",
             judge_replicate=1,

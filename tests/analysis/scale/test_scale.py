@@ -216,13 +216,12 @@ def test_items_rated_apart_stand_beside_the_same_sessions_rated_together() -> No
                 for name in (
                     "session_key",
                     "arm",
-                    "model",
-                    "variant",
                     "patient",
                     "replicate",
                     "session",
                 )
             },
+            kind=row.factors["variant"],
             probe=probe,
             items={item: int(random.integers(1, 10)) for item in ITEMS},
             reason=reason,
