@@ -108,6 +108,11 @@ class Block(BaseModel):
         return value
 
 
+def fields_of(block: Block) -> dict[str, Any]:
+    """The values of a block's fields, by name."""
+    return {name: getattr(block, name) for name in type(block).model_fields}
+
+
 def _odd_numbers(fields: Iterable[tuple[str, str, Any]]) -> Iterator[str]:
     for name, kind, found in fields:
         if isinstance(found, bool):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from cbt_ray.study.block import fields_of
 from cbt_ray.study.contrast import TUNING, Contrast, Pair, pairs
 from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint, ScriptedEndpoint
 from cbt_ray.study.factor import OWN_PROMPT
@@ -119,7 +120,7 @@ def _traits(study: Study, arm: Arm) -> dict[str, str]:
         "model": arm.model or _named(endpoint),
         TUNING: arm.kind,
         "prompt": arm.prompt or OWN_PROMPT,
-        **{name: f"{value:g}" for name, value in dict(role.sampling).items()},
+        **{name: f"{value:g}" for name, value in fields_of(role.sampling).items()},
         "served by": _served(endpoint),
     }
     recipe = study.models[arm.model].recipe if arm.model is not None else None
@@ -135,7 +136,7 @@ def _traits(study: Study, arm: Arm) -> dict[str, str]:
 def _training(study: Study, recipe: Recipe) -> Mapping[str, str]:
     orpo, generator = recipe.method == "orpo", study.roles.generator
     wrote = _named(study.endpoints[generator.endpoint]) if generator else "nobody"
-    how = {name: value for name, value in recipe if name not in _NOT_HOW}
+    how = {name: value for name, value in fields_of(recipe).items() if name not in _NOT_HOW}
     return {
         "method": recipe.method,
         "teacher": f"pairs of {recipe.preferences}" if orpo else wrote,

@@ -18,7 +18,16 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from cbt_ray.errors import InputError
 from cbt_ray.prompts import Prompts
 from cbt_ray.reading import read_fields
-from cbt_ray.study.block import Block, Pattern, Patterns, Phrase, Phrases, refuse_all, twice
+from cbt_ray.study.block import (
+    Block,
+    Pattern,
+    Patterns,
+    Phrase,
+    Phrases,
+    fields_of,
+    refuse_all,
+    twice,
+)
 from cbt_ray.study.complaint import refusal
 from cbt_ray.study.protocol import EndToken, Flags, Sessions
 
@@ -235,7 +244,7 @@ class Language(Block):
 
     def rules(self, thresholds: Flags) -> FlagRules:
         """The rules of the flags under these thresholds."""
-        return FlagRules(**thresholds.model_dump(), **self.flags.model_dump())
+        return FlagRules(**{**fields_of(thresholds), **fields_of(self.flags)})
 
 
 def load_language(prompts: Prompts) -> Language:

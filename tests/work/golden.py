@@ -23,6 +23,7 @@ from cbt_ray.work.keys import Keys
 from cbt_ray.work.progress import Silent
 from cbt_ray.work.workplace import prompts_of
 from tests.stages import scripted
+from tests.study.example import COURSES
 
 ROOT = Path(__file__).parents[2]
 FILE = Path(__file__).with_name("golden.json")
@@ -72,7 +73,8 @@ def run_scripted(folder: Path) -> Path:
     """A study whose stages ran as far as the ratings, each unit done; answers its file."""
     document = scripted.study_document(folder / "store")
     document["patients"]["training"]["count"] = 2
-    document["judge"] = {"probes": {"which": ["empty", "halo"], "sessions": 1}}
+    document["raters"]["judge"]["probes"] = {"which": ["empty", "halo"], "sessions": 1}
+    document["imported"] = COURSES
     file = scripted.write_study(folder, document)
     bench = Bench(load_study(file), Silent(), inline=True)
     for carry_out in (generate, make_dataset, simulate, rate_sessions):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +21,7 @@ from cbt_ray.work.workplace import prompts_of
 from tests.stages import scripted
 from tests.work.golden import run_scripted
 
-RATING = "first-instruct.jonas-adeyemi.r1.s01.plain.j1"
+RATING = "first-instruct.jonas-adeyemi.r1.s01.judge.plain.j1"
 Asked = Callable[..., list[str]]
 
 
@@ -53,7 +54,8 @@ def why(study: Path, capsys: pytest.CaptureFixture[str]) -> Asked:
         assert run(["status", str(study), *sets]) == 0
         said = capsys.readouterr().out.splitlines()
         assert sorted(FolderStore(study.parent / "store").list("")) == before
-        return said[2 + len(Stage) :]
+        (last,) = [n for n, line in enumerate(said) if re.match(r"report +\d", line)]
+        return said[last + 1 :]
 
     return asked
 
@@ -84,9 +86,9 @@ def test_nothing_is_said_of_what_is_done_and_what_was_never_made_is_counted(why:
 OTHERS = "what it is made from has other keys"
 NEAR = "A patient who sleeps badly and has given up what was near and dear."
 CHANGES = {
-    "judge.strip=paper": [
-        "ratings first-instruct.teresa-lindqvist.r1.s01.plain.j1 and 11 more: "
-        "judge.strip was summary (the default), is paper"
+    "raters.judge.strip=paper": [
+        "ratings first-instruct.teresa-lindqvist.r1.s01.judge.plain.j1 and 11 more: "
+        "raters.judge.strip was summary (the default), is paper"
     ],
     "courses.pairs=4": [
         "courses p01.s01 and 3 more: courses.pairs was 2, is 4 (the default)",
@@ -97,21 +99,24 @@ CHANGES = {
         "courses p01.s01 and 3 more: seed was 7, is 8",
         "dataset session: seed was 7, is 8",
         "sessions first-instruct.teresa-lindqvist.r1.s01 and 7 more: seed was 7, is 8",
-        "ratings first-instruct.teresa-lindqvist.r1.s01.plain.j1 and 11 more: seed was 7, is 8",
+        "ratings first-instruct.teresa-lindqvist.r1.s01.judge.plain.j1 and 11 more: "
+        "seed was 7, is 8",
     ],
     f"patients.simulated.1.profile={NEAR}": [
         "sessions first-instruct.jonas-adeyemi.r1.s01 and 3 more: "
         "patient.profile was … what was dear., is … what was near and dear.",
-        f"ratings first-instruct.jonas-adeyemi.r1.s01.plain.j1 and 3 more: {OTHERS} (sessions)",
+        f"ratings first-instruct.jonas-adeyemi.r1.s01.judge.plain.j1 and 3 more: "
+        f"{OTHERS} (sessions)",
     ],
     "phases.0.goals=Sleep.": [
         "courses p01.s01 and 3 more: phase.goals was Feel better., is Sleep.",
         "dataset session: phases.0.goals was Feel better., is Sleep.",
         "sessions first-instruct.teresa-lindqvist.r1.s01 and 7 more: "
         "phase.goals was Feel better., is Sleep.",
-        f"ratings first-instruct.teresa-lindqvist.r1.s01.plain.j1 and 11 more: {OTHERS} (sessions)",
+        f"ratings first-instruct.teresa-lindqvist.r1.s01.judge.plain.j1 and 11 more: "
+        f"{OTHERS} (sessions)",
     ],
-    "judge.replicates=2": [],
+    "raters.judge.replicates=2": [],
 }
 
 
@@ -134,7 +139,9 @@ def test_a_few_fields_are_named_and_the_others_counted(why: Asked) -> None:
 
 def test_a_prompt_that_changed_is_named(study: Path, why: Asked) -> None:
     (study.parent / "own").mkdir()
-    (study.parent / "own" / "judge.j2").write_text((HOME / "judge.j2").read_text() + "Think.\n")
+    (study.parent / "own" / "judge.j2").write_text(
+        (HOME / "en" / "judge.j2").read_text() + "Think.\n"
+    )
     before = Keys(load_study(study), prompts_of(load_study(study))).prompts.hash("judge.j2")
     (line,) = (line for line in why("prompts=own") if line.startswith("ratings"))
     assert f": prompts.judge.j2 was {before['judge.j2']}, is " in line
@@ -177,7 +184,10 @@ def test_what_was_moved_aside_for_its_origin_says_so(study: Path, why: Asked) ->
     unit = Unit.from_bytes(path.read_bytes())
     others = dict.fromkeys(unit.made_from, "0" * 16)
     path.write_bytes(replace(unit, made_from=others).to_bytes())
-    assert f"ratings {RATING}: made from another sessions {RATING[:-9]}" in why()
+    assert (
+        f"ratings {RATING}: made from another sessions {RATING.removesuffix('.judge.plain.j1')}"
+        in why()
+    )
     store.set_aside(str(unit.key))
     assert (
         f"ratings {RATING}: what it was made from says something else now (sessions), moved aside"
@@ -190,13 +200,15 @@ def test_of_several_earlier_units_the_closest_is_compared(study: Path, why: Aske
     unit = Unit.from_bytes(path.read_bytes())
     known = unit.provenance["determinants"]
     for number, more in enumerate(({"strip": "paper"}, {"strip": "paper", "items": "separately"})):
-        said = {**known, "judge": {**known["judge"], **more}}
+        said = {**known, "raters.judge": {**known["raters.judge"], **more}}
         key = replace(unit.key, h16=f"{number:016}")
         other = replace(unit, key=key, provenance={"determinants": said})
         path.with_name(key.h16).write_bytes(other.to_bytes())
-    lines = why("judge.strip=paper", "judge.justification_chars=[9,99]")
+    lines = why("raters.judge.strip=paper", "raters.judge.justification_chars=[9,99]")
     (line,) = (line for line in lines if line.startswith(f"ratings {RATING}:"))
-    assert line.endswith(": judge.justification_chars was [10, 600] (the default), is [9, 99]")
+    assert line.endswith(
+        ": raters.judge.justification_chars was [10, 600] (the default), is [9, 99]"
+    )
 
 
 @pytest.mark.parametrize(
