@@ -253,7 +253,7 @@ def superior(random: Random, patients: int, difference: float = 8.0) -> dict[str
     arm, patient, _ = np.indices(totals.shape)
     frame = pd.DataFrame(
         {
-            "group": np.array(["t", "c"])[arm.ravel()],
+            "arm": np.array(["t", "c"])[arm.ravel()],
             "patient": patient.ravel(),
             "total": totals.ravel(),
         }
