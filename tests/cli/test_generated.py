@@ -388,13 +388,13 @@ def test_field_of_a_file_of_data(kind: str, tmp_path: Path) -> None:
     file = tmp_path / "prompts" / name
     for field in good:
         for value in VALUES:
-            if (field, value) in (("reach", 7), ("replayed", [])) or (
-                kind == "homework" and value == ["../x"]
-            ):
-                continue  # which are good
+            if (field, value) in (("reach", 7), ("replayed", []), ("words", None)):
+                continue  # which are good; without words of the scale its items lack some
+            if kind == "homework" and value == ["../x"]:
+                continue
             document = {**good, field: value}
             file.write_text(yaml.safe_dump(document))
-            refused(["plan", str(study)], f"{file}")
+            refused(["plan", str(study)], str(file))
     file.write_text(yaml.safe_dump({**good, "no_such_field": 1}) if kind != "kinds" else "{}")
     refused(["plan", str(study)], str(file))
 
