@@ -113,6 +113,15 @@ def fields_of(block: Block) -> dict[str, Any]:
     return {name: getattr(block, name) for name in type(block).model_fields}
 
 
+def in_words(value: object) -> str:
+    """A field's value as people read it, in one line."""
+    if isinstance(value, Block):
+        return ", ".join(f"{name} {in_words(one)}" for name, one in fields_of(value).items())
+    if value is None:
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _odd_numbers(fields: Iterable[tuple[str, str, Any]]) -> Iterator[str]:
     for name, kind, found in fields:
         if isinstance(found, bool):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from cbt_ray.study.block import Block, fields_of
+from cbt_ray.study.block import fields_of, in_words
 from cbt_ray.study.contrast import TUNING, Contrast, Pair, pairs
 from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint, ScriptedEndpoint
 from cbt_ray.study.factor import OWN_PROMPT
@@ -120,7 +120,7 @@ def _traits(study: Study, arm: Arm) -> dict[str, str]:
         "model": arm.model or _named(endpoint),
         TUNING: arm.kind,
         "prompt": arm.prompt or OWN_PROMPT,
-        **{name: f"{value:g}" for name, value in fields_of(role.sampling).items()},
+        **{name: in_words(value) for name, value in fields_of(role.sampling).items()},
         "served by": _served(endpoint),
     }
     recipe = study.models[arm.model].recipe if arm.model is not None else None
@@ -140,14 +140,8 @@ def _training(study: Study, recipe: Recipe) -> Mapping[str, str]:
     return {
         "method": recipe.method,
         "teacher": f"pairs of {recipe.preferences}" if orpo else wrote,
-        **{f"recipe's {name}": _in_words(value) for name, value in how.items()},
+        **{f"recipe's {name}": in_words(value) for name, value in how.items()},
     }
-
-
-def _in_words(value: object) -> str:
-    if isinstance(value, Block):
-        return ", ".join(f"{name} {one}" for name, one in fields_of(value).items())
-    return str(value)
 
 
 def _named(endpoint: LlamaCppEndpoint | LiteLLMEndpoint | ScriptedEndpoint) -> str:

@@ -208,7 +208,7 @@ def test_an_optional_field_more_in_every_block_changes_no_key(release: Path) -> 
     assert sum(old != new for old, new in zip(before, after, strict=True)) == 0
     assert len(after) > 50
     said_so = keys_of_demo(
-        release, **{"judge.top_k": 5}
+        release, **{"raters.judge.top_k": 5}
     )  # the field is there, and counts where it says
     assert {key.stage for key in set(said_so) - set(after)} == BEHIND[Stage.RATINGS]
 
