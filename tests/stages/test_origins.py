@@ -95,7 +95,12 @@ HARM: dict[str, tuple[Callable[[Path], None], Stage, str, set[str]]] = {
     ),
     "a course": (flipped, Stage.COURSES, "p01.s01", {"courses", "dataset", "report"}),
     "a profile": (lost, Stage.PROFILES, "p02", {"courses", "dataset", "report"}),
-    "a rating": (flipped, Stage.RATINGS, f"{FIRST}.plain.j1", {"ratings", "analysis", "report"}),
+    "a rating": (
+        flipped,
+        Stage.RATINGS,
+        f"{FIRST}.judge.plain.j1",
+        {"ratings", "analysis", "report"},
+    ),
     "the analysis": (flipped, Stage.ANALYSIS, "scores", {"analysis"}),
 }
 
