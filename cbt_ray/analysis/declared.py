@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 EVERYTHING = "everything"
@@ -29,10 +30,10 @@ RESTS_ON = {
     ],
     "analysis.thorough": ["refitted"],
     "flags": ["flags", "flow", "detectors", "policies.unflagged"],
-    "judge.probes": ["robustness", "scale"],
+    "raters.*.probes": ["robustness", "scale"],
 }
-"""Field of a declaration -> sections of the analysis that rest on it; all sections rest on a field
-that is not named."""
+"""Field of a declaration (`*` is any name) -> sections of the analysis that rest on it; all sections
+rest on a field that is not named."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _rests_on(field: str) -> list[str]:
         (
             parts
             for name, parts in RESTS_ON.items()
-            if field == name or field.startswith(name + ".")
+            if fnmatchcase(field, name) or fnmatchcase(field, f"{name}.*")
         ),
         [EVERYTHING],
     )

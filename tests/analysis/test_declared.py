@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 PLAN: dict[str, Any] = {
     "analysis": {"level": 0.95, "unrated": "missing"},
     "flags": {"repetition": 0.5},
-    "judge": {"probes": {"sessions": 4}},
+    "raters": {"judge": {"probes": {"sessions": 4}}},
 }
 FIRST = "2026-11-24T10:00:00+00:00"
 

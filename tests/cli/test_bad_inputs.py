@@ -275,7 +275,7 @@ STUDY_FILES = (
         "homework probe without rules in the language",
         {
             "language": "de",
-            "judge__probes": {"which": ["no_homework"], "homework_item": "homework"},
+            "raters__judge__probes": {"which": ["no_homework"], "homework_item": "homework"},
         },
         "judge.probes",
         "prompts/de/probe/homework.yaml: expected a prompt file, there is none",

@@ -39,14 +39,14 @@ def test_a_gguf_at_hand_counts_by_its_own_tokenizer() -> None:
 
 def test_a_text_of_so_many_tokens_has_about_so_many() -> None:
     known = study()
-    for role in (known.roles.patient, known.roles.judge):
+    for role in (known.roles.patient, known.judge):
         tokens = tokens_of(known, role)
         assert tokens.of(tokens.text(300)) - TOKENS_PER_MESSAGE == pytest.approx(300, rel=0.05)
 
 
 def test_any_other_endpoint_is_counted_by_length() -> None:
-    known = study(endpoints__gone=EMBEDDED | {"gguf": "gone.gguf"}, roles__judge__endpoint="gone")
-    for role in (known.roles.generator, known.roles.judge):
+    known = study(endpoints__gone=EMBEDDED | {"gguf": "gone.gguf"}, raters__judge__endpoint="gone")
+    for role in (known.roles.generator, known.judge):
         assert (
             tokens_of(known, role).of(GERMAN) == len(GERMAN) / CHARS_PER_TOKEN + TOKENS_PER_MESSAGE
         )

@@ -262,7 +262,7 @@ def test_two_tuned_models_are_confounded_by_how_they_were_tuned() -> None:
 def test_a_judge_of_the_family_of_one_side_is_a_confound() -> None:
     study = tuned_study(
         endpoints__large=LARGE,
-        roles__judge__endpoint="large",
+        raters__judge__endpoint="large",
         roles__generator__endpoint="large",
     )
     (found,) = confounds(study)

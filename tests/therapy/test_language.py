@@ -207,7 +207,7 @@ def german(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("german")
     file = write_study(
         folder,
-        example_study(language="de", judge__views=["plain", "masked"]),
+        example_study(language="de", raters__judge__views=["plain", "masked"]),
     )
     assert run(["study", str(file), "--inline"]) == 0
     return file

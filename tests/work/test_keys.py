@@ -301,7 +301,7 @@ def test_limits_of_the_masked_view_reach_the_masked_ratings_only(tmp_path: Path)
     document = read_yaml(Prompts().path("language.yaml"))
     document["masked"]["limits"] = ["AI"]
     (tmp_path / "language.yaml").write_text(yaml.safe_dump(document))
-    both_views = {"judge__views": ["plain", "masked"]}
+    both_views = {"raters__judge__views": ["plain", "masked"]}
     before, after = keys(**both_views), keys(Prompts(tmp_path), **both_views)
     for old, new in zip(before[Stage.RATINGS], after[Stage.RATINGS], strict=True):
         assert (old != new) == (".masked." in old)

@@ -91,7 +91,7 @@ def test_the_plan_counts_the_sessions_of_every_checkpoint() -> None:
 
 
 def test_the_judge_is_probed_with_the_first_checkpoint() -> None:
-    probes = {"judge__probes": {"which": ["empty"], "sessions": 1}}
+    probes = {"raters__judge__probes": {"which": ["empty"], "sessions": 1}}
     once, thrice = keys_of(1, **probes), keys_of(3, **probes)
     assert len(probed_places(thrice.study)) == 1
     assert [key.id for key in once.donors] == [key.id for key in thrice.donors]
