@@ -32,8 +32,8 @@ RESTS_ON = {
     "flags": ["flags", "flow", "detectors", "policies.unflagged"],
     "raters.*.probes": ["robustness", "scale"],
 }
-"""Field of a declaration (`*` is any name) -> sections of the analysis that rest on it; all sections
-rest on a field that is not named."""
+"""Field of a declaration (`*` is any name) -> sections of the analysis that rest on it; all
+sections rest on a field that is not named."""
 
 
 @dataclass(frozen=True)
