@@ -20,7 +20,7 @@ from cbt_ray.study import load_study
 from cbt_ray.study.model import Checkpoint
 from cbt_ray.training import environment
 from cbt_ray.training.start import hub as hub_module
-from cbt_ray.unit import Key, Unit
+from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.progress import Silent
 from tests.s3_server import free_ports
@@ -268,7 +268,10 @@ def test_weights_are_no_units_of_a_study_of_that_name(
     assert run(["status", str(file), "--set", "study=weights"]) == 0
     out = capsys.readouterr().out
     assert "other units" not in out
-    assert all(line.split()[1] == "0" for line in out.splitlines()[2:])
+    rows = [line.split() for line in out.splitlines()[2:]]
+    assert {row[0]: row[1] for row in rows if row[1].isdigit()}.items() == {
+        (stage.value, "0") for stage in Stage
+    }
 
 
 # ---- an arm's GGUF as a file ---------------------------------------------------------------------

@@ -264,16 +264,16 @@ def test_a_model_of_another_dataset_is_trained_again_and_nobody_is_pointed_to_it
     assert (
         f"{key}: made from another dataset session; moved aside; it is trained again" in caplog.text
     )
-    begun: list[str] = []
+    begun: list[Checkpoint] = []
 
-    def interrupted(_bench: Bench, model: str, *_: object) -> NoReturn:
-        begun.append(model)
+    def interrupted(_bench: Bench, made: Checkpoint, *_: object) -> NoReturn:
+        begun.append(made)
         assert store.read(latest) is None
         raise Infrastructure("the machine is lost")
 
     monkeypatch.setattr(train, "_tune", interrupted)
     assert run(["train", str(file)]) == 1
-    assert begun == ["first"]
+    assert begun == [Checkpoint("first", True)]
     assert {path.split("/")[2] for path in store.list("rehearsal/aside/")} == {
         "dataset",
         "finetune",

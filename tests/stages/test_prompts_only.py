@@ -33,9 +33,8 @@ DOCUMENT: dict[str, Any] = {
     },
     "arms": [{"name": "plain"}, {"name": "socratic", "prompt": "socratic.j2"}],
     "endpoints": {"script": {"kind": "scripted"}},
-    "roles": {
-        role: {"endpoint": "script"} for role in ("patient", "summariser", "judge", "therapist")
-    },
+    "roles": {role: {"endpoint": "script"} for role in ("patient", "summariser", "therapist")},
+    "raters": {"judge": {"endpoint": "script"}},
     "sessions": {"count": 2, "max_messages": 6, "min_therapist_turns": 1},
 }
 NEEDLESS = (Stage.PROFILES, Stage.COURSES, Stage.DATASET, Stage.FINETUNE)
@@ -45,7 +44,7 @@ NEEDLESS = (Stage.PROFILES, Stage.COURSES, Stage.DATASET, Stage.FINETUNE)
 def study(tmp_path: Path) -> Path:
     """The file of a study of two prompts."""
     (tmp_path / "own").mkdir()
-    told = (HOME / "therapist.j2").read_text() + "\nAsk one open question in each turn.\n"
+    told = (HOME / "en" / "therapist.j2").read_text() + "\nAsk one open question in each turn.\n"
     (tmp_path / "own" / "socratic.j2").write_text(told)
     file = tmp_path / "study.yaml"
     file.write_text(yaml.safe_dump(DOCUMENT, sort_keys=False))
