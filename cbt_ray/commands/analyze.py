@@ -142,7 +142,7 @@ def _check_contrasts(columns: Columns, read: Mapped) -> None:
     known = levels(arms(read.scores.ratings, Settings()))
     problems = [
         f"contrasts.{number}.{problem}"
-        for number, contrast in enumerate(columns.contrasts)
+        for number, contrast in enumerate(columns.contrasts or ())
         for problem in unanswered(contrast, known)
     ]
     if problems:

@@ -277,7 +277,7 @@ STUDY_FILES = (
             "language": "de",
             "raters__judge__probes": {"which": ["no_homework"], "homework_item": "homework"},
         },
-        "judge.probes",
+        "raters.judge.probes",
         "prompts/de/probe/homework.yaml: expected a prompt file, there is none",
     ),
     Bad(
@@ -369,7 +369,7 @@ STUDY_FILES = (
     Bad(
         "two headlines",
         {"raters__second": {"endpoint": "script"}}
-        | {"analysis": {"judge": "judge", "outcomes": ["second.total"]}},
+        | {"analysis": {"judge": "judge", "outcomes": ["second.total"], "contrasts": []}},
         "analysis.judge",
         "expected second or none",
     ),

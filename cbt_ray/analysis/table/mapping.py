@@ -139,7 +139,7 @@ class Mapping(Block):
     scheduled: Chains | None = None
     phases: dict[str, tuple[int, int]] = Field(default_factory=dict)
     """Phase -> its first and last session."""
-    contrasts: tuple[Contrast, ...] = ()
+    contrasts: tuple[Contrast, ...] | None = None
     """What is compared; else what the arms suggest."""
     analysis: dict[str, Any] = Field(default_factory=dict)
     """Fields of the analysis block that this kind of table needs otherwise than by default."""
