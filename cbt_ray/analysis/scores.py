@@ -109,8 +109,6 @@ class Scores:
         apart = ("factors", "items", "measures", "flags")
         plain = [name for name in ScoreRow.__dataclass_fields__ if name not in apart]
         columns: dict[str, Any] = {name: [getattr(row, name) for row in known] for name in plain}
-        columns["model"] = [row.factors.get("model", "") for row in known]
-        columns["variant"] = [row.factors.get("variant", "") for row in known]
         columns["heard"] = [
             float("nan") if row.heard is None else float(row.heard) for row in known
         ]
