@@ -242,7 +242,7 @@ def test_no_session_without_a_therapist_turn_is_rated(
         **{
             "endpoints": scripted,
             "raters.judge.replicates": 1,
-            "judge.strip": strip,
+            "raters.judge.strip": strip,
             "raters.judge.justification_chars": [10, 60],
         },
     )
@@ -258,7 +258,7 @@ def test_no_session_without_a_therapist_turn_is_rated(
             for turn in judged_turns(Session.from_json(unit.content), strip)
             if turn.speaker is Speaker.THERAPIST
         ]  # type: ignore[arg-type]
-        assert (f"{unit.key.id}.plain.j1" in rejected) is (not left)
+        assert (f"{unit.key.id}.judge.plain.j1" in rejected) is (not left)
 
 
 # --- dataset

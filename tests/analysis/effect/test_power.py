@@ -165,9 +165,7 @@ def test_plan_of_a_study_too_small_to_find_anything() -> None:
     few, _ = smallest_effect(with_patients(paper(), 2))
     assert "none; all 99 points of the scale would be found less often than 80%" in few
     study = paper()
-    alone = study.model_copy(
-        update={"arms": tuple(arm for arm in study.arms if arm.variant == "tuned")}
-    )
+    alone = study.model_copy(update={"arms": tuple(arm for arm in study.arms if arm.tuned)})
     assert next(iter(smallest_effect(alone))).endswith("none, no two arms are compared")
 
 
