@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from cbt_ray.errors import InputError
+from cbt_ray.reading import read_text
 from cbt_ray.study.block import Name
 from cbt_ray.study.schema import study_schema
 
@@ -30,7 +31,8 @@ def write_own_study(folder: Path) -> Path:
         raise InputError(f"{folder}: expected a new folder, it is there already")
     shutil.copytree(EXAMPLE, folder)
     file = folder / "study.yaml"
-    file.write_text(file.read_text(encoding="utf-8").replace("study: NAME", f"study: {name}", 1))
+    text = read_text(file).replace("study: NAME", f"study: {name}", 1)
+    file.write_text(text, encoding="utf-8")
     (folder / SCHEMA_FILE).write_text(schema_text(), encoding="utf-8")
     return file
 
