@@ -17,6 +17,7 @@ from cbt_ray.rating.judge import PROMPTS as JUDGE_PROMPTS
 from cbt_ray.rating.probe import GUESSES, SWAPPED, VIEW, look_of
 from cbt_ray.rating.scale_file import scale_files
 from cbt_ray.study import Study
+from cbt_ray.study.block import Block
 from cbt_ray.study.confound import confounds
 from cbt_ray.study.contrast import Levels
 from cbt_ray.study.endpoint import FINETUNED, LlamaCppEndpoint, Role
@@ -87,6 +88,8 @@ class Keys:
         """What stands for the code of a stage that costs no call, and follows its code."""
         self._prompt_hashes: dict[tuple[str, ...], dict[str, str]] = {}
         self._roles: dict[tuple[Role, frozenset[str]], Fields] = {}
+        self._blocks: dict[tuple[int, frozenset[str]], Fields] = {}
+        self._said: dict[tuple[frozenset[str], ...], Fields] = {}
         self._known: dict[tuple[Stage, str], Key] = {}
         self._inputs: dict[Key, tuple[Key, ...]] = {}
         self._determinants: dict[Key, Callable[[], dict[str, Any]]] = {}
@@ -127,9 +130,9 @@ class Keys:
             before = self.course(number, session - 1) if session > 1 else self.profile(number)
             return {
                 "inputs": [before, self.profile(number)],
-                "courses": self.study.writing.courses,
+                "courses": self._once(self.study.writing.courses),
                 "language": self._words(course={"parts", "labels", "farewells"}),
-                "phase": self.study.phase_of(session),
+                "phase": self._once(self.study.phase_of(session)),
                 "prompts": self._hashes(*COURSE_PROMPTS),
                 "roles.generator": self._role(self.study.writing.generator),
             }
@@ -223,11 +226,11 @@ class Keys:
             return {
                 "inputs": [*([self.finetune(made)] if made else []), *before],
                 "arm": [arm.name, arm.model, arm.kind],
-                "patient": who,
+                "patient": self._once(who),
                 "replicate": replicate,
-                "sessions": Fields(self._rules, but=frozenset({"replicates"})),
+                "sessions": self._once(self._rules, frozenset({"replicates"})),
                 "language": self._words(transcript=_SHOWN),
-                "phase": study.phase_of(session),
+                "phase": self._once(study.phase_of(session)),
                 "prompts": self._hashes(arm.prompt or THERAPIST_PROMPT, *DIALOGUE_PROMPTS),
                 "roles.therapist": self._role(study.therapist(arm)),
                 "roles.patient": self._role(study.roles.patient),
@@ -498,20 +501,32 @@ class Keys:
         transcript: Collection[str] = (),
     ) -> Fields:
         """What of the language reaches a unit."""
+        known = (frozenset(own), frozenset(course), frozenset(transcript))
+        if known not in self._said:
+            self._said[known] = self._language_fields(*known)
+        return self._said[known]
+
+    def _language_fields(
+        self, own: frozenset[str], course: frozenset[str], transcript: frozenset[str]
+    ) -> Fields:
         language = self._language
         also = {
-            name: Fields(block, only=frozenset(fields))
+            name: Fields(block, only=fields)
             for name, block, fields in (
                 ("course", language.course, course),
                 ("transcript", language.transcript, transcript),
             )
             if fields
         }
-        return Fields(language, only=_LETTERS | set(own), also=also)
+        return Fields(language, only=_LETTERS | own, also=also)
 
     def _looked(self, view: str, *more: str) -> Fields:
         """What of the language the judge reads."""
         return self._words(*(["masked"] if view == "masked" else []), transcript={*_READ, *more})
+
+    def _once(self, block: Block, but: frozenset[str] = frozenset()) -> Fields:
+        """A block that is the same in hundreds of units: what it says is taken once."""
+        return self._blocks.setdefault((id(block), but), Fields(block, but=but))
 
     def _role(self, role: Role, but: frozenset[str] = frozenset()) -> Fields:
         if (role, but) not in self._roles:

@@ -126,7 +126,8 @@ def test_a_killed_worker_costs_at_most_its_unit(tmp_path: Path) -> None:
     output, _ = process.communicate()
     assert process.returncode == 0, output
     assert len(scripted.units(store, Stage.SESSIONS)) == TOTAL[Stage.SESSIONS]
-    assert attempts(store).most_common(1)[0][1] == 1
+    tried = attempts(store)
+    assert sum(tried.values()) <= len(tried) + 1, "the calls of the lost attempt count, too"
 
 
 @pytest.mark.ray
