@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cbt_ray.study.block import fields_of, in_words
 from cbt_ray.study.contrast import TUNING, Contrast, Pair, pairs
 from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint, ScriptedEndpoint
-from cbt_ray.study.factor import OWN_PROMPT
+from cbt_ray.study.factor import prompt_of
 from cbt_ray.study.model import Arm, Recipe
 from cbt_ray.study.scheduled import seeds_of, uses_gguf
 
@@ -119,7 +119,7 @@ def _traits(study: Study, arm: Arm) -> dict[str, str]:
     found = {
         "model": arm.model or _named(endpoint),
         TUNING: arm.kind,
-        "prompt": arm.prompt or OWN_PROMPT,
+        "prompt": prompt_of(arm),
         **{name: in_words(value) for name, value in fields_of(role.sampling).items()},
         "served by": _served(endpoint),
     }

@@ -25,7 +25,7 @@ def levels_of(arms: Sequence[Arm], therapists: Mapping[str, Role]) -> dict[str, 
     known = {
         "model": [arm.model or therapists[arm.name].endpoint for arm in arms],
         TUNING: [arm.kind for arm in arms],
-        "prompt": [arm.prompt or OWN_PROMPT for arm in arms],
+        "prompt": [prompt_of(arm) for arm in arms],
         "endpoint": [therapists[arm.name].endpoint for arm in arms],
         "sampling": sampling,
     }
@@ -36,6 +36,11 @@ def levels_of(arms: Sequence[Arm], therapists: Mapping[str, Role]) -> dict[str, 
         arm.name: {factor: levels[number] for factor, levels in differ.items()}
         for number, arm in enumerate(arms)
     }
+
+
+def prompt_of(arm: Arm) -> str:
+    """An arm's prompt as people call it."""
+    return (arm.prompt or OWN_PROMPT).removesuffix(".j2")
 
 
 def _sampling(roles: Sequence[Role]) -> list[str]:

@@ -76,8 +76,8 @@ def test_two_prompts_are_compared_without_a_course_and_a_training(
     assert len(rows) == 2 * 3 * 2
     assert all(row["rated"] and row["seed"] == 0 for row in rows)
     assert {(row["arm"], row["factors"]["prompt"]) for row in rows} == {
-        ("plain", "therapist.j2"),
-        ("socratic", "socratic.j2"),
+        ("plain", "therapist"),
+        ("socratic", "socratic"),
     }
     assert analysis.content["analysis"]["confounds"] == []
     page = (study.parent / "runs" / "prompts" / "report.html").read_text()
@@ -93,8 +93,8 @@ def test_another_temperature_beside_the_prompt_is_said_in_plan_and_report(
     document["arms"][1]["sampling"] = {"temperature": 0.1}
     asked = {
         "name": "style",
-        "plus": {"prompt": "socratic.j2"},
-        "minus": {"prompt": "therapist.j2"},
+        "plus": {"prompt": "socratic"},
+        "minus": {"prompt": "therapist"},
     }
     study.write_text(yaml.safe_dump(document | {"analysis": {"contrasts": [asked]}}))
     said = "style: socratic and plain also differ in temperature (0.1; 0.7)"

@@ -39,11 +39,11 @@ def test_two_prompts_need_nothing_of_training() -> None:
     study = prompts()
     assert (needs_courses(study), checkpoints(study)) == (False, [])
     assert study.factors == {
-        "plain": {"prompt": "therapist.j2"},
-        "socratic": {"prompt": "socratic.j2"},
+        "plain": {"prompt": "therapist"},
+        "socratic": {"prompt": "socratic"},
     }
     assert [(one.name, one.plus, one.minus) for one in study.contrasts] == [
-        ("prompt", {"prompt": "socratic.j2"}, {"prompt": "therapist.j2"})
+        ("prompt", {"prompt": "socratic"}, {"prompt": "therapist"})
     ]
 
 
@@ -98,19 +98,17 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "two factors": (
         {"arms": [PROMPTS[0], {**PROMPTS[1], "sampling": {"temperature": 0.1}}]},
         "analysis.contrasts: expected what is compared, since the arms differ in prompt, sampling; "
-        "name it, such as `- {name: prompt, plus: {prompt: socratic.j2}, minus: {prompt: "
-        "therapist.j2}}`, or `contrasts: []` where the study only describes",
+        "name it, such as `- {name: prompt, plus: {prompt: socratic}, minus: {prompt: "
+        "therapist}}`, or `contrasts: []` where the study only describes",
     ),
     "an unknown level": (
         {
             "analysis": {
-                "contrasts": [
-                    {"name": "c", "plus": {"prompt": "best.j2"}, "minus": {"prompt": "x.j2"}}
-                ]
+                "contrasts": [{"name": "c", "plus": {"prompt": "best"}, "minus": {"prompt": "x"}}]
             }
         },
-        "analysis.contrasts.0.plus.prompt: expected one of ['therapist.j2', 'socratic.j2'], found "
-        "'best.j2'",
+        "analysis.contrasts.0.plus.prompt: expected one of ['therapist', 'socratic'], found "
+        "'best'",
     ),
     "a tuned arm without a model": (
         {"arms": [PROMPTS[0], {"name": "tuned", "tuned": True}]},
@@ -177,8 +175,8 @@ def test_what_differs_besides_the_factor_is_named_with_both_values() -> None:
             "contrasts": [
                 {
                     "name": "style",
-                    "plus": {"prompt": "socratic.j2"},
-                    "minus": {"prompt": "therapist.j2"},
+                    "plus": {"prompt": "socratic"},
+                    "minus": {"prompt": "therapist"},
                 }
             ]
         },
