@@ -107,8 +107,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
                 "contrasts": [{"name": "c", "plus": {"prompt": "best"}, "minus": {"prompt": "x"}}]
             }
         },
-        "analysis.contrasts.0.plus.prompt: expected one of ['therapist', 'socratic'], found "
-        "'best'",
+        "analysis.contrasts.0.plus.prompt: expected one of ['therapist', 'socratic'], found 'best'",
     ),
     "a tuned arm without a model": (
         {"arms": [PROMPTS[0], {"name": "tuned", "tuned": True}]},
