@@ -22,7 +22,11 @@ def answered(raw: bytes) -> Answer:
         def serve() -> None:
             connection, _ = server.accept()
             with closing(connection):
-                connection.recv(1 << 16)
+                asked = b""
+                while not asked.endswith(
+                    b"\r\n\r\n{}"
+                ):  # what is left unread resets the connection
+                    asked += connection.recv(1 << 16)
                 connection.sendall(raw)
 
         threading.Thread(target=serve, daemon=True).start()
