@@ -166,7 +166,8 @@ def _join(address: str, *, here: bool = False) -> None:
     if here:  # see LOOPBACK: the variable was read when Ray was imported
         ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
     try:
-        with _no_sigterm():
+        # A Ray of this machine answers soon; somebody else's may never, and Ctrl-C must end that.
+        with _held(*([signal.SIGTERM, signal.SIGINT] if here else [signal.SIGTERM])):
             ray.init(address=address, logging_level="ERROR", log_to_driver=False)
     except BaseException:
         ray.shutdown()
@@ -174,18 +175,21 @@ def _join(address: str, *, here: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def _no_sigterm() -> Iterator[None]:
-    """Hold SIGTERM back and keep its handler: Ray puts two there, one prints a C++ stack."""
+def _held(*numbers: signal.Signals) -> Iterator[None]:
+    """Hold signals back, and keep SIGTERM's handler: Ray puts two there, one prints a C++ stack.
+
+    A Ctrl-C that comes while Ray connects was seen to be lost.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.getsignal(signal.SIGTERM)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
 def _line(error: BaseException) -> str:
