@@ -11,22 +11,14 @@ from typing import Any
 
 from cbt_ray.errors import InputError
 from cbt_ray.imports.harvest import JUDGE, Harvest
-from cbt_ray.imports.manifest import (
-    PUBLISHED,
-    Manifest,
-    default_for,
-    line_for,
-    named_in,
-    read_manifest,
-    write_whole,
-)
+from cbt_ray.imports.manifest import PUBLISHED, Manifest, open_study, read_manifest
 from cbt_ray.imports.published import Published, read_published
 from cbt_ray.imports.remark import Remark
 from cbt_ray.imports.repository import Repository, open_repository
 from cbt_ray.imports.study_file import compose, fit
 from cbt_ray.imports.units import store_units
 from cbt_ray.store import open_store
-from cbt_ray.study import Study, load_study
+from cbt_ray.study import Study
 from cbt_ray.work.inputs import at
 from cbt_ray.work.outcome import headline
 from cbt_ray.work.workplace import prompts_of
@@ -52,7 +44,12 @@ def import_cbt(
         f"found {found}"
         + (f"; {repository.parts} files are parts of these sessions" if repository.parts else "")
     )
-    study, manifest = _study(published, study_file, overrides, repository, found, say)
+    study, manifest = open_study(
+        study_file,
+        overrides,
+        lambda manifest: _composed(published, study_file, manifest, repository, found),
+        say,
+    )
     arms = fit(study, published)
     with at(study, "raters"):
         scale = headline(study, prompts_of(study)).scale
@@ -94,44 +91,16 @@ def summary_of(published: Published) -> str:
     return ", ".join(said)
 
 
-def _study(
-    published: Published,
-    study_file: Path,
-    overrides: Mapping[str, Any],
-    repository: Repository,
-    found: str,
-    say: Say,
-) -> tuple[Study, Manifest]:
-    """The study, written first where there is none, and its manifest."""
-    if study_file.exists():
-        named = named_in(study_file)
-        if named is None:
-            wanted = line_for(study_file, default_for(study_file))
-            raise InputError(
-                f"{study_file}: imported: expected the line `{wanted}`, add it and import again"
-            )
-        return load_study(study_file, dict(overrides), without=("imported",)), read_manifest(named)
-    manifest = default_for(study_file)
+def _composed(
+    published: Published, study_file: Path, manifest: Path, repository: Repository, found: str
+) -> str:
     notes = read_manifest(manifest).notes
     if notes.exists() and not manifest.exists():
         raise InputError(
             f"{notes}: expected room for the remarks of this import, the file is there and no "
             "import's; move it"
         )
-    text = compose(published, study_file, manifest, repository.root.resolve().name, found)
-    try:
-        write_whole(study_file, text.encode())
-    except OSError as error:
-        raise InputError(
-            f"{study_file}: expected a place that can be written ({error.strerror})"
-        ) from None
-    try:
-        study = load_study(study_file, dict(overrides), without=("imported",))
-    except InputError:
-        study_file.unlink()  # --set was wrong
-        raise
-    say(f"{study_file} written, for what was found")
-    return study, read_manifest(manifest)
+    return compose(published, study_file, manifest, repository.root.resolve().name, found)
 
 
 def _at(repository: Repository) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from cbt_ray.study.block import as_name
+
 _NAME = re.compile(r"([A-Za-z][A-Za-z0-9.-]*)_(Finetuned?|Tuned|Instruct)(_.*)?", re.IGNORECASE)
 EXPECTED = "expected a name such as Llama_Finetune_... or Llama_Instruct_..."
 
@@ -33,7 +35,7 @@ def groups_of(folders: Iterable[str]) -> dict[str, Group]:
         name = _NAME.fullmatch(folder)
         if name is None:
             continue
-        model = re.sub(r"[^a-z0-9]+", "-", name[1].lower()).strip("-")[:15]
+        model = as_name(name[1])[:15]
         variant: Literal["instruct", "tuned"] = (
             "instruct" if name[2].lower() == "instruct" else "tuned"
         )

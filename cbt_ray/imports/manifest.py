@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -17,6 +18,7 @@ from cbt_ray.errors import InputError
 from cbt_ray.imports.remark import Remark
 from cbt_ray.imports.units import digests
 from cbt_ray.reading import located, read_fields, read_text
+from cbt_ray.study import Study, load_study
 from cbt_ray.study.complaint import refusal
 from cbt_ray.study.imported import Imported, ImportedJudge
 from cbt_ray.unit import Stage, Unit
@@ -145,6 +147,42 @@ def name_in(study_file: Path, manifest: Path) -> None:
     text = read_text(study_file)
     gap = "" if text.endswith("\n") else "\n"
     write_whole(study_file, f"{text}{gap}{line_for(study_file, manifest)}\n".encode())
+
+
+def open_study(
+    study_file: Path,
+    overrides: Mapping[str, Any],
+    text: Callable[[Path], str],
+    say: Callable[[str], object],
+) -> tuple[Study, Manifest]:
+    """The study that is imported into, and its manifest; the study file is written first where
+    there is none.
+
+    `text` composes a study file that names this manifest. Raises InputError, one line.
+    """
+    if study_file.exists():
+        named = named_in(study_file)
+        if named is None:
+            wanted = line_for(study_file, default_for(study_file))
+            raise InputError(
+                f"{study_file}: imported: expected the line `{wanted}`, add it and import again"
+            )
+        return load_study(study_file, dict(overrides), without=(FIELD,)), read_manifest(named)
+    manifest = default_for(study_file)
+    composed = text(manifest)
+    try:
+        write_whole(study_file, composed.encode())
+    except OSError as error:
+        raise InputError(
+            f"{study_file}: expected a place that can be written ({error.strerror})"
+        ) from None
+    try:
+        study = load_study(study_file, dict(overrides), without=(FIELD,))
+    except InputError:
+        study_file.unlink()  # --set was wrong, or what was found makes no study
+        raise
+    say(f"{study_file} written, for what was found")
+    return study, read_manifest(manifest)
 
 
 def write_whole(file: Path, data: bytes) -> None:

@@ -5,7 +5,6 @@ All rows of a table are good, or none is imported.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +29,7 @@ from cbt_ray.reading import loads
 from cbt_ray.reading.cell import LONGEST_SHOWN, UNFIT, not_a_number, number_of, shown
 from cbt_ray.store import Store, open_store
 from cbt_ray.study import Study, load_study
+from cbt_ray.study.block import as_name
 from cbt_ray.study.scheduled import patient_slug, session_id
 from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.inputs import at
@@ -307,7 +307,7 @@ class Reading:
         judge = self.judge or row.fields.get("judge")
         if judge is None:
             raise _Unfit("judge: expected a column judge, or --judge NAME")
-        name = re.sub(r"[^a-z0-9]+", "-", judge.casefold()).strip("-")[:31].strip("-")
+        name = as_name(judge.casefold())
         if not name or name in self.study.raters:
             raise _Unfit(
                 "judge: expected a name with letters or digits other than "

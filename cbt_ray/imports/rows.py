@@ -92,7 +92,7 @@ def ratings_by_session(bench: Bench) -> dict[str, list[ImportedRating]]:
 def scored(unit: Unit | None, measure: str, prefix: str) -> dict[str, Any]:
     """The scores of a row by the unit of its rating.
 
-    `measure`: the headline's, which is the total; `prefix`: what stands in front of all names.
+    `measure`: the headline's, which is the total; `prefix`: what comes before all names.
     """
     content = unit.content if unit else {}
     items, measures = content.get("items", {}), content.get("measures", {})
@@ -147,35 +147,14 @@ def _rows(
 ) -> Iterator[ScoreRow]:
     own = facts(place.entry.key)
     for rating in ratings:
-        if rates(rating.unit, place.entry):
-            row = _row(
-                bench,
-                place,
-                own,
-                rating.judge,
-                rating.kind,
-                rating.view,
-                rating.judge_replicate,
-                scored(rating.unit, measure, prefix_of(bench.study, rating.judge)),
-                why_without(rating.unit, measure, prefix_of(bench.study, rating.judge)),
-            )
-            yield replace(
-                row,
-                heard=heard(
-                    place.entry.key, rating.view, rating.unit.content.get("strip", "summary")
-                ),
-            )
-        else:
-            yield _row(
-                bench,
-                place,
-                own,
-                rating.judge,
-                rating.kind,
-                rating.view,
-                rating.judge_replicate,
-                reason=OTHER_VERSION,
-            )
+        whose = (rating.judge, rating.kind, rating.view, rating.judge_replicate)
+        if not rates(rating.unit, place.entry):
+            yield _row(bench, place, own, *whose, reason=OTHER_VERSION)
+            continue
+        said = rating.unit, measure, prefix_of(bench.study, rating.judge)
+        row = _row(bench, place, own, *whose, scored(*said), why_without(*said))
+        strip = rating.unit.content.get("strip", "summary")
+        yield replace(row, heard=heard(place.entry.key, rating.view, strip))
     view = bench.study.judge.views[0]
     for name, judge in judges_of(bench).items():
         expected = judge.complete or name == bench.study.headline_judge

@@ -13,20 +13,14 @@ from typing import Any
 import yaml
 
 from cbt_ray.errors import InputError
-from cbt_ray.imports.manifest import (
-    Manifest,
-    default_for,
-    line_for,
-    named_in,
-    read_manifest,
-    write_whole,
-)
+from cbt_ray.imports.manifest import Manifest, open_study
 from cbt_ray.imports.study_file import study_name
 from cbt_ray.imports.transcript import Transcript, read_transcripts
 from cbt_ray.imports.units import absent_unit, imported_unit, store_units
+from cbt_ray.reading.table import many
 from cbt_ray.store import open_store
 from cbt_ray.store.store import sha256_of
-from cbt_ray.study import Study, load_study
+from cbt_ray.study import Study
 from cbt_ray.study.scheduled import session_id
 from cbt_ray.therapy.session import Session, Speaker
 from cbt_ray.unit import Stage, Unit
@@ -35,7 +29,6 @@ from cbt_ray.work.inputs import at
 Say = Callable[[str], object]
 NOT_PLAYED = "Imported: the sessions with this patient were held elsewhere."
 HEAD = """\
-# yaml-language-server: $schema=study.schema.json
 # Written by `cbt-ray import sessions` for {found}.
 # It is yours: it is never written again. What was imported is in {manifest}, beside this file.
 # Give `server` your model's name and address, then:
@@ -51,7 +44,14 @@ def import_sessions(file: Path, study_file: Path, overrides: Mapping[str, Any], 
     """
     transcripts = read_transcripts(file)
     found = _found(transcripts, file)
-    study, manifest = _study(transcripts, study_file, overrides, found, say)
+    study, manifest = open_study(
+        study_file,
+        overrides,
+        lambda manifest: _composed(transcripts, study_file, manifest, found),
+        say,
+    )
+    if lacking := list(_no_room(study, transcripts)):
+        raise InputError(*(f"{study_file}: {problem}" for problem in lacking))
     units = list(_units(study, transcripts, file, manifest))
     with at(study):
         store = open_store(study.store)
@@ -69,56 +69,17 @@ def _found(transcripts: Sequence[Transcript], file: Path) -> str:
     arms = len({one.arm for one in transcripts})
     patients = len({one.patient for one in transcripts})
     return (
-        f"{_count(len(transcripts), 'session')} of {_count(arms, 'therapist')} with "
-        f"{_count(patients, 'patient')} in {file.name}"
+        f"{many(len(transcripts), 'session')} of {many(arms, 'therapist')} with "
+        f"{many(patients, 'patient')} in {file.name}"
     )
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _study(
-    transcripts: Sequence[Transcript],
-    study_file: Path,
-    overrides: Mapping[str, Any],
-    found: str,
-    say: Say,
-) -> tuple[Study, Manifest]:
-    """The study, written first where there is none, and its manifest."""
-    if not study_file.exists():
-        manifest = default_for(study_file)
-        head = HEAD.format(found=found, manifest=manifest.name, file=study_file.name)
-        body = yaml.safe_dump(
-            _document(transcripts, study_file, manifest),
-            sort_keys=False,
-            allow_unicode=True,
-            width=100,
-        )
-        try:
-            write_whole(study_file, f"{head}{body}".encode())
-        except OSError as error:
-            raise InputError(
-                f"{study_file}: expected a place that can be written ({error.strerror})"
-            ) from None
-        try:
-            study = load_study(study_file, dict(overrides), without=("imported",))
-        except InputError:
-            study_file.unlink()  # --set was wrong, or what the transcripts name
-            raise
-        say(f"{study_file} written, for what was found")
-        return study, read_manifest(manifest)
-    named = named_in(study_file)
-    if named is None:
-        wanted = line_for(study_file, default_for(study_file))
-        raise InputError(
-            f"{study_file}: imported: expected the line `{wanted}`, add it and import again"
-        )
-    study = load_study(study_file, dict(overrides), without=("imported",))
-    problems = [f"{study_file}: {problem}" for problem in _no_room(study, transcripts)]
-    if problems:
-        raise InputError(*problems)
-    return study, read_manifest(named)
+def _composed(
+    transcripts: Sequence[Transcript], study_file: Path, manifest: Path, found: str
+) -> str:
+    head = HEAD.format(found=found, manifest=manifest.name, file=study_file.name)
+    document = _document(transcripts, study_file, manifest)
+    return head + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _document(

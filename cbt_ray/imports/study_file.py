@@ -18,6 +18,7 @@ from cbt_ray.imports.group import Group
 from cbt_ray.imports.harvest import CHARACTERISTICS, arms_of
 from cbt_ray.imports.published import Published, levels
 from cbt_ray.study import Study
+from cbt_ray.study.block import as_name
 from cbt_ray.study.contrast import default_contrasts
 from cbt_ray.study.endpoint import Role
 from cbt_ray.study.factor import levels_of
@@ -178,8 +179,7 @@ def _quoted(text: str) -> str:
 
 def study_name(study_file: Path) -> str:
     """The name of a study by that of its file."""
-    name = re.sub(r"[^a-z0-9]+", "-", study_file.stem.lower()).strip("-")[:31].strip("-")
-    return name or "published"
+    return as_name(study_file.stem) or "published"
 
 
 def _characteristics(published: Published) -> dict[str, str]:

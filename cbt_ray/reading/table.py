@@ -216,7 +216,7 @@ class _Reader:
         width = len(header)
         place, found = (
             min(len(row), width) + 1,
-            f"expected {_many(width, 'cell')} as in the line with the names, found {len(row)}",
+            f"expected {many(width, 'cell')} as in the line with the names, found {len(row)}",
         )
         hint = (
             f"; a cell that holds {self.separator!r} goes into quotes" if len(row) > width else ""
@@ -273,9 +273,9 @@ class _Reader:
                 unescaped(name): [unescaped(cell) for cell in column]
                 for name, column in columns.items()
             }
-        notices = [f"{_many(self.blank, 'row')} without any text ignored"] if self.blank else []
+        notices = [f"{many(self.blank, 'row')} without any text ignored"] if self.blank else []
         notices += (
-            [f"{_many(empty, 'column')} with neither a name nor cells ignored"] if empty else []
+            [f"{many(empty, 'column')} with neither a name nor cells ignored"] if empty else []
         )
         notices += [f"column {place} has no name and is left out" for place in unnamed]
         digest = hashlib.sha256(self.data).hexdigest()
@@ -295,7 +295,8 @@ def _joint(reason: str) -> str:
     return ", " if reason.startswith("column ") else ": "
 
 
-def _many(count: int, noun: str) -> str:
+def many(count: int, noun: str) -> str:
+    """A count with its noun: `1 row`, `2 rows`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 

@@ -18,8 +18,6 @@ from cbt_ray.work.job import Job
 from cbt_ray.work.survey import State, must_be_imported
 from cbt_ray.work.workplace import Spec, Workplace
 
-ROLES = ("generator",)
-
 
 def generate(bench: Bench, *, retry_rejected: bool = False) -> None:
     """Make every owed profile and course session.

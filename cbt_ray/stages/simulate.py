@@ -17,8 +17,6 @@ from cbt_ray.work.job import Job
 from cbt_ray.work.survey import must_be_imported
 from cbt_ray.work.workplace import Spec, Workplace
 
-ROLES = ("patient", "summariser")
-
 
 def simulate(bench: Bench, *, retry_rejected: bool = False) -> None:
     """Hold every owed session.

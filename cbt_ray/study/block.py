@@ -23,6 +23,11 @@ def _name(value: str) -> str:
     return value
 
 
+def as_name(text: str) -> str:
+    """A text as a name holds it, in lower case; empty where it has no letter or digit for one."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:31].strip("-")
+
+
 def _range(value: tuple[int, int]) -> tuple[int, int]:
     if not 1 <= value[0] <= value[1] <= LONGEST_TEXT:
         expected = f"[shortest, longest] with 1 <= shortest <= longest <= {LONGEST_TEXT:,}"
@@ -108,7 +113,7 @@ class Block(BaseModel):
         return value
 
 
-def fields_of(block: Block) -> dict[str, Any]:
+def values_of(block: Block) -> dict[str, Any]:
     """The values of a block's fields, by name."""
     return {name: getattr(block, name) for name in type(block).model_fields}
 
@@ -116,7 +121,7 @@ def fields_of(block: Block) -> dict[str, Any]:
 def in_words(value: object) -> str:
     """A field's value as people read it, in one line."""
     if isinstance(value, Block):
-        return ", ".join(f"{name} {in_words(one)}" for name, one in fields_of(value).items())
+        return ", ".join(f"{name} {in_words(one)}" for name, one in values_of(value).items())
     if value is None:
         return "none"
     return f"{value:g}" if isinstance(value, float) else str(value)

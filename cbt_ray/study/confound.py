@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from cbt_ray.study.block import fields_of, in_words
+from cbt_ray.study.block import in_words, values_of
 from cbt_ray.study.contrast import TUNING, Contrast, Pair, pairs
-from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint, ScriptedEndpoint
+from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint, Sampling, ScriptedEndpoint
 from cbt_ray.study.factor import prompt_of
 from cbt_ray.study.model import Arm, Recipe
 from cbt_ray.study.scheduled import seeds_of, uses_gguf
@@ -60,7 +60,7 @@ class Confound:
         return f"{self.what} ({one}; {other})"
 
     def to_json(self) -> dict[str, object]:
-        """As it stands in a result."""
+        """As it is in a result."""
         return asdict(self) | {"values": list(self.values)}
 
 
@@ -107,7 +107,7 @@ def _of_pair(
 
 def _meant(factor: str) -> set[str]:
     if factor == "sampling":
-        return {"temperature", "top_p", "min_p", "repeat_penalty", "max_tokens"}
+        return set(Sampling.model_fields)
     return _MEANT.get(factor, {factor})
 
 
@@ -120,7 +120,7 @@ def _traits(study: Study, arm: Arm) -> dict[str, str]:
         "model": arm.model or _named(endpoint),
         TUNING: arm.kind,
         "prompt": prompt_of(arm),
-        **{name: in_words(value) for name, value in fields_of(role.sampling).items()},
+        **{name: in_words(value) for name, value in values_of(role.sampling).items()},
         "served by": _served(endpoint),
     }
     recipe = study.models[arm.model].recipe if arm.model is not None else None
@@ -136,7 +136,7 @@ def _traits(study: Study, arm: Arm) -> dict[str, str]:
 def _training(study: Study, recipe: Recipe) -> Mapping[str, str]:
     orpo, generator = recipe.method == "orpo", study.roles.generator
     wrote = _named(study.endpoints[generator.endpoint]) if generator else "nobody"
-    how = {name: value for name, value in fields_of(recipe).items() if name not in _NOT_HOW}
+    how = {name: value for name, value in values_of(recipe).items() if name not in _NOT_HOW}
     return {
         "method": recipe.method,
         "teacher": f"pairs of {recipe.preferences}" if orpo else wrote,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from cbt_ray.study.block import fields_of, in_words, twice
+from cbt_ray.study.block import in_words, twice, values_of
 from cbt_ray.study.contrast import TUNING, Contrast, Levels, default_contrasts, unanswered
 from cbt_ray.study.endpoint import Role
 from cbt_ray.study.model import Arm
@@ -45,7 +45,7 @@ def prompt_of(arm: Arm) -> str:
 
 def _sampling(roles: Sequence[Role]) -> list[str]:
     """What each role's sampling has otherwise than the others."""
-    known = [fields_of(role.sampling) for role in roles]
+    known = [values_of(role.sampling) for role in roles]
     differ = [name for name in known[0] if len({one[name] for one in known}) > 1]
     return [", ".join(f"{name} {in_words(one[name])}" for name in differ) for one in known]
 

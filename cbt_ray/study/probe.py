@@ -41,8 +41,7 @@ class Probes(Block):
     homework_margin: float = Field(1.0, ge=0, le=1000)
     """Points by which it must fall more than the other items do on average."""
     masked_shift: Share = 0.05
-    """Masking style may move the treatment's sessions against the control's by at most this share.
-    """
+    """Masking style may move the arms of `plus` against those of `minus` by at most this share."""
     halo_spread: Share = 0.5
     """Items of a session, rated together, spread at least this share of what they do when rated
     separately."""

@@ -24,9 +24,9 @@ from cbt_ray.study.block import (
     Patterns,
     Phrase,
     Phrases,
-    fields_of,
     refuse_all,
     twice,
+    values_of,
 )
 from cbt_ray.study.complaint import refusal
 from cbt_ray.study.protocol import EndToken, Flags, Sessions
@@ -122,7 +122,7 @@ class Transcript(Block):
     patient: Phrase
     therapist: Phrase
     end: Phrase
-    """Behind the last turn; `{turns}` is their number."""
+    """After the last turn; `{turns}` is their number."""
     end_of_one: Phrase
     silence: Phrase
     """What a therapist's turn holds from which a probe took everything."""
@@ -145,7 +145,7 @@ class Transcript(Block):
         return self.opening.replace("{summary}", summary)
 
     def ended(self, turns: int) -> str:
-        """The mark behind the last turn."""
+        """The mark after the last turn."""
         return self.end_of_one if turns == 1 else self.end.replace("{turns}", str(turns))
 
 
@@ -244,7 +244,7 @@ class Language(Block):
 
     def rules(self, thresholds: Flags) -> FlagRules:
         """The rules of the flags under these thresholds."""
-        return FlagRules(**{**fields_of(thresholds), **fields_of(self.flags)})
+        return FlagRules(**{**values_of(thresholds), **values_of(self.flags)})
 
 
 def load_language(prompts: Prompts) -> Language:

@@ -526,7 +526,10 @@ class Keys:
 
     def _once(self, block: Block, but: frozenset[str] = frozenset()) -> Fields:
         """A block that is the same in hundreds of units: what it says is taken once."""
-        return self._blocks.setdefault((id(block), but), Fields(block, but=but))
+        known = id(block), but
+        if known not in self._blocks:
+            self._blocks[known] = Fields(block, but=but)
+        return self._blocks[known]
 
     def _role(self, role: Role, but: frozenset[str] = frozenset()) -> Fields:
         if (role, but) not in self._roles:

@@ -5,13 +5,14 @@ losses, flags.
 import random
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 from cbt_ray.analysis import ScoreRow, Scores, Settings, analyse
 from cbt_ray.analysis.declared import Declaration, notices, standing
 from cbt_ray.analysis.judge.probe import ProbeRow
 from cbt_ray.analysis.judge.robustness import robustness
 from cbt_ray.study.model import Judge
+from cbt_ray.study.probe import ProbeName
 from cbt_ray.study.protocol import Sessions
 from cbt_ray.therapy.flags import NAMES
 from cbt_ray.therapy.replay import rules_of, stop_table
@@ -36,16 +37,7 @@ ITEMS = {
 MODELS = ("birch", "maple", "willow")
 PATIENTS = ("Ada Lund", "Ben Okoro", "Cleo Marsh", "Dov Aran", "Eda Yilmaz")
 VARIANTS = ("instruct", "tuned")
-PROBES = (
-    "empty",
-    "shuffled",
-    "swapped",
-    "no_homework",
-    "masked",
-    "halo",
-    "guess_plain",
-    "guess_masked",
-)
+PROBES = get_args(ProbeName)
 PHASES = ("assessment", "initial", "middle", "termination")
 GAIN = {"birch": 0.9, "maple": 0.55, "willow": 0.15}
 

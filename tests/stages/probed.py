@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from cbt_ray.llm.request import Finish, Reply, Request
 from cbt_ray.stages.analyse import settings_of
@@ -18,6 +18,7 @@ from cbt_ray.stages.probe import probe_rows
 from cbt_ray.stages.rate import rate_sessions
 from cbt_ray.stages.scores import score_rows
 from cbt_ray.study import load_study
+from cbt_ray.study.probe import ProbeName
 from cbt_ray.therapy.session import Session, Speaker, Turn
 from cbt_ray.therapy.stop import StopReason
 from cbt_ray.unit import Key, Stage, Unit
@@ -37,16 +38,7 @@ WORDS = (
     "Excellent",
     "Outstanding",
 )
-EVERY = [
-    "empty",
-    "shuffled",
-    "swapped",
-    "no_homework",
-    "masked",
-    "halo",
-    "guess_plain",
-    "guess_masked",
-]
+EVERY = list(get_args(ProbeName))
 PATIENTS = ("Teresa Lindqvist", "Jonas Adeyemi", "Mina Sato", "Ole Brandt")
 Score = Callable[[str, int, str], int]
 """(item, its place on the scale, transcript) -> 1 to 10."""

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 LOWEST, HIGHEST = -32.0, 44.0
 """Ends of the integral over log u; beyond them its integrand is below 1e-13."""
 STEP = 0.2
-NEGLIGIBLE = -40.0
-"""Logarithm of a modulus that adds nothing."""
 AT_ONCE = 2_000_000
 """Numbers held in memory at once."""
 

@@ -24,8 +24,6 @@ from cbt_ray.study.complaint import refusal
 from cbt_ray.study.contrast import Contrast
 
 SHIPPED = Path(__file__).with_name("mappings")
-OWN = "cbt-ray"
-"""The mapping of a table that cbt-ray wrote itself."""
 TEXTS = (
     "session_key",
     "arm",
