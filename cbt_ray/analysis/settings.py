@@ -51,7 +51,7 @@ class Settings:
         return self.total or (float(items * self.lowest), float(items * self.highest))
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the result."""
+        """As it is in the result."""
         return {
             **asdict(self),
             "contrasts": [one.model_dump(mode="json") for one in self.contrasts or ()],

@@ -85,7 +85,7 @@ only = click.option(
     "--only",
     metavar="JOB",
     default=None,
-    help="One job alone, by the name that a lost worker is told with.",
+    help="One job alone, by the name that the report of a lost worker gives.",
 )
 retry_rejected = click.option("--retry-rejected", is_flag=True, help="Try rejected units again.")
 

@@ -102,7 +102,7 @@ def _run_whole(site: Site, jobs: list[BatchJob], model: str | None) -> Ending:
     """
     for job, name in _each(
         site.study, jobs, model
-    ):  # what the last job lacks is told before the first is paid for
+    ):  # what the last job lacks is said before the first is paid for
         if _owes(site, job, name):
             check(site, job, name)
     ending, failed = Ending(0), None
@@ -142,7 +142,7 @@ def _run_one(site: Site, job: BatchJob, model: str | None) -> Ending:
         return ended
     return _worst(
         [submit(site, job, name) for name in settled]
-    )  # a gate that failed earlier is told where nothing else is
+    )  # a gate that failed earlier is said where nothing else is
 
 
 def _worst(endings: list[Ending]) -> Ending:

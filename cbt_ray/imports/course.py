@@ -13,7 +13,7 @@ of a JSON file.
 
 A model wrote it in four parts, which the code joined: a speaker can speak twice in a row where
 parts meet, a part can begin with a heading of its own, and the summary can stand inside the last
-therapist's message, behind the patient's, or before a few more messages.
+therapist's message, after the patient's, or before a few more messages.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _heading(text: str, message: Message) -> re.Match[str] | None:
 
 
 def _with_summary(reading: Reading, message: Message) -> str:
-    """The message that holds the summary: what is said before it is a turn, what stands behind the
+    """The message that holds the summary: what is said before it is a turn, what comes after the
     heading no part of it.
     """
     text = reading.text

@@ -76,7 +76,7 @@ class Draft:
         self._parts.append([kind])
 
     def message(self, speaker: Speaker, words: str) -> bool:
-        """What stands behind a speaker's label: a turn with the blanks around it, or blanks alone.
+        """What comes after a speaker's label: a turn with the blanks around it, or blanks alone.
 
         Answers whether it was one.
         """

@@ -119,7 +119,7 @@ def stop_of(
 ) -> StopReason:
     """Our word for why it ended. The published code counted the opening's words, too.
 
-    A failure behind a patient's turn is the therapist's, which answered with nothing of use ten
+    A failure after a patient's turn is the therapist's, which answered with nothing of use ten
     times; any other is none of ours.
     """
     if stopped is None:

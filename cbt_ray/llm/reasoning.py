@@ -40,7 +40,8 @@ _FINAL = re.compile(
 )
 _END = re.compile(r"<\|(?:end|return|call|start)\|>")
 _BARE_CHANNELS = re.compile(
-    r"\A(?:assistant)?(?:analysis(?=[^\s\w.,!?:;)/\u2013\u2014-]|[A-Z]|.*assistantfinal)|(?=assistantfinal))",
+    r"\A(?:assistant)?(?:analysis(?=[^\s\w.,!?:;)/\u2013\u2014-]|[A-Z]|.*assistantfinal)"
+    r"|(?=assistantfinal))",
     re.DOTALL,
 )
 """Channels whose control tokens were dropped on the way: "analysisGreet her.assistantfinalHello.".

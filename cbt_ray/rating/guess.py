@@ -31,7 +31,7 @@ class Guess:
     useless: dict[str, int]
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in a unit."""
+        """As it is in a unit."""
         return {
             "guess": self.variant,
             "letter": self.letter,

@@ -23,7 +23,7 @@ from cbt_ray.unit import seed_of
 
 PROMPTS = ("judge.j2", "judge_request.j2")
 _FIELDS: dict[Kind, str] = {"words": "word", "numbers": "score", "count": "count"}
-"""Where an answer stands in the judge's reply."""
+"""Where an answer is in the judge's reply."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ItemRating:
     reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in a unit."""
+        """As it is in a unit."""
         return dict(vars(self))
 
 
@@ -50,7 +50,7 @@ class Rating:
     useless: dict[str, int]
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in a unit."""
+        """As it is in a unit."""
         return {
             "items": {name: item.to_json() for name, item in self.items.items()},
             "measures": {name: value.to_json() for name, value in self.measures.items()},

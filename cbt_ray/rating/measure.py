@@ -30,7 +30,7 @@ class Value(NamedTuple):
     reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in a unit."""
+        """As it is in a unit."""
         return self._asdict()
 
 

@@ -143,7 +143,7 @@ def _places(turns: Sequence[Turn]) -> list[int]:
 def _exchanges(turns: Sequence[Turn]) -> tuple[list[list[Turn]], list[Turn]]:
     """What the patient says up to each therapist turn, that turn last.
 
-    And what the patient says behind the last one.
+    And what the patient says after the last one.
     """
     exchanges: list[list[Turn]] = []
     current: list[Turn] = []

@@ -163,7 +163,7 @@ class _ScaleFile(Answers):
     licence: Text | None = None
     """What is known of its terms."""
     expertise: Text = "psychotherapy"
-    """What the judge is told that it is an expert in."""
+    """What the judge is an expert in, as its prompt says."""
     instructions: Text
     measures: Mapping[Id, MeasureBlock] = Field(min_length=1, max_length=MOST)
     """The first is the headline."""

@@ -8,7 +8,8 @@ LONGEST_NUMBER = 100
 LONGEST_SHOWN = 60
 _NUMBER = {
     sign: re.compile(
-        rf"[+-]?(?:[0-9]+(?:{re.escape(sign)}[0-9]*)?|{re.escape(sign)}[0-9]+)(?:[eE][+-]?[0-9]{{1,4}})?"
+        rf"[+-]?(?:[0-9]+(?:{re.escape(sign)}[0-9]*)?|{re.escape(sign)}[0-9]+)"
+        r"(?:[eE][+-]?[0-9]{1,4})?"
     )
     for sign in ".,"
 }

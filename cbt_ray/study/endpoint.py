@@ -70,7 +70,7 @@ class LiteLLMEndpoint(Limits):
     api_key_env: str | None = None
     """Name of the environment variable that holds the key; never the key."""
     structured: Literal["json_schema", "json_object", "none"] = "json_schema"
-    """How far the endpoint can be held to a JSON schema; below `json_schema` the schema stands in
+    """How far the endpoint can be held to a JSON schema; below `json_schema` the schema is in
     the prompt.
 
     llama-cpp-python's server takes `json_object`."""

@@ -28,7 +28,7 @@ DRAWS = 1000
 
 
 def in_key(letter: str) -> bool:
-    """Whether a character of a name, of whatever script, stands in keys: a letter or digit, or a
+    """Whether a character of a name, of whatever script, is kept in keys: a letter or digit, or a
     vowel sign of one.
     """
     return letter.isalnum() or unicodedata.category(letter).startswith("M")

@@ -318,7 +318,7 @@ class Study(Block):
         return self.raters[self.probed]
 
     def phase_of(self, session: int) -> Phase:
-        """The phase that a session (from 1) lies in; one without goals where there are none."""
+        """The phase of a session (from 1); one without goals where there are none."""
         return next(
             (phase for phase in self.phases if phase.sessions[0] <= session <= phase.sessions[1]),
             NO_PHASE,

@@ -28,7 +28,7 @@ def ask_until(ask: Ask, request: Request, attempts: int, read: Callable[[Reply],
     """Ask up to `attempts` times, each with a seed of its own, until `read` does not raise
     ModelFailure.
 
-    Raises ModelFailure with the commonest reason when no attempt was of use; Infrastructure passes
+    Raises ModelFailure with the commonest reason when no attempt was usable; Infrastructure passes
     through.
     """
     useless: Counter[str] = Counter()

@@ -30,7 +30,7 @@ class Turn:
     text: str
 
     def to_json(self) -> dict[str, str]:
-        """As it stands in a unit."""
+        """As it is in a unit."""
         return {"speaker": self.speaker, "text": self.text}
 
 
@@ -60,7 +60,7 @@ class Session:
         return sum(len(turn.text.split()) for turn in self.turns)
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in a unit."""
+        """As it is in a unit."""
         return {**vars(self), "turns": [turn.to_json() for turn in self.turns]}
 
     @classmethod

@@ -64,7 +64,7 @@ class Record:
 class Live:
     """Takes steps and keeps them in the store.
 
-    A store that fails is told of once, and the training goes on.
+    A store that fails is reported once, and the training goes on.
 
     With `tensorboard`, an event file of all steps is put beside them when this run of the training
     ends.

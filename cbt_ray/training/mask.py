@@ -170,7 +170,7 @@ def supervise(
 def _spans(
     messages: Sequence[Message], turns: Sequence[int], template: ChatTemplate, control: Control
 ) -> tuple[Written, list[tuple[int, int]]]:
-    """The conversation, and where in it the assistant's turns are: from behind the prompt that
+    """The conversation, and where in it the assistant's turns are: from after the prompt that
     opens one to behind its end.
     """
     openings = [_render(template, messages[:index], control, answer=True).text for index in turns]

@@ -165,7 +165,8 @@ REPLIES: dict[str, tuple[Behaviour, Expected]] = {
     "magistral": (ok(f"[THINK]{THOUGHT}[/THINK]Hello."), Said("Hello.", THOUGHT)),
     "begin_of_thought": (
         ok(
-            f"<|begin_of_thought|>{THOUGHT}<|end_of_thought|>\n<|begin_of_solution|>Hello.<|end_of_solution|>"
+            f"<|begin_of_thought|>{THOUGHT}<|end_of_thought|>\n"
+            "<|begin_of_solution|>Hello.<|end_of_solution|>"
         ),
         Said("Hello.", THOUGHT),
     ),

@@ -56,7 +56,8 @@ def test_closed_unopened_and_unclosed(opened: str, closed: str) -> None:
         ("<think></think>\n\nHello.", "Hello."),
         ("<think>why</think><answer>Hello.</answer>", "Hello."),
         (
-            "<|channel|>commentary<|message|>x<|end|><|start|>assistant<|channel|>final<|message|>Hello.<|return|>",
+            "<|channel|>commentary<|message|>x<|end|><|start|>assistant"
+            "<|channel|>final<|message|>Hello.<|return|>",
             "Hello.",
         ),
         ("<|channel|>final <|constrain|>json<|message|>Hello.", "Hello."),

@@ -93,9 +93,7 @@ def example_study(**changes: Any) -> dict[str, Any]:
         if value is ...:
             del node[last]
         elif isinstance(node, list):
-            node[int(last) : int(last) + 1] = [
-                copy.deepcopy(value)
-            ]  # just behind the end: one more
+            node[int(last) : int(last) + 1] = [copy.deepcopy(value)]  # just after the end: one more
         else:
             node[last] = copy.deepcopy(value)
     return document

@@ -1,4 +1,4 @@
-"""A study's language is a file: what it must hold, and that no other language stands in for it."""
+"""A study's language is a file: what it must hold, and that no other language takes its place."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ none.
 A contrast's own error term is how its difference varies between patients: (patients - 1) degrees of
 freedom, and no assumption that all arms vary alike. On the published scores they do not (standard
 deviations of 7 to 14), and the error term pooled over all arms then covers 92 % for one model and
-97 % for another. It stands beside as `pooled`. Where an arm was trained with several seeds, these
+97 % for another. It is also given, as `pooled`. Where an arm was trained with several seeds, these
 are a second error term (`seeds`).
 """
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 METHOD = "t on means of chains and of training seeds (Howe 1974)"
 ERROR_TERM = "patient x arm interaction of these two, and training seeds within arms"
 SMALLEST = -300.0
-"""Logarithm (10) of the smallest p that is told."""
+"""Logarithm (10) of the smallest p that is given."""
 
 
 def cells_of(chains: ChainMeans, arm: str) -> Array:

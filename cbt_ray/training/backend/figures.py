@@ -14,7 +14,7 @@ from cbt_ray.training.backend.memory import peak_gib
 class Figures:
     """Counts from the first step of this run on.
 
-    A run that continues begins behind the steps before it.
+    A run that continues begins after the steps before it.
     """
 
     steps: int

@@ -185,7 +185,7 @@ def _rendered(template: ChatTemplate, *messages: Message, answer: bool = True) -
 
 
 def _between(text: str, *messages: Message) -> list[str] | None:
-    """What stands before, between and behind the messages, if they stand in this order, each
+    """What comes before, between and after the messages, if they come in this order, each
     once.
     """
     pieces = []

@@ -25,7 +25,7 @@ Prompt = list[Message] | str
 
 
 def prompts_of(splits: Splits, base: Base, most: int) -> list[Prompt]:
-    """What stands in front of therapist turns, of held-out text first.
+    """What comes before therapist turns, of held-out text first.
 
     The short ones where there are enough of them.
     """

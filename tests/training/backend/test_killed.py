@@ -121,7 +121,7 @@ def test_killed_at_random_points_it_ends_with_the_same_bits(
         assert program.kept(f"store-{done}") >= before, "a checkpoint was lost"
         if (
             code == 0
-            # the signal came behind the last step: this training is done, and the next one begins
+            # the signal came after the last step: this training is done, and the next one begins
             # anew
         ):
             assert program.adapter(f"run-{turn}") == undisturbed
