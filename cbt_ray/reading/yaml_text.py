@@ -7,6 +7,7 @@ in a traceback.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,12 @@ LONGEST_INTEGER = 40
 _MERGE = "tag:yaml.org,2002:merge"
 _TEXT = "tag:yaml.org,2002:str"
 _INTEGER = "tag:yaml.org,2002:int"
+_OLD = re.compile(
+    r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?|[-+]?0[0-9_]+|y|n|yes|no|on|off", re.IGNORECASE
+)
+"""What YAML 1.1 alone takes for a number or a truth value: `1:30` for 90, `010` for 8, `no` for
+false. It is text here, as in YAML 1.2; a field that wants a number or a truth value says so, or
+takes it as it is written."""
 _PLAIN = {
     f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "timestamp", "str")
 }
@@ -181,7 +188,8 @@ class _Reader:
     def _tag(self, event: yaml.ScalarEvent) -> str:
         if event.tag is None or event.tag == "!":
             tag = str(self.resolver.resolve(yaml.ScalarNode, event.value, event.implicit))
-            return tag if tag in _PLAIN or tag == _MERGE else _TEXT  # `=` has a kind of its own
+            meant = tag in _PLAIN or tag == _MERGE  # `=` has a kind of its own
+            return tag if meant and not _OLD.fullmatch(event.value) else _TEXT
         return str(event.tag)
 
     def _scalar(self, event: yaml.ScalarEvent, path: tuple[str, ...]) -> Any:

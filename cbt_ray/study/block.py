@@ -9,6 +9,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from cbt_ray.reading.trial import tried
+
 Share = Annotated[float, Field(ge=0, le=1)]
 LARGEST = 10**12
 """No number of a study file is larger: one that is was mistyped, and would keep a loop or a library
@@ -42,12 +44,41 @@ def _said(value: str) -> str:
 
 
 def pattern(value: str) -> str:
-    """The text again, if it is a regular expression; ValueError otherwise."""
+    """The text again, if it is a regular expression that is soon done with any text.
+
+    ValueError otherwise.
+    """
     try:
-        re.compile(value)
+        compiled = re.compile(value)
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"expected a regular expression, found {value[:60]!r} ({error})") from None
+    if _REPEATED_GROUP.search(value):
+        [said] = tried([lambda: _matched(compiled)])
+        if said:
+            raise ValueError(
+                "expected a regular expression without repeats within repeats that fit the same "
+                f"text, found {value[:60]!r} ({said[0]})"
+            )
     return value
+
+
+_REPEATED_GROUP = re.compile(r"\)[*+{?]")
+"""Only what repeats a group can take a time that doubles with each character."""
+
+
+def _matched(compiled: re.Pattern[str]) -> list[str]:
+    """Nothing, after texts of which almost all fits: those that take the longest."""
+    pieces = dict.fromkeys([*re.findall(r"\w+", compiled.pattern), *compiled.pattern, *"a0 .-,\n"])
+    for piece in list(pieces)[:_PIECES]:
+        for said in (piece, f"{piece} "):
+            text = said * _REPEATS + "\0"
+            compiled.search(text)
+            compiled.fullmatch(text)
+    return []
+
+
+_PIECES = 200
+_REPEATS = 50
 
 
 Name = Annotated[str, AfterValidator(_name)]

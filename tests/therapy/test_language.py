@@ -173,6 +173,11 @@ def put(value: Any, *names: str | int) -> Callable[[Any], None]:
         (put([], "flags", "patient_voice"), "flags.patient_voice: expected at least 1"),
         (leave("flags", "greetings"), "flags.greetings: expected a value"),
         (put(["("], "course", "farewells"), "course.farewells.0: expected a regular expression"),
+        (
+            put([r"(\s*good\s*)*bye"], "course", "farewells"),
+            "course.farewells.0: expected a regular expression without repeats within repeats",
+        ),
+        (put([r"(?:good|fare)?(well|bye)+"], "course", "farewells"), None),
         (put("a-", "letters"), None),
         (put("z-a", "letters"), "letters: expected letters as in `A-Za-z`"),
         (put("Summary", "transcript", "opening"), "transcript.opening: expected {summary} in it"),

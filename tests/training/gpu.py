@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -207,7 +208,7 @@ def whole_job(size: Size, base: Base, work: Path) -> dict[str, Any]:
         work,
         Nowhere(),
         lambda _step: None,
-        threads=8,
+        threads=len(os.sched_getaffinity(0)),
     )
     checks = {check["name"]: check["passed"] for check in made.metrics["gate"]}
     measured = {

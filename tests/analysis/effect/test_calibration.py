@@ -18,7 +18,7 @@ NOISE = 3 * (0.95 * 0.05 / STUDIES) ** 0.5
 @pytest.mark.parametrize("patients", [5, 10, 20])
 @pytest.mark.parametrize("method", ["t", "fitted variances"])
 def test_what_is_printed_covers_its_level_again(method: str, patients: int) -> None:
-    studies = STUDIES if method == "t" else 500
+    studies = STUDIES if method == "t" else 2500 // patients
     noise = NOISE * (STUDIES / studies) ** 0.5
     for share in simulation.coverage(method, patients, studies, seed=7):
         assert 0.95 - noise - 0.005 < share < 0.95 + noise + 0.005

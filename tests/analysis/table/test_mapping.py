@@ -355,6 +355,10 @@ def test_each_mapping_of_the_package_loads(name: str) -> None:
             "patterns.0.pattern: expected a regular expression",
         ),
         (
+            {"patterns": [{"column": "c", "pattern": "(?P<model>(a|a)*)b"}]},
+            "patterns.0.pattern: expected a regular expression without repeats within repeats",
+        ),
+        (
             {"patterns": [{"column": "c", "pattern": "(.*)"}]},
             "patterns.0.pattern: expected named groups out of",
         ),
