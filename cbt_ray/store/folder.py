@@ -34,6 +34,10 @@ class FolderStore(Store):
             try:
                 os.link(temporary, self._target(path))
             except FileExistsError:
+                if self._file(path).is_dir():  # it would be made again for ever
+                    raise InputError(
+                        f"{self._file(path)}: expected a file, found a folder"
+                    ) from None
                 return False
         return True
 

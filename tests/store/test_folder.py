@@ -101,6 +101,13 @@ def test_folder_that_cannot_be_read_does_not_look_owed(
         store.get(key())
 
 
+def test_a_folder_in_a_units_place_is_the_users_to_take_away(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    (tmp_path / str(key())).mkdir(parents=True)
+    with pytest.raises(InputError, match=f"{key().h16}: expected a file, found a folder"):
+        store.put(unit())
+
+
 def test_file_system_without_write_once_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
