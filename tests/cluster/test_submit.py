@@ -28,6 +28,8 @@ from cbt_ray.work.workplace import prompts_of
 from tests.cluster.fake import FakeCluster, FakeTime
 from tests.study.example import example_study, write_study
 
+pytestmark = pytest.mark.slow
+
 IMAGES = Images("cbt-ray-cpu:1", "cbt-ray-train:1-cpu")
 
 

@@ -12,6 +12,8 @@ from cbt_ray.store.folder import FolderStore
 from cbt_ray.unit import Stage
 from cbt_ray.work.usage import Costs
 
+pytestmark = pytest.mark.slow
+
 
 def test_from_nothing_to_an_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "my-study"

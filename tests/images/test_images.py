@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = {
     name: (ROOT / "images" / name / "Dockerfile").read_text() for name in ("cpu", "train")

@@ -35,6 +35,8 @@ from tests.imports.clone import (
     write_scores,
 )
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., tuple[int, str]]
 TABLE = "Code/evaluation_results/all_scores_with_patients.csv"
 NEVER_CALLED = {

@@ -20,6 +20,8 @@ from cbt_ray.work.progress import Silent
 from tests.imports.clone import ITEMS, document, write_clone
 from tests.study.example import example_study, write_study
 
+pytestmark = pytest.mark.slow
+
 PLACE = "llama-tuned,Ada Lovell,1"
 
 

@@ -29,6 +29,8 @@ from tests.training.start.hub_server import Faults, HubServer, hub_server
 from tests.training.start.test_hub import FETCHED, MODEL, TOKEN, write_model
 from tests.training.tokenizer_files import CHATML, write_tokenizer_files
 
+pytestmark = pytest.mark.slow
+
 STUDIES = Path(__file__).parents[2] / "studies"
 OTHER = "lab/other"
 ARMS = [

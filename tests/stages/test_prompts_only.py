@@ -20,6 +20,8 @@ from cbt_ray.work.keys import Keys
 from cbt_ray.work.usage import Costs
 from cbt_ray.work.workplace import prompts_of
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT: dict[str, Any] = {
     "study": "prompts",
     "seed": 3,

@@ -17,6 +17,8 @@ from cbt_ray.study.endpoint import ScriptedEndpoint
 from cbt_ray.unit import Stage
 from tests.stages import scripted
 
+pytestmark = pytest.mark.slow
+
 SCRIPTED = {"kind": "scripted"}
 COUNTS = {"question": 0, "simple_reflection": 3, "complex_reflection": 1}
 """What the first judge counts in every session; it rates all else with the lowest score."""

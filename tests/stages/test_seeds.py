@@ -6,6 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from cbt_ray.__main__ import run
 from cbt_ray.study import load_study
 from cbt_ray.unit import Unit
@@ -13,6 +15,8 @@ from cbt_ray.work.bench import Bench
 from cbt_ray.work.progress import Silent
 from tests.stages import scripted
 from tests.stages.probed import inputs_of
+
+pytestmark = pytest.mark.slow
 
 ARMS = [{"name": "plain", "model": "first"}, scripted.TUNED_ARMS[0]]
 

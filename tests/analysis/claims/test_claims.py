@@ -24,6 +24,8 @@ from cbt_ray.errors import InputError
 from tests.analysis.table.big_table import write_big
 from tests.needs import needs
 
+pytestmark = pytest.mark.slow
+
 Rows = dict[str, dict[str, Any]]
 VERDICTS = """
 tuning.difference       borne_out      borne_out

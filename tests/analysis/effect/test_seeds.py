@@ -13,6 +13,8 @@ from cbt_ray.analysis.effect.calibration import calibration, of_seeds
 from cbt_ray.study.contrast import Contrast
 from tests.analysis.effect import seed_studies
 
+pytestmark = pytest.mark.slow
+
 ORPO = Contrast(name="training", plus={"training": "orpo"}, minus={"training": "sft"})
 PATIENTS = ("p1", "p2", "p3", "p4", "p5")
 

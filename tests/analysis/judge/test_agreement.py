@@ -20,6 +20,8 @@ from tests.analysis.judge.raters import alone, crowd, drawn, folded, judged
 from tests.analysis.judge.reliability_truth import CHAINS_DIFFER, PUBLISHED, kappas, share
 from tests.analysis.tables import made_up
 
+pytestmark = pytest.mark.slow
+
 LEVEL = 0.95
 
 

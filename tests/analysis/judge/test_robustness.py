@@ -20,6 +20,8 @@ from cbt_ray.analysis.scores import ScoreRow, Scores
 from cbt_ray.analysis.settings import Settings
 from cbt_ray.study.model import Judge
 
+pytestmark = pytest.mark.slow
+
 ITEMS = ("agenda", "pacing", "homework")
 SETTINGS = Settings(items=ITEMS)
 RANGE = 9 * len(ITEMS)

@@ -24,6 +24,8 @@ from cbt_ray.work.workplace import local_file
 from tests.s3_server import free_ports
 from tests.training.start.hub_server import SIGNED, Faults, HubServer, hub_server
 
+pytestmark = pytest.mark.slow
+
 MODEL = "lab/small"
 FETCHED = [
     "LICENSE",
