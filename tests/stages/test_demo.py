@@ -5,6 +5,7 @@ the plan foretold.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,12 +19,13 @@ from tests.calls import A_SECOND, calls_of_command
 from tests.stages import scripted
 
 DEMO = Path(__file__).parents[2] / "studies" / "demo.yaml"
-SMALLER = {
+SMALLER: dict[str, Any] = {
     "patients.training.count": 2,
     "courses.sessions": 2,
     "sessions.count": 1,
     "minimum.ratings": 2,
     "minimum.courses": 0.7,
+    "raters.judge.probes.which": ["empty", "shuffled", "guess_plain"],
 }
 
 
@@ -43,7 +45,7 @@ def test_the_demo_runs_for_real(tmp_path: Path) -> None:
     judged = [unit for unit in units.values() if unit.key.stage is Stage.RATINGS]
     ratings = [unit for unit in judged if f".{VIEW}" not in unit.key.id]
     assert len(ratings) == 4
-    assert len(judged) == 4 + 2 * 8, "each probe of one session an arm"
+    assert len(judged) == 4 + 2 * 3, "each probe of one session an arm"
     assert all(
         unit.status is Status.DONE and 11 <= unit.content["measures"]["total"]["value"] <= 110
         for unit in ratings
