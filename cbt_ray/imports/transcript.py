@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from cbt_ray.errors import InputError
 from cbt_ray.reading import loads, read_text
@@ -32,8 +32,10 @@ def _plain(value: Any) -> Any:
     return value.strip().lower() if isinstance(value, str) else value
 
 
-class Said(Block):
-    """One turn."""
+class Said(BaseModel):
+    """One turn. No block: there are many, and none has numbers to look at."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     speaker: Annotated[Speaker, BeforeValidator(_plain)]
     text: Text
