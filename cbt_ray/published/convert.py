@@ -78,7 +78,8 @@ def _converted(published: Published, commit: str | None) -> tuple[dict[str, byte
 
 
 def _jsonl(lines: Iterable[dict[str, Any]]) -> bytes:
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    return text.encode("utf-8", "backslashreplace")  # names of files may hold any bytes
 
 
 def summary_of(published: Published) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ _NAME = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _SPOKEN = re.compile(r"(?:I'm|I am|[Mm]y name is|[Nn]ame's) ([A-Z][^\s.,!?]+(?: [A-Z][^\s.,!?]+)?)")
+_HALF = re.compile("[\ud800-\udfff]")
 PERSONAL = 60
 """Longest name, as a study file takes it."""
 
@@ -197,6 +199,9 @@ def _json(
     text = fields.get(field) if isinstance(fields, dict) else None
     if not isinstance(text, str) or not text.strip():
         remarks.append(Remark(path, 1, f"expected a field {field} with text", lost=True))
+        return None
+    if _HALF.search(json.dumps(fields, ensure_ascii=False)):
+        remarks.append(Remark(path, 0, "expected text, found half a surrogate pair", lost=True))
         return None
     return source, fields
 

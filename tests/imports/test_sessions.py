@@ -141,6 +141,7 @@ def test_factors_of_the_file_are_those_of_the_arms(tmp_path: Path) -> None:
         ({"arm": "a", "patient": "Ann", "turns": []}, "turns: expected"),
         ({"arm": "a", "patient": "Ann", "turns": [{"speaker": "nurse", "text": "x"}]}, "speaker"),
         ({"arm": "a", "patient": "Ann", "turns": [{"speaker": "patient"}]}, "turns.0.text"),
+        (session("a", "Ann", summary="\ud800"), "summary: "),
     ],
 )
 def test_a_line_that_is_none_is_refused_with_its_number(

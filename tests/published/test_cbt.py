@@ -474,6 +474,17 @@ def test_what_cannot_be_read_is_said_and_the_rest_imported(
     assert Path("pub.published/remarks.txt").read_text().count("not imported") == 9
 
 
+def test_half_a_surrogate_pair_is_no_text(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = clone / "Synthetic_Transcripts" / "depression_set_1" / "session_2.json"
+    text = json.loads(file.read_text())
+    text["transcript"] = text["transcript"].replace("I see.", "I see \ud800.")
+    file.write_text(json.dumps(text))
+    bench = bench_of(imported(clone))
+    said = "session_2.json: not imported: expected text, found half a surrogate pair"
+    assert said in capsys.readouterr().out
+    assert states(bench, Stage.COURSES) == {State.DONE: 5, State.REJECTED: 1}
+
+
 def test_ratings_that_differ_and_ratings_that_failed_are_said(
     clone: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
