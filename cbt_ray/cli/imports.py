@@ -45,10 +45,10 @@ def imports() -> None:
 def cbt(path: Path, study: Path, scores: Path | None, overrides: tuple[str, ...]) -> None:
     """Import the published courses, sessions and ratings of arXiv 2412.00251.
 
-    PATH is a clone of its public repository, or a part of one. STUDY is written where there is
-    none.
+    PATH is a clone of its public repository, or a part of one: it is converted into the files that
+    the other commands take, in the folder <STUDY>.published. STUDY is written where there is none.
     """
-    from cbt_ray.imports.cbt import import_cbt
+    from cbt_ray.published.convert import import_cbt
 
     import_cbt(path, study, scores, fields_of(overrides), click.echo)
 
@@ -66,6 +66,21 @@ def sessions(file: Path, study: Path, overrides: tuple[str, ...]) -> None:
     from cbt_ray.imports.sessions import import_sessions
 
     import_sessions(file, study, fields_of(overrides), click.echo)
+
+
+@imports.command(epilog="Example: cbt-ray import courses courses.jsonl own.yaml")
+@click.argument("file", type=click.Path(path_type=Path))
+@study_file
+@settings
+def courses(file: Path, study: Path, overrides: tuple[str, ...]) -> None:
+    """Import courses of training patients: to be trained on.
+
+    FILE holds one course session a line, as JSON: patient_id, patient, number, turns; `export`
+    writes the same.
+    """
+    from cbt_ray.imports.courses import import_courses
+
+    import_courses(file, study, fields_of(overrides), click.echo)
 
 
 @imports.command(
@@ -87,6 +102,11 @@ def sessions(file: Path, study: Path, overrides: tuple[str, ...]) -> None:
     default=None,
     help="Which column is which field, where they are named otherwise: a YAML file.",
 )
+@click.option(
+    "--complete",
+    is_flag=True,
+    help="The judge was to rate every session: one without a rating counts as unrated.",
+)
 @settings
 def ratings(
     file: Path,
@@ -94,6 +114,7 @@ def ratings(
     judge: str | None,
     kind: str | None,
     mapping: str | None,
+    complete: bool,
     overrides: tuple[str, ...],
 ) -> None:
     """Import ratings that people or other judges gave the study's sessions.
@@ -102,4 +123,5 @@ def ratings(
     """
     from cbt_ray.imports.ratings import import_ratings
 
-    import_ratings(file, study, judge, kind, mapping, fields_of(overrides), click.echo)
+    own = fields_of(overrides)
+    import_ratings(file, study, judge, kind, mapping, own, click.echo, complete=complete)

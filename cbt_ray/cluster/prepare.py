@@ -18,7 +18,7 @@ from cbt_ray.reading import located, read_text
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import FINETUNED, LiteLLMEndpoint, LlamaCppEndpoint
 from cbt_ray.study.licence import check_licences
-from cbt_ray.study.model import is_hub_id
+from cbt_ray.study.recipe import is_hub_id
 from cbt_ray.unit import Stage
 from cbt_ray.work.engine import cpus_of
 from cbt_ray.work.inputs import at

@@ -1,8 +1,6 @@
 """Export: transcripts, dataset, ratings and scores as JSONL and CSV, for other programs.
 
 Rejects stand in files of their own.
-
-What was imported is also written as it was published, under `imported/` with its own paths.
 """
 
 from __future__ import annotations
@@ -15,15 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from cbt_ray.commands.delivery import Delivery
-from cbt_ray.imports.file_text import file_text, path_of
 from cbt_ray.stages.analyse import analysis_of
 from cbt_ray.stages.tables import csv_of, scores_of
 from cbt_ray.store import Blob
 from cbt_ray.unit import Key, Stage, Status, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.rating_id import parse_rating_id
-
-IMPORTED = "imported"
 
 
 def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
@@ -34,17 +29,17 @@ def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
     delivery = Delivery(folder, "export", partial(_fetch, bench))
     delivery.check()
     files: dict[str, bytes | Blob] = {}
+    profiles = _profiles(bench)
     for name, keys in (("courses", bench.keys.courses()), ("sessions", bench.keys.sessions())):
         units = list(_units(bench, keys))
         done = [unit for unit in units if unit.status is Status.DONE]
-        files[f"{name}.jsonl"] = _jsonl({**_named(unit), **unit.content} for unit in done)
+        files[f"{name}.jsonl"] = _jsonl(_line(unit, profiles) for unit in done)
         files |= _csv(f"{name}.csv", [row for unit in done for row in _turns(unit)])
         rejected = [unit for unit in units if unit.status is Status.REJECTED]
         files[f"{name}.rejected.jsonl"] = _jsonl(
             {**_named(unit), "reason": unit.reason, **unit.content} for unit in rejected
         )
         say(f"{name}: {len(done)} done, {len(rejected)} rejected")
-    files |= _imported(bench, say)
     ratings = list(_units(bench, [*bench.keys.ratings(), *bench.keys.imported_ratings()]))
     files["ratings.jsonl"] = _jsonl(
         {**_named(unit), "status": unit.status, "reason": unit.reason, **unit.content}
@@ -72,22 +67,28 @@ def _fetch(bench: Bench, blob: Blob, file: Path) -> None:
     bench.store.fetch_blob(blob, file, bench.keys.dataset())
 
 
-def _imported(bench: Bench, say: Callable[[str], object]) -> dict[str, bytes]:
-    """The files that units were imported from, made anew of the units."""
-    profiles = bench.keys.course_chains()
-    keys = [
-        key
-        for key in (*profiles, *bench.keys.courses(), *bench.keys.sessions())
-        if bench.keys.is_imported(key)
-    ]
-    files = {}
-    for unit in _units(bench, keys):
-        path = path_of(unit.content)
-        if path is not None and not path.is_absolute() and ".." not in path.parts:
-            files[f"{IMPORTED}/{path}"] = file_text(unit.content)
-    if files:
-        say(f"imported: {len(files)} files as they were published")
-    return files
+def _profiles(bench: Bench) -> dict[str, dict[str, Any]]:
+    """Who the training patients are, by their ids."""
+    units = _units(bench, list(bench.keys.course_chains()))
+    return {
+        unit.key.id: {name: unit.content[name] for name in ("narrative", "characteristics")}
+        for unit in units
+        if unit.status is Status.DONE
+    }
+
+
+def _line(unit: Unit, profiles: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A session as `import` takes it; the first of a course takes the profile along."""
+    course = unit.key.stage is Stage.COURSES
+    profile = profiles.pop(unit.content["patient_id"], None) if course else None
+    own = {"profile": profile} if profile else {}
+    return {**_named(unit), **unit.content, **_origin(unit), **own}
+
+
+def _origin(unit: Unit) -> dict[str, Any]:
+    """What an import was told of where a session is from."""
+    said = unit.provenance.get("imported", {})
+    return {name: said[name] for name in ("source", "remarks") if name in said}
 
 
 def _units(bench: Bench, keys: Sequence[Key]) -> Iterable[Unit]:

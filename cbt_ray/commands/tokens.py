@@ -13,7 +13,7 @@ from cbt_ray.errors import InputError
 from cbt_ray.llm.gguf_file import load_gguf_path
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import FINETUNED, LlamaCppEndpoint, Role
-from cbt_ray.study.model import is_hub_id
+from cbt_ray.study.recipe import is_hub_id
 
 CHARS_PER_TOKEN = 4.3
 """Of English prose, where no tokenizer is at hand."""

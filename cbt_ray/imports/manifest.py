@@ -15,18 +15,18 @@ from typing import Any
 from pydantic import ValidationError
 
 from cbt_ray.errors import InputError
-from cbt_ray.imports.remark import Remark
-from cbt_ray.imports.units import digests
+from cbt_ray.imports.units import digests, store_units
 from cbt_ray.reading import located, read_fields, read_text
+from cbt_ray.store import open_store
 from cbt_ray.study import Study, load_study
+from cbt_ray.study.block import as_name
 from cbt_ray.study.complaint import refusal
 from cbt_ray.study.imported import Imported, ImportedJudge
 from cbt_ray.unit import Stage, Unit
+from cbt_ray.work.inputs import at
 
 FIELD = "imported"
 SUFFIX = ".imported.json"
-PUBLISHED = "published: "
-"""How the source begins that `import cbt` names."""
 
 
 @dataclass(frozen=True)
@@ -36,43 +36,30 @@ class Manifest:
     file: Path
     content: Imported
 
-    def with_published(
-        self, units: Sequence[Unit], judge: str | None, ratings: Sequence[Unit], source: str
-    ) -> Manifest:
-        """With what `import cbt` brought in place of what it brought before; other judges stay."""
-        judges = dict(self.content.judges)
-        if judge is not None:
-            judges[judge] = ImportedJudge(
-                kind="model", complete=True, ratings=digests(ratings, Stage.RATINGS)
-            )
+    def with_units(self, units: Iterable[Unit], source: str) -> Manifest:
+        """With units beside those of earlier imports; one that is there is replaced."""
+        new = list(units)
         own = {
-            stage.value: digests(units, stage)
+            stage.value: dict(
+                sorted({**getattr(self.content, stage.value), **digests(new, stage)}.items())
+            )
             for stage in (Stage.PROFILES, Stage.COURSES, Stage.SESSIONS)
         }
-        others = tuple(
-            one for one in self.content.sources if one == source or not one.startswith(PUBLISHED)
-        )
-        return Manifest(self.file, Imported(**own, judges=judges, sources=_with(others, source)))
-
-    def with_sessions(self, units: Sequence[Unit], source: str) -> Manifest:
-        """With sessions beside those of earlier imports; one that is there is replaced."""
-        sessions = {**self.content.sessions, **digests(units, Stage.SESSIONS)}
-        update = {
-            "sessions": dict(sorted(sessions.items())),
-            "sources": _with(self.content.sources, source),
-        }
+        update = {**own, "sources": _with(self.content.sources, source)}
         return Manifest(self.file, self.content.model_copy(update=update))
 
-    def with_judge(self, name: str, kind: str, ratings: Iterable[Unit], source: str) -> Manifest:
-        """With somebody's ratings.
+    def with_judge(
+        self, name: str, kind: str, ratings: Iterable[Unit], source: str, *, complete: bool
+    ) -> Manifest:
+        """With somebody's ratings; `complete`: every session was to be rated.
 
         Those that the judge gave before stay, unless they are given anew.
         """
         known = self.content.judges.get(name)
         own = {**(known.ratings if known else {}), **digests(ratings, Stage.RATINGS)}
-        complete = known.complete if known else False
+        every = complete or (known is not None and known.complete)
         judge = ImportedJudge.model_validate(
-            {"kind": kind, "complete": complete, "ratings": dict(sorted(own.items()))}
+            {"kind": kind, "complete": every, "ratings": dict(sorted(own.items()))}
         )
         judges = {**self.content.judges, name: judge}
         return Manifest(
@@ -89,18 +76,6 @@ class Manifest:
             return False
         write_whole(self.file, text.encode())
         return True
-
-    @property
-    def notes(self) -> Path:
-        """The file with the remarks of the last import of what was published."""
-        return self.file.with_name(f"{self.file.name.removesuffix('.json')}.txt")
-
-    def write_notes(self, remarks: Iterable[Remark]) -> None:
-        """Write remarks, a line each."""
-        write_whole(
-            self.notes,
-            "".join(f"{remark}\n" for remark in remarks).encode("utf-8", "backslashreplace"),
-        )
 
 
 def _with(sources: tuple[str, ...], source: str) -> tuple[str, ...]:
@@ -152,13 +127,14 @@ def name_in(study_file: Path, manifest: Path) -> None:
 def open_study(
     study_file: Path,
     overrides: Mapping[str, Any],
-    text: Callable[[Path], str],
+    text: Callable[[Path], str] | None,
     say: Callable[[str], object],
 ) -> tuple[Study, Manifest]:
     """The study that is imported into, and its manifest; the study file is written first where
     there is none.
 
-    `text` composes a study file that names this manifest. Raises InputError, one line.
+    `text` composes a study file that names this manifest; without it there must be one. Raises
+    InputError, one line.
     """
     if study_file.exists():
         named = named_in(study_file)
@@ -168,6 +144,8 @@ def open_study(
                 f"{study_file}: imported: expected the line `{wanted}`, add it and import again"
             )
         return load_study(study_file, dict(overrides), without=(FIELD,)), read_manifest(named)
+    if text is None:
+        raise InputError(f"{study_file}: expected a study file, there is none")
     manifest = default_for(study_file)
     composed = text(manifest)
     try:
@@ -183,6 +161,32 @@ def open_study(
         raise
     say(f"{study_file} written, for what was found")
     return study, read_manifest(manifest)
+
+
+def study_name(study_file: Path) -> str:
+    """The name of a study by that of its file."""
+    return as_name(study_file.stem) or "imported"
+
+
+def keep(
+    study: Study,
+    manifest: Manifest,
+    units: Sequence[Unit],
+    found: str,
+    remarks: Mapping[str, int],
+    say: Callable[[str], object],
+) -> None:
+    """Store units, list them in the manifest, and say so."""
+    with at(study):
+        store = open_store(study.store)
+        store.check()
+    stored = store_units(store, study, units)
+    filled = manifest.with_units(units, found)
+    written = "written" if filled.write() else "is as it was"
+    for remark, count in remarks.items():
+        say(f"imported, but {remark}: {count}")
+    say(f"{found}: {stored.units} units, {stored.new} of them new, in {store.url}")
+    say(f"{filled.file} {written}")
 
 
 def write_whole(file: Path, data: bytes) -> None:

@@ -28,8 +28,10 @@ FIELDS = (
     "kind",
     "view",
     "judge_replicate",
+    "strip",
+    "source",
 )
-AMOUNTS = ("total", "justifications")
+AMOUNTS = ("total", "justifications", "reasons")
 IGNORED = (
     "seed",
     "phase",

@@ -53,8 +53,10 @@ def import_ratings(
     mapping: str | None,
     overrides: Mapping[str, Any],
     say: Say,
+    *,
+    complete: bool = False,
 ) -> None:
-    """Read a table and store its ratings.
+    """Read a table and store its ratings; `complete`: its judges were to rate every session.
 
     Raises InputError where a row is of no use: then nothing is imported.
     """
@@ -85,7 +87,7 @@ def import_ratings(
     _check_kinds(table, reading.kinds, manifest)
     if reading.problems:
         _refuse(table, reading.problems, say)
-    _keep(study, store, manifest, table, reading.kinds, units, say)
+    _keep(study, store, manifest, table, reading.kinds, units, say, complete=complete)
     if named is None:
         name_in(study_file, manifest.file)
         say(f"{study_file}: the line `{line_for(study_file, manifest.file)}` was added")
@@ -99,6 +101,8 @@ def _keep(
     kinds: Mapping[str, str],
     units: list[Unit],
     say: Say,
+    *,
+    complete: bool,
 ) -> None:
     """Store the units and write the manifest."""
     stored = store_units(store, study, units)
@@ -106,9 +110,8 @@ def _keep(
         own = [unit for unit in units if unit.content["judge"] == name]
         before = manifest.content.judges[name].ratings if name in manifest.content.judges else {}
         changed = sum(before.get(unit.key.id, unit.key.h16) != unit.key.h16 for unit in own)
-        manifest = manifest.with_judge(
-            name, kind, own, f"{len(own)} ratings by {name} ({kind}) of {table.path.name}"
-        )
+        source = f"{len(own)} ratings by {name} ({kind}) of {table.path.name}"
+        manifest = manifest.with_judge(name, kind, own, source, complete=complete)
         say(
             f"{name} ({kind}): {len(own)} ratings"
             + (f", {changed} in place of others" if changed else "")
@@ -190,6 +193,8 @@ class Reading:
                 "sha256": table.sha256,
                 "line": row.line,
             }
+            if "source" in row.fields:
+                source["source"] = row.fields["source"]
             if self.ends.range is not None:
                 source |= {"range": list(self.ends.range), "rescale": "linear"}
             made_from = {content["session"]: self._keys[content["session"]].digest or ""}
@@ -224,6 +229,9 @@ class Reading:
             raise _Unfit(
                 f"view: expected one of {', '.join(self.study.judge.views)}, found {shown(view)}"
             )
+        strip = row.fields.get("strip")
+        if strip not in (None, "summary", "paper"):
+            raise _Unfit(f"strip: expected summary or paper, found {shown(strip)}")
         items, measures = self._scores(row)
         place = {
             "view": view,
@@ -231,6 +239,7 @@ class Reading:
             "kind": kind,
             "judge_replicate": self._number(row, "judge_replicate"),
             "session": str(session),
+            **({"strip": strip} if strip else {}),
         }
         return {**place, "items": items, "measures": measures}
 
@@ -338,7 +347,7 @@ class Reading:
                 f"expected items of the scale {self.scale.name}, found {shown(unknown[0])}"
             )
         found = {item.id: self._score(row, item) for item in self.scale.items} if row.items else {}
-        said = self._justifications(row)
+        said, why = self._texts(row, "justifications"), self._texts(row, "reasons")
         given = self._total(row)
         if given is None and all(score is None for score in found.values()):
             raise _Unfit("expected scores of items, or a total; found neither")
@@ -352,7 +361,7 @@ class Reading:
             measures[self.measure] = Value(self.ends.on_scale(self.measure, given))
         items = {item.id: item for item in self.scale.items}
         return (
-            {name: self._item(items[name], score, said) for name, score in scores.items()},
+            {name: self._item(items[name], score, said, why) for name, score in scores.items()},
             {name: self._rounded(value).to_json() for name, value in measures.items()},
         )
 
@@ -403,28 +412,30 @@ class Reading:
             return value
         return value._replace(value=round(value.value, 6))
 
-    def _item(self, item: Item, score: float | None, said: Mapping[str, str]) -> dict[str, Any]:
+    def _item(
+        self, item: Item, score: float | None, said: Mapping[str, str], why: Mapping[str, str]
+    ) -> dict[str, Any]:
         worded = item.kind == "words" and score is not None and self.ends.same
         step = item.step(score) if worded and score is not None else None
         return {
             "word": step.word if step else None,
             "score": score,
             "justification": said.get(item.id, ""),
-            "reason": None if score is not None else "absent",
+            "reason": why.get(item.id, None if score is not None else "absent"),
         }
 
-    def _justifications(self, row: Row) -> dict[str, str]:
+    def _texts(self, row: Row, field: str) -> dict[str, str]:
         """A JSON object, item or title -> text; empty where there is none."""
-        if "justifications" not in row.fields:
+        if field not in row.fields:
             return {}
         try:
-            said = loads(row.fields["justifications"])
+            said = loads(row.fields[field])
         except ValueError:
             said = None
         if not isinstance(said, dict) or UNFIT.search(
             "".join(f"{name}{text}" for name, text in said.items())
         ):
-            raise _Unfit("justifications: expected a JSON object, item -> text")
+            raise _Unfit(f"{field}: expected a JSON object, item -> text")
         titles = {item.title: item.id for item in self.scale.items}
         return {titles.get(str(name), str(name)): str(text) for name, text in said.items()}
 

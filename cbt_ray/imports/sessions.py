@@ -4,27 +4,22 @@ own.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from cbt_ray.errors import InputError
-from cbt_ray.imports.manifest import Manifest, open_study
-from cbt_ray.imports.study_file import study_name
-from cbt_ray.imports.transcript import Transcript, read_transcripts
-from cbt_ray.imports.units import absent_unit, imported_unit, store_units
+from cbt_ray.imports.manifest import Manifest, keep, open_study, study_name
+from cbt_ray.imports.transcript import Transcript, common_origin, read_sessions, remarks_on
+from cbt_ray.imports.units import absent_unit, imported_unit
 from cbt_ray.reading.table import many
-from cbt_ray.store import open_store
 from cbt_ray.store.store import sha256_of
 from cbt_ray.study import Study
 from cbt_ray.study.scheduled import session_id
-from cbt_ray.therapy.session import Session, Speaker
+from cbt_ray.therapy.session import Session
 from cbt_ray.unit import Stage, Unit
-from cbt_ray.work.inputs import at
 
 Say = Callable[[str], object]
 NOT_PLAYED = "Imported: the sessions with this patient were held elsewhere."
@@ -42,7 +37,7 @@ def import_sessions(file: Path, study_file: Path, overrides: Mapping[str, Any], 
 
     Raises InputError with all that is wrong with the file, or with a study file that has no room.
     """
-    transcripts = read_transcripts(file)
+    transcripts = read_sessions(file, Transcript)
     found = _found(transcripts, file)
     study, manifest = open_study(
         study_file,
@@ -53,16 +48,7 @@ def import_sessions(file: Path, study_file: Path, overrides: Mapping[str, Any], 
     if lacking := list(_no_room(study, transcripts)):
         raise InputError(*(f"{study_file}: {problem}" for problem in lacking))
     units = list(_units(study, transcripts, file, manifest))
-    with at(study):
-        store = open_store(study.store)
-        store.check()
-    stored = store_units(store, study, units)
-    filled = manifest.with_sessions(units, found)
-    written = "written" if filled.write() else "is as it was"
-    for remark, count in _remarks(transcripts).items():
-        say(f"imported, but {remark}: {count}")
-    say(f"{found}: {stored.units} units, {stored.new} of them new, in {store.url}")
-    say(f"{filled.file} {written}")
+    keep(study, manifest, units, found, remarks_on(transcripts), say)
 
 
 def _found(transcripts: Sequence[Transcript], file: Path) -> str:
@@ -70,7 +56,7 @@ def _found(transcripts: Sequence[Transcript], file: Path) -> str:
     patients = len({one.patient for one in transcripts})
     return (
         f"{many(len(transcripts), 'session')} of {many(arms, 'therapist')} with "
-        f"{many(patients, 'patient')} in {file.name}"
+        f"{many(patients, 'patient')} in {file.name}{common_origin(transcripts)}"
     )
 
 
@@ -173,7 +159,8 @@ def _units(
                     one = held.get((arm.name, patient.name, replicate, number))
                     if one is not None:
                         content = _content(study, one)
-                        yield imported_unit(study, Stage.SESSIONS, name, content, made_by)
+                        origin = made_by | one.origin
+                        yield imported_unit(study, Stage.SESSIONS, name, content, origin)
                     elif name not in manifest.content.sessions:
                         yield absent_unit(study, Stage.SESSIONS, name)
 
@@ -181,15 +168,5 @@ def _units(
 def _content(study: Study, one: Transcript) -> dict[str, Any]:
     phase = study.phase_of(one.number).name
     session = Session(one.patient, one.number, phase, one.opening, one.said, one.summary)
-    return {**session.to_json(), "arm": one.arm, "stop": one.stop, "cut": 0}
-
-
-def _remarks(transcripts: Sequence[Transcript]) -> Counter[str]:
-    """What is out of the ordinary, and how many sessions have it."""
-    found: Counter[str] = Counter()
-    for one in transcripts:
-        speakers = [turn.speaker for turn in one.turns]
-        for speaker in Speaker:
-            found[f"the {speaker} says nothing"] += speaker not in speakers
-        found["one speaker has two turns in a row"] += any(a == b for a, b in pairwise(speakers))
-    return +found
+    content = {**session.to_json(), "arm": one.arm, "stop": one.stop, "cut": 0}
+    return {**content, "details": one.details} if one.details else content

@@ -1,4 +1,4 @@
-"""Imported units: what was published as units of a study, keyed by content.
+"""Imported units: what others held or rated as units of a study, keyed by content.
 
 Written once, as all others.
 """
@@ -13,8 +13,6 @@ from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any
 
-from cbt_ray.imports.form import Written
-from cbt_ray.imports.repository import Source
 from cbt_ray.store import Store
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.study import Study
@@ -67,20 +65,6 @@ def absent_unit(study: Study, stage: Stage, name: str) -> Unit:
 @cache
 def _version() -> str:
     return version("cbt-ray")
-
-
-def source_of(source: Source, written: Written, **more: Any) -> dict[str, Any]:
-    """How a transcript stood in its file: what an export needs to write it again."""
-    own: dict[str, Any] = {"path": source.path, "form": [list(part) for part in written.form]}
-    own |= {name: True for name in ("crlf", "bom") if getattr(source, name)}
-    if written.stopped:
-        own["stopped"] = list(written.stopped)
-    return own | more
-
-
-def made_by(source: Source, commit: str | None) -> dict[str, Any]:
-    """Where a unit comes from."""
-    return {"file": source.path, "sha256": source.sha256, **({"commit": commit} if commit else {})}
 
 
 @dataclass(frozen=True)

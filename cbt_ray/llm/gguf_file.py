@@ -21,7 +21,7 @@ from typing import Any, cast
 from cbt_ray.errors import InputError
 from cbt_ray.llm.gguf_header import Header, read_header
 from cbt_ray.reading import located, opened
-from cbt_ray.study.model import is_hub_id
+from cbt_ray.study.recipe import is_hub_id
 
 PACKAGE = "package:"
 DEFAULT_REVISION = "main"

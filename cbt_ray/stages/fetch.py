@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from cbt_ray.errors import Owed
 from cbt_ray.llm.gguf_file import DEFAULT_REVISION
-from cbt_ray.study.model import Checkpoint, is_hub_id
+from cbt_ray.study.model import Checkpoint
+from cbt_ray.study.recipe import is_hub_id
 from cbt_ray.training.start.hub import Hub, HubFile, Snapshot, WrongRevision
 from cbt_ray.training.start.weights import Weights, complete, fetch_weights, link
 from cbt_ray.unit import Stage

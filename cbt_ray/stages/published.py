@@ -19,7 +19,8 @@ from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint
 from cbt_ray.study.licence import Demands, demands_of, published_name
-from cbt_ray.study.model import Arm, Checkpoint, Recipe
+from cbt_ray.study.model import Arm, Checkpoint
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.therapy.dialogue import THERAPIST_PROMPT
 from cbt_ray.training.export.card import CardFacts, CardFile, card
 from cbt_ray.training.export.modelfile import modelfile

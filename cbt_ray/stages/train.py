@@ -31,7 +31,8 @@ from cbt_ray.stages.rejected import retry_models
 from cbt_ray.stages.steps import Steps
 from cbt_ray.store import Blob
 from cbt_ray.study.licence import published_name
-from cbt_ray.study.model import Checkpoint, Recipe, is_hub_id
+from cbt_ray.study.model import Checkpoint
+from cbt_ray.study.recipe import Recipe, is_hub_id
 from cbt_ray.training.export.card import LICENCES
 from cbt_ray.training.gate.verdict import Check, Verdict
 from cbt_ray.training.start.weights import link

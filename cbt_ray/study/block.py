@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from cbt_ray.reading.trial import tried
 
@@ -81,7 +81,7 @@ _PIECES = 200
 _REPEATS = 50
 
 
-Name = Annotated[str, AfterValidator(_name)]
+Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "format": "name"})]
 """What becomes a part of keys and paths."""
 Chars = Annotated[tuple[int, int], AfterValidator(_range)]
 """Shortest and longest text in characters."""

@@ -11,7 +11,8 @@ from cbt_ray.study.block import in_words, values_of
 from cbt_ray.study.contrast import TUNING, Contrast, Pair, pairs
 from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint, Sampling, ScriptedEndpoint
 from cbt_ray.study.factor import prompt_of
-from cbt_ray.study.model import Arm, Recipe
+from cbt_ray.study.model import Arm
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.study.scheduled import seeds_of, uses_gguf
 
 if TYPE_CHECKING:

@@ -21,12 +21,16 @@ class Contrast(Block):
     """Two sets of levels whose arms are compared, each pair of arms on its own."""
 
     name: Name
+    """Stands in tables and figures."""
     plus: Levels = Field(min_length=1)
-    """Levels of the arms that the other side is taken from."""
+    """Levels by factor of the arms that the other side is taken from."""
     minus: Levels = Field(min_length=1)
+    """Other levels of the same factors."""
     within: tuple[str, ...] | None = None
-    """Factors whose levels the two arms of a pair share; none: the other factors that vary on both
-    sides."""
+    """Factors whose levels the two arms share.
+
+    Without it: the other factors that vary on both sides.
+    """
     family: Literal["primary", "secondary"] = "primary"
     """What is adjusted together."""
 

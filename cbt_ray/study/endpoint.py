@@ -38,17 +38,25 @@ class LlamaCppEndpoint(Limits):
     decides_nothing: ClassVar[frozenset[str]] = PACE | {"threads"}
 
     kind: Literal["llama_cpp"]
+    """Which kind."""
     gguf: str = Field(min_length=1)
-    """A path; `package:NAME/FILE` for a file in an installed Python package; `finetuned` for what
-    the finetune stage made."""
+    """The model.
+
+    A path, `package:NAME/FILE` for a file in an installed Python package, or `finetuned` for what
+    the finetune stage made.
+    """
     context: int = Field(8192, ge=512, le=100_000_000)
-    """Tokens of the context; belongs to the model's identity, since it decides what is forgotten.
+    """Tokens of the context.
+
+    The context belongs to the model's identity, since it decides what is forgotten.
     """
     threads: int = Field(1, ge=1, le=4096)
     """Threads a worker gives it; also the CPUs that Ray sets aside for the worker."""
     licence: str | None = None
-    """Of the model, or the provider's terms; a generator needs one, since its texts are trained on.
-    In no key."""
+    """Of the model, or the provider's terms; in no key.
+
+    The generator needs one where a model is tuned on its texts.
+    """
 
 
 class LiteLLMEndpoint(Limits):
@@ -61,6 +69,7 @@ class LiteLLMEndpoint(Limits):
     }
 
     kind: Literal["litellm"]
+    """Which kind."""
     model: str = Field(min_length=1)
     """litellm's name for it, `provider/model`."""
     revision: str | None = None
@@ -70,27 +79,35 @@ class LiteLLMEndpoint(Limits):
     api_key_env: str | None = None
     """Name of the environment variable that holds the key; never the key."""
     structured: Literal["json_schema", "json_object", "none"] = "json_schema"
-    """How far the endpoint can be held to a JSON schema; below `json_schema` the schema is in
-    the prompt.
+    """How far it can be held to a JSON schema.
 
-    llama-cpp-python's server takes `json_object`."""
+    Below `json_schema` the schema is in the prompt. llama-cpp-python's server takes `json_object`.
+    """
     system: Literal["message", "first_user"] = "message"
-    """Where the system prompt goes: a message of its own, or joined to the first message.
+    """Where the system prompt goes.
 
-    For chat templates that take no system message (Gemma, Mistral 7B v0.1).
+    A message of its own, or joined to the first message: for chat templates that take no system
+    message (Gemma, Mistral 7B v0.1).
     """
     timeout_s: float = Field(120, gt=0, le=86_400)
     """Seconds until a call counts as lost, from its start to the answer's last byte."""
     retries: int = Field(5, ge=0, le=1000)
-    """Times that a call is repeated after a fault of the world (429, 5xx, time-out, cut
-    connection)."""
+    """Times that a call is repeated after a fault of the world.
+
+    Such faults are 429, 5xx, a time-out, a cut connection, an answer that is not whole.
+    """
     price: tuple[Price, Price] | None = None
-    """Dollars for a million prompt and reply tokens, where litellm does not know them."""
+    """Dollars for a million prompt and reply tokens.
+
+    Needed where litellm does not know the model's price.
+    """
     cpus: float = Field(0.25, gt=0, le=4096)
     """CPUs that Ray sets aside for a worker which only waits for this endpoint."""
     licence: str | None = None
-    """Of the model, or the provider's terms; a generator needs one, since its texts are trained on.
-    In no key."""
+    """Of the model, or the provider's terms; in no key.
+
+    The generator needs one where a model is tuned on its texts.
+    """
 
     @field_validator("api_key_env")
     @classmethod
@@ -136,6 +153,7 @@ class ScriptedEndpoint(Limits):
     decides_nothing: ClassVar[frozenset[str]] = PACE | {"latency_s"}
 
     kind: Literal["scripted"]
+    """Which kind."""
     latency_s: float = Field(0.0, ge=0, le=86_400)
     """Seconds an answer takes."""
     invalid: Share = 0.0
@@ -153,7 +171,9 @@ class Sampling(Block):
     """How a reply is drawn."""
 
     temperature: float = Field(0.7, ge=0, le=2)
+    """0 takes the likeliest token."""
     top_p: float = Field(0.95, gt=0, le=1)
+    """Nucleus: the likeliest tokens that together have this share."""
     min_p: float = Field(0.0, ge=0, lt=1)
     """llama.cpp and vLLM only."""
     repeat_penalty: float = Field(1.0, ge=1, le=2)
@@ -170,13 +190,19 @@ class Role(Block):
     endpoint: str
     """A name under `endpoints`."""
     sampling: Sampling = Sampling()
+    """How a reply is drawn."""
     prose: Literal["free", "letters"] = "free"
-    """What structured replies may hold. `letters`: only letters and plain punctuation, for small
-    models that lose themselves in
-    digits, lists and markup."""
+    """What structured replies may hold.
+
+    `letters`: only letters and plain punctuation, for small models that lose themselves in digits,
+    lists and markup.
+    """
     attempts: int = Field(3, ge=1, le=1000)
-    """Times that a useless answer (empty, invalid, refused, cut) is asked for anew before its unit
-    is rejected."""
+    """Times that a useless answer is asked for anew.
+
+    Useless is an answer that is empty, invalid, refused or cut; after the last its unit is
+    rejected.
+    """
     expected_tokens: int = Field(200, ge=1, le=1_000_000)
     """Tokens of a usual reply; used by `plan` only."""
     expected_retries: float = Field(0.0, ge=0, le=1000)
@@ -187,9 +213,11 @@ class Roles(Block):
     """Every role but the therapists' arms and the raters."""
 
     generator: Role | None = None
-    """Who writes the courses; none where nothing is trained."""
+    """Writes profiles and courses. Tuning needs it."""
     patient: Role
+    """Plays the simulated patients."""
     summariser: Role
+    """Sums up each simulated session for the next."""
     therapist: Role
     """What all arms share; an arm may name another endpoint, prompt or sampling."""
 

@@ -22,11 +22,14 @@ class ImportedJudge(Block):
     """Somebody whose ratings of the study's sessions were imported."""
 
     kind: Literal["model", "human"] = "model"
+    """What the judge is."""
     complete: bool = False
-    """Every scheduled session was to be rated: one without a rating is unrated, with its reason,
-    and not just left out."""
+    """It was to rate every scheduled session.
+
+    One without a rating is unrated, with its reason, and not just left out.
+    """
     ratings: Digests = {}  # noqa: RUF012  pydantic copies it
-    """Id of a rating -> digest of its content."""
+    """Its ratings."""
 
 
 class Imported(Block):
@@ -35,8 +38,12 @@ class Imported(Block):
     """
 
     profiles: Digests = {}  # noqa: RUF012
+    """Training patients' profiles."""
     courses: Digests = {}  # noqa: RUF012
+    """Sessions of courses."""
     sessions: Digests = {}  # noqa: RUF012
+    """Simulated sessions. An arm of which all are here needs no model."""
     judges: Mapping[Name, ImportedJudge] = {}
+    """Everybody whose ratings were imported, and who is none of `raters`."""
     sources: tuple[str, ...] = ()
     """What was imported from where, for the report."""

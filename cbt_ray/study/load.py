@@ -19,7 +19,7 @@ from cbt_ray.reading import located, read_document, read_fields
 from cbt_ray.study.block import Several
 from cbt_ray.study.complaint import complaints
 from cbt_ray.study.endpoint import FINETUNED, SECRET
-from cbt_ray.study.model import is_hub_id
+from cbt_ray.study.recipe import is_hub_id
 from cbt_ray.study.study import LOOSE, Study, Unfit
 
 REFERENCES: tuple[tuple[str, ...], ...] = (

@@ -22,32 +22,49 @@ class Probes(Block):
     """
 
     which: tuple[ProbeName, ...] = ()
-    """None by default: each is one more judgement of every probed session, and the report says that
-    nothing was probed."""
+    """Probes that are rated.
+
+    Without any, the report says that the judge was not probed.
+    """
     sessions: int = Field(10, ge=1, le=100_000)
-    """Probed sessions of each arm: the same patients and session numbers in all arms and for all
-    probes, drawn by the seed."""
+    """Probed sessions of each arm, drawn by the seed.
+
+    Patients and session numbers are the same in all arms and for all probes.
+    """
     empty_at_most: Share = 0.15
-    """A therapist who says nothing scores at most this share of the range (on CTRS: words between
-    Very Poor and Poor)."""
+    """A therapist who says nothing scores at most this share.
+
+    On CTRS that is between Very Poor and Poor.
+    """
     shuffled_fall: Share = 0.05
-    """The therapist's turns in random order cost at least this share (on CTRS: 5 points, half of
-    tuning's published effect)."""
+    """Random order of the therapist's turns costs at least this share.
+
+    On CTRS that is 5 points, half of tuning's published effect.
+    """
     swapped_fall: Share = 0.1
-    """Another patient's therapist costs at least this share (on CTRS: 10 points, tuning's published
-    effect)."""
+    """Another patient's therapist costs at least this share.
+
+    On CTRS that is 10 points, tuning's published effect.
+    """
     homework_item: str = "homework"
-    """The item that must fall when homework is taken out."""
+    """The item that must fall when homework is taken out; one of the scale's."""
     homework_margin: float = Field(1.0, ge=0, le=1000)
-    """Points by which it must fall more than the other items do on average."""
+    """Points by which it falls more than the others on average."""
     masked_shift: Share = 0.05
-    """Masking style may move the arms of `plus` against those of `minus` by at most this share."""
+    """Masking style moves the contrast by at most this share.
+
+    It is the shift of the arms of `plus` against those of `minus`.
+    """
     halo_spread: Share = 0.5
-    """Items of a session, rated together, spread at least this share of what they do when rated
-    separately."""
+    """Items spread at least this share of what they do rated apart.
+
+    The items are those of one session, rated together.
+    """
     guess_excess: Share = 0.15
-    """The judge may guess the kind of therapist right at most this share of sessions more often
-    than the best constant guess."""
+    """The judge hardly guesses the kind of therapist.
+
+    It is right in at most this share of sessions more than the best constant guess.
+    """
 
     @model_validator(mode="after")
     def _each_once(self) -> Probes:

@@ -57,7 +57,10 @@ class Level(Block):
     weight: float = Field(gt=0, le=1_000_000)
     """How often it is drawn, beside the others of its characteristic."""
     sets: Mapping[Characteristic, Phrase] = {}
-    """Other fields of the profile that come with it."""
+    """Other fields of the profile that come with it.
+
+    None of them is a characteristic itself.
+    """
 
     @model_validator(mode="before")
     @classmethod
@@ -75,17 +78,29 @@ class TrainingPatients(Block):
     """
 
     count: int = Field(ge=1, le=100_000)
+    """How many patients, and so how many courses."""
     characteristics: Mapping[Characteristic, Levels] = Field(min_length=1)
-    """For each characteristic its levels and their weights, drawn in this order."""
+    """For each its levels, with their weights.
+
+    Levels are drawn, and told to the generator, in this order; weights need not sum to one.
+    """
     never: tuple[Annotated[Mapping[str, str], Field(min_length=1)], ...] = ()
-    """Levels by characteristic that no patient has together."""
+    """Levels by characteristic that no patient has together.
+
+    Fields that levels set count, too. Such a patient is drawn anew as a whole.
+    """
     profile: str | None = None
-    """A prompt file that makes a profile of name and characteristics without any call; none: the
-    generator writes it."""
+    """A prompt file for the profile; none: the generator writes it.
+
+    It makes the profile of `name` and `characteristics`, without any call, and needs `names`.
+    """
     names: tuple[PersonName, ...] = ()
-    """A name for each patient; without them the generator chooses."""
+    """A name for each patient; none: the generator chooses."""
     narrative_chars: Chars = (200, 4000)
-    """Shortest and longest narrative in characters, where the generator writes it."""
+    """Shortest and longest narrative in characters.
+
+    Where the generator writes the profile.
+    """
 
     @model_validator(mode="after")
     def _what_goes_together(self) -> TrainingPatients:
@@ -152,6 +167,10 @@ class SimulatedPatient(Block):
     """A patient of the simulation: fixed, and disjoint from the training patients."""
 
     name: PersonName
+    """Full name, in any script; also part of the keys.
+
+    Keys hold its letters and digits in lower case, and hyphens for all else (`王芳`, `jörg-maier`).
+    """
     profile: str = Field(min_length=40, max_length=LONGEST_TEXT)
     """Who the patient is, as the patient model reads it."""
 
@@ -160,17 +179,25 @@ class Patients(Block):
     """Both sets of patients."""
 
     training: TrainingPatients | None = None
+    """Their courses are generated. Tuning needs them."""
     simulated: tuple[SimulatedPatient, ...] = Field(min_length=1)
+    """With whom the arms' sessions are held.
+
+    They are disjoint from the training patients: a shared first name is refused.
+    """
 
 
 class Phase(Block):
     """A stretch of the course with its goals and techniques."""
 
     name: Name
+    """Stands in the prompts and in the scores."""
     sessions: tuple[int, int]
     """First and last session, counted from 1, both included."""
     goals: str
+    """Given to generator and therapist."""
     techniques: str
+    """Given to generator and therapist."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Phase:
@@ -186,32 +213,48 @@ class Courses(Block):
     """Generated courses: how long, how a session's four parts are built, what sends a part back."""
 
     sessions: int = Field(ge=1, le=1000)
+    """Sessions of a course."""
     pairs: int = Field(4, ge=1, le=20)
-    """Pairs of turns (patient, therapist) in a part."""
+    """Pairs of turns (patient, therapist) in a part of a session."""
     turn_chars: Chars = (20, 1200)
     """Shortest and longest turn in characters."""
     summary_chars: Chars = (80, 3000)
+    """Shortest and longest session summary in characters."""
     lead_ins: bool = False
-    """Give the turns with the agenda and the limits their first words: for models too weak to
-    remember what was asked."""
+    """Give turns the first words that the language has for them.
+
+    Those of agenda and limits, for models too weak to remember what was asked.
+    """
     attempts: int = Field(20, ge=1, le=1000)
-    """Times that a part is asked for before its session is rejected (the published code: 20)."""
+    """Times that a part is asked for before its session is rejected.
+
+    The published code asks 20 times.
+    """
 
 
 class EndToken(Block):
     """The therapist writes the end token, which its prompt teaches."""
 
     rule: Literal["end_token"]
+    """Which rule."""
     mark: Phrase | None = None
-    """None: the language's."""
+    """What the therapist writes at the end; none: the language's.
+
+    In English it is `[END OF SESSION]`. The prompt teaches it, and each training session ends with
+    it.
+    """
 
 
 class TherapistSummary(Block):
     """The therapist writes a session summary (the paper's rule)."""
 
     rule: Literal["summary"]
+    """Which rule."""
     phrases: Phrases | None = None
-    """None: the language's."""
+    """Any of these in the therapist's turn; none: the language's.
+
+    Upper and lower case are the same.
+    """
 
 
 class Farewell(Block):
@@ -221,7 +264,9 @@ class Farewell(Block):
     """
 
     rule: Literal["farewell"]
+    """Which rule."""
     phrases: Phrases
+    """Any of these in the therapist's turn, in upper or lower case."""
 
 
 StopRule = Annotated[EndToken | TherapistSummary | Farewell, Field(discriminator="rule")]
@@ -233,15 +278,22 @@ class Sessions(Block):
     decides_nothing: ClassVar[frozenset[str]] = frozenset({"expected_messages"})
 
     count: int = Field(ge=1, le=1000)
-    """Sessions of a chain."""
+    """Sessions of a chain: of one arm with one patient."""
     replicates: int = Field(1, ge=1, le=1000)
     """Chains for each arm and patient."""
     stop: tuple[StopRule, ...] = (EndToken(rule="end_token"), TherapistSummary(rule="summary"))
+    """Rules that end a session.
+
+    The first that is met is the reason recorded.
+    """
     min_therapist_turns: int = Field(4, ge=0)
     """No rule stops a session before this many therapist turns."""
     max_messages: int = Field(50, ge=2, le=10_000)
+    """Messages of both speakers together; always ends a session."""
     max_words: int = Field(5000, ge=10)
+    """Words of both speakers together; always ends a session."""
     summary_chars: Chars = (80, 3000)
+    """Shortest and longest summary by the summariser in characters."""
     expected_messages: float | None = Field(None, ge=1, le=10_000)
     """Messages of a usual session; used by `plan` only."""
 
@@ -255,15 +307,21 @@ class Flags(Block):
     few_therapist_turns: int = Field(3, ge=0)
     """Fewer therapist turns than this."""
     early_end: int = Field(6, ge=0)
-    """The session stopped by a rule before this many messages."""
+    """The session stopped, not for its length, before this many messages."""
     repetition: Share = 0.05
-    """Share of all turns that mainly repeat what the same speaker said before, or more; once is
-    never enough."""
+    """Share of all turns that mainly repeat, or more.
+
+    Such a turn repeats what the same speaker said before; one turn is never enough.
+    """
     repeated_run: int = Field(8, ge=1)
-    """So many words in a row that the speaker said before are a repeat; stock phrases are shorter.
+    """So many words in a row that were said before are a repeat.
+
+    They were said by the same speaker; stock phrases are shorter.
     """
     repeated_share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Share of a turn's words that are a repeat from which the turn mainly repeats."""
+    """Share of a turn's words from which it mainly repeats."""
     role_confusion: Share = 0.1
-    """Share of a speaker's turns in which it speaks as the other or writes both sides, or more; of
-    either speaker."""
+    """Share of turns in which a speaker is the other, or more.
+
+    The speaker speaks as the other or writes both sides; the larger share of the two counts.
+    """

@@ -59,7 +59,7 @@ def _documented(body: Sequence[ast.stmt]) -> Iterator[tuple[str, str]]:
                 ast.AnnAssign(target=ast.Name(id=name)),
                 ast.Expr(value=ast.Constant(value=str(text))),
             ):
-                yield name, " ".join(text.split())
+                yield name, "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 def _blocks() -> list[type[Block]]:

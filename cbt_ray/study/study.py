@@ -20,8 +20,9 @@ from cbt_ray.study.endpoint import (
     ScriptedEndpoint,
 )
 from cbt_ray.study.imported import Imported
-from cbt_ray.study.model import Analysis, Arm, Checkpoint, Dataset, Judge, Model, Recipe
+from cbt_ray.study.model import Analysis, Arm, Checkpoint, Dataset, Judge, Model
 from cbt_ray.study.protocol import Courses, Flags, Patients, Phase, Sessions
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.study.scheduled import Writing, needs_courses, patient_slug, seeds_of, uses_gguf
 from cbt_ray.study.terms import Terms
 
@@ -60,7 +61,9 @@ class Budget(Block):
     """
 
     calls: int | None = Field(None, ge=1)
+    """Calls in all."""
     tokens: int | None = Field(None, ge=1)
+    """Tokens of prompts and replies in all."""
     cost: float | None = Field(None, gt=0)
     """Dollars."""
 
@@ -69,7 +72,10 @@ class Engine(Block):
     """Where and how wide it runs; never part of a key."""
 
     address: str | None = None
-    """A Ray cluster's address; none: Ray on this machine. RAY_ADDRESS wins."""
+    """A Ray cluster's address; none: Ray on this machine.
+
+    The environment variable `RAY_ADDRESS` wins.
+    """
     workers: int | None = Field(None, ge=1, le=100_000)
     """Jobs at once; none: as many as the CPUs allow. One needs no Ray."""
 
@@ -80,35 +86,66 @@ class Study(Block):
     study: Name
     """The study's name: the first part of every key."""
     description: str = ""
+    """What the study asks, in one sentence; stands in the report."""
     seed: int = Field(ge=0)
+    """Of everything but training and the split; part of every key."""
     store: str = "runs"
-    """A folder (relative to the study file) or s3://bucket/prefix."""
+    """A folder, or `s3://bucket/prefix`.
+
+    An S3 store that is not AWS: `s3://bucket/prefix?endpoint=http://host:port`.
+    """
     language: Name = "en"
-    """Of prompts, checks, flags and the masked view: a folder under prompts/, or of `prompts`."""
+    """Of prompts, checks, flags and the masked view.
+
+    It is a folder under prompts/, or what the study's own `prompts` are in.
+    """
     prompts: str | None = None
-    """Another folder of prompts (relative to the study file), in the study's language."""
+    """Another folder of prompts, in the study's language.
+
+    What it lacks comes from the project's folder of that language.
+    """
     today: date | None = None
-    """The date that chat templates are told which ask for it, the same whenever the study runs;
-    none: 2025-01-01."""
+    """The date that chat templates are told; none: 2025-01-01.
+
+    Only some templates ask for it; it is the same whenever the study runs.
+    """
     patients: Patients
+    """Who is trained on, and who is simulated."""
     phases: tuple[Phase, ...] = ()
+    """Stretches of a course of therapy. Tuning needs them.
+
+    Phases must cover sessions 1 to the last, without gaps.
+    """
     courses: Courses | None = None
+    """The generated courses. Tuning needs them."""
     dataset: Dataset = Dataset()
+    """What of the courses is trained on."""
     models: Mapping[Name, Model] = {}
+    """The base models, each with its recipe."""
     arms: tuple[Arm, ...] = Field(min_length=1)
+    """The therapists that are compared."""
     endpoints: Mapping[str, Endpoint]
+    """Where models answer."""
     roles: Roles
+    """Who asks which endpoint, and how."""
     sessions: Sessions
+    """The simulated sessions."""
     flags: Flags = Flags()
+    """Thresholds of the flags."""
     raters: Mapping[Name, Judge] = Field(min_length=1)
+    """Who rates the sessions, with which scales."""
     analysis: Analysis = Analysis()
+    """How scores are analysed."""
     minimum: Minimum = Minimum()
+    """What each stage must yield."""
     budget: Budget = Budget()
+    """What the study may cost."""
     engine: Engine = Engine()
+    """Where it runs, and how wide."""
     licences: Mapping[str, Terms] = {}
-    """Terms of licences that cbt-ray does not know, or other terms for one that it does."""
+    """Terms of licences that cbt-ray does not know, or knows otherwise."""
     imported: Imported | None = None
-    """What `cbt-ray import` brought into the store: a file that it wrote, beside the study file."""
+    """What `cbt-ray import` brought into the store."""
 
     _file: Path = PrivateAttr(default=Path("study.yaml"))
 

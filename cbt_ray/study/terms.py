@@ -35,7 +35,7 @@ class Duties(Block):
     state_changes: bool = False
     """Files must say that they were changed."""
     use_policy: str | None = None
-    """Where to read the restrictions of use that are passed on."""
+    """Where the restrictions of use stand that are passed on."""
     non_commercial: bool = False
     """For research or other non-commercial use only."""
 
@@ -46,28 +46,39 @@ class Outputs(Duties):
     training: Literal["allowed", "demands", "forbidden"]
     """`demands`: allowed, with the duties beside it."""
     clause: str = ""
-    """The words that say so, in short."""
+    """The words that say so, in short; a refusal quotes them."""
 
 
 class Terms(Block):
     """The terms of one licence, as far as tuning is concerned. No legal advice."""
 
     also: tuple[str, ...] = ()
-    """Other names that recipes and endpoints call it by; case and punctuation never count."""
+    """Other names that recipes and endpoints call it by.
+
+    Case and punctuation never count.
+    """
     hub: str | None = None
     """How Hugging Face's model cards call it; none: `other`."""
     link: str | None = None
     """Where its text lies."""
     derived: Duties | None = None
-    """For models tuned from the weights; none: the terms hand out no weights, so nothing may be
-    tuned from them."""
+    """What it demands of models tuned from the weights.
+
+    Without it the terms hand out no weights, and nothing may be tuned from them.
+    """
     outputs: Outputs | None = None
-    """For models trained on outputs; none: not known, so nothing may be trained on them."""
+    """What it demands of models trained on outputs.
+
+    Without it that is not known, and nothing may be trained on them.
+    """
     source: str = Field(min_length=1)
     """Which document and section says so."""
     read: Literal["text", "copy", "excerpt", "second_hand"]
-    """`text`: at its author's; `copy`: as somebody else keeps it; `excerpt`: a part of it;
-    `second_hand`: as others quote it."""
+    """How the source was read.
+
+    `text`: at its author's. `copy`: as somebody else keeps it. `excerpt`: a part of it.
+    `second_hand`: as others quote it.
+    """
 
 
 @cache

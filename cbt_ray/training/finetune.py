@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import InputError
-from cbt_ray.study.model import Recipe
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.study.study import TODAY
 from cbt_ray.training.backend import open_backend
 from cbt_ray.training.backend.job import Job, Report

@@ -16,7 +16,7 @@ from cbt_ray.errors import InputError
 from cbt_ray.llm.gguf_file import load_gguf_path
 from cbt_ray.llm.request import Message
 from cbt_ray.llm.template import ANSWER, LONG
-from cbt_ray.study.model import Recipe
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.mask import IGNORED, REMEDY, supervise
 from cbt_ray.training.start.base import Base, read_base
 from cbt_ray.training.start.unpack import metadata_of, write_tokenizer

@@ -26,7 +26,8 @@ from cbt_ray.reading.trial import tried
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import FINETUNED, LiteLLMEndpoint, LlamaCppEndpoint, Role
 from cbt_ray.study.licence import check_licences
-from cbt_ray.study.model import Checkpoint, Recipe, is_hub_id
+from cbt_ray.study.model import Checkpoint
+from cbt_ray.study.recipe import Recipe, is_hub_id
 from cbt_ray.therapy.language import Language, load_language
 from cbt_ray.training.environment import require_unsloth
 from cbt_ray.work import preferences

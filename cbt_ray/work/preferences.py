@@ -15,7 +15,7 @@ from cbt_ray.llm.gguf_file import file_identity
 from cbt_ray.reading import located
 from cbt_ray.store import Blob, Store
 from cbt_ray.study import Study
-from cbt_ray.study.model import PAIRS_IN_STORE, Recipe
+from cbt_ray.study.recipe import PAIRS_IN_STORE, Recipe
 
 
 def identity(study: Study, recipe: Recipe) -> str | None:

@@ -29,9 +29,9 @@ from cbt_ray.__main__ import outcome
 from cbt_ray.analysis.table.mapping import Mapping as TableMapping
 from cbt_ray.prompts import HOME
 from cbt_ray.study import Study
-from tests.imports.clone import write_clone
 from tests.llm.faulty_server import FaultyServer, scripted_answer
 from tests.llm.gguf_bytes import gguf_bytes
+from tests.published.clone import write_clone
 from tests.study.example import RECIPE, asked_at, example_study, write_study
 
 LONGEST_S = 5.0
@@ -665,7 +665,7 @@ def test_ratings_to_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
     write_clone(tmp_path / "clone")
     assert outcome(["import", "cbt", "clone", "pub.yaml"]) == (0, "")
-    before = {file: file.read_bytes() for file in tmp_path.glob("pub*")}
+    before = {file: file.read_bytes() for file in tmp_path.glob("pub.*") if file.is_file()}
     table = tmp_path / "table.csv"
     for says in bad_tables(table, b"arm,patient,session,total", b"llama-tuned,Ada Lovell,1,40"):
         refused(["import", "ratings", str(table), "pub.yaml", "--judge", "ana"], says)
@@ -685,7 +685,7 @@ def test_ratings_to_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             f'arm,patient,session,total,justifications\nllama-tuned,Ada Lovell,1,40,"{cell}"\n'
         )
         refused(["import", "ratings", str(table), "pub.yaml", "--judge", "ana"], f"{table}, line 2")
-    assert {file: file.read_bytes() for file in tmp_path.glob("pub*")} == before
+    assert {file: file.read_bytes() for file in before} == before
 
 
 BAD_JSON = (
@@ -714,7 +714,8 @@ def test_published_files(
         file.unlink()
         file.write_bytes(bad) if isinstance(bad, bytes) else NO_FILES[bad](file)
         shutil.rmtree("runs", ignore_errors=True)
-        for made in tmp_path.glob("pub*"):
+        shutil.rmtree("pub.published", ignore_errors=True)
+        for made in tmp_path.glob("pub.*"):
             made.unlink()
         capsys.readouterr()
         assert outcome(["import", "cbt", "clone", "pub.yaml"])[0] == 0, bad

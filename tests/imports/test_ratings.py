@@ -17,7 +17,7 @@ from cbt_ray.study.imported import OWN_JUDGE
 from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.progress import Silent
-from tests.imports.clone import ITEMS, document, write_clone
+from tests.published.clone import ITEMS, document, write_clone
 from tests.study.example import example_study, write_study
 
 pytestmark = pytest.mark.slow
@@ -99,6 +99,42 @@ def test_a_missing_item_is_missing_and_so_is_the_total(study: Path) -> None:
         "absent",
         None,
     )
+
+
+def test_what_a_table_says_of_scores_and_of_itself_is_kept(study: Path) -> None:
+    header = "arm,patient,session,agenda,homework,strip,source,reasons"
+    why = '"{""Agenda"": ""guessed"", ""homework"": ""unclear""}"'
+    row = f"{PLACE},4,,paper,page 3,{why}"
+    assert run(table(row, header=header), study, "--judge", "ana", "--complete") == (0, "")
+    (unit,) = ratings(study).values()
+    assert unit.content["strip"] == "paper"
+    assert unit.provenance["imported"]["source"] == "page 3"
+    items = unit.content["items"]
+    assert (items["agenda"]["score"], items["agenda"]["reason"]) == (4, "guessed")
+    assert (items["homework"]["score"], items["homework"]["reason"]) == (None, "unclear")
+    assert items["feedback"]["reason"] == "absent"
+    manifest = load_study(study).imported
+    assert manifest
+    assert manifest.judges["ana"].complete
+    assert run(table(f"{PLACE},44"), study, "--judge", "ana") == (0, "")
+    again = load_study(study).imported
+    assert again
+    assert again.judges["ana"].complete, "it stays so"
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "expected"),
+    [
+        ("strip", "all", "strip: expected summary or paper, found 'all'"),
+        ("reasons", "guessed", "reasons: expected a JSON object, item -> text"),
+    ],
+)
+def test_what_a_table_says_otherwise_is_refused(
+    column: str, cell: str, expected: str, study: Path
+) -> None:
+    file = table(f"{PLACE},44,{cell}", header=f"arm,patient,session,total,{column}")
+    code, message = run(file, study, "--judge", "ana")
+    assert (code, expected in message) == (2, True), message
 
 
 def test_a_session_by_its_key_or_id(study: Path) -> None:

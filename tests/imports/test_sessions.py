@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from cbt_ray.__main__ import outcome
-from cbt_ray.imports.transcript import read_transcripts
+from cbt_ray.imports.transcript import Transcript, read_sessions
 from cbt_ray.study import load_study
 
 TURNS = [
@@ -68,13 +68,21 @@ def test_they_are_rated_and_analysed_like_our_own(tmp_path: Path) -> None:
 
 def test_what_export_writes_is_imported_as_the_same_sessions(tmp_path: Path) -> None:
     study, again = tmp_path / "own.yaml", tmp_path / "again.yaml"
-    written = transcripts(["human", "bot"], summary="They met.", opening="They had met.")
+    whole: dict[str, Any] = {
+        "summary": "They met.\u2028And met again.",
+        "opening": "They had met.",
+        "stop": "farewell",
+        "details": "She said bye.",
+        "source": {"file": "a.txt", "archive": "box 7"},
+        "remarks": ["no audio"],
+    }
+    written = transcripts(["human", "bot"], **whole)
     assert imported(write(tmp_path, written), study) == (0, "")
     assert outcome(["export", str(study), "--to", str(tmp_path / "out")]) == (0, "")
     exported = tmp_path / "out" / "sessions.jsonl"
     assert imported(exported, again) == (0, "")
-    assert sorted(map(repr, read_transcripts(exported))) == sorted(
-        map(repr, read_transcripts(write(tmp_path, written)))
+    assert sorted(map(repr, read_sessions(exported, Transcript))) == sorted(
+        map(repr, read_sessions(write(tmp_path, written), Transcript))
     )
 
 
@@ -133,6 +141,7 @@ def test_factors_of_the_file_are_those_of_the_arms(tmp_path: Path) -> None:
         ({"arm": "a", "patient": "Ann", "turns": []}, "turns: expected"),
         ({"arm": "a", "patient": "Ann", "turns": [{"speaker": "nurse", "text": "x"}]}, "speaker"),
         ({"arm": "a", "patient": "Ann", "turns": [{"speaker": "patient"}]}, "turns.0.text"),
+        (session("a", "Ann", summary="\ud800"), "summary: "),
     ],
 )
 def test_a_line_that_is_none_is_refused_with_its_number(
@@ -152,7 +161,7 @@ def test_a_session_given_twice_is_refused(tmp_path: Path) -> None:
     code, message = imported(
         write(tmp_path, [session("a", "Ann"), session("a", "Ann")]), tmp_path / "own.yaml"
     )
-    assert (code, "own.jsonl:2: expected each session once, line 1 has" in message) == (2, True)
+    assert (code, "own.jsonl:2: expected each session once, line 1 is" in message) == (2, True)
 
 
 def test_a_study_without_room_says_all_that_it_lacks(tmp_path: Path) -> None:
@@ -163,3 +172,21 @@ def test_a_study_without_room_says_all_that_it_lacks(tmp_path: Path) -> None:
     assert code == 2
     fields = [line.split(": ")[2] for line in message.splitlines()]
     assert fields == ["arms", "patients.simulated", "sessions.count", "sessions.replicates"]
+
+
+def test_remarks_of_the_file_are_counted_and_its_common_origin_is_named(
+    tmp_path: Path, capsys: Any
+) -> None:
+    lines = [
+        session("a", "Ann", source={"archive": "box 7", "file": "1"}, remarks=["no audio"]),
+        session("a", "Bo", source={"archive": "box 7", "file": "2"}, remarks=["no audio"]),
+        session("a", "Cy", source={"archive": "box 7"}) | {"turns": TURNS[:1]},
+    ]
+    assert imported(write(tmp_path, lines), tmp_path / "own.yaml") == (0, "")
+    said = capsys.readouterr().out.splitlines()
+    assert "imported, but no audio: 2" in said
+    assert "imported, but the therapist says nothing: 1" in said
+    held = load_study(tmp_path / "own.yaml").imported
+    assert held is not None
+    named = "3 sessions of 1 therapist with 3 patients in own.jsonl (archive box 7)"
+    assert held.sources == (named,)

@@ -21,7 +21,7 @@ from cbt_ray.llm.gguf_header import read_header
 from cbt_ray.llm.prices import price
 from cbt_ray.llm.template import check_served
 from cbt_ray.store.store import sha256_of
-from cbt_ray.study.model import is_hub_id
+from cbt_ray.study.recipe import is_hub_id
 from cbt_ray.training.start.unpack import metadata_of
 
 from .conftest import EMBEDDED

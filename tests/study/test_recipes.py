@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from cbt_ray.llm.template import ChatTemplate
-from cbt_ray.study.model import Recipe
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.study.terms import find
 from cbt_ray.training.backend.forecast import forecast
 from cbt_ray.training.backend.job import Job

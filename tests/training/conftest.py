@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from cbt_ray.study.model import Dataset, Recipe
+from cbt_ray.study.model import Dataset
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.backend import open_backend
 from cbt_ray.training.backend.job import Job, Progress, Trained
 from cbt_ray.training.dataset import Splits, build

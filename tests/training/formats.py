@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from cbt_ray.llm.request import Message
-from cbt_ray.study.model import Recipe
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.backend import arguments, open_backend
 from cbt_ray.training.backend.held_out import held_out_loss
 from cbt_ray.training.backend.job import Job

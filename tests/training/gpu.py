@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cbt_ray.study.model import Dataset, Recipe
+from cbt_ray.study.model import Dataset
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.training import dataset
 from cbt_ray.training.backend import open_backend
 from cbt_ray.training.backend.job import Job

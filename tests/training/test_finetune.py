@@ -12,7 +12,7 @@ import pytest
 from cbt_ray.errors import InputError
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.store.store import sha256_of
-from cbt_ray.study.model import Recipe
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.backend.job import Progress
 from cbt_ray.training.checkpoint import StoreCheckpoints, clear_checkpoints
 from cbt_ray.training.dataset import Splits, write

@@ -14,7 +14,7 @@ import pytest
 
 from cbt_ray.errors import InputError
 from cbt_ray.llm.request import Message
-from cbt_ray.study.model import Recipe
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.mask import IGNORED, supervise
 from cbt_ray.training.rehearsal import CONVERSATION, rehearse
 from cbt_ray.training.start.base import Base, open_base, read_base

@@ -52,7 +52,7 @@ CHANGES = {
     "report/page.css": (False, True),
     "stages/train.py": (False, False),
     "stages/generate.py": (False, False),
-    "imports/repository.py": (False, False),
+    "imports/courses.py": (False, False),
     "analysis/table/cells.py": (False, False),
 }
 

@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 from cbt_ray.errors import InputError
-from cbt_ray.study.model import Recipe
+from cbt_ray.study.recipe import Recipe
 
 
 def lora_settings(recipe: Recipe) -> dict[str, Any]:

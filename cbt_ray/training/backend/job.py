@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from cbt_ray.study.model import Recipe
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.checkpoint import Checkpoints
 from cbt_ray.training.mask import Window
 from cbt_ray.training.preference import Pair

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cbt_ray.study.model import Recipe
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.backend.adapter import begin, expect_targets, lora_settings
 from cbt_ray.training.backend.job import Job, Report, Trained
 from cbt_ray.training.backend.trainer import run

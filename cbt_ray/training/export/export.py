@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cbt_ray.study.model import Recipe
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.export.gguf import NAMELESS, Gguf, convert
 from cbt_ray.training.export.merge import merge
 from cbt_ray.training.export.quantize import quantize

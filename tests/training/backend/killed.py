@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cbt_ray.errors import Owed
 from cbt_ray.store.folder import FolderStore
-from cbt_ray.study.model import Recipe
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.backend import open_backend
 from cbt_ray.training.backend.job import Job
 from cbt_ray.training.checkpoint import StoreCheckpoints

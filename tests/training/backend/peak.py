@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from cbt_ray.study.model import Recipe
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.backend import open_backend
 from cbt_ray.training.backend.forecast import forecast
 from cbt_ray.training.backend.job import Job, Progress

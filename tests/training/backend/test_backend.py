@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cbt_ray.errors import InputError, Owed
-from cbt_ray.study.model import Recipe
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.backend import open_backend, trainer, trl_backend
 from cbt_ray.training.backend.job import Job, Progress
 from cbt_ray.training.dataset import Splits

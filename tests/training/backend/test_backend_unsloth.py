@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from cbt_ray.errors import InputError
-from cbt_ray.study.model import Recipe
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.training import environment
 from cbt_ray.training.backend import open_backend, trl_backend, unsloth_backend
 from cbt_ray.training.backend.arguments import LOSS

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cbt_ray.errors import InputError
-from cbt_ray.study.model import Recipe
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.backend import forecast as module
 from cbt_ray.training.backend.arguments import sft_arguments, warmup_steps
 from cbt_ray.training.backend.forecast import forecast, read_shape, tell

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from cbt_ray.store.folder import FolderStore
-from cbt_ray.study.model import Recipe
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.checkpoint import StoreCheckpoints
 from cbt_ray.training.dataset import Splits, write
 from cbt_ray.training.start.base import Base

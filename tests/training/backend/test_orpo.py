@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cbt_ray.errors import InputError, Owed
-from cbt_ray.study.model import Recipe
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.backend import trl_backend
 from cbt_ray.training.backend.job import Progress, Trained
 from cbt_ray.training.mask import IGNORED

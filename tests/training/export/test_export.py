@@ -13,7 +13,7 @@ import pytest
 
 from cbt_ray.errors import InputError
 from cbt_ray.store.store import sha256_of
-from cbt_ray.study.model import Recipe
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.export.export import Exported, export
 from cbt_ray.training.export.gguf import convert
 from cbt_ray.training.export.quantize import quantize

@@ -13,7 +13,7 @@ import pytest
 
 from cbt_ray.llm.request import Message
 from cbt_ray.llm.template import ChatTemplate
-from cbt_ray.study.model import Recipe
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.backend import open_backend
 from cbt_ray.training.backend.job import Job
 from cbt_ray.training.dataset import ALPACA, Splits

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cbt_ray.errors import InputError
-from cbt_ray.study.model import Recipe
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.backend.trl_backend import keep_gradients, load_model
 from cbt_ray.training.export.merge import merge
 from cbt_ray.training.start.base import Base, open_base

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 
-from cbt_ray.imports.form import Draft, Written
-from cbt_ray.imports.remark import Remark, line_of
-from cbt_ray.therapy.session import Speaker
+from cbt_ray.published.remark import Remark, line_of
+from cbt_ray.therapy.session import Speaker, Turn
 
 _ROLES = {
     Speaker.PATIENT: ("patient", "client"),
@@ -121,6 +120,8 @@ EXPECTED_LABELS = (
     "expected messages of both speakers, labelled Patient, Therapist or with the patient's name"
 )
 NO_THERAPIST = "no therapist turn"
+BETWEEN = "\n\n"
+"""What the public code writes between two messages."""
 
 
 @dataclass(frozen=True)
@@ -135,35 +136,52 @@ class Message:
     end: int
 
 
+@dataclass(frozen=True)
+class Written:
+    """What a transcript says."""
+
+    turns: tuple[Turn, ...]
+    opening: str = ""
+    summary: str = ""
+    stopped: tuple[str, str] | None = None
+    """Why it ended, and details, in the words of its file."""
+
+
 @dataclass
 class Reading:
     """A text while it is read."""
 
     file: str
     text: str
-    draft: Draft = field(default_factory=Draft)
+    turns: list[Turn] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
 
     def remark(self, position: int, reason: str) -> None:
         """Note something about a place."""
         self.remarks.append(Remark(self.file, line_of(self.text, position), reason))
 
+    def say(self, speaker: Speaker, words: str) -> bool:
+        """Take what comes after a speaker's label; answers whether anything is said."""
+        said = words.strip()
+        if said:
+            self.turns.append(Turn(speaker, said))
+        return bool(said)
+
     def stray(self, start: int, end: int) -> None:
-        """Words that nobody says: kept, so that the text can be written again, and noted."""
+        """Note words that nobody says."""
         words = self.text[start:end]
         if words.strip():
             self.remark(
                 start + len(words) - len(words.lstrip()),
                 "words before the first message, or between messages, that nobody says",
             )
-        self.draft.text(words)
 
     def written(self, opening: str, summary: str, stopped: tuple[str, str] | None) -> Written:
         """What was read, with what is out of the ordinary about its turns noted."""
-        turns = tuple(self.draft.turns)
+        turns = tuple(self.turns)
         if not any(turn.speaker is Speaker.THERAPIST for turn in turns):
             self.remarks.append(Remark(self.file, 0, NO_THERAPIST))
-        return Written(turns, self.draft.form(), opening, summary, stopped)
+        return Written(turns, opening, summary, stopped)
 
 
 def messages(
@@ -244,7 +262,7 @@ def must_be_told_apart(
 
     `failed`: its file says why it ended, so that the therapist may have said nothing.
     """
-    spoken = {turn.speaker for turn in reading.draft.turns}
+    spoken = {turn.speaker for turn in reading.turns}
     named = _unknown(reading.text, labels, start, end)
     if len(spoken) == len(Speaker):
         named = _like_speakers(reading.text, labels, found, named)
@@ -296,7 +314,7 @@ def read_opening(
 
     The message begins at `start`, its words may end at `end`. `passed` are the summaries that may
     have been passed on, the likeliest first: a summary can hold lines that look like messages, and
-    only its own text tells where it ends. The draft is written up to there.
+    only its own text tells where it ends. What the patient says before it is taken.
     """
     label = labels.right_here.match(reading.text, start, end)
     patient = label is not None and labels.speaker(label) is Speaker.PATIENT
@@ -316,10 +334,8 @@ def read_opening(
                 "the summary in the first message is not the one before it; taken up to the next "
                 "message",
             )
-    reading.draft.text(f"{reading.text[start : label.end()]}" if label else "")
-    reading.draft.message(Speaker.PATIENT, led["own"])
-    reading.draft.text(led["lead"])
-    return _opening(reading, first, stop), stop
+    reading.say(Speaker.PATIENT, led["own"])
+    return re.sub(r"^(?:Session Summary:)?\s*", "", reading.text[first:stop]).rstrip(), stop
 
 
 def _stands(text: str, passed: str, start: int, end: int) -> bool:
@@ -331,16 +347,3 @@ def _stands(text: str, passed: str, start: int, end: int) -> bool:
         and text.startswith(passed, start)
         and (not behind or text[stop : stop + 2] == "\n\n")
     )
-
-
-def _opening(reading: Reading, start: int, stop: int) -> str:
-    """Its words without heading and blanks, added to the draft."""
-    whole = reading.text[start:stop]
-    heading = re.match(r"(?:Session Summary:)?\s*", whole)
-    head = heading[0] if heading else ""
-    opening = whole[len(head) :].rstrip()
-    reading.draft.text(head)
-    if opening:
-        reading.draft.part("opening")
-    reading.draft.text(whole[len(head) + len(opening) :])
-    return opening

@@ -1,29 +1,27 @@
-"""What was published, read: courses, simulated chains and ratings, before any of it becomes a unit
-of a study.
-"""
+"""What was published, read: courses, simulated chains and ratings."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cbt_ray.imports.course import CourseSession, read_course_session
-from cbt_ray.imports.group import EXPECTED, Group, groups_of
-from cbt_ray.imports.json_file import JsonFile, read_json
-from cbt_ray.imports.remark import Remark
-from cbt_ray.imports.repository import (
+from cbt_ray.published.course import Synthetic, read_course_session
+from cbt_ray.published.group import EXPECTED, Group, groups_of
+from cbt_ray.published.remark import Remark
+from cbt_ray.published.repository import (
     GROUPS,
-    MIXED,
     Chain,
     CourseSet,
     Repository,
     Source,
     one_kind_of_ends,
 )
-from cbt_ray.imports.score_table import PublishedRating, read_tables
-from cbt_ray.imports.simulated import Simulated, read_simulated
+from cbt_ray.published.score_table import PublishedRating, read_tables
+from cbt_ray.published.simulated import Simulated, read_simulated
+from cbt_ray.reading import loads
 
 _NAME = re.compile(
     r"\s*\W*Patient Profile:?\W*(?P<name>[^\n(*]+)|(?s:.*?)^\W*(?:Patient "
@@ -31,6 +29,7 @@ _NAME = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _SPOKEN = re.compile(r"(?:I'm|I am|[Mm]y name is|[Nn]ame's) ([A-Z][^\s.,!?]+(?: [A-Z][^\s.,!?]+)?)")
+_HALF = re.compile("[\ud800-\udfff]")
 PERSONAL = 60
 """Longest name, as a study file takes it."""
 
@@ -40,7 +39,9 @@ class ProfileFile:
     """A synthetic patient's profile."""
 
     source: Source
-    json: JsonFile
+    text: str
+    characteristics: dict[str, Any]
+    """By their published names."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,7 @@ class CourseFile:
     """A course session's file."""
 
     source: Source
-    json: JsonFile
-    session: CourseSession
+    session: Synthetic
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,16 @@ class Published:
         )
 
     @property
+    def in_sessions(self) -> Iterator[Remark]:
+        """The remarks on sessions that were read."""
+        for course in self.courses:
+            for file in course.sessions.values():
+                yield from file.session.remarks
+        for chain in self.chains:
+            for simulated in chain.sessions.values():
+                yield from simulated.session.remarks
+
+    @property
     def groups(self) -> list[Group]:
         """The therapists, in the order of their arms' names."""
         known = {chain.group.arm: chain.group for chain in self.chains}
@@ -144,16 +154,15 @@ def _course(repository: Repository, found: CourseSet, remarks: list[Remark]) -> 
         read = _json(repository, path, "transcript", remarks)
         if read is None:
             continue
-        text = read[1].fields["transcript"]
-        session = read_course_session(path, one_kind_of_ends(text), passed, patient)
+        source, fields = read
+        text = one_kind_of_ends(fields["transcript"])
+        session = read_course_session(path, text, passed, patient)
         lost = [remark for remark in session.remarks if remark.lost]
         remarks += lost or session.remarks
         if lost:
             continue
-        if "\r" in text:
-            remarks.append(Remark(path, 0, MIXED))
         passed = [session.passed, *passed] if session.passed else passed
-        sessions[number] = CourseFile(*read, session)
+        sessions[number] = CourseFile(source, session)
     if profile is None and not sessions:
         return None
     return Course(found.folder, _name(profile, sessions, found), profile, sessions)
@@ -164,19 +173,37 @@ def _profile(repository: Repository, found: CourseSet, remarks: list[Remark]) ->
         remarks.append(Remark(found.folder, 0, "no patient_profile.json", lost=True))
         return None
     read = _json(repository, found.profile, "profile", remarks)
-    return ProfileFile(*read) if read else None
+    if read is None:
+        return None
+    source, fields = read
+    known = fields.get("characteristics")
+    return ProfileFile(source, fields["profile"], known if isinstance(known, dict) else {})
 
 
 def _json(
     repository: Repository, path: str, field: str, remarks: list[Remark]
-) -> tuple[Source, JsonFile] | None:
+) -> tuple[Source, dict[str, Any]] | None:
+    """The fields of a JSON file, of which one must hold text."""
     source = repository.read(path)
     if isinstance(source, Remark):
         remarks.append(source)
         return None
-    file, said = read_json(source, field)
-    remarks += [*source.remarks, *said]
-    return (source, file) if file else None
+    try:
+        fields = loads(source.text)
+    except ValueError as error:
+        line = re.match(r"line (\d+): ", str(error))
+        said = str(error).removeprefix(line[0]) if line else str(error)
+        place = int(line[1]) if line else 1
+        remarks.append(Remark(path, place, f"expected JSON ({said})", lost=True))
+        return None
+    text = fields.get(field) if isinstance(fields, dict) else None
+    if not isinstance(text, str) or not text.strip():
+        remarks.append(Remark(path, 1, f"expected a field {field} with text", lost=True))
+        return None
+    if _HALF.search(json.dumps(fields, ensure_ascii=False)):
+        remarks.append(Remark(path, 0, "expected text, found half a surrogate pair", lost=True))
+        return None
+    return source, fields
 
 
 def _name(profile: ProfileFile | None, sessions: dict[int, CourseFile], found: CourseSet) -> str:
@@ -196,7 +223,7 @@ def _name(profile: ProfileFile | None, sessions: dict[int, CourseFile], found: C
 
 def _name_in(profile: ProfileFile | None) -> str | None:
     """The name that a profile begins with."""
-    named = _NAME.match(profile.json.fields["profile"]) if profile else None
+    named = _NAME.match(profile.text) if profile else None
     name = (named["name"] or named["other"]).strip(" :*#-\t") if named else ""
     return name[:PERSONAL].strip() if re.search(r"[A-Za-z0-9]", name) else None
 
@@ -214,7 +241,7 @@ def _chain(repository: Repository, chain: Chain, remarks: list[Remark]) -> dict[
             continue
         session = read_simulated(path, source.text, passed, chain.patient)
         lost = [remark for remark in session.remarks if remark.lost]
-        remarks += lost or [*source.remarks, *session.remarks]
+        remarks += lost or session.remarks
         if lost:
             continue
         if session.number not in (None, number):
@@ -234,13 +261,8 @@ def levels(profiles: Iterable[ProfileFile]) -> dict[str, dict[str, int]]:
     """
     found: dict[str, dict[str, int]] = {}
     for profile in profiles:
-        for name, value in _characteristics(profile).items():
+        for name, value in profile.characteristics.items():
             counts = found.setdefault(name, {})
             for level in value if isinstance(value, list) else [value]:
                 counts[str(level)] = counts.get(str(level), 0) + 1
     return found
-
-
-def _characteristics(profile: ProfileFile) -> dict[str, Any]:
-    known = profile.json.fields.get("characteristics")
-    return known if isinstance(known, dict) else {}

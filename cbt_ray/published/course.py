@@ -22,11 +22,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cbt_ray.imports.form import BETWEEN, Written
-from cbt_ray.imports.messages import (
+from cbt_ray.published.messages import (
+    BETWEEN,
     Labels,
     Message,
     Reading,
+    Written,
     first_message,
     form_of_labels,
     messages,
@@ -35,7 +36,7 @@ from cbt_ray.imports.messages import (
     note_inside,
     read_opening,
 )
-from cbt_ray.imports.remark import Remark
+from cbt_ray.published.remark import Remark
 from cbt_ray.therapy.session import Speaker
 
 _LEAD = re.compile(
@@ -52,7 +53,7 @@ _PASSED_END = re.compile(r"\n\n(?i:therapist:)")
 
 
 @dataclass(frozen=True)
-class CourseSession:
+class Synthetic:
     """A session that was read."""
 
     written: Written
@@ -63,7 +64,7 @@ class CourseSession:
 
 def read_course_session(
     file: str, text: str, passed: Sequence[str] = (), patient: str | None = None
-) -> CourseSession:
+) -> Synthetic:
     """Read a session.
 
     `passed` is what earlier sessions of the course passed on, the last one first.
@@ -88,7 +89,6 @@ def read_course_session(
     note_inside(reading, labels, found, heading.start() if heading else len(text))
     summary = ""
     for number, message in enumerate(found):
-        reading.draft.text(text[message.start : message.words])
         if number == last:
             summary = _with_summary(reading, message)
         else:
@@ -96,7 +96,7 @@ def read_course_session(
     must_be_told_apart(reading, labels, found, 0, len(text))
     if not summary:
         reading.remarks.append(Remark(file, 0, "no session summary"))
-    return CourseSession(
+    return Synthetic(
         reading.written(opening, summary, None), passed_on(text), tuple(reading.remarks)
     )
 
@@ -152,21 +152,14 @@ def _with_summary(reading: Reading, message: Message) -> str:
     heading = _heading(text, message)
     if heading is None:
         return ""
-    reading.draft.message(message.speaker, text[message.words : heading.start()])
-    whole = text[heading.end() : message.end]
-    summary = whole.strip()
-    lead = whole[: len(whole) - len(whole.lstrip())]
-    reading.draft.text(heading[0] + lead)
-    if summary:
-        reading.draft.part("summary")
-    reading.draft.text(whole[len(lead) + len(summary) :])
-    return summary
+    reading.say(message.speaker, text[message.words : heading.start()])
+    return text[heading.end() : message.end].strip()
 
 
 def _message(reading: Reading, message: Message) -> None:
     words = reading.text[message.words : message.end]
     last = words.rstrip().rfind("\n")
     end = last if last >= 0 and _PART.match(words, last) else len(words)
-    if not reading.draft.message(message.speaker, words[:end]):
+    if not reading.say(message.speaker, words[:end]):
         reading.remark(message.start, "an empty message")
     reading.stray(message.words + end, message.end)

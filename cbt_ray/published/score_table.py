@@ -12,12 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import InputError
-from cbt_ray.imports.remark import Remark
-from cbt_ray.rating.scale import Item, Scale, Step
+from cbt_ray.published.remark import Remark
 from cbt_ray.reading import loads
 from cbt_ray.reading.cell import UNFIT, number_of
 from cbt_ray.reading.table import TableFault, read_table
 
+ITEMS = (
+    "Agenda",
+    "Feedback",
+    "Understanding",
+    "Interpersonal Effectiveness",
+    "Collaboration",
+    "Pacing and Efficient Use of Time",
+    "Guided Discovery",
+    "Focusing on Key Cognitions or Behaviors",
+    "Strategy for Change",
+    "Application of Cognitive-Behavioral Techniques",
+    "Homework",
+)
+LOWEST, HIGHEST = 1, 10
 FACTS = ("id", "group", "patient_id", "justifications")
 _FAILED = ("rating failed after multiple retries", "evaluation failed after multiple retries")
 """How the public code justifies the lowest score where its judge gave none."""
@@ -69,40 +82,22 @@ def read_tables(
     return found, remarks
 
 
-def items_of(
-    row: PublishedRating, scale: Scale, remarks: list[Remark]
-) -> dict[str, dict[str, Any]]:
-    """The row's items as a rating unit holds them: word, score, justification, and a reason where
-    something is the matter.
-    """
-    found = {}
-    for item in scale.items:
-        cell, justification = row.scores.get(item.title), row.justifications.get(item.title, "")
-        step = _step(cell, item)
-        if step is None and cell is not None:
-            remarks.append(
-                Remark(
-                    row.file,
-                    row.line,
-                    f"{item.title}: expected a whole number from {item.ends.low} to "
-                    f"{item.ends.high}, found {cell!r}",
-                )
-            )
-        reason = None if step else "absent" if not cell else "out_of_scale"
-        if step and justification.casefold().startswith(_FAILED):
-            reason = AS_LOWEST
-        found[item.id] = {
-            "word": step.word if step and item.kind == "words" else None,
-            "score": step.score if step else None,
-            "justification": justification,
-            "reason": reason,
-        }
-    return found
-
-
-def _step(cell: str | None, item: Item) -> Step | None:
-    value = number_of(cell or "")
-    return None if value is None else item.step(value)
+def scores_of(row: PublishedRating, remarks: list[Remark]) -> tuple[dict[str, str], dict[str, str]]:
+    """The row's scores by item, empty where there is none, and what is the matter with any."""
+    scores, reasons = {}, {}
+    for title in ITEMS:
+        cell, said = row.scores.get(title, ""), row.justifications.get(title, "")
+        value = number_of(cell)
+        fits = value in range(LOWEST, HIGHEST + 1)
+        scores[title] = cell if fits else ""
+        if cell and not fits:
+            reasons[title] = "out_of_scale"
+        elif fits and said.casefold().startswith(_FAILED):
+            reasons[title] = AS_LOWEST
+        if not fits and title in row.scores:
+            expected = f"expected a whole number from {LOWEST} to {HIGHEST}, found {cell!r}"
+            remarks.append(Remark(row.file, row.line, f"{title}: {expected}"))
+    return scores, reasons
 
 
 def _joined(known: PublishedRating, row: PublishedRating) -> PublishedRating:

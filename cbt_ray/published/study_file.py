@@ -1,24 +1,20 @@
-"""The study file of what was published: written for it where there is none, else checked whether it
-fits.
-"""
+"""The study file of what was published, written for it where there is none."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from cbt_ray.errors import InputError
-from cbt_ray.imports.group import Group
-from cbt_ray.imports.harvest import CHARACTERISTICS, arms_of
-from cbt_ray.imports.published import Published, levels
-from cbt_ray.study import Study
-from cbt_ray.study.block import as_name
+from cbt_ray.imports.manifest import study_name
+from cbt_ray.published.group import Group
+from cbt_ray.published.lines import CHARACTERISTICS
+from cbt_ray.published.publication import Published, levels
 from cbt_ray.study.contrast import default_contrasts
 from cbt_ray.study.endpoint import Role
 from cbt_ray.study.factor import levels_of
@@ -177,11 +173,6 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def study_name(study_file: Path) -> str:
-    """The name of a study by that of its file."""
-    return as_name(study_file.stem) or "published"
-
-
 def _characteristics(published: Published) -> dict[str, str]:
     found = levels(course.profile for course in published.courses if course.profile)
     known = {
@@ -236,74 +227,3 @@ def _stop(published: Published) -> str:
         + ", ".join(_quoted(phrase) for phrase in sorted(phrases))
         + "]}]"
     )
-
-
-def fit(study: Study, published: Published) -> dict[str, Arm]:
-    """Group's folder -> arm.
-
-    Raises InputError, naming file and field, where the study has no room for what was published.
-    """
-    problem = next(_problems(study, published), None)
-    if problem:
-        raise InputError(f"{study.file}: {problem}")
-    return {
-        folder: arm for folder, arm in arms_of(study, published.groups).items() if arm is not None
-    }
-
-
-def _problems(study: Study, published: Published) -> Iterator[str]:
-    scope = Scope.of(published)
-    if published.chains:
-        yield from _of_sessions(study, published, scope)
-    if published.courses:
-        training, courses = study.patients.training, study.courses
-        if training is None or courses is None:
-            yield "patients.training, courses: expected both, for the courses that were found"
-            return
-        if training.count != scope.training:
-            yield (
-                f"patients.training.count: expected {scope.training}, the sets that were found; "
-                f"it is {training.count}"
-            )
-        if courses.sessions < scope.course_sessions:
-            yield (
-                f"courses.sessions: expected at least {scope.course_sessions}, found "
-                f"{courses.sessions}"
-            )
-
-
-def _of_sessions(study: Study, published: Published, scope: Scope) -> Iterator[str]:
-    arms = arms_of(study, published.groups)
-    for folder, arm in arms.items():
-        group = next(one for one in published.groups if one.folder == folder)
-        if arm is None:
-            tuned = ", tuned: true" if group.variant == "tuned" else ""
-            wanted = f"{{name: {group.arm}, model: {group.model}{tuned}}}"
-            yield f"arms: expected one for the sessions of {folder}: {wanted}"
-        elif arm.kind != group.variant:
-            yield (
-                f"arms: expected a {group.variant} model for {arm.name}, which has the sessions of "
-                f"{folder}; it is {arm.kind}"
-            )
-    names = [arm.name for arm in arms.values() if arm]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        alike = [folder for folder, arm in arms.items() if arm and arm.name == twice]
-        yield f"arms: expected an arm for each of {', '.join(alike)}, found {twice} for all of them"
-    known = {patient.name for patient in study.patients.simulated}
-    lacking = [name for name in published.patients if name not in known]
-    if lacking:
-        more = f" (and {len(lacking) - 1} more)" if lacking[1:] else ""
-        yield f"patients.simulated: expected {lacking[0]!r}, whose sessions were found{more}"
-    if study.sessions.count < scope.sessions:
-        yield f"sessions.count: expected at least {scope.sessions}, found {study.sessions.count}"
-    if study.sessions.replicates != 1:
-        yield (
-            "sessions.replicates: expected 1, since each therapist saw each patient once; "
-            f"found {study.sessions.replicates}"
-        )
-    if published.has_ratings and "plain" not in study.judge.views:
-        yield (
-            f"raters.{study.probed}.views: expected plain, in which the published ratings were "
-            f"given; found {', '.join(study.judge.views)}"
-        )

@@ -30,11 +30,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cbt_ray.imports.form import Written
-from cbt_ray.imports.messages import (
+from cbt_ray.published.messages import (
     Labels,
     Message,
     Reading,
+    Written,
     first_message,
     form_of_labels,
     messages,
@@ -43,7 +43,7 @@ from cbt_ray.imports.messages import (
     note_inside,
     read_opening,
 )
-from cbt_ray.imports.remark import Remark
+from cbt_ray.published.remark import Remark
 from cbt_ray.therapy.session import Speaker, Turn
 from cbt_ray.therapy.stop import StopReason
 
@@ -90,7 +90,6 @@ def read_simulated(
     reading = Reading(file, text)
     labels = Labels.in_text(reading, patient)
     head = _HEAD.match(text)
-    reading.draft.text(head[0] if head else "")
     if not head:
         reading.remark(0, "expected the line `Session Number: ...` first")
     tail = _tail(text, labels, head.end() if head else 0)
@@ -98,8 +97,7 @@ def read_simulated(
     end = body.start() if body else tail
     start = head.end() if head else 0
     opening, found = _talk(reading, labels, start, end, passed)
-    reading.draft.text(text[end:tail])
-    stopped, summary = _ending(reading, tail)
+    stopped, summary = _ending(text, tail)
     if not stopped and not summary:
         reading.remark(len(text.rstrip()), "ends without termination details and summary")
     _count(reading, text[end:])
@@ -176,33 +174,20 @@ def _talk(
     note_doubles(reading, [*led, *found])
     note_inside(reading, labels, found, end)
     for message in found:
-        reading.draft.text(reading.text[message.start : message.words])
-        if not reading.draft.message(message.speaker, reading.text[message.words : message.end]):
+        if not reading.say(message.speaker, reading.text[message.words : message.end]):
             reading.remark(message.start, "an empty message")
     return opening, found
 
 
-def _ending(reading: Reading, tail: int) -> tuple[tuple[str, str] | None, str]:
-    """The reason of the end and the summary, added to the draft."""
-    text, stopped, place = reading.text, None, tail
+def _ending(text: str, tail: int) -> tuple[tuple[str, str] | None, str]:
+    """The reason of the end and the summary."""
+    stopped, place = None, tail
     details = _STOPPED.search(text, tail)
     if details:
         stopped = (details["reason"], details["details"])
-        reading.draft.text(text[tail : details.start()])
-        reading.draft.part("stopped")
         place = details.end()
     heading = _SUMMARY.match(text, place)
-    if not heading:
-        reading.draft.text(text[place:])
-        return stopped, ""
-    whole = text[heading.end() :]
-    summary = whole.strip()
-    lead = whole[: len(whole) - len(whole.lstrip())]
-    reading.draft.text(heading[0] + lead)
-    if summary:
-        reading.draft.part("summary")
-    reading.draft.text(whole[len(lead) + len(summary) :])
-    return stopped, summary
+    return stopped, text[heading.end() :].strip() if heading else ""
 
 
 def _passed_on(stopped: tuple[str, str] | None, summary: str) -> str:
@@ -214,9 +199,7 @@ def _passed_on(stopped: tuple[str, str] | None, summary: str) -> str:
 def _count(reading: Reading, ending: str) -> None:
     """Compare the number of turns with the one that the file names, where it does."""
     said = _COUNT.search(ending)
-    if said and int(said[1]) != len(reading.draft.turns):
+    if said and int(said[1]) != len(reading.turns):
         reading.remarks.append(
-            Remark(
-                reading.file, 0, f"it says {said[1]} messages, {len(reading.draft.turns)} were read"
-            )
+            Remark(reading.file, 0, f"it says {said[1]} messages, {len(reading.turns)} were read")
         )

@@ -5,7 +5,9 @@ stage makes again.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from cbt_ray.work.bench import Bench
 from cbt_ray.work.cause import causes
 from cbt_ray.work.progress import Silent
 from cbt_ray.work.survey import State
-from tests.imports.clone import (
+from tests.published.clone import (
     FAREWELL,
     GROUPS,
     ITEMS,
@@ -105,10 +107,12 @@ def test_units_hold_what_the_files_say(clone: Path) -> None:
     )
     assert len(session.turns) == 1 + len(talk(2))
     assert unit.content["stop"] == "farewell"
-    assert unit.provenance["imported"]["file"].endswith(
+    assert unit.content["details"] == r"Natural Session End: Detected end phrase: '\btake care\b'"
+    source = unit.provenance["imported"]["source"]
+    assert source["file"].endswith(
         "CBT_Depression_Simulations_Ben Okri/session_2_20241102_110002.txt"
     )
-    assert len(unit.provenance["imported"]["sha256"]) == 64
+    assert source["sha256"] == sha256((clone / source["file"]).read_bytes()).hexdigest()
     assert "made_at" not in unit.provenance
     rating = unit_of(bench, Stage.RATINGS, "llama-tuned.ben-okri.r1.s02.published.plain.j1")
     assert rating.content["items"]["key_cognitions"] == {
@@ -117,10 +121,12 @@ def test_units_hold_what_the_files_say(clone: Path) -> None:
         "justification": 'Focusing on Key Cognitions or Behaviors: because of "this"',
         "reason": None,
     }
-    assert (rating.content["measures"]["total"]["value"], rating.content["session"]) == (
-        33,
-        str(unit.key),
-    )
+    assert rating.content["measures"]["total"]["value"] == 33
+    assert (rating.content["session"], rating.content["strip"]) == (str(unit.key), "paper")
+    assert rating.provenance["imported"]["source"] == f"{TABLE}:6"
+    imported_judges = bench.study.imported and bench.study.imported.judges
+    assert imported_judges
+    assert imported_judges["published"].complete
 
 
 def test_the_key_is_the_content(clone: Path) -> None:
@@ -140,25 +146,29 @@ def test_the_key_is_the_content(clone: Path) -> None:
     assert after[Stage.ANALYSIS] != before[Stage.ANALYSIS]
 
 
+def written(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    """All files but the list of what was handed over, which is written anew."""
+    return {
+        file: (file.stat().st_mtime_ns, file.read_bytes())
+        for file in folder.rglob("*")
+        if file.is_file() and file.name != "cbt-ray.files.json"
+    }
+
+
 def test_importing_again_changes_nothing(
     clone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = imported(clone)
-    before = {
-        file: (file.stat().st_mtime_ns, file.read_bytes())
-        for file in (tmp_path / "runs").rglob("*")
-        if file.is_file()
-    }
-    manifest, text = Path("pub.imported.json").stat().st_mtime_ns, study.read_text()
+    before = written(tmp_path)
     capsys.readouterr()
     imported(clone)
-    assert "32 units, 0 of them new" in capsys.readouterr().out
-    assert {
-        file: (file.stat().st_mtime_ns, file.read_bytes())
-        for file in (tmp_path / "runs").rglob("*")
-        if file.is_file()
-    } == before
-    assert (Path("pub.imported.json").stat().st_mtime_ns, study.read_text()) == (manifest, text)
+    assert re.findall(r"(\d+) units, (\d+) of them new", capsys.readouterr().out) == [
+        ("8", "0"),
+        ("12", "0"),
+        ("12", "0"),
+    ]
+    assert written(tmp_path) == before
+    assert study in {path.relative_to(tmp_path) for path in before}
 
 
 def test_a_unit_that_was_lost_is_refused_until_it_is_imported_again(clone: Path) -> None:
@@ -366,20 +376,18 @@ def edited(**changes: Any) -> Callable[[dict[str, Any]], None]:
             edited(
                 arms=[{"name": "mine", "model": "llama", "tuned": True}], analysis__contrasts=[]
             ),
-            "arms: expected one for the sessions of Llama_Instruct",
+            "arms: expected 'llama-tuned', whose sessions were found; there are ['mine']",
         ),
         (
             edited(patients__simulated=[{"name": "Someone Else", "profile": "x" * 50}]),
             "patients.simulated: expected 'Ada Lovell', whose",
         ),
-        (edited(sessions__count=2), "sessions.count: expected at least 3, found 2"),
-        (edited(sessions__replicates=2), "sessions.replicates: expected 1"),
+        (edited(sessions__count=2), "sessions.count: expected at least 3, it is 2"),
         (
-            edited(patients__training__count=3),
-            "patients.training.count: expected 2, the sets that were found; it is 3",
+            edited(patients__training__count=1),
+            "patients.training.count: expected at least 2, it is 1",
         ),
-        (edited(courses__sessions=2), "courses.sessions: expected at least 3, found 2"),
-        (edited(raters__judge__views=["masked"]), "raters.judge.views: expected plain"),
+        (edited(courses__sessions=2), "courses.sessions: expected at least 3, it is 2"),
         (edited(sead=1), "sead: unknown field, expected seed"),
     ],
 )
@@ -401,6 +409,7 @@ def test_a_larger_study_file_is_filled_as_far_as_it_goes(clone: Path) -> None:
     study = imported(clone)
     text = document(study)
     text["sessions"]["count"] = 4  # type: ignore[index]
+    text["patients"]["training"]["count"] = 3  # type: ignore[index]
     text["patients"]["simulated"].append(
         {"name": "Cleo Third", "profile": "Nobody was simulated with her, so she is absent."}
     )  # type: ignore[index]
@@ -410,6 +419,8 @@ def test_a_larger_study_file_is_filled_as_far_as_it_goes(clone: Path) -> None:
         State.DONE: 12,
         State.REJECTED: 2 * 2 + 2 * 4,
     }
+    assert states(bench_of(study), Stage.PROFILES) == {State.DONE: 2, State.REJECTED: 1}
+    assert states(bench_of(study), Stage.COURSES) == {State.DONE: 6, State.REJECTED: 3}
 
 
 # --- what cannot be read
@@ -462,7 +473,18 @@ def test_what_cannot_be_read_is_said_and_the_rest_imported(
     ):
         assert line in said
     assert states(bench_of(Path("pub.yaml")), Stage.SESSIONS) == {State.DONE: 10, State.REJECTED: 2}
-    assert Path("pub.imported.txt").read_text().count("not imported") == 9
+    assert Path("pub.published/remarks.txt").read_text().count("not imported") == 9
+
+
+def test_half_a_surrogate_pair_is_no_text(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = clone / "Synthetic_Transcripts" / "depression_set_1" / "session_2.json"
+    text = json.loads(file.read_text())
+    text["transcript"] = text["transcript"].replace("I see.", "I see \ud800.")
+    file.write_text(json.dumps(text))
+    bench = bench_of(imported(clone))
+    said = "session_2.json: not imported: expected text, found half a surrogate pair"
+    assert said in capsys.readouterr().out
+    assert states(bench, Stage.COURSES) == {State.DONE: 5, State.REJECTED: 1}
 
 
 def test_ratings_that_differ_and_ratings_that_failed_are_said(
@@ -551,31 +573,23 @@ def test_nothing_to_import_is_an_error_and_leaves_nothing(
 # --- export
 
 
-def test_exporting_gives_every_file_back(clone: Path, tmp_path: Path) -> None:
-    windows = next((clone / "CBT_Simulations" / GROUPS[1]).glob("*Ada*/session_1_*"))
-    windows.write_bytes(windows.read_bytes().replace(b"\n", b"\r\n"))
-    other = clone / "Synthetic_Transcripts" / "depression_set_1" / "session_2.json"
-    other.write_text(
-        json.dumps(
-            {**json.loads(other.read_text()), "word_count": 7, "model": "x"}, ensure_ascii=False
-        )
-        + "\n"
-    )
+def test_what_export_writes_is_imported_as_the_same_units(clone: Path) -> None:
     study = imported(clone)
     assert run("export", study, "--to", "out") == (0, "")
-    files = [
-        file
-        for folder in ("CBT_Simulations", "Synthetic_Transcripts")
-        for file in (clone / folder).rglob("*.*")
-        if "part" not in file.name
-    ]
-    assert len(files) == 2 + 6 + 12
-    for file in files:
-        assert (
-            tmp_path / "out" / "imported" / file.relative_to(clone)
-        ).read_bytes() == file.read_bytes()
-    ratings = (tmp_path / "out" / "ratings.csv").read_text()
-    assert "llama-tuned.ada-lovell.r1.s01.published.plain.j1" in ratings
+    Path("again.yaml").write_text(study.read_text().replace("pub.imported", "again.imported"))
+    for kind in ("courses", "sessions"):
+        assert run("import", kind, f"out/{kind}.jsonl", "again.yaml") == (0, "")
+    first, again = (
+        json.loads(Path(f"{name}.imported.json").read_text()) for name in ("pub", "again")
+    )
+    for part in ("profiles", "courses", "sessions"):
+        assert again[part] == first[part]
+    was, now = (
+        unit_of(bench_of(Path(name)), Stage.COURSES, "p02.s02").provenance["imported"]
+        for name in ("pub.yaml", "again.yaml")
+    )
+    assert now["source"] == was["source"]
+    assert now["remarks"] == was["remarks"] == ["the same speaker twice in a row"]
 
 
 def test_a_score_table_with_shifted_cells_is_lost_whole_and_said(
@@ -594,9 +608,10 @@ def test_a_score_table_with_shifted_cells_is_lost_whole_and_said(
     ), told
 
 
-def test_notes_of_the_users_are_not_written_over(clone: Path) -> None:
-    notes = clone.parent / "pub.imported.txt"
-    notes.write_text("mine")
+def test_files_of_the_users_are_not_written_over(clone: Path) -> None:
+    own = Path("pub.published/remarks.txt")
+    own.parent.mkdir()
+    own.write_text("mine")
     code, message = run("import", "cbt", "clone", "pub.yaml")
-    assert (code, "expected room for the remarks of this import" in message) == (2, True)
-    assert notes.read_text() == "mine"
+    assert (code, str(own) in message) == (2, True)
+    assert own.read_text() == "mine"

@@ -9,12 +9,11 @@ import json
 import re
 from collections import Counter
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from cbt_ray.__main__ import outcome
-from cbt_ray.imports.file_text import file_text, path_of, transcript_of
 from cbt_ray.imports.rows import ratings_by_session
 from cbt_ray.llm.request import Message
 from cbt_ray.rating.view import judged_turns, view_text
@@ -28,7 +27,7 @@ from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.progress import Silent
 from cbt_ray.work.survey import State
-from tests.imports.clone import published
+from tests.published.clone import published
 from tests.therapy.spoken import ENGLISH
 
 SETS, SESSIONS = 4, 20
@@ -53,6 +52,12 @@ def bench_of(study: Path, **overrides: object) -> Bench:
     return Bench(
         load_study(study, {"store": str(study.parent / "runs"), **overrides}), Silent(), inline=True
     )
+
+
+def text_of(unit: Unit) -> str:
+    """The file that a unit came from; of a course session its transcript."""
+    text = (published() / unit.provenance["imported"]["source"]["file"]).read_text()
+    return str(json.loads(text)["transcript"]) if unit.key.stage is Stage.COURSES else text
 
 
 def units(bench: Bench, stage: Stage) -> list[Unit]:
@@ -96,7 +101,7 @@ def test_all_of_it_is_there(bench: Bench) -> None:
 def test_simulated_messages_agree_with_an_independent_count(bench: Bench) -> None:
     total = 0
     for unit in units(bench, Stage.SESSIONS):
-        text = (published() / str(path_of(unit.content))).read_text()
+        text = text_of(unit)
         spoken = lines_that_begin_messages(text)
         turns = Session.from_json(unit.content).turns
         assert [turn.speaker.capitalize() for turn in turns] == spoken
@@ -109,7 +114,7 @@ def test_simulated_messages_agree_with_an_independent_count(bench: Bench) -> Non
 def test_course_messages_agree_with_an_independent_count(bench: Bench) -> None:
     total, before = 0, ""
     for unit in units(bench, Stage.COURSES):
-        text = json.loads((published() / str(path_of(unit.content))).read_text())["transcript"]
+        text = text_of(unit)
         own = text if unit.content["number"] == 1 else without_opening(text, before)
         spoken = lines_that_begin_messages(own)
         assert [
@@ -146,7 +151,7 @@ def test_summaries_are_what_the_next_session_brings_along(bench: Bench) -> None:
         for before, after in pairwise(contents):
             passed = (
                 before["summary"]
-                or f"Session terminated due to error: {before['source']['stopped'][1]}"
+                or f"Session terminated due to error: {before['details'].partition(': ')[2]}"
             )
             assert after["opening"] == passed
 
@@ -162,8 +167,7 @@ def test_ratings_are_those_of_the_table(bench: Bench) -> None:
     found = ratings_by_session(bench)
     assert sum(map(len, found.values())) == 76
     for unit in units(bench, Stage.SESSIONS):
-        path = path_of(unit.content)
-        assert path
+        path = PurePosixPath(unit.provenance["imported"]["source"]["file"])
         row = table.get((path.parts[1], path.stem.removeprefix("session_")))
         ratings = found.get(unit.key.id, [])
         assert len(ratings) == (row is not None)
@@ -177,28 +181,23 @@ def test_ratings_are_those_of_the_table(bench: Bench) -> None:
             }
 
 
-# --- round trip
+# --- nothing is lost
 
 
-def test_every_file_is_written_again_byte_for_byte(bench: Bench) -> None:
-    count = 0
-    for stage in (Stage.PROFILES, Stage.COURSES, Stage.SESSIONS):
-        for unit in units(bench, stage):
-            assert (
-                file_text(unit.content) == (published() / str(path_of(unit.content))).read_bytes()
-            )
-            count += 1
-    assert count == 164
-
-
-def test_what_a_form_keeps_besides_is_small(bench: Bench) -> None:
-    """A form is no copy of the file: headings and lead-ins, here and there a line that a model put
-    between parts.
-    """
+def test_every_word_of_a_file_is_in_its_unit_or_around_it(bench: Bench) -> None:
+    """What is left of a file without turns and summaries is labels and headings, and what was
+    remarked on."""
     for unit in (*units(bench, Stage.SESSIONS), *units(bench, Stage.COURSES)):
-        kept = sum(len(part[1]) for part in unit.content["source"]["form"] if part[0] == "text")
-        assert kept < 600
-        assert kept < 0.1 * len(transcript_of(unit.content)) or len(unit.content["turns"]) < 3
+        session, left = Session.from_json(unit.content), text_of(unit)
+        pieces = [session.opening, *(turn.text for turn in session.turns), session.summary]
+        for piece in sorted(pieces, key=len, reverse=True):
+            assert piece in left
+            left = left.replace(piece, "", 1)
+        about = re.sub(r"(Patient|Therapist):", "", left)
+        kept = len(about.split())
+        remarks = unit.provenance["imported"].get("remarks", [])
+        unsaid = any("nobody says" in one for one in remarks)
+        assert kept < 40 or unsaid, about
 
 
 # --- stripping and rating
@@ -208,10 +207,7 @@ def test_what_a_form_keeps_besides_is_small(bench: Bench) -> None:
 def test_the_previous_summary_is_gone_from_every_stripped_session(strip: str, bench: Bench) -> None:
     checked = 0
     for unit in units(bench, Stage.SESSIONS):
-        session, raw = (
-            Session.from_json(unit.content),
-            (published() / str(path_of(unit.content))).read_text(),
-        )
+        session, raw = Session.from_json(unit.content), text_of(unit)
         judged = view_text(judged_turns(session, strip), "plain", (), ENGLISH)  # type: ignore[arg-type]
         assert "Last time we talked about" not in judged
         body = (
@@ -307,17 +303,12 @@ def test_datasets_of_the_imported_sets(
     splits = dataset.read(tmp_path)
     found = [*splits.train, *splits.held_out, *splits.test]
     sessions = [Session.from_json(unit.content) for unit in units(bench, Stage.COURSES)]
-    counted = [
-        spoken
-        for unit in units(bench, Stage.COURSES)
-        for spoken in lines_that_begin_messages(said_in(unit))
-    ]
     doubles = sum(
         a.speaker is b.speaker is Speaker.THERAPIST
         for s in sessions
         for a, b in zip(s.turns, s.turns[1:], strict=False)
     )
-    assert counted.count("Therapist") == 2170 == therapist + (doubles if kind == "session" else 0)
+    assert therapist + (doubles if kind == "session" else 0) == 2170
     turns = sum(
         message["role"] == "assistant"
         for one in found
@@ -355,8 +346,3 @@ def tokens_of(base: Base, texts: list[str]) -> int:
     return sum(
         len(encoded.ids) for encoded in tokenizer.encode_batch_fast(texts, add_special_tokens=False)
     )
-
-
-def said_in(unit: Unit) -> str:
-    """A course transcript, written again without what it quotes."""
-    return transcript_of({**unit.content, "opening": ""})

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cbt_ray.errors import InputError
-from cbt_ray.imports.remark import Remark
+from cbt_ray.published.remark import Remark
 from cbt_ray.reading import read_bytes, read_text
 
 SETS, GROUPS, SCORES = "Synthetic_Transcripts", "CBT_Simulations", "Code/evaluation_results"
@@ -25,7 +25,6 @@ _SET = re.compile(r"depression_set_(\d+)")
 _COURSE = re.compile(r"session_(\d+)\.json")
 _PART = re.compile(r"session_\d+_part_\d+\.json")
 _SESSION = re.compile(r"session_((\d+)_.+|(\d+))\.txt")
-MIXED = "has several kinds of line ends; written again with one"
 _TYPO = "expected a name such as {}"
 
 
@@ -38,17 +37,6 @@ class Source:
     text: str
     """With line ends as "\\n"."""
     sha256: str
-    crlf: bool = False
-    """Most of its line ends are "\\r\\n", as git writes them on Windows."""
-    bom: bool = False
-    """It begins with a byte order mark."""
-    mixed: bool = False
-    """It has line ends of several kinds, or lone carriage returns."""
-
-    @property
-    def remarks(self) -> list[Remark]:
-        """What is to be said about how it is written."""
-        return [Remark(self.path, 0, MIXED)] if self.mixed else []
 
 
 @dataclass(frozen=True)
@@ -108,16 +96,7 @@ def read_source(file: Path, path: str) -> Source | Remark:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         return Remark(path, line, f"expected UTF-8 ({error.reason})", lost=True)
-    sha, pairs = hashlib.sha256(data).hexdigest(), text.count("\r\n")
-    lone = text.count("\r") - pairs, text.count("\n") - pairs
-    return Source(
-        path,
-        one_kind_of_ends(text),
-        sha,
-        crlf=pairs > lone[1],
-        bom=data.startswith(b"\xef\xbb\xbf"),
-        mixed=bool(lone[0] or (pairs and lone[1])),
-    )
+    return Source(path, one_kind_of_ends(text), hashlib.sha256(data).hexdigest())
 
 
 def one_kind_of_ends(text: str) -> str:
