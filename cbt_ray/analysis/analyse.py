@@ -1,14 +1,16 @@
-"""The analysis as a whole: a pure function from scores and settings to one JSON document with
-stable keys (docs/analysis.md).
+"""The analysis as a whole: a pure function from scores and settings to typed sections.
+
+`analysis.json` is made of them, field by field (docs/analysis.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis import describe
+from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.asked import pairs_of, settled, trained
 from cbt_ray.analysis.effect.contrast import contrasts
 from cbt_ray.analysis.effect.covariate import words
@@ -35,13 +37,76 @@ SCHEMA_VERSION = 3
 """Raised whenever a key changes its meaning or goes away."""
 
 
+@dataclass(frozen=True)
+class Item(Keyed):
+    """An item of the scale, with its readable name."""
+
+    item: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Analysis(Keyed):
+    """Everything that the report prints about scores: one field a section."""
+
+    schema_version: int
+    settings: Settings
+    """Everything that a number depends on beside the scores."""
+    view: str
+    """The view whose ratings make the headline."""
+    judge: str
+    """Whose ratings make the headline."""
+    judges: Mapping[str, str]
+    """Judge -> `model` or `human`."""
+    items: Sequence[Item]
+    arms: Any
+    counts: Any
+    notices: Any
+    """What casts doubt, the heaviest first."""
+    scores: Any
+    distribution: Any
+    trajectory: Any
+    contrasts: Any
+    policies: Any
+    tests: Any
+    slopes: Any
+    cells: Any
+    models: Any
+    covariates: Any
+    refitted: Any
+    flow: Any
+    flags: Any
+    views: Any
+    """View -> scores and contrasts, for views that are not the headline's."""
+    repeated: Any
+    reliability: Any
+    scale: Any
+    power: Any
+    robustness: Any = None
+    """What probes of the judge show; null where nobody looked."""
+    detectors: Any = None
+    """What labelled sessions say of each flag; null without transcripts."""
+    stop_rules: Any = None
+    """Where other stop rules would have ended the sessions; null without transcripts."""
+    confounds: Any = None
+    """What a contrast does not compare alone; null where there is no study file."""
+    declared: Any = None
+    """Whether the analysis was declared before the first rating; null where nobody knows."""
+    claims: Any = None
+    """Claims that were published on these scores, each with its verdicts."""
+    claims_source: Any = None
+    """Who published them; why there is none."""
+    table: Any = None
+    """The table of ratings that was read, where it was one."""
+
+
 def analyse(
     scores: Scores | Iterable[ScoreRow],
     settings: Settings | None = None,
     *,
     beside: Mapping[str, Any] | None = None,
     apart: pd.DataFrame | None = None,
-) -> dict[str, Any]:
+) -> Analysis:
     """Everything that the report prints about scores.
 
     Never fails for lack of data: what cannot be computed says why.
@@ -67,33 +132,32 @@ def analyse(
         **(beside or {}),
     }
     primary = inferred["contrasts"]["primary"]["rows"]
-    said = [
+    said: list[Any] = [
         _other_judge(scores, asked, settings),
-        *(part for part in sections.values() if isinstance(part, Mapping)),
+        *(part for part in sections.values() if isinstance(part, Mapping | Keyed)),
     ]
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "settings": settings.to_json(),
-        "view": view,
-        "judge": judge,
-        "judges": scores.judges,
-        "items": [{"item": item, "title": settings.titles.get(item, item)} for item in items],
-        "arms": arms,
-        "counts": _counts(sessions, arms),
-        "notices": notices(sessions, primary, inferred["policies"], said, _once(arms, settings)),
-        "scores": describe.scores(sessions, arms, items),
-        "distribution": describe.distribution(sessions, arms),
-        "trajectory": describe.trajectory(sessions, arms),
-        **inferred,
-        "flow": flow(sessions, arms),
-        "flags": flags(sessions, arms),
-        "views": {
+    return Analysis(
+        schema_version=SCHEMA_VERSION,
+        settings=settings,
+        view=view,
+        judge=judge,
+        judges=scores.judges,
+        items=[Item(item, settings.titles.get(item, item)) for item in items],
+        arms=arms,
+        counts=_counts(sessions, arms),
+        notices=notices(sessions, primary, inferred["policies"], said, _once(arms, settings)),
+        scores=describe.scores(sessions, arms, items),
+        distribution=describe.distribution(sessions, arms),
+        trajectory=describe.trajectory(sessions, arms),
+        flow=flow(sessions, arms),
+        flags=flags(sessions, arms),
+        views={
             other: _other_view(scores, other, judge, items, settings)
             for other in scores.views
             if other != view
         },
-        **sections,
-    }
+        **{**inferred, **sections},
+    )
 
 
 def _headline(scores: Scores, settings: Settings) -> Settings:

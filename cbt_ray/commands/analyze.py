@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from cbt_ray.analysis.document import to_json
 from cbt_ray.analysis.scores import FACTOR
 from cbt_ray.analysis.table.mapping import load_mapping
 from cbt_ray.commands.delivery import Delivery
@@ -26,6 +28,7 @@ from cbt_ray.study.model import Analysis, Judge
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cbt_ray.analysis import Analysis as Result
     from cbt_ray.analysis import Scores, Settings
     from cbt_ray.analysis.table.mapped import Mapped
     from cbt_ray.analysis.table.mapping import Mapping as Columns
@@ -43,10 +46,10 @@ def analyze(
     say: Callable[[str], object],
     *,
     report: bool = True,
-) -> dict[str, Any]:
+) -> Result:
     """Read, analyse, and write analysis.json, tables/*.csv and report.html.
 
-    Answers what analysis.json holds.
+    Answers what analysis.json is made of.
 
     `fields` replaces fields of the analysis block. Raises InputError on what cannot be read, before
     anything is written.
@@ -149,7 +152,7 @@ def _check_contrasts(columns: Columns, read: Mapped) -> None:
         raise InputError(f"the mapping {columns.mapping}: {'; '.join(problems)}")
 
 
-def _analysed(table: Path, columns: Columns, read: Mapped, settings: Settings) -> dict[str, Any]:
+def _analysed(table: Path, columns: Columns, read: Mapped, settings: Settings) -> Result:
     from cbt_ray.analysis import analyse
     from cbt_ray.analysis.declared import notices, standing
     from cbt_ray.analysis.effect.repeated import repeated
@@ -174,10 +177,11 @@ def _analysed(table: Path, columns: Columns, read: Mapped, settings: Settings) -
             level=settings.level,
         )
     result = analyse(read.scores, settings, beside=beside)
-    return result | _claims(columns, result, read.scores) | {"table": _source(table, columns, read)}
+    published = _claims(columns, result, read.scores)
+    return replace(result, **published, table=_source(table, columns, read))
 
 
-def _claims(columns: Columns, result: Mapping[str, Any], scores: Scores) -> dict[str, Any]:
+def _claims(columns: Columns, result: Result, scores: Scores) -> dict[str, Any]:
     """The claims table, where claims were published on this very table."""
     from cbt_ray.analysis.claims.claims import claims, counts
     from cbt_ray.analysis.claims.claims_file import load_claims
@@ -210,9 +214,9 @@ def _source(table: Path, columns: Columns, read: Mapped) -> dict[str, Any]:
     return {**facts, "cbt_ray": version("cbt-ray"), "mapping": declared, "without": WITHOUT}
 
 
-def _files(result: Mapping[str, Any], scores: Scores) -> dict[str, bytes]:
+def _files(result: Result, scores: Scores) -> dict[str, bytes]:
     """analysis.json and the tables; one without rows is not written."""
-    text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(to_json(result), indent=1, ensure_ascii=False, allow_nan=False)
     files = {
         "analysis.json": f"{text}\n".encode(),
         "tables/scores.csv": csv_of_frame(flat_scores(scores)),
@@ -243,7 +247,7 @@ def flat_scores(scores: Scores) -> pd.DataFrame:
     )
 
 
-def tables(result: Mapping[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def tables(result: Result) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Name -> rows of the tables beside analysis.json; nothing is in them that is not in there."""
     yield (
         "arms",
@@ -278,7 +282,7 @@ def tables(result: Mapping[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]
     yield "claims", result["claims"]
 
 
-def _report(table: Path, columns: Columns, result: Mapping[str, Any]) -> bytes:
+def _report(table: Path, columns: Columns, result: Result) -> bytes:
     from cbt_ray.report import Provenance, ReportData, render
 
     data = ReportData(

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cbt_ray.analysis.document import to_json
 from cbt_ray.commands.delivery import Delivery
 from cbt_ray.imports.file_text import file_text, path_of
 from cbt_ray.stages.analyse import analysis_of
@@ -57,7 +58,7 @@ def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
     if analysis is not None:
         files |= _csv("scores.csv", scores_of(analysis.content["rows"]))
         files["analysis.json"] = json.dumps(
-            analysis_of(bench, analysis), indent=1, ensure_ascii=False
+            to_json(analysis_of(bench, analysis)), indent=1, ensure_ascii=False
         ).encode()
     else:
         say("analysis: owed")

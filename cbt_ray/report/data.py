@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cbt_ray.analysis.analyse import Analysis
+
 OWN_JUDGE = "judge"
 PROBE = "probe."
 """How the view of a probe's rating begins."""
@@ -168,7 +170,7 @@ class ReportData:
     study: str
     seed: int | None
     """Of what was drawn to make the sessions; None where a table of ratings was analysed."""
-    analysis: Mapping[str, Any]
+    analysis: Analysis
     """The result of `analyse`; every figure and table about scores is drawn from it and from
     nothing else."""
     description: str = ""

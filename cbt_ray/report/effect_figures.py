@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.effect.asked import sides
 from cbt_ray.report.answer import total_range
 from cbt_ray.report.figure import NOTHING, Figure, Look, asked, rated
@@ -42,7 +43,7 @@ class Row:
     main: bool
 
 
-def forest(analysis: Mapping[str, Any]) -> Figure:
+def forest(analysis: Analysis) -> Figure:
     """Each primary contrast with its interval, then the other answers where they differ."""
     settings, family, first = (
         analysis["settings"],
@@ -74,7 +75,7 @@ def forest(analysis: Mapping[str, Any]) -> Figure:
     return Figure("forest", title, caption, [_draw(rows, title, analysis)])
 
 
-def _rows(index: int, analysis: Mapping[str, Any]) -> list[Row]:
+def _rows(index: int, analysis: Analysis) -> list[Row]:
     main, policies = analysis["contrasts"]["primary"]["rows"][index], analysis["policies"]
     estimate = main["estimate"]
     found = [Row(main["label"], interval(main), estimate, main["low"], main["high"], main=True)]
@@ -103,7 +104,7 @@ def _differs(first: float | None, second: float | None) -> bool:
     return first is not None and (second is None or abs(first - second) > 1e-9)
 
 
-def _scale(rows: Sequence[Row], analysis: Mapping[str, Any]) -> tuple[Scale, list[float]]:
+def _scale(rows: Sequence[Row], analysis: Analysis) -> tuple[Scale, list[float]]:
     """Covers every number and zero, but no more than the scale itself can give.
 
     What is longer gets an arrow.
@@ -119,7 +120,7 @@ def _scale(rows: Sequence[Row], analysis: Mapping[str, Any]) -> tuple[Scale, lis
     return Scale(ticks[0], ticks[-1], 14, WIDTH - 14), ticks
 
 
-def _draw(rows: Sequence[Row], title: str, analysis: Mapping[str, Any]) -> Markup:
+def _draw(rows: Sequence[Row], title: str, analysis: Analysis) -> Markup:
     scale, ticks = _scale(rows, analysis)
     bottom = 8 + sum(50 if row.main else 42 for row in rows)
     parts = [
@@ -166,7 +167,7 @@ def whisker(scale: Scale, low: float, high: float, y: float, class_: str) -> lis
     return parts
 
 
-def interaction(analysis: Mapping[str, Any]) -> Figure:
+def interaction(analysis: Analysis) -> Figure:
     """Means at both sides of the first contrast: all pairs of arms together, then each with its
     patients as thin lines.
     """
@@ -202,7 +203,7 @@ SIDES = ("minus", "plus")
 Means = Mapping[str, Mapping[str, float]]
 
 
-def _means(analysis: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+def _means(analysis: Analysis) -> dict[str, dict[str, float]]:
     """Arm -> patient -> mean."""
     found: dict[str, dict[str, float]] = {}
     for cell in analysis["cells"]:

@@ -4,9 +4,9 @@ the tests over all arms.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.report import effect_figures
 from cbt_ray.report.figure import titles
 from cbt_ray.report.part import Fold, Heading, Part, Section, Text
@@ -36,7 +36,7 @@ COUNTED = {"lowest": ("filled", "Given the lowest"), "heard": ("left_out", "Left
 BOUNDS = {"bounds": "Bounds, any score", "lee": "Bounds after Lee"}
 
 
-def effects(analysis: Mapping[str, Any]) -> Section:
+def effects(analysis: Analysis) -> Section:
     """The section."""
     primary = pick(analysis, "/contrasts/primary/rows")
     caveat = " ".join(dict.fromkeys(s for row in primary for s in sentences(row["caveat"])))
@@ -60,13 +60,13 @@ def sentences(said: str) -> list[str]:
     return [f"{part.rstrip('.')}." for part in said.split(". ") if part]
 
 
-def post_hoc(analysis: Mapping[str, Any], part: str) -> str:
+def post_hoc(analysis: Analysis, part: str) -> str:
     """Marks numbers that rest on what was declared after the first rating, or never."""
     late = pick(analysis.get("declared"), "/post_hoc") or []
     return "Post hoc. " if "everything" in late or part in late else ""
 
 
-def family(analysis: Mapping[str, Any], name: str, id_: str, title: str, caveat: str) -> Table:
+def family(analysis: Analysis, name: str, id_: str, title: str, caveat: str) -> Table:
     """One family of contrasts on totals."""
     pointer = under("contrasts", name)
     note = (
@@ -84,7 +84,7 @@ def family(analysis: Mapping[str, Any], name: str, id_: str, title: str, caveat:
     )
 
 
-def contrast_columns(adjusted: tuple[str, str] = ("p, Holm", "p_adjusted")) -> list[Column]:
+def contrast_columns(adjusted: tuple[str, str] = ("p, Holm", "p_adjusted")) -> list[Column[Any]]:
     """A contrast: each p beside its error term and degrees of freedom."""
     return [
         Column("Contrast", "label"),
@@ -108,7 +108,7 @@ def _method(reason: str | None, error_term: str | None, method: str | None) -> s
     return capital(reason) or "; ".join(filter(None, [error_term, method]))
 
 
-def _standardized(analysis: Mapping[str, Any]) -> Table:
+def _standardized(analysis: Analysis) -> Table:
     families = [
         row
         for name in ("primary", "secondary")
@@ -123,7 +123,7 @@ def _standardized(analysis: Mapping[str, Any]) -> Table:
     )
     if any(row["pooled"] for row in families):
         note += " Pooled: with the error term of all arms, exact where all vary alike."
-    columns = [
+    columns: list[Column[Any]] = [
         Column("Contrast", "label"),
         Column("d", "d", two),
         Column("Interval of d", ("d_low", "d_high"), lambda low, high: interval_of(low, high, 2)),
@@ -143,14 +143,14 @@ def _standardized(analysis: Mapping[str, Any]) -> Table:
     )
 
 
-def _omnibus(analysis: Mapping[str, Any]) -> Table:
+def _omnibus(analysis: Analysis) -> Table:
     note = "F takes the error term of all arms together and supposes that they vary alike"
     if any(row["hotelling"] for row in pick(analysis, "/tests")):
         note += (
             "; Hotelling's T squared on the patients' own contrasts supposes nothing of the "
             "kind and pays with degrees of freedom"
         )
-    columns = [
+    columns: list[Column[Any]] = [
         Column("Effect", "effect"),
         Column("F", "f", two),
         Column("df", ("df", "df_error"), _two_df),
@@ -174,7 +174,7 @@ def _two_df(first: float | None, second: float | None) -> str:
     return DASH if first is None else f"{_df(first)}, {_df(second)}"
 
 
-def _policies(analysis: Mapping[str, Any]) -> list[Part]:
+def _policies(analysis: Analysis) -> list[Part]:
     """Only what differs from another way to count is explained, and only columns that are there."""
     known = pick(analysis, "/policies/missing")
     title = "The primary contrasts under each policy"
@@ -223,11 +223,11 @@ def _policies(analysis: Mapping[str, Any]) -> list[Part]:
     return [Text(_ways(analysis)), Table("t-policies", title, head, rows, note)]
 
 
-def _any(analysis: Mapping[str, Any], policy: str, count: str) -> bool:
+def _any(analysis: Analysis, policy: str, count: str) -> bool:
     return any(row[count] for row in pick(analysis, under("policies", policy)))
 
 
-def _ways(analysis: Mapping[str, Any]) -> str:
+def _ways(analysis: Analysis) -> str:
     said = [f"The headline counts unrated sessions as {analysis['settings']['unrated']}."]
     if _any(analysis, "lowest", "filled"):
         said.append(
@@ -265,7 +265,7 @@ def _bound(low: float | None, high: float | None, reason: str | None) -> str:
     return text(reason) if low is None else f"{signed(low)} to {signed(high)}"
 
 
-def _covariate(analysis: Mapping[str, Any]) -> list[Part]:
+def _covariate(analysis: Analysis) -> list[Part]:
     found = pick(analysis, "/covariates/0")
     title = "The number of words, which is not causal"
     note = (
@@ -280,7 +280,7 @@ def _covariate(analysis: Mapping[str, Any]) -> list[Part]:
         f"{one(found['sd_words'], 0)} "
         "words. "
     )
-    columns = [
+    columns: list[Column[Any]] = [
         Column("Contrast", "label"),
         Column("REML", "reml", signed),
         Column("With words held fixed", "words_held_fixed", signed),
@@ -297,10 +297,10 @@ def _covariate(analysis: Mapping[str, Any]) -> list[Part]:
     ]
 
 
-def _refitted(analysis: Mapping[str, Any]) -> list[Part]:
+def _refitted(analysis: Analysis) -> list[Part]:
     if not pick(analysis, "/refitted"):
         return []
-    columns = [
+    columns: list[Column[Any]] = [
         Column("Contrast", "label"),
         Column("REML", "estimate", signed),
         Column("SE", "se", two),
@@ -327,7 +327,7 @@ def _refitted(analysis: Mapping[str, Any]) -> list[Part]:
     ]
 
 
-def _items(analysis: Mapping[str, Any]) -> Table:
+def _items(analysis: Analysis) -> Table:
     names = titles(analysis)
     columns = [
         Column("Item", "item", lambda item: names.get(item, text(item)), prose=True),

@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.effect.asked import sides
 from cbt_ray.report.figure import NOTHING, Figure, Look, asked, looks, rated, titles, together
 from cbt_ray.report.prose import one, signed
@@ -76,7 +77,7 @@ def _row_label(name: str, right: float, middle: float) -> Markup:
     )
 
 
-def heat_map(analysis: Mapping[str, Any]) -> Figure:
+def heat_map(analysis: Analysis) -> Figure:
     """Mean of every item in every arm."""
     title = "Mean of each item in each arm"
     settings = analysis["settings"]
@@ -94,7 +95,7 @@ def heat_map(analysis: Mapping[str, Any]) -> Figure:
     return Figure("heat-map", title, caption, [grid(title, list(names.values()), columns, cells)])
 
 
-def effect_map(analysis: Mapping[str, Any]) -> Figure:
+def effect_map(analysis: Analysis) -> Figure:
     """The primary contrasts of every item, marked where they hold up against the false discovery
     rate.
     """
@@ -133,7 +134,7 @@ def effect_map(analysis: Mapping[str, Any]) -> Figure:
     return Figure("effect-map", title, caption, [grid(title, list(names.values()), labels, cells)])
 
 
-def radar(analysis: Mapping[str, Any]) -> Figure:
+def radar(analysis: Analysis) -> Figure:
     """Item means, a panel for arms that share their other levels."""
     title = "Profile of item means"
     settings = analysis["settings"]
@@ -160,7 +161,7 @@ def _point(index: int, count: int, share: float) -> tuple[float, float]:
     return 170 + 92 * share * math.sin(angle), 158 - 92 * share * math.cos(angle)
 
 
-def _web(analysis: Mapping[str, Any], heading: str) -> Markup:
+def _web(analysis: Analysis, heading: str) -> Markup:
     names = list(titles(analysis).values())
     count = len(names)
     parts = [
@@ -178,9 +179,7 @@ def _web(analysis: Mapping[str, Any], heading: str) -> Markup:
     return tag("g", *parts, text(4, 14, heading, "start", "strong"))
 
 
-def _outline(
-    items: Mapping[str, Mapping[str, Any]], analysis: Mapping[str, Any], look: Look
-) -> Markup:
+def _outline(items: Mapping[str, Mapping[str, Any]], analysis: Analysis, look: Look) -> Markup:
     settings = analysis["settings"]
     means = [(items.get(item["item"]) or {}).get("mean") for item in analysis["items"]]
     if any(mean is None for mean in means):

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.report.figure import NOTHING, Figure, titles
 from cbt_ray.report.item_figures import grid
 from cbt_ray.report.prose import capital, one, percent, words
@@ -19,7 +20,7 @@ WIDTH = 560
 CROWDED = 0.5
 
 
-def probes(analysis: Mapping[str, Any]) -> Figure:
+def probes(analysis: Analysis) -> Figure:
     """What spoiling a session does to its total: mean as rated, mean as probed."""
     title = "What each probe does to the mean total"
     caption = (
@@ -60,7 +61,7 @@ def _dumbbell(row: Mapping[str, Any], scale: Scale, y: float) -> Markup:
     return tag("g", *parts)
 
 
-def bias(analysis: Mapping[str, Any]) -> Figure:
+def bias(analysis: Analysis) -> Figure:
     """The judge's total minus a person's, over the mean of both, as Bland and Altman draw it."""
     title = "Bias of the judge against people"
     caption = (
@@ -94,7 +95,7 @@ def _bias(row: Mapping[str, Any]) -> Markup:
     return drawing(340, 262, f"Bias of the judge against {row['rater']}", *parts)
 
 
-def ends(analysis: Mapping[str, Any]) -> Figure:
+def ends(analysis: Analysis) -> Figure:
     """Share of ratings at the lowest and the highest score that the judge ever used."""
     title = "Share of ratings at the ends of each item"
     caption = "Ends are the lowest and the highest score that the judge gave."

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.report import judge_figures
 from cbt_ray.report.effect_section import contrast_columns
 from cbt_ray.report.figure import repeats, titles
@@ -29,7 +30,7 @@ SAMPLED = ("icc2_1", "icc2_k")
 """Coefficients that hold for judges drawn at random, too, where there are enough of them."""
 
 
-def judge(analysis: Mapping[str, Any]) -> Section:
+def judge(analysis: Analysis) -> Section:
     """Probes, repeatability, agreement, other views."""
     parts: list[Part] = [
         Text(_headline(analysis)),
@@ -49,7 +50,7 @@ def judge(analysis: Mapping[str, Any]) -> Section:
     return Section("judge", "Judge", parts)
 
 
-def _headline(analysis: Mapping[str, Any]) -> str:
+def _headline(analysis: Analysis) -> str:
     judges = ", ".join(f"{name} ({kind})" for name, kind in (analysis.get("judges") or {}).items())
     return (
         f"The headline rests on the ratings of {analysis['judge']} in the {analysis['view']} view. "
@@ -58,11 +59,11 @@ def _headline(analysis: Mapping[str, Any]) -> str:
     )
 
 
-def _probes(analysis: Mapping[str, Any]) -> Table:
+def _probes(analysis: Analysis) -> Table:
     title = "Probes of the judge"
-    if "robustness" not in analysis:
+    if analysis.robustness is None:
         return Table("t-probes", title, empty=ABSENT)
-    columns = [
+    columns: list[Column[Any]] = [
         Column("Probe", "title", capital, prose=True),
         Column("Sessions", ("n", "scheduled"), lambda n, of: f"{n} of {of}"),
         Column("Estimate", ("estimate", "unit"), _measure),
@@ -128,9 +129,9 @@ def estimate_of(field: str) -> tuple[str, ...]:
     return tuple(f"{field}/{name}" for name in ("value", "low", "high", "reason"))
 
 
-def _replicates(analysis: Mapping[str, Any]) -> Table:
+def _replicates(analysis: Analysis) -> Table:
     title = "Repeatability of each judge on the total"
-    columns = [
+    columns: list[Column[Any]] = [
         Column("Judge", "judge"),
         Column("Kind", "kind"),
         Column("Sessions", "total/sessions", whole),
@@ -153,7 +154,7 @@ def _replicates(analysis: Mapping[str, Any]) -> Table:
     )
 
 
-def _item_replicates(analysis: Mapping[str, Any]) -> list[Part]:
+def _item_replicates(analysis: Analysis) -> list[Part]:
     """ICC(1,1) of each item, a column for each judge that rated a session more than once."""
     judges = pick(analysis, "/reliability/replicates")
     known = [n for n, row in enumerate(judges) if row["total"]["repeated"]]
@@ -178,12 +179,12 @@ def _item_replicates(analysis: Mapping[str, Any]) -> list[Part]:
     ]
 
 
-def why(analysis: Mapping[str, Any], pointer: str) -> str:
+def why(analysis: Analysis, pointer: str) -> str:
     """Why a part of the analysis holds nothing."""
     return f"{capital(pick(analysis, pointer + '/reason') or 'there is none')}."
 
 
-def _between(analysis: Mapping[str, Any]) -> list[Part]:
+def _between(analysis: Analysis) -> list[Part]:
     base = "/reliability/judges"
     if not pick(analysis, base + "/pairs"):
         return [Text(why(analysis, base), "empty")]
@@ -225,7 +226,7 @@ def _between(analysis: Mapping[str, Any]) -> list[Part]:
     return [_all_judges(analysis), pairs, effects, _worst(analysis)]
 
 
-def _all_judges(analysis: Mapping[str, Any]) -> Table:
+def _all_judges(analysis: Analysis) -> Table:
     base = "/reliability/judges/agreement"
     names = {"icc2_1": "ICC(2,1)", "icc2_k": "ICC(2,k)", "icc3_1": "ICC(3,1)", "icc3_k": "ICC(3,k)"}
     if not pick(analysis, base):
@@ -258,7 +259,7 @@ def pair(low: float | None, high: float | None) -> str:
     return DASH if low is None else interval_of(low, high, 2)
 
 
-def _worst(analysis: Mapping[str, Any]) -> Table:
+def _worst(analysis: Analysis) -> Table:
     base = "/reliability/judges/worst_case"
     columns = [
         Column("Judge", "judge"),
@@ -286,8 +287,8 @@ def _worst(analysis: Mapping[str, Any]) -> Table:
     )
 
 
-def _people(analysis: Mapping[str, Any]) -> Table:
-    columns = [
+def _people(analysis: Analysis) -> Table:
+    columns: list[Column[Any]] = [
         Column("Rater", "rater"),
         Column("People", "people", whole),
         Column("Sessions", "sessions", whole),
@@ -309,7 +310,7 @@ def _people(analysis: Mapping[str, Any]) -> Table:
     return table(analysis, where, "/reliability/humans/raters", columns, note=note, empty=none)
 
 
-def _kappa(analysis: Mapping[str, Any]) -> Part:
+def _kappa(analysis: Analysis) -> Part:
     """Items in rows; judges with replicates, pairs of judges and people in columns."""
     title, columns = "Weighted kappa of each item", []
     for name, label in (("replicates", "{judge}, replicates"), ("pairs", "{a} and {b}")):
@@ -352,7 +353,7 @@ def _kappa(analysis: Mapping[str, Any]) -> Part:
     return Fold("Weighted kappa of each item", [Table("t-kappa", title, head, rows, note)])
 
 
-def _views(analysis: Mapping[str, Any]) -> list[Part]:
+def _views(analysis: Analysis) -> list[Part]:
     parts: list[Part] = []
     for index, view in enumerate(analysis.get("views") or {}):
         note = f"What the headline judge says of the same sessions in the {view} view."

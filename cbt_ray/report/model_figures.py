@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.report.figure import Figure
 from cbt_ray.report.svg import Scale, axis_x, axis_y, cloud, drawing, line, nice
 
 Points = Sequence[Sequence[float]]
 
 
-def residuals(analysis: Mapping[str, Any], name: str) -> Figure:
+def residuals(analysis: Analysis, name: str) -> Figure:
     """Standardized residuals of one mixed model against normal quantiles, and against fitted
     values.
     """

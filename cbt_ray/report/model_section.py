@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.effect.asked import differing
 from cbt_ray.report import model_figures
 from cbt_ray.report.figure import asked
@@ -32,7 +33,7 @@ DEFAULT_FACTS = {
 }
 
 
-def models(analysis: Mapping[str, Any]) -> Section:
+def models(analysis: Analysis) -> Section:
     """The section."""
     parts: list[Part] = [
         *_default(analysis),
@@ -42,7 +43,7 @@ def models(analysis: Mapping[str, Any]) -> Section:
     return Section("models", "Mixed models", parts)
 
 
-def _default(analysis: Mapping[str, Any]) -> list[Part]:
+def _default(analysis: Analysis) -> list[Part]:
     model = pick(analysis, "/models/default")
     head: list[Part] = [
         Heading("The default model"),
@@ -50,7 +51,7 @@ def _default(analysis: Mapping[str, Any]) -> list[Part]:
     ]
     if model["status"] != "fitted":
         return [*head, Text(f"Not fitted: {model['reason']}.", "empty"), *_fit(analysis, "default")]
-    columns = [
+    columns: list[Column[Any]] = [
         Column("Term", "term"),
         Column("Estimate", "estimate", three),
         Column("SE", "se", three),
@@ -77,7 +78,7 @@ def _default(analysis: Mapping[str, Any]) -> list[Part]:
     ]
 
 
-def _ratios(analysis: Mapping[str, Any]) -> Table:
+def _ratios(analysis: Analysis) -> Table:
     note = "By ML, since REML likelihoods of different fixed effects cannot be compared."
     rows = []
     for name in ("interaction", "chain"):
@@ -105,7 +106,7 @@ def _ratios(analysis: Mapping[str, Any]) -> Table:
     )
 
 
-def _facts(analysis: Mapping[str, Any], name: str) -> Table:
+def _facts(analysis: Analysis, name: str) -> Table:
     rows = []
     for field, (title, digits) in (DEFAULT_FACTS if name == "default" else FACTS).items():
         pointer = f"/models/{name}/{field}"
@@ -127,7 +128,7 @@ def _facts(analysis: Mapping[str, Any], name: str) -> Table:
     )
 
 
-def _published(analysis: Mapping[str, Any]) -> list[Part]:
+def _published(analysis: Analysis) -> list[Part]:
     parts: list[Part] = [Heading("The published model")]
     for name in ("published", "reduced"):
         model = pick(analysis, f"/models/{name}")
@@ -153,9 +154,9 @@ def _dropped(model: Mapping[str, Any]) -> str:
     return " ".join(f"Left out: {one_of}." for one_of in model["dropped"])
 
 
-def _terms(analysis: Mapping[str, Any], name: str) -> Table:
+def _terms(analysis: Analysis, name: str) -> Table:
     model = pick(analysis, f"/models/{name}")
-    columns = [
+    columns: list[Column[Any]] = [
         Column("Term", "term"),
         Column("Estimate", "estimate", three),
         Column("SE", "se", three),
@@ -185,13 +186,13 @@ def _terms(analysis: Mapping[str, Any], name: str) -> Table:
     )
 
 
-def _fit(analysis: Mapping[str, Any], name: str) -> list[Part]:
+def _fit(analysis: Analysis, name: str) -> list[Part]:
     """What was wrong with it, and every optimiser that was tried."""
     model = pick(analysis, f"/models/{name}")
     parts: list[Part] = [Text(f"{capital(problem)}.", "problem") for problem in model["problems"]]
     if not model["ladder"]:
         return parts
-    columns = [
+    columns: list[Column[Any]] = [
         Column("Optimiser", "optimiser"),
         Column("Start", "start"),
         Column("Log-likelihood", "log_likelihood", lambda value: one(value, 4)),

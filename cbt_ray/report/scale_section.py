@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.report import judge_figures
 from cbt_ray.report.figure import titles
 from cbt_ray.report.judge_section import ABSENT, estimate, estimate_of, pair, why
@@ -24,7 +24,7 @@ from cbt_ray.report.prose import (
 from cbt_ray.report.table import Column, Table, listed, pick, table, under
 
 
-def scale(analysis: Mapping[str, Any]) -> Section:
+def scale(analysis: Analysis) -> Section:
     """Ends, consistency, halo, ranks."""
     parts: list[Part] = [
         judge_figures.ends(analysis),
@@ -36,8 +36,8 @@ def scale(analysis: Mapping[str, Any]) -> Section:
     return Section("scale", "Scale", parts)
 
 
-def _consistency(analysis: Mapping[str, Any]) -> Table:
-    columns = [
+def _consistency(analysis: Analysis) -> Table:
+    columns: list[Column[Any]] = [
         Column("n", "n", whole),
         Column("alpha", estimate_of("alpha"), estimate),
         Column("Interval for independent rows", ("feldt/low", "feldt/high"), pair),
@@ -62,9 +62,9 @@ def _consistency(analysis: Mapping[str, Any]) -> Table:
     )
 
 
-def _item(analysis: Mapping[str, Any]) -> Table:
+def _item(analysis: Analysis) -> Table:
     names = titles(analysis)
-    columns = [
+    columns: list[Column[Any]] = [
         Column("Item", "item", lambda item: names.get(item, text(item)), prose=True),
         Column("Correlation with the others", "corrected_r", two),
         Column("alpha without it", "alpha_if_deleted", two),
@@ -77,8 +77,8 @@ def _item(analysis: Mapping[str, Any]) -> Table:
     )
 
 
-def _halo(analysis: Mapping[str, Any]) -> Table:
-    columns = [
+def _halo(analysis: Analysis) -> Table:
+    columns: list[Column[Any]] = [
         Column("Ratings", "n", whole),
         Column(
             "One score on all items",
@@ -109,8 +109,8 @@ def _halo(analysis: Mapping[str, Any]) -> Table:
     )
 
 
-def _ranks(analysis: Mapping[str, Any]) -> list[Part]:
-    columns = [
+def _ranks(analysis: Analysis) -> list[Part]:
+    columns: list[Column[Any]] = [
         Column("Contrast", "label"),
         Column("Patients", "patients", whole),
         Column("Signed ranks", "signed_rank", one),
@@ -142,7 +142,7 @@ def _ranks(analysis: Mapping[str, Any]) -> list[Part]:
         note=note,
         empty=why(analysis, "/scale/ranks"),
     )
-    fields = [
+    fields: list[Column[Any]] = [
         Column("Statistic", "statistic", two),
         Column("df", "df", text),
         Column("p", "p", probability),

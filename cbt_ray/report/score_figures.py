@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.report.figure import NOTHING, Figure, Look, looks, rated, repeats, together
 from cbt_ray.report.prose import one
 from cbt_ray.report.svg import Scale, axis_x, axis_y, drawing, line, marker, nice, path, tag, text
@@ -16,7 +17,7 @@ ROW = 66
 WIDTH = 540
 
 
-def distribution(analysis: Mapping[str, Any]) -> Figure:
+def distribution(analysis: Analysis) -> Figure:
     """A histogram per arm over one common axis."""
     title = "Distribution of the totals"
     caption = "Each bar counts rated sessions; the vertical line is the arm's mean."
@@ -85,7 +86,7 @@ def _histogram(
     return tag("g", *bars, mean, line(12, base, WIDTH - 12, base, "base"), *names)
 
 
-def trajectory(analysis: Mapping[str, Any]) -> Figure:
+def trajectory(analysis: Analysis) -> Figure:
     """Mean total by session number, a panel per model."""
     title = "Mean total by session"
     caption = "Means over patients and chains at each session number."

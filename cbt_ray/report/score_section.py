@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.report import item_figures, score_figures
 from cbt_ray.report.figure import repeats
 from cbt_ray.report.part import Fold, Part, Section
@@ -12,7 +12,7 @@ from cbt_ray.report.prose import capital, interval_of, one, probability, text, t
 from cbt_ray.report.table import Column, Table, table
 
 
-def items(analysis: Mapping[str, Any]) -> Section:
+def items(analysis: Analysis) -> Section:
     """Effects and means of every item."""
     parts: list[Part] = [
         item_figures.effect_map(analysis),
@@ -22,9 +22,9 @@ def items(analysis: Mapping[str, Any]) -> Section:
     return Section("items", "Items", parts)
 
 
-def scores(analysis: Mapping[str, Any]) -> Section:
+def scores(analysis: Analysis) -> Section:
     """Totals per arm, their distribution and their course."""
-    columns = [
+    columns: list[Column[Any]] = [
         Column("Arm", "arm"),
         Column("Scheduled", "scheduled", whole),
         Column("Rated", "rated", whole),
@@ -53,8 +53,8 @@ def scores(analysis: Mapping[str, Any]) -> Section:
     return Section("scores", "Scores", parts)
 
 
-def _slopes(analysis: Mapping[str, Any], name: str, title: str) -> Table:
-    columns = [
+def _slopes(analysis: Analysis, name: str, title: str) -> Table:
+    columns: list[Column[Any]] = [
         Column("Arm", "arm"),
         Column("Points per session", "slope", two),
         Column("Interval", ("low", "high"), lambda low, high: interval_of(low, high, 2)),
@@ -77,8 +77,8 @@ def _slopes(analysis: Mapping[str, Any], name: str, title: str) -> Table:
     )
 
 
-def _cells(analysis: Mapping[str, Any]) -> Table:
-    columns = [
+def _cells(analysis: Analysis) -> Table:
+    columns: list[Column[Any]] = [
         Column("Arm", "arm"),
         Column("Patient", "patient"),
         Column("Mean", "mean", two),

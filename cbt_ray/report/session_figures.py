@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.report.figure import Figure
 from cbt_ray.report.item_figures import grid
 from cbt_ray.report.prose import words
@@ -24,7 +25,7 @@ LOST = {
 STEPS = {"scheduled": "scheduled", "reached": "reached", "done": "held", "rated": "rated"}
 
 
-def flow(analysis: Mapping[str, Any]) -> Figure:
+def flow(analysis: Analysis) -> Figure:
     """Scheduled -> reached -> held -> rated, a column per arm, as CONSORT counts participants."""
     title = "Flow of the scheduled sessions"
     reasons = {reason.partition(":")[0] for row in analysis["flow"] for reason in row["unrated"]}
@@ -119,7 +120,7 @@ def _lost_before(reason: str, row: Mapping[str, Any]) -> str:
     return "done" if reason.startswith("rejected") else "rated"
 
 
-def flags(analysis: Mapping[str, Any]) -> Figure:
+def flags(analysis: Analysis) -> Figure:
     """How many of the held sessions carry each flag."""
     title = "Flagged sessions"
     caption = (

@@ -7,13 +7,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.report import session_figures
 from cbt_ray.report.part import Fold, Part, Section
 from cbt_ray.report.prose import DASH, capital, one, reasons, text, two, whole, words
 from cbt_ray.report.table import Column, Table, listed, table, under
 
 
-def sessions(analysis: Mapping[str, Any]) -> Section:
+def sessions(analysis: Analysis) -> Section:
     """The section."""
     parts: list[Part] = [
         session_figures.flow(analysis),
@@ -25,8 +26,8 @@ def sessions(analysis: Mapping[str, Any]) -> Section:
     return Section("sessions", "Sessions", parts)
 
 
-def _flow(analysis: Mapping[str, Any]) -> Table:
-    columns = [
+def _flow(analysis: Analysis) -> Table:
+    columns: list[Column[Any]] = [
         Column("Arm", "arm"),
         Column("Scheduled", "scheduled", whole),
         Column("Reached", "reached", whole),
@@ -45,8 +46,8 @@ def _flow(analysis: Mapping[str, Any]) -> Table:
     )
 
 
-def _detectors(analysis: Mapping[str, Any]) -> list[Part]:
-    columns = [
+def _detectors(analysis: Analysis) -> list[Part]:
+    columns: list[Column[Any]] = [
         Column("Flag", "flag", words),
         Column("Status", "status", words),
         Column("Precision", ("precision", "precision_interval"), _share),
@@ -72,7 +73,7 @@ def _detectors(analysis: Mapping[str, Any]) -> list[Part]:
     ]
     if not places:
         return parts
-    rules = [
+    rules: list[Column[Any]] = [
         Column("Rule", "rule", text, prose=True),
         Column("Sessions of this study", "sessions", whole),
         Column("Labelled sessions", "fired", text, optional=True),
@@ -101,8 +102,8 @@ def _share(value: float | None, interval: list[float] | None) -> str:
     )
 
 
-def _stop_rules(analysis: Mapping[str, Any]) -> list[Part]:
-    columns = [
+def _stop_rules(analysis: Analysis) -> list[Part]:
+    columns: list[Column[Any]] = [
         Column("Arm", "arm", text),
         Column("Rule", "rule", words),
         Column("From therapist turn", "min_therapist_turns", text),

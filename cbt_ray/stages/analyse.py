@@ -8,11 +8,13 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.declared import notices, standing
+from cbt_ray.analysis.document import from_json, to_json
 from cbt_ray.errors import BelowMinimum
 from cbt_ray.prompts import Prompts
 from cbt_ray.stages.held import Held
@@ -28,6 +30,9 @@ from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.declared import declaration_of, declarations, first_rating, hash_of
 from cbt_ray.work.outcome import headline
+
+if TYPE_CHECKING:
+    from cbt_ray.analysis import Analysis
 
 LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels")
 
@@ -67,7 +72,7 @@ def analyse_scores(bench: Bench) -> None:
             "probes": [row.to_json() for row in probes],
         }
         result = analyse(scores, settings, beside=beside, apart=rated_apart(probes))
-        content |= {"analysis": result}
+        content |= {"analysis": to_json(result)}
         return Unit(key, content, provenance={"versions": versions()}, made_from=survey.record(key))
 
     bench.once(survey, key, made)
@@ -84,19 +89,18 @@ def versions() -> dict[str, str]:
 
 def analysis_of(
     bench: Bench, unit: Unit, read: Mapping[Key, Unit] = MappingProxyType({})
-) -> dict[str, Any]:
-    """What analysis.json holds: the unit's analysis, and how it stands to what was declared, as the
-    store knows it now.
+) -> Analysis:
+    """The unit's analysis, and how it stands to what was declared, as the store knows it now.
 
     The latter is no part of the unit: what was when differs between equal studies. `read`: units
     that were read already.
     """
-    result: dict[str, Any] = unit.content["analysis"]
+    from cbt_ray.analysis import Analysis
+
+    result = from_json(Analysis, unit.content["analysis"])
     section = declared(bench, read)
-    said = sorted(
-        [*result["notices"], *notices(section)], key=lambda notice: -int(notice["weight"])
-    )
-    return {**result, "declared": section, "notices": said}
+    said = sorted([*result.notices, *notices(section)], key=lambda notice: -int(notice["weight"]))
+    return replace(result, declared=section, notices=said)
 
 
 def declared(bench: Bench, read: Mapping[Key, Unit]) -> dict[str, Any]:

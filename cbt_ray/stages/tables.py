@@ -12,26 +12,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from cbt_ray.analysis.document import to_json
 from cbt_ray.reading.cell import escaped
 from cbt_ray.work.bench import Bench
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cbt_ray.analysis import Analysis
+
 FOLDER = "tables"
 
 
-def write_tables(bench: Bench, rows: Sequence[dict[str, Any]], analysis: Mapping[str, Any]) -> None:
+def write_tables(bench: Bench, rows: Sequence[dict[str, Any]], analysis: Analysis) -> None:
     """Write scores, contrasts and analysis.json to `<study>/tables/`, over those of another version
     of the study.
     """
-    families = analysis["contrasts"].values()
+    families = analysis.contrasts.values()
     contrasts = [
         {"family": family["family"], **row} for family in families for row in family["rows"]
     ]
     for name, table in {"scores": scores_of(rows), "contrasts": contrasts}.items():
         bench.store.replace(f"{bench.study.study}/{FOLDER}/{name}.csv", csv_of(table))
-    document = json.dumps(analysis, indent=1, ensure_ascii=False)
+    document = json.dumps(to_json(analysis), indent=1, ensure_ascii=False)
     bench.store.replace(f"{bench.study.study}/{FOLDER}/analysis.json", document.encode())
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, get_args
 
-from cbt_ray.analysis import ScoreRow, Scores, Settings, analyse
+from cbt_ray.analysis import Analysis, ScoreRow, Scores, Settings, analyse
 from cbt_ray.analysis.declared import Declaration, notices, standing
 from cbt_ray.analysis.judge.probe import ProbeRow
 from cbt_ray.analysis.judge.robustness import robustness
@@ -224,7 +224,7 @@ PATIENT = (
 
 
 @cache
-def analysis(sessions: int = 20) -> dict[str, Any]:
+def analysis(sessions: int = 20) -> Analysis:
     """The whole result, every section of it."""
     ratings = rows(sessions)
     settings = Settings(items=tuple(ITEMS), titles=ITEMS, level=0.95)
@@ -247,7 +247,7 @@ def analysis(sessions: int = 20) -> dict[str, Any]:
             sessions_said(ratings), rules_of(Sessions(count=sessions), ENGLISH)
         ),
     }
-    return analyse(scores, settings, beside=beside) | claims()
+    return replace(analyse(scores, settings, beside=beside), **claims())
 
 
 def claims() -> dict[str, Any]:

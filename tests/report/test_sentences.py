@@ -243,7 +243,7 @@ TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
     "see the flow and the policies": lambda a: (
         bool(reasons(a) - {"owed"}) and bool(rows_of(a, "primary"))
     ),
-    "thresholds were declared in the study file": lambda a: "robustness" in a,
+    "thresholds were declared in the study file": lambda a: a["robustness"] is not None,
     "Fewer than five judges are fixed": lambda a: bool(a["reliability"]["judges"]["pairs"]),
     "Least favourable to the first side": lambda a: bool(
         pick(a["reliability"]["judges"]["worst_case"], "/least_favourable")

@@ -25,6 +25,7 @@ class Evidence:
     """What a claim is tested on."""
 
     analysis: Mapping[str, Any]
+    """As JSON: a claims file names its numbers by their paths there."""
     sessions: pd.DataFrame
     """Session rows of the headline's view and judge, `total` NaN where a session does not count."""
     settings: Settings
