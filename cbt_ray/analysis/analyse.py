@@ -21,11 +21,12 @@ from cbt_ray.analysis.effect.power import power
 from cbt_ray.analysis.effect.repeated import of_sessions
 from cbt_ray.analysis.effect.slope import slopes
 from cbt_ray.analysis.flow import flags, flow
-from cbt_ray.analysis.judge.reliability import reliability
+from cbt_ray.analysis.judge.reliability import Reliability, reliability
+from cbt_ray.analysis.judge.robustness import Robustness
 from cbt_ray.analysis.model.chain_model import chain_model
 from cbt_ray.analysis.model.mixed import published
 from cbt_ray.analysis.notice import notices
-from cbt_ray.analysis.scale.scale import scale
+from cbt_ray.analysis.scale.scale import ScaleQuality, scale
 from cbt_ray.analysis.scores import OWED, ScoreRow, Scores
 from cbt_ray.analysis.settings import Settings
 from cbt_ray.study.imported import OWN_JUDGE
@@ -79,10 +80,10 @@ class Analysis(Keyed):
     views: Any
     """View -> scores and contrasts, for views that are not the headline's."""
     repeated: Any
-    reliability: Any
-    scale: Any
+    reliability: Reliability
+    scale: ScaleQuality
     power: Any
-    robustness: Any = None
+    robustness: Robustness | None = None
     """What probes of the judge show; null where nobody looked."""
     detectors: Any = None
     """What labelled sessions say of each flag; null without transcripts."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.policy import moved, unheard
 from cbt_ray.analysis.flow import counts
 from cbt_ray.analysis.scores import ITEM, OWED
@@ -13,6 +15,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FEW_PATIENTS = 10
+
+
+@dataclass(frozen=True)
+class Notice(Keyed):
+    """A doubt in a sentence."""
+
+    id: str
+    """Stable."""
+    text: str
+    weight: int
+    """From 0 to 100: the heaviest stand above the answer."""
+
+
 WHY = {
     "not_rated": "not rated by this judge",
     "absent": "not among what was imported",
