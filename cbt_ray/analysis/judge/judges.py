@@ -49,14 +49,6 @@ class JudgePair(Keyed):
 
 
 @dataclass(frozen=True)
-class OneJudge(Keyed):
-    """A contrast by one judge alone."""
-
-    judge: str
-    found: Any
-
-
-@dataclass(frozen=True)
 class ByJudge(Keyed):
     """A primary contrast by each judge alone."""
 
@@ -65,7 +57,7 @@ class ByJudge(Keyed):
     plus: str
     minus: str
     where: Mapping[str, str]
-    judges: Sequence[OneJudge]
+    judges: Sequence[Any]
     least: str | None
     """The judge that speaks least for the first side."""
     same_sign: bool | None
@@ -188,10 +180,10 @@ def worst_case(crossed: Crossed, raters: Sequence[str], settings: Settings) -> W
     rows = []
     for pair, head in zip(pairs, heads(pairs), strict=True):
         own = [
-            OneJudge(judge, compare(means, pair.plus, pair.minus, settings))
+            {"judge": judge, **compare(means, pair.plus, pair.minus, settings)}
             for judge, means in of_judge.items()
         ]
-        known = {one.judge: found for one in own if (found := _estimate(one)) is not None}
+        known = {one["judge"]: one["estimate"] for one in own if one["estimate"] is not None}
         least = min(known, key=lambda judge: known[judge], default=None)
         same_sign = len({found > 0 for found in known.values()}) == 1
         rows.append(
@@ -205,11 +197,6 @@ def worst_case(crossed: Crossed, raters: Sequence[str], settings: Settings) -> W
     return WorstCase(rows, _least(rows, raters), None if rows else "no primary contrast")
 
 
-def _estimate(one: OneJudge) -> float | None:
-    found: float | None = one.found["estimate"]
-    return found
-
-
 def _series(crossed: Crossed, judge: str) -> pd.Series[float]:
     import pandas as pd
 
@@ -219,7 +206,7 @@ def _series(crossed: Crossed, judge: str) -> pd.Series[float]:
 def _least(rows: Sequence[ByJudge], raters: Sequence[str]) -> LeastFavourable | None:
     found = {}
     for place, judge in enumerate(raters):
-        known = [_estimate(row.judges[place]) for row in rows]
+        known = [row.judges[place]["estimate"] for row in rows]
         estimates = [estimate for estimate in known if estimate is not None]
         if known and len(estimates) == len(known):
             found[judge] = statistics.fmean(estimates)
