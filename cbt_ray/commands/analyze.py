@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from cbt_ray.analysis import Analysis as Result
     from cbt_ray.analysis import Scores, Settings
+    from cbt_ray.analysis.describe import ArmScores
     from cbt_ray.analysis.table.mapped import Mapped
     from cbt_ray.analysis.table.mapping import Mapping as Columns
 
@@ -153,32 +154,38 @@ def _check_contrasts(columns: Columns, read: Mapped) -> None:
 
 
 def _analysed(table: Path, columns: Columns, read: Mapped, settings: Settings) -> Result:
-    from cbt_ray.analysis import analyse
-    from cbt_ray.analysis.declared import notices, standing
-    from cbt_ray.analysis.effect.repeated import repeated
+    from cbt_ray.analysis import Beside, analyse
+    from cbt_ray.analysis.declared import standing
     from cbt_ray.analysis.judge.robustness import robustness
 
-    declared = standing([], "", {}, None, imported=True)
-    beside: dict[str, Any] = {
-        **{section: [] for section in WITHOUT},
-        "declared": {**declared, "notices": notices(declared)},
-        "robustness": robustness([], read.scores, settings, Judge(endpoint="none")),
-    }
-    asked = columns.repeated
-    if asked is not None and read.measures is not None:
-        conditions = settings.arms if asked.condition == "arm" else columns.factors[asked.condition]
-        beside["repeated"] = repeated(
-            read.measures,
-            asked.subject,
-            asked.condition,
-            list(asked.measures),
-            conditions=conditions,
-            titles=asked.measures,
-            level=settings.level,
-        )
+    beside = Beside(
+        robustness=robustness([], read.scores, settings, Judge(endpoint="none")),
+        detectors=[],
+        stop_rules=[],
+        declared=standing([], "", {}, None, imported=True),
+        repeated=_repeated(columns, read, settings),
+    )
     result = analyse(read.scores, settings, beside=beside)
     published = _claims(columns, result, read.scores)
     return replace(result, **published, table=_source(table, columns, read))
+
+
+def _repeated(columns: Columns, read: Mapped, settings: Settings) -> Any:
+    """The measures that the mapping compares within subjects; None where it asks for none."""
+    from cbt_ray.analysis.effect.repeated import repeated
+
+    asked = columns.repeated
+    if asked is None or read.measures is None:
+        return None
+    return repeated(
+        read.measures,
+        asked.subject,
+        asked.condition,
+        list(asked.measures),
+        conditions=settings.arms if asked.condition == "arm" else columns.factors[asked.condition],
+        titles=asked.measures,
+        level=settings.level,
+    )
 
 
 def _claims(columns: Columns, result: Result, scores: Scores) -> dict[str, Any]:
@@ -249,19 +256,13 @@ def flat_scores(scores: Scores) -> pd.DataFrame:
 
 def tables(result: Result) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Name -> rows of the tables beside analysis.json; nothing is in them that is not in there."""
-    yield (
-        "arms",
-        [
-            {name: value for name, value in row.items() if name != "items"}
-            for row in result["scores"]
-        ],
-    )
+    yield "arms", [_without_items(row) for row in result.scores]
     yield (
         "items",
         [
-            {"arm": row["arm"], "item": item, **summary}
-            for row in result["scores"]
-            for item, summary in row["items"].items()
+            {"arm": row.arm, "item": item, **asdict(summary)}
+            for row in result.scores
+            for item, summary in row.items.items()
         ],
     )
     families = result["contrasts"]
@@ -280,6 +281,10 @@ def tables(result: Result) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             ],
         )
     yield "claims", result["claims"]
+
+
+def _without_items(row: ArmScores) -> dict[str, Any]:
+    return {name: value for name, value in asdict(row).items() if name != "items"}
 
 
 def _report(table: Path, columns: Columns, result: Result) -> bytes:

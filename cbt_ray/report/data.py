@@ -7,19 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cbt_ray.analysis.analyse import Analysis
+from cbt_ray.analysis.notice import Notice
 
 OWN_JUDGE = "judge"
 PROBE = "probe."
 """How the view of a probe's rating begins."""
-
-
-@dataclass(frozen=True)
-class Notice:
-    """A doubt in a sentence."""
-
-    text: str
-    weight: int
-    """The heaviest stand above the answer; the analysis' own notices have weights from 0 to 100."""
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from cbt_ray.analysis.notice import Notice
 from cbt_ray.imports.rows import rates
 from cbt_ray.rating.probe import VIEW
 from cbt_ray.report.data import (
     CostRow,
-    Notice,
     Provenance,
     ReportData,
     ReportedRating,
@@ -96,14 +96,13 @@ def notices_of(bench: Bench, reading: Reading) -> Iterator[Notice]:
             "show that the pipeline works "
             "and nothing else."
         )
-        yield Notice(text, 98)
+        yield Notice("embedded_model", text, 98)
     made = [said(endpoints[role]) for role in ("generator", study.probed) if role in endpoints]
     if len(made) == 2 and made[0] == made[1] and any(arm.tuned for arm in study.arms):
-        yield Notice(
-            "Generator and judge are the same model: it rates what was trained on its own text.", 58
-        )
+        text = "Generator and judge are the same model: it rates what was trained on its own text."
+        yield Notice("own_text", text, 58)
     for line in told(confounds(study)):
-        yield Notice(f"Confounded: {line}.", 62)
+        yield Notice("confounded", f"Confounded: {line}.", 62)
     yield from _namesakes(bench, reading)
 
 
@@ -124,6 +123,7 @@ def _namesakes(bench: Bench, reading: Reading) -> Iterator[Notice]:
     if shared:
         both = "; ".join(f"{name}: {', '.join(sorted(ids))}" for name, ids in shared.items())
         yield Notice(
+            "first_names",
             f"Training and simulated patients share first names ({both}): whether models were "
             "trained on a patient that they "
             "meet again is not known from names.",

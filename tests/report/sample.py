@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from cbt_ray.analysis import ScoreRow, analyse
+from cbt_ray.analysis.notice import Notice
 from cbt_ray.report import (
     CheckRow,
     CostRow,
     Curves,
     FileRow,
-    Notice,
     Provenance,
     ReportData,
     ReportedRating,
@@ -33,7 +33,7 @@ def sample(rows: Sequence[ScoreRow], **more: Any) -> ReportData:
         "analysis": more.pop("analysis", None) or analyse(rows),
         "description": f"A study {EVIL}",
         "notices": [
-            Notice("The embedded model's scores show that the pipeline works and nothing else.", 90)
+            Notice("demo", "The embedded model's scores show that the pipeline works.", 90)
         ],
         "sessions": sessions_of(rows),
         "stages": [
