@@ -11,11 +11,11 @@ from typing import Any
 from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.effect.asked import differing, sides
 from cbt_ray.analysis.notice import Notice, by_weight
-from cbt_ray.report.data import OWN_JUDGE
 from cbt_ray.report.figure import asked
 from cbt_ray.report.prose import interval_of, one, probability, signed
 from cbt_ray.report.table import pick
 from cbt_ray.study.contrast import Contrast
+from cbt_ray.study.imported import OWN_JUDGE
 
 HEAVY = 70
 """Notices of at least this weight stand above the answer."""
