@@ -18,7 +18,7 @@ from cbt_ray.rating.scale import Item, Kind, Scale, joined
 from cbt_ray.study.model import Judge
 from cbt_ray.therapy.answer import read_json
 from cbt_ray.therapy.language import load_language
-from cbt_ray.therapy.prose import bounded, record
+from cbt_ray.therapy.reply_schema import bounded, record
 from cbt_ray.unit import seed_of
 
 PROMPTS = ("judge.j2", "judge_request.j2")

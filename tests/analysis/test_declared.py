@@ -64,7 +64,7 @@ def test_another_level_marks_everything() -> None:
 def test_ratings_made_elsewhere_are_post_hoc() -> None:
     section = standing([at(9)], "aa", PLAN, None, imported=True)
     assert section.post_hoc == [EVERYTHING]
-    assert "before this study" in section.reason
+    assert "before this study" in (section.reason or "")
 
 
 def test_differences_name_fields_that_came_and_went() -> None:
