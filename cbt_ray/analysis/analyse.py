@@ -59,6 +59,14 @@ class TitledItem(Keyed):
 
 
 @dataclass(frozen=True)
+class OtherView(Keyed):
+    """What the headline's judge says of the same sessions in another view."""
+
+    scores: Sequence[ArmScores]
+    contrasts: Any
+
+
+@dataclass(frozen=True)
 class Analysis(Keyed):
     """Everything that the report prints about scores: one field a section."""
 
@@ -89,8 +97,8 @@ class Analysis(Keyed):
     refitted: Any
     flow: Sequence[Flow]
     flags: Sequence[Flagged]
-    views: Any
-    """View -> scores and contrasts, for views that are not the headline's."""
+    views: Mapping[str, OtherView]
+    """Views that are not the headline's."""
     repeated: Any
     reliability: Any
     scale: Any
@@ -239,10 +247,10 @@ def _inferred(
         "contrasts": found,
         "policies": policies(sessions, levels, len(items), settings),
         "tests": omnibus(used, levels),
-        "slopes": slopes(used, arms, settings),
+        "slopes": slopes(used, list(levels), settings),
         "cells": describe.cells(used, arms),
         "models": {**published(used, settings), "default": model},
-        "repeated": of_sessions(used, [arm.arm for arm in arms], settings.level),
+        "repeated": of_sessions(used, list(levels), settings.level),
         "covariates": [words(used, model, found["primary"]["rows"], levels, settings)],
         "refitted": refitted(used, levels, model, settings) if settings.thorough else None,
     }
@@ -256,13 +264,12 @@ def _once(arms: Sequence[ScoredArm], settings: Settings) -> list[str]:
 
 def _other_view(
     scores: Scores, view: str, judge: str, items: Sequence[str], settings: Settings
-) -> dict[str, Any]:
-    """Scores and contrasts of a view that is not the headline's."""
+) -> OtherView:
     sessions = scores.sessions(view, judge)
     arms = describe.arms(sessions, settings)
     levels = describe.levels(arms)
     used = counted(sessions, settings.unrated, len(items), settings)
-    return {
-        "scores": describe.scores(sessions, arms, items),
-        "contrasts": contrasts(used, pairs_of("primary", levels, settings), levels, settings),
-    }
+    return OtherView(
+        describe.scores(sessions, arms, items),
+        contrasts(used, pairs_of("primary", levels, settings), levels, settings),
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from cbt_ray.analysis import Analysis as Result
     from cbt_ray.analysis import Scores, Settings
-    from cbt_ray.analysis.describe import ArmScores
     from cbt_ray.analysis.table.mapped import Mapped
     from cbt_ray.analysis.table.mapping import Mapping as Columns
 
@@ -256,13 +255,17 @@ def flat_scores(scores: Scores) -> pd.DataFrame:
 
 def tables(result: Result) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Name -> rows of the tables beside analysis.json; nothing is in them that is not in there."""
-    yield "arms", [_without_items(row) for row in result.scores]
+    arms: list[dict[str, Any]] = to_json(result.scores)
+    yield (
+        "arms",
+        [{name: value for name, value in row.items() if name != "items"} for row in arms],
+    )
     yield (
         "items",
         [
-            {"arm": row.arm, "item": item, **asdict(summary)}
-            for row in result.scores
-            for item, summary in row.items.items()
+            {"arm": row["arm"], "item": item, **summary}
+            for row in to_json(result.scores)
+            for item, summary in row["items"].items()
         ],
     )
     families = result["contrasts"]
@@ -281,10 +284,6 @@ def tables(result: Result) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             ],
         )
     yield "claims", result["claims"]
-
-
-def _without_items(row: ArmScores) -> dict[str, Any]:
-    return {name: value for name, value in asdict(row).items() if name != "items"}
 
 
 def _report(table: Path, columns: Columns, result: Result) -> bytes:

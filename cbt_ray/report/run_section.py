@@ -117,7 +117,8 @@ def provenance(data: ReportData) -> Section:
     return Section("provenance", "Provenance", parts)
 
 
-def _settings(analysis: Analysis) -> Mapping[str, object]:
+def _settings(analysis: Analysis) -> dict[str, object]:
+    """Settings of the analysis as names and values."""
     shown = {
         words(name): value
         for name, value in to_json(analysis.settings).items()

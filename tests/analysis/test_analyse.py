@@ -129,7 +129,7 @@ def test_other_views_stand_beside_the_headline() -> None:
     )
     assert result.view == "plain"
     assert result.counts.scheduled == 12
-    assert result.views["masked"]["scores"][0].total.mean == 27
+    assert result.views["masked"].scores[0].total.mean == 27
     assert [arm.arm for arm in result.arms] == ["smollm2-tuned", "smollm2-instruct"]
 
 
