@@ -153,32 +153,38 @@ def _check_contrasts(columns: Columns, read: Mapped) -> None:
 
 
 def _analysed(table: Path, columns: Columns, read: Mapped, settings: Settings) -> Result:
-    from cbt_ray.analysis import analyse
-    from cbt_ray.analysis.declared import notices, standing
-    from cbt_ray.analysis.effect.repeated import repeated
+    from cbt_ray.analysis import Beside, analyse
+    from cbt_ray.analysis.declared import standing
     from cbt_ray.analysis.judge.robustness import robustness
 
-    declared = standing([], "", {}, None, imported=True)
-    beside: dict[str, Any] = {
-        **{section: [] for section in WITHOUT},
-        "declared": {**declared, "notices": notices(declared)},
-        "robustness": robustness([], read.scores, settings, Judge(endpoint="none")),
-    }
-    asked = columns.repeated
-    if asked is not None and read.measures is not None:
-        conditions = settings.arms if asked.condition == "arm" else columns.factors[asked.condition]
-        beside["repeated"] = repeated(
-            read.measures,
-            asked.subject,
-            asked.condition,
-            list(asked.measures),
-            conditions=conditions,
-            titles=asked.measures,
-            level=settings.level,
-        )
+    beside = Beside(
+        robustness=robustness([], read.scores, settings, Judge(endpoint="none")),
+        detectors=[],
+        stop_rules=[],
+        declared=standing([], "", {}, None, imported=True),
+        repeated=_repeated(columns, read, settings),
+    )
     result = analyse(read.scores, settings, beside=beside)
     published = _claims(columns, result, read.scores)
     return replace(result, **published, table=_source(table, columns, read))
+
+
+def _repeated(columns: Columns, read: Mapped, settings: Settings) -> Any:
+    """The measures that the mapping compares within subjects; None where it asks for none."""
+    from cbt_ray.analysis.effect.repeated import repeated
+
+    asked = columns.repeated
+    if asked is None or read.measures is None:
+        return None
+    return repeated(
+        read.measures,
+        asked.subject,
+        asked.condition,
+        list(asked.measures),
+        conditions=settings.arms if asked.condition == "arm" else columns.factors[asked.condition],
+        titles=asked.measures,
+        level=settings.level,
+    )
 
 
 def _claims(columns: Columns, result: Result, scores: Scores) -> dict[str, Any]:
@@ -249,18 +255,16 @@ def flat_scores(scores: Scores) -> pd.DataFrame:
 
 def tables(result: Result) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Name -> rows of the tables beside analysis.json; nothing is in them that is not in there."""
+    arms: list[dict[str, Any]] = to_json(result.scores)
     yield (
         "arms",
-        [
-            {name: value for name, value in row.items() if name != "items"}
-            for row in result["scores"]
-        ],
+        [{name: value for name, value in row.items() if name != "items"} for row in arms],
     )
     yield (
         "items",
         [
             {"arm": row["arm"], "item": item, **summary}
-            for row in result["scores"]
+            for row in to_json(result.scores)
             for item, summary in row["items"].items()
         ],
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cbt_ray.analysis.document import to_json
+from cbt_ray.analysis.scores import ScoreRow
 from cbt_ray.commands.delivery import Delivery
 from cbt_ray.imports.file_text import file_text, path_of
 from cbt_ray.stages.analyse import analysis_of
@@ -56,7 +57,7 @@ def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
     say(f"ratings: {len(ratings)}")
     analysis = next(iter(_units(bench, [bench.keys.analysis()])), None)
     if analysis is not None:
-        files |= _csv("scores.csv", scores_of(analysis.content["rows"]))
+        files |= _csv("scores.csv", scores_of(map(ScoreRow.from_json, analysis.content["rows"])))
         files["analysis.json"] = json.dumps(
             to_json(analysis_of(bench, analysis)), indent=1, ensure_ascii=False
         ).encode()

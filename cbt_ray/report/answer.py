@@ -10,11 +10,12 @@ from typing import Any
 
 from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.effect.asked import differing, sides
-from cbt_ray.report.data import OWN_JUDGE, Notice
+from cbt_ray.analysis.notice import Notice, by_weight
 from cbt_ray.report.figure import asked
 from cbt_ray.report.prose import interval_of, one, probability, signed
 from cbt_ray.report.table import pick
 from cbt_ray.study.contrast import Contrast
+from cbt_ray.study.imported import OWN_JUDGE
 
 HEAVY = 70
 """Notices of at least this weight stand above the answer."""
@@ -87,14 +88,9 @@ def no_answer(analysis: Analysis) -> str:
 
 def notices(analysis: Analysis, more: Sequence[Notice]) -> tuple[list[Notice], list[Notice]]:
     """The heavy ones, which stand above the answer, and the others; each once, by weight."""
-    own = [
-        Notice(notice["text"], int(notice.get("weight", 0)))
-        for notice in analysis.get("notices", [])
-    ]
-    known = {
-        notice.text: notice for notice in sorted([*more, *own], key=lambda notice: notice.weight)
-    }
-    found = sorted(known.values(), key=lambda notice: -notice.weight)
+    both = sorted([*more, *analysis.notices], key=lambda notice: notice.weight)
+    known = {notice.text: notice for notice in both}
+    found = by_weight(known.values())
     return [n for n in found if n.weight >= HEAVY], [n for n in found if n.weight < HEAVY]
 
 

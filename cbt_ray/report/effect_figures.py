@@ -78,14 +78,23 @@ def forest(analysis: Analysis) -> Figure:
 def _rows(index: int, analysis: Analysis) -> list[Row]:
     main, policies = analysis["contrasts"]["primary"]["rows"][index], analysis["policies"]
     estimate = main["estimate"]
-    found = [Row(main["label"], interval(main), estimate, main["low"], main["high"], main=True)]
+    found = [
+        Row(
+            main["label"],
+            interval(main["estimate"], main["low"], main["high"]),
+            estimate,
+            main["low"],
+            main["high"],
+            main=True,
+        )
+    ]
     for policy, label in POLICIES.items():
         other = pick(policies, f"/{policy}/{index}")
         if other and policy != policies["headline"] and _differs(other["estimate"], estimate):
             found.append(
                 Row(
                     label,
-                    interval(other),
+                    interval(other["estimate"], other["low"], other["high"]),
                     other["estimate"],
                     other["low"],
                     other["high"],

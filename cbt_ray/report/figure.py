@@ -51,7 +51,7 @@ class Figure:
 
 def asked(analysis: Analysis, family: str = "primary") -> list[Contrast]:
     """The contrasts of a family."""
-    known = map(Contrast.model_validate, analysis["settings"]["contrasts"])
+    known = analysis.settings.contrasts or ()
     return [contrast for contrast in known if contrast.family == family]
 
 
@@ -65,15 +65,15 @@ def looks(analysis: Analysis) -> dict[str, Look]:
     sides = [tuple(side.values()) for one in first for side in (one.plus, one.minus)]
     series, shapes = (list(dict.fromkeys(known)) for known in ([*sides, *own], others))
     return {
-        arm["arm"]: Look(arm["arm"], series.index(side), shapes.index(other))
-        for arm, side, other in zip(analysis["arms"], own, others, strict=True)
+        arm.arm: Look(arm.arm, series.index(side), shapes.index(other))
+        for arm, side, other in zip(analysis.arms, own, others, strict=True)
     }
 
 
 def _levels(analysis: Analysis) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
     """Per arm: its levels of the first contrast's factors, and of the others."""
     first = asked(analysis)[:1]
-    factors = [arm["factors"] for arm in analysis["arms"]]
+    factors = [arm.factors for arm in analysis.arms]
     names = list(first[0].plus) if first else list(dict.fromkeys(f for own in factors for f in own))
     return (
         [tuple(own.get(name, "") for name in names) for own in factors],
@@ -86,19 +86,19 @@ def together(analysis: Analysis) -> dict[str, list[str]]:
     they share none.
     """
     found: dict[str, list[str]] = {}
-    for arm, other in zip(analysis["arms"], _levels(analysis)[1], strict=True):
-        found.setdefault(" ".join(other) or "all arms", []).append(arm["arm"])
+    for arm, other in zip(analysis.arms, _levels(analysis)[1], strict=True):
+        found.setdefault(" ".join(other) or "all arms", []).append(arm.arm)
     return found
 
 
 def titles(analysis: Analysis) -> dict[str, str]:
     """Item -> its readable name."""
-    return {item["item"]: item["title"] for item in analysis["items"]}
+    return {item.item: item.title for item in analysis.items}
 
 
 def rated(analysis: Analysis) -> bool:
     """Is there any score to draw."""
-    return bool(analysis["counts"]["rated"])
+    return bool(analysis.counts.rated)
 
 
 def repeats(analysis: Analysis) -> bool:

@@ -5,12 +5,12 @@ scale are.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 from markupsafe import Markup
 
 from cbt_ray.analysis.analyse import Analysis
+from cbt_ray.analysis.describe import ArmScores
 from cbt_ray.analysis.effect.asked import sides
 from cbt_ray.report.figure import NOTHING, Figure, Look, asked, looks, rated, titles, together
 from cbt_ray.report.prose import one, signed
@@ -80,19 +80,23 @@ def _row_label(name: str, right: float, middle: float) -> Markup:
 def heat_map(analysis: Analysis) -> Figure:
     """Mean of every item in every arm."""
     title = "Mean of each item in each arm"
-    settings = analysis["settings"]
-    caption = f"Shaded from {settings['lowest']} (palest) to {settings['highest']} (darkest)."
+    lowest, highest = analysis.settings.lowest, analysis.settings.highest
+    caption = f"Shaded from {lowest} (palest) to {highest} (darkest)."
     if not rated(analysis):
         return Figure("heat-map", title, caption, empty=NOTHING)
-    names, span = titles(analysis), settings["highest"] - settings["lowest"]
+    names = titles(analysis)
     cells = {
-        (row, column): ((mean - settings["lowest"]) / span, one(mean))
-        for column, arm in enumerate(analysis["scores"])
-        for row, item in enumerate(names)
-        if (mean := (arm["items"].get(item) or {}).get("mean")) is not None
+        (row, column): ((mean - lowest) / (highest - lowest), one(mean))
+        for column, arm in enumerate(analysis.scores)
+        for row, mean in enumerate(_means(arm, names))
+        if mean is not None
     }
-    columns = [arm["arm"] for arm in analysis["scores"]]
+    columns = [arm.arm for arm in analysis.scores]
     return Figure("heat-map", title, caption, [grid(title, list(names.values()), columns, cells)])
+
+
+def _means(arm: ArmScores, items: Iterable[str]) -> list[float | None]:
+    return [arm.items[item].mean if item in arm.items else None for item in items]
 
 
 def effect_map(analysis: Analysis) -> Figure:
@@ -137,22 +141,18 @@ def effect_map(analysis: Analysis) -> Figure:
 def radar(analysis: Analysis) -> Figure:
     """Item means, a panel for arms that share their other levels."""
     title = "Profile of item means"
-    settings = analysis["settings"]
-    caption = f"Centre: {settings['lowest']}; outer ring: {settings['highest']}."
-    if any(not row["rated"] for row in analysis["scores"]):
+    caption = f"Centre: {analysis.settings.lowest}; outer ring: {analysis.settings.highest}."
+    if any(not row.rated for row in analysis.scores):
         caption += " An arm without a rated session has no outline."
-    if not rated(analysis) or len(analysis["items"]) < 3:
-        return Figure(
-            "radar",
-            title,
-            caption,
-            empty=NOTHING if not rated(analysis) else "Not drawn: fewer than three items.",
-        )
-    scores, look = {row["arm"]: row["items"] for row in analysis["scores"]}, looks(analysis)
+    if not rated(analysis) or len(analysis.items) < 3:
+        why = NOTHING if not rated(analysis) else "Not drawn: fewer than three items."
+        return Figure("radar", title, caption, empty=why)
+    scores, look = {row.arm: row for row in analysis.scores}, looks(analysis)
     panels = []
     for shared, arms in together(analysis).items():
         outlines = [_outline(scores[arm], analysis, look[arm]) for arm in arms]
-        panels.append(drawing(340, 300, f"{title}: {shared}", _web(analysis, shared), *outlines))
+        web = _web(list(titles(analysis).values()), shared)
+        panels.append(drawing(340, 300, f"{title}: {shared}", web, *outlines))
     return Figure("radar", title, caption, panels, tuple(look.values()))
 
 
@@ -161,8 +161,7 @@ def _point(index: int, count: int, share: float) -> tuple[float, float]:
     return 170 + 92 * share * math.sin(angle), 158 - 92 * share * math.cos(angle)
 
 
-def _web(analysis: Analysis, heading: str) -> Markup:
-    names = list(titles(analysis).values())
+def _web(names: Sequence[str], heading: str) -> Markup:
     count = len(names)
     parts = [
         path([_point(i, count, share) for i in range(count)], "grid", closed=True)
@@ -179,14 +178,14 @@ def _web(analysis: Analysis, heading: str) -> Markup:
     return tag("g", *parts, text(4, 14, heading, "start", "strong"))
 
 
-def _outline(items: Mapping[str, Mapping[str, Any]], analysis: Analysis, look: Look) -> Markup:
-    settings = analysis["settings"]
-    means = [(items.get(item["item"]) or {}).get("mean") for item in analysis["items"]]
-    if any(mean is None for mean in means):
+def _outline(arm: ArmScores, analysis: Analysis, look: Look) -> Markup:
+    found = _means(arm, titles(analysis))
+    means = [mean for mean in found if mean is not None]
+    if len(means) < len(found):
         return Markup("")
-    span = settings["highest"] - settings["lowest"]
+    lowest, highest = analysis.settings.lowest, analysis.settings.highest
     points = [
-        _point(i, len(means), (mean - settings["lowest"]) / span) for i, mean in enumerate(means)
+        _point(i, len(means), (mean - lowest) / (highest - lowest)) for i, mean in enumerate(means)
     ]
     dots = [marker(x, y, look.shape, f"dot {look.class_}", 2.6) for x, y in points]
     return tag("g", path(points, f"line area {look.class_}", closed=True), *dots)

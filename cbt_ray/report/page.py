@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from cbt_ray.report import (
     answer,
+    declared_section,
     effect_section,
     judge_section,
     model_section,
@@ -69,7 +70,7 @@ def sections(data: ReportData) -> list[Section]:
         planning_section.repeated(analysis),
         planning_section.claims(analysis),
         planning_section.power(analysis),
-        planning_section.declared(analysis),
+        declared_section.declared(analysis),
         *(
             [training_section.training(data), run_section.run(data)]
             if data.stages or data.costs or data.training

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cbt_ray.analysis.analyse import Analysis
-from cbt_ray.analysis.document import to_json
 from cbt_ray.report import planning_figures
-from cbt_ray.report.part import Fold, Pairs, Part, Section, Text
+from cbt_ray.report.part import Fold, Part, Section, Text
 from cbt_ray.report.prose import (
     DASH,
     capital,
@@ -93,41 +92,6 @@ def _next(analysis: Analysis) -> Table:
     ]
     note = "Smallest difference found with this power; Holm's first step."
     return table(analysis, ("t-next", "Patients x sessions"), "/power/next", columns, note=note)
-
-
-def declared(analysis: Analysis) -> Section:
-    """What was declared, when, and what is post hoc."""
-    title = "What was declared"
-    found = analysis.get("declared")
-    if not found:
-        return Section(
-            "declared", title, [Text("Nothing was declared: every number is post hoc.", "empty")]
-        )
-    late = found["post_hoc"]
-    facts = {
-        "declared at": found["declared_at"] or "never",
-        "first rating at": found["first_rating_at"] or "unknown",
-        "hash": text(found["hash"]),
-        "post hoc": "nothing" if not late else ", ".join(map(words, late)),
-    }
-    parts: list[Part] = [Pairs(facts)]
-    if found["reason"]:
-        parts.append(Text(f"{capital(found['reason'])}."))
-    if found["changed"]:
-        columns: list[Column[Any]] = [
-            Column("Field", "field"),
-            Column("Declared", "declared", text, prose=True),
-            Column("Now", "now", text, prose=True),
-        ]
-        parts.append(
-            table(
-                analysis,
-                ("t-changed", "Fields changed after the first rating"),
-                "/declared/changed",
-                columns,
-            )
-        )
-    return Section("declared", title, parts)
 
 
 def repeated(analysis: Analysis) -> Section | None:
@@ -314,13 +278,3 @@ def _why(*reasons: str | None) -> str:
     return " ".join(
         dict.fromkeys(f"{capital(reason).rstrip('.')}." for reason in reasons if reason)
     )
-
-
-def settings(analysis: Analysis) -> Mapping[str, Any]:
-    """Settings of the analysis as names and values."""
-    shown = {
-        words(name): value
-        for name, value in to_json(analysis.settings).items()
-        if name not in ("titles", "items", "arms")
-    }
-    return {**shown, "schema version": analysis["schema_version"]}

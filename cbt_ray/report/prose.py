@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from cbt_ray.analysis.estimate import Estimate, Span
 
@@ -61,12 +60,11 @@ def reasons(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {words(reason)}" for reason, count in counts.items()) or DASH
 
 
-def interval(contrast: Mapping[str, Any]) -> str:
+def interval(value: float | None, low: float | None, high: float | None) -> str:
     """`+9.2 [4.4, 13.9]`, or without the interval where it is withheld."""
-    estimate = signed(contrast["estimate"])
-    if contrast["low"] is None:
-        return f"{estimate} (no interval)" if contrast["estimate"] is not None else "no estimate"
-    return f"{estimate} [{one(contrast['low'])}, {one(contrast['high'])}]"
+    if low is None:
+        return f"{signed(value)} (no interval)" if value is not None else "no estimate"
+    return f"{signed(value)} [{one(low)}, {one(high)}]"
 
 
 def interval_of(low: float | None, high: float | None, digits: int = 1) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from markupsafe import Markup
 
 from cbt_ray.analysis.analyse import Analysis
+from cbt_ray.analysis.describe import SessionMean, Summary
 from cbt_ray.report.figure import NOTHING, Figure, Look, looks, rated, repeats, together
 from cbt_ray.report.prose import one
 from cbt_ray.report.svg import Scale, axis_x, axis_y, drawing, line, marker, nice, path, tag, text
@@ -25,20 +25,20 @@ def distribution(analysis: Analysis) -> Figure:
         caption += " Judge replicates are averaged."
     if not rated(analysis):
         return Figure("distribution", title, caption, empty=NOTHING)
-    found = [row for row in analysis["distribution"] if row["counts"]]
-    values = [value for row in found for value, _ in row["counts"]]
+    found = [row for row in analysis.distribution if row.counts]
+    values = [value for row in found for value, _ in row.counts]
     ticks = nice(min(values), max(values) + 1, 6, whole=True)
     width = max(1, round((ticks[-1] - ticks[0]) / 40))
-    bins = {row["arm"]: _binned(row["counts"], width) for row in found}
+    bins = {row.arm: _binned(row.counts, width) for row in found}
     tallest = max(count for counts in bins.values() for count in counts.values())
     scale = Scale(ticks[0], ticks[-1], 12, WIDTH - 12)
-    means = {row["arm"]: row["total"] for row in analysis["scores"]}
+    totals = {row.arm: row.total for row in analysis.scores}
     look = looks(analysis)
     parts = [axis_x(scale, ticks, 8 + ROW * len(found), 4, "total of the scale")]
     for index, (arm, counts) in enumerate(bins.items()):
         parts.append(
             _histogram(
-                counts, width, scale, (8 + ROW * (index + 1), tallest), look[arm], means[arm]
+                counts, width, scale, (8 + ROW * (index + 1), tallest), look[arm], totals[arm]
             )
         )
     return Figure(
@@ -49,7 +49,7 @@ def distribution(analysis: Analysis) -> Figure:
     )
 
 
-def _binned(counts: Sequence[Sequence[int]], width: int) -> dict[int, int]:
+def _binned(counts: Sequence[tuple[int, int]], width: int) -> dict[int, int]:
     bins: dict[int, int] = {}
     for value, count in counts:
         bins[value // width * width] = bins.get(value // width * width, 0) + count
@@ -62,7 +62,7 @@ def _histogram(
     scale: Scale,
     place: tuple[float, int],
     look: Look,
-    total: Mapping[str, Any],
+    total: Summary,
 ) -> Markup:
     base, tallest = place
     bars = []
@@ -77,12 +77,13 @@ def _histogram(
         bars.append(
             tag("rect", tag("title", f"{value}: {count}"), class_=f"bar {look.class_}", **size)
         )
-    label = f"n {total['n']}, mean {one(total['mean'])}, SD {one(total['sd'])}"
+    label = f"n {total.n}, mean {one(total.mean)}, SD {one(total.sd)}"
     names = [
         text(12, base - ROW + 16, look.label, "start", "strong halo"),
         text(WIDTH - 12, base - ROW + 16, label, "end", "num halo"),
     ]
-    mean = line(scale(total["mean"]), base - ROW + 24, scale(total["mean"]), base, "zero")
+    middle = scale(total.mean or 0.0)
+    mean = line(middle, base - ROW + 24, middle, base, "zero")
     return tag("g", *bars, mean, line(12, base, WIDTH - 12, base, "base"), *names)
 
 
@@ -90,17 +91,18 @@ def trajectory(analysis: Analysis) -> Figure:
     """Mean total by session number, a panel per model."""
     title = "Mean total by session"
     caption = "Means over patients and chains at each session number."
-    if any(len(row["points"]) > 1 for row in analysis["trajectory"]):
+    if any(len(row.points) > 1 for row in analysis.trajectory):
         caption += (
             " The first session has none before it: the table of slopes is there with and "
             "without it."
         )
     if not rated(analysis):
         return Figure("trajectory", title, caption, empty=NOTHING)
-    points = {row["arm"]: row["points"] for row in analysis["trajectory"]}
+    points = {row.arm: row.points for row in analysis.trajectory}
     every = [point for row in points.values() for point in row]
-    ticks = nice(min(p["mean"] for p in every), max(p["mean"] for p in every), 5)
-    last = max(p["session"] for p in every)
+    means = [point.mean for point in every if point.mean is not None]
+    ticks = nice(min(means), max(means), 5)
+    last = max(point.session for point in every)
     look = looks(analysis)
     panels = []
     for shared, arms in together(analysis).items():
@@ -117,12 +119,10 @@ def trajectory(analysis: Analysis) -> Figure:
     return Figure("trajectory", title, caption, panels, tuple(look.values()))
 
 
-def _course(points: Sequence[Mapping[str, Any]], x: Scale, y: Scale, look: Look) -> Markup:
-    places = [(x(point["session"]), y(point["mean"])) for point in points]
+def _course(points: Sequence[SessionMean], x: Scale, y: Scale, look: Look) -> Markup:
+    places = [(x(point.session), y(point.mean or 0.0)) for point in points]
     size = 3.5 if len(points) < 12 else 2.6
-    hints = [
-        f"{look.label}, session {p['session']}: mean {one(p['mean'])}, n {p['n']}" for p in points
-    ]
+    hints = [f"{look.label}, session {p.session}: mean {one(p.mean)}, n {p.n}" for p in points]
     dots = [
         marker(a, b, look.shape, f"dot {look.class_}", size, hint)
         for (a, b), hint in zip(places, hints, strict=True)

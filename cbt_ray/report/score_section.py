@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from cbt_ray.analysis.analyse import Analysis
+from cbt_ray.analysis.describe import ArmScores, CellMean
 from cbt_ray.report import item_figures, score_figures
+from cbt_ray.report.at import At
 from cbt_ray.report.figure import repeats
 from cbt_ray.report.part import Fold, Part, Section
 from cbt_ray.report.prose import capital, interval_of, one, probability, text, two, whole
-from cbt_ray.report.table import Column, Table, table
+from cbt_ray.report.table import Column, Table, column, table, tabulate
 
 
 def items(analysis: Analysis) -> Section:
@@ -24,26 +27,8 @@ def items(analysis: Analysis) -> Section:
 
 def scores(analysis: Analysis) -> Section:
     """Totals per arm, their distribution and their course."""
-    columns: list[Column[Any]] = [
-        Column("Arm", "arm"),
-        Column("Scheduled", "scheduled", whole),
-        Column("Rated", "rated", whole),
-        Column("Mean", "total/mean", two),
-        Column("SD", "total/sd", two),
-        Column("Median", "total/median", one),
-        Column("Min", "total/min", one),
-        Column("Max", "total/max", one),
-    ]
-    totals = table(
-        analysis,
-        ("t-scores", "Totals per arm"),
-        "/scores",
-        columns,
-        note=f"{'Judge replicates are averaged; ' if repeats(analysis) else ''}SD over sessions.",
-        empty="No arm.",
-    )
     parts: list[Part] = [
-        totals,
+        _totals(analysis),
         score_figures.distribution(analysis),
         score_figures.trajectory(analysis),
         _slopes(analysis, "all", "Slope of the total over sessions"),
@@ -51,6 +36,26 @@ def scores(analysis: Analysis) -> Section:
         Fold("Means per arm and patient", [_cells(analysis)]),
     ]
     return Section("scores", "Scores", parts)
+
+
+def _totals(analysis: Analysis) -> Table:
+    columns: list[Column[ArmScores]] = [
+        column("Arm", str, lambda row: row.arm),
+        column("Scheduled", whole, lambda row: row.scheduled),
+        column("Rated", whole, lambda row: row.rated),
+        column("Mean", two, lambda row: row.total.mean),
+        column("SD", two, lambda row: row.total.sd),
+        column("Median", one, lambda row: row.total.median),
+        column("Min", one, lambda row: row.total.min),
+        column("Max", one, lambda row: row.total.max),
+    ]
+    return tabulate(
+        ("t-scores", "Totals per arm"),
+        At(analysis).each(lambda found: found.scores),
+        columns,
+        note=f"{'Judge replicates are averaged; ' if repeats(analysis) else ''}SD over sessions.",
+        empty="No arm.",
+    )
 
 
 def _slopes(analysis: Analysis, name: str, title: str) -> Table:
@@ -78,18 +83,20 @@ def _slopes(analysis: Analysis, name: str, title: str) -> Table:
 
 
 def _cells(analysis: Analysis) -> Table:
-    columns: list[Column[Any]] = [
-        Column("Arm", "arm"),
-        Column("Patient", "patient"),
-        Column("Mean", "mean", two),
-        Column("Sessions per chain", "sessions", lambda sizes: ", ".join(map(str, sizes))),
+    columns: list[Column[CellMean]] = [
+        column("Arm", str, lambda row: row.arm),
+        column("Patient", str, lambda row: row.patient),
+        column("Mean", two, lambda row: row.mean),
+        column("Sessions per chain", _sizes, lambda row: row.sessions),
     ]
-    note = "The observations of the contrasts: means of the chains' means."
-    return table(
-        analysis,
+    return tabulate(
         ("t-cells", "Means per arm and patient"),
-        "/cells",
+        At(analysis).each(lambda found: found.cells),
         columns,
-        note=note,
+        note="The observations of the contrasts: means of the chains' means.",
         empty="No rated session.",
     )
+
+
+def _sizes(sessions: Sequence[int]) -> str:
+    return ", ".join(map(str, sessions))

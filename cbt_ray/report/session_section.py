@@ -4,95 +4,119 @@ would have ended.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from cbt_ray.analysis.analyse import Analysis
+from cbt_ray.analysis.flow import Flow
 from cbt_ray.report import session_figures
+from cbt_ray.report.at import At
 from cbt_ray.report.part import Fold, Part, Section
 from cbt_ray.report.prose import DASH, capital, one, reasons, text, two, whole, words
-from cbt_ray.report.table import Column, Table, listed, table, under
+from cbt_ray.report.table import Column, Table, column, tabulate
+from cbt_ray.therapy.replay import ReplayedRule
+from cbt_ray.therapy.validation import Detector, FiredRule
 
 
 def sessions(analysis: Analysis) -> Section:
     """The section."""
+    everything = At(analysis)
+    detectors = everything.each(lambda found: found.detectors or ())
+    rules = everything.each(lambda found: found.stop_rules or ())
     parts: list[Part] = [
-        session_figures.flow(analysis),
+        session_figures.flow(analysis.flow),
         _flow(analysis),
-        session_figures.flags(analysis),
-        *(_detectors(analysis) if analysis.get("detectors") else []),
-        *(_stop_rules(analysis) if analysis.get("stop_rules") else []),
+        session_figures.flags(analysis.flags),
+        *(_detectors(detectors) if detectors else []),
+        *(_stop_rules(rules) if rules else []),
     ]
     return Section("sessions", "Sessions", parts)
 
 
 def _flow(analysis: Analysis) -> Table:
-    columns: list[Column[Any]] = [
-        Column("Arm", "arm"),
-        Column("Scheduled", "scheduled", whole),
-        Column("Reached", "reached", whole),
-        Column("Held", "done", whole),
-        Column("Rated", "rated", whole),
-        Column("Rated and flagged", "flagged", whole),
-        Column("Unrated", "unrated", reasons, prose=True),
-        Column("Ended by", "stop_reasons", reasons, prose=True),
+    columns: list[Column[Flow]] = [
+        column("Arm", str, lambda row: row.arm),
+        column("Scheduled", whole, lambda row: row.scheduled),
+        column("Reached", whole, lambda row: row.reached),
+        column("Held", whole, lambda row: row.held),
+        column("Rated", whole, lambda row: row.rated),
+        column("Rated and flagged", whole, lambda row: row.flagged),
+        column("Unrated", reasons, lambda row: row.unrated, prose=True),
+        column("Ended by", reasons, lambda row: row.stop_reasons, prose=True),
     ]
-    return table(
-        analysis,
+    return tabulate(
         ("t-flow", "Scheduled sessions, by arm and reason"),
-        "/flow",
+        At(analysis).each(lambda found: found.flow),
         columns,
         empty="No session is scheduled.",
     )
 
 
-def _detectors(analysis: Analysis) -> list[Part]:
-    columns: list[Column[Any]] = [
-        Column("Flag", "flag", words),
-        Column("Status", "status", words),
-        Column("Precision", ("precision", "precision_interval"), _share),
-        Column("Recall", ("recall", "recall_interval"), _share),
-        Column("Labelled sessions", "n", text),
-        Column("With the flag", "positives", text),
-        Column("Not validated", "reason", capital, below=True),
+def _detectors(detectors: Sequence[At[Detector]]) -> list[Part]:
+    columns: list[Column[Detector]] = [
+        column("Flag", words, lambda row: row.flag),
+        column("Status", words, lambda row: row.status),
+        column(
+            "Precision",
+            _share,
+            lambda row: row.labelled.precision if row.labelled else None,
+            lambda row: row.labelled.precision_interval if row.labelled else None,
+        ),
+        column(
+            "Recall",
+            _share,
+            lambda row: row.labelled.recall if row.labelled else None,
+            lambda row: row.labelled.recall_interval if row.labelled else None,
+        ),
+        column("Labelled sessions", text, lambda row: row.labelled.n if row.labelled else None),
+        column("With the flag", text, lambda row: row.labelled.positives if row.labelled else None),
+        column("Not validated", capital, lambda row: row.reason, below=True),
     ]
-    measured = any(row["n"] is not None for row in analysis["detectors"])
-    by = sorted({row["labelled_by"] for row in analysis["detectors"]})
+    measured = any(detector.value.labelled for detector in detectors)
+    by = sorted({detector.value.labelled_by for detector in detectors})
     note = (
         f"How the detectors of flags agree with sessions labelled by {', '.join(by)}."
         if measured
         else ""
     )
-    parts: list[Part] = [
-        table(analysis, ("t-detectors", "Detectors of flags"), "/detectors", columns, note=note)
+    place = ("t-detectors", "Detectors of flags")
+    return [
+        tabulate(place, detectors, columns, note=note),
+        *_flag_rules(detectors, measured=measured),
     ]
-    places = [
-        (under("detectors", n, "rules", at), words(row["flag"]))
-        for n, row in enumerate(analysis["detectors"])
-        for at in range(len(row["rules"]))
+
+
+def _flag_rules(detectors: Sequence[At[Detector]], *, measured: bool) -> list[Part]:
+    columns: list[Column[FiredRule]] = [
+        column("Rule", text, lambda row: row.rule, prose=True),
+        column("Sessions of this study", whole, lambda row: row.sessions),
+        column("Labelled sessions", text, lambda row: row.fired, optional=True),
+        column("Right", text, lambda row: row.right, optional=True),
+        column(
+            "Precision",
+            _share,
+            lambda row: row.precision,
+            lambda row: row.precision_interval,
+            optional=True,
+        ),
+        column("Not validated", capital, lambda row: row.reason, prose=True, optional=True),
     ]
-    if not places:
-        return parts
-    rules: list[Column[Any]] = [
-        Column("Rule", "rule", text, prose=True),
-        Column("Sessions of this study", "sessions", whole),
-        Column("Labelled sessions", "fired", text, optional=True),
-        Column("Right", "right", text, optional=True),
-        Column("Precision", ("precision", "precision_interval"), _share, optional=True),
-        Column("Not validated", "reason", capital, prose=True, optional=True),
+    found = [
+        (words(detector.value.flag), rule)
+        for detector in detectors
+        for rule in detector.each(lambda row: row.rules)
     ]
+    if not found:
+        return []
     told = "In how many sessions each rule fired" + (
         ", and how often it was right in those that were labelled." if measured else "."
     )
-    where, names = ("t-flag-rules", "Rules behind the flags"), [name for _, name in places]
-    fold = Fold(
-        "Rules behind the flags",
-        [listed(analysis, where, [at for at, _ in places], rules, note=told, names=names)],
-    )
-    return [*parts, fold]
+    title, names = "Rules behind the flags", [name for name, _ in found]
+    rules = [rule for _, rule in found]
+    table = tabulate(("t-flag-rules", title), rules, columns, note=told, names=names)
+    return [Fold(title, [table])]
 
 
-def _share(value: float | None, interval: list[float] | None) -> str:
+def _share(value: float | None, interval: tuple[float, float] | None) -> str:
     if value is None:
         return DASH
     return (
@@ -102,44 +126,36 @@ def _share(value: float | None, interval: list[float] | None) -> str:
     )
 
 
-def _stop_rules(analysis: Analysis) -> list[Part]:
-    columns: list[Column[Any]] = [
-        Column("Arm", "arm", text),
-        Column("Rule", "rule", words),
-        Column("From therapist turn", "min_therapist_turns", text),
-        Column("Limit", "limit", text, optional=True),
-        Column("Sessions", "sessions", whole),
-        Column("Would end", "ended", whole),
-        Column(
-            "At message (quartiles)", ("message/q1", "message/median", "message/q3"), _quartiles
+def _stop_rules(rules: Sequence[At[ReplayedRule]]) -> list[Part]:
+    columns: list[Column[ReplayedRule]] = [
+        column("Arm", text, lambda row: row.arm),
+        column("Rule", words, lambda row: row.rule),
+        column("From therapist turn", text, lambda row: row.min_therapist_turns),
+        column("Limit", text, lambda row: row.limit, optional=True),
+        column("Sessions", whole, lambda row: row.sessions),
+        column("Would end", whole, lambda row: row.ended),
+        column(
+            "At message (quartiles)",
+            _quartiles,
+            lambda row: row.message.q1 if row.message else None,
+            lambda row: row.message.median if row.message else None,
+            lambda row: row.message.q3 if row.message else None,
         ),
-        Column("On the first therapist turn", "first_therapist_turn", whole),
-        Column("By phrase", "phrases", _phrases, below=True),
+        column("On the first therapist turn", whole, lambda row: row.first_therapist_turn),
+        column("By phrase", _phrases, lambda row: row.phrases, below=True),
     ]
     note = (
         "Each rule on its own, replayed over the sessions as they were held. A session that "
         "another rule had ended says nothing "
         "of what this one would have done later."
     )
-    rows = [
-        (f"/stop_rules/{index}", row["arm"]) for index, row in enumerate(analysis["stop_rules"])
-    ]
-    together, each = (
-        [pointer for pointer, arm in rows if (arm is None) is whole_study]
-        for whole_study in (True, False)
-    )
+    together = [rule for rule in rules if rule.value.arm is None]
+    each = [rule for rule in rules if rule.value.arm is not None]
+    total = ("t-stop-rules", "Stop rules replayed over all sessions")
+    by_arm = ("t-stop-rules-arms", "Stop rules replayed, by arm")
     return [
-        listed(
-            analysis,
-            ("t-stop-rules", "Stop rules replayed over all sessions"),
-            together,
-            columns[1:],
-            note=note,
-        ),
-        Fold(
-            "Stop rules in each arm",
-            [listed(analysis, ("t-stop-rules-arms", "Stop rules replayed, by arm"), each, columns)],
-        ),
+        tabulate(total, together, columns[1:], note=note),
+        Fold("Stop rules in each arm", [tabulate(by_arm, each, columns)]),
     ]
 
 

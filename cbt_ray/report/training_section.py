@@ -5,7 +5,6 @@ it made.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from cbt_ray.report import training_figures
 from cbt_ray.report.data import ReportData, TrainingRow
@@ -103,7 +102,7 @@ def _row(*texts: str) -> Row:
     return Row([Cell(text) for text in texts])
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """What a check measured or expected, as text."""
     if isinstance(value, Mapping):
         return (

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cbt_ray.analysis.declared import notices, standing
+from cbt_ray.analysis.declared import Standing, standing
 from cbt_ray.analysis.document import from_json, to_json
+from cbt_ray.analysis.notice import by_weight
 from cbt_ray.errors import BelowMinimum
 from cbt_ray.prompts import Prompts
 from cbt_ray.stages.held import Held
@@ -32,7 +33,7 @@ from cbt_ray.work.declared import declaration_of, declarations, first_rating, ha
 from cbt_ray.work.outcome import headline
 
 if TYPE_CHECKING:
-    from cbt_ray.analysis import Analysis
+    from cbt_ray.analysis import Analysis, Settings
 
 LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels")
 
@@ -47,7 +48,7 @@ def analyse_scores(bench: Bench) -> None:
     key = bench.keys.analysis()
 
     def made() -> Unit:
-        from cbt_ray.analysis import Scores, analyse
+        from cbt_ray.analysis import Beside, Scores, analyse
         from cbt_ray.analysis.judge.robustness import robustness
         from cbt_ray.analysis.scale.scale import rated_apart
 
@@ -56,23 +57,20 @@ def analyse_scores(bench: Bench) -> None:
         settings = settings_of(bench.study, bench.prompts)
         scores = Scores.of(rows)
         language = load_language(bench.prompts)
-        beside = {
-            "robustness": robustness(probes, scores, settings, bench.study.judge),
-            "detectors": detectors(
-                language.rules(bench.study.flags),
-                NAMES,
-                held.fired.values(),
-                foreign(held.by_arm(), language),
-            ),
-            "confounds": [one.to_json() for one in confounds(bench.study)],
-            "stop_rules": stop_table(held.by_arm(), rules_of(bench.study.sessions, language)),
-        }
-        content: dict[str, Any] = {
+        rules = language.rules(bench.study.flags)
+        unlike = foreign(held.by_arm(), language)
+        beside = Beside(
+            robustness=robustness(probes, scores, settings, bench.study.judge),
+            detectors=detectors(rules, NAMES, held.fired.values(), unlike),
+            confounds=confounds(bench.study),
+            stop_rules=stop_table(held.by_arm(), rules_of(bench.study.sessions, language)),
+        )
+        result = analyse(scores, settings, beside=beside, apart=rated_apart(probes))
+        content = {
             "rows": [row.to_json() for row in rows],
             "probes": [row.to_json() for row in probes],
+            "analysis": to_json(result),
         }
-        result = analyse(scores, settings, beside=beside, apart=rated_apart(probes))
-        content |= {"analysis": to_json(result)}
         return Unit(key, content, provenance={"versions": versions()}, made_from=survey.record(key))
 
     bench.once(survey, key, made)
@@ -99,11 +97,11 @@ def analysis_of(
 
     result = from_json(Analysis, unit.content["analysis"])
     section = declared(bench, read)
-    said = sorted([*result.notices, *notices(section)], key=lambda notice: -int(notice["weight"]))
-    return replace(result, declared=section, notices=said)
+    notices = by_weight([*result.notices, *section.notices])
+    return replace(result, declared=section, notices=notices)
 
 
-def declared(bench: Bench, read: Mapping[Key, Unit]) -> dict[str, Any]:
+def declared(bench: Bench, read: Mapping[Key, Unit]) -> Standing:
     """Whether the analysis was declared before the first rating."""
     content = declaration_of(bench.study)
     first = first_rating(bench.store, bench.study, read)
@@ -137,7 +135,7 @@ def require_ratings(bench: Bench) -> None:
         )
 
 
-def settings_of(study: Study, prompts: Prompts) -> Any:
+def settings_of(study: Study, prompts: Prompts) -> Settings:
     """The analysis block as the analysis takes it."""
     from cbt_ray.analysis import Settings
 

@@ -18,7 +18,8 @@ from cbt_ray.analysis import Analysis, ScoreRow, Scores, Settings, analyse
 from cbt_ray.analysis.describe import levels
 from cbt_ray.analysis.document import from_json, to_json
 from cbt_ray.analysis.effect.family import refitted
-from cbt_ray.report import Notice, render
+from cbt_ray.analysis.notice import Notice
+from cbt_ray.report import render
 from cbt_ray.report.page import sections
 from cbt_ray.report.part import every
 from cbt_ray.report.prose import two
@@ -193,9 +194,8 @@ def test_hostile_text_stays_text(page: str) -> None:
 
 
 def test_heavy_doubts_stand_above_the_answer_and_light_ones_below() -> None:
-    html = render(
-        sample(made_up(), notices=[Notice("A heavy doubt.", 90), Notice("A light doubt.", 10)])
-    ).html
+    doubts = [Notice("a", "A heavy doubt.", 90), Notice("b", "A light doubt.", 10)]
+    html = render(sample(made_up(), notices=doubts)).html
     places = [
         html.index(part)
         for part in ("A heavy doubt.", 'class="answer"', 'id="fig-forest"', "A light doubt.")
@@ -306,7 +306,7 @@ def balanced() -> Analysis:
     ]
     scores = Scores.of([*rows, *others])
     found = analyse(scores)
-    sessions, groups = scores.sessions("plain"), levels(found["arms"])
+    sessions, groups = scores.sessions("plain"), levels(found.arms)
     again = refitted(sessions, groups, found["models"]["default"], Settings(), draws=9)
     return replace(found, robustness=study.analysis().robustness, refitted=again)
 
@@ -443,7 +443,7 @@ def texts_in(value: Any) -> list[str]:
         [*value, *value.values()]
         if isinstance(value, dict)
         else value
-        if isinstance(value, list)
+        if isinstance(value, list | tuple)
         else []
     )
     return [text for one in inner for text in texts_in(one)]
@@ -453,7 +453,7 @@ def shifted(value: Any) -> Any:
     """The same with other numbers; texts keep theirs."""
     if isinstance(value, dict):
         return {name: shifted(inner) for name, inner in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [shifted(inner) for inner in value]
     return value if isinstance(value, bool | str) or value is None else 1.7 * value + 31.3
 
@@ -467,7 +467,7 @@ def numbers_in(value: Any) -> list[float]:
         return [number for inner in value.values() for number in numbers_in(inner)]
     return (
         [number for inner in value for number in numbers_in(inner)]
-        if isinstance(value, list)
+        if isinstance(value, list | tuple)
         else []
     )
 

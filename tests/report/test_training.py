@@ -94,7 +94,7 @@ def test_nothing_recorded_is_said() -> None:
     assert figure.empty == "Not drawn: no loss curve is recorded."
 
 
-def section_of(*rows: TrainingRow) -> tuple[dict[str, Table], dict[str, dict[str, str]]]:
+def section_of(*rows: TrainingRow) -> tuple[dict[str, Table], dict[str, dict[str, object]]]:
     """Tables by id, folded pairs by title."""
     data: ReportData = sample([], analysis=study.analysis(), training=rows)
     parts = training(data).parts

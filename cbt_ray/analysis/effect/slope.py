@@ -8,7 +8,7 @@ often unlike the others, hence both answers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.settings import Settings
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def slopes(
-    sessions: pd.DataFrame, arms: Sequence[Mapping[str, Any]], settings: Settings
+    sessions: pd.DataFrame, arms: Sequence[str], settings: Settings
 ) -> dict[str, list[dict[str, Any]]]:
     """Per arm the mean slope in points per session with a t interval over patients: of all
     sessions, and without session 1.
@@ -26,7 +26,7 @@ def slopes(
     rated = sessions[sessions["total"].notna()]
     parts = {"all": rated, "without_first": rated[rated["session"] > 1]}
     return {
-        name: [_arm(part[part["arm"] == arm["arm"]], arm["arm"], settings.level) for arm in arms]
+        name: [_arm(part[part["arm"] == arm], arm, settings.level) for arm in arms]
         for name, part in parts.items()
     }
 
