@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from markupsafe import Markup
 
@@ -12,9 +12,9 @@ from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.estimate import Estimate, Span
 from cbt_ray.analysis.judge.agreement import AgainstPeople, Humans
 from cbt_ray.analysis.judge.icc import Coefficients
-from cbt_ray.analysis.judge.judges import JudgePair
+from cbt_ray.analysis.judge.judges import JudgeDifference, JudgePair
 from cbt_ray.report.at import At
-from cbt_ray.report.effect_section import contrast_columns
+from cbt_ray.report.effect_section import difference_columns
 from cbt_ray.report.figure import Figure, repeats
 from cbt_ray.report.part import Fold, Part, Text
 from cbt_ray.report.prose import DASH, capital, estimate, interval_of, span, text, whole, why
@@ -103,9 +103,9 @@ def _all_judges(everything: At[Analysis]) -> Table:
 
 def _worst(everything: At[Analysis]) -> Table:
     worst = everything.value.reliability.judges.worst_case
-    columns: list[Column[Any]] = [
-        column("Judge", text, lambda row: row["judge"]),
-        *(one_ for one_ in contrast_columns() if one_.title not in ("Contrast", "p, Holm")),
+    columns: list[Column[JudgeDifference]] = [
+        column("Judge", text, lambda row: row.judge),
+        *difference_columns(),
     ]
     rows = [
         (one_judge, row.value.label)

@@ -211,7 +211,7 @@ def _views(everything: At[Analysis]) -> list[Part]:
     return [
         tabulate(
             (f"t-view-{index}", f"Contrasts in the {view} view"),
-            found.each(lambda of_view: of_view["contrasts"]),
+            found.each(lambda of_view: of_view.contrasts),
             contrast_columns(),
             note=f"What the headline judge says of the same sessions in the {view} view.",
         )

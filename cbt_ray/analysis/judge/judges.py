@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.describe import arms, levels
 from cbt_ray.analysis.document import Keyed
-from cbt_ray.analysis.effect.asked import heads, pairs_of
-from cbt_ray.analysis.effect.contrast import compare
+from cbt_ray.analysis.effect.asked import Comparison, heads, pairs_of
+from cbt_ray.analysis.effect.contrast import Difference, compare
 from cbt_ray.analysis.effect.layout import Chains
 from cbt_ray.analysis.estimate import Estimate
 from cbt_ray.analysis.judge.icc import Coefficients, two_way
@@ -48,16 +48,18 @@ class JudgePair(Keyed):
     reason: str | None = None
 
 
-@dataclass(frozen=True)
-class ByJudge(Keyed):
+@dataclass(frozen=True, kw_only=True)
+class JudgeDifference(Difference):
+    """A primary contrast by one judge alone."""
+
+    judge: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByJudge(Comparison):
     """A primary contrast by each judge alone."""
 
-    contrast: str
-    label: str
-    plus: str
-    minus: str
-    where: Mapping[str, str]
-    judges: Sequence[Any]
+    judges: Sequence[JudgeDifference]
     least: str | None
     """The judge that speaks least for the first side."""
     same_sign: bool | None
@@ -180,15 +182,15 @@ def worst_case(crossed: Crossed, raters: Sequence[str], settings: Settings) -> W
     rows = []
     for pair, head in zip(pairs, heads(pairs), strict=True):
         own = [
-            {"judge": judge, **compare(means, pair.plus, pair.minus, settings)}
+            JudgeDifference(judge=judge, **vars(compare(means, pair.plus, pair.minus, settings)))
             for judge, means in of_judge.items()
         ]
-        known = {one["judge"]: one["estimate"] for one in own if one["estimate"] is not None}
+        known = {one.judge: one.estimate for one in own if one.estimate is not None}
         least = min(known, key=lambda judge: known[judge], default=None)
         same_sign = len({found > 0 for found in known.values()}) == 1
         rows.append(
             ByJudge(
-                **head,
+                **vars(head),
                 judges=own,
                 least=least,
                 same_sign=same_sign if len(known) == len(own) else None,
@@ -206,7 +208,7 @@ def _series(crossed: Crossed, judge: str) -> pd.Series[float]:
 def _least(rows: Sequence[ByJudge], raters: Sequence[str]) -> LeastFavourable | None:
     found = {}
     for place, judge in enumerate(raters):
-        known = [row.judges[place]["estimate"] for row in rows]
+        known = [row.judges[place].estimate for row in rows]
         estimates = [estimate for estimate in known if estimate is not None]
         if known and len(estimates) == len(known):
             found[judge] = statistics.fmean(estimates)
