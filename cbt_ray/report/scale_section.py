@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from cbt_ray.analysis.analyse import Analysis
+from cbt_ray.analysis.effect.friedman import Friedman
+from cbt_ray.analysis.effect.ranks import RankContrast, Superiority
+from cbt_ray.analysis.effect.signed_ranks import HodgesLehmann
 from cbt_ray.analysis.scale.consistency import Consistency, ItemAdds, Omega
 from cbt_ray.analysis.scale.scale import CROWDED, ItemEnds, Shape
 from cbt_ray.report.at import At
@@ -138,61 +140,57 @@ def _alike(count: int | None, share: float | None) -> str:
 
 
 def _ranks(everything: At[Analysis]) -> list[Part]:
-    columns: list[Column[Any]] = [
-        Column("Contrast", "label"),
-        Column("Patients", "patients", whole),
-        Column("Signed ranks", "signed_rank", one),
-        Column("p", "p", probability),
-        Column("p, Holm", "p_adjusted", probability),
-        Column("p of plain differences", "p_differences", probability),
-        Column(
-            "Hodges-Lehmann",
-            ("hodges_lehmann/value", "hodges_lehmann/low", "hodges_lehmann/high"),
-            _located,
-        ),
-        Column(
-            "Superiority", ("superiority/value", "superiority/low", "superiority/high"), _superior
-        ),
-        Column(
-            "What it cannot say", ("note", "reason", "hodges_lehmann/reason"), _limits, below=True
+    columns: list[Column[RankContrast]] = [
+        column("Contrast", text, lambda row: row.label),
+        column("Patients", whole, lambda row: row.patients),
+        column("Signed ranks", one, lambda row: row.signed_rank),
+        column("p", probability, lambda row: row.p),
+        column("p, Holm", probability, lambda row: row.p_adjusted),
+        column("p of plain differences", probability, lambda row: row.p_differences),
+        column("Hodges-Lehmann", _located, lambda row: row.hodges_lehmann),
+        column("Superiority", _superior, lambda row: row.superiority),
+        column(
+            "What it cannot say",
+            _limits,
+            lambda row: row.note,
+            lambda row: row.reason,
+            lambda row: row.hodges_lehmann.reason,
+            below=True,
         ),
     ]
-    note = (
-        f"{capital(everything.value.scale.ranks['method'])}. Superiority: the probability that a "
-        "treated session scores higher with the same patient."
-    )
-    rows = tabulate(
-        ("t-ranks", "The primary contrasts by ranks"),
-        everything.each(lambda all_: all_.scale.ranks["rows"]),
-        columns,
-        note=note,
-        empty=why(everything.value.scale.ranks["reason"]),
-    )
-    fields: list[Column[Any]] = [
-        Column("Statistic", "statistic", two),
-        Column("df", "df", text),
-        Column("p", "p", probability),
-        Column("Kendall's W", "w", two),
-        Column("Patients", "patients", text),
-        Column("Why there is none", "reason", capital, below=True),
+    found = everything.value.scale.ranks
+    fields: list[Column[Friedman]] = [
+        column("Statistic", two, lambda test: test.statistic),
+        column("df", text, lambda test: test.df),
+        column("p", probability, lambda test: test.p),
+        column("Kendall's W", two, lambda test: test.w),
+        column("Patients", text, lambda test: test.patients),
+        column("Why there is none", capital, lambda test: test.reason, below=True),
     ]
-    friedman = everything.of(lambda all_: all_.scale.ranks["friedman"])
+    friedman = everything.of(lambda all_: all_.scale.ranks.friedman)
     return [
-        rows,
+        tabulate(
+            ("t-ranks", "The primary contrasts by ranks"),
+            everything.each(lambda all_: all_.scale.ranks.rows),
+            columns,
+            note=f"{capital(found.method)}. Superiority: the probability that a treated session "
+            "scores higher with the same patient.",
+            empty=why(found.reason),
+        ),
         tabulate(("t-friedman", "Friedman's test over all arms"), [friedman], fields),
     ]
 
 
-def _located(value: float | None, low: float | None, high: float | None) -> str:
-    if value is None or low is None:
-        return signed(value)
-    return f"{signed(value)} ({interval_of(low, high)})"
+def _located(found: HodgesLehmann) -> str:
+    if found.value is None or found.low is None:
+        return signed(found.value)
+    return f"{signed(found.value)} ({interval_of(found.low, found.high)})"
 
 
-def _superior(value: float | None, low: float | None, high: float | None) -> str:
-    if value is None or low is None:
-        return two(value)
-    return f"{two(value)} ({interval_of(low, high, 2)})"
+def _superior(found: Superiority) -> str:
+    if found.value is None or found.low is None:
+        return two(found.value)
+    return f"{two(found.value)} ({interval_of(found.low, found.high, 2)})"
 
 
 def _limits(*reasons_: str | None) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cbt_ray.analysis.describe import arms, levels
 from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.policy import counted
-from cbt_ray.analysis.effect.ranks import ranks
+from cbt_ray.analysis.effect.ranks import Ranks, ranks
 from cbt_ray.analysis.notice import Notice
 from cbt_ray.analysis.scale.consistency import Consistencies, consistencies
 from cbt_ray.analysis.scores import ITEM, Scores
@@ -89,7 +89,7 @@ class ScaleQuality(Keyed):
 
     consistency: Consistencies
     ends: Sequence[ItemEnds]
-    ranks: Any
+    ranks: Ranks
     """The primary contrasts by ranks."""
     halo: Halo
     notices: Sequence[Notice]
