@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from cbt_ray.analysis.effect.ranks import flips, friedman, hodges_lehmann, superiority
+from cbt_ray.analysis.effect.friedman import friedman
+from cbt_ray.analysis.effect.ranks import Superiority, superiority
+from cbt_ray.analysis.effect.signed_ranks import HodgesLehmann, flips, hodges_lehmann
 from cbt_ray.analysis.estimate import Estimate, Span
 from cbt_ray.analysis.judge import kappa
 from cbt_ray.analysis.judge.agreement import limits
@@ -29,7 +31,7 @@ MEANS = np.array([68.0, 64.0, 64.0, 60.0, 55.0, 47.0])
 SESSIONS, LEVEL, ITEMS = 20, 0.95, 11
 PUBLISHED, CHAINS_DIFFER = (6.5, 101.0), (50.0, 50.0)
 Random = np.random.Generator
-Found = Estimate | Span | Mapping[str, Any] | None
+Found = Estimate | Span | HodgesLehmann | Superiority | None
 DESIGNS = {
     "6 arms x 5 patients": (6, 5, PUBLISHED),
     "6 arms x 20 patients": (6, 20, PUBLISHED),
@@ -75,8 +77,9 @@ def moments(ratings: Any) -> Moments:
 
 def covers(found: Found, truth: float) -> bool:
     assert found is not None
-    assert found["low"] is not None, found
-    return bool(found["low"] <= truth <= found["high"])
+    assert found.low is not None, found
+    assert found.high is not None, found
+    return bool(found.low <= truth <= found.high)
 
 
 ERROR, REPLICATES = 40.0, 3
@@ -269,15 +272,15 @@ def differences(random: Random, patients: int) -> dict[str, bool]:
     found = hodges_lehmann(value, LEVEL)
     tested = flips(value)
     rejected = {
-        "signed ranks reject": tested["p"] <= 0.05,
-        "sign flips reject": tested["p_differences"] <= 0.05,
+        "signed ranks reject": tested.p <= 0.05,
+        "sign flips reject": tested.p_differences <= 0.05,
     }
-    return ({"Hodges-Lehmann": covers(found, 0.0)} if found["low"] is not None else {}) | rejected
+    return ({"Hodges-Lehmann": covers(found, 0.0)} if found.low is not None else {}) | rejected
 
 
 def no_arms(random: Random, patients: int) -> dict[str, bool]:
     cells = random.standard_normal((6, patients)) + random.standard_normal(patients)
-    return {"Friedman rejects": friedman(cells)["p"] <= 0.05}
+    return {"Friedman rejects": friedman(cells).p <= 0.05}
 
 
 def share(

@@ -213,7 +213,7 @@ def test_effects_of_judges_and_the_worst_case_is_named() -> None:
     (row,) = worst.rows
     assert (row.least, row.same_sign) == ("harsh", False)
     assert worst.least_favourable.judge == "harsh"
-    least = next(one for one in row.judges if one["judge"] == "harsh")
+    least = next(one for one in row.judges if one.judge == "harsh")
     totals = (
         scores.sessions("plain", "harsh")
         .groupby(["factor:variant", "patient"])["total"]
@@ -221,10 +221,10 @@ def test_effects_of_judges_and_the_worst_case_is_named() -> None:
         .unstack()
     )
     expected = stats.ttest_rel(totals.loc["tuned"], totals.loc["instruct"])
-    assert least["estimate"] == pytest.approx(
+    assert least.estimate == pytest.approx(
         float((totals.loc["tuned"] - totals.loc["instruct"]).mean())
     )
-    assert least["p"] == pytest.approx(expected.pvalue)
+    assert least.p == pytest.approx(expected.pvalue)
 
 
 def test_five_judges_may_stand_for_others() -> None:
