@@ -69,7 +69,7 @@ def analyse_scores(bench: Bench) -> None:
         }
         content: dict[str, Any] = {
             "rows": [row.to_json() for row in rows],
-            "probes": [row.to_json() for row in probes],
+            "probes": to_json(probes),
         }
         result = analyse(scores, settings, beside=beside, apart=rated_apart(probes))
         content |= {"analysis": to_json(result)}
