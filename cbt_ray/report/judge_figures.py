@@ -11,9 +11,20 @@ from markupsafe import Markup
 
 from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.report.figure import NOTHING, Figure, titles
-from cbt_ray.report.item_figures import grid
 from cbt_ray.report.prose import capital, one, percent, words
-from cbt_ray.report.svg import Scale, axis_x, axis_y, cloud, drawing, line, marker, nice, tag, text
+from cbt_ray.report.svg import (
+    Scale,
+    axis_x,
+    axis_y,
+    cloud,
+    drawing,
+    grid,
+    line,
+    marker,
+    nice,
+    tag,
+    text,
+)
 from cbt_ray.report.table import pick
 
 WIDTH = 560
