@@ -47,7 +47,7 @@ from cbt_ray.therapy.validation import Detector
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised whenever a key changes its meaning or goes away."""
 
 

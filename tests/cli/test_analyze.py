@@ -49,7 +49,7 @@ def test_it_writes_analysis_and_tables(scores: Path, capsys: pytest.CaptureFixtu
     assert run(["analyze", "scores.csv", "--mapping", "cbt", "--to", "out", "--no-report"]) == 0
     assert "360 ratings, 11 items, 0 scheduled sessions without a rating" in capsys.readouterr().out
     result = json.loads(Path("out/analysis.json").read_text())
-    assert result["schema_version"] == 3
+    assert result["schema_version"] == 4
     assert result["judge"] == "gemini-1.5-pro-002"
     assert [arm["arm"] for arm in result["arms"]][:3] == [
         "Llama-tuned",

@@ -23,7 +23,7 @@ from cbt_ray.report import render
 from cbt_ray.report.page import sections
 from cbt_ray.report.part import every
 from cbt_ray.report.prose import two
-from cbt_ray.report.score_figures import trajectory
+from cbt_ray.report.score_section import trajectory
 from cbt_ray.report.table import Cell, Column, Row, Table, listed, pick
 from tests.analysis.tables import ITEMS, made_up
 from tests.analysis.test_analyse import DEGENERATE

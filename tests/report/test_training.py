@@ -10,8 +10,7 @@ from cbt_ray.report import CheckRow, Curves, FileRow, ReportData, TrainingRow
 from cbt_ray.report.part import Fold, Pairs
 from cbt_ray.report.prose import DASH, duration, listed, size
 from cbt_ray.report.table import Table
-from cbt_ray.report.training_figures import MOST, curves
-from cbt_ray.report.training_section import shown, training
+from cbt_ray.report.training_section import MOST, curves, shown, training
 from tests.report import study
 from tests.report.sample import sample
 
