@@ -2,8 +2,8 @@
 again.
 """
 
-from cbt_ray.analysis.analyse import SCHEMA_VERSION, analyse
+from cbt_ray.analysis.analyse import SCHEMA_VERSION, Analysis, Beside, analyse
 from cbt_ray.analysis.scores import ScoreRow, Scores
 from cbt_ray.analysis.settings import Settings
 
-__all__ = ["SCHEMA_VERSION", "ScoreRow", "Scores", "Settings", "analyse"]
+__all__ = ["SCHEMA_VERSION", "Analysis", "Beside", "ScoreRow", "Scores", "Settings", "analyse"]

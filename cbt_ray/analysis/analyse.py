@@ -1,58 +1,167 @@
-"""The analysis as a whole: a pure function from scores and settings to one JSON document with
-stable keys (docs/analysis.md).
+"""The analysis as a whole: a pure function from scores and settings to typed sections.
+
+`analysis.json` is made of them, field by field (docs/analysis.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis import describe
+from cbt_ray.analysis.declared import Standing
+from cbt_ray.analysis.describe import (
+    ArmScores,
+    CellMean,
+    Counts,
+    Distribution,
+    ScoredArm,
+    Trajectory,
+)
+from cbt_ray.analysis.document import Keyed
+from cbt_ray.analysis.doubt import doubts
 from cbt_ray.analysis.effect.asked import pairs_of, settled, trained
-from cbt_ray.analysis.effect.contrast import contrasts
-from cbt_ray.analysis.effect.covariate import words
-from cbt_ray.analysis.effect.family import families, refitted
-from cbt_ray.analysis.effect.omnibus import omnibus
-from cbt_ray.analysis.effect.policy import counted, policies
+from cbt_ray.analysis.effect.contrast import Effect, contrasts
+from cbt_ray.analysis.effect.covariate import Covariate, words
+from cbt_ray.analysis.effect.family import Families, Refits, families, refitted
+from cbt_ray.analysis.effect.omnibus import Omnibus, omnibus
+from cbt_ray.analysis.effect.policy import Policies, counted, policies
 from cbt_ray.analysis.effect.power import power
 from cbt_ray.analysis.effect.repeated import of_sessions
-from cbt_ray.analysis.effect.slope import slopes
-from cbt_ray.analysis.flow import flags, flow
-from cbt_ray.analysis.judge.reliability import reliability
-from cbt_ray.analysis.model.chain_model import chain_model
-from cbt_ray.analysis.model.mixed import published
-from cbt_ray.analysis.notice import notices
-from cbt_ray.analysis.scale.scale import scale
-from cbt_ray.analysis.scores import OWED, ScoreRow, Scores
+from cbt_ray.analysis.effect.slope import Slopes, slopes
+from cbt_ray.analysis.flow import Flagged, Flow, flags, flow
+from cbt_ray.analysis.judge.reliability import Reliability, reliability
+from cbt_ray.analysis.judge.robustness import Robustness
+from cbt_ray.analysis.model.chain_model import ChainModel, chain_model
+from cbt_ray.analysis.model.mixed import PublishedModel, published
+from cbt_ray.analysis.notice import Notice
+from cbt_ray.analysis.scale.scale import ScaleQuality, scale
+from cbt_ray.analysis.scores import ScoreRow, Scores
 from cbt_ray.analysis.settings import Settings
+from cbt_ray.study.confound import Confound
 from cbt_ray.study.imported import OWN_JUDGE
+from cbt_ray.therapy.replay import ReplayedRule
+from cbt_ray.therapy.validation import Detector
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised whenever a key changes its meaning or goes away."""
+
+
+@dataclass(frozen=True)
+class TitledItem(Keyed):
+    """An item of the scale, with its readable name."""
+
+    item: str
+    title: str
+
+
+@dataclass(frozen=True)
+class MixedModels(Keyed):
+    """The mixed models of all sessions."""
+
+    published: PublishedModel
+    reduced: PublishedModel | None
+    """Where the published formula cannot be fitted."""
+    default: ChainModel
+
+
+@dataclass(frozen=True)
+class OtherView(Keyed):
+    """What the headline's judge says of the same sessions in another view."""
+
+    scores: Sequence[ArmScores]
+    contrasts: Sequence[Effect]
+
+
+@dataclass(frozen=True)
+class Analysis(Keyed):
+    """Everything that the report prints about scores: one field a section."""
+
+    schema_version: int
+    settings: Settings
+    """Everything that a number depends on beside the scores."""
+    view: str
+    """The view whose ratings make the headline."""
+    judge: str
+    """Whose ratings make the headline."""
+    judges: Mapping[str, str]
+    """Judge -> `model` or `human`."""
+    items: Sequence[TitledItem]
+    arms: Sequence[ScoredArm]
+    counts: Counts
+    notices: Sequence[Notice]
+    """What casts doubt, the heaviest first."""
+    scores: Sequence[ArmScores]
+    distribution: Sequence[Distribution]
+    trajectory: Sequence[Trajectory]
+    contrasts: Families
+    policies: Policies
+    tests: Sequence[Omnibus]
+    slopes: Slopes
+    cells: Sequence[CellMean]
+    models: MixedModels
+    covariates: Sequence[Covariate]
+    refitted: Refits | None
+    """Null unless `settings.thorough`."""
+    flow: Sequence[Flow]
+    flags: Sequence[Flagged]
+    views: Mapping[str, OtherView]
+    """Views that are not the headline's."""
+    repeated: Any
+    reliability: Reliability
+    scale: ScaleQuality
+    power: Any
+    robustness: Robustness | None = None
+    """What probes of the judge show; null where nobody looked."""
+    detectors: Sequence[Detector] | None = None
+    """What labelled sessions say of each flag; null without transcripts."""
+    stop_rules: Sequence[ReplayedRule] | None = None
+    """Where other stop rules would have ended the sessions; null without transcripts."""
+    confounds: Sequence[Confound] | None = None
+    """What a contrast does not compare alone; null where there is no study file."""
+    declared: Standing | None = None
+    """Whether the analysis was declared before the first rating; null where nobody knows."""
+    claims: Any = None
+    """Claims that were published on these scores, each with its verdicts."""
+    claims_source: Any = None
+    """Who published them; why there is none."""
+    table: Any = None
+    """The table of ratings that was read, where it was one."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Sections that are not computed from the totals of sessions; taken over as they are."""
+
+    robustness: Robustness | None = None
+    detectors: Sequence[Detector] | None = None
+    stop_rules: Sequence[ReplayedRule] | None = None
+    confounds: Sequence[Confound] | None = None
+    declared: Standing | None = None
+    repeated: Any = None
+    """Of other measures than the total."""
 
 
 def analyse(
     scores: Scores | Iterable[ScoreRow],
     settings: Settings | None = None,
     *,
-    beside: Mapping[str, Any] | None = None,
+    beside: Beside | None = None,
     apart: pd.DataFrame | None = None,
-) -> dict[str, Any]:
+) -> Analysis:
     """Everything that the report prints about scores.
 
     Never fails for lack of data: what cannot be computed says why.
 
     The inference uses the sessions that count under `settings.unrated`; the judge's replicates are
-    averaged. `beside` are sections that are not computed from scores (how the analysis was
-    declared, what probes of the judge found, replayed stop rules); they are taken over as they are.
-    `apart`: sessions whose items were rated the other way (see `scale`).
+    averaged. `apart`: sessions whose items were rated the other way (see `scale`).
     """
     scores = (scores if isinstance(scores, Scores) else Scores.of(scores)).in_order()
-    asked = settings or Settings()
+    asked, beside = settings or Settings(), beside or Beside()
     settings = _headline(scores, asked)
     view, judge = settings.view, settings.judge
     items = list(settings.items) or scores.items
@@ -60,40 +169,48 @@ def analyse(
     arms = describe.arms(sessions, settings)
     settings = settled(describe.levels(arms), settings)
     inferred = _inferred(sessions, arms, items, settings)
-    sections = {
-        "reliability": reliability(scores, settings),
-        "scale": scale(scores, settings, sessions=sessions, apart=apart),
-        "power": power(scores, settings, sessions=sessions),
-        **(beside or {}),
-    }
-    primary = inferred["contrasts"]["primary"]["rows"]
+    if beside.repeated is not None:
+        inferred["repeated"] = beside.repeated
+    judged = reliability(scores, settings)
+    scaled = scale(scores, settings, sessions=sessions, apart=apart)
     said = [
-        _other_judge(scores, asked, settings),
-        *(part for part in sections.values() if isinstance(part, Mapping)),
+        *_other_judge(scores, asked, settings),
+        *judged.notices,
+        *scaled.notices,
+        *(beside.robustness.notices if beside.robustness else []),
+        *(beside.declared.notices if beside.declared else []),
     ]
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "settings": settings.to_json(),
-        "view": view,
-        "judge": judge,
-        "judges": scores.judges,
-        "items": [{"item": item, "title": settings.titles.get(item, item)} for item in items],
-        "arms": arms,
-        "counts": _counts(sessions, arms),
-        "notices": notices(sessions, primary, inferred["policies"], said, _once(arms, settings)),
-        "scores": describe.scores(sessions, arms, items),
-        "distribution": describe.distribution(sessions, arms),
-        "trajectory": describe.trajectory(sessions, arms),
-        **inferred,
-        "flow": flow(sessions, arms),
-        "flags": flags(sessions, arms),
-        "views": {
+    primary = inferred["contrasts"].primary.rows
+    return Analysis(
+        schema_version=SCHEMA_VERSION,
+        settings=settings,
+        view=view,
+        judge=judge,
+        judges=scores.judges,
+        items=[TitledItem(item, settings.titles.get(item, item)) for item in items],
+        arms=arms,
+        counts=describe.counts(sessions, arms),
+        notices=doubts(sessions, primary, inferred["policies"], said, _once(arms, settings)),
+        scores=describe.scores(sessions, arms, items),
+        distribution=describe.distribution(sessions, arms),
+        trajectory=describe.trajectory(sessions, arms),
+        flow=flow(sessions, arms),
+        flags=flags(sessions, arms),
+        views={
             other: _other_view(scores, other, judge, items, settings)
             for other in scores.views
             if other != view
         },
-        **sections,
-    }
+        reliability=judged,
+        scale=scaled,
+        power=power(scores, settings, sessions=sessions),
+        robustness=beside.robustness,
+        detectors=beside.detectors,
+        stop_rules=beside.stop_rules,
+        confounds=beside.confounds,
+        declared=beside.declared,
+        **inferred,
+    )
 
 
 def _headline(scores: Scores, settings: Settings) -> Settings:
@@ -113,20 +230,20 @@ def _headline(scores: Scores, settings: Settings) -> Settings:
     )
 
 
-def _other_judge(scores: Scores, asked: Settings, settings: Settings) -> dict[str, Any]:
+def _other_judge(scores: Scores, asked: Settings, settings: Settings) -> list[Notice]:
     """That the headline rests on another judge than the declared one, where several might."""
     if settings.judge == asked.judge or len(scores.judges) < 2:
-        return {}
+        return []
     text = (
         f"No ratings by the declared judge {asked.judge}: the headline rests on those of "
         f"{settings.judge}."
     )
-    return {"notices": [{"id": "other_judge", "text": text, "weight": 75}]}
+    return [Notice("other_judge", text, 75)]
 
 
 def _inferred(
     sessions: pd.DataFrame,
-    arms: Sequence[Mapping[str, Any]],
+    arms: Sequence[ScoredArm],
     items: Sequence[str],
     settings: Settings,
 ) -> dict[str, Any]:
@@ -135,48 +252,34 @@ def _inferred(
     levels = describe.levels(arms)
     model = chain_model(used, settings)
     found = families(used, levels, items, model, settings)
+    plain, reduced = published(used, settings)
     return {
         "contrasts": found,
         "policies": policies(sessions, levels, len(items), settings),
         "tests": omnibus(used, levels),
-        "slopes": slopes(used, arms, settings),
+        "slopes": slopes(used, list(levels), settings),
         "cells": describe.cells(used, arms),
-        "models": {**published(used, settings), "default": model},
-        "repeated": of_sessions(used, [arm["arm"] for arm in arms], settings.level),
-        "covariates": [words(used, model, found["primary"]["rows"], levels, settings)],
+        "models": MixedModels(plain, reduced, model),
+        "repeated": of_sessions(used, list(levels), settings.level),
+        "covariates": [words(used, model, found.primary.rows, levels, settings)],
         "refitted": refitted(used, levels, model, settings) if settings.thorough else None,
     }
 
 
-def _once(arms: Sequence[Mapping[str, Any]], settings: Settings) -> list[str]:
+def _once(arms: Sequence[ScoredArm], settings: Settings) -> list[str]:
     """The arms that were trained with one seed."""
     known = trained(describe.levels(arms), settings)
-    return [arm["arm"] for arm in arms if arm["arm"] in known and arm["seeds"] < 2]
-
-
-def _counts(sessions: pd.DataFrame, arms: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    owed = int((sessions["reason"] == OWED).sum())
-    return {
-        "scheduled": len(sessions),
-        "rated": int(sessions["total"].notna().sum()),
-        "owed": owed,
-        "complete": owed == 0,
-        "patients": int(sessions["patient"].nunique()),
-        "chains": int(sessions["chain"].nunique()),
-        "arms": len(arms),
-        "checkpoints": sum(arm["seeds"] for arm in arms),
-    }
+    return [arm.arm for arm in arms if arm.arm in known and arm.seeds < 2]
 
 
 def _other_view(
     scores: Scores, view: str, judge: str, items: Sequence[str], settings: Settings
-) -> dict[str, Any]:
-    """Scores and contrasts of a view that is not the headline's."""
+) -> OtherView:
     sessions = scores.sessions(view, judge)
     arms = describe.arms(sessions, settings)
     levels = describe.levels(arms)
     used = counted(sessions, settings.unrated, len(items), settings)
-    return {
-        "scores": describe.scores(sessions, arms, items),
-        "contrasts": contrasts(used, pairs_of("primary", levels, settings), levels, settings),
-    }
+    return OtherView(
+        describe.scores(sessions, arms, items),
+        contrasts(used, pairs_of("primary", levels, settings), levels, settings),
+    )

@@ -8,9 +8,11 @@ which the store took it in.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any
+
+from cbt_ray.analysis.document import Keyed
+from cbt_ray.analysis.notice import Notice
 
 EVERYTHING = "everything"
 RESTS_ON = {
@@ -42,47 +44,71 @@ class Declaration:
 
     declared_at: str
     h16: str
-    content: Mapping[str, Any]
+    content: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Change(Keyed):
+    """A field that is not as it was declared."""
+
+    field: str
+    """Its dotted name."""
+    declared: object
+    now: object
+
+
+@dataclass(frozen=True)
+class Standing(Keyed):
+    """The section `declared`: what is post hoc, and why."""
+
+    hash: str
+    declared_at: str | None
+    first_rating_at: str | None
+    post_hoc: Sequence[str]
+    """Sections, or `everything`."""
+    before_first_rating: bool = False
+    changed: Sequence[Change] = ()
+    """Since the last declaration before the first rating."""
+    reason: str | None = None
+
+    @property
+    def notices(self) -> list[Notice]:
+        """What the top of the report must say of it."""
+        if not self.post_hoc:
+            return []
+        what = "all numbers" if EVERYTHING in self.post_hoc else ", ".join(self.post_hoc)
+        return [Notice("post_hoc", f"Post hoc ({what}): {self.reason}.", 70)]
 
 
 def standing(
     known: Sequence[Declaration],
     h16: str,
-    content: Mapping[str, Any],
+    content: Mapping[str, object],
     first_rating_at: str | None,
     *,
     imported: bool,
-) -> dict[str, Any]:
-    """The section `declared`: when this declaration was taken in, what differs from the last one
-    before the first rating.
+) -> Standing:
+    """When this declaration was taken in, and what differs from the last one before the first
+    rating.
 
     `imported`: ratings that were made elsewhere count, and nobody can say what was declared before
     them.
     """
     own = next((one for one in reversed(known) if one.h16 == h16), None)
-    first = first_rating_at or "9999"
-    before = [one for one in known if one.declared_at <= first]
-    section = {
-        "hash": h16,
-        "declared_at": own.declared_at if own else None,
-        "first_rating_at": first_rating_at,
-        "before_first_rating": False,
-        "changed": [],
-        "post_hoc": [EVERYTHING],
-    }
+    section = Standing(h16, own.declared_at if own else None, first_rating_at, [EVERYTHING])
+    before = [one for one in known if one.declared_at <= (first_rating_at or "9999")]
     if imported:
-        return section | {
-            "reason": "the ratings were made before this study, so all of it is post hoc"
-        }
+        why = "the ratings were made before this study, so all of it is post hoc"
+        return replace(section, reason=why)
     if not before:
-        return section | {"reason": "no analysis was declared before the first rating"}
+        return replace(section, reason="no analysis was declared before the first rating")
     if before[-1].h16 == h16:
-        return section | {"before_first_rating": True, "post_hoc": [], "reason": None}
+        return replace(section, before_first_rating=True, post_hoc=[])
     changed = differences(before[-1].content, content)
-    rests = list(dict.fromkeys(part for change in changed for part in _rests_on(change["field"])))
-    fields = ", ".join(change["field"] for change in changed)
+    rests = list(dict.fromkeys(part for change in changed for part in _rests_on(change.field)))
+    fields = ", ".join(change.field for change in changed)
     reason = f"other than what was declared last before the first rating: {fields}"
-    return section | {"changed": changed, "post_hoc": rests, "reason": reason}
+    return replace(section, changed=changed, post_hoc=rests, reason=reason)
 
 
 def _rests_on(field: str) -> list[str]:
@@ -96,7 +122,7 @@ def _rests_on(field: str) -> list[str]:
     )
 
 
-def differences(old: Any, new: Any, field: str = "") -> list[dict[str, Any]]:
+def differences(old: object, new: object, field: str = "") -> list[Change]:
     """Fields that differ, by their dotted names, with both values."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         names = [*old, *(name for name in new if name not in old)]
@@ -107,12 +133,4 @@ def differences(old: Any, new: Any, field: str = "") -> list[dict[str, Any]]:
                 old.get(name), new.get(name), f"{field}.{name}" if field else name
             )
         ]
-    return [] if old == new else [{"field": field, "declared": old, "now": new}]
-
-
-def notices(section: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the top of the report must say of it."""
-    if not section["post_hoc"]:
-        return []
-    what = "all numbers" if EVERYTHING in section["post_hoc"] else ", ".join(section["post_hoc"])
-    return [{"id": "post_hoc", "text": f"Post hoc ({what}): {section['reason']}.", "weight": 70}]
+    return [] if old == new else [Change(field, old, new)]

@@ -5,16 +5,17 @@ contrasts, the scale's range.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
+from cbt_ray.analysis.document import Keyed
 from cbt_ray.study.contrast import Contrast
 
 Policy = Literal["missing", "lowest"]
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Keyed):
     """Settings of an analysis; everything that a number depends on beside the scores."""
 
     level: float = 0.95
@@ -49,15 +50,3 @@ class Settings:
     def ends(self, items: int) -> tuple[float, float]:
         """Lowest and highest total of so many items."""
         return self.total or (float(items * self.lowest), float(items * self.highest))
-
-    def to_json(self) -> dict[str, Any]:
-        """As it is in the result."""
-        return {
-            **asdict(self),
-            "contrasts": [one.model_dump(mode="json") for one in self.contrasts or ()],
-            "items": list(self.items),
-            "arms": list(self.arms),
-            "trained": list(self.trained),
-            "titles": dict(self.titles),
-            "total": list(self.total) if self.total else None,
-        }

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from cbt_ray.analysis.document import to_json
 from cbt_ray.analysis.scores import FACTOR
 from cbt_ray.analysis.table.mapping import load_mapping
 from cbt_ray.commands.delivery import Delivery
@@ -26,6 +28,7 @@ from cbt_ray.study.model import Analysis, Judge
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cbt_ray.analysis import Analysis as Result
     from cbt_ray.analysis import Scores, Settings
     from cbt_ray.analysis.table.mapped import Mapped
     from cbt_ray.analysis.table.mapping import Mapping as Columns
@@ -43,10 +46,10 @@ def analyze(
     say: Callable[[str], object],
     *,
     report: bool = True,
-) -> dict[str, Any]:
+) -> Result:
     """Read, analyse, and write analysis.json, tables/*.csv and report.html.
 
-    Answers what analysis.json holds.
+    Answers what analysis.json is made of.
 
     `fields` replaces fields of the analysis block. Raises InputError on what cannot be read, before
     anything is written.
@@ -149,35 +152,42 @@ def _check_contrasts(columns: Columns, read: Mapped) -> None:
         raise InputError(f"the mapping {columns.mapping}: {'; '.join(problems)}")
 
 
-def _analysed(table: Path, columns: Columns, read: Mapped, settings: Settings) -> dict[str, Any]:
-    from cbt_ray.analysis import analyse
-    from cbt_ray.analysis.declared import notices, standing
-    from cbt_ray.analysis.effect.repeated import repeated
+def _analysed(table: Path, columns: Columns, read: Mapped, settings: Settings) -> Result:
+    from cbt_ray.analysis import Beside, analyse
+    from cbt_ray.analysis.declared import standing
     from cbt_ray.analysis.judge.robustness import robustness
 
-    declared = standing([], "", {}, None, imported=True)
-    beside: dict[str, Any] = {
-        **{section: [] for section in WITHOUT},
-        "declared": {**declared, "notices": notices(declared)},
-        "robustness": robustness([], read.scores, settings, Judge(endpoint="none")),
-    }
-    asked = columns.repeated
-    if asked is not None and read.measures is not None:
-        conditions = settings.arms if asked.condition == "arm" else columns.factors[asked.condition]
-        beside["repeated"] = repeated(
-            read.measures,
-            asked.subject,
-            asked.condition,
-            list(asked.measures),
-            conditions=conditions,
-            titles=asked.measures,
-            level=settings.level,
-        )
+    beside = Beside(
+        robustness=robustness([], read.scores, settings, Judge(endpoint="none")),
+        detectors=[],
+        stop_rules=[],
+        declared=standing([], "", {}, None, imported=True),
+        repeated=_repeated(columns, read, settings),
+    )
     result = analyse(read.scores, settings, beside=beside)
-    return result | _claims(columns, result, read.scores) | {"table": _source(table, columns, read)}
+    published = _claims(columns, result, read.scores)
+    return replace(result, **published, table=_source(table, columns, read))
 
 
-def _claims(columns: Columns, result: Mapping[str, Any], scores: Scores) -> dict[str, Any]:
+def _repeated(columns: Columns, read: Mapped, settings: Settings) -> Any:
+    """The measures that the mapping compares within subjects; None where it asks for none."""
+    from cbt_ray.analysis.effect.repeated import repeated
+
+    asked = columns.repeated
+    if asked is None or read.measures is None:
+        return None
+    return repeated(
+        read.measures,
+        asked.subject,
+        asked.condition,
+        list(asked.measures),
+        conditions=settings.arms if asked.condition == "arm" else columns.factors[asked.condition],
+        titles=asked.measures,
+        level=settings.level,
+    )
+
+
+def _claims(columns: Columns, result: Result, scores: Scores) -> dict[str, Any]:
     """The claims table, where claims were published on this very table."""
     from cbt_ray.analysis.claims.claims import claims, counts
     from cbt_ray.analysis.claims.claims_file import load_claims
@@ -210,9 +220,9 @@ def _source(table: Path, columns: Columns, read: Mapped) -> dict[str, Any]:
     return {**facts, "cbt_ray": version("cbt-ray"), "mapping": declared, "without": WITHOUT}
 
 
-def _files(result: Mapping[str, Any], scores: Scores) -> dict[str, bytes]:
+def _files(result: Result, scores: Scores) -> dict[str, bytes]:
     """analysis.json and the tables; one without rows is not written."""
-    text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(to_json(result), indent=1, ensure_ascii=False, allow_nan=False)
     files = {
         "analysis.json": f"{text}\n".encode(),
         "tables/scores.csv": csv_of_frame(flat_scores(scores)),
@@ -243,27 +253,28 @@ def flat_scores(scores: Scores) -> pd.DataFrame:
     )
 
 
-def tables(result: Mapping[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def tables(result: Result) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Name -> rows of the tables beside analysis.json; nothing is in them that is not in there."""
+    arms: list[dict[str, Any]] = to_json(result.scores)
     yield (
         "arms",
-        [
-            {name: value for name, value in row.items() if name != "items"}
-            for row in result["scores"]
-        ],
+        [{name: value for name, value in row.items() if name != "items"} for row in arms],
     )
     yield (
         "items",
         [
             {"arm": row["arm"], "item": item, **summary}
-            for row in result["scores"]
+            for row in to_json(result.scores)
             for item, summary in row["items"].items()
         ],
     )
-    families = result["contrasts"]
     yield (
         "contrasts",
-        [{"family": family, **row} for family in families for row in families[family]["rows"]],
+        [
+            {"family": name, **to_json(row)}
+            for name, family in vars(result.contrasts).items()
+            for row in family.rows
+        ],
     )
     measures = (result.get("repeated") or {}).get("measures", [])
     for part in ("means", "pairs"):
@@ -278,7 +289,7 @@ def tables(result: Mapping[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]
     yield "claims", result["claims"]
 
 
-def _report(table: Path, columns: Columns, result: Mapping[str, Any]) -> bytes:
+def _report(table: Path, columns: Columns, result: Result) -> bytes:
     from cbt_ray.report import Provenance, ReportData, render
 
     data = ReportData(

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cbt_ray.analysis.document import to_json
+from cbt_ray.analysis.scores import ScoreRow
 from cbt_ray.commands.delivery import Delivery
 from cbt_ray.stages.analyse import analysis_of
 from cbt_ray.stages.tables import csv_of, scores_of
@@ -50,9 +52,9 @@ def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
     say(f"ratings: {len(ratings)}")
     analysis = next(iter(_units(bench, [bench.keys.analysis()])), None)
     if analysis is not None:
-        files |= _csv("scores.csv", scores_of(analysis.content["rows"]))
+        files |= _csv("scores.csv", scores_of(map(ScoreRow.from_json, analysis.content["rows"])))
         files["analysis.json"] = json.dumps(
-            analysis_of(bench, analysis), indent=1, ensure_ascii=False
+            to_json(analysis_of(bench, analysis)), indent=1, ensure_ascii=False
         ).encode()
     else:
         say("analysis: owed")

@@ -4,11 +4,12 @@ session.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cbt_ray.rating.measure import ITEM_MISSING
+from cbt_ray.rating.judge import Rating
+from cbt_ray.rating.measure import ITEM_MISSING, Value
 from cbt_ray.rating.view import Strip
 from cbt_ray.study.imported import ABSENT, ImportedJudge
 from cbt_ray.study.model import Arm
@@ -30,10 +31,22 @@ NOT_RATED = "not_rated"
 NOTHING_TO_RATE = "nothing_to_rate"
 OTHER_SCALE = "other_scale"
 """Why a rating has no total that was given on other scales than the headline's."""
-Facts = Callable[[Key], Mapping[str, Any]]
-"""A session's key -> words, therapist_turns, messages, flags and stop_reason; {} where it was not
-held."""
-Heard = Callable[[Key, str, Strip], int | None]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a held session beside its ratings."""
+
+    words: int
+    therapist_turns: int
+    messages: int
+    flags: Sequence[str] = ()
+    stop_reason: str | None = None
+
+
+FactsOf = Callable[[Key], Facts | None]
+"""Of a session by its key; None where it was not held."""
+TurnsRead = Callable[[Key, str, Strip], int | None]
 """A session's key, a view, what was taken out -> therapist turns with a word in what was read."""
 
 
@@ -56,7 +69,7 @@ def rates(rating: Unit, session: Entry) -> bool:
 
 
 @dataclass(frozen=True)
-class _Scheduled:
+class Scheduled:
     """A scheduled session."""
 
     arm: Arm
@@ -89,31 +102,26 @@ def ratings_by_session(bench: Bench) -> dict[str, list[ImportedRating]]:
     return found
 
 
-def scored(unit: Unit | None, measure: str, prefix: str) -> dict[str, Any]:
-    """The scores of a row by the unit of its rating.
+def scored(row: ScoreRow, unit: Unit, measure: str, prefix: str) -> ScoreRow:
+    """The row with the scores of its rating.
 
     `measure`: the headline's, which is the total; `prefix`: what comes before all names.
     """
-    content = unit.content if unit else {}
-    items, measures = content.get("items", {}), content.get("measures", {})
-    found = {prefix + name: one["value"] for name, one in measures.items()}
-    return {
-        "rated": unit is not None,
-        "items": {prefix + name: item["score"] for name, item in items.items()},
-        "measures": found,
-        "total": found.get(measure),
-    }
+    rating = Rating.from_json(unit.content).under(prefix)
+    total = rating.measures.get(measure, Value(None, OTHER_SCALE))
+    return replace(
+        row,
+        rated=True,
+        reason=None if total.reason == ITEM_MISSING else total.reason,
+        items={name: item.score for name, item in rating.items.items()},
+        measures={name: value.value for name, value in rating.measures.items()},
+        total=total.value,
+    )
 
 
-def why_without(unit: Unit, measure: str, prefix: str) -> str | None:
-    """Why a rating has no total, beside a missing item; None where it has one."""
-    found = unit.content.get("measures", {}).get(measure.removeprefix(prefix))
-    if found is None:
-        return OTHER_SCALE
-    return None if found["reason"] == ITEM_MISSING else found["reason"]
-
-
-def imported_ratings(bench: Bench, survey: Survey, facts: Facts, heard: Heard) -> list[ScoreRow]:
+def imported_ratings(
+    bench: Bench, survey: Survey, facts: FactsOf, heard: TurnsRead
+) -> list[ScoreRow]:
     """One row for each imported rating.
 
     Of a judge of all sessions also one, with the reason, for each session it did not rate.
@@ -125,72 +133,71 @@ def imported_ratings(bench: Bench, survey: Survey, facts: Facts, heard: Heard) -
     ratings, measure = ratings_by_session(bench), headline(bench.study, bench.prompts).name
     return [
         row
-        for place in _scheduled(bench, survey)
+        for place in scheduled(bench, survey)
         for row in _rows(bench, place, ratings.get(place.entry.key.id, []), facts, heard, measure)
     ]
 
 
-def _scheduled(bench: Bench, survey: Survey) -> Iterator[_Scheduled]:
+def scheduled(bench: Bench, survey: Survey) -> Iterator[Scheduled]:
+    """Every scheduled session, chain after chain."""
     entries = {entry.key: entry for entry in survey.stages[Stage.SESSIONS]}
     for arm, patient, replicate, seed in bench.keys.chains():
         for number, key in enumerate(bench.keys.chain(arm, patient, replicate, seed), 1):
-            yield _Scheduled(arm, patient, replicate, number, entries[key], seed)
+            yield Scheduled(arm, patient, replicate, number, entries[key], seed)
 
 
 def _rows(
     bench: Bench,
-    place: _Scheduled,
+    place: Scheduled,
     ratings: list[ImportedRating],
-    facts: Facts,
-    heard: Heard,
+    facts: FactsOf,
+    heard: TurnsRead,
     measure: str,
 ) -> Iterator[ScoreRow]:
     own = facts(place.entry.key)
     for rating in ratings:
         whose = (rating.judge, rating.kind, rating.view, rating.judge_replicate)
-        if not rates(rating.unit, place.entry):
-            yield _row(bench, place, own, *whose, reason=OTHER_VERSION)
-            continue
-        said = rating.unit, measure, prefix_of(bench.study, rating.judge)
-        row = _row(bench, place, own, *whose, scored(*said), why_without(*said))
-        strip = rating.unit.content.get("strip", "summary")
-        yield replace(row, heard=heard(place.entry.key, rating.view, strip))
+        row = unrated(bench, place, own, *whose, reason=OTHER_VERSION)
+        if rates(rating.unit, place.entry):
+            row = scored(row, rating.unit, measure, prefix_of(bench.study, rating.judge))
+            strip = rating.unit.content.get("strip", "summary")
+            row = replace(row, heard=heard(place.entry.key, rating.view, strip))
+        yield row
     view = bench.study.judge.views[0]
     for name, judge in judges_of(bench).items():
         expected = judge.complete or name == bench.study.headline_judge
         if expected and not any(rating.judge == name and rating.view == view for rating in ratings):
-            yield _row(
-                bench, place, own, name, judge.kind, view, 1, reason=why_unrated(place.entry, own)
-            )
+            reason = why_unrated(place.entry, own)
+            yield unrated(bench, place, own, name, judge.kind, view, 1, reason=reason)
 
 
-def why_unrated(session: Entry, facts: Mapping[str, Any]) -> str:
+def why_unrated(session: Entry, facts: Facts | None) -> str:
     """Why a judge of all sessions has no rating of this one."""
     if session.state is State.REJECTED:
         return ABSENT if session.reason == ABSENT else f"rejected:{session.reason}"
     if session.state is not State.DONE:
         return session.state.value
-    return NOT_RATED if facts.get("therapist_turns") else NOTHING_TO_RATE
+    return NOT_RATED if facts and facts.therapist_turns else NOTHING_TO_RATE
 
 
-def _row(
+def unrated(
     bench: Bench,
-    place: _Scheduled,
-    facts: Mapping[str, Any],
+    place: Scheduled,
+    facts: Facts | None,
     judge: str,
     kind: str,
     view: str,
     replicate: int,
-    scores: Mapping[str, Any] | None = None,
-    reason: str | None = None,
+    *,
+    reason: str,
 ) -> ScoreRow:
+    """The row of a session without a rating."""
     from cbt_ray.analysis import ScoreRow
 
-    levels = bench.keys.factors[place.arm.name]
-    return ScoreRow(
+    row = ScoreRow(
         session_key=str(place.entry.key),
         arm=place.arm.name,
-        factors=dict(levels),
+        factors=dict(bench.keys.factors[place.arm.name]),
         seed=place.seed,
         patient=bench.study.patients.simulated[place.patient - 1].name,
         replicate=place.replicate,
@@ -198,9 +205,18 @@ def _row(
         phase=bench.study.phase_of(place.number).name,
         view=view,
         judge_replicate=replicate,
+        rated=False,
         reason=reason,
         judge=judge,
         kind=kind,
-        **(scored(None, "", "") if scores is None else scores),
-        **facts,
+    )
+    if facts is None:
+        return row
+    return replace(
+        row,
+        words=facts.words,
+        therapist_turns=facts.therapist_turns,
+        messages=facts.messages,
+        flags=list(facts.flags),
+        stop_reason=facts.stop_reason,
     )

@@ -69,7 +69,7 @@ fill in."""
 
 
 @dataclass(frozen=True)
-class Heard:
+class Parted:
     """A reply's parts: what is said, what was only thought, and whether the reply ends within a
     thought.
     """
@@ -79,7 +79,7 @@ class Heard:
     unfinished: bool = False
 
 
-def heard(text: str, *, at_limit: bool = False) -> Heard:
+def parted(text: str, *, at_limit: bool = False) -> Parted:
     """Part a reply, which may have been cut at the token limit.
 
     A text without marks stays as it is, and so do marks that it only quotes: in JSON, in code,
@@ -88,10 +88,10 @@ def heard(text: str, *, at_limit: bool = False) -> Heard:
     shown = _without_quoted(text)
     process = _PROCESS.match(text)
     if process and (process[2] is not None or at_limit):
-        return Heard((process[2] or "").strip(), process[1].strip(), unfinished=process[2] is None)
+        return Parted((process[2] or "").strip(), process[1].strip(), unfinished=process[2] is None)
     channels, bare = _CHANNEL in shown, bool(_BARE_CHANNELS.match(shown))
     if not (channels or bare or _OPEN.search(shown) or _CLOSE.search(shown)) or _is_object(text):
-        return Heard(text)
+        return Parted(text)
     if channels:
         return _channels(text)
     return _bare_channels(text) if bare else _tags(text, shown, at_limit)
@@ -123,7 +123,7 @@ def begins_with_thought(text: str) -> bool:
     return bool(_OPEN.match(text.lstrip())) or text.lstrip().startswith(_CHANNEL)
 
 
-def _tags(text: str, shown: str, at_limit: bool) -> Heard:
+def _tags(text: str, shown: str, at_limit: bool) -> Parted:
     """`shown` is the text with its quotations blotted out."""
     marks = sorted(
         (
@@ -147,25 +147,25 @@ def _tags(text: str, shown: str, at_limit: bool) -> Heard:
         if not within and _is_object(text[at:]):
             break
     if within:
-        return Heard(said.strip(), _joined([*thoughts, text[at:]]), unfinished=True)
-    return Heard(_unwrapped(said + text[at:]), _joined(thoughts))
+        return Parted(said.strip(), _joined([*thoughts, text[at:]]), unfinished=True)
+    return Parted(_unwrapped(said + text[at:]), _joined(thoughts))
 
 
-def _channels(text: str) -> Heard:
+def _channels(text: str) -> Parted:
     """The final channel is the answer, all others are thoughts."""
     finals = list(_FINAL.finditer(text))
     if not finals:
-        return Heard("", text.strip(), unfinished=True)
+        return Parted("", text.strip(), unfinished=True)
     said = _END.split(text[finals[-1].end() :], maxsplit=1)[0]
-    return Heard(said.strip(), text[: finals[-1].start()].strip())
+    return Parted(said.strip(), text[: finals[-1].start()].strip())
 
 
-def _bare_channels(text: str) -> Heard:
+def _bare_channels(text: str) -> Parted:
     begun = _BARE_CHANNELS.sub("", text, count=1)
     finals = list(_BARE_FINAL.finditer(begun))
     if not finals:
-        return Heard("", begun.strip(), unfinished=True)
-    return Heard(begun[finals[-1].end() :].strip(), begun[: finals[-1].start()].strip())
+        return Parted("", begun.strip(), unfinished=True)
+    return Parted(begun[finals[-1].end() :].strip(), begun[: finals[-1].start()].strip())
 
 
 def _unwrapped(said: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
-from cbt_ray.llm.reasoning import heard
+from cbt_ray.llm.reasoning import parted
 from cbt_ray.study.endpoint import Sampling
 
 
@@ -71,7 +71,7 @@ class Reply:
     reasoning: str = ""
 
     def __post_init__(self) -> None:
-        parts = heard(whole_characters(self.text), at_limit=self.finish is Finish.LENGTH)
+        parts = parted(whole_characters(self.text), at_limit=self.finish is Finish.LENGTH)
         thoughts = (whole_characters(self.reasoning), parts.thought)
         own = {"text": parts.said, "reasoning": "\n\n".join(part for part in thoughts if part)}
         if self.finish is Finish.LENGTH and own["reasoning"] and not parts.said.strip():

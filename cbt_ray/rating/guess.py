@@ -14,7 +14,7 @@ from cbt_ray.reading import read_fields
 from cbt_ray.study.model import Judge
 from cbt_ray.therapy.answer import ask_until, read_json
 from cbt_ray.therapy.language import load_language
-from cbt_ray.therapy.prose import bounded, record
+from cbt_ray.therapy.reply_schema import bounded, record
 
 KINDS = "probe/kinds.yaml"
 PROMPTS = ("judge_guess.j2", "judge_guess_request.j2", KINDS)

@@ -6,19 +6,19 @@ What is missing stays missing, with its reason.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cbt_ray.errors import ModelFailure
 from cbt_ray.llm.request import Ask, Message, Reply, Request
 from cbt_ray.prompts import Prompts
-from cbt_ray.rating.measure import Value
+from cbt_ray.rating.measure import Number, Value
 from cbt_ray.rating.scale import Item, Kind, Scale, joined
 from cbt_ray.study.model import Judge
 from cbt_ray.therapy.answer import read_json
 from cbt_ray.therapy.language import load_language
-from cbt_ray.therapy.prose import bounded, record
+from cbt_ray.therapy.reply_schema import bounded, record
 from cbt_ray.unit import seed_of
 
 PROMPTS = ("judge.j2", "judge_request.j2")
@@ -32,11 +32,11 @@ class ItemRating:
 
     word: str | None
     """None where the item is answered with a number or a count."""
-    score: int | None
+    score: Number | None
     justification: str
     reason: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """As it is in a unit."""
         return dict(vars(self))
 
@@ -45,17 +45,34 @@ class ItemRating:
 class Rating:
     """A session's rating: every item, every measure, and why answers were of no use."""
 
-    items: dict[str, ItemRating]
-    measures: dict[str, Value]
-    useless: dict[str, int]
+    items: Mapping[str, ItemRating]
+    measures: Mapping[str, Value]
+    useless: Mapping[str, int]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """As it is in a unit."""
         return {
             "items": {name: item.to_json() for name, item in self.items.items()},
             "measures": {name: value.to_json() for name, value in self.measures.items()},
-            "sent_back": self.useless,
+            "sent_back": dict(self.useless),
         }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Rating:
+        """Read back from a unit's content; empty where that holds no scores."""
+        return cls(
+            {name: ItemRating(**item) for name, item in content.get("items", {}).items()},
+            {name: Value(**value) for name, value in content.get("measures", {}).items()},
+            content.get("sent_back", {}),
+        )
+
+    def under(self, prefix: str) -> Rating:
+        """The same with something in front of the names of items and measures."""
+        return replace(
+            self,
+            items={prefix + name: item for name, item in self.items.items()},
+            measures={prefix + name: value for name, value in self.measures.items()},
+        )
 
 
 def rate(

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.effect.asked import differing, sides
-from cbt_ray.report.data import OWN_JUDGE, Notice
+from cbt_ray.analysis.notice import Notice, by_weight
 from cbt_ray.report.figure import asked
 from cbt_ray.report.prose import interval_of, one, probability, signed
 from cbt_ray.report.table import pick
 from cbt_ray.study.contrast import Contrast
+from cbt_ray.study.imported import OWN_JUDGE
 
 HEAVY = 70
 """Notices of at least this weight stand above the answer."""
@@ -31,7 +33,7 @@ class Answer:
     sentence: str
 
 
-def question(analysis: Mapping[str, Any]) -> str:
+def question(analysis: Analysis) -> str:
     """What the study asks."""
     items, (low, high) = len(analysis["items"]), total_range(analysis)
     judge = "the judge" if analysis["judge"] == OWN_JUDGE else analysis["judge"]
@@ -45,7 +47,7 @@ def question(analysis: Mapping[str, Any]) -> str:
     )
 
 
-def _compared(contrast: Contrast, analysis: Mapping[str, Any]) -> str:
+def _compared(contrast: Contrast, analysis: Analysis) -> str:
     """`with variant tuned than with variant instruct, within each model`."""
     rows = pick(analysis, "/contrasts/primary/rows")
     within = next((list(row["where"]) for row in rows if row["contrast"] == contrast.name), [])
@@ -63,43 +65,36 @@ def _levels(contrast: Contrast) -> tuple[str, str]:
     return plus, minus
 
 
-def total_range(analysis: Mapping[str, Any]) -> tuple[float, float]:
+def total_range(analysis: Analysis) -> tuple[float, float]:
     """Lowest and highest total that the scale can give."""
     settings, items = analysis["settings"], len(analysis["items"])
     low, high = settings["total"] or (items * settings["lowest"], items * settings["highest"])
     return low, high
 
 
-def answers(analysis: Mapping[str, Any]) -> list[Answer]:
+def answers(analysis: Analysis) -> list[Answer]:
     """One per primary contrast."""
     rows = pick(analysis, "/contrasts/primary/rows")
     known = {contrast.name: contrast for contrast in asked(analysis)}
     return [_answer(row, known[row["contrast"]]) for row in rows]
 
 
-def no_answer(analysis: Mapping[str, Any]) -> str:
+def no_answer(analysis: Analysis) -> str:
     """Why there is none."""
     return (
         f"No answer: {pick(analysis, '/contrasts/primary/reason') or 'no contrast was computed'}."
     )
 
 
-def notices(
-    analysis: Mapping[str, Any], more: Sequence[Notice]
-) -> tuple[list[Notice], list[Notice]]:
+def notices(analysis: Analysis, more: Sequence[Notice]) -> tuple[list[Notice], list[Notice]]:
     """The heavy ones, which stand above the answer, and the others; each once, by weight."""
-    own = [
-        Notice(notice["text"], int(notice.get("weight", 0)))
-        for notice in analysis.get("notices", [])
-    ]
-    known = {
-        notice.text: notice for notice in sorted([*more, *own], key=lambda notice: notice.weight)
-    }
-    found = sorted(known.values(), key=lambda notice: -notice.weight)
+    both = sorted([*more, *analysis.notices], key=lambda notice: notice.weight)
+    known = {notice.text: notice for notice in both}
+    found = by_weight(known.values())
     return [n for n in found if n.weight >= HEAVY], [n for n in found if n.weight < HEAVY]
 
 
-def calibrated(analysis: Mapping[str, Any]) -> bool:
+def calibrated(analysis: Analysis) -> bool:
     """Is it known how the headline judge's scores relate to people's."""
     if analysis["judges"].get(analysis["judge"]) == "human":
         return True

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-OWN_JUDGE = "judge"
-PROBE = "probe."
-"""How the view of a probe's rating begins."""
-
-
-@dataclass(frozen=True)
-class Notice:
-    """A doubt in a sentence."""
-
-    text: str
-    weight: int
-    """The heaviest stand above the answer; the analysis' own notices have weights from 0 to 100."""
+from cbt_ray.analysis.analyse import Analysis
+from cbt_ray.analysis.notice import Notice
+from cbt_ray.rating.judge import ItemRating
+from cbt_ray.study.imported import OWN_JUDGE
+from cbt_ray.therapy.session import Session
 
 
 @dataclass(frozen=True)
@@ -26,8 +18,7 @@ class ReportedRating:
 
     view: str
     judge_replicate: int
-    items: Mapping[str, Mapping[str, Any]]
-    """item -> score, word, justification, reason (why the score is missing)."""
+    items: Mapping[str, ItemRating]
     total: float | None = None
     reason: str | None = None
     """Why the session is unrated."""
@@ -48,8 +39,8 @@ class ReportedSession:
     replicate: int
     number: int
     phase: str
-    session: Mapping[str, Any] | None = None
-    """`Session.to_json()`: turns, opening, summary; None where the session was not held."""
+    session: Session | None = None
+    """None where it was not held."""
     stop_reason: str | None = None
     flags: Sequence[str] = ()
     ratings: Sequence[ReportedRating] = ()
@@ -109,8 +100,8 @@ class CheckRow:
     name: str
     passed: bool | None
     """None: measured and reported, it decides nothing."""
-    measured: Any = None
-    expected: Any = None
+    measured: object = None
+    expected: object = None
 
 
 @dataclass(frozen=True)
@@ -141,7 +132,7 @@ class TrainingRow:
     curves: Curves = Curves()
     checks: Sequence[CheckRow] = ()
     files: Sequence[FileRow] = ()
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, object] = field(default_factory=dict)
     """Versions, digests and so on, as they shall be printed."""
 
 
@@ -168,7 +159,7 @@ class ReportData:
     study: str
     seed: int | None
     """Of what was drawn to make the sessions; None where a table of ratings was analysed."""
-    analysis: Mapping[str, Any]
+    analysis: Analysis
     """The result of `analyse`; every figure and table about scores is drawn from it and from
     nothing else."""
     description: str = ""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from markupsafe import Markup
 
+from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.report.svg import SERIES, drawing, marker
 from cbt_ray.study.contrast import Contrast
 
@@ -49,13 +49,13 @@ class Figure:
     kind: str = "figure"
 
 
-def asked(analysis: Mapping[str, Any], family: str = "primary") -> list[Contrast]:
+def asked(analysis: Analysis, family: str = "primary") -> list[Contrast]:
     """The contrasts of a family."""
-    known = map(Contrast.model_validate, analysis["settings"]["contrasts"])
+    known = analysis.settings.contrasts or ()
     return [contrast for contrast in known if contrast.family == family]
 
 
-def looks(analysis: Mapping[str, Any]) -> dict[str, Look]:
+def looks(analysis: Analysis) -> dict[str, Look]:
     """Arm -> look.
 
     The sides of the first contrast come first, so that they keep their colours in every study.
@@ -65,15 +65,15 @@ def looks(analysis: Mapping[str, Any]) -> dict[str, Look]:
     sides = [tuple(side.values()) for one in first for side in (one.plus, one.minus)]
     series, shapes = (list(dict.fromkeys(known)) for known in ([*sides, *own], others))
     return {
-        arm["arm"]: Look(arm["arm"], series.index(side), shapes.index(other))
-        for arm, side, other in zip(analysis["arms"], own, others, strict=True)
+        arm.arm: Look(arm.arm, series.index(side), shapes.index(other))
+        for arm, side, other in zip(analysis.arms, own, others, strict=True)
     }
 
 
-def _levels(analysis: Mapping[str, Any]) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
+def _levels(analysis: Analysis) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
     """Per arm: its levels of the first contrast's factors, and of the others."""
     first = asked(analysis)[:1]
-    factors = [arm["factors"] for arm in analysis["arms"]]
+    factors = [arm.factors for arm in analysis.arms]
     names = list(first[0].plus) if first else list(dict.fromkeys(f for own in factors for f in own))
     return (
         [tuple(own.get(name, "") for name in names) for own in factors],
@@ -81,29 +81,29 @@ def _levels(analysis: Mapping[str, Any]) -> tuple[list[tuple[str, ...]], list[tu
     )
 
 
-def together(analysis: Mapping[str, Any]) -> dict[str, list[str]]:
+def together(analysis: Analysis) -> dict[str, list[str]]:
     """The arms that are compared with each other, under the levels that they share; all arms where
     they share none.
     """
     found: dict[str, list[str]] = {}
-    for arm, other in zip(analysis["arms"], _levels(analysis)[1], strict=True):
-        found.setdefault(" ".join(other) or "all arms", []).append(arm["arm"])
+    for arm, other in zip(analysis.arms, _levels(analysis)[1], strict=True):
+        found.setdefault(" ".join(other) or "all arms", []).append(arm.arm)
     return found
 
 
-def titles(analysis: Mapping[str, Any]) -> dict[str, str]:
+def titles(analysis: Analysis) -> dict[str, str]:
     """Item -> its readable name."""
-    return {item["item"]: item["title"] for item in analysis["items"]}
+    return {item.item: item.title for item in analysis.items}
 
 
-def rated(analysis: Mapping[str, Any]) -> bool:
+def rated(analysis: Analysis) -> bool:
     """Is there any score to draw."""
-    return bool(analysis["counts"]["rated"])
+    return bool(analysis.counts.rated)
 
 
-def repeats(analysis: Mapping[str, Any]) -> bool:
+def repeats(analysis: Analysis) -> bool:
     """Did a judge rate any session more than once."""
-    return any(row["total"]["repeated"] for row in analysis["reliability"]["replicates"])
+    return any(row.total.repeated for row in analysis.reliability.replicates)
 
 
 NOTHING = "Not drawn: no session is rated."

@@ -18,7 +18,9 @@ from markupsafe import Markup
 
 from cbt_ray.report import (
     answer,
+    declared_section,
     effect_section,
+    item_section,
     judge_section,
     model_section,
     planning_section,
@@ -60,7 +62,7 @@ def sections(data: ReportData) -> list[Section]:
         Section("question", "Question and answer", [forest(analysis)]),
         Section("doubt", "What casts doubt on it", []),
         effect_section.effects(analysis),
-        score_section.items(analysis),
+        item_section.items(analysis),
         score_section.scores(analysis),
         model_section.models(analysis),
         session_section.sessions(analysis),
@@ -69,7 +71,7 @@ def sections(data: ReportData) -> list[Section]:
         planning_section.repeated(analysis),
         planning_section.claims(analysis),
         planning_section.power(analysis),
-        planning_section.declared(analysis),
+        declared_section.declared(analysis),
         *(
             [training_section.training(data), run_section.run(data)]
             if data.stages or data.costs or data.training

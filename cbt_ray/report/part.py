@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from cbt_ray.report.figure import Figure
 from cbt_ray.report.table import Table
@@ -31,7 +30,7 @@ class Heading:
 class Pairs:
     """Names and values below each other."""
 
-    pairs: Mapping[str, Any]
+    pairs: Mapping[str, object]
     kind: str = "pairs"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.report.figure import Figure, Look
 from cbt_ray.report.prose import one
 from cbt_ray.report.svg import Scale, axis_y, drawing, marker, nice, path, text
@@ -16,7 +17,7 @@ from cbt_ray.report.table import pick
 WIDTH = 560
 
 
-def power(analysis: Mapping[str, Any]) -> Figure:
+def power(analysis: Analysis) -> Figure:
     """The smallest difference that the next study could find, over its patients, at equal cost."""
     title = "What the next study could find"
     level = pick(analysis, "/power/level")

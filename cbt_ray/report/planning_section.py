@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.report import planning_figures
-from cbt_ray.report.part import Fold, Pairs, Part, Section, Text
+from cbt_ray.report.part import Fold, Part, Section, Text
 from cbt_ray.report.prose import (
     DASH,
     capital,
@@ -29,15 +30,15 @@ WINS = (
 )
 
 
-def power(analysis: Mapping[str, Any]) -> Section:
+def power(analysis: Analysis) -> Section:
     """What this design could find, and how to spend the next study's sessions."""
     parts: list[Part] = [_smallest(analysis), planning_figures.power(analysis)]
     parts.append(Fold("Patients x sessions at equal cost", [_next(analysis)]))
     return Section("power", "The next study", parts)
 
 
-def _smallest(analysis: Mapping[str, Any]) -> Table:
-    columns = [
+def _smallest(analysis: Analysis) -> Table:
+    columns: list[Column[Any]] = [
         Column("Error term", "error_term"),
         Column("df", "df", text),
         Column("Adjusted", "adjust"),
@@ -79,8 +80,8 @@ def _ends(low: float | None, high: float | None) -> str:
     return DASH if low is None else interval_of(low, high, 2)
 
 
-def _next(analysis: Mapping[str, Any]) -> Table:
-    columns = [
+def _next(analysis: Analysis) -> Table:
+    columns: list[Column[Any]] = [
         Column("Times this study's sessions", "cost", whole),
         Column("Patients", "patients", whole),
         Column("Sessions per chain", "sessions", whole),
@@ -93,42 +94,7 @@ def _next(analysis: Mapping[str, Any]) -> Table:
     return table(analysis, ("t-next", "Patients x sessions"), "/power/next", columns, note=note)
 
 
-def declared(analysis: Mapping[str, Any]) -> Section:
-    """What was declared, when, and what is post hoc."""
-    title = "What was declared"
-    found = analysis.get("declared")
-    if not found:
-        return Section(
-            "declared", title, [Text("Nothing was declared: every number is post hoc.", "empty")]
-        )
-    late = found["post_hoc"]
-    facts = {
-        "declared at": found["declared_at"] or "never",
-        "first rating at": found["first_rating_at"] or "unknown",
-        "hash": text(found["hash"]),
-        "post hoc": "nothing" if not late else ", ".join(map(words, late)),
-    }
-    parts: list[Part] = [Pairs(facts)]
-    if found["reason"]:
-        parts.append(Text(f"{capital(found['reason'])}."))
-    if found["changed"]:
-        columns = [
-            Column("Field", "field"),
-            Column("Declared", "declared", text, prose=True),
-            Column("Now", "now", text, prose=True),
-        ]
-        parts.append(
-            table(
-                analysis,
-                ("t-changed", "Fields changed after the first rating"),
-                "/declared/changed",
-                columns,
-            )
-        )
-    return Section("declared", title, parts)
-
-
-def repeated(analysis: Mapping[str, Any]) -> Section | None:
+def repeated(analysis: Analysis) -> Section | None:
     """Conditions compared within subjects, as the ACT study did.
 
     None where it was not asked for.
@@ -147,11 +113,11 @@ def repeated(analysis: Mapping[str, Any]) -> Section | None:
     return Section("repeated", "Repeated measures", parts)
 
 
-def _measure(analysis: Mapping[str, Any], base: str, measure: Mapping[str, Any]) -> list[Part]:
+def _measure(analysis: Analysis, base: str, measure: Mapping[str, Any]) -> list[Part]:
     id_, name = f"t-repeated-{measure['measure']}", measure["title"]
     if measure["reason"]:
         return [Table(id_, name, empty=f"{capital(measure['reason'])}.")]
-    tests = [
+    tests: list[Column[Any]] = [
         Column("Wald \N{GREEK SMALL LETTER CHI}\N{SUPERSCRIPT TWO}", "omnibus/chi2", two),
         Column("df", "omnibus/df", text),
         Column("p", "omnibus/p", probability),
@@ -169,7 +135,7 @@ def _measure(analysis: Mapping[str, Any], base: str, measure: Mapping[str, Any])
         "Wald takes the variances as "
         f"known{'; F does not' if pick(measure, '/f/f') is not None else ''}."
     )
-    means = [
+    means: list[Column[Any]] = [
         Column("Condition", "condition"),
         Column("n", "n", whole),
         Column("Mean", "mean", two),
@@ -179,7 +145,7 @@ def _measure(analysis: Mapping[str, Any], base: str, measure: Mapping[str, Any])
         Column("Max", "max", one),
         Column("No interval", "reason", capital, below=True),
     ]
-    pairs = [
+    pairs: list[Column[Any]] = [
         Column("Condition", "a"),
         Column("and", "b"),
         Column("Difference", "estimate", two),
@@ -193,7 +159,7 @@ def _measure(analysis: Mapping[str, Any], base: str, measure: Mapping[str, Any])
         ),
         Column("d", "d_total", two),
     ]
-    wins = [
+    wins: list[Column[Any]] = [
         Column("Condition", "a"),
         Column("and", "b"),
         Column("Subjects", "n", whole),
@@ -229,7 +195,7 @@ def _wins(rate: float | None, low: float | None, high: float | None) -> str:
     return DASH if rate is None else f"{percent(rate)} ({percent(low)} to {percent(high)})"
 
 
-def claims(analysis: Mapping[str, Any]) -> Section | None:
+def claims(analysis: Analysis) -> Section | None:
     """Claims that were published on these scores, recomputed; None where there are none."""
     rows = analysis.get("claims")
     if not rows:
@@ -254,7 +220,7 @@ def claims(analysis: Mapping[str, Any]) -> Section | None:
         )
     ]
     if source.get("counts"):
-        columns = [
+        columns: list[Column[Any]] = [
             Column(words(name).capitalize(), name, whole)
             for name in ("borne_out", "not_borne_out", "not_testable")
         ]
@@ -287,8 +253,8 @@ def claims(analysis: Mapping[str, Any]) -> Section | None:
     return Section("claims", "Claims", parts)
 
 
-def _claims(analysis: Mapping[str, Any], id_: str, title: str, rows: Sequence[int]) -> Table:
-    columns = [
+def _claims(analysis: Analysis, id_: str, title: str, rows: Sequence[int]) -> Table:
+    columns: list[Column[Any]] = [
         Column("Claim", "text", text, prose=True),
         Column("Printed", "printed", text),
         Column("Recomputed", "published/recomputed", _number),
@@ -312,13 +278,3 @@ def _why(*reasons: str | None) -> str:
     return " ".join(
         dict.fromkeys(f"{capital(reason).rstrip('.')}." for reason in reasons if reason)
     )
-
-
-def settings(analysis: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Settings of the analysis as names and values."""
-    shown = {
-        words(name): value
-        for name, value in analysis["settings"].items()
-        if name not in ("titles", "items", "arms")
-    }
-    return {**shown, "schema version": analysis["schema_version"]}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from cbt_ray.analysis.analyse import Analysis
+from cbt_ray.analysis.document import to_json
 from cbt_ray.report.data import ReportData
 from cbt_ray.report.part import Fold, Heading, Pairs, Part, Section, Source, Text
-from cbt_ray.report.planning_section import settings
-from cbt_ray.report.prose import money, one, reasons, whole
+from cbt_ray.report.prose import money, one, reasons, whole, words
 from cbt_ray.report.table import Cell, Row, Table
 
 CLINICAL = (
@@ -98,12 +101,12 @@ def _row(*texts: str) -> Row:
 def provenance(data: ReportData) -> Section:
     """Versions, models, prompts, digests, settings, the study file."""
     made = data.provenance
-    groups = {
+    groups: dict[str, Mapping[str, object]] = {
         "Versions, when the scores were analysed": made.versions,
         "Models, as their endpoints report them": made.models,
         "Prompts": made.prompts,
         "Digests": made.digests,
-        "Settings of the analysis": settings(data.analysis),
+        "Settings of the analysis": _settings(data.analysis),
     }
     parts: list[Part] = []
     for title, pairs in groups.items():
@@ -114,8 +117,18 @@ def provenance(data: ReportData) -> Section:
     return Section("provenance", "Provenance", parts)
 
 
+def _settings(analysis: Analysis) -> dict[str, object]:
+    """Settings of the analysis as names and values."""
+    shown = {
+        words(name): value
+        for name, value in to_json(analysis.settings).items()
+        if name not in ("titles", "items", "arms")
+    }
+    return {**shown, "schema version": analysis.schema_version}
+
+
 def clinical(data: ReportData) -> Section:
     """What it is not for."""
-    people = data.analysis["judges"].get(data.analysis["judge"]) == "human"
+    people = data.analysis.judges.get(data.analysis.judge) == "human"
     rater = "people" if people else "another language model"
     return Section("clinical", "Not for clinical use", [Text(CLINICAL.format(rater=rater))])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -175,3 +175,60 @@ def wrapped(content: str, width: int, most: int = 2) -> list[str]:
         " ".join(lines[most - 1 :]), width, placeholder="\N{HORIZONTAL ELLIPSIS}"
     )
     return [*lines[: most - 1], rest]
+
+
+def grid(
+    title: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    cells: Mapping[tuple[int, int], tuple[float, str]],
+) -> Markup:
+    """A table of shaded cells.
+
+    A cell is (share of the darkest shade, text), so that no number hangs on a colour.
+
+    A share below zero takes the second colour.
+    """
+    wide = 72 if len(columns) < 4 else 56 if len(columns) < 8 else 42
+    left = 14 + min(168.0, 6.2 * max(len(part) for name in rows for part in wrapped(name, 30)))
+    top = 14 + max(len(name) for name in columns) * 4.3
+    parts = []
+    for column, name in enumerate(columns):
+        x = left + wide * (column + 0.5)
+        parts.append(
+            tag(
+                "text",
+                name,
+                transform=f"translate({x:.1f} {top - 6:.1f}) rotate(-40)",
+                class_="tick",
+            )
+        )
+    for row, name in enumerate(rows):
+        y = top + 26 * row
+        parts.append(_row_label(name, left - 8, y + 13))
+        for column in range(len(columns)):
+            shade, content = cells.get((row, column), (0.0, "\N{EN DASH}"))
+            place = {
+                "x": left + wide * column + 1.0,
+                "y": y + 1.0,
+                "width": wide - 2.0,
+                "height": 24.0,
+            }
+            hue = "heat" if shade >= 0 else "heat below"
+            parts.append(tag("rect", class_=hue, fill_opacity=0.04 + 0.46 * abs(shade), **place))
+            parts.append(text(left + wide * (column + 0.5), y + 17, content, "middle", "num"))
+    slant = max(len(name) for name in columns) * 4.6
+    return drawing(
+        left + wide * (len(columns) - 0.5) + max(wide * 0.5, slant),
+        top + 26 * len(rows) + 4,
+        title,
+        *parts,
+    )
+
+
+def _row_label(name: str, right: float, middle: float) -> Markup:
+    lines = wrapped(name, 30)
+    first = middle + 4 - 6 * (len(lines) - 1)
+    return tag(
+        "g", *(text(right, first + 12 * i, part, "end", "tick") for i, part in enumerate(lines))
+    )

@@ -8,11 +8,12 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from markupsafe import Markup
 
-from cbt_ray.report.data import PROBE, ReportedRating, ReportedSession
+from cbt_ray.rating.probe import VIEW
+from cbt_ray.report.data import ReportedRating, ReportedSession
 
 Where = Literal["inside", "beside", "none"]
 """Where the transcripts lie: in the page, in files beside it, or nowhere."""
@@ -52,7 +53,7 @@ class Chunk:
 class Packed:
     """All sessions, ready for the page."""
 
-    index: Sequence[Mapping[str, Any]]
+    index: Sequence[Mapping[str, object]]
     """What the list and the filters show of each session, and which chunk holds it."""
     chunks: Sequence[Chunk]
     id: str
@@ -77,7 +78,7 @@ def packed(sessions: Sequence[ReportedSession], view: str, judge: str) -> Packed
     return Packed(index, [chunk for chunk, _ in chunks], digest.hexdigest()[:16])
 
 
-def _entry(session: ReportedSession, chunk: int, view: str, judge: str) -> dict[str, Any]:
+def _entry(session: ReportedSession, chunk: int, view: str, judge: str) -> dict[str, object]:
     totals = [
         r.total
         for r in session.ratings
@@ -105,7 +106,7 @@ def _chunks(sessions: Sequence[ReportedSession]) -> Iterator[tuple[Chunk, list[s
     number, size = 0, 0
     texts: dict[str, str] = {}
     for session in sessions:
-        text = json.dumps(_text(session), ensure_ascii=False, separators=(",", ":"), default=str)
+        text = json.dumps(_text(session), ensure_ascii=False, separators=(",", ":"))
         if texts and size + len(text) > CHUNK:
             yield _chunk(number, texts)
             number, size, texts = number + 1, 0, {}
@@ -120,29 +121,30 @@ def _chunk(number: int, texts: Mapping[str, str]) -> tuple[Chunk, list[str]]:
     return Chunk(number, f"{{{body}}}"), list(texts)
 
 
-def _text(session: ReportedSession) -> dict[str, Any]:
-    return {"session": session.session, "ratings": [_rating(rating) for rating in session.ratings]}
+def _text(session: ReportedSession) -> dict[str, object]:
+    said = session.session.to_json() if session.session else None
+    return {"session": said, "ratings": [_rating(rating) for rating in session.ratings]}
 
 
-def _rating(rating: ReportedRating) -> dict[str, Any]:
+def _rating(rating: ReportedRating) -> dict[str, object]:
     told = {
         "name": name_of(rating),
         "total": rating.total,
         "reason": rating.reason,
         "note": rating.note,
-        "items": {item: _without_nothing(score) for item, score in rating.items.items()},
+        "items": {item: _without_nothing(vars(found)) for item, found in rating.items.items()},
     }
     return _without_nothing(told)
 
 
-def _without_nothing(mapping: Mapping[str, Any]) -> dict[str, Any]:
+def _without_nothing(mapping: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in mapping.items() if value is not None and value != ""}
 
 
 def name_of(rating: ReportedRating) -> str:
     """Who rated what, in words."""
-    if rating.view.startswith(PROBE):
-        return f"{rating.judge}, probe: {rating.view.removeprefix(PROBE).replace('_', ' ')}"
+    if rating.view.startswith(VIEW):
+        return f"{rating.judge}, probe: {rating.view.removeprefix(VIEW).replace('_', ' ')}"
     who = f"{rating.judge} (human)" if rating.kind == "human" else rating.judge
     return f"{who}, {rating.view} view, replicate {rating.judge_replicate}"
 

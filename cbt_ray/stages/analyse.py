@@ -8,11 +8,14 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING
 
-from cbt_ray.analysis.declared import notices, standing
+from cbt_ray.analysis.declared import Standing, standing
+from cbt_ray.analysis.document import from_json, to_json
+from cbt_ray.analysis.notice import by_weight
 from cbt_ray.errors import BelowMinimum
 from cbt_ray.prompts import Prompts
 from cbt_ray.stages.held import Held
@@ -29,6 +32,9 @@ from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.declared import declaration_of, declarations, first_rating, hash_of
 from cbt_ray.work.outcome import headline
 
+if TYPE_CHECKING:
+    from cbt_ray.analysis import Analysis, Settings
+
 LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels")
 
 
@@ -42,32 +48,29 @@ def analyse_scores(bench: Bench) -> None:
     key = bench.keys.analysis()
 
     def made() -> Unit:
-        from cbt_ray.analysis import Scores, analyse
+        from cbt_ray.analysis import Beside, Scores, analyse
         from cbt_ray.analysis.judge.robustness import robustness
-        from cbt_ray.analysis.scale.halo import rated_apart
+        from cbt_ray.analysis.scale.scale import rated_apart
 
         held = Held(bench, survey)
         rows, probes = score_rows(bench, survey, held), probe_rows(bench, survey)
         settings = settings_of(bench.study, bench.prompts)
         scores = Scores.of(rows)
         language = load_language(bench.prompts)
-        beside = {
-            "robustness": robustness(probes, scores, settings, bench.study.judge),
-            "detectors": detectors(
-                language.rules(bench.study.flags),
-                NAMES,
-                held.fired.values(),
-                foreign(held.by_arm(), language),
-            ),
-            "confounds": [one.to_json() for one in confounds(bench.study)],
-            "stop_rules": stop_table(held.by_arm(), rules_of(bench.study.sessions, language)),
-        }
-        content: dict[str, Any] = {
-            "rows": [row.to_json() for row in rows],
-            "probes": [row.to_json() for row in probes],
-        }
+        rules = language.rules(bench.study.flags)
+        unlike = foreign(held.by_arm(), language)
+        beside = Beside(
+            robustness=robustness(probes, scores, settings, bench.study.judge),
+            detectors=detectors(rules, NAMES, held.fired.values(), unlike),
+            confounds=confounds(bench.study),
+            stop_rules=stop_table(held.by_arm(), rules_of(bench.study.sessions, language)),
+        )
         result = analyse(scores, settings, beside=beside, apart=rated_apart(probes))
-        content |= {"analysis": result}
+        content = {
+            "rows": [row.to_json() for row in rows],
+            "probes": to_json(probes),
+            "analysis": to_json(result),
+        }
         return Unit(key, content, provenance={"versions": versions()}, made_from=survey.record(key))
 
     bench.once(survey, key, made)
@@ -84,22 +87,21 @@ def versions() -> dict[str, str]:
 
 def analysis_of(
     bench: Bench, unit: Unit, read: Mapping[Key, Unit] = MappingProxyType({})
-) -> dict[str, Any]:
-    """What analysis.json holds: the unit's analysis, and how it stands to what was declared, as the
-    store knows it now.
+) -> Analysis:
+    """The unit's analysis, and how it stands to what was declared, as the store knows it now.
 
     The latter is no part of the unit: what was when differs between equal studies. `read`: units
     that were read already.
     """
-    result: dict[str, Any] = unit.content["analysis"]
+    from cbt_ray.analysis import Analysis
+
+    result = from_json(Analysis, unit.content["analysis"])
     section = declared(bench, read)
-    said = sorted(
-        [*result["notices"], *notices(section)], key=lambda notice: -int(notice["weight"])
-    )
-    return {**result, "declared": section, "notices": said}
+    notices = by_weight([*result.notices, *section.notices])
+    return replace(result, declared=section, notices=notices)
 
 
-def declared(bench: Bench, read: Mapping[Key, Unit]) -> dict[str, Any]:
+def declared(bench: Bench, read: Mapping[Key, Unit]) -> Standing:
     """Whether the analysis was declared before the first rating."""
     content = declaration_of(bench.study)
     first = first_rating(bench.store, bench.study, read)
@@ -133,7 +135,7 @@ def require_ratings(bench: Bench) -> None:
         )
 
 
-def settings_of(study: Study, prompts: Prompts) -> Any:
+def settings_of(study: Study, prompts: Prompts) -> Settings:
     """The analysis block as the analysis takes it."""
     from cbt_ray.analysis import Settings
 

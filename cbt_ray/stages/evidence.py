@@ -6,15 +6,18 @@ Each unit is read once, and flags come from the analysed scores.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import yaml
 
+from cbt_ray.analysis.notice import Notice
+from cbt_ray.analysis.scores import ScoreRow
 from cbt_ray.imports.rows import rates
+from cbt_ray.rating.judge import Rating
 from cbt_ray.rating.probe import VIEW
 from cbt_ray.report.data import (
     CostRow,
-    Notice,
     Provenance,
     ReportData,
     ReportedRating,
@@ -96,14 +99,13 @@ def notices_of(bench: Bench, reading: Reading) -> Iterator[Notice]:
             "show that the pipeline works "
             "and nothing else."
         )
-        yield Notice(text, 98)
+        yield Notice("embedded_model", text, 98)
     made = [said(endpoints[role]) for role in ("generator", study.probed) if role in endpoints]
     if len(made) == 2 and made[0] == made[1] and any(arm.tuned for arm in study.arms):
-        yield Notice(
-            "Generator and judge are the same model: it rates what was trained on its own text.", 58
-        )
+        text = "Generator and judge are the same model: it rates what was trained on its own text."
+        yield Notice("own_text", text, 58)
     for line in told(confounds(study)):
-        yield Notice(f"Confounded: {line}.", 62)
+        yield Notice("confounded", f"Confounded: {line}.", 62)
     yield from _namesakes(bench, reading)
 
 
@@ -124,6 +126,7 @@ def _namesakes(bench: Bench, reading: Reading) -> Iterator[Notice]:
     if shared:
         both = "; ".join(f"{name}: {', '.join(sorted(ids))}" for name, ids in shared.items())
         yield Notice(
+            "first_names",
             f"Training and simulated patients share first names ({both}): whether models were "
             "trained on a patient that they "
             "meet again is not known from names.",
@@ -142,13 +145,14 @@ def _first(name: str) -> str:
 def sessions_of(bench: Bench, reading: Reading, analysis: Unit) -> Iterator[ReportedSession]:
     """Every scheduled session in its order, with its text and all ratings."""
     states = {entry.key: entry for entry in reading.stages[Stage.SESSIONS]}
-    facts = {row["session_key"]: row for row in analysis.content["rows"]}
+    rows = (ScoreRow.from_json(row) for row in analysis.content["rows"])
+    facts = {row.session_key: row for row in rows}
     measure = headline(bench.study, bench.prompts).name
     entries = {str(key): entry for key, entry in states.items()}
     others = _imported(bench, reading, entries, measure)
     for arm, patient, replicate, seed in bench.keys.chains():
         for number, key in enumerate(bench.keys.chain(arm, patient, replicate, seed), 1):
-            entry, row = states[key], facts.get(str(key), {})
+            entry, row = states[key], facts.get(str(key))
             unit = reading.units.get(key) if entry.state is State.DONE else None
             yield ReportedSession(
                 key=str(key),
@@ -157,9 +161,9 @@ def sessions_of(bench: Bench, reading: Reading, analysis: Unit) -> Iterator[Repo
                 replicate=replicate,
                 number=number,
                 phase=bench.study.phase_of(number).name,
-                session=Session.from_json(unit.content).to_json() if unit else None,
-                stop_reason=row.get("stop_reason"),
-                flags=row.get("flags", ()),
+                session=Session.from_json(unit.content) if unit else None,
+                stop_reason=row.stop_reason if row else None,
+                flags=row.flags if row else (),
                 ratings=[
                     *_own(bench, reading, key, measure),
                     *_probes(bench, reading, key, arm, measure),
@@ -178,17 +182,18 @@ def _own(bench: Bench, reading: Reading, session: Key, measure: str) -> Iterator
         if unit is None:
             yield ReportedRating(view, replicate, {}, reason="owed", judge=judge)
         else:
-            scores = _scores(bench, unit.content, judge, measure)
-            yield ReportedRating(view, replicate, *scores, unit.reason, judge)
+            yield _reported(bench, unit, judge, view, replicate, measure)
 
 
-def _scores(
-    bench: Bench, content: Mapping[str, Any], judge: str, measure: str
-) -> tuple[dict[str, Any], float | None]:
-    """Items under the names of the table of scores, and the headline's measure."""
-    prefix = prefix_of(bench.study, judge)
-    value = content.get("measures", {}).get(measure.removeprefix(prefix), {}).get("value")
-    return {prefix + name: item for name, item in content.get("items", {}).items()}, value
+def _reported(
+    bench: Bench, unit: Unit, judge: str, view: str, replicate: int, measure: str
+) -> ReportedRating:
+    """A rating with items under the names of the table of scores, and the headline's measure."""
+    rating = Rating.from_json(unit.content).under(prefix_of(bench.study, judge))
+    total = rating.measures.get(measure)
+    return ReportedRating(
+        view, replicate, rating.items, total.value if total else None, unit.reason, judge
+    )
 
 
 def _probes(
@@ -197,17 +202,23 @@ def _probes(
     """What the judge said of this session when it was spoilt, or when it was asked for the kind of
     therapist.
     """
+    judge = bench.study.probed
     for name in probe_names(bench.study) if session in bench.keys.donors else ():
         unit = reading.units.get(bench.keys.probe(session, name))
-        content = unit.content if unit else {}
-        reason = content.get("reason") or (unit.reason if unit else "owed")
-        note = None
-        if content.get("guess"):
-            why = content.get("justification", "")
-            note = f"guessed {content['guess']}, it is {arm.kind}. {why}".strip()
-        judge = bench.study.probed
-        scores = _scores(bench, content, judge, measure)
-        yield ReportedRating(VIEW + name, 1, *scores, reason, judge, note=note)
+        if unit is None:
+            yield ReportedRating(VIEW + name, 1, {}, reason="owed", judge=judge)
+        else:
+            rating = _reported(bench, unit, judge, VIEW + name, 1, measure)
+            reason = unit.content.get("reason") or unit.reason
+            yield replace(rating, reason=reason, note=_guessed(unit, arm))
+
+
+def _guessed(unit: Unit, arm: Arm) -> str | None:
+    """What was guessed, where a guess was asked for."""
+    if not unit.content.get("guess"):
+        return None
+    why = unit.content.get("justification", "")
+    return f"guessed {unit.content['guess']}, it is {arm.kind}. {why}".strip()
 
 
 def _imported(
@@ -217,21 +228,13 @@ def _imported(
     found: dict[str, list[ReportedRating]] = {}
     for key in bench.keys.imported_ratings():
         unit = reading.units.get(key)
-        if (
-            unit is not None
-            and (session := sessions.get(unit.content["session"]))
-            and rates(unit, session)
-        ):
-            c = unit.content
-            rating = ReportedRating(
-                c["view"],
-                c["judge_replicate"],
-                *_scores(bench, c, c["judge"], measure),
-                unit.reason,
-                c["judge"],
-                c["kind"],
-            )
-            found.setdefault(c["session"], []).append(rating)
+        if unit is None:
+            continue
+        content, session = unit.content, sessions.get(unit.content["session"])
+        if session is not None and rates(unit, session):
+            whose = content["judge"], content["view"], content["judge_replicate"]
+            rating = replace(_reported(bench, unit, *whose, measure), kind=content["kind"])
+            found.setdefault(content["session"], []).append(rating)
     return found
 
 

@@ -59,11 +59,11 @@ def make_course(spec: Spec, job: Job) -> None:
 
 
 def _profile(place: Workplace, number: int) -> dict[str, Any]:
-    study, voice = place.study, place.voice("generator")
+    study, filled = place.study, place.filled("generator")
     taken = {patient.name.casefold().split()[0] for patient in study.patients.simulated}
     seed = place.keys.profile(number).seed(study.seed)
     answer = profile.write_profile(
-        study.writing.patients, number, taken, place.prompts, voice.role, voice.ask, seed
+        study.writing.patients, number, taken, place.prompts, filled.role, filled.ask, seed
     )
     return {**asdict(answer.value), "sent_back": answer.useless}
 
@@ -82,9 +82,14 @@ def _session(
     )
 
     def produce() -> dict[str, Any]:
-        voice = place.voice("generator")
+        filled = place.filled("generator")
         written, sent_back = course.write_session(
-            brief, study.writing.courses, place.prompts, voice.role, voice.ask, key.seed(study.seed)
+            brief,
+            study.writing.courses,
+            place.prompts,
+            filled.role,
+            filled.ask,
+            key.seed(study.seed),
         )
         return {**written.to_json(), "patient_id": f"p{number:02d}", "sent_back": sent_back}
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
 
+from cbt_ray.imports.rows import Facts
 from cbt_ray.rating.view import Strip, heard, judged_turns
 from cbt_ray.therapy.flags import fired
 from cbt_ray.therapy.language import load_language
@@ -26,7 +26,7 @@ class Held:
         self._done = [
             entry.key for entry in survey.stages[Stage.SESSIONS] if entry.state is State.DONE
         ]
-        self._facts: dict[Key, dict[str, Any]] = {}
+        self._facts: dict[Key, Facts] = {}
         self._heard: dict[tuple[Key, str, Strip], int] = {}
 
     @cached_property
@@ -45,19 +45,19 @@ class Held:
         rules = load_language(self._bench.prompts).rules(self._bench.study.flags)
         return {key: fired(session, stop, rules) for key, (session, stop) in self.sessions.items()}
 
-    def facts(self, key: Key) -> dict[str, Any]:
-        """A session's words, turns, messages, flags and why it ended; {} where it was not held."""
+    def facts(self, key: Key) -> Facts | None:
+        """What is known of a session beside its ratings; None where it was not held."""
         if key not in self.sessions:
-            return {}
+            return None
         if key not in self._facts:
             session, stop = self.sessions[key]
-            self._facts[key] = {
-                "words": session.words,
-                "therapist_turns": len(session.turns_of(Speaker.THERAPIST)),
-                "messages": len(session.turns),
-                "flags": list(self.fired[key]),
-                "stop_reason": stop.value,
-            }
+            self._facts[key] = Facts(
+                words=session.words,
+                therapist_turns=len(session.turns_of(Speaker.THERAPIST)),
+                messages=len(session.turns),
+                flags=list(self.fired[key]),
+                stop_reason=stop.value,
+            )
         return self._facts[key]
 
     def heard(self, key: Key, view: str, strip: Strip) -> int | None:

@@ -65,12 +65,12 @@ def probe_content(
     names = {arm.name for arm in study.arms} | set(study.models)
     look, language = look_of(name, study.judge.views[0]), load_language(place.prompts)
     text = view_text(spoilt.turns, look, names, language)
-    voice = place.voice(study.probed)
+    filled = place.filled(study.probed)
     if name in GUESSES:
         kinds = load_kinds(place.prompts, kinds_of(study))
-        return made | guess(text, kinds, study.judge, place.prompts, voice.ask, seed).to_json()
+        return made | guess(text, kinds, study.judge, place.prompts, filled.ask, seed).to_json()
     scales = load_scales(place.prompts, study.judge.scales)
-    rating = rate(text, scales, _judge(study.judge, name), place.prompts, voice.ask, seed)
+    rating = rate(text, scales, _judge(study.judge, name), place.prompts, filled.ask, seed)
     return made | rating.to_json()
 
 

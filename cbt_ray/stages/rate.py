@@ -81,7 +81,7 @@ def _rating(place: Workplace, key: Key, session: Unit, rater: str, view: Any) ->
     if not heard(turns, view, language):
         raise ModelFailure(NOTHING_TO_RATE, "no word of the therapist")
     names = {arm.name for arm in study.arms} | set(study.models)
-    voice, scales = place.voice(rater), load_scales(place.prompts, judge.scales)
+    filled, scales = place.filled(rater), load_scales(place.prompts, judge.scales)
     text = view_text(turns, view, names, language)
-    rating = rate(text, scales, judge, place.prompts, voice.ask, key.seed(study.seed))
+    rating = rate(text, scales, judge, place.prompts, filled.ask, key.seed(study.seed))
     return {"judge": rater, "view": view, **rating.to_json()}

@@ -34,6 +34,7 @@ def write_report(bench: Bench, transcripts: Where | None = None) -> str:
         raise Owed(f"{bench.study.file}: the analysis is owed; run evaluate first")
 
     def made() -> Unit:
+        from cbt_ray.analysis import ScoreRow
         from cbt_ray.report import render
 
         reading = Reading(bench.keys, bench.store)
@@ -44,7 +45,8 @@ def write_report(bench: Bench, transcripts: Where | None = None) -> str:
         }
         _write_beside(bench, beside)
         bench.store.replace(path, page.html.encode())
-        write_tables(bench, analysis.content["rows"], evidence.analysis)
+        rows = map(ScoreRow.from_json, analysis.content["rows"])
+        write_tables(bench, rows, evidence.analysis)
         written = {path: page.html.encode(), **beside}
         files = {name: hashlib.sha256(data).hexdigest() for name, data in written.items()}
         by = {"files": files, "transcripts": page.where}

@@ -4,12 +4,12 @@ by imported ones.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from cbt_ray.imports.rows import imported_ratings, scored, why_without
+from cbt_ray.imports.rows import imported_ratings, scheduled, scored, unrated
 from cbt_ray.stages.held import Held
 from cbt_ray.study.imported import ABSENT
-from cbt_ray.study.model import Arm
 from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.outcome import headline, prefix_of
@@ -23,54 +23,23 @@ def score_rows(bench: Bench, survey: Survey, held: Held) -> list[ScoreRow]:
     """One row for each scheduled session, rater, view and replicate, then those of imported
     judges.
     """
-    from cbt_ray.analysis import ScoreRow
-
-    states = {
-        entry.key: entry
-        for stage in (Stage.SESSIONS, Stage.RATINGS)
-        for entry in survey.stages[stage]
-    }
+    states = {entry.key: entry for entry in survey.stages[Stage.RATINGS]}
     done = [key for key in bench.keys.ratings() if states[key].state is State.DONE]
     units = {key: unit for key, unit in bench.store.get_many(done) if unit}
     measure = headline(bench.study, bench.prompts).name
     rows = []
-    for arm, patient, replicate, seed in bench.keys.chains():
-        for number, key in enumerate(bench.keys.chain(arm, patient, replicate, seed), 1):
-            place = _place(bench, arm, patient, replicate, number, seed) | held.facts(key)
-            for judge, view, judged in bench.keys.judgements:
-                rating = bench.keys.rating(key, judge, view, judged)
-                unit, prefix = units.get(rating), prefix_of(bench.study, judge)
-                heard = held.heard(key, view, bench.study.raters[judge].strip)
-                reason = _why(states[key], states[rating])
-                rows.append(
-                    ScoreRow(
-                        session_key=str(key),
-                        judge=judge,
-                        view=view,
-                        heard=heard,
-                        judge_replicate=judged,
-                        reason=why_without(unit, measure, prefix) if unit else reason,
-                        **place,
-                        **scored(unit, measure, prefix),
-                    )
-                )
+    for place in scheduled(bench, survey):
+        key = place.entry.key
+        facts = held.facts(key)
+        for judge, view, judged in bench.keys.judgements:
+            rating = bench.keys.rating(key, judge, view, judged)
+            why = _why(place.entry, states[rating])
+            row = unrated(bench, place, facts, judge, "model", view, judged, reason=why)
+            if rating in units:
+                row = scored(row, units[rating], measure, prefix_of(bench.study, judge))
+            read = held.heard(key, view, bench.study.raters[judge].strip)
+            rows.append(replace(row, heard=read))
     return rows + imported_ratings(bench, survey, held.facts, held.heard)
-
-
-def _place(
-    bench: Bench, arm: Arm, patient: int, replicate: int, number: int, seed: int
-) -> dict[str, Any]:
-    return {
-        **{
-            "arm": arm.name,
-            "factors": dict(bench.keys.factors[arm.name]),
-            "seed": seed,
-            "replicate": replicate,
-            "session": number,
-        },
-        "patient": bench.study.patients.simulated[patient - 1].name,
-        "phase": bench.study.phase_of(number).name,
-    }
 
 
 def _why(session: Entry, rating: Entry) -> str:

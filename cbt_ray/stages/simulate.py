@@ -86,13 +86,13 @@ def _session(
     )
 
     def produce() -> dict[str, Any]:
-        therapist, patient_voice, summariser = (
+        therapist, patient_role, summariser = (
             place.therapist(arm, seed),
-            place.voice("patient"),
-            place.voice("summariser"),
+            place.filled("patient"),
+            place.filled("summariser"),
         )
         held = dialogue.hold(
-            case, study.sessions, place.prompts, prompt, therapist, patient_voice, summariser
+            case, study.sessions, place.prompts, prompt, therapist, patient_role, summariser
         )
         return {**held.session.to_json(), "arm": arm.name, "stop": held.stop, "cut": held.cut}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cbt_ray.work.bench import Bench
 
 if TYPE_CHECKING:
-    from cbt_ray.training.backend.job import Progress
+    from cbt_ray.training.backend.job import MadeStep
     from cbt_ray.training.live import Live
     from cbt_ray.training.live import Step as LiveStep
 
@@ -30,7 +30,7 @@ class Steps:
         """Tell of a part that begins."""
         self.say(f"finetune: {self.name}: {part}")
 
-    def __call__(self, step: Progress) -> None:
+    def __call__(self, step: MadeStep) -> None:
         """Tell of a step, and keep it."""
         if self.live is not None:
             self.live(_live_step(step))
@@ -46,7 +46,7 @@ class Steps:
         )
 
 
-def _live_step(step: Progress) -> LiveStep:
+def _live_step(step: MadeStep) -> LiveStep:
     from cbt_ray.training.live import Step as LiveStep
 
     return LiveStep(**{field.name: getattr(step, field.name) for field in fields(step)})

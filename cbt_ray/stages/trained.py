@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cbt_ray.report.data import CheckRow, Curve, Curves, FileRow, TrainingRow
 from cbt_ray.training.live import Record, Step, read_record
@@ -35,6 +35,10 @@ def trainings(bench: Bench, units: Mapping[Key, Unit]) -> Iterator[TrainingRow]:
 def row_of(name: str, unit: Unit, record: Record) -> TrainingRow:
     """One training, from its unit and its live figures."""
     metrics, measured = unit.content.get("metrics", {}), unit.provenance.get("training", {})
+    ends = [
+        (0, metrics.get("held_out_before")),
+        (metrics.get("steps", 0), metrics.get("held_out_after")),
+    ]
     speeds = [step.tokens_per_second for step in record.steps if step.tokens_per_second is not None]
     return TrainingRow(
         name,
@@ -47,27 +51,27 @@ def row_of(name: str, unit: Unit, record: Record) -> TrainingRow:
             (step.memory_gib for step in record.steps if step.memory_gib is not None), default=None
         ),
         seconds=measured.get("seconds"),
-        curves=_curves(metrics, record),
-        checks=[_check(check) for check in metrics.get("gate", [])],
+        curves=_curves(metrics.get("loss", []), metrics.get("grad_norm", []), ends, record),
+        checks=[CheckRow(**check) for check in metrics.get("gate", [])],
         files=_files(unit),
         details=_flat({name: value for name, value in metrics.items() if name not in SHOWN}),
     )
 
 
-def _curves(metrics: Mapping[str, Any], record: Record) -> Curves:
+def _curves(
+    loss: Sequence[float | None], grad_norm: Sequence[float | None], ends: Curve, record: Record
+) -> Curves:
     """The unit's own curves where it has them: they are whole where a run was killed before its
     last lines were written.
+
+    `ends`: held-out losses before and after.
     """
-    ends = [
-        (0, metrics.get("held_out_before")),
-        (metrics.get("steps", 0), metrics.get("held_out_after")),
-    ]
-    on_the_way = {step.step: step.held_out for step in record.steps}
-    held_out = {step: loss for step, loss in (*on_the_way.items(), *ends) if loss is not None}
+    on_the_way = [(step.step, step.held_out) for step in record.steps]
+    held_out = {step: value for step, value in (*on_the_way, *ends) if value is not None}
     return Curves(
-        loss=_listed(metrics.get("loss", [])) or _curve(record.steps, "loss"),
+        loss=_listed(loss) or _curve(record.steps, "loss"),
         held_out=sorted(held_out.items()),
-        grad_norm=_listed(metrics.get("grad_norm", [])) or _curve(record.steps, "grad_norm"),
+        grad_norm=_listed(grad_norm) or _curve(record.steps, "grad_norm"),
         tokens_per_second=_curve(record.steps, "tokens_per_second"),
         memory_gib=_curve(record.steps, "memory_gib"),
         resumed=record.resumed,
@@ -88,12 +92,6 @@ def _curve(steps: Sequence[Step], name: str) -> Curve:
     return found if any(value is not None for _, value in found) else []
 
 
-def _check(check: Mapping[str, Any]) -> CheckRow:
-    return CheckRow(
-        check["name"], check.get("passed"), check.get("measured"), check.get("expected")
-    )
-
-
 def _files(unit: Unit) -> list[FileRow]:
     """All files that the unit names, each once."""
     content = unit.content
@@ -106,11 +104,11 @@ def _files(unit: Unit) -> list[FileRow]:
     return list(reversed(rows.values()))
 
 
-def _flat(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(metrics: Mapping[str, object]) -> dict[str, object]:
     """Metrics as they are read: nested ones by their dotted names, numbers rounded, long lists left
     out.
     """
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for name, value in metrics.items():
         if isinstance(value, dict):
             flat |= {f"{name}.{part}": shown for part, shown in _flat(value).items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbt_ray.study.block import in_words, values_of
@@ -59,10 +59,6 @@ class Confound:
         """In words."""
         one, other = self.values
         return f"{self.what} ({one}; {other})"
-
-    def to_json(self) -> dict[str, object]:
-        """As it is in a result."""
-        return asdict(self) | {"values": list(self.values)}
 
 
 def confounds(study: Study) -> list[Confound]:

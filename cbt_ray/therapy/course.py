@@ -16,7 +16,7 @@ from cbt_ray.study.protocol import Courses, Phase
 from cbt_ray.therapy.answer import ask_until, read_json
 from cbt_ray.therapy.checks import fault_of_part, fault_of_summary
 from cbt_ray.therapy.language import Language, Part, load_language
-from cbt_ray.therapy.prose import bounded, record
+from cbt_ray.therapy.reply_schema import bounded, record
 from cbt_ray.therapy.session import Session, Speaker, Turn
 from cbt_ray.unit import seed_of
 

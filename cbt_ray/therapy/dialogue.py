@@ -15,7 +15,7 @@ from cbt_ray.study.endpoint import Role
 from cbt_ray.study.protocol import Phase, Sessions, SimulatedPatient
 from cbt_ray.therapy.answer import ask_until, read_json, read_text
 from cbt_ray.therapy.language import load_language
-from cbt_ray.therapy.prose import bounded, record
+from cbt_ray.therapy.reply_schema import bounded, record
 from cbt_ray.therapy.session import Session, Speaker, Turn, therapist_messages, transcript
 from cbt_ray.therapy.stop import StopReason, end_mark, hear, stop_reason
 from cbt_ray.unit import seed_of
@@ -39,7 +39,7 @@ _SENTENCE_END = re.compile(r"[.!?][\"')]?(?=\s|$)|[\u3002\uff01\uff1f]")
 
 
 @dataclass(frozen=True)
-class Voice:
+class FilledRole:
     """A role with the model behind it."""
 
     role: Role
@@ -59,7 +59,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Held:
+class Dialogue:
     """A session that was held, why it stopped, how many turns were cut at the token limit."""
 
     session: Session
@@ -81,10 +81,10 @@ def hold(
     rules: Sessions,
     prompts: Prompts,
     prompt: str,
-    therapist: Voice,
-    patient: Voice,
-    summariser: Voice,
-) -> Held:
+    therapist: FilledRole,
+    patient: FilledRole,
+    summariser: FilledRole,
+) -> Dialogue:
     """Hold one session.
 
     A therapist that falls silent or refuses ends the session with that reason: an outcome, not an
@@ -135,7 +135,7 @@ def hold(
     session = Session(
         case.patient.name, case.number, case.phase.name, case.opening, tuple(turns), ""
     )
-    return Held(
+    return Dialogue(
         replace(session, summary=summarise(session, rules, prompts, summariser, case.seed)),
         stop,
         cut,
@@ -143,7 +143,7 @@ def hold(
 
 
 def summarise(
-    session: Session, rules: Sessions, prompts: Prompts, summariser: Voice, seed: int
+    session: Session, rules: Sessions, prompts: Prompts, summariser: FilledRole, seed: int
 ) -> str:
     """Sum up a session for the next one.
 
@@ -186,11 +186,11 @@ def summarise(
         ) from None
 
 
-def _say(voice: Voice, messages: list[Message], seed: int) -> tuple[str, bool]:
+def _say(who: FilledRole, messages: list[Message], seed: int) -> tuple[str, bool]:
     """One turn, and whether it was cut at the token limit (then it ends with its last whole
     sentence, where it has one).
     """
-    request = Request(tuple(messages), voice.role.sampling, seed_of(seed))
+    request = Request(tuple(messages), who.role.sampling, seed_of(seed))
 
     def read(reply: Reply) -> tuple[str, bool]:
         text = read_text(reply)
@@ -199,7 +199,7 @@ def _say(voice: Voice, messages: list[Message], seed: int) -> tuple[str, bool]:
         ends = list(_SENTENCE_END.finditer(text))
         return (text[: ends[-1].end()] if ends else text), True
 
-    return ask_until(voice.ask, request, voice.role.attempts, read).value
+    return ask_until(who.ask, request, who.role.attempts, read).value
 
 
 def _patient_messages(case: Case, prompts: Prompts, turns: list[Turn]) -> list[Message]:

@@ -16,7 +16,7 @@ from cbt_ray.study.endpoint import Role
 from cbt_ray.study.protocol import TrainingPatients
 from cbt_ray.therapy.answer import Answer, ask_until, read_json
 from cbt_ray.therapy.language import load_language
-from cbt_ray.therapy.prose import bounded, record
+from cbt_ray.therapy.reply_schema import bounded, record
 
 PROMPTS = ("profile.j2", "profile_request.j2")
 

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import quantiles
-from typing import Any
 
 from cbt_ray.study.protocol import Sessions
 from cbt_ray.therapy.language import Language
@@ -43,6 +42,33 @@ class Met:
     message: int
     therapist_turn: int
     phrase: str | None = None
+
+
+@dataclass(frozen=True)
+class Quartiles:
+    """Where a quarter, half and three quarters of the values lie."""
+
+    q1: float
+    median: float
+    q3: float
+
+
+@dataclass(frozen=True)
+class ReplayedRule:
+    """What a rule would have ended of the sessions of an arm, or of all where it is None."""
+
+    arm: str | None
+    rule: str
+    min_therapist_turns: int
+    limit: int | None
+    sessions: int
+    ended: int
+    message: Quartiles | None
+    """At which it ended them."""
+    first_therapist_turn: int
+    """How many it ended on the therapist's first message."""
+    phrases: Mapping[str, int]
+    """Phrase -> sessions that it ended."""
 
 
 def rules_of(sessions: Sessions, language: Language) -> list[Rule]:
@@ -127,13 +153,10 @@ def _limit(session: Session, rule: Rule) -> Met | None:
 
 def stop_table(
     sessions: Iterable[tuple[str, Session, StopReason | None]], rules: Sequence[Rule]
-) -> list[dict[str, Any]]:
-    """The key `stop_rules` of analysis.json: a row for each arm and rule, then one for each rule
-    over all arms (arm None).
+) -> list[ReplayedRule]:
+    """A row for each arm and rule, then one for each rule over all arms (arm None).
 
-    `sessions` are (arm, session, why it ended). `ended` is how many the rule would have ended,
-    `message` the quartiles of the message at which, `first_therapist_turn` how many on the
-    therapist's first message, `phrases` how many by which phrase.
+    `sessions` are (arm, session, why it ended).
     """
     met: dict[str | None, list[Mapping[Rule, Met | None]]] = {}
     for arm, session, stop in sessions:
@@ -145,26 +168,26 @@ def stop_table(
     ]
 
 
-def _row(arm: str | None, rule: Rule, found: Sequence[Met | None]) -> dict[str, Any]:
+def _row(arm: str | None, rule: Rule, found: Sequence[Met | None]) -> ReplayedRule:
     ended = [met for met in found if met is not None]
     phrases = Counter(met.phrase for met in ended if met.phrase is not None)
-    return {
-        "arm": arm,
-        "rule": rule.name,
-        "min_therapist_turns": rule.min_therapist_turns,
-        "limit": rule.messages or rule.words,
-        "sessions": len(found),
-        "ended": len(ended),
-        "message": _quartiles([met.message for met in ended]),
-        "first_therapist_turn": sum(met.therapist_turn == 1 for met in ended),
-        "phrases": dict(sorted(phrases.items(), key=lambda pair: (-pair[1], pair[0]))),
-    }
+    return ReplayedRule(
+        arm=arm,
+        rule=rule.name,
+        min_therapist_turns=rule.min_therapist_turns,
+        limit=rule.messages or rule.words,
+        sessions=len(found),
+        ended=len(ended),
+        message=_quartiles([met.message for met in ended]),
+        first_therapist_turn=sum(met.therapist_turn == 1 for met in ended),
+        phrases=dict(sorted(phrases.items(), key=lambda pair: (-pair[1], pair[0]))),
+    )
 
 
-def _quartiles(values: Sequence[int]) -> dict[str, float] | None:
+def _quartiles(values: Sequence[int]) -> Quartiles | None:
     if not values:
         return None
     low, median, high = (
         quantiles(values, n=4, method="inclusive") if len(values) > 1 else [float(values[0])] * 3
     )
-    return {"q1": float(low), "median": float(median), "q3": float(high)}
+    return Quartiles(float(low), float(median), float(high))

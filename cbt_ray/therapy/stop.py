@@ -46,14 +46,14 @@ def marks_of(rule: StopRule) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Heard:
+class CleanReply:
     """A therapist's reply with the end token taken out, and the rule that it met."""
 
     text: str
     rule: StopReason | None
 
 
-def hear(text: str, rules: Sessions) -> Heard:
+def hear(text: str, rules: Sessions) -> CleanReply:
     """Which rule a therapist's reply meets; the first in the order of the study file wins."""
     met = None
     folded = text.casefold()
@@ -63,7 +63,7 @@ def hear(text: str, rules: Sessions) -> Heard:
             met = StopReason(rule.rule)
         if isinstance(rule, EndToken):
             text = re.sub(re.escape(marks[0]), "", text, flags=re.IGNORECASE).strip()
-    return Heard(text, met)
+    return CleanReply(text, met)
 
 
 def stop_reason(

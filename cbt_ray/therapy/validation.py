@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cbt_ray.therapy.language import FlagRules, Language
 from cbt_ray.therapy.session import Session
@@ -96,6 +96,54 @@ class Record:
     by_rule: Mapping[str, tuple[int, int]]
     """Rule -> labelled sessions in which it fired, and how many of these have the flag by the
     labels."""
+
+
+@dataclass(frozen=True)
+class DetectorFigures:
+    """A detector on labelled sessions; intervals are Wilson's at 95 %."""
+
+    n: int
+    positives: int
+    flagged: int
+    precision: float | None
+    precision_interval: tuple[float, float] | None
+    recall: float | None
+    recall_interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class FiredRule:
+    """A rule behind a flag: where it fired in this study, and how often it was right in the
+    labelled sessions.
+    """
+
+    rule: str
+    sessions: int
+    """Of this study."""
+    fired: int | None = None
+    """Labelled sessions."""
+    right: int | None = None
+    precision: float | None = None
+    precision_interval: tuple[float, float] | None = None
+    reason: str | None = None
+    """Why it is not to be trusted."""
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Whether to trust what finds a flag."""
+
+    flag: str
+    status: Literal["validated", "unvalidated"]
+    reason: str | None
+    """Why it is not validated."""
+    labelled: DetectorFigures | None
+    """On all labelled sessions."""
+    check: DetectorFigures | None
+    """On the second patient's. Thresholds were set on the first's, yet it is no clean test
+    (docs/flags.md)."""
+    labelled_by: str
+    rules: Sequence[FiredRule]
 
 
 @dataclass(frozen=True)
@@ -210,15 +258,12 @@ def detectors(
     names: Iterable[str],
     found: Iterable[Mapping[str, Sequence[str]]] = (),
     unlike: str | None = None,
-) -> list[dict[str, Any]]:
-    """The key `detectors` of analysis.json: for each flag whether to trust it, with the figures of
-    the labelled sessions.
+) -> list[Detector]:
+    """For each flag whether to trust it, with the figures of the labelled sessions.
 
-    Intervals are Wilson's at 95 %. `check` are the second patient's sessions; thresholds were set
-    on the first's, yet it is no clean test (docs/flags.md). `rules` are those that fired in the
-    labelled sessions or in this study's: `found` are its sessions' flags with their rules. Where
-    the study file changes a flag's rules, nothing was labelled, or the sessions are `unlike` the
-    labelled ones, all figures are None.
+    `rules` are those that fired in the labelled sessions or in this study's: `found` are its
+    sessions' flags with their rules. Where the study file changes a flag's rules, nothing was
+    labelled, or the sessions are `unlike` the labelled ones, there are no figures.
     """
     labelled_by, held = records()
     counts = Counter(
@@ -234,39 +279,29 @@ def _detector(
     record: Record | None,
     counts: Mapping[tuple[str, str], int],
     unlike: str | None,
-) -> dict[str, Any]:
+) -> Detector:
     why = doubt(name, rules, unlike)
-    applies = unlike is None and record is not None and record.rules == rules_digest(name, rules)
-    figures = _figures(record.all if record and applies else None)
-    check = _figures(record.check) if record and applies else None
-    known = record.by_rule if record and applies else {}
+    if unlike is not None or record is None or record.rules != rules_digest(name, rules):
+        record = None
+    known = record.by_rule if record else {}
     fired = dict.fromkeys([*known, *(rule for flag, rule in counts if flag == name)])
-    parts = [
-        _rule(rule, counts.get((name, rule), 0), known.get(rule, (0, 0)), known=bool(applies))
-        for rule in fired
-    ]
-    status = "unvalidated" if why else "validated"
-    return {
-        "flag": name,
-        "status": status,
-        "reason": why,
-        **figures,
-        "check": check,
-        "labelled_by": labelled_by,
-        "rules": parts,
-    }
+    return Detector(
+        flag=name,
+        status="unvalidated" if why else "validated",
+        reason=why,
+        labelled=_figures(record.all) if record else None,
+        check=_figures(record.check) if record else None,
+        labelled_by=labelled_by,
+        rules=[
+            _rule(rule, counts.get((name, rule), 0), known.get(rule, (0, 0)), known=bool(record))
+            for rule in fired
+        ],
+    )
 
 
-def _rule(rule: str, sessions: int, labelled: tuple[int, int], *, known: bool) -> dict[str, Any]:
-    """One rule: the sessions of this study in which it fired, and how often it was right in the
-    labelled ones.
-    """
-    row: dict[str, Any] = {"rule": rule, "sessions": sessions}
+def _rule(rule: str, sessions: int, labelled: tuple[int, int], *, known: bool) -> FiredRule:
     if not known:
-        return row | {
-            **dict.fromkeys(("fired", "right", "precision", "precision_interval")),
-            "reason": "no figures for this study",
-        }
+        return FiredRule(rule, sessions, reason="no figures for this study")
     fired, right = labelled
     share = right / fired if fired else None
     why = (
@@ -276,42 +311,25 @@ def _rule(rule: str, sessions: int, labelled: tuple[int, int], *, known: bool) -
         if share >= ENOUGH
         else f"expected at least {ENOUGH}"
     )
-    return row | {
-        "fired": fired,
-        "right": right,
-        "precision": share,
-        "precision_interval": _wilson(right, fired),
-        "reason": why,
-    }
+    return FiredRule(rule, sessions, fired, right, share, _wilson(right, fired), why)
 
 
-def _figures(held: Agreement | None) -> dict[str, Any]:
-    if held is None:
-        names = (
-            "n",
-            "positives",
-            "flagged",
-            "precision",
-            "precision_interval",
-            "recall",
-            "recall_interval",
-        )
-        return dict.fromkeys(names)
-    return {
-        "n": held.sessions,
-        "positives": held.positives,
-        "flagged": held.flagged,
-        "precision": held.precision,
-        "precision_interval": _wilson(held.true_positives, held.flagged),
-        "recall": held.recall,
-        "recall_interval": _wilson(held.true_positives, held.positives),
-    }
+def _figures(held: Agreement) -> DetectorFigures:
+    return DetectorFigures(
+        n=held.sessions,
+        positives=held.positives,
+        flagged=held.flagged,
+        precision=held.precision,
+        precision_interval=_wilson(held.true_positives, held.flagged),
+        recall=held.recall,
+        recall_interval=_wilson(held.true_positives, held.positives),
+    )
 
 
-def _wilson(hits: int, of: int) -> list[float] | None:
+def _wilson(hits: int, of: int) -> tuple[float, float] | None:
     if not of:
         return None
     from scipy.stats import binomtest
 
     interval = binomtest(hits, of).proportion_ci(method="wilson")
-    return [float(interval.low), float(interval.high)]
+    return float(interval.low), float(interval.high)

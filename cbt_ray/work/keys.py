@@ -8,6 +8,7 @@ address, threads, retries, budget) is not in it, nor what only `plan` reads, nor
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
@@ -370,7 +371,7 @@ class Keys:
                 "phases": self.study.phases,
                 "arms": {arm: dict(levels) for arm, levels in self.factors.items()},
                 "contrasts": self.study.contrasts,
-                "confounds": [one.to_json() for one in confounds(self.study)],
+                "confounds": [asdict(one) for one in confounds(self.study)],
                 "patients": [patient.name for patient in self.study.patients.simulated],
                 "code": self.code("cbt_ray.stages.analyse"),
             }

@@ -25,7 +25,7 @@ from cbt_ray.store.folder import FolderStore
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import Role
 from cbt_ray.study.model import Arm, Checkpoint, seed_suffix
-from cbt_ray.therapy.dialogue import Voice
+from cbt_ray.therapy.dialogue import FilledRole
 from cbt_ray.unit import Key, Status, Unit
 from cbt_ray.work.keys import Keys
 from cbt_ray.work.origin import Origins
@@ -65,12 +65,12 @@ class Workplace:
 
     # ---- models ----------------------------------------------------------------------------------
 
-    def voice(self, name: str) -> Voice:
+    def filled(self, name: str) -> FilledRole:
         """A role (generator, patient, summariser) or a rater, with the model behind it."""
         role = self.study.role(name)
-        return Voice(role, self._ask(role, name, None))
+        return FilledRole(role, self._ask(role, name, None))
 
-    def therapist(self, arm: Arm, seed: int = 0) -> Voice:
+    def therapist(self, arm: Arm, seed: int = 0) -> FilledRole:
         """An arm's therapist; a GGUF of the finetune stage is brought to this machine first."""
         role = self.study.therapist(arm)
         made = self.keys.made_for(arm, seed) if self.keys.uses_gguf(arm) else None
@@ -78,7 +78,7 @@ class Workplace:
         name = f"therapist.{arm.name}{seed_suffix(seed)}"
         if any(other.startswith("therapist.") and other != name for other, _ in self._callers):
             self.close()  # one arm's weights at a time: two 8 GB models need not fit side by side
-        return Voice(role, self._ask(role, name, gguf))
+        return FilledRole(role, self._ask(role, name, gguf))
 
     def close(self) -> None:
         """Close all models."""

@@ -8,45 +8,14 @@ from typing import Any
 
 import pytest
 
-from cbt_ray.analysis import SCHEMA_VERSION, ScoreRow, Settings, analyse
+from cbt_ray.analysis import SCHEMA_VERSION, Analysis, ScoreRow, Settings, analyse
+from cbt_ray.analysis.document import from_json, to_json
+from cbt_ray.analysis.flow import Flagged
 from cbt_ray.analysis.settings import Policy
 from tests.analysis.tables import ITEMS, Key, made_up
 
 pytestmark = pytest.mark.slow
 
-KEYS = {
-    *(
-        "schema_version",
-        "settings",
-        "view",
-        "judge",
-        "judges",
-        "items",
-        "arms",
-        "counts",
-        "notices",
-        "scores",
-        "distribution",
-    ),
-    *(
-        "trajectory",
-        "contrasts",
-        "policies",
-        "tests",
-        "slopes",
-        "cells",
-        "models",
-        "covariates",
-        "refitted",
-        "flow",
-        "flags",
-        "views",
-        "reliability",
-        "scale",
-        "power",
-        "repeated",
-    ),
-}
 DEGENERATE = {
     "demo": made_up(),
     "no row": [],
@@ -73,9 +42,10 @@ def test_degenerate_data_end_in_a_reason_and_never_in_an_exception(
     rows: list[ScoreRow], unrated: Policy
 ) -> None:
     result = analyse(rows, Settings(unrated=unrated))
-    assert set(result) == KEYS
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert result["schema_version"] == SCHEMA_VERSION
+    document = to_json(result)
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    assert to_json(from_json(Analysis, document)) == document
+    assert result.schema_version == SCHEMA_VERSION
     for family in result["contrasts"].values():
         assert family["rows"] or family["reason"]
         assert all((row["low"] is None) == (row["reason"] is not None) for row in family["rows"])
@@ -98,22 +68,16 @@ def test_flow_counts_each_step_and_reason() -> None:
     rows = made_up(
         reason=lambda key: reasons.get(key[3]) if key[1] == "tuned" else None, sessions=5
     )
-    row = next(row for row in analyse(rows)["flow"] if row["arm"] == "smollm2-tuned")
-    assert [row[step] for step in ("scheduled", "reached", "done", "rated", "owed")] == [
-        10,
-        6,
-        4,
-        2,
-        2,
-    ]
-    assert row["unrated"] == {"judge_failed": 2, "not_reached": 2, "owed": 2, "rejected:empty": 2}
+    row = next(row for row in analyse(rows).flow if row.arm == "smollm2-tuned")
+    assert (row.scheduled, row.reached, row.held, row.rated, row.owed) == (10, 6, 4, 2, 2)
+    assert row.unrated == {"judge_failed": 2, "not_reached": 2, "owed": 2, "rejected:empty": 2}
 
 
 def test_an_owed_rating_of_a_held_session_counts_as_held() -> None:
     rows = [
         ScoreRow(**{**row.to_json(), "messages": 8}) for row in made_up(reason=lambda key: "owed")
     ]
-    assert [row["done"] for row in analyse(rows)["flow"]] == [6, 6]
+    assert [row.held for row in analyse(rows).flow] == [6, 6]
 
 
 def test_policies_stand_side_by_side() -> None:
@@ -152,13 +116,8 @@ def test_neither_a_judges_failure_nor_owed_work_becomes_the_lowest_score() -> No
 
 def test_flags_are_counted_and_exclude_nothing() -> None:
     result = analyse(made_up())
-    assert result["flags"][0] == {
-        "arm": "smollm2-instruct",
-        "done": 6,
-        "any": 2,
-        "flags": {"early_end": 2},
-    }
-    assert result["counts"]["rated"] == 12
+    assert result.flags[0] == Flagged("smollm2-instruct", 6, 2, {"early_end": 2})
+    assert result.counts.rated == 12
 
 
 def test_other_views_stand_beside_the_headline() -> None:
@@ -168,19 +127,15 @@ def test_other_views_stand_beside_the_headline() -> None:
     result = analyse(
         [*made_up(), *masked], Settings(items=ITEMS, arms=("smollm2-tuned", "smollm2-instruct"))
     )
-    assert result["view"] == "plain"
-    assert result["counts"]["scheduled"] == 12
-    assert result["views"]["masked"]["scores"][0]["total"]["mean"] == 27
-    assert [arm["arm"] for arm in result["arms"]] == ["smollm2-tuned", "smollm2-instruct"]
+    assert result.view == "plain"
+    assert result.counts.scheduled == 12
+    assert result.views["masked"].scores[0].total.mean == 27
+    assert [arm.arm for arm in result.arms] == ["smollm2-tuned", "smollm2-instruct"]
 
 
 def test_notices_say_what_the_scores_cannot() -> None:
-    notices = {
-        notice["id"]: notice["text"]
-        for notice in analyse(made_up(reason=lambda key: "owed" if key[3] == 3 else None))[
-            "notices"
-        ]
-    }
+    result = analyse(made_up(reason=lambda key: "owed" if key[3] == 3 else None))
+    notices = {notice.id: notice.text for notice in result.notices}
     assert notices["owed"] == "Owed: 4 of 12 scheduled sessions; the study has not run to its end."
     assert notices["few_patients"].startswith("2 simulated patients: fewer than 10")
 
@@ -214,8 +169,8 @@ def test_the_declared_judge_makes_the_headline() -> None:
         for row in made_up()
     ]
     result = analyse([*made_up(), *other], Settings(judge="published"))
-    assert (result["judge"], result["scores"][0]["total"]["mean"]) == ("published", 21)
-    assert analyse([*made_up(), *other])["judge"] == "judge"
+    assert (result.judge, result.scores[0].total.mean) == ("published", 21)
+    assert analyse([*made_up(), *other]).judge == "judge"
 
 
 def silent_rows(score: int) -> list[ScoreRow]:
@@ -244,9 +199,9 @@ def test_ratings_of_a_session_without_a_therapists_word_are_a_policy_of_their_ow
     assert (all_["left_out"], heard["left_out"]) == (0, 1)
     assert all_["estimate"] < heard["estimate"]
     assert estimates(result["contrasts"]["primary"]["rows"]) == [all_["estimate"]]
-    (notice,) = [one for one in result["notices"] if one["id"] == "unheard"]
-    assert notice["weight"] >= 70
-    assert notice["text"] == (
+    (notice,) = [one for one in result.notices if one.id == "unheard"]
+    assert notice.weight >= 70
+    assert notice.text == (
         "Rated without a word of the therapist in the text: 1 of 18 rated sessions (smollm2-tuned: "
         "1 of 9). Without these the "
         f"difference goes: smollm2-tuned - smollm2-instruct from {all_['estimate']:+.1f} to "
@@ -256,17 +211,17 @@ def test_ratings_of_a_session_without_a_therapists_word_are_a_policy_of_their_ow
 
 def test_where_they_move_no_headline_they_are_a_light_doubt() -> None:
     result = analyse(silent_rows(6))
-    (notice,) = [one for one in result["notices"] if one["id"] == "unheard"]
-    assert notice["weight"] < 70
-    assert "moves" not in notice["text"]
-    assert "Without these" not in notice["text"]
+    (notice,) = [one for one in result.notices if one.id == "unheard"]
+    assert notice.weight < 70
+    assert "moves" not in notice.text
+    assert "Without these" not in notice.text
 
 
 def test_where_nobody_knows_what_was_read_nothing_is_left_out() -> None:
     result = analyse(made_up())
     assert [row["left_out"] for row in result["policies"]["heard"]] == [0]
     assert estimates(result["policies"]["heard"]) == estimates(result["policies"]["missing"])
-    assert not [one for one in result["notices"] if one["id"] == "unheard"]
+    assert not [one for one in result.notices if one.id == "unheard"]
 
 
 def test_the_policy_of_silent_sessions_takes_the_headlines() -> None:

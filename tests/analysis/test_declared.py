@@ -8,9 +8,9 @@ from cbt_ray.analysis import Settings, analyse
 from cbt_ray.analysis.declared import (
     EVERYTHING,
     RESTS_ON,
+    Change,
     Declaration,
     differences,
-    notices,
     standing,
 )
 from tests.analysis.tables import made_up
@@ -31,19 +31,19 @@ def at(hour: int, content: dict[str, Any] = PLAN, h16: str = "aa") -> Declaratio
 
 def test_declared_before_the_first_rating_is_not_post_hoc() -> None:
     section = standing([at(9)], "aa", PLAN, FIRST, imported=False)
-    assert (section["before_first_rating"], section["post_hoc"], section["declared_at"]) == (
+    assert (section.before_first_rating, section.post_hoc, section.declared_at) == (
         True,
         [],
         at(9).declared_at,
     )
-    assert notices(section) == []
+    assert section.notices == []
 
 
 def test_declared_after_the_first_rating_is_post_hoc_as_a_whole() -> None:
     section = standing([at(11)], "aa", PLAN, FIRST, imported=False)
-    assert section["post_hoc"] == [EVERYTHING]
+    assert section.post_hoc == [EVERYTHING]
     assert (
-        notices(section)[0]["text"]
+        section.notices[0].text
         == "Post hoc (all numbers): no analysis was declared before the first rating."
     )
 
@@ -51,26 +51,26 @@ def test_declared_after_the_first_rating_is_post_hoc_as_a_whole() -> None:
 def test_a_field_edited_later_marks_the_sections_that_rest_on_it() -> None:
     edited = {**PLAN, "flags": {"repetition": 0.9}}
     section = standing([at(9), at(12, edited, "bb")], "bb", edited, FIRST, imported=False)
-    assert section["changed"] == [{"field": "flags.repetition", "declared": 0.5, "now": 0.9}]
-    assert section["post_hoc"] == ["flags", "flow", "detectors", "policies.unflagged"]
-    assert "flags.repetition" in notices(section)[0]["text"]
+    assert section.changed == [Change("flags.repetition", 0.5, 0.9)]
+    assert section.post_hoc == ["flags", "flow", "detectors", "policies.unflagged"]
+    assert "flags.repetition" in section.notices[0].text
 
 
 def test_another_level_marks_everything() -> None:
     edited = {**PLAN, "analysis": {"level": 0.9, "unrated": "missing"}}
-    assert standing([at(9)], "bb", edited, FIRST, imported=False)["post_hoc"] == [EVERYTHING]
+    assert standing([at(9)], "bb", edited, FIRST, imported=False).post_hoc == [EVERYTHING]
 
 
 def test_ratings_made_elsewhere_are_post_hoc() -> None:
     section = standing([at(9)], "aa", PLAN, None, imported=True)
-    assert section["post_hoc"] == [EVERYTHING]
-    assert "before this study" in section["reason"]
+    assert section.post_hoc == [EVERYTHING]
+    assert "before this study" in (section.reason or "")
 
 
 def test_differences_name_fields_that_came_and_went() -> None:
     assert differences({"a": {"b": 1}}, {"a": {"c": 2}}) == [
-        {"field": "a.b", "declared": 1, "now": None},
-        {"field": "a.c", "declared": None, "now": 2},
+        Change("a.b", 1, None),
+        Change("a.c", None, 2),
     ]
 
 
@@ -78,14 +78,14 @@ def test_a_plan_that_was_replaced_before_the_first_rating_does_not_count() -> No
     """Who declares several plans cannot choose between them afterwards."""
     other = {**PLAN, "analysis": {"level": 0.9, "unrated": "missing"}}
     section = standing([at(7), at(8, other, "bb")], "aa", PLAN, FIRST, imported=False)
-    assert section["post_hoc"] == [EVERYTHING]
-    assert [change["field"] for change in section["changed"]] == ["analysis.level"]
+    assert section.post_hoc == [EVERYTHING]
+    assert [change.field for change in section.changed] == ["analysis.level"]
 
 
 def test_whoever_goes_back_to_a_plan_declares_it_again() -> None:
     other = {**PLAN, "analysis": {"level": 0.9, "unrated": "missing"}}
     assert (
-        standing([at(7), at(8, other, "bb"), at(9)], "aa", PLAN, FIRST, imported=False)["post_hoc"]
+        standing([at(7), at(8, other, "bb"), at(9)], "aa", PLAN, FIRST, imported=False).post_hoc
         == []
     )
 
@@ -105,7 +105,7 @@ def test_every_section_that_a_field_changes_is_named(field: str, settings: Setti
         patients=("ada", "ben-li", "cy"),
         sessions=6,
     )
-    before, after = analyse(rows), analyse(rows, settings)
+    before, after = (vars(analyse(rows, one)) for one in (Settings(), settings))
     changed = {section for section in before if before[section] != after[section]} - {
         "settings",
         "notices",

@@ -49,7 +49,7 @@ def test_it_writes_analysis_and_tables(scores: Path, capsys: pytest.CaptureFixtu
     assert run(["analyze", "scores.csv", "--mapping", "cbt", "--to", "out", "--no-report"]) == 0
     assert "360 ratings, 11 items, 0 scheduled sessions without a rating" in capsys.readouterr().out
     result = json.loads(Path("out/analysis.json").read_text())
-    assert result["schema_version"] == 3
+    assert result["schema_version"] == 4
     assert result["judge"] == "gemini-1.5-pro-002"
     assert [arm["arm"] for arm in result["arms"]][:3] == [
         "Llama-tuned",
@@ -96,7 +96,7 @@ def test_its_own_table_of_scores_gives_the_same_analysis(scores: Path) -> None:
 def test_a_table_that_the_report_wrote_needs_no_mapping(scores: Path) -> None:
     from cbt_ray.stages.tables import csv_of, scores_of
 
-    Path("own.csv").write_bytes(csv_of(scores_of([row.to_json() for row in made_up(sessions=2)])))
+    Path("own.csv").write_bytes(csv_of(scores_of(made_up(sessions=2))))
     assert run(["analyze", "own.csv", "--no-report"]) == 0
     result = json.loads(Path("own-analysis/analysis.json").read_text())
     assert (result["counts"]["scheduled"], result["counts"]["rated"]) == (8, 8)

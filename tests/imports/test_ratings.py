@@ -643,6 +643,6 @@ def reasons(study: Path) -> dict[int, str | None]:
     survey = bench.survey(Stage.SESSIONS, Stage.RATINGS)
     return {
         row.session: row.reason
-        for row in imported_ratings(bench, survey, lambda _: {}, lambda *_: 1)
+        for row in imported_ratings(bench, survey, lambda _: None, lambda *_: 1)
         if row.judge == "ana"
     }

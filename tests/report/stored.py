@@ -5,6 +5,7 @@ their ratings.
 from pathlib import Path
 from typing import Any
 
+from cbt_ray.analysis.document import to_json
 from cbt_ray.stages.analyse import versions
 from cbt_ray.store import open_store
 from cbt_ray.study import Study, load_study
@@ -28,7 +29,7 @@ def stored(folder: Path) -> tuple[Bench, Unit]:
     study = load_study(scripted.write_study(folder, document(folder / "store")))
     keys, store = Keys(study, prompts_of(study)), open_store(study.store)
     dates = {"declared_at": None, "first_rating_at": None}
-    content = {"rows": _rows(keys), "probes": [], "analysis": made_up.analysis()}
+    content = {"rows": _rows(keys), "probes": [], "analysis": to_json(made_up.analysis())}
     sessions = _sessions(study, keys)
     held = {unit.key: unit.digest for unit in sessions}
     ratings = _ratings(keys, held)

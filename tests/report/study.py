@@ -7,8 +7,8 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, get_args
 
-from cbt_ray.analysis import ScoreRow, Scores, Settings, analyse
-from cbt_ray.analysis.declared import Declaration, notices, standing
+from cbt_ray.analysis import Analysis, Beside, ScoreRow, Scores, Settings, analyse
+from cbt_ray.analysis.declared import Declaration, standing
 from cbt_ray.analysis.judge.probe import ProbeRow
 from cbt_ray.analysis.judge.robustness import robustness
 from cbt_ray.study.model import Judge
@@ -224,7 +224,7 @@ PATIENT = (
 
 
 @cache
-def analysis(sessions: int = 20) -> dict[str, Any]:
+def analysis(sessions: int = 20) -> Analysis:
     """The whole result, every section of it."""
     ratings = rows(sessions)
     settings = Settings(items=tuple(ITEMS), titles=ITEMS, level=0.95)
@@ -239,15 +239,13 @@ def analysis(sessions: int = 20) -> dict[str, Any]:
         "2026-03-05T08:00:00+00:00",
         imported=False,
     )
-    beside = {
-        "declared": {**declared, "notices": notices(declared)},
-        "robustness": robustness(probe_rows(ratings), scores, settings, Judge(endpoint="script")),
-        "detectors": detectors(flag_rules(), NAMES),
-        "stop_rules": stop_table(
-            sessions_said(ratings), rules_of(Sessions(count=sessions), ENGLISH)
-        ),
-    }
-    return analyse(scores, settings, beside=beside) | claims()
+    beside = Beside(
+        declared=declared,
+        robustness=robustness(probe_rows(ratings), scores, settings, Judge(endpoint="script")),
+        detectors=detectors(flag_rules(), NAMES),
+        stop_rules=stop_table(sessions_said(ratings), rules_of(Sessions(count=sessions), ENGLISH)),
+    )
+    return replace(analyse(scores, settings, beside=beside), **claims())
 
 
 def claims() -> dict[str, Any]:

@@ -14,14 +14,16 @@ from typing import Any
 import pytest
 
 from cbt_ray.__main__ import run
-from cbt_ray.analysis import ScoreRow, Scores, Settings, analyse
+from cbt_ray.analysis import Analysis, ScoreRow, Scores, Settings, analyse
 from cbt_ray.analysis.describe import levels
+from cbt_ray.analysis.document import from_json, to_json
 from cbt_ray.analysis.effect.family import refitted
-from cbt_ray.report import Notice, render
+from cbt_ray.analysis.notice import Notice
+from cbt_ray.report import render
 from cbt_ray.report.page import sections
 from cbt_ray.report.part import every
 from cbt_ray.report.prose import two
-from cbt_ray.report.score_figures import trajectory
+from cbt_ray.report.score_section import trajectory
 from cbt_ray.report.table import Cell, Column, Row, Table, listed, pick
 from tests.analysis.tables import ITEMS, made_up
 from tests.analysis.test_analyse import DEGENERATE
@@ -192,9 +194,8 @@ def test_hostile_text_stays_text(page: str) -> None:
 
 
 def test_heavy_doubts_stand_above_the_answer_and_light_ones_below() -> None:
-    html = render(
-        sample(made_up(), notices=[Notice("A heavy doubt.", 90), Notice("A light doubt.", 10)])
-    ).html
+    doubts = [Notice("a", "A heavy doubt.", 90), Notice("b", "A light doubt.", 10)]
+    html = render(sample(made_up(), notices=doubts)).html
     places = [
         html.index(part)
         for part in ("A heavy doubt.", 'class="answer"', 'id="fig-forest"', "A light doubt.")
@@ -268,7 +269,7 @@ def test_a_table_of_ratings_without_a_study_has_no_sections_on_how_it_was_run() 
 # ---- numbers -------------------------------------------------------------------------------------
 
 
-def tables(analysis: dict[str, Any]) -> list[Table]:
+def tables(analysis: Analysis) -> list[Table]:
     found = sections(sample([], analysis=analysis, training=[]))
     return [
         part
@@ -284,7 +285,7 @@ def cells_of(table: Table) -> list[Cell]:
 
 
 @cache
-def balanced() -> dict[str, Any]:
+def balanced() -> Analysis:
     """The same study with nothing lost: error terms pooled over all arms, five judges, and the
     models refitted.
     """
@@ -305,9 +306,9 @@ def balanced() -> dict[str, Any]:
     ]
     scores = Scores.of([*rows, *others])
     found = analyse(scores)
-    sessions, groups = scores.sessions("plain"), levels(found["arms"])
+    sessions, groups = scores.sessions("plain"), levels(found.arms)
     again = refitted(sessions, groups, found["models"]["default"], Settings(), draws=9)
-    return found | {"robustness": study.analysis()["robustness"], "refitted": again}
+    return replace(found, robustness=study.analysis().robustness, refitted=again)
 
 
 @pytest.mark.parametrize("table", tables(study.analysis()), ids=lambda table: table.id)
@@ -319,7 +320,7 @@ def test_the_check_of_numbers_notices_another_number() -> None:
     """Each printed number that has a pointer fails the check once its value in the analysis is
     another one.
     """
-    other, checked = shifted(study.analysis()), 0
+    other, checked = shifted(to_json(study.analysis())), 0
     for table in tables(study.analysis()):
         for cell in cells_of(table):
             values = [pick(study.analysis(), key) for key in cell.keys]
@@ -357,7 +358,7 @@ def places(key: str) -> list[tuple[list[str], int]]:
     return [(steps, at) for at in range(1, len(steps))]
 
 
-def raises(analysis: dict[str, Any], pointer: str) -> bool:
+def raises(analysis: Any, pointer: str) -> bool:
     try:
         pick(analysis, pointer)
     except LookupError:
@@ -405,14 +406,14 @@ def test_every_number_in_the_report_of_what_was_published_is_that_of_its_analysi
         )
         == 0
     )
-    analysis = json.loads((tmp_path / "analysis.json").read_text())
+    analysis = from_json(Analysis, json.loads((tmp_path / "analysis.json").read_text()))
     found = tables(analysis)
     assert {"t-primary", "t-smallest", "t-scores"} <= {table.id for table in found}
     for table in found:
         check_numbers(table, analysis)
 
 
-def check_numbers(table: Table, analysis: dict[str, Any]) -> None:
+def check_numbers(table: Table, analysis: Any) -> None:
     """Each number of a keyed cell is one of the values under the cell's pointers, rounded to the
     digits that are printed.
 
@@ -442,7 +443,7 @@ def texts_in(value: Any) -> list[str]:
         [*value, *value.values()]
         if isinstance(value, dict)
         else value
-        if isinstance(value, list)
+        if isinstance(value, list | tuple)
         else []
     )
     return [text for one in inner for text in texts_in(one)]
@@ -452,7 +453,7 @@ def shifted(value: Any) -> Any:
     """The same with other numbers; texts keep theirs."""
     if isinstance(value, dict):
         return {name: shifted(inner) for name, inner in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [shifted(inner) for inner in value]
     return value if isinstance(value, bool | str) or value is None else 1.7 * value + 31.3
 
@@ -466,7 +467,7 @@ def numbers_in(value: Any) -> list[float]:
         return [number for inner in value.values() for number in numbers_in(inner)]
     return (
         [number for inner in value for number in numbers_in(inner)]
-        if isinstance(value, list)
+        if isinstance(value, list | tuple)
         else []
     )
 

@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 
-from cbt_ray.analysis import ScoreRow, Scores, Settings, analyse
+from cbt_ray.analysis import Analysis, ScoreRow, Scores, Settings, analyse
 from cbt_ray.analysis.declared import Declaration
 from cbt_ray.commands.plan import print_plan
 from cbt_ray.commands.preregister import document
 from cbt_ray.report import render
-from cbt_ray.report.table import pick
 from cbt_ray.stages.evidence import Reading, notices_of
 from cbt_ray.study import load_study
 from cbt_ray.study.contrast import Contrast
@@ -32,8 +31,6 @@ from tests.report.sample import sample
 from tests.stages import scripted
 
 pytestmark = pytest.mark.slow
-
-Analysis = dict[str, Any]
 
 
 def noisy(key: Key, item: str) -> int:
@@ -146,20 +143,20 @@ def rows_of(analysis: Analysis, *families: str) -> list[Any]:
 
 
 def reasons(analysis: Analysis) -> set[str]:
-    return {reason.split(":")[0] for row in analysis["flow"] for reason in row["unrated"]}
+    return {reason.split(":")[0] for row in analysis.flow for reason in row.unrated}
 
 
 def trained_once(analysis: Analysis) -> bool:
-    tuned = [arm["seeds"] for arm in analysis["arms"] if arm["factors"]["variant"] == "tuned"]
+    tuned = [arm.seeds for arm in analysis.arms if arm.factors["variant"] == "tuned"]
     return 1 in tuned
 
 
 def trained_often(analysis: Analysis) -> bool:
-    return any(arm["seeds"] > 1 for arm in analysis["arms"])
+    return any(arm.seeds > 1 for arm in analysis.arms)
 
 
 def rated(analysis: Analysis) -> bool:
-    return bool(analysis["counts"]["rated"])
+    return bool(analysis.counts.rated)
 
 
 def hollow(analysis: Analysis) -> bool:
@@ -172,11 +169,11 @@ def drawn(analysis: Analysis) -> bool:
 
 
 def replicates(analysis: Analysis) -> bool:
-    return any(row["total"]["repeated"] for row in analysis["reliability"]["replicates"])
+    return any(row.total.repeated for row in analysis.reliability.replicates)
 
 
 def own_model(analysis: Analysis) -> bool:
-    return rated(analysis) and analysis["judges"].get(analysis["judge"]) == "model"
+    return rated(analysis) and analysis.judges.get(analysis.judge) == "model"
 
 
 TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
@@ -214,20 +211,20 @@ TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
         bool(rows_of(a, "primary", "secondary")) and a["models"]["default"]["status"] != "fitted"
     ),
     "Hotelling's T squared": lambda a: any(row["hotelling"] for row in a["tests"]),
-    "There is one arm.": lambda a: bool(a["arms"]) and not a["tests"],
+    "There is one arm.": lambda a: bool(a.arms) and not a["tests"],
     "Lines that are not parallel are an interaction": lambda a: any(
         row["effect"] == "model x variant" for row in a["tests"]
     ),
     "Judge replicates are averaged": replicates,
     "Replicates of a judge are folded": replicates,
     "The first session has none before it": lambda a: any(
-        len(row["points"]) > 1 for row in a["trajectory"]
+        len(row.points) > 1 for row in a.trajectory
     ),
     "An asterisk: false discovery rate": lambda a: any(
         (row["q"] or 1) < 0.05 for row in rows_of(a, "items")
     ),
     "An arm without a rated session has no outline": lambda a: (
-        rated(a) and any(not row["rated"] for row in a["scores"])
+        rated(a) and any(not row.rated for row in a.scores)
     ),
     "so the sign of variant is the reverse": lambda a: any(
         model
@@ -243,15 +240,13 @@ TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
     "see the flow and the policies": lambda a: (
         bool(reasons(a) - {"owed"}) and bool(rows_of(a, "primary"))
     ),
-    "thresholds were declared in the study file": lambda a: "robustness" in a,
-    "Fewer than five judges are fixed": lambda a: bool(a["reliability"]["judges"]["pairs"]),
+    "thresholds were declared in the study file": lambda a: a.robustness is not None,
+    "Fewer than five judges are fixed": lambda a: bool(a.reliability.judges.pairs),
     "Least favourable to the first side": lambda a: bool(
-        pick(a["reliability"]["judges"]["worst_case"], "/least_favourable")
+        a.reliability.judges.worst_case and a.reliability.judges.worst_case.least_favourable
     ),
-    "The other way: items rated one at a time": lambda a: bool(
-        a["scale"]["halo"]["apart"]["other"]
-    ),
-    "Above one half (marked !)": lambda a: any(row["flagged"] for row in a["scale"]["ends"]),
+    "The other way: items rated one at a time": lambda a: bool(a.scale.halo.other),
+    "Above one half (marked !)": lambda a: any(row.flagged for row in a.scale.ends),
     "needs 2 arms and 2 patients with rated sessions": lambda a: (
         a["power"]["reason"] or ""
     ).startswith("needs 2 arms"),
@@ -259,17 +254,17 @@ TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
         "no two arms"
     ),
     "The hollow point is this study's own design": lambda a: bool(a["power"]["next"]),
-    "fewer than 10, so the result says little": lambda a: 0 < a["counts"]["patients"] < 10,
-    "Uncalibrated judge: ": lambda a: own_model(a) and not a["reliability"]["humans"]["calibrated"],
-    "rated by another language model": lambda a: a["judges"].get(a["judge"]) != "human",
-    "rated by people": lambda a: a["judges"].get(a["judge"]) == "human",
+    "fewer than 10, so the result says little": lambda a: 0 < a.counts.patients < 10,
+    "Uncalibrated judge: ": lambda a: own_model(a) and not a.reliability.humans.calibrated,
+    "rated by another language model": lambda a: a.judges.get(a.judge) != "human",
+    "rated by people": lambda a: a.judges.get(a.judge) == "human",
     "higher total from the judge with variant": lambda a: (
-        a["judge"] == "judge" and bool(a["settings"]["contrasts"])
+        a.judge == "judge" and bool(a.settings.contrasts)
     ),
-    "No contrast is asked.": lambda a: not a["settings"]["contrasts"],
+    "No contrast is asked.": lambda a: not a.settings.contrasts,
     "Each session was rated once": lambda a: rated(a) and not replicates(a),
-    "No flag is recorded": lambda a: not any(row["flags"] for row in a["flags"]),
-    "How the detectors of flags agree": lambda a: "detectors" in a,
+    "No flag is recorded": lambda a: not any(row.flags for row in a.flags),
+    "How the detectors of flags agree": lambda a: bool(a.detectors),
 }
 
 

@@ -10,8 +10,7 @@ from cbt_ray.report import CheckRow, Curves, FileRow, ReportData, TrainingRow
 from cbt_ray.report.part import Fold, Pairs
 from cbt_ray.report.prose import DASH, duration, listed, size
 from cbt_ray.report.table import Table
-from cbt_ray.report.training_figures import MOST, curves
-from cbt_ray.report.training_section import shown, training
+from cbt_ray.report.training_section import MOST, curves, shown, training
 from tests.report import study
 from tests.report.sample import sample
 
@@ -94,7 +93,7 @@ def test_nothing_recorded_is_said() -> None:
     assert figure.empty == "Not drawn: no loss curve is recorded."
 
 
-def section_of(*rows: TrainingRow) -> tuple[dict[str, Table], dict[str, dict[str, str]]]:
+def section_of(*rows: TrainingRow) -> tuple[dict[str, Table], dict[str, dict[str, object]]]:
     """Tables by id, folded pairs by title."""
     data: ReportData = sample([], analysis=study.analysis(), training=rows)
     parts = training(data).parts

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cbt_ray.__main__ import run
+from cbt_ray.analysis.document import to_json
 from cbt_ray.report import ReportedSession, render
 from cbt_ray.report.transcripts import CALL
 from cbt_ray.stages.analyse import analysis_of
@@ -170,4 +171,4 @@ def test_analysis_json_lies_beside_the_page(probed: Path) -> None:
     unit = bench.store.get(bench.keys.analysis())
     assert unit is not None
     document = json.loads((page_of(probed).parent / "tables" / "analysis.json").read_text())
-    assert document == analysis_of(bench, unit)
+    assert document == to_json(analysis_of(bench, unit))

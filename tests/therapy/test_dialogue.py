@@ -10,7 +10,7 @@ from cbt_ray.errors import Infrastructure, ModelFailure
 from cbt_ray.prompts import Prompts
 from cbt_ray.study.endpoint import Role
 from cbt_ray.study.protocol import Sessions
-from cbt_ray.therapy.dialogue import Case, Held, Voice, hold
+from cbt_ray.therapy.dialogue import Case, Dialogue, FilledRole, hold
 from cbt_ray.therapy.session import Speaker
 from cbt_ray.therapy.stop import StopReason
 from tests.study.example import loaded
@@ -37,18 +37,18 @@ class Cast:
         self.patient = Script(patient or [f"I stayed in bed in turn {n}." for n in range(9)])
         self.summariser = Script(summariser or [as_json({"summary": SUMMARY})])
 
-    def hold(self, opening: str = "", seed: int = 5, **changes: Any) -> Held:
+    def hold(self, opening: str = "", seed: int = 5, **changes: Any) -> Dialogue:
         role = Role(endpoint="script", attempts=3)
         case = Case(STUDY.patients.simulated[0], 2, 2, STUDY.phase_of(2), opening, seed)
         voices = (
-            Voice(role, self.therapist),
-            Voice(role, self.patient),
-            Voice(role, self.summariser),
+            FilledRole(role, self.therapist),
+            FilledRole(role, self.patient),
+            FilledRole(role, self.summariser),
         )
         return hold(case, rules(**changes), Prompts(), "therapist.j2", *voices)
 
 
-def texts(held: Held) -> list[str]:
+def texts(held: Dialogue) -> list[str]:
     return [turn.text for turn in held.session.turns]
 
 

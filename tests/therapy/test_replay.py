@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cbt_ray.study.protocol import EndToken, Farewell, Sessions, TherapistSummary
-from cbt_ray.therapy.replay import Met, Rule, replay, rules_of, stop_table
+from cbt_ray.therapy.replay import Met, Quartiles, Rule, replay, rules_of, stop_table
 from cbt_ray.therapy.session import Session
 from cbt_ray.therapy.stop import StopReason
 from tests.therapy.published import published
@@ -121,22 +121,20 @@ def test_table() -> None:
         ],
         [CODE],
     )
-    assert [
-        (row["arm"], row["sessions"], row["ended"], row["first_therapist_turn"]) for row in rows
-    ] == [
+    assert [(row.arm, row.sessions, row.ended, row.first_therapist_turn) for row in rows] == [
         ("a", 3, 2, 1),
         ("b", 1, 1, 0),
         (None, 4, 3, 1),
     ]
-    assert rows[0]["message"] == {"q1": 2.5, "median": 3.0, "q3": 3.5}
-    assert rows[1]["message"] == {"q1": 4.0, "median": 4.0, "q3": 4.0}
-    assert list(rows[2]["phrases"].items()) == [("take care", 2), ("goodbye", 1)]
+    assert rows[0].message == Quartiles(2.5, 3.0, 3.5)
+    assert rows[1].message == Quartiles(4.0, 4.0, 4.0)
+    assert list(rows[2].phrases.items()) == [("take care", 2), ("goodbye", 1)]
 
 
 def test_table_of_nothing() -> None:
     assert stop_table([], [CODE]) == []
     [row, _] = stop_table([("a", session("Hi."), None)], [PAPER])
-    assert (row["ended"], row["message"], row["phrases"]) == (0, None, {})
+    assert (row.ended, row.message, row.phrases) == (0, None, {})
 
 
 def test_code_s_rule_explains_every_published_end_by_a_phrase() -> None:
@@ -155,10 +153,10 @@ def test_code_s_rule_explains_every_published_end_by_a_phrase() -> None:
 def test_published_sessions_under_the_default_rules_and_the_published_ones() -> None:
     sessions = [(one.label["group"].split("_")[0], one.session, one.stop) for one in published()]
     rows = {
-        (row["arm"], row["rule"], row["min_therapist_turns"]): row
+        (row.arm, row.rule, row.min_therapist_turns): row
         for row in stop_table(sessions, rules_of(Sessions(count=20), ENGLISH))
     }
-    found = {key: (row["ended"], row["first_therapist_turn"]) for key, row in rows.items()}
+    found = {key: (row.ended, row.first_therapist_turn) for key, row in rows.items()}
     assert {key: value for key, value in found.items() if value[0]} == {
         ("Llama", "summary", 0): (7, 0),
         ("Llama", "summary", 4): (7, 0),
@@ -179,11 +177,13 @@ def test_published_sessions_under_the_default_rules_and_the_published_ones() -> 
         (None, "code", 4): (43, 0),
         (None, "max_messages", 0): (9, 0),
     }
-    assert rows[None, "code", 0]["phrases"] == {
+    assert rows[None, "code", 0].phrases == {
         "take care": 38,
         "don't hesitate to reach out": 17,
         "main topics discussed": 10,
         "see you next week": 1,
         "until our next session": 1,
     }
-    assert [rows[arm, "code", 0]["message"]["median"] for arm in ("Llama", "Mistral")] == [32, 4]
+    assert [
+        message.median for arm in ("Llama", "Mistral") if (message := rows[arm, "code", 0].message)
+    ] == [32, 4]

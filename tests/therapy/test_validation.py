@@ -123,10 +123,10 @@ def test_figures_hold_for_the_language_that_they_were_measured_in(
     unlike = foreign([("arm", held, None)], ENGLISH)
     assert (unlike is None) if said is None else str(unlike).startswith(said)
     for row in detectors(flag_rules(), NAMES, unlike=unlike):
-        assert (row["precision"] is None) == (said is not None)
-        assert row["status"] == "unvalidated" if said else True
-        assert (row["reason"] == unlike) if said else True
-        assert all(rule["precision"] is None for rule in row["rules"]) == (said is not None)
+        assert (row.labelled is None) == (said is not None)
+        assert row.status == "unvalidated" if said else True
+        assert (row.reason == unlike) if said else True
+        assert all(rule.precision is None for rule in row.rules) == (said is not None)
 
 
 def test_one_arm_in_another_language_is_enough() -> None:
@@ -152,14 +152,14 @@ def test_a_rule_that_never_fired_on_labels_is_not_validated_though_its_flag_is()
         {"template_leakage": ("<|", "speaker label")},
     ]
     (row,) = detectors(flag_rules(), ["template_leakage"], found)
-    rules = {rule["rule"]: rule for rule in row["rules"]}
-    assert row["status"] == "validated"
-    assert (rules["<|"]["sessions"], rules["<|"]["precision"]) == (2, None)
-    assert rules["<|"]["reason"] == "it fired in no labelled session"
+    rules = {rule.rule: rule for rule in row.rules}
+    assert row.status == "validated"
+    assert (rules["<|"].sessions, rules["<|"].precision) == (2, None)
+    assert rules["<|"].reason == "it fired in no labelled session"
     assert (
-        rules["speaker label"]["sessions"],
-        rules["speaker label"]["precision"],
-        rules["speaker label"]["reason"],
+        rules["speaker label"].sessions,
+        rules["speaker label"].precision,
+        rules["speaker label"].reason,
     ) == (
         1,
         1.0,
@@ -175,27 +175,29 @@ def test_record_is_of_the_default_rules() -> None:
 
 
 def test_who_labelled_is_said_plainly() -> None:
-    assert {row["labelled_by"] for row in detectors(flag_rules(), NAMES)} == {
+    assert {row.labelled_by for row in detectors(flag_rules(), NAMES)} == {
         "a language model that read each transcript, not clinicians"
     }
 
 
 def test_detectors_by_default() -> None:
-    rows = {row["flag"]: row for row in detectors(flag_rules(), NAMES)}
-    assert {name: row["status"] for name, row in rows.items()} == {
+    rows = {row.flag: row for row in detectors(flag_rules(), NAMES)}
+    assert {name: row.status for name, row in rows.items()} == {
         "few_therapist_turns": "validated",
         "early_end": "validated",
         "repetition": "unvalidated",
         "role_confusion": "validated",
         "template_leakage": "validated",
     }
-    assert (
-        rows["repetition"]["reason"] == "recall 0.75 on 80 labelled sessions, expected at least 0.8"
-    )
-    assert all(row["reason"] is None for row in rows.values() if row["status"] == "validated")
-    low, high = rows["repetition"]["recall_interval"]
+    assert rows["repetition"].reason == "recall 0.75 on 80 labelled sessions, expected at least 0.8"
+    assert all(row.reason is None for row in rows.values() if row.status == "validated")
+    repetition = rows["repetition"]
+    assert repetition.labelled
+    assert repetition.labelled.recall_interval
+    low, high = repetition.labelled.recall_interval
     assert (round(low, 3), round(high, 3)) == (0.409, 0.929)
-    assert rows["repetition"]["check"]["n"] == 40
+    assert repetition.check
+    assert repetition.check.n == 40
 
 
 @pytest.mark.parametrize(
@@ -212,11 +214,11 @@ def test_detectors_by_default() -> None:
     ],
 )
 def test_changed_rules_are_unvalidated(change: dict[str, Any], flags: set[str]) -> None:
-    rows = {row["flag"]: row for row in detectors(flag_rules(**change), NAMES)}
+    rows = {row.flag: row for row in detectors(flag_rules(**change), NAMES)}
     assert {
-        name for name in NAMES if "the study changes its rules" in (rows[name]["reason"] or "")
+        name for name in NAMES if "the study changes its rules" in (rows[name].reason or "")
     } == flags
-    assert all(rows[name]["precision"] is None and rows[name]["check"] is None for name in flags)
+    assert all(rows[name].labelled is None and rows[name].check is None for name in flags)
 
 
 def test_every_rule_of_the_block_is_bound_to_a_flag() -> None:
@@ -225,7 +227,7 @@ def test_every_rule_of_the_block_is_bound_to_a_flag() -> None:
 
 def test_flag_that_nobody_labelled() -> None:
     [row] = detectors(flag_rules(), ["boredom"])
-    assert (row["status"], row["reason"], row["n"]) == (
+    assert (row.status, row.reason, row.labelled) == (
         "unvalidated",
         "never compared with labels",
         None,
@@ -267,7 +269,7 @@ def test_bar(
     records.cache_clear()
     try:
         assert doubt("early_end", flag_rules()) == why
-        assert detectors(flag_rules(), ["early_end"])[0]["reason"] == why
+        assert detectors(flag_rules(), ["early_end"])[0].reason == why
     finally:
         records.cache_clear()
 

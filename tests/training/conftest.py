@@ -14,7 +14,7 @@ import pytest
 from cbt_ray.study.model import Dataset
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.backend import open_backend
-from cbt_ray.training.backend.job import Job, Progress, Trained
+from cbt_ray.training.backend.job import Job, MadeStep, Trained
 from cbt_ray.training.dataset import Splits, build
 from cbt_ray.training.environment import settle
 from cbt_ray.training.mask import mask
@@ -102,7 +102,7 @@ def train(tiny: Base, recipe: Recipe, splits: Splits, tmp_path: Path) -> Train:
     def run(
         name: str,
         kept: Kept | None = None,
-        report: Callable[[Progress], None] = lambda _step: None,
+        report: Callable[[MadeStep], None] = lambda _step: None,
         held: bool = True,
         job: dict[str, Any] | None = None,
         **more: Any,

@@ -13,7 +13,7 @@ from cbt_ray.errors import InputError
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.store.store import sha256_of
 from cbt_ray.study.recipe import Recipe
-from cbt_ray.training.backend.job import Progress
+from cbt_ray.training.backend.job import MadeStep
 from cbt_ray.training.checkpoint import StoreCheckpoints, clear_checkpoints
 from cbt_ray.training.dataset import Splits, write
 from cbt_ray.training.export.gguf import CONVERTER, convert
@@ -61,7 +61,7 @@ def store(work: Path) -> FolderStore:
 @pytest.fixture(scope="module")
 def tuned(own: Recipe, work: Path, splits: Splits, store: FolderStore) -> Made:
     checkpoints = StoreCheckpoints(store, KEY, work / "checkpoints", "fedcba9876543210")
-    steps: list[Progress] = []
+    steps: list[MadeStep] = []
     made = tune(
         own,
         write(splits, work / "dataset"),

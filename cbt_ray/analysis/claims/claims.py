@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.claims.claims_file import Claim, ClaimsFile, Test
 from cbt_ray.analysis.claims.path import walk
-from cbt_ray.study.contrast import Contrast
+from cbt_ray.analysis.document import to_json
 
 if TYPE_CHECKING:
+    from cbt_ray.analysis.analyse import Analysis
     from cbt_ray.analysis.claims.claim_tests import Evidence
     from cbt_ray.analysis.scores import Scores
 
@@ -20,27 +21,19 @@ BORNE_OUT, NOT_BORNE_OUT, NOT_TESTABLE = "borne_out", "not_borne_out", "not_test
 COLUMNS = ("published", "default")
 
 
-def claims(analysis: Mapping[str, Any], scores: Scores, file: ClaimsFile) -> list[dict[str, Any]]:
+def claims(analysis: Analysis, scores: Scores, file: ClaimsFile) -> list[dict[str, Any]]:
     """Every claim with its verdicts: one row a claim, JSON-ready."""
     from cbt_ray.analysis.claims.claim_tests import Evidence
     from cbt_ray.analysis.effect.policy import counted
-    from cbt_ray.analysis.settings import Settings
 
-    known = {
-        name: value
-        for name, value in analysis["settings"].items()
-        if name in Settings.__dataclass_fields__
-    }
-    known |= {name: tuple(known[name]) for name in ("items", "arms", "trained")}
-    known["contrasts"] = tuple(map(Contrast.model_validate, known["contrasts"]))
-    settings = Settings(**known)
+    settings = analysis.settings
     sessions = counted(
-        scores.sessions(analysis["view"], analysis["judge"]),
+        scores.sessions(analysis.view, analysis.judge),
         settings.unrated,
-        len(analysis["items"]),
+        len(analysis.items),
         settings,
     )
-    evidence = Evidence(analysis, sessions, settings)
+    evidence = Evidence(to_json(analysis), sessions, settings)
     return [_row(claim, file, evidence) for claim in file.all()]
 
 

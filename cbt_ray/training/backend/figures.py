@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass, field
 
-from cbt_ray.training.backend.job import Progress
+from cbt_ray.training.backend.job import MadeStep
 from cbt_ray.training.backend.memory import peak_gib
 
 
@@ -29,11 +29,11 @@ class Figures:
 
     def progress(
         self, step: int, tokens: int, entry: dict[str, float], held_out: float | None
-    ) -> Progress:
+    ) -> MadeStep:
         """A step that was made."""
         now = time.monotonic()
         spent = max(now - self.since, 1e-9)
-        return Progress(
+        return MadeStep(
             step,
             self.steps,
             entry["loss"],

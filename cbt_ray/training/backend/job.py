@@ -16,7 +16,7 @@ from cbt_ray.training.start.base import Base
 
 
 @dataclass(frozen=True)
-class Progress:
+class MadeStep:
     """One optimizer step that was made."""
 
     step: int
@@ -39,7 +39,7 @@ class Progress:
     """With which the step was made."""
 
 
-Report = Callable[[Progress], None]
+Report = Callable[[MadeStep], None]
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ def test_what_cbt_ray_wrote_is_read_back_without_a_mapping(tmp_path: Path) -> No
         reason=lambda key: "rejected:empty" if key[3] == 3 and key[2] == "ada" else None,
     )
     before = Scores.of(rows)
-    (tmp_path / "scores.csv").write_bytes(csv_of(scores_of([row.to_json() for row in rows])))
+    (tmp_path / "scores.csv").write_bytes(csv_of(scores_of(rows)))
     after = read_table(tmp_path / "scores.csv", load_mapping("cbt-ray")).scores
     columns = [name for name in before.ratings.columns if name in after.ratings.columns]
     assert set(before.ratings.columns) == set(after.ratings.columns)

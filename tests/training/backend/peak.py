@@ -13,7 +13,7 @@ from pathlib import Path
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.backend import open_backend
 from cbt_ray.training.backend.forecast import forecast
-from cbt_ray.training.backend.job import Job, Progress
+from cbt_ray.training.backend.job import Job, MadeStep
 from cbt_ray.training.environment import settle
 from cbt_ray.training.mask import IGNORED, Window
 from cbt_ray.training.start.base import open_base
@@ -27,7 +27,7 @@ def main(base: str, work: Path, settings: str) -> None:
     recipe = Recipe.model_validate_json(settings)
     window = Window("p", 1, [5] * LENGTH, [IGNORED] * (LENGTH // 2) + [7] * (LENGTH // 2))
     job = Job(recipe, open_base(base, work), [window] * recipe.batch, [window], work / "run", 1)
-    steps: list[Progress] = []
+    steps: list[MadeStep] = []
     open_backend("trl").train(job, Kept(work / "kept"), steps.append)
     print(
         json.dumps({"forecast": forecast(job, cuda=False).memory_gib, "peak": steps[-1].memory_gib})

@@ -14,7 +14,7 @@ import pytest
 from cbt_ray.errors import InputError, Owed
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.backend import open_backend, trainer, trl_backend
-from cbt_ray.training.backend.job import Job, Progress
+from cbt_ray.training.backend.job import Job, MadeStep
 from cbt_ray.training.dataset import Splits
 from cbt_ray.training.mask import IGNORED, Window, mask
 from cbt_ray.training.start.base import Base
@@ -93,7 +93,7 @@ def test_the_reported_loss_is_that_of_the_supervised_tokens(
 
 
 def test_training_teaches_and_reports_each_step(train: Train) -> None:
-    steps: list[Progress] = []
+    steps: list[MadeStep] = []
     trained = train("taught", report=steps.append)
     assert [(step.step, step.steps) for step in steps] == [(number, 6) for number in range(1, 7)]
     assert trained.metrics["held_out_after"] < trained.metrics["held_out_before"]
@@ -145,7 +145,7 @@ def test_a_run_killed_twice_ends_with_the_same_bits(train: Train, tmp_path: Path
 def test_sigterm_saves_and_a_rerun_ends_with_the_same_bits(train: Train, tmp_path: Path) -> None:
     kept = Kept(tmp_path / "kept")
 
-    def terminate(step: Progress) -> None:
+    def terminate(step: MadeStep) -> None:
         if step.step == 4:  # behind that step and its checkpoint: the next one is finished first
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -178,7 +178,7 @@ def test_a_rerun_behind_the_last_step_trains_no_more(
     """Killed between training and export: the last checkpoint is the trained model, wherever in an
     epoch it lies.
     """
-    kept, steps = Kept(tmp_path / "kept"), list[Progress]()
+    kept, steps = Kept(tmp_path / "kept"), list[MadeStep]()
     whole = train("whole", kept, max_steps=last)
     again = train("again", kept, steps.append, max_steps=last)
     assert steps == []
@@ -188,7 +188,7 @@ def test_a_rerun_behind_the_last_step_trains_no_more(
 
 def test_a_loss_that_is_no_number_ends_the_training(train: Train, tmp_path: Path) -> None:
     """Nothing is trained on behind it, and no checkpoint is made of it."""
-    kept, steps = Kept(tmp_path / "kept"), list[Progress]()
+    kept, steps = Kept(tmp_path / "kept"), list[MadeStep]()
     with pytest.raises(
         InputError,
         match=r"learning_rate: expected finite losses; at step \d it is (nan|inf), its gradient's "

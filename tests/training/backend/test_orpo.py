@@ -15,7 +15,7 @@ import pytest
 from cbt_ray.errors import InputError, Owed
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.backend import trl_backend
-from cbt_ray.training.backend.job import Progress, Trained
+from cbt_ray.training.backend.job import MadeStep, Trained
 from cbt_ray.training.mask import IGNORED
 from cbt_ray.training.preference import Pair, pair, read_preferences
 from cbt_ray.training.start.base import Base
@@ -125,12 +125,12 @@ def test_the_margin_grows(orpo: Train) -> None:
 
 
 def test_killed_twice_it_ends_with_the_same_bits(orpo: Train, tmp_path: Path) -> None:
-    whole, steps = orpo("whole"), list[Progress]()
+    whole, steps = orpo("whole"), list[MadeStep]()
     kept = Kept(tmp_path / "kept", die_behind={2})
     with pytest.raises(Killed):
         orpo("first", kept)
 
-    def terminate(step: Progress) -> None:
+    def terminate(step: MadeStep) -> None:
         if step.step == 4:
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from cbt_ray.training.backend.job import Progress
+from cbt_ray.training.backend.job import MadeStep
 from tests.training.backend.runs import Kept, Killed, Train, lasting, weights
 
 pytestmark = pytest.mark.train
 
 
 def test_losses_on_the_way_change_no_bit(train: Train) -> None:
-    steps: list[Progress] = []
+    steps: list[MadeStep] = []
     with_losses, without = train("with", report=steps.append, held_out_steps=2), train("without")
     assert weights(with_losses) == weights(without)
     assert with_losses.metrics["grad_norm"] == without.metrics["grad_norm"]
@@ -39,7 +39,7 @@ def test_a_continued_run_knows_the_losses_before_it(train: Train, tmp_path: Path
 
 
 def test_speed_and_time_are_those_of_this_run(train: Train, tmp_path: Path) -> None:
-    kept, steps = Kept(tmp_path / "kept", die_behind={4}), list[Progress]()
+    kept, steps = Kept(tmp_path / "kept", die_behind={4}), list[MadeStep]()
     with pytest.raises(Killed):
         train("first", kept)
     train("second", kept, steps.append)
