@@ -80,11 +80,6 @@ class Families(Keyed):
     secondary: Family[TotalEffect]
     items: Family[ItemEffect]
 
-    @property
-    def totals(self) -> list[TotalEffect]:
-        """The contrasts on totals."""
-        return [*self.primary.rows, *self.secondary.rows]
-
 
 def families(
     sessions: pd.DataFrame,
