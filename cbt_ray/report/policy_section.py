@@ -57,7 +57,7 @@ def parts(analysis: At[Analysis]) -> list[Part]:
 
 def post_hoc(analysis: Analysis, part: str) -> str:
     """Marks numbers that rest on what was declared after the first rating, or never."""
-    late = (analysis.declared or {}).get("post_hoc") or []
+    late = analysis.declared.post_hoc if analysis.declared else []
     return "Post hoc. " if "everything" in late or part in late else ""
 
 
