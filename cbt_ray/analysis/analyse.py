@@ -22,18 +22,18 @@ from cbt_ray.analysis.describe import (
 from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.doubt import doubts
 from cbt_ray.analysis.effect.asked import pairs_of, settled, trained
-from cbt_ray.analysis.effect.contrast import contrasts
-from cbt_ray.analysis.effect.covariate import words
-from cbt_ray.analysis.effect.family import families, refitted
-from cbt_ray.analysis.effect.omnibus import omnibus
-from cbt_ray.analysis.effect.policy import counted, policies
+from cbt_ray.analysis.effect.contrast import Effect, contrasts
+from cbt_ray.analysis.effect.covariate import Covariate, words
+from cbt_ray.analysis.effect.family import Families, Refits, families, refitted
+from cbt_ray.analysis.effect.omnibus import Omnibus, omnibus
+from cbt_ray.analysis.effect.policy import Policies, counted, policies
 from cbt_ray.analysis.effect.power import power
 from cbt_ray.analysis.effect.repeated import of_sessions
-from cbt_ray.analysis.effect.slope import slopes
+from cbt_ray.analysis.effect.slope import Slopes, slopes
 from cbt_ray.analysis.flow import Flagged, Flow, flags, flow
 from cbt_ray.analysis.judge.reliability import reliability
-from cbt_ray.analysis.model.chain_model import chain_model
-from cbt_ray.analysis.model.mixed import published
+from cbt_ray.analysis.model.chain_model import ChainModel, chain_model
+from cbt_ray.analysis.model.mixed import PublishedModel, published
 from cbt_ray.analysis.notice import Notice
 from cbt_ray.analysis.scale.scale import scale
 from cbt_ray.analysis.scores import ScoreRow, Scores
@@ -59,11 +59,21 @@ class TitledItem(Keyed):
 
 
 @dataclass(frozen=True)
+class MixedModels(Keyed):
+    """The mixed models of all sessions."""
+
+    published: PublishedModel
+    reduced: PublishedModel | None
+    """Where the published formula cannot be fitted."""
+    default: ChainModel
+
+
+@dataclass(frozen=True)
 class OtherView(Keyed):
     """What the headline's judge says of the same sessions in another view."""
 
     scores: Sequence[ArmScores]
-    contrasts: Any
+    contrasts: Sequence[Effect]
 
 
 @dataclass(frozen=True)
@@ -87,14 +97,15 @@ class Analysis(Keyed):
     scores: Sequence[ArmScores]
     distribution: Sequence[Distribution]
     trajectory: Sequence[Trajectory]
-    contrasts: Any
-    policies: Any
-    tests: Any
-    slopes: Any
+    contrasts: Families
+    policies: Policies
+    tests: Sequence[Omnibus]
+    slopes: Slopes
     cells: Sequence[CellMean]
-    models: Any
-    covariates: Any
-    refitted: Any
+    models: MixedModels
+    covariates: Sequence[Covariate]
+    refitted: Refits | None
+    """Null unless `settings.thorough`."""
     flow: Sequence[Flow]
     flags: Sequence[Flagged]
     views: Mapping[str, OtherView]
@@ -166,7 +177,7 @@ def analyse(
         *(notice for part in (judged, scaled, beside.robustness) for notice in _said(part)),
         *(beside.declared.notices if beside.declared else []),
     ]
-    primary = inferred["contrasts"]["primary"]["rows"]
+    primary = inferred["contrasts"].primary.rows
     return Analysis(
         schema_version=SCHEMA_VERSION,
         settings=settings,
@@ -243,15 +254,16 @@ def _inferred(
     levels = describe.levels(arms)
     model = chain_model(used, settings)
     found = families(used, levels, items, model, settings)
+    plain, reduced = published(used, settings)
     return {
         "contrasts": found,
         "policies": policies(sessions, levels, len(items), settings),
         "tests": omnibus(used, levels),
         "slopes": slopes(used, list(levels), settings),
         "cells": describe.cells(used, arms),
-        "models": {**published(used, settings), "default": model},
+        "models": MixedModels(plain, reduced, model),
         "repeated": of_sessions(used, list(levels), settings.level),
-        "covariates": [words(used, model, found["primary"]["rows"], levels, settings)],
+        "covariates": [words(used, model, found.primary.rows, levels, settings)],
         "refitted": refitted(used, levels, model, settings) if settings.thorough else None,
     }
 
