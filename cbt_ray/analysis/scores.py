@@ -76,7 +76,7 @@ class ScoreRow:
     seed: int = 0
     """Number of the training seed; 0 where nothing was trained or the arm has one."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """As one line of JSONL."""
         return asdict(self)
 
