@@ -31,11 +31,12 @@ from cbt_ray.analysis.effect.power import power
 from cbt_ray.analysis.effect.repeated import of_sessions
 from cbt_ray.analysis.effect.slope import Slopes, slopes
 from cbt_ray.analysis.flow import Flagged, Flow, flags, flow
-from cbt_ray.analysis.judge.reliability import reliability
+from cbt_ray.analysis.judge.reliability import Reliability, reliability
+from cbt_ray.analysis.judge.robustness import Robustness
 from cbt_ray.analysis.model.chain_model import ChainModel, chain_model
 from cbt_ray.analysis.model.mixed import PublishedModel, published
 from cbt_ray.analysis.notice import Notice
-from cbt_ray.analysis.scale.scale import scale
+from cbt_ray.analysis.scale.scale import ScaleQuality, scale
 from cbt_ray.analysis.scores import ScoreRow, Scores
 from cbt_ray.analysis.settings import Settings
 from cbt_ray.study.confound import Confound
@@ -111,10 +112,10 @@ class Analysis(Keyed):
     views: Mapping[str, OtherView]
     """Views that are not the headline's."""
     repeated: Any
-    reliability: Any
-    scale: Any
+    reliability: Reliability
+    scale: ScaleQuality
     power: Any
-    robustness: Any = None
+    robustness: Robustness | None = None
     """What probes of the judge show; null where nobody looked."""
     detectors: Sequence[Detector] | None = None
     """What labelled sessions say of each flag; null without transcripts."""
@@ -136,7 +137,7 @@ class Analysis(Keyed):
 class Beside:
     """Sections that are not computed from the totals of sessions; taken over as they are."""
 
-    robustness: Any = None
+    robustness: Robustness | None = None
     detectors: Sequence[Detector] | None = None
     stop_rules: Sequence[ReplayedRule] | None = None
     confounds: Sequence[Confound] | None = None
@@ -174,7 +175,9 @@ def analyse(
     scaled = scale(scores, settings, sessions=sessions, apart=apart)
     said = [
         *_other_judge(scores, asked, settings),
-        *(notice for part in (judged, scaled, beside.robustness) for notice in _said(part)),
+        *judged.notices,
+        *scaled.notices,
+        *(beside.robustness.notices if beside.robustness else []),
         *(beside.declared.notices if beside.declared else []),
     ]
     primary = inferred["contrasts"].primary.rows
@@ -208,11 +211,6 @@ def analyse(
         declared=beside.declared,
         **inferred,
     )
-
-
-def _said(part: Any) -> list[Notice]:
-    """The notices of a section whose class is not written yet."""
-    return [Notice(**{**notice}) for notice in (part or {}).get("notices", [])]
 
 
 def _headline(scores: Scores, settings: Settings) -> Settings:

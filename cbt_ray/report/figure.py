@@ -103,7 +103,7 @@ def rated(analysis: Analysis) -> bool:
 
 def repeats(analysis: Analysis) -> bool:
     """Did a judge rate any session more than once."""
-    return any(row["total"]["repeated"] for row in analysis["reliability"]["replicates"])
+    return any(row.total.repeated for row in analysis.reliability.replicates)
 
 
 NOTHING = "Not drawn: no session is rated."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from cbt_ray.analysis.estimate import Estimate, Span
+
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 
@@ -75,6 +77,24 @@ def interval_of(low: float | None, high: float | None, digits: int = 1) -> str:
 def two(value: float | None) -> str:
     """A number with two decimals."""
     return one(value, 2)
+
+
+def estimate(found: Estimate | None) -> str:
+    """A value with its interval, or why there is none."""
+    if found is None or found.value is None:
+        return (found.reason if found else None) or DASH
+    interval = f" ({interval_of(found.low, found.high, 2)})" if found.low is not None else ""
+    return two(found.value) + interval
+
+
+def span(found: Span | None) -> str:
+    """An interval with two decimals; a dash where there is none."""
+    return DASH if found is None else interval_of(found.low, found.high, 2)
+
+
+def why(reason: str | None) -> str:
+    """Why a part of the analysis holds nothing."""
+    return f"{capital(reason or 'there is none')}."
 
 
 def yes(value: bool | None) -> str:

@@ -5,7 +5,7 @@ none comes from elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Generic, TypeVar, overload
 
 from cbt_ray.analysis.analyse import Analysis
@@ -95,8 +95,8 @@ def column(
 
     Where `show` takes several values, as many functions read them.
     """
-    fields = tuple(path(read).removeprefix("/") for read in reads)
-    return Column(title, fields, show, prose, optional, below, reads)
+    found = tuple(path(read).removeprefix("/") for read in reads)
+    return Column(title, found, show, prose, optional, below, reads)
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,15 @@ def cell(analysis: Any, show: Show, *pointers: str, at: str = "") -> Cell:
 
 
 def shown(show: Show, *parts: At[Any]) -> Cell:
-    """One cell: parts of the analysis as `show` prints them."""
-    return Cell(show(*(part.value for part in parts)), tuple(part.pointer for part in parts))
+    """One cell: parts of the analysis as `show` prints them; of a record every field has a key."""
+    keys = tuple(key for part in parts for key in _keys(part))
+    return Cell(show(*(part.value for part in parts)), keys)
+
+
+def _keys(part: At[Any]) -> list[str]:
+    if not is_dataclass(part.value):
+        return [part.pointer]
+    return [part.pointer + step(field.name) for field in fields(part.value)]
 
 
 def tabulate(

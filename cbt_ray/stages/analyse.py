@@ -50,7 +50,7 @@ def analyse_scores(bench: Bench) -> None:
     def made() -> Unit:
         from cbt_ray.analysis import Beside, Scores, analyse
         from cbt_ray.analysis.judge.robustness import robustness
-        from cbt_ray.analysis.scale.halo import rated_apart
+        from cbt_ray.analysis.scale.scale import rated_apart
 
         held = Held(bench, survey)
         rows, probes = score_rows(bench, survey, held), probe_rows(bench, survey)

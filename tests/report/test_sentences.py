@@ -17,7 +17,6 @@ from cbt_ray.analysis.declared import Declaration
 from cbt_ray.commands.plan import print_plan
 from cbt_ray.commands.preregister import document
 from cbt_ray.report import render
-from cbt_ray.report.table import pick
 from cbt_ray.stages.evidence import Reading, notices_of
 from cbt_ray.study import load_study
 from cbt_ray.study.contrast import Contrast
@@ -170,7 +169,7 @@ def drawn(analysis: Analysis) -> bool:
 
 
 def replicates(analysis: Analysis) -> bool:
-    return any(row["total"]["repeated"] for row in analysis["reliability"]["replicates"])
+    return any(row.total.repeated for row in analysis.reliability.replicates)
 
 
 def own_model(analysis: Analysis) -> bool:
@@ -238,14 +237,12 @@ TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
         bool(reasons(a) - {"owed"}) and bool(rows_of(a, "primary"))
     ),
     "thresholds were declared in the study file": lambda a: a.robustness is not None,
-    "Fewer than five judges are fixed": lambda a: bool(a["reliability"]["judges"]["pairs"]),
+    "Fewer than five judges are fixed": lambda a: bool(a.reliability.judges.pairs),
     "Least favourable to the first side": lambda a: bool(
-        pick(a["reliability"]["judges"]["worst_case"], "/least_favourable")
+        a.reliability.judges.worst_case and a.reliability.judges.worst_case.least_favourable
     ),
-    "The other way: items rated one at a time": lambda a: bool(
-        a["scale"]["halo"]["apart"]["other"]
-    ),
-    "Above one half (marked !)": lambda a: any(row["flagged"] for row in a["scale"]["ends"]),
+    "The other way: items rated one at a time": lambda a: bool(a.scale.halo.other),
+    "Above one half (marked !)": lambda a: any(row.flagged for row in a.scale.ends),
     "needs 2 arms and 2 patients with rated sessions": lambda a: (
         a["power"]["reason"] or ""
     ).startswith("needs 2 arms"),
@@ -254,7 +251,7 @@ TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
     ),
     "The hollow point is this study's own design": lambda a: bool(a["power"]["next"]),
     "fewer than 10, so the result says little": lambda a: 0 < a.counts.patients < 10,
-    "Uncalibrated judge: ": lambda a: own_model(a) and not a["reliability"]["humans"]["calibrated"],
+    "Uncalibrated judge: ": lambda a: own_model(a) and not a.reliability.humans.calibrated,
     "rated by another language model": lambda a: a.judges.get(a.judge) != "human",
     "rated by people": lambda a: a.judges.get(a.judge) == "human",
     "higher total from the judge with variant": lambda a: (

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
+from cbt_ray.analysis.judge.robustness import Robustness, robustness
 from cbt_ray.llm.request import Finish, Reply, Request
 from cbt_ray.stages.analyse import settings_of
 from cbt_ray.stages.held import Held
@@ -168,10 +169,9 @@ def inputs_of(bench: Bench, key: Key) -> dict[str, str]:
     }
 
 
-def robustness_of(bench: Bench) -> dict[str, Any]:
+def robustness_of(bench: Bench) -> Robustness:
     """Rate, and what the probes show."""
     from cbt_ray.analysis import Scores
-    from cbt_ray.analysis.judge.robustness import robustness
 
     rate_sessions(bench)
     survey = bench.survey(Stage.SESSIONS, Stage.RATINGS)

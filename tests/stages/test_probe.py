@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from cbt_ray.__main__ import run
+from cbt_ray.analysis.judge.robustness import Robustness
 from cbt_ray.commands.plan import estimate
 from cbt_ray.errors import InputError
 from cbt_ray.llm import models
@@ -51,8 +52,8 @@ def judged_by(judge: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return judge
 
 
-def verdicts(found: dict[str, Any]) -> dict[str, str]:
-    return {name: row["verdict"] for name, row in found["probes"].items()}
+def verdicts(found: Robustness) -> dict[str, str]:
+    return {name: row.verdict for name, row in found.probes.items()}
 
 
 # ---- judges of known kinds -----------------------------------------------------------------------
@@ -64,9 +65,9 @@ def test_judge_that_reads_passes_every_probe(
     judged_by(RuledJudge(reads, by_number), monkeypatch)
     found = robustness_of(opened(study_file(tmp_path, EVERY)))
     assert verdicts(found) == dict.fromkeys(EVERY, "passed")
-    assert (found["verdict"], found["notices"], found["sessions"]) == ("passed", [], 48)
-    homework = found["probes"]["no_homework"]["details"]
-    assert (homework["item_fall"], homework["others_fall"]) == (7, 0)
+    assert (found.verdict, found.notices, found.sessions) == ("passed", [], 48)
+    homework = found.probes["no_homework"].details
+    assert (homework.item_fall, homework.others_fall) == (7, 0)
 
 
 def test_judge_that_always_says_the_same_fails_by_name(
@@ -81,8 +82,8 @@ def test_judge_that_always_says_the_same_fails_by_name(
         verdicts(found)["guess_masked"],
         verdicts(found)["masked"],
     }
-    assert found["notices"][0]["id"] == "judge_failed"
-    assert "fails 5 of 8 probes" in found["notices"][0]["text"]
+    assert found.notices[0].id == "judge_failed"
+    assert "fails 5 of 8 probes" in found.notices[0].text
 
 
 def test_judge_that_follows_style_is_caught_by_its_guess_and_by_masking(
@@ -98,8 +99,8 @@ def test_judge_that_follows_style_is_caught_by_its_guess_and_by_masking(
         "guess_plain": "failed",
         "guess_masked": "passed",
     } == verdicts(found)
-    assert found["probes"]["guess_plain"]["details"]["right"] == {"instruct": 1, "tuned": 1}
-    assert found["probes"]["masked"]["details"]["change"] == {
+    assert found.probes["guess_plain"].details.right == {"instruct": 1, "tuned": 1}
+    assert found.probes["masked"].details.change == {
         "tuned": pytest.approx(-5 / 9),
         "instruct": 0,
     }
@@ -111,8 +112,8 @@ def test_both_views_serve_where_both_are_rated(
     judge = judged_by(RuledJudge(lambda _item, place, text: 3 + 5 * ("**" in text)), monkeypatch)
     found = robustness_of(opened(study_file(tmp_path, ["masked"], views=["plain", "masked"])))
     assert len(judge.requests) == 2 * 48, "no further call"
-    row = found["probes"]["masked"]
-    assert (row["verdict"], row["n"], row["chains"], row["scheduled"]) == ("failed", 48, 8, 48)
+    row = found.probes["masked"]
+    assert (row.verdict, row.n, row.chains, row.scheduled) == ("failed", 48, 8, 48)
 
 
 # ---- units ---------------------------------------------------------------------------------------
@@ -301,8 +302,8 @@ def test_what_cannot_be_probed_says_why_and_costs_no_call(
     assert all((row.total is None) == (row.reason is not None) for row in rows)
     assert len(judge.requests) == 8 * 5 + sum(row.reason is None for row in rows)
     found = robustness_of(bench)
-    assert found["probes"]["no_homework"]["unanswered"] == {"no_homework": 16, "nothing_to_rate": 8}
-    assert found["probes"]["no_homework"]["n"] == 24
+    assert found.probes["no_homework"].unanswered == {"no_homework": 16, "nothing_to_rate": 8}
+    assert found.probes["no_homework"].n == 24
 
 
 def test_one_patient_has_nobody_elses_therapist_and_one_kind_is_not_guessed(

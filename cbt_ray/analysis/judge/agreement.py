@@ -4,14 +4,19 @@ agreement, points of a bias plot.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cbt_ray.analysis.document import Keyed
+from cbt_ray.analysis.estimate import Estimate
 from cbt_ray.analysis.judge import kappa
 from cbt_ray.analysis.judge.crossed import Moments
 from cbt_ray.analysis.judge.icc import two_way
 from cbt_ray.analysis.judge.jackknife import Clusters, estimate, plain
 from cbt_ray.analysis.judge.judges import mean
+from cbt_ray.analysis.judge.kappa import Kappa
+from cbt_ray.analysis.notice import Notice
 from cbt_ray.analysis.scores import ITEM
 
 if TYPE_CHECKING:
@@ -31,121 +36,146 @@ POOR = 0.5
 ALL = "all people"
 
 
-def humans(crossed: Crossed, items: Sequence[str], settings: Settings) -> dict[str, Any]:
-    """The judge `settings.judge` against each person, and against all of them where there are
-    several.
+@dataclass(frozen=True)
+class LimitsOfAgreement(Keyed):
+    """Between which differences the judge and people lie in this share of sessions."""
 
-    It is `calibrated` where the whole interval of ICC(2,1) against the last of these rows is at
-    POOR or above.
+    share: float
+    lower: Estimate
+    upper: Estimate
+
+
+@dataclass(frozen=True)
+class AgainstPeople(Keyed):
+    """The judge against people; differences are judge minus person."""
+
+    rater: str
+    people: int
+    sessions: int = 0
+    """Rated by both."""
+    chains: int = 0
+    icc2_1: Estimate | None = None
+    icc3_1: Estimate | None = None
+    bias: Estimate | None = None
+    sd: float | None = None
+    """Of the differences."""
+    limits: LimitsOfAgreement | None = None
+    points: Sequence[tuple[float, float]] = ()
+    """(mean, difference) of a session, for a plot."""
+    kappa: Mapping[str, Kappa] = field(default_factory=dict)
+    """Item -> kappa of single ratings."""
+    reason: str | None = None
+    """Why the ICC has no interval."""
+
+
+@dataclass(frozen=True)
+class Humans(Keyed):
+    """Whether people say what the headline judge says."""
+
+    judge: str
+    available: bool = False
+    """Did people rate what it rated."""
+    calibrated: bool = False
+    """The whole interval of ICC(2,1) against the last rater is at POOR or above."""
+    reason: str | None = None
+    """Why it is not calibrated."""
+    raters: Sequence[AgainstPeople] = ()
+    """One person each; the last is all of them where there are several."""
+
+
+def humans(
+    crossed: Crossed, items: Sequence[str], settings: Settings
+) -> tuple[Humans, list[Notice]]:
+    """The judge `settings.judge` against each person, and against all of them where there are
+    several; and what to say of it.
     """
-    raters = [
-        judge
-        for judge in crossed.judges
-        if crossed.kinds[judge] == HUMAN and judge != settings.judge
-    ]
-    found: dict[str, Any] = {
-        "available": False,
-        "calibrated": False,
-        "judge": settings.judge,
-        "raters": [],
-        "reason": None,
-    }
-    if crossed.kinds.get(settings.judge) == HUMAN:
-        return found | {
-            "calibrated": True,
-            "reason": "the ratings of the headline are people's own",
-        }
+    judge, kinds = settings.judge, crossed.kinds
+    if kinds.get(judge) == HUMAN:
+        reason = "the ratings of the headline are people's own"
+        return Humans(judge, calibrated=True, reason=reason), []
+    raters = [name for name in crossed.judges if kinds[name] == HUMAN]
     groups = {rater: [rater] for rater in raters} | ({ALL: raters} if len(raters) > 1 else {})
     rows = [_against(crossed, name, people, items, settings) for name, people in groups.items()]
-    if not any(row["sessions"] for row in rows):
+    if not any(row.sessions for row in rows):
         why = (
             "people rated no session that this judge rated"
             if raters
             else "no person's ratings were imported"
         )
-        any_rated = bool((crossed.moments(settings.judge, "total").count > 0).any())
-        return found | {"reason": why, "notices": [_uncalibrated(why)] if any_rated else []}
+        any_rated = bool((crossed.moments(judge, "total").count > 0).any())
+        return Humans(judge, reason=why), [_uncalibrated(why)] if any_rated else []
     doubt, notices = _doubt(rows[-1])
-    return found | {
-        "available": True,
-        "calibrated": doubt is None,
-        "reason": doubt,
-        "raters": rows,
-        "notices": notices,
-    }
+    return Humans(judge, True, doubt is None, doubt, rows), notices
 
 
-def _doubt(row: dict[str, Any]) -> tuple[str | None, list[dict[str, Any]]]:
+def _doubt(row: AgainstPeople) -> tuple[str | None, list[Notice]]:
     """Why agreement with these people does not calibrate the judge, or None.
 
     And what to say of it.
     """
-    icc, sessions = row["icc2_1"], row["sessions"]
-    if icc is None or icc["low"] is None:
+    icc, sessions = row.icc2_1, row.sessions
+    if icc is None or icc.value is None or icc.low is None:
         why = (
             f"people rated {sessions} of its sessions, which does not say how far they agree "
-            f"({row['reason']})"
+            f"({row.reason})"
         )
         return why, [_uncalibrated(why)]
-    if icc["value"] < POOR:
+    if icc.value < POOR:
         why = (
-            f"people disagree with it, ICC(2,1) {icc['value']:.2f} over {sessions} sessions, "
+            f"people disagree with it, ICC(2,1) {icc.value:.2f} over {sessions} sessions, "
             f"below {POOR:g}"
         )
-        return why, [{"id": "people_disagree", "text": f"Uncalibrated judge: {why}.", "weight": 85}]
-    if icc["low"] < POOR:
+        return why, [Notice("people_disagree", f"Uncalibrated judge: {why}.", 85)]
+    if icc.low < POOR:
         why = (
             f"people may disagree with it, the interval of ICC(2,1) over {sessions} sessions "
-            f"begins at {icc['low']:.2f}"
+            f"begins at {icc.low:.2f}, below {POOR:g}"
         )
-        why += f", below {POOR:g}"
         return why, [_uncalibrated(why)]
     return None, []
 
 
-def _uncalibrated(why: str) -> dict[str, Any]:
+def _uncalibrated(why: str) -> Notice:
     text = f"Uncalibrated judge: {why}, so scores show what this judge says and no more."
-    return {"id": "uncalibrated", "text": text, "weight": 70}
+    return Notice("uncalibrated", text, 70)
 
 
 def _against(
     crossed: Crossed, name: str, people: Sequence[str], items: Sequence[str], settings: Settings
-) -> dict[str, Any]:
+) -> AgainstPeople:
     """One row: the judge against these people's mean; kappa is against single ratings of theirs."""
     import numpy as np
 
     own, theirs = crossed.moments(settings.judge, "total"), pooled(crossed, people, "total")
     both = (own.count > 0) & (theirs.count > 0)
-    row: dict[str, Any] = {"rater": name, "people": len(people), "sessions": int(both.sum())}
-    row |= dict.fromkeys(("chains", "icc2_1", "icc3_1", "bias", "limits", "sd", "points", "kappa"))
     if not both.any():
-        return row | {"reason": "no session was rated by both"}
+        return AgainstPeople(name, len(people), reason="no session was rated by both")
     table, clusters = (
         np.column_stack([own.mean[both], theirs.mean[both]]),
         crossed.clusters.of(both),
     )
-    agreement = two_way(table, clusters, settings.level)
+    agreed = two_way(table, clusters, settings.level)
     difference = table[:, 0] - table[:, 1]
-    return row | {
-        "chains": clusters.count,
-        **{
-            name: {key: value for key, value in agreement[name].items() if key != "random_judges"}
-            for name in ("icc2_1", "icc3_1")
-        },
-        "bias": mean(difference, clusters, settings.level),
-        "sd": float(difference.std(ddof=1)) if len(difference) > 1 else None,
-        "limits": limits(difference, clusters, settings.level),
-        "points": thinned(table.mean(axis=1), difference),
-        "kappa": [{"item": item, **_item(crossed, people, item, settings)} for item in items],
-        "reason": agreement["icc2_1"]["reason"],
-    }
-
-
-def _item(crossed: Crossed, people: Sequence[str], item: str, settings: Settings) -> dict[str, Any]:
-    own = crossed.moments(settings.judge, ITEM + item)
-    return kappa.between(
-        own, pooled(crossed, people, ITEM + item), crossed.clusters, settings.level
+    return AgainstPeople(
+        rater=name,
+        people=len(people),
+        sessions=int(both.sum()),
+        chains=clusters.count,
+        icc2_1=agreed.icc2_1,
+        icc3_1=agreed.icc3_1,
+        bias=mean(difference, clusters, settings.level),
+        sd=float(difference.std(ddof=1)) if len(difference) > 1 else None,
+        limits=limits(difference, clusters, settings.level),
+        points=thinned(table.mean(axis=1), difference),
+        kappa={item: _item(crossed, people, item, settings) for item in items},
+        reason=agreed.icc2_1.reason,
     )
+
+
+def _item(crossed: Crossed, people: Sequence[str], item: str, settings: Settings) -> Kappa:
+    own = crossed.moments(settings.judge, ITEM + item)
+    theirs = pooled(crossed, people, ITEM + item)
+    return kappa.between(own, theirs, crossed.clusters, settings.level)
 
 
 def pooled(crossed: Crossed, people: Sequence[str], column: str) -> Moments:
@@ -165,7 +195,7 @@ def pooled(crossed: Crossed, people: Sequence[str], column: str) -> Moments:
     return Moments(count, mean, square)
 
 
-def limits(difference: Array, clusters: Clusters, level: float) -> dict[str, Any] | None:
+def limits(difference: Array, clusters: Clusters, level: float) -> LimitsOfAgreement | None:
     """Between which differences the judge and people lie in this share of sessions (Bland & Altman
     1986, Lancet 327:307-310).
     """
@@ -179,17 +209,17 @@ def limits(difference: Array, clusters: Clusters, level: float) -> dict[str, Any
         np.column_stack([np.ones_like(difference), difference, difference**2])
     )
 
-    def end(sign: float) -> dict[str, Any]:
+    def end(sign: float) -> Estimate:
         def statistic(s: Array) -> Array:
             variance = np.maximum(0.0, s[:, 2] - s[:, 1] ** 2 / s[:, 0]) / (s[:, 0] - 1)
             return np.asarray(s[:, 1] / s[:, 0] + sign * z * np.sqrt(variance))
 
         return estimate(statistic, of_chains, level, plain(), "fewer than two sessions")
 
-    return {"share": level, "lower": end(-1.0), "upper": end(1.0)}
+    return LimitsOfAgreement(level, end(-1.0), end(1.0))
 
 
-def thinned(middle: Array, difference: Array, most: int = POINTS) -> list[list[float]]:
+def thinned(middle: Array, difference: Array, most: int = POINTS) -> list[tuple[float, float]]:
     """(mean, difference) of up to `most` sessions, evenly over the means, so that both ends are
     kept.
     """
@@ -199,4 +229,4 @@ def thinned(middle: Array, difference: Array, most: int = POINTS) -> list[list[f
     chosen = order[
         np.unique(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int))
     ]
-    return [[float(middle[i]), float(difference[i])] for i in chosen]
+    return [(float(middle[i]), float(difference[i])) for i in chosen]

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cbt_ray.analysis.document import Keyed
+from cbt_ray.analysis.estimate import Estimate, Span
 from cbt_ray.analysis.judge.jackknife import TOO_FEW, Clusters, estimate, fisher, logarithm, repeats
 
 if TYPE_CHECKING:
@@ -35,46 +37,43 @@ def averaged(single: float | None, k: float) -> float | None:
     return k * single / (1 + (k - 1) * single)
 
 
-def of_average(single: dict[str, Any], k: float) -> dict[str, Any]:
+def of_average(single: Estimate, k: float) -> Estimate:
     """An estimate with its interval, taken over to the mean of k ratings."""
-    return single | {name: averaged(single[name], k) for name in ("value", "low", "high")}
+    return Estimate(
+        averaged(single.value, k), averaged(single.low, k), averaged(single.high, k), single.reason
+    )
 
 
-def one_way(scores: Moments, clusters: Clusters, level: float) -> dict[str, Any]:
-    """Repeatability of one judge: ICC(1,1), ICC(1,k), and the standard deviation of replicates
-    within a session.
+@dataclass(frozen=True)
+class Repeatability(Keyed):
+    """How far one judge repeats itself."""
 
-    k is the harmonic mean of the replicates per session. `independent` is the exact F interval for
-    sessions that are independent (Wald 1940 for unequal numbers of replicates; with equal ones it
-    is Shrout & Fleiss's).
-    """
+    sessions: int
+    repeated: int
+    """Sessions that were rated more than once."""
+    ratings: int
+    k: float | None
+    """The harmonic mean of the replicates per session."""
+    single: Estimate
+    """ICC(1,1)."""
+    average: Estimate
+    """ICC(1,k)."""
+    within_session_sd: Estimate
+    independent: Span | None = None
+    """The exact F interval of ICC(1,1) for sessions that are independent (Wald 1940 for unequal
+    numbers of replicates; with equal ones it is Shrout & Fleiss's)."""
+
+
+def one_way(scores: Moments, clusters: Clusters, level: float) -> Repeatability:
+    """Repeatability of one judge, and the standard deviation of replicates within a session."""
     import numpy as np
 
     there = scores.count > 0
     count, ss = scores.count[there], scores.spread[there]
-    repeated = int((count > 1).sum())
-    found: dict[str, Any] = {
-        "sessions": int(there.sum()),
-        "repeated": repeated,
-        "ratings": int(count.sum()),
-        "k": None,
-    }
-    empty = {"value": None, "low": None, "high": None, "reason": ONCE}
-    if not repeated:
-        return found | {
-            "single": empty,
-            "average": empty,
-            "independent": None,
-            "within_session_sd": empty,
-        }
-    if found["sessions"] == 1:
-        few = empty | {"reason": TOO_FEW}
-        return found | {
-            "single": few,
-            "average": few,
-            "independent": None,
-            "within_session_sd": few,
-        }
+    sessions, repeated, ratings = int(there.sum()), int((count > 1).sum()), int(count.sum())
+    if not repeated or sessions == 1:
+        none = Estimate(None, reason=TOO_FEW if repeated else ONCE)
+        return Repeatability(sessions, repeated, ratings, None, none, none, none)
     mean = scores.mean[there] - scores.mean[there].mean()
     of_chains = clusters.of(there).sums(
         np.column_stack([np.ones_like(count), count, count**2, count * mean, count * mean**2, ss])
@@ -82,17 +81,13 @@ def one_way(scores: Moments, clusters: Clusters, level: float) -> dict[str, Any]
     typical = float(_typical(of_chains.values.sum(axis=0, keepdims=True))[0])
     k = float(len(count) / (1 / count).sum())
     single = estimate(_one_way, of_chains, level, repeats(typical), CONSTANT)
-    variance = estimate(
+    within = estimate(
         lambda s: np.sqrt(s[:, 5] / (s[:, 1] - s[:, 0])), of_chains, level, logarithm(), ONCE
     )
     independent = _wald(count, mean, ss, level)
-    return found | {
-        "k": k,
-        "single": single,
-        "average": of_average(single, k),
-        "independent": independent,
-        "within_session_sd": variance,
-    }
+    return Repeatability(
+        sessions, repeated, ratings, k, single, of_average(single, k), within, independent
+    )
 
 
 def _typical(s: Array) -> Array:
@@ -111,7 +106,7 @@ def _one_way(s: Array) -> Array:
     return (between - within) / (between + (_typical(s) - 1) * within)  # type: ignore[no-any-return]
 
 
-def _wald(count: Array, mean: Array, ss: Array, level: float) -> dict[str, float] | None:
+def _wald(count: Array, mean: Array, ss: Array, level: float) -> Span | None:
     """The exact interval of the one-way model: ratios of variances at which the weighted F reaches
     its quantiles.
     """
@@ -145,7 +140,7 @@ def _wald(count: Array, mean: Array, ss: Array, level: float) -> dict[str, float
             else brentq(lambda x, q=quantile: f(x) - q, bottom, top, xtol=1e-12)
         )
         ends.append(ratio / (1 + ratio))
-    return {"low": ends[0], "high": ends[1]}
+    return Span(*ends)
 
 
 @dataclass(frozen=True)
@@ -210,29 +205,54 @@ def squares(s: Array) -> Squares:
     )
 
 
-def two_way(table: Array, clusters: Clusters, level: float) -> dict[str, Any]:
+@dataclass(frozen=True)
+class RandomJudges(Keyed):
+    """Intervals for judges drawn at random, sessions independent."""
+
+    icc2_1: Span
+    icc2_k: Span
+
+
+@dataclass(frozen=True)
+class Coefficients(Keyed):
+    """How far judges agree; intervals hold for these very judges."""
+
+    icc2_1: Estimate
+    icc2_k: Estimate
+    icc3_1: Estimate
+    icc3_k: Estimate
+    random_judges: RandomJudges | None = None
+    """Null where there are too few judges to speak of a sample."""
+
+
+def two_way(
+    table: Array, clusters: Clusters, level: float, *, sampled: bool = False
+) -> Coefficients:
     """ICC(2,1), ICC(2,k), ICC(3,1), ICC(3,k) of (sessions, judges) without gaps.
 
-    `low` and `high` hold for these very judges.
-
-    `random_judges` is the interval of ICC(2,1) and ICC(2,k) for judges drawn at random, sessions
-    independent.
+    `sampled`: also for judges drawn at random.
     """
     of_chains = clusters.sums(columns(table))
     k, why = table.shape[1], CONSTANT if len(table) > 1 else TOO_FEW
     absolute = estimate(lambda s: squares(s).absolute, of_chains, level, fisher(), why)
     consistent = estimate(lambda s: squares(s).consistent, of_chains, level, fisher(), why)
-    drawn = generalized(of_chains.values.sum(axis=0), level)
-    return {
-        "icc2_1": absolute | {"random_judges": drawn},
-        "icc2_k": of_average(absolute, k)
-        | {"random_judges": drawn and {end: averaged(drawn[end], k) for end in drawn}},
-        "icc3_1": consistent,
-        "icc3_k": of_average(consistent, k),
-    }
+    drawn = generalized(of_chains.values.sum(axis=0), level) if sampled else None
+    return Coefficients(
+        absolute,
+        of_average(absolute, k),
+        consistent,
+        of_average(consistent, k),
+        RandomJudges(drawn, _averaged(drawn, k)) if drawn else None,
+    )
 
 
-def generalized(whole: Array, level: float) -> dict[str, float | None] | None:
+def _averaged(single: Span, k: int) -> Span:
+    """Of the mean of k ratings; both ends are 0 or above, so there are such."""
+    low, high = (k * end / (1 + (k - 1) * end) for end in (single.low, single.high))
+    return Span(low, high)
+
+
+def generalized(whole: Array, level: float) -> Span | None:
     """Generalized interval of ICC(2,1) where judges are a random sample, from the sums over all
     sessions.
 
@@ -258,4 +278,4 @@ def generalized(whole: Array, level: float) -> dict[str, float | None] | None:
     low, high = np.quantile(
         sessions / (sessions + judges + drawn["rest"]), [0.5 - level / 2, 0.5 + level / 2]
     )
-    return {"low": float(low), "high": float(high)}
+    return Span(float(low), float(high))

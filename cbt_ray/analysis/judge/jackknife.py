@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cbt_ray.analysis.estimate import Estimate
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -136,43 +138,46 @@ class Clusters:
 
 def estimate(
     statistic: Statistic, sums: Sums, level: float, link: Link, undefined: str
-) -> dict[str, Any]:
-    """`value` with `low` and `high`, or `reason` why there is none.
+) -> Estimate:
+    """A statistic of all sums, with its interval.
 
     `undefined` says why the value itself may not exist.
 
     `statistic` maps sums (m, q) to (m,), NaN where it does not exist.
     """
     import numpy as np
-    from scipy.special import stdtrit
 
-    none = {"value": None, "low": None, "high": None}
     count = len(sums.values)
     if count == 0:
-        return none | {"reason": undefined}
+        return Estimate(None, reason=undefined)
     with np.errstate(invalid="ignore", divide="ignore"):
         whole = sums.values.sum(axis=0, keepdims=True)
         value = float(statistic(whole)[0])
         if not math.isfinite(value):
-            return none | {"reason": undefined}
-        found = none | {"value": value}
+            return Estimate(None, reason=undefined)
         if count < FEWEST:
-            return found | {"reason": f"an interval needs {FEWEST} chains or more, found {count}"}
+            why = f"an interval needs {FEWEST} chains or more, found {count}"
+            return Estimate(value, reason=why)
         middle = float(link.forward(np.array([value]))[0])
         without = link.forward(statistic(whole - sums.values))
+    return _with_interval(value, middle, without, sums.arm, link, level)
+
+
+def _with_interval(
+    value: float, middle: float, without: Array, arm: Array, link: Link, level: float
+) -> Estimate:
+    """A value, from itself and its values without each chain on the link's scale."""
+    import numpy as np
+    from scipy.special import stdtrit
+
     if not (math.isfinite(middle) and np.isfinite(without).all()):
-        return found | {
-            "reason": "no interval: too little varies, in all chains or without one of them"
-        }
-    variance, df = _variance(without, sums.arm)
+        why = "no interval: too little varies, in all chains or without one of them"
+        return Estimate(value, reason=why)
+    variance, df = _variance(without, arm)
     if variance < NOTHING * max(1.0, middle**2):
-        return found | {"reason": "no interval: chains do not differ"}
+        return Estimate(value, reason="no interval: chains do not differ")
     half = float(stdtrit(df, 0.5 + level / 2)) * math.sqrt(variance)
-    return found | {
-        "low": link.back(middle - half),
-        "high": link.back(middle + half),
-        "reason": None,
-    }
+    return Estimate(value, link.back(middle - half), link.back(middle + half))
 
 
 def _variance(without: Array, arm: Array) -> tuple[float, float]:

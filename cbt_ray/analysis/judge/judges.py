@@ -8,20 +8,23 @@ judges, and the worst is named.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.describe import arms, levels
-from cbt_ray.analysis.effect.asked import heads, pairs_of
+from cbt_ray.analysis.document import Keyed
+from cbt_ray.analysis.effect.asked import Comparison, heads, pairs_of
 from cbt_ray.analysis.effect.contrast import Difference, compare
 from cbt_ray.analysis.effect.layout import Chains
-from cbt_ray.analysis.judge.icc import two_way
+from cbt_ray.analysis.estimate import Estimate
+from cbt_ray.analysis.judge.icc import Coefficients, two_way
 from cbt_ray.analysis.judge.jackknife import Clusters, estimate, plain
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
     from cbt_ray.analysis.judge.crossed import Crossed
     from cbt_ray.analysis.settings import Settings
@@ -32,6 +35,19 @@ SAMPLE = 5
 """Fewer judges than this are fixed."""
 
 
+@dataclass(frozen=True)
+class JudgePair(Keyed):
+    """Two judges over the sessions that both rated; `difference` is a minus b."""
+
+    a: str
+    b: str
+    sessions: int = 0
+    icc2_1: Estimate | None = None
+    icc3_1: Estimate | None = None
+    difference: Estimate | None = None
+    reason: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class JudgeDifference(Difference):
     """A primary contrast by one judge alone."""
@@ -39,94 +55,117 @@ class JudgeDifference(Difference):
     judge: str
 
 
-def between(crossed: Crossed, settings: Settings) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class ByJudge(Comparison):
+    """A primary contrast by each judge alone."""
+
+    judges: Sequence[JudgeDifference]
+    least: str | None
+    """The judge that speaks least for the first side."""
+    same_sign: bool | None
+    """Null where a judge allows no estimate."""
+
+
+@dataclass(frozen=True)
+class LeastFavourable(Keyed):
+    """The judge with the smallest mean contrast, of those that allow every contrast."""
+
+    judge: str
+    mean_estimate: float
+
+
+@dataclass(frozen=True)
+class WorstCase(Keyed):
+    """The primary contrasts by each judge alone, on all sessions that it rated.
+
+    An unrated session is left out here whatever the study's policy, since each judge leaves others
+    unrated.
+    """
+
+    rows: Sequence[ByJudge]
+    least_favourable: LeastFavourable | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class BetweenJudges(Keyed):
     """Agreement of all judges and of each pair on the total, effects of judges, and the worst
     case.
     """
+
+    judges: Sequence[str]
+    """Those who rated."""
+    fixed: bool
+    """Too few to be a sample of judges."""
+    sessions: int = 0
+    """Rated by all."""
+    agreement: Coefficients | None = None
+    effects: Mapping[str, Estimate] = field(default_factory=dict)
+    """Judge -> its mean difference from the mean of the others."""
+    pairs: Sequence[JudgePair] = ()
+    worst_case: WorstCase | None = None
+    reason: str | None = None
+
+
+def between(crossed: Crossed, settings: Settings) -> BetweenJudges:
+    """All of it."""
     import numpy as np
 
     raters = [
         judge for judge in crossed.judges if (crossed.moments(judge, "total").count > 0).any()
     ]
-    found: dict[str, Any] = {
-        "judges": [{"judge": judge, "kind": crossed.kinds[judge]} for judge in raters],
-        "fixed": len(raters) < SAMPLE,
-        **{
-            "sessions": 0,
-            "agreement": None,
-            "effects": [],
-            "pairs": [],
-            "worst_case": None,
-            "reason": None,
-        },
-    }
+    found = BetweenJudges(raters, fixed=len(raters) < SAMPLE)
     if len(raters) < 2:
-        return found | {
-            "reason": "needs two judges, found one" if raters else "needs two judges, found none"
-        }
+        return replace(found, reason=f"needs two judges, found {'one' if raters else 'none'}")
     means = np.column_stack([crossed.moments(judge, "total").mean for judge in raters])
-    pairs = [
-        _pair(raters, a, b, means, crossed, settings)
-        for a, b in combinations(range(len(raters)), 2)
-    ]
-    found |= {"pairs": pairs, "worst_case": worst_case(crossed, raters, settings)}
+    found = replace(
+        found,
+        pairs=[
+            _pair(raters, a, b, means, crossed, settings)
+            for a, b in combinations(range(len(raters)), 2)
+        ],
+        worst_case=worst_case(crossed, raters, settings),
+    )
     shared = ~np.isnan(means).any(axis=1)
     if not shared.any():
-        return found | {"reason": "no session was rated by all judges"}
-    table, clusters = means[shared], crossed.clusters.of(shared)
-    return found | {
-        "sessions": int(shared.sum()),
-        "agreement": _fixed(two_way(table, clusters, settings.level), len(raters)),
-        "effects": [
-            {"judge": judge, **_effect(table, clusters, j, settings.level)}
-            for j, judge in enumerate(raters)
-        ],
-    }
-
-
-def _fixed(agreement: dict[str, Any], judges: int) -> dict[str, Any]:
-    """Without the interval for judges drawn at random where there are too few to speak of a
-    sample.
-    """
-    if judges >= SAMPLE:
-        return agreement
-    return {
-        name: found | {"random_judges": None} if "random_judges" in found else found
-        for name, found in agreement.items()
-    }
+        return replace(found, reason="no session was rated by all judges")
+    table, clusters, level = means[shared], crossed.clusters.of(shared), settings.level
+    return replace(
+        found,
+        sessions=int(shared.sum()),
+        agreement=two_way(table, clusters, level, sampled=not found.fixed),
+        effects={judge: _effect(table, clusters, j, level) for j, judge in enumerate(raters)},
+    )
 
 
 def _pair(
     raters: Sequence[str], a: int, b: int, means: Array, crossed: Crossed, settings: Settings
-) -> dict[str, Any]:
+) -> JudgePair:
     import numpy as np
 
     both = np.asarray(~np.isnan(means[:, [a, b]]).any(axis=1))
-    row: dict[str, Any] = {
-        "a": raters[a],
-        "b": raters[b],
-        "sessions": int(both.sum()),
-        "icc2_1": None,
-        "icc3_1": None,
-    }
     if not both.any():
-        return row | {"difference": None, "reason": "no session was rated by both"}
+        return JudgePair(raters[a], raters[b], reason="no session was rated by both")
     table, clusters = means[both][:, [a, b]], crossed.clusters.of(both)
-    agreement = _fixed(two_way(table, clusters, settings.level), 2)
-    return row | {
-        **{name: agreement[name] for name in ("icc2_1", "icc3_1")},
-        **{"difference": mean(table[:, 0] - table[:, 1], clusters, settings.level), "reason": None},
-    }
+    agreed = two_way(table, clusters, settings.level)
+    return JudgePair(
+        raters[a],
+        raters[b],
+        int(both.sum()),
+        agreed.icc2_1,
+        agreed.icc3_1,
+        mean(table[:, 0] - table[:, 1], clusters, settings.level),
+    )
 
 
-def _effect(table: Array, clusters: Clusters, judge: int, level: float) -> dict[str, Any]:
+def _effect(table: Array, clusters: Clusters, judge: int, level: float) -> Estimate:
     """A judge's mean difference from the mean of the others."""
     import numpy as np
 
     return mean(table[:, judge] - np.delete(table, judge, axis=1).mean(axis=1), clusters, level)
 
 
-def mean(values: Array, clusters: Clusters, level: float) -> dict[str, Any]:
+def mean(values: Array, clusters: Clusters, level: float) -> Estimate:
     """A mean over sessions, with chains as clusters."""
     import numpy as np
 
@@ -134,14 +173,8 @@ def mean(values: Array, clusters: Clusters, level: float) -> dict[str, Any]:
     return estimate(lambda s: s[:, 1] / s[:, 0], of_chains, level, plain(), "no session")
 
 
-def worst_case(crossed: Crossed, raters: Sequence[str], settings: Settings) -> dict[str, Any]:
-    """The primary contrasts by each judge alone, on all sessions that it rated.
-
-    Named is who speaks least for the first side.
-
-    An unrated session is left out here whatever the study's policy, since each judge leaves others
-    unrated.
-    """
+def worst_case(crossed: Crossed, raters: Sequence[str], settings: Settings) -> WorstCase:
+    """The primary contrasts by each judge alone."""
     facts = crossed.facts
     chains = Chains(facts.assign(chain=crossed.clusters.chain))
     pairs = pairs_of("primary", levels(arms(facts, settings)), settings)
@@ -149,51 +182,37 @@ def worst_case(crossed: Crossed, raters: Sequence[str], settings: Settings) -> d
     rows = []
     for pair, head in zip(pairs, heads(pairs), strict=True):
         own = [
-            JudgeDifference(
-                judge=judge, **vars(compare(of_judge[judge], pair.plus, pair.minus, settings))
-            )
-            for judge in raters
+            JudgeDifference(judge=judge, **vars(compare(means, pair.plus, pair.minus, settings)))
+            for judge, means in of_judge.items()
         ]
-        known = [row for row in own if row["estimate"] is not None]
-        least = min(known, key=lambda row: float(row["estimate"]), default=None)
+        known = {one.judge: one.estimate for one in own if one.estimate is not None}
+        least = min(known, key=lambda judge: known[judge], default=None)
+        same_sign = len({found > 0 for found in known.values()}) == 1
         rows.append(
-            {
-                **head,
-                "judges": own,
-                "least": least
-                and {
-                    name: least[name]
-                    for name in ("judge", "estimate", "low", "high", "p", "reason")
-                },
-                "same_sign": len({row["estimate"] > 0 for row in known}) == 1
-                if len(known) == len(own)
-                else None,
-            }
+            ByJudge(
+                **vars(head),
+                judges=own,
+                least=least,
+                same_sign=same_sign if len(known) == len(own) else None,
+            )
         )
-    return {
-        "policy": "missing",
-        "rows": rows,
-        "least_favourable": _least(rows, raters),
-        "reason": None if rows else "no primary contrast",
-    }
+    return WorstCase(rows, _least(rows, raters), None if rows else "no primary contrast")
 
 
-def _series(crossed: Crossed, judge: str) -> Any:
+def _series(crossed: Crossed, judge: str) -> pd.Series[float]:
     import pandas as pd
 
     return pd.Series(crossed.moments(judge, "total").mean)
 
 
-def _least(rows: Sequence[dict[str, Any]], raters: Sequence[str]) -> dict[str, Any] | None:
-    """The judge with the smallest mean contrast, of those that allow every contrast."""
+def _least(rows: Sequence[ByJudge], raters: Sequence[str]) -> LeastFavourable | None:
     found = {}
-    for judge in raters:
-        estimates = [
-            row["estimate"] for line in rows for row in line["judges"] if row["judge"] == judge
-        ]
-        if estimates and None not in estimates:
+    for place, judge in enumerate(raters):
+        known = [row.judges[place].estimate for row in rows]
+        estimates = [estimate for estimate in known if estimate is not None]
+        if known and len(estimates) == len(known):
             found[judge] = statistics.fmean(estimates)
     if not found:
         return None
     judge = min(found, key=lambda name: found[name])
-    return {"judge": judge, "mean_estimate": found[judge]}
+    return LeastFavourable(judge, found[judge])

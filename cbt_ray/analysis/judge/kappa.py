@@ -9,8 +9,10 @@ Replicates: the mean over all pairs of them. Intervals: jackknife over chains, F
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cbt_ray.analysis.estimate import Estimate
 from cbt_ray.analysis.judge.jackknife import TOO_FEW, Clusters, estimate, fisher
 
 if TYPE_CHECKING:
@@ -23,7 +25,14 @@ if TYPE_CHECKING:
 ALIKE = "every score is the same: kappa does not exist"
 
 
-def between(one: Moments, other: Moments, clusters: Clusters, level: float) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Kappa(Estimate):
+    """Weighted kappa over so many sessions."""
+
+    sessions: int = 0
+
+
+def between(one: Moments, other: Moments, clusters: Clusters, level: float) -> Kappa:
     """Kappa of two judges over the sessions that both rated, each judge with its own distribution
     of scores.
     """
@@ -31,16 +40,17 @@ def between(one: Moments, other: Moments, clusters: Clusters, level: float) -> d
 
     both = (one.count > 0) & (other.count > 0)
     if not both.any():
-        return _none("no session was rated by both")
+        return Kappa(None, reason="no session was rated by both")
     if both.sum() == 1:
-        return _none(TOO_FEW, 1)
+        return Kappa(None, reason=TOO_FEW, sessions=1)
     middle = one.mean[both].mean()
     (x, xx), (y, yy) = (_about(middle, scores, both) for scores in (one, other))
     of_chains = clusters.of(both).sums(np.column_stack([np.ones_like(x), x, y, xx, yy, x * y]))
-    return {"sessions": int(both.sum()), **estimate(_between, of_chains, level, fisher(), ALIKE)}
+    found = estimate(_between, of_chains, level, fisher(), ALIKE)
+    return Kappa(**vars(found), sessions=int(both.sum()))
 
 
-def within(scores: Moments, clusters: Clusters, level: float) -> dict[str, Any]:
+def within(scores: Moments, clusters: Clusters, level: float) -> Kappa:
     """Kappa of a judge's replicates, which are interchangeable and so share one distribution of
     scores (as in Fleiss 1971).
     """
@@ -48,19 +58,16 @@ def within(scores: Moments, clusters: Clusters, level: float) -> dict[str, Any]:
 
     repeated = scores.count > 1
     if not repeated.any():
-        return _none("no session was rated more than once")
+        return Kappa(None, reason="no session was rated more than once")
     if repeated.sum() == 1:
-        return _none(TOO_FEW, 1)
+        return Kappa(None, reason=TOO_FEW, sessions=1)
     mean, square = _about(scores.mean[repeated].mean(), scores, repeated)
     variance = scores.spread[repeated] / (scores.count[repeated] - 1)
     of_chains = clusters.of(repeated).sums(
         np.column_stack([np.ones_like(mean), mean, square, variance])
     )
-    return {"sessions": int(repeated.sum()), **estimate(_within, of_chains, level, fisher(), ALIKE)}
-
-
-def _none(reason: str, sessions: int = 0) -> dict[str, Any]:
-    return {"sessions": sessions, "value": None, "low": None, "high": None, "reason": reason}
+    found = estimate(_within, of_chains, level, fisher(), ALIKE)
+    return Kappa(**vars(found), sessions=int(repeated.sum()))
 
 
 def _about(middle: float, scores: Moments, chosen: Array) -> tuple[Array, Array]:

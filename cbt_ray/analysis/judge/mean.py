@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cbt_ray.analysis.estimate import Estimate
+
 NO_VARIATION = 1e-12
 FEW = 5
 """Below so many chains equal values are taken for chance, not for certainty: scores are whole
@@ -13,14 +15,13 @@ numbers."""
 
 
 @dataclass(frozen=True)
-class Mean:
-    """A mean over chains with its interval, or why there is none."""
+class Mean(Estimate):
+    """A mean over chains; there is always one.
+
+    Why it has no interval: `one_chain`, `no_variation`, `unbounded`.
+    """
 
     value: float
-    low: float | None
-    high: float | None
-    reason: str | None = None
-    """`one_chain`, `no_variation`, `unbounded`; none where there is an interval."""
 
     @property
     def percent(self) -> str:

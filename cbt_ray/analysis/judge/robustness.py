@@ -10,15 +10,25 @@ effect beyond the threshold is shown. What neither rule settles is `undecided`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, get_args
 
 from cbt_ray.analysis.describe import arms, levels
 from cbt_ray.analysis.effect.asked import settled
-from cbt_ray.analysis.judge.measure import Measured
-from cbt_ray.analysis.judge.probe import Pair, ProbeRow
-from cbt_ray.analysis.judge.spoilt import empty, falls, homework
-from cbt_ray.analysis.judge.style import guess, halo, masked
+from cbt_ray.analysis.judge.measure import COMPARISONS, guess
+from cbt_ray.analysis.judge.probe import (
+    FAILED,
+    NOT_PROBED,
+    PASSED,
+    UNDECIDED,
+    Compared,
+    Judged,
+    Measured,
+    ProbeRow,
+    unmeasured,
+)
+from cbt_ray.analysis.notice import Notice
 from cbt_ray.analysis.scores import ITEM, Scores
 from cbt_ray.analysis.settings import Settings
 from cbt_ray.study.contrast import pairs
@@ -28,22 +38,11 @@ from cbt_ray.study.probe import ProbeName
 if TYPE_CHECKING:
     import pandas as pd
 
-FAILED, UNDECIDED, PASSED, NOT_PROBED = "failed", "undecided", "passed", "not_probed"
 WORDS = {FAILED: "failed", UNDECIDED: "undecided", PASSED: "passed", NOT_PROBED: "not probed"}
 MASKED = "masked"
 KEPT = ("arm", "chain")
 MUST_MOVE = ("empty", "shuffled", "swapped", "no_homework")
 GUESSES = ("guess_plain", "guess_masked")
-MEASURES: dict[str, Callable[..., Measured]] = {
-    "empty": empty,
-    "shuffled": falls("shuffled", "Random order of the therapist's turns"),
-    "swapped": falls("swapped", "Another patient's therapist"),
-    "no_homework": homework,
-    "masked": masked,
-    "halo": halo,
-    "guess_plain": guess,
-    "guess_masked": guess,
-}
 TITLES = {
     "empty": "a therapist who says nothing",
     "shuffled": "the therapist's turns in random order",
@@ -56,9 +55,24 @@ TITLES = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Robustness(Judged):
+    """What the probes show: the verdict on the headline's judge, and each probe."""
+
+    judge: str
+    """Whose ratings make the headline."""
+    view: str
+    sessions: int
+    """In the sample, all arms together."""
+    judges: Mapping[str, Judged]
+    probes: Mapping[str, Measured]
+    """Probe -> its row; all eight are always there."""
+    notices: Sequence[Notice]
+
+
 def robustness(
     rows: Sequence[ProbeRow], scores: Scores, settings: Settings, judge: Judge
-) -> dict[str, Any]:
+) -> Robustness:
     """What the probes of the study's own judge show, probe by probe, with a verdict each and in
     all.
 
@@ -71,21 +85,22 @@ def robustness(
         name: _probe(name, rows, base, scores, settings, judge) for name in get_args(ProbeName)
     }
     own = _overall(found)
-    why = None if own != NOT_PROBED else "no_answer" if rows else "none_asked"
+    if own.verdict == NOT_PROBED:
+        own = replace(own, reason="no_answer" if rows else "none_asked")
     judges = {
-        name: _verdict(NOT_PROBED, "imported") if name != settings.probed else _verdict(own, why)
+        name: own if name == settings.probed else Judged(reason="imported")
         for name in scores.judges
     }
-    headline = judges.get(settings.judge, _verdict(own, why))
-    return {
-        **headline,
-        "judge": settings.judge,
-        "view": settings.view,
-        "sessions": len({row.session_key for row in rows}),
-        "judges": judges,
-        "probes": found,
-        "notices": _notices(headline, found) if _asked(scores, settings) else [],
-    }
+    headline = judges.get(settings.judge, own)
+    return Robustness(
+        **vars(headline),
+        judge=settings.judge,
+        view=settings.view,
+        sessions=len({row.session_key for row in rows}),
+        judges=judges,
+        probes=found,
+        notices=_notices(headline, found) if _asked(scores, settings) else [],
+    )
 
 
 def _probe(
@@ -95,36 +110,32 @@ def _probe(
     scores: Scores,
     settings: Settings,
     judge: Judge,
-) -> dict[str, Any]:
+) -> Measured:
     """One probe's row."""
     own = [row for row in rows if row.probe == name]
     answered = [row for row in own if row.guess is not None]
     of = _sides(scores, settings)
-    compared = _pairs(own, base, of)
+    compared = _compared(own, base, of)
     scheduled, n = len(own), len(answered) or len(compared)
     unanswered = dict(Counter(why for row in own if (why := _why(row, base))).most_common())
     if name == MASKED and (both := _views(scores, settings, of)) is not None:
         scheduled, n, compared = both
         unanswered = {"unrated": scheduled - n} if scheduled > n else {}
-    head = {"title": TITLES[name], "scheduled": scheduled, "n": n, "unanswered": unanswered}
     if not n:
-        why = "no_answer" if scheduled else "not_asked"
-        return {
-            **head,
-            **Measured.none(name, judge).to_json(),
-            "verdict": NOT_PROBED,
-            "reason": why,
-            "text": "",
-        }
-    measured = MEASURES[name](compared, answered, settings, judge)
-    verdict, why = measured.judged
-    return {
-        **head,
-        **measured.to_json(),
-        "verdict": verdict,
-        "reason": why,
-        "text": f"{measured.text}: {WORDS[verdict]}.",
-    }
+        silent = Judged(reason="no_answer" if scheduled else "not_asked")
+        found = unmeasured(name, judge, silent)
+    elif name in COMPARISONS:
+        found = COMPARISONS[name](compared, settings, judge)
+    else:
+        found = guess(answered, settings, judge)
+    return replace(
+        found,
+        title=TITLES[name],
+        scheduled=scheduled,
+        n=n,
+        unanswered=unanswered,
+        text=f"{found.text}: {WORDS[found.verdict]}." if found.text else "",
+    )
 
 
 def _complete(scores: Scores, view: str, settings: Settings) -> pd.DataFrame | None:
@@ -163,9 +174,9 @@ def _sides(scores: Scores, settings: Settings) -> dict[str, str]:
     return {pair.plus: "plus" for pair in found} | {pair.minus: "minus" for pair in found}
 
 
-def _pairs(
+def _compared(
     rows: Sequence[ProbeRow], base: Mapping[str, dict[str, float]], of: Mapping[str, str]
-) -> list[Pair]:
+) -> list[Compared]:
     found = []
     for row in rows:
         if _why(row, base) is None and row.guess is None:
@@ -173,7 +184,7 @@ def _pairs(
             probed = {
                 item: float(score) for item in rated if (score := row.items[item]) is not None
             }
-            found.append(Pair(row.arm, of.get(row.arm, ""), row.chain, rated, probed))
+            found.append(Compared(row.arm, of.get(row.arm, ""), row.chain, rated, probed))
     return found
 
 
@@ -189,7 +200,7 @@ def _why(row: ProbeRow, base: Mapping[str, dict[str, float]]) -> str | None:
 
 def _views(
     scores: Scores, settings: Settings, of: Mapping[str, str]
-) -> tuple[int, int, list[Pair]] | None:
+) -> tuple[int, int, list[Compared]] | None:
     """Where the study rates both views: its scheduled sessions, those rated in both, and a pair a
     chain; else None.
     """
@@ -210,29 +221,23 @@ def _views(
     )
     records = zip(rated.index, rated.to_dict("records"), probed.to_dict("records"), strict=True)
     held = [
-        Pair(arm, of.get(arm, ""), chain, *map(_named, found)) for (arm, chain), *found in records
+        Compared(arm, of.get(arm, ""), chain, *map(_named, found))
+        for (arm, chain), *found in records
     ]
     scheduled = scores.of_judge(settings.view, settings.probed)["session_key"].nunique()
     return int(scheduled), len(shared), held
 
 
-def _named(items: Mapping[Hashable, Any]) -> dict[str, float]:
+def _named(items: Mapping[Hashable, float]) -> dict[str, float]:
     return {str(item): float(score) for item, score in items.items()}
 
 
-def _overall(found: Mapping[str, dict[str, Any]]) -> str:
+def _overall(found: Mapping[str, Measured]) -> Judged:
     """The worst of the verdicts; none passes whose sessions were never spoilt."""
-    verdicts = {name: row["verdict"] for name, row in found.items()}
-    worst = next(
-        (verdict for verdict in (FAILED, UNDECIDED, PASSED) if verdict in verdicts.values()),
-        NOT_PROBED,
-    )
+    verdicts = {name: row.verdict for name, row in found.items()}
+    worst = next((one for one in (FAILED, UNDECIDED, PASSED) if one in verdicts.values()), None)
     spoilt = any(verdicts[name] != NOT_PROBED for name in MUST_MOVE)
-    return worst if spoilt or worst == FAILED else NOT_PROBED
-
-
-def _verdict(verdict: str, reason: str | None) -> dict[str, Any]:
-    return {"verdict": verdict, "reason": reason}
+    return Judged(worst if worst and (spoilt or worst == FAILED) else NOT_PROBED)
 
 
 def _asked(scores: Scores, settings: Settings) -> bool:
@@ -241,35 +246,33 @@ def _asked(scores: Scores, settings: Settings) -> bool:
     return bool(own["rated"].any()) and scores.judges.get(settings.judge) != "human"
 
 
-def _notices(
-    headline: Mapping[str, Any], found: Mapping[str, dict[str, Any]]
-) -> list[dict[str, Any]]:
+def _notices(headline: Judged, found: Mapping[str, Measured]) -> list[Notice]:
     """What stands at the top of the report."""
-    if headline["verdict"] == NOT_PROBED:
+    if headline.verdict == NOT_PROBED:
         text = (
             "The judge was not probed: whether its scores follow what the therapist does is "
             "unknown."
         )
-        if headline["reason"] == "imported":
+        if headline.reason == "imported":
             text = (
                 "The ratings were imported, so their judge could not be probed: whether it "
                 "reads what it rates is unknown."
             )
-        return [{"id": "judge_not_probed", "weight": 45, "text": text}]
-    probed = [row for row in found.values() if row["verdict"] != NOT_PROBED]
-    failed = [row["title"] for row in probed if row["verdict"] == FAILED]
-    unclear = [row["title"] for row in probed if row["verdict"] == UNDECIDED]
+        return [Notice("judge_not_probed", text, 45)]
+    probed = [row for row in found.values() if row.verdict != NOT_PROBED]
+    failed = [row.title for row in probed if row.verdict == FAILED]
+    unclear = [row.title for row in probed if row.verdict == UNDECIDED]
     notices = []
     if failed:
         text = (
             f"The judge fails {len(failed)} of {len(probed)} probes ({'; '.join(failed)}): do "
             "not trust its scores."
         )
-        notices.append({"id": "judge_failed", "weight": 90, "text": text})
+        notices.append(Notice("judge_failed", text, 90))
     if unclear:
         text = (
             f"Undecided: {len(unclear)} of {len(probed)} probes of the judge "
             f"({'; '.join(unclear)}); probe more sessions."
         )
-        notices.append({"id": "judge_undecided", "weight": 65, "text": text})
+        notices.append(Notice("judge_undecided", text, 65))
     return notices

@@ -14,20 +14,24 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from cbt_ray.analysis.effect.ranks import flips, friedman, hodges_lehmann, superiority
+from cbt_ray.analysis.effect.friedman import friedman
+from cbt_ray.analysis.effect.ranks import Superiority, superiority
+from cbt_ray.analysis.effect.signed_ranks import HodgesLehmann, flips, hodges_lehmann
+from cbt_ray.analysis.estimate import Estimate, Span
 from cbt_ray.analysis.judge import kappa
 from cbt_ray.analysis.judge.agreement import limits
 from cbt_ray.analysis.judge.crossed import Moments
 from cbt_ray.analysis.judge.icc import columns, generalized, one_way, two_way
 from cbt_ray.analysis.judge.jackknife import Clusters
 from cbt_ray.analysis.judge.judges import mean
+from cbt_ray.analysis.judge.kappa import Kappa
 from cbt_ray.analysis.scale.consistency import consistency
 
 MEANS = np.array([68.0, 64.0, 64.0, 60.0, 55.0, 47.0])
 SESSIONS, LEVEL, ITEMS = 20, 0.95, 11
 PUBLISHED, CHAINS_DIFFER = (6.5, 101.0), (50.0, 50.0)
 Random = np.random.Generator
-Found = Mapping[str, Any] | None
+Found = Estimate | Span | HodgesLehmann | Superiority | None
 DESIGNS = {
     "6 arms x 5 patients": (6, 5, PUBLISHED),
     "6 arms x 20 patients": (6, 20, PUBLISHED),
@@ -73,8 +77,9 @@ def moments(ratings: Any) -> Moments:
 
 def covers(found: Found, truth: float) -> bool:
     assert found is not None
-    assert found["low"] is not None, found
-    return bool(found["low"] <= truth <= found["high"])
+    assert found.low is not None, found
+    assert found.high is not None, found
+    return bool(found.low <= truth <= found.high)
 
 
 ERROR, REPLICATES = 40.0, 3
@@ -90,10 +95,10 @@ def repeatability(
     found, signal = one_way(moments(ratings), clusters, LEVEL), variance_of_worth(arms, variances)
     truth = signal / (signal + ERROR)
     return {
-        "ICC(1,1)": covers(found["single"], truth),
-        "ICC(1,k)": covers(found["average"], signal / (signal + ERROR / REPLICATES)),
-        "SD within a session": covers(found["within_session_sd"], ERROR**0.5),
-        "ICC(1,1) by F": covers(found["independent"], truth),
+        "ICC(1,1)": covers(found.single, truth),
+        "ICC(1,k)": covers(found.average, signal / (signal + ERROR / REPLICATES)),
+        "SD within a session": covers(found.within_session_sd, ERROR**0.5),
+        "ICC(1,1) by F": covers(found.independent, truth),
     }
 
 
@@ -112,14 +117,13 @@ def two_judges(
     errors = (sum(JUDGES) + 1) / 2
     difference = table[:, 0] - table[:, 1]
     spread = (sum(JUDGES) + 1) ** 0.5
-    ends = limits(difference, clusters, LEVEL)
-    assert ends is not None
+    agreed = limits(difference, clusters, LEVEL)
     return {
-        "ICC(2,1), two judges": covers(found["icc2_1"], signal / (signal + errors + BIAS**2 / 2)),
-        "ICC(3,1), two judges": covers(found["icc3_1"], signal / (signal + errors)),
+        "ICC(2,1), two judges": covers(found.icc2_1, signal / (signal + errors + BIAS**2 / 2)),
+        "ICC(3,1), two judges": covers(found.icc3_1, signal / (signal + errors)),
         "bias": covers(mean(difference, clusters, LEVEL), BIAS),
-        "upper limit of agreement": covers(ends["upper"], BIAS + 1.959964 * spread),
-        "lower limit of agreement": covers(ends["lower"], BIAS - 1.959964 * spread),
+        "upper limit of agreement": covers(agreed.upper, BIAS + 1.959964 * spread),
+        "lower limit of agreement": covers(agreed.lower, BIAS - 1.959964 * spread),
     }
 
 
@@ -140,20 +144,20 @@ def items(
     )
     of_chains = variance_of_worth(arms, (variances[0], variances[1] / SESSIONS)) / ITEMS**2
     return {
-        "alpha": covers(found["alpha"], ITEMS * signal / (ITEMS * signal + error)),
-        "alpha by Feldt": covers(found["feldt"], ITEMS * signal / (ITEMS * signal + error)),
+        "alpha": covers(found.alpha, ITEMS * signal / (ITEMS * signal + error)),
+        "alpha by Feldt": covers(found.feldt, ITEMS * signal / (ITEMS * signal + error)),
         "alpha of chain means": covers(
-            of_means["alpha"], ITEMS * of_chains / (ITEMS * of_chains + error / SESSIONS)
+            of_means.alpha, ITEMS * of_chains / (ITEMS * of_chains + error / SESSIONS)
         ),
         "the same by Feldt": covers(
-            of_means["feldt"], ITEMS * of_chains / (ITEMS * of_chains + error / SESSIONS)
+            of_means.feldt, ITEMS * of_chains / (ITEMS * of_chains + error / SESSIONS)
         ),
     }
 
 
 def ordinal(
     random: Random, arms: int, patients: int, variances: tuple[float, float]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Kappa]:
     """An item from 1 to 7 by two judges, one of whom is kinder: kappa between them, and between two
     replicates of the first.
     """
@@ -184,7 +188,7 @@ def true_kappas(arms: int, variances: tuple[float, float]) -> dict[str, float]:
     """From one very large study."""
     if (arms, variances) not in _TRUTH:
         found = ordinal(np.random.default_rng(99), arms, 60_000 // arms, variances)
-        _TRUTH[arms, variances] = {name: one["value"] for name, one in found.items()}
+        _TRUTH[arms, variances] = {name: one.value for name, one in found.items()}
     return _TRUTH[arms, variances]
 
 
@@ -211,7 +215,7 @@ def random_judges(
     }
 
 
-def mcgraw_wong(table: Any, level: float = LEVEL) -> dict[str, float]:
+def mcgraw_wong(table: Any, level: float = LEVEL) -> Estimate:
     """ICC(A,1) of McGraw & Wong 1996 (Psychol. Methods 1:30-46, table 7)."""
     (n, k), grand = table.shape, table.mean()
     rows, raters = k * table.mean(axis=1).var(ddof=1), n * table.mean(axis=0).var(ddof=1)
@@ -225,11 +229,11 @@ def mcgraw_wong(table: Any, level: float = LEVEL) -> dict[str, float]:
     )
     upper, lower = stats.f.ppf(0.5 + level / 2, n - 1, v), stats.f.ppf(0.5 + level / 2, v, n - 1)
     pooled = k * raters + (k * n - k - n) * rest
-    return {
-        "value": icc,
-        "low": n * (rows - upper * rest) / (upper * pooled + n * rows),
-        "high": n * (lower * rows - rest) / (pooled + n * lower * rows),
-    }
+    return Estimate(
+        icc,
+        n * (rows - upper * rest) / (upper * pooled + n * rows),
+        n * (lower * rows - rest) / (pooled + n * lower * rows),
+    )
 
 
 WITHIN = np.array([48.2, 108.1])
@@ -268,15 +272,15 @@ def differences(random: Random, patients: int) -> dict[str, bool]:
     found = hodges_lehmann(value, LEVEL)
     tested = flips(value)
     rejected = {
-        "signed ranks reject": tested["p"] <= 0.05,
-        "sign flips reject": tested["p_differences"] <= 0.05,
+        "signed ranks reject": tested.p <= 0.05,
+        "sign flips reject": tested.p_differences <= 0.05,
     }
-    return ({"Hodges-Lehmann": covers(found, 0.0)} if found["low"] is not None else {}) | rejected
+    return ({"Hodges-Lehmann": covers(found, 0.0)} if found.low is not None else {}) | rejected
 
 
 def no_arms(random: Random, patients: int) -> dict[str, bool]:
     cells = random.standard_normal((6, patients)) + random.standard_normal(patients)
-    return {"Friedman rejects": friedman(cells)["p"] <= 0.05}
+    return {"Friedman rejects": friedman(cells).p <= 0.05}
 
 
 def share(

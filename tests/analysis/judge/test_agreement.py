@@ -5,7 +5,6 @@ known truth.
 import warnings
 from dataclasses import replace
 from itertools import permutations, product
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +12,9 @@ from scipy import stats
 
 from cbt_ray.analysis import Scores, Settings
 from cbt_ray.analysis.judge import kappa
-from cbt_ray.analysis.judge.agreement import POINTS, limits, thinned
+from cbt_ray.analysis.judge.agreement import POINTS, Humans, limits, thinned
 from cbt_ray.analysis.judge.jackknife import TOO_FEW
-from cbt_ray.analysis.judge.reliability import reliability
+from cbt_ray.analysis.judge.reliability import Reliability, reliability
 from tests.analysis.judge.raters import alone, crowd, drawn, folded, judged
 from tests.analysis.judge.reliability_truth import CHAINS_DIFFER, PUBLISHED, kappas, share
 from tests.analysis.tables import made_up
@@ -60,15 +59,15 @@ def test_kappa_between_judges_equals_the_table_over_all_pairs_of_replicates(
         for a, b in product(own, theirs)
     ]
     found = kappa.between(folded(one), folded(other), alone(50), LEVEL)
-    assert found["value"] == pytest.approx(by_table(pairs, range(1, 11)))
+    assert found.value == pytest.approx(by_table(pairs, range(1, 11)))
     # The number of categories cancels out: the scale's whole range is implied.
-    assert found["value"] == pytest.approx(by_table(pairs, range(0, 15)))
+    assert found.value == pytest.approx(by_table(pairs, range(0, 15)))
 
 
 def test_kappa_of_replicates_equals_the_table_over_all_ordered_pairs() -> None:
     ratings = scored(4, 40, 3)
     pairs = [(int(a), int(b), 1.0) for own in ratings for a, b in permutations(own, 2)]
-    assert kappa.within(folded(ratings), alone(40), LEVEL)["value"] == pytest.approx(
+    assert kappa.within(folded(ratings), alone(40), LEVEL).value == pytest.approx(
         by_table(pairs, range(1, 11))
     )
 
@@ -81,8 +80,8 @@ def test_kappa_agrees_with_statsmodels_and_its_interval_where_sessions_are_indep
         table[int(a) - 1, int(b) - 1] += 1
     expected = rater.cohens_kappa(table, weights=np.arange(10) ** 2, wt="toeplitz")
     found = kappa.between(folded(one), folded(other), alone(800), LEVEL)
-    assert found["value"] == pytest.approx(expected.kappa)
-    assert (found["low"], found["high"]) == pytest.approx(
+    assert found.value == pytest.approx(expected.kappa)
+    assert (found.low, found.high) == pytest.approx(
         (expected.kappa_low, expected.kappa_upp), abs=0.006
     )
 
@@ -96,38 +95,37 @@ def test_interval_of_kappa_holds(variances: tuple[float, float]) -> None:
 
 def test_kappa_says_why_it_does_not_exist() -> None:
     same = folded([[3.0, 3.0]] * 8)
-    assert kappa.between(same, same, alone(8), LEVEL)["reason"] == kappa.ALIKE
-    assert kappa.within(same, alone(8), LEVEL)["reason"] == kappa.ALIKE
+    assert kappa.between(same, same, alone(8), LEVEL).reason == kappa.ALIKE
+    assert kappa.within(same, alone(8), LEVEL).reason == kappa.ALIKE
     assert (
-        kappa.between(same, folded([[]] * 8), alone(8), LEVEL)["reason"]
+        kappa.between(same, folded([[]] * 8), alone(8), LEVEL).reason
         == "no session was rated by both"
     )
     alike = folded([[float(i % 4)] for i in range(8)])
     perfect = kappa.between(alike, alike, alone(8), LEVEL)
-    assert (perfect["value"], perfect["low"]) == (pytest.approx(1.0), None)
+    assert perfect.value == pytest.approx(1.0)
+    assert perfect.low is None
 
 
-def people(result: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = result["humans"]
-    return found
+def people(result: Reliability) -> Humans:
+    return result.humans
 
 
 def test_bias_and_limits_of_agreement_by_hand() -> None:
     scores = crowd()
     found = people(reliability(scores, Settings()))
-    (row,) = found["raters"]
+    (row,) = found.raters
     own, theirs = (
-        scores.sessions("plain", judge).set_index("session_key")["total"]
-        for judge in ("judge", "ann")
+        scores.sessions("plain", judge).set_index("session_key").total for judge in ("judge", "ann")
     )
     difference = (own - theirs).dropna()
-    assert row["sessions"] == len(difference) == 20
-    assert row["bias"]["value"] == pytest.approx(difference.mean())
-    assert row["limits"]["upper"]["value"] == pytest.approx(
+    assert row.sessions == len(difference) == 20
+    assert row.bias.value == pytest.approx(difference.mean())
+    assert row.limits.upper.value == pytest.approx(
         difference.mean() + stats.norm.ppf(0.975) * difference.std(ddof=1)
     )
-    assert row["bias"]["low"] < row["bias"]["value"] < row["bias"]["high"]
-    assert sorted(point[1] for point in row["points"]) == pytest.approx(sorted(difference))
+    assert row.bias.low < row.bias.value < row.bias.high
+    assert sorted(point[1] for point in row.points) == pytest.approx(sorted(difference))
 
 
 @pytest.mark.parametrize(
@@ -150,21 +148,17 @@ def test_a_judge_is_calibrated_where_the_whole_interval_says_so(
         rows, "ann", "human", drawn(2, noise=noise)
     )
     result = reliability(Scores.of(found), Settings())
-    icc = people(result)["raters"][-1]["icc2_1"]
-    assert people(result)["calibrated"] is calibrated is (icc["low"] >= 0.5)
-    assert (
-        people(result)["reason"] is None
-        if said is None
-        else people(result)["reason"].startswith(said)
-    )
-    assert bool(result["notices"]) is not calibrated
+    icc = people(result).raters[-1].icc2_1
+    assert people(result).calibrated is calibrated is (icc.low >= 0.5)
+    assert people(result).reason is None if said is None else people(result).reason.startswith(said)
+    assert bool(result.notices) is not calibrated
 
 
 def test_without_people_the_judge_is_uncalibrated() -> None:
     result = reliability(crowd(human=False), Settings())
-    assert people(result)["available"] is False
-    assert people(result)["reason"] == "no person's ratings were imported"
-    assert [notice["id"] for notice in result["notices"]] == ["uncalibrated"]
+    assert people(result).available is False
+    assert people(result).reason == "no person's ratings were imported"
+    assert [notice.id for notice in result.notices] == ["uncalibrated"]
 
 
 def test_people_who_rated_other_sessions_or_too_few_calibrate_nothing() -> None:
@@ -176,8 +170,8 @@ def test_people_who_rated_other_sessions_or_too_few_calibrate_nothing() -> None:
     )
     for theirs, available in ((apart, False), (few, True)):
         result = reliability(Scores.of(own + theirs), Settings())
-        assert (people(result)["available"], people(result)["calibrated"]) == (available, False)
-        assert [notice["id"] for notice in result["notices"]] == ["uncalibrated"]
+        assert (people(result).available, people(result).calibrated) == (available, False)
+        assert [notice.id for notice in result.notices] == ["uncalibrated"]
 
 
 def test_people_who_disagree_are_a_notice() -> None:
@@ -187,13 +181,13 @@ def test_people_who_disagree_are_a_notice() -> None:
     result = reliability(
         Scores.of(judged(rows, "judge", "model", drawn(2, noise=0.1)) + theirs), Settings()
     )
-    assert [notice["id"] for notice in result["notices"]] == ["people_disagree"]
+    assert [notice.id for notice in result.notices] == ["people_disagree"]
 
 
 def test_a_headline_by_people_needs_no_calibration() -> None:
     result = reliability(crowd(), Settings(judge="ann"))
-    assert people(result)["calibrated"] is True
-    assert result["notices"] == []
+    assert people(result).calibrated is True
+    assert result.notices == []
 
 
 def test_several_people_are_also_taken_together_and_counted_alike() -> None:
@@ -201,20 +195,18 @@ def test_several_people_are_also_taken_together_and_counted_alike() -> None:
     found = judged(rows, "judge", "model", drawn(1))
     found += judged(rows, "ann", "human", drawn(2)) + judged(rows[::2], "bob", "human", drawn(3))
     result = people(reliability(Scores.of(found), Settings()))
-    assert [(row["rater"], row["people"]) for row in result["raters"]] == [
+    assert [(row.rater, row.people) for row in result.raters] == [
         ("ann", 1),
         ("bob", 1),
         ("all people", 2),
     ]
     scores = Scores.of(found)
     own, ann, bob = (
-        scores.sessions("plain", judge).set_index("session_key")["total"]
+        scores.sessions("plain", judge).set_index("session_key").total
         for judge in ("judge", "ann", "bob")
     )
     both = (ann + bob.reindex(ann.index)) / 2
-    assert result["raters"][2]["bias"]["value"] == pytest.approx(
-        float((own - both.fillna(ann)).mean())
-    )
+    assert result.raters[2].bias.value == pytest.approx(float((own - both.fillna(ann)).mean()))
 
 
 def test_points_are_thinned_evenly_and_keep_both_ends() -> None:
@@ -239,10 +231,9 @@ def test_one_session_says_nothing_of_agreement() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = reliability(Scores.of([*rows, *once, *twice]), Settings())
-    own = {row["judge"]: row["total"] for row in found["replicates"]}
-    assert [own["bo"][name]["reason"] for name in ("single", "average", "within_session_sd")] == [
-        TOO_FEW
-    ] * 3
-    people = next(row for row in found["humans"]["raters"] if row["rater"] == "ann")
-    for estimate in (people["icc2_1"], people["icc3_1"], *people["kappa"]):
-        assert (estimate["value"], estimate["reason"]) == (None, TOO_FEW)
+    own = {row.judge: row.total for row in found.replicates}["bo"]
+    estimates = [own.single, own.average, own.within_session_sd]
+    people = next(row for row in found.humans.raters if row.rater == "ann")
+    estimates += [people.icc2_1, people.icc3_1, *people.kappa.values()]
+    for estimate in estimates:
+        assert (estimate.value, estimate.reason) == (None, TOO_FEW)

@@ -3,7 +3,6 @@ calculations and known truth.
 """
 
 import json
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +10,8 @@ import pytest
 from scipy import stats
 
 from cbt_ray.analysis import Scores, Settings
+from cbt_ray.analysis.document import to_json
+from cbt_ray.analysis.estimate import Estimate
 from cbt_ray.analysis.judge.icc import one_way, two_way
 from cbt_ray.analysis.judge.jackknife import FEWEST, Clusters, estimate, plain
 from cbt_ray.analysis.judge.judges import mean
@@ -45,21 +46,19 @@ def test_shrout_and_fleiss_table_of_six_targets_and_four_judges() -> None:
     once = one_way(folded(SHROUT_FLEISS.tolist()), alone(6), LEVEL)
     both = two_way(SHROUT_FLEISS, alone(6), LEVEL)
     found = [
-        once["single"],
-        both["icc2_1"],
-        both["icc3_1"],
-        once["average"],
-        both["icc2_k"],
-        both["icc3_k"],
+        once.single,
+        both.icc2_1,
+        both.icc3_1,
+        once.average,
+        both.icc2_k,
+        both.icc3_k,
     ]
-    assert [round(one["value"], 2) for one in found] == [0.17, 0.29, 0.71, 0.44, 0.62, 0.91]
+    assert [round(one.value, 2) for one in found] == [0.17, 0.29, 0.71, 0.44, 0.62, 0.91]
     # The intervals that R's psych prints for this table.
-    assert (round(once["independent"]["low"], 2), round(once["independent"]["high"], 2)) == (
-        -0.13,
-        0.72,
-    )
+    exact = once.independent
+    assert (round(exact.low, 2), round(exact.high, 2)) == (-0.13, 0.72)
     other = mcgraw_wong(SHROUT_FLEISS)
-    assert [round(other[name], 2) for name in ("value", "low", "high")] == [0.29, 0.02, 0.76]
+    assert [round(end, 2) for end in (other.value, other.low, other.high)] == [0.29, 0.02, 0.76]
 
 
 def unbalanced(seed: int = 3, sessions: int = 40) -> list[list[float]]:
@@ -79,10 +78,10 @@ def test_unbalanced_one_way_analysis_of_variance_by_hand() -> None:
     f = stats.f_oneway(*ratings).statistic
     typical = (len(flat) - (k**2).sum() / len(flat)) / (len(k) - 1)
     found = one_way(folded(ratings), alone(len(k)), LEVEL)
-    assert found["single"]["value"] == pytest.approx((f - 1) / (f + typical - 1))
-    assert found["within_session_sd"]["value"] == pytest.approx(within**0.5)
-    assert found["k"] == pytest.approx(stats.hmean(k))
-    assert (found["sessions"], found["ratings"], found["repeated"]) == (
+    assert found.single.value == pytest.approx((f - 1) / (f + typical - 1))
+    assert found.within_session_sd.value == pytest.approx(within**0.5)
+    assert found.k == pytest.approx(stats.hmean(k))
+    assert (found.sessions, found.ratings, found.repeated) == (
         40,
         len(flat),
         (k > 1).sum(),
@@ -98,8 +97,8 @@ def test_balanced_one_way_agrees_with_reml_of_statsmodels() -> None:
     )
     between, within = float(fit.cov_re[0, 0]), fit.scale
     found = one_way(folded(table.tolist()), alone(60), LEVEL)
-    assert found["single"]["value"] == pytest.approx(between / (between + within), abs=1e-4)
-    assert found["within_session_sd"]["value"] == pytest.approx(within**0.5, abs=1e-4)
+    assert found.single.value == pytest.approx(between / (between + within), abs=1e-4)
+    assert found.within_session_sd.value == pytest.approx(within**0.5, abs=1e-4)
 
 
 def test_f_interval_for_unequal_replicates_is_exact_at_both_ends() -> None:
@@ -107,8 +106,8 @@ def test_f_interval_for_unequal_replicates_is_exact_at_both_ends() -> None:
     k, means = np.array([len(own) for own in ratings]), np.array([np.mean(own) for own in ratings])
     free = k.sum() - len(k)
     within = sum(((np.array(own) - np.mean(own)) ** 2).sum() for own in ratings) / free
-    ends = one_way(folded(ratings), alone(len(k)), LEVEL)["independent"]
-    for icc, tail in ((ends["low"], 0.025), (ends["high"], 0.975)):
+    exact = one_way(folded(ratings), alone(len(k)), LEVEL).independent
+    for icc, tail in ((exact.low, 0.025), (exact.high, 0.975)):
         weight = 1 / (icc / (1 - icc) + 1 / k)  # of a mean with this ratio of variances
         middle = (weight * means).sum() / weight.sum()
         f = (weight * (means - middle) ** 2).sum() / (len(k) - 1) / within
@@ -128,9 +127,9 @@ def test_two_way_mean_squares_by_hand() -> None:
         np.trace(covariance) / k,
     )
     found = two_way(table, alone(n), LEVEL)
-    assert found["icc3_1"]["value"] == pytest.approx(shared / own)
+    assert found.icc3_1.value == pytest.approx(shared / own)
     judges = table.mean(axis=0).var(ddof=1) - (own - shared) / n
-    assert found["icc2_1"]["value"] == pytest.approx(shared / (own + judges))
+    assert found.icc2_1.value == pytest.approx(shared / (own + judges))
 
 
 def test_cluster_interval_of_a_mean_is_t_on_chain_means_within_arms() -> None:
@@ -142,7 +141,7 @@ def test_cluster_interval_of_a_mean_is_t_on_chain_means_within_arms() -> None:
     parts = means.var(axis=1, ddof=1) / 6 / 4
     df = parts.sum() ** 2 / (parts**2 / 5).sum()
     half = stats.t.ppf(0.975, df) * parts.sum() ** 0.5
-    assert (found["value"], found["low"], found["high"]) == pytest.approx(
+    assert (found.value, found.low, found.high) == pytest.approx(
         (means.mean(), means.mean() - half, means.mean() + half)
     )
 
@@ -164,24 +163,21 @@ def test_interval_for_judges_drawn_at_random_holds_where_the_usual_one_does_not(
 
 def test_section_of_a_crowd() -> None:
     result = reliability(crowd(), Settings())
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
-    own, other, person = result["replicates"]
-    assert (own["judge"], own["total"]["sessions"], own["total"]["ratings"], own["total"]["k"]) == (
+    document = to_json(result)
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    own, other, person = result.replicates
+    assert (own.judge, own.total.sessions, own.total.ratings, own.total.k) == (
         "judge",
         60,
         120,
         2.0,
     )
-    assert (
-        own["total"]["single"]["low"]
-        < own["total"]["single"]["value"]
-        < own["total"]["single"]["high"]
-    )
-    assert [row["item"] for row in other["items"]] == ["agenda", "feedback", "homework"]
-    assert person["total"]["single"]["reason"] == "no session was rated more than once"
-    between = result["judges"]
-    assert (between["sessions"], between["fixed"], len(between["pairs"])) == (20, True, 3)
-    assert between["agreement"]["icc2_1"]["random_judges"] is None
+    assert own.total.single.low < own.total.single.value < own.total.single.high
+    assert list(other.items) == ["agenda", "feedback", "homework"]
+    assert person.total.single.reason == "no session was rated more than once"
+    between = result.judges
+    assert (between.sessions, between.fixed, len(between.pairs)) == (20, True, 3)
+    assert between.agreement.random_judges is None
 
 
 def test_replicates_are_no_rows() -> None:
@@ -194,13 +190,9 @@ def test_replicates_are_no_rows() -> None:
         )
     )
     one, three = (reliability(scores, Settings()) for scores in (once, copies))
-    assert one["judges"] == three["judges"]
-    assert one["humans"] == three["humans"]
-    assert (
-        three["replicates"][0]["total"]["sessions"]
-        == one["replicates"][0]["total"]["sessions"]
-        == 60
-    )
+    assert one.judges == three.judges
+    assert one.humans == three.humans
+    assert three.replicates[0].total.sessions == one.replicates[0].total.sessions == 60
 
 
 def test_effects_of_judges_and_the_worst_case_is_named() -> None:
@@ -214,13 +206,14 @@ def test_effects_of_judges_and_the_worst_case_is_named() -> None:
         lambda row, item: max(1.0, harsh(row, item) - 2 - (row.factors["variant"] == "tuned") * 3),
     )
     scores = Scores.of(found)
-    between = reliability(scores, Settings())["judges"]
-    effects = {row["judge"]: row for row in between["effects"]}
-    assert effects["judge"]["value"] == -effects["harsh"]["value"] > 0
-    assert effects["judge"]["low"] > 0
-    (row,) = between["worst_case"]["rows"]
-    assert (row["least"]["judge"], row["same_sign"]) == ("harsh", False)
-    assert between["worst_case"]["least_favourable"]["judge"] == "harsh"
+    between = reliability(scores, Settings()).judges
+    effects, worst = between.effects, between.worst_case
+    assert effects["judge"].value == -effects["harsh"].value > 0
+    assert effects["judge"].low > 0
+    (row,) = worst.rows
+    assert (row.least, row.same_sign) == ("harsh", False)
+    assert worst.least_favourable.judge == "harsh"
+    least = next(one for one in row.judges if one.judge == "harsh")
     totals = (
         scores.sessions("plain", "harsh")
         .groupby(["factor:variant", "patient"])["total"]
@@ -228,61 +221,63 @@ def test_effects_of_judges_and_the_worst_case_is_named() -> None:
         .unstack()
     )
     expected = stats.ttest_rel(totals.loc["tuned"], totals.loc["instruct"])
-    assert row["least"]["estimate"] == pytest.approx(
+    assert least.estimate == pytest.approx(
         float((totals.loc["tuned"] - totals.loc["instruct"]).mean())
     )
-    assert row["least"]["p"] == pytest.approx(expected.pvalue)
+    assert least.p == pytest.approx(expected.pvalue)
 
 
 def test_five_judges_may_stand_for_others() -> None:
-    between = reliability(crowd(judges=5, human=False, replicates=1), Settings())["judges"]
-    assert between["fixed"] is False
-    drawn_at_random, fixed = (
-        between["agreement"]["icc2_1"]["random_judges"],
-        between["agreement"]["icc2_1"],
-    )
-    assert drawn_at_random["low"] < fixed["low"] < fixed["value"]
+    between = reliability(crowd(judges=5, human=False, replicates=1), Settings()).judges
+    assert between.fixed is False
+    agreed = between.agreement
+    drawn_at_random = agreed.random_judges
+    assert drawn_at_random.icc2_1.low < agreed.icc2_1.low < agreed.icc2_1.value
+    assert drawn_at_random.icc2_k.low < agreed.icc2_k.low < agreed.icc2_k.value
 
 
 def test_judges_that_share_no_session() -> None:
     rows = made_up(patients=("p1", "p2", "p3"), sessions=4)
     found = judged([row for row in rows if row.session < 3], "judge", "model", drawn(1))
     found += judged([row for row in rows if row.session > 2], "other", "model", drawn(2))
-    between = reliability(Scores.of(found), Settings())["judges"]
-    assert (between["reason"], between["agreement"], between["effects"]) == (
+    between = reliability(Scores.of(found), Settings()).judges
+    assert (between.reason, between.agreement, between.effects) == (
         "no session was rated by all judges",
         None,
-        [],
+        {},
     )
-    assert between["pairs"][0]["reason"] == "no session was rated by both"
+    assert between.pairs[0].reason == "no session was rated by both"
 
 
 @pytest.mark.parametrize("name", DEGENERATE)
 def test_degenerate_scores_end_in_a_reason(name: str) -> None:
     result = reliability(DEGENERATE[name], Settings())
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
-    for row in result["replicates"]:
-        _said(row["total"]["single"])
-    _said(result["judges"]["agreement"] or result["judges"])
+    document = to_json(result)
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    for row in result.replicates:
+        _said(row.total.single)
+    agreed = result.judges.agreement
+    for found in (agreed.icc2_1, agreed.icc2_k, agreed.icc3_1, agreed.icc3_k) if agreed else ():
+        _said(found)
+    assert agreed or result.judges.reason
 
 
-def _said(found: dict[str, Any]) -> None:
-    rows = [found] if "reason" in found else list(found.values())
-    assert all(row.get("reason") or row["low"] < row["high"] for row in rows)
+def _said(found: Estimate) -> None:
+    assert found.reason or found.low < found.value < found.high
 
 
 def test_perfect_repetition_is_one_and_has_no_interval() -> None:
     rows = made_up(replicates=2, patients=("p1", "p2", "p3", "p4"))
-    total = reliability(Scores.of(rows), Settings())["replicates"][0]["total"]
-    assert total["single"]["value"] == 1
-    assert total["single"]["low"] is None
-    assert total["single"]["reason"]
-    assert total["within_session_sd"]["value"] == 0
+    total = reliability(Scores.of(rows), Settings()).replicates[0].total
+    assert total.single.value == 1
+    assert total.single.low is None
+    assert total.single.reason
+    assert total.within_session_sd.value == 0
 
 
 def test_few_chains_give_a_value_without_an_interval() -> None:
     columns = np.ones((FEWEST - 1, 1)) * np.arange(FEWEST - 1)[:, None]
     clusters = alone(FEWEST - 1)
     found = estimate(lambda s: s[:, 0], clusters.sums(columns), LEVEL, plain(), "nothing")
-    assert (found["value"], found["low"]) == (6.0, None)
-    assert found["reason"] == f"an interval needs {FEWEST} chains or more, found {FEWEST - 1}"
+    assert (found.value, found.low) == (6.0, None)
+    assert found.reason == f"an interval needs {FEWEST} chains or more, found {FEWEST - 1}"

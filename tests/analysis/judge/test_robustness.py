@@ -13,9 +13,10 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
+from cbt_ray.analysis.document import from_json, to_json
 from cbt_ray.analysis.judge.mean import difference, mean_over_chains, ratio, wilson
-from cbt_ray.analysis.judge.probe import ProbeRow
-from cbt_ray.analysis.judge.robustness import robustness
+from cbt_ray.analysis.judge.probe import ArmMoved, Judged, Measured, ProbeRow
+from cbt_ray.analysis.judge.robustness import Robustness, robustness
 from cbt_ray.analysis.scores import ScoreRow, Scores
 from cbt_ray.analysis.settings import Settings
 from cbt_ray.study.model import Judge
@@ -46,7 +47,7 @@ def result(
     views: Sequence[str] = ("plain",),
     settings: Settings = SETTINGS,
     **judge: Any,
-) -> dict[str, Any]:
+) -> Robustness:
     """The section for `count` sessions of each of two arms, a chain each."""
     rows, scored = [], []
     for variant in ("instruct", "tuned"):
@@ -98,8 +99,8 @@ def result(
 
 
 def verdict(rate: Rate, name: str, count: int = 8, **more: Any) -> tuple[str, str | None]:
-    row = result(rate, [name], count, **more)["probes"][name]
-    return row["verdict"], row["reason"]
+    row = result(rate, [name], count, **more).probes[name]
+    return row.verdict, row.reason
 
 
 # ---- means and intervals -------------------------------------------------------------------------
@@ -204,21 +205,21 @@ def varied(
 
 
 def test_change_is_a_share_of_the_range_and_points() -> None:
-    row = result(fixed((5, 5, 2)), ["shuffled"])["probes"]["shuffled"]
-    assert row["estimate"] == pytest.approx(9 / RANGE)
-    assert (row["low"], row["high"]) == pytest.approx((9 / RANGE, 9 / RANGE)), (
+    row = result(fixed((5, 5, 2)), ["shuffled"]).probes["shuffled"]
+    assert row.estimate.value == pytest.approx(9 / RANGE)
+    assert (row.estimate.low, row.estimate.high) == pytest.approx((9 / RANGE, 9 / RANGE)), (
         "16 chains that agree"
     )
-    details = row["details"]
-    assert (details["rated"], details["probed"], details["fell"], details["range"]) == (
+    moved = row.moved
+    assert (moved.rated, moved.probed, moved.fell, moved.range) == (
         21,
         12,
         1,
         RANGE,
     )
-    assert details["items"] == {"agenda": -1, "pacing": -2, "homework": -6}
-    assert details["arms"] == {"instruct": {"n": 8, "change": -9}, "tuned": {"n": 8, "change": -9}}
-    assert (row["n"], row["chains"], row["scheduled"], row["unanswered"]) == (16, 16, 16, {})
+    assert moved.items == {"agenda": -1, "pacing": -2, "homework": -6}
+    assert moved.arms == {"instruct": ArmMoved(8, -9), "tuned": ArmMoved(8, -9)}
+    assert (row.n, row.chains, row.scheduled, row.unanswered) == (16, 16, 16, {})
 
 
 @pytest.mark.parametrize("name", ["shuffled", "swapped"])
@@ -261,9 +262,9 @@ def test_empty_therapist_must_score_low_and_lower_than_the_session() -> None:
     assert verdict(fixed((3, 3, 3)), "empty") == ("failed", "interval_beyond"), (
         "it falls, but not low enough"
     )
-    row = result(fixed((1, 2, 1)), ["empty"])["probes"]["empty"]
-    assert row["estimate"] == pytest.approx(1 / RANGE)
-    assert row["details"]["fall"] == pytest.approx(17 / RANGE)
+    row = result(fixed((1, 2, 1)), ["empty"]).probes["empty"]
+    assert row.estimate.value == pytest.approx(1 / RANGE)
+    assert row.details.fall.value == pytest.approx(17 / RANGE)
 
 
 def test_homework_must_fall_more_than_the_other_items() -> None:
@@ -271,9 +272,9 @@ def test_homework_must_fall_more_than_the_other_items() -> None:
     assert verdict(fixed((2, 3, 4)), "no_homework") == ("failed", "interval_beyond"), (
         "all fall alike"
     )
-    row = result(fixed((5, 7, 3)), ["no_homework"])["probes"]["no_homework"]
-    assert (row["estimate"], row["unit"]) == (pytest.approx(4.5), "points")
-    assert (row["details"]["item_fall"], row["details"]["others_fall"]) == (5, 0.5)
+    row = result(fixed((5, 7, 3)), ["no_homework"]).probes["no_homework"]
+    assert (row.estimate.value, row.unit) == (pytest.approx(4.5), "points")
+    assert (row.details.item_fall, row.details.others_fall) == (5, 0.5)
     assert (
         verdict(fixed((2, 7, 8)), "no_homework", probes={"homework_item": "agenda"})[0] == "passed"
     )
@@ -289,15 +290,15 @@ def test_homework_must_fall_more_than_the_other_items() -> None:
 def test_style_that_lifts_one_kind_of_therapist_is_caught() -> None:
     rate: Rate = lambda _n, variant, probe: (6, 7, 8 - 3 * (bool(probe) and variant == "tuned"))  # noqa: E731
     for more in ({"which": ["masked"]}, {"which": [], "views": ("plain", "masked")}):
-        row = result(rate, **more)["probes"]["masked"]
-        assert (row["verdict"], row["reason"], row["n"], row["scheduled"]) == (
+        row = result(rate, **more).probes["masked"]
+        assert (row.verdict, row.reason, row.n, row.scheduled) == (
             "failed",
             "effect_shown",
             16,
             16,
         )
-        assert row["estimate"] == pytest.approx(-3 / RANGE)
-        assert row["details"]["change"] == {"tuned": pytest.approx(-3 / RANGE), "instruct": 0}
+        assert row.estimate.value == pytest.approx(-3 / RANGE)
+        assert row.details.change == {"tuned": pytest.approx(-3 / RANGE), "instruct": 0}
 
 
 def test_style_that_moves_both_kinds_alike_is_not() -> None:
@@ -340,20 +341,20 @@ def test_shift_of_a_masked_headline_is_masked_minus_plain_all_the_same() -> None
         Settings(items=ITEMS, view="masked"),
         Judge(endpoint="script", views=("masked",)),
     )
-    assert found["probes"]["masked"]["estimate"] == pytest.approx(-3 / RANGE)
+    assert found.probes["masked"].estimate.value == pytest.approx(-3 / RANGE)
 
 
 def test_halo_is_the_spread_together_over_that_apart() -> None:
     apart: Rate = lambda n, _variant, probe: (3, 5 + n % 2, 9) if probe else (5, 6, 7)  # noqa: E731
-    row = result(apart, ["halo"])["probes"]["halo"]
+    row = result(apart, ["halo"]).probes["halo"]
     expected = np.std((5, 6, 7)) / np.mean([np.std((3, 5, 9)), np.std((3, 6, 9))])
-    assert row["estimate"] == pytest.approx(expected)
-    assert (row["verdict"], row["reason"]) == ("failed", "effect_shown")
-    swapped = result(apart, ["halo"], items="separately")["probes"]["halo"]
-    assert swapped["estimate"] == pytest.approx(1 / expected), (
+    assert row.estimate.value == pytest.approx(expected)
+    assert (row.verdict, row.reason) == ("failed", "effect_shown")
+    swapped = result(apart, ["halo"], items="separately").probes["halo"]
+    assert swapped.estimate.value == pytest.approx(1 / expected), (
         "the study rates separately, the probe together"
     )
-    assert swapped["verdict"] == "passed"
+    assert swapped.verdict == "passed"
 
 
 def test_halo_of_items_that_are_all_alike_fails() -> None:
@@ -367,18 +368,18 @@ def test_correlation_of_items_is_that_of_numpy() -> None:
     rate: Rate = lambda n, variant, probe: [  # noqa: E731
         int(x) for x in table[n + 8 * (variant == "tuned"), int(bool(probe))]
     ]
-    details = result(rate, ["halo"])["probes"]["halo"]["details"]
+    details = result(rate, ["halo"]).probes["halo"].details
     for name, place in (("correlation_together", 0), ("correlation_separately", 1)):
         matrix = np.asarray(np.corrcoef(table[:, place], rowvar=False))
-        assert details[name] == pytest.approx((matrix[0, 1] + matrix[0, 2] + matrix[1, 2]) / 3)
-    assert result(rate, ["halo"], 2)["probes"]["halo"]["details"]["correlation_together"] is None
+        assert getattr(details, name) == pytest.approx(
+            (matrix[0, 1] + matrix[0, 2] + matrix[1, 2]) / 3
+        )
+    assert result(rate, ["halo"], 2).probes["halo"].details.correlation_together is None
 
 
-def guessed(guess: Callable[[int, str], str], count: int, **more: Any) -> dict[str, Any]:
-    found: dict[str, Any] = result(fixed((6, 7, 8)), ["guess_plain"], count, guess=guess, **more)[
-        "probes"
-    ]["guess_plain"]
-    return found
+def guessed(guess: Callable[[int, str], str], count: int, **more: Any) -> Measured:
+    found = result(fixed((6, 7, 8)), ["guess_plain"], count, guess=guess, **more)
+    return found.probes["guess_plain"]
 
 
 def test_guess_that_is_right_too_often_fails_and_one_by_chance_passes_where_enough_were_asked() -> (
@@ -386,19 +387,19 @@ def test_guess_that_is_right_too_often_fails_and_one_by_chance_passes_where_enou
 ):
     right: Callable[[int, str], str] = lambda _n, variant: variant  # noqa: E731
     row = guessed(right, 8)
-    assert (row["verdict"], row["estimate"], row["details"]["chance"], row["details"]["hits"]) == (
+    assert (row.verdict, row.estimate.value, row.details.chance, row.details.hits) == (
         "failed",
         1.0,
         0.5,
         16,
     )
-    assert row["details"]["p"] == pytest.approx(0.5**16)
-    assert guessed(right, 1)["verdict"] == "undecided", "two right guesses are no proof"
+    assert row.details.p == pytest.approx(0.5**16)
+    assert guessed(right, 1).verdict == "undecided", "two right guesses are no proof"
     coin: Callable[[int, str], str] = lambda n, _variant: ("tuned", "instruct")[n % 2]  # noqa: E731
-    assert guessed(coin, 8)["reason"] == "interval_too_wide"
-    assert guessed(coin, 24)["verdict"] == "passed"
+    assert guessed(coin, 8).reason == "interval_too_wide"
+    assert guessed(coin, 24).verdict == "passed"
     constant = guessed(lambda _n, _v: "tuned", 24)
-    assert (constant["verdict"], constant["details"]["right"], constant["details"]["guessed"]) == (
+    assert (constant.verdict, constant.details.right, constant.details.guessed) == (
         "passed",
         {"instruct": 0, "tuned": 1},
         {"tuned": 48},
@@ -407,7 +408,7 @@ def test_guess_that_is_right_too_often_fails_and_one_by_chance_passes_where_enou
 
 def test_wrong_guesses_give_no_arm_away() -> None:
     assert (
-        guessed(lambda _n, variant: "tuned" if variant == "instruct" else "instruct", 24)["verdict"]
+        guessed(lambda _n, variant: "tuned" if variant == "instruct" else "instruct", 24).verdict
         == "passed"
     )
 
@@ -418,56 +419,54 @@ def test_wrong_guesses_give_no_arm_away() -> None:
 def test_reasons_are_counted_and_no_score() -> None:
     row = result(
         fixed((6, 7, 3)), ["no_homework"], reasons={0: "no_homework", 1: "judge_failed:malformed"}
-    )["probes"]["no_homework"]
-    assert (row["n"], row["scheduled"]) == (12, 16)
-    assert row["unanswered"] == {"no_homework": 2, "judge_failed:malformed": 2}
+    ).probes["no_homework"]
+    assert (row.n, row.scheduled) == (12, 16)
+    assert row.unanswered == {"no_homework": 2, "judge_failed:malformed": 2}
     none = result(fixed((6, 7, 3)), ["no_homework"], reasons=dict.fromkeys(range(8), "no_homework"))
-    assert (none["probes"]["no_homework"]["verdict"], none["probes"]["no_homework"]["reason"]) == (
+    assert (none.probes["no_homework"].verdict, none.probes["no_homework"].reason) == (
         "not_probed",
         "no_answer",
     )
-    assert (none["verdict"], none["reason"]) == ("not_probed", "no_answer")
+    assert (none.verdict, none.reason) == ("not_probed", "no_answer")
 
 
 def test_items_that_are_missing_on_either_side_leave_the_session_out() -> None:
     def rate(number: int, _variant: str, probe: str) -> Sequence[int | None]:
         return (6, None if number == (1 if probe else 0) else 7, 8)
 
-    row = result(rate, ["shuffled"])["probes"]["shuffled"]
-    assert (row["n"], row["unanswered"]) == (12, {"unrated": 2, "item_missing": 2})
+    row = result(rate, ["shuffled"]).probes["shuffled"]
+    assert (row.n, row.unanswered) == (12, {"unrated": 2, "item_missing": 2})
 
 
 def test_failed_probes_stand_at_the_top_by_name() -> None:
     found = result(fixed((6, 7, 8)), ["empty", "shuffled", "no_homework"], guess=None)
-    assert found["verdict"] == "failed"
-    (notice,) = found["notices"]
-    assert (notice["id"], notice["weight"]) == ("judge_failed", 90)
+    assert found.verdict == "failed"
+    (notice,) = found.notices
+    assert (notice.id, notice.weight) == ("judge_failed", 90)
     assert (
         "fails 3 of 3 probes (a therapist who says nothing; the therapist's turns in random order; "
-        "homework taken out)" in notice["text"]
+        "homework taken out)" in notice.text
     )
 
 
 def test_undecided_and_passed_judges() -> None:
     found = result(fixed((4, 4, 4)), ["swapped"], 1)
-    assert (found["verdict"], [notice["id"] for notice in found["notices"]]) == (
+    assert (found.verdict, [notice.id for notice in found.notices]) == (
         "undecided",
         ["judge_undecided"],
     )
     found = result(fixed((4, 4, 4)), ["swapped"])
-    assert (found["verdict"], found["notices"]) == ("passed", [])
+    assert (found.verdict, found.notices) == ("passed", [])
 
 
 def test_judge_without_probes_is_said_to_be_unproven() -> None:
     found = result(fixed((6, 7, 8)), [])
-    assert (found["verdict"], found["reason"], found["sessions"]) == ("not_probed", "none_asked", 0)
-    assert {row["reason"] for row in found["probes"].values()} == {"not_asked"}
-    assert [notice["id"] for notice in found["notices"]] == ["judge_not_probed"]
+    assert (found.verdict, found.reason, found.sessions) == ("not_probed", "none_asked", 0)
+    assert {row.reason for row in found.probes.values()} == {"not_asked"}
+    assert [notice.id for notice in found.notices] == ["judge_not_probed"]
     both = result(fixed((6, 7, 8)), [], views=("plain", "masked"))
-    assert both["probes"]["masked"]["verdict"] == "passed"
-    assert both["verdict"] == "not_probed", (
-        "a judge whose sessions were never spoilt has not passed"
-    )
+    assert both.probes["masked"].verdict == "passed"
+    assert both.verdict == "not_probed", "a judge whose sessions were never spoilt has not passed"
 
 
 def test_judge_whose_ratings_were_imported_cannot_be_probed() -> None:
@@ -490,18 +489,18 @@ def test_judge_whose_ratings_were_imported_cannot_be_probed() -> None:
     found = robustness(
         [], Scores.of(scored), Settings(judge="gemini", items=("agenda",)), Judge(endpoint="script")
     )
-    assert (found["verdict"], found["reason"], found["judge"]) == (
+    assert (found.verdict, found.reason, found.judge) == (
         "not_probed",
         "imported",
         "gemini",
     )
-    assert "imported" in found["notices"][0]["text"]
-    assert found["judges"] == {"gemini": {"verdict": "not_probed", "reason": "imported"}}
+    assert "imported" in found.notices[0].text
+    assert found.judges == {"gemini": Judged("not_probed", "imported")}
 
 
 def test_nothing_at_all_is_no_error() -> None:
     found = robustness([], Scores.of([]), Settings(), Judge(endpoint="script"))
-    assert (found["verdict"], found["judges"]) == ("not_probed", {})
+    assert (found.verdict, found.judges) == ("not_probed", {})
 
 
 def test_section_is_json_with_every_probe() -> None:
@@ -511,8 +510,10 @@ def test_section_is_json_with_every_probe() -> None:
         varied(lambda rng: rng.randint(0, 4)),
         ["empty", "shuffled", "swapped", "no_homework", "masked", "halo"],
     )
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert list(found["probes"]) == [
+    document = to_json(found)
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    assert to_json(from_json(Robustness, document)) == document
+    assert list(found.probes) == [
         "empty",
         "shuffled",
         "swapped",
