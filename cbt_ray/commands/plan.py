@@ -62,7 +62,7 @@ class Call:
 
 
 @dataclass
-class Estimate:
+class StageCalls:
     """What a stage will take: one list of calls for each chain, which runs in order.
 
     Chains run beside each other.
@@ -142,14 +142,14 @@ class Estimate:
         return min([self.chains, *(limit for limit in limits if limit)], default=0)
 
 
-def estimate(study: Study) -> list[Estimate]:
+def estimate(study: Study) -> list[StageCalls]:
     """The stages that call models; what was imported calls none."""
     prompts = prompts_of(study)
     all_stages = [
         *_courses(study, prompts),
         *_sessions(study, prompts),
         *(
-            Estimate(Stage.RATINGS, _ratings(study, rater), list(_rating(study, rater, prompts)))
+            StageCalls(Stage.RATINGS, _ratings(study, rater), list(_rating(study, rater, prompts)))
             for rater in study.raters.values()
         ),
     ]
@@ -199,7 +199,7 @@ def print_plan(study: Study, say: Callable[[str], object]) -> None:
         say(f"confounded: {line}")
 
 
-def _counted_by(estimates: list[Estimate]) -> str:
+def _counted_by(estimates: list[StageCalls]) -> str:
     """How tokens were counted, by endpoint."""
     ways = {(call.role.endpoint, call.own) for one in estimates for call in one.chain}
     own = sorted({name for name, counted in ways if counted})
@@ -247,9 +247,9 @@ def _against_budget(
             )
 
 
-def _merged(estimates: list[Estimate]) -> list[Estimate]:
+def _merged(estimates: list[StageCalls]) -> list[StageCalls]:
     """One line a stage: arms that differ in their endpoints are one stage."""
-    merged: dict[Stage, Estimate] = {}
+    merged: dict[Stage, StageCalls] = {}
     for one in estimates:
         if one.stage in merged:
             known = merged[one.stage]
@@ -262,10 +262,10 @@ def _merged(estimates: list[Estimate]) -> list[Estimate]:
 
 
 @dataclass
-class _Joined(Estimate):
+class _Joined(StageCalls):
     """Several estimates of one stage."""
 
-    parts: list[Estimate] = field(default_factory=list)
+    parts: list[StageCalls] = field(default_factory=list)
 
     def all(self) -> Iterator[tuple[Call, float]]:
         for part in self.parts:
@@ -278,7 +278,7 @@ class _Joined(Estimate):
         return sum(part.useful_workers(study) for part in self.parts)
 
 
-def _courses(study: Study, prompts: Prompts) -> Iterator[Estimate]:
+def _courses(study: Study, prompts: Prompts) -> Iterator[StageCalls]:
     """Profiles and courses, where a model is trained on them."""
     if not needs_courses(study):
         return
@@ -287,8 +287,8 @@ def _courses(study: Study, prompts: Prompts) -> Iterator[Estimate]:
         profile_id(number) not in imported for number in range(1, writing.patients.count + 1)
     )
     asked = training if writing.patients.profile is None else 0
-    yield Estimate(Stage.PROFILES, asked, [_profile(study, writing, prompts)])
-    yield Estimate(Stage.COURSES, training, list(_course(study, writing, prompts)))
+    yield StageCalls(Stage.PROFILES, asked, [_profile(study, writing, prompts)])
+    yield StageCalls(Stage.COURSES, training, list(_course(study, writing, prompts)))
 
 
 def _profile(study: Study, writing: Writing, prompts: Prompts) -> Call:
@@ -328,14 +328,14 @@ def _course(study: Study, writing: Writing, prompts: Prompts) -> Iterator[Call]:
             known += role.expected_tokens + TOKENS_PER_MESSAGE
 
 
-def _sessions(study: Study, prompts: Prompts) -> Iterator[Estimate]:
+def _sessions(study: Study, prompts: Prompts) -> Iterator[StageCalls]:
     chains = len(study.patients.simulated) * study.sessions.replicates
     keys = Keys(study, prompts)
     for arm in (arm for arm in study.arms if not keys.all_imported(arm)):
         calls = [
             c for n in range(1, study.sessions.count + 1) for c in _session(study, prompts, arm, n)
         ]
-        yield Estimate(Stage.SESSIONS, chains * len(seeds_of(study, arm)), calls)
+        yield StageCalls(Stage.SESSIONS, chains * len(seeds_of(study, arm)), calls)
 
 
 def _session(study: Study, prompts: Prompts, arm: Arm, number: int) -> Iterator[Call]:
@@ -379,7 +379,7 @@ def _ratings(study: Study, judge: Judge) -> int:
     return chains * study.sessions.count * len(judge.views) * judge.replicates
 
 
-def _judge_probes(study: Study, prompts: Prompts) -> Iterator[Estimate]:
+def _judge_probes(study: Study, prompts: Prompts) -> Iterator[StageCalls]:
     """One estimate a probe: at most so many, since a session that a probe does not fit costs no
     call.
     """
@@ -390,7 +390,7 @@ def _judge_probes(study: Study, prompts: Prompts) -> Iterator[Estimate]:
             if name in GUESSES
             else list(_rating(study, study.judge, prompts, name))
         )
-        yield Estimate(Stage.RATINGS, sessions, calls)
+        yield StageCalls(Stage.RATINGS, sessions, calls)
 
 
 def _guess(study: Study, prompts: Prompts) -> Call:
@@ -428,7 +428,7 @@ def _rating(study: Study, judge: Judge, prompts: Prompts, probe: str = "") -> It
             yield _call(judge, tokens, (system, request), judge.expected_tokens * share)
 
 
-def _add_probes(study: Study, one: Estimate, proven: set[tuple[str, Sampling]]) -> None:
+def _add_probes(study: Study, one: StageCalls, proven: set[tuple[str, Sampling]]) -> None:
     """A short call for each way in which an endpoint is asked, once in a study."""
     for role in (call.role for call in one.chain):
         way = role.endpoint, role.sampling

@@ -68,7 +68,7 @@ def analyse_scores(bench: Bench) -> None:
         result = analyse(scores, settings, beside=beside, apart=rated_apart(probes))
         content = {
             "rows": [row.to_json() for row in rows],
-            "probes": [row.to_json() for row in probes],
+            "probes": to_json(probes),
             "analysis": to_json(result),
         }
         return Unit(key, content, provenance={"versions": versions()}, made_from=survey.record(key))

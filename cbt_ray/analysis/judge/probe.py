@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.estimate import Estimate
@@ -58,15 +57,6 @@ class ProbeRow:
         """The chain that the session is of."""
         seed = f"|{self.seed}" if self.seed else ""
         return f"{self.arm}|{self.patient}|{self.replicate}{seed}"
-
-    def to_json(self) -> dict[str, Any]:
-        """As one line of JSONL."""
-        return {**asdict(self), "items": dict(self.items)}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> ProbeRow:
-        """Read back."""
-        return cls(**value)
 
 
 @dataclass(frozen=True)
