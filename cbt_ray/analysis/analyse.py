@@ -17,8 +17,8 @@ from cbt_ray.analysis.effect.covariate import words
 from cbt_ray.analysis.effect.family import families, refitted
 from cbt_ray.analysis.effect.omnibus import omnibus
 from cbt_ray.analysis.effect.policy import counted, policies
-from cbt_ray.analysis.effect.power import power
-from cbt_ray.analysis.effect.repeated import of_sessions
+from cbt_ray.analysis.effect.power import Power, power
+from cbt_ray.analysis.effect.repeated import WithinSubjects, of_sessions
 from cbt_ray.analysis.effect.slope import slopes
 from cbt_ray.analysis.flow import flags, flow
 from cbt_ray.analysis.judge.reliability import reliability
@@ -78,10 +78,11 @@ class Analysis(Keyed):
     flags: Any
     views: Any
     """View -> scores and contrasts, for views that are not the headline's."""
-    repeated: Any
+    repeated: WithinSubjects
+    """Conditions compared within subjects: the arms, unless a table asks for others."""
     reliability: Any
     scale: Any
-    power: Any
+    power: Power
     robustness: Any = None
     """What probes of the judge show; null where nobody looked."""
     detectors: Any = None

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cbt_ray.analysis.describe import arms, levels
+from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.asked import Arms, pairs_of
 from cbt_ray.analysis.effect.layout import Chains, layout
 from cbt_ray.analysis.effect.policy import counted
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
+ErrorTerm = Literal["own", "pooled"]
+Adjusted = Literal["holm", "none"]
 POWERS = (0.8, 0.9)
 NODES = 200
 """Of the quadrature."""
@@ -48,7 +51,7 @@ SEEDS = "Training seeds are averaged: the sizes are about these checkpoints."
 
 
 @dataclass(frozen=True)
-class Variances:
+class Variances(Keyed):
     """Variances of totals, in squared points."""
 
     chain: float
@@ -57,6 +60,7 @@ class Variances:
     residual: float
     """Between sessions of one chain."""
     source: str
+    """What they were estimated from."""
     df: int | None = None
     """Degrees of freedom of the mean square that they come from."""
 
@@ -95,7 +99,7 @@ PUBLISHED_RANGE = 99.0
 
 
 @dataclass(frozen=True)
-class Design:
+class Design(Keyed):
     """A study's size."""
 
     arms: int
@@ -103,6 +107,7 @@ class Design:
     family: int
     """Primary contrasts, over which Holm adjusts."""
     patients: int
+    """Patients that every arm sees."""
     chains: int
     """Chains per patient and arm."""
     sessions: int
@@ -113,9 +118,66 @@ class Design:
         cell = variances.chain + variances.residual / (self.chains * self.sessions)
         return math.sqrt(2 * cell / self.patients)
 
-    def df(self, error: str) -> int:
-        """Degrees of freedom of an error term, `own` or `pooled`."""
+    def df(self, error: ErrorTerm) -> int:
+        """Degrees of freedom of an error term."""
         return (self.patients - 1) * (self.arms - 1 if error == "pooled" else 1)
+
+
+@dataclass(frozen=True)
+class SmallestDifference(Keyed):
+    """The smallest difference that a design finds, by one error term, alpha and power."""
+
+    error_term: ErrorTerm
+    """How this difference varies between patients, or all arms pooled."""
+    df: int
+    adjust: Adjusted
+    """`holm`: alpha is that of Holm's first step."""
+    alpha: float
+    power: float
+    difference: float | None
+    """In points; null without degrees of freedom."""
+    low: float | None
+    """What it would be at the lower end of the interval of the variance."""
+    high: float | None
+    """The same at its upper end."""
+    d: float | None
+    """The difference over the standard deviation of a session within an arm."""
+
+
+@dataclass(frozen=True)
+class NextStudy(Keyed):
+    """A size of the next study, and the smallest differences that it finds with 80 and 90 % power
+    at Holm's first alpha.
+    """
+
+    cost: int
+    """Sessions, as a multiple of this study's."""
+    patients: int
+    sessions: int
+    """Sessions per chain."""
+    own_80: float | None
+    """By the difference's own error term."""
+    own_90: float | None
+    pooled_80: float | None
+    """By the error term pooled over all arms."""
+    pooled_90: float | None
+
+
+@dataclass(frozen=True)
+class Power(Keyed):
+    """Which difference this design could find, and how to spend the next study's sessions."""
+
+    level: float
+    family: int
+    """Primary contrasts, over which Holm adjusts."""
+    note: str
+    """What is assumed."""
+    reason: str | None = None
+    """Why nothing was computed."""
+    variances: Variances | None = None
+    design: Design | None = None
+    smallest: Sequence[SmallestDifference] = ()
+    next: Sequence[NextStudy] = ()
 
 
 def power_of(difference: float, se: float, df: int, alpha: float) -> float:
@@ -169,38 +231,28 @@ def smallest(se: float, df: int, alpha: float, power: float) -> float | None:
     return se * high
 
 
-def smallest_rows(design: Design, variances: Variances, level: float) -> list[dict[str, Any]]:
+def smallest_rows(design: Design, variances: Variances, level: float) -> list[SmallestDifference]:
     """The smallest differences of one design: error term x alpha (Holm's first step, and
     unadjusted) x power.
-
-    `low` and `high`: what they would be at the ends of the interval of the variance.
     """
-    alphas = {"holm": _alpha(level, design.family), "none": _alpha(level, 1)}
+    alphas: dict[Adjusted, float] = {
+        "holm": _alpha(level, design.family),
+        "none": _alpha(level, 1),
+    }
+    errors: tuple[ErrorTerm, ...] = ("own", "pooled") if design.arms > 2 else ("own",)
     bounds = variances.bounds(level)
     rows = []
-    for error in ("own", "pooled") if design.arms > 2 else ("own",):
+    for error in errors:
         for adjust, alpha in alphas.items():
             for power in POWERS:
-                found = smallest(design.se(variances), design.df(error), alpha, power)
-                base = {
-                    "error_term": error,
-                    "df": design.df(error),
-                    "adjust": adjust,
-                    "alpha": alpha,
-                    "power": power,
-                }
-                low, high = (bounds and found and [found * bound for bound in bounds]) or (
-                    None,
-                    None,
+                df = design.df(error)
+                found = smallest(design.se(variances), df, alpha, power)
+                low, high = (
+                    (found * bounds[0], found * bounds[1]) if found and bounds else (None, None)
                 )
+                d = _standardized(found, variances)
                 rows.append(
-                    {
-                        **base,
-                        "difference": found,
-                        "low": low,
-                        "high": high,
-                        "d": _standardized(found, variances),
-                    }
+                    SmallestDifference(error, df, adjust, alpha, power, found, low, high, d)
                 )
     return rows
 
@@ -219,7 +271,7 @@ def _standardized(difference: float | None, variances: Variances) -> float | Non
 
 def grid(
     design: Design, variances: Variances, level: float, costs: Sequence[int] = COSTS
-) -> list[dict[str, Any]]:
+) -> list[NextStudy]:
     """Patients x sessions at equal cost (sessions per arm) for the next study, with Holm's first
     alpha.
     """
@@ -227,30 +279,28 @@ def grid(
     for cost in costs:
         budget = cost * design.patients * design.sessions
         for patients in (number for number in range(2, budget + 1) if budget % number == 0):
-            own = Design(design.arms, design.family, patients, design.chains, budget // patients)
+            own = replace(design, patients=patients, sessions=budget // patients)
             rows.append(
-                {
-                    "cost": cost,
-                    "patients": patients,
-                    "sessions": own.sessions,
-                    **_found(own, variances, alpha),
-                }
+                NextStudy(cost, patients, own.sessions, *_differences(own, variances, alpha))
             )
     return rows
 
 
-def _found(design: Design, variances: Variances, alpha: float) -> dict[str, float | None]:
-    se = design.se(variances)
-    return {
-        f"{error}_{100 * power:.0f}": smallest(se, design.df(error), alpha, power)
-        for error in ("own", "pooled")
-        for power in POWERS
-    }
+def _differences(
+    design: Design, variances: Variances, alpha: float
+) -> tuple[float | None, float | None, float | None, float | None]:
+    """By the own error term with the power of 80 and 90 %, then by the pooled one."""
+    se, (usual, surer) = design.se(variances), POWERS
+    own, pooled = design.df("own"), design.df("pooled")
+    return (
+        smallest(se, own, alpha, usual),
+        smallest(se, own, alpha, surer),
+        smallest(se, pooled, alpha, usual),
+        smallest(se, pooled, alpha, surer),
+    )
 
 
-def power(
-    scores: Scores, settings: Settings, *, sessions: pd.DataFrame | None = None
-) -> dict[str, Any]:
+def power(scores: Scores, settings: Settings, *, sessions: pd.DataFrame | None = None) -> Power:
     """The section, from the variances that the scores show.
 
     `sessions`: `scores.sessions(view, judge)`, if already there.
@@ -260,34 +310,30 @@ def power(
     used = counted(table, settings.unrated, len(items), settings)
     found_arms = levels(arms(table, settings))
     family = len(pairs_of("primary", found_arms, settings))
-    found: dict[str, Any] = {
-        "level": settings.level,
-        "family": family,
-        "note": NOTE,
-        "reason": None,
-    }
-    found |= {"variances": None, "design": None, "smallest": [], "next": []}
     estimated = components(used, found_arms)
     if isinstance(estimated, str):
-        return found | {"reason": estimated}
-    variances, design = estimated
-    if design.chains > 1:
-        found |= {"note": f"{NOTE} {SEVERAL}"}
-    if table["seed"].nunique() > 1:
-        found["note"] += f" {SEEDS}"
-    design = Design(design.arms, family, design.patients, design.chains, design.sessions)
+        return Power(settings.level, family, NOTE, estimated)
+    variances, design = estimated[0], replace(estimated[1], family=family)
+    found = Power(
+        settings.level,
+        family,
+        _note(design, seeds=table["seed"].nunique()),
+        variances=variances,
+        design=design,
+    )
     if not family:
-        return found | {
-            "variances": asdict(variances),
-            "design": asdict(design),
-            "reason": "no primary contrast",
-        }
-    return found | {
-        "variances": asdict(variances),
-        "design": asdict(design),
-        "smallest": smallest_rows(design, variances, settings.level),
-        "next": grid(design, variances, settings.level),
-    }
+        return replace(found, reason="no primary contrast")
+    return replace(
+        found,
+        smallest=smallest_rows(design, variances, settings.level),
+        next=grid(design, variances, settings.level),
+    )
+
+
+def _note(design: Design, *, seeds: int) -> str:
+    """What these sizes assume."""
+    several = f" {SEVERAL}" if design.chains > 1 else ""
+    return NOTE + several + (f" {SEEDS}" if seeds > 1 else "")
 
 
 def _too_few(present: Array) -> str:

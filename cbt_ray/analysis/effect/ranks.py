@@ -11,10 +11,13 @@ Nothing is drawn, so the same scores print the same digits. Hodges & Lehmann 196
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
+from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.asked import Arms, heads, pairs_of
 from cbt_ray.analysis.effect.contrast import holm
 from cbt_ray.analysis.effect.layout import ChainMeans, Chains, layout
@@ -38,54 +41,156 @@ PERMUTED = 1_000_000
 """Most sums of ranks that are counted for one more patient in Friedman's test."""
 SAME = 1e-9
 """Differences closer than this are ties: means of items are not exact in binary."""
+NOBODY = "no patient has rated sessions in both"
 METHOD = "signed ranks of the patients' differences of chain means; p from the patients' sign flips"
 
 
-def ranks(sessions: pd.DataFrame, arms: Arms, settings: Settings) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Flips(Keyed):
+    """Two-sided p by the sign flips of the patients' differences."""
+
+    signed_rank: float | None = None
+    """The sum of the positive ranks."""
+    p: float | None = None
+    """Of signed ranks."""
+    p_differences: float | None = None
+    """Of the plain differences."""
+    smallest_p: float | None = None
+    """The smallest p that so many patients can have."""
+    exact: bool | None = None
+    """All flips were counted."""
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class HodgesLehmann(Keyed):
+    """Median of all means of two differences, with the interval that signed ranks give."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    level: float | None = None
+    """What the interval holds exactly."""
+    reason: str | None = None
+    """Why there is no value, or no interval."""
+
+
+@dataclass(frozen=True)
+class Superiority(Keyed):
+    """The probability that a session of one arm scores higher than one of the other with the same
+    patient.
+    """
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    patients: int = 0
+    """Patients with rated sessions in both."""
+    reason: str | None = None
+    """Why there is no value, or no interval."""
+
+
+@dataclass(frozen=True)
+class Friedman(Keyed):
+    """Do the arms differ at all: Friedman's test on ranks within patients who have every arm."""
+
+    patients: int
+    """Patients who have every arm."""
+    statistic: float | None = None
+    df: int | None = None
+    p: float | None = None
+    """From all permutations within patients, or from F where these are too many."""
+    p_chi2: float | None = None
+    w: float | None = None
+    """Kendall's concordance of patients."""
+    exact: bool | None = None
+    """All permutations were counted."""
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankContrast(Flips):
+    """A primary contrast by ranks."""
+
+    contrast: str
+    label: str
+    plus: str
+    minus: str
+    where: Mapping[str, str]
+    """Factor -> the level that both arms share."""
+    patients: int
+    """Patients with rated sessions in both."""
+    hodges_lehmann: HodgesLehmann
+    superiority: Superiority
+    p_adjusted: float | None = None
+    """By Holm."""
+    note: str | None = None
+    """What this test cannot say with so few patients, whatever the data."""
+
+
+@dataclass(frozen=True)
+class Ranks(Keyed):
+    """The primary contrasts and the omnibus test by ranks."""
+
+    method: str
+    rows: Sequence[RankContrast]
+    friedman: Friedman
+    reason: str | None
+    """Why there are no rows."""
+
+
+def ranks(sessions: pd.DataFrame, arms: Arms, settings: Settings) -> Ranks:
     """Every primary contrast and the omnibus test, on session rows with the totals that count (NaN
     where they do not).
     """
     of_chains = Chains(sessions).means(sessions["total"])
-    pairs = pairs_of("primary", arms, settings)
-    rows = [
-        {**head, **_row(pair, sessions, of_chains, settings)}
-        for pair, head in zip(pairs, heads(pairs), strict=True)
-    ]
-    for row, adjusted in zip(
-        rows, holm([1.0 if row["p"] is None else row["p"] for row in rows]), strict=True
-    ):
-        row["p_adjusted"] = None if row["p"] is None else adjusted
-        row["note"] = _note(row, len(rows), settings.level)
-    return {
-        "method": METHOD,
-        "rows": rows,
-        "friedman": friedman(layout(of_chains, list(arms)).means),
-        "reason": None if rows else "no primary contrast",
-    }
+    pairs, rows = pairs_of("primary", arms, settings), []
+    for pair, head in zip(pairs, heads(pairs), strict=True):
+        difference = _differences(of_chains, pair)
+        rows.append(
+            RankContrast(
+                **head,
+                **vars(flips(difference)),
+                patients=len(difference),
+                hodges_lehmann=hodges_lehmann(difference, settings.level),
+                superiority=superiority(sessions, pair.plus, pair.minus, settings.level),
+            )
+        )
+    return Ranks(
+        METHOD,
+        _adjusted(rows, settings.level),
+        friedman(layout(of_chains, list(arms)).means),
+        None if rows else "no primary contrast",
+    )
 
 
-def _row(
-    pair: Pair, table: pd.DataFrame, of_chains: ChainMeans, settings: Settings
-) -> dict[str, Any]:
+def _differences(of_chains: ChainMeans, pair: Pair) -> Array:
+    """(patients with both,) differences of the means of chains."""
     import numpy as np
 
     means = layout(of_chains, (pair.plus, pair.minus)).means
     difference = (means[0] - means[1])[~np.isnan(means).any(axis=0)] if means.size else np.array([])
-    difference = np.where(np.abs(difference) < SAME, 0.0, difference)
-    return {
-        "patients": len(difference),
-        **flips(difference),
-        "hodges_lehmann": hodges_lehmann(difference, settings.level),
-        "superiority": superiority(table, pair.plus, pair.minus, settings.level),
-    }
+    return np.where(np.abs(difference) < SAME, 0.0, difference)
 
 
-def _note(row: dict[str, Any], family: int, level: float) -> str | None:
+def _adjusted(rows: Sequence[RankContrast], level: float) -> list[RankContrast]:
+    """The rows with p adjusted, and what they cannot say.
+
+    A p that is not there counts as 1: the family was declared beforehand.
+    """
+    adjusted = holm([1.0 if row.p is None else row.p for row in rows])
+    return [
+        replace(row, p_adjusted=None if row.p is None else p, note=_note(row, len(rows), level))
+        for row, p in zip(rows, adjusted, strict=True)
+    ]
+
+
+def _note(row: RankContrast, family: int, level: float) -> str | None:
     """What this test cannot say with so few patients, whatever the data."""
-    least = row["smallest_p"]
+    least = row.smallest_p
     if least is None or min(1.0, least * family) <= 1 - level:
         return None
-    alone = f"With {row['patients']} patients the smallest two-sided p is {least:.3g}"
+    alone = f"With {row.patients} patients the smallest two-sided p is {least:.3g}"
     after = (
         ""
         if family == 1
@@ -97,35 +202,31 @@ def _note(row: dict[str, Any], family: int, level: float) -> str | None:
     )
 
 
-def flips(difference: Array) -> dict[str, Any]:
-    """Two-sided p of signed ranks (`p`) and of plain differences (`p_differences`) of (patients,)
-    differences.
+def flips(difference: Array) -> Flips:
+    """Two-sided p of signed ranks and of plain differences of (patients,) differences.
 
-    Under no effect each patient's sign is a coin. `exact`: all flips of the patients that differ
-    are counted (up to 100); above that the sum of signs is taken as normal, with its fourth moment.
-    Zeros are left out.
+    Under no effect each patient's sign is a coin. All flips of the patients that differ are counted
+    (up to 100); above that the sum of signs is taken as normal, with its fourth moment. Zeros are
+    left out.
     """
     import numpy as np
     import pandas as pd
 
-    found: dict[str, Any] = dict.fromkeys(
-        ("signed_rank", "p", "p_differences", "smallest_p", "exact", "reason")
-    )
     moved = difference[difference != 0]
     n = len(moved)
     if len(difference) == 0:
-        return found | {"reason": "no patient has rated sessions in both"}
+        return Flips(reason=NOBODY)
+    least = 2.0 ** (1 - len(difference))
     if n == 0:
-        return found | {
-            "reason": "no patient's means differ",
-            "smallest_p": 2.0 ** (1 - len(difference)),
-        }
+        return Flips(smallest_p=least, reason="no patient's means differ")
     ranked = np.sign(moved) * pd.Series(np.abs(moved).round(9)).rank().to_numpy()
-    return found | {
-        **{"signed_rank": float(ranked[ranked > 0].sum()), "p": _flipped(ranked, 2.0)},
-        "p_differences": _flipped(moved, GRID / float(np.sqrt(np.square(moved).mean()))),
-        **{"smallest_p": 2.0 ** (1 - len(difference)), "exact": n <= COUNTED},
-    }
+    return Flips(
+        signed_rank=float(ranked[ranked > 0].sum()),
+        p=_flipped(ranked, 2.0),
+        p_differences=_flipped(moved, GRID / float(np.sqrt(np.square(moved).mean()))),
+        smallest_p=least,
+        exact=n <= COUNTED,
+    )
 
 
 def _flipped(scores: Array, fine: float) -> float:
@@ -174,26 +275,21 @@ def _normal_flips(scores: Array) -> float:
     return min(1.0, max(0.0, 2 * tail))
 
 
-def hodges_lehmann(difference: Array, level: float) -> dict[str, Any]:
-    """Median of all means of two differences, with the interval that signed ranks give.
-
-    `level` is what it holds exactly.
-    """
+def hodges_lehmann(difference: Array, level: float) -> HodgesLehmann:
+    """The median of all means of two (patients,) differences, with its interval."""
     n = len(difference)
-    found: dict[str, Any] = {"value": None, "low": None, "high": None, "level": None}
     if n == 0:
-        return found | {"reason": "no patient has rated sessions in both"}
+        return HodgesLehmann(reason=NOBODY)
     pairs = n * (n + 1) // 2
     value = (_walsh(difference, (pairs + 1) // 2) + _walsh(difference, pairs // 2 + 1)) / 2
     least = 1 - 2.0 ** (1 - n)
     if least < level:
-        return found | {
-            "value": value,
-            "reason": f"with {n} patients no interval by ranks holds more than {least:.1%}",
-        }
+        return HodgesLehmann(
+            value, reason=f"with {n} patients no interval by ranks holds more than {least:.1%}"
+        )
     outside, held = _outside(n, level)
-    ends = {"low": _walsh(difference, outside), "high": _walsh(difference, pairs + 1 - outside)}
-    return found | {"value": value, **ends, "level": held, "reason": None}
+    low, high = (_walsh(difference, which) for which in (outside, pairs + 1 - outside))
+    return HodgesLehmann(value, low, high, held)
 
 
 def _outside(n: int, level: float) -> tuple[int, float]:
@@ -238,16 +334,34 @@ def _walsh(difference: Array, which: int) -> float:
     return high
 
 
-def superiority(table: pd.DataFrame, plus: str, minus: str, level: float) -> dict[str, Any]:
+def superiority(table: pd.DataFrame, plus: str, minus: str, level: float) -> Superiority:
     """The probability that a session of `plus` scores higher than one of `minus` with the same
     patient; a tie is half.
 
     The mean over patients, each counted alike, with t over patients.
     """
-    import numpy as np
     from scipy.special import stdtrit
 
-    found: dict[str, Any] = {"value": None, "low": None, "high": None, "patients": 0}
+    share = _won(table, plus, minus)
+    n = len(share)
+    if n == 0:
+        return Superiority(reason=NOBODY)
+    value, deviation = float(share.mean()), float(share.std(ddof=1)) if n > 1 else 0.0
+    if deviation < SAME:
+        reason = (
+            f"needs patients that differ, found {n} alike"
+            if n > 1
+            else "needs 2 patients or more, found 1"
+        )
+        return Superiority(value, patients=n, reason=reason)
+    half = float(stdtrit(n - 1, 0.5 + level / 2)) * deviation / math.sqrt(n)
+    return Superiority(value, max(0.0, value - half), min(1.0, value + half), n)
+
+
+def _won(table: pd.DataFrame, plus: str, minus: str) -> Array:
+    """(patients with both,) share of pairs of sessions in which that of `plus` scores higher."""
+    import numpy as np
+
     rated = table.loc[
         table["total"].notna() & table["arm"].isin([plus, minus]), ["patient", "arm", "total"]
     ]
@@ -260,68 +374,51 @@ def superiority(table: pd.DataFrame, plus: str, minus: str, level: float) -> dic
     )
     won = np.bincount(patient[first], weights=rank[first], minlength=size) - a * (a + 1) / 2
     both = (a > 0) & (b > 0)
-    share = won[both] / (a * b)[both]
-    n = len(share)
-    if n == 0:
-        return found | {"reason": "no patient has rated sessions in both"}
-    found |= {"value": float(share.mean()), "patients": n}
-    deviation = float(share.std(ddof=1)) if n > 1 else 0.0
-    if deviation < SAME:
-        return found | {
-            "reason": f"needs patients that differ, found {n} alike"
-            if n > 1
-            else "needs 2 patients or more, found 1"
-        }
-    half = float(stdtrit(n - 1, 0.5 + level / 2)) * deviation / math.sqrt(n)
-    return found | {
-        "low": max(0.0, found["value"] - half),
-        "high": min(1.0, found["value"] + half),
-        "reason": None,
-    }
+    return np.asarray(won[both] / (a * b)[both])
 
 
-def friedman(cells: Array) -> dict[str, Any]:
-    """Do the arms differ at all: Friedman's test on ranks within patients who have every arm.
+def friedman(cells: Array) -> Friedman:
+    """Friedman's test on cells (arms, patients).
 
-    Cells (arms, patients).
-
-    p from all permutations within patients where they can be counted (`exact`), else from F (Iman &
-    Davenport 1980, Commun. Stat. A9:571-595). `w`: Kendall's concordance of patients.
+    From all permutations within patients where they can be counted, else from F (Iman & Davenport
+    1980, Commun. Stat. A9:571-595).
     """
     import numpy as np
     import pandas as pd
-    from scipy.special import chdtrc, fdtrc
+    from scipy.special import chdtrc
 
-    found: dict[str, Any] = dict.fromkeys(("statistic", "df", "p", "p_chi2", "w", "exact"))
     complete = cells[:, ~np.isnan(cells).any(axis=0)] if cells.size else cells
     arms, patients = complete.shape if complete.ndim == 2 else (0, 0)
-    found |= {"patients": patients}
     if arms < 3 or patients < 2:
-        return found | {
-            "reason": f"needs 3 arms and 2 patients with all of them, found {arms} and {patients}"
-        }
+        return Friedman(
+            patients,
+            reason=f"needs 3 arms and 2 patients with all of them, found {arms} and {patients}",
+        )
     ranked = pd.DataFrame(complete.round(9)).rank().to_numpy()
     spread = float(np.square(ranked - (arms + 1) / 2).sum())
     if spread == 0:
-        return found | {"reason": "no patient's arms differ"}
+        return Friedman(patients, reason="no patient's arms differ")
     square = float(np.square(ranked.sum(axis=1) - patients * (arms + 1) / 2).sum())
     value = (arms - 1) * square / spread
-    found |= {
-        "statistic": value,
-        "df": arms - 1,
-        "p_chi2": float(chdtrc(arms - 1, value)),
-        "w": value / (patients * (arms - 1)),
-    }
     p = _permuted(np.rint(2 * ranked).astype(np.int64), 4 * square)
-    if p is not None:
-        return found | {"p": p, "exact": True, "reason": None}
+    return Friedman(
+        patients,
+        statistic=value,
+        df=arms - 1,
+        p=_by_f(value, arms, patients) if p is None else p,
+        p_chi2=float(chdtrc(arms - 1, value)),
+        w=value / (patients * (arms - 1)),
+        exact=p is not None,
+    )
+
+
+def _by_f(value: float, arms: int, patients: int) -> float:
+    """P of Friedman's statistic from F."""
+    from scipy.special import fdtrc
+
     rest = patients * (arms - 1) - value
     f = (patients - 1) * value / rest if rest > SAME else math.inf
-    return found | {
-        "p": float(fdtrc(arms - 1, (arms - 1) * (patients - 1), f)),
-        "exact": False,
-        "reason": None,
-    }
+    return float(fdtrc(arms - 1, (arms - 1) * (patients - 1), f))
 
 
 def _permuted(ranked: Array, square: float) -> float | None:

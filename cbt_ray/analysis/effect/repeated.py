@@ -15,10 +15,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from cbt_ray.analysis.effect.anova import NO_VARIATION, f_of, mean_squares
-from cbt_ray.analysis.effect.pairs import coverage_by_z, holm_sidak, paired, wald, wins
+from cbt_ray.analysis.document import Keyed
+from cbt_ray.analysis.effect.anova import NO_VARIATION, Anova, f_of, mean_squares
+from cbt_ray.analysis.effect.pairs import (
+    PairByT,
+    PairByZ,
+    Wins,
+    coverage_by_z,
+    holm_sidak,
+    paired,
+    wald,
+    wins,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +42,109 @@ ADJUST = "holm-sidak"
 AGREES = 1e-6
 """Log-likelihoods of the closed form and of the best optimiser further apart than this are named.
 """
-NUMBERS = ("omnibus", "f", "variance")
+Tested = TypeVar("Tested", PairByZ, PairByT)
+KNOWN = "variances taken as known"
+
+
+@dataclass(frozen=True)
+class WaldTest(Keyed):
+    """Wald's chi2 that all conditions are equal."""
+
+    chi2: float
+    df: int
+    p: float
+    error_term: str
+    type1: float
+    """How often it finds a difference at 0.05 where there is none."""
+
+
+@dataclass(frozen=True)
+class Components(Keyed):
+    """Variance components, and what they explain (Nakagawa & Schielzeth 2013)."""
+
+    subject: float
+    residual: float
+    icc: float
+    r2_marginal: float
+    r2_conditional: float
+    exact: bool
+    """Closed form, as all subjects have every condition."""
+    log_likelihood: float
+
+
+@dataclass(frozen=True)
+class ConditionMean(Keyed):
+    """A condition's marginal mean, and the plain description beside it."""
+
+    condition: str
+    n: int
+    mean: float
+    se: float
+    reason: str | None
+    """Why there is no interval."""
+    low: float | None
+    high: float | None
+    raw_mean: float
+    sd: float | None
+    min: float
+    max: float
+
+
+@dataclass(frozen=True)
+class ConditionPair(Keyed):
+    """Two conditions compared."""
+
+    a: str
+    b: str
+    n: int
+    """Subjects with both."""
+    estimate: float
+    """By the mixed model."""
+    wald: PairByZ
+    paired: PairByT
+    d_total: float
+    """The estimate over the standard deviation of a value, between subjects and within."""
+    wins: Wins
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedMeasure(Keyed):
+    """One measure, compared over all conditions."""
+
+    measure: str
+    title: str
+    n: int
+    """Values."""
+    subjects: int
+    complete: int
+    """Subjects with every condition."""
+    averaged: int
+    """Cells that are means of several rows."""
+    reason: str | None = None
+    """Why nothing was computed."""
+    omnibus: WaldTest | None = None
+    f: Anova | None = None
+    variance: Components | None = None
+    means: Sequence[ConditionMean] = ()
+    pairs: Sequence[ConditionPair] = ()
+    ladder: Sequence[Any] = ()
+    """What each optimiser found."""
+    problems: Sequence[str] = ()
+    """What is to be said of the fit."""
+
+
+@dataclass(frozen=True)
+class WithinSubjects(Keyed):
+    """Conditions compared within subjects."""
+
+    design: str
+    subject: str
+    condition: str
+    conditions: Sequence[str]
+    """In their order."""
+    level: float
+    adjust: str
+    measures: Sequence[ComparedMeasure]
 
 
 def repeated(
@@ -44,7 +156,7 @@ def repeated(
     conditions: Sequence[str] = (),
     titles: Mapping[str, str] | None = None,
     level: float = 0.95,
-) -> dict[str, Any]:
+) -> WithinSubjects:
     """Compare conditions within subjects on every measure.
 
     `frame` holds columns named by `subject`, `condition` and `measures` (numbers, NaN where there
@@ -54,25 +166,26 @@ def repeated(
     """
     order = list(conditions) or sorted(map(str, frame[condition].dropna().unique()))
     titles = titles or {}
-    return {
-        "design": f"measure ~ C({condition}) + (1 | {subject}), REML",
-        "subject": subject,
-        "condition": condition,
-        "conditions": order,
-        "level": level,
-        "adjust": ADJUST,
-        "measures": [
-            {
-                "measure": name,
-                "title": titles.get(name, name),
-                **_measure(_cells(frame, subject, condition, name, order), order, level),
-            }
+    return WithinSubjects(
+        f"measure ~ C({condition}) + (1 | {subject}), REML",
+        subject,
+        condition,
+        order,
+        level,
+        ADJUST,
+        [
+            _measure(
+                (name, titles.get(name, name)),
+                _cells(frame, subject, condition, name, order),
+                order,
+                level,
+            )
             for name in measures
         ],
-    }
+    )
 
 
-def of_sessions(sessions: pd.DataFrame, arms: Sequence[str], level: float = 0.95) -> dict[str, Any]:
+def of_sessions(sessions: pd.DataFrame, arms: Sequence[str], level: float = 0.95) -> WithinSubjects:
     """Arms compared within patients on means of chains.
 
     Session rows whose `total` is NaN where they do not count.
@@ -149,38 +262,32 @@ def _cells(
     return Cells(values, int((counts > 1).sum()))
 
 
-def _measure(cells: Cells, order: Sequence[str], level: float) -> dict[str, Any]:
-    n, subjects = int(cells.there.sum()), len(cells.values)
-    head: dict[str, Any] = {
-        "n": n,
-        "subjects": subjects,
-        "complete": len(cells.complete),
-        "averaged": cells.averaged,
-    }
+def _measure(
+    names: tuple[str, str], cells: Cells, order: Sequence[str], level: float
+) -> ComparedMeasure:
+    """`names`: of the measure, and its title."""
+    found = ComparedMeasure(
+        measure=names[0],
+        title=names[1],
+        n=int(cells.there.sum()),
+        subjects=len(cells.values),
+        complete=len(cells.complete),
+        averaged=cells.averaged,
+    )
     reason = _unfit(cells, order)
     fit = None if reason else _fitted(cells)
     if fit is None:
-        reason = reason or "no optimiser found a finite likelihood"
-        return {
-            **head,
-            "reason": reason,
-            **dict.fromkeys(NUMBERS),
-            "means": [],
-            "pairs": [],
-            "ladder": [],
-            "problems": [],
-        }
-    return {
-        **head,
-        "reason": None,
-        "omnibus": _omnibus(fit, cells.df),
-        "f": f_of(cells.complete),
-        "variance": _variance(cells, fit),
-        "means": _means(cells, fit, order, level),
-        "pairs": _pairs(cells, fit, order, level),
-        "ladder": list(fit.attempts),
-        "problems": list(fit.problems),
-    }
+        return replace(found, reason=reason or "no optimiser found a finite likelihood")
+    return replace(
+        found,
+        omnibus=_omnibus(fit, cells.df),
+        f=f_of(cells.complete),
+        variance=_components(cells, fit),
+        means=_means(cells, fit, order, level),
+        pairs=_pairs(cells, fit, order, level),
+        ladder=list(fit.attempts),
+        problems=list(fit.problems),
+    )
 
 
 def _unfit(cells: Cells, order: Sequence[str]) -> str | None:
@@ -265,11 +372,7 @@ def _fitted(cells: Cells) -> Fit | None:
     )
 
 
-def _omnibus(fit: Fit, df: int) -> dict[str, Any]:
-    """Wald chi2 that all conditions are equal.
-
-    `type1` is how often it finds a difference at 0.05 where there is none.
-    """
+def _omnibus(fit: Fit, df: int) -> WaldTest:
     import numpy as np
     from scipy.stats import chi2, f
 
@@ -277,37 +380,29 @@ def _omnibus(fit: Fit, df: int) -> dict[str, Any]:
     table = np.hstack([-np.ones((q, 1)), np.eye(q)])
     shown = table @ fit.estimates
     value = float(shown @ np.linalg.solve(table @ fit.covariance @ table.T, shown))
-    found = {
-        "chi2": value,
-        "df": q,
-        "p": float(chi2.sf(value, q)),
-        "error_term": "variances taken as known",
-    }
-    return found | {"type1": float(f.sf(chi2.isf(0.05, q) / q, q, df))}
+    errs = float(f.sf(chi2.isf(0.05, q) / q, q, df))
+    return WaldTest(value, q, float(chi2.sf(value, q)), KNOWN, errs)
 
 
-def _variance(cells: Cells, fit: Fit) -> dict[str, Any]:
-    """Variance components; r2 as the published code has it (Nakagawa & Schielzeth 2013)."""
+def _components(cells: Cells, fit: Fit) -> Components:
     import numpy as np
 
     subject, residual = fit.variances["patient"], fit.residual_variance
     explained = float(np.var(fit.estimates[np.nonzero(cells.there)[1]]))
     total = explained + subject + residual
-    return {
-        "subject": subject,
-        "residual": residual,
-        "icc": subject / (subject + residual),
-        "r2_marginal": explained / total,
-        "r2_conditional": (explained + subject) / total,
-        "exact": len(cells.complete) == len(cells.values),
-        "log_likelihood": fit.log_likelihood,
-    }
+    return Components(
+        subject,
+        residual,
+        icc=subject / (subject + residual),
+        r2_marginal=explained / total,
+        r2_conditional=(explained + subject) / total,
+        exact=len(cells.complete) == len(cells.values),
+        log_likelihood=fit.log_likelihood,
+    )
 
 
-def _means(cells: Cells, fit: Fit, order: Sequence[str], level: float) -> list[dict[str, Any]]:
-    """Marginal means with Wald intervals where these hold their level, and the plain description
-    beside them.
-    """
+def _means(cells: Cells, fit: Fit, order: Sequence[str], level: float) -> list[ConditionMean]:
+    """Marginal means, with Wald intervals where these hold their level."""
     from scipy.special import ndtri
 
     _, why = coverage_by_z(len(cells.values) - 1)
@@ -316,26 +411,25 @@ def _means(cells: Cells, fit: Fit, order: Sequence[str], level: float) -> list[d
     for i, name in enumerate(order):
         own = cells.values[cells.there[:, i], i]
         mean, se = float(fit.estimates[i]), float(fit.covariance[i, i] ** 0.5)
-        sd = float(own.std(ddof=1)) if len(own) > 1 else None
         rows.append(
-            {
-                **{"condition": name, "n": len(own), "mean": mean, "se": se, "reason": why},
-                **{
-                    "low": None if half is None else mean - half * se,
-                    "high": None if half is None else mean + half * se,
-                },
-                **{
-                    "raw_mean": float(own.mean()),
-                    "sd": sd,
-                    "min": float(own.min()),
-                    "max": float(own.max()),
-                },
-            }
+            ConditionMean(
+                name,
+                len(own),
+                mean,
+                se,
+                why,
+                None if half is None else mean - half * se,
+                None if half is None else mean + half * se,
+                raw_mean=float(own.mean()),
+                sd=float(own.std(ddof=1)) if len(own) > 1 else None,
+                min=float(own.min()),
+                max=float(own.max()),
+            )
         )
     return rows
 
 
-def _pairs(cells: Cells, fit: Fit, order: Sequence[str], level: float) -> list[dict[str, Any]]:
+def _pairs(cells: Cells, fit: Fit, order: Sequence[str], level: float) -> list[ConditionPair]:
     """Every pair of conditions, both p-values adjusted over all pairs."""
     pairs = list(combinations(range(len(order)), 2))
     spread = (fit.variances["patient"] + fit.residual_variance) ** 0.5
@@ -343,20 +437,27 @@ def _pairs(cells: Cells, fit: Fit, order: Sequence[str], level: float) -> list[d
     for a, b in pairs:
         both = cells.there[:, a] & cells.there[:, b]
         difference = cells.values[both, a] - cells.values[both, b]
+        estimate = float(fit.estimates[a] - fit.estimates[b])
         rows.append(
-            {
-                "a": order[a],
-                "b": order[b],
-                "n": int(both.sum()),
-                "estimate": float(fit.estimates[a] - fit.estimates[b]),
-                "wald": wald(fit, a, b, cells.df, level, len(pairs)),
-                "paired": paired(difference, level, len(pairs)),
-                "d_total": float(fit.estimates[a] - fit.estimates[b]) / spread,
-                "wins": wins(difference, level),
-            }
+            ConditionPair(
+                order[a],
+                order[b],
+                int(both.sum()),
+                estimate,
+                wald(fit, a, b, cells.df, level, len(pairs)),
+                paired(difference, level, len(pairs)),
+                estimate / spread,
+                wins(difference, level),
+            )
         )
-    for test in ("wald", "paired"):
-        adjusted = holm_sidak([1.0 if row[test]["p"] is None else row[test]["p"] for row in rows])
-        for row, p in zip(rows, adjusted, strict=True):
-            row[test]["p_adjusted"] = None if row[test]["p"] is None else p
-    return rows
+    by_z, by_t = (_adjusted([row.wald for row in rows]), _adjusted([row.paired for row in rows]))
+    return [replace(row, wald=z, paired=t) for row, z, t in zip(rows, by_z, by_t, strict=True)]
+
+
+def _adjusted(tests: Sequence[Tested]) -> list[Tested]:
+    """A p that is not there counts as 1."""
+    adjusted = holm_sidak([1.0 if test.p is None else test.p for test in tests])
+    return [
+        replace(test, p_adjusted=None if test.p is None else p)
+        for test, p in zip(tests, adjusted, strict=True)
+    ]
