@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cbt_ray.analysis.effect.asked import Arms, asked, pairs_of, question
-from cbt_ray.analysis.effect.power import (
+from cbt_ray.analysis.effect.design import (
     POWERS,
     PUBLISHED,
     PUBLISHED_RANGE,
