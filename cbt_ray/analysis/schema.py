@@ -32,6 +32,7 @@ WORDS: Mapping[object, str] = {
     type(None): "null",
     JsonValue: "JSON",
     Any: "JSON",
+    object: "JSON",
 }
 
 
