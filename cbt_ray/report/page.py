@@ -18,13 +18,15 @@ from markupsafe import Markup
 
 from cbt_ray.report import (
     answer,
+    claims_section,
     declared_section,
     effect_section,
     item_section,
     judge_section,
     model_section,
-    planning_section,
+    power_section,
     prose,
+    repeated_section,
     run_section,
     scale_section,
     score_section,
@@ -68,9 +70,9 @@ def sections(data: ReportData) -> list[Section]:
         session_section.sessions(analysis),
         judge_section.judge(analysis),
         scale_section.scale(analysis),
-        planning_section.repeated(analysis),
-        planning_section.claims(analysis),
-        planning_section.power(analysis),
+        repeated_section.repeated(analysis),
+        claims_section.claims(analysis),
+        power_section.power(analysis),
         declared_section.declared(analysis),
         *(
             [training_section.training(data), run_section.run(data)]

@@ -12,7 +12,6 @@ from cbt_ray.analysis.scale.consistency import Consistency, ItemAdds, Omega
 from cbt_ray.analysis.scale.scale import CROWDED, ItemEnds, Shape
 from cbt_ray.report.at import At
 from cbt_ray.report.figure import NOTHING, Figure, titles
-from cbt_ray.report.svg import grid
 from cbt_ray.report.part import Fold, Part, Section
 from cbt_ray.report.prose import (
     DASH,
@@ -29,6 +28,7 @@ from cbt_ray.report.prose import (
     whole,
     why,
 )
+from cbt_ray.report.svg import grid
 from cbt_ray.report.table import Column, Table, column, tabulate
 
 
