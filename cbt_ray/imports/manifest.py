@@ -37,13 +37,21 @@ class Manifest:
     content: Imported
 
     def with_published(
-        self, units: Sequence[Unit], judge: str | None, ratings: Sequence[Unit], source: str
+        self,
+        units: Sequence[Unit],
+        judge: tuple[str, str] | None,
+        ratings: Sequence[Unit],
+        source: str,
     ) -> Manifest:
-        """With what `import cbt` brought in place of what it brought before; other judges stay."""
+        """With what `import cbt` brought in place of what it brought before; other judges stay.
+
+        `judge`: its name, and which model it was.
+        """
         judges = dict(self.content.judges)
         if judge is not None:
-            judges[judge] = ImportedJudge(
-                kind="model", complete=True, ratings=digests(ratings, Stage.RATINGS)
+            name, who = judge
+            judges[name] = ImportedJudge(
+                kind="model", who=who, complete=True, ratings=digests(ratings, Stage.RATINGS)
             )
         own = {
             stage.value: digests(units, stage)
@@ -70,9 +78,9 @@ class Manifest:
         """
         known = self.content.judges.get(name)
         own = {**(known.ratings if known else {}), **digests(ratings, Stage.RATINGS)}
-        complete = known.complete if known else False
+        fields = {"who": known.who, "complete": known.complete} if known else {}
         judge = ImportedJudge.model_validate(
-            {"kind": kind, "complete": complete, "ratings": dict(sorted(own.items()))}
+            {"kind": kind, **fields, "ratings": dict(sorted(own.items()))}
         )
         judges = {**self.content.judges, name: judge}
         return Manifest(

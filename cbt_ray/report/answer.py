@@ -10,7 +10,7 @@ from typing import Any
 
 from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.effect.asked import differing, sides
-from cbt_ray.report.data import OWN_JUDGE, Notice
+from cbt_ray.report.data import OWN_JUDGE, Methods, Notice, ReportData
 from cbt_ray.report.figure import asked
 from cbt_ray.report.prose import interval_of, one, probability, signed
 from cbt_ray.report.table import pick
@@ -32,18 +32,29 @@ class Answer:
     sentence: str
 
 
-def question(analysis: Analysis) -> str:
+def question(data: ReportData) -> str:
     """What the study asks."""
-    items, (low, high) = len(analysis["items"]), total_range(analysis)
-    judge = "the judge" if analysis["judge"] == OWN_JUDGE else analysis["judge"]
-    size = f"({items} items, totals from {low} to {high})"
+    analysis = data.analysis
+    judge = "the judge" if analysis.judge == OWN_JUDGE else who(data.methods, analysis.judge)
+    on = f" on the {title}" if (title := scale_of(data.methods)) else ""
     compared = "; ".join(_compared(one, analysis) for one in asked(analysis))
     if not compared:
-        return f"What totals do sessions get from {judge} {size}? No contrast is asked."
+        return f"What totals do sessions get{on} from {judge}? No contrast is asked."
     return (
-        "With the same simulated patients, do sessions get a higher total from "
-        f"{judge} {compared} {size}?"
+        f"With the same simulated patients, do sessions get a higher total{on} from {judge} "
+        f"{compared}?"
     )
+
+
+def who(methods: Methods, rater: str) -> str:
+    """Who a rater is, as far as it is known; else its name."""
+    found = (one.who for one in methods.raters if one.name == rater)
+    return next(found, "") or rater
+
+
+def scale_of(methods: Methods) -> str:
+    """What the scale is called, or the scales; empty where nobody knows."""
+    return " and the ".join(scale.title for scale in methods.scales) or methods.scale
 
 
 def _compared(contrast: Contrast, analysis: Analysis) -> str:
@@ -106,17 +117,15 @@ def calibrated(analysis: Analysis) -> bool:
 
 
 def _answer(row: Mapping[str, Any], contrast: Contrast) -> Answer:
-    label, (plus, minus) = row["label"], _levels(contrast)
+    label, (plus, minus) = row["label"], sides(contrast)
     if row["estimate"] is None:
         return Answer(label, "none", "", "", f"No answer: {row['reason']}.")
-    unit = "points, " + " \N{MINUS SIGN} ".join(sides(contrast))
+    unit = f"{plus} \N{MINUS SIGN} {minus}, points"
     size = one(abs(row["estimate"]))
     direction = "higher" if row["estimate"] > 0 else "lower"
     same = float(f"{row['estimate']:.1f}") == 0
-    said = f"With {plus}, sessions score " + (
-        "the same as" if same else f"{size} points {direction} than"
-    )
-    said += f" with {minus}"
+    far = "the same with {} as" if same else f"{size} points {direction} with {{}} than"
+    said = f"Sessions score {far.format(plus)} with {minus}"
     if row["low"] is None:
         return Answer(
             label,

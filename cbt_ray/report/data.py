@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cbt_ray.analysis.analyse import Analysis
+from cbt_ray.rating.scale import Scale
+from cbt_ray.study.endpoint import Role
+from cbt_ray.study.model import Recipe
+from cbt_ray.study.protocol import Sessions, SimulatedPatient
 
 OWN_JUDGE = "judge"
 PROBE = "probe."
@@ -148,6 +152,77 @@ class TrainingRow:
 
 
 @dataclass(frozen=True)
+class Span:
+    """When something was done: the first and the last time, ISO 8601."""
+
+    first: str
+    last: str
+
+
+@dataclass(frozen=True)
+class RaterRow:
+    """Who scored sessions, and what of them was read."""
+
+    name: str
+    kind: str
+    """`model` or `human`."""
+    who: str
+    """The model as its endpoint reports it, or what an import says."""
+    ratings: int
+    reads: str
+    """What of a session, in words; empty where nobody knows."""
+    opened: int = 0
+    """Rated sessions that began with the summary of the session before."""
+    opened_read: int | None = None
+    """Those of them in which the rater still read it; None where nobody knows."""
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A model that was asked, and how its replies were drawn."""
+
+    name: str
+    """Its role; of a therapist the arm."""
+    model: str
+    """As its endpoint reports it."""
+    role: Role
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A checkpoint: what it was made of, and what came out."""
+
+    name: str
+    tuned: bool
+    recipe: Recipe
+    sha256: str
+    """Of the exported model; empty where there is none."""
+
+
+@dataclass(frozen=True)
+class Methods:
+    """How the scores came about, as far as it is known."""
+
+    scale: str = ""
+    """What the scale is called, where no more of it is known."""
+    scales: Sequence[Scale] = ()
+    raters: Sequence[RaterRow] = ()
+    """The headline's first."""
+    patients: Sequence[SimulatedPatient] = ()
+    sessions: Sessions | None = None
+    """How sessions were held; None where they were imported."""
+    speakers: Sequence[Speaker] = ()
+    trained: Sequence[Trained] = ()
+    imported: Sequence[str] = ()
+    """What was imported, and from where."""
+    held: Span | None = None
+    """When sessions were held; None where nobody knows."""
+    rated: Span | None = None
+    code: Sequence[str] = ()
+    """Versions of cbt-ray that made the units."""
+
+
+@dataclass(frozen=True)
 class Provenance:
     """What made the numbers."""
 
@@ -180,4 +255,5 @@ class ReportData:
     stages: Sequence[StageRow] = ()
     costs: Sequence[CostRow] = ()
     training: Sequence[TrainingRow] = ()
+    methods: Methods = Methods()
     provenance: Provenance = Provenance()

@@ -1,170 +1,17 @@
-"""Effects: the forest plot (the answer, with what other policies would say) and the means at both
-sides of the contrast.
-"""
+"""Effects: the means at both sides of the contrast."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
 from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.effect.asked import sides
-from cbt_ray.report.answer import total_range
 from cbt_ray.report.figure import NOTHING, Figure, Look, asked, rated
-from cbt_ray.report.prose import interval, one, signed
-from cbt_ray.report.svg import Scale, axis_x, axis_y, drawing, line, marker, nice, path, tag, text
-from cbt_ray.report.table import pick
-
-WIDTH = 560
-POLICIES = {
-    "missing": "unrated sessions left out",
-    "lowest": "unrated sessions as the lowest total",
-    "unflagged": "flagged sessions left out",
-    "heard": "without ratings of a silent therapist",
-}
-BOUNDS = {
-    "bounds": "bounds: any score for the unrated",
-    "lee": "bounds after Lee: sessions rated under either",
-}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the plot."""
-
-    label: str
-    note: str
-    estimate: float | None
-    low: float | None
-    high: float | None
-    main: bool
-
-
-def forest(analysis: Analysis) -> Figure:
-    """Each primary contrast with its interval, then the other answers where they differ."""
-    settings, family, first = (
-        analysis["settings"],
-        analysis["contrasts"]["primary"],
-        asked(analysis),
-    )
-    title = "Primary contrasts"
-    if len(first) == 1:
-        title = "Difference " + " \N{MINUS SIGN} ".join(sides(first[0]))
-    rows = [row for index in range(len(family["rows"])) for row in _rows(index, analysis)]
-    caption = f"Points of the total on means of chains, with {settings['level']:.0%} intervals."
-    hollow = {row.main for row in rows if row.estimate is not None and row.low is None}
-    if hollow:
-        named = ["primary contrasts"] * (True in hollow) + ["policies"] * (False in hollow)
-        caption += (
-            f" A hollow point has no interval; the table of {' and that of '.join(named)} says why."
-        )
-    if not all(row.main for row in rows):
-        caption += (
-            " Thin lines are what other ways to count sessions would make of it, where they differ."
-        )
-    if not any(row.estimate is not None for row in rows):
-        return Figure(
-            "forest",
-            title,
-            caption,
-            empty=f"Not drawn: {family['reason']}." if family["reason"] else NOTHING,
-        )
-    return Figure("forest", title, caption, [_draw(rows, title, analysis)])
-
-
-def _rows(index: int, analysis: Analysis) -> list[Row]:
-    main, policies = analysis["contrasts"]["primary"]["rows"][index], analysis["policies"]
-    estimate = main["estimate"]
-    found = [Row(main["label"], interval(main), estimate, main["low"], main["high"], main=True)]
-    for policy, label in POLICIES.items():
-        other = pick(policies, f"/{policy}/{index}")
-        if other and policy != policies["headline"] and _differs(other["estimate"], estimate):
-            found.append(
-                Row(
-                    label,
-                    interval(other),
-                    other["estimate"],
-                    other["low"],
-                    other["high"],
-                    main=False,
-                )
-            )
-    for policy, label in BOUNDS.items():
-        bounds = pick(policies, f"/{policy}/{index}")
-        if bounds and bounds["low"] is not None and _differs(bounds["low"], bounds["high"]):
-            note = f"{signed(bounds['low'])} to {signed(bounds['high'])}"
-            found.append(Row(label, note, None, bounds["low"], bounds["high"], main=False))
-    return found
-
-
-def _differs(first: float | None, second: float | None) -> bool:
-    return first is not None and (second is None or abs(first - second) > 1e-9)
-
-
-def _scale(rows: Sequence[Row], analysis: Analysis) -> tuple[Scale, list[float]]:
-    """Covers every number and zero, but no more than the scale itself can give.
-
-    What is longer gets an arrow.
-    """
-    lowest, highest = total_range(analysis)
-    widest = highest - lowest or 1.0
-    values = [
-        value for row in rows for value in (row.low, row.high, row.estimate) if value is not None
-    ]
-    low, high = max(-widest, min(0.0, *values)), min(widest, max(0.0, *values))
-    margin = 0.04 * (high - low)  # keeps zero off the edge, where the labels stand
-    ticks = nice(low - margin, high + margin, 6)
-    return Scale(ticks[0], ticks[-1], 14, WIDTH - 14), ticks
-
-
-def _draw(rows: Sequence[Row], title: str, analysis: Analysis) -> Markup:
-    scale, ticks = _scale(rows, analysis)
-    bottom = 8 + sum(50 if row.main else 42 for row in rows)
-    parts = [
-        axis_x(scale, ticks, bottom, 4, "points of the total"),
-        line(scale(0), 4, scale(0), bottom, "zero"),
-    ]
-    y = 8.0
-    for row in rows:
-        parts.append(_line(row, scale, y + 16))
-        y += 50 if row.main else 42
-    first = asked(analysis)
-    plus, minus = sides(first[0]) if len(first) == 1 else ("first side", "second side")
-    ends = (
-        (14, f"\N{LEFTWARDS ARROW} {minus} higher", "start"),
-        (WIDTH - 14, f"{plus} higher \N{RIGHTWARDS ARROW}", "end"),
-    )
-    parts += [text(x, bottom + 46, said, anchor, "tick") for x, said, anchor in ends]
-    return drawing(WIDTH, bottom + 54, title, *parts, class_="fluid")
-
-
-def _line(row: Row, scale: Scale, y: float) -> Markup:
-    """Label and numbers above, the interval below: fits a narrow screen."""
-    parts = [
-        text(14, y, row.label, "start", "strong halo" if row.main else "halo"),
-        text(WIDTH - 14, y, row.note, "end", "num halo"),
-    ]
-    below = y + 15
-    if row.low is not None and row.high is not None:
-        parts += whisker(scale, row.low, row.high, below, "whisker" if row.main else "whisker thin")
-    if row.estimate is not None and scale.low <= row.estimate <= scale.high:
-        style = "dot s0" if row.low is not None else "dot s0 hollow"
-        parts.append(marker(scale(row.estimate), below, 1, style, 4.5 if row.main else 3.2))
-    return tag("g", *parts)
-
-
-def whisker(scale: Scale, low: float, high: float, y: float, class_: str) -> list[Markup]:
-    """An interval; an end beyond the scale is an arrow."""
-    left, right = scale(max(low, scale.low)), scale(min(high, scale.high))
-    parts = [line(left, y, right, y, class_)]
-    for end, value, limit, sign in ((left, low, scale.low, -1), (right, high, scale.high, 1)):
-        beyond = value < limit if sign < 0 else value > limit
-        arrow = [(end - 6 * sign, y - 5), (end, y), (end - 6 * sign, y + 5)]
-        parts.append(path(arrow, class_) if beyond else line(end, y - 5, end, y + 5, class_))
-    return parts
+from cbt_ray.report.prose import one
+from cbt_ray.report.svg import Scale, axis_y, drawing, marker, nice, path, tag, text
 
 
 def interaction(analysis: Analysis) -> Figure:

@@ -101,7 +101,6 @@ def provenance(data: ReportData) -> Section:
     groups = {
         "Versions, when the scores were analysed": made.versions,
         "Models, as their endpoints report them": made.models,
-        "Prompts": made.prompts,
         "Digests": made.digests,
         "Settings of the analysis": settings(data.analysis),
     }

@@ -22,6 +22,8 @@ class ImportedJudge(Block):
     """Somebody whose ratings of the study's sessions were imported."""
 
     kind: Literal["model", "human"] = "model"
+    who: str = ""
+    """Which model it was, where the import knows it."""
     complete: bool = False
     """Every scheduled session was to be rated: one without a rating is unrated, with its reason,
     and not just left out."""
