@@ -5,19 +5,29 @@ from collections.abc import Sequence
 from typing import Any
 
 from cbt_ray.analysis import ScoreRow, analyse
+from cbt_ray.rating.measure import Measure
+from cbt_ray.rating.scale import Item, Scale, Step
 from cbt_ray.report import (
     CheckRow,
     CostRow,
     Curves,
     FileRow,
+    Methods,
     Notice,
     Provenance,
+    RaterRow,
     ReportData,
     ReportedRating,
     ReportedSession,
+    Span,
+    Speaker,
     StageRow,
+    Trained,
     TrainingRow,
 )
+from cbt_ray.study.endpoint import Role
+from cbt_ray.study.model import Recipe
+from cbt_ray.study.protocol import Sessions, SimulatedPatient
 
 EVIL = (
     "</script><script>document.title='broken'</script><img src=x "
@@ -45,6 +55,7 @@ def sample(rows: Sequence[ScoreRow], **more: Any) -> ReportData:
             CostRow("ratings", 5, 1, 1, 0.25, 1),
         ],
         "training": trainings(),
+        "methods": methods(),
         "provenance": Provenance(
             {"python": "3.11"},
             {"judge.j2": "0f" * 8},
@@ -54,6 +65,30 @@ def sample(rows: Sequence[ScoreRow], **more: Any) -> ReportData:
         ),
     }
     return ReportData(**(fields | more))
+
+
+def methods() -> Methods:
+    """All that a study knows of its methods; every text in it is hostile."""
+    steps = (Step(0, "absent", EVIL), Step(1, f"there {EVIL}"))
+    items = (
+        Item("agenda", f"Agenda {EVIL}", f"Was there one? {EVIL}", "words", steps),
+        Item("sighs", "Sighs", EVIL, "count", own=True),
+    )
+    total = Measure("total", f"Total {EVIL}", "sum", (("agenda",),))
+    scale = Scale("own", f"Own scale {EVIL}", EVIL, EVIL, items, (total,), "words", steps, EVIL)
+    recipe = Recipe(start="org/base", compare="org/base", licence=EVIL, revision=EVIL)
+    return Methods(
+        scales=[scale],
+        raters=[RaterRow("judge", "model", EVIL, 12, f"all of it {EVIL}")],
+        patients=[SimulatedPatient(name="Ada Lund", profile=f"Sleeps badly. {EVIL}")],
+        sessions=Sessions(count=4),
+        speakers=[Speaker(f"patient {EVIL}", EVIL, Role(endpoint="script"))],
+        trained=[Trained(f"smollm2 tuned {EVIL}", True, recipe, "ab" * 32)],
+        imported=[EVIL],
+        held=Span("2026-03-01T09:00:00+00:00", "2026-03-02T09:00:00+00:00"),
+        rated=Span("2026-03-05T09:00:00+00:00", "2026-03-05T10:00:00+00:00"),
+        code=["0.1.0"],
+    )
 
 
 def trainings() -> list[TrainingRow]:
