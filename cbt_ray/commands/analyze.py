@@ -283,13 +283,14 @@ def tables(result: Result) -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 
 def _report(table: Path, columns: Columns, result: Result) -> bytes:
-    from cbt_ray.report import Provenance, ReportData, render
+    from cbt_ray.report import Methods, Provenance, ReportData, render
 
     data = ReportData(
         study=table.stem,
         seed=None,
         analysis=result,
         description=columns.description,
+        methods=Methods(scale=columns.scale),
         provenance=Provenance(versions=versions(), digests={table.name: result["table"]["sha256"]}),
     )
     return render(data, "none").html.encode()

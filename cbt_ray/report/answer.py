@@ -30,6 +30,8 @@ class Answer:
     unit: str
     interval: str
     sentence: str
+    test: str = ""
+    """Of the difference: degrees of freedom and p."""
 
 
 def question(data: ReportData) -> str:
@@ -124,8 +126,9 @@ def _answer(row: Mapping[str, Any], contrast: Contrast) -> Answer:
     size = one(abs(row["estimate"]))
     direction = "higher" if row["estimate"] > 0 else "lower"
     same = float(f"{row['estimate']:.1f}") == 0
-    far = "the same with {} as" if same else f"{size} points {direction} with {{}} than"
-    said = f"Sessions score {far.format(plus)} with {minus}"
+    said = f"The same with {plus} as with {minus}"
+    if not same:
+        said = f"{size} points {direction} with {plus} than with {minus}"
     if row["low"] is None:
         return Answer(
             label,
@@ -135,24 +138,21 @@ def _answer(row: Mapping[str, Any], contrast: Contrast) -> Answer:
             f"{said}. No interval: {row['reason']}.",
         )
     inside = row["low"] <= 0 <= row["high"]
-    verdict = (
-        "The interval contains zero: the scores do not tell which is higher." if inside else ""
-    )
-    said = f"{said} ({_test(row)}). {verdict}".rstrip()
+    unclear = " The interval contains zero: the scores do not tell which is higher."
     return Answer(
         label,
         signed(row["estimate"]),
         unit,
         f"{row['level']:.0%} interval {interval_of(row['low'], row['high'])}",
-        said,
+        f"{said}.{unclear if inside else ''}",
+        _test(row),
     )
 
 
 def _test(row: Mapping[str, Any]) -> str:
     adjusted = row.get("p_adjusted")
     told = f"t with {one(row['df'], 0)} df, p {_p(row['p'])}"
-    told = told if adjusted is None else f"{told}, Holm-adjusted {_p(adjusted)}"
-    return told.replace("p = ", "p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
+    return told if adjusted is None else f"{told}, adjusted by Holm {_p(adjusted)}"
 
 
 def _p(value: float) -> str:

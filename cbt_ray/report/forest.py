@@ -30,15 +30,12 @@ from cbt_ray.report.svg import (
 from cbt_ray.report.table import pick
 
 POLICIES = {
-    "missing": "unrated sessions left out",
-    "lowest": "unrated as the lowest total",
-    "unflagged": "flagged sessions left out",
+    "missing": "unrated left out",
+    "lowest": "unrated at the lowest",
+    "unflagged": "flagged left out",
     "heard": "silent therapists left out",
 }
-BOUNDS = {
-    "bounds": "bounds: any score for the unrated",
-    "lee": "bounds after Lee: rated under either",
-}
+BOUNDS = {"bounds": "bounds: any score", "lee": "bounds after Lee"}
 Kind = Literal["headline", "policy", "bounds"]
 MARKS: dict[Kind, tuple[int, float, str]] = {
     "headline": (1, 4.5, "whisker"),
@@ -77,19 +74,23 @@ class Layout:
     """Where the column of counts ends; 0: there is none."""
     sessions: int
     heights: dict[Kind, int]
+    foot: int
+    """How far above its lower edge a row's label stands."""
     drop: int
     """How far the interval stands below its label."""
 
 
 WIDE = Layout(
-    *("wide", 720, (0, 26), (176, 432), 488, 560),
+    *("wide", 768, (0, 26), (176, 468), 528, 604),
     heights={"headline": 38, "policy": 26, "bounds": 26},
+    foot=13,
     drop=0,
 )
 """Labels left of the plot, counts and numbers right of it."""
 SLIM = Layout(
     *("slim", 340, (0, 34), (8, 332), 0, 0),
     heights={"headline": 52, "policy": 42, "bounds": 42},
+    foot=28,
     drop=18,
 )
 """Labels and numbers above each interval, for a narrow screen."""
@@ -223,7 +224,7 @@ def _directions(layout: Layout, y: float, analysis: Analysis) -> list[Markup]:
 
 def _line(row: Row, scale: Scale, y: float, layout: Layout) -> Markup:
     """A row from its upper edge on."""
-    middle = y + (layout.heights[row.kind] - 13 if layout.patients else 14)
+    middle = y + layout.heights[row.kind] - layout.foot
     style = "strong halo" if row.kind == "headline" else "halo"
     parts = [*_label(row, middle, layout), text(layout.width, middle + 4, row.told, "end", style)]
     for x, said in ((layout.patients, row.patients), (layout.sessions, row.sessions)):
