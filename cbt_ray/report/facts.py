@@ -45,7 +45,8 @@ def _judge(data: ReportData) -> Fact:
     kind = "people" if analysis.judges.get(judge) == "human" else "a model"
     sure = "calibrated with people" if calibrated(analysis) else "uncalibrated"
     detail = kind if kind == "people" else f"{kind}, {sure}"
-    others = [f"{name} ({kind})" for name, kind in analysis.judges.items() if name != judge]
+    people = {"human": "a person", "model": "a model"}
+    others = [f"{name} ({people[of]})" for name, of in analysis.judges.items() if name != judge]
     beside = f"; beside it {listed(others, 3)}" if others else ""
     return Fact("Judge", own, detail + beside)
 

@@ -66,8 +66,8 @@ class Layout:
 
     class_: str
     width: int
-    label: tuple[int, int]
-    """Where labels begin, and the characters of a line of them."""
+    characters: int
+    """Of a line of a label."""
     plot: tuple[int, int]
     """Left and right end of the axis."""
     patients: int
@@ -81,14 +81,14 @@ class Layout:
 
 
 WIDE = Layout(
-    *("wide", 768, (0, 26), (176, 468), 528, 604),
+    *("wide", 768, 26, (176, 468), 528, 604),
     heights={"headline": 38, "policy": 26, "bounds": 26},
     foot=13,
     drop=0,
 )
 """Labels left of the plot, counts and numbers right of it."""
 SLIM = Layout(
-    *("slim", 340, (0, 34), (8, 332), 0, 0),
+    *("slim", 340, 34, (8, 332), 0, 0),
     heights={"headline": 52, "policy": 42, "bounds": 42},
     foot=28,
     drop=18,
@@ -234,13 +234,12 @@ def _line(row: Row, scale: Scale, y: float, layout: Layout) -> Markup:
 
 
 def _label(row: Row, middle: float, layout: Layout) -> list[Markup]:
-    x, width = layout.label
-    if row.kind == "headline":
-        return [text(x, middle + 4, row.label, "start", "strong halo")]
-    lines = wrapped(row.label, width)
-    first = middle + 4 - 6.5 * (len(lines) - 1)
-    places = [(first + 13 * n, said) for n, said in enumerate(lines)]
-    return [text(x + 12, place, said, "start", "tick halo") for place, said in places]
+    """In as many lines as it takes; those of other answers begin further in."""
+    first = row.kind == "headline"
+    x, style, step = (0, "strong halo", 14) if first else (12, "tick halo", 12)
+    lines = wrapped(row.label, layout.characters - 3 * first)
+    top = middle + 4 - step / 2 * (len(lines) - 1)
+    return [text(x, top + step * n, said, "start", style) for n, said in enumerate(lines)]
 
 
 def _marks(row: Row, scale: Scale, y: float) -> list[Markup]:

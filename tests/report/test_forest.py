@@ -51,6 +51,15 @@ def test_what_bounds_the_difference_is_an_open_bar_without_a_point() -> None:
     assert "Open bars: bounds" in drawn().caption
 
 
+def test_a_long_label_stays_left_of_the_axis() -> None:
+    arms = ("a-rather-long-model", "another-long-model")
+    long = forest(analyse(made_up(models=("m",), variants=arms, patients=("ada", "ben"))))
+    label = re.findall(r'<text x="0"[^>]*class="strong halo">([^<]*)<', panel("wide", long))
+    assert " ".join(label) == "m-another-long-model - m-a-rather-long-model"
+    assert len(label) == 2
+    assert max(map(len, label)) <= WIDE.characters
+
+
 def test_where_nothing_was_lost_there_are_neither_bounds_nor_words_of_them() -> None:
     whole = forest(analyse(made_up(lambda key, item: 3 + len(key[1]) % 4 + key[3] % 2)))
     assert 'class="bounds"' not in "".join(map(str, whole.panels))
