@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis import describe
+from cbt_ray.analysis.claims.claims import Claims
 from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.asked import pairs_of, settled, trained
 from cbt_ray.analysis.effect.contrast import contrasts
@@ -17,8 +18,8 @@ from cbt_ray.analysis.effect.covariate import words
 from cbt_ray.analysis.effect.family import families, refitted
 from cbt_ray.analysis.effect.omnibus import omnibus
 from cbt_ray.analysis.effect.policy import counted, policies
-from cbt_ray.analysis.effect.power import power
-from cbt_ray.analysis.effect.repeated import of_sessions
+from cbt_ray.analysis.effect.power import Power, power
+from cbt_ray.analysis.effect.repeated import WithinSubjects, of_sessions
 from cbt_ray.analysis.effect.slope import slopes
 from cbt_ray.analysis.flow import flags, flow
 from cbt_ray.analysis.judge.reliability import reliability
@@ -28,6 +29,7 @@ from cbt_ray.analysis.notice import notices
 from cbt_ray.analysis.scale.scale import scale
 from cbt_ray.analysis.scores import OWED, ScoreRow, Scores
 from cbt_ray.analysis.settings import Settings
+from cbt_ray.analysis.table.mapped import ReadTable
 from cbt_ray.study.imported import OWN_JUDGE
 
 if TYPE_CHECKING:
@@ -78,10 +80,11 @@ class Analysis(Keyed):
     flags: Any
     views: Any
     """View -> scores and contrasts, for views that are not the headline's."""
-    repeated: Any
+    repeated: WithinSubjects
+    """Conditions compared within subjects: the arms, unless a table asks for others."""
     reliability: Any
     scale: Any
-    power: Any
+    power: Power
     robustness: Any = None
     """What probes of the judge show; null where nobody looked."""
     detectors: Any = None
@@ -92,11 +95,9 @@ class Analysis(Keyed):
     """What a contrast does not compare alone; null where there is no study file."""
     declared: Any = None
     """Whether the analysis was declared before the first rating; null where nobody knows."""
-    claims: Any = None
-    """Claims that were published on these scores, each with its verdicts."""
-    claims_source: Any = None
-    """Who published them; why there is none."""
-    table: Any = None
+    claims: Claims | None = None
+    """Claims that were published on these scores; null but for a table that was published."""
+    table: ReadTable | None = None
     """The table of ratings that was read, where it was one."""
 
 

@@ -18,12 +18,15 @@ from markupsafe import Markup
 
 from cbt_ray.report import (
     answer,
+    claims_section,
     effect_section,
     judge_section,
     methods_section,
     model_section,
     planning_section,
+    power_section,
     prose,
+    repeated_section,
     run_section,
     scale_section,
     score_section,
@@ -67,9 +70,9 @@ def sections(data: ReportData) -> list[Section]:
         session_section.sessions(analysis),
         judge_section.judge(analysis),
         scale_section.scale(analysis),
-        planning_section.repeated(analysis),
-        planning_section.claims(analysis),
-        planning_section.power(analysis),
+        repeated_section.repeated(analysis),
+        claims_section.claims(analysis),
+        power_section.power(analysis),
         planning_section.declared(analysis),
         methods_section.methods(data),
         *(

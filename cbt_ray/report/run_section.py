@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from cbt_ray.analysis.analyse import Analysis
+from cbt_ray.analysis.document import to_json
 from cbt_ray.report.data import ReportData
 from cbt_ray.report.part import Fold, Heading, Pairs, Part, Section, Source, Text
-from cbt_ray.report.planning_section import settings
-from cbt_ray.report.prose import money, one, reasons, whole
+from cbt_ray.report.prose import money, one, reasons, whole, words
 from cbt_ray.report.table import Cell, Row, Table
 
 CLINICAL = (
@@ -102,7 +103,7 @@ def provenance(data: ReportData) -> Section:
         "Versions, when the scores were analysed": made.versions,
         "Models, as their endpoints report them": made.models,
         "Digests": made.digests,
-        "Settings of the analysis": settings(data.analysis),
+        "Settings of the analysis": _settings(data.analysis),
     }
     parts: list[Part] = []
     for title, pairs in groups.items():
@@ -111,6 +112,16 @@ def provenance(data: ReportData) -> Section:
     if made.study_file:
         parts.append(Fold("Study file", [Source(made.study_file)]))
     return Section("provenance", "Provenance", parts)
+
+
+def _settings(analysis: Analysis) -> dict[str, object]:
+    """Settings of the analysis as names and values."""
+    shown = {
+        words(name): value
+        for name, value in to_json(analysis.settings).items()
+        if name not in ("titles", "items", "arms")
+    }
+    return {**shown, "schema version": analysis.schema_version}
 
 
 def clinical(data: ReportData) -> Section:

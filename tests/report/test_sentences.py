@@ -284,13 +284,11 @@ TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
         a["scale"]["halo"]["apart"]["other"]
     ),
     "Above one half (marked !)": lambda a: any(row["flagged"] for row in a["scale"]["ends"]),
-    "needs 2 arms and 2 patients with rated sessions": lambda a: (
-        a["power"]["reason"] or ""
-    ).startswith("needs 2 arms"),
-    "no two arms share two patients": lambda a: (a["power"]["reason"] or "").startswith(
-        "no two arms"
+    "needs 2 arms and 2 patients with rated sessions": lambda a: (a.power.reason or "").startswith(
+        "needs 2 arms"
     ),
-    "The hollow point is this study's own design": lambda a: bool(a["power"]["next"]),
+    "no two arms share two patients": lambda a: (a.power.reason or "").startswith("no two arms"),
+    "The hollow point is this study's own design": lambda a: bool(a.power.next),
     "fewer than 10, so the result says little": lambda a: 0 < a["counts"]["patients"] < 10,
     "Uncalibrated judge: ": lambda a: own_model(a) and not a["reliability"]["humans"]["calibrated"],
     "rated by another language model": lambda a: a["judges"].get(a["judge"]) != "human",
@@ -322,17 +320,17 @@ def test_each_sentence_is_true_of_one_of_the_studies_and_not_of_another() -> Non
 
 
 def test_two_by_three_is_not_said_to_need_two_by_two() -> None:
-    assert analysed("2 x 3")["power"]["reason"] is None
+    assert analysed("2 x 3").power.reason is None
     assert "needs 2 arms" not in page("2 x 3")
     assert (
-        analysed("one patient")["power"]["reason"]
+        analysed("one patient").power.reason
         == "needs 2 arms and 2 patients with rated sessions, found 2 and 1"
     )
     assert (
-        analysed("one arm")["power"]["reason"]
+        analysed("one arm").power.reason
         == "needs 2 arms and 2 patients with rated sessions, found 1 and 3"
     )
-    assert analysed("no overlap")["power"]["reason"] == (
+    assert analysed("no overlap").power.reason == (
         "no two arms share two patients with rated sessions, so nothing says how differences vary "
         "between patients"
     )
