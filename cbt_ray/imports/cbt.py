@@ -25,7 +25,7 @@ from cbt_ray.work.outcome import headline
 from cbt_ray.work.workplace import prompts_of
 
 MAPPING = "cbt"
-"""How `analyze` reads the published table of scores; it says who judged."""
+"""How `analyze` reads the published table of scores: it says who judged, and names the claims."""
 Say = Callable[[str], object]
 
 
@@ -64,9 +64,8 @@ def import_cbt(
     stored = store_units(store, study, [*harvest.units, *harvest.ratings])
     who = str(load_mapping(MAPPING).constants["judge"])
     judge = (JUDGE, who) if published.has_ratings else None
-    filled = manifest.with_published(
-        harvest.units, judge, harvest.ratings, f"{PUBLISHED}{found} of {root.name}{_at(repository)}"
-    )
+    source = f"{PUBLISHED}{found} of {root.name}{_at(repository)}"
+    filled = manifest.with_published(harvest.units, judge, harvest.ratings, source, MAPPING)
     remarks = [*published.remarks, *harvest.remarks, *_namesakes(study, published)]
     written = "written" if filled.write() else "is as it was"
     filled.write_notes(remarks)

@@ -42,10 +42,11 @@ class Manifest:
         judge: tuple[str, str] | None,
         ratings: Sequence[Unit],
         source: str,
+        mapping: str,
     ) -> Manifest:
         """With what `import cbt` brought in place of what it brought before; other judges stay.
 
-        `judge`: its name, and which model it was.
+        `judge`: its name, and which model it was. `mapping`: that of the table of its scores.
         """
         judges = dict(self.content.judges)
         if judge is not None:
@@ -60,7 +61,8 @@ class Manifest:
         others = tuple(
             one for one in self.content.sources if one == source or not one.startswith(PUBLISHED)
         )
-        return Manifest(self.file, Imported(**own, judges=judges, sources=_with(others, source)))
+        more = {"mapping": mapping if judge else None, "sources": _with(others, source)}
+        return Manifest(self.file, Imported.model_validate({**own, "judges": judges, **more}))
 
     def with_sessions(self, units: Sequence[Unit], source: str) -> Manifest:
         """With sessions beside those of earlier imports; one that is there is replaced."""

@@ -17,6 +17,7 @@ from cbt_ray.analysis.declared import notices, standing
 from cbt_ray.analysis.document import from_json, to_json
 from cbt_ray.errors import BelowMinimum
 from cbt_ray.prompts import Prompts
+from cbt_ray.stages.claims import claims_of
 from cbt_ray.stages.held import Held
 from cbt_ray.stages.probe import probe_rows
 from cbt_ray.stages.scores import score_rows
@@ -72,6 +73,7 @@ def analyse_scores(bench: Bench) -> None:
             "probes": [row.to_json() for row in probes],
         }
         result = analyse(scores, settings, beside=beside, apart=rated_apart(probes))
+        result = replace(result, claims=claims_of(bench.study.imported, rows))
         content |= {"analysis": to_json(result)}
         return Unit(key, content, provenance={"versions": versions()}, made_from=survey.record(key))
 

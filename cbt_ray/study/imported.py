@@ -40,5 +40,8 @@ class Imported(Block):
     courses: Digests = {}  # noqa: RUF012
     sessions: Digests = {}  # noqa: RUF012
     judges: Mapping[Name, ImportedJudge] = {}
+    mapping: str | None = None
+    """How `analyze` reads the table of scores that was published with it, which names the claims
+    that were made on it."""
     sources: tuple[str, ...] = ()
     """What was imported from where, for the report."""

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cbt_ray.analysis import ScoreRow, Scores, Settings, analyse
+from cbt_ray.analysis.claims.claims import Claims
 from cbt_ray.analysis.declared import Declaration
 from cbt_ray.commands.plan import print_plan
 from cbt_ray.commands.preregister import document
@@ -118,13 +119,16 @@ STUDIES: dict[str, tuple[list[ScoreRow], Settings]] = {
     "unflagged": ([replace(row, flags=[]) for row in made_up(noisy, **THREE)], TRUE),
 }
 
-NAMES = [*STUDIES, "items apart", "whole"]
+NAMES = [*STUDIES, "items apart", "whole", "a part of what was published"]
 
 
 @cache
 def analysed(name: str) -> Analysis:
     if name == "whole":
         return study.analysis()
+    if name == "a part of what was published":
+        why = "they were made on 593 ratings, of which 76 are here"
+        return replace(analysed("imported"), claims=Claims(paper="A paper", reason=why))
     if name == "items apart":
         rows = STUDIES["2 x 3"][0]
         return analyse(rows, apart=Scores.of(rows).ratings)
@@ -295,6 +299,9 @@ TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
     "rated by people": lambda a: a["judges"].get(a["judge"]) == "human",
     "higher total from the judge with variant": lambda a: (
         a["judge"] == "judge" and bool(a["settings"]["contrasts"])
+    ),
+    "Its claims are not recomputed: they were made on 593 ratings": lambda a: bool(
+        a.claims and a.claims.reason
     ),
     "No contrast is asked.": lambda a: not a["settings"]["contrasts"],
     "Each session was rated once": lambda a: rated(a) and not replicates(a),
