@@ -286,13 +286,14 @@ def _of(measure: ComparedMeasure, row: ConditionMean | ConditionPair) -> Row:
 
 
 def _report(table: Path, columns: Columns, result: Result) -> bytes:
-    from cbt_ray.report import Provenance, ReportData, render
+    from cbt_ray.report import Methods, Provenance, ReportData, render
 
     data = ReportData(
         study=table.stem,
         seed=None,
         analysis=result,
         description=columns.description,
+        methods=Methods(scale=columns.scale),
         provenance=Provenance(versions=versions(), digests=_digests(result)),
     )
     return render(data, "none").html.encode()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cbt_ray.analysis.table.mapping import load_mapping
 from cbt_ray.errors import InputError
 from cbt_ray.imports.harvest import JUDGE, Harvest
 from cbt_ray.imports.manifest import PUBLISHED, Manifest, open_study, read_manifest
@@ -23,6 +24,8 @@ from cbt_ray.work.inputs import at
 from cbt_ray.work.outcome import headline
 from cbt_ray.work.workplace import prompts_of
 
+MAPPING = "cbt"
+"""How `analyze` reads the published table of scores: it says who judged, and names the claims."""
 Say = Callable[[str], object]
 
 
@@ -59,10 +62,10 @@ def import_cbt(
         store = open_store(study.store)
         store.check()
     stored = store_units(store, study, [*harvest.units, *harvest.ratings])
-    judge = JUDGE if published.has_ratings else None
-    filled = manifest.with_published(
-        harvest.units, judge, harvest.ratings, f"{PUBLISHED}{found} of {root.name}{_at(repository)}"
-    )
+    who = str(load_mapping(MAPPING).constants["judge"])
+    judge = (JUDGE, who) if published.has_ratings else None
+    source = f"{PUBLISHED}{found} of {root.name}{_at(repository)}"
+    filled = manifest.with_published(harvest.units, judge, harvest.ratings, source, MAPPING)
     remarks = [*published.remarks, *harvest.remarks, *_namesakes(study, published)]
     written = "written" if filled.write() else "is as it was"
     filled.write_notes(remarks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,6 +50,7 @@ CHARACTERISTICS = {
     "Coping_Mechanisms": "coping",
 }
 """The published names of the 13 characteristics -> ours."""
+_FIRST_LINE = re.compile(r"^\s*Patient:.*$", re.MULTILINE)
 
 
 @dataclass
@@ -252,6 +254,7 @@ class Harvest:
             "judge_replicate": 1,
             "session": str(session.key),
             "strip": "paper",
+            "opening_read": opening_left(file.source.text, session.content["opening"]),
             "items": items,
             "measures": {name: value.to_json() for name, value in measures.items()},
         }
@@ -264,6 +267,16 @@ class Harvest:
         return imported_unit(
             self.study, Stage.RATINGS, name, content, source, {str(session.key): session.digest}
         )
+
+
+def opening_left(text: str, opening: str) -> bool:
+    """Whether the public code left of the summary of the session before what it gave to its judge.
+
+    It took out the first line of the patient's first message, and the summary is many lines.
+    """
+    first = _FIRST_LINE.search(text)
+    last = opening.strip().rpartition("\n")[2]
+    return bool(last) and first is not None and last in text[first.end() :]
 
 
 def arms_of(study: Study, groups: list[Group]) -> dict[str, Arm | None]:

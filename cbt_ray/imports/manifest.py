@@ -37,13 +37,22 @@ class Manifest:
     content: Imported
 
     def with_published(
-        self, units: Sequence[Unit], judge: str | None, ratings: Sequence[Unit], source: str
+        self,
+        units: Sequence[Unit],
+        judge: tuple[str, str] | None,
+        ratings: Sequence[Unit],
+        source: str,
+        mapping: str,
     ) -> Manifest:
-        """With what `import cbt` brought in place of what it brought before; other judges stay."""
+        """With what `import cbt` brought in place of what it brought before; other judges stay.
+
+        `judge`: its name, and which model it was. `mapping`: that of the table of its scores.
+        """
         judges = dict(self.content.judges)
         if judge is not None:
-            judges[judge] = ImportedJudge(
-                kind="model", complete=True, ratings=digests(ratings, Stage.RATINGS)
+            name, who = judge
+            judges[name] = ImportedJudge(
+                kind="model", who=who, complete=True, ratings=digests(ratings, Stage.RATINGS)
             )
         own = {
             stage.value: digests(units, stage)
@@ -52,7 +61,8 @@ class Manifest:
         others = tuple(
             one for one in self.content.sources if one == source or not one.startswith(PUBLISHED)
         )
-        return Manifest(self.file, Imported(**own, judges=judges, sources=_with(others, source)))
+        more = {"mapping": mapping if judge else None, "sources": _with(others, source)}
+        return Manifest(self.file, Imported.model_validate({**own, "judges": judges, **more}))
 
     def with_sessions(self, units: Sequence[Unit], source: str) -> Manifest:
         """With sessions beside those of earlier imports; one that is there is replaced."""
@@ -70,9 +80,9 @@ class Manifest:
         """
         known = self.content.judges.get(name)
         own = {**(known.ratings if known else {}), **digests(ratings, Stage.RATINGS)}
-        complete = known.complete if known else False
+        fields = {"who": known.who, "complete": known.complete} if known else {}
         judge = ImportedJudge.model_validate(
-            {"kind": kind, "complete": complete, "ratings": dict(sorted(own.items()))}
+            {"kind": kind, **fields, "ratings": dict(sorted(own.items()))}
         )
         judges = {**self.content.judges, name: judge}
         return Manifest(

@@ -19,9 +19,14 @@ FAILED = "Claims that are not borne out, by either analysis"
 
 
 def claims(analysis: Analysis) -> Section | None:
-    """The claims with their verdicts; None where there are none."""
+    """The claims with their verdicts, or why they have none; None where there are no claims."""
     found = At(analysis).of(lambda all_: all_.claims)
-    return _section(At(found.value, found.pointer)) if found.value and found.value.rows else None
+    if found.value is None or found.value.paper is None:
+        return None
+    if not found.value.rows:
+        said = f"{found.value.paper}. Its claims are not recomputed: {found.value.reason}."
+        return Section("claims", "Claims", [Text(said)])
+    return _section(At(found.value, found.pointer))
 
 
 def _section(found: At[Claims]) -> Section:

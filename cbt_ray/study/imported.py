@@ -22,6 +22,8 @@ class ImportedJudge(Block):
     """Somebody whose ratings of the study's sessions were imported."""
 
     kind: Literal["model", "human"] = "model"
+    who: str = ""
+    """Which model it was, where the import knows it."""
     complete: bool = False
     """Every scheduled session was to be rated: one without a rating is unrated, with its reason,
     and not just left out."""
@@ -38,5 +40,8 @@ class Imported(Block):
     courses: Digests = {}  # noqa: RUF012
     sessions: Digests = {}  # noqa: RUF012
     judges: Mapping[Name, ImportedJudge] = {}
+    mapping: str | None = None
+    """How `analyze` reads the table of scores that was published with it, which names the claims
+    that were made on it."""
     sources: tuple[str, ...] = ()
     """What was imported from where, for the report."""

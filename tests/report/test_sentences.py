@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from cbt_ray.analysis import Analysis, ScoreRow, Scores, Settings, analyse
+from cbt_ray.analysis.claims.claims import Claims
 from cbt_ray.analysis.declared import Declaration
 from cbt_ray.commands.plan import print_plan
 from cbt_ray.commands.preregister import document
-from cbt_ray.report import render
+from cbt_ray.report import Methods, Provenance, RaterRow, render
 from cbt_ray.stages.evidence import Reading, notices_of
+from cbt_ray.stages.methods import notices_of as notices_on
 from cbt_ray.study import load_study
 from cbt_ray.study.contrast import Contrast
 from cbt_ray.unit import Stage, Unit
@@ -27,7 +29,7 @@ from cbt_ray.work.progress import Silent
 from cbt_ray.work.workplace import prompts_of
 from tests.analysis.tables import Key, made_up
 from tests.report import study
-from tests.report.sample import sample
+from tests.report.sample import methods, sample
 from tests.stages import scripted
 
 pytestmark = pytest.mark.slow
@@ -114,13 +116,16 @@ STUDIES: dict[str, tuple[list[ScoreRow], Settings]] = {
     "unflagged": ([replace(row, flags=[]) for row in made_up(noisy, **THREE)], TRUE),
 }
 
-NAMES = [*STUDIES, "items apart", "whole"]
+NAMES = [*STUDIES, "items apart", "whole", "a part of what was published"]
 
 
 @cache
 def analysed(name: str) -> Analysis:
     if name == "whole":
         return study.analysis()
+    if name == "a part of what was published":
+        why = "they were made on 593 ratings, of which 76 are here"
+        return replace(analysed("imported"), claims=Claims(paper="A paper", reason=why))
     if name == "items apart":
         rows = STUDIES["2 x 3"][0]
         return analyse(rows, apart=Scores.of(rows).ratings)
@@ -131,8 +136,20 @@ def analysed(name: str) -> Analysis:
 @cache
 def page(name: str) -> str:
     """The page's text, without what is not shown for a table or figure that is empty."""
+    return shown(analysed(name), Methods())
+
+
+def shown(analysis: Analysis, methods: Methods) -> str:
     data = sample(
-        [], analysis=analysed(name), training=[], sessions=[], costs=[], stages=[], notices=[]
+        [],
+        analysis=analysis,
+        methods=methods,
+        training=[],
+        sessions=[],
+        costs=[],
+        stages=[],
+        notices=list(notices_on(methods.raters)),
+        provenance=Provenance(),
     )
     body = render(data, "none").html.split("<main", 1)[1].split("</main>")[0]
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", body)).split())
@@ -168,6 +185,23 @@ def drawn(analysis: Analysis) -> bool:
     return any(row.estimate is not None for row in rows_of(analysis, "primary"))
 
 
+def bounded(analysis: Analysis) -> bool:
+    ends = [*analysis.policies.bounds, *analysis.policies.lee]
+    return any(row.low is not None and row.low != row.high for row in ends)
+
+
+def otherwise(analysis: Analysis) -> bool:
+    """Whether another policy moves a primary contrast."""
+    found = analysis.policies
+    others = {"missing", "lowest", "unflagged", "heard"} - {found.headline}
+    return any(
+        row.estimate is None or abs(other.estimate - row.estimate) > 1e-9
+        for name in others
+        for row, other in zip(rows_of(analysis, "primary"), getattr(found, name), strict=True)
+        if other.estimate is not None
+    )
+
+
 def replicates(analysis: Analysis) -> bool:
     return any(row.total.repeated for row in analysis.reliability.replicates)
 
@@ -185,6 +219,8 @@ TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
     "A hollow point has no interval; the table of primary contrasts": lambda a: (
         drawn(a) and hollow(a)
     ),
+    "Open bars: bounds on the difference": lambda a: bounded(a) and (drawn(a) or otherwise(a)),
+    "Circles: other ways to count sessions": otherwise,
     "Under lowest, a session that the chain lost": lambda a: any(
         row.filled for row in a.policies.lowest
     ),
@@ -255,6 +291,9 @@ TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
     "higher total from the judge with variant": lambda a: (
         a.judge == "judge" and bool(a.settings.contrasts)
     ),
+    "Its claims are not recomputed: they were made on 593 ratings": lambda a: bool(
+        a.claims and a.claims.reason
+    ),
     "No contrast is asked.": lambda a: not a.settings.contrasts,
     "Each session was rated once": lambda a: rated(a) and not replicates(a),
     "No flag is recorded": lambda a: not any(row.flags for row in a.flags),
@@ -303,6 +342,39 @@ def test_every_hollow_point_has_its_reason_in_the_table_that_the_caption_names()
                 assert row.low is not None or row.reason.rstrip(".") in page(name).replace(
                     "  ", " "
                 ), (name, policy)
+
+
+# ---- what is said of how the scores came about --------------------------------------------------
+
+KNOWN = {
+    "a table": Methods(scale="Rating Scale"),
+    "an import": Methods(
+        imported=["a clone"], raters=[RaterRow("published", "model", "m-2", 9, "", 8, 7)]
+    ),
+    "a clean import": Methods(
+        imported=["a clone"], raters=[RaterRow("published", "model", "m-2", 9, "", 8, 0)]
+    ),
+    "a study": methods(),
+}
+SAID_OF_METHODS = {
+    "Not known: a table of ratings holds scores": {"a table"},
+    "how replies were drawn is not recorded": {"an import", "a clean import"},
+    "7 of 8 rated sessions still held the summary of the session before": {"an import"},
+    "a higher total on the": {"a table", "a study"},
+    "Rated not recorded": {"a table", "an import", "a clean import"},
+    "A session ends at": {"a study"},
+    "Models, and how their replies were drawn": {"a study"},
+    "Who rated, and what they read": {"an import", "a clean import", "a study"},
+    "Items with scores of their own": {"a study"},
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_of_methods_the_page_says_what_is_known(name: str) -> None:
+    text = shown(analysed("2 x 3"), KNOWN[name])
+    assert {sentence for sentence in SAID_OF_METHODS if sentence in text} == {
+        sentence for sentence, where in SAID_OF_METHODS.items() if name in where
+    }
 
 
 # ---- what is said of a study before it has scores ------------------------------------------------

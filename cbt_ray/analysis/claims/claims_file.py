@@ -157,6 +157,8 @@ class ClaimsFile(Block):
 
     paper: str
     url: str
+    ratings: int = Field(ge=1)
+    """How many ratings they were made on."""
     sources: dict[str, Source]
     not_had: str
     """What of the paper could not be read when the file was written."""
