@@ -73,7 +73,7 @@ def act() -> pd.DataFrame:
 )
 def test_the_published_wald_chi2(act: pd.DataFrame, measure: str, chi2: str) -> None:
     found = repeated(act, "session_id", "model_type", [measure]).measures[0]
-    assert f"{found['omnibus']['chi2']:.2f}" == chi2
+    assert f"{found.omnibus.chi2:.2f}" == chi2
     assert (found.omnibus.df, found.n, found.subjects, found.problems) == (
         5,
         900,
