@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.anova import Anova, f_of
@@ -40,6 +40,7 @@ from cbt_ray.analysis.effect.subject_model import (
     omnibus,
     unfit,
 )
+from cbt_ray.analysis.model.ladder import Optimisation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +88,7 @@ class ComparedMeasure(Keyed):
     variance: Components | None = None
     means: Sequence[ConditionMean] = ()
     pairs: Sequence[ConditionPair] = ()
-    ladder: Sequence[Any] = ()
+    ladder: Sequence[Optimisation] = ()
     """What each optimiser found."""
     problems: Sequence[str] = ()
     """What is to be said of the fit."""
