@@ -124,6 +124,10 @@ test-cluster: .venv/.dev kind-up  ## The smallest study in that cluster; FAULTS=
 simulations: .venv/.dev  ## Simulate anew what intervals cover (ten minutes; not in the tests)
 	$(BIN)/python -m tests.analysis.effect.calibration
 
+.PHONY: keys
+keys: .venv/.dev  ## Write the keys of analysis.json anew: docs/analysis.md, docs/analysis.schema.json
+	$(BIN)/python -m cbt_ray.analysis.schema docs
+
 .PHONY: format
 format: .venv/.dev  ## Format the code
 	$(BIN)/ruff format .

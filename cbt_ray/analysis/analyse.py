@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis import describe
+from cbt_ray.analysis.claims.claims import Claims
 from cbt_ray.analysis.declared import Standing
 from cbt_ray.analysis.describe import (
     ArmScores,
@@ -27,8 +28,8 @@ from cbt_ray.analysis.effect.covariate import Covariate, words
 from cbt_ray.analysis.effect.family import Families, Refits, families, refitted
 from cbt_ray.analysis.effect.omnibus import Omnibus, omnibus
 from cbt_ray.analysis.effect.policy import Policies, counted, policies
-from cbt_ray.analysis.effect.power import power
-from cbt_ray.analysis.effect.repeated import of_sessions
+from cbt_ray.analysis.effect.power import Power, power
+from cbt_ray.analysis.effect.repeated import WithinSubjects, of_sessions
 from cbt_ray.analysis.effect.slope import Slopes, slopes
 from cbt_ray.analysis.flow import Flagged, Flow, flags, flow
 from cbt_ray.analysis.judge.reliability import Reliability, reliability
@@ -39,6 +40,7 @@ from cbt_ray.analysis.notice import Notice
 from cbt_ray.analysis.scale.scale import ScaleQuality, scale
 from cbt_ray.analysis.scores import ScoreRow, Scores
 from cbt_ray.analysis.settings import Settings
+from cbt_ray.analysis.table.mapped import ReadTable
 from cbt_ray.study.confound import Confound
 from cbt_ray.study.imported import OWN_JUDGE
 from cbt_ray.therapy.replay import ReplayedRule
@@ -111,10 +113,11 @@ class Analysis(Keyed):
     flags: Sequence[Flagged]
     views: Mapping[str, OtherView]
     """Views that are not the headline's."""
-    repeated: Any
+    repeated: WithinSubjects
+    """Conditions compared within subjects: the arms, unless a table asks for others."""
     reliability: Reliability
     scale: ScaleQuality
-    power: Any
+    power: Power
     robustness: Robustness | None = None
     """What probes of the judge show; null where nobody looked."""
     detectors: Sequence[Detector] | None = None
@@ -125,11 +128,9 @@ class Analysis(Keyed):
     """What a contrast does not compare alone; null where there is no study file."""
     declared: Standing | None = None
     """Whether the analysis was declared before the first rating; null where nobody knows."""
-    claims: Any = None
-    """Claims that were published on these scores, each with its verdicts."""
-    claims_source: Any = None
-    """Who published them; why there is none."""
-    table: Any = None
+    claims: Claims | None = None
+    """Claims that were published on these scores; null but for a table that was published."""
+    table: ReadTable | None = None
     """The table of ratings that was read, where it was one."""
 
 
@@ -142,7 +143,7 @@ class Beside:
     stop_rules: Sequence[ReplayedRule] | None = None
     confounds: Sequence[Confound] | None = None
     declared: Standing | None = None
-    repeated: Any = None
+    repeated: WithinSubjects | None = None
     """Of other measures than the total."""
 
 

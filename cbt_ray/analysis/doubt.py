@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cbt_ray.analysis.effect.policy import moved, unheard
+from cbt_ray.analysis.effect.contrast import Difference
+from cbt_ray.analysis.effect.policy import Policies, moved, unheard
 from cbt_ray.analysis.flow import counts
 from cbt_ray.analysis.notice import Notice, by_weight
 from cbt_ray.analysis.scores import ITEM, OWED
@@ -25,8 +26,8 @@ FAILED = "could not be rated"
 
 def doubts(
     sessions: pd.DataFrame,
-    primary: Sequence[Any],
-    policies: Any,
+    primary: Sequence[Difference],
+    policies: Policies,
     said: Iterable[Notice],
     once: Sequence[str],
 ) -> list[Notice]:
@@ -34,7 +35,7 @@ def doubts(
 
     `said` are those of other sections; `once` the arms that were trained with one seed.
     """
-    withheld = sum(row["low"] is None for row in primary)
+    withheld = sum(row.low is None for row in primary)
     own = [
         *_of_sessions(sessions),
         Notice("unrated", _unrated(sessions, compared=bool(primary)), 50),
@@ -101,7 +102,7 @@ def _unrated(sessions: pd.DataFrame, *, compared: bool) -> str:
     )
 
 
-def _unheard(sessions: pd.DataFrame, found: Any) -> list[Notice]:
+def _unheard(sessions: pd.DataFrame, found: Policies) -> list[Notice]:
     """Ratings of a text without a word of the therapist.
 
     Above the answer where leaving them out moves a headline.
@@ -109,12 +110,10 @@ def _unheard(sessions: pd.DataFrame, found: Any) -> list[Notice]:
     silent = unheard(sessions)
     if not silent.any():
         return []
-    pairs = list(zip(found[found["headline"]], found["heard"], strict=True))
-    far = [moved(row, other) for row, other in pairs]
     changed = [
-        f"{row['label']} from {_signed(row['estimate'])} to {_signed(other['estimate'])}"
-        for (row, other), moves in zip(pairs, far, strict=True)
-        if moves
+        f"{row.label} from {_signed(row.estimate)} to {_signed(other.estimate)}"
+        for row, other in zip(found.counted, found.heard, strict=True)
+        if moved(row, other)
     ]
     text = f"Rated without a word of the therapist in the text: {_by_arm(sessions, silent)}."
     if changed:

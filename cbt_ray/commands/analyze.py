@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from cbt_ray.analysis.document import to_json
 from cbt_ray.analysis.scores import FACTOR
@@ -30,9 +30,17 @@ if TYPE_CHECKING:
 
     from cbt_ray.analysis import Analysis as Result
     from cbt_ray.analysis import Scores, Settings
-    from cbt_ray.analysis.table.mapped import Mapped
+    from cbt_ray.analysis.claims.claims import Claims
+    from cbt_ray.analysis.effect.repeated import (
+        ComparedMeasure,
+        ConditionPair,
+        WithinSubjects,
+    )
+    from cbt_ray.analysis.effect.subject_model import ConditionMean
+    from cbt_ray.analysis.table.mapped import Mapped, ReadTable
     from cbt_ray.analysis.table.mapping import Mapping as Columns
 
+Row = dict[str, JsonValue]
 NO_TRANSCRIPTS = "a table of ratings holds no transcripts"
 WITHOUT = {"detectors": NO_TRANSCRIPTS, "stop_rules": NO_TRANSCRIPTS}
 """Sections that need more than a table of ratings, and why; they are empty."""
@@ -42,7 +50,7 @@ def analyze(
     table: Path,
     mapping: str,
     folder: Path,
-    fields: Mapping[str, Any],
+    fields: Mapping[str, object],
     say: Callable[[str], object],
     *,
     report: bool = True,
@@ -79,7 +87,7 @@ def analyze(
     return result
 
 
-def _block(columns: Columns, fields: Mapping[str, Any]) -> Analysis:
+def _block(columns: Columns, fields: Mapping[str, object]) -> Analysis:
     """The analysis block: its defaults, what the mapping needs otherwise, what the command line
     says.
     """
@@ -124,17 +132,13 @@ def settings_of(
 
 def _arms(ratings: pd.DataFrame, columns: Columns) -> list[str]:
     """Arms in the mapping's order of levels, else as the table has them."""
-    arms = ratings.drop_duplicates("arm")
-    places = {
-        name: {level: place for place, level in enumerate(levels)}
+    arms = ratings.drop_duplicates("arm").set_index("arm")
+    places = [
+        arms[FACTOR + name].map({level: place for place, level in enumerate(levels)})
         for name, levels in columns.factors.items()
-    }
-    last = len(arms)
-
-    def place(row: Any) -> list[int]:
-        return [known.get(row[FACTOR + name], last) for name, known in places.items()]
-
-    return [str(row["arm"]) for row in sorted(arms.to_dict("records"), key=place)]
+    ]
+    ranks = [place.fillna(len(arms)).to_dict() for place in places]
+    return sorted(map(str, arms.index), key=lambda arm: [rank[arm] for rank in ranks])
 
 
 def _check_contrasts(columns: Columns, read: Mapped) -> None:
@@ -165,11 +169,11 @@ def _analysed(table: Path, columns: Columns, read: Mapped, settings: Settings) -
         repeated=_repeated(columns, read, settings),
     )
     result = analyse(read.scores, settings, beside=beside)
-    published = _claims(columns, result, read.scores)
-    return replace(result, **published, table=_source(table, columns, read))
+    claims = _claims(columns, result, read.scores)
+    return replace(result, claims=claims, table=_source(table, columns, read))
 
 
-def _repeated(columns: Columns, read: Mapped, settings: Settings) -> Any:
+def _repeated(columns: Columns, read: Mapped, settings: Settings) -> WithinSubjects | None:
     """The measures that the mapping compares within subjects; None where it asks for none."""
     from cbt_ray.analysis.effect.repeated import repeated
 
@@ -187,37 +191,32 @@ def _repeated(columns: Columns, read: Mapped, settings: Settings) -> Any:
     )
 
 
-def _claims(columns: Columns, result: Result, scores: Scores) -> dict[str, Any]:
+def _claims(columns: Columns, result: Result, scores: Scores) -> Claims:
     """The claims table, where claims were published on this very table."""
-    from cbt_ray.analysis.claims.claims import claims, counts
+    from cbt_ray.analysis.claims.claims import Claims, claims
     from cbt_ray.analysis.claims.claims_file import load_claims
 
     if columns.claims is None:
-        return {
-            "claims": [],
-            "claims_source": {
-                "reason": f"the mapping {columns.mapping} names no claims that were published on "
-                "its table"
-            },
-        }
-    file = load_claims(columns.claims)
-    rows = claims(result, scores, file)
-    sources = {name: source.model_dump() for name, source in file.sources.items()}
-    head = {
-        "paper": file.paper,
-        "url": file.url,
-        "not_had": " ".join(file.not_had.split()),
-        "sources": sources,
-    }
-    return {"claims": rows, "claims_source": {"reason": None, **head, "counts": counts(rows)}}
+        return Claims(
+            reason=f"the mapping {columns.mapping} names no claims that were published on its table"
+        )
+    return claims(result, scores, load_claims(columns.claims))
 
 
-def _source(table: Path, columns: Columns, read: Mapped) -> dict[str, Any]:
+def _source(table: Path, columns: Columns, read: Mapped) -> ReadTable:
     """What was read, and by what."""
-    declared = columns.model_dump(mode="json", exclude_defaults=True)
-    facts = {"file": table.name, "sha256": read.sha256, "rows": read.rows, "absent": read.absent}
-    facts |= {"notices": list(read.notices)}
-    return {**facts, "cbt_ray": version("cbt-ray"), "mapping": declared, "without": WITHOUT}
+    from cbt_ray.analysis.table.mapped import ReadTable
+
+    return ReadTable(
+        table.name,
+        read.sha256,
+        read.rows,
+        read.absent,
+        list(read.notices),
+        version("cbt-ray"),
+        columns.model_dump(mode="json", exclude_defaults=True),
+        WITHOUT,
+    )
 
 
 def _files(result: Result, scores: Scores) -> dict[str, bytes]:
@@ -253,9 +252,9 @@ def flat_scores(scores: Scores) -> pd.DataFrame:
     )
 
 
-def tables(result: Result) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def tables(result: Result) -> Iterator[tuple[str, list[Row]]]:
     """Name -> rows of the tables beside analysis.json; nothing is in them that is not in there."""
-    arms: list[dict[str, Any]] = to_json(result.scores)
+    arms: list[Row] = to_json(result.scores)
     yield (
         "arms",
         [{name: value for name, value in row.items() if name != "items"} for row in arms],
@@ -276,27 +275,29 @@ def tables(result: Result) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             for row in family.rows
         ],
     )
-    measures = (result.get("repeated") or {}).get("measures", [])
-    for part in ("means", "pairs"):
-        yield (
-            f"repeated_{part}",
-            [
-                {"measure": measure["measure"], **row}
-                for measure in measures
-                for row in measure[part]
-            ],
-        )
-    yield "claims", result["claims"]
+    measures = result.repeated.measures
+    yield "repeated_means", [_of(measure, row) for measure in measures for row in measure.means]
+    yield "repeated_pairs", [_of(measure, row) for measure in measures for row in measure.pairs]
+    yield "claims", to_json(result.claims.rows if result.claims else [])
+
+
+def _of(measure: ComparedMeasure, row: ConditionMean | ConditionPair) -> Row:
+    return {"measure": measure.measure, **to_json(row)}
 
 
 def _report(table: Path, columns: Columns, result: Result) -> bytes:
-    from cbt_ray.report import Provenance, ReportData, render
+    from cbt_ray.report import Methods, Provenance, ReportData, render
 
     data = ReportData(
         study=table.stem,
         seed=None,
         analysis=result,
         description=columns.description,
-        provenance=Provenance(versions=versions(), digests={table.name: result["table"]["sha256"]}),
+        methods=Methods(scale=columns.scale),
+        provenance=Provenance(versions=versions(), digests=_digests(result)),
     )
     return render(data, "none").html.encode()
+
+
+def _digests(result: Result) -> dict[str, str]:
+    return {result.table.file: result.table.sha256} if result.table else {}

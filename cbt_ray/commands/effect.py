@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cbt_ray.analysis.effect.asked import Arms, asked, pairs_of, question
-from cbt_ray.analysis.effect.power import (
+from cbt_ray.analysis.effect.design import (
     POWERS,
     PUBLISHED,
     PUBLISHED_RANGE,
@@ -44,9 +44,9 @@ def smallest_effect(study: Study, declared: Variances | None = None) -> Iterator
     rows = [
         row
         for row in smallest_rows(design, variances, settings.level)
-        if (row["error_term"], row["adjust"]) == ("own", "holm")
+        if (row.error_term, row.adjust) == ("own", "holm")
     ]
-    least, surer = (row["difference"] for row in rows)
+    least, surer = (row.difference or 0.0 for row in rows)  # none: nothing varies
     holm = f", Holm over {len(pairs)} contrasts" if len(pairs) > 1 else ""
     told = f"{patients} patients, t with df {patients - 1}{holm}"
     if least > points:

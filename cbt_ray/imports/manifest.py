@@ -48,10 +48,21 @@ class Manifest:
         update = {**own, "sources": _with(self.content.sources, source)}
         return Manifest(self.file, self.content.model_copy(update=update))
 
+    def published_as(self, mapping: str) -> Manifest:
+        """With the mapping by which `analyze` reads the ratings as they were published."""
+        return Manifest(self.file, self.content.model_copy(update={"mapping": mapping}))
+
     def with_judge(
-        self, name: str, kind: str, ratings: Iterable[Unit], source: str, *, complete: bool
+        self,
+        name: str,
+        kind: str,
+        ratings: Iterable[Unit],
+        source: str,
+        *,
+        complete: bool,
+        who: str,
     ) -> Manifest:
-        """With somebody's ratings; `complete`: every session was to be rated.
+        """With somebody's ratings; `complete`: every session was to be rated; `who`: which model.
 
         Those that the judge gave before stay, unless they are given anew.
         """
@@ -59,7 +70,12 @@ class Manifest:
         own = {**(known.ratings if known else {}), **digests(ratings, Stage.RATINGS)}
         every = complete or (known is not None and known.complete)
         judge = ImportedJudge.model_validate(
-            {"kind": kind, "complete": every, "ratings": dict(sorted(own.items()))}
+            {
+                "kind": kind,
+                "who": who or (known.who if known else ""),
+                "complete": every,
+                "ratings": dict(sorted(own.items())),
+            }
         )
         judges = {**self.content.judges, name: judge}
         return Manifest(

@@ -29,6 +29,7 @@ FIELDS = (
     "view",
     "judge_replicate",
     "strip",
+    "opening_read",
     "source",
 )
 AMOUNTS = ("total", "justifications", "reasons")

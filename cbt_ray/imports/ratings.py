@@ -45,6 +45,16 @@ _SAME = 1e-6
 """A total may be rounded so far from what its items make."""
 
 
+@dataclass(frozen=True)
+class Published:
+    """What is known of a table that was published."""
+
+    who: str
+    """Which model judged."""
+    mapping: str
+    """How `analyze` reads the table as it was published."""
+
+
 def import_ratings(
     file: Path,
     study_file: Path,
@@ -55,9 +65,11 @@ def import_ratings(
     say: Say,
     *,
     complete: bool = False,
+    published: Published | None = None,
 ) -> None:
     """Read a table and store its ratings; `complete`: its judges were to rate every session.
 
+    `published`: what is known of a table that was published.
     Raises InputError where a row is of no use: then nothing is imported.
     """
     named = named_in(study_file)
@@ -87,7 +99,9 @@ def import_ratings(
     _check_kinds(table, reading.kinds, manifest)
     if reading.problems:
         _refuse(table, reading.problems, say)
-    _keep(study, store, manifest, table, reading.kinds, units, say, complete=complete)
+    manifest = manifest.published_as(published.mapping) if published else manifest
+    who = published.who if published else ""
+    _keep(study, store, manifest, table, reading.kinds, units, say, complete=complete, who=who)
     if named is None:
         name_in(study_file, manifest.file)
         say(f"{study_file}: the line `{line_for(study_file, manifest.file)}` was added")
@@ -103,6 +117,7 @@ def _keep(
     say: Say,
     *,
     complete: bool,
+    who: str,
 ) -> None:
     """Store the units and write the manifest."""
     stored = store_units(store, study, units)
@@ -111,7 +126,7 @@ def _keep(
         before = manifest.content.judges[name].ratings if name in manifest.content.judges else {}
         changed = sum(before.get(unit.key.id, unit.key.h16) != unit.key.h16 for unit in own)
         source = f"{len(own)} ratings by {name} ({kind}) of {table.path.name}"
-        manifest = manifest.with_judge(name, kind, own, source, complete=complete)
+        manifest = manifest.with_judge(name, kind, own, source, complete=complete, who=who)
         say(
             f"{name} ({kind}): {len(own)} ratings"
             + (f", {changed} in place of others" if changed else "")
@@ -232,6 +247,9 @@ class Reading:
         strip = row.fields.get("strip")
         if strip not in (None, "summary", "paper"):
             raise _Unfit(f"strip: expected summary or paper, found {shown(strip)}")
+        read = row.fields.get("opening_read")
+        if read not in (None, "true", "false"):
+            raise _Unfit(f"opening_read: expected true or false, found {shown(read)}")
         items, measures = self._scores(row)
         place = {
             "view": view,
@@ -240,6 +258,7 @@ class Reading:
             "judge_replicate": self._number(row, "judge_replicate"),
             "session": str(session),
             **({"strip": strip} if strip else {}),
+            **({"opening_read": read == "true"} if read else {}),
         }
         return {**place, "items": items, "measures": measures}
 

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cbt_ray.analysis.table.mapping import load_mapping
 from cbt_ray.commands.delivery import Delivery
 from cbt_ray.errors import InputError
 from cbt_ray.imports.courses import import_courses
 from cbt_ray.imports.manifest import open_study
+from cbt_ray.imports.ratings import Published as Ratings
 from cbt_ray.imports.ratings import import_ratings
 from cbt_ray.imports.sessions import import_sessions
 from cbt_ray.published.lines import course_lines, rating_rows, session_lines
@@ -26,6 +28,8 @@ from cbt_ray.stages.tables import csv_of
 Say = Callable[[str], object]
 COURSES, SESSIONS, RATINGS = "courses.jsonl", "sessions.jsonl", "ratings.csv"
 REMARKS = "remarks.txt"
+MAPPING = "cbt"
+"""How `analyze` reads the published table of scores: it says who judged, and names the claims."""
 
 
 def import_cbt(
@@ -61,7 +65,10 @@ def import_cbt(
         import_sessions(folder / SESSIONS, study_file, overrides, say)
     if RATINGS in files:
         table = folder / RATINGS
-        import_ratings(table, study_file, None, None, None, overrides, say, complete=True)
+        known = Ratings(str(load_mapping(MAPPING).constants["judge"]), MAPPING)
+        import_ratings(
+            table, study_file, None, None, None, overrides, say, complete=True, published=known
+        )
 
 
 def _converted(published: Published, commit: str | None) -> tuple[dict[str, bytes], list[Remark]]:

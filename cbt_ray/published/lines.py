@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from cbt_ray.work.keys import profile_id
 
 JUDGE, VIEW = "published", "plain"
 STRIP: Strip = "paper"
+_FIRST_LINE = re.compile(r"^\s*Patient:.*$", re.MULTILINE)
 Line = dict[str, Any]
 LIST = "; "
 """Between the levels of a characteristic that has several."""
@@ -135,11 +137,22 @@ def _rating(
         "kind": "model",
         "view": VIEW,
         "strip": STRIP,
+        "opening_read": str(_opening_left(file.source.text, written.opening)).lower(),
         "source": f"{rating.file}:{rating.line}",
         **scores,
         "justifications": _object({name: rating.justifications.get(name, "") for name in ITEMS}),
         "reasons": _object(reasons),
     }
+
+
+def _opening_left(text: str, opening: str) -> bool:
+    """Whether the public code left of the summary of the session before what it gave to its judge.
+
+    It took out the first line of the patient's first message, and the summary is many lines.
+    """
+    first = _FIRST_LINE.search(text)
+    last = opening.strip().rpartition("\n")[2]
+    return bool(last) and first is not None and last in text[first.end() :]
 
 
 def _object(texts: Mapping[str, str]) -> str:

@@ -1,12 +1,17 @@
 """The report: one self-contained HTML page with its figures and the transcript viewer."""
 
 from cbt_ray.report.data import (
+    AskedModel,
     CheckRow,
     CostRow,
     Curves,
     FileRow,
+    Methods,
+    Period,
     Provenance,
+    RaterRow,
     ReportData,
+    ReportedCheckpoint,
     ReportedRating,
     ReportedSession,
     StageRow,
@@ -16,13 +21,18 @@ from cbt_ray.report.page import Page, render
 from cbt_ray.report.transcripts import Where
 
 __all__ = [
+    "AskedModel",
     "CheckRow",
     "CostRow",
     "Curves",
     "FileRow",
+    "Methods",
     "Page",
+    "Period",
     "Provenance",
+    "RaterRow",
     "ReportData",
+    "ReportedCheckpoint",
     "ReportedRating",
     "ReportedSession",
     "StageRow",

@@ -4,16 +4,16 @@ on it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.effect.asked import differing, sides
+from cbt_ray.analysis.effect.family import TotalEffect
 from cbt_ray.analysis.notice import Notice, by_weight
+from cbt_ray.report.data import Methods, ReportData
 from cbt_ray.report.figure import asked
 from cbt_ray.report.prose import interval_of, one, probability, signed
-from cbt_ray.report.table import pick
 from cbt_ray.study.contrast import Contrast
 from cbt_ray.study.imported import OWN_JUDGE
 
@@ -31,26 +31,39 @@ class Answer:
     unit: str
     interval: str
     sentence: str
+    test: str = ""
+    """Of the difference: degrees of freedom and p."""
 
 
-def question(analysis: Analysis) -> str:
+def question(data: ReportData) -> str:
     """What the study asks."""
-    items, (low, high) = len(analysis["items"]), total_range(analysis)
-    judge = "the judge" if analysis["judge"] == OWN_JUDGE else analysis["judge"]
-    size = f"({items} items, totals from {low} to {high})"
+    analysis = data.analysis
+    judge = "the judge" if analysis.judge == OWN_JUDGE else who(data.methods, analysis.judge)
+    on = f" on the {title}" if (title := scale_of(data.methods)) else ""
     compared = "; ".join(_compared(one, analysis) for one in asked(analysis))
     if not compared:
-        return f"What totals do sessions get from {judge} {size}? No contrast is asked."
+        return f"What totals do sessions get{on} from {judge}? No contrast is asked."
     return (
-        "With the same simulated patients, do sessions get a higher total from "
-        f"{judge} {compared} {size}?"
+        f"With the same simulated patients, do sessions get a higher total{on} from {judge} "
+        f"{compared}?"
     )
+
+
+def who(methods: Methods, rater: str) -> str:
+    """Who a rater is, as far as it is known; else its name."""
+    found = (one.who for one in methods.raters if one.name == rater)
+    return next(found, "") or rater
+
+
+def scale_of(methods: Methods) -> str:
+    """What the scale is called, or the scales; empty where nobody knows."""
+    return " and the ".join(scale.title for scale in methods.scales) or methods.scale
 
 
 def _compared(contrast: Contrast, analysis: Analysis) -> str:
     """`with variant tuned than with variant instruct, within each model`."""
-    rows = pick(analysis, "/contrasts/primary/rows")
-    within = next((list(row["where"]) for row in rows if row["contrast"] == contrast.name), [])
+    rows = analysis.contrasts.primary.rows
+    within = next((list(row.where) for row in rows if row.contrast == contrast.name), [])
     each = f", within each {' and '.join(within)}" if within else ""
     plus, minus = _levels(contrast)
     return f"with {plus} than with {minus}{each}"
@@ -67,23 +80,18 @@ def _levels(contrast: Contrast) -> tuple[str, str]:
 
 def total_range(analysis: Analysis) -> tuple[float, float]:
     """Lowest and highest total that the scale can give."""
-    settings, items = analysis["settings"], len(analysis["items"])
-    low, high = settings["total"] or (items * settings["lowest"], items * settings["highest"])
-    return low, high
+    return analysis.settings.ends(len(analysis.items))
 
 
 def answers(analysis: Analysis) -> list[Answer]:
     """One per primary contrast."""
-    rows = pick(analysis, "/contrasts/primary/rows")
     known = {contrast.name: contrast for contrast in asked(analysis)}
-    return [_answer(row, known[row["contrast"]]) for row in rows]
+    return [_answer(row, known[row.contrast]) for row in analysis.contrasts.primary.rows]
 
 
 def no_answer(analysis: Analysis) -> str:
     """Why there is none."""
-    return (
-        f"No answer: {pick(analysis, '/contrasts/primary/reason') or 'no contrast was computed'}."
-    )
+    return f"No answer: {analysis.contrasts.primary.reason or 'no contrast was computed'}."
 
 
 def notices(analysis: Analysis, more: Sequence[Notice]) -> tuple[list[Notice], list[Notice]]:
@@ -96,51 +104,37 @@ def notices(analysis: Analysis, more: Sequence[Notice]) -> tuple[list[Notice], l
 
 def calibrated(analysis: Analysis) -> bool:
     """Is it known how the headline judge's scores relate to people's."""
-    if analysis["judges"].get(analysis["judge"]) == "human":
-        return True
-    return bool(pick(analysis, "/reliability/humans/calibrated"))
+    by_people = analysis.judges.get(analysis.judge) == "human"
+    return by_people or bool(analysis.reliability.humans.calibrated)
 
 
-def _answer(row: Mapping[str, Any], contrast: Contrast) -> Answer:
-    label, (plus, minus) = row["label"], _levels(contrast)
-    if row["estimate"] is None:
-        return Answer(label, "none", "", "", f"No answer: {row['reason']}.")
-    unit = "points, " + " \N{MINUS SIGN} ".join(sides(contrast))
-    size = one(abs(row["estimate"]))
-    direction = "higher" if row["estimate"] > 0 else "lower"
-    same = float(f"{row['estimate']:.1f}") == 0
-    said = f"With {plus}, sessions score " + (
-        "the same as" if same else f"{size} points {direction} than"
-    )
-    said += f" with {minus}"
-    if row["low"] is None:
-        return Answer(
-            label,
-            signed(row["estimate"]),
-            unit,
-            "no interval",
-            f"{said}. No interval: {row['reason']}.",
-        )
-    inside = row["low"] <= 0 <= row["high"]
-    verdict = (
-        "The interval contains zero: the scores do not tell which is higher." if inside else ""
-    )
-    said = f"{said} ({_test(row)}). {verdict}".rstrip()
-    return Answer(
-        label,
-        signed(row["estimate"]),
-        unit,
-        f"{row['level']:.0%} interval {interval_of(row['low'], row['high'])}",
-        said,
-    )
+def _answer(row: TotalEffect, contrast: Contrast) -> Answer:
+    plus, minus = sides(contrast)
+    if row.estimate is None:
+        return Answer(row.label, "none", "", "", f"No answer: {row.reason}.")
+    unit = f"{plus} \N{MINUS SIGN} {minus}, points"
+    head = (row.label, signed(row.estimate), unit)
+    said = _said(row.estimate, plus, minus)
+    if row.low is None or row.high is None:
+        return Answer(*head, "no interval", f"{said} No interval: {row.reason}.")
+    if row.low <= 0 <= row.high:
+        said += " The interval contains zero: the scores do not tell which is higher."
+    interval = f"{row.level:.0%} interval {interval_of(row.low, row.high)}"
+    return Answer(*head, interval, said, _test(row))
 
 
-def _test(row: Mapping[str, Any]) -> str:
-    adjusted = row.get("p_adjusted")
-    told = f"t with {one(row['df'], 0)} df, p {_p(row['p'])}"
-    told = told if adjusted is None else f"{told}, Holm-adjusted {_p(adjusted)}"
-    return told.replace("p = ", "p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
+def _said(estimate: float, plus: str, minus: str) -> str:
+    if float(f"{estimate:.1f}") == 0:
+        return f"The same with {plus} as with {minus}."
+    direction = "higher" if estimate > 0 else "lower"
+    return f"{one(abs(estimate))} points {direction} with {plus} than with {minus}."
 
 
-def _p(value: float) -> str:
-    return probability(value) if value < 0.001 else f"= {probability(value)}"
+def _test(row: TotalEffect) -> str:
+    told = f"t with {one(row.df, 0)} df, p {_p(row.p)}"
+    return told if row.p_adjusted is None else f"{told}, adjusted by Holm {_p(row.p_adjusted)}"
+
+
+def _p(value: float | None) -> str:
+    said = probability(value)
+    return said if said.startswith("<") else f"= {said}"

@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.notice import Notice
 from cbt_ray.rating.judge import ItemRating
+from cbt_ray.rating.scale import Scale
+from cbt_ray.study.endpoint import Role
 from cbt_ray.study.imported import OWN_JUDGE
+from cbt_ray.study.protocol import Sessions, SimulatedPatient
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.therapy.session import Session
 
 
@@ -137,6 +141,77 @@ class TrainingRow:
 
 
 @dataclass(frozen=True)
+class Period:
+    """When something was done: the first and the last time, ISO 8601."""
+
+    first: str
+    last: str
+
+
+@dataclass(frozen=True)
+class RaterRow:
+    """Who scored sessions, and what of them was read."""
+
+    name: str
+    kind: str
+    """`model` or `human`."""
+    who: str
+    """The model as its endpoint reports it, or what an import says."""
+    ratings: int
+    reads: str
+    """What of a session, in words; empty where nobody knows."""
+    opened: int = 0
+    """Rated sessions that began with the summary of the session before."""
+    opened_read: int | None = None
+    """Those of them in which the rater still read it; None where nobody knows."""
+
+
+@dataclass(frozen=True)
+class AskedModel:
+    """A model that was asked, and how its replies were drawn."""
+
+    name: str
+    """Its role; of a therapist the arm."""
+    model: str
+    """As its endpoint reports it."""
+    role: Role
+
+
+@dataclass(frozen=True)
+class ReportedCheckpoint:
+    """A checkpoint: what it was made of, and what came out."""
+
+    name: str
+    tuned: bool
+    recipe: Recipe
+    sha256: str
+    """Of the exported model; empty where there is none."""
+
+
+@dataclass(frozen=True)
+class Methods:
+    """How the scores came about, as far as it is known."""
+
+    scale: str = ""
+    """What the scale is called, where no more of it is known."""
+    scales: Sequence[Scale] = ()
+    raters: Sequence[RaterRow] = ()
+    """The headline's first."""
+    patients: Sequence[SimulatedPatient] = ()
+    sessions: Sessions | None = None
+    """How sessions were held; None where they were imported."""
+    speakers: Sequence[AskedModel] = ()
+    trained: Sequence[ReportedCheckpoint] = ()
+    imported: Sequence[str] = ()
+    """What was imported, and from where."""
+    held: Period | None = None
+    """When sessions were held; None where nobody knows."""
+    rated: Period | None = None
+    code: Sequence[str] = ()
+    """Versions of cbt-ray that made the units."""
+
+
+@dataclass(frozen=True)
 class Provenance:
     """What made the numbers."""
 
@@ -169,4 +244,5 @@ class ReportData:
     stages: Sequence[StageRow] = ()
     costs: Sequence[CostRow] = ()
     training: Sequence[TrainingRow] = ()
+    methods: Methods = Methods()
     provenance: Provenance = Provenance()

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.describe import ArmScores
 from cbt_ray.analysis.effect.asked import sides
+from cbt_ray.analysis.effect.family import ItemEffect
 from cbt_ray.report.figure import NOTHING, Figure, Look, asked, looks, rated, titles, together
 from cbt_ray.report.part import Part, Section
 from cbt_ray.report.prose import one, signed
@@ -55,7 +56,7 @@ def effect_map(analysis: Analysis) -> Figure:
     """The primary contrasts of every item, marked where they hold up against the false discovery
     rate.
     """
-    rows, first = analysis["contrasts"]["items"]["rows"], asked(analysis)
+    rows, first = analysis.contrasts.items.rows, asked(analysis)
     plus, minus = sides(first[0]) if len(first) == 1 else ("first side", "second side")
     of = f" {plus} \N{MINUS SIGN} {minus}" if len(first) == 1 else ""
     title = f"Difference{of} of each item"
@@ -63,31 +64,30 @@ def effect_map(analysis: Analysis) -> Figure:
         f"Points of one item; blue: {plus} higher, orange: {minus} higher, the darker the larger. "
         "Exploratory."
     )
-    known = [row for row in rows if row["estimate"] is not None]
-    if any(row["q"] is not None and row["q"] < DISCOVERED for row in known):
+    known = [(row, row.estimate) for row in rows if row.estimate is not None]
+    if any(_discovered(row) for row, _ in known):
         caption += (
             f" An asterisk: false discovery rate q below {DISCOVERED}, over all items and "
             "contrasts."
         )
     if not known:
-        return Figure(
-            "effect-map",
-            title,
-            caption,
-            empty=NOTHING if not rated(analysis) else "Not drawn: no item has a contrast.",
-        )
-    names, labels = titles(analysis), list(dict.fromkeys(row["label"] for row in rows))
-    widest = max(abs(row["estimate"]) for row in known) or 1.0
+        why = NOTHING if not rated(analysis) else "Not drawn: no item has a contrast."
+        return Figure("effect-map", title, caption, empty=why)
+    names, labels = titles(analysis), list(dict.fromkeys(row.label for row in rows))
+    widest = max(abs(estimate) for _, estimate in known) or 1.0
     order = list(names)
     cells = {
-        (order.index(row["item"]), labels.index(row["label"])): (
-            row["estimate"] / widest,
-            signed(row["estimate"])
-            + ("*" if row["q"] is not None and row["q"] < DISCOVERED else ""),
+        (order.index(row.item), labels.index(row.label)): (
+            estimate / widest,
+            signed(estimate) + ("*" if _discovered(row) else ""),
         )
-        for row in known
+        for row, estimate in known
     }
     return Figure("effect-map", title, caption, [grid(title, list(names.values()), labels, cells)])
+
+
+def _discovered(row: ItemEffect) -> bool:
+    return row.q is not None and row.q < DISCOVERED
 
 
 def radar(analysis: Analysis) -> Figure:

@@ -11,9 +11,18 @@
 
   const folded = [];
   window.addEventListener("beforeprint", () => {
-    for (const node of document.querySelectorAll("details:not([open])")) { node.open = true; folded.push(node); }
+    for (const node of document.querySelectorAll("details.printed:not([open])")) { node.open = true; folded.push(node); }
   });
   window.addEventListener("afterprint", () => { for (const node of folded.splice(0)) node.open = false; });
+
+  // What is wider than the screen says so, until its last column was seen.
+  const scrolled = (event) => mark(event.target);
+  function mark(node) { node.classList.toggle("more", node.scrollWidth - node.clientWidth - node.scrollLeft > 8); }
+  const sized = new ResizeObserver((entries) => { for (const entry of entries) mark(entry.target); });
+  for (const node of document.querySelectorAll(".table, .panels")) {
+    sized.observe(node);
+    node.addEventListener("scroll", scrolled, { passive: true });
+  }
 
   document.addEventListener("mouseover", (event) => {
     const cell = event.target.closest("[data-key]");

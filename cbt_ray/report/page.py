@@ -12,19 +12,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from cbt_ray.report import (
     answer,
+    claims_section,
     declared_section,
     effect_section,
     item_section,
     judge_section,
+    methods_section,
     model_section,
-    planning_section,
+    power_section,
     prose,
+    repeated_section,
     run_section,
     scale_section,
     score_section,
@@ -32,10 +35,10 @@ from cbt_ray.report import (
     training_section,
 )
 from cbt_ray.report.data import ReportData
-from cbt_ray.report.effect_figures import forest
+from cbt_ray.report.facts import facts
 from cbt_ray.report.figure import Figure, titles
+from cbt_ray.report.forest import forest
 from cbt_ray.report.part import Section, every
-from cbt_ray.report.prose import whole
 from cbt_ray.report.table import Table
 from cbt_ray.report.transcripts import FOLDER, Packed, Where, escaped, packed
 
@@ -68,10 +71,11 @@ def sections(data: ReportData) -> list[Section]:
         session_section.sessions(analysis),
         judge_section.judge(analysis),
         scale_section.scale(analysis),
-        planning_section.repeated(analysis),
-        planning_section.claims(analysis),
-        planning_section.power(analysis),
+        repeated_section.repeated(analysis),
+        claims_section.claims(analysis),
+        power_section.power(analysis),
         declared_section.declared(analysis),
+        methods_section.methods(data),
         *(
             [training_section.training(data), run_section.run(data)]
             if data.stages or data.costs or data.training
@@ -98,8 +102,8 @@ def render(data: ReportData, transcripts: Where | None = None) -> Page:
         data=data,
         sections=found,
         numbers=_numbers(found),
-        facts=_facts(data),
-        question=answer.question(data.analysis),
+        facts=facts(data),
+        question=answer.question(data),
         answers=answer.answers(data.analysis),
         no_answer=answer.no_answer(data.analysis),
         heavy=heavy,
@@ -147,18 +151,6 @@ def _numbers(found: Sequence[Section]) -> dict[tuple[str, str], int]:
         if isinstance(part, Figure | Table):
             numbers[part.kind, part.id] = 1 + sum(kind == part.kind for kind, _ in numbers)
     return numbers
-
-
-def _facts(data: ReportData) -> dict[str, Any]:
-    counts = data.analysis["counts"]
-    return {
-        "Arms": counts["arms"],
-        "Checkpoints": counts["checkpoints"],
-        "Patients": counts["patients"],
-        "Chains": counts["chains"],
-        "Sessions rated": f"{whole(counts['rated'])} of {whole(counts['scheduled'])}",
-        **({} if data.seed is None else {"Seed": data.seed}),
-    }
 
 
 def _index(data: ReportData, pack: Packed) -> Markup:

@@ -48,6 +48,8 @@ class Fold:
 
     title: str
     parts: Sequence[Part]
+    printed: bool = False
+    """Whether they are on paper, too, where nobody unfolds anything."""
     kind: str = "fold"
 
 

@@ -104,7 +104,6 @@ def provenance(data: ReportData) -> Section:
     groups: dict[str, Mapping[str, object]] = {
         "Versions, when the scores were analysed": made.versions,
         "Models, as their endpoints report them": made.models,
-        "Prompts": made.prompts,
         "Digests": made.digests,
         "Settings of the analysis": _settings(data.analysis),
     }

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from markupsafe import Markup
 
 from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.describe import ArmScores, CellMean, SessionMean, Summary
+from cbt_ray.analysis.effect.slope import Slope
 from cbt_ray.report.at import At
 from cbt_ray.report.figure import NOTHING, Figure, Look, looks, rated, repeats, together
 from cbt_ray.report.part import Fold, Part, Section
 from cbt_ray.report.prose import capital, interval_of, one, probability, text, two, whole
 from cbt_ray.report.svg import Scale, axis_x, axis_y, drawing, line, marker, nice, path, tag
 from cbt_ray.report.svg import text as label
-from cbt_ray.report.table import Column, Table, column, table, tabulate
+from cbt_ray.report.table import Column, Table, column, tabulate
 
 ROW = 66
 WIDTH = 540
@@ -24,12 +24,14 @@ WIDTH = 540
 
 def scores(analysis: Analysis) -> Section:
     """Totals per arm, their distribution and their course."""
+    all_sessions = At(analysis).each(lambda found: found.slopes.all)
+    later = At(analysis).each(lambda found: found.slopes.without_first)
     parts: list[Part] = [
         _totals(analysis),
         distribution(analysis),
         trajectory(analysis),
-        _slopes(analysis, "all", "Slope of the total over sessions"),
-        _slopes(analysis, "without_first", "The same without the first session"),
+        _slopes("t-slopes-all", "Slope of the total over sessions", all_sessions),
+        _slopes("t-slopes-without-first", "The same without the first session", later),
         Fold("Means per arm and patient", [_cells(analysis)]),
     ]
     return Section("scores", "Scores", parts)
@@ -55,28 +57,25 @@ def _totals(analysis: Analysis) -> Table:
     )
 
 
-def _slopes(analysis: Analysis, name: str, title: str) -> Table:
-    columns: list[Column[Any]] = [
-        Column("Arm", "arm"),
-        Column("Points per session", "slope", two),
-        Column("Interval", ("low", "high"), lambda low, high: interval_of(low, high, 2)),
-        Column("SE", "se", two),
-        Column("t", "t", two),
-        Column("df", "df", text),
-        Column("p", "p", probability),
-        Column("Why there is none", "reason", capital, below=True),
+def _slopes(id_: str, title: str, rows: Sequence[At[Slope]]) -> Table:
+    columns: list[Column[Slope]] = [
+        column("Arm", str, lambda row: row.arm),
+        column("Points per session", two, lambda row: row.slope),
+        column("Interval", _interval, lambda row: row.low, lambda row: row.high),
+        column("SE", two, lambda row: row.se),
+        column("t", two, lambda row: row.t),
+        column("df", text, lambda row: row.df),
+        column("p", probability, lambda row: row.p),
+        column("Why there is none", capital, lambda row: row.reason, below=True),
     ]
     note = (
         "A slope per chain, averaged over patients, who are the error term. No family: descriptive."
     )
-    return table(
-        analysis,
-        (f"t-slopes-{name.replace('_', '-')}", title),
-        f"/slopes/{name}",
-        columns,
-        note=note,
-        empty="No slope.",
-    )
+    return tabulate((id_, title), rows, columns, note=note, empty="No slope.")
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return interval_of(low, high, 2)
 
 
 def _cells(analysis: Analysis) -> Table:

@@ -18,6 +18,7 @@ from cbt_ray.analysis.document import from_json, to_json
 from cbt_ray.analysis.notice import by_weight
 from cbt_ray.errors import BelowMinimum
 from cbt_ray.prompts import Prompts
+from cbt_ray.stages.claims import claims_of
 from cbt_ray.stages.held import Held
 from cbt_ray.stages.probe import probe_rows
 from cbt_ray.stages.scores import score_rows
@@ -66,6 +67,7 @@ def analyse_scores(bench: Bench) -> None:
             stop_rules=stop_table(held.by_arm(), rules_of(bench.study.sessions, language)),
         )
         result = analyse(scores, settings, beside=beside, apart=rated_apart(probes))
+        result = replace(result, claims=claims_of(bench.study.imported, rows))
         content = {
             "rows": [row.to_json() for row in rows],
             "probes": to_json(probes),

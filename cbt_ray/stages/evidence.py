@@ -24,6 +24,7 @@ from cbt_ray.report.data import (
     ReportedSession,
     StageRow,
 )
+from cbt_ray.stages import methods
 from cbt_ray.stages.analyse import analysis_of
 from cbt_ray.stages.trained import trainings
 from cbt_ray.study.confound import confounds, told
@@ -62,16 +63,18 @@ class Reading(Survey):
 
 def gather(bench: Bench, reading: Reading, analysis: Unit) -> ReportData:
     """Everything that the report prints."""
+    how = methods.methods_of(bench, reading.units)
     return ReportData(
         study=bench.study.study,
         seed=bench.study.seed,
         description=bench.study.description,
         analysis=analysis_of(bench, analysis, reading.units),
-        notices=list(notices_of(bench, reading)),
+        notices=[*notices_of(bench, reading), *methods.notices_of(how.raters)],
         sessions=list(sessions_of(bench, reading, analysis)),
         stages=list(_stages(reading)),
         costs=list(_costs(bench)),
         training=list(trainings(bench, reading.units)),
+        methods=how,
         provenance=_provenance(bench, reading, analysis),
     )
 
@@ -294,10 +297,8 @@ def _provenance(bench: Bench, reading: Reading, analysis: Unit) -> Provenance:
         sort_keys=False,
         allow_unicode=True,
     )
-    sources = bench.study.imported.sources if bench.study.imported else ()
-    imported = {f"imported {number}": source for number, source in enumerate(sources, 1)}
     return Provenance(
-        analysis.provenance["versions"], _joined(prompts), _joined(models), digests | imported, text
+        analysis.provenance["versions"], _joined(prompts), _joined(models), digests, text
     )
 
 

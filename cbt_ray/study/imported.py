@@ -23,6 +23,8 @@ class ImportedJudge(Block):
 
     kind: Literal["model", "human"] = "model"
     """What the judge is."""
+    who: str = ""
+    """Which model it was, where the import knows it."""
     complete: bool = False
     """It was to rate every scheduled session.
 
@@ -45,5 +47,10 @@ class Imported(Block):
     """Simulated sessions. An arm of which all are here needs no model."""
     judges: Mapping[Name, ImportedJudge] = {}
     """Everybody whose ratings were imported, and who is none of `raters`."""
+    mapping: str | None = None
+    """How `analyze` reads the table of scores that was published with it.
+
+    It names the claims that were made on that table.
+    """
     sources: tuple[str, ...] = ()
     """What was imported from where, for the report."""

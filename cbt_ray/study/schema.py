@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, get_args
 
+from pydantic import BaseModel
+
 from cbt_ray.study.block import Block
 from cbt_ray.study.load import REFERENCES
 from cbt_ray.study.study import Study
@@ -37,11 +39,13 @@ def study_schema() -> dict[str, Any]:
     return schema
 
 
-def meanings(block: type[Block]) -> dict[str, str]:
-    """What each field of a block means, its own and inherited: the text below it in the source."""
+def meanings(block: type) -> dict[str, str]:
+    """What each field of a block or dataclass means, its own and inherited: the text below it in
+    the source.
+    """
     found: dict[str, str] = {}
     for own in reversed(block.__mro__):
-        if issubclass(own, Block) and own is not Block:
+        if own not in (object, BaseModel, Block):
             tree = ast.parse(textwrap.dedent(inspect.getsource(own)))
             found |= {
                 name: text

@@ -353,10 +353,12 @@ class Keys:
 
     def analysis(self) -> Key:
         """The analysis of all scores."""
+        published = self.study.imported.mapping if self.study.imported else None
 
         def determinants() -> dict[str, Any]:
             return {
                 "inputs": [*self.sessions(), *self._all_ratings],
+                **({"published": published} if published else {}),
                 "raters": {
                     name: Fields(one, but=frozenset(Role.model_fields))
                     for name, one in self.study.raters.items()

@@ -67,7 +67,7 @@ def test_it_writes_analysis_and_tables(scores: Path, capsys: pytest.CaptureFixtu
         [row["total"]["mean"] for row in result["scores"]]
     )
     assert len(pd.read_csv("out/tables/items.csv")) == 6 * 11
-    assert len(pd.read_csv("out/tables/claims.csv")) == len(result["claims"])
+    assert len(pd.read_csv("out/tables/claims.csv")) == len(result["claims"]["rows"])
     assert not Path("out/report.html").exists()
 
 
@@ -89,8 +89,8 @@ def test_its_own_table_of_scores_gives_the_same_analysis(scores: Path) -> None:
     )
     one, two = (json.loads(Path(name, "analysis.json").read_text()) for name in ("one", "two"))
     assert one["contrasts"]["primary"]["rows"] == two["contrasts"]["primary"]["rows"]
-    assert two["claims"] == []
-    assert "names no claims" in two["claims_source"]["reason"]
+    assert two["claims"]["rows"] == []
+    assert "names no claims" in two["claims"]["reason"]
 
 
 def test_a_table_that_the_report_wrote_needs_no_mapping(scores: Path) -> None:

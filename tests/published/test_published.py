@@ -18,6 +18,9 @@ from cbt_ray.imports.rows import ratings_by_session
 from cbt_ray.llm.request import Message
 from cbt_ray.rating.view import judged_turns, view_text
 from cbt_ray.stages.dataset import fetch_dataset
+from cbt_ray.stages.evidence import Reading
+from cbt_ray.stages.methods import methods_of
+from cbt_ray.stages.methods import notices_of as notices_on
 from cbt_ray.stages.rate import rate_sessions
 from cbt_ray.study import load_study
 from cbt_ray.therapy.session import Session, Speaker
@@ -226,6 +229,38 @@ def test_the_previous_summary_is_gone_from_every_stripped_session(strip: str, be
             assert not session.turns[0].text.count(line)
             checked += 1
     assert checked > 1000
+
+
+def test_in_which_sessions_the_judge_still_read_the_summary_before(bench: Bench) -> None:
+    """Counted another way: the lines that the public code left between the first line of the first
+    patient's message and the last therapist's, and how many of the summary's are among them.
+    """
+    sessions = {str(unit.key): unit for unit in units(bench, Stage.SESSIONS)}
+    opened = held = 0
+    for unit in units(bench, Stage.RATINGS):
+        session = sessions[unit.content["session"]]
+        content, source = session.content, session.provenance["imported"]["source"]["file"]
+        raw = (published() / source).read_text().split("\n")
+        first = next(n for n, line in enumerate(raw) if line.strip().startswith("Patient:"))
+        left = raw[first + 1 :]
+        lines = [line for line in content["opening"].split("\n") if len(line.strip()) > 20]
+        still = bool(lines) and sum(line in left for line in lines) > len(lines) / 2
+        assert unit.content["opening_read"] is still
+        opened, held = opened + bool(content["opening"]), held + still
+    assert (opened, held) == (72, 68)
+
+
+def test_the_report_says_who_judged_and_what_was_read(bench: Bench) -> None:
+    reading = Reading(bench.keys, bench.store)
+    methods = methods_of(bench, reading.units)
+    (rater,) = methods.raters
+    assert (rater.name, rater.who, rater.ratings) == ("published", "gemini-1.5-pro-002", 76)
+    assert (rater.opened, rater.opened_read) == (72, 68)
+    assert (methods.held, methods.rated, methods.sessions) == (None, None, None)
+    assert [notice.text for notice in notices_on(methods.raters)] == [
+        "68 of 72 rated sessions still held the summary of the session before when "
+        "gemini-1.5-pro-002 read them: their scores are of both."
+    ]
 
 
 @pytest.mark.parametrize(("strip", "unrated"), [("summary", 4), ("paper", 16)])

@@ -7,18 +7,28 @@ from typing import Any
 from cbt_ray.analysis import ScoreRow, analyse
 from cbt_ray.analysis.notice import Notice
 from cbt_ray.rating.judge import ItemRating
+from cbt_ray.rating.measure import Measure
+from cbt_ray.rating.scale import Item, Scale, Step
 from cbt_ray.report import (
+    AskedModel,
     CheckRow,
     CostRow,
     Curves,
     FileRow,
+    Methods,
+    Period,
     Provenance,
+    RaterRow,
     ReportData,
+    ReportedCheckpoint,
     ReportedRating,
     ReportedSession,
     StageRow,
     TrainingRow,
 )
+from cbt_ray.study.endpoint import Role
+from cbt_ray.study.model import Recipe
+from cbt_ray.study.protocol import Sessions, SimulatedPatient
 from cbt_ray.therapy.session import Session, Speaker, Turn
 
 EVIL = (
@@ -47,6 +57,7 @@ def sample(rows: Sequence[ScoreRow], **more: Any) -> ReportData:
             CostRow("ratings", 5, 1, 1, 0.25, 1),
         ],
         "training": trainings(),
+        "methods": methods(),
         "provenance": Provenance(
             {"python": "3.11"},
             {"judge.j2": "0f" * 8},
@@ -56,6 +67,30 @@ def sample(rows: Sequence[ScoreRow], **more: Any) -> ReportData:
         ),
     }
     return ReportData(**(fields | more))
+
+
+def methods() -> Methods:
+    """All that a study knows of its methods; every text in it is hostile."""
+    steps = (Step(0, "absent", EVIL), Step(1, f"there {EVIL}"))
+    items = (
+        Item("agenda", f"Agenda {EVIL}", f"Was there one? {EVIL}", "words", steps),
+        Item("sighs", "Sighs", EVIL, "count", own=True),
+    )
+    total = Measure("total", f"Total {EVIL}", "sum", (("agenda",),))
+    scale = Scale("own", f"Own scale {EVIL}", EVIL, EVIL, items, (total,), "words", steps, EVIL)
+    recipe = Recipe(start="org/base", compare="org/base", licence=EVIL, revision=EVIL)
+    return Methods(
+        scales=[scale],
+        raters=[RaterRow("judge", "model", EVIL, 12, f"all of it {EVIL}")],
+        patients=[SimulatedPatient(name="Ada Lund", profile=f"Sleeps badly. {EVIL}")],
+        sessions=Sessions(count=4),
+        speakers=[AskedModel(f"patient {EVIL}", EVIL, Role(endpoint="script"))],
+        trained=[ReportedCheckpoint(f"smollm2 tuned {EVIL}", True, recipe, "ab" * 32)],
+        imported=[EVIL],
+        held=Period("2026-03-01T09:00:00+00:00", "2026-03-02T09:00:00+00:00"),
+        rated=Period("2026-03-05T09:00:00+00:00", "2026-03-05T10:00:00+00:00"),
+        code=["0.1.0"],
+    )
 
 
 def trainings() -> list[TrainingRow]:

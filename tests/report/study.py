@@ -8,6 +8,8 @@ from functools import cache
 from typing import Any, get_args
 
 from cbt_ray.analysis import Analysis, Beside, ScoreRow, Scores, Settings, analyse
+from cbt_ray.analysis.claims.claims import Claims, ClaimVerdict, RecomputedClaim, counts
+from cbt_ray.analysis.claims.claims_file import Source
 from cbt_ray.analysis.declared import Declaration, standing
 from cbt_ray.analysis.judge.probe import ProbeRow
 from cbt_ray.analysis.judge.robustness import robustness
@@ -245,68 +247,29 @@ def analysis(sessions: int = 20) -> Analysis:
         detectors=detectors(flag_rules(), NAMES),
         stop_rules=stop_table(sessions_said(ratings), rules_of(Sessions(count=sessions), ENGLISH)),
     )
-    return replace(analyse(scores, settings, beside=beside), **claims())
+    return replace(analyse(scores, settings, beside=beside), claims=claims())
 
 
-def claims() -> dict[str, Any]:
+def claims() -> Claims:
     """Claims as they would stand where a paper had been written on these scores."""
-    held = {
-        "verdict": "borne_out",
-        "recomputed": 8.14,
-        "low": 3.9,
-        "high": 12.4,
-        "how": "estimate equals 8.1",
-        "reason": None,
-    }
-    failed = held | {
-        "verdict": "not_borne_out",
-        "recomputed": 0.31,
-        "low": None,
-        "high": None,
-        "how": "p < 0.05",
-    }
-    untested = failed | {
-        "verdict": "not_testable",
-        "recomputed": None,
-        "reason": "the default analysis has no such number",
-    }
-    head = {
-        "group": "tuning",
-        "kind": "number",
-        "reading": None,
-        "source": "abstract",
-        "part": "abstract",
-        "url": "none",
-    }
+    held = ClaimVerdict("borne_out", "estimate equals 8.1", 8.14, 3.9, 12.4)
+    failed = ClaimVerdict("not_borne_out", "p < 0.05", 0.31)
+    untested = ClaimVerdict(
+        "not_testable", "p < 0.05", reason="the default analysis has no such number"
+    )
+    source = Source(what="a made-up abstract", url="none", part="abstract")
     rows = [
-        {
-            "id": "gain",
-            **head,
-            "text": "Tuning gains 8.1 points.",
-            "printed": "8.1",
-            "published": held,
-            "default": untested,
-        },
-        {
-            "id": "sure",
-            **head,
-            "text": "Willow gains, too.",
-            "printed": None,
-            "published": failed,
-            "default": failed,
-        },
+        RecomputedClaim(
+            **{"id": name, "group": "tuning", "kind": "number", "text": text, "printed": printed},
+            **{"reading": None, "source": "abstract", "part": source.part, "url": source.url},
+            published=published,
+            default=default,
+        )
+        for name, text, printed, published, default in (
+            ("gain", "Tuning gains 8.1 points.", "8.1", held, untested),
+            ("sure", "Willow gains, too.", None, failed, failed),
+        )
     ]
-    verdicts = ("borne_out", "not_borne_out", "not_testable")
-    counts = {
-        name: {v: sum(row[name]["verdict"] == v for row in rows) for v in verdicts}
-        for name in ("published", "default")
-    }
-    return {
-        "claims": rows,
-        "claims_source": {
-            "reason": None,
-            "paper": "A made-up paper",
-            "not_had": None,
-            "counts": counts,
-        },
-    }
+    return Claims(
+        rows, "A made-up paper", "none", sources={"abstract": source}, counts=counts(rows)
+    )

@@ -157,8 +157,29 @@ def test_dark_mode_and_print_have_their_own_colours(chrome: Browser, large: Path
         assert paper(dark) == "rgb(255, 255, 255)"
         assert not dark.tab.locator("#viewer").is_visible()
         assert not dark.tab.locator("nav.contents").is_visible()
-        assert dark.tab.locator("#t-items").is_visible(), "what is folded is printed, too"
+        assert dark.tab.locator("#t-methods-patients").is_visible(), "printed, though folded"
+        assert not dark.tab.locator("#provenance pre").is_visible(), "the study file is not"
         assert len(dark.tab.pdf()) > 50_000
+
+
+def test_what_is_wider_than_the_screen_says_so_until_its_end_was_seen(
+    chrome: Browser, large: Path
+) -> None:
+    with visit(chrome, large, PHONE) as found:
+        table = found.tab.locator(".table:has(#t-primary)")
+        found.tab.wait_for_selector(".table.more:has(#t-primary)")
+        table.evaluate("node => { node.scrollLeft = node.scrollWidth; }")
+        found.tab.wait_for_selector(".table:not(.more):has(#t-primary)")
+    with visit(chrome, large, DESK) as found:
+        found.tab.wait_for_timeout(200)
+        assert not found.of(".table.more:has(#t-primary)")
+
+
+def test_the_forest_plot_has_a_layout_for_a_narrow_screen(chrome: Browser, large: Path) -> None:
+    for width, layout in ((PHONE, "slim"), (DESK, "wide")):
+        with visit(chrome, large, width) as found:
+            seen = [one for one in ("wide", "slim") if found.tab.is_visible(f"#fig-forest .{one}")]
+            assert seen == [layout]
 
 
 def test_the_keyboard_alone_is_enough(chrome: Browser, hostile: Path) -> None:

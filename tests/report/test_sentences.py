@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from cbt_ray.analysis import Analysis, ScoreRow, Scores, Settings, analyse
+from cbt_ray.analysis.claims.claims import Claims
 from cbt_ray.analysis.declared import Declaration
 from cbt_ray.commands.plan import print_plan
 from cbt_ray.commands.preregister import document
-from cbt_ray.report import render
+from cbt_ray.report import Methods, Provenance, RaterRow, render
 from cbt_ray.stages.evidence import Reading, notices_of
+from cbt_ray.stages.methods import notices_of as notices_on
 from cbt_ray.study import load_study
 from cbt_ray.study.contrast import Contrast
 from cbt_ray.unit import Stage, Unit
@@ -27,7 +29,7 @@ from cbt_ray.work.progress import Silent
 from cbt_ray.work.workplace import prompts_of
 from tests.analysis.tables import Key, made_up
 from tests.report import study
-from tests.report.sample import sample
+from tests.report.sample import methods, sample
 from tests.stages import scripted
 
 pytestmark = pytest.mark.slow
@@ -114,13 +116,16 @@ STUDIES: dict[str, tuple[list[ScoreRow], Settings]] = {
     "unflagged": ([replace(row, flags=[]) for row in made_up(noisy, **THREE)], TRUE),
 }
 
-NAMES = [*STUDIES, "items apart", "whole"]
+NAMES = [*STUDIES, "items apart", "whole", "a part of what was published"]
 
 
 @cache
 def analysed(name: str) -> Analysis:
     if name == "whole":
         return study.analysis()
+    if name == "a part of what was published":
+        why = "they were made on 593 ratings, of which 76 are here"
+        return replace(analysed("imported"), claims=Claims(paper="A paper", reason=why))
     if name == "items apart":
         rows = STUDIES["2 x 3"][0]
         return analyse(rows, apart=Scores.of(rows).ratings)
@@ -131,8 +136,20 @@ def analysed(name: str) -> Analysis:
 @cache
 def page(name: str) -> str:
     """The page's text, without what is not shown for a table or figure that is empty."""
+    return shown(analysed(name), Methods())
+
+
+def shown(analysis: Analysis, methods: Methods) -> str:
     data = sample(
-        [], analysis=analysed(name), training=[], sessions=[], costs=[], stages=[], notices=[]
+        [],
+        analysis=analysis,
+        methods=methods,
+        training=[],
+        sessions=[],
+        costs=[],
+        stages=[],
+        notices=list(notices_on(methods.raters)),
+        provenance=Provenance(),
     )
     body = render(data, "none").html.split("<main", 1)[1].split("</main>")[0]
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", body)).split())
@@ -168,6 +185,23 @@ def drawn(analysis: Analysis) -> bool:
     return any(row.estimate is not None for row in rows_of(analysis, "primary"))
 
 
+def bounded(analysis: Analysis) -> bool:
+    ends = [*analysis.policies.bounds, *analysis.policies.lee]
+    return any(row.low is not None and row.low != row.high for row in ends)
+
+
+def otherwise(analysis: Analysis) -> bool:
+    """Whether another policy moves a primary contrast."""
+    found = analysis.policies
+    others = {"missing", "lowest", "unflagged", "heard"} - {found.headline}
+    return any(
+        row.estimate is None or abs(other.estimate - row.estimate) > 1e-9
+        for name in others
+        for row, other in zip(rows_of(analysis, "primary"), getattr(found, name), strict=True)
+        if other.estimate is not None
+    )
+
+
 def replicates(analysis: Analysis) -> bool:
     return any(row.total.repeated for row in analysis.reliability.replicates)
 
@@ -185,6 +219,8 @@ TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
     "A hollow point has no interval; the table of primary contrasts": lambda a: (
         drawn(a) and hollow(a)
     ),
+    "Open bars: bounds on the difference": lambda a: bounded(a) and (drawn(a) or otherwise(a)),
+    "Circles: other ways to count sessions": otherwise,
     "Under lowest, a session that the chain lost": lambda a: any(
         row.filled for row in a.policies.lowest
     ),
@@ -243,19 +279,20 @@ TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
     ),
     "The other way: items rated one at a time": lambda a: bool(a.scale.halo.other),
     "Above one half (marked !)": lambda a: any(row.flagged for row in a.scale.ends),
-    "needs 2 arms and 2 patients with rated sessions": lambda a: (
-        a["power"]["reason"] or ""
-    ).startswith("needs 2 arms"),
-    "no two arms share two patients": lambda a: (a["power"]["reason"] or "").startswith(
-        "no two arms"
+    "needs 2 arms and 2 patients with rated sessions": lambda a: (a.power.reason or "").startswith(
+        "needs 2 arms"
     ),
-    "The hollow point is this study's own design": lambda a: bool(a["power"]["next"]),
+    "no two arms share two patients": lambda a: (a.power.reason or "").startswith("no two arms"),
+    "The hollow point is this study's own design": lambda a: bool(a.power.next),
     "fewer than 10, so the result says little": lambda a: 0 < a.counts.patients < 10,
     "Uncalibrated judge: ": lambda a: own_model(a) and not a.reliability.humans.calibrated,
     "rated by another language model": lambda a: a.judges.get(a.judge) != "human",
     "rated by people": lambda a: a.judges.get(a.judge) == "human",
     "higher total from the judge with variant": lambda a: (
         a.judge == "judge" and bool(a.settings.contrasts)
+    ),
+    "Its claims are not recomputed: they were made on 593 ratings": lambda a: bool(
+        a.claims and a.claims.reason
     ),
     "No contrast is asked.": lambda a: not a.settings.contrasts,
     "Each session was rated once": lambda a: rated(a) and not replicates(a),
@@ -281,17 +318,17 @@ def test_each_sentence_is_true_of_one_of_the_studies_and_not_of_another() -> Non
 
 
 def test_two_by_three_is_not_said_to_need_two_by_two() -> None:
-    assert analysed("2 x 3")["power"]["reason"] is None
+    assert analysed("2 x 3").power.reason is None
     assert "needs 2 arms" not in page("2 x 3")
     assert (
-        analysed("one patient")["power"]["reason"]
+        analysed("one patient").power.reason
         == "needs 2 arms and 2 patients with rated sessions, found 2 and 1"
     )
     assert (
-        analysed("one arm")["power"]["reason"]
+        analysed("one arm").power.reason
         == "needs 2 arms and 2 patients with rated sessions, found 1 and 3"
     )
-    assert analysed("no overlap")["power"]["reason"] == (
+    assert analysed("no overlap").power.reason == (
         "no two arms share two patients with rated sessions, so nothing says how differences vary "
         "between patients"
     )
@@ -305,6 +342,39 @@ def test_every_hollow_point_has_its_reason_in_the_table_that_the_caption_names()
                 assert row.low is not None or row.reason.rstrip(".") in page(name).replace(
                     "  ", " "
                 ), (name, policy)
+
+
+# ---- what is said of how the scores came about --------------------------------------------------
+
+KNOWN = {
+    "a table": Methods(scale="Rating Scale"),
+    "an import": Methods(
+        imported=["a clone"], raters=[RaterRow("published", "model", "m-2", 9, "", 8, 7)]
+    ),
+    "a clean import": Methods(
+        imported=["a clone"], raters=[RaterRow("published", "model", "m-2", 9, "", 8, 0)]
+    ),
+    "a study": methods(),
+}
+SAID_OF_METHODS = {
+    "Not known: a table of ratings holds scores": {"a table"},
+    "how replies were drawn is not recorded": {"an import", "a clean import"},
+    "7 of 8 rated sessions still held the summary of the session before": {"an import"},
+    "a higher total on the": {"a table", "a study"},
+    "Rated not recorded": {"a table", "an import", "a clean import"},
+    "A session ends at": {"a study"},
+    "Models, and how their replies were drawn": {"a study"},
+    "Who rated, and what they read": {"an import", "a clean import", "a study"},
+    "Items with scores of their own": {"a study"},
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_of_methods_the_page_says_what_is_known(name: str) -> None:
+    text = shown(analysed("2 x 3"), KNOWN[name])
+    assert {sentence for sentence in SAID_OF_METHODS if sentence in text} == {
+        sentence for sentence, where in SAID_OF_METHODS.items() if name in where
+    }
 
 
 # ---- what is said of a study before it has scores ------------------------------------------------

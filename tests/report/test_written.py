@@ -17,6 +17,7 @@ from cbt_ray.report import ReportedSession, render
 from cbt_ray.report.transcripts import CALL
 from cbt_ray.stages.analyse import analysis_of
 from cbt_ray.stages.evidence import Reading, gather
+from cbt_ray.stages.methods import methods_of
 from cbt_ray.stages.report import write_report
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.study import load_study
@@ -122,6 +123,28 @@ def test_own_replicates_probes_and_people_stand_beside_each_session(probed: Path
     ]
     assert {rating.kind for rating in people} == {"human"}
     assert {rating.total for rating in people} == {5 * 11}
+
+
+def test_methods_are_those_of_what_was_made(probed: Path) -> None:
+    bench = Bench(load_study(probed), Silent())
+    methods = methods_of(bench, Reading(bench.keys, bench.store).units)
+    assert [scale.name for scale in methods.scales] == ["ctrs"]
+    assert {one.name for one in methods.speakers} == {
+        *("patient", "summariser", "first-instruct", "second-instruct", "judge"),
+    }, "the generator was not asked: nobody is trained"
+    assert all(one.model for one in methods.speakers)
+    judge, person = methods.raters
+    assert (judge.name, judge.kind, judge.ratings) == ("judge", "model", 16)
+    assert (judge.opened, judge.opened_read) == (4, 0)
+    assert judge.who == next(one.model for one in methods.speakers if one.name == "judge")
+    assert (person.name, person.kind, person.who, person.ratings) == ("anna", "human", "", 8)
+    assert (person.opened, person.opened_read) == (4, None)
+    assert methods.sessions == bench.study.sessions
+    assert methods.held
+    assert methods.rated
+    assert methods.held.first <= methods.held.last <= methods.rated.last
+    assert methods.trained == []
+    assert len(methods.code) == 1
 
 
 def page_of(file: Path) -> Path:

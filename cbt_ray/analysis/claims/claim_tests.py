@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cbt_ray.analysis.claims.path import walk
+from pydantic import JsonValue
+
 from cbt_ray.analysis.effect.contrast import compare
 from cbt_ray.analysis.effect.layout import Chains
 from cbt_ray.analysis.model import nested
@@ -24,19 +25,31 @@ if TYPE_CHECKING:
 class Evidence:
     """What a claim is tested on."""
 
-    analysis: Mapping[str, Any]
+    analysis: JsonValue
     """As JSON: a claims file names its numbers by their paths there."""
     sessions: pd.DataFrame
     """Session rows of the headline's view and judge, `total` NaN where a session does not count."""
     settings: Settings
 
 
-Computation = Callable[..., dict[str, Any]]
+@dataclass(frozen=True)
+class Found:
+    """A number that a claim is held against, or why there is none."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    """Of no difference, where the value is one."""
+    reason: str | None = None
+
+
+Computation = Callable[..., Found]
 
 
 def published_contrast(
     evidence: Evidence, factor: str, plus: str, minus: str, where: Mapping[str, str]
-) -> dict[str, Any]:
+) -> Found:
     """Two levels of a factor by the published model's own terms and error, fitted to the sessions
     of `where` alone.
 
@@ -52,17 +65,17 @@ def published_contrast(
     for name, level in where.items():
         rated = rated[rated[FACTOR + name] == level]
     if not {plus, minus} <= set(rated[FACTOR + factor]):
-        return {"reason": f"no rated session of {plus} or of {minus}"}
+        return Found(reason=f"no rated session of {plus} or of {minus}")
     frame = design(rated, evidence.settings)
     columns = fixed(frame, [*factors_of(frame), SESSION])
     matrix, names = np.column_stack(list(columns.values())), list(columns)
     reason = unfit(frame, matrix)
     if reason:
-        return {"reason": reason}
+        return Found(reason=reason)
     y, patients = frame["total"].to_numpy(dtype=float), pd.factorize(frame["patient"])[0]
     fit = nested.fit(nested.sums(matrix, y, names, patients, None), reml=False)
     if fit is None:
-        return {"reason": "no optimiser found a finite likelihood"}
+        return Found(reason="no optimiser found a finite likelihood")
     weights = np.array(
         [
             float(name == f"{term(factor)}[T.{plus}]") - float(name == f"{term(factor)}[T.{minus}]")
@@ -74,92 +87,57 @@ def published_contrast(
         float((weights @ fit.covariance @ weights) ** 0.5),
     )
     half = float(ndtri(0.5 + evidence.settings.level / 2)) * se
-    return {
-        "estimate": estimate,
-        "se": se,
-        "p": 2 * float(ndtr(-abs(estimate / se))),
-        "low": estimate - half,
-        "high": estimate + half,
-    }
+    p = 2 * float(ndtr(-abs(estimate / se)))
+    return Found(estimate, estimate - half, estimate + half, p)
 
 
-def mean_over_arms(evidence: Evidence, factor: str, plus: str, minus: str) -> dict[str, Any]:
+def mean_over_arms(evidence: Evidence, factor: str, plus: str, minus: str) -> Found:
     """The difference of two levels in the mean over all arms that have them, as a publication
     claims it, with how it varies between patients as error term.
     """
     chains = Chains(evidence.sessions, by=FACTOR + factor)
-    means = chains.means(evidence.sessions["total"])
-    return vars(compare(means, plus, minus, evidence.settings))
+    row = compare(chains.means(evidence.sessions["total"]), plus, minus, evidence.settings)
+    return Found(row.estimate, row.low, row.high, row.p, row.reason)
 
 
-def item_below(evidence: Evidence, item: str, factor: str, level: str) -> dict[str, Any]:
+def item_below(evidence: Evidence, item: str, factor: str, level: str) -> Found:
     """How far an item lies from the mean of all items, in the arm of this level where it lies
     highest.
     """
-    found = {
-        arm: means[item] - sum(means.values()) / len(means)
-        for arm, means in _item_means(evidence, factor, level).items()
+    found = [
+        means[item] - sum(means.values()) / len(means)
+        for means in _item_means(evidence, factor, level)
         if item in means
-    }
-    if not found:
-        return {"reason": f"no arm of {level} has the item {item}"}
-    return {"value": max(found.values()), "arms": found}
+    ]
+    return Found(max(found)) if found else Found(reason=f"no arm of {level} has the item {item}")
 
 
-def gains(
-    evidence: Evidence, factor: str, plus: str, minus: str, items: Sequence[str]
-) -> dict[str, Any]:
+def gains(evidence: Evidence, factor: str, plus: str, minus: str, items: Sequence[str]) -> Found:
     """The place, by gain in the mean over arms, of that one of some items which gained least."""
     sides = [_item_means(evidence, factor, level) for level in (plus, minus)]
     if not all(sides):
-        return {"reason": f"no arm of {plus} or of {minus}"}
-    means = [
-        {
-            item: sum(own[item] for own in side.values()) / len(side)
-            for item in next(iter(side.values()))
-        }
-        for side in sides
-    ]
-    gained = {item: means[0][item] - means[1][item] for item in means[0]}
-    order = sorted(gained, key=lambda item: -gained[item])
+        return Found(reason=f"no arm of {plus} or of {minus}")
+    high, low = (
+        {item: sum(own[item] for own in side) / len(side) for item in side[0]} for side in sides
+    )
+    order = sorted(high, key=lambda item: low[item] - high[item])
     if not set(items) <= set(order):
-        return {"reason": "the table lacks one of the items"}
-    return {"value": max(order.index(item) + 1 for item in items), "order": order, "gains": gained}
+        return Found(reason="the table lacks one of the items")
+    return Found(max(order.index(item) + 1 for item in items))
 
 
-def _item_means(evidence: Evidence, factor: str, level: str) -> dict[str, dict[str, float]]:
-    """Arm -> item -> mean over sessions, of the arms of this level."""
+def _item_means(evidence: Evidence, factor: str, level: str) -> list[dict[str, float]]:
+    """Item -> mean over sessions, of each arm of this level."""
     own = evidence.sessions[evidence.sessions[FACTOR + factor] == level]
     columns = [name for name in own.columns if name.startswith(ITEM)]
     means = own.groupby("arm", observed=True)[columns].mean()
-    return {
-        str(arm): {name.removeprefix(ITEM): float(row[name]) for name in columns}
-        for arm, row in means.iterrows()
-    }
-
-
-def bonferroni(evidence: Evidence, term: str, tests: int) -> dict[str, Any]:
-    """A term's p in the published model times the number of tests."""
-    terms = evidence.analysis["models"]["published"].get("terms", [])
-    found = next((row["p"] for row in terms if row["term"] == term), None)
-    return (
-        {"reason": f"the published model has no term {term}"}
-        if found is None
-        else {"value": min(1.0, tests * found)}
-    )
-
-
-def ratio(evidence: Evidence, over: Sequence[Any], under: Sequence[Any]) -> dict[str, Any]:
-    """One number of the analysis over another."""
-    above, below = walk(evidence.analysis, over), walk(evidence.analysis, under)
-    return (
-        {"value": above / below}
-        if above is not None and below
-        else {"reason": "the analysis has no such numbers"}
-    )
+    return [
+        {name.removeprefix(ITEM): float(row[name]) for name in columns}
+        for _, row in means.iterrows()
+    ]
 
 
 COMPUTATIONS: dict[str, Computation] = {
     function.__name__: function
-    for function in (published_contrast, mean_over_arms, item_below, gains, bonferroni, ratio)
+    for function in (published_contrast, mean_over_arms, item_below, gains)
 }

@@ -4,25 +4,100 @@ published and the default analysis.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
-from cbt_ray.analysis.claims.claims_file import Claim, ClaimsFile, Test
-from cbt_ray.analysis.claims.path import walk
-from cbt_ray.analysis.document import to_json
+from cbt_ray.analysis.claims.claims_file import Claim, ClaimsFile, Kind, Source, Test
+from cbt_ray.analysis.claims.path import number, walk, written
+from cbt_ray.analysis.document import Keyed, to_json
 
 if TYPE_CHECKING:
     from cbt_ray.analysis.analyse import Analysis
-    from cbt_ray.analysis.claims.claim_tests import Evidence
+    from cbt_ray.analysis.claims.claim_tests import Evidence, Found
     from cbt_ray.analysis.scores import Scores
 
-BORNE_OUT, NOT_BORNE_OUT, NOT_TESTABLE = "borne_out", "not_borne_out", "not_testable"
-COLUMNS = ("published", "default")
+BORNE_OUT: Literal["borne_out"] = "borne_out"
+NOT_BORNE_OUT: Literal["not_borne_out"] = "not_borne_out"
+NOT_TESTABLE: Literal["not_testable"] = "not_testable"
+NO_NUMBER = "the analysis has no such number"
+NO_INTERVAL = "the analysis prints no interval"
 
 
-def claims(analysis: Analysis, scores: Scores, file: ClaimsFile) -> list[dict[str, Any]]:
-    """Every claim with its verdicts: one row a claim, JSON-ready."""
+@dataclass(frozen=True)
+class ClaimVerdict(Keyed):
+    """What the scores say of a claim under one analysis."""
+
+    verdict: Literal["borne_out", "not_borne_out", "not_testable"]
+    how: str
+    """What must hold of which number."""
+    recomputed: float | None = None
+    low: float | None = None
+    """Ends of the number's interval, where it has one."""
+    high: float | None = None
+    reason: str | None = None
+    """Why it could not be tested."""
+
+
+@dataclass(frozen=True)
+class RecomputedClaim(Keyed):
+    """A claim with its verdicts."""
+
+    id: str
+    group: str
+    text: str
+    """What is claimed, in our words."""
+    kind: Kind
+    printed: str | None
+    """The number as it is printed."""
+    reading: str | None
+    """How we read a claim that can be read in several ways."""
+    source: str
+    part: str
+    """Which part of the paper its source is."""
+    url: str
+    published: ClaimVerdict
+    """Under the published analysis."""
+    default: ClaimVerdict
+
+
+@dataclass(frozen=True)
+class Verdicts(Keyed):
+    """How many claims have which verdict."""
+
+    borne_out: int
+    not_borne_out: int
+    not_testable: int
+
+
+@dataclass(frozen=True)
+class VerdictCounts(Keyed):
+    """The verdicts under both analyses."""
+
+    published: Verdicts
+    default: Verdicts
+
+
+@dataclass(frozen=True)
+class Claims(Keyed):
+    """Claims that were published on these scores."""
+
+    rows: Sequence[RecomputedClaim] = ()
+    paper: str | None = None
+    url: str | None = None
+    not_had: str | None = None
+    """What of the paper could not be read when its claims were written down."""
+    sources: Mapping[str, Source] | None = None
+    """Where claims were read."""
+    counts: VerdictCounts | None = None
+    reason: str | None = None
+    """Why there are none."""
+
+
+def claims(analysis: Analysis, scores: Scores, file: ClaimsFile) -> Claims:
+    """Every claim of a file with its verdicts."""
     from cbt_ray.analysis.claims.claim_tests import Evidence
     from cbt_ray.analysis.effect.policy import counted
 
@@ -34,113 +109,104 @@ def claims(analysis: Analysis, scores: Scores, file: ClaimsFile) -> list[dict[st
         settings,
     )
     evidence = Evidence(to_json(analysis), sessions, settings)
-    return [_row(claim, file, evidence) for claim in file.all()]
+    rows = [_row(claim, file, evidence) for claim in file.all()]
+    not_had = " ".join(file.not_had.split())
+    return Claims(rows, file.paper, file.url, not_had, file.sources, counts(rows))
 
 
-def counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
-    """Column -> verdict -> how many claims."""
-    verdicts = (BORNE_OUT, NOT_BORNE_OUT, NOT_TESTABLE)
-    return {
-        column: {
-            verdict: sum(row[column]["verdict"] == verdict for row in rows) for verdict in verdicts
-        }
-        for column in COLUMNS
-    }
+def counts(rows: Sequence[RecomputedClaim]) -> VerdictCounts:
+    """How many claims have which verdict."""
+    return VerdictCounts(
+        _counted([row.published for row in rows]), _counted([row.default for row in rows])
+    )
 
 
-def _row(claim: Claim, file: ClaimsFile, evidence: Evidence) -> dict[str, Any]:
+def _counted(verdicts: Sequence[ClaimVerdict]) -> Verdicts:
+    said = Counter(one.verdict for one in verdicts)
+    return Verdicts(said[BORNE_OUT], said[NOT_BORNE_OUT], said[NOT_TESTABLE])
+
+
+def _row(claim: Claim, file: ClaimsFile, evidence: Evidence) -> RecomputedClaim:
     source = file.sources[claim.source]
     published = _verdict(claim, claim.published, evidence)
-    return {
-        **{
-            "id": claim.id,
-            "group": claim.group,
-            "text": claim.text,
-            "kind": claim.kind,
-            "printed": claim.printed,
-        },
-        **{
-            "reading": claim.reading or None,
-            "source": claim.source,
-            "part": source.part,
-            "url": source.url,
-        },
-        "published": published,
-        "default": _verdict(claim, claim.default, evidence)
+    return RecomputedClaim(
+        claim.id,
+        claim.group,
+        claim.text,
+        claim.kind,
+        claim.printed,
+        claim.reading or None,
+        claim.source,
+        source.part,
+        source.url,
+        published,
+        _verdict(claim, claim.default, evidence)
         if claim.default
-        else {**published, "how": f"the same: {published['how']}"},
-    }
-
-
-def _verdict(claim: Claim, test: Test, evidence: Evidence) -> dict[str, Any]:
-    """verdict, recomputed (a number or None), low, high, how it was tested, reason (why it could
-    not be).
-    """
-    empty = {"recomputed": None, "low": None, "high": None}
-    if test.none is not None:
-        return {"verdict": NOT_TESTABLE, **empty, "how": "none", "reason": test.none}
-    if test.descending:
-        values = [walk(evidence.analysis, path) for path in test.descending]
-        return _descending(values, empty)
-    found = _found(test, evidence)
-    value = found.get(test.field)
-    how = _how(claim, test)
-    if value is None:
-        return {
-            "verdict": NOT_TESTABLE,
-            **empty,
-            "how": how,
-            "reason": found.get("reason") or "the analysis has no such number",
-        }
-    ends = (
-        sorted(test.factor * found[end] for end in ("low", "high"))
-        if found.get("low") is not None
-        else [None, None]
+        else replace(published, how=f"the same: {published.how}"),
     )
-    shown = {"recomputed": test.factor * value, "low": ends[0], "high": ends[1]}
-    if test.inside and ends[0] is None:
-        return {
-            "verdict": NOT_TESTABLE,
-            **shown,
-            "how": how,
-            "reason": found.get("reason") or "the analysis prints no interval",
-        }
-    holds = _holds(claim, test, shown)
-    return {"verdict": BORNE_OUT if holds else NOT_BORNE_OUT, **shown, "how": how, "reason": None}
 
 
-def _found(test: Test, evidence: Evidence) -> dict[str, Any]:
-    """The value and what stands beside it."""
-    from cbt_ray.analysis.claims.claim_tests import COMPUTATIONS
+def _verdict(claim: Claim, test: Test, evidence: Evidence) -> ClaimVerdict:
+    if test.none is not None:
+        return ClaimVerdict(NOT_TESTABLE, "none", reason=test.none)
+    if test.descending:
+        return _descending([number(walk(evidence.analysis, path)) for path in test.descending])
+    found, how = _found(test, evidence), _how(claim, test)
+    if found.value is None:
+        return ClaimVerdict(NOT_TESTABLE, how, reason=found.reason or NO_NUMBER)
+    verdict = ClaimVerdict(NOT_TESTABLE, how, found.value, found.low, found.high)
+    if test.inside and found.low is None:
+        return replace(verdict, reason=found.reason or NO_INTERVAL)
+    return replace(verdict, verdict=BORNE_OUT if _holds(claim, test, found) else NOT_BORNE_OUT)
 
-    if test.compute:
-        return COMPUTATIONS[test.compute](evidence, **test.arguments)
+
+def _found(test: Test, evidence: Evidence) -> Found:
+    """The number in the claim's own unit, with its interval."""
+    found = _computed(test, evidence) if test.compute else _read(test, evidence)
+    value, low, high = (
+        None if one is None else test.factor * one for one in (found.value, found.low, found.high)
+    )
+    if low is not None and high is not None:
+        low, high = sorted((low, high))
+    return replace(found, value=value, low=low, high=high)
+
+
+def _computed(test: Test, evidence: Evidence) -> Found:
+    from cbt_ray.analysis.claims.claim_tests import COMPUTATIONS, Found
+
+    found = COMPUTATIONS[test.compute or ""](evidence, **test.arguments)
+    return Found(found.p, reason=found.reason) if test.field == "p" else found
+
+
+def _read(test: Test, evidence: Evidence) -> Found:
+    """The number at a path, with the interval and the reason that stand beside it."""
+    from cbt_ray.analysis.claims.claim_tests import Found
+
     beside = walk(evidence.analysis, test.path[:-1])
-    beside = beside if isinstance(beside, Mapping) else {}
-    interval = {
-        end: beside.get(end) if test.path[-1] == "estimate" else None for end in ("low", "high")
-    }
-    return {
-        test.field: walk(evidence.analysis, test.path),
-        "reason": beside.get("reason"),
-        **interval,
-    }
+    row = beside if isinstance(beside, dict) else {}
+    value = number(walk(evidence.analysis, test.path))
+    if test.over:
+        under = number(walk(evidence.analysis, test.over))
+        value = value / under if value is not None and under else None
+    low, high = (
+        number(row.get(end)) if test.path[-1] == "estimate" else None for end in ("low", "high")
+    )
+    reason = row.get("reason")
+    return Found(value, low, high, reason=reason if isinstance(reason, str) else None)
 
 
-def _holds(claim: Claim, test: Test, shown: Mapping[str, Any]) -> bool:
-    value = shown["recomputed"]
+def _holds(claim: Claim, test: Test, found: Found) -> bool:
+    value = found.value or 0.0
     if test.digits:
         return as_printed(value, claim.printed or "") == claim.printed
-    if test.inside:
-        return bool(shown["low"] <= float(claim.printed or "nan") <= shown["high"])
-    return bool(value < test.below) if test.below is not None else bool(value > (test.above or 0.0))
+    if test.inside and found.low is not None and found.high is not None:
+        return found.low <= float(claim.printed or "nan") <= found.high
+    return value < test.below if test.below is not None else value > (test.above or 0.0)
 
 
 def _how(claim: Claim, test: Test) -> str:
-    what = (
-        ".".join(step if isinstance(step, str) else next(iter(step.values())) for step in test.path)
-        or f"{test.compute}: {test.field}"
-    )
+    what = written(test.path) or f"{test.compute}: {test.field}"
+    what += f" over {written(test.over)}" if test.over else ""
     if test.digits:
         return f"{what} equals {claim.printed} to its last digit"
     if test.inside:
@@ -151,24 +217,17 @@ def _how(claim: Claim, test: Test) -> str:
     )
 
 
-def _descending(values: Sequence[float | None], empty: Mapping[str, Any]) -> dict[str, Any]:
+def _descending(values: Sequence[float | None]) -> ClaimVerdict:
     how = "each is greater than the next"
     known = [value for value in values if value is not None]
     if len(known) < len(values):
-        return {
-            "verdict": NOT_TESTABLE,
-            **empty,
-            "how": how,
-            "reason": "the analysis lacks one of the numbers",
-        }
-    falls = all(a > b for a, b in pairwise(known))
-    shown = {**empty, "recomputed": min(a - b for a, b in pairwise(known))}
-    return {
-        "verdict": BORNE_OUT if falls else NOT_BORNE_OUT,
-        **shown,
-        "how": how + "; the smallest step is shown",
-        "reason": None,
-    }
+        return ClaimVerdict(NOT_TESTABLE, how, reason="the analysis lacks one of the numbers")
+    least = min(a - b for a, b in pairwise(known))
+    return ClaimVerdict(
+        BORNE_OUT if least > 0 else NOT_BORNE_OUT,
+        f"{how}; the smallest step is shown",
+        least,
+    )
 
 
 def as_printed(value: float, printed: str) -> str:

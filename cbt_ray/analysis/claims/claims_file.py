@@ -7,19 +7,20 @@ A claims file is data under claims/; it holds no verdicts.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from cbt_ray.analysis.claims.path import Step
+from cbt_ray.analysis.claims.path import Step, refused
 from cbt_ray.errors import InputError
 from cbt_ray.reading import read_fields
-from cbt_ray.study.block import Block
+from cbt_ray.study.block import Block, refuse_all
 from cbt_ray.study.complaint import refusal
 
 FOLDER = Path(__file__).parent
+Kind = Literal["number", "comparison", "significance"]
 
 
 class Test(Block):
@@ -32,10 +33,12 @@ class Test(Block):
 
     path: tuple[Step, ...] = ()
     """Where the value stands in analysis.json."""
+    over: tuple[Step, ...] = ()
+    """Where the number stands that it is divided by, if any."""
     compute: str | None = None
     """In place of `path`: a computation of claim_tests, of whose result `field` is the value."""
     arguments: dict[str, Any] = Field(default_factory=dict)
-    field: str = "value"
+    field: Literal["value", "p"] = "value"
     factor: float = 1.0
     """What the value is multiplied with, e.g. -1 where the paper has the opposite sign."""
     digits: bool = False
@@ -71,6 +74,11 @@ class Test(Block):
             raise ValueError("expected either path or compute")
         return self
 
+    @property
+    def paths(self) -> list[tuple[Step, ...]]:
+        """The paths that it reads."""
+        return [path for path in (self.path, self.over, *self.descending) if path]
+
 
 class Claim(Block):
     """One claim."""
@@ -80,7 +88,7 @@ class Claim(Block):
     source: str
     text: str
     """What is claimed, in our words."""
-    kind: Literal["number", "comparison", "significance"]
+    kind: Kind
     printed: str | None = None
     """The number as it is printed."""
     reading: str = ""
@@ -149,6 +157,8 @@ class ClaimsFile(Block):
 
     paper: str
     url: str
+    ratings: int = Field(ge=1)
+    """How many ratings they were made on."""
     sources: dict[str, Source]
     not_had: str
     """What of the paper could not be read when the file was written."""
@@ -157,23 +167,26 @@ class ClaimsFile(Block):
 
     @model_validator(mode="after")
     def _known(self) -> ClaimsFile:
-        from cbt_ray.analysis.claims.claim_tests import COMPUTATIONS
-
         ids = [claim.id for claim in self.all()]
         twice = next((name for name, count in Counter(ids).items() if count > 1), None)
         if twice:
             raise ValueError(f"claims: expected each id once, {twice} is given twice")
-        for claim in self.all():
-            named = [
-                test.compute for test in (claim.published, claim.default) if test and test.compute
-            ]
-            unknown = next((name for name in named if name not in COMPUTATIONS), None)
-            if claim.source not in self.sources or unknown:
-                raise ValueError(
-                    f"claims: {claim.id}: unknown "
-                    f"{f'computation {unknown}' if unknown else f'source {claim.source}'}"
-                )
+        refuse_all(
+            f"claims: {claim.id}: {said}" for claim in self.all() for said in self._unknown(claim)
+        )
         return self
+
+    def _unknown(self, claim: Claim) -> Iterator[str]:
+        """What a claim names that there is not."""
+        from cbt_ray.analysis.claims.claim_tests import COMPUTATIONS
+        from cbt_ray.analysis.schema import analysis_schema
+
+        if claim.source not in self.sources:
+            yield f"unknown source {claim.source}"
+        for test in (one for one in (claim.published, claim.default) if one):
+            if test.compute is not None and test.compute not in COMPUTATIONS:
+                yield f"unknown computation {test.compute}"
+            yield from filter(None, (refused(path, analysis_schema()) for path in test.paths))
 
     def all(self) -> list[Claim]:
         """The claims, then those of the tables."""

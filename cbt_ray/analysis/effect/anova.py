@@ -6,7 +6,10 @@ Source of epsilon: Greenhouse & Geisser 1959, Psychometrika 24:95-112.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from cbt_ray.analysis.document import Keyed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +17,26 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 NO_VARIATION = 1e-12
+ERROR_TERM = "subject x condition"
+
+
+@dataclass(frozen=True)
+class Anova(Keyed):
+    """F of conditions, of the subjects who have every condition."""
+
+    subjects: int
+    """Subjects who have every condition."""
+    f: float | None = None
+    df1: int | None = None
+    df2: int | None = None
+    p: float | None = None
+    epsilon: float | None = None
+    """How unlike each other differences vary (Greenhouse and Geisser); 1: alike."""
+    p_corrected: float | None = None
+    """With degrees of freedom times epsilon."""
+    error_term: str | None = None
+    reason: str | None = None
+    """Why there is no F."""
 
 
 def mean_squares(values: Array) -> tuple[float, float, float]:
@@ -31,43 +54,20 @@ def mean_squares(values: Array) -> tuple[float, float, float]:
     )
 
 
-def f_of(values: Array) -> dict[str, Any]:
-    """F of conditions in a complete table (subjects, conditions).
-
-    `p_corrected` allows differences to vary unlike each other.
-    """
+def f_of(values: Array) -> Anova:
+    """F of conditions in a complete table (subjects, conditions)."""
     import numpy as np
     from scipy.stats import f
 
     n, k = values.shape
-    empty = dict.fromkeys(("f", "df1", "df2", "p", "epsilon", "p_corrected"))
     if n < 2:
-        return empty | {
-            "subjects": n,
-            "reason": f"needs 2 subjects with every condition, found {n}",
-        }
+        return Anova(n, reason=f"needs 2 subjects with every condition, found {n}")
     _, treatment, error = mean_squares(values)
     if error < NO_VARIATION:
-        return empty | {
-            "subjects": n,
-            "reason": "no residual variation among the complete subjects",
-        }
+        return Anova(n, reason="no residual variation among the complete subjects")
     centred = np.eye(k) - 1 / k
     spread = centred @ np.atleast_2d(np.cov(values, rowvar=False)) @ centred
     epsilon = float(np.trace(spread) ** 2 / ((k - 1) * np.square(spread).sum()))
     df1, df2, value = k - 1, (n - 1) * (k - 1), treatment / error
-    return {
-        **{
-            "f": value,
-            "df1": df1,
-            "df2": df2,
-            "p": float(f.sf(value, df1, df2)),
-            "epsilon": epsilon,
-        },
-        **{
-            "p_corrected": float(f.sf(value, df1 * epsilon, df2 * epsilon)),
-            "subjects": n,
-            "reason": None,
-        },
-        "error_term": "subject x condition",
-    }
+    p, corrected = (float(f.sf(value, df1 * share, df2 * share)) for share in (1, epsilon))
+    return Anova(n, value, df1, df2, p, epsilon, corrected, ERROR_TERM)

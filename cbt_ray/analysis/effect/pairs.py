@@ -5,8 +5,10 @@ over all pairs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.calibration import HOLDS
 
 if TYPE_CHECKING:
@@ -20,6 +22,67 @@ SAME = 1e-9
 """Values closer than this are a tie: means of items are not exact in binary."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PairInterval(Keyed):
+    """The difference of a pair, tested."""
+
+    se: float | None = None
+    p: float | None = None
+    p_adjusted: float | None = None
+    """Over all pairs, by Holm and Sidak."""
+    low: float | None = None
+    high: float | None = None
+    simultaneous: tuple[float, float] | None = None
+    """Sidak's interval over all pairs."""
+    reason: str | None = None
+    """Why there is no interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairByZ(PairInterval):
+    """By z from the mixed model, as published: it takes its variances as known."""
+
+    z: float
+    covers: float
+    """What its 95 % interval covers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairByT(PairInterval):
+    """By t, on nothing but these two conditions."""
+
+    df: int | None = None
+    t: float | None = None
+    d_z: float | None = None
+    """The mean difference over its own spread."""
+
+
+@dataclass(frozen=True)
+class WinRate(Keyed):
+    """A share with Wilson's interval."""
+
+    rate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Wins(Keyed):
+    """How often the first of two conditions is the better one in a subject: a tie is half a win."""
+
+    wins: int
+    losses: int
+    ties: int
+    rate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    strict: WinRate | None = None
+    """A tie counts as no win, as the published code has it."""
+    p: float | None = None
+    """Exact sign test without ties."""
+    median_difference: float | None = None
+
+
 def coverage_by_z(df: int) -> tuple[float, str | None]:
     """What a 95 % interval by z covers where the variance has `df` degrees of freedom, and why it
     is withheld if too little.
@@ -31,91 +94,76 @@ def coverage_by_z(df: int) -> tuple[float, str | None]:
     return covers, low if covers < HOLDS[0] else None
 
 
-def wald(fit: Fit, a: int, b: int, df: int, level: float, pairs: int) -> dict[str, Any]:
-    """Test a pair by z from a mixed model, which takes its variances as known.
+def wald(fit: Fit, a: int, b: int, df: int, level: float, pairs: int) -> PairByZ:
+    """Test a pair by z from a mixed model; `df` are those that its variances truly have.
 
-    `df` are those that they truly have.
-
-    `simultaneous` is Sidak's interval over all pairs. Intervals that would not hold their level are
-    withheld.
+    Intervals that would not hold their level are withheld.
     """
     from scipy.special import ndtr, ndtri
 
     estimate = float(fit.estimates[a] - fit.estimates[b])
     se = float((fit.covariance[a, a] + fit.covariance[b, b] - 2 * fit.covariance[a, b]) ** 0.5)
     covers, why = coverage_by_z(df)
-    row = {
-        "se": se,
-        "z": estimate / se,
-        "p": 2 * float(ndtr(-abs(estimate / se))),
-        "covers": covers,
-        "reason": why,
-    }
+    z = estimate / se
+    found = PairByZ(se=se, z=z, p=2 * float(ndtr(-abs(z))), covers=covers, reason=why)
     if why:
-        return row | dict.fromkeys(("low", "high", "simultaneous"))
+        return found
     half, wide = (float(ndtri(0.5 + share / 2)) * se for share in (level, sidak(level, pairs)))
-    return row | {
-        "low": estimate - half,
-        "high": estimate + half,
-        "simultaneous": [estimate - wide, estimate + wide],
-    }
+    return replace(
+        found,
+        low=estimate - half,
+        high=estimate + half,
+        simultaneous=(estimate - wide, estimate + wide),
+    )
 
 
-def paired(difference: Array, level: float, pairs: int) -> dict[str, Any]:
-    """Test (n,) differences by t, on nothing but these two conditions.
-
-    D_z is the mean difference over its own spread.
-    """
+def paired(difference: Array, level: float, pairs: int) -> PairByT:
+    """Test (n,) differences by t."""
     from scipy.special import stdtr, stdtrit
 
     n = len(difference)
-    empty = dict.fromkeys(("se", "df", "t", "p", "low", "high", "simultaneous", "d_z"))
     if n < 2:
-        return empty | {"reason": f"needs 2 subjects with both conditions, found {n}"}
+        return PairByT(reason=f"needs 2 subjects with both conditions, found {n}")
     estimate, deviation = float(difference.mean()), float(difference.std(ddof=1))
     if deviation < SAME:
-        return empty | {
-            "reason": "all subjects differ alike: there is no variation to test against"
-        }
+        return PairByT(reason="all subjects differ alike: there is no variation to test against")
     se, df = deviation / n**0.5, n - 1
     half, wide = (
         float(stdtrit(df, 0.5 + share / 2)) * se for share in (level, sidak(level, pairs))
     )
-    return {
-        **{"se": se, "df": df, "t": estimate / se, "p": 2 * float(stdtr(df, -abs(estimate / se)))},
-        **{
-            "low": estimate - half,
-            "high": estimate + half,
-            "simultaneous": [estimate - wide, estimate + wide],
-        },
-        **{"d_z": estimate / deviation, "reason": None},
-    }
+    return PairByT(
+        se=se,
+        df=df,
+        t=estimate / se,
+        p=2 * float(stdtr(df, -abs(estimate / se))),
+        low=estimate - half,
+        high=estimate + half,
+        simultaneous=(estimate - wide, estimate + wide),
+        d_z=estimate / deviation,
+    )
 
 
-def wins(difference: Array, level: float) -> dict[str, Any]:
-    """How often the first of two conditions is the better one in a subject: a tie is half a win.
-
-    `strict` counts a tie as no win, as the published code does. p is the exact sign test without
-    ties.
-    """
+def wins(difference: Array, level: float) -> Wins:
+    """How often the first of two conditions is the better one, in (n,) differences."""
     import numpy as np
     from scipy.stats import binomtest
 
     n, won = len(difference), int((difference > SAME).sum())
     lost = int((difference < -SAME).sum())
     tied = n - won - lost
-    counts = {"wins": won, "losses": lost, "ties": tied}
     if n == 0:
-        return counts | dict.fromkeys(("rate", "low", "high", "strict", "p"))
-    low, high = wilson((won + tied / 2) / n, n, level)
-    strict = wilson(won / n, n, level)
-    return {
-        **counts,
-        **{"rate": (won + tied / 2) / n, "low": low, "high": high},
-        "strict": {"rate": won / n, "low": strict[0], "high": strict[1]},
-        "p": float(binomtest(won, won + lost).pvalue) if won + lost else None,
-        "median_difference": float(np.median(difference)),
-    }
+        return Wins(won, lost, tied)
+    rate = (won + tied / 2) / n
+    return Wins(
+        won,
+        lost,
+        tied,
+        rate,
+        *wilson(rate, n, level),
+        WinRate(won / n, *wilson(won / n, n, level)),
+        float(binomtest(won, won + lost).pvalue) if won + lost else None,
+        float(np.median(difference)),
+    )
 
 
 def wilson(share: float, n: int, level: float) -> tuple[float, float]:

@@ -9,12 +9,12 @@ exact interval, and the probability of superiority on sessions. Over all arms: F
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.document import Keyed
-from cbt_ray.analysis.effect.asked import Arms, heads, pairs_of
+from cbt_ray.analysis.effect.asked import Arms, Comparison, heads, pairs_of
 from cbt_ray.analysis.effect.contrast import holm
 from cbt_ray.analysis.effect.friedman import Friedman, friedman
 from cbt_ray.analysis.effect.layout import ChainMeans, Chains, layout
@@ -55,15 +55,9 @@ class Superiority(Keyed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RankContrast(Flips):
+class RankContrast(Flips, Comparison):
     """A primary contrast by ranks."""
 
-    contrast: str
-    label: str
-    plus: str
-    minus: str
-    where: Mapping[str, str]
-    """Factor -> the level that both arms share."""
     patients: int
     """Patients with rated sessions in both."""
     hodges_lehmann: HodgesLehmann
@@ -95,7 +89,7 @@ def ranks(sessions: pd.DataFrame, arms: Arms, settings: Settings) -> Ranks:
         difference = _differences(of_chains, pair)
         rows.append(
             RankContrast(
-                **head,
+                **vars(head),
                 **vars(flips(difference)),
                 patients=len(difference),
                 hodges_lehmann=hodges_lehmann(difference, settings.level),

@@ -141,7 +141,7 @@ def parts(
     }
 
 
-def _shown(value: Any) -> str:
+def _shown(value: str | float) -> str:
     """A cell as it is quoted in a complaint; an empty one is NaN."""
     return _found(value) if isinstance(value, float) else shown(str(value))
 
@@ -221,7 +221,7 @@ def joined(columns: Sequence[pd.Series], sign: str) -> pd.Series:
     )
 
 
-def _part(value: Any, sign: str) -> str:
+def _part(value: str | float, sign: str) -> str:
     """A cell as part of a joined text.
 
     What holds the sign that joins is written otherwise, so that no two rows become one.

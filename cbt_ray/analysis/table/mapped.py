@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import JsonValue
+
+from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.scores import FACTOR, FLAG, ITEM, Scores
 from cbt_ray.analysis.table.cells import (
     Complaints,
@@ -76,6 +79,26 @@ class Mapped:
     """Of the file."""
     notices: tuple[str, ...]
     """What of the file was passed over, and what is likely to be an error of typing."""
+
+
+@dataclass(frozen=True)
+class ReadTable(Keyed):
+    """The table of ratings that was read, and by what."""
+
+    file: str
+    sha256: str
+    rows: int
+    """Rows of the file."""
+    absent: int
+    """Scheduled sessions of which it has no row."""
+    notices: Sequence[str]
+    """What of the file was passed over, and what is likely to be an error of typing."""
+    cbt_ray: str
+    """The version that read it."""
+    mapping: dict[str, JsonValue]
+    """Which column is what, as it was declared."""
+    without: dict[str, str]
+    """Section -> why it is empty."""
 
 
 def read_table(path: Path, mapping: Mapping) -> Mapped:
@@ -311,7 +334,7 @@ def _ratings(
     return pd.DataFrame(frame | flags)
 
 
-def _same(value: Any, rows: int) -> pd.Series:
+def _same(value: str | int | pd.Series | None, rows: int) -> pd.Series:
     """One value in all rows."""
     import numpy as np
     import pandas as pd

@@ -100,6 +100,8 @@ class Mapping(Block):
 
     mapping: Name
     description: str = ""
+    scale: str = ""
+    """What the scale is called, as the report says it."""
     separator: Annotated[str, Field(min_length=1, max_length=1), AfterValidator(_separator)] = ","
     encoding: Annotated[str, AfterValidator(encoding_of)] = "utf-8"
     decimal: Literal[".", ","] = "."

@@ -25,7 +25,7 @@ MOST = 30_000_000
 CHAIN = ("arm", "seed", "patient", "replicate")
 
 
-def key_of(columns: Any) -> pd.Series:
+def key_of(columns: dict[str, pd.Series] | pd.DataFrame) -> pd.Series:
     """A session's key: its chain and its number, and the training seed where there are several."""
     names = [*CHAIN, "session"]
     if not (columns["seed"] > 0).any():

@@ -7,16 +7,24 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from cbt_ray.analysis import Analysis
 from cbt_ray.analysis.claims import claims_file
-from cbt_ray.analysis.claims.claims import as_printed, claims, counts
+from cbt_ray.analysis.claims.claims import (
+    Claims,
+    ClaimVerdict,
+    RecomputedClaim,
+    as_printed,
+    claims,
+)
 from cbt_ray.analysis.claims.claims_file import ClaimsFile, load_claims
-from cbt_ray.analysis.claims.path import walk
+from cbt_ray.analysis.document import from_json, to_json
 from cbt_ray.analysis.table.mapped import read_table
 from cbt_ray.analysis.table.mapping import load_mapping
 from cbt_ray.commands.analyze import analyze
@@ -26,7 +34,7 @@ from tests.needs import needs
 
 pytestmark = pytest.mark.slow
 
-Rows = dict[str, dict[str, Any]]
+Rows = dict[str, RecomputedClaim]
 VERDICTS = """
 tuning.difference       borne_out      borne_out
 tuning.significance     borne_out      not_borne_out
@@ -45,12 +53,12 @@ items.coherence         not_testable   not_testable
 """
 
 
-def rows_of(result: dict[str, Any]) -> Rows:
-    return {row["id"]: row for row in result["claims"]}
+def rows_of(result: Analysis) -> Rows:
+    return {row.id: row for row in result.claims.rows}
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def result(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
     path = Path(os.environ.get("CBT_RAY_PUBLISHED", "")) / "cbt_scores.csv"
     needs("published", "CBT_RAY_PUBLISHED" in os.environ and path.is_file())
     return analyze(
@@ -67,29 +75,29 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def other(table: Path) -> dict[str, Any]:
+def other(table: Path) -> Analysis:
     """The same claims, on these."""
     return analyze(table, "cbt", table.parent / "out", {}, lambda _: None, report=False)
 
 
-def test_verdicts_on_the_published_scores(result: dict[str, Any]) -> None:
+def test_verdicts_on_the_published_scores(result: Analysis) -> None:
     rows = rows_of(result)
     for line in VERDICTS.strip().splitlines():
         name, published, default = line.split()
-        assert (name, rows[name]["published"]["verdict"], rows[name]["default"]["verdict"]) == (
+        assert (name, rows[name].published.verdict, rows[name].default.verdict) == (
             name,
             published,
             default,
         )
 
 
-def test_every_published_number_is_recomputed_to_its_last_digit(result: dict[str, Any]) -> None:
-    numbers = [row for row in result["claims"] if row["kind"] == "number"]
+def test_every_published_number_is_recomputed_to_its_last_digit(result: Analysis) -> None:
+    numbers = [row for row in result.claims.rows if row.kind == "number"]
     assert len(numbers) > 200
-    assert [row["id"] for row in numbers if row["published"]["verdict"] != "borne_out"] == []
+    assert [row.id for row in numbers if row.published.verdict != "borne_out"] == []
 
 
-def test_the_tuned_models_differ_as_a_direct_fit_says(result: dict[str, Any]) -> None:
+def test_the_tuned_models_differ_as_a_direct_fit_says(result: Analysis) -> None:
     """The published formula on the tuned sessions, by statsmodels and not by our own likelihood."""
     import pandas as pd
     from statsmodels.regression.mixed_linear_model import MixedLM
@@ -111,10 +119,10 @@ def test_the_tuned_models_differ_as_a_direct_fit_says(result: dict[str, Any]) ->
     rows = rows_of(result)
     for name, level in (("models.mistral_qwen", "Qwen"), ("models.llama_mistral", "Llama")):
         expected = fit.pvalues[f"C(model, Treatment('Mistral'))[T.{level}]"]
-        assert rows[name]["published"]["recomputed"] == pytest.approx(expected, rel=1e-3)
+        assert rows[name].published.recomputed == pytest.approx(expected, rel=1e-3)
 
 
-def test_numbers_of_another_table_are_found_out(other: dict[str, Any]) -> None:
+def test_numbers_of_another_table_are_found_out(other: Analysis) -> None:
     rows = rows_of(other)
     for name in (
         "tuning.difference",
@@ -122,43 +130,46 @@ def test_numbers_of_another_table_are_found_out(other: dict[str, Any]) -> None:
         "items.Qwen-instruct.agenda.mean",
         "fit.model.fit.aic",
     ):
-        assert rows[name]["published"]["verdict"] == "not_borne_out"
-    assert rows["counts.patients"]["published"]["verdict"] == "borne_out"
-    assert rows["counts.sessions"]["published"]["recomputed"] == 600
+        assert rows[name].published.verdict == "not_borne_out"
+    assert rows["counts.patients"].published.verdict == "borne_out"
+    assert rows["counts.sessions"].published.recomputed == 600
 
 
-def test_rows_are_json_and_say_where_they_come_from(other: dict[str, Any]) -> None:
-    json.dumps(other["claims"], allow_nan=False)
-    for row in other["claims"]:
-        assert row["text"]
-        assert row["url"].startswith("https://")
-        for column in ("published", "default"):
-            assert (row[column]["reason"] is None) == (row[column]["verdict"] != "not_testable")
-            assert row[column]["recomputed"] is not None or row[column]["verdict"] == "not_testable"
-    found = other["claims_source"]["counts"]
-    assert found == counts(other["claims"])
-    assert sum(found["published"].values()) == len(other["claims"])
-    assert "could not be had" in other["claims_source"]["not_had"]
+def test_rows_are_json_and_say_where_they_come_from(other: Analysis) -> None:
+    document = json.loads(json.dumps(to_json(other.claims), allow_nan=False))
+    assert to_json(from_json(Claims, document)) == document
+    for row in other.claims.rows:
+        assert row.text
+        assert row.url.startswith("https://")
+        for column in (row.published, row.default):
+            assert (column.reason is None) == (column.verdict != "not_testable")
+            assert column.recomputed is not None or column.verdict == "not_testable"
+    found = other.claims.counts.published
+    assert found.borne_out + found.not_borne_out + found.not_testable == len(other.claims.rows)
+    assert "could not be had" in other.claims.not_had
+
+
+def test_an_interval_is_that_of_the_number_beside_it(result: Analysis) -> None:
+    """Of p there is none, though the difference that it is of has one."""
+    rows = rows_of(result)
+    difference, p = rows["tuning.difference"].default, rows["tuning.significance"].default
+    assert difference.low < difference.recomputed < difference.high
+    assert (p.low, p.high) == (None, None)
 
 
 def test_a_claim_of_which_the_analysis_has_no_number_is_not_testable(
-    other: dict[str, Any], table: Path
+    other: Analysis, table: Path
 ) -> None:
-    bare = {**other, "models": {"published": {}}, "contrasts": {}}
+    bare = replace(other, models={"published": {}}, contrasts={})
     scores = read_table(table, load_mapping("cbt")).scores
-    rows = {row["id"]: row for row in claims(bare, scores, load_claims("cbt"))}
-    assert rows["fit.model.fit.aic"]["published"] == {
-        **{"verdict": "not_testable", "recomputed": None, "low": None, "high": None},
-        **{
-            "how": "models.published.aic equals 4478.571 to its last digit",
-            "reason": "the analysis has no such number",
-        },
-    }
-    assert (
-        rows["adjusted.qwen"]["published"]["reason"]
-        == "the published model has no term C(model)[T.Qwen]"
+    rows = {row.id: row for row in claims(bare, scores, load_claims("cbt")).rows}
+    assert rows["fit.model.fit.aic"].published == ClaimVerdict(
+        "not_testable",
+        "models.published.aic equals 4478.571 to its last digit",
+        reason="the analysis has no such number",
     )
-    assert rows["models.best"]["default"]["verdict"] == "not_testable"
+    assert rows["adjusted.qwen"].published.verdict == "not_testable"
+    assert rows["models.best"].default.verdict == "not_testable"
 
 
 # --- the file
@@ -183,6 +194,18 @@ def test_the_file_holds_no_verdict_and_no_name_of_a_patient() -> None:
         ({"published": {"below": 1.0}}, "expected either path or compute"),
         ({"published": {"compute": "magic", "below": 1.0}}, "unknown computation magic"),
         ({"source": "rumour"}, "unknown source rumour"),
+        (
+            {"published": {"path": ["power", "familly"], "digits": True}},
+            "one: power.familly: expected a path of the analysis, it has no familly there",
+        ),
+        (
+            {"default": {"path": ["power", "family"], "over": ["powr", "level"], "above": 1.0}},
+            "one: powr.level: expected a path of the analysis, it has no powr there",
+        ),
+        (
+            {"published": {"descending": [["power", "level"], ["power", "note"]]}},
+            "one: power.note: expected the path of a number",
+        ),
         ({"kind": "guess"}, "expected 'number', 'comparison' or 'significance', found 'guess'"),
     ],
 )
@@ -238,10 +261,3 @@ def test_each_id_stands_once() -> None:
 )
 def test_numbers_are_compared_as_they_are_printed(value: float, printed: str, shown: str) -> None:
     assert as_printed(value, printed) == shown
-
-
-def test_a_path_leads_through_lists() -> None:
-    document = {"rows": [{"name": "a", "value": 1}, {"name": "b", "value": [5, 6]}]}
-    assert walk(document, ["rows", {"name": "b"}, "value", "1"]) == 6
-    assert walk(document, ["rows", {"name": "c"}, "value"]) is None
-    assert walk(document, ["rows", "7"]) is None

@@ -1,105 +1,18 @@
-"""Power: against scipy's and statsmodels' noncentral t, and against simulated studies."""
+"""Section `power`: against an analysis of variance; what `plan` says before there are scores."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from cbt_ray.analysis import Scores, Settings
-from cbt_ray.analysis.effect.power import (
-    PUBLISHED,
-    Design,
-    Variances,
-    grid,
-    power,
-    power_of,
-    smallest,
-    smallest_rows,
-)
+from cbt_ray.analysis.document import from_json, to_json
+from cbt_ray.analysis.effect.design import Design, Variances
+from cbt_ray.analysis.effect.power import Power, power
 from cbt_ray.commands.effect import smallest_effect
 from cbt_ray.study import Study, load_study
 from tests.analysis.judge.raters import DEGENERATE, crowd
 from tests.analysis.tables import published
-
-PAPER = Design(arms=6, family=3, patients=5, chains=1, sessions=20)
-
-
-@pytest.mark.parametrize("df", [1, 4, 20, 500])
-@pytest.mark.parametrize("shift", [0.0, 0.7, 2.5, 4.0])
-@pytest.mark.parametrize("alpha", [0.05, 0.05 / 3])
-def test_power_is_that_of_the_noncentral_t(df: int, shift: float, alpha: float) -> None:
-    critical = stats.t.ppf(1 - alpha / 2, df)
-    expected = stats.nct.sf(critical, df, shift) + stats.nct.cdf(-critical, df, shift)
-    assert power_of(3 * shift, 3.0, df, alpha) == pytest.approx(expected, abs=1e-5)
-
-
-def test_smallest_difference_agrees_with_statsmodels() -> None:
-    solver = pytest.importorskip("statsmodels.stats.power").TTestPower()
-    for patients in (5, 10, 20):
-        for wanted in (0.8, 0.9):
-            effect = solver.solve_power(nobs=patients, alpha=0.05 / 3, power=wanted)
-            found = smallest(PUBLISHED.chain / patients**0.5, patients - 1, 0.05 / 3, wanted)
-            assert found == pytest.approx(effect * PUBLISHED.chain, rel=1e-4)
-
-
-def test_nothing_to_find_without_degrees_of_freedom_or_variation() -> None:
-    assert smallest(1.0, 0, 0.05, 0.8) is None
-    assert smallest(0.0, 4, 0.05, 0.8) is None
-
-
-@pytest.mark.parametrize("error", ["own", "pooled"])
-def test_simulated_studies_find_the_smallest_difference_as_often_as_promised(error: str) -> None:
-    random, studies = np.random.default_rng(1), 20_000
-    row = next(
-        row
-        for row in smallest_rows(PAPER, PUBLISHED, 0.95)
-        if (row["error_term"], row["adjust"], row["power"]) == (error, "holm", 0.8)
-    )
-    cell = random.standard_normal((studies, 6, 5)) * PUBLISHED.chain**0.5
-    means = cell + (random.standard_normal((studies, 6, 5, 20)) * PUBLISHED.residual**0.5).mean(
-        axis=-1
-    )
-    means[:, 0] += row["difference"]
-    difference = means[:, 0] - means[:, 1]
-    if error == "own":
-        mean_square = difference.var(axis=1, ddof=1) / 2
-    else:
-        rest = (
-            means
-            - means.mean(axis=1, keepdims=True)
-            - means.mean(axis=2, keepdims=True)
-            + means.mean(axis=(1, 2), keepdims=True)
-        )
-        mean_square = np.square(rest).sum(axis=(1, 2)) / 20
-    t = difference.mean(axis=1) / np.sqrt(2 * mean_square / 5)
-    found = np.abs(t) > stats.t.ppf(1 - row["alpha"] / 2, row["df"])
-    assert found.mean() == pytest.approx(0.8, abs=0.03)
-
-
-def test_design_of_the_paper() -> None:
-    rows = {
-        (row["error_term"], row["adjust"], row["power"]): row
-        for row in smallest_rows(PAPER, PUBLISHED, 0.95)
-    }
-    assert len(rows) == 8
-    assert rows["own", "holm", 0.8]["difference"] == pytest.approx(11.01, abs=0.01)
-    assert (rows["own", "none", 0.8]["df"], rows["pooled", "none", 0.8]["df"]) == (4, 20)
-    assert rows["own", "holm", 0.8]["alpha"] == 0.05 / 3
-    assert rows["own", "none", 0.9]["difference"] > rows["own", "none", 0.8]["difference"]
-    assert rows["own", "holm", 0.8]["d"] == pytest.approx(11.014 / (6.49 + 101.21) ** 0.5, abs=1e-3)
-    assert rows["own", "holm", 0.8]["low"] is None  # the source's degrees of freedom are not known
-
-
-def test_more_patients_beat_more_sessions_at_equal_cost() -> None:
-    rows = [row for row in grid(PAPER, PUBLISHED, 0.95) if row["cost"] == 1]
-    assert all(row["patients"] * row["sessions"] == 100 for row in rows)
-    assert [row["patients"] for row in rows] == [2, 4, 5, 10, 20, 25, 50, 100]
-    assert [row["own_80"] for row in rows] == sorted((row["own_80"] for row in rows), reverse=True)
-    five = next(row for row in rows if row["patients"] == 5)
-    assert five["own_80"] == pytest.approx(11.01, abs=0.01)
-    assert {row["cost"] for row in grid(PAPER, PUBLISHED, 0.95)} == {1, 2, 4}
 
 
 def test_variances_by_moments_are_those_of_an_analysis_of_variance() -> None:
@@ -110,33 +23,28 @@ def test_variances_by_moments_are_those_of_an_analysis_of_variance() -> None:
     means = cells.mean().unstack().to_numpy()
     rest = means - means.mean(axis=0) - means.mean(axis=1, keepdims=True) + means.mean()
     interaction, within = np.square(rest).sum() / 15, float(cells.var(ddof=1).mean())
-    assert found["variances"]["residual"] == pytest.approx(within)
-    assert found["variances"]["chain"] == pytest.approx(max(0.0, interaction - within / 8))
-    assert found["variances"]["df"] == 15
-    assert found["design"] == {"arms": 4, "family": 2, "patients": 6, "chains": 1, "sessions": 8}
-    for row in found["smallest"]:
-        assert row["low"] < row["difference"] < row["high"]
+    assert found.variances.residual == pytest.approx(within)
+    assert found.variances.chain == pytest.approx(max(0.0, interaction - within / 8))
+    assert found.variances.df == 15
+    assert found.design == Design(arms=4, family=2, patients=6, chains=1, sessions=8)
+    for row in found.smallest:
+        assert row.low < row.difference < row.high
 
 
 def test_published_variances() -> None:
     found = power(Scores.of(published()), Settings())
-    assert (found["variances"]["chain"], found["variances"]["residual"]) == pytest.approx(
+    assert (found.variances.chain, found.variances.residual) == pytest.approx(
         (6.49, 101.21), abs=0.01
     )
-    assert (found["design"]["patients"], found["design"]["sessions"], found["family"]) == (5, 20, 3)
+    assert (found.design.patients, found.design.sessions, found.family) == (5, 20, 3)
 
 
 @pytest.mark.parametrize("name", DEGENERATE)
 def test_degenerate_scores_end_in_a_reason(name: str) -> None:
     found = power(DEGENERATE[name], Settings())
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert (found["reason"] is None) == bool(found["smallest"])
-
-
-def test_variances_are_brought_to_a_scale_of_another_range() -> None:
-    half = PUBLISHED.scaled(0.5)
-    assert (half.chain, half.residual) == (PUBLISHED.chain / 4, PUBLISHED.residual / 4)
-    assert "scaled by 0.5" in half.source
+    document = json.loads(json.dumps(to_json(found), allow_nan=False))
+    assert to_json(from_json(Power, document)) == document
+    assert (found.reason is None) == bool(found.smallest)
 
 
 def paper() -> Study:
@@ -167,8 +75,3 @@ def test_plan_of_a_study_too_small_to_find_anything() -> None:
     study = paper()
     alone = study.model_copy(update={"arms": tuple(arm for arm in study.arms if arm.tuned)})
     assert next(iter(smallest_effect(alone))).endswith("none, no two arms are compared")
-
-
-def test_level_decides_alpha() -> None:
-    rows = smallest_rows(replace(PAPER, family=1), PUBLISHED, 0.9)
-    assert {row["alpha"] for row in rows} == {0.1}
