@@ -14,6 +14,7 @@ from cbt_ray.report.part import Fold, Heading, Pairs, Part, Section, Text
 from cbt_ray.report.prose import DASH, listed, whole
 from cbt_ray.report.table import Cell, Row, Table
 from cbt_ray.study.protocol import Sessions
+from cbt_ray.study.recipe import Recipe
 
 Head = Sequence[tuple[str, bool]]
 NOTHING = (
