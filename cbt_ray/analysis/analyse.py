@@ -20,7 +20,6 @@ from cbt_ray.analysis.describe import (
     ScoredArm,
     Trajectory,
 )
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.doubt import doubts
 from cbt_ray.analysis.effect.asked import pairs_of, settled, trained
 from cbt_ray.analysis.effect.contrast import Effect, contrasts
@@ -54,7 +53,7 @@ SCHEMA_VERSION = 4
 
 
 @dataclass(frozen=True)
-class TitledItem(Keyed):
+class TitledItem:
     """An item of the scale, with its readable name."""
 
     item: str
@@ -62,7 +61,7 @@ class TitledItem(Keyed):
 
 
 @dataclass(frozen=True)
-class MixedModels(Keyed):
+class MixedModels:
     """The mixed models of all sessions."""
 
     published: PublishedModel
@@ -72,7 +71,7 @@ class MixedModels(Keyed):
 
 
 @dataclass(frozen=True)
-class OtherView(Keyed):
+class OtherView:
     """What the headline's judge says of the same sessions in another view."""
 
     scores: Sequence[ArmScores]
@@ -80,7 +79,7 @@ class OtherView(Keyed):
 
 
 @dataclass(frozen=True)
-class Analysis(Keyed):
+class Analysis:
     """Everything that the report prints about scores: one field a section."""
 
     schema_version: int

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.notice import Notice
 
 EVERYTHING = "everything"
@@ -48,7 +47,7 @@ class Declaration:
 
 
 @dataclass(frozen=True)
-class Change(Keyed):
+class Change:
     """A field that is not as it was declared."""
 
     field: str
@@ -58,7 +57,7 @@ class Change(Keyed):
 
 
 @dataclass(frozen=True)
-class Standing(Keyed):
+class Standing:
     """The section `declared`: what is post hoc, and why."""
 
     hash: str

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.scores import FACTOR, ITEM, OWED
 from cbt_ray.analysis.settings import Settings
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Summary(Keyed):
+class Summary:
     """Values in six numbers; null where there are too few."""
 
     n: int
@@ -32,7 +31,7 @@ class Summary(Keyed):
 
 
 @dataclass(frozen=True)
-class ScoredArm(Keyed):
+class ScoredArm:
     """An arm that sessions were scheduled for."""
 
     arm: str
@@ -43,7 +42,7 @@ class ScoredArm(Keyed):
 
 
 @dataclass(frozen=True)
-class Counts(Keyed):
+class Counts:
     """The size of the study."""
 
     scheduled: int
@@ -68,7 +67,7 @@ class ArmScores(ScoredArm):
 
 
 @dataclass(frozen=True)
-class Distribution(Keyed):
+class Distribution:
     """How often each total of an arm, rounded to a whole number, occurred."""
 
     arm: str
@@ -84,7 +83,7 @@ class SessionMean(Summary):
 
 
 @dataclass(frozen=True)
-class Trajectory(Keyed):
+class Trajectory:
     """An arm's totals over its session numbers."""
 
     arm: str
@@ -92,7 +91,7 @@ class Trajectory(Keyed):
 
 
 @dataclass(frozen=True)
-class CellMean(Keyed):
+class CellMean:
     """An arm and a patient: the mean of the chains' means."""
 
     arm: str

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cbt_ray.analysis.document import Keyed
-
 
 @dataclass(frozen=True)
-class Span(Keyed):
+class Span:
     """Both ends of an interval."""
 
     low: float
@@ -16,7 +14,7 @@ class Span(Keyed):
 
 
 @dataclass(frozen=True)
-class Estimate(Keyed):
+class Estimate:
     """A number with its interval."""
 
     value: float | None

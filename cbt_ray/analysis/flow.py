@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbt_ray.analysis.describe import ScoredArm
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.scores import FLAG, OWED
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Flow(Keyed):
+class Flow:
     """How far an arm's sessions came."""
 
     arm: str
@@ -35,7 +34,7 @@ class Flow(Keyed):
 
 
 @dataclass(frozen=True)
-class Flagged(Keyed):
+class Flagged:
     """How many of an arm's held sessions carry a flag; flags are outcomes and exclude nothing."""
 
     arm: str

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cbt_ray.analysis.document import Keyed
-
 
 @dataclass(frozen=True)
-class Notice(Keyed):
+class Notice:
     """A doubt in a sentence."""
 
     id: str

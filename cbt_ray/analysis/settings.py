@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.study.contrast import Contrast
 
 Policy = Literal["missing", "lowest"]
 
 
 @dataclass(frozen=True)
-class Settings(Keyed):
+class Settings:
     """Settings of an analysis; everything that a number depends on beside the scores."""
 
     level: float = 0.95

@@ -56,7 +56,7 @@ def arms(row: Comparison) -> tuple[str, str]:
 def _means(analysis: Analysis) -> Means:
     found: dict[str, dict[str, float]] = {}
     for cell in analysis.cells:
-        found.setdefault(cell["arm"], {})[cell["patient"]] = cell["mean"]
+        found.setdefault(cell.arm, {})[cell.patient] = cell.mean
     return found
 
 

@@ -4,12 +4,11 @@ none comes from elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Generic, TypeVar, overload
 
-from cbt_ray.analysis.analyse import Analysis
-from cbt_ray.report.at import At, path, step
+from cbt_ray.report.at import At, step
 from cbt_ray.report.prose import DASH
 
 R = TypeVar("R")
@@ -33,17 +32,15 @@ class Column(Generic[R]):
     """A column of a table whose rows are parts of the analysis: made by `column`."""
 
     title: str
-    fields: str | tuple[str, ...]
-    """Pointers inside a row, such as `estimate` or `total/mean`; what `show` is called with."""
-    show: Show = str
+    show: Show
+    reads: tuple[Callable[[R], object], ...]
+    """What `show` is called with: fields of a row, see `At`."""
     prose: bool = False
     """Text that wraps, set to the left."""
     optional: bool = False
     """Left out where no row has anything in it."""
     below: bool = False
     """A remark: under its row, or once in the note where all rows have the same."""
-    reads: tuple[Callable[[R], object], ...] = ()
-    """How `fields` are read, where `column` made it."""
 
 
 @overload
@@ -95,8 +92,7 @@ def column(
 
     Where `show` takes several values, as many functions read them.
     """
-    found = tuple(path(read).removeprefix("/") for read in reads)
-    return Column(title, found, show, prose, optional, below, reads)
+    return Column(title, show, reads, prose, optional, below)
 
 
 @dataclass(frozen=True)
@@ -119,37 +115,6 @@ class Table:
     note: str = ""
     empty: str = ""
     kind: str = "table"
-
-
-def pick(document: Any, pointer: str) -> Any:
-    """What lies under a JSON pointer; None from the first null on.
-
-    Raises LookupError where a step of it is absent.
-    """
-    for escaped in pointer.split("/")[1:]:
-        name = escaped.replace("~1", "/").replace("~0", "~")
-        if document is None:
-            return None
-        if isinstance(document, Mapping) and name in document:
-            document = document[name]
-        elif is_dataclass(document) and name in document.__dataclass_fields__:
-            document = getattr(document, name)
-        elif isinstance(document, list | tuple) and name.isdigit() and int(name) < len(document):
-            document = document[int(name)]
-        else:
-            raise LookupError(f"{pointer}: the analysis has no {name} there")
-    return document
-
-
-def under(*steps: object) -> str:
-    """The pointer of nested names: `under("views", "masked", "contrasts", 0)`."""
-    return "".join(map(step, steps))
-
-
-def cell(analysis: Any, show: Show, *pointers: str, at: str = "") -> Cell:
-    """One cell: the values under the pointers as `show` prints them."""
-    values = (pick(analysis, pointer) for pointer in pointers)
-    return Cell(show(*values), tuple(at + pointer for pointer in pointers))
 
 
 def shown(show: Show, *parts: At[Any]) -> Cell:
@@ -178,76 +143,11 @@ def tabulate(
     `place` is its id and title; `empty` is said where there is no row; `names` are put in front of
     the rows, in a column without a title.
     """
-    lines = [_cells(row, columns) for row in rows]
-    return _table(place, lines, columns, note=note, empty=empty, names=names)
-
-
-def _cells(row: At[R], columns: Sequence[Column[R]]) -> list[Cell]:
-    return [
-        shown(column.show, *(row.of(read) for read in column.reads))
-        if column.reads
-        else cell(row.value, column.show, *_fields(column), at=row.pointer)
-        for column in columns
-    ]
-
-
-def _fields(column: Column[Any]) -> tuple[str, ...]:
-    fields = (column.fields,) if isinstance(column.fields, str) else column.fields
-    return tuple(f"/{field}" for field in fields)
-
-
-def table(
-    analysis: Analysis,
-    place: tuple[str, str],
-    pointer: str,
-    columns: Sequence[Column[Any]],
-    *,
-    note: str = "",
-    empty: str = "",
-) -> Table:
-    """A table of a list in the analysis, one row an element.
-
-    `place` is its id and title, `empty` is said where the list is.
-    """
-    count = len(pick(analysis, pointer))
-    return listed(
-        analysis,
-        place,
-        [f"{pointer}/{index}" for index in range(count)],
-        columns,
-        note=note,
-        empty=empty,
-    )
-
-
-def listed(
-    analysis: Analysis,
-    place: tuple[str, str],
-    pointers: Sequence[str],
-    columns: Sequence[Column[Any]],
-    *,
-    note: str = "",
-    empty: str = "",
-    names: Sequence[str] = (),
-) -> Table:
-    """A table of the elements at these pointers.
-
-    `names` are put in front of the rows, in a column without a title.
-    """
-    cells = [row(analysis, pointer, columns) for pointer in pointers]
-    return _table(place, cells, columns, note=note, empty=empty, names=names)
-
-
-def _table(
-    place: tuple[str, str],
-    cells: Sequence[Sequence[Cell]],
-    columns: Sequence[Column[Any]],
-    *,
-    note: str,
-    empty: str,
-    names: Sequence[str],
-) -> Table:
     id_, title = place
+    cells = [
+        [shown(column.show, *(row.of(read) for read in column.reads)) for column in columns]
+        for row in rows
+    ]
     if not cells:
         return Table(id_, title, note=note, empty=empty or "There is none.")
     kept = [
@@ -267,21 +167,15 @@ def _table(
             [None] * len(cells),
         )
     front = [[Cell(name)] for name in names] or [[] for _ in cells]
-    rows = [
+    found = [
         Row([*first, *(line[i] for i in kept)], below)
         for first, line, below in zip(front, cells, remarks, strict=True)
     ]
     head = [("", False)] if names else []
     return Table(
-        id_, title, [*head, *((columns[i].title, columns[i].prose) for i in kept)], rows, note
+        id_, title, [*head, *((columns[i].title, columns[i].prose) for i in kept)], found, note
     )
 
 
 def _left_out(column: Column[Any], texts: Sequence[str]) -> bool:
     return column.below or (column.optional and all(text in NOTHING for text in texts))
-
-
-def row(analysis: Analysis, pointer: str, columns: Sequence[Column[Any]]) -> list[Cell]:
-    """One row of the columns' fields under a pointer."""
-    found = pick(analysis, pointer)
-    return _cells(At(found, pointer), columns)

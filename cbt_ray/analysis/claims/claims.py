@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cbt_ray.analysis.claims.claims_file import Claim, ClaimsFile, Kind, Source, Test
 from cbt_ray.analysis.claims.path import number, walk, written
-from cbt_ray.analysis.document import Keyed, to_json
+from cbt_ray.analysis.document import to_json
 
 if TYPE_CHECKING:
     from cbt_ray.analysis.analyse import Analysis
@@ -27,7 +27,7 @@ NO_INTERVAL = "the analysis prints no interval"
 
 
 @dataclass(frozen=True)
-class ClaimVerdict(Keyed):
+class ClaimVerdict:
     """What the scores say of a claim under one analysis."""
 
     verdict: Literal["borne_out", "not_borne_out", "not_testable"]
@@ -42,7 +42,7 @@ class ClaimVerdict(Keyed):
 
 
 @dataclass(frozen=True)
-class RecomputedClaim(Keyed):
+class RecomputedClaim:
     """A claim with its verdicts."""
 
     id: str
@@ -64,7 +64,7 @@ class RecomputedClaim(Keyed):
 
 
 @dataclass(frozen=True)
-class Verdicts(Keyed):
+class Verdicts:
     """How many claims have which verdict."""
 
     borne_out: int
@@ -73,7 +73,7 @@ class Verdicts(Keyed):
 
 
 @dataclass(frozen=True)
-class VerdictCounts(Keyed):
+class VerdictCounts:
     """The verdicts under both analyses."""
 
     published: Verdicts
@@ -81,7 +81,7 @@ class VerdictCounts(Keyed):
 
 
 @dataclass(frozen=True)
-class Claims(Keyed):
+class Claims:
     """Claims that were published on these scores."""
 
     rows: Sequence[RecomputedClaim] = ()

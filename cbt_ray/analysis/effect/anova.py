@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.document import Keyed
-
 if TYPE_CHECKING:
     import numpy as np
 
@@ -21,7 +19,7 @@ ERROR_TERM = "subject x condition"
 
 
 @dataclass(frozen=True)
-class Anova(Keyed):
+class Anova:
     """F of conditions, of the subjects who have every condition."""
 
     subjects: int

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.settings import Settings
 from cbt_ray.study.contrast import TUNING, Contrast, Levels, Pair, default_contrasts, pairs
 
@@ -17,7 +16,7 @@ Arms = Mapping[str, Levels]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison(Keyed):
+class Comparison:
     """What a row says of the pair of arms that it compares."""
 
     contrast: str

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect import seeds
 from cbt_ray.analysis.effect.asked import Arms, Comparison, heads, trained
 from cbt_ray.analysis.effect.calibration import broken, of_seeds
@@ -52,7 +51,7 @@ FITTED = "fitted variances"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference(Keyed):
+class Difference:
     """Of two arms, or of two other groups of chains."""
 
     patients: int = 0

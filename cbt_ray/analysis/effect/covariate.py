@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.asked import Arms
 from cbt_ray.analysis.effect.family import TotalEffect
 from cbt_ray.analysis.model import nested
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class WordsHeld(Keyed):
+class WordsHeld:
     """A primary contrast by REML, and with the number of words held fixed."""
 
     label: str
@@ -34,7 +33,7 @@ class WordsHeld(Keyed):
 
 
 @dataclass(frozen=True)
-class Covariate(Keyed):
+class Covariate:
     """The slope of the total on a number, per standard deviation of it."""
 
     term: str = "words"

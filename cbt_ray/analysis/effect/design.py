@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from cbt_ray.analysis.document import Keyed
-
 if TYPE_CHECKING:
     import numpy as np
 
@@ -32,7 +30,7 @@ COSTS = (1, 2, 4)
 
 
 @dataclass(frozen=True)
-class Variances(Keyed):
+class Variances:
     """Variances of totals, in squared points."""
 
     chain: float
@@ -80,7 +78,7 @@ PUBLISHED_RANGE = 99.0
 
 
 @dataclass(frozen=True)
-class Design(Keyed):
+class Design:
     """A study's size."""
 
     arms: int
@@ -105,7 +103,7 @@ class Design(Keyed):
 
 
 @dataclass(frozen=True)
-class SmallestDifference(Keyed):
+class SmallestDifference:
     """The smallest difference that a design finds, by one error term, alpha and power."""
 
     error_term: ErrorTerm
@@ -126,7 +124,7 @@ class SmallestDifference(Keyed):
 
 
 @dataclass(frozen=True)
-class NextStudy(Keyed):
+class NextStudy:
     """A size of the next study, and the smallest differences that it finds with 80 and 90 % power
     at Holm's first alpha.
     """

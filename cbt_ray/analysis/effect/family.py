@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.asked import Arms, asked, heads, pairs_of, question
 from cbt_ray.analysis.effect.contrast import Contrasted, Effect, compare, contrasts
 from cbt_ray.analysis.effect.layout import Chains
@@ -60,7 +59,7 @@ class ItemEffect(Contrasted):
 
 
 @dataclass(frozen=True)
-class Family(Keyed, Generic[R]):
+class Family(Generic[R]):
     """Contrasts that are adjusted together."""
 
     family: str
@@ -73,7 +72,7 @@ class Family(Keyed, Generic[R]):
 
 
 @dataclass(frozen=True)
-class Families(Keyed):
+class Families:
     """All that is compared."""
 
     primary: Family[TotalEffect]
@@ -170,7 +169,7 @@ def _beside(row: Effect, arms: Arms, model: ChainModel) -> TotalEffect:
 
 
 @dataclass(frozen=True)
-class Refit(Keyed):
+class Refit:
     """A contrast by REML, against data sets without an effect."""
 
     label: str
@@ -186,7 +185,7 @@ class Refit(Keyed):
 
 
 @dataclass(frozen=True)
-class Refits(Keyed):
+class Refits:
     """The chain model refitted to so many simulated data sets."""
 
     draws: int

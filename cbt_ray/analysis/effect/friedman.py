@@ -8,7 +8,6 @@ from functools import lru_cache
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.signed_ranks import SAME
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ PERMUTED = 1_000_000
 
 
 @dataclass(frozen=True)
-class Friedman(Keyed):
+class Friedman:
     """Do the arms differ at all: Friedman's test on ranks within patients who have every arm."""
 
     patients: int

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cbt_ray.analysis.document import Keyed
-
 
 @dataclass(frozen=True)
-class Interval(Keyed):
+class Interval:
     """Of an estimate, at a level that is given elsewhere."""
 
     se: float

@@ -15,7 +15,6 @@ from itertools import combinations, product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.asked import Arms
 from cbt_ray.analysis.effect.fitted import law
 from cbt_ray.analysis.effect.layout import NO_VARIATION, Chains, Layout, f_value, layout
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Hotelling(Keyed):
+class Hotelling:
     """T squared of the patients' own contrasts, as F."""
 
     f: float
@@ -40,7 +39,7 @@ class Hotelling(Keyed):
 
 
 @dataclass(frozen=True)
-class Omnibus(Keyed):
+class Omnibus:
     """Whether an effect is there at all."""
 
     effect: str

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.calibration import HOLDS
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ SAME = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairInterval(Keyed):
+class PairInterval:
     """The difference of a pair, tested."""
 
     se: float | None = None
@@ -58,7 +57,7 @@ class PairByT(PairInterval):
 
 
 @dataclass(frozen=True)
-class WinRate(Keyed):
+class WinRate:
     """A share with Wilson's interval."""
 
     rate: float
@@ -67,7 +66,7 @@ class WinRate(Keyed):
 
 
 @dataclass(frozen=True)
-class Wins(Keyed):
+class Wins:
     """How often the first of two conditions is the better one in a subject: a tie is half a win."""
 
     wins: int

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.asked import Arms, Comparison, heads, pairs_of
 from cbt_ray.analysis.effect.contrast import Difference, Effect, contrasts
 from cbt_ray.analysis.scores import FLAG, OWED
@@ -63,7 +62,7 @@ class LeeBounds(Bounds):
 
 
 @dataclass(frozen=True)
-class Policies(Keyed):
+class Policies:
     """The primary contrasts under each policy, row by row."""
 
     headline: Policy

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.describe import arms, levels
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.asked import Arms, pairs_of
 from cbt_ray.analysis.effect.design import (
     Design,
@@ -45,7 +44,7 @@ SEEDS = "Training seeds are averaged: the sizes are about these checkpoints."
 
 
 @dataclass(frozen=True)
-class Power(Keyed):
+class Power:
     """Which difference this design could find, and how to spend the next study's sessions."""
 
     level: float

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.asked import Arms, Comparison, heads, pairs_of
 from cbt_ray.analysis.effect.contrast import holm
 from cbt_ray.analysis.effect.friedman import Friedman, friedman
@@ -40,7 +39,7 @@ METHOD = "signed ranks of the patients' differences of chain means; p from the p
 
 
 @dataclass(frozen=True)
-class Superiority(Keyed):
+class Superiority:
     """The probability that a session of one arm scores higher than one of the other with the same
     patient.
     """
@@ -69,7 +68,7 @@ class RankContrast(Flips, Comparison):
 
 
 @dataclass(frozen=True)
-class Ranks(Keyed):
+class Ranks:
     """The primary contrasts and the omnibus test by ranks."""
 
     method: str

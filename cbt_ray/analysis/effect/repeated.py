@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, TypeVar
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.anova import Anova, f_of
 from cbt_ray.analysis.effect.pairs import (
     PairByT,
@@ -52,7 +51,7 @@ Tested = TypeVar("Tested", PairByZ, PairByT)
 
 
 @dataclass(frozen=True)
-class ConditionPair(Keyed):
+class ConditionPair:
     """Two conditions compared."""
 
     a: str
@@ -69,7 +68,7 @@ class ConditionPair(Keyed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComparedMeasure(Keyed):
+class ComparedMeasure:
     """One measure, compared over all conditions."""
 
     measure: str
@@ -95,7 +94,7 @@ class ComparedMeasure(Keyed):
 
 
 @dataclass(frozen=True)
-class WithinSubjects(Keyed):
+class WithinSubjects:
     """Conditions compared within subjects."""
 
     design: str

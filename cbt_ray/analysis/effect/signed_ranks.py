@@ -11,8 +11,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.document import Keyed
-
 if TYPE_CHECKING:
     import numpy as np
 
@@ -30,7 +28,7 @@ NOBODY = "no patient has rated sessions in both"
 
 
 @dataclass(frozen=True)
-class Flips(Keyed):
+class Flips:
     """Two-sided p by the sign flips of the patients' differences."""
 
     signed_rank: float | None = None
@@ -47,7 +45,7 @@ class Flips(Keyed):
 
 
 @dataclass(frozen=True)
-class HodgesLehmann(Keyed):
+class HodgesLehmann:
     """Median of all means of two differences, with the interval that signed ranks give."""
 
     value: float | None = None

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.interval import by_t
 from cbt_ray.analysis.settings import Settings
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Slope(Keyed):
+class Slope:
     """An arm's mean slope in points per session, with a t interval over patients."""
 
     arm: str
@@ -37,7 +36,7 @@ class Slope(Keyed):
 
 
 @dataclass(frozen=True)
-class Slopes(Keyed):
+class Slopes:
     """One of each arm."""
 
     all: Sequence[Slope]

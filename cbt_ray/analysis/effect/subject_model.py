@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.anova import NO_VARIATION, mean_squares
 from cbt_ray.analysis.effect.pairs import coverage_by_z
 
@@ -27,7 +26,7 @@ KNOWN = "variances taken as known"
 
 
 @dataclass(frozen=True)
-class WaldTest(Keyed):
+class WaldTest:
     """Wald's chi2 that all conditions are equal."""
 
     chi2: float
@@ -39,7 +38,7 @@ class WaldTest(Keyed):
 
 
 @dataclass(frozen=True)
-class Components(Keyed):
+class Components:
     """Variance components, and what they explain (Nakagawa & Schielzeth 2013)."""
 
     subject: float
@@ -53,7 +52,7 @@ class Components(Keyed):
 
 
 @dataclass(frozen=True)
-class ConditionMean(Keyed):
+class ConditionMean:
     """A condition's marginal mean, and the plain description beside it."""
 
     condition: str

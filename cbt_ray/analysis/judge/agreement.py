@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.estimate import Estimate
 from cbt_ray.analysis.judge import kappa
 from cbt_ray.analysis.judge.crossed import Moments
@@ -37,7 +36,7 @@ ALL = "all people"
 
 
 @dataclass(frozen=True)
-class LimitsOfAgreement(Keyed):
+class LimitsOfAgreement:
     """Between which differences the judge and people lie in this share of sessions."""
 
     share: float
@@ -46,7 +45,7 @@ class LimitsOfAgreement(Keyed):
 
 
 @dataclass(frozen=True)
-class AgainstPeople(Keyed):
+class AgainstPeople:
     """The judge against people; differences are judge minus person."""
 
     rater: str
@@ -69,7 +68,7 @@ class AgainstPeople(Keyed):
 
 
 @dataclass(frozen=True)
-class Humans(Keyed):
+class Humans:
     """Whether people say what the headline judge says."""
 
     judge: str

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.estimate import Estimate, Span
 from cbt_ray.analysis.judge.jackknife import TOO_FEW, Clusters, estimate, fisher, logarithm, repeats
 
@@ -45,7 +44,7 @@ def of_average(single: Estimate, k: float) -> Estimate:
 
 
 @dataclass(frozen=True)
-class Repeatability(Keyed):
+class Repeatability:
     """How far one judge repeats itself."""
 
     sessions: int
@@ -206,7 +205,7 @@ def squares(s: Array) -> Squares:
 
 
 @dataclass(frozen=True)
-class RandomJudges(Keyed):
+class RandomJudges:
     """Intervals for judges drawn at random, sessions independent."""
 
     icc2_1: Span
@@ -214,7 +213,7 @@ class RandomJudges(Keyed):
 
 
 @dataclass(frozen=True)
-class Coefficients(Keyed):
+class Coefficients:
     """How far judges agree; intervals hold for these very judges."""
 
     icc2_1: Estimate

@@ -14,7 +14,6 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.describe import arms, levels
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.asked import Comparison, heads, pairs_of
 from cbt_ray.analysis.effect.contrast import Difference, compare
 from cbt_ray.analysis.effect.layout import Chains
@@ -36,7 +35,7 @@ SAMPLE = 5
 
 
 @dataclass(frozen=True)
-class JudgePair(Keyed):
+class JudgePair:
     """Two judges over the sessions that both rated; `difference` is a minus b."""
 
     a: str
@@ -67,7 +66,7 @@ class ByJudge(Comparison):
 
 
 @dataclass(frozen=True)
-class LeastFavourable(Keyed):
+class LeastFavourable:
     """The judge with the smallest mean contrast, of those that allow every contrast."""
 
     judge: str
@@ -75,7 +74,7 @@ class LeastFavourable(Keyed):
 
 
 @dataclass(frozen=True)
-class WorstCase(Keyed):
+class WorstCase:
     """The primary contrasts by each judge alone, on all sessions that it rated.
 
     An unrated session is left out here whatever the study's policy, since each judge leaves others
@@ -88,7 +87,7 @@ class WorstCase(Keyed):
 
 
 @dataclass(frozen=True)
-class BetweenJudges(Keyed):
+class BetweenJudges:
     """Agreement of all judges and of each pair on the total, effects of judges, and the worst
     case.
     """

@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.estimate import Estimate
 from cbt_ray.analysis.judge.mean import Mean
 from cbt_ray.analysis.settings import Settings
@@ -100,7 +99,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class ArmMoved(Keyed):
+class ArmMoved:
     """By how many points an arm's n sessions changed on average."""
 
     n: int
@@ -108,7 +107,7 @@ class ArmMoved(Keyed):
 
 
 @dataclass(frozen=True)
-class Moved(Keyed):
+class Moved:
     """What a comparison with the ordinary ratings shows, in points."""
 
     rated: float
@@ -144,7 +143,7 @@ def moved(compared: Sequence[Compared], settings: Settings) -> Moved:
 
 
 @dataclass(frozen=True)
-class Threshold(Keyed):
+class Threshold:
     """A field of `judge.probes`."""
 
     field: str
@@ -152,7 +151,7 @@ class Threshold(Keyed):
 
 
 @dataclass(frozen=True)
-class Judged(Keyed):
+class Judged:
     """A verdict, and why where it is not `passed`."""
 
     verdict: str = NOT_PROBED
@@ -160,14 +159,14 @@ class Judged(Keyed):
 
 
 @dataclass(frozen=True)
-class EmptyFall(Keyed):
+class EmptyFall:
     """What `empty` costs, a share of the range."""
 
     fall: Estimate
 
 
 @dataclass(frozen=True)
-class HomeworkFall(Keyed):
+class HomeworkFall:
     """What `no_homework` costs, in points."""
 
     item: str
@@ -178,14 +177,14 @@ class HomeworkFall(Keyed):
 
 
 @dataclass(frozen=True)
-class SideChanges(Keyed):
+class SideChanges:
     """What masking changes, by the sides of the first contrast; a share of the range."""
 
     change: Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
-class Spreads(Keyed):
+class Spreads:
     """How far the items of a session lie apart (SD), and how they correlate over sessions."""
 
     spread_together: float
@@ -195,7 +194,7 @@ class Spreads(Keyed):
 
 
 @dataclass(frozen=True)
-class Guesses(Keyed):
+class Guesses:
     """How often the kind of therapist was guessed right."""
 
     hits: int

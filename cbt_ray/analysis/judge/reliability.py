@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.judge import kappa
 from cbt_ray.analysis.judge.agreement import Humans, humans
 from cbt_ray.analysis.judge.crossed import Crossed
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class JudgeRepeats(Keyed):
+class JudgeRepeats:
     """Does a judge repeat itself, on the total and on each item."""
 
     judge: str
@@ -39,7 +38,7 @@ class JudgeRepeats(Keyed):
 
 
 @dataclass(frozen=True)
-class ItemKappas(Keyed):
+class ItemKappas:
     """Kappa of each item: of two judges, or of one judge's replicates."""
 
     judges: Sequence[str]
@@ -47,7 +46,7 @@ class ItemKappas(Keyed):
 
 
 @dataclass(frozen=True)
-class Reliability(Keyed):
+class Reliability:
     """Of judges, on the ratings of the headline's view."""
 
     level: float

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.model import nested
 from cbt_ray.analysis.model.design import SESSION, Prepared, factors_of, unfit
 from cbt_ray.analysis.model.ladder import Optimisation
@@ -31,7 +30,7 @@ RANDOM = "(1 | patient) + (1 | chain)"
 
 
 @dataclass(frozen=True)
-class Coefficient(Keyed):
+class Coefficient:
     """A fixed effect."""
 
     term: str
@@ -40,7 +39,7 @@ class Coefficient(Keyed):
 
 
 @dataclass(frozen=True)
-class LikelihoodRatio(Keyed):
+class LikelihoodRatio:
     """The model against the same without an effect."""
 
     effect: str
@@ -52,7 +51,7 @@ class LikelihoodRatio(Keyed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ByLikelihood(Keyed):
+class ByLikelihood:
     """The same model by maximum likelihood."""
 
     log_likelihood: float

@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cbt_ray.analysis.document import Keyed
-
 if TYPE_CHECKING:
     from statsmodels.regression.mixed_linear_model import MixedLM, MixedLMResults
 
@@ -30,7 +28,7 @@ BOUNDARY = 1e-4
 
 
 @dataclass(frozen=True)
-class Optimisation(Keyed):
+class Optimisation:
     """What one optimiser made of one start."""
 
     optimiser: str

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cbt_ray.analysis.describe import number
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.model.design import SESSION, design, factors_of, fixed, term, unfit
 from cbt_ray.analysis.model.ladder import climb
 from cbt_ray.analysis.model.result import MixedModel, residuals
@@ -33,7 +32,7 @@ RANDOM = "(1 | patient)"
 
 
 @dataclass(frozen=True)
-class PublishedTerm(Keyed):
+class PublishedTerm:
     """A fixed effect as published: z, and Bonferroni over every p of the fit, the intercept's and
     the variance's, too.
     """

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.model.ladder import Optimisation
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ POINTS = 600
 
 
 @dataclass(frozen=True, kw_only=True)
-class Residuals(Keyed):
+class Residuals:
     """What a fitted model leaves over, standardized; empty where none is fitted."""
 
     qq: Sequence[tuple[float, float]] = ()

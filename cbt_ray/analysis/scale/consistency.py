@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.estimate import Estimate, Span
 from cbt_ray.analysis.judge.icc import columns, squares
 from cbt_ray.analysis.judge.jackknife import Clusters, complement, estimate
@@ -38,7 +37,7 @@ PRECISION = 1e-10
 
 
 @dataclass(frozen=True)
-class ItemAdds(Keyed):
+class ItemAdds:
     """What an item adds to the others."""
 
     item: str
@@ -49,7 +48,7 @@ class ItemAdds(Keyed):
 
 
 @dataclass(frozen=True)
-class Omega(Keyed):
+class Omega:
     """The share of the total's variance that one common factor explains."""
 
     value: float | None = None
@@ -60,7 +59,7 @@ class Omega(Keyed):
 
 
 @dataclass(frozen=True)
-class Consistency(Keyed):
+class Consistency:
     """Alpha and omega of n rows."""
 
     n: int
@@ -76,7 +75,7 @@ class Consistency(Keyed):
 
 
 @dataclass(frozen=True)
-class Consistencies(Keyed):
+class Consistencies:
     """Over sessions, and over the means of their chains."""
 
     sessions: Consistency

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.describe import arms, levels
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.policy import counted
 from cbt_ray.analysis.effect.ranks import Ranks, ranks
 from cbt_ray.analysis.notice import Notice
@@ -34,7 +33,7 @@ NONE = "no rating has two items or more"
 
 
 @dataclass(frozen=True)
-class ItemEnds(Keyed):
+class ItemEnds:
     """Shares of an item's single ratings at the scale's ends and at those that the judge used."""
 
     item: str
@@ -50,7 +49,7 @@ class ItemEnds(Keyed):
 
 
 @dataclass(frozen=True)
-class Shape(Keyed):
+class Shape:
     """How items hang together within arms, and lie apart within a rating."""
 
     n: int = 0
@@ -66,7 +65,7 @@ class Shape(Keyed):
 
 
 @dataclass(frozen=True)
-class Halo(Keyed):
+class Halo:
     """Does the judge rate eleven items, or one impression eleven times.
 
     Halo shows where items rated together lie closer together than items rated one at a time.
@@ -84,7 +83,7 @@ class Halo(Keyed):
 
 
 @dataclass(frozen=True)
-class ScaleQuality(Keyed):
+class ScaleQuality:
     """What the ratings say of the scale."""
 
     consistency: Consistencies

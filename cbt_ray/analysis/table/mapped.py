@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.scores import FACTOR, FLAG, ITEM, Scores
 from cbt_ray.analysis.table.cells import (
     Complaints,
@@ -82,7 +81,7 @@ class Mapped:
 
 
 @dataclass(frozen=True)
-class ReadTable(Keyed):
+class ReadTable:
     """The table of ratings that was read, and by what."""
 
     file: str
