@@ -92,7 +92,7 @@ def render(data: ReportData, transcripts: Where | None = None) -> Page:
 
     Transcripts go inside where they are small and else beside, unless told otherwise.
     """
-    pack = packed(data.sessions, data.analysis["view"], data.analysis["judge"])
+    pack = packed(data.sessions, data.analysis.view, data.analysis.judge)
     where = transcripts or pack.where
     found = sections(data)
     heavy, light = answer.notices(data.analysis, data.notices)
