@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.effect.asked import Comparison, sides
-from cbt_ray.report.figure import NOTHING, Figure, Look, asked, rated
+from cbt_ray.report.figure import NOTHING, Figure, Look, asked, rated, sessions_an_arm
 from cbt_ray.report.prose import one
 from cbt_ray.report.svg import Scale, axis_y, drawing, marker, nice, path, tag, text
 
@@ -18,7 +18,10 @@ def interaction(analysis: Analysis) -> Figure:
     patients as thin lines.
     """
     title = "Means at both sides of the contrast"
-    caption = "Means of patients' means. Thick: a pair of arms; thin: one simulated patient."
+    caption = (
+        "Means of patients' means. Thick: a pair of arms; thin: one simulated patient, of "
+        f"{analysis.counts.patients}. {sessions_an_arm(analysis)}"
+    )
     if any(" x " in row.effect for row in analysis.tests):
         caption += (
             " Lines that are not parallel are an interaction. Descriptive: the table of "
@@ -71,7 +74,7 @@ def _panel(
     right = _x(1) + 32
     words = [text(_x(i), 220, side, "middle", "tick") for i, side in enumerate(names)]
     title = f"Mean total at both sides: {name}"
-    axis = axis_y(y, ticks, 40, right, name)
+    axis = axis_y(y, ticks, 40, right, f"{name}: mean total")
     return drawing(right + 14, 230, title, axis, *words, *lines)
 
 

@@ -11,7 +11,17 @@ from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.describe import ArmScores
 from cbt_ray.analysis.effect.asked import sides
 from cbt_ray.analysis.effect.family import ItemEffect
-from cbt_ray.report.figure import NOTHING, Figure, Look, asked, looks, rated, titles, together
+from cbt_ray.report.figure import (
+    NOTHING,
+    Figure,
+    Look,
+    asked,
+    looks,
+    rated,
+    sessions_an_arm,
+    titles,
+    together,
+)
 from cbt_ray.report.part import Part, Section
 from cbt_ray.report.prose import one, signed
 from cbt_ray.report.svg import drawing, grid, line, marker, path, tag, text, wrapped
@@ -34,7 +44,7 @@ def heat_map(analysis: Analysis) -> Figure:
     """Mean of every item in every arm."""
     title = "Mean of each item in each arm"
     lowest, highest = analysis.settings.lowest, analysis.settings.highest
-    caption = f"Shaded from {lowest} (palest) to {highest} (darkest)."
+    caption = f"Shaded from {lowest} (palest) to {highest} (darkest). {sessions_an_arm(analysis)}"
     if not rated(analysis):
         return Figure("heat-map", title, caption, empty=NOTHING)
     names = titles(analysis)
@@ -62,7 +72,7 @@ def effect_map(analysis: Analysis) -> Figure:
     title = f"Difference{of} of each item"
     caption = (
         f"Points of one item; blue: {plus} higher, orange: {minus} higher, the darker the larger. "
-        "Exploratory."
+        f"Exploratory. {sessions_an_arm(analysis)}"
     )
     known = [(row, row.estimate) for row in rows if row.estimate is not None]
     if any(_discovered(row) for row, _ in known):
@@ -93,7 +103,8 @@ def _discovered(row: ItemEffect) -> bool:
 def radar(analysis: Analysis) -> Figure:
     """Item means, a panel for arms that share their other levels."""
     title = "Profile of item means"
-    caption = f"Centre: {analysis.settings.lowest}; outer ring: {analysis.settings.highest}."
+    ends = analysis.settings.lowest, analysis.settings.highest
+    caption = f"Centre: {ends[0]}; outer ring: {ends[1]}. {sessions_an_arm(analysis)}"
     if any(not row.rated for row in analysis.scores):
         caption += " An arm without a rated session has no outline."
     if not rated(analysis) or len(analysis.items) < 3:

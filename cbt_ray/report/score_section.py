@@ -11,7 +11,16 @@ from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.describe import ArmScores, CellMean, SessionMean, Summary
 from cbt_ray.analysis.effect.slope import Slope
 from cbt_ray.report.at import At
-from cbt_ray.report.figure import NOTHING, Figure, Look, looks, rated, repeats, together
+from cbt_ray.report.figure import (
+    NOTHING,
+    Figure,
+    Look,
+    looks,
+    rated,
+    repeats,
+    sessions_an_arm,
+    together,
+)
 from cbt_ray.report.part import Fold, Part, Section
 from cbt_ray.report.prose import capital, interval_of, one, probability, text, two, whole
 from cbt_ray.report.svg import Scale, axis_x, axis_y, drawing, line, marker, nice, path, tag
@@ -171,7 +180,7 @@ def _histogram(
 def trajectory(analysis: Analysis) -> Figure:
     """Mean total by session number, a panel per model."""
     title = "Mean total by session"
-    caption = "Means over patients and chains at each session number."
+    caption = f"Means over patients and chains at each session number. {sessions_an_arm(analysis)}"
     if any(len(row.points) > 1 for row in analysis.trajectory):
         caption += (
             " The first session has none before it: the table of slopes is there with and "

@@ -111,7 +111,7 @@ def test_every_figure_is_drawn(chrome: Browser, large: Path) -> None:
         assert found.of("figure") > 12
         for figure in found.tab.locator("figure").all():
             name = str(figure.get_attribute("id")).removeprefix("fig-")
-            drawings = figure.locator(".panels svg").all()
+            drawings = figure.locator(".panels svg:visible").all()
             assert drawings, name
             for drawing in drawings:
                 box = drawing.bounding_box()

@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from cbt_ray.analysis import analyse
 from cbt_ray.report import Methods, Period, RaterRow, ReportData
 from cbt_ray.report.answer import question
 from cbt_ray.report.facts import Fact, days, facts
+from cbt_ray.report.figure import sessions_an_arm
+from tests.analysis.tables import made_up
 from tests.report import study
 from tests.report.sample import methods, sample
 
@@ -63,3 +66,12 @@ def test_the_question_names_the_scale_where_it_is_known() -> None:
 )
 def test_days_as_people_write_them(first: str, last: str, said: str) -> None:
     assert days(Period(first, last)) == said
+
+
+def test_captions_count_the_sessions_of_an_arm() -> None:
+    rated = [row.rated for row in study.analysis().scores]
+    assert (
+        sessions_an_arm(study.analysis()) == f"{min(rated)} to {max(rated)} rated sessions an arm."
+    )
+    same = analyse(made_up(sessions=4))
+    assert sessions_an_arm(same) == f"{same.scores[0].rated} rated sessions an arm."

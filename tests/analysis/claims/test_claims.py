@@ -224,6 +224,7 @@ def test_a_bad_claims_file_is_refused(
     source = {"what": "w", "url": "https://example.org", "part": "abstract"}
     document = {
         "paper": "P",
+        "ratings": 1,
         "url": "https://example.org",
         "sources": {"here": source},
         "not_had": "none",
