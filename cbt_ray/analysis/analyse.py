@@ -16,6 +16,7 @@ from cbt_ray.analysis.effect.contrast import contrasts
 from cbt_ray.analysis.effect.covariate import words
 from cbt_ray.analysis.effect.family import families, refitted
 from cbt_ray.analysis.effect.omnibus import omnibus
+from cbt_ray.analysis.effect.outcome import OutcomeFound, outcomes, with_p
 from cbt_ray.analysis.effect.policy import counted, policies
 from cbt_ray.analysis.effect.power import power
 from cbt_ray.analysis.effect.repeated import of_sessions
@@ -57,7 +58,7 @@ class Analysis(Keyed):
     judge: str
     """Whose ratings make the headline."""
     judges: Mapping[str, str]
-    """Judge -> `model` or `human`."""
+    """Judge -> `model`, `human` or `rule`."""
     items: Sequence[Item]
     arms: Any
     counts: Any
@@ -67,6 +68,8 @@ class Analysis(Keyed):
     distribution: Any
     trajectory: Any
     contrasts: Any
+    outcomes: Sequence[OutcomeFound]
+    """What arms are compared in, in the declared order; the first is the headline."""
     policies: Any
     tests: Any
     slopes: Any
@@ -120,13 +123,15 @@ def analyse(
     asked = settings or Settings()
     settings = _headline(scores, asked)
     view, judge = settings.view, settings.judge
-    items = list(settings.items) or scores.items
+    items = list(settings.items)
+    if not settings.outcomes:
+        items = items or scores.items
     sessions = scores.sessions(view, judge)
     arms = describe.arms(sessions, settings)
     settings = settled(describe.levels(arms), settings)
-    inferred = _inferred(sessions, arms, items, settings)
+    inferred = _inferred(scores, sessions, arms, items, settings)
     sections = {
-        "reliability": reliability(scores, settings),
+        "reliability": reliability(scores.readers(), settings),
         "scale": scale(scores, settings, sessions=sessions, apart=apart),
         "power": power(scores, settings, sessions=sessions),
         **(beside or {}),
@@ -189,6 +194,7 @@ def _other_judge(scores: Scores, asked: Settings, settings: Settings) -> dict[st
 
 
 def _inferred(
+    scores: Scores,
     sessions: pd.DataFrame,
     arms: Sequence[Mapping[str, Any]],
     items: Sequence[str],
@@ -198,9 +204,16 @@ def _inferred(
     used = counted(sessions, settings.unrated, len(items), settings)
     levels = describe.levels(arms)
     model = chain_model(used, settings)
-    found = families(used, levels, items, model, settings)
+    found, each = (
+        families(used, levels, items, model, settings),
+        outcomes(scores, sessions, levels, settings),
+    )
+    # Several primary outcomes are one family, of which the headline's contrasts are a part.
+    adjusted = [row["p_adjusted"] for row in each[0].contrasts]
+    found["primary"]["rows"] = with_p(found["primary"]["rows"], adjusted)
     return {
         "contrasts": found,
+        "outcomes": each,
         "policies": policies(sessions, levels, len(items), settings),
         "tests": omnibus(used, levels),
         "slopes": slopes(used, arms, settings),

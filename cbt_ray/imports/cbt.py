@@ -20,7 +20,7 @@ from cbt_ray.imports.units import store_units
 from cbt_ray.store import open_store
 from cbt_ray.study import Study
 from cbt_ray.work.inputs import at
-from cbt_ray.work.outcome import headline
+from cbt_ray.work.outcome import imported_with
 from cbt_ray.work.workplace import prompts_of
 
 Say = Callable[[str], object]
@@ -52,7 +52,7 @@ def import_cbt(
     )
     arms = fit(study, published)
     with at(study, "raters"):
-        scale = headline(study, prompts_of(study)).scale
+        scale, _ = imported_with(study, prompts_of(study), None)
         harvest = Harvest(study, scale, repository.commit)
     harvest.take(published, arms)
     with at(study):

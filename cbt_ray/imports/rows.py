@@ -101,6 +101,9 @@ def scored(unit: Unit | None, measure: str, prefix: str) -> dict[str, Any]:
         "rated": unit is not None,
         "items": {prefix + name: item["score"] for name, item in items.items()},
         "measures": found,
+        "unmeasured": {
+            prefix + name: one["reason"] for name, one in measures.items() if one["value"] is None
+        },
         "total": found.get(measure),
     }
 
@@ -119,8 +122,8 @@ def imported_ratings(bench: Bench, survey: Survey, facts: Facts, heard: Heard) -
     Of a judge of all sessions also one, with the reason, for each session it did not rate.
 
     `survey` must hold the sessions. `facts` are those of the own judge's rows. A judge of all
-    sessions is one whose manifest says so, and the one that makes the headline. `heard`: what a
-    rater read of the therapist.
+    sessions is one whose manifest says so, a rater of the study, and one that an outcome names.
+    `heard`: what a rater read of the therapist.
     """
     ratings, measure = ratings_by_session(bench), headline(bench.study, bench.prompts).name
     return [
@@ -155,9 +158,11 @@ def _rows(
         row = _row(bench, place, own, *whose, scored(*said), why_without(*said))
         strip = rating.unit.content.get("strip", "summary")
         yield replace(row, heard=heard(place.entry.key, rating.view, strip))
-    view = bench.study.judge.views[0]
+    view = bench.study.views[0]
+    outcomes = map(bench.study.rater_of, bench.study.analysis.outcomes)
+    wanted = {*bench.study.people, bench.study.headline_judge, *outcomes}
     for name, judge in judges_of(bench).items():
-        expected = judge.complete or name == bench.study.headline_judge
+        expected = judge.complete or name in wanted
         if expected and not any(rating.judge == name and rating.view == view for rating in ratings):
             yield _row(
                 bench, place, own, name, judge.kind, view, 1, reason=why_unrated(place.entry, own)

@@ -302,8 +302,8 @@ def _of_sessions(study: Study, published: Published, scope: Scope) -> Iterator[s
             "sessions.replicates: expected 1, since each therapist saw each patient once; "
             f"found {study.sessions.replicates}"
         )
-    if published.has_ratings and "plain" not in study.judge.views:
+    if published.has_ratings and "plain" not in study.views:
         yield (
             f"raters.{study.probed}.views: expected plain, in which the published ratings were "
-            f"given; found {', '.join(study.judge.views)}"
+            f"given; found {', '.join(study.views)}"
         )

@@ -11,7 +11,7 @@ from cbt_ray.errors import InputError, ModelFailure
 from cbt_ray.llm.request import Ask, Message, Reply, Request
 from cbt_ray.prompts import Prompts
 from cbt_ray.reading import read_fields
-from cbt_ray.study.model import Judge
+from cbt_ray.study.rater import Judge
 from cbt_ray.therapy.answer import ask_until, read_json
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.prose import bounded, record

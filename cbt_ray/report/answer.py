@@ -10,6 +10,7 @@ from typing import Any
 
 from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.effect.asked import differing, sides
+from cbt_ray.analysis.scores import RULE
 from cbt_ray.report.data import OWN_JUDGE, Notice
 from cbt_ray.report.figure import asked
 from cbt_ray.report.prose import interval_of, one, probability, signed
@@ -34,9 +35,10 @@ class Answer:
 
 def question(analysis: Analysis) -> str:
     """What the study asks."""
-    items, (low, high) = len(analysis["items"]), total_range(analysis)
-    judge = "the judge" if analysis["judge"] == OWN_JUDGE else analysis["judge"]
-    size = f"({items} items, totals from {low} to {high})"
+    items, judge = len(analysis["items"]), analysis["judge"]
+    judge = "the judge" if judge == OWN_JUDGE else judge
+    counted = analysis["judges"].get(judge) == RULE
+    size = f"({'counted by rule' if counted else f'{items} items'}, {_span(analysis)})"
     compared = "; ".join(_compared(one, analysis) for one in asked(analysis))
     if not compared:
         return f"What totals do sessions get from {judge} {size}? No contrast is asked."
@@ -64,11 +66,19 @@ def _levels(contrast: Contrast) -> tuple[str, str]:
     return plus, minus
 
 
+def _span(analysis: Analysis) -> str:
+    low, high = analysis.settings.ends(len(analysis.items))
+    if low is None or high is None:
+        return "totals without a highest value" if high is None else "totals without a lowest value"
+    return f"totals from {low:g} to {high:g}"
+
+
 def total_range(analysis: Analysis) -> tuple[float, float]:
-    """Lowest and highest total that the scale can give."""
-    settings, items = analysis["settings"], len(analysis["items"])
-    low, high = settings["total"] or (items * settings["lowest"], items * settings["highest"])
-    return low, high
+    """Lowest and highest total that the scale can give; where it has no such end, that was seen."""
+    low, high = analysis.settings.ends(len(analysis.items))
+    seen = [row["total"][end] for row in analysis["scores"] for end in ("min", "max")]
+    known = [value for value in seen if value is not None] or [0.0]
+    return min(known) if low is None else low, max(known) if high is None else high
 
 
 def answers(analysis: Analysis) -> list[Answer]:
@@ -100,7 +110,7 @@ def notices(analysis: Analysis, more: Sequence[Notice]) -> tuple[list[Notice], l
 
 def calibrated(analysis: Analysis) -> bool:
     """Is it known how the headline judge's scores relate to people's."""
-    if analysis["judges"].get(analysis["judge"]) == "human":
+    if analysis["judges"].get(analysis["judge"]) in ("human", "rule"):
         return True
     return bool(pick(analysis, "/reliability/humans/calibrated"))
 

@@ -9,6 +9,7 @@ from typing import Any
 from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.report import effect_figures
 from cbt_ray.report.figure import titles
+from cbt_ray.report.outcome_section import outcomes
 from cbt_ray.report.part import Fold, Heading, Part, Section, Text
 from cbt_ray.report.prose import (
     DASH,
@@ -45,6 +46,7 @@ def effects(analysis: Analysis) -> Section:
         family(analysis, "secondary", "t-secondary", "Secondary contrasts", ""),
         _standardized(analysis),
         effect_figures.interaction(analysis),
+        *outcomes(analysis),
         _omnibus(analysis),
         Heading("Other ways to count sessions"),
         *_policies(analysis),

@@ -77,7 +77,7 @@ def notices_of(bench: Bench, reading: Reading) -> Iterator[Notice]:
     """Doubts that the scores alone do not show."""
     study = bench.study
     called = {role for unit in reading.units.values() for role in unit.provenance.get("models", {})}
-    roles = {**study.roles.named, **study.raters}
+    roles = {**study.roles.named, **study.judges}
     blocks = {role: block for role, block in roles.items() if role in called}
     blocks |= {
         f"therapist.{arm.name}": study.therapist(arm)
@@ -205,7 +205,7 @@ def _probes(
         if content.get("guess"):
             why = content.get("justification", "")
             note = f"guessed {content['guess']}, it is {arm.kind}. {why}".strip()
-        judge = bench.study.probed
+        judge = bench.study.probed or ""
         scores = _scores(bench, content, judge, measure)
         yield ReportedRating(VIEW + name, 1, *scores, reason, judge, note=note)
 

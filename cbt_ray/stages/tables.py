@@ -94,7 +94,7 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     items = {f"item_{name}": score for name, score in row["items"].items()}
     measures = {f"measure_{name}": value for name, value in row["measures"].items()}
     levels = {f"factor_{name}": level for name, level in row["factors"].items()}
-    apart = ("items", "measures", "factors")
+    apart = ("items", "measures", "unmeasured", "factors")
     return {
         **{name: value for name, value in row.items() if name not in apart},
         "flags": " ".join(row["flags"]),

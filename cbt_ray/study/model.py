@@ -1,4 +1,4 @@
-"""Models that are tuned, the arms that compare them, the dataset and the judge."""
+"""Models that are tuned, the arms that compare them, the dataset and the analysis."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from cbt_ray.study.block import Block, Chars, Name, Seed, Share, refuse_all, twice
+from cbt_ray.study.block import Block, Name, Seed, Share, refuse_all
 from cbt_ray.study.contrast import Contrast
-from cbt_ray.study.endpoint import Role, Sampling
-from cbt_ray.study.probe import Probes
+from cbt_ray.study.endpoint import Sampling
 
 PAIRS_IN_STORE = "store:"
 _IN_STORE = re.compile(rf"{PAIRS_IN_STORE}[0-9a-f]{{64}}-[\w.-]+", re.ASCII)
@@ -262,36 +261,6 @@ class Dataset(Block):
         return self
 
 
-class Judge(Role):
-    """A rater that is a model: where it is asked, with which scales, and how it rates."""
-
-    scales: tuple[str, ...] = Field(("ctrs",), min_length=1)
-    """Folders under prompts/ with a scale.yaml."""
-    asked: Literal["together", "apart"] = "apart"
-    """Several scales in one call, or a call for each."""
-    replicates: int = Field(1, ge=0, le=1000)
-    """Judgements of each session and view; 0: it rates nothing, since ratings were imported."""
-    items: Literal["together", "separately"] = "together"
-    views: tuple[Literal["plain", "masked"], ...] = Field(("plain",), min_length=1)
-    strip: Literal["summary", "paper"] = "summary"
-    """`summary`: only the injected summary block is removed; `paper`: the patient's first and the
-    therapist's last turn."""
-    justification_chars: Chars = (10, 600)
-    probes: Probes = Probes()
-
-    @model_validator(mode="after")
-    def _fits(self) -> Judge:
-        for name, values in (("scales", self.scales), ("views", self.views)):
-            if (again := twice(values)) is not None:
-                raise ValueError(f"{name}: expected each once, found {again!r} twice")
-        if self.probes.which and self.replicates < 1:
-            raise ValueError(
-                "probes: expected `which: []`, since replicates is 0 and probes are compared "
-                "with ordinary ratings"
-            )
-        return self
-
-
 class Analysis(Block):
     """How scores are analysed; declared before the first rating, or marked as post hoc."""
 
@@ -304,6 +273,9 @@ class Analysis(Block):
     outcomes: tuple[str, ...] = ()
     """Measures, `rater.scale.measure` or shorter where that is clear; the first is the headline.
     None: the first measure of the first scale."""
+    primary_outcomes: int = Field(1, ge=1, le=1000)
+    """So many of the outcomes, from the first, are primary: Holm goes over the primary contrasts of
+    all of them."""
     contrasts: tuple[Contrast, ...] | None = None
     """What is compared; none: the one factor of two levels, or whether the model was tuned. Empty:
     the study only describes."""

@@ -19,7 +19,7 @@ from cbt_ray.rating import probe
 from cbt_ray.rating.guess import guess, load_kinds
 from cbt_ray.rating.homework import HomeworkRules, load_homework
 from cbt_ray.rating.probe import sampled, shuffled, silenced, swapped, without_homework
-from cbt_ray.study.model import Judge
+from cbt_ray.study.rater import Judge
 from cbt_ray.therapy.session import Speaker, Turn
 from tests.therapy.published import published
 from tests.therapy.scripts import Script, as_json

@@ -15,7 +15,7 @@ from cbt_ray.errors import ModelFailure
 from cbt_ray.llm.request import Reply, Request
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.guess import guess
-from cbt_ray.study.model import Judge
+from cbt_ray.study.rater import Judge
 from cbt_ray.work.samples import samples
 from tests.study.example import example_study, loaded, write_study
 from tests.therapy.spoken import ENGLISH

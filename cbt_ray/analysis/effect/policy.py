@@ -28,16 +28,21 @@ if TYPE_CHECKING:
 
 
 SAME = 1e-9
+NO_ENDS = "the measure has no lowest or no highest value"
+NO_LOWEST = "the measure has no lowest value"
 
 
 def counted(sessions: pd.DataFrame, policy: Policy, items: int, settings: Settings) -> pd.DataFrame:
     """The sessions with the totals that they count with under a policy.
 
-    NaN where they do not count.
+    NaN where they do not count. A measure without a lowest value has none to count with.
     """
     if policy == "missing":
         return sessions
-    return sessions.assign(total=sessions["total"].mask(sessions["lost"], settings.ends(items)[0]))
+    lowest = settings.ends(items)[0]
+    if lowest is None:
+        return sessions
+    return sessions.assign(total=sessions["total"].mask(sessions["lost"], lowest))
 
 
 def policies(sessions: pd.DataFrame, arms: Arms, items: int, settings: Settings) -> dict[str, Any]:
@@ -66,13 +71,22 @@ def policies(sessions: pd.DataFrame, arms: Arms, items: int, settings: Settings)
         "lowest": _with(
             filled,
             none,
-            contrasts(counted(sessions, "lowest", items, settings), pairs, arms, settings),
+            _lowest(sessions, pairs, arms, items, settings),
         ),
         "bounds": [_bounds(pair, head, usable, items, settings) for pair, head in named],
         "lee": [_lee(pair, head, usable) for pair, head in named],
         "unflagged": _with(none, without, contrasts(clean, pairs, arms, settings)),
         "heard": _with(none, silent, contrasts(heard, pairs, arms, settings)),
     }
+
+
+def _lowest(
+    sessions: pd.DataFrame, pairs: Sequence[Pair], arms: Arms, items: int, settings: Settings
+) -> list[dict[str, Any]]:
+    if settings.ends(items)[0] is not None:
+        return contrasts(counted(sessions, "lowest", items, settings), pairs, arms, settings)
+    rows = contrasts(sessions.assign(total=float("nan")), pairs, arms, settings)
+    return [row | {"reason": NO_LOWEST} for row in rows]
 
 
 def unheard(sessions: pd.DataFrame) -> pd.Series[bool]:
@@ -116,6 +130,8 @@ def _bounds(
             "reason": "an arm has no session that was not owed",
         }
     bottom, top = settings.ends(items)
+    if bottom is None or top is None:
+        return row | {"low": None, "high": None, "reason": NO_ENDS}
     plus, minus = (
         _filled(usable[usable["arm"] == arm], bottom, top) for arm in (pair.plus, pair.minus)
     )

@@ -259,7 +259,7 @@ def power(
     items = [item for item in list(settings.items) or scores.items if ITEM + item in table]
     used = counted(table, settings.unrated, len(items), settings)
     found_arms = levels(arms(table, settings))
-    family = len(pairs_of("primary", found_arms, settings))
+    family = len(pairs_of("primary", found_arms, settings)) * settings.primary_outcomes
     found: dict[str, Any] = {
         "level": settings.level,
         "family": family,

@@ -8,7 +8,7 @@ from typing import Any
 
 from cbt_ray.analysis.judge.mean import Mean
 from cbt_ray.analysis.judge.probe import Pair
-from cbt_ray.study.model import Judge
+from cbt_ray.study.rater import Judge
 
 FIELDS = {
     "empty": "empty_at_most",

@@ -22,8 +22,8 @@ from cbt_ray.analysis.judge.style import guess, halo, masked
 from cbt_ray.analysis.scores import ITEM, Scores
 from cbt_ray.analysis.settings import Settings
 from cbt_ray.study.contrast import pairs
-from cbt_ray.study.model import Judge
 from cbt_ray.study.probe import ProbeName
+from cbt_ray.study.rater import Judge
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ from cbt_ray.analysis.judge.mean import mean_over_chains
 from cbt_ray.analysis.judge.measure import FIELDS, Measured, measured, must_move
 from cbt_ray.analysis.judge.probe import Pair, ProbeRow, moved
 from cbt_ray.analysis.settings import Settings
-from cbt_ray.study.model import Judge
+from cbt_ray.study.rater import Judge
 
 
 def empty(

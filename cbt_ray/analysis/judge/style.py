@@ -17,7 +17,7 @@ from cbt_ray.analysis.judge.mean import (
 from cbt_ray.analysis.judge.measure import Measured, measured, must_stay
 from cbt_ray.analysis.judge.probe import Pair, ProbeRow, moved
 from cbt_ray.analysis.settings import Settings
-from cbt_ray.study.model import Judge
+from cbt_ray.study.rater import Judge
 
 FEW_FOR_CORRELATION = 5
 

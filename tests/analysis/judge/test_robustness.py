@@ -18,7 +18,7 @@ from cbt_ray.analysis.judge.probe import ProbeRow
 from cbt_ray.analysis.judge.robustness import robustness
 from cbt_ray.analysis.scores import ScoreRow, Scores
 from cbt_ray.analysis.settings import Settings
-from cbt_ray.study.model import Judge
+from cbt_ray.study.rater import Judge
 
 ITEMS = ("agenda", "pacing", "homework")
 SETTINGS = Settings(items=ITEMS)
