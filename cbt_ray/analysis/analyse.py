@@ -27,7 +27,7 @@ from cbt_ray.analysis.model.chain_model import chain_model
 from cbt_ray.analysis.model.mixed import published
 from cbt_ray.analysis.notice import notices
 from cbt_ray.analysis.scale.scale import scale
-from cbt_ray.analysis.scores import OWED, ScoreRow, Scores
+from cbt_ray.analysis.scores import OWED, RULE, ScoreRow, Scores
 from cbt_ray.analysis.settings import Settings
 from cbt_ray.study.imported import OWN_JUDGE
 
@@ -150,7 +150,14 @@ def analyse(
         items=[Item(item, settings.titles.get(item, item)) for item in items],
         arms=arms,
         counts=_counts(sessions, arms),
-        notices=notices(sessions, primary, inferred["policies"], said, _once(arms, settings)),
+        notices=notices(
+            sessions,
+            primary,
+            inferred["policies"],
+            said,
+            _once(arms, settings),
+            read=scores.judges.get(judge) != RULE,
+        ),
         scores=describe.scores(sessions, arms, items),
         distribution=describe.distribution(sessions, arms),
         trajectory=describe.trajectory(sessions, arms),

@@ -17,6 +17,7 @@ WHY = {
     "not_rated": "not rated by this judge",
     "absent": "not among what was imported",
     "no_score": "without a score in the table",
+    "division_by_zero": "without a value, since what it is divided by is 0",
 }
 """Reasons that are no failure: nobody tried to rate the session. Every other one is."""
 FAILED = "could not be rated"
@@ -28,20 +29,28 @@ def notices(
     policies: Mapping[str, Any],
     sections: Sequence[Mapping[str, Any]],
     once: Sequence[str],
+    *,
+    read: bool = True,
 ) -> list[dict[str, Any]]:
     """The heaviest first; `id` is stable.
+
+    `read`: the headline's rater read the sessions, and did not only count in them.
 
     `sections` are parts of the result that may carry notices of their own; `once` the arms that
     were trained with one seed.
     """
-    said = [*_own(sessions, primary, once), *_unheard(sessions, policies)]
+    said = [*_own(sessions, primary, once, read=read), *_unheard(sessions, policies)]
     own = [{"id": name, "text": text, "weight": weight} for name, weight, text in said if text]
     own += [notice for section in sections for notice in section.get("notices", [])]
     return sorted(own, key=lambda notice: -int(notice["weight"]))
 
 
 def _own(
-    sessions: pd.DataFrame, primary: Sequence[Mapping[str, Any]], once: Sequence[str]
+    sessions: pd.DataFrame,
+    primary: Sequence[Mapping[str, Any]],
+    once: Sequence[str],
+    *,
+    read: bool,
 ) -> list[tuple[str, int, str]]:
     rated = sessions[sessions["total"].notna()]
     owed = int((sessions["reason"] == OWED).sum())
@@ -69,7 +78,7 @@ def _own(
             "once",
             40,
             "Each session was rated once: how repeatable the judge is, is unknown."
-            if len(rated) and (rated["ratings"] == 1).all()
+            if read and len(rated) and (rated["ratings"] == 1).all()
             else "",
         ),
         (

@@ -52,8 +52,8 @@ def check(
     )
     names = ", ".join(dict.fromkeys(name for name, _ in roles)) or "none, since no call is owed"
     named = dict.fromkeys(one for rater in study.raters for one in scales_of(study, rater))
-    scales = f"scale{'s' if len(named) > 1 else ''} {', '.join(named)}"
-    say(f"{study.file}: nothing wrong: fields, prompts, {scales}, recipes; roles: {names}")
+    scales = f" scale{'s' if len(named) > 1 else ''} {', '.join(named)}," if named else ""
+    say(f"{study.file}: nothing wrong: fields, prompts,{scales} recipes; roles: {names}")
     if remote:
         say(
             f"endpoints {'that answered' if call else 'not called (--call does)'}: "

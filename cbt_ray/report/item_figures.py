@@ -16,6 +16,7 @@ from cbt_ray.report.figure import NOTHING, Figure, Look, asked, looks, rated, ti
 from cbt_ray.report.prose import one, signed
 from cbt_ray.report.svg import drawing, line, marker, path, tag, text, wrapped
 
+NO_ITEMS = "Not drawn: the headline is made of no items."
 DISCOVERED = 0.05
 """q below which an item's contrast is marked."""
 
@@ -82,8 +83,8 @@ def heat_map(analysis: Analysis) -> Figure:
     title = "Mean of each item in each arm"
     settings = analysis["settings"]
     caption = f"Shaded from {settings['lowest']} (palest) to {settings['highest']} (darkest)."
-    if not rated(analysis):
-        return Figure("heat-map", title, caption, empty=NOTHING)
+    if not rated(analysis) or not analysis["items"]:
+        return Figure("heat-map", title, caption, empty=NO_ITEMS if rated(analysis) else NOTHING)
     names, span = titles(analysis), settings["highest"] - settings["lowest"]
     cells = {
         (row, column): ((mean - settings["lowest"]) / span, one(mean))

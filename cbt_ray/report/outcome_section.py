@@ -25,7 +25,7 @@ def _declared(found: Sequence[At[OutcomeFound]]) -> Table:
     columns: list[Column[OutcomeFound]] = [
         column("Outcome", text, lambda row: row.title),
         column("Rater", text, lambda row: row.rater),
-        column("", _rank, lambda row: row.primary),
+        column("Family", _rank, lambda row: row.primary),
         column("Range", _range, lambda row: row.low, lambda row: row.high),
         column("Without a value", reasons, lambda row: row.without, prose=True),
         column("Contrasts in its family", whole, lambda row: row.family),
@@ -93,6 +93,6 @@ def _range(low: float | None, high: float | None) -> str:
             if low is high
             else f"from {_number(low)}"
             if high is None
-            else (f"up to {_number(high)}")
+            else (f"at most {_number(high)}")
         )
     return f"{_number(low)} to {_number(high)}"

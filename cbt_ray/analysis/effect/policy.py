@@ -123,15 +123,15 @@ def _bounds(
     settings: Settings,
 ) -> dict[str, Any]:
     row = {**head, "method": "worst case"}
-    if items == 0 or not {pair.plus, pair.minus} <= set(usable["arm"]):
+    bottom, top = settings.ends(items)
+    if bottom is None or top is None:
+        return row | {"low": None, "high": None, "reason": NO_ENDS}
+    if (items == 0 and settings.total is None) or not {pair.plus, pair.minus} <= set(usable["arm"]):
         return row | {
             "low": None,
             "high": None,
             "reason": "an arm has no session that was not owed",
         }
-    bottom, top = settings.ends(items)
-    if bottom is None or top is None:
-        return row | {"low": None, "high": None, "reason": NO_ENDS}
     plus, minus = (
         _filled(usable[usable["arm"] == arm], bottom, top) for arm in (pair.plus, pair.minus)
     )
