@@ -397,11 +397,11 @@ def _judge_probes(study: Study, prompts: Prompts) -> Iterator[Estimate]:
 
 def _guess(study: Study, prompts: Prompts) -> Call:
     role, kinds = study.judge, load_kinds(prompts, kinds_of(study))
-    system = prompts.render("judge_guess.j2", kinds=[*kinds.items()])
+    scale = joined(load_scales(prompts, role.scales))
+    asked = {"kinds": [*kinds.items()], "expertise": scale.expertise}
+    system = prompts.render("judge_guess.j2", **asked)
     request = prompts.render("judge_guess_request.j2", transcript=_rated_text(study, prompts))
-    share = 1 / len(
-        joined(load_scales(prompts, study.judge.scales)).items
-    )  # one justification where a rating has one an item
+    share = 1 / len(scale.items)  # one justification where a rating has one an item
     return _call(role, tokens_of(study, role), (system, request), role.expected_tokens * share)
 
 

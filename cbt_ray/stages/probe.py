@@ -23,6 +23,7 @@ from cbt_ray.rating.probe import (
     swapped,
     without_homework,
 )
+from cbt_ray.rating.scale import joined
 from cbt_ray.rating.scale_file import load_scales
 from cbt_ray.rating.view import judged_turns, view_text
 from cbt_ray.study.rater import Judge
@@ -66,10 +67,11 @@ def probe_content(
     look, language = look_of(name, study.judge.views[0]), load_language(place.prompts)
     text = view_text(spoilt.turns, look, names, language)
     voice = place.voice(study.probed or "")
-    if name in GUESSES:
-        kinds = load_kinds(place.prompts, kinds_of(study))
-        return made | guess(text, kinds, study.judge, place.prompts, voice.ask, seed).to_json()
     scales = load_scales(place.prompts, study.judge.scales)
+    if name in GUESSES:
+        kinds, field = load_kinds(place.prompts, kinds_of(study)), joined(scales).expertise
+        guessed = guess(text, kinds, field, study.judge, place.prompts, voice.ask, seed)
+        return made | guessed.to_json()
     rating = rate(text, scales, _judge(study.judge, name), place.prompts, voice.ask, seed)
     return made | rating.to_json()
 

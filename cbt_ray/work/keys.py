@@ -15,7 +15,8 @@ from cbt_ray.llm.gguf_file import gguf_identity, weights_identity
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.judge import PROMPTS as JUDGE_PROMPTS
 from cbt_ray.rating.probe import GUESSES, SWAPPED, VIEW, look_of
-from cbt_ray.rating.scale_file import scale_files
+from cbt_ray.rating.scale import joined
+from cbt_ray.rating.scale_file import load_scales, scale_files
 from cbt_ray.study import Study
 from cbt_ray.study.block import Block
 from cbt_ray.study.confound import confounds
@@ -330,6 +331,7 @@ class Keys:
                 ),
                 "view": look_of(name, judge.views[0]),
                 "kinds": kinds_of(study) if guess else [],
+                **({"expertise": self._expertise} if guess else {}),
                 "prompts": self._hashes(*probe_prompts(name, self._scale_files(rater))),
                 "names": sorted({arm.name for arm in study.arms} | set(study.models)),
             }
@@ -484,6 +486,12 @@ class Keys:
         if names not in self._prompt_hashes:
             self._prompt_hashes[names] = self.prompts.hash(*names)
         return self._prompt_hashes[names]
+
+    @cached_property
+    def _expertise(self) -> str:
+        """What the probed judge is an expert in."""
+        with at(self.study, f"raters.{self.study.probed}.scales"):
+            return joined(load_scales(self.prompts, self.study.judge.scales)).expertise
 
     def _scale_files(self, rater: str) -> list[str]:
         return scale_files(self.prompts, *self.study.judges[rater].scales)

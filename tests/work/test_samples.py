@@ -54,7 +54,7 @@ def test_samples_are_what_the_code_fills_in(rendered: Shapes, tmp_path: Path) ->
     assert run(["evaluate", str(study), "--inline"]) == 0
     told = {"a": "one", "b": "other"}
     with pytest.raises(ModelFailure):
-        guess("text", told, Judge(endpoint="script"), Prompts(), no_answer, 1)
+        guess("text", told, "psychotherapy", Judge(endpoint="script"), Prompts(), no_answer, 1)
     known: Shapes = defaultdict(set)
     for sample in samples(loaded(), ENGLISH, [None], {"a": "one", "b": "other"}):
         known[sample.prompt].add(

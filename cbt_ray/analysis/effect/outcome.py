@@ -68,25 +68,17 @@ def together(found: Sequence[OutcomeFound], pairs: int) -> list[OutcomeFound]:
 
     `pairs`: how many each was declared with; one that was not computed counts as p = 1.
     """
-    primary = [one for one in found if one.primary]
-    known = [p for one in primary for p in _p_values(one, pairs)]
-    adjusted, each = holm(known), {}
-    for place, one in enumerate(primary):
-        each[one.rater, one.measure] = adjusted[place * pairs : (place + 1) * pairs]
-    return [
-        replace(
-            one,
-            family=len(known) if one.primary else pairs,
-            contrasts=with_p(one.contrasts, each.get((one.rater, one.measure), [])),
-        )
-        for one in found
-    ]
+    known = [p for one in found if one.primary for p in _p_values(one, pairs)]
+    adjusted, placed = iter(holm(known)), []
+    for one in found:
+        own = [next(adjusted) for _ in range(pairs)] if one.primary else []
+        rows = with_p(one.contrasts, own) if one.contrasts and own else one.contrasts
+        placed.append(replace(one, family=len(known) if one.primary else pairs, contrasts=rows))
+    return placed
 
 
 def with_p(rows: Sequence[Any], adjusted: Sequence[float]) -> list[Any]:
-    """Contrasts with other adjusted p values, if there are any; a withheld p has none."""
-    if not adjusted:
-        return list(rows)
+    """Contrasts with other adjusted p values; a withheld p has none."""
     return [
         {**row, "p_adjusted": None if row["p"] is None else p}
         for row, p in zip(rows, adjusted, strict=True)
