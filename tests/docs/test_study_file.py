@@ -13,7 +13,7 @@ import yaml
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
-from cbt_ray.study import contrast, endpoint, imported, model, probe, protocol, study, terms
+from cbt_ray.study import contrast, endpoint, imported, model, probe, protocol, rater, study, terms
 from cbt_ray.study.block import Block
 
 PAGE = Path(__file__).parents[2] / "docs" / "study-file.md"
@@ -41,7 +41,10 @@ SECTIONS: dict[str, Any] = {
     "sessions.stop[] (summary)": protocol.TherapistSummary,
     "sessions.stop[] (farewell)": protocol.Farewell,
     "flags": protocol.Flags,
-    "raters.NAME": model.Judge,
+    "raters.NAME (model)": rater.Judge,
+    "raters.NAME (people)": rater.People,
+    "raters.NAME (rule)": rater.Rulebook,
+    "raters.NAME.rules.RULE": rater.Rule,
     "raters.NAME.probes": probe.Probes,
     "analysis": model.Analysis,
     "analysis.contrasts[]": contrast.Contrast,
