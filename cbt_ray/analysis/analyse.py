@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 from cbt_ray.analysis import describe
 from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.asked import pairs_of, settled, trained
-from cbt_ray.analysis.effect.contrast import contrasts
-from cbt_ray.analysis.effect.covariate import words
-from cbt_ray.analysis.effect.family import families, refitted
-from cbt_ray.analysis.effect.omnibus import omnibus
+from cbt_ray.analysis.effect.contrast import Effect, contrasts
+from cbt_ray.analysis.effect.covariate import Covariate, words
+from cbt_ray.analysis.effect.family import Families, Refits, families, refitted
+from cbt_ray.analysis.effect.omnibus import Omnibus, omnibus
 from cbt_ray.analysis.effect.outcome import OutcomeFound, outcomes, with_p
-from cbt_ray.analysis.effect.policy import counted, policies
+from cbt_ray.analysis.effect.policy import Policies, counted, policies
 from cbt_ray.analysis.effect.power import power
 from cbt_ray.analysis.effect.repeated import of_sessions
-from cbt_ray.analysis.effect.slope import slopes
+from cbt_ray.analysis.effect.slope import Slopes, slopes
 from cbt_ray.analysis.flow import flags, flow
 from cbt_ray.analysis.judge.reliability import reliability
-from cbt_ray.analysis.model.chain_model import chain_model
-from cbt_ray.analysis.model.mixed import published
+from cbt_ray.analysis.model.chain_model import ChainModel, chain_model
+from cbt_ray.analysis.model.mixed import PublishedModel, published
 from cbt_ray.analysis.notice import notices
 from cbt_ray.analysis.scale.scale import scale
 from cbt_ray.analysis.scores import OWED, RULE, ScoreRow, Scores
@@ -44,6 +44,24 @@ class Item(Keyed):
 
     item: str
     title: str
+
+
+@dataclass(frozen=True)
+class MixedModels(Keyed):
+    """The mixed models of all sessions."""
+
+    published: PublishedModel
+    reduced: PublishedModel | None
+    """Where the published formula cannot be fitted."""
+    default: ChainModel
+
+
+@dataclass(frozen=True)
+class OtherView(Keyed):
+    """What the headline's judge says of the same sessions in another view."""
+
+    scores: Any
+    contrasts: Sequence[Effect]
 
 
 @dataclass(frozen=True)
@@ -67,20 +85,21 @@ class Analysis(Keyed):
     scores: Any
     distribution: Any
     trajectory: Any
-    contrasts: Any
+    contrasts: Families
     outcomes: Sequence[OutcomeFound]
     """What arms are compared in, in the declared order; the first is the headline."""
-    policies: Any
-    tests: Any
-    slopes: Any
+    policies: Policies
+    tests: Sequence[Omnibus]
+    slopes: Slopes
     cells: Any
-    models: Any
-    covariates: Any
-    refitted: Any
+    models: MixedModels
+    covariates: Sequence[Covariate]
+    refitted: Refits | None
+    """Null unless `settings.thorough`."""
     flow: Any
     flags: Any
-    views: Any
-    """View -> scores and contrasts, for views that are not the headline's."""
+    views: Mapping[str, OtherView]
+    """Views that are not the headline's."""
     repeated: Any
     reliability: Any
     scale: Any
@@ -136,7 +155,7 @@ def analyse(
         "power": power(scores, settings, sessions=sessions),
         **(beside or {}),
     }
-    primary = inferred["contrasts"]["primary"]["rows"]
+    primary = inferred["contrasts"].primary.rows
     said: list[Any] = [
         _other_judge(scores, asked, settings),
         *(part for part in sections.values() if isinstance(part, Mapping | Keyed)),
@@ -211,23 +230,23 @@ def _inferred(
     used = counted(sessions, settings.unrated, len(items), settings)
     levels = describe.levels(arms)
     model = chain_model(used, settings)
-    found, each = (
-        families(used, levels, items, model, settings),
-        outcomes(scores, sessions, levels, settings),
-    )
+    found = families(used, levels, items, model, settings)
+    each = outcomes(scores, sessions, levels, settings)
     # Several primary outcomes are one family, of which the headline's contrasts are a part.
-    adjusted = [row["p_adjusted"] for row in each[0].contrasts]
-    found["primary"]["rows"] = with_p(found["primary"]["rows"], adjusted)
+    adjusted = [row.p_adjusted for row in each[0].contrasts]
+    primary = replace(found.primary, rows=with_p(found.primary.rows, adjusted))
+    found = replace(found, primary=primary)
+    plain, reduced = published(used, settings)
     return {
         "contrasts": found,
         "outcomes": each,
         "policies": policies(sessions, levels, len(items), settings),
         "tests": omnibus(used, levels),
-        "slopes": slopes(used, arms, settings),
+        "slopes": slopes(used, list(levels), settings),
         "cells": describe.cells(used, arms),
-        "models": {**published(used, settings), "default": model},
-        "repeated": of_sessions(used, [arm["arm"] for arm in arms], settings.level),
-        "covariates": [words(used, model, found["primary"]["rows"], levels, settings)],
+        "models": MixedModels(plain, reduced, model),
+        "repeated": of_sessions(used, list(levels), settings.level),
+        "covariates": [words(used, model, found.primary.rows, levels, settings)],
         "refitted": refitted(used, levels, model, settings) if settings.thorough else None,
     }
 
@@ -254,13 +273,12 @@ def _counts(sessions: pd.DataFrame, arms: Sequence[Mapping[str, Any]]) -> dict[s
 
 def _other_view(
     scores: Scores, view: str, judge: str, items: Sequence[str], settings: Settings
-) -> dict[str, Any]:
-    """Scores and contrasts of a view that is not the headline's."""
+) -> OtherView:
     sessions = scores.sessions(view, judge)
     arms = describe.arms(sessions, settings)
     levels = describe.levels(arms)
     used = counted(sessions, settings.unrated, len(items), settings)
-    return {
-        "scores": describe.scores(sessions, arms, items),
-        "contrasts": contrasts(used, pairs_of("primary", levels, settings), levels, settings),
-    }
+    return OtherView(
+        describe.scores(sessions, arms, items),
+        contrasts(used, pairs_of("primary", levels, settings), levels, settings),
+    )

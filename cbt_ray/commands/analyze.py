@@ -265,10 +265,13 @@ def tables(result: Result) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             for item, summary in row["items"].items()
         ],
     )
-    families = result["contrasts"]
     yield (
         "contrasts",
-        [{"family": family, **row} for family in families for row in families[family]["rows"]],
+        [
+            {"family": name, **to_json(row)}
+            for name, family in vars(result.contrasts).items()
+            for row in family.rows
+        ],
     )
     measures = (result.get("repeated") or {}).get("measures", [])
     for part in ("means", "pairs"):

@@ -31,6 +31,10 @@ class At(Generic[T]):
         found = self.of(read)
         return {name: At(part, found.pointer + step(name)) for name, part in found.value.items()}
 
+    def known(self: At[U | None]) -> list[At[U]]:
+        """The part itself, none where it is null."""
+        return [] if self.value is None else [At(self.value, self.pointer)]
+
 
 class _Path:
     """Stands in for a part of the analysis, and notes what is read of it."""

@@ -6,12 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
 from cbt_ray.analysis.analyse import Analysis
-from cbt_ray.analysis.effect.asked import sides
+from cbt_ray.analysis.effect.asked import Comparison, sides
 from cbt_ray.report.answer import total_range
 from cbt_ray.report.figure import NOTHING, Figure, Look, asked, rated
 from cbt_ray.report.prose import interval, one, signed
@@ -173,40 +172,43 @@ def interaction(analysis: Analysis) -> Figure:
     """
     title = "Means at both sides of the contrast"
     caption = "Means of patients' means. Thick: a pair of arms; thin: one simulated patient."
-    if any(" x " in row["effect"] for row in analysis["tests"]):
+    if any(" x " in row.effect for row in analysis.tests):
         caption += (
             " Lines that are not parallel are an interaction. Descriptive: the table of "
             "omnibus tests holds the test."
         )
     if not rated(analysis):
         return Figure("interaction", title, caption, empty=NOTHING)
-    rows, first = analysis["contrasts"]["primary"]["rows"], asked(analysis)[:1]
-    pairs = [row for row in rows if row["contrast"] == first[0].name] if first else []
+    rows, first = analysis.contrasts.primary.rows, asked(analysis)[:1]
+    pairs = [row for row in rows if row.contrast == first[0].name] if first else []
     means = _means(analysis)
-    pairs = [row for row in pairs if means.keys() & {row["plus"], row["minus"]}]
+    pairs = [row for row in pairs if means.keys() & {row.plus, row.minus}]
     if not pairs:
         return Figure("interaction", title, caption, empty="Not drawn: no two arms are compared.")
     plus, minus = sides(first[0])
-    shown = [mean for row in pairs for side in SIDES for mean in means.get(row[side], {}).values()]
+    shown = [mean for row in pairs for arm in arms(row) for mean in means.get(arm, {}).values()]
     ticks = nice(min(shown), max(shown), 5)
-    shapes = [Look(row["label"], number, number) for number, row in enumerate(pairs)]
+    shapes = [Look(row.label, number, number) for number, row in enumerate(pairs)]
     lines = [_mean_line(row, means, ticks, look) for row, look in zip(pairs, shapes, strict=True)]
     drawn = [_panel("all pairs", (minus, plus), ticks, lines)] if len(pairs) > 1 else []
     for row, own in zip(pairs, lines, strict=True):
         thin = _patient_lines(row, means, (minus, plus), ticks)
-        drawn.append(_panel(row["label"], (minus, plus), ticks, [*thin, own]))
+        drawn.append(_panel(row.label, (minus, plus), ticks, [*thin, own]))
     return Figure("interaction", title, caption, drawn, tuple(shapes))
 
 
-SIDES = ("minus", "plus")
-"""The side that is taken off first, so that a gain goes up to the right."""
 Means = Mapping[str, Mapping[str, float]]
+"""Arm -> patient -> mean."""
 
 
-def _means(analysis: Analysis) -> dict[str, dict[str, float]]:
-    """Arm -> patient -> mean."""
+def arms(row: Comparison) -> tuple[str, str]:
+    """The arm that is taken off first, so that a gain goes up to the right."""
+    return row.minus, row.plus
+
+
+def _means(analysis: Analysis) -> Means:
     found: dict[str, dict[str, float]] = {}
-    for cell in analysis["cells"]:
+    for cell in analysis.cells:
         found.setdefault(cell["arm"], {})[cell["patient"]] = cell["mean"]
     return found
 
@@ -226,11 +228,9 @@ def _panel(
     return drawing(right + 14, 230, title, axis, *words, *lines)
 
 
-def _mean_line(row: Mapping[str, Any], means: Means, ticks: Sequence[float], look: Look) -> Markup:
+def _mean_line(row: Comparison, means: Means, ticks: Sequence[float], look: Look) -> Markup:
     y = Scale(ticks[0], ticks[-1], 200, 44)
-    known = [
-        (i, row[side], list(means.get(row[side], {}).values())) for i, side in enumerate(SIDES)
-    ]
+    known = [(i, arm, list(means.get(arm, {}).values())) for i, arm in enumerate(arms(row))]
     points = [(_x(i), y(sum(own) / len(own)), arm) for i, arm, own in known if own]
     places = [(a, b) for a, b, _ in points]
     dots = [
@@ -241,10 +241,10 @@ def _mean_line(row: Mapping[str, Any], means: Means, ticks: Sequence[float], loo
 
 
 def _patient_lines(
-    row: Mapping[str, Any], means: Means, names: Sequence[str], ticks: Sequence[float]
+    row: Comparison, means: Means, names: Sequence[str], ticks: Sequence[float]
 ) -> list[Markup]:
     y = Scale(ticks[0], ticks[-1], 200, 44)
-    own = [means.get(row[side], {}) for side in SIDES]
+    own = [means.get(arm, {}) for arm in arms(row)]
     lines = []
     for patient in dict.fromkeys(patient for side in own for patient in side):
         known = [(i, side[patient]) for i, side in enumerate(own) if patient in side]

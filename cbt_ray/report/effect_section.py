@@ -4,55 +4,53 @@ the tests over all arms.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 from cbt_ray.analysis.analyse import Analysis
-from cbt_ray.report import effect_figures
+from cbt_ray.analysis.effect.contrast import Contrasted, Difference, Effect
+from cbt_ray.analysis.effect.family import Family, ItemEffect, TotalEffect
+from cbt_ray.analysis.effect.omnibus import Omnibus
+from cbt_ray.report import effect_figures, policy_section
+from cbt_ray.report.at import At
 from cbt_ray.report.figure import titles
 from cbt_ray.report.outcome_section import outcomes
-from cbt_ray.report.part import Fold, Heading, Part, Section, Text
+from cbt_ray.report.part import Fold, Heading, Part, Section
 from cbt_ray.report.prose import (
     DASH,
     capital,
     interval_of,
     one,
-    percent,
     probability,
     signed,
     text,
-    three,
     two,
-    whole,
 )
-from cbt_ray.report.table import Cell, Column, Row, Table, cell, listed, pick, table, under
+from cbt_ray.report.table import Column, Table, column, tabulate
 
-POLICIES = {
-    "missing": "Missing",
-    "lowest": "Lowest total",
-    "unflagged": "Without flagged",
-    "heard": "Therapist heard",
-}
-COUNTED = {"lowest": ("filled", "Given the lowest"), "heard": ("left_out", "Left out")}
-"""Policy -> the sessions that it treats otherwise, as the column after it counts them."""
-BOUNDS = {"bounds": "Bounds, any score", "lee": "Bounds after Lee"}
+D = TypeVar("D", bound=Difference)
+R = TypeVar("R", bound=Contrasted)
+E = TypeVar("E", bound=Effect)
 
 
 def effects(analysis: Analysis) -> Section:
     """The section."""
-    primary = pick(analysis, "/contrasts/primary/rows")
-    caveat = " ".join(dict.fromkeys(s for row in primary for s in sentences(row["caveat"])))
+    found = At(analysis)
+    primary, secondary = (
+        found.of(lambda it: it.contrasts.primary),
+        found.of(lambda it: it.contrasts.secondary),
+    )
+    said = (s for row in primary.value.rows for s in sentences(row.caveat))
+    late = policy_section.post_hoc(analysis, "contrasts")
     parts: list[Part] = [
-        family(analysis, "primary", "t-primary", "Primary contrasts", caveat),
-        family(analysis, "secondary", "t-secondary", "Secondary contrasts", ""),
-        _standardized(analysis),
+        _family(primary, ("t-primary", "Primary contrasts"), late, " ".join(dict.fromkeys(said))),
+        _family(secondary, ("t-secondary", "Secondary contrasts"), late),
+        _standardized(found),
         effect_figures.interaction(analysis),
         *outcomes(analysis),
-        _omnibus(analysis),
+        _omnibus(found),
         Heading("Other ways to count sessions"),
-        *_policies(analysis),
-        *_covariate(analysis),
-        *_refitted(analysis),
-        Fold("Contrasts of every item (exploratory)", [_items(analysis)]),
+        *policy_section.parts(found),
+        Fold("Contrasts of every item (exploratory)", [_items(found)]),
     ]
     return Section("effects", "Effects", parts)
 
@@ -62,43 +60,47 @@ def sentences(said: str) -> list[str]:
     return [f"{part.rstrip('.')}." for part in said.split(". ") if part]
 
 
-def post_hoc(analysis: Analysis, part: str) -> str:
-    """Marks numbers that rest on what was declared after the first rating, or never."""
-    late = pick(analysis.get("declared"), "/post_hoc") or []
-    return "Post hoc. " if "everything" in late or part in late else ""
-
-
-def family(analysis: Analysis, name: str, id_: str, title: str, caveat: str) -> Table:
+def _family(
+    found: At[Family[TotalEffect]], place: tuple[str, str], late: str, caveat: str = ""
+) -> Table:
     """One family of contrasts on totals."""
-    pointer = under("contrasts", name)
-    note = (
-        f"{post_hoc(analysis, 'contrasts')}{capital(pick(analysis, pointer + '/question'))}; "
-        f"adjusted within the family. {caveat}"
-    )
-    reason = pick(analysis, pointer + "/reason")
-    return table(
-        analysis,
-        (id_, title),
-        pointer + "/rows",
-        contrast_columns(),
-        note=note.strip(),
-        empty=f"{capital(reason)}.",
-    )
+    family = found.value
+    note = f"{late}{capital(family.question)}; adjusted within the family. {caveat}".strip()
+    empty = f"{capital(family.reason)}."
+    rows = found.each(lambda it: it.rows)
+    return tabulate(place, rows, contrast_columns(), note=note, empty=empty)
 
 
-def contrast_columns(adjusted: tuple[str, str] = ("p, Holm", "p_adjusted")) -> list[Column[Any]]:
-    """A contrast: each p beside its error term and degrees of freedom."""
+def contrast_columns() -> list[Column[E]]:
+    """A contrast on totals."""
+    adjusted: Column[E] = column("p, Holm", probability, lambda row: row.p_adjusted)
+    return _columns(adjusted)
+
+
+def _columns(adjusted: Column[R]) -> list[Column[R]]:
+    label: Column[R] = column("Contrast", str, lambda row: row.label)
+    plain: list[Column[R]] = difference_columns()
+    return [label, *plain[:-1], adjusted, plain[-1]]
+
+
+def difference_columns() -> list[Column[D]]:
+    """A difference: each p beside its error term and degrees of freedom."""
     return [
-        Column("Contrast", "label"),
-        Column("Patients", "patients", text),
-        Column("Difference", "estimate", signed),
-        Column("Interval", ("low", "high"), interval_of),
-        Column("SE", "se", two),
-        Column("t", "t", two),
-        Column("df", "df", _df),
-        Column("p", "p", probability),
-        Column(adjusted[0], adjusted[1], probability),
-        Column("Error term", ("reason", "error_term", "method"), _method, below=True),
+        column("Patients", text, lambda row: row.patients),
+        column("Difference", signed, lambda row: row.estimate),
+        column("Interval", interval_of, lambda row: row.low, lambda row: row.high),
+        column("SE", two, lambda row: row.se),
+        column("t", two, lambda row: row.t),
+        column("df", _df, lambda row: row.df),
+        column("p", probability, lambda row: row.p),
+        column(
+            "Error term",
+            _method,
+            lambda row: row.reason,
+            lambda row: row.error_term,
+            lambda row: row.method,
+            below=True,
+        ),
     ]
 
 
@@ -110,62 +112,83 @@ def _method(reason: str | None, error_term: str | None, method: str | None) -> s
     return capital(reason) or "; ".join(filter(None, [error_term, method]))
 
 
-def _standardized(analysis: Analysis) -> Table:
-    families = [
-        row
-        for name in ("primary", "secondary")
-        for row in pick(analysis, under("contrasts", name, "rows"))
-    ]
+def _standardized(analysis: At[Analysis]) -> Table:
     note = (
         "d: the difference over the standard deviation of a session within an arm (patient, chain "
         "and session variance of the "
         "default model). REML: the same contrast from that model."
-        if pick(analysis, "/models/default/status") == "fitted"
+        if analysis.value.models.default.status == "fitted"
         else "d and REML need the default model, which is not fitted."
     )
-    if any(row["pooled"] for row in families):
-        note += " Pooled: with the error term of all arms, exact where all vary alike."
-    columns: list[Column[Any]] = [
-        Column("Contrast", "label"),
-        Column("d", "d", two),
-        Column("Interval of d", ("d_low", "d_high"), lambda low, high: interval_of(low, high, 2)),
-        Column("REML", "reml", signed),
-        Column("Pooled interval", ("pooled/low", "pooled/high"), _known_interval, optional=True),
-        Column("df", "pooled/df", _df, optional=True),
-        Column("p", "pooled/p", probability, optional=True),
+    rows = [
+        *analysis.each(lambda it: it.contrasts.primary.rows),
+        *analysis.each(lambda it: it.contrasts.secondary.rows),
     ]
-    places = [
-        under("contrasts", name, "rows", index)
-        for name in ("primary", "secondary")
-        for index in range(len(pick(analysis, under("contrasts", name, "rows"))))
+    if any(row.value.pooled for row in rows):
+        note += " Pooled: with the error term of all arms, exact where all vary alike."
+    columns: list[Column[TotalEffect]] = [
+        column("Contrast", str, lambda row: row.label),
+        column("d", two, lambda row: row.d),
+        column("Interval of d", _narrow, lambda row: row.d_low, lambda row: row.d_high),
+        column("REML", signed, lambda row: row.reml),
+        column(
+            "Pooled interval",
+            _known_interval,
+            lambda row: row.pooled.low if row.pooled else None,
+            lambda row: row.pooled.high if row.pooled else None,
+            optional=True,
+        ),
+        column("df", _df, lambda row: row.pooled.df if row.pooled else None, optional=True),
+        column("p", probability, lambda row: row.pooled.p if row.pooled else None, optional=True),
     ]
     title = "Standardized effects, and the same contrasts by other error terms"
-    return listed(
-        analysis, ("t-standardized", title), places, columns, note=note, empty="No contrast."
-    )
+    return tabulate(("t-standardized", title), rows, columns, note=note, empty="No contrast.")
 
 
-def _omnibus(analysis: Analysis) -> Table:
+def _narrow(low: float | None, high: float | None) -> str:
+    return interval_of(low, high, 2)
+
+
+def _omnibus(analysis: At[Analysis]) -> Table:
+    rows = analysis.each(lambda it: it.tests)
     note = "F takes the error term of all arms together and supposes that they vary alike"
-    if any(row["hotelling"] for row in pick(analysis, "/tests")):
+    if any(row.value.hotelling for row in rows):
         note += (
             "; Hotelling's T squared on the patients' own contrasts supposes nothing of the "
             "kind and pays with degrees of freedom"
         )
-    columns: list[Column[Any]] = [
-        Column("Effect", "effect"),
-        Column("F", "f", two),
-        Column("df", ("df", "df_error"), _two_df),
-        Column("p", "p", probability),
-        Column("F of T\N{SUPERSCRIPT TWO}", "hotelling/f", two, optional=True),
-        Column("df", ("hotelling/df", "hotelling/df_error"), _two_df, optional=True),
-        Column("p", "hotelling/p", probability, optional=True),
-        Column("Error term", ("reason", "error_term", "method"), _method, below=True),
+    columns: list[Column[Omnibus]] = [
+        column("Effect", str, lambda row: row.effect),
+        column("F", two, lambda row: row.f),
+        column("df", _two_df, lambda row: row.df, lambda row: row.df_error),
+        column("p", probability, lambda row: row.p),
+        column(
+            "F of T\N{SUPERSCRIPT TWO}",
+            two,
+            lambda row: row.hotelling.f if row.hotelling else None,
+            optional=True,
+        ),
+        column(
+            "df",
+            _two_df,
+            lambda row: row.hotelling.df if row.hotelling else None,
+            lambda row: row.hotelling.df_error if row.hotelling else None,
+            optional=True,
+        ),
+        column(
+            "p", probability, lambda row: row.hotelling.p if row.hotelling else None, optional=True
+        ),
+        column(
+            "Error term",
+            _method,
+            lambda row: row.reason,
+            lambda row: row.error_term,
+            lambda row: row.method,
+            below=True,
+        ),
     ]
-    none = "There is one arm." if analysis["arms"] else "No arm."
-    return table(
-        analysis, ("t-omnibus", "Omnibus tests"), "/tests", columns, note=f"{note}.", empty=none
-    )
+    none = "There is one arm." if analysis.value.arms else "No arm."
+    return tabulate(("t-omnibus", "Omnibus tests"), rows, columns, note=f"{note}.", empty=none)
 
 
 def _known_interval(low: float | None, high: float | None) -> str:
@@ -176,172 +199,20 @@ def _two_df(first: float | None, second: float | None) -> str:
     return DASH if first is None else f"{_df(first)}, {_df(second)}"
 
 
-def _policies(analysis: Analysis) -> list[Part]:
-    """Only what differs from another way to count is explained, and only columns that are there."""
-    known = pick(analysis, "/policies/missing")
-    title = "The primary contrasts under each policy"
-    if not known:
-        return [Table("t-policies", title, empty="No contrast.")]
-    shown = {
-        name: column
-        for name, column in POLICIES.items()
-        if name != "heard" or _any(analysis, "heard", "left_out")
-    }
-    note = (
-        f"{post_hoc(analysis, 'policies')}The headline is "
-        f"{pick(analysis, '/policies/headline')}; differences with intervals."
-    )
-    rows = []
-    for index in range(len(known)):
-        cells = [cell(analysis, str, under("policies", "missing", index, "label"))]
-        for policy in shown:
-            base = under("policies", policy, index)
-            cells.append(
-                cell(analysis, _counted, *(f"{base}/{end}" for end in ("estimate", "low", "high")))
-            )
-            if policy in COUNTED:
-                cells.append(cell(analysis, whole, f"{base}/{COUNTED[policy][0]}"))
-        for policy in BOUNDS:
-            base = under("policies", policy, index)
-            cells.append(
-                cell(analysis, _bound, *(f"{base}/{end}" for end in ("low", "high", "reason")))
-            )
-        cells.append(cell(analysis, percent, under("policies", "lee", index, "share")))
-        without = [under("policies", policy, index, "reason") for policy in shown]
-        why = [
-            (shown[policy], pick(analysis, at), at)
-            for policy, at in zip(shown, without, strict=True)
-        ]
-        said = " ".join(f"{title}: {reason.rstrip('.')}." for title, reason, _ in why if reason)
-        rows.append(
-            Row(cells, Cell(said, tuple(at for _, reason, at in why if reason)) if said else None)
-        )
-    titles_ = [
-        title
-        for policy in shown
-        for title in (shown[policy], *([COUNTED[policy][1]] if policy in COUNTED else []))
-    ]
-    head = [(title, False) for title in ("Contrast", *titles_, *BOUNDS.values(), "Trimmed by Lee")]
-    return [Text(_ways(analysis)), Table("t-policies", title, head, rows, note)]
+def _items(analysis: At[Analysis]) -> Table:
+    names = titles(analysis.value)
+    q: Column[ItemEffect] = column("q", probability, lambda row: row.q)
 
+    def named(item: str) -> str:
+        return names.get(item, text(item))
 
-def _any(analysis: Analysis, policy: str, count: str) -> bool:
-    return any(row[count] for row in pick(analysis, under("policies", policy)))
-
-
-def _ways(analysis: Analysis) -> str:
-    said = [f"The headline counts unrated sessions as {analysis['settings']['unrated']}."]
-    if _any(analysis, "lowest", "filled"):
-        said.append(
-            "Under lowest, a session that the chain lost (rejected, not reached, nothing to rate) "
-            "gets the lowest total; a "
-            "failure of the judge stays missing, and so does a session that the data do not hold."
-        )
-    else:
-        said.append("No session was lost by its chain, so lowest says what missing says.")
-    said.append(
-        "Bounds say what any scores of the unrated sessions could make of the contrast; those "
-        "after Lee hold for sessions that "
-        "either arm would have left rated."
-    )
-    if _any(analysis, "unflagged", "left_out"):
-        said.append(
-            "Leaving out flagged sessions is a sensitivity analysis and no headline, since a flag "
-            "is an outcome."
-        )
-    if _any(analysis, "heard", "left_out"):
-        said.append(
-            "Therapist heard: as the headline, without ratings of a text that holds no word of the "
-            "therapist; they rate nobody."
-        )
-    return " ".join(said)
-
-
-def _counted(estimate: float | None, low: float | None, high: float | None) -> str:
-    if estimate is None:
-        return "no estimate"
-    return f"{signed(estimate)} ({'no interval' if low is None else interval_of(low, high)})"
-
-
-def _bound(low: float | None, high: float | None, reason: str | None) -> str:
-    return text(reason) if low is None else f"{signed(low)} to {signed(high)}"
-
-
-def _covariate(analysis: Analysis) -> list[Part]:
-    found = pick(analysis, "/covariates/0")
-    title = "The number of words, which is not causal"
-    note = (
-        "A session's length comes after the arm: holding it fixed takes away part of what the arm "
-        "does. The rows say how much of "
-        "a contrast goes along with length, no more."
-    )
-    if found["reason"]:
-        return [Table("t-words", title, note=note, empty=f"{capital(found['reason'])}.")]
-    slope = (
-        f"{signed(found['estimate'])} points (SE {two(found['se'])}) per standard deviation of "
-        f"{one(found['sd_words'], 0)} "
-        "words. "
-    )
-    columns: list[Column[Any]] = [
-        Column("Contrast", "label"),
-        Column("REML", "reml", signed),
-        Column("With words held fixed", "words_held_fixed", signed),
-    ]
-    return [
-        table(
-            analysis,
-            ("t-words", title),
-            "/covariates/0/contrasts",
-            columns,
-            note=slope + note,
-            empty="No contrast.",
-        )
-    ]
-
-
-def _refitted(analysis: Analysis) -> list[Part]:
-    if not pick(analysis, "/refitted"):
-        return []
-    columns: list[Column[Any]] = [
-        Column("Contrast", "label"),
-        Column("REML", "estimate", signed),
-        Column("SE", "se", two),
-        Column("Interval", ("low", "high"), interval_of),
-        Column("p", "p", probability),
-        Column("Error of p", "p_error", three),
-        Column("Error of an end", "end_error", two),
-    ]
-    note = (
-        f"The chain model refitted to each of {pick(analysis, '/refitted/draws')} simulated data "
-        "sets without an effect. Errors: "
-        "what other draws would make of these digits (a standard error)."
-    )
-    reason = pick(analysis, "/refitted/reason")
-    return [
-        table(
-            analysis,
-            ("t-refitted", "Refitting bootstrap"),
-            "/refitted/rows",
-            columns,
-            note=note,
-            empty=f"{capital(reason)}.",
-        )
-    ]
-
-
-def _items(analysis: Analysis) -> Table:
-    names = titles(analysis)
-    columns = [
-        Column("Item", "item", lambda item: names.get(item, text(item)), prose=True),
-        *contrast_columns(("q", "q")),
-    ]
+    columns = [column("Item", named, lambda row: row.item, prose=True), *_columns(q)]
+    family = analysis.of(lambda it: it.contrasts.items)
     note = "False discovery rate over all items and contrasts (Benjamini and Hochberg)."
-    reason = pick(analysis, "/contrasts/items/reason")
-    return table(
-        analysis,
+    return tabulate(
         ("t-items", "Contrasts of every item"),
-        "/contrasts/items/rows",
+        family.each(lambda it: it.rows),
         columns,
         note=note,
-        empty=f"{capital(reason)}.",
+        empty=f"{capital(family.value.reason)}.",
     )

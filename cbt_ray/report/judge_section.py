@@ -9,7 +9,7 @@ from typing import Any
 
 from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.report import judge_figures
-from cbt_ray.report.effect_section import contrast_columns
+from cbt_ray.report.effect_section import contrast_columns, difference_columns
 from cbt_ray.report.figure import repeats, titles
 from cbt_ray.report.part import Fold, Heading, Part, Section, Text
 from cbt_ray.report.prose import (
@@ -261,10 +261,7 @@ def pair(low: float | None, high: float | None) -> str:
 
 def _worst(analysis: Analysis) -> Table:
     base = "/reliability/judges/worst_case"
-    columns = [
-        Column("Judge", "judge"),
-        *(column for column in contrast_columns() if column.fields not in ("label", "p_adjusted")),
-    ]
+    columns: list[Column[Any]] = [Column("Judge", "judge"), *difference_columns()]
     rows = pick(analysis, base + "/rows")
     places = [
         (f"{base}/rows/{n}/judges/{place}", row["label"])

@@ -2,207 +2,240 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from markupsafe import Markup
 
 from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.effect.asked import differing
-from cbt_ray.report import model_figures
-from cbt_ray.report.figure import asked
+from cbt_ray.analysis.model.chain_model import ChainModel, Coefficient, LikelihoodRatio
+from cbt_ray.analysis.model.ladder import Optimisation
+from cbt_ray.analysis.model.mixed import PublishedModel, PublishedTerm
+from cbt_ray.analysis.model.result import MixedModel
+from cbt_ray.report.at import At
+from cbt_ray.report.figure import Figure, asked
 from cbt_ray.report.part import Fold, Heading, Part, Section, Text
 from cbt_ray.report.prose import capital, interval_of, one, probability, three, yes
-from cbt_ray.report.table import Cell, Column, Row, Table, cell, pick, table, under
+from cbt_ray.report.svg import Scale, axis_x, axis_y, cloud, drawing, line, nice
+from cbt_ray.report.table import Cell, Column, Row, Table, column, shown, tabulate
+from cbt_ray.study.contrast import Contrast
 
-FACTS = {
-    "log_likelihood": ("Log-likelihood", 4),
-    "aic": ("AIC", 3),
-    "bic": ("BIC", 3),
-    "scale": ("Scale (session variance)", 4),
-    "patient_variance": ("Patient variance", 3),
-    "explained_variance": ("Explained variance", 3),
-    "explained_variance_fixed": ("Explained variance, fixed effects alone", 3),
-}
-DEFAULT_FACTS = {
-    "log_likelihood": ("Log-likelihood by REML", 4),
-    "variances/patient": ("Variance of patients", 3),
-    "variances/chain": ("Variance of chains", 3),
-    "variances/session": ("Variance of sessions", 3),
-    "ml/log_likelihood": ("Log-likelihood by ML", 4),
-    "ml/aic": ("AIC by ML", 3),
-    "ml/bic": ("BIC by ML", 3),
-}
+M = TypeVar("M", bound=MixedModel)
+Points = Sequence[tuple[float, float]]
 
 
 def models(analysis: Analysis) -> Section:
     """The section."""
-    parts: list[Part] = [
-        *_default(analysis),
-        model_figures.residuals(analysis, "default"),
-        *_published(analysis),
+    found, first = At(analysis).of(lambda it: it.models), asked(analysis)[:1]
+    either = [found.of(lambda it: it.published), *found.of(lambda it: it.reduced).known()]
+    parts = [
+        *_default(found.of(lambda it: it.default)),
+        Heading("The published model"),
+        *(part for model in either for part in _published(model, first)),
     ]
     return Section("models", "Mixed models", parts)
 
 
-def _default(analysis: Analysis) -> list[Part]:
-    model = pick(analysis, "/models/default")
+def _default(found: At[ChainModel]) -> list[Part]:
+    model = found.value
     head: list[Part] = [
         Heading("The default model"),
-        Text(f"{model['formula']}, {model['method']}."),
+        Text(f"{model.formula}, {model.method}."),
     ]
-    if model["status"] != "fitted":
-        return [*head, Text(f"Not fitted: {model['reason']}.", "empty"), *_fit(analysis, "default")]
-    columns: list[Column[Any]] = [
-        Column("Term", "term"),
-        Column("Estimate", "estimate", three),
-        Column("SE", "se", three),
+    drawn = residual_plots(model)
+    if model.status != "fitted":
+        return [*head, Text(f"Not fitted: {model.reason}.", "empty"), *_fit(found), drawn]
+    columns: list[Column[Coefficient]] = [
+        column("Term", str, lambda row: row.term),
+        column("Estimate", three, lambda row: row.estimate),
+        column("SE", three, lambda row: row.se),
     ]
-    reference = ", ".join(f"{name} {level}" for name, level in model["reference"].items())
+    reference = ", ".join(f"{name} {level}" for name, level in model.reference.items())
     note = (
-        f"{model['n']} sessions of {model['chains']} chains and {model['patients']} patients; "
+        f"{model.n} sessions of {model.chains} chains and {model.patients} patients; "
         f"reference levels: {reference}. Its "
         "error term is the chain. It prints no p per term: contrasts have their own."
     )
-    terms = table(
-        analysis,
-        ("t-default", "Fixed effects of the default model"),
-        "/models/default/terms",
-        columns,
-        note=note,
-    )
-    return [
-        *head,
-        terms,
-        _facts(analysis, "default"),
-        _ratios(analysis),
-        *_fit(analysis, "default"),
+    place, rows = _terms_of(model), found.each(lambda it: it.terms)
+    terms = tabulate(place, rows, columns, note=note)
+    return [*head, terms, _default_facts(found), _ratios(found), *_fit(found), drawn]
+
+
+def _terms_of(model: MixedModel) -> tuple[str, str]:
+    return f"t-{model.name}", f"Fixed effects of the {model.name} model"
+
+
+def _ratios(model: At[ChainModel]) -> Table:
+    rows = [
+        *model.of(lambda it: it.ml.interaction if it.ml else None).known(),
+        *model.of(lambda it: it.ml.chain if it.ml else None).known(),
     ]
-
-
-def _ratios(analysis: Analysis) -> Table:
+    columns: list[Column[LikelihoodRatio]] = [
+        column("Without", str, lambda row: row.effect),
+        column("\N{GREEK SMALL LETTER CHI}\N{SUPERSCRIPT TWO}", three, lambda row: row.chi2),
+        column("df", str, lambda row: row.df),
+        column("p", probability, lambda row: row.p),
+        column("Against", capital, lambda row: row.reference, prose=True),
+    ]
     note = "By ML, since REML likelihoods of different fixed effects cannot be compared."
-    rows = []
-    for name in ("interaction", "chain"):
-        base = under("models", "default", "ml", name)
-        if found := pick(analysis, base):
-            title = found.get("effect") or "variance of chains"
-            fields = (("chi2", three), ("df", str), ("p", probability), ("reference", capital))
-            rows.append(
-                Row(
-                    [
-                        Cell(title),
-                        *(cell(analysis, show, f"{base}/{field}") for field, show in fields),
-                    ]
-                )
-            )
-    head = [
-        ("Without", False),
-        ("\N{GREEK SMALL LETTER CHI}\N{SUPERSCRIPT TWO}", False),
-        ("df", False),
-        ("p", False),
-        ("Against", True),
-    ]
-    return Table(
-        "t-ratios", "Likelihood ratios", head, rows, note, "" if rows else "None could be computed."
+    place, none = ("t-ratios", "Likelihood ratios"), "None could be computed."
+    return tabulate(place, rows, columns, note=note, empty=none)
+
+
+def _default_facts(model: At[ChainModel]) -> Table:
+    of = model.of
+    return _facts(
+        model.value.name,
+        [
+            ("Log-likelihood by REML", of(lambda it: it.log_likelihood), 4),
+            ("Variance of patients", of(_variance("patient")), 3),
+            ("Variance of chains", of(_variance("chain")), 3),
+            ("Variance of sessions", of(_variance("session")), 3),
+            ("Log-likelihood by ML", of(lambda it: it.ml.log_likelihood if it.ml else None), 4),
+            ("AIC by ML", of(lambda it: it.ml.aic if it.ml else None), 3),
+            ("BIC by ML", of(lambda it: it.ml.bic if it.ml else None), 3),
+        ],
     )
 
 
-def _facts(analysis: Analysis, name: str) -> Table:
-    rows = []
-    for field, (title, digits) in (DEFAULT_FACTS if name == "default" else FACTS).items():
-        pointer = f"/models/{name}/{field}"
-        if pick(analysis, pointer) is not None:
-            rows.append(
-                Row(
-                    [
-                        Cell(title),
-                        cell(analysis, lambda value, digits=digits: one(value, digits), pointer),
-                    ]
-                )
-            )
-    return Table(
-        f"t-facts-{name}",
-        f"The {name} model's fit",
-        [("", False), ("Value", False)],
-        rows,
-        empty="" if rows else "None.",
+def _variance(of: str) -> Callable[[ChainModel], float | None]:
+    return lambda it: it.variances[of] if it.variances else None
+
+
+def _published_facts(model: At[PublishedModel]) -> Table:
+    of = model.of
+    return _facts(
+        model.value.name,
+        [
+            ("Log-likelihood", of(lambda it: it.log_likelihood), 4),
+            ("AIC", of(lambda it: it.aic), 3),
+            ("BIC", of(lambda it: it.bic), 3),
+            ("Scale (session variance)", of(lambda it: it.scale), 4),
+            ("Patient variance", of(lambda it: it.patient_variance), 3),
+            ("Explained variance", of(lambda it: it.explained_variance), 3),
+            (
+                "Explained variance, fixed effects alone",
+                of(lambda it: it.explained_variance_fixed),
+                3,
+            ),
+        ],
     )
 
 
-def _published(analysis: Analysis) -> list[Part]:
-    parts: list[Part] = [Heading("The published model")]
-    for name in ("published", "reduced"):
-        model = pick(analysis, f"/models/{name}")
-        if not model:
-            continue
-        parts.append(
-            Text(
-                f"{capital(name)}: {model['formula']}, maximum likelihood. "
-                f"{_dropped(model)}".strip()
-            )
-        )
-        if model["status"] != "fitted":
-            parts.append(Text(f"Not fitted: {model['reason']}.", "empty"))
-        else:
-            parts += [_terms(analysis, name), _facts(analysis, name)]
-        parts += _fit(analysis, name)
-        if model["status"] == "fitted":
-            parts.append(Fold("Its residuals", [model_figures.residuals(analysis, name)]))
-    return parts
-
-
-def _dropped(model: Mapping[str, Any]) -> str:
-    return " ".join(f"Left out: {one_of}." for one_of in model["dropped"])
-
-
-def _terms(analysis: Analysis, name: str) -> Table:
-    model = pick(analysis, f"/models/{name}")
-    columns: list[Column[Any]] = [
-        Column("Term", "term"),
-        Column("Estimate", "estimate", three),
-        Column("SE", "se", three),
-        Column("z", "z", three),
-        Column("p", "p", three),
-        Column("p, Bonferroni", "p_bonferroni", three, optional=True),
-        Column("Interval", ("low", "high"), lambda low, high: interval_of(low, high, 3)),
+def _facts(name: str, facts: Sequence[tuple[str, At[float | None], int]]) -> Table:
+    """A row each, with so many decimals."""
+    rows = [
+        Row([Cell(title), shown(partial(one, digits=digits), found)])
+        for title, fact, digits in facts
+        for found in fact.known()
     ]
-    note = f"{model['n']} sessions, {model['groups']} patients. {model['caveat']}"
+    head = [("", False), ("Value", False)]
+    empty = "" if rows else "None."
+    return Table(f"t-facts-{name}", f"The {name} model's fit", head, rows, empty=empty)
+
+
+def _published(found: At[PublishedModel], asked_: Sequence[Contrast]) -> list[Part]:
+    model = found.value
+    dropped = " ".join(f"Left out: {one_of}." for one_of in model.dropped)
+    said = f"{capital(model.name)}: {model.formula}, maximum likelihood. {dropped}".strip()
+    if model.status != "fitted":
+        return [Text(said), Text(f"Not fitted: {model.reason}.", "empty"), *_fit(found)]
+    drawn = Fold("Its residuals", [residual_plots(model)])
+    return [Text(said), _terms(found, asked_), _published_facts(found), *_fit(found), drawn]
+
+
+def _terms(found: At[PublishedModel], first: Sequence[Contrast]) -> Table:
+    model = found.value
+    columns: list[Column[PublishedTerm]] = [
+        column("Term", str, lambda row: row.term),
+        column("Estimate", three, lambda row: row.estimate),
+        column("SE", three, lambda row: row.se),
+        column("z", three, lambda row: row.z),
+        column("p", three, lambda row: row.p),
+        column("p, Bonferroni", three, lambda row: row.p_bonferroni, optional=True),
+        column("Interval", _interval, lambda row: row.low, lambda row: row.high),
+    ]
+    note = f"{model.n} sessions, {model.groups} patients. {model.caveat}"
     reversed_ = [
         name
-        for one in asked(analysis)[:1]
-        for name in differing(one)
-        if model["reference"].get(name) == one.plus[name]
+        for contrast in first
+        for name in differing(contrast)
+        if model.reference.get(name) == contrast.plus[name]
     ]
     if reversed_:
         note += (
             " Its reference level is the first side of the contrast, as published, so the sign of "
             f"{' and '.join(reversed_)} is the reverse of the contrasts'."
         )
-    return table(
-        analysis,
-        (f"t-{name}", f"Fixed effects of the {name} model"),
-        f"/models/{name}/terms",
-        columns,
-        note=note,
-    )
+    return tabulate(_terms_of(model), found.each(lambda it: it.terms), columns, note=note)
 
 
-def _fit(analysis: Analysis, name: str) -> list[Part]:
+def _interval(low: float | None, high: float | None) -> str:
+    return interval_of(low, high, 3)
+
+
+def _fit(found: At[M]) -> list[Part]:
     """What was wrong with it, and every optimiser that was tried."""
-    model = pick(analysis, f"/models/{name}")
-    parts: list[Part] = [Text(f"{capital(problem)}.", "problem") for problem in model["problems"]]
-    if not model["ladder"]:
+    model = found.value
+    parts: list[Part] = [Text(f"{capital(problem)}.", "problem") for problem in model.problems]
+    if not model.ladder:
         return parts
-    columns: list[Column[Any]] = [
-        Column("Optimiser", "optimiser"),
-        Column("Start", "start"),
-        Column("Log-likelihood", "log_likelihood", lambda value: one(value, 4)),
-        Column("Converged", "converged", yes),
-        Column("Warnings", "warnings", "; ".join, below=True),
+    columns: list[Column[Optimisation]] = [
+        column("Optimiser", str, lambda row: row.optimiser),
+        column("Start", str, lambda row: row.start),
+        column("Log-likelihood", partial(one, digits=4), lambda row: row.log_likelihood),
+        column("Converged", yes, lambda row: row.converged),
+        column("Warnings", "; ".join, lambda row: row.warnings, below=True),
     ]
-    tried = table(
-        analysis,
-        (f"t-ladder-{name}", f"Optimisers tried on the {name} model"),
-        f"/models/{name}/ladder",
-        columns,
+    place = (f"t-ladder-{model.name}", f"Optimisers tried on the {model.name} model")
+    tried = tabulate(place, found.each(lambda it: it.ladder), columns)
+    return [*parts, Fold(f"Optimisers tried ({len(model.ladder)})", [tried])]
+
+
+def residual_plots(model: MixedModel) -> Figure:
+    """Standardized residuals of one mixed model against normal quantiles, and against fitted
+    values.
+    """
+    id_, title = f"residuals-{model.name}", f"Residuals of the {model.name} mixed model"
+    if model.status != "fitted":
+        none = f"Not drawn: the model is not fitted ({model.reason})."
+        return Figure(id_, title, "", empty=none)
+    drawn, total = model.residuals_shown
+    caption = (
+        "Left: Q-Q plot against the normal distribution. Right: standardized residuals "
+        f"over fitted values. {model.formula}"
     )
-    return [*parts, Fold(f"Optimisers tried ({len(model['ladder'])})", [tried])]
+    caption += f"; {drawn} of {total} points." if drawn < total else "."
+    low = min(min(point) for point in model.qq)
+    high = max(max(point) for point in model.qq)
+    diagonal = [(low, low), (high, high)]
+    residual = "standardized residual"
+    fitted = ("fitted total", residual)
+    panels = [
+        _scatter(model.qq, "Q-Q plot", ("normal quantile", residual), diagonal),
+        _scatter(model.residuals, "Residuals over fitted values", fitted, None),
+    ]
+    return Figure(id_, title, caption, panels)
+
+
+def _scatter(points: Points, title: str, names: tuple[str, str], rule: Points | None) -> Markup:
+    x_ticks = nice(min(p[0] for p in points), max(p[0] for p in points), 5)
+    y_ticks = nice(min(p[1] for p in points), max(p[1] for p in points), 5)
+    x, y = Scale(x_ticks[0], x_ticks[-1], 38, 328), Scale(y_ticks[0], y_ticks[-1], 232, 28)
+    parts = [axis_x(x, x_ticks, 232, 28, names[0]), axis_y(y, y_ticks, 34, 328, names[1])]
+    if rule is None:
+        parts.append(line(38, y(0), 328, y(0), "zero"))
+    else:
+        start, end = (
+            max(x_ticks[0], y_ticks[0], rule[0][0]),
+            min(x_ticks[-1], y_ticks[-1], rule[1][0]),
+        )
+        parts.append(line(x(start), y(start), x(end), y(end), "zero"))
+    parts.append(
+        cloud(
+            [(x(a), y(b)) for a, b in points], "cloud s0" if len(points) < 100 else "cloud small s0"
+        )
+    )
+    return drawing(340, 270, title, *parts)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from cbt_ray.analysis.analyse import Analysis
+from cbt_ray.analysis.effect.contrast import Effect
 from cbt_ray.analysis.effect.outcome import OutcomeArm, OutcomeFound
 from cbt_ray.report.at import At
 from cbt_ray.report.part import Heading, Part
@@ -55,14 +55,14 @@ def _arms(found: Sequence[At[OutcomeFound]]) -> Table:
 
 def _contrasts(found: Sequence[At[OutcomeFound]]) -> Table:
     rows = [(outcome, row) for outcome in found for row in outcome.each(lambda one: one.contrasts)]
-    columns: list[Column[Any]] = [
-        column("Contrast", text, lambda row: row["label"]),
-        column("Patients", whole, lambda row: row["patients"]),
-        column("Difference", _number, lambda row: row["estimate"]),
-        column("Interval", _interval, lambda row: row["low"], lambda row: row["high"]),
-        column("p", probability, lambda row: row["p"]),
-        column("p, Holm", probability, lambda row: row["p_adjusted"]),
-        column("No interval", text, lambda row: row["reason"], below=True),
+    columns: list[Column[Effect]] = [
+        column("Contrast", text, lambda row: row.label),
+        column("Patients", whole, lambda row: row.patients),
+        column("Difference", _number, lambda row: row.estimate),
+        column("Interval", _interval, lambda row: row.low, lambda row: row.high),
+        column("p", probability, lambda row: row.p),
+        column("p, Holm", probability, lambda row: row.p_adjusted),
+        column("No interval", text, lambda row: row.reason, below=True),
     ]
     names = [_name(outcome.value) for outcome, _ in rows]
     place = ("t-outcome-contrasts", "Primary contrasts in each outcome")

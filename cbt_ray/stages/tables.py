@@ -28,9 +28,10 @@ def write_tables(bench: Bench, rows: Sequence[dict[str, Any]], analysis: Analysi
     """Write scores, contrasts and analysis.json to `<study>/tables/`, over those of another version
     of the study.
     """
-    families = analysis.contrasts.values()
     contrasts = [
-        {"family": family["family"], **row} for family in families for row in family["rows"]
+        {"family": family.family, **to_json(row)}
+        for family in vars(analysis.contrasts).values()
+        for row in family.rows
     ]
     for name, table in {"scores": scores_of(rows), "contrasts": contrasts}.items():
         bench.store.replace(f"{bench.study.study}/{FOLDER}/{name}.csv", csv_of(table))

@@ -3,13 +3,14 @@ JSON.
 """
 
 import json
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import pytest
 
 from cbt_ray.analysis import SCHEMA_VERSION, Analysis, ScoreRow, Settings, analyse
 from cbt_ray.analysis.document import from_json, to_json
+from cbt_ray.analysis.effect.contrast import Difference
 from cbt_ray.analysis.settings import Policy
 from tests.analysis.tables import ITEMS, Key, made_up
 
@@ -45,12 +46,12 @@ def test_degenerate_data_end_in_a_reason_and_never_in_an_exception(
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert to_json(from_json(Analysis, document)) == document
     assert result["schema_version"] == SCHEMA_VERSION
-    for family in result["contrasts"].values():
-        assert family["rows"] or family["reason"]
-        assert all((row["low"] is None) == (row["reason"] is not None) for row in family["rows"])
-    for model in filter(None, result["models"].values()):
-        assert model["status"] == "fitted" or model["reason"]
-    assert all(row["p"] is not None or row["reason"] for row in result["tests"])
+    for family in vars(result.contrasts).values():
+        assert family.rows or family.reason
+        assert all((row.low is None) == (row.reason is not None) for row in family.rows)
+    for model in filter(None, vars(result.models).values()):
+        assert model.status == "fitted" or model.reason
+    assert all(row.p is not None or row.reason for row in result.tests)
 
 
 def test_it_is_a_pure_function() -> None:
@@ -92,21 +93,19 @@ def test_policies_stand_side_by_side() -> None:
     )
     result = analyse(rows)
     missing, lowest, bounds = (
-        result["policies"][name][0] for name in ("missing", "lowest", "bounds")
+        vars(result.policies)[name][0] for name in ("missing", "lowest", "bounds")
     )
-    assert missing["estimate"] == pytest.approx(3)
-    assert lowest["estimate"] == pytest.approx(((18 + 18 + 3) / 3 + 18) / 2 - 15)
-    assert bounds["low"] == pytest.approx(lowest["estimate"])
-    assert bounds["high"] == pytest.approx(((18 + 18 + 30) / 3 + 18) / 2 - 15)
-    assert estimates(result["contrasts"]["primary"]["rows"]) == estimates(
-        result["policies"]["missing"]
-    )
-    lowest_first = analyse(rows, Settings(unrated="lowest"))["contrasts"]["primary"]["rows"]
-    assert estimates(lowest_first) == estimates(result["policies"]["lowest"])
+    assert missing.estimate == pytest.approx(3)
+    assert lowest.estimate == pytest.approx(((18 + 18 + 3) / 3 + 18) / 2 - 15)
+    assert bounds.low == pytest.approx(lowest.estimate)
+    assert bounds.high == pytest.approx(((18 + 18 + 30) / 3 + 18) / 2 - 15)
+    assert estimates(result.contrasts.primary.rows) == estimates(result.policies.missing)
+    lowest_first = analyse(rows, Settings(unrated="lowest")).contrasts.primary.rows
+    assert estimates(lowest_first) == estimates(result.policies.lowest)
 
 
-def estimates(rows: list[dict[str, Any]]) -> list[float]:
-    return [row["estimate"] for row in rows]
+def estimates(rows: Sequence[Difference]) -> list[float | None]:
+    return [row.estimate for row in rows]
 
 
 def one_unrated(reason: str, key: Key) -> str | None:
@@ -116,7 +115,7 @@ def one_unrated(reason: str, key: Key) -> str | None:
 def test_neither_a_judges_failure_nor_owed_work_becomes_the_lowest_score() -> None:
     for reason in ("judge_failed", "owed"):
         rows = made_up(lambda key, item: 6, partial(one_unrated, reason))
-        assert analyse(rows)["policies"]["lowest"][0]["estimate"] == 0
+        assert analyse(rows).policies.lowest[0].estimate == 0
 
 
 def test_flags_are_counted_and_exclude_nothing() -> None:
@@ -163,16 +162,16 @@ def test_lees_bounds_trim_the_arm_with_more_rated_sessions() -> None:
         lambda key: "not_reached" if key[1] == "instruct" and key[3] > 2 else None,
         sessions=4,
     )
-    (lee,) = analyse(rows)["policies"]["lee"]
-    assert (lee["trimmed"], lee["share"]) == ("smollm2-tuned", 0.5)
-    assert (lee["low"], lee["high"]) == (pytest.approx(3 * 5.5 - 15), pytest.approx(3 * 7.5 - 15))
+    (lee,) = analyse(rows).policies.lee
+    assert (lee.trimmed, lee.share) == ("smollm2-tuned", 0.5)
+    assert (lee.low, lee.high) == (pytest.approx(3 * 5.5 - 15), pytest.approx(3 * 7.5 - 15))
 
 
 def test_flagged_sessions_out_is_a_sensitivity_analysis_and_not_the_headline() -> None:
     rows = made_up(lambda key, item: 9 if key[3] == 1 and key[1] == "tuned" else 5)
     result = analyse(rows)
-    assert result["policies"]["unflagged"][0]["estimate"] == 0
-    assert result["contrasts"]["primary"]["rows"][0]["estimate"] == pytest.approx(4)
+    assert result.policies.unflagged[0].estimate == 0
+    assert result.contrasts.primary.rows[0].estimate == pytest.approx(4)
 
 
 def test_the_declared_judge_makes_the_headline() -> None:
@@ -209,10 +208,10 @@ def silent_rows(score: int) -> list[ScoreRow]:
 
 def test_ratings_of_a_session_without_a_therapists_word_are_a_policy_of_their_own() -> None:
     result = analyse(silent_rows(1))
-    (all_,), (heard,) = result["policies"]["missing"], result["policies"]["heard"]
-    assert (all_["left_out"], heard["left_out"]) == (0, 1)
-    assert all_["estimate"] < heard["estimate"]
-    assert estimates(result["contrasts"]["primary"]["rows"]) == [all_["estimate"]]
+    (all_,), (heard,) = result.policies.missing, result.policies.heard
+    assert (all_.left_out, heard.left_out) == (0, 1)
+    assert all_.estimate < heard.estimate
+    assert estimates(result.contrasts.primary.rows) == [all_.estimate]
     (notice,) = [one for one in result["notices"] if one["id"] == "unheard"]
     assert notice["weight"] >= 70
     assert notice["text"] == (
@@ -233,8 +232,8 @@ def test_where_they_move_no_headline_they_are_a_light_doubt() -> None:
 
 def test_where_nobody_knows_what_was_read_nothing_is_left_out() -> None:
     result = analyse(made_up())
-    assert [row["left_out"] for row in result["policies"]["heard"]] == [0]
-    assert estimates(result["policies"]["heard"]) == estimates(result["policies"]["missing"])
+    assert [row.left_out for row in result.policies.heard] == [0]
+    assert estimates(result.policies.heard) == estimates(result.policies.missing)
     assert not [one for one in result["notices"] if one["id"] == "unheard"]
 
 
@@ -244,4 +243,4 @@ def test_the_policy_of_silent_sessions_takes_the_headlines() -> None:
         for row in made_up(reason=partial(one_unrated, "not_reached"))
     ]
     result = analyse(rows, Settings(unrated="lowest"))
-    assert estimates(result["policies"]["heard"]) == estimates(result["policies"]["lowest"])
+    assert estimates(result.policies.heard) == estimates(result.policies.lowest)

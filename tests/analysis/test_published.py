@@ -3,11 +3,9 @@
 Skips where the published scores are not at hand).
 """
 
-from typing import Any
-
 import pytest
 
-from cbt_ray.analysis import Scores, Settings, analyse, describe
+from cbt_ray.analysis import Analysis, Scores, Settings, analyse, describe
 from cbt_ray.analysis.effect.family import refitted
 from cbt_ray.analysis.model.chain_model import chain_model
 from tests.analysis.tables import published
@@ -30,23 +28,23 @@ Mistral-Instruct 47.20 14.09 11 76 93
 
 
 @pytest.fixture(scope="module")
-def result() -> dict[str, Any]:
+def result() -> Analysis:
     return analyse(published())
 
 
-def test_fixed_effects(result: dict[str, Any]) -> None:
-    model = result["models"]["published"]
+def test_fixed_effects(result: Analysis) -> None:
+    model = result.models.published
     columns = ("estimate", "se", "z", "p", "low", "high")
     printed = [
-        " ".join([term["term"], *(f"{term[column]:.3f}" for column in columns)])
-        for term in model["terms"]
+        " ".join([term.term, *(f"{getattr(term, column):.3f}" for column in columns)])
+        for term in model.terms
     ]
     assert printed == TERMS.strip().splitlines()
-    assert (model["n"], model["groups"], model["group_sizes"]) == (593, 5, [117, 120])
+    assert (model.n, model.groups, model.group_sizes) == (593, 5, (117, 120))
 
 
-def test_quality_of_fit(result: dict[str, Any]) -> None:
-    model = result["models"]["published"]
+def test_quality_of_fit(result: Analysis) -> None:
+    model = result.models.published
     assert (
         f"{model['log_likelihood']:.4f} {model['scale']:.4f} {model['patient_variance']:.3f}"
         == "-2232.2854 108.3379 0.873"
@@ -55,16 +53,16 @@ def test_quality_of_fit(result: dict[str, Any]) -> None:
         f"{model['aic']:.3f} {model['bic']:.3f} {model['explained_variance']:.3f}"
         == "4478.571 4509.267 0.282"
     )
-    assert model["spread"] < 1e-3
+    assert model.spread < 1e-3
     failed = sum(
-        attempt["log_likelihood"] is None for attempt in model["ladder"]
+        attempt.log_likelihood is None for attempt in model.ladder
     )  # 0 or 1, by the machine's BLAS
-    assert model["problems"] == (
+    assert model.problems == (
         [f"{failed} of 8 fits failed or had no finite likelihood"] if failed else []
     )
 
 
-def test_totals_per_arm(result: dict[str, Any]) -> None:
+def test_totals_per_arm(result: Analysis) -> None:
     printed = set()
     for row in result["scores"]:
         total = row["total"]
@@ -74,17 +72,16 @@ def test_totals_per_arm(result: dict[str, Any]) -> None:
 
 
 def test_default_model_finds_the_optimum_where_one_optimiser_stops_short(
-    result: dict[str, Any],
+    result: Analysis,
 ) -> None:
-    model = result["models"]["default"]
+    model = result.models.default
     assert (
-        model["formula"]
-        == "total ~ C(model) * C(variant) + session_z + (1 | patient) + (1 | chain)"
+        model.formula == "total ~ C(model) * C(variant) + session_z + (1 | patient) + (1 | chain)"
     )
     assert f"{model['ml']['log_likelihood']:.2f}" == "-2219.40"
-    assert model["ml"]["interaction"]["p"] == pytest.approx(0.005085, rel=1e-3)
-    tried = {(attempt["optimiser"], attempt["start"]) for attempt in model["ml"]["ladder"]}
-    assert len(tried) == len(model["ml"]["ladder"]) >= 6
+    assert model.ml.interaction.p == pytest.approx(0.005085, rel=1e-3)
+    tried = {(attempt.optimiser, attempt.start) for attempt in model.ml.ladder}
+    assert len(tried) == len(model.ml.ladder) >= 6
 
 
 def test_statsmodels_own_optimiser_stops_short_and_agrees_at_the_optimum() -> None:
@@ -106,17 +103,17 @@ def test_statsmodels_own_optimiser_stops_short_and_agrees_at_the_optimum() -> No
     named = table.rename(columns=lambda name: name.removeprefix("factor:"))
     model = smf.mixedlm(formula, named, groups="patient", re_formula="1", vc_formula=intercepts)
     short = model.fit(reml=False, method="lbfgs")
-    own = chain_model(table, Settings())["ml"]
+    own = chain_model(table, Settings()).ml
     start = np.sqrt(
-        [own["variances"][name] / own["variances"]["session"] for name in ("patient", "chain")]
+        [own.variances[name] / own.variances["session"] for name in ("patient", "chain")]
     )
     there = model.fit(reml=False, method="nm", start_params=start, maxiter=1)
-    assert there.llf == pytest.approx(own["log_likelihood"], abs=1e-3)
-    assert short.llf < own["log_likelihood"] - 2
+    assert there.llf == pytest.approx(own.log_likelihood, abs=1e-3)
+    assert short.llf < own.log_likelihood - 2
 
 
-def test_every_contrast_has_an_interval_and_an_error_term(result: dict[str, Any]) -> None:
-    rows = {row["label"]: row for row in result["contrasts"]["primary"]["rows"]}
+def test_every_contrast_has_an_interval_and_an_error_term(result: Analysis) -> None:
+    rows = {row.label: row for row in result.contrasts.primary.rows}
     assert {
         model: f"{row['estimate']:.2f} {row['low']:.2f} {row['high']:.2f}"
         for model, row in rows.items()
@@ -129,18 +126,16 @@ def test_every_contrast_has_an_interval_and_an_error_term(result: dict[str, Any]
         rows["Mistral"]["method"]
         == "t on chain means, by fitted variances: chains rest on 17 to 20 sessions"
     )
-    assert all(row["df"] == 4 and row["low"] > 0 for row in rows.values())
+    assert all(row.df == 4 and row.low > 0 for row in rows.values())
 
 
-def test_tuned_models_do_not_differ_by_their_chains(result: dict[str, Any]) -> None:
-    assert [row["p_adjusted"] > 0.05 for row in result["contrasts"]["secondary"]["rows"]] == [
-        True
-    ] * 3
+def test_tuned_models_do_not_differ_by_their_chains(result: Analysis) -> None:
+    assert [row.p_adjusted > 0.05 for row in result.contrasts.secondary.rows] == [True] * 3
 
 
 def test_refitting_every_draw_agrees_with_the_pivot() -> None:
     table = Scores.of(published()).sessions("plain")
     arms = describe.levels(describe.arms(table, Settings()))
-    for row in refitted(table, arms, chain_model(table, Settings()), Settings(), draws=99)["rows"]:
-        assert row["low"] > 0
-        assert row["p"] == pytest.approx(0.01, abs=0.011)
+    for row in refitted(table, arms, chain_model(table, Settings()), Settings(), draws=99).rows:
+        assert row.low > 0
+        assert row.p == pytest.approx(0.01, abs=0.011)

@@ -307,7 +307,7 @@ def balanced() -> Analysis:
     scores = Scores.of([*rows, *others])
     found = analyse(scores)
     sessions, groups = scores.sessions("plain"), levels(found["arms"])
-    again = refitted(sessions, groups, found["models"]["default"], Settings(), draws=9)
+    again = refitted(sessions, groups, found.models.default, Settings(), draws=9)
     return replace(found, robustness=study.analysis().robustness, refitted=again)
 
 

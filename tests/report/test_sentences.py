@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cbt_ray.analysis import ScoreRow, Scores, Settings, analyse
+from cbt_ray.analysis import Analysis, ScoreRow, Scores, Settings, analyse
 from cbt_ray.analysis.declared import Declaration
 from cbt_ray.commands.plan import print_plan
 from cbt_ray.commands.preregister import document
@@ -32,8 +32,6 @@ from tests.report.sample import sample
 from tests.stages import scripted
 
 pytestmark = pytest.mark.slow
-
-Analysis = dict[str, Any]
 
 
 def noisy(key: Key, item: str) -> int:
@@ -142,7 +140,7 @@ def page(name: str) -> str:
 
 
 def rows_of(analysis: Analysis, *families: str) -> list[Any]:
-    return [row for family in families for row in analysis["contrasts"][family]["rows"]]
+    return [row for family in families for row in vars(analysis.contrasts)[family].rows]
 
 
 def reasons(analysis: Analysis) -> set[str]:
@@ -164,11 +162,11 @@ def rated(analysis: Analysis) -> bool:
 
 def hollow(analysis: Analysis) -> bool:
     headline = rows_of(analysis, "primary")
-    return any(row["estimate"] is not None and row["low"] is None for row in headline)
+    return any(row.estimate is not None and row.low is None for row in headline)
 
 
 def drawn(analysis: Analysis) -> bool:
-    return any(row["estimate"] is not None for row in rows_of(analysis, "primary"))
+    return any(row.estimate is not None for row in rows_of(analysis, "primary"))
 
 
 def replicates(analysis: Analysis) -> bool:
@@ -189,34 +187,32 @@ TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
         drawn(a) and hollow(a)
     ),
     "Under lowest, a session that the chain lost": lambda a: any(
-        row["filled"] for row in a["policies"]["lowest"]
+        row.filled for row in a.policies.lowest
     ),
     "lowest says what missing says": lambda a: (
-        bool(a["policies"]["lowest"]) and not any(r["filled"] for r in a["policies"]["lowest"])
+        bool(a.policies.lowest) and not any(r.filled for r in a.policies.lowest)
     ),
     "Leaving out flagged sessions is a": lambda a: any(
-        row["left_out"] for row in a["policies"]["unflagged"]
+        row.left_out for row in a.policies.unflagged
     ),
-    "Therapist heard: as the headline": lambda a: any(
-        row["left_out"] for row in a["policies"]["heard"]
-    ),
+    "Therapist heard: as the headline": lambda a: any(row.left_out for row in a.policies.heard),
     "Rated without a word of the therapist": lambda a: any(
-        row["left_out"] for row in a["policies"]["heard"]
+        row.left_out for row in a.policies.heard
     ),
     "Pooled: with the error term of all arms": lambda a: any(
-        row["pooled"] for row in rows_of(a, "primary", "secondary")
+        row.pooled for row in rows_of(a, "primary", "secondary")
     ),
     "REML: the same contrast from that model": lambda a: (
-        bool(rows_of(a, "primary", "secondary")) and a["models"]["default"]["status"] == "fitted"
+        bool(rows_of(a, "primary", "secondary")) and a.models.default.status == "fitted"
     ),
-    "Its error term is the chain": lambda a: a["models"]["default"]["status"] == "fitted",
+    "Its error term is the chain": lambda a: a.models.default.status == "fitted",
     "d and REML need the default model": lambda a: (
-        bool(rows_of(a, "primary", "secondary")) and a["models"]["default"]["status"] != "fitted"
+        bool(rows_of(a, "primary", "secondary")) and a.models.default.status != "fitted"
     ),
-    "Hotelling's T squared": lambda a: any(row["hotelling"] for row in a["tests"]),
-    "There is one arm.": lambda a: bool(a["arms"]) and not a["tests"],
+    "Hotelling's T squared": lambda a: any(row.hotelling for row in a.tests),
+    "There is one arm.": lambda a: bool(a["arms"]) and not a.tests,
     "Lines that are not parallel are an interaction": lambda a: any(
-        row["effect"] == "model x variant" for row in a["tests"]
+        row.effect == "model x variant" for row in a.tests
     ),
     "Judge replicates are averaged": replicates,
     "Replicates of a judge are folded": replicates,
@@ -224,16 +220,14 @@ TRUE_WHERE: dict[str, Callable[[Analysis], bool]] = {
         len(row["points"]) > 1 for row in a["trajectory"]
     ),
     "An asterisk: false discovery rate": lambda a: any(
-        (row["q"] or 1) < 0.05 for row in rows_of(a, "items")
+        (row.q or 1) < 0.05 for row in rows_of(a, "items")
     ),
     "An arm without a rated session has no outline": lambda a: (
         rated(a) and any(not row["rated"] for row in a["scores"])
     ),
     "so the sign of variant is the reverse": lambda a: any(
-        model
-        and model["status"] == "fitted"
-        and model["reference"].get("variant") in ("tuned", "long")
-        for model in (a["models"]["published"], a["models"]["reduced"])
+        model and model.status == "fitted" and model.reference.get("variant") in ("tuned", "long")
+        for model in (a.models.published, a.models.reduced)
     ),
     "Not reached: the chain ended before": lambda a: "not_reached" in reasons(a),
     "Rejected: the session failed": lambda a: "rejected" in reasons(a),
@@ -310,8 +304,8 @@ def test_every_hollow_point_has_its_reason_in_the_table_that_the_caption_names()
     for name in NAMES:
         analysis = analysed(name)
         for policy in ("missing", "lowest", "unflagged", "heard"):
-            for row in analysis["policies"][policy]:
-                assert row["low"] is not None or row["reason"].rstrip(".") in page(name).replace(
+            for row in vars(analysis.policies)[policy]:
+                assert row.low is not None or row.reason.rstrip(".") in page(name).replace(
                     "  ", " "
                 ), (name, policy)
 

@@ -12,7 +12,7 @@ from cbt_ray.analysis.claims.path import walk
 from cbt_ray.analysis.effect.contrast import compare
 from cbt_ray.analysis.effect.layout import Chains
 from cbt_ray.analysis.model import nested
-from cbt_ray.analysis.model.mixed import SESSION, design, factors_of, fixed, term, unfit
+from cbt_ray.analysis.model.design import SESSION, design, factors_of, fixed, term, unfit
 from cbt_ray.analysis.scores import FACTOR, ITEM
 from cbt_ray.analysis.settings import Settings
 
@@ -88,7 +88,8 @@ def mean_over_arms(evidence: Evidence, factor: str, plus: str, minus: str) -> di
     claims it, with how it varies between patients as error term.
     """
     chains = Chains(evidence.sessions, by=FACTOR + factor)
-    return compare(chains.means(evidence.sessions["total"]), plus, minus, evidence.settings)
+    means = chains.means(evidence.sessions["total"])
+    return vars(compare(means, plus, minus, evidence.settings))
 
 
 def item_below(evidence: Evidence, item: str, factor: str, level: str) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
+from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.settings import Settings
 from cbt_ray.study.contrast import TUNING, Contrast, Levels, Pair, default_contrasts, pairs
 
@@ -14,6 +14,20 @@ TUNED = "tuned"
 """The level of an arm that was trained, where the derived factors tell."""
 Arms = Mapping[str, Levels]
 """Arm -> its levels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Keyed):
+    """What a row says of the pair of arms that it compares."""
+
+    contrast: str
+    """Its name."""
+    label: str
+    """Unique in its table: one that several contrasts have says which it is of."""
+    plus: str
+    minus: str
+    where: Levels
+    """The levels that both arms share, of the factors that the contrast is held within."""
 
 
 def asked(arms: Arms, settings: Settings) -> tuple[Contrast, ...]:
@@ -36,20 +50,17 @@ def pairs_of(family: str, arms: Arms, settings: Settings) -> list[Pair]:
     ]
 
 
-def heads(of: Sequence[Pair]) -> list[dict[str, Any]]:
-    """What a row says of its pair: contrast, label, plus, minus, where.
-
-    Labels are unique: one that several contrasts have says which it is of.
-    """
+def heads(of: Sequence[Pair]) -> list[Comparison]:
+    """What rows say of these pairs."""
     known = Counter(pair.label for pair in of)
     return [
-        {
-            "contrast": pair.contrast,
-            "label": pair.label if known[pair.label] == 1 else f"{pair.contrast}: {pair.label}",
-            "plus": pair.plus,
-            "minus": pair.minus,
-            "where": dict(pair.where),
-        }
+        Comparison(
+            contrast=pair.contrast,
+            label=pair.label if known[pair.label] == 1 else f"{pair.contrast}: {pair.label}",
+            plus=pair.plus,
+            minus=pair.minus,
+            where=dict(pair.where),
+        )
         for pair in of
     ]
 

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect import seeds
-from cbt_ray.analysis.effect.asked import Arms, heads, trained
+from cbt_ray.analysis.effect.asked import Arms, Comparison, heads, trained
 from cbt_ray.analysis.effect.calibration import broken, of_seeds
 from cbt_ray.analysis.effect.fitted import law
+from cbt_ray.analysis.effect.interval import Interval, around, by_t
 from cbt_ray.analysis.effect.layout import (
     NO_VARIATION,
     ChainMeans,
@@ -30,7 +33,10 @@ from cbt_ray.analysis.settings import Settings
 from cbt_ray.study.contrast import Pair
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+
+    Array = np.ndarray[Any, np.dtype[Any]]
 
 CAVEAT = (
     "Chain means are the observations, so sessions of one chain are not counted as independent."
@@ -43,46 +49,73 @@ SEVERAL_RUNS = (
 )
 FITTED = "fitted variances"
 """The method, as the calibration names it."""
-NUMBERS = (
-    "estimate",
-    "se",
-    "df",
-    "t",
-    "p",
-    "low",
-    "high",
-    "method",
-    "error_term",
-    "reason",
-    "pooled",
-    "seed_share",
-)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference(Keyed):
+    """Of two arms, or of two other groups of chains."""
+
+    patients: int = 0
+    """In both."""
+    sessions: tuple[int, int]
+    seeds: tuple[int, int]
+    """Of each."""
+    estimate: float | None = None
+    se: float | None = None
+    df: float | None = None
+    t: float | None = None
+    p: float | None = None
+    low: float | None = None
+    high: float | None = None
+    method: str | None = None
+    error_term: str | None = None
+    reason: str | None = None
+    """Why there is no interval."""
+    pooled: Interval | None = None
+    """With the error term of all arms."""
+    seed_share: float | None = None
+    """Share of the squared standard error that training seeds add; null where each arm has one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrasted(Difference, Comparison):
+    """A pair of arms and its difference."""
+
+    level: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect(Contrasted):
+    """One contrast of a family on totals."""
+
+    caveat: str
+    """What its inference is to."""
+    p_adjusted: float | None
+    """By Holm."""
 
 
 def contrasts(
     table: pd.DataFrame, of: Sequence[Pair], arms: Arms, settings: Settings
-) -> list[dict[str, Any]]:
+) -> list[Effect]:
     """A family of contrasts on session rows with a `total` (NaN where a session does not count),
     adjusted by Holm.
     """
     of_chains = Chains(table).means(table["total"])
     everything = layout(of_chains, list(arms))
     known = trained(arms, settings)
-    rows = [
-        {
-            **head,
-            "level": settings.level,
-            **(found := compare(of_chains, pair.plus, pair.minus, settings, everything)),
-            "caveat": _caveat(pair, found["seeds"], known),
-        }
-        for pair, head in zip(of, heads(of), strict=True)
-    ]
+    found = [compare(of_chains, pair.plus, pair.minus, settings, everything) for pair in of]
     # A withheld p counts as 1: the family was declared beforehand and does not shrink where data
     # are missing.
-    adjusted = holm([1.0 if row["p"] is None else row["p"] for row in rows])
+    adjusted = holm([1.0 if one.p is None else one.p for one in found])
     return [
-        {**row, "p_adjusted": None if row["p"] is None else p}
-        for row, p in zip(rows, adjusted, strict=True)
+        Effect(
+            **vars(head),
+            **vars(one),
+            level=settings.level,
+            caveat=_caveat(pair, one.seeds, known),
+            p_adjusted=None if one.p is None else p,
+        )
+        for pair, head, one, p in zip(of, heads(of), found, adjusted, strict=True)
     ]
 
 
@@ -101,126 +134,101 @@ def compare(
     minus: str,
     settings: Settings,
     everything: Layout | None = None,
-) -> dict[str, Any]:
+) -> Difference:
     """The difference of two arms with its interval.
 
     `everything` is the layout of all arms, for the pooled error term.
     """
-    row: dict[str, Any] = {"patients": 0, "sessions": [0, 0], "seeds": [0, 0]}
-    row |= dict.fromkeys(NUMBERS)
     cells = layout(of_chains, (plus, minus))
-    row["sessions"] = [of_chains.sessions(group) for group in (plus, minus)]
-    row["seeds"] = [of_chains.seeds(group) for group in (plus, minus)]
+    found = Difference(
+        sessions=(of_chains.sessions(plus), of_chains.sessions(minus)),
+        seeds=(of_chains.seeds(plus), of_chains.seeds(minus)),
+    )
     for group, there in zip((plus, minus), cells.present, strict=True):
         if not there.any():
-            return row | {"reason": f"no rated session of {group}"}
+            return replace(found, reason=f"no rated session of {group}")
     both = cells.present.all(axis=0)
-    row["patients"] = int(both.sum())
     if not both.any():
         means = [statistics.fmean(cells.means[i][cells.present[i]].tolist()) for i in (0, 1)]
-        return row | {
-            "estimate": means[0] - means[1],
-            "reason": "no patient has rated sessions in both",
-        }
+        reason = "no patient has rated sessions in both"
+        return replace(found, estimate=means[0] - means[1], reason=reason)
     weights = weights_of(cells.arms, [plus], [minus])
-    row["estimate"] = float(cells.effects(cells.means) @ weights)
-    if max(row["seeds"]) > 1:
-        return row | _over_seeds(of_chains, plus, minus, settings.level)
-    found = _interval(cells, weights, row["estimate"], row["patients"], settings)
-    if found["reason"] is None and everything is not None:
-        found["pooled"] = _pooled(everything, plus, minus, settings.level)
-    return row | found
+    estimate = float(cells.effects(cells.means) @ weights)
+    found = replace(found, patients=int(both.sum()), estimate=estimate)
+    if max(found.seeds) > 1:
+        return _over_seeds(found, of_chains, (plus, minus), settings.level)
+    found = _over_patients(found, cells, weights, settings.level)
+    if found.reason is None and everything is not None:
+        return replace(found, pooled=_pooled(everything, plus, minus, settings.level))
+    return found
 
 
-def _over_seeds(of_chains: ChainMeans, plus: str, minus: str, level: float) -> dict[str, Any]:
+def _over_seeds(
+    found: Difference, of_chains: ChainMeans, arms: tuple[str, str], level: float
+) -> Difference:
     """By patients and training seeds, on the patients that have every seed of both arms."""
     import numpy as np
 
-    sides = [seeds.cells_of(of_chains, arm) for arm in (plus, minus)]
+    sides = [seeds.cells_of(of_chains, arm) for arm in arms]
     complete = ~np.isnan(np.vstack(sides)).any(axis=0)
     patients, (one, other) = int(complete.sum()), map(len, sides)
-    found: dict[str, Any] = {"patients": patients}
+    found = replace(found, patients=patients)
     if patients < 2:
-        return found | {
-            "reason": "needs 2 patients with rated sessions under every training seed of both, "
+        reason = (
+            "needs 2 patients with rated sessions under every training seed of both, "
             f"found {patients}"
-        }
+        )
+        return replace(found, reason=reason)
     sides = [side[:, complete] for side in sides]
-    found["estimate"] = float(sides[0].mean() - sides[1].mean())
-    count = of_chains.count[of_chains.of([plus, minus])]
+    found = replace(found, estimate=float(sides[0].mean() - sides[1].mean()))
+    count = of_chains.count[of_chains.of(arms)]
     problem = broken(of_seeds(one, other), patients, float(count.min() / count.max()))
     if problem:
-        return found | {"reason": problem}
+        return replace(found, reason=problem)
     interval = seeds.interval(sides, level)
     if interval is None:
-        return found | {
-            "reason": "needs differences that vary between patients or training seeds, found none"
-        }
-    method = f"{seeds.METHOD}: {one} of {plus}, {other} of {minus}"
-    return found | interval | {"method": method, "error_term": seeds.ERROR_TERM, "reason": None}
+        reason = "needs differences that vary between patients or training seeds, found none"
+        return replace(found, reason=reason)
+    method = f"{seeds.METHOD}: {one} of {arms[0]}, {other} of {arms[1]}"
+    return replace(found, **vars(interval), method=method, error_term=seeds.ERROR_TERM)
 
 
-def _interval(
-    cells: Layout, weights: Any, estimate: float, patients: int, settings: Settings
-) -> dict[str, Any]:
+def _over_patients(found: Difference, cells: Layout, weights: Array, level: float) -> Difference:
     """By t where the layout is balanced, by its fitted variances where it is not, and only where
     that holds its level.
     """
+    problem = _problem(cells, found.patients)
+    if problem or found.estimate is None:
+        return replace(found, reason=problem)
+    se = float((cells.mean_square(cells.means) * (weights @ cells.inverse @ weights)) ** 0.5)
+    method, interval = "t on chain means", by_t(found.estimate, se, cells.df, level)
+    if cells.unbalanced:
+        method += f", by fitted variances: {cells.unbalanced}"
+        of = _fitted(cells, weights, interval.t, level)
+        interval = around(found.estimate, se, cells.df, of)
+    error_term = "patient x arm interaction of these two"
+    return replace(found, **vars(interval), method=method, error_term=error_term)
+
+
+def _problem(cells: Layout, patients: int) -> str | None:
+    """Why there is no interval."""
     if cells.df < 1:
-        return {
-            "reason": f"needs 2 patients with rated sessions in both, found {patients}: nothing "
-            "says how the difference varies "
-            "between patients"
-        }
-    mean_square = float(cells.mean_square(cells.means))
-    if mean_square < NO_VARIATION:
-        return {
-            "reason": "needs differences that vary between patients, found none (the error term is "
-            "zero)"
-        }
-    method = FITTED if cells.unbalanced else "t"
-    problem = broken(method, patients, cells.evenness)
-    if problem:
-        return {"reason": problem}
-    se = float((mean_square * (weights @ cells.inverse @ weights)) ** 0.5)
-    t = estimate / se
-    critical, p = (
-        _fitted(cells, weights, t, settings.level)
-        if cells.unbalanced
-        else _exact(cells.df, t, settings.level)
-    )
-    said = (
-        f"t on chain means, by fitted variances: {cells.unbalanced}"
-        if cells.unbalanced
-        else "t on chain means"
-    )
-    return {
-        **{
-            "se": se,
-            "df": cells.df,
-            "t": t,
-            "p": p,
-            "low": estimate - critical * se,
-            "high": estimate + critical * se,
-        },
-        **{"method": said, "error_term": "patient x arm interaction of these two", "reason": None},
-    }
+        return (
+            f"needs 2 patients with rated sessions in both, found {patients}: nothing says how the "
+            "difference varies between patients"
+        )
+    if float(cells.mean_square(cells.means)) < NO_VARIATION:
+        return "needs differences that vary between patients, found none (the error term is zero)"
+    return broken(FITTED if cells.unbalanced else "t", patients, cells.evenness)
 
 
-def _exact(df: int, t: float, level: float) -> tuple[float, float]:
-    """The critical t and p."""
-    from scipy.special import stdtr, stdtrit
-
-    return float(stdtrit(df, 0.5 + level / 2)), 2 * float(stdtr(df, -abs(t)))
-
-
-def _fitted(cells: Layout, weights: Any, t: float, level: float) -> tuple[float, float]:
-    """The same under the layout's fitted variances."""
+def _fitted(cells: Layout, weights: Array, t: float, level: float) -> tuple[float, float]:
+    """The critical t and p under the layout's fitted variances."""
     of = law(cells, weights[None])
     return of.critical(level) ** 0.5, of.tail(t * t)
 
 
-def _pooled(everything: Layout, plus: str, minus: str, level: float) -> dict[str, Any] | None:
+def _pooled(everything: Layout, plus: str, minus: str, level: float) -> Interval | None:
     """The interval with the error term of all arms, exact where all are balanced and vary alike.
 
     None elsewhere.
@@ -228,19 +236,10 @@ def _pooled(everything: Layout, plus: str, minus: str, level: float) -> dict[str
     if everything.unbalanced or len(everything.arms) < 3:
         return None
     weights = weights_of(everything.arms, [plus], [minus])
-    se = float(
-        (everything.mean_square(everything.means) * (weights @ everything.inverse @ weights)) ** 0.5
-    )
+    square = everything.mean_square(everything.means)
+    se = float((square * (weights @ everything.inverse @ weights)) ** 0.5)
     estimate = float(everything.effects(everything.means) @ weights)
-    critical, p = _exact(everything.df, estimate / se, level)
-    return {
-        "se": se,
-        "df": everything.df,
-        "t": estimate / se,
-        "p": p,
-        "low": estimate - critical * se,
-        "high": estimate + critical * se,
-    }
+    return by_t(estimate, se, everything.df, level)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

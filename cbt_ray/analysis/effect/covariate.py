@@ -8,67 +8,74 @@ says how much of a contrast goes along with length, no more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.asked import Arms
+from cbt_ray.analysis.effect.family import TotalEffect
 from cbt_ray.analysis.model import nested
-from cbt_ray.analysis.model.chain_model import Prepared, difference
-from cbt_ray.analysis.model.mixed import unfit
+from cbt_ray.analysis.model.chain_model import ChainModel
+from cbt_ray.analysis.model.design import Prepared, difference, unfit
 from cbt_ray.analysis.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LABEL = "not causal"
+
+@dataclass(frozen=True)
+class WordsHeld(Keyed):
+    """A primary contrast by REML, and with the number of words held fixed."""
+
+    label: str
+    reml: float | None
+    words_held_fixed: float
+
+
+@dataclass(frozen=True)
+class Covariate(Keyed):
+    """The slope of the total on a number, per standard deviation of it."""
+
+    term: str = "words"
+    label: str = "not causal"
+    estimate: float | None = None
+    se: float | None = None
+    sd_words: float | None = None
+    contrasts: Sequence[WordsHeld] = ()
+    reason: str | None = None
 
 
 def words(
     sessions: pd.DataFrame,
-    model: Mapping[str, Any],
-    primary: Sequence[Mapping[str, Any]],
+    model: ChainModel,
+    primary: Sequence[TotalEffect],
     arms: Arms,
     settings: Settings,
-) -> dict[str, Any]:
+) -> Covariate:
     """The slope of the total on the words (per standard deviation), and the primary contrasts by
     REML with it held fixed.
     """
     rated = sessions[sessions["total"].notna()]
-    row: dict[str, Any] = {
-        "term": "words",
-        "label": LABEL,
-        "estimate": None,
-        "se": None,
-        "sd_words": None,
-        "contrasts": [],
-    }
-    if model.get("status") != "fitted":
-        return row | {"reason": model.get("reason", "the chain model is not fitted")}
+    if model.status != "fitted":
+        return Covariate(reason=model.reason)
     if rated["words"].isna().any() or rated["words"].nunique() < 2:
-        return row | {"reason": "the number of words is unknown or the same for all sessions"}
+        return Covariate(reason="the number of words is unknown or the same for all sessions")
     own = Prepared(rated, settings, words=True)
     reason = unfit(own.frame, own.matrix())
     best = None if reason else nested.fit(own.sums(), reml=True)
     if best is None:
-        return row | {"reason": reason or "no optimiser found a finite likelihood"}
-    place = list(own.columns).index("words_z")
+        return Covariate(reason=reason or "no optimiser found a finite likelihood")
+    columns = list(own.columns)
+    place = columns.index("words_z")
     held = [
-        {
-            **{"label": one["label"], "reml": one["reml"]},
-            "words_held_fixed": float(
-                sum(
-                    difference(list(own.columns), arms[one["plus"]], arms[one["minus"]])
-                    * best.estimates
-                )
-            ),
-        }
-        for one in primary
+        WordsHeld(row.label, row.reml, float(sum(weights * best.estimates)))
+        for row in primary
+        for weights in [difference(columns, arms[row.plus], arms[row.minus])]
     ]
-    return {
-        **row,
-        **{
-            "estimate": float(best.estimates[place]),
-            "se": float(best.covariance[place, place] ** 0.5),
-        },
-        **{"sd_words": float(rated["words"].std(ddof=1)), "contrasts": held, "reason": None},
-    }
+    return Covariate(
+        estimate=float(best.estimates[place]),
+        se=float(best.covariance[place, place] ** 0.5),
+        sd_words=float(rated["words"].std(ddof=1)),
+        contrasts=held,
+    )

@@ -10,10 +10,12 @@ checkpoints.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from cbt_ray.analysis.document import Keyed
 from cbt_ray.analysis.effect.asked import Arms
 from cbt_ray.analysis.effect.fitted import law
 from cbt_ray.analysis.effect.layout import NO_VARIATION, Chains, Layout, f_value, layout
@@ -24,24 +26,42 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-FIELDS = ("f", "df", "df_error", "p", "method", "error_term", "hotelling", "reason")
+
+@dataclass(frozen=True)
+class Hotelling(Keyed):
+    """T squared of the patients' own contrasts, as F."""
+
+    f: float
+    df: int
+    df_error: int
+    p: float
+    patients: int
+    """Those that all arms have."""
 
 
-def omnibus(sessions: pd.DataFrame, arms: Arms) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Omnibus(Keyed):
+    """Whether an effect is there at all."""
+
+    effect: str
+    f: float | None = None
+    df: int | None = None
+    df_error: int | None = None
+    p: float | None = None
+    method: str | None = None
+    error_term: str = "patient x arm interaction, all arms"
+    hotelling: Hotelling | None = None
+    reason: str | None = None
+    """Why there is no test."""
+
+
+def omnibus(sessions: pd.DataFrame, arms: Arms) -> list[Omnibus]:
     """One row per effect of the full factorial of the factors.
 
     Without one, a row for the arms.
     """
     cells = layout(Chains(sessions).means(sessions["total"]), list(arms))
-    rows = []
-    for effect, table in _effects(arms).items():
-        row: dict[str, Any] = {
-            "effect": effect,
-            **dict.fromkeys(FIELDS),
-            "error_term": "patient x arm interaction, all arms",
-        }
-        rows.append(row | _test(cells, table))
-    return rows
+    return [_test(Omnibus(effect), cells, table) for effect, table in _effects(arms).items()]
 
 
 def levels_of(arms: Arms) -> dict[str, list[str]]:
@@ -93,27 +113,25 @@ def _differences(levels: int) -> Array:
     return np.hstack([-np.ones((levels - 1, 1)), np.eye(levels - 1)])
 
 
-def _test(cells: Layout, table: Array) -> dict[str, Any]:
+def _test(row: Omnibus, cells: Layout, table: Array) -> Omnibus:
     from scipy.special import fdtrc
 
     q = len(table)
-    if not cells.patients or not all(cells.estimable(row) for row in table):
-        return {"reason": "an arm has no rated session, or shares no patient with the others"}
+    if not cells.patients or not all(cells.estimable(one) for one in table):
+        reason = "an arm has no rated session, or shares no patient with the others"
+        return replace(row, reason=reason)
     if cells.df < 1 or float(cells.mean_square(cells.means)) < NO_VARIATION:
-        return {
-            "reason": "needs 2 patients that arms share, and differences that vary between them"
-        }
+        reason = "needs 2 patients that arms share, and differences that vary between them"
+        return replace(row, reason=reason)
     f = f_value(cells, table)
-    found = {"f": f, "df": q, "df_error": cells.df, "hotelling": _hotelling(cells, table)}
+    row = replace(row, f=f, df=q, df_error=cells.df, hotelling=_hotelling(cells, table))
     if cells.unbalanced is None:
-        return found | {"p": float(fdtrc(q, cells.df, f)), "method": "F on chain means"}
-    return found | {
-        "p": law(cells, table).tail(f),
-        "method": f"F by fitted variances: {cells.unbalanced}",
-    }
+        return replace(row, p=float(fdtrc(q, cells.df, f)), method="F on chain means")
+    method = f"F by fitted variances: {cells.unbalanced}"
+    return replace(row, p=law(cells, table).tail(f), method=method)
 
 
-def _hotelling(cells: Layout, table: Array) -> dict[str, Any] | None:
+def _hotelling(cells: Layout, table: Array) -> Hotelling | None:
     """T squared of the patients' contrasts, over patients that all arms have.
 
     None where there are too few.
@@ -131,4 +149,4 @@ def _hotelling(cells: Layout, table: Array) -> dict[str, Any] | None:
         return None
     mean = shown.mean(axis=1)
     f = float(n * (n - q) / (q * (n - 1)) * mean @ np.linalg.solve(covariance, mean))
-    return {"f": f, "df": q, "df_error": n - q, "p": float(fdtrc(q, n - q, f)), "patients": n}
+    return Hotelling(f, q, n - q, float(fdtrc(q, n - q, f)), n)

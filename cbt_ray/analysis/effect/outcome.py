@@ -7,13 +7,13 @@ with its reason, and never a score.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from cbt_ray.analysis.describe import summary
 from cbt_ray.analysis.effect.asked import Arms, pairs_of
-from cbt_ray.analysis.effect.contrast import contrasts, holm
+from cbt_ray.analysis.effect.contrast import Effect, contrasts, holm
 from cbt_ray.analysis.effect.policy import counted
 from cbt_ray.analysis.flow import counts
 from cbt_ray.analysis.scores import Scores
@@ -21,6 +21,8 @@ from cbt_ray.analysis.settings import Outcome, Settings
 
 if TYPE_CHECKING:
     import pandas as pd
+
+E = TypeVar("E", bound=Effect)
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,17 @@ class OutcomeFound(Outcome):
     family: int
     """Contrasts that its p values are adjusted for."""
     arms: Sequence[OutcomeArm]
-    without: Any
+    without: Mapping[str, int]
     """Why sessions have no value -> how many."""
-    contrasts: Sequence[Any]
+    contrasts: Sequence[Effect]
     """The primary contrasts, adjusted by Holm over the outcome's family."""
     reason: str | None = None
     """Why there is none."""
 
 
-def outcomes(scores: Scores, sessions: pd.DataFrame, arms: Arms, settings: Settings) -> list[Any]:
+def outcomes(
+    scores: Scores, sessions: pd.DataFrame, arms: Arms, settings: Settings
+) -> list[OutcomeFound]:
     """Every outcome; `sessions` are the headline's."""
     asked = settings.outcomes or (_total(settings),)
     first = replace(asked[0], rater=settings.judge)
@@ -77,10 +81,10 @@ def together(found: Sequence[OutcomeFound], pairs: int) -> list[OutcomeFound]:
     return placed
 
 
-def with_p(rows: Sequence[Any], adjusted: Sequence[float]) -> list[Any]:
+def with_p(rows: Sequence[E], adjusted: Sequence[float | None]) -> list[E]:
     """Contrasts with other adjusted p values; a withheld p has none."""
     return [
-        {**row, "p_adjusted": None if row["p"] is None else p}
+        replace(row, p_adjusted=None if row.p is None else p)
         for row, p in zip(rows, adjusted, strict=True)
     ]
 
@@ -129,5 +133,5 @@ def _arm(arm: str, sessions: pd.DataFrame) -> OutcomeArm:
 
 
 def _p_values(one: OutcomeFound, pairs: int) -> list[float]:
-    known = [1.0 if row["p"] is None else row["p"] for row in one.contrasts]
+    known = [1.0 if row.p is None else row.p for row in one.contrasts]
     return known or [1.0] * pairs

@@ -14,11 +14,13 @@ without. An owed session is work not done yet and counts in none of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from cbt_ray.analysis.effect.asked import Arms, heads, pairs_of
-from cbt_ray.analysis.effect.contrast import contrasts
+from cbt_ray.analysis.document import Keyed
+from cbt_ray.analysis.effect.asked import Arms, Comparison, heads, pairs_of
+from cbt_ray.analysis.effect.contrast import Difference, Effect, contrasts
 from cbt_ray.analysis.scores import FLAG, OWED
 from cbt_ray.analysis.settings import Policy, Settings
 from cbt_ray.study.contrast import Pair
@@ -30,6 +32,54 @@ if TYPE_CHECKING:
 SAME = 1e-9
 NO_ENDS = "the measure has no lowest or no highest value"
 NO_LOWEST = "the measure has no lowest value"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyEffect(Effect):
+    """A contrast under a policy."""
+
+    filled: int
+    """Sessions that were given the lowest total."""
+    left_out: int
+    """Rated sessions that it does without."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds(Comparison):
+    """What a contrast lies between."""
+
+    method: str
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeeBounds(Bounds):
+    """Bounds by trimming the arm with more rated sessions."""
+
+    trimmed: str | None = None
+    """That arm."""
+    share: float | None = None
+    """Of its sessions that are trimmed."""
+
+
+@dataclass(frozen=True)
+class Policies(Keyed):
+    """The primary contrasts under each policy, row by row."""
+
+    headline: Policy
+    missing: Sequence[PolicyEffect]
+    lowest: Sequence[PolicyEffect]
+    bounds: Sequence[Bounds]
+    lee: Sequence[LeeBounds]
+    unflagged: Sequence[PolicyEffect]
+    heard: Sequence[PolicyEffect]
+
+    @property
+    def counted(self) -> Sequence[PolicyEffect]:
+        """The headline's rows."""
+        return self.missing if self.headline == "missing" else self.lowest
 
 
 def counted(sessions: pd.DataFrame, policy: Policy, items: int, settings: Settings) -> pd.DataFrame:
@@ -45,48 +95,48 @@ def counted(sessions: pd.DataFrame, policy: Policy, items: int, settings: Settin
     return sessions.assign(total=sessions["total"].mask(sessions["lost"], lowest))
 
 
-def policies(sessions: pd.DataFrame, arms: Arms, items: int, settings: Settings) -> dict[str, Any]:
+def policies(sessions: pd.DataFrame, arms: Arms, items: int, settings: Settings) -> Policies:
     """The primary contrasts under each policy."""
     pairs = pairs_of("primary", arms, settings)
-    named = list(zip(pairs, heads(pairs), strict=True))
     flags = [name for name in sessions.columns if name.startswith(FLAG)]
-    clean = sessions.assign(
-        total=sessions["total"].mask(sessions[flags].any(axis=1)) if flags else sessions["total"]
-    )
-    heard = counted(sessions, settings.unrated, items, settings)
-    heard = heard.assign(total=heard["total"].mask(unheard(sessions)))
+    silent = unheard(sessions)
+    total, heard = sessions["total"], counted(sessions, settings.unrated, items, settings)["total"]
+    clean = total.mask(sessions[flags].any(axis=1)) if flags else total
     usable = sessions[sessions["reason"] != OWED]
-    flagged = sessions["total"].notna() & clean["total"].isna()
-    filled, without, silent = (
-        _sizes(sessions, chosen, pairs) for chosen in (sessions["lost"], flagged, unheard(sessions))
-    )
     none = [0] * len(pairs)
-    return {
-        "headline": settings.unrated,
-        "missing": _with(
-            none,
-            none,
-            contrasts(counted(sessions, "missing", items, settings), pairs, arms, settings),
-        ),
-        "lowest": _with(
-            filled,
-            none,
-            _lowest(sessions, pairs, arms, items, settings),
-        ),
-        "bounds": [_bounds(pair, head, usable, items, settings) for pair, head in named],
-        "lee": [_lee(pair, head, usable) for pair, head in named],
-        "unflagged": _with(none, without, contrasts(clean, pairs, arms, settings)),
-        "heard": _with(none, silent, contrasts(heard, pairs, arms, settings)),
-    }
+
+    def rows(
+        totals: pd.Series[float], filled: Sequence[int] = none, left_out: Sequence[int] = none
+    ) -> list[PolicyEffect]:
+        found = contrasts(sessions.assign(total=totals), pairs, arms, settings)
+        return [
+            PolicyEffect(**vars(row), filled=a, left_out=b)
+            for row, a, b in zip(found, filled, left_out, strict=True)
+        ]
+
+    return Policies(
+        headline=settings.unrated,
+        missing=rows(total),
+        lowest=_lowest(rows, sessions, pairs, items, settings),
+        bounds=[_bounds(head, usable, items, settings) for head in heads(pairs)],
+        lee=[_lee(head, usable) for head in heads(pairs)],
+        unflagged=rows(clean, left_out=_sizes(sessions, total.notna() & clean.isna(), pairs)),
+        heard=rows(heard.mask(silent), left_out=_sizes(sessions, silent, pairs)),
+    )
 
 
 def _lowest(
-    sessions: pd.DataFrame, pairs: Sequence[Pair], arms: Arms, items: int, settings: Settings
-) -> list[dict[str, Any]]:
+    rows: Callable[..., list[PolicyEffect]],
+    sessions: pd.DataFrame,
+    pairs: Sequence[Pair],
+    items: int,
+    settings: Settings,
+) -> list[PolicyEffect]:
+    filled = _sizes(sessions, sessions["lost"], pairs)
     if settings.ends(items)[0] is not None:
-        return contrasts(counted(sessions, "lowest", items, settings), pairs, arms, settings)
-    rows = contrasts(sessions.assign(total=float("nan")), pairs, arms, settings)
-    return [row | {"reason": NO_LOWEST} for row in rows]
+        return rows(counted(sessions, "lowest", items, settings)["total"], filled=filled)
+    withheld = rows(sessions["total"].mask(sessions["total"].notna()))
+    return [replace(row, reason=NO_LOWEST) for row in withheld]
 
 
 def unheard(sessions: pd.DataFrame) -> pd.Series[bool]:
@@ -94,11 +144,11 @@ def unheard(sessions: pd.DataFrame) -> pd.Series[bool]:
     return sessions["total"].notna() & (sessions["heard"] == 0)
 
 
-def moved(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def moved(row: Difference, other: Difference) -> bool:
     """Is another answer more than half a standard error away from the headline's."""
-    if row["estimate"] is None or other["estimate"] is None:
-        return bool(row["estimate"] != other["estimate"])
-    return bool(abs(other["estimate"] - row["estimate"]) > 0.5 * (row["se"] or 0.0) + SAME)
+    if row.estimate is None or other.estimate is None:
+        return row.estimate != other.estimate
+    return abs(other.estimate - row.estimate) > 0.5 * (row.se or 0.0) + SAME
 
 
 def _sizes(sessions: pd.DataFrame, chosen: pd.Series[bool], pairs: Sequence[Pair]) -> list[int]:
@@ -107,35 +157,19 @@ def _sizes(sessions: pd.DataFrame, chosen: pd.Series[bool], pairs: Sequence[Pair
     return [int(of_arm.get(pair.plus, 0) + of_arm.get(pair.minus, 0)) for pair in pairs]
 
 
-def _with(
-    filled: Sequence[int], left_out: Sequence[int], rows: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    return [
-        row | {"filled": a, "left_out": b} for row, a, b in zip(rows, filled, left_out, strict=True)
-    ]
-
-
-def _bounds(
-    pair: Pair,
-    head: Mapping[str, Any],
-    usable: pd.DataFrame,
-    items: int,
-    settings: Settings,
-) -> dict[str, Any]:
-    row = {**head, "method": "worst case"}
+def _bounds(head: Comparison, usable: pd.DataFrame, items: int, settings: Settings) -> Bounds:
+    method = "worst case"
     bottom, top = settings.ends(items)
     if bottom is None or top is None:
-        return row | {"low": None, "high": None, "reason": NO_ENDS}
-    if (items == 0 and settings.total is None) or not {pair.plus, pair.minus} <= set(usable["arm"]):
-        return row | {
-            "low": None,
-            "high": None,
-            "reason": "an arm has no session that was not owed",
-        }
+        return Bounds(**vars(head), method=method, reason=NO_ENDS)
+    nothing = items == 0 and settings.total is None
+    if nothing or not {head.plus, head.minus} <= set(usable["arm"]):
+        reason = "an arm has no session that was not owed"
+        return Bounds(**vars(head), method=method, reason=reason)
     plus, minus = (
-        _filled(usable[usable["arm"] == arm], bottom, top) for arm in (pair.plus, pair.minus)
+        _filled(usable[usable["arm"] == arm], bottom, top) for arm in (head.plus, head.minus)
     )
-    return row | {"low": plus[0] - minus[1], "high": plus[1] - minus[0], "reason": None}
+    return Bounds(**vars(head), method=method, low=plus[0] - minus[1], high=plus[1] - minus[0])
 
 
 def _filled(own: pd.DataFrame, bottom: float, top: float) -> tuple[float, float]:
@@ -150,16 +184,14 @@ def _filled(own: pd.DataFrame, bottom: float, top: float) -> tuple[float, float]
     return ends[0], ends[1]
 
 
-def _lee(pair: Pair, head: Mapping[str, Any], usable: pd.DataFrame) -> dict[str, Any]:
+def _lee(head: Comparison, usable: pd.DataFrame) -> LeeBounds:
     """Mean difference of sessions with the excess of rated ones trimmed from below, then from
     above. Sessions weigh alike.
     """
-    row: dict[str, Any] = {**head, "method": "Lee"}
-    row |= dict.fromkeys(("low", "high", "trimmed", "share"))
-    own = [usable[usable["arm"] == arm] for arm in (pair.plus, pair.minus)]
+    own = [usable[usable["arm"] == arm] for arm in (head.plus, head.minus)]
     totals = [part["total"].dropna().sort_values().tolist() for part in own]
     if not all(totals):
-        return row | {"reason": "an arm has no rated session"}
+        return LeeBounds(**vars(head), method="Lee", reason="an arm has no rated session")
     rates = [len(values) / len(part) for values, part in zip(totals, own, strict=True)]
     more = 0 if rates[0] >= rates[1] else 1
     share = 1 - min(rates) / max(rates)
@@ -167,13 +199,14 @@ def _lee(pair: Pair, head: Mapping[str, Any], usable: pd.DataFrame) -> dict[str,
     kept, other = totals[more], totals[1 - more]
     means = [_mean(kept[: len(kept) - cut]), _mean(kept[cut:])]
     signed = [(mean - _mean(other)) * (1 if more == 0 else -1) for mean in means]
-    return row | {
-        "low": min(signed),
-        "high": max(signed),
-        "trimmed": (pair.plus, pair.minus)[more],
-        "share": share,
-        "reason": None,
-    }
+    return LeeBounds(
+        **vars(head),
+        method="Lee",
+        low=min(signed),
+        high=max(signed),
+        trimmed=(head.plus, head.minus)[more],
+        share=share,
+    )
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cbt_ray.analysis.effect.interval import Interval
 from cbt_ray.analysis.effect.layout import NO_VARIATION, ChainMeans
 
 if TYPE_CHECKING:
@@ -94,8 +95,16 @@ def parts(sides: Sequence[Array]) -> Parts:
     return Parts(of_patients, patients - 1, np.maximum(0.0, between), free)
 
 
-def interval(sides: Sequence[Array], level: float) -> dict[str, float] | None:
-    """se, df, t, p, low, high and the seeds' share of the variance; None where nothing varies.
+@dataclass(frozen=True)
+class SeedInterval(Interval):
+    """An interval that training seeds widen."""
+
+    seed_share: float
+    """Their share of the squared standard error."""
+
+
+def interval(sides: Sequence[Array], level: float) -> SeedInterval | None:
+    """The interval of the difference; None where nothing varies.
 
     `sides` as for `parts`. df: those at which t has this critical value.
     """
@@ -103,15 +112,15 @@ def interval(sides: Sequence[Array], level: float) -> dict[str, float] | None:
     if of.variance < NO_VARIATION:
         return None
     se, width = float(of.variance) ** 0.5, float(of.half_width(1 - level))
-    return {
-        "se": se,
-        "df": _df(width / se, 1 - level, of),
-        "t": estimate / se,
-        "p": _p(of, abs(estimate)),
-        "low": estimate - width,
-        "high": estimate + width,
-        "seed_share": float(of.seeds / of.variance),
-    }
+    return SeedInterval(
+        se=se,
+        df=_df(width / se, 1 - level, of),
+        t=estimate / se,
+        p=_p(of, abs(estimate)),
+        low=estimate - width,
+        high=estimate + width,
+        seed_share=float(of.seeds / of.variance),
+    )
 
 
 def _p(of: Parts, size: float) -> float:

@@ -8,56 +8,66 @@ often unlike the others, hence both answers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from cbt_ray.analysis.document import Keyed
+from cbt_ray.analysis.effect.interval import by_t
 from cbt_ray.analysis.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def slopes(
-    sessions: pd.DataFrame, arms: Sequence[Mapping[str, Any]], settings: Settings
-) -> dict[str, list[dict[str, Any]]]:
-    """Per arm the mean slope in points per session with a t interval over patients: of all
-    sessions, and without session 1.
-    """
+@dataclass(frozen=True)
+class Slope(Keyed):
+    """An arm's mean slope in points per session, with a t interval over patients."""
+
+    arm: str
+    slope: float | None = None
+    se: float | None = None
+    df: int | None = None
+    t: float | None = None
+    p: float | None = None
+    low: float | None = None
+    high: float | None = None
+    patients: int = 0
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Slopes(Keyed):
+    """One of each arm."""
+
+    all: Sequence[Slope]
+    """Over all sessions."""
+    without_first: Sequence[Slope]
+
+
+def slopes(sessions: pd.DataFrame, arms: Sequence[str], settings: Settings) -> Slopes:
+    """Of session rows whose `total` is NaN where they do not count."""
     rated = sessions[sessions["total"].notna()]
-    parts = {"all": rated, "without_first": rated[rated["session"] > 1]}
-    return {
-        name: [_arm(part[part["arm"] == arm["arm"]], arm["arm"], settings.level) for arm in arms]
-        for name, part in parts.items()
-    }
+    later = rated[rated["session"] > 1]
+    return Slopes(
+        [_slope(rated, arm, settings.level) for arm in arms],
+        [_slope(later, arm, settings.level) for arm in arms],
+    )
 
 
-def _arm(own: pd.DataFrame, arm: str, level: float) -> dict[str, Any]:
-    from scipy.special import stdtr, stdtrit
-
-    row: dict[str, Any] = {
-        "arm": arm,
-        **dict.fromkeys(("slope", "se", "df", "t", "p", "low", "high")),
-    }
-    patients = of_chains(own).groupby(level=0).mean()
-    row["patients"] = len(patients)
+def _slope(rated: pd.DataFrame, arm: str, level: float) -> Slope:
+    patients = of_chains(rated[rated["arm"] == arm]).groupby(level=0).mean()
+    row = Slope(arm, patients=len(patients))
     if not len(patients):
-        return row | {"reason": "no chain with two rated sessions or more"}
-    row["slope"] = float(patients.mean())
+        return replace(row, reason="no chain with two rated sessions or more")
+    slope = float(patients.mean())
+    row = replace(row, slope=slope)
     if len(patients) < 2:
-        return row | {"reason": "needs 2 patients or more, found 1"}
+        return replace(row, reason="needs 2 patients or more, found 1")
     se, df = float(patients.std(ddof=1)) / len(patients) ** 0.5, len(patients) - 1
     if se < 1e-12:
-        return row | {"reason": "all slopes are equal"}
-    t, critical = row["slope"] / se, float(stdtrit(df, 0.5 + level / 2))
-    ends = {"low": row["slope"] - critical * se, "high": row["slope"] + critical * se}
-    return row | {
-        "se": se,
-        "df": df,
-        "t": t,
-        "p": 2 * float(stdtr(df, -abs(t))),
-        **ends,
-        "reason": None,
-    }
+        return replace(row, reason="all slopes are equal")
+    return replace(row, **vars(by_t(slope, se, df, level)))
 
 
 def of_chains(rated: pd.DataFrame) -> pd.Series[float]:

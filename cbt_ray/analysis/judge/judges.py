@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.describe import arms, levels
 from cbt_ray.analysis.effect.asked import heads, pairs_of
-from cbt_ray.analysis.effect.contrast import compare
+from cbt_ray.analysis.effect.contrast import Difference, compare
 from cbt_ray.analysis.effect.layout import Chains
 from cbt_ray.analysis.judge.icc import two_way
 from cbt_ray.analysis.judge.jackknife import Clusters, estimate, plain
@@ -29,6 +30,13 @@ if TYPE_CHECKING:
 
 SAMPLE = 5
 """Fewer judges than this are fixed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeDifference(Difference):
+    """A primary contrast by one judge alone."""
+
+    judge: str
 
 
 def between(crossed: Crossed, settings: Settings) -> dict[str, Any]:
@@ -141,7 +149,9 @@ def worst_case(crossed: Crossed, raters: Sequence[str], settings: Settings) -> d
     rows = []
     for pair, head in zip(pairs, heads(pairs), strict=True):
         own = [
-            {"judge": judge, **compare(of_judge[judge], pair.plus, pair.minus, settings)}
+            JudgeDifference(
+                judge=judge, **vars(compare(of_judge[judge], pair.plus, pair.minus, settings))
+            )
             for judge in raters
         ]
         known = [row for row in own if row["estimate"] is not None]

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from cbt_ray.analysis.model.ladder import BOUNDARY, SPREAD, Optimisation, apart, far_apart
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -27,10 +29,6 @@ STARTS = {"even": 0.5}
 """Every variance ratio at the start; the other start is what moments say."""
 LARGEST = 30.0
 """Square root of the largest variance ratio that is looked for."""
-SPREAD = 1e-3
-"""Log-likelihoods of fits that all converged and still lie further apart than this are named."""
-BOUNDARY = 1e-4
-"""A variance ratio below this is an estimate at the edge of what is possible."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class Fit:
     residual_variance: float
     variances: dict[str, float]
     """Random intercept -> variance."""
-    attempts: tuple[dict[str, Any], ...] = ()
+    attempts: tuple[Optimisation, ...] = ()
     spread: float | None = None
     problems: tuple[str, ...] = ()
 
@@ -159,19 +157,14 @@ def fit(data: Sums, *, reml: bool, ladder: bool = True) -> Fit | None:
         for start, ratios in starts.items()
         for attempt, best in [_climb(data, optimiser, start, ratios, reml=reml)]
     ]
-    finite = [(attempt, best) for attempt, best in found if best is not None]
+    attempts = tuple(attempt for attempt, _ in found)
+    finite = [(attempt, ratios) for attempt, ratios in found if ratios is not None]
     if not finite:
         return None
-    attempt, ratios = max(finite, key=lambda pair: pair[0]["log_likelihood"])
-    values = [a["log_likelihood"] for a, _ in finite if a["converged"]]
-    spread = max(values) - min(values) if values else None
-    best = evaluate(data, ratios, reml=reml)
-    return replace(
-        best,
-        attempts=tuple(a for a, _ in found),
-        spread=spread,
-        problems=tuple(_problems(best, attempt, [a for a, _ in found], spread)),
-    )
+    attempt, ratios = max(finite, key=lambda pair: pair[0].log_likelihood or -math.inf)
+    best, spread = evaluate(data, ratios, reml=reml), apart(attempts)
+    problems = tuple(_problems(best, attempt, attempts, spread))
+    return replace(best, attempts=attempts, spread=spread, problems=problems)
 
 
 def moments(data: Sums) -> list[float]:
@@ -195,18 +188,12 @@ def moments(data: Sums) -> list[float]:
 
 def _climb(
     data: Sums, optimiser: str, start: str, ratios: Sequence[float], *, reml: bool
-) -> tuple[dict[str, Any], list[float] | None]:
+) -> tuple[Optimisation, list[float] | None]:
     """One optimisation over square roots of the ratios, so that zero can be reached."""
     import numpy as np
     from scipy.optimize import minimize
 
-    record: dict[str, Any] = {
-        "optimiser": optimiser,
-        "start": start,
-        "log_likelihood": None,
-        "converged": False,
-        "warnings": [],
-    }
+    record = Optimisation(optimiser, start)
 
     def lose(roots: Array) -> float:
         try:
@@ -218,11 +205,11 @@ def _climb(
     bounds = [(0.0, LARGEST)] * len(begun)
     done = minimize(lose, begun, method=optimiser, bounds=bounds, options=_OPTIONS[optimiser])
     if not math.isfinite(done.fun) or done.fun >= 1e299:
-        return record | {"warnings": ["no finite likelihood"]}, None
-    record |= {"log_likelihood": -float(done.fun), "converged": bool(done.success)}
-    return record | ({} if done.success else {"warnings": [str(done.message)]}), [
-        float(r) ** 2 for r in done.x
-    ]
+        return replace(record, warnings=["no finite likelihood"]), None
+    record = replace(record, log_likelihood=-float(done.fun), converged=bool(done.success))
+    if not done.success:
+        record = replace(record, warnings=[str(done.message)])
+    return record, [float(r) ** 2 for r in done.x]
 
 
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -233,18 +220,15 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def _problems(
-    best: Fit, attempt: dict[str, Any], attempts: list[dict[str, Any]], spread: float | None
+    best: Fit, attempt: Optimisation, attempts: Sequence[Optimisation], spread: float | None
 ) -> list[str]:
     problems = []
-    failed = sum(a["log_likelihood"] is None for a in attempts)
+    failed = sum(one.log_likelihood is None for one in attempts)
     if failed:
         problems.append(f"{failed} of {len(attempts)} fits had no finite likelihood")
     if spread is not None and spread > SPREAD:
-        problems.append(
-            f"optimisers that say they converged differ by {spread:.3g} in log-likelihood; the "
-            "highest is reported"
-        )
-    if not attempt["converged"]:
+        problems.append(far_apart(spread))
+    if not attempt.converged:
         problems.append("the best fit did not converge")
     for level, variance in best.variances.items():
         if variance < BOUNDARY * best.residual_variance:

@@ -12,7 +12,7 @@ from scipy import stats
 from cbt_ray.analysis import ScoreRow, Scores, Settings, analyse
 from cbt_ray.analysis.describe import arms, levels
 from cbt_ray.analysis.effect.asked import pairs_of
-from cbt_ray.analysis.effect.contrast import contrasts, holm
+from cbt_ray.analysis.effect.contrast import Effect, contrasts, holm
 from cbt_ray.analysis.effect.family import false_discovery
 from cbt_ray.analysis.effect.policy import counted
 from tests.analysis.tables import Key, made_up
@@ -25,7 +25,7 @@ SIX: dict[str, Any] = {
 }
 
 
-def primary(rows: list[ScoreRow], settings: Settings = SETTINGS) -> list[dict[str, Any]]:
+def primary(rows: list[ScoreRow], settings: Settings = SETTINGS) -> list[Effect]:
     sessions = Scores.of(rows).sessions("plain")
     known = levels(arms(sessions, settings))
     return contrasts(
@@ -55,12 +55,12 @@ def test_pair_alone_equals_scipys_paired_t_on_chain_means() -> None:
     expected = stats.ttest_rel(means["tuned"], means["instruct"])
     low, high = expected.confidence_interval(0.95)
     (row,) = primary(rows)
-    assert (row["t"], row["p"], row["df"]) == (
+    assert (row.t, row.p, row.df) == (
         pytest.approx(expected.statistic),
         pytest.approx(expected.pvalue),
         4,
     )
-    assert (row["low"], row["high"]) == (pytest.approx(low), pytest.approx(high))
+    assert (row.low, row.high) == (pytest.approx(low), pytest.approx(high))
 
 
 def test_own_error_term_comes_first_and_the_pooled_one_equals_the_two_way_anova() -> None:
@@ -88,17 +88,17 @@ def test_own_error_term_comes_first_and_the_pooled_one_equals_the_two_way_anova(
     se = np.sqrt(2 * residual[0] / df / len(patients))
     for row in primary(rows):
         difference = dict(zip(names[1:], coefficients[1:6], strict=True))
-        expected = difference[row["plus"]] - difference.get(row["minus"], 0.0)
+        expected = difference[row.plus] - difference.get(row.minus, 0.0)
         own = stats.ttest_rel(
-            *([means[group, p] for p in patients] for group in (row["plus"], row["minus"]))
+            *([means[group, p] for p in patients] for group in (row.plus, row.minus))
         )
-        assert (row["estimate"], row["t"], row["df"]) == (
+        assert (row.estimate, row.t, row.df) == (
             pytest.approx(expected),
             pytest.approx(own.statistic),
             3,
         )
-        assert (row["pooled"]["se"], row["pooled"]["df"]) == (pytest.approx(se), df)
-        assert row["pooled"]["high"] - row["estimate"] == pytest.approx(stats.t.ppf(0.975, df) * se)
+        assert (row.pooled.se, row.pooled.df) == (pytest.approx(se), df)
+        assert row.pooled.high - row.estimate == pytest.approx(stats.t.ppf(0.975, df) * se)
 
 
 def test_missing_cells_are_estimated_by_least_squares_with_patients_held_fixed() -> None:
@@ -113,11 +113,11 @@ def test_missing_cells_are_estimated_by_least_squares_with_patients_held_fixed()
         for p in ("p2", "p3", "p4")
     }
     (row,) = primary(rows)
-    assert row["estimate"] == pytest.approx(
+    assert row.estimate == pytest.approx(
         np.mean([means["tuned", p] - means["instruct", p] for p in ("p2", "p3", "p4")])
     )
-    assert row["patients"] == 3
-    assert "smollm2-tuned has no rated session with p1" in row["method"]
+    assert row.patients == 3
+    assert "smollm2-tuned has no rated session with p1" in row.method
 
 
 def test_fitted_variances_agree_with_t_where_the_data_are_almost_balanced() -> None:
@@ -131,13 +131,11 @@ def test_fitted_variances_agree_with_t_where_the_data_are_almost_balanced() -> N
             **design,
         )
     )
-    assert balanced["method"] == "t on chain means"
-    assert lost["method"].startswith(
+    assert balanced.method == "t on chain means"
+    assert lost.method.startswith(
         "t on chain means, by fitted variances: chains rest on 19 to 20 sessions"
     )
-    assert (lost["high"] - lost["low"]) / (balanced["high"] - balanced["low"]) == pytest.approx(
-        1, abs=0.15
-    )
+    assert (lost.high - lost.low) / (balanced.high - balanced.low) == pytest.approx(1, abs=0.15)
     assert primary(
         noisy(
             7,
@@ -174,16 +172,16 @@ def test_holm_by_hand() -> None:
 
 def test_a_withheld_interval_does_not_shrink_the_family() -> None:
     rows = {
-        row["label"]: row
+        row.label: row
         for row in primary(
             noisy(3, reason=lambda key: "not_reached" if key[:2] == ("b", "tuned") else None, **SIX)
         )
     }
-    assert rows["b"]["reason"] == "no rated session of b-tuned"
+    assert rows["b"].reason == "no rated session of b-tuned"
     assert rows["b"]["p_adjusted"] is None
-    smaller, larger = sorted((rows["a"], rows["c"]), key=lambda row: row["p"])
-    assert smaller["p_adjusted"] == pytest.approx(min(1.0, 3 * smaller["p"]))
-    assert larger["p_adjusted"] >= smaller["p_adjusted"]
+    smaller, larger = sorted((rows["a"], rows["c"]), key=lambda row: row.p)
+    assert smaller.p_adjusted == pytest.approx(min(1.0, 3 * smaller.p))
+    assert larger.p_adjusted >= smaller.p_adjusted
 
 
 def test_as_many_but_other_sessions_are_not_balanced() -> None:
@@ -193,7 +191,7 @@ def test_as_many_but_other_sessions_are_not_balanced() -> None:
         patients=("ada", "ben-li", "cy"),
     )
     (row,) = primary(rows)
-    assert "different sessions" in row["method"]
+    assert "different sessions" in row.method
 
 
 @pytest.mark.slow

@@ -35,11 +35,11 @@ def test_f_equals_statsmodels_anova_on_chain_means() -> None:
     )
     means = frame.groupby(["m", "v", "p"], as_index=False)["y"].mean()
     table = anova_lm(smf.ols("y ~ C(m) * C(v) + C(p)", means).fit())
-    found = {row["effect"]: row for row in analyse(rows)["tests"]}
+    found = {row.effect: row for row in analyse(rows).tests}
     for effect, term in (("model", "C(m)"), ("variant", "C(v)"), ("model x variant", "C(m):C(v)")):
-        assert found[effect]["f"] == pytest.approx(table.loc[term, "F"])
-        assert found[effect]["p"] == pytest.approx(table.loc[term, "PR(>F)"])
-        assert (found[effect]["df"], found[effect]["df_error"]) == (
+        assert found[effect].f == pytest.approx(table.loc[term, "F"])
+        assert found[effect].p == pytest.approx(table.loc[term, "PR(>F)"])
+        assert (found[effect].df, found[effect].df_error) == (
             table.loc[term, "df"],
             table.loc["Residual", "df"],
         )
@@ -49,10 +49,10 @@ def test_hotelling_of_one_contrast_is_the_square_of_t() -> None:
     rows = noisy(12, patients=("p1", "p2", "p3", "p4"), sessions=4)
     result = analyse(rows)
     (test,) = result["tests"]
-    (contrast,) = result["contrasts"]["primary"]["rows"]
-    assert test["effect"] == "arm"
-    assert test["hotelling"]["f"] == pytest.approx(contrast["t"] ** 2)
-    assert test["hotelling"]["p"] == pytest.approx(contrast["p"])
+    (contrast,) = result.contrasts.primary.rows
+    assert test.effect == "arm"
+    assert test.hotelling.f == pytest.approx(contrast.t**2)
+    assert test.hotelling.p == pytest.approx(contrast.p)
 
 
 def test_unbalanced_data_are_tested_by_their_fitted_variances() -> None:
@@ -62,8 +62,8 @@ def test_unbalanced_data_are_tested_by_their_fitted_variances() -> None:
         **DESIGN,
     )
     assert all(
-        row["method"].startswith("F by fitted variances: chains rest on")
-        for row in analyse(rows)["tests"]
+        row.method.startswith("F by fitted variances: chains rest on")
+        for row in analyse(rows).tests
     )
 
 
@@ -71,9 +71,9 @@ def test_an_empty_arm_has_no_test_and_says_so() -> None:
     def gone(key: Key) -> str | None:
         return "owed" if key[1] == "tuned" else None
 
-    (row,) = analyse(made_up(reason=gone))["tests"]
-    assert row["p"] is None
-    assert "shares no patient" in row["reason"]
+    (row,) = analyse(made_up(reason=gone)).tests
+    assert row.p is None
+    assert "shares no patient" in row.reason
 
 
 def test_many_patients_do_not_make_the_arms_look_confounded() -> None:

@@ -42,7 +42,7 @@ def adjusted(analysis: Analysis) -> dict[str, tuple[float, float]]:
     found = {}
     for one in analysis.outcomes:
         (row,) = one.contrasts
-        found[one.measure] = (row["p"], row["p_adjusted"])
+        found[one.measure] = (row.p, row.p_adjusted)
     return found
 
 
@@ -62,8 +62,8 @@ def test_holm_goes_over_the_contrasts_of_the_outcomes_declared_primary(
         name: (pytest.approx(P[name], abs=1e-7), pytest.approx(holm[name], abs=3e-7))
         for name in GAIN
     }
-    (headline,) = analysis.contrasts["primary"]["rows"]
-    assert headline["p_adjusted"] == pytest.approx(holm["total"], abs=3e-7)
+    (headline,) = analysis.contrasts.primary.rows
+    assert headline.p_adjusted == pytest.approx(holm["total"], abs=3e-7)
     assert [one.family for one in analysis.outcomes] == [
         primary if number < primary else 1 for number in range(3)
     ]
@@ -79,7 +79,7 @@ def test_each_outcome_says_what_its_arms_have() -> None:
     assert [arm.sd for arm in other.arms] == [0, 1]
     assert (total.rater, total.view, total.without) == ("judge", "plain", {})
     (row,) = other.contrasts
-    assert (row["estimate"], row["se"]) == (pytest.approx(4), pytest.approx(3**-0.5))
+    assert (row.estimate, row.se) == (pytest.approx(4), pytest.approx(3**-0.5))
 
 
 def test_a_measure_that_a_session_does_not_have_is_missing_and_counted() -> None:
@@ -97,9 +97,9 @@ def test_a_measure_that_a_session_does_not_have_is_missing_and_counted() -> None
     assert other.without == {"division_by_zero": 1, "judge_failed:malformed": 1}
     assert [(arm.scheduled, arm.n) for arm in other.arms] == [(3, 1), (3, 3)]
     (row,) = other.contrasts
-    assert row["patients"] == 1
-    assert row["p"] is None
-    assert row["p_adjusted"] is None
+    assert row.patients == 1
+    assert row.p is None
+    assert row.p_adjusted is None
 
 
 def test_an_outcome_that_nobody_rated_keeps_its_place_in_the_family() -> None:
@@ -109,31 +109,31 @@ def test_an_outcome_that_nobody_rated_keeps_its_place_in_the_family() -> None:
     total, crew = analysis.outcomes
     assert (crew.contrasts, crew.reason) == ([], "no session was rated by crew")
     (row,) = total.contrasts
-    assert row["p_adjusted"] == pytest.approx(2 * P["total"], abs=3e-7)
+    assert row.p_adjusted == pytest.approx(2 * P["total"], abs=3e-7)
     assert (total.family, crew.family) == (2, 2)
 
 
 def test_a_headline_without_ends_is_analysed_and_what_needs_them_is_withheld() -> None:
     with_ends = analyse(rows(), settings())
     found = analyse(rows(), settings(total=(None, None)))
-    assert found.contrasts["primary"] == with_ends.contrasts["primary"]
-    (bounds,), (lowest,) = found.policies["bounds"], found.policies["lowest"]
-    assert (bounds["low"], bounds["high"]) == (None, None)
-    assert bounds["reason"] == "the measure has no lowest or no highest value"
-    assert (lowest["estimate"], lowest["low"]) == (None, None)
-    assert lowest["reason"] == "the measure has no lowest value"
-    assert found.policies["lee"] == with_ends.policies["lee"]
+    assert found.contrasts.primary == with_ends.contrasts.primary
+    (bounds,), (lowest,) = found.policies.bounds, found.policies.lowest
+    assert (bounds.low, bounds.high) == (None, None)
+    assert bounds.reason == "the measure has no lowest or no highest value"
+    assert (lowest.estimate, lowest.low) == (None, None)
+    assert lowest.reason == "the measure has no lowest value"
+    assert found.policies.lee == with_ends.policies.lee
     half = analyse(rows(), settings(total=(0, None)))
-    assert half.policies["lowest"] == with_ends.policies["lowest"]
-    assert half.policies["bounds"] == found.policies["bounds"]
+    assert half.policies.lowest == with_ends.policies.lowest
+    assert half.policies.bounds == found.policies.bounds
 
 
 def test_the_total_is_the_only_outcome_where_none_was_declared() -> None:
     analysis = analyse(made_up(), Settings())
     (only,) = analysis.outcomes
     assert (only.rater, only.measure, only.primary) == ("judge", "total", True)
-    (row,), (same,) = only.contrasts, analysis.contrasts["primary"]["rows"]
-    assert {name: same[name] for name in row} == row
+    (row,), (same,) = only.contrasts, analysis.contrasts.primary.rows
+    assert {name: getattr(same, name) for name in vars(row)} == vars(row)
     assert from_json(Analysis, to_json(analysis)).outcomes == [only]
 
 
@@ -150,4 +150,4 @@ def test_what_rules_count_is_an_outcome_and_agrees_with_nobody() -> None:
     assert analysis.reliability == alone.reliability
     assert analysis.contrasts == alone.contrasts
     (row,) = analysis.outcomes[1].contrasts
-    assert (row["estimate"], row["p"]) == (pytest.approx(2), pytest.approx(P["total"], abs=1e-7))
+    assert (row.estimate, row.p) == (pytest.approx(2), pytest.approx(P["total"], abs=1e-7))

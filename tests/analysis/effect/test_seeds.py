@@ -51,20 +51,20 @@ def prompts() -> list[ScoreRow]:
 
 
 def test_arms_that_differ_in_a_prompt_are_never_pooled() -> None:
-    found = analyse(prompts())["contrasts"]["primary"]
-    shown = {row["minus"]: row["estimate"] for row in found["rows"]}
+    found = analyse(prompts()).contrasts.primary
+    shown = {row.minus: row.estimate for row in found.rows}
     assert shown == {"first": pytest.approx(20.0), "second": pytest.approx(2.0)}
-    assert found["question"] == "tuned - instruct"
-    assert [row["label"] for row in found["rows"]] == ["tuned - first", "tuned - second"]
+    assert found.question == "tuned - instruct"
+    assert [row.label for row in found.rows] == ["tuned - first", "tuned - second"]
 
 
 def test_a_third_contrast_of_the_same_arms_is_asked_by_name() -> None:
     asked = Contrast(name="prompt", plus={"prompt": "B"}, minus={"prompt": "A"}, family="secondary")
     result = analyse(prompts(), Settings(contrasts=(asked,)))
-    assert result["contrasts"]["primary"]["reason"] == "no primary contrast is asked"
-    (row,) = result["contrasts"]["secondary"]["rows"]
-    assert (row["contrast"], row["plus"], row["minus"]) == ("prompt", "second", "first")
-    assert row["estimate"] == pytest.approx(18.0)
+    assert result.contrasts.primary.reason == "no primary contrast is asked"
+    (row,) = result.contrasts.secondary.rows
+    assert (row.contrast, row.plus, row.minus) == ("prompt", "second", "first")
+    assert row.estimate == pytest.approx(18.0)
 
 
 def two_by_two(count: int = 3, plain: int = 3) -> list[ScoreRow]:
@@ -117,39 +117,40 @@ def test_the_interval_is_that_of_two_variances_by_hand(plain: int) -> None:
     rows = two_by_two(plain=plain)
     trained = ("llama-orpo", "qwen-orpo", "llama-sft", "qwen-sft")
     result = analyse(rows, Settings(contrasts=(ORPO,), trained=trained))
-    found = {row["label"]: row for row in result["contrasts"]["primary"]["rows"]}
+    found = {row.label: row for row in result.contrasts.primary.rows}
     assert set(found) == {"llama", "qwen"}
     for model, shown in found.items():
         low, high = by_hand(cells(rows, f"{model}-orpo"), cells(rows, f"{model}-sft"))
-        assert (shown["low"], shown["high"]) == (pytest.approx(low), pytest.approx(high))
-        assert shown["seeds"] == [3, plain]
-        assert 0 < shown["seed_share"] < 1
-        assert shown["method"].endswith(f"3 of {model}-orpo, {plain} of {model}-sft")
-        assert (shown["p"] < 0.05) == (low > 0 or high < 0)
-        assert ("One training run" in shown["caveat"]) == (plain == 1)
-        assert "Training seeds are a random level" in shown["caveat"]
+        assert (shown.low, shown.high) == (pytest.approx(low), pytest.approx(high))
+        assert shown.seeds == (3, plain)
+        assert 0 < shown.seed_share < 1
+        assert shown.method.endswith(f"3 of {model}-orpo, {plain} of {model}-sft")
+        assert (shown.p < 0.05) == (low > 0 or high < 0)
+        assert ("One training run" in shown.caveat) == (plain == 1)
+        assert "Training seeds are a random level" in shown.caveat
 
 
 def test_p_and_interval_meet_at_the_level() -> None:
     sides = [cells(two_by_two(), "llama-orpo"), cells(two_by_two(), "llama-sft")]
-    p = (seeds.interval(sides, 0.95) or {})["p"]
-    ends = seeds.interval(sides, 1 - p) or {}
-    assert min(abs(ends["low"]), abs(ends["high"])) == pytest.approx(0, abs=1e-6)
+    found = seeds.interval(sides, 0.95)
+    assert found
+    ends = seeds.interval(sides, 1 - found.p)
+    assert ends
+    assert min(abs(ends.low), abs(ends.high)) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_patient_without_one_seed_is_left_out() -> None:
     rows = two_by_two()
     lost = [r for r in rows if (r.arm, r.seed, r.patient) != ("llama-orpo", 2, "p3")]
     shown = {
-        row["label"]: row
-        for row in analyse(lost, Settings(contrasts=(ORPO,)))["contrasts"]["primary"]["rows"]
+        row.label: row for row in analyse(lost, Settings(contrasts=(ORPO,))).contrasts.primary.rows
     }
     low, high = by_hand(
         np.delete(cells(rows, "llama-orpo"), 2, axis=1),
         np.delete(cells(rows, "llama-sft"), 2, axis=1),
     )
-    assert (shown["llama"]["patients"], shown["qwen"]["patients"]) == (4, 5)
-    assert (shown["llama"]["low"], shown["llama"]["high"]) == (
+    assert (shown["llama"].patients, shown["qwen"].patients) == (4, 5)
+    assert (shown["llama"].low, shown["llama"].high) == (
         pytest.approx(low),
         pytest.approx(high),
     )
@@ -159,9 +160,9 @@ def test_one_seed_is_as_without_any() -> None:
     once = two_by_two(count=1, plain=1)
     named = [replace(r, seed=1, session_key=f"1/{r.session_key}") for r in once]
     settings = Settings(contrasts=(ORPO,))
-    one, other = (analyse(rows, settings)["contrasts"]["primary"]["rows"] for rows in (once, named))
+    one, other = (analyse(rows, settings).contrasts.primary.rows for rows in (once, named))
     assert one == other
-    assert all(row["method"].startswith("t on chain means") for row in one)
+    assert all(row.method.startswith("t on chain means") for row in one)
 
 
 def test_the_record_holds_its_level_where_models_are_trained_three_times() -> None:

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 def test_slopes_equal_least_squares_per_chain() -> None:
     rows = noisy(21, patients=("p1", "p2", "p3"), sessions=6)
     for name, first in (("all", 1), ("without_first", 2)):
-        found = {row["arm"]: row for row in analyse(rows)["slopes"][name]}
+        found = {row.arm: row for row in vars(analyse(rows).slopes)[name]}
         own = []
         for patient in ("p1", "p2", "p3"):
             chain = [
@@ -25,14 +25,14 @@ def test_slopes_equal_least_squares_per_chain() -> None:
             own.append(np.polyfit(*zip(*chain, strict=True), 1)[0])
         expected = stats.ttest_1samp(own, 0)
         row = found["smollm2-tuned"]
-        assert (row["slope"], row["t"], row["p"]) == tuple(
+        assert (row.slope, row.t, row.p) == tuple(
             map(pytest.approx, (np.mean(own), expected.statistic, expected.pvalue))
         )
 
 
 def test_a_single_session_has_no_slope() -> None:
-    row = analyse(made_up(sessions=1))["slopes"]["all"][0]
-    assert (row["slope"], row["reason"]) == (None, "no chain with two rated sessions or more")
+    row = analyse(made_up(sessions=1)).slopes.all[0]
+    assert (row.slope, row.reason) == (None, "no chain with two rated sessions or more")
 
 
 def longer(row: ScoreRow, random: np.random.Generator) -> ScoreRow:
@@ -53,15 +53,15 @@ def test_words_that_carry_the_whole_effect_take_it_away_and_are_labelled_not_cau
             sessions=8,
         )
     ]
-    (words,) = analyse(rows)["covariates"]
-    assert words["label"] == "not causal"
-    assert words["estimate"] / words["se"] > 10
-    for contrast in words["contrasts"]:
-        assert contrast["reml"] == pytest.approx(9, abs=1.5)
-        assert abs(contrast["words_held_fixed"]) < 2
+    (words,) = analyse(rows).covariates
+    assert words.label == "not causal"
+    assert words.estimate / words.se > 10
+    for contrast in words.contrasts:
+        assert contrast.reml == pytest.approx(9, abs=1.5)
+        assert abs(contrast.words_held_fixed) < 2
 
 
 def test_words_that_are_all_alike_have_no_row() -> None:
-    (words,) = analyse(made_up(sessions=4))["covariates"]
-    assert words["estimate"] is None
-    assert "the same for all sessions" in words["reason"]
+    (words,) = analyse(made_up(sessions=4)).covariates
+    assert words.estimate is None
+    assert "the same for all sessions" in words.reason

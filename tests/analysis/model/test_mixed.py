@@ -58,32 +58,30 @@ def by_hand(rows: list[ScoreRow]) -> tuple[float, Any, float, float]:
 
 def test_equals_the_likelihood_by_hand() -> None:
     rows = several()
-    model = analyse(rows)["models"]["published"]
+    model = analyse(rows).models.published
     likelihood, beta, scale, ratio = by_hand(rows)
-    assert model["log_likelihood"] == pytest.approx(likelihood, abs=1e-6)
-    assert [term["estimate"] for term in model["terms"]] == pytest.approx(beta, abs=1e-4)
-    assert model["scale"] == pytest.approx(scale, rel=1e-4)
-    assert model["patient_variance"] == pytest.approx(ratio * scale, rel=1e-3)
-    assert model["aic"] == pytest.approx(-2 * likelihood + 2 * 6, abs=1e-5)
-    assert model["reference"] == {"model": "a", "variant": "tuned"}
+    assert model.log_likelihood == pytest.approx(likelihood, abs=1e-6)
+    assert [term.estimate for term in model.terms] == pytest.approx(beta, abs=1e-4)
+    assert model.scale == pytest.approx(scale, rel=1e-4)
+    assert model.patient_variance == pytest.approx(ratio * scale, rel=1e-3)
+    assert model.aic == pytest.approx(-2 * likelihood + 2 * 6, abs=1e-5)
+    assert model.reference == {"model": "a", "variant": "tuned"}
 
 
 def test_ladder_records_every_optimiser_from_every_start() -> None:
-    model = analyse(several())["models"]["published"]
-    tried = {(attempt["optimiser"], attempt["start"]) for attempt in model["ladder"]}
-    assert len(tried) == len(model["ladder"]) >= 6
+    model = analyse(several()).models.published
+    tried = {(attempt.optimiser, attempt.start) for attempt in model.ladder}
+    assert len(tried) == len(model.ladder) >= 6
     finite = [
-        attempt["log_likelihood"]
-        for attempt in model["ladder"]
-        if attempt["log_likelihood"] is not None
+        attempt.log_likelihood for attempt in model.ladder if attempt.log_likelihood is not None
     ]
-    assert model["log_likelihood"] == max(finite)
+    assert model.log_likelihood == max(finite)
 
 
 def test_residuals_are_standardized_and_ordered() -> None:
-    model = analyse(several())["models"]["published"]
-    assert model["residuals_shown"] == [96, 96]
-    observed = [point[1] for point in model["qq"]]
+    model = analyse(several()).models.published
+    assert model.residuals_shown == (96, 96)
+    observed = [point[1] for point in model.qq]
     assert observed == sorted(observed)
     assert sum(value**2 for value in observed) / 96 == pytest.approx(1, abs=0.15)
 
@@ -95,18 +93,18 @@ def test_patients_without_differences_are_named_a_boundary_fit() -> None:
         patients=("p1", "p2", "p3"),
         sessions=6,
     )
-    model = analyse(rows)["models"]["published"]
-    assert model["status"] == "fitted"
-    assert any("boundary" in problem for problem in model["problems"])
+    model = analyse(rows).models.published
+    assert model.status == "fitted"
+    assert any("boundary" in problem for problem in model.problems)
 
 
 def test_one_model_names_the_reduced_formula_and_does_not_pass_it_off_as_the_published() -> None:
-    models = analyse(made_up(sessions=4))["models"]
-    assert models["published"]["status"] == "not_fitted"
-    assert models["published"]["reason"] == "C(model) cannot be estimated: one model only (smollm2)"
-    assert models["reduced"]["formula"] == "total ~ C(variant) + session_z + (1 | patient)"
-    assert models["reduced"]["dropped"] == ["C(model): one model only (smollm2)"]
-    assert [term["term"] for term in models["reduced"]["terms"]] == [
+    models = analyse(made_up(sessions=4)).models
+    assert models.published.status == "not_fitted"
+    assert models.published.reason == "C(model) cannot be estimated: one model only (smollm2)"
+    assert models.reduced.formula == "total ~ C(variant) + session_z + (1 | patient)"
+    assert models.reduced.dropped == ["C(model): one model only (smollm2)"]
+    assert [term.term for term in models.reduced.terms] == [
         "Intercept",
         "C(variant)[T.instruct]",
         "session_z",
@@ -119,6 +117,6 @@ def test_confounded_factors_are_not_fitted() -> None:
         for row in made_up(models=("a", "b"), sessions=6)
         if row.arm in ("a-tuned", "b-instruct")
     ]
-    models = analyse(rows)["models"]
-    assert "confounded" in models["published"]["reason"]
-    assert models["reduced"] is None
+    models = analyse(rows).models
+    assert "confounded" in models.published.reason
+    assert models.reduced is None

@@ -95,7 +95,7 @@ def test_equal_patients_are_named_a_boundary_fit_and_attempts_are_recorded() -> 
     assert any(
         problem.startswith("boundary fit: the variance between") for problem in found.problems
     )
-    assert {attempt["optimiser"] for attempt in found.attempts} == set(nested.OPTIMISERS)
+    assert {attempt.optimiser for attempt in found.attempts} == set(nested.OPTIMISERS)
 
 
 def test_a_refit_costs_milliseconds_and_finds_the_same() -> None:
