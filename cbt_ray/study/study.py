@@ -161,11 +161,15 @@ class Study(Block):
 
     def _raters(self) -> Iterator[str]:
         imported = self.imported.judges if self.imported else {}
+        read: list[Judge | People] = [*self.judges.values(), *self.people.values()]
+        scales = {scale for one in read for scale in one.scales}
         for name, rater in self.raters.items():
             if name in Roles.model_fields:
                 yield f"raters.{name}: expected another name than that of a role"
             if name in imported and not isinstance(rater, People):
                 yield f"raters.{name}: expected another name than that of an imported judge"
+            if isinstance(rater, Rulebook) and name in scales:
+                yield f"raters.{name}: expected another name than that of a scale"
             if isinstance(rater, Judge) and rater.probes.which and name != self.probed:
                 yield (
                     f"raters.{name}.probes.which: expected none, only {self.probed} is probed, "

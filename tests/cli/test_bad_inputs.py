@@ -422,6 +422,12 @@ STUDY_FILES = (
         "unknown field",
     ),
     Bad(
+        "rules like a scale",
+        {"raters__ctrs": {"kind": "rule", "rules": {"n": {"count": "words"}}}},
+        "raters.ctrs",
+        "expected another name than that of a scale",
+    ),
+    Bad(
         "rules without one",
         {"raters__counter": {"kind": "rule", "rules": {}}},
         "raters.counter.rules",
