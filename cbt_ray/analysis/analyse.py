@@ -26,6 +26,7 @@ from cbt_ray.analysis.effect.contrast import Effect, contrasts
 from cbt_ray.analysis.effect.covariate import Covariate, words
 from cbt_ray.analysis.effect.family import Families, Refits, families, refitted
 from cbt_ray.analysis.effect.omnibus import Omnibus, omnibus
+from cbt_ray.analysis.effect.outcome import OutcomeFound, outcomes, with_p
 from cbt_ray.analysis.effect.policy import Policies, counted, policies
 from cbt_ray.analysis.effect.power import Power, power
 from cbt_ray.analysis.effect.repeated import WithinSubjects, of_sessions
@@ -37,7 +38,7 @@ from cbt_ray.analysis.model.chain_model import ChainModel, chain_model
 from cbt_ray.analysis.model.mixed import PublishedModel, published
 from cbt_ray.analysis.notice import Notice
 from cbt_ray.analysis.scale.scale import ScaleQuality, scale
-from cbt_ray.analysis.scores import ScoreRow, Scores
+from cbt_ray.analysis.scores import RULE, ScoreRow, Scores
 from cbt_ray.analysis.settings import Settings
 from cbt_ray.analysis.table.mapped import ReadTable
 from cbt_ray.study.confound import Confound
@@ -90,7 +91,7 @@ class Analysis:
     judge: str
     """Whose ratings make the headline."""
     judges: Mapping[str, str]
-    """Judge -> `model` or `human`."""
+    """Judge -> `model`, `human` or `rule`."""
     items: Sequence[TitledItem]
     arms: Sequence[ScoredArm]
     counts: Counts
@@ -100,6 +101,8 @@ class Analysis:
     distribution: Sequence[Distribution]
     trajectory: Sequence[Trajectory]
     contrasts: Families
+    outcomes: Sequence[OutcomeFound]
+    """What arms are compared in, in the declared order; the first is the headline."""
     policies: Policies
     tests: Sequence[Omnibus]
     slopes: Slopes
@@ -164,14 +167,16 @@ def analyse(
     asked, beside = settings or Settings(), beside or Beside()
     settings = _headline(scores, asked)
     view, judge = settings.view, settings.judge
-    items = list(settings.items) or scores.items
+    items = list(settings.items)
+    if not settings.outcomes:
+        items = items or scores.items
     sessions = scores.sessions(view, judge)
     arms = describe.arms(sessions, settings)
     settings = settled(describe.levels(arms), settings)
-    inferred = _inferred(sessions, arms, items, settings)
+    inferred = _inferred(scores, sessions, arms, items, settings)
     if beside.repeated is not None:
         inferred["repeated"] = beside.repeated
-    judged = reliability(scores, settings)
+    judged = reliability(scores.readers(), settings)
     scaled = scale(scores, settings, sessions=sessions, apart=apart)
     said = [
         *_other_judge(scores, asked, settings),
@@ -190,7 +195,14 @@ def analyse(
         items=[TitledItem(item, settings.titles.get(item, item)) for item in items],
         arms=arms,
         counts=describe.counts(sessions, arms),
-        notices=doubts(sessions, primary, inferred["policies"], said, _once(arms, settings)),
+        notices=doubts(
+            sessions,
+            primary,
+            inferred["policies"],
+            said,
+            _once(arms, settings),
+            read=scores.judges.get(judge) != RULE,
+        ),
         scores=describe.scores(sessions, arms, items),
         distribution=describe.distribution(sessions, arms),
         trajectory=describe.trajectory(sessions, arms),
@@ -242,6 +254,7 @@ def _other_judge(scores: Scores, asked: Settings, settings: Settings) -> list[No
 
 
 def _inferred(
+    scores: Scores,
     sessions: pd.DataFrame,
     arms: Sequence[ScoredArm],
     items: Sequence[str],
@@ -252,9 +265,15 @@ def _inferred(
     levels = describe.levels(arms)
     model = chain_model(used, settings)
     found = families(used, levels, items, model, settings)
+    each = outcomes(scores, sessions, levels, settings)
+    # Several primary outcomes are one family, of which the headline's contrasts are a part.
+    adjusted = [row.p_adjusted for row in each[0].contrasts]
+    primary = replace(found.primary, rows=with_p(found.primary.rows, adjusted))
+    found = replace(found, primary=primary)
     plain, reduced = published(used, settings)
     return {
         "contrasts": found,
+        "outcomes": each,
         "policies": policies(sessions, levels, len(items), settings),
         "tests": omnibus(used, levels),
         "slopes": slopes(used, list(levels), settings),

@@ -19,6 +19,7 @@ WHY = {
     "not_rated": "not rated by this judge",
     "absent": "not among what was imported",
     "no_score": "without a score in the table",
+    "division_by_zero": "without a value, since what it is divided by is 0",
 }
 """Reasons that are no failure: nobody tried to rate the session. Every other one is."""
 FAILED = "could not be rated"
@@ -30,14 +31,17 @@ def doubts(
     policies: Policies,
     said: Iterable[Notice],
     once: Sequence[str],
+    *,
+    read: bool = True,
 ) -> list[Notice]:
     """The heaviest first.
 
-    `said` are those of other sections; `once` the arms that were trained with one seed.
+    `said` are those of other sections; `once` the arms that were trained with one seed; `read`:
+    the headline's rater read the sessions, and did not only count in them.
     """
     withheld = sum(row.low is None for row in primary)
     own = [
-        *_of_sessions(sessions),
+        *_of_sessions(sessions, read=read),
         Notice("unrated", _unrated(sessions, compared=bool(primary)), 50),
         Notice("withheld", _withheld(withheld, len(primary)), 55),
         Notice("one_checkpoint", _once(once), 30),
@@ -46,9 +50,9 @@ def doubts(
     return by_weight([*(notice for notice in own if notice.text), *said])
 
 
-def _of_sessions(sessions: pd.DataFrame) -> list[Notice]:
+def _of_sessions(sessions: pd.DataFrame, *, read: bool) -> list[Notice]:
     rated = sessions[sessions["total"].notna()]
-    once = bool(len(rated)) and bool((rated["ratings"] == 1).all())
+    once = read and bool(len(rated)) and bool((rated["ratings"] == 1).all())
     return [
         Notice(
             "nothing_rated", "" if len(rated) else "No session is rated: there is no result.", 100

@@ -21,7 +21,10 @@ REJECTED = "rejected"
 NOTHING_TO_RATE = "nothing_to_rate"
 ITEM_MISSING = "item_missing"
 ITEM = "item:"
+MEASURE = "measure:"
+WITHOUT = "without:"
 FLAG = "flag:"
+RULE = "rule"
 FACTOR = "factor:"
 FACTS = (
     "arm",
@@ -60,6 +63,8 @@ class ScoreRow:
     items: dict[str, float | None] = field(default_factory=dict)
     measures: dict[str, float | None] = field(default_factory=dict)
     """Every measure of the scale; None where it has no value."""
+    unmeasured: dict[str, str] = field(default_factory=dict)
+    """Measure without a value -> why it has none."""
     total: float | None = None
     """The measure that the headline rests on."""
     words: int = 0
@@ -70,9 +75,9 @@ class ScoreRow:
     flags: list[str] = field(default_factory=list)
     stop_reason: str | None = None
     judge: str = OWN_JUDGE
-    """Whose rating it is: the study's own judge, or one whose ratings were imported."""
+    """Whose rating it is: a rater of the study, or somebody whose ratings were imported."""
     kind: str = "model"
-    """`model` or `human`."""
+    """`model`, `human` or `rule`."""
     seed: int = 0
     """Number of the training seed; 0 where nothing was trained or the arm has one."""
 
@@ -94,7 +99,8 @@ class Scores:
     patient, phase, view, judge, kind, reason, stop_reason (text; reason is null where rated),
     replicate, session, judge_replicate, seed, words, therapist_turns, messages, heard (numbers; the
     last is NaN where unknown), rated (bool), total (NaN where unrated), a column `factor:<name>`
-    per factor (text; empty where an arm has no level), `item:<id>` per item (NaN where missing) and
+    per factor (text; empty where an arm has no level), `item:<id>` per item (NaN where missing),
+    `measure:<name>` and `without:<name>` per measure (NaN where it has no value, and why) and
     `flag:<name>` per flag (bool).
     """
 
@@ -106,7 +112,7 @@ class Scores:
         import pandas as pd
 
         known = list(rows)
-        apart = ("factors", "items", "measures", "flags")
+        apart = ("factors", "items", "measures", "unmeasured", "flags")
         plain = [name for name in ScoreRow.__dataclass_fields__ if name not in apart]
         columns: dict[str, Any] = {name: [getattr(row, name) for row in known] for name in plain}
         columns["heard"] = [
@@ -122,6 +128,12 @@ class Scores:
             columns[ITEM + item] = [
                 float("nan") if value is None else float(value) for value in values
             ]
+        for name in dict.fromkeys(name for row in known for name in row.measures):
+            found = [row.measures.get(name) for row in known]
+            columns[MEASURE + name] = [
+                float("nan") if value is None else float(value) for value in found
+            ]
+            columns[WITHOUT + name] = [row.unmeasured.get(name) for row in known]
         for flag in sorted({flag for row in known for flag in row.flags}):
             columns[FLAG + flag] = [flag in row.flags for row in known]
         return cls(pd.DataFrame(columns))
@@ -130,6 +142,23 @@ class Scores:
         """The same in an order that does not depend on how the rows came."""
         by = ["session_key", "view", "judge", "judge_replicate"]
         return Scores(self.ratings.sort_values(by, kind="stable", ignore_index=True))
+
+    def readers(self) -> Scores:
+        """Without what rules counted: they repeat themselves and agree with nobody."""
+        return Scores(self.ratings[self.ratings["kind"] != RULE])
+
+    def on(self, measure: str) -> Scores:
+        """The same with another measure as the total."""
+        import pandas as pd
+
+        table, nothing = self.ratings, pd.Series(None, index=self.ratings.index, dtype=object)
+        why = table.get(WITHOUT + measure, nothing)
+        return Scores(
+            table.assign(
+                total=table.get(MEASURE + measure, nothing).astype(float),
+                reason=table["reason"].astype(object).where(~table["rated"], why),
+            )
+        )
 
     @property
     def items(self) -> list[str]:
@@ -148,7 +177,7 @@ class Scores:
 
     @cached_property
     def judges(self) -> dict[str, str]:
-        """Judge -> kind (`model`, `human`), in their order."""
+        """Judge -> kind (`model`, `human`, `rule`), in their order."""
         pairs = self.ratings[["judge", "kind"]].drop_duplicates("judge")
         return {str(judge): str(kind) for judge, kind in pairs.itertuples(index=False)}
 

@@ -14,6 +14,21 @@ Policy = Literal["missing", "lowest"]
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """A measure of sessions by a rater: what arms are compared in."""
+
+    rater: str
+    measure: str
+    """Its name in the table of scores."""
+    title: str
+    low: float | None
+    """The lowest that it can be; null where it has no such end."""
+    high: float | None
+    primary: bool
+    """Its primary contrasts are in one family with those of the other primary outcomes (Holm)."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """Settings of an analysis; everything that a number depends on beside the scores."""
 
@@ -37,8 +52,10 @@ class Settings:
     lowest: int = 1
     highest: int = 10
     """Range of one item."""
-    total: tuple[float, float] | None = None
-    """Range of the total; none: that of the sum of all items."""
+    total: tuple[float | None, float | None] | None = None
+    """Range of the total, without an end where it has none; none: that of the sum of all items."""
+    outcomes: tuple[Outcome, ...] = ()
+    """What arms are compared in, the headline's total first; none: that alone."""
     arms: tuple[str, ...] = ()
     """Arms in their order; empty: the order in which the ratings name them."""
     contrasts: tuple[Contrast, ...] | None = None
@@ -46,6 +63,11 @@ class Settings:
     trained: tuple[str, ...] = ()
     """Arms whose model was trained; beside them those of the level `tuned`."""
 
-    def ends(self, items: int) -> tuple[float, float]:
+    def ends(self, items: int) -> tuple[float | None, float | None]:
         """Lowest and highest total of so many items."""
         return self.total or (float(items * self.lowest), float(items * self.highest))
+
+    @property
+    def primary_outcomes(self) -> int:
+        """How many outcomes are primary."""
+        return sum(outcome.primary for outcome in self.outcomes) or 1

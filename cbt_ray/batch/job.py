@@ -59,7 +59,7 @@ def roles_of(study: Study, job: BatchJob) -> list[Role]:
         return [roles.generator] if roles.generator else []
     if job is BatchJob.SIMULATE:
         return [roles.patient, roles.summariser, *(study.therapist(arm) for arm in study.arms)]
-    return [*study.raters.values()] if job is BatchJob.EVALUATE else []
+    return [*study.judges.values()] if job is BatchJob.EVALUATE else []
 
 
 def needed(study: Study, job: BatchJob) -> bool:

@@ -23,7 +23,8 @@ from cbt_ray.stages.analyse import versions
 from cbt_ray.stages.tables import csv_of, csv_of_frame
 from cbt_ray.study.complaint import refusal
 from cbt_ray.study.contrast import unanswered
-from cbt_ray.study.model import Analysis, Judge
+from cbt_ray.study.model import Analysis
+from cbt_ray.study.rater import Judge
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,6 +10,7 @@ from cbt_ray.study import Study
 from cbt_ray.study.endpoint import LiteLLMEndpoint
 from cbt_ray.study.load import Examined
 from cbt_ray.work.bench import Bench
+from cbt_ray.work.outcome import scales_of
 
 
 def check(
@@ -50,9 +51,9 @@ def check(
         }
     )
     names = ", ".join(dict.fromkeys(name for name, _ in roles)) or "none, since no call is owed"
-    named = dict.fromkeys(one for rater in study.raters.values() for one in rater.scales)
-    scales = f"scale{'s' if len(named) > 1 else ''} {', '.join(named)}"
-    say(f"{study.file}: nothing wrong: fields, prompts, {scales}, recipes; roles: {names}")
+    named = dict.fromkeys(one for rater in study.raters for one in scales_of(study, rater))
+    scales = f" scale{'s' if len(named) > 1 else ''} {', '.join(named)}," if named else ""
+    say(f"{study.file}: nothing wrong: fields, prompts,{scales} recipes; roles: {names}")
     if remote:
         say(
             f"endpoints {'that answered' if call else 'not called (--call does)'}: "

@@ -15,7 +15,7 @@ from cbt_ray.analysis.effect.design import (
 )
 from cbt_ray.analysis.settings import Settings
 from cbt_ray.study import Study
-from cbt_ray.work.outcome import headline
+from cbt_ray.work.outcome import headline, targets
 from cbt_ray.work.workplace import prompts_of
 
 
@@ -36,10 +36,17 @@ def smallest_effect(study: Study, declared: Variances | None = None) -> Iterator
             else "none, no two arms are compared"
         )
         return
-    head_line = headline(study, prompts_of(study))
-    points = head_line.high - head_line.low
+    first = headline(study, prompts_of(study))
+    if first.low is None or first.high is None:
+        yield (
+            f"{head}not known, since {first.name} has no lowest or no highest value to bring the "
+            "published variances to"
+        )
+        return
+    points = first.high - first.low
     variances = declared or PUBLISHED.scaled(points / PUBLISHED_RANGE)
-    size = (len(arms), len(pairs), patients, study.sessions.replicates, study.sessions.count)
+    family = len(pairs) * study.analysis.primary_outcomes
+    size = (len(arms), family, patients, study.sessions.replicates, study.sessions.count)
     design = Design(*size)
     rows = [
         row
@@ -47,7 +54,7 @@ def smallest_effect(study: Study, declared: Variances | None = None) -> Iterator
         if (row.error_term, row.adjust) == ("own", "holm")
     ]
     least, surer = (row.difference or 0.0 for row in rows)  # none: nothing varies
-    holm = f", Holm over {len(pairs)} contrasts" if len(pairs) > 1 else ""
+    holm = f", Holm over {family} contrasts" if family > 1 else ""
     told = f"{patients} patients, t with df {patients - 1}{holm}"
     if least > points:
         yield (
@@ -64,6 +71,14 @@ def smallest_effect(study: Study, declared: Variances | None = None) -> Iterator
         "between a chain's sessions; "
         f"{variances.source}"
     )
+
+
+def outcomes_of(study: Study) -> Iterator[str]:
+    """The outcomes in words, a line each."""
+    for number, one in enumerate(targets(study, prompts_of(study))):
+        rank = "primary" if number < study.analysis.primary_outcomes else "secondary"
+        first = ", the headline" if number == 0 else ""
+        yield f"{rank} outcome{first}: {one.name} by {one.rater}, {one.span}"
 
 
 def asked_of(study: Study) -> tuple[Arms, Settings]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from cbt_ray.commands.effect import smallest_effect
+from cbt_ray.commands.effect import outcomes_of, smallest_effect
 from cbt_ray.commands.tokens import TOKENS_PER_MESSAGE, Tokens, filler, tokens_of, words_of
 from cbt_ray.errors import InputError
 from cbt_ray.prompts import Prompts
@@ -24,7 +24,8 @@ from cbt_ray.study import Study
 from cbt_ray.study.confound import confounds, told
 from cbt_ray.study.endpoint import LiteLLMEndpoint, Role, Sampling
 from cbt_ray.study.licence import published_name
-from cbt_ray.study.model import Arm, Judge
+from cbt_ray.study.model import Arm
+from cbt_ray.study.rater import Judge
 from cbt_ray.study.scheduled import Writing, checkpoints, needs_courses, seeds_of
 from cbt_ray.therapy import course, dialogue
 from cbt_ray.therapy.language import load_language
@@ -32,6 +33,7 @@ from cbt_ray.therapy.session import Speaker, Turn, therapist_messages, transcrip
 from cbt_ray.therapy.stop import end_mark
 from cbt_ray.unit import Stage
 from cbt_ray.work.keys import Keys, imported_digests, profile_id
+from cbt_ray.work.people import asked_of_people
 from cbt_ray.work.probed import kinds_of, probe_names, probed_places
 from cbt_ray.work.workplace import prompts_of
 
@@ -150,7 +152,7 @@ def estimate(study: Study) -> list[StageCalls]:
         *_sessions(study, prompts),
         *(
             StageCalls(Stage.RATINGS, _ratings(study, rater), list(_rating(study, rater, prompts)))
-            for rater in study.raters.values()
+            for rater in study.judges.values()
         ),
     ]
     estimates = [one for one in all_stages if one.chains]
@@ -193,7 +195,7 @@ def print_plan(study: Study, say: Callable[[str], object]) -> None:
     _against_budget(study, calls, tokens, costs, say)
     for line in _training(study):
         say(line)
-    for line in smallest_effect(study):
+    for line in (*outcomes_of(study), *asked_of_people(study), *smallest_effect(study)):
         say(line)
     for line in told(confounds(study)):
         say(f"confounded: {line}")
@@ -395,11 +397,11 @@ def _judge_probes(study: Study, prompts: Prompts) -> Iterator[StageCalls]:
 
 def _guess(study: Study, prompts: Prompts) -> Call:
     role, kinds = study.judge, load_kinds(prompts, kinds_of(study))
-    system = prompts.render("judge_guess.j2", kinds=[*kinds.items()])
+    scale = joined(load_scales(prompts, role.scales))
+    asked = {"kinds": [*kinds.items()], "expertise": scale.expertise}
+    system = prompts.render("judge_guess.j2", **asked)
     request = prompts.render("judge_guess_request.j2", transcript=_rated_text(study, prompts))
-    share = 1 / len(
-        joined(load_scales(prompts, study.judge.scales)).items
-    )  # one justification where a rating has one an item
+    share = 1 / len(scale.items)  # one justification where a rating has one an item
     return _call(role, tokens_of(study, role), (system, request), role.expected_tokens * share)
 
 

@@ -5,7 +5,7 @@ put on record elsewhere.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from cbt_ray.study.scheduled import seeds_of
 from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.declared import declare
-from cbt_ray.work.outcome import Headline, headline
+from cbt_ray.work.outcome import Target, targets
 from cbt_ray.work.survey import State
 
 
@@ -31,7 +31,7 @@ def preregister(bench: Bench, file: Path, now: datetime, say: Callable[[str], ob
     """
     rated = bench.survey(Stage.SESSIONS, Stage.RATINGS).counts(Stage.RATINGS)[State.DONE]
     declared = declare(bench.store, bench.study, now)
-    text = document(bench.study, headline(bench.study, bench.prompts), declared)
+    text = document(bench.study, targets(bench.study, bench.prompts), declared)
     Delivery(file.parent, "preregister", whole=False).hand_over({file.name: text.encode()})
     say(f"declared {declared.h16} at {declared.declared_at}, written to {file}")
     if rated and declared.declared_at == now.isoformat(timespec="seconds"):
@@ -41,7 +41,7 @@ def preregister(bench: Bench, file: Path, now: datetime, say: Callable[[str], ob
         )
 
 
-def document(study: Study, head: Headline, declared: Declaration) -> str:
+def document(study: Study, outcomes: Sequence[Target], declared: Declaration) -> str:
     """The declaration as Markdown: what is asked, on how much data, how it is answered, what is not
     concluded.
     """
@@ -57,7 +57,8 @@ def document(study: Study, head: Headline, declared: Declaration) -> str:
         families={name: _family(name, arms, settings) for name in ("primary", "secondary")},
         once=sorted(trained(arms, settings)),
         study=study,
-        head=head,
+        outcomes=outcomes,
+        head=outcomes[0],
         declared=declared,
         confounds=told(confounds(study)),
         sessions=sum(len(seeds_of(study, arm)) for arm in study.arms)

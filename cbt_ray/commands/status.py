@@ -13,6 +13,7 @@ from cbt_ray.unit import Key, Stage
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.cause import NEVER, causes
 from cbt_ray.work.origin import named
+from cbt_ray.work.people import handed, said
 from cbt_ray.work.survey import State, Survey
 
 MOST_SHOWN = 10
@@ -39,6 +40,8 @@ def print_status(
         say(f"{stage:<10} {done:>6} {rejected:>9} {not_reached:>12} {owed:>6}  {why}".rstrip())
     for line in _why_owed(survey):
         say(line)
+    for one in handed(survey):
+        say(said(bench.study, one))
     for line in _trainings(bench, survey, now()):
         say(line)
     others = _others(survey)

@@ -34,7 +34,7 @@ from cbt_ray.study.scheduled import patient_slug, session_id
 from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.inputs import at
 from cbt_ray.work.keys import Keys
-from cbt_ray.work.outcome import headline
+from cbt_ray.work.outcome import imported_with, scales_of
 from cbt_ray.work.rating_id import rating_id
 from cbt_ray.work.survey import Entry, State, Survey
 from cbt_ray.work.workplace import prompts_of
@@ -78,8 +78,8 @@ def import_ratings(
     study = load_study(study_file, dict(overrides), without=without)
     prompts = prompts_of(study)
     with at(study, "raters"):
-        head = headline(study, prompts)
-    table = read_rating_table(file, head.scale, mapping)
+        scale, measure = imported_with(study, prompts, as_name((judge or "").casefold()))
+    table = read_rating_table(file, scale, mapping)
     with at(study):
         store = open_store(study.store)
         store.check()
@@ -87,8 +87,8 @@ def import_ratings(
         say(f"{file}: {notice}")
     reading = Reading(
         study,
-        head.scale,
-        head.measure.name,
+        scale,
+        measure,
         Survey(Keys(study, prompts), store, [Stage.SESSIONS]),
         judge,
         kind,
@@ -180,6 +180,7 @@ class Reading:
     """Judge -> kind, of those in the table."""
 
     def __post_init__(self) -> None:
+        self.whose = as_name((self.judge or "").casefold())
         self._spelt: dict[str, str] = {}
         self._sessions: dict[str, Entry] = {
             entry.key.id: entry for entry in self.survey.stages[Stage.SESSIONS]
@@ -239,11 +240,11 @@ class Reading:
                 row.problem or f"{unfit}: expected text, found a NUL or half a surrogate pair"
             )
         session, (judge, kind) = self._session(row), self._judge(row)
-        view = row.fields.get("view", self.study.judge.views[0])
-        if view not in self.study.judge.views:
-            raise _Unfit(
-                f"view: expected one of {', '.join(self.study.judge.views)}, found {shown(view)}"
-            )
+        people = self.study.people.get(judge)
+        views = people.views if people else self.study.views
+        view = row.fields.get("view", views[0])
+        if view not in views:
+            raise _Unfit(f"view: expected one of {', '.join(views)}, found {shown(view)}")
         strip = row.fields.get("strip")
         if strip not in (None, "summary", "paper"):
             raise _Unfit(f"strip: expected summary or paper, found {shown(strip)}")
@@ -336,10 +337,17 @@ class Reading:
         if judge is None:
             raise _Unfit("judge: expected a column judge, or --judge NAME")
         name = as_name(judge.casefold())
-        if not name or name in self.study.raters:
+        people = self.study.people
+        taken = [rater for rater in self.study.raters if rater not in people]
+        if not name or name in taken:
             raise _Unfit(
                 "judge: expected a name with letters or digits other than "
-                f"{', '.join(self.study.raters)}, found {shown(judge)}"
+                f"{', '.join(taken)}, found {shown(judge)}"
+            )
+        if name in people and scales_of(self.study, name) != scales_of(self.study, self.whose):
+            raise _Unfit(
+                f"judge: {name} rates on {', '.join(people[name].scales)}: expected those ratings "
+                f"in a table of their own, with --judge {name}"
             )
         if self._spelt.setdefault(name, judge) != judge:
             raise _Unfit(
@@ -349,6 +357,8 @@ class Reading:
         kind = self.kind or row.fields.get("kind", "human")
         if kind not in ("human", "model"):
             raise _Unfit(f"kind: expected human or model, found {shown(kind)}")
+        if name in people and kind != "human":
+            raise _Unfit(f"kind: expected human of raters.{name}, which is people; found {kind}")
         if self.kinds.setdefault(name, kind) != kind:
             raise _Unfit(f"kind: expected {self.kinds[name]} for {name}, as before; found {kind}")
         return name, kind

@@ -115,6 +115,7 @@ def scored(row: ScoreRow, unit: Unit, measure: str, prefix: str) -> ScoreRow:
         reason=None if total.reason == ITEM_MISSING else total.reason,
         items={name: item.score for name, item in rating.items.items()},
         measures={name: value.value for name, value in rating.measures.items()},
+        unmeasured={name: value.reason for name, value in rating.measures.items() if value.reason},
         total=total.value,
     )
 
@@ -127,8 +128,8 @@ def imported_ratings(
     Of a judge of all sessions also one, with the reason, for each session it did not rate.
 
     `survey` must hold the sessions. `facts` are those of the own judge's rows. A judge of all
-    sessions is one whose manifest says so, and the one that makes the headline. `heard`: what a
-    rater read of the therapist.
+    sessions is one whose manifest says so, a rater of the study, and one that an outcome names.
+    `heard`: what a rater read of the therapist.
     """
     ratings, measure = ratings_by_session(bench), headline(bench.study, bench.prompts).name
     return [
@@ -163,9 +164,11 @@ def _rows(
             strip = rating.unit.content.get("strip", "summary")
             row = replace(row, heard=heard(place.entry.key, rating.view, strip))
         yield row
-    view = bench.study.judge.views[0]
+    view = bench.study.views[0]
+    outcomes = map(bench.study.rater_of, bench.study.analysis.outcomes)
+    wanted = {*bench.study.people, bench.study.headline_judge, *outcomes}
     for name, judge in judges_of(bench).items():
-        expected = judge.complete or name == bench.study.headline_judge
+        expected = judge.complete or name in wanted
         if expected and not any(rating.judge == name and rating.view == view for rating in ratings):
             reason = why_unrated(place.entry, own)
             yield unrated(bench, place, own, name, judge.kind, view, 1, reason=reason)

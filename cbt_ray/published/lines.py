@@ -137,7 +137,7 @@ def _rating(
         "kind": "model",
         "view": VIEW,
         "strip": STRIP,
-        "opening_read": str(_opening_left(file.source.text, written.opening)).lower(),
+        "opening_read": str(opening_left(file.source.text, written.opening)).lower(),
         "source": f"{rating.file}:{rating.line}",
         **scores,
         "justifications": _object({name: rating.justifications.get(name, "") for name in ITEMS}),
@@ -145,7 +145,7 @@ def _rating(
     }
 
 
-def _opening_left(text: str, opening: str) -> bool:
+def opening_left(text: str, opening: str) -> bool:
     """Whether the public code left of the summary of the session before what it gave to its judge.
 
     It took out the first line of the patient's first message, and the summary is many lines.

@@ -11,7 +11,7 @@ from cbt_ray.errors import InputError, ModelFailure
 from cbt_ray.llm.request import Ask, Message, Reply, Request
 from cbt_ray.prompts import Prompts
 from cbt_ray.reading import read_fields
-from cbt_ray.study.model import Judge
+from cbt_ray.study.rater import Judge
 from cbt_ray.therapy.answer import ask_until, read_json
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.reply_schema import bounded, record
@@ -57,6 +57,7 @@ def load_kinds(prompts: Prompts, variants: Sequence[str]) -> dict[str, str]:
 def guess(
     text: str,
     kinds: dict[str, str],
+    expertise: str,
     judge: Judge,
     prompts: Prompts,
     ask: Ask,
@@ -64,7 +65,8 @@ def guess(
 ) -> Guess:
     """Have the kind of therapist guessed.
 
-    Which letter stands for which kind is drawn, so that no letter is a safe answer.
+    `expertise`: what the judge's scale makes it an expert in. Which letter stands for which kind is
+    drawn, so that no letter is a safe answer.
 
     Raises ModelFailure where no answer was of use.
     """
@@ -72,7 +74,8 @@ def guess(
     random.Random(seed).shuffle(order)
     letters = dict(zip(_LETTERS, order, strict=False))
     told = [(letter, kinds[variant]) for letter, variant in letters.items()]
-    system = Message("system", prompts.render("judge_guess.j2", kinds=told))
+    asked = prompts.render("judge_guess.j2", kinds=told, expertise=expertise)
+    system = Message("system", asked)
     user = Message("user", prompts.render("judge_guess_request.j2", transcript=text))
     schema = record(
         {

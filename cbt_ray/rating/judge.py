@@ -15,7 +15,7 @@ from cbt_ray.llm.request import Ask, Message, Reply, Request
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.measure import Number, Value
 from cbt_ray.rating.scale import Item, Kind, Scale, joined
-from cbt_ray.study.model import Judge
+from cbt_ray.study.rater import Judge
 from cbt_ray.therapy.answer import read_json
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.reply_schema import bounded, record

@@ -11,6 +11,7 @@ from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.effect.asked import differing, sides
 from cbt_ray.analysis.effect.family import TotalEffect
 from cbt_ray.analysis.notice import Notice, by_weight
+from cbt_ray.analysis.scores import RULE
 from cbt_ray.report.data import Methods, ReportData
 from cbt_ray.report.figure import asked
 from cbt_ray.report.prose import interval_of, one, probability, signed
@@ -40,6 +41,8 @@ def question(data: ReportData) -> str:
     analysis = data.analysis
     judge = "the judge" if analysis.judge == OWN_JUDGE else who(data.methods, analysis.judge)
     on = f" on the {title}" if (title := scale_of(data.methods)) else ""
+    if by_rule(analysis):
+        judge, on = f"the rules {analysis.judge}", f" in {analysis.outcomes[0].title}"
     compared = "; ".join(_compared(one, analysis) for one in asked(analysis))
     if not compared:
         return f"What totals do sessions get{on} from {judge}? No contrast is asked."
@@ -78,9 +81,17 @@ def _levels(contrast: Contrast) -> tuple[str, str]:
     return plus, minus
 
 
+def by_rule(analysis: Analysis) -> bool:
+    """Whether the headline was counted, and nobody read the sessions for it."""
+    return analysis.judges.get(analysis.judge) == RULE
+
+
 def total_range(analysis: Analysis) -> tuple[float, float]:
-    """Lowest and highest total that the scale can give."""
-    return analysis.settings.ends(len(analysis.items))
+    """Lowest and highest total that the scale can give; where it has no such end, that was seen."""
+    low, high = analysis.settings.ends(len(analysis.items))
+    seen = [end for row in analysis.scores for end in (row.total.min, row.total.max)]
+    known = [value for value in seen if value is not None] or [0.0]
+    return min(known) if low is None else low, max(known) if high is None else high
 
 
 def answers(analysis: Analysis) -> list[Answer]:
@@ -104,8 +115,8 @@ def notices(analysis: Analysis, more: Sequence[Notice]) -> tuple[list[Notice], l
 
 def calibrated(analysis: Analysis) -> bool:
     """Is it known how the headline judge's scores relate to people's."""
-    by_people = analysis.judges.get(analysis.judge) == "human"
-    return by_people or bool(analysis.reliability.humans.calibrated)
+    no_model = analysis.judges.get(analysis.judge) in ("human", RULE)
+    return no_model or bool(analysis.reliability.humans.calibrated)
 
 
 def _answer(row: TotalEffect, contrast: Contrast) -> Answer:

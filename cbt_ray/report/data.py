@@ -154,9 +154,9 @@ class RaterRow:
 
     name: str
     kind: str
-    """`model` or `human`."""
+    """`model`, `human` or `rule`."""
     who: str
-    """The model as its endpoint reports it, or what an import says."""
+    """The model as its endpoint reports it, what an import says, or what rules count."""
     ratings: int
     reads: str
     """What of a session, in words; empty where nobody knows."""

@@ -13,6 +13,7 @@ from cbt_ray.analysis.effect.omnibus import Omnibus
 from cbt_ray.report import effect_figures, policy_section
 from cbt_ray.report.at import At
 from cbt_ray.report.figure import titles
+from cbt_ray.report.outcome_section import outcomes
 from cbt_ray.report.part import Fold, Heading, Part, Section
 from cbt_ray.report.prose import (
     DASH,
@@ -45,6 +46,7 @@ def effects(analysis: Analysis) -> Section:
         _family(secondary, ("t-secondary", "Secondary contrasts"), late),
         _standardized(found),
         effect_figures.interaction(analysis),
+        *outcomes(analysis),
         _omnibus(found),
         Heading("Other ways to count sessions"),
         *policy_section.parts(found),

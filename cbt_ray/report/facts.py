@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cbt_ray.analysis.analyse import Analysis
-from cbt_ray.report.answer import calibrated, scale_of, total_range, who
+from cbt_ray.analysis.scores import RULE
+from cbt_ray.report.answer import by_rule, calibrated, scale_of, who
 from cbt_ray.report.data import Methods, Period, ReportData
-from cbt_ray.report.prose import listed, whole
+from cbt_ray.report.prose import ends, listed, whole
 
 UNKNOWN = "not recorded"
 
@@ -32,20 +33,22 @@ def facts(data: ReportData) -> list[Fact]:
 
 
 def _scale(data: ReportData) -> Fact:
-    items = len(data.analysis.items)
-    low, high = total_range(data.analysis)
-    size = f"{counted(items, 'item')}, total {low:g} to {high:g}"
+    analysis, items = data.analysis, len(data.analysis.items)
+    range_ = f"total {ends(*analysis.settings.ends(items))}"
+    if by_rule(analysis):
+        return Fact("Measure", analysis.outcomes[0].title, range_)
+    size = f"{counted(items, 'item')}, {range_}"
     return Fact("Scale", scale_of(data.methods) or size, size if scale_of(data.methods) else "")
 
 
 def _judge(data: ReportData) -> Fact:
     """Whose ratings make the headline, and who else rated."""
     analysis, judge = data.analysis, data.analysis.judge
-    own = who(data.methods, judge)
+    own, people = who(data.methods, judge), {"human": "a person", "model": "a model", RULE: "rules"}
     kind = "people" if analysis.judges.get(judge) == "human" else "a model"
     sure = "calibrated with people" if calibrated(analysis) else "uncalibrated"
     detail = kind if kind == "people" else f"{kind}, {sure}"
-    people = {"human": "a person", "model": "a model"}
+    detail = "rules that count" if by_rule(analysis) else detail
     others = [f"{name} ({people[of]})" for name, of in analysis.judges.items() if name != judge]
     beside = f"; beside it {listed(others, 3)}" if others else ""
     return Fact("Judge", own, detail + beside)

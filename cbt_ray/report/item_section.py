@@ -26,6 +26,7 @@ from cbt_ray.report.part import Part, Section
 from cbt_ray.report.prose import one, signed
 from cbt_ray.report.svg import drawing, grid, line, marker, path, tag, text, wrapped
 
+NO_ITEMS = "Not drawn: the headline is made of no items."
 DISCOVERED = 0.05
 """q below which an item's contrast is marked."""
 
@@ -45,8 +46,8 @@ def heat_map(analysis: Analysis) -> Figure:
     title = "Mean of each item in each arm"
     lowest, highest = analysis.settings.lowest, analysis.settings.highest
     caption = f"Shaded from {lowest} (palest) to {highest} (darkest). {sessions_an_arm(analysis)}"
-    if not rated(analysis):
-        return Figure("heat-map", title, caption, empty=NOTHING)
+    if not rated(analysis) or not analysis.items:
+        return Figure("heat-map", title, caption, empty=NO_ITEMS if rated(analysis) else NOTHING)
     names = titles(analysis)
     cells = {
         (row, column): ((mean - lowest) / (highest - lowest), one(mean))

@@ -128,6 +128,8 @@ def _raters(known: Methods) -> Iterator[Part]:
 def _who(rater: RaterRow) -> str:
     if rater.kind == "human":
         return "a person"
+    if rater.kind == "rule":
+        return "rules, no model"
     return rater.who or "a model, which one is not recorded"
 
 

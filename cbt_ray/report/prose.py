@@ -74,6 +74,15 @@ def interval_of(low: float | None, high: float | None, digits: int = 1) -> str:
     )
 
 
+def ends(low: float | None, high: float | None) -> str:
+    """`0 to 66`, or which end there is."""
+    if low is None or high is None:
+        known = [f"at least {low:g}"] if low is not None else []
+        known += [f"at most {high:g}"] if high is not None else []
+        return " ".join(known) or "without ends"
+    return f"{low:g} to {high:g}"
+
+
 def two(value: float | None) -> str:
     """A number with two decimals."""
     return one(value, 2)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from types import MappingProxyType
@@ -31,10 +31,12 @@ from cbt_ray.therapy.validation import detectors, foreign
 from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.declared import declaration_of, declarations, first_rating, hash_of
-from cbt_ray.work.outcome import headline
+from cbt_ray.work.outcome import Target, targets
+from cbt_ray.work.people import must_be_rated
 
 if TYPE_CHECKING:
-    from cbt_ray.analysis import Analysis, Settings
+    from cbt_ray.analysis import Analysis, ScoreRow, Settings
+    from cbt_ray.analysis.settings import Outcome
 
 LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels")
 
@@ -46,6 +48,7 @@ def analyse_scores(bench: Bench) -> None:
     """
     survey = bench.renewed(Stage.SESSIONS, Stage.RATINGS, Stage.ANALYSIS)
     must_be_done(survey, Stage.RATINGS, "analysis")
+    must_be_rated(survey)
     key = bench.keys.analysis()
 
     def made() -> Unit:
@@ -55,13 +58,15 @@ def analyse_scores(bench: Bench) -> None:
 
         held = Held(bench, survey)
         rows, probes = score_rows(bench, survey, held), probe_rows(bench, survey)
-        settings = settings_of(bench.study, bench.prompts)
+        settings = settings_of(bench.study, bench.prompts, rows)
         scores = Scores.of(rows)
         language = load_language(bench.prompts)
         rules = language.rules(bench.study.flags)
         unlike = foreign(held.by_arm(), language)
         beside = Beside(
-            robustness=robustness(probes, scores, settings, bench.study.judge),
+            robustness=robustness(probes, scores.readers(), settings, bench.study.judge)
+            if bench.study.judges
+            else None,
             detectors=detectors(rules, NAMES, held.fired.values(), unlike),
             confounds=confounds(bench.study),
             stop_rules=stop_table(held.by_arm(), rules_of(bench.study.sessions, language)),
@@ -118,7 +123,7 @@ def require_ratings(bench: Bench) -> None:
     `minimum.ratings`.
     """
     unit = bench.store.get(bench.keys.analysis())
-    view, judge = bench.study.judge.views[0], bench.study.headline_judge
+    view, judge = bench.study.views[0], bench.study.headline_judge
     rows = (
         [row for row in unit.content["rows"] if (row["view"], row["judge"]) == (view, judge)]
         if unit
@@ -137,25 +142,40 @@ def require_ratings(bench: Bench) -> None:
         )
 
 
-def settings_of(study: Study, prompts: Prompts) -> Settings:
-    """The analysis block as the analysis takes it."""
+def settings_of(study: Study, prompts: Prompts, rows: Sequence[ScoreRow] = ()) -> Settings:
+    """The analysis block as the analysis takes it.
+
+    `rows`: what was scored; items that are counts have no highest score but what was given.
+    """
     from cbt_ray.analysis import Settings
 
-    head = headline(study, prompts)
+    found = targets(study, prompts)
+    head = found[0]
+    named = [head.prefix + item.id for item in head.items if not item.steps]
+    given = [row.items.get(name) for row in rows for name in named]
     scores = [step.score for item in head.items for step in item.steps]
+    scores += [0, *(int(score) for score in given if score is not None)] if named else []
     return Settings(
         level=study.analysis.level,
         unrated=study.analysis.unrated,
         judge=study.headline_judge,
-        probed=study.probed,
+        probed=study.probed or "",
         thorough=study.analysis.thorough,
-        view=study.judge.views[0],
+        view=study.views[0],
         items=tuple(head.prefix + item.id for item in head.items),
         titles={head.prefix + item.id: item.title for item in head.items},
-        lowest=min(scores),
-        highest=max(scores),
+        lowest=min(scores, default=0),
+        highest=max([*scores, min(scores, default=0) + 1]),
         total=(head.low, head.high),
+        outcomes=tuple(_outcome(study, number, one) for number, one in enumerate(found)),
         arms=tuple(arm.name for arm in study.arms),
         contrasts=study.contrasts,
         trained=tuple(arm.name for arm in study.arms if arm.tuned),
     )
+
+
+def _outcome(study: Study, number: int, one: Target) -> Outcome:
+    from cbt_ray.analysis.settings import Outcome
+
+    primary = number < study.analysis.primary_outcomes
+    return Outcome(one.rater, one.name, one.title, one.low, one.high, primary)

@@ -83,7 +83,7 @@ def notices_of(bench: Bench, reading: Reading) -> Iterator[Notice]:
     """Doubts that the scores alone do not show."""
     study = bench.study
     called = {role for unit in reading.units.values() for role in unit.provenance.get("models", {})}
-    roles = {**study.roles.named, **study.raters}
+    roles = {**study.roles.named, **study.judges}
     blocks = {role: block for role, block in roles.items() if role in called}
     blocks |= {
         f"therapist.{arm.name}": study.therapist(arm)
@@ -205,7 +205,7 @@ def _probes(
     """What the judge said of this session when it was spoilt, or when it was asked for the kind of
     therapist.
     """
-    judge = bench.study.probed
+    judge = bench.study.probed or ""
     for name in probe_names(bench.study) if session in bench.keys.donors else ():
         unit = reading.units.get(bench.keys.probe(session, name))
         if unit is None:

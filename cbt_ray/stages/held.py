@@ -5,10 +5,15 @@ ratings.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 
+from cbt_ray.errors import InputError
 from cbt_ray.imports.rows import Facts
+from cbt_ray.rating.measure import Value
+from cbt_ray.rating.rule import values
 from cbt_ray.rating.view import Strip, heard, judged_turns
+from cbt_ray.reading.trial import tried
+from cbt_ray.study.rater import Rulebook
 from cbt_ray.therapy.flags import fired
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Session, Speaker
@@ -45,6 +50,24 @@ class Held:
         rules = load_language(self._bench.prompts).rules(self._bench.study.flags)
         return {key: fired(session, stop, rules) for key, (session, stop) in self.sessions.items()}
 
+    def counted(self, rater: str) -> dict[Key, dict[str, Value]]:
+        """What a rater's rules count in each session.
+
+        Raises InputError where a regular expression takes too long: it was not made for such texts.
+        """
+        book = self._bench.study.rulebooks[rater]
+        sought = [rule for rule in book.rules.values() if rule.regex is not None]
+        tasks = [partial(_spent, book, session) for session, _ in self.sessions.values() if sought]
+        if slow := next((said for said in tried(tasks) if said), None):
+            raise InputError(
+                f"{self._bench.study.file}: raters.{rater}.rules: expected regular expressions "
+                f"that a session is quickly searched for; with one {slow[0]}"
+            )
+        return {
+            key: values(book, session, self.fired[key])
+            for key, (session, _) in self.sessions.items()
+        }
+
     def facts(self, key: Key) -> Facts | None:
         """What is known of a session beside its ratings; None where it was not held."""
         if key not in self.sessions:
@@ -80,3 +103,9 @@ class Held:
             for key in keys.chain(*chain):
                 if key in self.sessions:
                     yield chain[0].name, *self.sessions[key]
+
+
+def _spent(book: Rulebook, session: Session) -> list[str]:
+    """Nothing, after all rules were counted once."""
+    values(book, session, ())
+    return []

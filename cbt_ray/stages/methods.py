@@ -11,10 +11,12 @@ from cbt_ray.analysis.notice import Notice
 from cbt_ray.imports.rows import judges_of
 from cbt_ray.rating.scale_file import load_scales
 from cbt_ray.report.data import AskedModel, Methods, Period, RaterRow, ReportedCheckpoint
-from cbt_ray.study.model import Arm, Judge, seed_suffix
+from cbt_ray.study.model import Arm, seed_suffix
+from cbt_ray.study.rater import Judge, Rulebook
 from cbt_ray.study.scheduled import seeds_of
 from cbt_ray.unit import Key, Stage, Status, Unit
 from cbt_ray.work.bench import Bench
+from cbt_ray.work.outcome import scales_of
 from cbt_ray.work.rating_id import parse_rating_id
 
 Units = Mapping[Key, Unit]
@@ -30,7 +32,7 @@ def methods_of(bench: Bench, units: Units) -> Methods:
     """How the scores came about."""
     study = bench.study
     done = {key: unit for key, unit in units.items() if unit.status is Status.DONE}
-    names = dict.fromkeys(name for rater in study.raters.values() for name in rater.scales)
+    names = dict.fromkeys(name for rater in study.raters for name in scales_of(study, rater))
     speakers = list(_speakers(bench, done))
     sessions = [unit for key, unit in done.items() if key.stage is Stage.SESSIONS]
     held = _span(sessions)
@@ -76,10 +78,14 @@ def _span(units: Iterable[Unit]) -> Period | None:
 
 def _raters(bench: Bench, done: Units) -> Iterator[RaterRow]:
     """Everybody who rated a session, the headline's rater first."""
-    ratings = _by_rater(bench, done)
-    for name in sorted(ratings, key=lambda name: name != bench.study.headline_judge):
+    ratings, rulebooks = _by_rater(bench, done), bench.study.rulebooks
+    known = [*ratings, *rulebooks]
+    for name in sorted(known, key=lambda name: name != bench.study.headline_judge):
+        if name in rulebooks:
+            yield _counting(name, rulebooks[name], done)
+            continue
         imported = judges_of(bench).get(name)
-        own = bench.study.raters.get(name)
+        own = bench.study.judges.get(name)
         opened = list(_opened(ratings[name], done))
         yield RaterRow(
             name,
@@ -90,6 +96,13 @@ def _raters(bench: Bench, done: Units) -> Iterator[RaterRow]:
             opened=len(opened),
             opened_read=0 if own else _still_read(opened),
         )
+
+
+def _counting(name: str, book: Rulebook, done: Units) -> RaterRow:
+    """Rules count in every session that was held."""
+    counted = "; ".join(f"{rule.title or own}: {rule.told}" for own, rule in book.rules.items())
+    held = sum(key.stage is Stage.SESSIONS for key in done)
+    return RaterRow(name, "rule", "", held, f"all turns, in which are counted: {counted}")
 
 
 def _by_rater(bench: Bench, done: Units) -> dict[str, list[Unit]]:
@@ -143,7 +156,7 @@ def _speakers(bench: Bench, done: Units) -> Iterator[AskedModel]:
         names = [_therapist(arm, seed) for seed in seeds_of(study, arm)]
         if model := ", ".join(dict.fromkeys(filter(None, (_reported(n, made) for n in names)))):
             yield AskedModel(arm.name, model, study.therapist(arm))
-    for name, rater in study.raters.items():
+    for name, rater in study.judges.items():
         if model := _reported(name, made):
             yield AskedModel(name, model, rater)
 

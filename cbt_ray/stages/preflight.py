@@ -32,7 +32,7 @@ def roles_of(study: Study) -> Asked:
             "summariser": [roles.summariser],
             "therapist": [study.therapist(arm) for arm in study.arms],
         },
-        Stage.RATINGS: {name: [rater] for name, rater in study.raters.items()},
+        Stage.RATINGS: {name: [rater] for name, rater in study.judges.items()},
     }
 
 

@@ -23,14 +23,15 @@ from cbt_ray.rating.probe import (
     swapped,
     without_homework,
 )
+from cbt_ray.rating.scale import joined
 from cbt_ray.rating.scale_file import load_scales
 from cbt_ray.rating.view import judged_turns, view_text
-from cbt_ray.study.model import Judge
+from cbt_ray.study.rater import Judge
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Session, Speaker, Turn
 from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.bench import Bench
-from cbt_ray.work.outcome import Headline, headline
+from cbt_ray.work.outcome import Target, headline
 from cbt_ray.work.probed import kinds_of, probe_names, probed_places
 from cbt_ray.work.survey import Entry, State, Survey
 from cbt_ray.work.workplace import Workplace
@@ -65,11 +66,12 @@ def probe_content(
     names = {arm.name for arm in study.arms} | set(study.models)
     look, language = look_of(name, study.judge.views[0]), load_language(place.prompts)
     text = view_text(spoilt.turns, look, names, language)
-    filled = place.filled(study.probed)
-    if name in GUESSES:
-        kinds = load_kinds(place.prompts, kinds_of(study))
-        return made | guess(text, kinds, study.judge, place.prompts, filled.ask, seed).to_json()
+    filled = place.filled(study.probed or "")
     scales = load_scales(place.prompts, study.judge.scales)
+    if name in GUESSES:
+        kinds, field = load_kinds(place.prompts, kinds_of(study)), joined(scales).expertise
+        guessed = guess(text, kinds, field, study.judge, place.prompts, filled.ask, seed)
+        return made | guessed.to_json()
     rating = rate(text, scales, _judge(study.judge, name), place.prompts, filled.ask, seed)
     return made | rating.to_json()
 
@@ -107,7 +109,7 @@ def probe_rows(bench: Bench, survey: Survey) -> list[ProbeRow]:
     return rows
 
 
-def _answer(entry: Entry, content: dict[str, Any] | None, head: Headline) -> dict[str, Any]:
+def _answer(entry: Entry, content: dict[str, Any] | None, head: Target) -> dict[str, Any]:
     """What the judge answered, with the headline's measure, or why there is no answer."""
     if content is None:
         return {
@@ -120,7 +122,7 @@ def _answer(entry: Entry, content: dict[str, Any] | None, head: Headline) -> dic
     return {
         "reason": content["reason"],
         "items": items,
-        "total": content.get("measures", {}).get(head.measure.name, {}).get("value"),
+        "total": content.get("measures", {}).get(head.measure, {}).get("value"),
         "guess": content.get("guess"),
     }
 

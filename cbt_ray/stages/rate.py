@@ -45,7 +45,7 @@ def rate_sessions(bench: Bench, *, retry_rejected: bool = False) -> None:
         if bench.keys.rating(session, *judgement) in owed
     ]
     jobs += [
-        (session, bench.study.probed, VIEW + name, 1)
+        (session, bench.study.probed or "", VIEW + name, 1)
         for session, name in bench.keys.probes()
         if bench.keys.probe(session, name) in owed
     ]
@@ -55,7 +55,7 @@ def rate_sessions(bench: Bench, *, retry_rejected: bool = False) -> None:
     # judge reads.
     jobs.sort(key=lambda job: digest([bench.study.seed, str(job[0]), *job[1:]]))
     asked: dict[str, list[Role]] = {
-        name: [bench.study.raters[name]] for name in sorted({job[1] for job in jobs})
+        name: [bench.study.judges[name]] for name in sorted({job[1] for job in jobs})
     }
     bench.carry_out(Stage.RATINGS, make_rating, jobs, len(jobs), asked)
 
@@ -75,7 +75,7 @@ def make_rating(spec: Spec, job: Job) -> None:
 
 
 def _rating(place: Workplace, key: Key, session: Unit, rater: str, view: Any) -> dict[str, Any]:
-    study, judge = place.study, place.study.raters[rater]
+    study, judge = place.study, place.study.judges[rater]
     turns = judged_turns(Session.from_json(session.content), judge.strip)
     language = load_language(place.prompts)
     if not heard(turns, view, language):

@@ -5,6 +5,7 @@ A job is a chain: its sessions in order.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from cbt_ray.errors import Owed
@@ -13,6 +14,7 @@ from cbt_ray.study.model import Arm
 from cbt_ray.therapy import dialogue
 from cbt_ray.unit import Key, Stage, Status, Unit
 from cbt_ray.work.bench import Bench
+from cbt_ray.work.declared import declare
 from cbt_ray.work.job import Job
 from cbt_ray.work.survey import must_be_imported
 from cbt_ray.work.workplace import Spec, Workplace
@@ -47,6 +49,8 @@ def simulate(bench: Bench, *, retry_rejected: bool = False) -> None:
             study.therapist(arm) for arm in study.arms if any(arm == job[0] for job in jobs)
         ],
     }
+    if study.headline_judge not in study.judges:  # who reads a session may rate it
+        declare(bench.store, study, datetime.now(UTC))
     bench.carry_out(Stage.SESSIONS, make_chain, jobs, len(owed), roles)
     return _enough(bench)
 

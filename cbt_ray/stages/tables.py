@@ -92,7 +92,7 @@ def _dotted(row: Mapping[str, object], before: str = "") -> Iterable[tuple[str, 
 
 
 def _flat(row: ScoreRow) -> dict[str, object]:
-    apart = ("items", "measures", "factors")
+    apart = ("items", "measures", "unmeasured", "factors")
     return {
         **{name: value for name, value in row.to_json().items() if name not in apart},
         "flags": " ".join(row.flags),

@@ -115,7 +115,7 @@ def _said(detail: ErrorDetails, field: str, kind: Any) -> Iterator[tuple[str, st
     several.
     """
     if detail["type"].startswith("union_tag"):
-        field += f".{detail['ctx']['discriminator'].strip(chr(39))}"
+        field += "." + detail["ctx"]["discriminator"].strip("'()")  # a field, or a function
     cause = detail.get("ctx", {}).get("error")
     for message in (
         cause.problems if isinstance(cause, Several) else [_message(detail, field, kind)]

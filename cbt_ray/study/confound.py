@@ -162,7 +162,8 @@ def _of_judge(
     """Whether the judge is of the family of one side's therapist or teacher, and not of the
     other's.
     """
-    family = family_of(_named(study.endpoints[study.judge.endpoint]))
+    judge = study.judges.get(study.probed or "")
+    family = family_of(_named(study.endpoints[judge.endpoint])) if judge else None
     if family is None:
         return
     one, other = (_kin(study, arm, family) for arm in (plus, minus))

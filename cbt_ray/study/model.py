@@ -1,4 +1,4 @@
-"""Models that are tuned, the arms that compare them, the dataset and the judge."""
+"""Models that are tuned, the arms that compare them, the dataset and the analysis."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from cbt_ray.study.block import Block, Chars, Name, Seed, Share, twice
+from cbt_ray.study.block import Block, Name, Seed, Share
 from cbt_ray.study.contrast import Contrast
-from cbt_ray.study.endpoint import Role, Sampling
-from cbt_ray.study.probe import Probes
+from cbt_ray.study.endpoint import Sampling
 from cbt_ray.study.recipe import Recipe
 
 
@@ -121,52 +120,6 @@ class Dataset(Block):
         return self
 
 
-class Judge(Role):
-    """A rater that is a model: where it is asked, with which scales, and how it rates."""
-
-    scales: tuple[str, ...] = Field(("ctrs",), min_length=1)
-    """Folders under prompts/ with a scale.yaml.
-
-    With several, items and measures stand behind their scale's name: `miti.empathy`.
-    """
-    asked: Literal["together", "apart"] = "apart"
-    """Several scales in one call, or a call for each."""
-    replicates: int = Field(1, ge=0, le=1000)
-    """Judgements of each session and view.
-
-    With 0 it rates nothing, since ratings were imported.
-    """
-    items: Literal["together", "separately"] = "together"
-    """One call for all items of a scale, or one an item."""
-    views: tuple[Literal["plain", "masked"], ...] = Field(("plain",), min_length=1)
-    """What the judge sees; the first is the headline's.
-
-    `plain`: the transcript. `masked`: without limits statement, markdown and template tokens.
-    """
-    strip: Literal["summary", "paper"] = "summary"
-    """What is cut from a transcript before it is rated.
-
-    `summary`: only the injected summary block. `paper`: the patient's first and the therapist's
-    last turn.
-    """
-    justification_chars: Chars = (10, 600)
-    """Characters of a justification, at least and at most."""
-    probes: Probes = Probes()
-    """Sessions spoilt on purpose, to see whether the judge reads."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Judge:
-        for name, values in (("scales", self.scales), ("views", self.views)):
-            if (again := twice(values)) is not None:
-                raise ValueError(f"{name}: expected each once, found {again!r} twice")
-        if self.probes.which and self.replicates < 1:
-            raise ValueError(
-                "probes: expected `which: []`, since replicates is 0 and probes are compared "
-                "with ordinary ratings"
-            )
-        return self
-
-
 class Analysis(Block):
     """How scores are analysed; declared before the first rating, or marked as post hoc."""
 
@@ -187,9 +140,13 @@ class Analysis(Block):
     outcomes: tuple[str, ...] = ()
     """Measures; the first is the headline.
 
-    A measure is `rater.scale.measure`, or shorter where that is clear. The headline needs a lowest
-    and a highest value; the others are only checked so far. Without any: the first measure of the
-    first scale.
+    A measure is `rater.scale.measure`, or shorter where that is clear. Arms are compared in each.
+    Without any: the first measure of the headline's rater.
+    """
+    primary_outcomes: int = Field(1, ge=1, le=1000)
+    """So many of the outcomes, from the first, are primary.
+
+    Holm goes over the primary contrasts of all of them.
     """
     contrasts: tuple[Contrast, ...] | None = None
     """What is compared. `[]`: the study only describes.

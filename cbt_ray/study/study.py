@@ -20,8 +20,9 @@ from cbt_ray.study.endpoint import (
     ScriptedEndpoint,
 )
 from cbt_ray.study.imported import Imported
-from cbt_ray.study.model import Analysis, Arm, Checkpoint, Dataset, Judge, Model
+from cbt_ray.study.model import Analysis, Arm, Checkpoint, Dataset, Model
 from cbt_ray.study.protocol import Courses, Flags, Patients, Phase, Sessions
+from cbt_ray.study.rater import Judge, People, Rater, Rulebook
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.study.scheduled import Writing, needs_courses, patient_slug, seeds_of, uses_gguf
 from cbt_ray.study.terms import Terms
@@ -132,7 +133,7 @@ class Study(Block):
     """The simulated sessions."""
     flags: Flags = Flags()
     """Thresholds of the flags."""
-    raters: Mapping[Name, Judge] = Field(min_length=1)
+    raters: Mapping[Name, Rater] = Field(min_length=1)
     """Who rates the sessions, with which scales."""
     analysis: Analysis = Analysis()
     """How scores are analysed."""
@@ -197,12 +198,16 @@ class Study(Block):
 
     def _raters(self) -> Iterator[str]:
         imported = self.imported.judges if self.imported else {}
+        read: list[Judge | People] = [*self.judges.values(), *self.people.values()]
+        scales = {scale for one in read for scale in one.scales}
         for name, rater in self.raters.items():
             if name in Roles.model_fields:
                 yield f"raters.{name}: expected another name than that of a role"
-            if name in imported:
+            if name in imported and not isinstance(rater, People):
                 yield f"raters.{name}: expected another name than that of an imported judge"
-            if rater.probes.which and name != self.probed:
+            if isinstance(rater, Rulebook) and name in scales:
+                yield f"raters.{name}: expected another name than that of a scale"
+            if isinstance(rater, Judge) and rater.probes.which and name != self.probed:
                 yield (
                     f"raters.{name}.probes.which: expected none, only {self.probed} is probed, "
                     "which comes first or makes the headline"
@@ -210,6 +215,11 @@ class Study(Block):
         named = self.rater_of(self.analysis.outcomes[0]) if self.analysis.outcomes else None
         if named and self.analysis.judge not in (None, named):
             yield f"analysis.judge: expected {named} or none, since analysis.outcomes.0 names it"
+        if self.analysis.primary_outcomes > max(1, len(self.analysis.outcomes)):
+            yield (
+                f"analysis.primary_outcomes: expected at most {max(1, len(self.analysis.outcomes))}"
+                f", the number of outcomes, found {self.analysis.primary_outcomes}"
+            )
 
     def _references(self) -> Iterator[str]:
         for field, block in self.asked.items():
@@ -313,7 +323,7 @@ class Study(Block):
             (
                 "raters",
                 "ratings",
-                sessions * sum(len(one.views) * one.replicates for one in self.raters.values()),
+                sessions * sum(len(one.views) * one.replicates for one in self.judges.values()),
             ),
         ):
             if number > MOST:
@@ -321,14 +331,29 @@ class Study(Block):
 
     @property
     def asked(self) -> dict[str, Role]:
-        """Every role and rater by its field."""
+        """Every role and every rater that is a model, by its field."""
         roles = {f"roles.{name}": role for name, role in self.roles.named.items()}
-        return roles | {f"raters.{name}": rater for name, rater in self.raters.items()}
+        return roles | {f"raters.{name}": rater for name, rater in self.judges.items()}
 
     def role(self, name: str) -> Role:
-        """A role or a rater by its name."""
-        role: Role = self.raters[name] if name in self.raters else getattr(self.roles, name)
+        """A role, or a rater that is a model, by its name."""
+        role: Role = self.judges[name] if name in self.judges else getattr(self.roles, name)
         return role
+
+    @property
+    def judges(self) -> dict[str, Judge]:
+        """The raters that are models."""
+        return {name: one for name, one in self.raters.items() if isinstance(one, Judge)}
+
+    @property
+    def people(self) -> dict[str, People]:
+        """The raters that are people."""
+        return {name: one for name, one in self.raters.items() if isinstance(one, People)}
+
+    @property
+    def rulebooks(self) -> dict[str, Rulebook]:
+        """The raters that are rules."""
+        return {name: one for name, one in self.raters.items() if isinstance(one, Rulebook)}
 
     def rater_of(self, outcome: str) -> str | None:
         """The rater that an outcome names, if it names one: of this study, or imported."""
@@ -344,15 +369,31 @@ class Study(Block):
         return named or self.analysis.judge or next(iter(self.raters))
 
     @property
-    def probed(self) -> str:
-        """The rater that is probed: the headline's, or the first where that one was imported."""
+    def probed(self) -> str | None:
+        """The rater that is probed: the headline's where that is a model, else the first model."""
         name = self.headline_judge
-        return name if name in self.raters else next(iter(self.raters))
+        return name if name in self.judges else next(iter(self.judges), None)
 
     @property
     def judge(self) -> Judge:
-        """The rater that is probed, whose scales and first view are the headline's."""
-        return self.raters[self.probed]
+        """The rater that is probed. Only of a study that has a model among its raters."""
+        if self.probed is None:
+            raise ValueError("raters: expected a model")
+        return self.judges[self.probed]
+
+    @property
+    def reader(self) -> Judge | People | None:
+        """The rater with whose scales and views sessions are rated by default: the headline's, or
+        the first that has some; None where all are rules.
+        """
+        first = self.raters.get(self.headline_judge)
+        reads = (one for one in (first, *self.raters.values()) if isinstance(one, Judge | People))
+        return next(reads, None)
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """What is read of sessions; the first is the headline's."""
+        return self.reader.views if self.reader else ("plain",)
 
     def phase_of(self, session: int) -> Phase:
         """The phase of a session (from 1); one without goals where there are none."""

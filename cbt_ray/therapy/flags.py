@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import get_args
 
+from cbt_ray.study.rater import FlagName
 from cbt_ray.therapy.language import FlagRules
 from cbt_ray.therapy.repetition import said_before
 from cbt_ray.therapy.session import Session, Speaker
 from cbt_ray.therapy.stop import StopReason
 from cbt_ray.therapy.voice import voices
 
-NAMES = ("few_therapist_turns", "early_end", "repetition", "role_confusion", "template_leakage")
+NAMES: tuple[str, ...] = get_args(FlagName)
 AGAIN = 2
 """Repeated turns below which no share of a session is a repetition."""
 _BARE_HEADER = re.compile(r"(?m)^[ \t]*##+[^\w\n]*$")

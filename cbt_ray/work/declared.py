@@ -86,15 +86,17 @@ def first_rating(
     """When the study's own judge first rated anything under this study's name, by whatever version
     of its file.
 
-    A rating that was moved aside since counts, too: who rates anew has seen the first ones. `read`:
-    units that were read already and are not read again.
+    What people rate or rules count is known to who reads a session: then the first session counts
+    that was held. A rating that was moved aside since counts, too: who rates anew has seen the
+    first ones. `read`: units that were read already and are not read again.
     """
+    stage = Stage.RATINGS if study.headline_judge in study.judges else Stage.SESSIONS
     keys = []
-    for path in store.list(f"{study.study}/{Stage.RATINGS}/"):
+    for path in store.list(f"{study.study}/{stage}/"):
         with contextlib.suppress(ValueError):
             keys.append(Key.parse(path))
     units = [read[key] for key in keys if key in read]
     units += [unit for _, unit in store.get_many(key for key in keys if key not in read) if unit]
-    aside = store.list(f"{study.study}/aside/{Stage.RATINGS}/")  # as far as they are whole
+    aside = store.list(f"{study.study}/aside/{stage}/")  # as far as they are whole
     units += filter(None, store.readable(aside))
     return min(filter(None, (unit.provenance.get("made_at") for unit in units)), default=None)

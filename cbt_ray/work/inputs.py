@@ -31,7 +31,7 @@ from cbt_ray.study.recipe import Recipe, is_hub_id
 from cbt_ray.therapy.language import Language, load_language
 from cbt_ray.training.environment import require_unsloth
 from cbt_ray.work import preferences
-from cbt_ray.work.outcome import headline
+from cbt_ray.work.outcome import scales_of, targets
 from cbt_ray.work.probed import check_probes, kinds_of
 from cbt_ray.work.samples import TEXT, Sample, fault_of, samples
 
@@ -68,11 +68,11 @@ def _check_language(study: Study, prompts: Prompts) -> Language:
 
 
 def _check_scale(study: Study, prompts: Prompts) -> None:
-    for name, rater in study.raters.items():
+    for name in study.raters:
         with at(study, f"raters.{name}.scales"):
-            load_scales(prompts, rater.scales)
+            load_scales(prompts, scales_of(study, name))
     with at(study, "analysis.outcomes"):
-        headline(study, prompts)
+        targets(study, prompts)
     with at(study, f"raters.{study.probed}.probes"):
         check_probes(study, prompts)
 
@@ -97,7 +97,7 @@ def _check_templates(study: Study, prompts: Prompts) -> None:
     language = _or(lambda: load_language(prompts), None)
     if language is None:
         return  # said already; no prompt can be filled in without it
-    scales = [_or(partial(_scale_of, prompts, one.scales), None) for one in study.raters.values()]
+    scales = [_or(partial(_scale_of, prompts, one.scales), None) for one in study.judges.values()]
     filled = list(samples(study, language, scales, {"a": TEXT, "b": TEXT}))
     named = [
         Sample(name, "prompts", None)

@@ -16,7 +16,8 @@ from cbt_ray.llm.gguf_file import gguf_identity, weights_identity
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.judge import PROMPTS as JUDGE_PROMPTS
 from cbt_ray.rating.probe import GUESSES, SWAPPED, VIEW, look_of
-from cbt_ray.rating.scale_file import scale_files
+from cbt_ray.rating.scale import joined
+from cbt_ray.rating.scale_file import load_scales, scale_files
 from cbt_ray.study import Study
 from cbt_ray.study.block import Block
 from cbt_ray.study.confound import confounds
@@ -24,6 +25,7 @@ from cbt_ray.study.contrast import Levels
 from cbt_ray.study.endpoint import FINETUNED, LlamaCppEndpoint, Role
 from cbt_ray.study.model import Arm, Checkpoint
 from cbt_ray.study.protocol import Sessions
+from cbt_ray.study.rater import Judge
 from cbt_ray.study.scheduled import (
     all_imported,
     checkpoints,
@@ -65,6 +67,8 @@ _COMPARED = frozenset({"quantization", "chat_template", "turn_end"})
 """Fields of a recipe that decide what the instruct model is exported as."""
 _HOW_MUCH = frozenset({"replicates", "views", "probes"})
 """Fields of a rater that say how much is rated, and not how."""
+_ASKED = frozenset(Role.model_fields)
+"""Fields of a rater that say how it is asked."""
 _NOT_A_GUESS = frozenset({"scales", "asked", "items"}) | _HOW_MUCH
 """Fields of a rater that a guess of the kind of therapist does not depend on."""
 _LETTERS = frozenset({"letters", "capitals"})
@@ -265,7 +269,7 @@ class Keys:
 
     def rating(self, session: Key, rater: str, view: str, replicate: int) -> Key:
         """One judgement of a session: a rater, a view, a replicate."""
-        own = self.study.raters[rater]
+        own = self.study.judges[rater]
 
         def determinants() -> dict[str, Any]:
             return {
@@ -293,7 +297,7 @@ class Keys:
         """How each session is judged: rater, view, replicate."""
         return [
             (name, view, n)
-            for name, rater in self.study.raters.items()
+            for name, rater in self.study.judges.items()
             for view in rater.views
             for n in range(1, rater.replicates + 1)
         ]
@@ -315,20 +319,21 @@ class Keys:
         """One probe of the judge: a probed session, spoilt in this way or asked about otherwise,
         and judged once more.
         """
-        judge, study = self.study.judge, self.study
+        judge, study, rater = self.study.judge, self.study, self.study.probed or ""
 
         def determinants() -> dict[str, Any]:
             guess, donor = name in GUESSES, self.donors[session] if name == SWAPPED else None
             return {
                 "inputs": [session, *([donor] if donor else [])],
                 "probe": name,
-                f"raters.{study.probed}": self._role(judge, _NOT_A_GUESS if guess else _HOW_MUCH),
+                f"raters.{rater}": self._role(judge, _NOT_A_GUESS if guess else _HOW_MUCH),
                 "language": self._looked(
                     look_of(name, judge.views[0]), *(["silence"] if name == "empty" else [])
                 ),
                 "view": look_of(name, judge.views[0]),
                 "kinds": kinds_of(study) if guess else [],
-                "prompts": self._hashes(*probe_prompts(name, self._scale_files(study.probed))),
+                **({"expertise": self._expertise} if guess else {}),
+                "prompts": self._hashes(*probe_prompts(name, self._scale_files(rater))),
                 "names": sorted({arm.name for arm in study.arms} | set(study.models)),
             }
 
@@ -360,7 +365,7 @@ class Keys:
                 "inputs": [*self.sessions(), *self._all_ratings],
                 **({"published": published} if published else {}),
                 "raters": {
-                    name: Fields(one, but=frozenset(Role.model_fields))
+                    name: Fields(one, but=_ASKED if isinstance(one, Judge) else frozenset())
                     for name, one in self.study.raters.items()
                 },
                 "analysis": self.study.analysis,
@@ -485,8 +490,14 @@ class Keys:
             self._prompt_hashes[names] = self.prompts.hash(*names)
         return self._prompt_hashes[names]
 
+    @cached_property
+    def _expertise(self) -> str:
+        """What the probed judge is an expert in."""
+        with at(self.study, f"raters.{self.study.probed}.scales"):
+            return joined(load_scales(self.prompts, self.study.judge.scales)).expertise
+
     def _scale_files(self, rater: str) -> list[str]:
-        return scale_files(self.prompts, *self.study.raters[rater].scales)
+        return scale_files(self.prompts, *self.study.judges[rater].scales)
 
     @cached_property
     def _language(self) -> Language:

@@ -25,6 +25,8 @@ def probe_names(study: Study) -> list[str]:
     Without `masked` where both views are rated anyway, and without guesses where all arms are of
     one kind.
     """
+    if study.probed is None:
+        return []
     needless = {"masked"} if len(study.judge.views) > 1 else set()
     if len(kinds_of(study)) < 2:
         needless |= set(GUESSES)
@@ -56,8 +58,9 @@ def kinds_of(study: Study) -> list[str]:
 
 def check_probes(study: Study, prompts: Prompts) -> None:
     """Raise InputError where the data that a study's probes need are of no use."""
-    names, probes = probe_names(study), study.judge.probes
+    names = probe_names(study)
     if NO_HOMEWORK in names:
+        probes = study.judge.probes
         load_homework(prompts)
         scale = joined(load_scales(prompts, study.judge.scales))
         items = [item.id for item in scale.items]

@@ -128,7 +128,8 @@ def _of_judge(scale: Scale, kinds: Mapping[str, str]) -> Iterator[Sample]:
     yield Sample("judge.j2", "prompts", {"scale": scale})
     for items in (list(scale.items), [scale.items[0]]):
         yield Sample("judge_request.j2", "prompts", {"transcript": TEXT, "items": items})
-    yield Sample("judge_guess.j2", "prompts", {"kinds": [*zip("AB", kinds.values(), strict=False)]})
+    asked = {"kinds": [*zip("AB", kinds.values(), strict=False)], "expertise": scale.expertise}
+    yield Sample("judge_guess.j2", "prompts", asked)
     yield Sample("judge_guess_request.j2", "prompts", {"transcript": TEXT})
 
 

@@ -78,6 +78,11 @@ def files(tmp_path: Path) -> Path:
     scale = {"title": "T", "instructions": "I", "items": ["one"], "words": words}
     scale["measures"] = {"total": {"sum": "all"}}
     (tmp_path / "own" / "twice" / "scale.yaml").write_text(yaml.safe_dump(scale))
+    (tmp_path / "own" / "less").mkdir()
+    less: dict[str, Any] = {"title": "T", "instructions": "I", "count": True}
+    less["items"] = {"n": {"title": "N", "question": "N?"}}
+    less["measures"] = {"fewer": {"sum": "all", "times": -1}}
+    (tmp_path / "own" / "less" / "scale.yaml").write_text(yaml.safe_dump(less))
     (tmp_path / "own" / "twice" / "one.yaml").write_text("title: One\nquestion: One?")
     return tmp_path
 
@@ -380,10 +385,91 @@ STUDY_FILES = (
         "expected a measure of ctrs (total), found 'sum'",
     ),
     Bad(
-        "measure without an end",
-        {"raters__judge__scales": ["miti"], "analysis__outcomes": ["reflections_to_questions"]},
-        "analysis.outcomes.0",
-        "expected a measure with a lowest and a highest value",
+        "lowest of what has no lowest value",
+        {"prompts": "own", "raters__judge__scales": ["less"], "analysis__unrated": "lowest"},
+        "analysis.unrated",
+        "expected missing, since fewer has no lowest value",
+    ),
+    Bad(
+        "probes of what has no highest value",
+        {"raters__judge__scales": ["miti"], "analysis__outcomes": ["reflections_to_questions"]}
+        | {"raters__judge__probes": {"which": ["empty", "guess_plain"]}},
+        "raters.judge.probes.which",
+        "expected none but guesses, since reflections_to_questions has no lowest or no highest",
+    ),
+    Bad(
+        "outcome twice",
+        {"analysis__outcomes": ["total", "judge.total"]},
+        "analysis.outcomes",
+        "expected each measure of a rater once, found total twice",
+    ),
+    Bad(
+        "more primary outcomes than outcomes",
+        {"analysis__outcomes": ["total"], "analysis__primary_outcomes": 2},
+        "analysis.primary_outcomes",
+        "expected at most 1, the number of outcomes, found 2",
+    ),
+    Bad(
+        "unknown kind of rater",
+        {"raters__crew": {"kind": "crowd"}},
+        "raters.crew.kind",
+        "expected one of 'model', 'people', 'rule', found 'crowd'",
+    ),
+    Bad(
+        "people at an endpoint",
+        {"raters__crew": {"kind": "people", "endpoint": "script"}},
+        "raters.crew.endpoint",
+        "unknown field",
+    ),
+    Bad(
+        "rules like a scale",
+        {"raters__ctrs": {"kind": "rule", "rules": {"n": {"count": "words"}}}},
+        "raters.ctrs",
+        "expected another name than that of a scale",
+    ),
+    Bad(
+        "rules without one",
+        {"raters__counter": {"kind": "rule", "rules": {}}},
+        "raters.counter.rules",
+        "expected at least 1 of them",
+    ),
+    Bad(
+        "rule of nothing",
+        {"raters__counter": {"kind": "rule", "rules": {"n": {}}}},
+        "raters.counter.rules.n.count",
+        "expected either a count or a flag",
+    ),
+    Bad(
+        "rule without its regex",
+        {"raters__counter": {"kind": "rule", "rules": {"n": {"count": "matches"}}}},
+        "raters.counter.rules.n.regex",
+        "expected one with `count: matches` and none without",
+    ),
+    Bad(
+        "regex that is none",
+        {"raters__counter": {"kind": "rule", "rules": {"n": {"count": "matches", "regex": "("}}}},
+        "raters.counter.rules.n.regex",
+        "expected a regular expression, found '('",
+    ),
+    Bad(
+        "share of all",
+        {
+            "raters__counter": {
+                "kind": "rule",
+                "rules": {"n": {"count": "words", "of": "both", "share": True}},
+            }
+        },
+        "raters.counter.rules.n.share",
+        "expected the share of one speaker",
+    ),
+    Bad(
+        "no such rule",
+        {
+            "raters__counter": {"kind": "rule", "rules": {"n": {"count": "words"}}},
+            "analysis__outcomes": ["total", "counter.m"],
+        },
+        "analysis.outcomes.1",
+        "expected a measure of counter (n), found 'counter.m'",
     ),
     Bad(
         "unknown endpoint of a role",

@@ -43,7 +43,10 @@ SECTIONS = {
     "sessions.stop[] (summary)": "TherapistSummary",
     "sessions.stop[] (farewell)": "Farewell",
     "flags": "Flags",
-    "raters.NAME": "Judge",
+    "raters.NAME (model)": "Judge",
+    "raters.NAME (people)": "People",
+    "raters.NAME (rule)": "Rulebook",
+    "raters.NAME.rules.RULE": "Rule",
     "raters.NAME.probes": "Probes",
     "analysis": "Analysis",
     "analysis.contrasts[]": "Contrast",
@@ -125,7 +128,8 @@ def type_of(node: Node, several: bool = False) -> str:
         return ", ".join(names) if several else _one_of(names)
     match node["type"]:
         case "object":
-            held = type_of(node["additionalProperties"], several=True)
+            [inner] = node.get("patternProperties", {"": node.get("additionalProperties")}).values()
+            held = type_of(inner, several=True)
             return f"{held.removesuffix(' by name')} by {'two names' if ' by ' in held else 'name'}"
         case "array" if "prefixItems" in node:
             return (

@@ -15,7 +15,7 @@ from cbt_ray.llm.request import Request
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.judge import Rating, rate
 from cbt_ray.rating.scale_file import load_scale
-from cbt_ray.study.model import Judge
+from cbt_ray.study.rater import Judge
 from tests.therapy.scripts import REFUSED, Script, as_json, cut
 
 SCALE = load_scale(Prompts(), "ctrs")

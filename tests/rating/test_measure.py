@@ -15,7 +15,7 @@ from cbt_ray.rating.judge import Rating, rate
 from cbt_ray.rating.measure import Ends, Measure, circle, ends_of, leaves, values
 from cbt_ray.rating.scale import Scale
 from cbt_ray.rating.scale_file import load_scale
-from cbt_ray.study.model import Judge
+from cbt_ray.study.rater import Judge
 from tests.needs import needs
 from tests.therapy.scripts import Script, as_json
 

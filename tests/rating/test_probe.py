@@ -19,7 +19,7 @@ from cbt_ray.rating import probe
 from cbt_ray.rating.guess import guess, load_kinds
 from cbt_ray.rating.homework import HomeworkRules, load_homework
 from cbt_ray.rating.probe import sampled, shuffled, silenced, swapped, without_homework
-from cbt_ray.study.model import Judge
+from cbt_ray.study.rater import Judge
 from cbt_ray.therapy.session import Speaker, Turn
 from tests.therapy.published import published
 from tests.therapy.scripts import Script, as_json
@@ -255,7 +255,7 @@ TEXT = "Patient: I slept badly.\n\nTherapist: What went through your mind?"
 
 def asked_kind(script: Script, seed: int = 5, attempts: int = 3) -> str:
     judge = Judge(endpoint="script", attempts=attempts)
-    return guess(TEXT, TOLD, judge, Prompts(), script, seed).variant
+    return guess(TEXT, TOLD, "motivational interviewing", judge, Prompts(), script, seed).variant
 
 
 def letters(request: Request) -> dict[str, str]:
@@ -285,6 +285,8 @@ def test_guess_names_no_variant_and_shows_the_transcript() -> None:
         script.requests[0].schema
     )
     assert TEXT in seen
+    assert "an expert in motivational interviewing and" in seen
+    assert "cognitive" not in seen, "the therapy is the study's own, as its scale says"
     assert not re.search(r"(?i)\b(tuned|instruct)\b", seen)
 
 

@@ -13,9 +13,9 @@ from cbt_ray.analysis.claims.claims_file import Source
 from cbt_ray.analysis.declared import Declaration, standing
 from cbt_ray.analysis.judge.probe import ProbeRow
 from cbt_ray.analysis.judge.robustness import robustness
-from cbt_ray.study.model import Judge
 from cbt_ray.study.probe import ProbeName
 from cbt_ray.study.protocol import Sessions
+from cbt_ray.study.rater import Judge
 from cbt_ray.therapy.flags import NAMES
 from cbt_ray.therapy.replay import rules_of, stop_table
 from cbt_ray.therapy.session import Session, Speaker, Turn

@@ -24,7 +24,7 @@ from cbt_ray.study import load_study
 from cbt_ray.study.contrast import Contrast
 from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.bench import Bench
-from cbt_ray.work.outcome import headline
+from cbt_ray.work.outcome import targets
 from cbt_ray.work.progress import Silent
 from cbt_ray.work.workplace import prompts_of
 from tests.analysis.tables import Key, made_up
@@ -406,7 +406,7 @@ def test_the_analysis_plan_says_what_is_true_of_its_study(name: str, tmp_path: P
         scripted.write_study(tmp_path, scripted.study_document(tmp_path / "store", **PLANNED[name]))
     )
     declared = Declaration("2026-03-02T08:00:00+00:00", "b" * 16, {})
-    text = " ".join(document(planned, headline(planned, prompts_of(planned)), declared).split())
+    text = " ".join(document(planned, targets(planned, prompts_of(planned)), declared).split())
     assert {sentence for sentence in SAID_OF if sentence in text} == {
         sentence for sentence, where in SAID_OF.items() if name in where
     }

@@ -133,11 +133,11 @@ def run(*arguments: str | Path, expect: int = 0) -> str:
     return output
 
 
-def units(store: Path, stage: Stage | None = None) -> dict[str, Unit]:
+def units(store: Path, stage: Stage | None = None, study: str = "rehearsal") -> dict[str, Unit]:
     """All whole units of the study, by key."""
     found = {}
     folder = FolderStore(store)
-    for path in folder.list("rehearsal/"):
+    for path in folder.list(f"{study}/"):
         kind = path.split("/")[1]
         if kind in set(Stage) and (stage is None or kind == stage):
             found[path] = Unit.from_bytes(folder.read(path) or b"")

@@ -15,7 +15,7 @@ from cbt_ray.errors import ModelFailure
 from cbt_ray.llm.request import Reply, Request
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.guess import guess
-from cbt_ray.study.model import Judge
+from cbt_ray.study.rater import Judge
 from cbt_ray.work.samples import samples
 from tests.study.example import example_study, loaded, write_study
 from tests.therapy.spoken import ENGLISH
@@ -54,7 +54,7 @@ def test_samples_are_what_the_code_fills_in(rendered: Shapes, tmp_path: Path) ->
     assert run(["evaluate", str(study), "--inline"]) == 0
     told = {"a": "one", "b": "other"}
     with pytest.raises(ModelFailure):
-        guess("text", told, Judge(endpoint="script"), Prompts(), no_answer, 1)
+        guess("text", told, "psychotherapy", Judge(endpoint="script"), Prompts(), no_answer, 1)
     known: Shapes = defaultdict(set)
     for sample in samples(loaded(), ENGLISH, [None], {"a": "one", "b": "other"}):
         known[sample.prompt].add(

@@ -14,8 +14,8 @@ without. An owed session is work not done yet and counts in none of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cbt_ray.analysis.effect.asked import Arms, Comparison, heads, pairs_of
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 
 SAME = 1e-9
+NO_ENDS = "the measure has no lowest or no highest value"
+NO_LOWEST = "the measure has no lowest value"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +84,14 @@ class Policies:
 def counted(sessions: pd.DataFrame, policy: Policy, items: int, settings: Settings) -> pd.DataFrame:
     """The sessions with the totals that they count with under a policy.
 
-    NaN where they do not count.
+    NaN where they do not count. A measure without a lowest value has none to count with.
     """
     if policy == "missing":
         return sessions
-    return sessions.assign(total=sessions["total"].mask(sessions["lost"], settings.ends(items)[0]))
+    lowest = settings.ends(items)[0]
+    if lowest is None:
+        return sessions
+    return sessions.assign(total=sessions["total"].mask(sessions["lost"], lowest))
 
 
 def policies(sessions: pd.DataFrame, arms: Arms, items: int, settings: Settings) -> Policies:
@@ -111,15 +116,26 @@ def policies(sessions: pd.DataFrame, arms: Arms, items: int, settings: Settings)
     return Policies(
         headline=settings.unrated,
         missing=rows(total),
-        lowest=rows(
-            counted(sessions, "lowest", items, settings)["total"],
-            filled=_sizes(sessions, sessions["lost"], pairs),
-        ),
+        lowest=_lowest(rows, sessions, pairs, items, settings),
         bounds=[_bounds(head, usable, items, settings) for head in heads(pairs)],
         lee=[_lee(head, usable) for head in heads(pairs)],
         unflagged=rows(clean, left_out=_sizes(sessions, total.notna() & clean.isna(), pairs)),
         heard=rows(heard.mask(silent), left_out=_sizes(sessions, silent, pairs)),
     )
+
+
+def _lowest(
+    rows: Callable[..., list[PolicyEffect]],
+    sessions: pd.DataFrame,
+    pairs: Sequence[Pair],
+    items: int,
+    settings: Settings,
+) -> list[PolicyEffect]:
+    filled = _sizes(sessions, sessions["lost"], pairs)
+    if settings.ends(items)[0] is not None:
+        return rows(counted(sessions, "lowest", items, settings)["total"], filled=filled)
+    withheld = rows(sessions["total"].mask(sessions["total"].notna()))
+    return [replace(row, reason=NO_LOWEST) for row in withheld]
 
 
 def unheard(sessions: pd.DataFrame) -> pd.Series[bool]:
@@ -142,10 +158,13 @@ def _sizes(sessions: pd.DataFrame, chosen: pd.Series[bool], pairs: Sequence[Pair
 
 def _bounds(head: Comparison, usable: pd.DataFrame, items: int, settings: Settings) -> Bounds:
     method = "worst case"
-    if items == 0 or not {head.plus, head.minus} <= set(usable["arm"]):
+    bottom, top = settings.ends(items)
+    if bottom is None or top is None:
+        return Bounds(**vars(head), method=method, reason=NO_ENDS)
+    nothing = items == 0 and settings.total is None
+    if nothing or not {head.plus, head.minus} <= set(usable["arm"]):
         reason = "an arm has no session that was not owed"
         return Bounds(**vars(head), method=method, reason=reason)
-    bottom, top = settings.ends(items)
     plus, minus = (
         _filled(usable[usable["arm"] == arm], bottom, top) for arm in (head.plus, head.minus)
     )

@@ -69,7 +69,7 @@ def power(scores: Scores, settings: Settings, *, sessions: pd.DataFrame | None =
     items = [item for item in list(settings.items) or scores.items if ITEM + item in table]
     used = counted(table, settings.unrated, len(items), settings)
     found_arms = levels(arms(table, settings))
-    family = len(pairs_of("primary", found_arms, settings))
+    family = len(pairs_of("primary", found_arms, settings)) * settings.primary_outcomes
     estimated = components(used, found_arms)
     if isinstance(estimated, str):
         return Power(settings.level, family, NOTE, estimated)

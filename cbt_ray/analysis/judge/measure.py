@@ -38,7 +38,7 @@ from cbt_ray.analysis.judge.probe import (
     unmeasured,
 )
 from cbt_ray.analysis.settings import Settings
-from cbt_ray.study.model import Judge
+from cbt_ray.study.rater import Judge
 
 FEW_FOR_CORRELATION = 5
 Comparison = Sequence[Compared]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from cbt_ray.analysis.estimate import Estimate
 from cbt_ray.analysis.judge.mean import Mean
 from cbt_ray.analysis.settings import Settings
-from cbt_ray.study.model import Judge
+from cbt_ray.study.rater import Judge
 
 FAILED, UNDECIDED, PASSED, NOT_PROBED = "failed", "undecided", "passed", "not_probed"
 FIELDS = {

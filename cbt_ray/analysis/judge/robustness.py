@@ -32,8 +32,8 @@ from cbt_ray.analysis.notice import Notice
 from cbt_ray.analysis.scores import ITEM, Scores
 from cbt_ray.analysis.settings import Settings
 from cbt_ray.study.contrast import pairs
-from cbt_ray.study.model import Judge
 from cbt_ray.study.probe import ProbeName
+from cbt_ray.study.rater import Judge
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -55,6 +55,7 @@ DEFAULTS: dict[str, str | int | None] = {
     **dict.fromkeys(AMOUNTS, 0),
 }
 MAY_BE_EMPTY = ("reason", "stop_reason", "phase", "flags")
+KINDS = ("model", "human", "rule")
 NEVER_EMPTY = ("session_key", "arm", "patient", "view", "judge", "kind")
 NAMES = ("arm", "patient", "judge")
 KEY = ("session_key", "view", "judge", "judge_replicate")
@@ -274,8 +275,8 @@ def _field(
 
 def _check_kinds(fields: Fields, mapping: Mapping, complaints: Complaints) -> None:
     if "kind" in fields:
-        said, expected = fields["kind"], "expected model or human for kind, found"
-        wrong = by_category(said, lambda value: value not in ("model", "human"), False)
+        said, expected = fields["kind"], "expected model, human or rule for kind, found"
+        wrong = by_category(said, lambda value: value not in KINDS, False)
         complaints.add(
             wrong, mapping.where_of("kind"), lambda row: f"{expected} {shown(said.iloc[row])}"
         )

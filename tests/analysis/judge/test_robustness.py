@@ -19,7 +19,7 @@ from cbt_ray.analysis.judge.probe import ArmMoved, Judged, Measured, ProbeRow
 from cbt_ray.analysis.judge.robustness import Robustness, robustness
 from cbt_ray.analysis.scores import ScoreRow, Scores
 from cbt_ray.analysis.settings import Settings
-from cbt_ray.study.model import Judge
+from cbt_ray.study.rater import Judge
 
 pytestmark = pytest.mark.slow
 

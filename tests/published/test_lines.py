@@ -1,7 +1,8 @@
 """What the public code left of the summary of the session before."""
 
 import pytest
-from cbt_ray.imports.harvest import opening_left
+
+from cbt_ray.published.lines import opening_left
 
 LED = "Session Number: 2\n\nPatient: Hi. Last time we talked about: "
 
