@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis import describe
-from cbt_ray.analysis.claims.claims import Claims
+from cbt_ray.analysis.claims.verdict import Claims
 from cbt_ray.analysis.declared import Standing
 from cbt_ray.analysis.describe import (
     ArmScores,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from cbt_ray.analysis import Analysis as Result
     from cbt_ray.analysis import Scores, Settings
-    from cbt_ray.analysis.claims.claims import Claims
+    from cbt_ray.analysis.claims.verdict import Claims
     from cbt_ray.analysis.effect.repeated import (
         ComparedMeasure,
         ConditionPair,
@@ -194,8 +194,9 @@ def _repeated(columns: Columns, read: Mapped, settings: Settings) -> WithinSubje
 
 def _claims(columns: Columns, result: Result, scores: Scores) -> Claims:
     """The claims table, where claims were published on this very table."""
-    from cbt_ray.analysis.claims.claims import Claims, claims
+    from cbt_ray.analysis.claims.claims import claims
     from cbt_ray.analysis.claims.claims_file import load_claims
+    from cbt_ray.analysis.claims.verdict import Claims
 
     if columns.claims is None:
         return Claims(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cbt_ray.analysis.analyse import Analysis
-from cbt_ray.analysis.claims.claims import NOT_BORNE_OUT, Claims, RecomputedClaim, Verdicts
+from cbt_ray.analysis.claims.verdict import NOT_BORNE_OUT, Claims, RecomputedClaim, Verdicts
 from cbt_ray.report.at import At
 from cbt_ray.report.part import Fold, Part, Section, Text
 from cbt_ray.report.prose import DASH, capital, one, text, whole, words

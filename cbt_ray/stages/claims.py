@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
-from cbt_ray.analysis.claims.claims import Claims
+from cbt_ray.analysis.claims.verdict import Claims
 from cbt_ray.analysis.table.mapping import Mapping, load_mapping
 
 if TYPE_CHECKING:

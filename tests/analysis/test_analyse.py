@@ -203,8 +203,8 @@ def test_ratings_of_a_session_without_a_therapists_word_are_a_policy_of_their_ow
     assert notice.text == (
         "Rated without a word of the therapist in the text: 1 of 18 rated sessions (smollm2-tuned: "
         "1 of 9). Without these the "
-        f"difference goes: smollm2-tuned - smollm2-instruct from {all_['estimate']:+.1f} to "
-        f"{heard['estimate']:+.1f}; by more than half its standard error."
+        f"difference goes: smollm2-tuned - smollm2-instruct from {all_.estimate:+.1f} to "
+        f"{heard.estimate:+.1f}; by more than half its standard error."
     )
 
 

@@ -46,11 +46,11 @@ def test_fixed_effects(result: Analysis) -> None:
 def test_quality_of_fit(result: Analysis) -> None:
     model = result.models.published
     assert (
-        f"{model['log_likelihood']:.4f} {model['scale']:.4f} {model['patient_variance']:.3f}"
+        f"{model.log_likelihood:.4f} {model.scale:.4f} {model.patient_variance:.3f}"
         == "-2232.2854 108.3379 0.873"
     )
     assert (
-        f"{model['aic']:.3f} {model['bic']:.3f} {model['explained_variance']:.3f}"
+        f"{model.aic:.3f} {model.bic:.3f} {model.explained_variance:.3f}"
         == "4478.571 4509.267 0.282"
     )
     assert model.spread < 1e-3
@@ -64,10 +64,10 @@ def test_quality_of_fit(result: Analysis) -> None:
 
 def test_totals_per_arm(result: Analysis) -> None:
     printed = set()
-    for row in result["scores"]:
-        total = row["total"]
-        numbers = f"{total['mean']:.2f} {total['sd']:.2f} {total['min']:.0f} {total['max']:.0f}"
-        printed.add(f"{row['arm']} {numbers} {row['rated']}")
+    for row in result.scores:
+        total = row.total
+        numbers = f"{total.mean:.2f} {total.sd:.2f} {total.min:.0f} {total.max:.0f}"
+        printed.add(f"{row.arm} {numbers} {row.rated}")
     assert printed == set(TOTALS.strip().splitlines())
 
 
@@ -78,7 +78,7 @@ def test_default_model_finds_the_optimum_where_one_optimiser_stops_short(
     assert (
         model.formula == "total ~ C(model) * C(variant) + session_z + (1 | patient) + (1 | chain)"
     )
-    assert f"{model['ml']['log_likelihood']:.2f}" == "-2219.40"
+    assert f"{model.ml.log_likelihood:.2f}" == "-2219.40"
     assert model.ml.interaction.p == pytest.approx(0.005085, rel=1e-3)
     tried = {(attempt.optimiser, attempt.start) for attempt in model.ml.ladder}
     assert len(tried) == len(model.ml.ladder) >= 6
@@ -115,7 +115,7 @@ def test_statsmodels_own_optimiser_stops_short_and_agrees_at_the_optimum() -> No
 def test_every_contrast_has_an_interval_and_an_error_term(result: Analysis) -> None:
     rows = {row.label: row for row in result.contrasts.primary.rows}
     assert {
-        model: f"{row['estimate']:.2f} {row['low']:.2f} {row['high']:.2f}"
+        model: f"{row.estimate:.2f} {row.low:.2f} {row.high:.2f}"
         for model, row in rows.items()
         if model != "Mistral"
     } == {
@@ -123,7 +123,7 @@ def test_every_contrast_has_an_interval_and_an_error_term(result: Analysis) -> N
         "Qwen": "9.19 4.44 13.94",
     }
     assert (
-        rows["Mistral"]["method"]
+        rows["Mistral"].method
         == "t on chain means, by fitted variances: chains rest on 17 to 20 sessions"
     )
     assert all(row.df == 4 and row.low > 0 for row in rows.values())

@@ -8,8 +8,8 @@ from functools import cache
 from typing import Any, get_args
 
 from cbt_ray.analysis import Analysis, Beside, ScoreRow, Scores, Settings, analyse
-from cbt_ray.analysis.claims.claims import Claims, ClaimVerdict, RecomputedClaim, counts
-from cbt_ray.analysis.claims.claims_file import Source
+from cbt_ray.analysis.claims.claims import counts
+from cbt_ray.analysis.claims.verdict import Claims, ClaimVerdict, RecomputedClaim, Source
 from cbt_ray.analysis.declared import Declaration, standing
 from cbt_ray.analysis.judge.probe import ProbeRow
 from cbt_ray.analysis.judge.robustness import robustness

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cbt_ray.analysis import Analysis, ScoreRow, Scores, Settings, analyse
-from cbt_ray.analysis.claims.claims import Claims
+from cbt_ray.analysis.claims.verdict import Claims
 from cbt_ray.analysis.declared import Declaration
 from cbt_ray.commands.plan import print_plan
 from cbt_ray.commands.preregister import document

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from cbt_ray.analysis import ScoreRow
-from cbt_ray.analysis.claims.claims import Claims, VerdictCounts, Verdicts
+from cbt_ray.analysis.claims.verdict import Claims, VerdictCounts, Verdicts
 from cbt_ray.analysis.table.mapping import load_mapping
 from cbt_ray.stages.claims import claims_of
 from cbt_ray.study.imported import Imported, ImportedJudge

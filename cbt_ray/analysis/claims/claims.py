@@ -5,13 +5,23 @@ published and the default analysis.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from cbt_ray.analysis.claims.claims_file import Claim, ClaimsFile, Kind, Source, Test
+from cbt_ray.analysis.claims.claims_file import Claim, ClaimsFile, Test
 from cbt_ray.analysis.claims.path import number, walk, written
+from cbt_ray.analysis.claims.verdict import (
+    BORNE_OUT,
+    NOT_BORNE_OUT,
+    NOT_TESTABLE,
+    Claims,
+    ClaimVerdict,
+    RecomputedClaim,
+    VerdictCounts,
+    Verdicts,
+)
 from cbt_ray.analysis.document import to_json
 
 if TYPE_CHECKING:
@@ -19,81 +29,8 @@ if TYPE_CHECKING:
     from cbt_ray.analysis.claims.claim_tests import Evidence, Found
     from cbt_ray.analysis.scores import Scores
 
-BORNE_OUT: Literal["borne_out"] = "borne_out"
-NOT_BORNE_OUT: Literal["not_borne_out"] = "not_borne_out"
-NOT_TESTABLE: Literal["not_testable"] = "not_testable"
 NO_NUMBER = "the analysis has no such number"
 NO_INTERVAL = "the analysis prints no interval"
-
-
-@dataclass(frozen=True)
-class ClaimVerdict:
-    """What the scores say of a claim under one analysis."""
-
-    verdict: Literal["borne_out", "not_borne_out", "not_testable"]
-    how: str
-    """What must hold of which number."""
-    recomputed: float | None = None
-    low: float | None = None
-    """Ends of the number's interval, where it has one."""
-    high: float | None = None
-    reason: str | None = None
-    """Why it could not be tested."""
-
-
-@dataclass(frozen=True)
-class RecomputedClaim:
-    """A claim with its verdicts."""
-
-    id: str
-    group: str
-    text: str
-    """What is claimed, in our words."""
-    kind: Kind
-    printed: str | None
-    """The number as it is printed."""
-    reading: str | None
-    """How we read a claim that can be read in several ways."""
-    source: str
-    part: str
-    """Which part of the paper its source is."""
-    url: str
-    published: ClaimVerdict
-    """Under the published analysis."""
-    default: ClaimVerdict
-
-
-@dataclass(frozen=True)
-class Verdicts:
-    """How many claims have which verdict."""
-
-    borne_out: int
-    not_borne_out: int
-    not_testable: int
-
-
-@dataclass(frozen=True)
-class VerdictCounts:
-    """The verdicts under both analyses."""
-
-    published: Verdicts
-    default: Verdicts
-
-
-@dataclass(frozen=True)
-class Claims:
-    """Claims that were published on these scores."""
-
-    rows: Sequence[RecomputedClaim] = ()
-    paper: str | None = None
-    url: str | None = None
-    not_had: str | None = None
-    """What of the paper could not be read when its claims were written down."""
-    sources: Mapping[str, Source] | None = None
-    """Where claims were read."""
-    counts: VerdictCounts | None = None
-    reason: str | None = None
-    """Why there are none."""
 
 
 def claims(analysis: Analysis, scores: Scores, file: ClaimsFile) -> Claims:

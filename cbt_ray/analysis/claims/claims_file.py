@@ -14,13 +14,13 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from cbt_ray.analysis.claims.path import Step, refused
+from cbt_ray.analysis.claims.verdict import Kind, Source
 from cbt_ray.errors import InputError
 from cbt_ray.reading import read_fields
 from cbt_ray.study.block import Block, refuse_all
 from cbt_ray.study.complaint import refusal
 
 FOLDER = Path(__file__).parent
-Kind = Literal["number", "comparison", "significance"]
 
 
 class Test(Block):
@@ -141,15 +141,6 @@ class Table(Block):
                         )
                     )
         return found
-
-
-class Source(Block):
-    """Where claims were read."""
-
-    what: str
-    url: str
-    part: str
-    """Which part of the paper it is."""
 
 
 class ClaimsFile(Block):

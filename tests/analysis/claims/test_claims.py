@@ -16,14 +16,9 @@ import yaml
 
 from cbt_ray.analysis import Analysis
 from cbt_ray.analysis.claims import claims_file
-from cbt_ray.analysis.claims.claims import (
-    Claims,
-    ClaimVerdict,
-    RecomputedClaim,
-    as_printed,
-    claims,
-)
+from cbt_ray.analysis.claims.claims import as_printed, claims
 from cbt_ray.analysis.claims.claims_file import ClaimsFile, load_claims
+from cbt_ray.analysis.claims.verdict import Claims, ClaimVerdict, RecomputedClaim
 from cbt_ray.analysis.document import from_json, to_json
 from cbt_ray.analysis.table.mapped import read_table
 from cbt_ray.analysis.table.mapping import load_mapping
