@@ -120,7 +120,7 @@ def test_two_judges_with_scales_of_their_own(tmp_path: Path, judges: dict[str, C
         "miti.softening_sustain_talk",
     ]
     page = (tmp_path / "store" / "rehearsal" / "report.html").read_text()
-    assert "totals from 1" in page
+    assert "total 1 to 5" in page
 
 
 def test_together_is_one_call(tmp_path: Path, judges: dict[str, Counting]) -> None:
