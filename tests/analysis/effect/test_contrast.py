@@ -178,7 +178,7 @@ def test_a_withheld_interval_does_not_shrink_the_family() -> None:
         )
     }
     assert rows["b"].reason == "no rated session of b-tuned"
-    assert rows["b"]["p_adjusted"] is None
+    assert rows["b"].p_adjusted is None
     smaller, larger = sorted((rows["a"], rows["c"]), key=lambda row: row.p)
     assert smaller.p_adjusted == pytest.approx(min(1.0, 3 * smaller.p))
     assert larger.p_adjusted >= smaller.p_adjusted
@@ -198,4 +198,4 @@ def test_as_many_but_other_sessions_are_not_balanced() -> None:
 def test_judge_replicates_are_averaged_and_add_no_observations() -> None:
     one, three = analyse(noisy(4)), analyse(noisy(4, replicates=3))
     for key in ("contrasts", "policies", "cells", "models", "distribution", "tests", "slopes"):
-        assert one[key] == three[key]
+        assert getattr(one, key) == getattr(three, key)

@@ -119,4 +119,4 @@ def test_no_seed_changes_a_number_of_the_analysis_or_of_the_page(
     assert first.contrasts.primary.rows[0].method.startswith(
         "t on chain means, by fitted variances"
     )
-    assert first["reliability"]["judges"]["agreement"]["random_judges"]
+    assert first.reliability.judges.agreement.random_judges

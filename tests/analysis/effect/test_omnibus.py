@@ -48,7 +48,7 @@ def test_f_equals_statsmodels_anova_on_chain_means() -> None:
 def test_hotelling_of_one_contrast_is_the_square_of_t() -> None:
     rows = noisy(12, patients=("p1", "p2", "p3", "p4"), sessions=4)
     result = analyse(rows)
-    (test,) = result["tests"]
+    (test,) = result.tests
     (contrast,) = result.contrasts.primary.rows
     assert test.effect == "arm"
     assert test.hotelling.f == pytest.approx(contrast.t**2)
