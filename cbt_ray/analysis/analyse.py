@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from cbt_ray.analysis import describe
 from cbt_ray.analysis.claims.verdict import Claims
@@ -149,6 +149,21 @@ class Beside:
     """Of other measures than the total."""
 
 
+class Inferred(TypedDict):
+    """The fields of `Analysis` that rest on the totals that count under the declared policy."""
+
+    contrasts: Families
+    outcomes: Sequence[OutcomeFound]
+    policies: Policies
+    tests: Sequence[Omnibus]
+    slopes: Slopes
+    cells: Sequence[CellMean]
+    models: MixedModels
+    repeated: WithinSubjects
+    covariates: Sequence[Covariate]
+    refitted: Refits | None
+
+
 def analyse(
     scores: Scores | Iterable[ScoreRow],
     settings: Settings | None = None,
@@ -259,8 +274,7 @@ def _inferred(
     arms: Sequence[ScoredArm],
     items: Sequence[str],
     settings: Settings,
-) -> dict[str, Any]:
-    """What rests on the totals that count under the declared policy."""
+) -> Inferred:
     used = counted(sessions, settings.unrated, len(items), settings)
     levels = describe.levels(arms)
     model = chain_model(used, settings)
