@@ -22,7 +22,6 @@ REASONS = {
     "cluster/api.py": "the cluster's answer",
     "cluster/overlay.py": "what kustomize printed of our own manifests",
     "commands/preregister.py": "packaged with cbt-ray",
-    "imports/study_file.py": "packaged with cbt-ray",
     "llm/build.py": "what set-up wrote, and the kernel",
     "llm/first_decode.py": "what set-up wrote",
     "llm/gguf_file.py": "a model, and our own cache of digests",
@@ -40,6 +39,8 @@ REASONS = {
     "work/ray_runtime.py": "what its child sent, and Ray's logs",
     "work/usage.py": "the store",
     "work/worker.py": "what its child sent",
+    "analysis/schema.py": "our own docs, for a maintainer",
+    "published/study_file.py": "packaged with cbt-ray",
 }
 
 

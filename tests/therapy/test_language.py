@@ -116,7 +116,7 @@ def test_flags_find_german_words_and_are_called_unvalidated() -> None:
     unlike = foreign([("arm", held, None)], GERMAN)
     assert unlike == "measured on sessions in English, these are in German"
     rows = detectors(rules, NAMES, [], unlike)
-    assert {(row["status"], row["precision"]) for row in rows} == {("unvalidated", None)}
+    assert {(row.status, row.labelled) for row in rows} == {("unvalidated", None)}
 
 
 @pytest.mark.parametrize("quote", ["\u201e{}\u201c", "\u00bb{}\u00ab", "\u00ab{}\u00bb", '"{}"'])
