@@ -124,8 +124,10 @@ test-cluster: .venv/.dev kind-up  ## The smallest study in that cluster; FAULTS=
 simulations: .venv/.dev  ## Simulate anew what intervals cover (ten minutes; not in the tests)
 	$(BIN)/python -m tests.analysis.effect.calibration
 
-.PHONY: keys
-keys: .venv/.dev  ## Write the keys of analysis.json anew: docs/analysis.md, docs/analysis.schema.json
+.PHONY: docs
+docs: .venv/.dev  ## Write anew what is made from the types: both JSON schemas, tables of study-file.md and analysis.md
+	$(BIN)/cbt-ray schema >studies/study.schema.json
+	$(BIN)/python -m tests.docs.field_tables
 	$(BIN)/python -m cbt_ray.analysis.schema docs
 
 .PHONY: format

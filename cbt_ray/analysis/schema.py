@@ -1,6 +1,6 @@
 """The keys of analysis.json: as a JSON schema, and as the tables of docs/analysis.md.
 
-`python -m cbt_ray.analysis.schema docs` (`make keys`) writes both anew.
+`python -m cbt_ray.analysis.schema docs` (`make docs`) writes both anew.
 """
 
 from __future__ import annotations

@@ -19,12 +19,12 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def test_the_page_has_the_keys_of_today() -> None:
     text = (DOCS / PAGE).read_text(encoding="utf-8")
-    assert text == page(text), "make keys writes it anew"
+    assert text == page(text), "make docs writes it anew"
 
 
 def test_the_schema_is_that_of_today() -> None:
     text = (DOCS / SCHEMA_FILE).read_text(encoding="utf-8")
-    assert text == schema_text(), "make keys writes it anew"
+    assert text == schema_text(), "make docs writes it anew"
 
 
 def test_each_part_has_a_name_of_its_own() -> None:

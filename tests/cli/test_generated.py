@@ -130,6 +130,7 @@ def fields_of(value: Any, kind: Any, path: tuple[str, ...] = ()) -> Iterator[tup
 
 
 def _fits(value: Any, member: Any) -> bool:
+    member = get_args(member)[0] if get_origin(member) is Annotated else member
     tags = {
         name: get_args(info.annotation)
         for name, info in getattr(member, "model_fields", {}).items()

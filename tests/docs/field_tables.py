@@ -1,7 +1,7 @@
 """The field tables of docs/study-file.md, made of the study file's JSON schema: the fields with
 their types, defaults and docstrings. What stands between the tables is written by hand.
 
-Rewrite them:    python -m tests.docs.field_tables
+Rewrite them:    make docs
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from cbt_ray.study.schema import FILE, study_schema
 
 PAGE = Path(__file__).parents[2] / "docs" / "study-file.md"
-COMMAND = "python -m tests.docs.field_tables"
+COMMAND = "make docs"
 HEAD = "| field | type | default | meaning |\n|---|---|---|---|\n"
 TABLE = re.compile(rf"{re.escape(HEAD)}(?:\| `.*\n)+(?:\n(?:- `\w+`: .*\n(?:  .*\n)*)+)?")
 """A table with what is said of its fields below it."""

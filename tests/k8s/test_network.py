@@ -10,6 +10,8 @@ import pytest
 from tests.k8s.network import End, allowed, flows
 from tests.k8s.rendered import OVERLAYS, ROLE, Manifest, all_pods, overlay, with_components
 
+pytestmark = pytest.mark.slow
+
 INSIDE = "cbt-ray"
 RAY = (6379, 8265, 10002, 52365)
 WEB = {80, 443, 8000, 8080}

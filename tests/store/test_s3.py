@@ -15,6 +15,8 @@ from tests.s3_server import S3Server, free_ports
 from tests.store.examples import key, unit
 from tests.store.fake_s3 import fake_s3
 
+pytestmark = pytest.mark.slow
+
 SECRET = "wJalrXUtnFEMIexampleSECRET"
 ACCESS = "AKIAEXAMPLEONLY12345"
 

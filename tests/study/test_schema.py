@@ -20,7 +20,7 @@ FILES = [*sorted(STUDIES.glob("*.yaml")), EXAMPLE / "study.yaml"]
 
 def test_the_shipped_schema_is_that_of_the_fields() -> None:
     shipped = (STUDIES / SCHEMA_FILE).read_text(encoding="utf-8")
-    assert shipped == schema_text(), f"cbt-ray schema > studies/{SCHEMA_FILE} writes it anew"
+    assert shipped == schema_text(), "make docs writes it anew"
 
 
 def test_the_schema_is_one() -> None:

@@ -24,6 +24,8 @@ from cbt_ray.training.live import Live, Step, path_of, read_record
 from cbt_ray.unit import Key, Stage
 from tests.needs import needs
 
+pytestmark = pytest.mark.slow
+
 KEY = Key("demo", Stage.FINETUNE, "tiny-tuned", "0123456789abcdef")
 LONG_AGO = datetime(2026, 11, 3, 12, tzinfo=UTC)
 

@@ -23,6 +23,8 @@ from tests.llm.gguf_bytes import write_gguf
 from tests.training.test_mask import MOVES
 from tests.training.tokenizer_files import CHATML, write_tokenizer_files
 
+pytestmark = pytest.mark.slow
+
 TODAY = "2025-01-01"
 QWEN3 = (  # an empty block of reasoning in the last turn, none in those before it
     "{% set ns = namespace(last=0) %}{% for m in messages %}{% if m.role == 'user' %}{% set "

@@ -15,6 +15,8 @@ import pytest
 
 from cbt_ray.work import code
 
+pytestmark = pytest.mark.slow
+
 FILES = sorted(code.PACKAGE.rglob("*.py"))
 FUTURE = "from __future__ import annotations"
 ANALYSIS, REPORT = "cbt_ray.stages.analyse", "cbt_ray.stages.report"

@@ -23,6 +23,8 @@ from cbt_ray.work.survey import Entry, State, Survey
 from cbt_ray.work.workplace import Workplace
 from tests.study.example import loaded
 
+pytestmark = pytest.mark.slow
+
 ARMS = [
     {"name": "plain", "model": "smollm2"},
     {"name": "tuned", "model": "smollm2", "tuned": True, "endpoint": "made"},

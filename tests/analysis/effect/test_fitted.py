@@ -17,6 +17,8 @@ from cbt_ray.report.page import sections
 from tests.analysis.tables import made_up
 from tests.report.sample import sample
 
+pytestmark = pytest.mark.slow
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 

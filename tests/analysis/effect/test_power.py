@@ -14,6 +14,8 @@ from cbt_ray.study import Study, load_study
 from tests.analysis.judge.raters import DEGENERATE, crowd
 from tests.analysis.tables import published
 
+pytestmark = pytest.mark.slow
+
 
 def test_variances_by_moments_are_those_of_an_analysis_of_variance() -> None:
     scores = crowd(patients=6, sessions=8, models=("a", "b"))

@@ -26,6 +26,8 @@ from cbt_ray.analysis.effect.repeated import (
 )
 from tests.needs import needs
 
+pytestmark = pytest.mark.slow
+
 SUBJECTS, CONDITIONS = 40, ("a", "b", "c")
 
 

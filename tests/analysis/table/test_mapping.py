@@ -23,6 +23,8 @@ from tests.analysis.table.big_table import GROUPS, SESSIONS, write_big
 from tests.analysis.tables import made_up, published
 from tests.needs import needs
 
+pytestmark = pytest.mark.slow
+
 MAPPING: dict[str, Any] = {
     "mapping": "mine",
     "factors": {"model": [], "variant": ["tuned", "instruct"]},
