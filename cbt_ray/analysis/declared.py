@@ -17,6 +17,7 @@ EVERYTHING = "everything"
 RESTS_ON = {
     "analysis.unrated": [
         "contrasts",
+        "outcomes",
         "policies",
         "tests",
         "slopes",
