@@ -60,7 +60,9 @@ def parts() -> list[type]:
 def _fields(part: type) -> dict[str, Any]:
     """Field -> its type."""
     hints = get_type_hints(part)
-    own = part.model_fields if issubclass(part, Block) else part.__dataclass_fields__  # type: ignore[attr-defined]
+    own = (
+        part.model_fields if issubclass(part, Block) else part.__dataclass_fields__  # type: ignore[attr-defined]
+    )
     return {name: hints[name] for name in own}
 
 

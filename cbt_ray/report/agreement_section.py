@@ -17,7 +17,7 @@ from cbt_ray.report.at import At
 from cbt_ray.report.effect_section import difference_columns
 from cbt_ray.report.figure import Figure, repeats
 from cbt_ray.report.part import Fold, Part, Text
-from cbt_ray.report.prose import DASH, capital, estimate, interval_of, span, text, whole, why
+from cbt_ray.report.prose import DASH, capital, estimate, known_interval, span, text, whole, why
 from cbt_ray.report.svg import Scale, axis_x, axis_y, cloud, drawing, line, nice
 from cbt_ray.report.table import Cell, Column, Row, Table, column, shown, tabulate
 
@@ -142,7 +142,7 @@ def people(everything: At[Analysis]) -> Table:
         column("Bias", estimate, lambda row: row.bias),
         column(
             "Limits of agreement",
-            _limits,
+            known_interval,
             lambda row: row.limits.lower.value if row.limits else None,
             lambda row: row.limits.upper.value if row.limits else None,
         ),
@@ -159,10 +159,6 @@ def people(everything: At[Analysis]) -> Table:
         note=note,
         empty=why(everything.value.reliability.humans.reason),
     )
-
-
-def _limits(low: float | None, high: float | None) -> str:
-    return DASH if low is None else interval_of(low, high)
 
 
 def bias(people: Humans) -> Figure:

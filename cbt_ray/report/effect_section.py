@@ -4,6 +4,7 @@ the tests over all arms.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TypeVar
 
 from cbt_ray.analysis.analyse import Analysis
@@ -19,6 +20,7 @@ from cbt_ray.report.prose import (
     DASH,
     capital,
     interval_of,
+    known_interval,
     one,
     probability,
     signed,
@@ -129,11 +131,16 @@ def _standardized(analysis: At[Analysis]) -> Table:
     columns: list[Column[TotalEffect]] = [
         column("Contrast", str, lambda row: row.label),
         column("d", two, lambda row: row.d),
-        column("Interval of d", _narrow, lambda row: row.d_low, lambda row: row.d_high),
+        column(
+            "Interval of d",
+            partial(interval_of, digits=2),
+            lambda row: row.d_low,
+            lambda row: row.d_high,
+        ),
         column("REML", signed, lambda row: row.reml),
         column(
             "Pooled interval",
-            _known_interval,
+            known_interval,
             lambda row: row.pooled.low if row.pooled else None,
             lambda row: row.pooled.high if row.pooled else None,
             optional=True,
@@ -143,10 +150,6 @@ def _standardized(analysis: At[Analysis]) -> Table:
     ]
     title = "Standardized effects, and the same contrasts by other error terms"
     return tabulate(("t-standardized", title), rows, columns, note=note, empty="No contrast.")
-
-
-def _narrow(low: float | None, high: float | None) -> str:
-    return interval_of(low, high, 2)
 
 
 def _omnibus(analysis: At[Analysis]) -> Table:
@@ -189,10 +192,6 @@ def _omnibus(analysis: At[Analysis]) -> Table:
     ]
     none = "There is one arm." if analysis.value.arms else "No arm."
     return tabulate(("t-omnibus", "Omnibus tests"), rows, columns, note=f"{note}.", empty=none)
-
-
-def _known_interval(low: float | None, high: float | None) -> str:
-    return DASH if low is None else interval_of(low, high)
 
 
 def _two_df(first: float | None, second: float | None) -> str:

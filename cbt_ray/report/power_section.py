@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 from markupsafe import Markup
 
@@ -13,7 +14,7 @@ from cbt_ray.analysis.effect.power import Power
 from cbt_ray.report.at import At
 from cbt_ray.report.figure import Figure, Look
 from cbt_ray.report.part import Fold, Section
-from cbt_ray.report.prose import DASH, capital, interval_of, one, percent, text, two, whole
+from cbt_ray.report.prose import capital, known_interval, one, percent, text, two, whole
 from cbt_ray.report.svg import Scale, axis_y, drawing, marker, nice, path
 from cbt_ray.report.svg import text as label
 from cbt_ray.report.table import Column, Table, column, tabulate
@@ -38,7 +39,7 @@ def _smallest(found: At[Power]) -> Table:
         column("Smallest difference", two, lambda row: row.difference),
         column(
             "At the ends of the variance's interval",
-            _ends,
+            partial(known_interval, digits=2),
             lambda row: row.low,
             lambda row: row.high,
             optional=True,
@@ -68,10 +69,6 @@ def _basis(found: Power) -> str:
             f"{two(variances.residual)}. "
         )
     return said + found.note
-
-
-def _ends(low: float | None, high: float | None) -> str:
-    return DASH if low is None else interval_of(low, high, 2)
 
 
 def _next(found: At[Power]) -> Table:

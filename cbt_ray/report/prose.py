@@ -74,6 +74,11 @@ def interval_of(low: float | None, high: float | None, digits: int = 1) -> str:
     )
 
 
+def known_interval(low: float | None, high: float | None, digits: int = 1) -> str:
+    """The same; a dash where there is none."""
+    return DASH if low is None else interval_of(low, high, digits)
+
+
 def ends(low: float | None, high: float | None) -> str:
     """`0 to 66`, or which end there is."""
     if low is None or high is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.effect.repeated import ComparedMeasure, ConditionPair
 from cbt_ray.analysis.effect.subject_model import ConditionMean
@@ -101,17 +103,15 @@ def _means(place: tuple[str, str], measure: At[ComparedMeasure]) -> Table:
         column("Condition", text, lambda row: row.condition),
         column("n", whole, lambda row: row.n),
         column("Mean", two, lambda row: row.mean),
-        column("Interval", _interval, lambda row: row.low, lambda row: row.high),
+        column(
+            "Interval", partial(interval_of, digits=2), lambda row: row.low, lambda row: row.high
+        ),
         column("SD", two, lambda row: row.sd),
         column("Min", one, lambda row: row.min),
         column("Max", one, lambda row: row.max),
         column("No interval", capital, lambda row: row.reason, below=True),
     ]
     return tabulate(place, measure.each(lambda row: row.means), columns)
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return interval_of(low, high, 2)
 
 
 def _pairs(place: tuple[str, str], measure: At[ComparedMeasure]) -> Table:
@@ -124,7 +124,12 @@ def _pairs(place: tuple[str, str], measure: At[ComparedMeasure]) -> Table:
         column("t", two, lambda row: row.paired.t),
         column("df", text, lambda row: row.paired.df),
         column("p, adjusted", probability, lambda row: row.paired.p_adjusted),
-        column("Interval", _interval, lambda row: row.paired.low, lambda row: row.paired.high),
+        column(
+            "Interval",
+            partial(interval_of, digits=2),
+            lambda row: row.paired.low,
+            lambda row: row.paired.high,
+        ),
         column("d", two, lambda row: row.d_total),
     ]
     return tabulate(place, measure.each(lambda row: row.pairs), columns, note=PAIRS)

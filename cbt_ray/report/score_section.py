@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from markupsafe import Markup
 
@@ -70,7 +71,9 @@ def _slopes(id_: str, title: str, rows: Sequence[At[Slope]]) -> Table:
     columns: list[Column[Slope]] = [
         column("Arm", str, lambda row: row.arm),
         column("Points per session", two, lambda row: row.slope),
-        column("Interval", _interval, lambda row: row.low, lambda row: row.high),
+        column(
+            "Interval", partial(interval_of, digits=2), lambda row: row.low, lambda row: row.high
+        ),
         column("SE", two, lambda row: row.se),
         column("t", two, lambda row: row.t),
         column("df", text, lambda row: row.df),
@@ -81,10 +84,6 @@ def _slopes(id_: str, title: str, rows: Sequence[At[Slope]]) -> Table:
         "A slope per chain, averaged over patients, who are the error term. No family: descriptive."
     )
     return tabulate((id_, title), rows, columns, note=note, empty="No slope.")
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return interval_of(low, high, 2)
 
 
 def _cells(analysis: Analysis) -> Table:

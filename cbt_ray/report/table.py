@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Generic, TypeVar, overload
 
-from cbt_ray.report.at import At, step
+from cbt_ray.report.at import At, path, step
 from cbt_ray.report.prose import DASH
 
 R = TypeVar("R")
@@ -33,8 +33,8 @@ class Column(Generic[R]):
 
     title: str
     show: Show
-    reads: tuple[Callable[[R], object], ...]
-    """What `show` is called with: fields of a row, see `At`."""
+    reads: tuple[tuple[Callable[[R], object], str], ...]
+    """What `show` is called with: fields of a row, each with its pointer there."""
     prose: bool = False
     """Text that wraps, set to the left."""
     optional: bool = False
@@ -92,7 +92,7 @@ def column(
 
     Where `show` takes several values, as many functions read them.
     """
-    return Column(title, show, reads, prose, optional, below)
+    return Column(title, show, tuple((read, path(read)) for read in reads), prose, optional, below)
 
 
 @dataclass(frozen=True)
@@ -144,10 +144,7 @@ def tabulate(
     the rows, in a column without a title.
     """
     id_, title = place
-    cells = [
-        [shown(column.show, *(row.of(read) for read in column.reads)) for column in columns]
-        for row in rows
-    ]
+    cells = [_line(row, columns) for row in rows]
     if not cells:
         return Table(id_, title, note=note, empty=empty or "There is none.")
     kept = [
@@ -175,6 +172,13 @@ def tabulate(
     return Table(
         id_, title, [*head, *((columns[i].title, columns[i].prose) for i in kept)], found, note
     )
+
+
+def _line(row: At[R], columns: Sequence[Column[R]]) -> list[Cell]:
+    return [
+        shown(one.show, *(At(read(row.value), row.pointer + at) for read, at in one.reads))
+        for one in columns
+    ]
 
 
 def _left_out(column: Column[Any], texts: Sequence[str]) -> bool:
