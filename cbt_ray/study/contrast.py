@@ -21,7 +21,7 @@ class Contrast(Block):
     """Two sets of levels whose arms are compared, each pair of arms on its own."""
 
     name: Name
-    """Stands in tables and figures."""
+    """The name in tables and figures."""
     plus: Levels = Field(min_length=1)
     """Levels by factor of the arms that the other side is taken from."""
     minus: Levels = Field(min_length=1)

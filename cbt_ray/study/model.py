@@ -68,7 +68,7 @@ class Arm(Block):
     """One therapist configuration."""
 
     name: Name
-    """Stands in keys and figures, never in what the judge reads."""
+    """The name in keys and figures; the judge never reads it."""
     model: str | None = None
     """A name under `models`; none: the endpoint's model as it is."""
     tuned: bool = False

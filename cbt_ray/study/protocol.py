@@ -191,7 +191,7 @@ class Phase(Block):
     """A stretch of the course with its goals and techniques."""
 
     name: Name
-    """Stands in the prompts and in the scores."""
+    """The name in prompts and scores."""
     sessions: tuple[int, int]
     """First and last session, counted from 1, both included."""
     goals: str

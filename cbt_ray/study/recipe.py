@@ -136,7 +136,7 @@ class Recipe(Block):
     batching: Literal["padded", "padding_free"] = "padded"
     """How the windows of a batch are laid out.
 
-    `padded`: each in a row of its own. `padding_free`: in one row behind each other, each seeing
+    `padded`: each in a row of its own. `padding_free`: in one row after each other, each seeing
     itself only.
     """
     epochs: float = Field(1.0, gt=0, le=10_000)

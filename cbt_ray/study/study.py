@@ -87,7 +87,7 @@ class Study(Block):
     study: Name
     """The study's name: the first part of every key."""
     description: str = ""
-    """What the study asks, in one sentence; stands in the report."""
+    """What the study asks, in one sentence; the report shows it."""
     seed: int = Field(ge=0)
     """Of everything but training and the split; part of every key."""
     store: str = "runs"

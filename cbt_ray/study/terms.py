@@ -35,7 +35,7 @@ class Duties(Block):
     state_changes: bool = False
     """Files must say that they were changed."""
     use_policy: str | None = None
-    """Where the restrictions of use stand that are passed on."""
+    """Where to read the restrictions of use that are passed on."""
     non_commercial: bool = False
     """For research or other non-commercial use only."""
 

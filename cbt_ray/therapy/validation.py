@@ -113,7 +113,7 @@ class DetectorFigures:
 
 @dataclass(frozen=True)
 class FiredRule:
-    """A rule behind a flag: where it fired in this study, and how often it was right in the
+    """A rule of a flag: where it fired in this study, and how often it was right in the
     labelled sessions.
     """
 

@@ -178,7 +178,7 @@ def _walsh(difference: Array, which: int) -> float:
     low, high = float(ordered[0]), float(ordered[-1])
     for _ in range(80):
         middle = low + (high - low) / 2
-        # partners at or behind each difference whose mean with it is no larger
+        # partners at or after each difference whose mean with it is no larger
         held = np.searchsorted(ordered, 2 * middle - ordered, side="right") - place
         if int(np.maximum(held, 0).sum()) >= which:
             high = middle
