@@ -278,7 +278,7 @@ class Keys:
                 "language": self._looked(view),
                 "view": view,
                 "replicate": replicate,
-                "prompts": self._hashes(*JUDGE_PROMPTS, *self._scale_files(rater)),
+                "prompts": self._hashes(*JUDGE_PROMPTS, *self._scale_files[rater]),
                 "names": sorted({arm.name for arm in self.study.arms} | set(self.study.models)),
             }
 
@@ -333,7 +333,7 @@ class Keys:
                 "view": look_of(name, judge.views[0]),
                 "kinds": kinds_of(study) if guess else [],
                 **({"expertise": self._expertise} if guess else {}),
-                "prompts": self._hashes(*probe_prompts(name, self._scale_files(rater))),
+                "prompts": self._hashes(*probe_prompts(name, self._scale_files[rater])),
                 "names": sorted({arm.name for arm in study.arms} | set(study.models)),
             }
 
@@ -496,8 +496,13 @@ class Keys:
         with at(self.study, f"raters.{self.study.probed}.scales"):
             return joined(load_scales(self.prompts, self.study.judge.scales)).expertise
 
-    def _scale_files(self, rater: str) -> list[str]:
-        return scale_files(self.prompts, *self.study.judges[rater].scales)
+    @cached_property
+    def _scale_files(self) -> Mapping[str, list[str]]:
+        """Rater -> the files of its scales."""
+        return {
+            name: scale_files(self.prompts, *rater.scales)
+            for name, rater in self.study.judges.items()
+        }
 
     @cached_property
     def _language(self) -> Language:
