@@ -3,29 +3,29 @@ them at most.
 
 Nothing is repeated and no redirect is followed, so that what was sent once is counted once and a
 key goes where the study file says.
+
+Connections are kept between calls. A server may close one just as a request comes, and from here
+that looks like one that read the request, began to work and fell: a POST may not be repeated then
+(RFC 9112, section 9.3.1). So an idle connection is looked at before it is used and is given up
+before servers do; what is left of that race is a fault like every cut connection, and counted.
 """
 
 from __future__ import annotations
 
-import base64
-import io
-import os
 import socket
-import ssl
-import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any, cast
-from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass
+
+from cbt_ray.llm.connection import Connection, Deadline, connected
+from cbt_ray.llm.route import Route, route_to
 
 MOST_BYTES = 16 << 20
 """Of an answer, unpacked. A reply of 100,000 tokens has one."""
 _PIECE = 1 << 16
-_SHORTEST_WAIT_S = 0.001
+_HTTP_1_1 = 11
 _INTERIM = frozenset({102, 103})
 """Processing, early hints: the answer follows. http.client passes over 100 by itself."""
 
@@ -56,83 +56,85 @@ class Unanswered(Exception):
         self.sent = sent
 
 
-@dataclass(frozen=True)
-class Deadline:
-    """When a call is lost."""
-
-    end: float
-    clock: Callable[[], float] = time.monotonic
-
-    @classmethod
-    def after(cls, seconds: float) -> Deadline:
-        """So many seconds from now."""
-        return cls(time.monotonic() + seconds)
-
-    def left(self) -> float:
-        """Seconds left; raises TimeoutError where there are none."""
-        left = self.end - self.clock()
-        if left <= 0:
-            raise TimeoutError
-        return max(left, _SHORTEST_WAIT_S)
-
-
 def exchange(
     method: str, url: str, headers: Mapping[str, str], body: bytes, deadline: Deadline
 ) -> Answer:
     """Send one request, answer what came back whatever its status; raises Unanswered."""
     try:
-        connection, target, leave = _connection(urlsplit(url))
-        connection.timeout = deadline.left()
-        connection.connect()
+        route, target = route_to(url)
+        request = _written(route, method, target, headers, body)
+        connection = connected(route, deadline)
     except TimeoutError:
         raise Unanswered("timeout", "no connection in time", sent=False) from None
     except (OSError, HTTPException, ValueError) as error:
         raise Unanswered("connection", f"no connection ({_words(error)})", sent=False) from None
+    with connection:
+        try:
+            return _exchanged(connection, method, request)
+        except TimeoutError:
+            raise Unanswered("timeout", "no whole answer in time") from None
+        except OSError as error:
+            raise Unanswered("connection", f"connection cut ({_words(error)})") from None
+        except HTTPException as error:
+            raise Unanswered("malformed", f"no whole answer of HTTP ({_words(error)})") from None
+        except (ValueError, zlib.error) as error:
+            raise Unanswered("malformed", f"no answer of HTTP ({_words(error)})") from None
+
+
+def _exchanged(connection: Connection, method: str, request: bytes) -> Answer:
+    _send(connection, request)
+    response = _response(connection, method)
+    while response.status in _INTERIM:
+        response = _response(connection, method)
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    answer = Answer(response.status, headers, _read(response, headers))
+    connection.reusable = _is_kept_open(response, headers)
+    return answer
+
+
+class _Writing(HTTPConnection):
+    """A request as http.client writes and checks it, in one piece: two are two packets."""
+
+    def __init__(self, route: Route) -> None:
+        super().__init__(route.host, route.port)
+        self.default_port = 443 if route.secure else 80
+        self.written = b""
+
+    def send(self, data: Any) -> None:
+        self.written += data
+
+
+def _written(
+    route: Route, method: str, target: str, headers: Mapping[str, str], body: bytes
+) -> bytes:
+    writing = _Writing(route)
+    also = route.leave_headers if route.is_relayed else {}
+    writing.request(method, target, body, {**headers, **also})
+    return writing.written
+
+
+def _send(connection: Connection, request: bytes) -> None:
     try:
-        return _exchanged(connection, method, target, {**headers, **leave}, body, deadline)
-    finally:
-        connection.close()
-
-
-def _exchanged(
-    connection: HTTPConnection,
-    method: str,
-    target: str,
-    headers: Mapping[str, str],
-    body: bytes,
-    deadline: Deadline,
-) -> Answer:
-    bounded = _Bounded(connection.sock, deadline)
-    try:
-        connection.sock.settimeout(deadline.left())
-        _send(connection, method, target, headers, body)
-        response = HTTPResponse(cast(socket.socket, bounded), method=method)
-        response.begin()
-        interim = []
-        while response.status in _INTERIM:
-            interim.append(response)  # one that is forgotten would close what the next is read from
-            response = HTTPResponse(cast(socket.socket, bounded), method=method)
-            response.begin()
-        answered = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status, answered, _read(response, answered))
-    except TimeoutError:
-        raise Unanswered("timeout", "no whole answer in time") from None
-    except OSError as error:
-        raise Unanswered("connection", f"connection cut ({_words(error)})") from None
-    except HTTPException as error:
-        kind = "malformed" if bounded.received else "connection"
-        raise Unanswered(kind, f"no whole answer of HTTP ({_words(error)})") from None
-    except (ValueError, zlib.error) as error:
-        raise Unanswered("malformed", f"no answer of HTTP ({_words(error)})") from None
-
-
-def _send(
-    connection: HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: bytes
-) -> None:
-    try:
-        connection.request(method, target, body, {**headers, "Connection": "close"})
+        connection.send(request)
     except (BrokenPipeError, ConnectionResetError):
         """A server that refuses early answers before it has read all: its answer may be there."""
+
+
+def _response(connection: Connection, method: str) -> HTTPResponse:
+    response = HTTPResponse(cast(socket.socket, connection), method=method)
+    response.begin()
+    return response
+
+
+def _is_kept_open(response: HTTPResponse, headers: Mapping[str, str]) -> bool:
+    """Whether the server waits for another request on this connection, and nobody waits for it.
+
+    One that says how many requests a connection may carry (llama-server before 2026, Apache) holds
+    one of a few threads for each that is open, so that conversations would shut each other out.
+    """
+    if response.version != _HTTP_1_1 or response.status < 200 or response.will_close:
+        return False
+    return "max=" not in headers.get("keep-alive", "").lower()
 
 
 def _read(response: HTTPResponse, headers: Mapping[str, str]) -> bytes:
@@ -150,68 +152,6 @@ def _read(response: HTTPResponse, headers: Mapping[str, str]) -> bytes:
     if response.length or (unpack and body and not unpack.eof):
         raise ConnectionResetError("cut in the middle")
     return bytes(body)
-
-
-class _Bounded(io.RawIOBase):
-    """A socket's bytes, each wait for them bounded by the deadline of the whole call."""
-
-    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
-        super().__init__()
-        self._socket = sock
-        self._deadline = deadline
-        self.received = False
-        self._buffered: io.BufferedReader[Any] = io.BufferedReader(self)
-
-    def makefile(self, mode: str) -> io.BufferedReader[Any]:  # noqa: ARG002  HTTPResponse wants a socket
-        return self._buffered
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._socket.settimeout(self._deadline.left())
-        number = self._socket.recv_into(buffer)
-        self.received = self.received or number > 0
-        return number
-
-
-def _connection(url: SplitResult) -> tuple[HTTPConnection, str, dict[str, str]]:
-    """A connection that is not open yet, by the environment's proxy if any; target and headers."""
-    host, secure = url.hostname or "", url.scheme == "https"
-    target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    known = {} if proxy_bypass(host) else getproxies_environment()
-    proxy = known.get(url.scheme) or known.get("all") or ""
-    via = urlsplit(proxy if "//" in proxy else f"//{proxy}") if proxy else url
-    where = (via.hostname or "", via.port or (443 if secure and not proxy else 80))
-    leave = _leave(via) if proxy else {}
-    if not secure:
-        plain = HTTPConnection(*where)
-        return plain, url.geturl() if proxy else target, leave
-    connection = HTTPSConnection(*where, context=_trust())
-    if proxy:
-        connection.set_tunnel(host, url.port or 443, leave)
-    return connection, target, {}
-
-
-def _leave(proxy: SplitResult) -> dict[str, str]:
-    """The header that a proxy with a password wants."""
-    if proxy.username is None:
-        return {}
-    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-    return {"Proxy-Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
-
-
-@lru_cache(1)
-def _trust() -> ssl.SSLContext:
-    """The machine's certificates and those that come with Python packages: slim images have none of
-    their own.
-    """
-    context = ssl.create_default_context()
-    if not os.environ.get("SSL_CERT_FILE"):
-        import certifi
-
-        context.load_verify_locations(certifi.where())
-    return context
 
 
 def _words(error: BaseException) -> str:

@@ -52,6 +52,8 @@ _PROCESS = re.compile(rf"\A{_HERE}thought process:(.*?)(?:\n{_HERE}response:(.*)
 """Granite 3. A patient may begin so, too: without a response it is reasoning only where the reply
 was cut."""
 _MARK = rf"(?:{_OPEN.pattern}|{_CLOSE.pattern}|<\|channel\|>)"
+_BEGINS = "<[◁"
+"""A mark begins with one of these."""
 _QUOTED = re.compile(
     rf"(?:\A|(?<=[\s(\[]))[\"'`\u201c\u2018\xab]{_MARK}[\"'`\u201d\u2019\xbb](?=[\s.,;:!?)\]]|\Z)"
     rf"|(?<=[^\n] ){_MARK}(?= (?-i:tags?|tokens?|marks?|markers?|elements?|placeholders?)\b)"
@@ -85,16 +87,22 @@ def parted(text: str, *, at_limit: bool = False) -> Parted:
     A text without marks stays as it is, and so do marks that it only quotes: in JSON, in code,
     between quotation marks.
     """
-    shown = _without_quoted(text)
+    shown = _without_quoted(text) if _is_marked(text) else text
     process = _PROCESS.match(text)
     if process and (process[2] is not None or at_limit):
         return Parted((process[2] or "").strip(), process[1].strip(), unfinished=process[2] is None)
     channels, bare = _CHANNEL in shown, bool(_BARE_CHANNELS.match(shown))
-    if not (channels or bare or _OPEN.search(shown) or _CLOSE.search(shown)) or _is_object(text):
+    if not (bare or _is_marked(shown)) or _is_object(text):
         return Parted(text)
     if channels:
         return _channels(text)
     return _bare_channels(text) if bare else _tags(text, shown, at_limit)
+
+
+def _is_marked(text: str) -> bool:
+    if not any(begin in text for begin in _BEGINS):  # most replies, and far faster
+        return False
+    return _CHANNEL in text or bool(_OPEN.search(text) or _CLOSE.search(text))
 
 
 def _without_quoted(text: str) -> str:

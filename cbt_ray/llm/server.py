@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from cbt_ray.llm.chat_request import NO_KEY, chat_request, key_of, local_sampling
 from cbt_ray.llm.completion import Reading, utc_now
-from cbt_ray.llm.exchange import Deadline, Unanswered, exchange
+from cbt_ray.llm.connection import Deadline
+from cbt_ray.llm.exchange import Unanswered, exchange
 from cbt_ray.llm.faults import Where
 from cbt_ray.llm.request import Reply, Request
 from cbt_ray.study.endpoint import LiteLLMEndpoint

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from cbt_ray.llm.exchange import Answer, Deadline, Unanswered, exchange
+from cbt_ray.llm.connection import Deadline
+from cbt_ray.llm.exchange import Answer, Unanswered, exchange
 
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding"})
 """Headers that the exchange sets."""

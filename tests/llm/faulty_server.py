@@ -104,10 +104,15 @@ class FaultyServer:
         self.calls = 0
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.clients: set[tuple[str, int]] = set()
+        """An address each connection."""
         self.behaviours: list[Behaviour] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"  # connections stay open, as those of model servers
+            disable_nagle_algorithm = True
+
             def do_POST(self) -> None:
                 outer.answer(self)
 
@@ -140,6 +145,7 @@ class FaultyServer:
             behaviour = self._script(request, number)
             self.requests.append(request)
             self.headers.append(dict(handler.headers))
+            self.clients.add(handler.client_address)
             self.behaviours.append(behaviour)
         try:
             if behaviour.silent:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cbt_ray.errors import Infrastructure, InputError, ModelFailure
-from cbt_ray.llm import litellm_api, server
+from cbt_ray.llm import connection, litellm_api, server
 from cbt_ray.llm.caller import Caller
 from cbt_ray.llm.meter import LocalMeter, Meter
 from cbt_ray.llm.request import Finish, LanguageModel, Message, Reply, Request
@@ -82,6 +82,15 @@ def test_counts_agree_where_a_third_of_the_calls_meets_a_fault(way: str) -> None
         assert to.calls == it.usage.calls == 3 * len(quick) + 1
     assert sum(it.usage.faults.values()) == len(quick)
     assert {reply.text for reply in replies} == {"All is well."}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_calls_share_a_connection(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    monkeypatch.setattr(connection, "IDLE_S", 3600.0)
+    with FaultyServer(lambda request, number: REPLIES["stop"][0]) as to:
+        it = caller(to, way)
+        assert {it(ask(seed=seed)).text for seed in range(3)} == {"All is well."}
+        assert (to.calls, len(to.clients)) == (3, 1)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -8,7 +8,8 @@ from contextlib import closing
 
 import pytest
 
-from cbt_ray.llm.exchange import Answer, Deadline, Unanswered, exchange
+from cbt_ray.llm.connection import Deadline
+from cbt_ray.llm.exchange import Answer, Unanswered, exchange
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
