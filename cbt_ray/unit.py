@@ -72,6 +72,9 @@ class Key:
     def __str__(self) -> str:
         return f"{self.study}/{self.stage}/{self.id}/{self.h16}"
 
+    def __hash__(self) -> int:
+        return hash(self.h16)  # a digest of the rest; a large study asks a million times
+
     @classmethod
     def parse(cls, text: str) -> Key:
         """Read a key back from its text; raises ValueError where it is none."""
@@ -169,7 +172,16 @@ class Unit:
 
         Raises ValueError where it is torn, OtherFormat where another release wrote it.
         """
-        first, content, provenance = _lines(data)
+        return cls._of(*_lines(data))
+
+    @classmethod
+    def without_content(cls, data: bytes) -> Unit:
+        """A stored document but for its content, which is empty, in a fraction of the time."""
+        head, _, provenance = _lines(data)
+        return cls._of(head, b'"content":{},', provenance)
+
+    @classmethod
+    def _of(cls, first: bytes, content: bytes, provenance: bytes) -> Unit:
         head = Head._of(first)
         try:
             parts = [json.loads(part.partition(b":")[2][:-1]) for part in (content, provenance)]
@@ -203,7 +215,7 @@ def _lines(data: bytes) -> tuple[bytes, bytes, bytes]:
             _refuse_other_format(number)
         raise ValueError("checksum fails")
     _refuse_other_format(number)
-    head, content, provenance = rest.splitlines()
+    head, content, provenance, _ = rest.split(b"\n")
     return head, content, provenance
 
 

@@ -10,6 +10,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 from cbt_ray.errors import Infrastructure, InputError
@@ -48,7 +49,8 @@ class FolderStore(Store):
     def read(self, path: str) -> bytes | None:
         with self._mapped():
             try:
-                return self._file(path).read_bytes()
+                with FileIO(self._place(path)) as stream:
+                    return stream.readall()
             except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
                 return None
 
@@ -117,9 +119,12 @@ class FolderStore(Store):
             )
 
     def _file(self, path: str) -> Path:
+        return Path(self._place(path))
+
+    def _place(self, path: str) -> str:
         if path.startswith("/") or ".." in path.split("/"):
             raise ValueError(f"no path inside the store: {path}")
-        return self.root / path
+        return f"{self.url}/{path}"  # a large study has ten thousand; a Path takes longer
 
     def _target(self, path: str) -> Path:
         target = self._file(path)
@@ -133,14 +138,15 @@ class FolderStore(Store):
         """
         if prefix.startswith(HIDDEN):
             return
-        root = str(self.root)
-        for parent, folders, names in os.walk(
-            str(self.root / prefix.rpartition("/")[0]), onerror=_unless_gone
-        ):
-            base = parent[len(root) :].strip("/")
-            base += "/" if base else ""
-            folders[:] = [name for name in folders if _leads(f"{base}{name}/", prefix)]
-            yield from (base + name for name in names if (base + name).startswith(prefix))
+        waiting = [prefix[: prefix.rfind("/") + 1]]
+        while waiting:
+            base = waiting.pop()
+            for name, is_folder in _entries(f"{self.url}/{base}"):
+                path = base + name
+                if is_folder and _leads(f"{path}/", prefix):
+                    waiting.append(f"{path}/")
+                elif not is_folder and path.startswith(prefix):
+                    yield path
 
     @contextlib.contextmanager
     def _mapped(self) -> Iterator[None]:
@@ -177,9 +183,20 @@ def _leads(folder: str, prefix: str) -> bool:
     return folder != HIDDEN and (folder.startswith(prefix) or prefix.startswith(folder))
 
 
-def _unless_gone(error: OSError) -> None:
-    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        raise error
+def _entries(folder: str) -> list[tuple[str, bool]]:
+    """What is in a folder: names, and whether each is a folder; nothing where it is gone.
+
+    Links to folders are left out.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return [
+                (entry.name, entry.is_dir(follow_symlinks=False))
+                for entry in entries
+                if not (entry.is_symlink() and Path(entry.path).is_dir())
+            ]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _reason(error: Exception) -> str:

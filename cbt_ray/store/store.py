@@ -234,16 +234,20 @@ class Store(ABC):
         yield from (head for head in found if head is not None)
 
     def readable(self, paths: Iterable[str]) -> Iterator[Unit | None]:
-        """The units at these paths, None for what this release cannot read; nothing is moved
-        aside.
+        """The units at these paths without their contents, None for what this release cannot read;
+        nothing is moved aside.
         """
         yield from self._each(self._readable, tuple(paths))
 
     def _readable(self, path: str) -> Unit | None:
         try:
-            return Unit.from_bytes(self.read(path) or b"")
+            return Unit.without_content(self.read(path) or b"")
         except (ValueError, OtherFormat):
             return None
+
+    def objects(self, paths: Iterable[str]) -> Iterator[bytes | None]:
+        """The bytes of many small objects, in the order of their paths."""
+        yield from self._each(self.read, tuple(paths))
 
     def _each(self, read: Callable[[Asked], Found], keys: Sequence[Asked]) -> Iterator[Found]:
         """The answers for many keys or paths, in their order."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -159,7 +160,7 @@ class Bench:
             )
         left += [f"{key.id}: not in the store" for key in still]
         if left:
-            shown = max(set(left), key=left.count)
+            [(shown, _)] = Counter(left).most_common(1)
             raise Owed(f"{stage}: {len(left)} of {len(jobs)} jobs stay owed, run again ({shown})")
 
     def _chosen(self, stage: Stage, jobs: Sequence[Job]) -> Sequence[Job]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from cbt_ray.unit import Key, Stage, Status, Unit
@@ -56,8 +55,7 @@ class _Others:
         self._units: dict[Place, list[tuple[str, Unit | None]]] = {}
         paths = sorted(found)
         for path, unit in zip(paths, survey.store.readable(paths), strict=True):
-            known = unit and replace(unit, content={})
-            self._units.setdefault(found[path], []).append((path, known))
+            self._units.setdefault(found[path], []).append((path, unit))
 
     def moved_aside(self, key: Key) -> list[Unit | None]:
         """What was moved aside under a key; None for what was damaged."""

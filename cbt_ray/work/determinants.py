@@ -94,6 +94,8 @@ def differences(then: Any, now: Any, way: Way = ()) -> Iterator[tuple[Way, Any, 
 
     NOTHING where one says nothing of it.
     """
+    if then is not NOTHING and then == now:
+        return
     if _is_list(then) and _is_list(now) and len(then) == len(now):
         then, now = (dict(zip(map(str, range(len(one))), one, strict=True)) for one in (then, now))
     before, after = ({} if one is NOTHING else one for one in (then, now))

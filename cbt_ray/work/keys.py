@@ -82,7 +82,10 @@ Chain = tuple[Arm, int, int, int]
 
 
 class Keys:
-    """Derives the keys of one study. All methods count patients, sessions and replicates from 1."""
+    """Derives the keys of one study. All methods count patients, sessions and replicates from 1.
+
+    What was derived is kept, in no order that matters: threads may share one.
+    """
 
     def __init__(
         self, study: Study, prompts: Prompts, code: Callable[[str], str] = code_digest
@@ -92,7 +95,9 @@ class Keys:
         self.code = code
         """What stands for the code of a stage that costs no call, and follows its code."""
         self._prompt_hashes: dict[tuple[str, ...], dict[str, str]] = {}
-        self._roles: dict[tuple[Role, frozenset[str]], Fields] = {}
+        self._therapists: dict[str, Role] = {}
+        self._chains: dict[tuple[str, int, int, int], list[Key]] = {}
+        self._roles: dict[tuple[int, frozenset[str]], Fields] = {}
         self._blocks: dict[tuple[int, frozenset[str]], Fields] = {}
         self._said: dict[tuple[frozenset[str], ...], Fields] = {}
         self._known: dict[tuple[Stage, str], Key] = {}
@@ -237,7 +242,7 @@ class Keys:
                 "language": self._words(transcript=_SHOWN),
                 "phase": self._once(study.phase_of(session)),
                 "prompts": self._hashes(arm.prompt or THERAPIST_PROMPT, *DIALOGUE_PROMPTS),
-                "roles.therapist": self._role(study.therapist(arm)),
+                "roles.therapist": self._role(self._therapist(arm)),
                 "roles.patient": self._role(study.roles.patient),
                 "roles.summariser": self._role(study.roles.summariser),
             }
@@ -258,10 +263,13 @@ class Keys:
 
     def chain(self, arm: Arm, patient: int, replicate: int, seed: int = 0) -> list[Key]:
         """The sessions of a chain in order."""
-        return [
-            self.session(arm, patient, replicate, n, seed)
-            for n in range(1, self.study.sessions.count + 1)
-        ]
+        place = arm.name, patient, replicate, seed
+        if place not in self._chains:
+            self._chains[place] = [
+                self.session(arm, patient, replicate, n, seed)
+                for n in range(1, self.study.sessions.count + 1)
+            ]
+        return self._chains[place]
 
     def sessions(self) -> list[Key]:
         """All simulated sessions, by chain."""
@@ -543,17 +551,27 @@ class Keys:
         """What of the language the judge reads."""
         return self._words(*(["masked"] if view == "masked" else []), transcript={*_READ, *more})
 
+    def _therapist(self, arm: Arm) -> Role:
+        """The role of an arm, as one object."""
+        if arm.name not in self._therapists:
+            self._therapists.setdefault(arm.name, self.study.therapist(arm))
+        return self._therapists[arm.name]
+
     def _once(self, block: Block, but: frozenset[str] = frozenset()) -> Fields:
-        """A block that is the same in hundreds of units: what it says is taken once."""
+        """A block that is the same in hundreds of units: what it says is taken once.
+
+        What is kept holds the block, so that no other one gets its id.
+        """
         known = id(block), but
         if known not in self._blocks:
             self._blocks[known] = Fields(block, but=but)
         return self._blocks[known]
 
     def _role(self, role: Role, but: frozenset[str] = frozenset()) -> Fields:
-        if (role, but) not in self._roles:
-            self._roles[role, but] = self._identity(role, but)
-        return self._roles[role, but]
+        known = id(role), but
+        if known not in self._roles:
+            self._roles[known] = self._identity(role, but)
+        return self._roles[known]
 
     def _identity(self, role: Role, but_these: frozenset[str]) -> Fields:
         """A role or a rater, and in place of its endpoint's name what that is."""
@@ -584,8 +602,8 @@ class Keys:
                 inputs, known = self._split(stage, determinants)
                 key = key_of(self.study.study, stage, name, said(known), inputs)
                 self._determinants[key] = lambda: self._split(stage, determinants)[1]
-            self._known[stage, name] = key
             self._inputs[key] = inputs
+            self._known[stage, name] = key  # last: who finds it here finds the rest
         return self._known[stage, name]
 
     def _split(

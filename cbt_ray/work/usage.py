@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import uuid
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from cbt_ray.llm.request import Usage
@@ -45,11 +44,7 @@ class Costs:
         self.usage: dict[str, Usage] = defaultdict(Usage)
         self.wall: dict[str, float] = defaultdict(float)
         paths = list(store.list(f"{study}/usage/"))
-        with ThreadPoolExecutor(
-            16
-        ) as pool:  # one small object after the other takes minutes on a store that is far away
-            found = list(pool.map(store.read, paths))
-        for path, data in zip(paths, found, strict=True):
+        for path, data in zip(paths, store.objects(paths), strict=True):
             try:
                 record = json.loads(data or b"")
                 stage = path.split("/")[2]

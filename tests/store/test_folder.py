@@ -13,7 +13,7 @@ from typing import NoReturn
 import pytest
 
 from cbt_ray.errors import Infrastructure, InputError
-from cbt_ray.store import open_store
+from cbt_ray.store import folder, open_store
 from tests.needs import needs
 from tests.store.examples import key, unit
 
@@ -21,7 +21,7 @@ FILL = """
 import sys
 from pathlib import Path
 from cbt_ray.errors import Infrastructure
-from cbt_ray.store import open_store
+from cbt_ray.store import folder, open_store
 from tests.store.examples import key, unit
 store = open_store(sys.argv[1])
 big = Path(sys.argv[2])
@@ -94,7 +94,7 @@ def test_folder_that_cannot_be_read_does_not_look_owed(
     store = open_store(str(tmp_path))
     store.put(unit())
     monkeypatch.setattr(os, "scandir", refuse)
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(folder, "FileIO", refuse)
     with pytest.raises(Infrastructure, match="Permission denied"):
         list(store.list("demo/"))
     with pytest.raises(Infrastructure, match="Permission denied"):
