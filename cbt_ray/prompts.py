@@ -9,16 +9,25 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
-from functools import cache
 from pathlib import Path, PurePosixPath
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
-from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateError, TemplateNotFound, meta
+from jinja2 import (
+    BaseLoader,
+    Environment,
+    StrictUndefined,
+    Template,
+    TemplateError,
+    TemplateNotFound,
+    meta,
+)
 from pydantic import BaseModel
 
 from cbt_ray.errors import InputError
 from cbt_ray.reading import located, read_bytes, read_text
+from cbt_ray.reading.once import once
 from cbt_ray.reading.template_text import BoundedEnvironment
 
 HOME = Path(__file__).resolve().parent.parent / "prompts"
@@ -28,6 +37,9 @@ MOST = 1000
 """Files of a folder of prompts."""
 _BRINGS = re.compile(rb"\{%[-+]?\s*(include|import|from|extends)\b")
 """What brings another prompt into one."""
+
+
+_compiling = Lock()
 
 
 class Prompts:
@@ -51,7 +63,7 @@ class Prompts:
         try:
             environment = _environment(tuple(self.folders))
             plain = {name: _plain(value) for name, value in values.items()}
-            return environment.rendered(environment.get_template(prompt), plain).strip()
+            return environment.rendered(_template(environment, prompt), plain).strip()
         except InputError:
             raise
         except (
@@ -74,7 +86,7 @@ class Prompts:
         """Raise InputError where a prompt is no template."""
         file = self.path(prompt)
         try:
-            _environment(tuple(self.folders)).get_template(prompt)
+            _template(_environment(tuple(self.folders)), prompt)
         except InputError:
             raise
         except Exception as error:
@@ -154,7 +166,7 @@ class _Loader(BaseLoader):
         return text, str(file), lambda: file.exists() and file.stat().st_mtime_ns == seen
 
 
-@cache
+@once
 def _environment(folders: tuple[Path, ...]) -> BoundedEnvironment:
     # Prompts are plain text for a model, not HTML for a browser.
     prompts = Prompts()
@@ -166,6 +178,13 @@ def _environment(folders: tuple[Path, ...]) -> BoundedEnvironment:
         lstrip_blocks=True,
         autoescape=False,
     )
+
+
+def _template(environment: BoundedEnvironment, name: str) -> Template:
+    """A prompt as it is now; of the threads that ask for one that changed, the first compiles it.
+    """
+    with _compiling:
+        return environment.get_template(name)
 
 
 def _plain(value: Any) -> Any:
@@ -187,14 +206,14 @@ def _plain(value: Any) -> Any:
     )
 
 
-@cache
+@once
 def _hash(files: tuple[Path, ...]) -> str:
     return hashlib.sha256(
         b"".join(read_bytes(file, largest=LARGEST) for file in files)
     ).hexdigest()[:16]
 
 
-@cache
+@once
 def _brought(file: Path) -> list[str]:
     """The names of the prompts that a prompt brings in."""
     data = read_bytes(file, largest=LARGEST)

@@ -7,13 +7,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
 from cbt_ray.prompts import Prompts
 from cbt_ray.reading import read_fields
+from cbt_ray.reading.once import once
 from cbt_ray.study.block import Block, Patterns
 from cbt_ray.study.complaint import refusal
 
@@ -93,7 +93,7 @@ def load_homework(prompts: Prompts) -> HomeworkRules:
     return _read(prompts.path(FILE))
 
 
-@cache
+@once
 def _read(path: Path) -> HomeworkRules:
     try:
         file = _File.model_validate(read_fields(path))

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -17,6 +16,7 @@ from cbt_ray.prompts import Prompts
 from cbt_ray.rating.measure import Measure, circle, ends_of, plain_ends
 from cbt_ray.rating.scale import Item, Kind, Scale, Step
 from cbt_ray.reading import read_fields
+from cbt_ray.reading.once import once
 from cbt_ray.study.block import Block, refuse_all, twice
 from cbt_ray.study.complaint import refusal
 
@@ -342,7 +342,7 @@ def _numbered(numbers: tuple[int, int] | None, anchors: Mapping[int, str]) -> tu
     )
 
 
-@cache
+@once
 def _read(path: Path) -> ScaleFile | NamingFile:
     fields = read_fields(path)
     naming = isinstance(fields.get("items"), list)
@@ -352,7 +352,7 @@ def _read(path: Path) -> ScaleFile | NamingFile:
     return file
 
 
-@cache
+@once
 def _read_item(path: Path) -> ItemBlock:
     return _valid(ItemBlock, read_fields(path), path)
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from cbt_ray.errors import Infrastructure, InputError
@@ -33,8 +34,12 @@ PIECE = 8 << 20
 """Bytes of a large file that are fetched by one request and held in memory until they are written.
 """
 ATTEMPTS = 5
-CONNECTIONS = 24
+CONNECTIONS = 192
+"""That are kept open: those of a worker's threads, and of what is read side by side beyond them."""
 READERS = 16
+FEW = 8
+"""So many objects are read by who asks, since threads of their own take longer to start."""
+_connecting = Lock()
 
 
 class S3Store(Store):
@@ -62,8 +67,9 @@ class S3Store(Store):
         """The client of this process: a fork must not share its parent's connections."""
         pid = os.getpid()
         if pid not in self._clients:
-            with mapped(self.address):
-                self._clients[pid] = connect(self.address, ATTEMPTS)
+            with _connecting, mapped(self.address):
+                if pid not in self._clients:  # still, of all threads that ask at once
+                    self._clients[pid] = connect(self.address, ATTEMPTS)
         return self._clients[pid]
 
     def create(self, path: str, data: bytes) -> bool:
@@ -254,9 +260,9 @@ class S3Store(Store):
         raise AssertionError("unreachable")
 
     def _each(self, read: Callable[[Asked], Found], keys: Sequence[Asked]) -> Iterator[Found]:
-        if not keys:
+        if len(keys) <= FEW:
+            yield from map(read, keys)
             return
-        _ = self.client  # made once, before the threads ask for it all at once
         with ThreadPoolExecutor(READERS) as pool:
             yield from pool.map(read, keys)
 

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from cbt_ray.errors import InputError
 from cbt_ray.prompts import Prompts
 from cbt_ray.reading import read_fields
+from cbt_ray.reading.once import once
 from cbt_ray.study.block import (
     Block,
     Pattern,
@@ -255,7 +256,7 @@ def load_language(prompts: Prompts) -> Language:
     return _read(prompts.path(FILE))
 
 
-@cache
+@once
 def _read(path: Path) -> Language:
     try:
         return Language.model_validate(read_fields(path))

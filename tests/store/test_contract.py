@@ -15,8 +15,10 @@ from cbt_ray.store import Store
 from cbt_ray.store import store as store_module
 from cbt_ray.unit import Unit
 from tests.store.examples import key, race, rejected, repair, unit
+from tests.threads import at_once
 
 PROCESSES = 8
+THREADS = 64
 
 
 def together(target: Callable[..., None], url: str, rounds: int) -> list[tuple[int, int, int]]:
@@ -212,6 +214,35 @@ def test_store_goes_to_other_processes_and_threads(store: Store) -> None:
     assert again.url == store.url
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda _: again.get(key()), range(16))) == [unit()] * 16
+
+
+def test_threads_of_one_process_share_a_store(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    def work(number: int) -> tuple[Unit, Unit | None, list[str]]:
+        own = store.put(unit(f"p{number}", by=number))
+        shared = store.put(unit("shared", by=number))
+        assert store.get(own.key) == own == unit(f"p{number}", by=number)
+        return shared, store.get(shared.key), [one.key.id for one in store.heads([own.key] * 12)]
+
+    answers = at_once(THREADS, work)
+    assert {put.content["by"] for put, _, _ in answers} < set(range(THREADS))
+    assert all(put == got == answers[0][0] for put, got, _ in answers)
+    assert [heads for _, _, heads in answers] == [[f"p{n}"] * 12 for n in range(THREADS)]
+    assert len(list(store.list(""))) == THREADS + 1
+    assert not caplog.messages, "such as connections that were made for one request"
+
+
+def test_threads_that_meet_a_torn_unit_make_it_once(store: Store) -> None:
+    torn = tear(store, unit("torn"))
+
+    def work(number: int) -> Unit:
+        return store.get(key("torn")) or store.put(unit("torn", by=number))
+
+    answers = at_once(THREADS, work)
+    assert set(map(str, answers)) == {str(store.get(key("torn")))}
+    [aside] = store.list("demo/aside/")
+    assert store.read(aside) == torn
 
 
 def test_check_leaves_nothing_behind(store: Store) -> None:

@@ -5,15 +5,18 @@ addresses.
 from __future__ import annotations
 
 import logging
+import time
 import traceback
+from typing import Any
 
 import pytest
 
 from cbt_ray.errors import CbtRayError, Infrastructure, InputError
-from cbt_ray.store import open_store
+from cbt_ray.store import open_store, s3
 from tests.s3_server import S3Server, free_ports
 from tests.store.examples import key, unit
 from tests.store.fake_s3 import fake_s3
+from tests.threads import at_once
 
 pytestmark = pytest.mark.slow
 
@@ -140,6 +143,21 @@ def test_server_that_ignores_if_none_match_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("keys")
+def test_threads_make_one_client(keys: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, connect = list[int](), s3.connect
+
+    def connecting(*args: Any) -> Any:
+        made.append(1)
+        time.sleep(0.1)
+        return connect(*args)
+
+    monkeypatch.setattr(s3, "connect", connecting)
+    with fake_s3() as server:
+        store = open_store(server.url)
+        assert at_once(64, lambda number: store.get(key(f"p{number}"))) == [None] * 64
+    assert made == [1]
+
+
 def test_conflict_of_two_writers_is_tried_again() -> None:
     with fake_s3(conflicts=2) as server:
         store = open_store(server.url)

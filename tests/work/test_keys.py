@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from cbt_ray.prompts import Prompts
 from cbt_ray.reading.yaml_text import read_yaml
 from cbt_ray.study import load_study
 from cbt_ray.unit import Key, Stage, canonical, digest
+from cbt_ray.work.determinants import said
 from cbt_ray.work.keys import Keys
 from tests.llm.gguf_bytes import write_gguf
 from tests.study.example import RECIPE, ROLES, example_study, loaded, write_study
+from tests.threads import at_once
 
 ROOT = Path(__file__).parents[2]
 REMOTE = {"kind": "litellm", "model": "openai/x", "api_base": "http://one/v1"}
@@ -500,6 +503,50 @@ def test_keys_are_equal_in_another_process_and_from_a_file(tmp_path: Path) -> No
     )
     here = [str(key) for found in Keys(load_study(file), Prompts()).all().values() for key in found]
     assert json.loads(done.stdout) == here == [key for found in keys().values() for key in found]
+
+
+def test_threads_that_share_keys_get_those_of_a_fresh_object() -> None:
+    study = loaded(**BASE, sessions__replicates=20)
+    shared, fresh = Keys(study, Prompts()), Keys(study, Prompts())
+
+    def work(number: int) -> dict[Key, tuple[tuple[Key, ...], dict[str, Any]]]:
+        chains = shared.chains()
+        begun = [*chains[number:], *chains[:number]]
+        found = [key for chain in begun for key in shared.chain(*chain)]
+        found += [rating for key in found for rating in shared.ratings_of(key)]
+        told = {key: (shared.inputs(key), said(shared.determinants(key))) for key in found}
+        return {key: told[key] for key in sorted(told)} if shared.all() == fresh.all() else {}
+
+    expected = {
+        key: (fresh.inputs(key), said(fresh.determinants(key)))
+        for stage in (Stage.SESSIONS, Stage.RATINGS)
+        for key in fresh.all()[stage]
+    }
+    assert all(found == expected for found in at_once(16, work))
+
+
+def test_who_finds_a_key_of_another_thread_finds_its_inputs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study = loaded(**BASE)
+    shared, second = Keys(study, Prompts()), (study.arms[0], 1, 1, 2)
+    found = list[tuple[Key, ...]]()
+
+    class Between(dict[Key, tuple[Key, ...]]):
+        """Another thread asks before the inputs of the first key are there."""
+
+        def __setitem__(self, key: Key, inputs: tuple[Key, ...]) -> None:
+            if key.id.endswith("s02") and not found:
+                found.append(())
+                with ThreadPoolExecutor(1) as other:
+                    work = other.submit(lambda: shared.inputs(shared.session(*second)))
+                    found[0] = work.result()
+            super().__setitem__(key, inputs)
+
+    monkeypatch.setattr(shared, "_inputs", Between())
+    shared.session(*second)
+    assert found == [Keys(study, Prompts()).inputs(shared.session(*second))]
+    assert found[0]
 
 
 def test_order_of_fields_in_the_file_is_in_no_key(tmp_path: Path) -> None:
