@@ -181,8 +181,7 @@ def _environment(folders: tuple[Path, ...]) -> BoundedEnvironment:
 
 
 def _template(environment: BoundedEnvironment, name: str) -> Template:
-    """A prompt as it is now; of the threads that ask for one that changed, the first compiles it.
-    """
+    """A prompt as it is now, compiled by the first of the threads that ask for it."""
     with _compiling:
         return environment.get_template(name)
 

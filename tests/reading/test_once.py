@@ -43,10 +43,10 @@ def test_is_made_once_and_a_fault_is_not_kept() -> None:
         made.append(number)
         time.sleep(0.05)
         if len(made) == 1:
-            raise ValueError
+            raise ValueError("a fault")
         return [number]
 
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="a fault"):
         slow(3)
     answers = at_once(THREADS, lambda _: slow(3))
     assert (made, len(set(map(id, answers)))) == ([3, 3], 1)
