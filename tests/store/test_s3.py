@@ -143,7 +143,7 @@ def test_server_that_ignores_if_none_match_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("keys")
-def test_threads_make_one_client(keys: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_make_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
     made, connect = list[int](), s3.connect
 
     def connecting(*args: Any) -> Any:
@@ -158,6 +158,7 @@ def test_threads_make_one_client(keys: None, monkeypatch: pytest.MonkeyPatch) ->
     assert made == [1]
 
 
+@pytest.mark.usefixtures("keys")
 def test_conflict_of_two_writers_is_tried_again() -> None:
     with fake_s3(conflicts=2) as server:
         store = open_store(server.url)
