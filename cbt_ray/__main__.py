@@ -19,6 +19,9 @@ NO_TELEMETRY = {
 }
 """Nothing is sent anywhere but to the endpoints of the study file; set before any library is
 imported."""
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
+"""The matrices of an analysis are small: threads that share one wait for each other, and compute
+meanwhile for nothing."""
 
 
 class Stopped(BaseException):
@@ -42,11 +45,12 @@ def main(arguments: list[str] | None = None) -> None:
 def prepare() -> None:
     """Settle what holds for the whole process.
 
-    No telemetry, quiet libraries, SIGTERM as an orderly end, and a crash says in which library.
+    No telemetry, quiet libraries, one thread for small matrices, SIGTERM as an orderly end; a crash
+    says in which library.
     """
     from cbt_ray.work import crash
 
-    for name, value in NO_TELEMETRY.items():
+    for name, value in (NO_TELEMETRY | ONE_THREAD).items():
         os.environ.setdefault(name, value)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     signal.signal(signal.SIGTERM, _terminate)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from cbt_ray.__main__ import ONE_THREAD
 from tests.s3_server import s3_servers, s3_url
 
 __all__ = ["s3_servers", "s3_url", "speaking"]
+
+os.environ |= ONE_THREAD  # before anything imports numpy, as the command line does
 
 
 @pytest.fixture(scope="session")

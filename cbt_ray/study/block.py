@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cache, lru_cache
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
@@ -52,14 +53,19 @@ def pattern(value: str) -> str:
         compiled = re.compile(value)
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"expected a regular expression, found {value[:60]!r} ({error})") from None
-    if _REPEATED_GROUP.search(value):
-        [said] = tried([lambda: _matched(compiled)])
-        if said:
-            raise ValueError(
-                "expected a regular expression without repeats within repeats that fit the same "
-                f"text, found {value[:60]!r} ({said[0]})"
-            )
+    if _REPEATED_GROUP.search(value) and (said := _takes_long(compiled)):
+        raise ValueError(
+            "expected a regular expression without repeats within repeats that fit the same "
+            f"text, found {value[:60]!r} ({said[0]})"
+        )
     return value
+
+
+@lru_cache(10_000)
+def _takes_long(compiled: re.Pattern[str]) -> list[str]:
+    """Why an expression is not soon done, if so; a trial starts a process, so each has one only."""
+    [said] = tried([lambda: _matched(compiled)])
+    return said
 
 
 _REPEATED_GROUP = re.compile(r"\)[*+{?]")
@@ -135,13 +141,19 @@ class Block(BaseModel):
     def _sane_numbers(cls, value: Any) -> Any:
         """YAML's `yes` is no 1, and no count has 30 digits."""
         if isinstance(value, dict):
-            kinds = {name: str(info.annotation) for name, info in cls.model_fields.items()}
+            kinds = _kinds(cls)
             refuse_all(
                 _odd_numbers(
                     (name, kinds[name], value[name]) for name in kinds.keys() & value.keys()
                 )
             )
         return value
+
+
+@cache
+def _kinds(block: type[Block]) -> dict[str, str]:
+    """What each field takes, written out."""
+    return {name: str(info.annotation) for name, info in block.model_fields.items()}
 
 
 def values_of(block: Block) -> dict[str, Any]:

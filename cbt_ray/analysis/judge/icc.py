@@ -9,6 +9,7 @@ agreement, (3, .) consistency; (., 1) of one rating, (., k) of the mean of k.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.estimate import Estimate, Span
@@ -260,21 +261,32 @@ def generalized(whole: Array, level: float) -> Span | None:
     chi-squared variables are taken at points that fill their cube evenly, not drawn.
     """
     import numpy as np
-    from scipy.special import gammaincinv
 
     found = squares(whole[None])
     n, k = float(found.n[0]), found.k
     if not found.rest[0] > 0:  # nor of fewer than two sessions
         return None
-    free = {"sessions": n - 1, "judges": k - 1.0, "rest": (n - 1) * (k - 1)}
-    place = (0.5 + np.arange(1, POINTS + 1)[:, None] * SPREAD ** -np.arange(1.0, 4.0)) % 1
-    drawn = {
-        name: df * getattr(found, name)[0] / (2 * gammaincinv(df / 2, share))
-        for (name, df), share in zip(free.items(), place.T, strict=True)
-    }
-    sessions = np.maximum(drawn["sessions"] - drawn["rest"], 0) / k
-    judges = np.maximum(drawn["judges"] - drawn["rest"], 0) / n
+    of_sessions, of_judges, of_rest = _chances(n, k)
+    rest = found.rest[0] * of_rest
+    sessions = np.maximum(found.sessions[0] * of_sessions - rest, 0) / k
+    judges = np.maximum(found.judges[0] * of_judges - rest, 0) / n
     low, high = np.quantile(
-        sessions / (sessions + judges + drawn["rest"]), [0.5 - level / 2, 0.5 + level / 2]
+        sessions / (sessions + judges + rest), [0.5 - level / 2, 0.5 + level / 2]
     )
     return Span(float(low), float(high))
+
+
+@lru_cache(4)
+def _chances(n: float, k: int) -> tuple[Array, Array, Array]:
+    """What each mean square is multiplied with at each point: degrees of freedom over
+    chi-squared.
+    """
+    import numpy as np
+    from scipy.special import gammaincinv
+
+    place = (0.5 + np.arange(1, POINTS + 1)[:, None] * SPREAD ** -np.arange(1.0, 4.0)) % 1
+    sessions, judges, rest = (
+        df / (2 * gammaincinv(df / 2, share))
+        for df, share in zip((n - 1, k - 1.0, (n - 1) * (k - 1)), place.T, strict=True)
+    )
+    return sessions, judges, rest
