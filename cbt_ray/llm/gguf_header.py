@@ -191,14 +191,18 @@ class _Reader:
         if self._strings > MOST_STRINGS:
             raise self._refused(f"its arrays hold more than {MOST_STRINGS:,} texts")
         self._expect(8 * count, f"{key!r}, an array of {count:,} texts")
-        if key in self._arrays:
-            return [self._text(key, LONGEST_TEXT) for _ in range(count)]
+        kept: list[bytes] | None = [] if key in self._arrays else None
         read = self._stream.read
         for _ in range(count):
             length = int.from_bytes(read(8), "little")
-            if length > LONGEST_TEXT or len(read(length)) < length:
+            if length > LONGEST_TEXT or len(text := read(length)) < length:
                 raise self._refused(f"it is torn, or the length of a text in {key!r} is wrong")
-        return NOT_KEPT
+            if kept is not None:
+                kept.append(text)
+        try:
+            return NOT_KEPT if kept is None else [text.decode() for text in kept]
+        except UnicodeDecodeError:
+            raise self._refused(f"{key!r} is no text in UTF-8") from None
 
     def _text(self, key: str, longest: int) -> str:
         length = self._number("<Q")

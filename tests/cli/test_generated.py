@@ -739,7 +739,7 @@ def test_published_files(
 def test_place_that_is_none(field: str, place: str, tmp_path: Path) -> None:
     document = json.loads(json.dumps(EXAMPLE))
     document["raters"]["judge"]["endpoint"] = "local"
-    document["arms"][0]["tuned"] = True
+    document["arms"][0]["tuned"] = field.startswith("models")
     document["endpoints"]["script"]["licence"] = "MIT"
     node = document
     *way, last = field.split(".")

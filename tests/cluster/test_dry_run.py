@@ -4,14 +4,16 @@ of a secret.
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import shutil
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from cbt_ray.__main__ import outcome
 from tests.k8s import schema
 from tests.k8s.policy import complaints
 from tests.k8s.rendered import OVERLAYS, pod_templates
@@ -26,29 +28,15 @@ JOBS = ("generate", "fetch", "train", "simulate", "evaluate")
 def dry_run(
     folder: Path, job: str, overlay: str, *options: str, expect: int = 0, **changes: Any
 ) -> str:
-    import shutil
-
     needs("kubectl", shutil.which("kubectl") is not None)
     file = write_study(folder, example_study(**{"arms__0__tuned": True, **changes}))
     images = ["--cpu-image", "cbt-ray-cpu:1", "--train-image", "cbt-ray-train:1-cpu"]
     store = ["--set", "store=s3://some-bucket"]
-    command = [
-        sys.executable,
-        "-m",
-        "cbt_ray",
-        "submit",
-        job,
-        str(file),
-        "--overlay",
-        overlay,
-        "--dry-run",
-        *images,
-        *store,
-        *options,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == expect, done.stderr
-    return done.stdout + done.stderr
+    command = ["submit", job, str(file), "--overlay", overlay, "--dry-run"]
+    with redirect_stdout(StringIO()) as printed:
+        code, message = outcome([*command, *images, *store, *options])
+    assert code == expect, message
+    return printed.getvalue() + message
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -110,13 +110,14 @@ def visit(
     place.close()
 
 
-def violations(tab: Tab) -> list[str]:
-    """What axe-core finds that is serious or critical: rule, and where."""
+def violations(tab: Tab, *rules: str) -> list[str]:
+    """What axe-core finds that is serious or critical, by these rules or all: rule, and where."""
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(tab).response["violations"]
+    options: dict[str, Any] = {"resultTypes": ["violations"]}
+    found = Axe().run(tab, options=options | ({"runOnly": rules} if rules else {})).response
     return [
         f"{one['id']}: {one['nodes'][0]['html'][:160]}"
-        for one in found
+        for one in found["violations"]
         if one["impact"] in ("serious", "critical")
     ]
