@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from threading import Lock
-from types import SimpleNamespace
 from typing import Any
 
 from jinja2 import (
@@ -186,23 +186,35 @@ def _template(environment: BoundedEnvironment, name: str) -> Template:
         return environment.get_template(name)
 
 
-def _plain(value: Any) -> Any:
-    """A value as a prompt may see it: its fields, and none of a model's methods, some of which read
-    files.
+class _Seen:
+    """A value as a prompt may see it: its fields, each when it is asked for, and none of a model's
+    methods, some of which read files.
     """
-    if isinstance(value, BaseModel):
-        return SimpleNamespace(
-            **{name: _plain(getattr(value, name)) for name in type(value).model_fields}
-        )
-    if is_dataclass(value) and not isinstance(value, type):
-        return SimpleNamespace(
-            **{field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-        )
+
+    def __init__(self, value: Any, names: Collection[str]) -> None:
+        self._value, self._names = value, names
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in self._names:
+            raise AttributeError(name)
+        return _plain(getattr(self._value, name))
+
+
+def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(map(_plain, value))
-    return (
-        {name: _plain(part) for name, part in value.items()} if isinstance(value, dict) else value
-    )
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    names = _names_of_fields(value.__class__)
+    return value if names is None else _Seen(value, names)
+
+
+@cache
+def _names_of_fields(kind: type) -> frozenset[str] | None:
+    """Of a model or dataclass; None of anything else."""
+    if issubclass(kind, BaseModel):
+        return frozenset(kind.model_fields)
+    return frozenset(field.name for field in fields(kind)) if is_dataclass(kind) else None
 
 
 @once
