@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -93,31 +94,35 @@ def test_its_own_table_of_scores_gives_the_same_analysis(scores: Path) -> None:
     assert "names no claims" in two["claims"]["reason"]
 
 
-def test_a_table_that_the_report_wrote_needs_no_mapping(scores: Path) -> None:
+def write_own(folder: Path, **table: Any) -> None:
+    """A small table as the report writes it."""
     from cbt_ray.stages.tables import csv_of, scores_of
 
-    Path("own.csv").write_bytes(csv_of(scores_of(made_up(sessions=2))))
+    (folder / "own.csv").write_bytes(csv_of(scores_of(made_up(sessions=2, **table))))
+
+
+def test_a_table_that_the_report_wrote_needs_no_mapping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_own(tmp_path)
     assert run(["analyze", "own.csv", "--no-report"]) == 0
     result = json.loads(Path("own-analysis/analysis.json").read_text())
     assert (result["counts"]["scheduled"], result["counts"]["rated"]) == (8, 8)
     assert [row["flags"] for row in result["flags"]] == [{"early_end": 2}] * 2
 
 
-def test_fields_of_the_analysis_block_are_set(scores: Path) -> None:
-    arguments = [
-        "--mapping",
-        "cbt",
-        "--to",
-        "out",
-        "--no-report",
-        "--set",
-        "level=0.8",
-        "--set",
-        "thorough=true",
-    ]
-    assert run(["analyze", "scores.csv", *arguments]) == 0
-    settings = json.loads(Path("out/analysis.json").read_text())["settings"]
-    assert (settings["level"], settings["thorough"]) == (0.8, True)
+def test_fields_of_the_analysis_block_are_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one patient, so that there is no model to refit a thousand times."""
+    monkeypatch.chdir(tmp_path)
+    write_own(tmp_path, patients=("ada",))
+    changes = ["--set", "level=0.8", "--set", "thorough=true"]
+    assert run(["analyze", "own.csv", "--to", "out", "--no-report", *changes]) == 0
+    result = json.loads(Path("out/analysis.json").read_text())
+    assert (result["settings"]["level"], result["settings"]["thorough"]) == (0.8, True)
+    assert result["refitted"]["reason"]
 
 
 def test_the_same_table_gives_the_same_bytes(scores: Path) -> None:

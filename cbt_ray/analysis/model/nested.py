@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.model.ladder import BOUNDARY, SPREAD, Optimisation, apart, far_apart
@@ -54,6 +55,14 @@ class Sums:
         """Columns of X."""
         return len(self.columns)
 
+    @cached_property
+    def cells(self) -> Array:
+        """(chains * q,): where each number of `chains` goes in a table of patients by columns."""
+        import numpy as np
+
+        q = self.fixed + 1
+        return (self.patient[:, None] * q + np.arange(q)).ravel()
+
 
 def sums(
     matrix: Array, y: Array, columns: Sequence[str], patient: Array, chain: Array | None
@@ -75,6 +84,18 @@ def sums(
     sizes = np.bincount(codes, minlength=count).astype(float)
     levels = ("patient",) if chain is None else ("patient", "chain")
     return Sums(len(y), tuple(columns), z.T @ z, totals, sizes, owner, levels)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The likelihood at given variance ratios, and what the fixed effects follow from."""
+
+    log_likelihood: float
+    residual_variance: float
+    root: Array
+    """(k, k): Cholesky's, of the inverse of their covariance over the residual variance."""
+    half: Array
+    """(k,): `root` times the fixed effects."""
 
 
 @dataclass(frozen=True)
@@ -104,18 +125,31 @@ def evaluate(data: Sums, ratios: Sequence[float], *, reml: bool) -> Fit:
     """
     import numpy as np
 
+    found = profile(data, ratios, reml=reml)
+    inverse, variance = np.linalg.inv(found.root), found.residual_variance
+    return Fit(
+        method="REML" if reml else "ML",
+        log_likelihood=found.log_likelihood,
+        estimates=inverse.T @ found.half,
+        covariance=variance * (inverse.T @ inverse),
+        residual_variance=variance,
+        variances={
+            level: ratio * variance for level, ratio in zip(data.levels, ratios, strict=False)
+        },
+    )
+
+
+def profile(data: Sums, ratios: Sequence[float], *, reml: bool) -> Profile:
+    """No more of `evaluate` than the likelihood takes, of which a fit is made dozens of times."""
+    import numpy as np
+
     k, n = data.fixed, data.n
     of_patient, of_chain = ratios[0], (ratios[1] if len(data.levels) > 1 else 0.0)
     shrink = 1.0 + data.sizes * of_chain
     weighted = data.chains / shrink[:, None]
     inner = data.cross - of_chain * (data.chains.T @ weighted)
     patients = int(data.patient.max()) + 1
-    u = np.column_stack(
-        [
-            np.bincount(data.patient, weights=weighted[:, j], minlength=patients)
-            for j in range(k + 1)
-        ]
-    )
+    u = np.bincount(data.cells, weighted.ravel(), patients * (k + 1)).reshape(patients, k + 1)
     s = np.bincount(data.patient, weights=data.sizes / shrink, minlength=patients)
     inner = inner - of_patient * (u.T @ (u / (1.0 + of_patient * s)[:, None]))
     log_det = float(np.log(shrink).sum() + np.log1p(of_patient * s).sum())
@@ -127,17 +161,7 @@ def evaluate(data: Sums, ratios: Sequence[float], *, reml: bool) -> Fit:
     value = free * (math.log(2 * math.pi * variance) + 1.0) + log_det
     if reml:
         value += 2.0 * float(np.log(np.diag(root)).sum())
-    inverse = np.linalg.inv(root)
-    return Fit(
-        method="REML" if reml else "ML",
-        log_likelihood=-0.5 * value,
-        estimates=inverse.T @ half,
-        covariance=variance * (inverse.T @ inverse),
-        residual_variance=variance,
-        variances={
-            level: ratio * variance for level, ratio in zip(data.levels, ratios, strict=False)
-        },
-    )
+    return Profile(-0.5 * value, variance, root, half)
 
 
 def fit(data: Sums, *, reml: bool, ladder: bool = True) -> Fit | None:
@@ -197,7 +221,7 @@ def _climb(
 
     def lose(roots: Array) -> float:
         try:
-            return -evaluate(data, [float(r) ** 2 for r in roots], reml=reml).log_likelihood
+            return -profile(data, [float(r) ** 2 for r in roots], reml=reml).log_likelihood
         except (np.linalg.LinAlgError, ValueError):
             return 1e300
 

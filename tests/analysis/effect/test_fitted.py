@@ -74,6 +74,7 @@ def test_on_other_data_it_is_what_simulated_studies_give(
     for point in (0.5, 2.0, 5.0, 10.0):
         assert of.tail(point) == pytest.approx(float(np.mean(f >= point)), abs=0.01)
     assert np.mean(f >= of.critical(0.95)) == pytest.approx(0.05, abs=0.005)
+    assert of.tail(of.critical(0.95)) == pytest.approx(0.05, abs=1e-9)
     assert of.tail(f_value(layout, table)) == of.tail(f_value(layout, table))
 
 
