@@ -179,7 +179,8 @@ def check_served(gguf: Path, today: str) -> None:
     source = metadata.get("tokenizer.chat_template")
     if not isinstance(source, str):
         raise InputError(f"gguf: {gguf}: expected a model with a chat template (an instruct model)")
-    for said in tried([lambda: _faults_of(ChatTemplate(source, "<s>", "</s>", today=today))])[0]:
+    [faults] = tried([lambda: _faults_of(ChatTemplate(source, "<s>", "</s>", today=today))])
+    for said in faults:
         raise InputError(f"gguf: {gguf}: chat_template: refuses a conversation ({said})")
 
 

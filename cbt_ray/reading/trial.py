@@ -11,7 +11,7 @@ import resource
 import select
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 SECONDS = 0.5
@@ -23,18 +23,17 @@ PATIENCE_S = 60.0
 Task = Callable[[], list[str]]
 
 
-def tried(tasks: Sequence[Task]) -> list[list[str]]:
-    """What each task answers, in their order.
+def tried(tasks: Sequence[Task]) -> Iterator[list[str]]:
+    """What each task answers, in their order; whoever has heard enough need not wait for the rest.
 
     Of one that did not come to its end, in what it failed.
     """
-    answers: list[list[str]] = []
-    while len(answers) < len(tasks):
-        said, ending = _child(tasks[len(answers) :])
-        answers += said
-        if len(answers) < len(tasks):
-            answers.append([ending])
-    return answers
+    while tasks:
+        said, ending = _child(tasks)
+        yield from said
+        if len(said) < len(tasks):
+            yield [ending]
+        tasks = tasks[len(said) + 1 :]
 
 
 def _child(tasks: Sequence[Task]) -> tuple[list[list[str]], str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,20 @@ from tests.stages import scripted
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def study(tmp_path: Path) -> Path:
-    """The file of a study that has run."""
-    file = scripted.write_study(tmp_path, scripted.study_document(tmp_path / "store"))
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of a study that has run."""
+    folder = tmp_path_factory.mktemp("finished")
+    file = scripted.write_study(folder, scripted.study_document(folder / "store"))
     assert run(["study", str(file), "--inline"]) == 0
-    return file
+    return folder / "store"
+
+
+@pytest.fixture
+def study(finished: Path, tmp_path: Path) -> Path:
+    """The file of a copy of it."""
+    shutil.copytree(finished, tmp_path / "store")
+    return scripted.write_study(tmp_path, scripted.study_document(tmp_path / "store"))
 
 
 def test_the_report_is_one_page_with_every_transcript(study: Path, tmp_path: Path) -> None:
