@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,9 @@ PLAIN = {
 Node = Mapping[str, Any]
 
 
+@cache
 def blocks() -> dict[str, Any]:
-    """Every block's schema by its name."""
+    """Every block's schema by its name; not to be changed."""
     schema = study_schema()
     return {"Study": schema, **schema["$defs"]}
 

@@ -31,7 +31,7 @@ def render(folder: Path) -> list[Manifest]:
     )
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr  # deprecations
-    return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+    return [manifest for manifest in yaml.load_all(done.stdout, yaml.CSafeLoader) if manifest]
 
 
 @functools.cache

@@ -46,11 +46,15 @@ STAGES = {
 COMPONENTS = {"seaweedfs": "base", "vllm": "overlays/gpu", "kueue": "overlays/gpu"}
 
 
-@pytest.fixture(params=[*OVERLAYS, *COMPONENTS])
-def manifests(request: pytest.FixtureRequest, tmp_path: Path) -> list[Manifest]:
+@pytest.fixture(scope="module", params=[*OVERLAYS, *COMPONENTS])
+def manifests(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> list[Manifest]:
+    """Not to be changed."""
     if request.param in OVERLAYS:
         return overlay(request.param)
-    return with_components(tmp_path, COMPONENTS[request.param], request.param)
+    folder = tmp_path_factory.mktemp("own")
+    return with_components(folder, COMPONENTS[request.param], request.param)
 
 
 def test_core_objects_follow_the_schemas_of_kubernetes_1_34(manifests: list[Manifest]) -> None:

