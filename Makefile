@@ -120,6 +120,10 @@ test: .venv/.dev  ## The same and all tests; REQUIRE=browser,... turns skips int
 test-cluster: .venv/.dev kind-up  ## The smallest study in that cluster; FAULTS=1: lost pods and nodes, GPUs, exit codes; SCALING=1
 	CLUSTER=$(CLUSTER) REQUIRE=cluster,kubectl$(if $(FAULTS),$(comma)faults)$(if $(SCALING),$(comma)scaling) $(BIN)/pytest tests/cluster/live
 
+.PHONY: bench
+bench: .venv/.dev  ## What a conversation costs beside its model: 600 chains on one and on two workers (docs/scale.md)
+	$(BIN)/python -m tests.bench.orchestration
+
 .PHONY: simulations
 simulations: .venv/.dev  ## Simulate anew what intervals cover (ten minutes; not in the tests)
 	$(BIN)/python -m tests.analysis.effect.calibration

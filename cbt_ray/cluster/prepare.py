@@ -20,7 +20,7 @@ from cbt_ray.study.endpoint import FINETUNED, LiteLLMEndpoint, LlamaCppEndpoint
 from cbt_ray.study.licence import check_licences
 from cbt_ray.study.recipe import is_hub_id
 from cbt_ray.unit import Stage
-from cbt_ray.work.engine import cpus_of
+from cbt_ray.work.engine import needs_of, useful_workers
 from cbt_ray.work.inputs import at
 from cbt_ray.work.keys import Keys
 from cbt_ray.work.preferences import check as check_pairs
@@ -45,7 +45,7 @@ def prepare(
             study,
             [made.model for made in keys.finetunes if made.tuned and model in (None, made.model)],
         )
-    tasks, pods = _workers(study, overlay, job, options)
+    workers, pods = _workers(study, overlay, job, options)
     return Submission(
         job=job,
         study=study,
@@ -63,7 +63,7 @@ def prepare(
             sorted({key for role in roles_of(study, job) if (key := _key_of(study, role.endpoint))})
         ),
         pods=pods,
-        tasks=tasks,
+        workers=workers,
         autoscaled=options.autoscaled and job.on_ray,
         id=secrets.token_hex(6),
     )
@@ -72,23 +72,24 @@ def prepare(
 def _workers(
     study: Study, overlay: Overlay, job: BatchJob, options: Options
 ) -> tuple[int | None, int | None]:
-    """Tasks at once that are useful, and worker pods that hold them.
+    """Workers that are useful, and pods that hold them.
 
-    Raises InputError where a task fits into no pod.
+    Raises InputError where a worker fits into no pod.
     """
     if not job.on_ray:
         return None, None
     template, roles = overlay.template(job), roles_of(study, job)
-    cpus, room = cpus_of(study, roles), cpus_of_pod(template)
-    if cpus > room:
-        wide = next(r.endpoint for r in roles if cpus_of(study, [r]) == cpus)
+    needs, room = needs_of(study, roles), cpus_of_pod(template)
+    if needs.cpus > room:
+        wide = next(r.endpoint for r in roles if needs_of(study, [r]).cpus == needs.cpus)
         raise InputError(
-            f"{study.file}: endpoints.{wide}: expected threads or cpus of at most {room:g}, "
-            f"what a worker of the overlay {overlay.name} has; found {cpus:g}"
+            f"{study.file}: endpoints.{wide}.threads: expected at most {room:g}, "
+            f"what a worker of the overlay {overlay.name} has; found {needs.cpus}"
         )
-    useful = sum(one.useful_workers(study) for one in estimate(study) if one.stage is STAGES[job])
-    tasks = min(useful, study.engine.workers or useful)
-    return tasks, options.workers or pods_for(tasks, cpus, template)
+    at_once = sum(one.at_once(study) for one in estimate(study) if one.stage is STAGES[job])
+    workers = study.engine.workers or useful_workers(study, needs, at_once)
+    pods = workers if needs.only_waits else pods_for(workers, needs.cpus, template)
+    return workers, options.workers or pods
 
 
 def _check_names(study: Study) -> None:

@@ -68,9 +68,9 @@ class Submission:
     """Environment variables that hold keys of the endpoints which the job calls."""
     pods: int | None = None
     """Worker pods of a RayJob."""
-    tasks: int | None = None
-    """Tasks that run at once at most; only where Ray scales itself: it sees by tasks that wait that
-    it wants workers."""
+    workers: int | None = None
+    """Workers that are useful; only where Ray scales itself: those that wait for a node show it how
+    many it wants."""
     autoscaled: bool = False
     id: str = ""
     """Random: all attempts of one object share it."""
@@ -88,13 +88,14 @@ class Submission:
 
     def config_map(self, name: str, namespace: str) -> Manifest:
         """The ConfigMap with the whole study in one file, and its own prompts."""
-        # An address of the study file is one of this machine's. Ray scales by tasks that wait, so
-        # it must be given them.
-        workers = self.tasks if self.autoscaled else self.study.engine.workers
-        engine = {"workers": workers} if workers else {}
+        # An address of the study file is one of this machine's. Ray scales by actors that wait for
+        # a node, so there must be some.
+        engine = self.study.engine.model_copy(
+            update={"address": None} | ({"workers": self.workers} if self.autoscaled else {})
+        )
         document = self.study.model_dump(mode="json", exclude_none=True) | {
             "store": self.store,
-            "engine": engine,
+            "engine": engine.model_dump(exclude_none=True),
         }
         for model, pairs in self.pairs.items():
             document["models"][model]["recipe"]["preferences"] = pairs
@@ -211,9 +212,9 @@ def _images(manifest: Manifest) -> Iterator[str]:
         yield from (container["image"] for container in containers_of(pod["spec"]))
 
 
-def pods_for(tasks: int, cpus_of_task: float, template: Manifest) -> int:
-    """Worker pods that hold so many tasks at once; at least one."""
-    return max(1, math.ceil(tasks * cpus_of_task / cpus_of_pod(template)))
+def pods_for(workers: int, cpus: int, template: Manifest) -> int:
+    """Pods that hold so many workers; at least one."""
+    return max(1, math.ceil(workers * cpus / cpus_of_pod(template)))
 
 
 def cpus_of_pod(template: Manifest) -> float:

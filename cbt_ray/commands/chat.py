@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cbt_ray.errors import InputError
-from cbt_ray.llm.meter import LocalMeter, Meter
+from cbt_ray.llm.gate import gate_of
+from cbt_ray.llm.meter import Meter
 from cbt_ray.llm.request import Request
 from cbt_ray.study.study import Budget
 from cbt_ray.therapy.dialogue import THERAPIST_PROMPT, therapist_system
@@ -15,7 +16,7 @@ from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Speaker, Turn, therapist_messages
 from cbt_ray.therapy.stop import end_mark, hear
 from cbt_ray.work.bench import Bench
-from cbt_ray.work.workplace import Workplace
+from cbt_ray.work.workplace import Workplace, Workshop
 
 
 def chat(
@@ -29,9 +30,8 @@ def chat(
             f"{study.file}: --arm: unknown arm {arm_name!r}, expected one of "
             f"{[arm.name for arm in study.arms]}"
         )
-    voice = Workplace(study, bench.store, LocalMeter(Meter(study.endpoints, Budget()))).therapist(
-        arm
-    )
+    shop = Workshop(study, bench.store, gate_of(Meter(study.endpoints, Budget())))
+    voice = Workplace(shop).therapist(arm)
     language = load_language(bench.prompts)
     sessions = language.sessions(study.sessions)
     mark = end_mark(sessions)

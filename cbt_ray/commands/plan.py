@@ -138,8 +138,8 @@ class StageCalls:
                     / limits.tokens_per_minute
                 )
 
-    def useful_workers(self, study: Study) -> int:
-        """More workers than this idle: one a chain, and no more than an endpoint bears."""
+    def at_once(self, study: Study) -> int:
+        """More jobs at once than this wait: one a chain, and no more than an endpoint bears."""
         limits = [study.endpoints[call.role.endpoint].max_concurrency for call in self.chain]
         return min([self.chains, *(limit for limit in limits if limit)], default=0)
 
@@ -167,7 +167,7 @@ def print_plan(study: Study, say: Callable[[str], object]) -> None:
     estimates = estimate(study)
     say(
         f"{'stage':<10} {'calls':>8} {'prompt':>12} {'reply':>11} {'dollars':>9} "
-        f"{'critical path':>14} {'useful workers':>15}"
+        f"{'critical path':>14} {'jobs at once':>13}"
     )
     for one in _merged(estimates):
         cost = one.cost(study)
@@ -175,7 +175,7 @@ def print_plan(study: Study, say: Callable[[str], object]) -> None:
         say(
             f"{one.stage:<10} {one.calls:>8.0f} {one.prompt_tokens:>12.0f} "
             f"{one.reply_tokens:>11.0f} {dollars:>9} "
-            f"{_time(one.path(study)):>14} {one.useful_workers(study):>15}"
+            f"{_time(one.path(study)):>14} {one.at_once(study):>13}"
         )
     calls, tokens = (
         sum(e.calls for e in estimates),
@@ -190,7 +190,7 @@ def print_plan(study: Study, say: Callable[[str], object]) -> None:
     if None not in costs:
         dollars = f"${sum(cost or 0 for cost in costs):.2f}"
     say(f"in all: {calls:.0f} calls, {tokens:.0f} tokens, {dollars}; {_time(path)} at best{rest}")
-    say("critical path: with as many workers as are useful, at the endpoints' expected_speed")
+    say("critical path: with as many jobs at once as are useful, at the endpoints' expected_speed")
     say(_counted_by(estimates))
     _against_budget(study, calls, tokens, costs, say)
     for line in _training(study):
@@ -276,8 +276,8 @@ class _Joined(StageCalls):
     def path(self, study: Study) -> float:
         return max(part.path(study) for part in self.parts)
 
-    def useful_workers(self, study: Study) -> int:
-        return sum(part.useful_workers(study) for part in self.parts)
+    def at_once(self, study: Study) -> int:
+        return sum(part.at_once(study) for part in self.parts)
 
 
 def _courses(study: Study, prompts: Prompts) -> Iterator[StageCalls]:

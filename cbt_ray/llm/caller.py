@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from cbt_ray.errors import Infrastructure
-from cbt_ray.llm.meter import Gate, Permit
+from cbt_ray.llm.gate import Gate
 from cbt_ray.llm.request import LanguageModel, Reply, Request, Usage
 from cbt_ray.study.endpoint import Endpoint, LiteLLMEndpoint
 
@@ -31,7 +31,7 @@ class Caller:
         model: LanguageModel,
         endpoint_name: str,
         endpoint: Endpoint,
-        meter: Gate,
+        gate: Gate,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -41,7 +41,7 @@ class Caller:
         self.endpoint_name = endpoint_name
         self.usage = Usage()
         self._retries = endpoint.retries if isinstance(endpoint, LiteLLMEndpoint) else 0
-        self._meter = meter
+        self._gate = gate
         self._clock = clock
         self._sleep = sleep
         self._rng = rng if rng is not None else random.Random()
@@ -64,8 +64,9 @@ class Caller:
         return usage
 
     def _attempt(self, request: Request) -> Reply:
-        permit = self._permit(estimate_tokens(request))
+        permit = self._gate.acquire(self.endpoint_name, estimate_tokens(request))
         began, usage = self._clock(), Usage(calls=1)
+        self.usage.calls += 1  # a process that is ended in the middle of the call has it recorded
         try:
             reply = self.model.complete(request)
             usage.prompt_tokens, usage.reply_tokens, usage.cost = (
@@ -80,13 +81,9 @@ class Caller:
             raise
         finally:
             usage.seconds = self._clock() - began
+            self.usage.calls -= 1
             self.usage.add(usage)
-            self._meter.release(permit, usage)
-
-    def _permit(self, tokens: int) -> Permit:
-        while not isinstance(answer := self._meter.acquire(self.endpoint_name, tokens), Permit):
-            self._sleep(answer)
-        return answer
+            self._gate.release(permit, usage)
 
     def _backoff(self, attempt: int) -> float:
         """Doubling, with jitter: workers that failed together must not come back together."""

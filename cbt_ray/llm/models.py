@@ -1,16 +1,18 @@
-"""The models that a worker process holds open: loaded once, kept between its tasks, one for each
+"""The models that a worker process holds open: loaded once, shared by its jobs, one for each
 endpoint, role and file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 
 from cbt_ray.errors import InputError
 from cbt_ray.llm.caller import Caller
+from cbt_ray.llm.gate import Gate
 from cbt_ray.llm.gguf_file import load_gguf_path
-from cbt_ray.llm.meter import Gate
 from cbt_ray.llm.request import Ask, LanguageModel, Message, Reply, Request
 from cbt_ray.llm.server import ServerModel, is_own_server
 from cbt_ray.study.endpoint import FINETUNED, Endpoint, LiteLLMEndpoint, LlamaCppEndpoint, Sampling
@@ -22,34 +24,67 @@ Slot = tuple[str, str, Path | None]
 
 
 class Models:
-    """Opens models by name and keeps them; used by one worker process at a time."""
+    """Opens models by name and keeps them; safe for threads."""
 
     def __init__(
-        self, endpoints: Mapping[str, Endpoint], meter: Gate, today: str = TODAY.isoformat()
+        self, endpoints: Mapping[str, Endpoint], gate: Gate, today: str = TODAY.isoformat()
     ) -> None:
         self._endpoints = endpoints
-        self._meter = meter
+        self._gate = gate
         self._today = today
         self._open: dict[Slot, LanguageModel] = {}
+        self._users: Counter[Slot] = Counter()
+        self._lock = Lock()
 
     def open(self, endpoint_name: str, role: str, gguf: Path | None = None) -> Caller:
         """A fresh caller (its usage is its own) on a model that may be open already.
 
-        `gguf` is the local file of a `finetuned` endpoint, which only the caller knows.
+        `gguf` is the local file of a `finetuned` endpoint, which only the caller knows. A model
+        stays open as long as somebody uses it, and beyond that until another of its kind is opened.
         """
+        slot = self._slot(endpoint_name, role, gguf)
         endpoint = self._endpoints[endpoint_name]
-        slot = (endpoint_name, role if isinstance(endpoint, LlamaCppEndpoint) else "", gguf)
-        if slot not in self._open:
-            self._open[slot] = language_model(endpoint_name, endpoint, gguf, self._today)
-        return Caller(self._open[slot], endpoint_name, endpoint, self._meter)
+        with self._lock:
+            if slot not in self._open:
+                self._make_room(slot)
+                self._open[slot] = language_model(endpoint_name, endpoint, gguf, self._today)
+            self._users[slot] += 1
+            return Caller(self._open[slot], endpoint_name, endpoint, self._gate)
 
-    def keep(self, slots: Collection[Slot]) -> None:
-        """Close every model whose endpoint, role and file are not among these."""
-        for slot in [slot for slot in self._open if slot[1] and slot not in slots]:
-            model = self._open.pop(slot)
-            close = getattr(model, "close", None)
-            if close is not None:
-                close()
+    def release(self, endpoint_name: str, role: str, gguf: Path | None = None) -> None:
+        """One user less."""
+        with self._lock:
+            self._users[self._slot(endpoint_name, role, gguf)] -= 1
+
+    def close(self) -> None:
+        """Close all models."""
+        with self._lock:
+            for slot in list(self._open):
+                self._close(slot)
+
+    def _slot(self, endpoint_name: str, role: str, gguf: Path | None) -> Slot:
+        local = isinstance(self._endpoints[endpoint_name], LlamaCppEndpoint)
+        return endpoint_name, role if local else "", gguf
+
+    def _make_room(self, slot: Slot) -> None:
+        """Close the therapists of other arms that nobody uses: two models of 8 GB need not fit side
+        by side.
+        """
+        kind, arm = _parts(slot)
+        for other in list(self._open):
+            if arm and _parts(other)[0] == kind and not self._users[other]:
+                self._close(other)
+
+    def _close(self, slot: Slot) -> None:
+        close = getattr(self._open.pop(slot), "close", None)
+        if close is not None:
+            close()
+
+
+def _parts(slot: Slot) -> tuple[str, str]:
+    """A role's kind and whose it is: `therapist`, `qwen-tuned`."""
+    kind, _, whose = slot[1].partition(".")
+    return kind, whose
 
 
 def language_model(

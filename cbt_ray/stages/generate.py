@@ -46,16 +46,16 @@ def generate(bench: Bench, *, retry_rejected: bool = False) -> None:
 
 def make_course(spec: Spec, job: Job) -> None:
     """Make a training patient's profile and all sessions of the course, as far as they are owed."""
-    place = spec.workplace()
-    number = int(job[0])
-    patient = place.make(place.keys.profile(number), (), lambda: _profile(place, number))
-    if patient.status is Status.REJECTED:
-        return
-    before: Unit | None = None
-    for session in range(1, place.study.writing.courses.sessions + 1):
-        before = _session(place, number, session, patient, before)
-        if before.status is Status.REJECTED:
-            return  # the sessions behind it are not reached
+    with spec.workplace() as place:
+        number = int(job[0])
+        patient = place.make(place.keys.profile(number), (), lambda: _profile(place, number))
+        if patient.status is Status.REJECTED:
+            return
+        before: Unit | None = None
+        for session in range(1, place.study.writing.courses.sessions + 1):
+            before = _session(place, number, session, patient, before)
+            if before.status is Status.REJECTED:
+                return  # the sessions behind it are not reached
 
 
 def _profile(place: Workplace, number: int) -> dict[str, Any]:

@@ -62,16 +62,16 @@ def rate_sessions(bench: Bench, *, retry_rejected: bool = False) -> None:
 
 def make_rating(spec: Spec, job: Job) -> None:
     """Make one judgement."""
-    place = spec.workplace()
     session, rater, view, replicate = job
-    if view.startswith(VIEW):
-        name = view.removeprefix(VIEW)
-        key = place.keys.probe(session, name)
-        held = {one: place.known(one) for one in place.keys.inputs(key)}
-        place.make(key, held.values(), lambda: probe_content(place, key, session, name, held))
-        return
-    key, unit = place.keys.rating(session, rater, view, replicate), place.known(session)
-    place.make(key, [unit], lambda: _rating(place, key, unit, rater, view))
+    with spec.workplace() as place:
+        if view.startswith(VIEW):
+            name = view.removeprefix(VIEW)
+            key = place.keys.probe(session, name)
+            held = {one: place.known(one) for one in place.keys.inputs(key)}
+            place.make(key, held.values(), lambda: probe_content(place, key, session, name, held))
+            return
+        key, unit = place.keys.rating(session, rater, view, replicate), place.known(session)
+        place.make(key, [unit], lambda: _rating(place, key, unit, rater, view))
 
 
 def _rating(place: Workplace, key: Key, session: Unit, rater: str, view: Any) -> dict[str, Any]:

@@ -61,13 +61,13 @@ def _enough(bench: Bench) -> None:
 
 def make_chain(spec: Spec, job: Job) -> None:
     """Hold the sessions of a chain, as far as they are owed."""
-    place = spec.workplace()
     arm, patient, replicate, seed = job if len(job) == 4 else (*job, 0)
-    before: Unit | None = None
-    for number, key in enumerate(place.keys.chain(arm, patient, replicate, seed), 1):
-        before = _session(place, arm, seed, patient, number, key, before)
-        if before.status is Status.REJECTED:
-            return  # the sessions behind it are not reached
+    with spec.workplace() as place:
+        before: Unit | None = None
+        for number, key in enumerate(place.keys.chain(arm, patient, replicate, seed), 1):
+            before = _session(place, arm, seed, patient, number, key, before)
+            if before.status is Status.REJECTED:
+                return  # the sessions after it are not reached
 
 
 def _session(

@@ -51,7 +51,7 @@ class LlamaCppEndpoint(Limits):
     The context belongs to the model's identity, since it decides what is forgotten.
     """
     threads: int = Field(1, ge=1, le=4096)
-    """Threads a worker gives it; also the CPUs that Ray sets aside for the worker."""
+    """Threads a worker gives it; also the CPUs that a worker takes."""
     licence: str | None = None
     """Of the model, or the provider's terms; in no key.
 
@@ -65,7 +65,7 @@ class LiteLLMEndpoint(Limits):
     """
 
     decides_nothing: ClassVar[frozenset[str]] = PACE | {
-        *("api_base", "api_key_env", "timeout_s", "retries", "price", "cpus")
+        *("api_base", "api_key_env", "timeout_s", "retries", "price")
     }
 
     kind: Literal["litellm"]
@@ -101,8 +101,6 @@ class LiteLLMEndpoint(Limits):
 
     Needed where litellm does not know the model's price.
     """
-    cpus: float = Field(0.25, gt=0, le=4096)
-    """CPUs that Ray sets aside for a worker which only waits for this endpoint."""
     licence: str | None = None
     """Of the model, or the provider's terms; in no key.
 

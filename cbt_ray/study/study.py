@@ -73,12 +73,21 @@ class Engine(Block):
     """Where and how wide it runs; never part of a key."""
 
     address: str | None = None
-    """A Ray cluster's address; none: Ray on this machine.
+    """A Ray cluster's address; none: workers on this machine.
 
     The environment variable `RAY_ADDRESS` wins.
     """
     workers: int | None = Field(None, ge=1, le=100_000)
-    """Jobs at once; none: as many as the CPUs allow. One needs no Ray."""
+    """Processes that jobs (chains, courses, ratings) are done in.
+
+    None: one a machine, and where a stage's models run in the process, as many as the CPUs allow.
+    """
+    chains_per_worker: int | None = Field(None, ge=1, le=1000)
+    """Jobs at once in each worker.
+
+    None: what the endpoints bear (`max_concurrency`), at most 128; 16 where one of them does not
+    say; 1 with a model in the process.
+    """
 
 
 class Study(Block):

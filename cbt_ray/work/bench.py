@@ -26,13 +26,12 @@ from cbt_ray.store import Store, open_store
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import LiteLLMEndpoint, Role, Sampling
 from cbt_ray.unit import Key, Stage, Unit
-from cbt_ray.work.engine import Engine, cpus_of
+from cbt_ray.work.engine import Engine, open_engine
 from cbt_ray.work.inputs import at, check_endpoints, check_prompts
 from cbt_ray.work.job import Job, Work, name_of
 from cbt_ray.work.keys import Keys
 from cbt_ray.work.origin import Origins
 from cbt_ray.work.progress import Progress
-from cbt_ray.work.ray_engine import open_engine
 from cbt_ray.work.survey import State, Survey
 from cbt_ray.work.usage import Costs, record_calls, record_run
 from cbt_ray.work.workplace import prompts_of
@@ -134,15 +133,12 @@ class Bench:
         jobs = self._chosen(stage, jobs)
         self._complete = None
         self.check_store()
-        asked = [role for same in roles.values() for role in same]
         self.prove({stage: roles})
         begun = time.monotonic()
         left: list[str] = []
         stop: CbtRayError | None = None
         with self.progress.stage(stage, owed) as watch:
-            for outcome in self.engine.run(
-                work, jobs, tuple(sorted(roles)), cpus_of(self.study, asked), watch
-            ):
+            for outcome in self.engine.run(work, jobs, roles, watch):
                 left += outcome.owed
                 stop = stop or outcome.stop
         record_run(self.store, self.study.study, stage, time.monotonic() - begun)
@@ -222,9 +218,8 @@ class Bench:
     def _probe(self, stage: Stage, name: str, role: Role) -> None:
         kind = "raters" if name in self.study.raters else "roles"
         field = f"{self.study.file}: {kind}.{name}.endpoint"
-        caller = Models(self.study.endpoints, self.engine.meter(), self.study.told_date).open(
-            role.endpoint, name
-        )
+        models = Models(self.study.endpoints, self.engine.gate, self.study.told_date)
+        caller = models.open(role.endpoint, name)
         try:
             probe(caller, name, role.sampling)
         except ModelFailure as failure:

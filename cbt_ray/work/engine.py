@@ -1,6 +1,6 @@
-"""The engine: runs jobs in this process, in one process of their own, or on Ray.
+"""The engine: runs the jobs of a stage in this process, or in workers here or on a Ray cluster.
 
-State lies in the store and never here: a job whose worker dies is begun again and does what is
+State lies in the store and never here: a job whose worker is lost is begun again and does what is
 still owed.
 """
 
@@ -9,33 +9,51 @@ from __future__ import annotations
 import math
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Protocol
 
-from cbt_ray.llm.meter import Gate, LocalMeter, Meter
+from cbt_ray.llm.gate import Gate, gate_of
+from cbt_ray.llm.meter import Meter
 from cbt_ray.llm.request import Usage
 from cbt_ray.study import Study
-from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint, Role
-from cbt_ray.work.job import Job, Outcome, Work, attempt, name_of
+from cbt_ray.study.endpoint import LlamaCppEndpoint, Role
+from cbt_ray.work.job import Job, Outcome, Work, attempt
 from cbt_ray.work.loss import Losses
 from cbt_ray.work.progress import Watch
+from cbt_ray.work.shift import Hand, Shift
 from cbt_ray.work.worker import Worker
-from cbt_ray.work.workplace import Spec
+from cbt_ray.work.workplace import Setting, Spec
 
 Say = Callable[[str], object]
+Asked = Mapping[str, Collection[Role]]
+"""The roles that a stage calls, by name."""
+MOST_CHAINS = 128
+"""Jobs at once in one worker: what a lost process costs."""
+UNLIMITED_CHAINS = 16
+"""Jobs at once where no endpoint says what it bears."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a worker of a stage takes."""
+
+    cpus: int
+    only_waits: bool
+    """Whether it does nothing but wait for servers: then one a machine is enough."""
+    bears: int
+    """Jobs at once, over all workers, that the stage's endpoints bear."""
 
 
 class Engine(Protocol):
     """Runs jobs."""
 
-    def meter(self) -> Gate:
-        """The meter that all workers share."""
-        ...
+    gate: Gate
+    """Leave to call models for this process."""
 
-    def run(
-        self, work: Work, jobs: Sequence[Job], roles: tuple[str, ...], cpus: float, watch: Watch
-    ) -> Iterator[Outcome]:
+    def run(self, work: Work, jobs: Sequence[Job], asked: Asked, watch: Watch) -> Iterator[Outcome]:
         """Run jobs, the longest first as given; `watch` hears of each unit as it is settled."""
         ...
 
@@ -50,28 +68,14 @@ class InlineEngine:
     """
 
     def __init__(self, study: Study, store: str, spent: Usage) -> None:
-        self.study = study
-        self.store = store
-        self._run = uuid.uuid4().hex
-        self._meter = LocalMeter(Meter(study.endpoints, study.budget, spent=spent))
+        self._study, self._store, self._run = study, store, uuid.uuid4().hex
+        self.gate = gate_of(Meter(study.endpoints, study.budget, spent=spent))
 
-    def meter(self) -> Gate:
-        """The meter."""
-        return self._meter
-
-    def run(
-        self,
-        work: Work,
-        jobs: Sequence[Job],
-        roles: tuple[str, ...],
-        cpus: float,  # noqa: ARG002
-        watch: Watch,
-    ) -> Iterator[Outcome]:
+    def run(self, work: Work, jobs: Sequence[Job], asked: Asked, watch: Watch) -> Iterator[Outcome]:
         """Run jobs one by one; a crash ends the command."""
+        setting = Setting(self._study, self._store, tuple(sorted(asked)), self._run)
         for job in jobs:
-            outcome = attempt(
-                work, Spec(self.study, self.store, self._meter, watch, roles, self._run), job
-            )
+            outcome = attempt(work, Spec(setting, self.gate, watch), job)
             yield outcome
             if outcome.stop:
                 return
@@ -80,66 +84,106 @@ class InlineEngine:
         """Nothing to let go of."""
 
 
-class ProcessEngine:
-    """One job after the other in one process of its own: a single worker, which needs no Ray."""
+class Crew(Protocol):
+    """Where workers come from."""
 
-    def __init__(self, study: Study, store: str, spent: Usage, say: Say) -> None:
-        self.study = study
-        self.store = store
-        self.say = say
-        self._run = uuid.uuid4().hex
-        self._meter: Gate = LocalMeter(Meter(study.endpoints, study.budget, spent=spent))
-        self._worker = Worker()
+    def width(self, needs: Needs) -> int:
+        """Workers that there is room for now."""
+        ...
 
-    def meter(self) -> Gate:
-        """The meter; its calls come from the worker."""
-        return self._meter
-
-    def run(
-        self,
-        work: Work,
-        jobs: Sequence[Job],
-        roles: tuple[str, ...],
-        cpus: float,  # noqa: ARG002
-        watch: Watch,
-    ) -> Iterator[Outcome]:
-        """Run jobs one by one, each again where its worker is lost."""
-        losses = Losses(self.say)
-        for job in jobs:
-            outcome = self._do(work, job, roles, watch, losses)
-            yield outcome
-            if outcome.stop:
-                return
-
-    def _do(
-        self, work: Work, job: Job, roles: tuple[str, ...], watch: Watch, losses: Losses
-    ) -> Outcome:
-        name = name_of(job)
-
-        def note(key: str, outcome: str) -> None:
-            losses.progress(name)
-            watch(key, outcome)
-
-        spec = Spec(self.study, self.store, self._meter, note, roles, self._run)
-        while True:
-            outcome = self._worker.do(work, spec, job)
-            settled = losses.settle(name, outcome)
-            if settled is not None:
-                return settled
+    def hire(self, needs: Needs) -> Hand:
+        """One more worker."""
+        ...
 
     def close(self) -> None:
-        """End the worker."""
-        self._worker.close()
+        """Let go of all of them."""
+        ...
 
 
-def cpus_of(study: Study, roles: Iterable[Role]) -> float:
-    """CPUs that a job takes: the threads of its in-process models, which speak in turn, or what
-    waiting takes.
-    """
-    endpoints = [study.endpoints[role.endpoint] for role in roles]
-    threads = [e.threads for e in endpoints if isinstance(e, LlamaCppEndpoint)]
-    waiting = [e.cpus for e in endpoints if isinstance(e, LiteLLMEndpoint)]
-    return float(max([*threads, *waiting], default=0.5))
+class LocalCrew:
+    """Workers on this machine."""
+
+    def __init__(self) -> None:
+        self._workers: list[Worker] = []
+
+    def width(self, needs: Needs) -> int:
+        """As many as the CPUs allow; one where all it does is wait."""
+        return 1 if needs.only_waits else max(1, available_cpus() // needs.cpus)
+
+    def hire(self, needs: Needs) -> Worker:  # noqa: ARG002
+        """One more process."""
+        self._workers.append(Worker())
+        return self._workers[-1]
+
+    def close(self) -> None:
+        """End them."""
+        for worker in self._workers:
+            worker.close()
+
+
+class CrewEngine:
+    """Jobs in workers, many at once in each."""
+
+    def __init__(self, study: Study, store: str, spent: Usage, say: Say, crew: Crew) -> None:
+        self._study, self._store, self._run, self._say = study, store, uuid.uuid4().hex, say
+        self._crew = crew
+        self._meter = Meter(study.endpoints, study.budget, spent=spent)
+        self.gate = gate_of(self._meter)
+        self._hands: list[Hand] = []
+
+    def run(self, work: Work, jobs: Sequence[Job], asked: Asked, watch: Watch) -> Iterator[Outcome]:
+        """Run jobs; those of a lost worker are begun again."""
+        needs = needs_of(self._study, [role for same in asked.values() for role in same])
+        width = self._width(needs)
+        setting = Setting(self._study, self._store, tuple(sorted(asked)), self._run)
+        chains = self._study.engine.chains_per_worker or min(MOST_CHAINS, -(-needs.bears // width))
+        shift = Shift(jobs, chains, self._meter, Losses(self._say), watch)
+        try:
+            self._join(shift, min(width, len(jobs)), needs, work, setting)
+            for outcome in shift.outcomes():
+                if outcome is not None:
+                    yield outcome
+                elif (more := self._width(needs) - shift.workers) > 0 and shift.waiting:
+                    self._join(shift, min(more, shift.waiting), needs, work, setting)
+        finally:
+            shift.end()
+
+    def close(self) -> None:
+        """End the workers."""
+        self._crew.close()
+
+    def _width(self, needs: Needs) -> int:
+        return self._study.engine.workers or self._crew.width(needs)
+
+    def _join(self, shift: Shift, number: int, needs: Needs, work: Work, setting: Setting) -> None:
+        """So many more workers join a shift; those that are there already come first."""
+        first = shift.workers
+        while len(self._hands) < first + number:
+            self._hands.append(self._crew.hire(needs))
+        named = [(f"worker-{at}", self._hands[at]) for at in range(first, first + number)]
+        for name, _ in named:
+            shift.join(name)
+        for name, hand in named:
+            Thread(target=shift.serve, args=(name, hand, work, setting), daemon=True).start()
+
+
+def needs_of(study: Study, roles: Collection[Role]) -> Needs:
+    """What a worker takes that asks these roles' endpoints."""
+    endpoints = [study.endpoints[name] for name in sorted({role.endpoint for role in roles})]
+    threads = [one.threads for one in endpoints if isinstance(one, LlamaCppEndpoint)]
+    if threads:  # a model in the process answers one job at a time
+        return Needs(max(threads), only_waits=False, bears=1)
+    known = [one.max_concurrency for one in endpoints if one.max_concurrency is not None]
+    bears = sum(known) if len(known) == len(endpoints) else UNLIMITED_CHAINS
+    return Needs(1, only_waits=True, bears=max(1, bears))
+
+
+def useful_workers(study: Study, needs: Needs, at_once: int) -> int:
+    """Workers that so many jobs at once keep busy."""
+    if not needs.only_waits:
+        return max(1, at_once)
+    chains = study.engine.chains_per_worker or MOST_CHAINS
+    return max(1, -(-min(at_once, needs.bears) // chains))
 
 
 def available_cpus() -> int:
@@ -152,3 +196,20 @@ def available_cpus() -> int:
     except (OSError, ValueError):
         return cores
     return cores if quota == "max" else max(1, min(cores, math.ceil(int(quota) / int(period))))
+
+
+def open_engine(
+    study: Study, store: str, spent: Usage, say: Say, *, inline: bool = False
+) -> Engine:
+    """The engine that a study file asks for; RAY_ADDRESS names a cluster, too.
+
+    `store` is its URL, the same for all workers.
+    """
+    if inline:
+        return InlineEngine(study, store, spent)
+    address = os.environ.get("RAY_ADDRESS") or study.engine.address
+    if not address:
+        return CrewEngine(study, store, spent, say, LocalCrew())
+    from cbt_ray.work.ray_crew import RayCrew
+
+    return CrewEngine(study, store, spent, say, RayCrew(address, say))

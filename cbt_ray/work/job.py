@@ -1,4 +1,6 @@
-"""A job: units that are made one after the other, in one process; what it does, what it leaves."""
+"""A job: units that are made one after the other, in one thread; what it does, what it leaves, and
+what a worker and the engine tell each other of it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from cbt_ray.errors import CbtRayError, InputError
+from cbt_ray.llm.lease import Claim, Grant
 from cbt_ray.work.workplace import Spec, reason_of
 
 
@@ -32,18 +35,32 @@ class Loss:
 
 @dataclass
 class Outcome:
-    """What a job left: nothing owed, or why.
-
-    `stop` where the whole stage must not go on, `lost` where its worker is gone.
-    """
+    """What a job left: nothing owed, or why; `stop` where the whole stage must not go on."""
 
     owed: list[str] = field(default_factory=list)
     stop: CbtRayError | None = None
-    lost: Loss | None = None
 
 
 Job = tuple[Any, ...]
 Work = Callable[[Spec, Job], None]
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a worker is to do: jobs, each with a number, and what it may use."""
+
+    jobs: tuple[tuple[int, Job], ...]
+    grant: Grant
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a worker did since its last report, and what it wants."""
+
+    noted: tuple[tuple[int, str, str], ...]
+    """Units that were settled or moved aside: number of the job, key, what became of it."""
+    ended: tuple[tuple[int, Outcome], ...]
+    claim: Claim
 
 
 def attempt(work: Work, spec: Spec, job: Job) -> Outcome:

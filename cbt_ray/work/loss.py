@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cbt_ray.errors import WorkerDied
 from cbt_ray.work.job import Cause, Loss, Outcome
@@ -29,24 +29,44 @@ class Losses:
         for cause in Cause:
             del self._in_a_row[job, cause]
 
-    def settle(self, job: str, outcome: Outcome) -> Outcome | None:
-        """What a job left in the end; None where it lost its worker and is to be begun again."""
-        loss = outcome.lost
-        if loss is None:
-            return outcome
+    def suspects(self, job: str) -> bool:
+        """Whether a job may have crashed a worker, and has settled no unit since."""
+        return bool(self._in_a_row) and self._crashes(job) > 0
+
+    def settle(self, jobs: Sequence[str], loss: Loss) -> list[Outcome | None]:
+        """What the jobs of a lost worker left in the end; None for each that is to be begun
+        again.
+        """
+        outcomes = [self._settled(job, loss) for job in jobs]
+        again = [job for job, outcome in zip(jobs, outcomes, strict=True) if outcome is None]
+        if again:
+            named = f"job {again[0]}" if len(again) == 1 else f"jobs {_some(again)}"
+            they = "it is" if len(again) == 1 else "they are"
+            alone = ", one at a time" if len(again) > 1 and self.suspects(again[0]) else ""
+            self._say(f"{named}: a worker is lost ({loss.words}); {they} begun again{alone}")
+        return outcomes
+
+    def _settled(self, job: str, loss: Loss) -> Outcome | None:
         self._in_a_row[job, loss.cause] += 1
         if loss.cause is Cause.OUTSIDE:
             if self._in_a_row[job, loss.cause] >= LOST_WORKERS:
                 return Outcome(owed=[f"worker lost {LOST_WORKERS} times: {loss.words}"])
-        elif self._in_a_row[job, Cause.CRASH] + self._in_a_row[job, Cause.MEMORY] >= CRASHES:
+        elif self._crashes(job) >= CRASHES:
             return Outcome(stop=_died(job, loss))
-        self._say(f"job {job}: its worker is lost ({loss.words}); it is begun again")
         return None
+
+    def _crashes(self, job: str) -> int:
+        return self._in_a_row[job, Cause.CRASH] + self._in_a_row[job, Cause.MEMORY]
+
+
+def _some(jobs: Sequence[str]) -> str:
+    """The first of several jobs, and how many there are."""
+    return f"{jobs[0]} and {len(jobs) - 1} more" if len(jobs) > 2 else " and ".join(jobs)
 
 
 def _died(job: str, loss: Loss) -> WorkerDied:
     remedy = (
-        "; give it more memory, or fewer workers (engine.workers)"
+        "; give it more memory, or fewer jobs at once (engine.workers, engine.chains_per_worker)"
         if loss.cause is Cause.MEMORY
         else ""
     )

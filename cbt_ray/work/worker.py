@@ -1,7 +1,6 @@
-"""A worker: a process of its own in which jobs are done, one after the other.
+"""A worker: a process of its own in which many jobs are done at once, each in a thread.
 
-So a crash costs one job and can be told. The parent serves the worker: leave to call models comes
-from the parent's meter, and units are noted here.
+So a crash costs what the process has under way, and can be told.
 """
 
 from __future__ import annotations
@@ -13,25 +12,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any
 
-from cbt_ray.llm.meter import Permit
-from cbt_ray.llm.request import Usage
 from cbt_ray.work import crash
-from cbt_ray.work.job import Cause, Job, Loss, Outcome, Work
-from cbt_ray.work.workplace import Spec
+from cbt_ray.work.job import Cause, Loss, Orders, Report, Work
+from cbt_ray.work.workplace import Setting
 
 TICK_S = 1.0
+"""Seconds between two looks at the traces of a process that says nothing."""
 END_S = 5.0
 """Seconds that a worker has to end in when it is told to."""
 TRACES_BYTES = 1 << 20
 
 
 class Worker:
-    """A process that does jobs; begun with the first, and anew after a loss."""
+    """A process that does jobs; begun with the first orders, and anew after a loss."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -39,24 +36,28 @@ class Worker:
         self._traces: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  open as long as its process
         self._killed_before = 0
         self._printed = 0
-        self._permits: list[Permit] = []
+        self._stage: tuple[Work, Setting] | None = None
+        self._told = False
 
-    def do(self, work: Work, spec: Spec, job: Job) -> Outcome:
-        """Do one job; where the worker is lost, the outcome says why.
+    def begin(self, work: Work, setting: Setting) -> None:
+        """Say what the jobs of the next orders are."""
+        self._stage, self._told = (work, setting), False
+
+    def exchange(self, orders: Orders) -> Report | Loss:
+        """Give orders, wait for the report; where the process is lost, why.
 
         Raises RuntimeError for a fault of ours.
         """
         try:
             if self._process is None:
                 self._begin()
-            self._send((work, spec.study, spec.store, spec.roles, spec.run, job))
-            return self._serve(spec)
+            if not self._told:
+                self._send(self._stage)
+                self._told = True
+            self._send(orders)
+            return self._heard()
         except (EOFError, OSError):
-            while (
-                self._permits
-            ):  # else the slots of calls under way stay taken until their leases end
-                spec.meter.release(self._permits.pop(), Usage(calls=1))
-            return Outcome(lost=self._lost())
+            return self._lost()
         except BaseException:
             self.close()
             raise
@@ -79,7 +80,7 @@ class Worker:
         self._killed_before = kernel_kills()
         self._traces.seek(0)
         self._traces.truncate()
-        self._printed = 0
+        self._printed, self._told = 0, False
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -88,7 +89,6 @@ class Worker:
                     "-m",
                     "cbt_ray.work.worker_process",
                     str(theirs.fileno()),
-                    str(os.getpid()),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=self._traces,
@@ -103,46 +103,19 @@ class Worker:
             raise EOFError
         self._connection.send(message)
 
-    def _serve(self, spec: Spec) -> Outcome:
-        """Answer the worker's questions until its job has ended.
+    def _heard(self) -> Report:
+        """Its report.
 
         Raises EOFError where it is gone.
         """
         if self._connection is None:
             raise EOFError
-        answers = self._answers(spec)
-        while True:
+        while not self._connection.poll(TICK_S):
             self._check()
-            if not self._connection.poll(TICK_S):
-                continue
-            name, arguments = self._connection.recv()
-            if name == "ended":
-                outcome: Outcome = arguments[0]
-                return outcome
-            if name == "raised":
-                raise RuntimeError(f"a worker failed:\n{arguments[0]}")
-            self._send(_answer(answers[name], arguments))
-
-    def _answers(self, spec: Spec) -> dict[str, Callable[..., Any]]:
-        """What the worker may ask for, by name; calls under way are kept in mind."""
-
-        def acquire(endpoint: str, tokens: int) -> Permit | float:
-            answer = spec.meter.acquire(endpoint, tokens)
-            if isinstance(answer, Permit):
-                self._permits.append(answer)
-            return answer
-
-        def release(permit: Permit, usage: Usage) -> None:
-            self._permits.remove(permit)
-            spec.meter.release(permit, usage)
-
-        return {
-            "acquire": acquire,
-            "release": release,
-            "totals": spec.meter.totals,
-            "halt": spec.meter.halt,
-            "note": spec.note,
-        }
+        report = self._connection.recv()
+        if isinstance(report, Report):
+            return report
+        raise RuntimeError(f"a worker failed:\n{report}")
 
     def _check(self) -> None:
         """End a worker that was struck and does not end by itself."""
@@ -206,10 +179,3 @@ def kernel_kills() -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
-
-
-def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    try:
-        return function(*arguments)
-    except Exception as error:
-        return error

@@ -1,113 +1,139 @@
-"""The process in which jobs are done: `python -m cbt_ray.work.worker_process CONNECTION PARENT`.
+"""The process in which jobs are done: `python -m cbt_ray.work.worker_process CONNECTION`.
 
-It asks its parent, `worker.py`, for leave to call models and tells it of each unit. What libraries
-print, and the traces of a crash, go to a file that the parent reads.
+It takes orders from its parent, `worker.py`, and reports; where the parent is gone, so is the other
+end of the connection, and the process ends. What libraries print, and the traces of a crash, go to
+a file that the parent reads.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import sys
 import threading
+import time
 import traceback
+from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any
 
-from cbt_ray.llm.meter import Permit
-from cbt_ray.llm.request import Usage
+from cbt_ray.errors import CbtRayError
+from cbt_ray.llm.gate import Gate
 from cbt_ray.work import crash
+from cbt_ray.work.job import Job, Orders, Outcome, Report, Work, attempt
+from cbt_ray.work.workplace import Setting, Spec, abandon, workshop_of
 
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
-
-
-class Line:
-    """The line to the parent: one question at a time."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._lock = threading.Lock()
-
-    def ask(self, name: str, *arguments: Any) -> Any:
-        """Have the parent do something; answers its answer, or raises what was raised there."""
-        with self._lock:
-            try:
-                self._connection.send((name, arguments))
-                answer = self._connection.recv()
-            except (EOFError, OSError):
-                raise SystemExit(1) from None  # the parent is gone
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+REPORT_S = 1.0
+"""Seconds after which a worker reports whatever there is."""
+GATHER_S = 0.005
+"""Seconds in which what follows at once comes along: a hundred jobs end and ask in bunches."""
 
 
-class ParentsMeter:
-    """The parent's meter."""
+class Floor:
+    """The jobs of one stage that this process has under way."""
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
+    def __init__(self, work: Work, setting: Setting) -> None:
+        self.gate = Gate(setting.study.endpoints, setting.study.budget, self._ask)
+        with contextlib.suppress(CbtRayError, OSError):  # else each job meets it
+            workshop_of(setting, self.gate)  # before there are threads
+        self._work = work
+        self._setting = setting
+        self._noted: list[tuple[int, str, str]] = []
+        self._ended: list[tuple[int, Outcome]] = []
+        self._fault: str | None = None
+        self._asked = False
+        self._reports = self._sent = 0
+        self._changed = threading.Condition()
 
-    def acquire(self, endpoint: str, tokens: int) -> Permit | float:
-        """See Gate."""
-        answer: Permit | float = self._line.ask("acquire", endpoint, tokens)
-        return answer
+    def start(self, number: int, job: Job) -> None:
+        """Begin a job in a thread of its own."""
+        threading.Thread(target=self._do, args=(number, job), daemon=True).start()
 
-    def release(self, permit: Permit, usage: Usage) -> None:
-        """See Gate."""
-        self._line.ask("release", permit, usage)
+    def taken(self, orders: Orders) -> None:
+        """Do as one is told."""
+        self.gate.take(orders.grant)
+        for number, job in orders.jobs:
+            self.start(number, job)
 
-    def totals(self) -> Usage:
-        """See Gate."""
-        usage: Usage = self._line.ask("totals")
-        return usage
+    def report(self, again_s: float) -> Report | str:
+        """What there is to say, as soon as something presses; a fault of ours as text: not all of
+        it can be pickled.
 
-    def halt(self, reason: str) -> None:
-        """See Gate."""
-        self._line.ask("halt", reason)
+        Calls that the last grant left waiting press after `again_s`.
+        """
+        with self._changed:
+            patience = min(again_s, REPORT_S) if self.gate.waits() else REPORT_S
+            self._changed.wait_for(
+                lambda: self._ended or self._noted or self._fault or self._asked, patience
+            )
+        time.sleep(GATHER_S)
+        with self._changed:
+            noted, ended = tuple(self._noted), tuple(self._ended)
+            self._noted, self._ended, self._asked = [], [], False
+            self._reports += 1
+            return self._fault or Report(noted, ended, self.gate.claim())
+
+    def sent(self) -> None:
+        """The last report has left this process."""
+        with self._changed:
+            self._sent = self._reports
+            self._changed.notify_all()
+
+    def _ask(self) -> None:
+        with self._changed:
+            self._asked = True
+            self._changed.notify_all()
+
+    def _note(self, number: int, key: str, outcome: str) -> None:
+        """Note a unit, and wait until that has left this process: whatever happens to it then, the
+        job has got on.
+        """
+        with self._changed:
+            self._noted.append((number, key, outcome))
+            self._changed.notify_all()
+            its = self._reports + 1
+            self._changed.wait_for(lambda: self._sent >= its)
+
+    def _do(self, number: int, job: Job) -> None:
+        spec = Spec(self._setting, self.gate, partial(self._note, number))
+        try:
+            outcome = attempt(self._work, spec, job)
+        except Exception:
+            self._fault, outcome = traceback.format_exc(), Outcome()
+        if outcome.stop is not None:
+            self.gate.halt(str(outcome.stop))
+        with self._changed:
+            self._ended.append((number, outcome))
+            self._changed.notify_all()
 
 
 def main() -> None:
     """Do jobs until the parent lets go, or is gone."""
-    descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
-    die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it reaches the whole group; the parent decides
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, _told_to_end)
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # it would start a debugger
     crash.watch(sys.stderr.fileno())
-    connection = Connection(descriptor)
-    line = Line(connection)
-    meter = ParentsMeter(line)
-    with contextlib.suppress(EOFError):
-        sys.path[:] = connection.recv()
-        while True:
-            _work(connection, line, meter)
+    with contextlib.suppress(EOFError, OSError):
+        _serve(Connection(int(sys.argv[1])))
+    os._exit(0)  # threads may still be in a call
 
 
-def _work(connection: Connection, line: Line, meter: ParentsMeter) -> None:
-    """Wait for a job and do it.
-
-    What is raised by a fault of ours goes to the parent as text: not all of it can be pickled.
-    """
-    from cbt_ray.work.job import attempt
-    from cbt_ray.work.workplace import Spec
-
-    work, study, store, roles, run, job = connection.recv()
-    try:
-        spec = Spec(study, store, meter, lambda *unit: line.ask("note", *unit), roles, run)
-        ended: tuple[str, tuple[Any]] = ("ended", (attempt(work, spec, job),))
-    except Exception:
-        ended = ("raised", (traceback.format_exc(),))
-    connection.send(ended)
+def _serve(connection: Connection) -> None:
+    sys.path[:] = connection.recv()
+    floor: Floor | None = None
+    while True:
+        told = connection.recv()
+        if isinstance(told, tuple):
+            floor = Floor(*told)
+        elif floor is not None:
+            floor.taken(told)
+            connection.send(floor.report(told.grant.again_s))
+            floor.sent()
 
 
-def die_with(parent: int) -> None:
-    """End this process when its parent ends, however that ends; only Linux can do that."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+def _told_to_end(number: int, _frame: object) -> None:
+    abandon()
+    os._exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where units are made: a study with its store, keys and models, in one process."""
+"""Where units are made: what a process holds once, and each job's own place in it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, Self
 
 from cbt_ray.errors import CbtRayError, Infrastructure, ModelFailure, Owed
 from cbt_ray.llm.caller import Caller
-from cbt_ray.llm.meter import Gate
+from cbt_ray.llm.gate import Gate
 from cbt_ray.llm.models import Models
 from cbt_ray.llm.request import Ask, Reply, Request, Usage
 from cbt_ray.prompts import Prompts
+from cbt_ray.rating.scale_file import load_scales
 from cbt_ray.reading import located
 from cbt_ray.store import Blob, Store, open_store
 from cbt_ray.store.folder import FolderStore
@@ -26,6 +28,7 @@ from cbt_ray.study import Study
 from cbt_ray.study.endpoint import Role
 from cbt_ray.study.model import Arm, Checkpoint, seed_suffix
 from cbt_ray.therapy.dialogue import FilledRole
+from cbt_ray.therapy.language import load_language
 from cbt_ray.unit import Key, Status, Unit
 from cbt_ray.work.keys import Keys
 from cbt_ray.work.origin import Origins
@@ -40,28 +43,78 @@ def silent(_key: str, _outcome: str) -> None:
 
 
 @dataclass
-class Workplace:
-    """What making a unit takes. One a process; models stay open between units."""
+class Workshop:
+    """What all jobs of a process share: it is only read, or safe for threads."""
 
     study: Study
     store: Store
-    meter: Gate
-    note: Note = silent
+    gate: Gate
     prompts: Prompts = field(init=False)
     keys: Keys = field(init=False)
     models: Models = field(init=False)
-    origins: Origins = field(init=False)
 
     def __post_init__(self) -> None:
         self.prompts = prompts_of(self.study)
         self.keys = Keys(self.study, self.prompts)
-        self.models = Models(self.study.endpoints, self.meter, self.study.told_date)
-        self.origins = Origins(self.keys, self.store, lambda key, why: self.note(key, why))
+        self.models = Models(self.study.endpoints, self.gate, self.study.told_date)
+        # What reading them tries out runs in a fork, which is for a process of one thread.
+        load_language(self.prompts)
+        for judge in self.study.judges.values():
+            load_scales(self.prompts, judge.scales)
         self._files: dict[str, Path] = {}
-        self._callers: dict[tuple[str, Path | None], Caller] = {}
+        self._lock = Lock()
+        self._under_way: dict[Key, Callable[[], Usage]] = {}
+
+    def file(self, blob: Blob, owner: Key) -> Path:
+        """A unit's blob as a local file, its SHA-256 checked once a process.
+
+        Fetched once a machine from a store elsewhere.
+        """
+        if blob.path not in self._files:
+            with self._lock:
+                self._files[blob.path] = local_file(self.store, blob, owner)
+        return self._files[blob.path]
+
+    def begin(self, key: Key, cost: Callable[[], Usage]) -> None:
+        """A unit is under way; `cost` tells what it has cost so far."""
+        self._under_way[key] = cost
+
+    def end(self, key: Key, outcome: str) -> Usage:
+        """A unit is not under way any more: write down what it cost, once, and answer it."""
+        cost = self._under_way.pop(key, None)
+        usage = cost() if cost is not None else Usage()
+        record_calls(self.store, key, usage, outcome)
+        return usage
+
+    def abandon(self) -> None:
+        """Write down what the units under way have cost: this process is told to end."""
+        for key in list(self._under_way):
+            self.end(key, "owed")
+
+
+@dataclass
+class Workplace:
+    """One job's place in a workshop: its models' callers, and what they said."""
+
+    shop: Workshop
+    note: Note = silent
+
+    def __post_init__(self) -> None:
+        self.study, self.store = self.shop.study, self.shop.store
+        self.prompts, self.keys = self.shop.prompts, self.shop.keys
+        self.origins = Origins(self.keys, self.store, lambda key, why: self.note(key, why))
+        self._callers: dict[tuple[str, str, Path | None], Caller] = {}
         self._reported: dict[str, str] = {}
         self._settled: set[Key] = set()
         self._thoughts: dict[str, list[str]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for opened in self._callers:
+            self.shop.models.release(*opened)
+        self._callers.clear()
 
     # ---- models ----------------------------------------------------------------------------------
 
@@ -75,20 +128,13 @@ class Workplace:
         role = self.study.therapist(arm)
         made = self.keys.made_for(arm, seed) if self.keys.uses_gguf(arm) else None
         gguf = self.gguf(made) if made else None
-        name = f"therapist.{arm.name}{seed_suffix(seed)}"
-        if any(other.startswith("therapist.") and other != name for other, _ in self._callers):
-            self.close()  # one arm's weights at a time: two 8 GB models need not fit side by side
-        return FilledRole(role, self._ask(role, name, gguf))
-
-    def close(self) -> None:
-        """Close all models."""
-        self._callers.clear()
-        self.models.keep([])
+        return FilledRole(role, self._ask(role, f"therapist.{arm.name}{seed_suffix(seed)}", gguf))
 
     def _ask(self, role: Role, name: str, gguf: Path | None) -> Ask:
-        caller = self._callers.get((name, gguf))
-        if caller is None:
-            caller = self._callers[name, gguf] = self.models.open(role.endpoint, name, gguf)
+        opened = role.endpoint, name, gguf
+        if opened not in self._callers:
+            self._callers[opened] = self.shop.models.open(*opened)
+        caller = self._callers[opened]
 
         def ask(request: Request) -> Reply:
             reply = caller(request)
@@ -102,7 +148,7 @@ class Workplace:
     def _take_usage(self) -> Usage:
         """What calls cost since the last unit."""
         total = Usage()
-        for caller in self._callers.values():
+        for caller in list(self._callers.values()):
             total.add(caller.take_usage())
         return total
 
@@ -112,7 +158,7 @@ class Workplace:
         Infrastructure where it is owed.
         """
         unit = self.model(made)
-        return self.file(Blob.from_json(unit.content["gguf"]), unit.key)
+        return self.shop.file(Blob.from_json(unit.content["gguf"]), unit.key)
 
     def model(self, made: Checkpoint) -> Unit:
         """What the finetune stage made of a model; Infrastructure where it is owed."""
@@ -121,15 +167,6 @@ class Workplace:
         if unit is None or unit.status is not Status.DONE:
             raise Infrastructure(f"{key}: owed; train first", "owed")
         return unit
-
-    def file(self, blob: Blob, owner: Key) -> Path:
-        """A unit's blob as a local file, its SHA-256 checked once a process.
-
-        Fetched once a machine from a store elsewhere.
-        """
-        if blob.path not in self._files:
-            self._files[blob.path] = local_file(self.store, blob, owner)
-        return self._files[blob.path]
 
     # ---- units -----------------------------------------------------------------------------------
 
@@ -174,17 +211,15 @@ class Workplace:
         begun, status, reason = time.monotonic(), Status.DONE, None
         self._reported.clear()
         self._thoughts.clear()
-        self._take_usage()
+        self.shop.begin(key, self._take_usage)
         try:
             content = produce()
         except ModelFailure as failure:
             content, status, reason = {"detail": str(failure)}, Status.REJECTED, failure.reason
         except BaseException:
-            record_calls(self.store, key, self._take_usage(), "owed")
+            self.shop.end(key, "owed")
             raise
-        usage = self._take_usage()
-        record_calls(self.store, key, usage, status)
-        provenance = self._provenance(usage, time.monotonic() - begun)
+        provenance = self._provenance(self.shop.end(key, status), time.monotonic() - begun)
         return self.origins.put(Unit(key, content, status, reason, provenance, made_from=made_from))
 
     def _provenance(self, usage: Usage, seconds: float) -> dict[str, Any]:
@@ -205,33 +240,53 @@ class Workplace:
 
 
 @dataclass(frozen=True)
-class Spec:
-    """What a worker needs to set up its workplace; travels with each task."""
+class Setting:
+    """What a worker needs to set up its workshop."""
 
     study: Study
     store: str
-    meter: Gate
-    note: Note
     roles: tuple[str, ...]
     """The roles of the stage; models of other roles are closed."""
     run: str
-    """Names the run: a new run has a new meter, and so a new workplace."""
+    """Names the run: a new run has a new meter, and so a new workshop."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a job is done with."""
+
+    setting: Setting
+    gate: Gate
+    note: Note
 
     def workplace(self) -> Workplace:
-        """The workplace of this process for the study, kept between tasks so that models stay
-        open.
+        """A place for one job in the workshop of this process, which is kept between jobs so that
+        models stay open.
         """
-        known = _workplaces.get("here")
-        if known is None or known[0] != (self.run, self.roles):
+        return Workplace(workshop_of(self.setting, self.gate), self.note)
+
+
+def workshop_of(setting: Setting, gate: Gate) -> Workshop:
+    """The workshop of this process; one of another run, or for other roles, is closed."""
+    with _opening:
+        named = setting.run, setting.roles
+        known = _workshops.get("here")
+        if known is None or known[0] != named:
             if known is not None:
-                known[1].close()
-            place = Workplace(self.study, open_store(self.store), self.meter, self.note)
-            known = _workplaces["here"] = ((self.run, self.roles), place)
-        known[1].note = self.note
+                known[1].models.close()
+            shop = Workshop(setting.study, open_store(setting.store), gate)
+            known = _workshops["here"] = (named, shop)
         return known[1]
 
 
-_workplaces: dict[str, tuple[tuple[str, tuple[str, ...]], Workplace]] = {}
+_workshops: dict[str, tuple[tuple[str, tuple[str, ...]], Workshop]] = {}
+_opening = Lock()
+
+
+def abandon() -> None:
+    """Write down what the units under way in this process have cost."""
+    for _, shop in _workshops.values():
+        shop.abandon()
 
 
 def prompts_of(study: Study) -> Prompts:

@@ -55,7 +55,7 @@ def test_two_attempts_that_overlap_write_two_records(tmp_path: Path) -> None:
     assert [found.attempt for found in one.all()] == [2, 3]
 
 
-@pytest.mark.ray
+@pytest.mark.slow
 def test_a_job_that_ends_well_says_so(tmp_path: Path) -> None:
     write_study(tmp_path, example_study())
     done = run_job("generate", tmp_path, "first", "--inline")
@@ -67,7 +67,7 @@ def test_a_job_that_ends_well_says_so(tmp_path: Path) -> None:
     assert (last.code, last.message) == (0, "")
 
 
-@pytest.mark.ray
+@pytest.mark.slow
 def test_after_a_two_no_attempt_calls_a_model(tmp_path: Path) -> None:
     write_study(tmp_path, example_study(engine__workers=1, budget={"calls": 1}))
     first = run_job("generate", tmp_path, "spent")
@@ -84,7 +84,7 @@ def test_after_a_two_no_attempt_calls_a_model(tmp_path: Path) -> None:
     assert third.returncode == 0, third.stderr
 
 
-@pytest.mark.ray
+@pytest.mark.slow
 def test_outside_a_cluster_no_record_is_left(tmp_path: Path) -> None:
     write_study(tmp_path, example_study(engine__workers=1))
     done = run_job("simulate", tmp_path, "")

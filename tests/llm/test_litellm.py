@@ -15,8 +15,9 @@ import pytest
 
 from cbt_ray.errors import CbtRayError, Infrastructure, InputError, KeyRefused, ModelFailure
 from cbt_ray.llm.caller import Caller
+from cbt_ray.llm.gate import gate_of
 from cbt_ray.llm.litellm_api import LiteLLMModel
-from cbt_ray.llm.meter import LocalMeter, Meter
+from cbt_ray.llm.meter import Meter
 from cbt_ray.llm.request import Finish, Request
 from cbt_ray.study.endpoint import LiteLLMEndpoint
 from cbt_ray.study.study import Budget
@@ -44,7 +45,7 @@ def caller(server: FaultyServer, sleep: Callable[[float], None], **fields: Any) 
         LiteLLMModel("big", block),
         "big",
         block,
-        LocalMeter(Meter({"big": block}, Budget())),
+        gate_of(Meter({"big": block}, Budget())),
         sleep=sleep,
         rng=random.Random(1),
     )

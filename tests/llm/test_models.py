@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cbt_ray.errors import InputError
-from cbt_ray.llm.meter import LocalMeter, Meter
+from cbt_ray.llm.gate import gate_of
+from cbt_ray.llm.meter import Meter
 from cbt_ray.llm.models import Models, probe
 from cbt_ray.study.endpoint import Endpoint, LlamaCppEndpoint, Sampling, ScriptedEndpoint
 from cbt_ray.study.study import Budget
@@ -23,7 +24,7 @@ def models() -> Models:
         "tuned": LlamaCppEndpoint(kind="llama_cpp", gguf="finetuned", context=512),
         "gone": LlamaCppEndpoint(kind="llama_cpp", gguf="nowhere/model.gguf"),
     }
-    return Models(endpoints, LocalMeter(Meter(endpoints, Budget())))
+    return Models(endpoints, gate_of(Meter(endpoints, Budget())))
 
 
 def test_usage_is_each_callers_own(models: Models) -> None:
@@ -44,16 +45,26 @@ def test_a_missing_file_is_named(models: Models) -> None:
 
 
 @pytest.mark.llama
-def test_each_role_has_its_own_model_until_it_is_let_go(
+def test_each_role_has_its_own_model(models: Models, embedded_file: Path) -> None:
+    therapist, patient = models.open("small", "therapist.one"), models.open("small", "patient")
+    assert therapist.model is not patient.model
+    tuned = models.open("tuned", "therapist.two", embedded_file)
+    assert probe(tuned, "therapist", Sampling()).reply_tokens <= 16
+    assert models.open("small", "patient").model is patient.model
+    models.close()
+
+
+@pytest.mark.llama
+def test_a_therapist_is_closed_for_another_arm_and_never_under_one_that_uses_it(
     models: Models, embedded_file: Path
 ) -> None:
-    therapist, patient = models.open("small", "therapist"), models.open("small", "patient")
-    assert therapist.model is not patient.model
-    tuned = models.open("tuned", "therapist", embedded_file)
-    assert probe(tuned, "therapist", Sampling()).reply_tokens <= 16
-    models.keep([("small", "patient", None)])
-    assert models.open("small", "patient").model is patient.model
-    again = models.open("small", "therapist")
-    assert again.model is not therapist.model
-    assert again(ask(max_tokens=2)).reply_tokens <= 2
-    models.keep([])
+    first = models.open("small", "therapist.one")
+    models.open("tuned", "therapist.two", embedded_file)
+    assert models.open("small", "therapist.one").model is first.model, "two jobs use it"
+    models.release("small", "therapist.one")
+    models.open("small", "therapist.three")
+    assert first(ask(max_tokens=2)).reply_tokens <= 2, "one still does"
+    models.release("small", "therapist.one")
+    models.open("small", "therapist.four")
+    assert models.open("small", "therapist.one").model is not first.model
+    models.close()

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from cbt_ray.errors import ModelFailure
-from cbt_ray.llm.meter import LocalMeter, Meter
+from cbt_ray.llm.gate import gate_of
+from cbt_ray.llm.meter import Meter
 from cbt_ray.llm.models import Models, probe
 from cbt_ray.llm.request import Finish
 from cbt_ray.study.endpoint import Endpoint, LiteLLMEndpoint, Sampling
@@ -70,7 +71,7 @@ def models(url: str) -> Models:
             kind="litellm", model="openai/small", api_base=url, retries=0, structured="json_object"
         )
     }
-    return Models(endpoints, LocalMeter(Meter(endpoints, Budget())))
+    return Models(endpoints, gate_of(Meter(endpoints, Budget())))
 
 
 def test_it_answers_in_words(models: Models) -> None:

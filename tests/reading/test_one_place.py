@@ -35,8 +35,6 @@ REASONS = {
     "work/code.py": "the analysis' own code",
     "work/declared.py": "the store",
     "work/engine.py": "the kernel",
-    "work/ray_head.py": "what its parent sent",
-    "work/ray_runtime.py": "what its child sent, and Ray's logs",
     "work/usage.py": "the store",
     "work/worker.py": "what its child sent",
     "analysis/schema.py": "our own docs, for a maintainer",

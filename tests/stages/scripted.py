@@ -90,7 +90,8 @@ def study_document(
     return {**document, **changes}
 
 
-AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+WORKER = "cbt_ray.work.worker_process"
+"""Of the command line of a worker."""
 
 TUNED_ARMS = [
     {"name": "first-tuned", "model": "first", "tuned": True},
@@ -120,9 +121,20 @@ def write_study(folder: Path, document: dict[str, Any]) -> Path:
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
-    """Start cbt-ray as a user does."""
+    """Start cbt-ray as a user does, who can end it with Ctrl-C."""
     command = [sys.executable, "-m", "cbt_ray", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=_hear_ctrl_c,
+    )
+
+
+def _hear_ctrl_c() -> None:
+    """A shell's background jobs ignore SIGINT, and with them all that they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run(*arguments: str | Path, expect: int = 0) -> str:
@@ -158,13 +170,8 @@ def wait_until(holds: Callable[[], bool], process: subprocess.Popen[str]) -> Non
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """Kill -9 the study's process.
-
-    The workers that it leaves must go by themselves (Ray's idle agents may take longer).
-    """
-    left = [
-        pid for pid, command in descendants(process.pid).items() if not command.startswith(AGENTS)
-    ]
+    """Kill -9 the study's process; the workers that it leaves must go by themselves."""
+    left = list(descendants(process.pid))
     process.kill()
     process.wait()
     end = time.monotonic() + PATIENCE_S
@@ -173,14 +180,10 @@ def kill(process: subprocess.Popen[str]) -> None:
         time.sleep(0.1)
 
 
-def kill_worker(process: subprocess.Popen[str]) -> None:
-    """Kill -9 one of the study's Ray workers that is at work."""
-    at_work = [
-        pid
-        for pid, command in descendants(process.pid).items()
-        if command.startswith("ray::attempt")
-    ]
-    os.kill(at_work[0], signal.SIGKILL)
+def kill_worker(process: subprocess.Popen[str], command: str = WORKER) -> None:
+    """Kill -9 one of the study's workers."""
+    found = [pid for pid, line in descendants(process.pid).items() if command in line]
+    os.kill(found[0], signal.SIGKILL)
 
 
 def descendants(ancestor: int) -> dict[int, str]:

@@ -1,5 +1,5 @@
-"""A budget under eight workers: it stops with exit code 2, overshoots by no call, and goes on when
-raised.
+"""A budget under many chains of several workers: it stops with exit code 2, overshoots by no call,
+and goes on when raised.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from cbt_ray.study import load_study
 from cbt_ray.work.usage import Costs
 from tests.stages import scripted
 
-WORKERS = 8
+WORKERS, CHAINS = 3, 4
+ENGINE = {"workers": WORKERS, "chains_per_worker": CHAINS}
 
 
-@pytest.mark.ray
-def test_half_the_planned_calls_under_eight_workers(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_half_the_planned_calls(tmp_path: Path) -> None:
     store = tmp_path / "store"
-    document = scripted.study_document(store, latency=0.05, engine={"workers": WORKERS})
+    document = scripted.study_document(store, latency=0.05, engine=ENGINE)
     document["sessions"]["replicates"] = 2
     file = scripted.write_study(tmp_path, document)
     planned = round(sum(one.calls for one in estimate(load_study(file))))
@@ -39,17 +40,17 @@ def test_half_the_planned_calls_under_eight_workers(tmp_path: Path) -> None:
 
     file = scripted.write_study(tmp_path, {**document, "budget": {"calls": planned * 2}})
     assert "report:" in scripted.run("study", file)
-    assert Costs(FolderStore(store), "rehearsal").total.calls <= planned + WORKERS * 12, (
+    assert Costs(FolderStore(store), "rehearsal").total.calls <= planned + WORKERS * CHAINS * 12, (
         "what was done is not paid for twice"
     )
 
 
-@pytest.mark.ray
+@pytest.mark.slow
 def test_a_budget_of_tokens_overshoots_by_the_calls_in_flight_at_most(tmp_path: Path) -> None:
     store = tmp_path / "store"
-    document = scripted.study_document(
-        store, latency=0.05, engine={"workers": WORKERS}, budget={"tokens": 8000}
-    )
+    document = scripted.study_document(store, latency=0.05, engine=ENGINE, budget={"tokens": 8000})
     scripted.run("study", scripted.write_study(tmp_path, document), expect=2)
     longest = 1500  # tokens of the longest call of this study
-    assert 8000 <= Costs(FolderStore(store), "rehearsal").total.tokens < 8000 + WORKERS * longest
+    assert 8000 <= Costs(FolderStore(store), "rehearsal").total.tokens < 8000 + WORKERS * longest, (
+        "near its end a worker has one call under way"
+    )

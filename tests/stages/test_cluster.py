@@ -1,10 +1,10 @@
-"""A Ray cluster that was there before: the study runs on it by its address as it does on a Ray of
-its own.
-"""
+"""A Ray cluster: the study runs on it by its address as it does on this machine."""
 
 from __future__ import annotations
 
+import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -18,14 +18,13 @@ from cbt_ray.unit import Stage
 from tests.stages import scripted
 
 
-@pytest.fixture
-def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
     """A head with two CPUs on this machine.
 
     Its token is in the environment, as a cluster's operator puts it there.
     """
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -38,14 +37,22 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         "--num-cpus=2",
     ]
     command += ["--include-dashboard=false", "--disable-usage-stats", "--node-ip-address=127.0.0.1"]
-    with (tmp_path / "head.log").open("w") as log:
-        head = subprocess.Popen(command, stdout=log, stderr=log)
+    with (tmp_path_factory.mktemp("head") / "log").open("w") as log:
+        head = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **secret})
     try:
         wait_for(port)
-        yield f"127.0.0.1:{port}"
+        yield f"127.0.0.1:{port}", secret
     finally:
         head.terminate()
         head.wait()
+
+
+@pytest.fixture
+def address(head: tuple[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where it listens."""
+    for name, value in head[1].items():
+        monkeypatch.setenv(name, value)
+    return head[0]
 
 
 def wait_for(port: int) -> None:
@@ -66,6 +73,26 @@ def test_a_study_runs_on_a_given_cluster(tmp_path: Path, address: str) -> None:
     output = scripted.run("study", scripted.write_study(tmp_path, document))
     assert "report:" in output
     assert len(scripted.units(store, Stage.SESSIONS)) == 8
+
+
+@pytest.mark.ray
+def test_what_ray_or_a_user_kills_is_replaced(tmp_path: Path, address: str) -> None:
+    store = tmp_path / "store"
+    document = scripted.study_document(store, latency=0.3, engine={"address": address})
+    process = scripted.start("study", scripted.write_study(tmp_path, document))
+    for number, command in enumerate((scripted.WORKER, "ray::_Host"), 1):
+        scripted.wait_until(lambda n=number: len(scripted.units(store)) >= 2 * n, process)  # type: ignore[misc]
+        os.kill(running(command)[0], signal.SIGKILL)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert output.count("a worker is lost (") == 2
+    assert "(raylet" not in output
+    assert len(scripted.units(store, Stage.SESSIONS)) == 8
+
+
+def running(command: str) -> list[int]:
+    """Processes below the cluster's head, by a part of their command lines."""
+    return [pid for pid, line in scripted.descendants(os.getpid()).items() if command in line]
 
 
 @pytest.mark.ray

@@ -1,6 +1,4 @@
-"""Workers that die, and a Ray that does not start, as a user meets them: one line, the right exit
-code, no process left.
-"""
+"""Workers that die, as a user meets them: one line, the right exit code, no process left."""
 
 from __future__ import annotations
 
@@ -8,7 +6,6 @@ import os
 import secrets
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -35,15 +32,9 @@ if words:
             ctypes.CDLL("libm.so.6").frexp(ctypes.c_double(1.0), None)
         return whole(self, request)
     ScriptedModel.complete = complete
-if os.environ.get("RAYLET"):
-    import cbt_ray.work.ray_runtime
-    cbt_ray.work.ray_runtime.BEGIN_TRIES = 2  # each takes Ray 30 s
-if os.environ.get("RAYLET") and "cbt_ray.work.ray_head" in sys.orig_argv:
-    import ray._private.services
-    ray._private.services.RAYLET_EXECUTABLE = os.environ["RAYLET"]
 """
-"""Run by every Python process of the study: it makes the scripted model crash, or Ray's start fail,
-as the environment says."""
+"""Run by every Python process of the study: it makes the scripted model crash as the environment
+says."""
 
 
 @pytest.fixture
@@ -82,7 +73,7 @@ def study(folder: Path, workers: int, latency: float = 0.0) -> Path:
     return scripted.write_study(folder, document)
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.ray)])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_job_that_always_crashes_ends_with_2_and_a_command_that_shows_it(
     tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
@@ -111,60 +102,31 @@ def test_a_crash_now_and_then_costs_a_line(
     monkeypatch.setenv("CRASH_AT", "Jonas")
     monkeypatch.setenv("CRASH_ONCE", str(tmp_path / "crashed"))
     output = scripted.run("study", study(tmp_path, 1))
-    assert output.count("its worker is lost (SIGSEGV in libm.so.6") == 1
+    assert output.count("a worker is lost (SIGSEGV in libm.so.6") == 1
     assert len(scripted.units(tmp_path / "store", Stage.SESSIONS)) == 8
     assert mark
 
 
-@pytest.mark.ray
 def test_killed_workers_are_replaced_and_nobody_else_hears_of_them(
     tmp_path: Path, mark: str
 ) -> None:
     process = scripted.start("simulate", study(tmp_path, 2, latency=0.3))
-    for command in ("cbt_ray.work.worker_process", "ray::attempt", "cbt_ray.work.worker_process"):
-        scripted.wait_until(lambda command=command: bool(running(process, command)), process)  # type: ignore[misc]
-        os.kill(running(process, command)[0], signal.SIGKILL)
+    for _ in range(2):
+        scripted.wait_until(lambda: len(running(process, scripted.WORKER)) == 2, process)
+        scripted.kill_worker(process)
     output, _ = process.communicate()
     assert process.returncode == 0, output
-    assert output.count("its worker is lost") >= 2
+    assert output.count("a worker is lost") >= 2
     check_quiet(output)
     assert mark
 
 
-@pytest.mark.ray
-def test_ray_listens_on_this_machine_alone(tmp_path: Path, mark: str) -> None:
-    process = scripted.start("generate", study(tmp_path, 2, latency=0.5))
-    scripted.wait_until(lambda: bool(running(process, "cbt_ray.work.worker_process")), process)
-    found = set(listeners({process.pid, *scripted.descendants(process.pid)}))
-    output, _ = process.communicate()
-    assert process.returncode == 0, output
-    assert "starting Ray" in output
-    assert len(found) >= 5, "Ray's processes were seen"
-    assert {address.removeprefix("::ffff:") for address, _ in found} == {"127.0.0.1"}, found
-    assert mark
-
-
-@pytest.mark.ray
-def test_a_ray_that_does_not_start_names_the_way_without_it(
-    tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RAYLET", "/bin/false")
-    output = scripted.run("generate", study(tmp_path, 2), expect=1)
-    last = output.strip().splitlines()[-1]
-    assert last.startswith("cbt-ray: ")
-    assert "Ray does not start on this machine" in last
-    assert "--inline" in last
-    check_quiet(output)
-    assert not marked(mark), "what was begun of Ray is left"
-
-
-@pytest.mark.ray
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 1), (signal.SIGINT, 130)])
-def test_a_signal_while_ray_starts(
+def test_a_signal_ends_the_workers_too(
     tmp_path: Path, mark: str, number: signal.Signals, code: int
 ) -> None:
-    process = scripted.start("generate", study(tmp_path, 2))
-    scripted.wait_until(lambda: bool(running(process, "gcs_server")), process)
+    process = scripted.start("generate", study(tmp_path, 2, latency=0.5))
+    scripted.wait_until(lambda: len(running(process, scripted.WORKER)) == 2, process)
     process.send_signal(number)
     output, _ = process.communicate()
     assert process.returncode == code, output
@@ -174,8 +136,7 @@ def test_a_signal_while_ray_starts(
 
 
 def check_quiet(output: str) -> None:
-    """Nothing of Ray's own words is shown."""
-    assert "(raylet" not in output
+    """No words of a library are shown."""
     assert "pid=" not in output
     assert "Traceback" not in output
 
@@ -183,26 +144,3 @@ def check_quiet(output: str) -> None:
 def running(process: subprocess.Popen[str], command: str) -> list[int]:
     """Processes of the study, by a part of their command lines."""
     return [pid for pid, line in scripted.descendants(process.pid).items() if command in line]
-
-
-def listeners(pids: set[int]) -> Iterator[tuple[str, int]]:
-    """Addresses and ports on which processes listen for TCP."""
-    sockets = set()
-    for pid in pids:
-        for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
-            try:
-                sockets.add(descriptor.readlink().name)
-            except OSError:
-                continue
-    for family, table in ((socket.AF_INET, "tcp"), (socket.AF_INET6, "tcp6")):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            cells = line.split()
-            if cells[3] == "0A" and f"socket:[{cells[9]}]" in sockets:
-                address, port = cells[1].split(":")
-                yield socket.inet_ntop(family, _bytes(address)), int(port, 16)
-
-
-def _bytes(address: str) -> bytes:
-    """An address as the kernel prints it: words of 32 bits, each in the order of this machine."""
-    words = [int(address[at : at + 8], 16) for at in range(0, len(address), 8)]
-    return b"".join(word.to_bytes(4, sys.byteorder) for word in words)

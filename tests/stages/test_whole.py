@@ -213,9 +213,10 @@ def test_sigterm_ends_the_run_at_once_with_exit_code_1(tmp_path: Path) -> None:
     assert len(scripted.units(tmp_path / "store", Stage.COURSES)) < 6
 
 
-@pytest.mark.ray
+@pytest.mark.llama
+@pytest.mark.slow
 def test_more_threads_than_cores_do_not_hang_the_engine(tmp_path: Path) -> None:
-    """A job that wants more CPUs than the machine has would wait for ever in a Ray of that size."""
+    """A worker wants more CPUs than the machine has."""
     remote = {"kind": "llama_cpp", "gguf": scripted.EMBEDDED, "threads": 64}
     document = scripted.study_document(tmp_path / "store")
     document["endpoints"] = {**document["endpoints"], "wide": remote}

@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from cbt_ray.llm.meter import LocalMeter, Meter
+from cbt_ray.llm.gate import gate_of
+from cbt_ray.llm.meter import Meter
 from cbt_ray.store import Blob, open_store, s3
 from cbt_ray.store.store import sha256_of
 from cbt_ray.study import load_study
 from cbt_ray.unit import Key, Stage
-from cbt_ray.work.workplace import Workplace
+from cbt_ray.work.workplace import Workshop
 from tests.s3_server import S3Servers
 from tests.store.cutting_proxy import cutting_proxy
 from tests.study.example import example_study, write_study
@@ -31,8 +32,8 @@ def fetch(study_file: Path, url: str, blob: Blob, answers: multiprocessing.Queue
     """What one worker process does."""
     s3.PIECE = PIECE
     study = load_study(study_file)
-    place = Workplace(study, open_store(url), LocalMeter(Meter(study.endpoints, study.budget)))
-    file = place.file(blob, KEY)
+    shop = Workshop(study, open_store(url), gate_of(Meter(study.endpoints, study.budget)))
+    file = shop.file(blob, KEY)
     answers.put(f"{file} {sha256_of(file)}")
 
 

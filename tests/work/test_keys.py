@@ -72,7 +72,6 @@ NEVER: dict[str, dict[str, Any]] = {
     "retries": {"endpoints__remote__retries": 9},
     "timeout": {"endpoints__remote__timeout_s": 9},
     "price": {"endpoints__remote__price": [1, 2]},
-    "cpus": {"endpoints__remote__cpus": 2},
     "concurrency": {
         "endpoints__remote__max_concurrency": 2,
         "endpoints__script__max_concurrency": 2,

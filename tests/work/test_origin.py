@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from cbt_ray.llm.meter import LocalMeter, Meter
+from cbt_ray.llm.gate import gate_of
+from cbt_ray.llm.meter import Meter
 from cbt_ray.prompts import Prompts
 from cbt_ray.store import Store, open_store
 from cbt_ray.study.endpoint import FINETUNED
@@ -20,7 +21,7 @@ from cbt_ray.unit import Key, Stage, Status, Unit
 from cbt_ray.work.keys import Keys
 from cbt_ray.work.origin import Origins
 from cbt_ray.work.survey import Entry, State, Survey
-from cbt_ray.work.workplace import Workplace
+from cbt_ray.work.workplace import Workplace, Workshop
 from tests.study.example import loaded
 
 pytestmark = pytest.mark.slow
@@ -201,7 +202,7 @@ def test_nothing_is_moved_aside_for_the_loser_of_a_race(store: Store) -> None:
 
 
 def test_inputs_that_are_not_those_of_the_key_are_a_fault_of_the_program(store: Store) -> None:
-    place = Workplace(STUDY, store, LocalMeter(Meter(STUDY.endpoints, Budget())))
+    place = Workplace(Workshop(STUDY, store, gate_of(Meter(STUDY.endpoints, Budget()))))
     with pytest.raises(ValueError, match="which are not its inputs"):
         place.make(RATING, [], dict)
     with pytest.raises(ValueError, match="which are not its inputs"):

@@ -11,23 +11,26 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from cbt_ray.errors import BudgetReached, InputError, WorkerDied
-from cbt_ray.llm.meter import LocalMeter, Meter, Permit
+from cbt_ray.llm.lease import Grant
+from cbt_ray.llm.meter import Meter
 from cbt_ray.llm.request import Usage
+from cbt_ray.store import open_store
 from cbt_ray.study import Study, load_study
 from cbt_ray.study.study import Budget
+from cbt_ray.unit import Key, Stage
 from cbt_ray.work import worker
-from cbt_ray.work.engine import ProcessEngine
-from cbt_ray.work.job import Cause, Job, Loss, Outcome
+from cbt_ray.work.engine import CrewEngine, LocalCrew
+from cbt_ray.work.job import Cause, Job, Loss, Orders, Outcome, Report, Work
 from cbt_ray.work.loss import CRASHES, LOST_WORKERS, Losses
+from cbt_ray.work.usage import Costs
 from cbt_ray.work.worker import Worker, kernel_kills, loss_of
-from cbt_ray.work.workplace import Spec, silent
+from cbt_ray.work.workplace import Setting, Spec, silent
 from tests.stages import scripted
 
 pytestmark = pytest.mark.slow
@@ -37,16 +40,15 @@ pytestmark = pytest.mark.slow
 def study(tmp_path: Path) -> Study:
     return load_study(
         scripted.write_study(
-            tmp_path, scripted.study_document(tmp_path / "store", engine={"workers": 1})
+            tmp_path,
+            scripted.study_document(tmp_path / "store", engine={"workers": 1}, budget={"calls": 1}),
         )
     )
 
 
 @pytest.fixture
-def spec(study: Study) -> Spec:
-    return Spec(
-        study, study.store, LocalMeter(Meter(study.endpoints, Budget(calls=1))), silent, (), "run"
-    )
+def setting(study: Study) -> Setting:
+    return Setting(study, study.store, (), "run")
 
 
 @pytest.fixture
@@ -56,12 +58,45 @@ def one() -> Iterator[Worker]:
     it.close()
 
 
+class Session:
+    """What an engine says to one worker until its jobs have ended."""
+
+    def __init__(self, one: Worker, work: Work, setting: Setting, meter: Meter) -> None:
+        self.one, self.meter = one, meter
+        self.noted: list[tuple[int, str, str]] = []
+        one.begin(work, setting)
+
+    def do(self, *jobs: Job) -> list[Outcome] | Loss:
+        """The outcomes of jobs that are done at once, by number."""
+        given, ended = tuple(enumerate(jobs)), dict[int, Outcome]()
+        while len(ended) < len(jobs):
+            report = self.one.exchange(Orders(given, self.meter.grant("one")))
+            if isinstance(report, Loss):
+                self.meter.leave("one")
+                return report
+            self.meter.settle("one", report.claim)
+            self.noted += report.noted
+            given, ended = (), ended | dict(report.ended)
+        return [ended[number] for number in range(len(jobs))]
+
+
+@pytest.fixture
+def does(one: Worker, setting: Setting) -> Callable[..., Session]:
+    """A session with a worker, by what its jobs do."""
+
+    def begun(work: Work, meter: Meter | None = None) -> Session:
+        study = setting.study
+        return Session(one, work, setting, meter or Meter(study.endpoints, study.budget))
+
+    return begun
+
+
 def die(_spec: Spec, job: Job) -> None:
     """Die as the job says."""
     ways = {
         "in a library": lambda: ctypes.CDLL("libm.so.6").frexp(ctypes.c_double(1.0), None),
         "abort": lambda: (os.write(2, b"x.c:3: GGML_ASSERT(a == b) failed\n"), os.abort()),
-        "segv": lambda: (os.kill(os.getpid(), signal.SIGSEGV), time.sleep(60)),
+        "segv": lambda: (signal.raise_signal(signal.SIGSEGV), time.sleep(60)),
         "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
         "exit": lambda: os._exit(3),
         "not at all": lambda: None,
@@ -70,8 +105,8 @@ def die(_spec: Spec, job: Job) -> None:
 
 
 def once(spec: Spec, job: Job) -> None:
-    """Settle the units of a job; at each but the last the worker crashes behind it."""
-    folder = Path(spec.store)
+    """Settle the units of a job; at each but the last the worker crashes after it."""
+    folder = Path(spec.setting.store)
     folder.mkdir(exist_ok=True)
     for unit in range(job[0]):
         file = folder / str(unit)
@@ -83,16 +118,32 @@ def once(spec: Spec, job: Job) -> None:
 
 
 def pay(spec: Spec, _job: Job) -> None:
-    """One call: leave for it comes from the meter of the parent."""
-    permit = spec.meter.acquire("script", 1)
-    assert isinstance(permit, Permit)
-    spec.meter.release(permit, Usage(calls=1, reply_tokens=7))
+    """One call: leave for it comes from the meter of the engine."""
+    permit = spec.gate.acquire("script", 1)
+    spec.gate.release(permit, Usage(calls=1, reply_tokens=7))
 
 
 def die_in_a_call(spec: Spec, _job: Job) -> None:
     """Crash while a call is under way."""
-    spec.meter.acquire("script", 1)
+    spec.gate.acquire("script", 1)
     os.abort()
+
+
+def meet(spec: Spec, job: Job) -> None:
+    """Wait until as many jobs are here as the job says."""
+    folder = Path(spec.setting.store)
+    folder.mkdir(exist_ok=True)
+    (folder / str(job[0])).touch()
+    while len(list(folder.iterdir())) < job[1]:
+        time.sleep(0.01)
+
+
+def hold_a_call(spec: Spec, job: Job) -> None:
+    """Be in the middle of a unit, with a call under way, until the process ends."""
+    shop = spec.workplace().shop
+    shop.begin(Key("rehearsal", Stage.SESSIONS, str(job[0]), "0" * 16), lambda: Usage(calls=1))
+    spec.note("held", "done")
+    time.sleep(3600)
 
 
 def fail(_spec: Spec, _job: Job) -> None:
@@ -111,13 +162,14 @@ def fail(_spec: Spec, _job: Job) -> None:
     ],
 )
 def test_a_worker_that_dies_says_why_and_is_replaced(
-    spec: Spec, one: Worker, way: str, cause: Cause, words: tuple[str, ...]
+    does: Callable[..., Session], way: str, cause: Cause, words: tuple[str, ...]
 ) -> None:
-    lost = one.do(die, spec, (way,)).lost
-    assert lost is not None
+    its = does(die)
+    lost = its.do((way,))
+    assert isinstance(lost, Loss)
     assert lost.cause is cause
     assert all(word in lost.words for word in words), lost.words
-    assert one.do(die, spec, ("not at all",)) == Outcome()
+    assert its.do(("not at all",)) == [Outcome()]
 
 
 @pytest.mark.parametrize(
@@ -137,105 +189,150 @@ def test_who_is_to_blame(code: int, memory: bool, cause: Cause) -> None:
 
 
 def test_a_death_while_the_kernel_was_short_of_memory_is_told_as_that(
-    spec: Spec, one: Worker, monkeypatch: pytest.MonkeyPatch
+    does: Callable[..., Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = iter([4, 5])
     monkeypatch.setattr(worker, "kernel_kills", lambda: next(counts))
-    lost = one.do(die, spec, ("kill",)).lost
-    assert lost is not None
+    lost = does(die).do(("kill",))
+    assert isinstance(lost, Loss)
     assert lost.cause is Cause.MEMORY
     assert kernel_kills() >= 0
 
 
-def test_the_meter_of_the_parent_counts_and_refuses(spec: Spec, one: Worker) -> None:
-    assert one.do(pay, spec, ()) == Outcome()
-    assert spec.meter.totals() == Usage(calls=1, reply_tokens=7)
-    stop = one.do(pay, spec, ()).stop
-    assert isinstance(stop, BudgetReached)
+def test_many_jobs_are_under_way_at_once(does: Callable[..., Session]) -> None:
+    assert does(meet).do(*[(number, 64) for number in range(64)]) == [Outcome()] * 64
 
 
-def test_a_call_of_a_lost_worker_counts_and_gives_its_slot_back(spec: Spec, one: Worker) -> None:
-    script = spec.study.endpoints["script"].model_copy(update={"max_concurrency": 1})
-    meter = LocalMeter(Meter({"script": script}, Budget()))
-    assert one.do(die_in_a_call, replace(spec, meter=meter), ()).lost
-    assert isinstance(meter.acquire("script", 1), Permit)
-    assert meter.totals().calls == 2
+def test_the_meter_of_the_engine_counts_and_refuses(does: Callable[..., Session]) -> None:
+    its = does(pay)
+    assert its.do(()) == [Outcome()]
+    assert its.meter.totals() == Usage(calls=1, reply_tokens=7)
+    stopped = its.do(())
+    assert isinstance(stopped, list)
+    assert isinstance(stopped[0].stop, BudgetReached)
 
 
-def test_a_fault_of_ours_is_raised_with_where_it_was(spec: Spec, one: Worker) -> None:
+def test_a_call_of_a_lost_worker_counts_and_gives_its_slot_back(
+    does: Callable[..., Session], study: Study
+) -> None:
+    script = study.endpoints["script"].model_copy(update={"max_concurrency": 1})
+    meter = Meter({"script": script}, Budget(calls=1))
+    assert isinstance(does(die_in_a_call, meter).do(()), Loss)
+    assert meter.totals().calls == 1
+    assert meter.grant("another").refused
+
+
+def test_what_units_under_way_cost_is_written_down_by_a_worker_that_is_told_to_end(
+    one: Worker, does: Callable[..., Session], study: Study
+) -> None:
+    does(hold_a_call)
+    given, noted = tuple((number, (number,)) for number in range(5)), 0
+    while noted < 5:
+        report = one.exchange(Orders(given, Grant()))
+        assert isinstance(report, Report)
+        given, noted = (), noted + len(report.noted)
+    one.close()
+    assert Costs(open_store(study.store), "rehearsal").total.calls == 5
+
+
+def test_a_fault_of_ours_is_raised_with_where_it_was(does: Callable[..., Session]) -> None:
     with pytest.raises(RuntimeError, match="no such thing"):
-        one.do(fail, spec, ())
+        does(fail).do(())
 
 
-def engine(study: Study, said: list[str]) -> ProcessEngine:
-    return ProcessEngine(study, study.store, Usage(), said.append)
+def run(
+    study: Study, work: Work, jobs: list[Job], said: list[str], units: list[str] | None = None
+) -> list[Outcome]:
+    """What jobs leave, in the order in which they end."""
+    its = CrewEngine(study, study.store, Usage(), said.append, LocalCrew())
+    try:
+        watch = silent if units is None else lambda key, _outcome: units.append(key)
+        return list(its.run(work, jobs, {"patient": [study.roles.patient]}, watch))
+    finally:
+        its.close()
 
 
 def test_a_job_that_crashes_each_time_ends_the_stage_after_two(study: Study) -> None:
     said: list[str] = []
-    its = engine(study, said)
-    outcomes = list(its.run(die, [("not at all",), ("abort",), ("not at all",)], (), 1.0, silent))
-    its.close()
-    assert [type(outcome.stop) for outcome in outcomes] == [type(None), WorkerDied]
+    outcomes = run(study, die, [("abort",)], said)
+    assert [type(outcome.stop) for outcome in outcomes] == [WorkerDied]
     assert issubclass(WorkerDied, InputError)
-    assert "job abort: its worker died twice" in str(outcomes[1].stop)
+    assert "job abort: its worker died twice" in str(outcomes[0].stop)
     assert len(said) == 1, "the first loss is told, the second ends it"
+
+
+def crash_among_others(spec: Spec, job: Job) -> None:
+    """One job crashes each time, the first time when all are there."""
+    struck = Path(spec.setting.store) / "struck"
+    if not struck.exists():
+        meet(spec, job)
+        time.sleep(0 if job[0] == 3 else 3600)
+        struck.touch()
+    if job[0] == 3:
+        os.abort()
+    spec.note(f"rehearsal/sessions/{job[0]}", "done")
+
+
+def test_the_job_that_crashes_is_found_among_those_that_were_lost_with_it(study: Study) -> None:
+    said: list[str] = []
+    outcomes = run(study, crash_among_others, [(number, 8) for number in range(8)], said)
+    stops = [outcome.stop for outcome in outcomes if outcome.stop]
+    assert len(stops) == 1
+    assert "job 3.8: its worker died twice" in str(stops[0])
+    assert "jobs 0.8 and 7 more" in said[0]
+    assert said[0].endswith("they are begun again, one at a time")
 
 
 def test_a_job_that_gets_on_between_crashes_is_begun_again(study: Study) -> None:
     said: list[str] = []
     units: list[str] = []
-    its = engine(study, said)
-    outcomes = list(its.run(once, [(4,)], (), 1.0, lambda key, _outcome: units.append(key)))
-    its.close()
-    assert outcomes == [Outcome()]
+    assert run(study, once, [(4,)], said, units) == [Outcome()]
     assert len(units) == 4
     assert len(said) == 3 > CRASHES
 
 
 def test_a_job_whose_workers_are_killed_stays_owed_and_the_others_go_on(study: Study) -> None:
     said: list[str] = []
-    its = engine(study, said)
-    outcomes = list(its.run(die, [("kill",), ("not at all",)], (), 1.0, silent))
-    its.close()
-    assert outcomes[0].stop is None
-    assert "SIGKILL" in outcomes[0].owed[0]
-    assert outcomes[1] == Outcome()
+    alone = study.model_copy(
+        update={"engine": study.engine.model_copy(update={"chains_per_worker": 1})}
+    )
+    outcomes = run(alone, die, [("kill",), ("not at all",)], said)
+    assert [outcome for outcome in outcomes if not outcome.owed] == [Outcome()]
+    (owed,) = (outcome for outcome in outcomes if outcome.owed)
+    assert "SIGKILL" in owed.owed[0]
     assert len(said) == LOST_WORKERS - 1
 
 
 def test_too_little_memory_twice_is_for_the_user_and_names_the_remedy() -> None:
     losses = Losses(lambda _line: None)
-    lost = Outcome(lost=Loss(Cause.MEMORY, "out of memory"))
-    assert losses.settle("job", lost) is None
-    ended = losses.settle("job", lost)
+    loss = Loss(Cause.MEMORY, "out of memory")
+    assert losses.settle(["job"], loss) == [None]
+    (ended,) = losses.settle(["job"], loss)
     assert ended is not None
-    assert "engine.workers" in str(ended.stop)
+    assert "engine.chains_per_worker" in str(ended.stop)
 
 
 def test_a_lost_node_is_never_for_the_user() -> None:
     losses = Losses(lambda _line: None)
-    ended = [
-        losses.settle("job", Outcome(lost=Loss(Cause.OUTSIDE, "its node is gone")))
-        for _ in range(LOST_WORKERS)
-    ]
+    loss = Loss(Cause.OUTSIDE, "its node is gone")
+    ended = [losses.settle(["job"], loss)[0] for _ in range(LOST_WORKERS)]
     assert ended[:-1] == [None] * (LOST_WORKERS - 1)
     assert ended[-1] is not None
     assert ended[-1].stop is None
     assert ended[-1].owed
+    assert not losses.suspects("job")
 
 
 def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
     script = f"""
         from pathlib import Path
         from tests.stages import scripted
-        from tests.work.test_worker import LocalMeter, Meter, Budget, Spec, Worker, die
-        from tests.work.test_worker import load_study, silent
+        from tests.work.test_worker import Meter, Session, Setting, Worker, die, load_study
         folder = Path({str(tmp_path)!r})
         study = load_study(scripted.write_study(folder, scripted.study_document("store")))
         one = Worker()
-        meter = LocalMeter(Meter(study.endpoints, Budget()))
-        one.do(die, Spec(study, "store", meter, silent, (), "run"), ("not at all",))
+        setting = Setting(study, "store", (), "run")
+        Session(one, die, setting, Meter(study.endpoints, study.budget)).do(("not at all",))
         print(one._process.pid, flush=True)
         input()
     """

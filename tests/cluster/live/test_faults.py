@@ -36,7 +36,6 @@ def document(study: str, **changes: Any) -> dict[str, Any]:
             "api_base": cluster.LLM,
             "licence": "Apache-2.0",  # of nobody: a script answers
             "price": [0, 0],
-            "cpus": 0.5,
             "timeout_s": 20,
         }
     }

@@ -21,10 +21,9 @@ from tests.cluster.live.test_faults import document
 from tests.needs import needs
 from tests.stages import scripted
 
-LATENCY = 0.3
-CHAINS, SLOTS = 40, 2
-"""Chains in all, and chains that one worker holds at once: its one CPU, by the endpoint's `cpus`.
-"""
+LATENCY = 1.0
+CHAINS, SLOTS = 40, 10
+"""Chains in all, and chains that one worker has under way at once."""
 USAGE = (
     "awk '/^usage_usec/ { print $2 / 1e6 }' /sys/fs/cgroup/cpu.stat 2>/dev/null || "
     "awk '{ print $1 / 1e9 }' /sys/fs/cgroup/cpuacct/cpuacct.usage"
@@ -42,7 +41,7 @@ def study(folder: Path, workers: int) -> Path:
     profile = "A patient who sleeps badly and has given up what was dear."
     names = [f"Patient {chr(65 + number)}" for number in range(CHAINS // 2)]
     whole["patients"]["simulated"] = [{"name": name, "profile": profile} for name in names]
-    whole["endpoints"]["served"] |= {"cpus": 1 / SLOTS}
+    whole["engine"] = {"chains_per_worker": SLOTS}
     return scripted.write_study(folder, whole)
 
 

@@ -1,0 +1,149 @@
+"""Workers on a Ray cluster: an actor each, with the process below it in which its jobs are done.
+
+So the same process says by which signal it died, here as on a node far away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from cbt_ray.work import ray_cluster
+from cbt_ray.work.engine import Needs, Say
+from cbt_ray.work.job import Cause, Loss, Orders, Report, Work
+from cbt_ray.work.worker import END_S, Worker
+from cbt_ray.work.workplace import Setting
+
+PATIENCE_S = 30.0
+"""Seconds that an actor has to answer in, after which it is asked whether any node is large
+enough."""
+
+
+class RayCrew:
+    """Workers on the nodes of a cluster, which is joined with the first."""
+
+    def __init__(self, address: str, say: Say) -> None:
+        self._address = address
+        self._say = say
+        self._joined = False
+        self._workers: list[RayWorker] = []
+
+    def width(self, needs: Needs) -> int:
+        """As many as the nodes' CPUs allow; one a node where all it does is wait."""
+        self._join()
+        import ray
+
+        alive = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+        room = [int(cpus // needs.cpus) for cpus in alive]
+        return max(1, sum(map(bool, room)) if needs.only_waits else sum(room))
+
+    def hire(self, needs: Needs) -> RayWorker:
+        """One more actor; Ray finds a node for it, or waits for one."""
+        self._workers.append(RayWorker(needs.cpus, self._say))
+        return self._workers[-1]
+
+    def close(self) -> None:
+        """End them, and leave the cluster."""
+        for worker in self._workers:
+            worker.close()
+        if self._joined:
+            import ray
+
+            ray.shutdown()
+
+    def _join(self) -> None:
+        if not self._joined:
+            self._say(f"joining Ray at {self._address}")
+            ray_cluster.join(self._address)
+            self._joined = True
+
+
+class RayWorker:
+    """An actor, begun with the first orders, and anew after a loss."""
+
+    def __init__(self, cpus: int, say: Say) -> None:
+        self._cpus = cpus
+        self._say = say
+        self._actor: Any = None
+        self._stage: tuple[Work, Setting] | None = None
+
+    def begin(self, work: Work, setting: Setting) -> None:
+        """Say what the jobs of the next orders are."""
+        self._stage = work, setting
+        if self._actor is not None:
+            self._actor.begin.remote(work, setting)
+
+    def exchange(self, orders: Orders) -> Report | Loss:
+        """Give orders, wait for the report; where the actor or its process is lost, why."""
+        import ray
+
+        if self._actor is None:
+            options = {"num_cpus": self._cpus, "scheduling_strategy": "SPREAD"}
+            self._actor = ray.remote(_Host).options(**options).remote(*self._stage or ())
+        try:
+            return self._answer(self._actor.exchange.remote(orders))
+        except ray.exceptions.RayTaskError as error:
+            raise error.as_instanceof_cause() from None
+        except ray.exceptions.RayError as error:
+            self._actor = None
+            return _loss(error)
+
+    def close(self) -> None:
+        """End the process, by which it records what the units under way cost, and the actor."""
+        if self._actor is None:
+            return
+        import ray
+
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.get(self._actor.close.remote(), timeout=2 * END_S)
+        ray.kill(self._actor)
+        self._actor = None
+
+    def _answer(self, asked: Any) -> Report | Loss:
+        import ray
+
+        while not ray.wait([asked], timeout=PATIENCE_S)[0]:
+            self._look_at_cluster()
+        answer: Report | Loss = ray.get(asked)
+        return answer
+
+    def _look_at_cluster(self) -> None:
+        """Say that no node is large enough for a worker."""
+        import ray
+
+        alive = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+        if max(alive, default=0.0) < self._cpus:
+            self._say(
+                f"a worker takes {self._cpus:g} CPUs, and the largest node of the cluster has "
+                f"{max(alive, default=0.0):g}: waiting for another one"
+            )
+
+
+class _Host:
+    """What runs in the actor."""
+
+    def __init__(self, work: Work, setting: Setting) -> None:
+        self._worker = Worker()
+        self._worker.begin(work, setting)
+
+    def begin(self, work: Work, setting: Setting) -> None:
+        self._worker.begin(work, setting)
+
+    def exchange(self, orders: Orders) -> Report | Loss:
+        return self._worker.exchange(orders)
+
+    def close(self) -> None:
+        self._worker.close()
+
+
+def _loss(error: Exception) -> Loss:
+    """Why Ray lost an actor; what crashes is in the process below it."""
+    import ray
+
+    if isinstance(error, ray.exceptions.OutOfMemoryError):
+        return Loss(Cause.MEMORY, "its node was short of memory, and Ray ended it")
+    if isinstance(error, ray.exceptions.NodeDiedError):
+        return Loss(Cause.OUTSIDE, "its node is gone")
+    if isinstance(error, ray.exceptions.ActorDiedError):
+        return Loss(Cause.OUTSIDE, "killed from outside, or its node is gone")
+    return Loss(Cause.OUTSIDE, f"Ray says {type(error).__name__}")
