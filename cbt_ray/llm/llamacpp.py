@@ -1,5 +1,5 @@
-"""A GGUF in this process, by llama.cpp: one instance for each file and role, so that each role
-keeps its own KV prefix.
+"""A GGUF in this process, by llama.cpp: one conversation after the other, or many at once by a
+`decoder`.
 """
 
 from __future__ import annotations
@@ -8,10 +8,11 @@ import atexit
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
@@ -24,30 +25,53 @@ from cbt_ray.llm.request import Finish, Message, Reply, Request
 from cbt_ray.llm.template import ChatTemplate, WordsLost
 from cbt_ray.study.study import TODAY
 
+if TYPE_CHECKING:
+    from cbt_ray.llm.decoder import Decoder
+
 LONGEST_COUNTED = 1000
 """Longest string whose length a grammar counts: llama.cpp refuses a grammar with more than 2000
 repetitions."""
 _TAIL = 24
 """Tokens at a prompt's end in which a template may open the reasoning."""
 
+NO_TOP_K = 0
+"""The study file has no top-k, and endpoints behind litellm have none either."""
+SMALLEST_CONTEXT = 256
+"""Of an instance that holds the weights and answers nothing by itself."""
+
 __all__ = ["LlamaCppModel", "check_gguf", "gguf_identity", "load_gguf_path"]
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """What a model said, and whether it ended by itself."""
+
+    text: str
+    tokens: int
+    stopped: bool
+
+
 class LlamaCppModel:
-    """A model held in memory.
+    """A model held in memory; safe for threads.
 
-    Its last conversation stays evaluated: a request that begins alike pays only for what is new.
+    With `parallel` 1 its last conversation stays evaluated, and requests take turns. Above 1 so
+    many are answered at once, out of one context that keeps twice as many conversations.
 
-    The weights are mapped from the file, so several instances of one file share them; each has a KV
-    cache of its own.
+    The weights are mapped from the file, so several instances of one file share them.
     """
 
     def __init__(
-        self, gguf: Path, *, context: int = 8192, threads: int = 1, today: str = TODAY.isoformat()
+        self,
+        gguf: Path,
+        *,
+        context: int = 8192,
+        threads: int = 1,
+        parallel: int = 1,
+        today: str = TODAY.isoformat(),
     ) -> None:
         self.gguf = check_gguf(gguf)
         self.context = context
-        self._llama = _load(gguf, context, threads)
+        self._llama = _load(gguf, context if parallel == 1 else SMALLEST_CONTEXT, threads)
         self.template = template_of(self._llama, gguf, today)
         try:
             self.template.try_out()
@@ -57,6 +81,12 @@ class LlamaCppModel:
             ) from error
         self._control = control_of(self._llama)
         self._one_at_a_time = Lock()
+        self._closed = False
+        self._decoder: Decoder | None = None
+        if parallel > 1:
+            from cbt_ray.llm.decoder import Decoder
+
+            self._decoder = Decoder(self._llama, context, threads, parallel)
 
     def tokenize(self, messages: tuple[Message, ...], *, answer: bool = True) -> list[int]:
         """The prompt's tokens, exactly as the template writes them: no BOS is added to the
@@ -81,19 +111,21 @@ class LlamaCppModel:
 
         A prompt that leaves no room in the context is a ModelFailure (`context_full`).
         """
+        if self._closed:
+            raise Infrastructure(f"llama.cpp: {self.gguf.name} is closed", "server")
         prompt = self.tokenize(request.messages)
         if len(prompt) >= self.context:
             raise ModelFailure(
                 "context_full", f"the prompt has {len(prompt)} tokens, the context {self.context}"
             )
-        with self._one_at_a_time:
-            answer = self._generate(prompt, request)
-        choice, usage = answer["choices"][0], answer["usage"]
-        finish = Finish.STOP if choice["finish_reason"] == "stop" else Finish.LENGTH
-        text = self._opened(prompt, request) + choice["text"]
-        return Reply(
-            text, finish, usage["prompt_tokens"], usage["completion_tokens"], self.gguf.name
+        drawn = (
+            self._alone(prompt, request)
+            if self._decoder is None
+            else self._beside(self._decoder, prompt, request)
         )
+        text = self._opened(prompt, request) + drawn.text
+        finish = Finish.STOP if drawn.stopped else Finish.LENGTH
+        return Reply(text, finish, len(prompt), drawn.tokens, self.gguf.name)
 
     def _opened(self, prompt: list[int], request: Request) -> str:
         """The mark of reasoning with which the template ends a prompt, which no reply repeats.
@@ -106,30 +138,56 @@ class LlamaCppModel:
             self._llama.detokenize(prompt[-_TAIL:], special=True).decode(errors="replace")
         )
 
-    def _generate(self, prompt: list[int], request: Request) -> dict[str, Any]:
+    def _alone(self, prompt: list[int], request: Request) -> _Drawn:
         sampling = request.sampling
-        try:
-            answer: dict[str, Any] = self._llama.create_completion(
-                prompt,
-                max_tokens=sampling.max_tokens,
-                temperature=sampling.temperature,
+        with self._one_at_a_time:
+            try:
+                answer: dict[str, Any] = self._llama.create_completion(
+                    prompt,
+                    max_tokens=sampling.max_tokens,
+                    temperature=sampling.temperature,
+                    top_p=sampling.top_p,
+                    min_p=sampling.min_p,
+                    top_k=NO_TOP_K,
+                    repeat_penalty=sampling.repeat_penalty,
+                    seed=request.seed,
+                    grammar=_grammar_of(request),
+                )
+            except RuntimeError as error:  # llama_decode failed: memory, a broken build
+                self._llama.reset()
+                raise Infrastructure(f"llama.cpp: {error}", "server") from error
+        choice = answer["choices"][0]
+        stopped = choice["finish_reason"] == "stop"
+        return _Drawn(choice["text"], answer["usage"]["completion_tokens"], stopped)
+
+    def _beside(self, decoder: Decoder, prompt: list[int], request: Request) -> _Drawn:
+        from cbt_ray.llm.decoder import Drawing
+
+        most = min(request.sampling.max_tokens, self.context - len(prompt))
+        drawing = Drawing(prompt, most, self._sampler(request))
+        decoder.draw(drawing)
+        text = self._llama.detokenize(drawing.drawn, prev_tokens=prompt)
+        return _Drawn(text.decode(errors="ignore"), len(drawing.drawn), drawing.stopped)
+
+    def _sampler(self, request: Request) -> Any:
+        """The chain of samplers that llama_cpp makes for such a request."""
+        sampling = request.sampling
+        with self._one_at_a_time:
+            self._llama.set_seed(request.seed)
+            return self._llama._init_sampler(
+                temp=sampling.temperature,
                 top_p=sampling.top_p,
                 min_p=sampling.min_p,
-                # off: the study file has no top-k, and endpoints behind litellm have none either
-                top_k=0,
+                top_k=NO_TOP_K,
                 repeat_penalty=sampling.repeat_penalty,
-                seed=request.seed,
-                grammar=None
-                if request.schema is None
-                else _grammar(json.dumps(_countable(request.schema))),
+                grammar=_grammar_of(request),
             )
-        except RuntimeError as error:  # llama_decode failed: memory, a broken build
-            self._llama.reset()
-            raise Infrastructure(f"llama.cpp: {error}", "server") from error
-        return answer
 
     def close(self) -> None:
         """Free the memory now and not when Python finds the time."""
+        self._closed = True
+        if self._decoder is not None:
+            self._decoder.close()
         self._llama._sampler = None
         self._llama.close()
 
@@ -221,6 +279,11 @@ def _text(llama: Any, token: int) -> str:
     return (
         "" if token < 0 else str(llama.detokenize([token], special=True).decode(errors="replace"))
     )
+
+
+def _grammar_of(request: Request) -> Any:
+    """The grammar of a request's schema; none where it has none."""
+    return None if request.schema is None else _grammar(json.dumps(_countable(request.schema)))
 
 
 @lru_cache(64)

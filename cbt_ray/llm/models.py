@@ -63,8 +63,10 @@ class Models:
                 self._close(slot)
 
     def _slot(self, endpoint_name: str, role: str, gguf: Path | None) -> Slot:
-        local = isinstance(self._endpoints[endpoint_name], LlamaCppEndpoint)
-        return endpoint_name, role if local else "", gguf
+        endpoint = self._endpoints[endpoint_name]
+        # One that answers many at once keeps the conversations of all roles.
+        alone = isinstance(endpoint, LlamaCppEndpoint) and endpoint.parallel == 1
+        return endpoint_name, role if alone or gguf else "", gguf
 
     def _make_room(self, slot: Slot) -> None:
         """Close the therapists of other arms that nobody uses: two models of 8 GB need not fit side
@@ -100,7 +102,13 @@ def language_model(
         from cbt_ray.llm.llamacpp import LlamaCppModel
 
         file = _file(name, endpoint, gguf)
-        return LlamaCppModel(file, context=endpoint.context, threads=endpoint.threads, today=today)
+        return LlamaCppModel(
+            file,
+            context=endpoint.context,
+            threads=endpoint.threads,
+            parallel=endpoint.parallel,
+            today=today,
+        )
     if isinstance(endpoint, LiteLLMEndpoint):
         if is_own_server(endpoint):
             return ServerModel(name, endpoint)

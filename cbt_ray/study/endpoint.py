@@ -50,6 +50,12 @@ class LlamaCppEndpoint(Limits):
 
     The context belongs to the model's identity, since it decides what is forgotten.
     """
+    parallel: int = Field(1, ge=1, le=64)
+    """Conversations that a worker decodes together.
+
+    Above 1 the weights are read once for all of them, which is faster where they are large, and a
+    text depends on what was decoded beside it. Twice as many stay evaluated, each with `context`.
+    """
     threads: int = Field(1, ge=1, le=4096)
     """Threads a worker gives it; also the CPUs that a worker takes."""
     licence: str | None = None

@@ -86,7 +86,7 @@ class Engine(Block):
     """Jobs at once in each worker.
 
     None: what the endpoints bear (`max_concurrency`), at most 128; 16 where one of them does not
-    say; 1 with a model in the process.
+    say; with a model in the process its `parallel`.
     """
 
 

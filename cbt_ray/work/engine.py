@@ -44,7 +44,8 @@ class Needs:
     only_waits: bool
     """Whether it does nothing but wait for servers: then one a machine is enough."""
     bears: int
-    """Jobs at once, over all workers, that the stage's endpoints bear."""
+    """Jobs at once that the stage's endpoints bear: over all workers, or in each where the models
+    run in it."""
 
 
 class Engine(Protocol):
@@ -136,7 +137,8 @@ class CrewEngine:
         needs = needs_of(self._study, [role for same in asked.values() for role in same])
         width = self._width(needs)
         setting = Setting(self._study, self._store, tuple(sorted(asked)), self._run)
-        chains = self._study.engine.chains_per_worker or min(MOST_CHAINS, -(-needs.bears // width))
+        each = -(-needs.bears // width) if needs.only_waits else needs.bears
+        chains = self._study.engine.chains_per_worker or min(MOST_CHAINS, each)
         shift = Shift(jobs, chains, self._meter, Losses(self._say), watch)
         try:
             self._join(shift, min(width, len(jobs)), needs, work, setting)
@@ -170,9 +172,10 @@ class CrewEngine:
 def needs_of(study: Study, roles: Collection[Role]) -> Needs:
     """What a worker takes that asks these roles' endpoints."""
     endpoints = [study.endpoints[name] for name in sorted({role.endpoint for role in roles})]
-    threads = [one.threads for one in endpoints if isinstance(one, LlamaCppEndpoint)]
-    if threads:  # a model in the process answers one job at a time
-        return Needs(max(threads), only_waits=False, bears=1)
+    here = [one for one in endpoints if isinstance(one, LlamaCppEndpoint)]
+    if here:
+        at_once = min(one.parallel for one in here)
+        return Needs(max(one.threads for one in here), only_waits=False, bears=at_once)
     known = [one.max_concurrency for one in endpoints if one.max_concurrency is not None]
     bears = sum(known) if len(known) == len(endpoints) else UNLIMITED_CHAINS
     return Needs(1, only_waits=True, bears=max(1, bears))
@@ -181,7 +184,7 @@ def needs_of(study: Study, roles: Collection[Role]) -> Needs:
 def useful_workers(study: Study, needs: Needs, at_once: int) -> int:
     """Workers that so many jobs at once keep busy."""
     if not needs.only_waits:
-        return max(1, at_once)
+        return max(1, -(-at_once // needs.bears))
     chains = study.engine.chains_per_worker or MOST_CHAINS
     return max(1, -(-min(at_once, needs.bears) // chains))
 
