@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from queue import Empty, SimpleQueue
@@ -52,16 +53,20 @@ class Shift:
         self._changed = Condition()
 
     def outcomes(self) -> Iterator[Outcome | None]:
-        """What each job left, as it comes; None every few seconds."""
-        while self._left > 0 or not self._outcomes.empty():
+        """What each job left, as it comes; None every few seconds, however many come."""
+        look = time.monotonic() + LOOK_S
+        while self._goes_on():
             try:
-                found = self._outcomes.get(timeout=LOOK_S)
+                found = self._outcomes.get(timeout=max(0.0, look - time.monotonic()))
             except Empty:
-                yield None
-                continue
+                found = None
             if isinstance(found, BaseException):
                 raise found
-            yield found
+            if found is not None:
+                yield found
+            if time.monotonic() >= look:
+                yield None
+                look = time.monotonic() + LOOK_S
 
     def join(self, name: str) -> None:
         """A worker joins, before any of those that join with it is served."""
@@ -91,6 +96,10 @@ class Shift:
         with self._changed:
             self._left = 0
             self._changed.notify_all()
+
+    def _goes_on(self) -> bool:
+        with self._changed:  # the last job is settled and its outcome there, or neither
+            return self._left > 0 or not self._outcomes.empty()
 
     def _orders(self, name: str) -> Orders | None:
         """What a worker is to do next, as soon as there is something; None when all is done."""

@@ -1,0 +1,63 @@
+"""A shift heard by the thread that waits for its outcomes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from queue import SimpleQueue
+
+import pytest
+
+from cbt_ray.llm.lease import Claim
+from cbt_ray.llm.meter import Meter
+from cbt_ray.study.study import Budget
+from cbt_ray.work import shift
+from cbt_ray.work.job import Outcome, Report
+from cbt_ray.work.loss import Losses
+from cbt_ray.work.progress import Silent
+from cbt_ray.work.shift import Shift
+from cbt_ray.work.workplace import silent
+
+
+def begun(jobs: int) -> Shift:
+    """A shift with one worker that has all jobs under way."""
+    it = Shift([(n,) for n in range(jobs)], jobs, Meter({}, Budget()), Losses(Silent().say), silent)
+    it.join("one")
+    it._orders("one")
+    return it
+
+
+def ended(it: Shift, number: int) -> None:
+    it._hear("one", Report((), ((number, Outcome()),), Claim()))
+
+
+def test_it_is_asked_for_more_workers_however_fast_jobs_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shift, "LOOK_S", 0.0)
+    it = begun(3)
+    for number in range(3):
+        ended(it, number)
+    assert list(it.outcomes()).count(None) == 3
+
+
+class Late(SimpleQueue[Outcome | BaseException]):
+    """Says that something is on its way before it is there."""
+
+    def __init__(self) -> None:
+        self.coming = threading.Event()
+
+    def put(self, item: Outcome | BaseException, *_: object) -> None:
+        self.coming.set()
+        time.sleep(0.2)
+        super().put(item)
+
+
+def test_the_last_outcome_is_never_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    it, late = begun(1), Late()
+    monkeypatch.setattr(it, "_outcomes", late)
+    hearing = threading.Thread(target=ended, args=(it, 0))
+    hearing.start()
+    late.coming.wait()
+    assert list(it.outcomes()) == [Outcome()]
+    hearing.join()
