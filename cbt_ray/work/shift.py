@@ -26,6 +26,10 @@ class Hand(Protocol):
         """Say what the jobs of the next orders are."""
         ...
 
+    def is_there(self) -> bool:
+        """Whether it takes orders; may wait a few seconds for that."""
+        ...
+
     def exchange(self, orders: Orders) -> Report | Loss:
         """Give orders, wait for the report; where the worker is lost, why."""
         ...
@@ -48,6 +52,8 @@ class Shift:
         """Those that may have crashed a worker; each runs alone until it has settled a unit, or it
         would take others with it again."""
         self._under_way: dict[str, set[int]] = {}
+        self._absent: set[str] = set()
+        """Workers for which there is no room yet: no job waits for them."""
         self._left = len(jobs)
         self._outcomes: SimpleQueue[Outcome | BaseException] = SimpleQueue()
         self._changed = Condition()
@@ -76,7 +82,7 @@ class Shift:
         """Speak with a worker until no job is left."""
         try:
             hand.begin(work, setting)
-            while (orders := self._orders(name)) is not None:
+            while self._there(name, hand) and (orders := self._orders(name)) is not None:
                 self._hear(name, hand.exchange(orders))
         except BaseException as error:  # it ends the stage, in the thread that waits for outcomes
             self._outcomes.put(error)
@@ -101,6 +107,18 @@ class Shift:
         with self._changed:  # the last job is settled and its outcome there, or neither
             return self._left > 0 or not self._outcomes.empty()
 
+    def _there(self, name: str, hand: Hand) -> bool:
+        """Whether a worker takes orders, as soon as it does; false when all is done before."""
+        while not hand.is_there():
+            with self._changed:
+                self._absent.add(name)
+                self._changed.notify_all()
+                if self._left <= 0:
+                    return False
+        with self._changed:
+            self._absent.discard(name)
+        return True
+
     def _orders(self, name: str) -> Orders | None:
         """What a worker is to do next, as soon as there is something; None when all is done."""
         with self._changed:
@@ -122,7 +140,7 @@ class Shift:
         if any(self._losses.suspects(self._names[number]) for number in mine):
             return []
         under_way = sum(map(len, self._under_way.values()))
-        share = -(-(len(self._waiting) + under_way) // len(self._under_way))
+        share = -(-(len(self._waiting) + under_way) // (len(self._under_way) - len(self._absent)))
         room = max(0, min(self._chains, share) - len(mine))
         return [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
 

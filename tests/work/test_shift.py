@@ -12,11 +12,11 @@ from cbt_ray.llm.lease import Claim
 from cbt_ray.llm.meter import Meter
 from cbt_ray.study.study import Budget
 from cbt_ray.work import shift
-from cbt_ray.work.job import Outcome, Report
+from cbt_ray.work.job import Orders, Outcome, Report, Work
 from cbt_ray.work.loss import Losses
 from cbt_ray.work.progress import Silent
 from cbt_ray.work.shift import Shift
-from cbt_ray.work.workplace import silent
+from cbt_ray.work.workplace import Setting, silent
 
 
 def begun(jobs: int) -> Shift:
@@ -61,3 +61,41 @@ def test_the_last_outcome_is_never_missed(monkeypatch: pytest.MonkeyPatch) -> No
     late.coming.wait()
     assert list(it.outcomes()) == [Outcome()]
     hearing.join()
+
+
+class Away:
+    """A worker for which there is no room."""
+
+    def begin(self, work: Work, setting: Setting) -> None:
+        """Nobody hears it."""
+
+    def is_there(self) -> bool:
+        time.sleep(0.01)
+        return False
+
+    def exchange(self, orders: Orders) -> Report:
+        raise AssertionError("orders for nobody")
+
+
+class Here(Away):
+    """A worker that ends each job at once."""
+
+    def is_there(self) -> bool:
+        return True
+
+    def exchange(self, orders: Orders) -> Report:
+        return Report((), tuple((number, Outcome()) for number, _ in orders.jobs), Claim())
+
+
+def test_no_job_waits_for_a_worker_that_has_no_room() -> None:
+    it = Shift([(n,) for n in range(9)], 9, Meter({}, Budget()), Losses(Silent().say), silent)
+    hands = {"one": Away(), "two": Here()}
+    for name in hands:
+        it.join(name)
+    arguments = [(name, hand, None, None) for name, hand in hands.items()]
+    threads = [threading.Thread(target=it.serve, args=one) for one in arguments]
+    for thread in threads:
+        thread.start()
+    assert list(it.outcomes()) == [Outcome()] * 9
+    for thread in threads:
+        thread.join()
