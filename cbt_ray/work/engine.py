@@ -10,6 +10,7 @@ import math
 import os
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -34,6 +35,9 @@ MOST_CHAINS = 128
 """Jobs at once in one worker: what a lost process costs."""
 UNLIMITED_CHAINS = 16
 """Jobs at once where no endpoint says what it bears."""
+
+CLOSERS = 64
+"""Workers that are ended at once."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,20 @@ class InlineEngine:
         """Nothing to let go of."""
 
 
+class Closes(Protocol):
+    """What can be ended."""
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
+def close_all(workers: Sequence[Closes]) -> None:
+    """End workers beside each other: each may take seconds, in which the others go on paying."""
+    with ThreadPoolExecutor(CLOSERS) as pool:
+        list(pool.map(lambda worker: worker.close(), workers))
+
+
 class Crew(Protocol):
     """Where workers come from."""
 
@@ -91,8 +109,8 @@ class Crew(Protocol):
         """Workers that there is room for now."""
         ...
 
-    def hire(self, needs: Needs) -> Hand:
-        """One more worker."""
+    def hands(self, number: int, needs: Needs) -> Sequence[Hand]:
+        """So many workers, those first that are there already."""
         ...
 
     def close(self) -> None:
@@ -110,15 +128,14 @@ class LocalCrew:
         """As many as the CPUs allow; one where all it does is wait."""
         return 1 if needs.only_waits else max(1, available_cpus() // needs.cpus)
 
-    def hire(self, needs: Needs) -> Worker:  # noqa: ARG002
-        """One more process."""
-        self._workers.append(Worker())
-        return self._workers[-1]
+    def hands(self, number: int, needs: Needs) -> Sequence[Worker]:  # noqa: ARG002
+        """A process each."""
+        self._workers += [Worker() for _ in range(number - len(self._workers))]
+        return self._workers[:number]
 
     def close(self) -> None:
         """End them."""
-        for worker in self._workers:
-            worker.close()
+        close_all(self._workers)
 
 
 class CrewEngine:
@@ -129,7 +146,6 @@ class CrewEngine:
         self._crew = crew
         self._meter = Meter(study.endpoints, study.budget, spent=spent)
         self.gate = gate_of(self._meter)
-        self._hands: list[Hand] = []
 
     def run(self, work: Work, jobs: Sequence[Job], asked: Asked, watch: Watch) -> Iterator[Outcome]:
         """Run jobs; those of a lost worker are begun again."""
@@ -158,9 +174,8 @@ class CrewEngine:
     def _join(self, shift: Shift, number: int, needs: Needs, work: Work, setting: Setting) -> None:
         """So many more workers join a shift; those that are there already come first."""
         first = shift.workers
-        while len(self._hands) < first + number:
-            self._hands.append(self._crew.hire(needs))
-        named = [(f"worker-{at}", self._hands[at]) for at in range(first, first + number)]
+        hands = self._crew.hands(first + number, needs)
+        named = [(f"worker-{at}", hands[at]) for at in range(first, first + number)]
         for name, _ in named:
             shift.join(name)
         for name, hand in named:

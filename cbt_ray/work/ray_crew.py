@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from cbt_ray.work import ray_cluster
-from cbt_ray.work.engine import Needs, Say
+from cbt_ray.work.engine import Needs, Say, close_all
 from cbt_ray.work.job import Cause, Loss, Orders, Report, Work
 from cbt_ray.work.worker import END_S, Worker
 from cbt_ray.work.workplace import Setting
@@ -39,15 +40,20 @@ class RayCrew:
         room = [int(cpus // needs.cpus) for cpus in alive]
         return max(1, sum(map(bool, room)) if needs.only_waits else sum(room))
 
-    def hire(self, needs: Needs) -> RayWorker:
-        """One more actor; Ray finds a node for it, or waits for one."""
-        self._workers.append(RayWorker(needs.cpus, self._say))
-        return self._workers[-1]
+    def hands(self, number: int, needs: Needs) -> Sequence[RayWorker]:
+        """An actor each; Ray finds a node for it, or waits for one.
+
+        Those of an earlier stage that take other CPUs are in the way, and end.
+        """
+        close_all([worker for worker in self._workers if worker.cpus != needs.cpus])
+        self._workers = [worker for worker in self._workers if worker.cpus == needs.cpus]
+        missing = range(number - len(self._workers))
+        self._workers += [RayWorker(needs.cpus, self._say) for _ in missing]
+        return self._workers[:number]
 
     def close(self) -> None:
         """End them, and leave the cluster."""
-        for worker in self._workers:
-            worker.close()
+        close_all(self._workers)
         if self._joined:
             import ray
 
@@ -64,7 +70,7 @@ class RayWorker:
     """An actor, begun when it is asked for, and anew after a loss."""
 
     def __init__(self, cpus: int, say: Say) -> None:
-        self._cpus = cpus
+        self.cpus = cpus
         self._say = say
         self._actor: Any = None
         self._told: Any = None
@@ -120,7 +126,7 @@ class RayWorker:
     def _hire(self) -> None:
         import ray
 
-        options = {"num_cpus": self._cpus, "scheduling_strategy": "SPREAD"}
+        options = {"num_cpus": self.cpus, "scheduling_strategy": "SPREAD"}
         self._actor = ray.remote(_Host).options(**options).remote()
         self._told = self._actor.begin.remote(*self._stage or ())
         self._looked = time.monotonic()
@@ -133,9 +139,9 @@ class RayWorker:
             return
         self._looked = time.monotonic()
         alive = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-        if max(alive, default=0.0) < self._cpus:
+        if max(alive, default=0.0) < self.cpus:
             self._say(
-                f"a worker takes {self._cpus:g} CPUs, and the largest node of the cluster has "
+                f"a worker takes {self.cpus:g} CPUs, and the largest node of the cluster has "
                 f"{max(alive, default=0.0):g}: waiting for another one"
             )
 

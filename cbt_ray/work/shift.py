@@ -82,7 +82,7 @@ class Shift:
         """Speak with a worker until no job is left."""
         try:
             hand.begin(work, setting)
-            while self._there(name, hand) and (orders := self._orders(name)) is not None:
+            while (orders := self._orders(name, hand)) is not None:
                 self._hear(name, hand.exchange(orders))
         except BaseException as error:  # it ends the stage, in the thread that waits for outcomes
             self._outcomes.put(error)
@@ -107,20 +107,18 @@ class Shift:
         with self._changed:  # the last job is settled and its outcome there, or neither
             return self._left > 0 or not self._outcomes.empty()
 
-    def _there(self, name: str, hand: Hand) -> bool:
-        """Whether a worker takes orders, as soon as it does; false when all is done before."""
-        while not hand.is_there():
+    def _wait_for(self, name: str, hand: Hand) -> None:
+        """Wait until a worker takes orders; no longer than there is something to do."""
+        while self._left > 0 and not hand.is_there():
             with self._changed:
                 self._absent.add(name)
                 self._changed.notify_all()
-                if self._left <= 0:
-                    return False
         with self._changed:
             self._absent.discard(name)
-        return True
 
-    def _orders(self, name: str) -> Orders | None:
+    def _orders(self, name: str, hand: Hand) -> Orders | None:
         """What a worker is to do next, as soon as there is something; None when all is done."""
+        self._wait_for(name, hand)
         with self._changed:
             mine = self._under_way[name]
             jobs = self._chosen(mine)

@@ -23,7 +23,7 @@ def begun(jobs: int) -> Shift:
     """A shift with one worker that has all jobs under way."""
     it = Shift([(n,) for n in range(jobs)], jobs, Meter({}, Budget()), Losses(Silent().say), silent)
     it.join("one")
-    it._orders("one")
+    it._orders("one", Here())
     return it
 
 
@@ -85,6 +85,13 @@ class Here(Away):
 
     def exchange(self, orders: Orders) -> Report:
         return Report((), tuple((number, Outcome()) for number, _ in orders.jobs), Claim())
+
+
+def test_a_shift_that_has_ended_asks_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    it = begun(1)
+    it.end()
+    monkeypatch.setattr(Here, "is_there", lambda _self: pytest.fail("a worker was begun"))
+    assert it._orders("one", Here()) is None
 
 
 def test_no_job_waits_for_a_worker_that_has_no_room() -> None:
