@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Protocol
@@ -152,8 +153,7 @@ class CrewEngine:
         needs = needs_of(self._study, [role for same in asked.values() for role in same])
         width = self._width(needs)
         setting = Setting(self._study, self._store, tuple(sorted(asked)), self._run)
-        chains = self._study.engine.chains_per_worker or min(MOST_CHAINS, -(-needs.bears // width))
-        shift = Shift(jobs, chains, self._meter, Losses(self._say), watch)
+        shift = Shift(jobs, partial(self._chains, needs), self._meter, Losses(self._say), watch)
         try:
             self._join(shift, min(width, len(jobs)), needs, work, setting)
             for outcome in shift.outcomes():
@@ -170,6 +170,11 @@ class CrewEngine:
 
     def _width(self, needs: Needs) -> int:
         return self._study.engine.workers or self._crew.width(needs)
+
+    def _chains(self, needs: Needs, workers: int) -> int:
+        """Jobs at once in each of so many workers."""
+        own = self._study.engine.chains_per_worker
+        return own or min(MOST_CHAINS, -(-needs.bears // workers))
 
     def _join(self, shift: Shift, number: int, needs: Needs, work: Work, setting: Setting) -> None:
         """So many more workers join a shift; those that are there already come first."""

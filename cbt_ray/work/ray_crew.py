@@ -118,8 +118,9 @@ class RayWorker:
             return
         import ray
 
-        with contextlib.suppress(ray.exceptions.RayError):
-            ray.get(self._actor.close.remote(), timeout=2 * END_S)
+        if ray.wait([self._told], timeout=0)[0]:  # else it has no node yet
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.get(self._actor.close.remote(), timeout=2 * END_S)
         ray.kill(self._actor)
         self._actor = None
 

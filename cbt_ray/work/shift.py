@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 from threading import Condition
 from typing import Protocol
@@ -39,8 +39,14 @@ class Shift:
     """The jobs of a stage; each worker has a thread here that speaks with it (see `serve`)."""
 
     def __init__(
-        self, jobs: Sequence[Job], chains: int, meter: Meter, losses: Losses, watch: Watch
+        self,
+        jobs: Sequence[Job],
+        chains: Callable[[int], int],
+        meter: Meter,
+        losses: Losses,
+        watch: Watch,
     ) -> None:
+        """`chains`: jobs at once in each of so many workers."""
         self._jobs = jobs
         self._names = [name_of(job) for job in jobs]
         self._chains = chains
@@ -138,8 +144,9 @@ class Shift:
         if any(self._losses.suspects(self._names[number]) for number in mine):
             return []
         under_way = sum(map(len, self._under_way.values()))
-        share = -(-(len(self._waiting) + under_way) // (len(self._under_way) - len(self._absent)))
-        room = max(0, min(self._chains, share) - len(mine))
+        here = len(self._under_way) - len(self._absent)
+        share = -(-(len(self._waiting) + under_way) // here)
+        room = max(0, min(self._chains(here), share) - len(mine))
         return [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
 
     def _hear(self, name: str, said: Report | Loss) -> None:

@@ -12,16 +12,22 @@ from cbt_ray.llm.lease import Claim
 from cbt_ray.llm.meter import Meter
 from cbt_ray.study.study import Budget
 from cbt_ray.work import shift
-from cbt_ray.work.job import Orders, Outcome, Report, Work
+from cbt_ray.work.job import Job, Orders, Outcome, Report, Work
 from cbt_ray.work.loss import Losses
 from cbt_ray.work.progress import Silent
 from cbt_ray.work.shift import Shift
 from cbt_ray.work.workplace import Setting, silent
 
 
+def shift_of(jobs: int, at_once: int) -> Shift:
+    meter, losses = Meter({}, Budget()), Losses(Silent().say)
+    numbered = [(number,) for number in range(jobs)]
+    return Shift(numbered, lambda workers: at_once // workers, meter, losses, silent)
+
+
 def begun(jobs: int) -> Shift:
     """A shift with one worker that has all jobs under way."""
-    it = Shift([(n,) for n in range(jobs)], jobs, Meter({}, Budget()), Losses(Silent().say), silent)
+    it = shift_of(jobs, jobs)
     it.join("one")
     it._orders("one", Here())
     return it
@@ -95,7 +101,7 @@ def test_a_shift_that_has_ended_asks_for_nobody(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_no_job_waits_for_a_worker_that_has_no_room() -> None:
-    it = Shift([(n,) for n in range(9)], 9, Meter({}, Budget()), Losses(Silent().say), silent)
+    it = shift_of(9, 9)
     hands = {"one": Away(), "two": Here()}
     for name in hands:
         it.join(name)
@@ -106,3 +112,19 @@ def test_no_job_waits_for_a_worker_that_has_no_room() -> None:
     assert list(it.outcomes()) == [Outcome()] * 9
     for thread in threads:
         thread.join()
+
+
+def test_more_workers_have_no_more_jobs_at_once() -> None:
+    it, hand = shift_of(100, 16), Here()
+    it.join("one")
+    assert len(given(it, "one", hand)) == 16
+    it.join("two")
+    for number in range(9):
+        ended(it, number)
+    assert [len(given(it, name, hand)) for name in ("one", "two")] == [1, 8]
+
+
+def given(it: Shift, name: str, hand: Here) -> tuple[tuple[int, Job], ...]:
+    orders = it._orders(name, hand)
+    assert orders is not None
+    return orders.jobs
