@@ -59,7 +59,7 @@ class _Lane:
         """What a claim says of it; slots that nobody wanted since the last one are given back."""
         self.slots = 0 if idle else max(self.running, min(self.slots, self.wanted))
         waiting = tuple(one.tokens for one in self.waiting)
-        need = Need(self.slots, self.wanted, self.running, waiting, self.ended)
+        need = Need(self.slots, self.wanted, self.running, waiting, self.ended, len(self.tickets))
         self.wanted, self.ended = self.running + len(waiting), {}
         return need
 
@@ -69,7 +69,7 @@ class Gate:
 
     `ask` is called, without a lock, when a call waits for what the meter has: it has a claim sent,
     and answers the seconds after which the call asks again; None where whoever sends the claims
-    goes on as long as a call waits.
+    goes on as long as a call waits. `ended` is called, without a lock, after each call.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class Gate:
         ask: Callable[[], float | None],
         *,
         pause: float | None = None,
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
         self._lanes = {name: _Lane(endpoint) for name, endpoint in endpoints.items()}
         self._left = dict.fromkeys(limits_of(budget), 0.0)
@@ -87,6 +88,7 @@ class Gate:
         self._refused: str | None = None
         self._ask = ask
         self._pause = pause
+        self._ended = ended
         self._lock = Lock()
 
     def acquire(self, endpoint: str, tokens: int) -> Permit:
@@ -123,6 +125,7 @@ class Gate:
                 self._left[name] -= usage.tokens if name == "tokens" else usage.cost
             for name in self._lanes:
                 self._serve(name)
+        self._ended()
 
     def claim(self) -> Claim:
         """What the meter is told: sent, every slot and amount that it does not keep is gone."""
@@ -210,7 +213,10 @@ class _Mean:
 
 
 def gate_of(meter: Meter, name: str = "here") -> Gate:
-    """A gate whose meter is in this process; `name` tells it from the meter's workers."""
+    """A gate whose meter is in this process; `name` tells it from the meter's workers.
+
+    It keeps nothing beyond its calls: nobody would ask it for that.
+    """
     in_turn = Lock()
 
     def ask() -> float:
@@ -220,5 +226,9 @@ def gate_of(meter: Meter, name: str = "here") -> Gate:
             gate.take(grant)
         return grant.again_s
 
-    gate = Gate(meter.endpoints, meter.budget, ask, pause=POLL_S)
+    def tell() -> None:
+        with in_turn:
+            meter.settle(name, gate.claim())
+
+    gate = Gate(meter.endpoints, meter.budget, ask, pause=POLL_S, ended=tell)
     return gate

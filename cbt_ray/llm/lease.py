@@ -24,6 +24,8 @@ class Need:
     """The tokens that each waiting call will take at most, in the order in which they begin."""
     ended: Mapping[Ticket, int] = field(default_factory=dict)
     """The tokens that calls took."""
+    tickets: int = 0
+    """Those that it has and that no call has used yet."""
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,8 @@ class Meter:
             tickets, waits = dict[str, tuple[Ticket, ...]](), list[float]()
             for name in held.needs.keys() & self._windows.keys():
                 room = self._room(held, name, slots.get(name))
-                tickets[name], wait = self._ticketed(name, held.needs[name].waiting[:room])
+                without = held.needs[name].waiting[held.needs[name].tickets : room]
+                tickets[name], wait = self._ticketed(name, without)
                 waits += [wait] if wait is not None else []
             waits.append(POLL_S if self._lacks(held, slots) else SETTLE_S)
             return Grant(more, slots, tickets, again_s=min(waits))
@@ -196,7 +197,8 @@ class Meter:
         """Calls at once that a worker may have: what it wants, and no more than its even share
         where others want theirs.
 
-        Until its next claim it may still use what it had.
+        Slots without budget are for others, who may have budget and no slot. Until its next claim
+        it may still use what it had.
         """
         limit, need = self._limits[name].max_concurrency or 0, held.needs[name]
         others = [one for one in self._workers.values() if one is not held]
@@ -204,7 +206,8 @@ class Meter:
         wanting = [(one.slots[name], one.needs[name]) for one in others if name in one.needs]
         share = max(1, limit // (1 + sum(bool(their.wanted) for _, their in wanting)))
         short = any(their.waiting and slots < min(share, their.wanted) for slots, their in wanting)
-        target = max(0, min(max(need.wanted, need.running), free, share if short else limit))
+        wish = max(need.wanted, need.running) if _pays(held) else need.running
+        target = max(0, min(wish, free, share if short else limit))
         held.slots[name] = max(held.slots.get(name, 0), target)
         return target
 
@@ -221,7 +224,7 @@ class Meter:
         """
         need = held.needs[name]
         room = len(need.waiting) if slots is None else max(0, slots - need.running)
-        if any(left <= 0 for left in held.left.values()):
+        if not _pays(held):
             return 0
         return min(room, int(held.left.get("calls", room)))
 
@@ -242,6 +245,11 @@ class Meter:
             window.tokens[self._tickets] = tokens
             found.append(self._tickets)
         return tuple(found), None
+
+
+def _pays(held: _Worker) -> bool:
+    """Whether a worker has some of all that the budget limits."""
+    return all(left > 0 for left in held.left.values())
 
 
 def rated(limits: Limits) -> bool:

@@ -137,15 +137,17 @@ def told(number: signal.Signals, traces: str) -> str:
 
 
 def _frame(traces: str) -> str | None:
-    """The innermost Python frame: of the thread that was struck, else of the main one, told
-    last.
+    """The innermost Python frame of the thread that was struck.
+
+    Where that is one of a library's own, of the only one that does not wait for another. Python
+    tells of the first hundred threads (`...` says that there are more).
     """
     _, _, after = traces.partition(STRUCK.decode())
     blocks = re.split(r"^(?=Current thread|Thread 0x)", after, flags=re.MULTILINE)[1:]
-    for block in sorted(blocks, key=lambda block: not block.startswith("Current")):
-        own = block if block.startswith("Current") else blocks[-1]
-        found = _FRAME.search(own)
-        if found:
-            file = found[1].rpartition("site-packages/")[2]
-            return f"{'/'.join(file.split('/')[-3:])}, {found[3]}"
-    return None
+    current = [block for block in blocks if block.startswith("Current")]
+    frames = [found for block in current or blocks if (found := _FRAME.search(block))]
+    known = [one for one in frames if current or not one[1].endswith("/threading.py")]
+    if len(known) != 1 or (not current and "\n...\n" in after):
+        return None
+    file = known[0][1].rpartition("site-packages/")[2]
+    return f"{'/'.join(file.split('/')[-3:])}, {known[0][3]}"

@@ -10,7 +10,9 @@ import math
 import os
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Protocol
@@ -34,6 +36,9 @@ MOST_CHAINS = 128
 """Jobs at once in one worker: what a lost process costs."""
 UNLIMITED_CHAINS = 16
 """Jobs at once where no endpoint says what it bears."""
+
+CLOSERS = 64
+"""Workers that are ended at once."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,20 @@ class InlineEngine:
         """Nothing to let go of."""
 
 
+class Closes(Protocol):
+    """What can be ended."""
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
+def close_all(workers: Sequence[Closes]) -> None:
+    """End workers beside each other: each may take seconds, in which the others go on paying."""
+    with ThreadPoolExecutor(CLOSERS) as pool:
+        list(pool.map(lambda worker: worker.close(), workers))
+
+
 class Crew(Protocol):
     """Where workers come from."""
 
@@ -92,8 +111,8 @@ class Crew(Protocol):
         """Workers that there is room for now."""
         ...
 
-    def hire(self, needs: Needs) -> Hand:
-        """One more worker."""
+    def hands(self, number: int, needs: Needs) -> Sequence[Hand]:
+        """So many workers, those first that are there already."""
         ...
 
     def close(self) -> None:
@@ -108,18 +127,18 @@ class LocalCrew:
         self._workers: list[Worker] = []
 
     def width(self, needs: Needs) -> int:
-        """As many as the CPUs allow; one where all it does is wait."""
-        return 1 if needs.only_waits else max(1, available_cpus() // needs.cpus)
+        """As many as the CPUs allow, and where all they do is wait, as hold what is borne."""
+        room = max(1, available_cpus() // needs.cpus)
+        return min(room, -(-needs.bears // MOST_CHAINS)) if needs.only_waits else room
 
-    def hire(self, needs: Needs) -> Worker:  # noqa: ARG002
-        """One more process."""
-        self._workers.append(Worker())
-        return self._workers[-1]
+    def hands(self, number: int, needs: Needs) -> Sequence[Worker]:  # noqa: ARG002
+        """A process each."""
+        self._workers += [Worker() for _ in range(number - len(self._workers))]
+        return self._workers[:number]
 
     def close(self) -> None:
         """End them."""
-        for worker in self._workers:
-            worker.close()
+        close_all(self._workers)
 
 
 class CrewEngine:
@@ -130,16 +149,13 @@ class CrewEngine:
         self._crew = crew
         self._meter = Meter(study.endpoints, study.budget, spent=spent)
         self.gate = gate_of(self._meter)
-        self._hands: list[Hand] = []
 
     def run(self, work: Work, jobs: Sequence[Job], asked: Asked, watch: Watch) -> Iterator[Outcome]:
         """Run jobs; those of a lost worker are begun again."""
         needs = needs_of(self._study, [role for same in asked.values() for role in same])
         width = self._width(needs)
         setting = Setting(self._study, self._store, tuple(sorted(asked)), self._run)
-        each = -(-needs.bears // width) if needs.only_waits else needs.bears
-        chains = self._study.engine.chains_per_worker or min(MOST_CHAINS, each)
-        shift = Shift(jobs, chains, self._meter, Losses(self._say), watch)
+        shift = Shift(jobs, partial(self._chains, needs), self._meter, Losses(self._say), watch)
         try:
             self._join(shift, min(width, len(jobs)), needs, work, setting)
             for outcome in shift.outcomes():
@@ -157,12 +173,16 @@ class CrewEngine:
     def _width(self, needs: Needs) -> int:
         return self._study.engine.workers or self._crew.width(needs)
 
+    def _chains(self, needs: Needs, workers: int) -> int:
+        """Jobs at once in each of so many workers."""
+        own = self._study.engine.chains_per_worker
+        return own or min(MOST_CHAINS, -(-needs.bears // (workers if needs.only_waits else 1)))
+
     def _join(self, shift: Shift, number: int, needs: Needs, work: Work, setting: Setting) -> None:
         """So many more workers join a shift; those that are there already come first."""
         first = shift.workers
-        while len(self._hands) < first + number:
-            self._hands.append(self._crew.hire(needs))
-        named = [(f"worker-{at}", self._hands[at]) for at in range(first, first + number)]
+        hands = self._crew.hands(first + number, needs)
+        named = [(f"worker-{at}", hands[at]) for at in range(first, first + number)]
         for name, _ in named:
             shift.join(name)
         for name, hand in named:

@@ -6,17 +6,22 @@ So the same process says by which signal it died, here as on a node far away.
 from __future__ import annotations
 
 import contextlib
+import time
+from collections.abc import Sequence
 from typing import Any
 
+from cbt_ray.errors import Infrastructure
 from cbt_ray.work import ray_cluster
-from cbt_ray.work.engine import Needs, Say
+from cbt_ray.work.engine import Needs, Say, close_all
 from cbt_ray.work.job import Cause, Loss, Orders, Report, Work
+from cbt_ray.work.loss import LOST_WORKERS
 from cbt_ray.work.worker import END_S, Worker
 from cbt_ray.work.workplace import Setting
 
+LOOK_S = 5.0
+"""Seconds that an actor without a node is waited for at a time."""
 PATIENCE_S = 30.0
-"""Seconds that an actor has to answer in, after which it is asked whether any node is large
-enough."""
+"""Seconds between two looks at whether any node is large enough for it."""
 
 
 class RayCrew:
@@ -37,15 +42,20 @@ class RayCrew:
         room = [int(cpus // needs.cpus) for cpus in alive]
         return max(1, sum(map(bool, room)) if needs.only_waits else sum(room))
 
-    def hire(self, needs: Needs) -> RayWorker:
-        """One more actor; Ray finds a node for it, or waits for one."""
-        self._workers.append(RayWorker(needs.cpus, self._say))
-        return self._workers[-1]
+    def hands(self, number: int, needs: Needs) -> Sequence[RayWorker]:
+        """An actor each; Ray finds a node for it, or waits for one.
+
+        Those of an earlier stage that take other CPUs are in the way, and end.
+        """
+        close_all([worker for worker in self._workers if worker.cpus != needs.cpus])
+        self._workers = [worker for worker in self._workers if worker.cpus == needs.cpus]
+        missing = range(number - len(self._workers))
+        self._workers += [RayWorker(needs.cpus, self._say) for _ in missing]
+        return self._workers[:number]
 
     def close(self) -> None:
         """End them, and leave the cluster."""
-        for worker in self._workers:
-            worker.close()
+        close_all(self._workers)
         if self._joined:
             import ray
 
@@ -59,29 +69,60 @@ class RayCrew:
 
 
 class RayWorker:
-    """An actor, begun with the first orders, and anew after a loss."""
+    """An actor, begun when it is asked for, and anew after a loss."""
 
     def __init__(self, cpus: int, say: Say) -> None:
-        self._cpus = cpus
+        self.cpus = cpus
         self._say = say
         self._actor: Any = None
+        self._told: Any = None
+        """What the actor answers as soon as it is there and knows the stage."""
+        self._looked = 0.0
+        self._failures = 0
+        """Actors in a row that were lost before they knew the stage."""
         self._stage: tuple[Work, Setting] | None = None
 
     def begin(self, work: Work, setting: Setting) -> None:
         """Say what the jobs of the next orders are."""
         self._stage = work, setting
         if self._actor is not None:
-            self._actor.begin.remote(work, setting)
+            self._told = self._actor.begin.remote(work, setting)
+
+    def is_there(self) -> bool:
+        """Whether Ray found a node for the actor; an order before would wait there with its
+        jobs.
+        """
+        import ray
+
+        if self._actor is None:
+            self._hire()
+        if not ray.wait([self._told], timeout=LOOK_S)[0]:
+            self._look_at_cluster()
+            return False
+        try:
+            ray.get(self._told)
+        except ray.exceptions.RayActorError as error:
+            return self._failed(_loss(error))
+        self._failures = 0
+        return True
+
+    def _failed(self, loss: Loss) -> bool:
+        """It was lost before it knew the stage; raises Infrastructure where that goes on."""
+        self._actor = None
+        self._failures += 1
+        if self._failures >= LOST_WORKERS:
+            raise Infrastructure(
+                f"no worker begins on the cluster ({loss.words}); run again", "connection"
+            )
+        return False
 
     def exchange(self, orders: Orders) -> Report | Loss:
         """Give orders, wait for the report; where the actor or its process is lost, why."""
         import ray
 
-        if self._actor is None:
-            options = {"num_cpus": self._cpus, "scheduling_strategy": "SPREAD"}
-            self._actor = ray.remote(_Host).options(**options).remote(*self._stage or ())
         try:
-            return self._answer(self._actor.exchange.remote(orders))
+            answer: Report | Loss = ray.get(self._actor.exchange.remote(orders))
+            return answer
         except ray.exceptions.RayTaskError as error:
             raise error.as_instanceof_cause() from None
         except ray.exceptions.RayError as error:
@@ -94,27 +135,31 @@ class RayWorker:
             return
         import ray
 
-        with contextlib.suppress(ray.exceptions.RayError):
-            ray.get(self._actor.close.remote(), timeout=2 * END_S)
+        if ray.wait([self._told], timeout=0)[0]:  # else it has no node yet
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.get(self._actor.close.remote(), timeout=2 * END_S)
         ray.kill(self._actor)
         self._actor = None
 
-    def _answer(self, asked: Any) -> Report | Loss:
+    def _hire(self) -> None:
         import ray
 
-        while not ray.wait([asked], timeout=PATIENCE_S)[0]:
-            self._look_at_cluster()
-        answer: Report | Loss = ray.get(asked)
-        return answer
+        options = {"num_cpus": self.cpus, "scheduling_strategy": "SPREAD"}
+        self._actor = ray.remote(_Host).options(**options).remote()
+        self._told = self._actor.begin.remote(*self._stage or ())
+        self._looked = time.monotonic()
 
     def _look_at_cluster(self) -> None:
         """Say that no node is large enough for a worker."""
         import ray
 
+        if time.monotonic() < self._looked + PATIENCE_S:
+            return
+        self._looked = time.monotonic()
         alive = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-        if max(alive, default=0.0) < self._cpus:
+        if max(alive, default=0.0) < self.cpus:
             self._say(
-                f"a worker takes {self._cpus:g} CPUs, and the largest node of the cluster has "
+                f"a worker takes {self.cpus:g} CPUs, and the largest node of the cluster has "
                 f"{max(alive, default=0.0):g}: waiting for another one"
             )
 
@@ -122,9 +167,8 @@ class RayWorker:
 class _Host:
     """What runs in the actor."""
 
-    def __init__(self, work: Work, setting: Setting) -> None:
+    def __init__(self) -> None:
         self._worker = Worker()
-        self._worker.begin(work, setting)
 
     def begin(self, work: Work, setting: Setting) -> None:
         self._worker.begin(work, setting)

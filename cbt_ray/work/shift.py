@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 from threading import Condition
 from typing import Protocol
@@ -25,6 +26,10 @@ class Hand(Protocol):
         """Say what the jobs of the next orders are."""
         ...
 
+    def is_there(self) -> bool:
+        """Whether it takes orders; may wait a few seconds for that."""
+        ...
+
     def exchange(self, orders: Orders) -> Report | Loss:
         """Give orders, wait for the report; where the worker is lost, why."""
         ...
@@ -34,8 +39,14 @@ class Shift:
     """The jobs of a stage; each worker has a thread here that speaks with it (see `serve`)."""
 
     def __init__(
-        self, jobs: Sequence[Job], chains: int, meter: Meter, losses: Losses, watch: Watch
+        self,
+        jobs: Sequence[Job],
+        chains: Callable[[int], int],
+        meter: Meter,
+        losses: Losses,
+        watch: Watch,
     ) -> None:
+        """`chains`: jobs at once in each of so many workers."""
         self._jobs = jobs
         self._names = [name_of(job) for job in jobs]
         self._chains = chains
@@ -47,21 +58,27 @@ class Shift:
         """Those that may have crashed a worker; each runs alone until it has settled a unit, or it
         would take others with it again."""
         self._under_way: dict[str, set[int]] = {}
+        self._absent: set[str] = set()
+        """Workers for which there is no room yet: no job waits for them."""
         self._left = len(jobs)
         self._outcomes: SimpleQueue[Outcome | BaseException] = SimpleQueue()
         self._changed = Condition()
 
     def outcomes(self) -> Iterator[Outcome | None]:
-        """What each job left, as it comes; None every few seconds."""
-        while self._left > 0 or not self._outcomes.empty():
+        """What each job left, as it comes; None every few seconds, however many come."""
+        look = time.monotonic() + LOOK_S
+        while self._goes_on():
             try:
-                found = self._outcomes.get(timeout=LOOK_S)
+                found = self._outcomes.get(timeout=max(0.0, look - time.monotonic()))
             except Empty:
-                yield None
-                continue
+                found = None
             if isinstance(found, BaseException):
                 raise found
-            yield found
+            if found is not None:
+                yield found
+            if time.monotonic() >= look:
+                yield None
+                look = time.monotonic() + LOOK_S
 
     def join(self, name: str) -> None:
         """A worker joins, before any of those that join with it is served."""
@@ -71,7 +88,7 @@ class Shift:
         """Speak with a worker until no job is left."""
         try:
             hand.begin(work, setting)
-            while (orders := self._orders(name)) is not None:
+            while (orders := self._orders(name, hand)) is not None:
                 self._hear(name, hand.exchange(orders))
         except BaseException as error:  # it ends the stage, in the thread that waits for outcomes
             self._outcomes.put(error)
@@ -92,8 +109,22 @@ class Shift:
             self._left = 0
             self._changed.notify_all()
 
-    def _orders(self, name: str) -> Orders | None:
+    def _goes_on(self) -> bool:
+        with self._changed:  # the last job is settled and its outcome there, or neither
+            return self._left > 0 or not self._outcomes.empty()
+
+    def _wait_for(self, name: str, hand: Hand) -> None:
+        """Wait until a worker takes orders; no longer than there is something to do."""
+        while self._left > 0 and not hand.is_there():
+            with self._changed:
+                self._absent.add(name)
+                self._changed.notify_all()
+        with self._changed:
+            self._absent.discard(name)
+
+    def _orders(self, name: str, hand: Hand) -> Orders | None:
         """What a worker is to do next, as soon as there is something; None when all is done."""
+        self._wait_for(name, hand)
         with self._changed:
             mine = self._under_way[name]
             jobs = self._chosen(mine)
@@ -113,8 +144,9 @@ class Shift:
         if any(self._losses.suspects(self._names[number]) for number in mine):
             return []
         under_way = sum(map(len, self._under_way.values()))
-        share = -(-(len(self._waiting) + under_way) // len(self._under_way))
-        room = max(0, min(self._chains, share) - len(mine))
+        here = len(self._under_way) - len(self._absent)
+        share = -(-(len(self._waiting) + under_way) // here)
+        room = max(0, min(self._chains(here), share) - len(mine))
         return [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
 
     def _hear(self, name: str, said: Report | Loss) -> None:

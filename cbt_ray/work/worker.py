@@ -43,6 +43,10 @@ class Worker:
         """Say what the jobs of the next orders are."""
         self._stage, self._told = (work, setting), False
 
+    def is_there(self) -> bool:
+        """Always: it is begun with its first orders."""
+        return True
+
     def exchange(self, orders: Orders) -> Report | Loss:
         """Give orders, wait for the report; where the process is lost, why.
 

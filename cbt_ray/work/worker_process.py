@@ -113,9 +113,15 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _told_to_end)
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # it would start a debugger
     crash.watch(sys.stderr.fileno())
-    with contextlib.suppress(EOFError, OSError):
-        _serve(Connection(int(sys.argv[1])))
-    os._exit(0)  # threads may still be in a call
+    code = 0
+    try:
+        with contextlib.suppress(EOFError, OSError):
+            _serve(Connection(int(sys.argv[1])))
+    except SystemExit as told:
+        code = int(told.code or 0)
+        with contextlib.suppress(Exception):
+            abandon()
+    os._exit(code)  # threads may still be in a call
 
 
 def _serve(connection: Connection) -> None:
@@ -132,8 +138,9 @@ def _serve(connection: Connection) -> None:
 
 
 def _told_to_end(number: int, _frame: object) -> None:
-    abandon()
-    os._exit(128 + number)
+    """Leave what the main thread does, and the locks that it holds: what follows needs them."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

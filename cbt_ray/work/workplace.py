@@ -7,6 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -37,6 +38,9 @@ from cbt_ray.work.usage import record_calls
 Note = Callable[[str, str], None]
 """Called for each unit that is settled or moved aside: its key and what became of it."""
 
+WRITERS = 32
+"""Records at once that a process writes which is told to end."""
+
 
 def silent(_key: str, _outcome: str) -> None:
     """Note nothing."""
@@ -64,16 +68,17 @@ class Workshop:
         self._files: dict[str, Path] = {}
         self._lock = Lock()
         self._under_way: dict[Key, Callable[[], Usage]] = {}
+        self._ending: set[Key] = set()
 
     def file(self, blob: Blob, owner: Key) -> Path:
         """A unit's blob as a local file, its SHA-256 checked once a process.
 
         Fetched once a machine from a store elsewhere.
         """
-        if blob.path not in self._files:
-            with self._lock:
+        with self._lock:
+            if blob.path not in self._files:
                 self._files[blob.path] = local_file(self.store, blob, owner)
-        return self._files[blob.path]
+            return self._files[blob.path]
 
     def begin(self, key: Key, cost: Callable[[], Usage]) -> None:
         """A unit is under way; `cost` tells what it has cost so far."""
@@ -81,15 +86,26 @@ class Workshop:
 
     def end(self, key: Key, outcome: str) -> Usage:
         """A unit is not under way any more: write down what it cost, once, and answer it."""
-        cost = self._under_way.pop(key, None)
-        usage = cost() if cost is not None else Usage()
-        record_calls(self.store, key, usage, outcome)
-        return usage
+        self._ending.add(key)
+        try:
+            cost = self._under_way.pop(key, None)
+            usage = cost() if cost is not None else Usage()
+            record_calls(self.store, key, usage, outcome)
+            return usage
+        finally:
+            self._ending.discard(key)
 
     def abandon(self) -> None:
-        """Write down what the units under way have cost: this process is told to end."""
-        for key in list(self._under_way):
-            self.end(key, "owed")
+        """Write down what the units under way have cost: this process is told to end, and has a
+        few seconds for it.
+
+        No further call begins, and records that other threads write are waited for.
+        """
+        self.gate.halt("the process is told to end")
+        with ThreadPoolExecutor(WRITERS) as pool:
+            pool.map(lambda key: self.end(key, "owed"), list(self._under_way))
+        while self._ending:
+            time.sleep(0.01)
 
 
 @dataclass

@@ -78,9 +78,11 @@ def chain(gate: Gate, server: Server) -> None:
         return
 
 
-def held(meter: Meter, during: Callable[[], object] = lambda: None) -> tuple[Server, list[Link]]:
+def held(
+    meter: Meter, during: Callable[[], object] = lambda: None, workers: int = WORKERS
+) -> tuple[Server, list[Link]]:
     """All chains of all workers."""
-    server, links = Server(), [Link(meter, str(number)) for number in range(WORKERS)]
+    server, links = Server(), [Link(meter, str(number)) for number in range(workers)]
     threads = [
         threading.Thread(target=chain, args=(link.gate, server))
         for link in links
@@ -118,6 +120,21 @@ def test_no_more_at_once_than_the_endpoint_bears() -> None:
 def test_a_budget_of_calls_is_spent_to_the_last_and_never_overshot(most: int) -> None:
     server, _ = held(metered(Budget(calls=most)))
     assert server.calls == most
+
+
+@pytest.mark.parametrize("budget", [Budget(calls=20), Budget(tokens=200), Budget(cost=0.2)])
+def test_who_has_slots_and_who_has_budget_do_not_wait_for_each_other(budget: Budget) -> None:
+    server, _ = held(metered(budget, max_concurrency=WORKERS - 1))
+    assert 20 <= server.calls <= 20 + WORKERS
+
+
+def test_a_gate_beside_its_meter_keeps_nothing_from_workers() -> None:
+    meter = metered(Budget(calls=20), max_concurrency=1)
+    gate = gate_of(meter)
+    gate.release(gate.acquire("small", 1), Usage(calls=1))
+    assert meter.totals().calls == 1
+    server, _ = held(meter, workers=1)
+    assert server.calls == 19
 
 
 @pytest.mark.parametrize("budget", [Budget(tokens=10_000), Budget(cost=10.0)])
@@ -167,6 +184,22 @@ def test_a_halted_gate_refuses_at_once_and_wakes_those_that_wait() -> None:
     gate.release(permit, Usage(calls=1))
     with pytest.raises(BudgetReached, match="the key is refused"):
         gate.acquire("small", 1)
+
+
+def test_no_tickets_are_hoarded_by_calls_that_the_budget_keeps_waiting() -> None:
+    meter = metered(Budget(tokens=2500), requests_per_minute=60)
+    gate = Gate(meter.endpoints, meter.budget, lambda: None)
+    for _ in range(9):
+        threading.Thread(target=gate.acquire, args=("small", 1000), daemon=True).start()
+    while len(gate.claim().needs["small"].waiting) < 9:
+        time.sleep(0.001)
+    given = 0
+    for _ in range(9):
+        meter.settle("a", gate.claim())
+        grant = meter.grant("a")
+        gate.take(grant)
+        given += len(grant.tickets["small"])
+    assert given <= 9
 
 
 def test_calls_begin_in_the_order_in_which_they_came() -> None:

@@ -90,6 +90,14 @@ def test_what_ray_or_a_user_kills_is_replaced(tmp_path: Path, address: str) -> N
     assert len(scripted.units(store, Stage.SESSIONS)) == 8
 
 
+@pytest.mark.ray
+def test_no_job_waits_for_a_worker_that_has_no_room(tmp_path: Path, address: str) -> None:
+    store = tmp_path / "store"
+    document = scripted.study_document(store, engine={"address": address, "workers": 3})
+    scripted.run("simulate", scripted.write_study(tmp_path, document))
+    assert len(scripted.units(store, Stage.SESSIONS)) == 8
+
+
 def running(command: str) -> list[int]:
     """Processes below the cluster's head, by a part of their command lines."""
     return [pid for pid, line in scripted.descendants(os.getpid()).items() if command in line]
