@@ -24,7 +24,7 @@ WORTH_COPYING = 32
 """Tokens of a shared beginning below which to evaluate it costs no more than to copy it."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Drawing:
     """A request: its prompt, how to draw from it, and what was drawn."""
 
@@ -121,12 +121,23 @@ class Decoder:
         """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._waiting or self._at_work())
-            room = self._parallel - self._at_work()
-            taken = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
-            closed = self._closed
-        for drawing in taken:
-            self._begin(drawing)
+            waiting, closed = list(self._waiting), self._closed
+        for drawing in waiting:
+            if self._at_work() < self._parallel and not self._is_coming(drawing):
+                self._waiting.remove(drawing)
+                self._begin(drawing)
         return not closed
+
+    def _is_coming(self, drawing: Drawing) -> bool:
+        """Whether the beginning of a prompt is being evaluated for another one: it waits for that,
+        and copies it.
+        """
+        prompt = list(drawing.prompt)
+        coming = [
+            _common([*one.tokens, *one.wants], prompt) for one in self._kept if len(one.wants) > 1
+        ]
+        there = max(_common(one.tokens, prompt) for one in self._kept)
+        return max(coming, default=0) - there >= WORTH_COPYING
 
     def _at_work(self) -> int:
         return sum(one.drawing is not None for one in self._kept)
