@@ -25,7 +25,9 @@ SMALLER: dict[str, Any] = {
     "sessions.count": 1,
     "minimum.ratings": 2,
     "minimum.courses": 0.7,
-    "raters.judge.probes.which": ["empty", "shuffled", "guess_plain"],
+    "sessions.max_messages": 8,
+    "sessions.expected_messages": 8,
+    "raters.judge.probes.which": ["empty", "guess_plain"],
 }
 
 
@@ -45,7 +47,7 @@ def test_the_demo_runs_for_real(tmp_path: Path) -> None:
     judged = [unit for unit in units.values() if unit.key.stage is Stage.RATINGS]
     ratings = [unit for unit in judged if f".{VIEW}" not in unit.key.id]
     assert len(ratings) == 4
-    assert len(judged) == 4 + 2 * 3, "each probe of one session an arm"
+    assert len(judged) == 4 + 2 * 2, "each probe of one session an arm"
     assert all(
         unit.status is Status.DONE and 11 <= unit.content["measures"]["total"]["value"] <= 110
         for unit in ratings
