@@ -15,7 +15,7 @@ from cbt_ray.errors import InputError
 from cbt_ray.store import open_store
 from cbt_ray.unit import FORMAT, Head, OtherFormat, Status, Unit
 from cbt_ray.work.keys import Keys
-from cbt_ray.work.workplace import prompts_of
+from cbt_ray.work.workshop import prompts_of
 from tests.store.examples import key, rejected, unit
 from tests.study.example import example_study, loaded, write_study
 

@@ -28,7 +28,7 @@ def plan(study: Study) -> None:
     """Estimate calls, tokens, cost and time before anything runs. Needs no network."""
     from cbt_ray.commands.plan import print_plan
     from cbt_ray.work.inputs import at, check_prompts
-    from cbt_ray.work.workplace import prompts_of
+    from cbt_ray.work.workshop import prompts_of
 
     with at(study):
         check_prompts(study, prompts_of(study))

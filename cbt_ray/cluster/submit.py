@@ -25,7 +25,7 @@ from cbt_ray.work.bench import Bench
 from cbt_ray.work.inputs import at
 from cbt_ray.work.keys import Keys
 from cbt_ray.work.preferences import send
-from cbt_ray.work.workplace import prompts_of
+from cbt_ray.work.workshop import prompts_of
 
 GONE_S = 120.0
 """Seconds that a deleted object may take to go."""

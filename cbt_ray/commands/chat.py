@@ -16,7 +16,8 @@ from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Speaker, Turn, therapist_messages
 from cbt_ray.therapy.stop import end_mark, hear
 from cbt_ray.work.bench import Bench
-from cbt_ray.work.workplace import Workplace, Workshop
+from cbt_ray.work.workplace import Workplace
+from cbt_ray.work.workshop import Workshop
 
 
 def chat(

@@ -16,7 +16,7 @@ from cbt_ray.analysis.effect.design import (
 from cbt_ray.analysis.settings import Settings
 from cbt_ray.study import Study
 from cbt_ray.work.outcome import headline, targets
-from cbt_ray.work.workplace import prompts_of
+from cbt_ray.work.workshop import prompts_of
 
 
 def smallest_effect(study: Study, declared: Variances | None = None) -> Iterator[str]:

@@ -35,7 +35,7 @@ from cbt_ray.unit import Stage
 from cbt_ray.work.keys import Keys, imported_digests, profile_id
 from cbt_ray.work.people import asked_of_people
 from cbt_ray.work.probed import kinds_of, probe_names, probed_places
-from cbt_ray.work.workplace import prompts_of
+from cbt_ray.work.workshop import prompts_of
 
 PROMPT_SPEEDUP = 8
 """Prompt tokens are read about so many times as fast as reply tokens are written, most of them from

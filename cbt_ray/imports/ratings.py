@@ -37,7 +37,7 @@ from cbt_ray.work.keys import Keys
 from cbt_ray.work.outcome import imported_with, scales_of
 from cbt_ray.work.rating_id import rating_id
 from cbt_ray.work.survey import Entry, State, Survey
-from cbt_ray.work.workplace import prompts_of
+from cbt_ray.work.workshop import prompts_of
 
 Say = Callable[[str], object]
 MOST_SHOWN = 20

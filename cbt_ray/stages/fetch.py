@@ -23,7 +23,7 @@ from cbt_ray.training.start.weights import Weights, complete, fetch_weights, lin
 from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.inputs import at, check_model_name, check_recipes, try_template
-from cbt_ray.work.workplace import cache_folder, local_file, locked
+from cbt_ray.work.workshop import cache_folder, local_file, locked
 
 if TYPE_CHECKING:
     from cbt_ray.work.progress import Progress

@@ -15,7 +15,7 @@ from cbt_ray.study.scheduled import checkpoints, needs_courses
 from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.inputs import all_of, check_endpoints, check_prompts, check_recipes
-from cbt_ray.work.workplace import prompts_of
+from cbt_ray.work.workshop import prompts_of
 
 Asked = Mapping[Stage, Mapping[str, list[Role]]]
 """Stage -> name of a role -> the roles that it asks."""

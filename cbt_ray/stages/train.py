@@ -42,7 +42,7 @@ from cbt_ray.work.engine import available_cpus
 from cbt_ray.work.inputs import at, check_model_name, check_recipes
 from cbt_ray.work.preferences import bring
 from cbt_ray.work.usage import record_run
-from cbt_ray.work.workplace import local_file
+from cbt_ray.work.workshop import local_file
 
 if TYPE_CHECKING:
     from cbt_ray.training.finetune import Made

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,7 +26,8 @@ from cbt_ray.work.loss import Losses
 from cbt_ray.work.progress import Watch
 from cbt_ray.work.shift import Hand, Shift
 from cbt_ray.work.worker import Worker
-from cbt_ray.work.workplace import Setting, Spec
+from cbt_ray.work.workplace import Spec
+from cbt_ray.work.workshop import Setting
 
 Say = Callable[[str], object]
 Asked = Mapping[str, Collection[Role]]
@@ -74,12 +74,12 @@ class InlineEngine:
     """
 
     def __init__(self, study: Study, store: str, spent: Usage) -> None:
-        self._study, self._store, self._run = study, store, uuid.uuid4().hex
+        self._study, self._store = study, store
         self.gate = gate_of(Meter(study.endpoints, study.budget, spent=spent))
 
     def run(self, work: Work, jobs: Sequence[Job], asked: Asked, watch: Watch) -> Iterator[Outcome]:
         """Run jobs one by one; a crash ends the command."""
-        setting = Setting(self._study, self._store, tuple(sorted(asked)), self._run)
+        setting = Setting(self._study, self._store, tuple(sorted(asked)))
         for job in jobs:
             outcome = attempt(work, Spec(setting, self.gate, watch), job)
             yield outcome
@@ -145,7 +145,7 @@ class CrewEngine:
     """Jobs in workers, many at once in each."""
 
     def __init__(self, study: Study, store: str, spent: Usage, say: Say, crew: Crew) -> None:
-        self._study, self._store, self._run, self._say = study, store, uuid.uuid4().hex, say
+        self._study, self._store, self._say = study, store, say
         self._crew = crew
         self._meter = Meter(study.endpoints, study.budget, spent=spent)
         self.gate = gate_of(self._meter)
@@ -154,7 +154,7 @@ class CrewEngine:
         """Run jobs; those of a lost worker are begun again."""
         needs = needs_of(self._study, [role for same in asked.values() for role in same])
         width = self._width(needs)
-        setting = Setting(self._study, self._store, tuple(sorted(asked)), self._run)
+        setting = Setting(self._study, self._store, tuple(sorted(asked)))
         shift = Shift(jobs, partial(self._chains, needs), self._meter, Losses(self._say), watch)
         try:
             self._join(shift, min(width, len(jobs)), needs, work, setting)

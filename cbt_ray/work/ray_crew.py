@@ -16,7 +16,7 @@ from cbt_ray.work.engine import Needs, Say, close_all
 from cbt_ray.work.job import Cause, Loss, Orders, Report, Work
 from cbt_ray.work.loss import LOST_WORKERS
 from cbt_ray.work.worker import END_S, Worker
-from cbt_ray.work.workplace import Setting
+from cbt_ray.work.workshop import Setting
 
 LOOK_S = 5.0
 """Seconds that an actor without a node is waited for at a time."""

@@ -13,7 +13,7 @@ from cbt_ray.llm.meter import Meter
 from cbt_ray.work.job import Job, Loss, Orders, Outcome, Report, Work, name_of
 from cbt_ray.work.loss import Losses
 from cbt_ray.work.progress import Watch
-from cbt_ray.work.workplace import Setting
+from cbt_ray.work.workshop import Setting
 
 LOOK_S = 5.0
 """Seconds between two looks at whether there is room for more workers."""

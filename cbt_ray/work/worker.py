@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from cbt_ray.work import crash
 from cbt_ray.work.job import Cause, Loss, Orders, Report, Work
-from cbt_ray.work.workplace import Setting
+from cbt_ray.work.workshop import Setting
 
 TICK_S = 1.0
 """Seconds between two looks at the traces of a process that says nothing."""

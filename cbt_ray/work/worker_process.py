@@ -21,7 +21,8 @@ from cbt_ray.errors import CbtRayError
 from cbt_ray.llm.gate import Gate
 from cbt_ray.work import crash
 from cbt_ray.work.job import Job, Orders, Outcome, Report, Work, attempt
-from cbt_ray.work.workplace import Setting, Spec, abandon, workshop_of
+from cbt_ray.work.workplace import Spec
+from cbt_ray.work.workshop import Setting, abandon, workshop_of
 
 REPORT_S = 1.0
 """Seconds after which a worker reports whatever there is."""

@@ -24,7 +24,7 @@ from cbt_ray.study import load_study
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.keys import Keys
 from cbt_ray.work.progress import Silent
-from cbt_ray.work.workplace import prompts_of
+from cbt_ray.work.workshop import prompts_of
 from tests.cluster.fake import FakeCluster, FakeTime
 from tests.study.example import example_study, write_study
 

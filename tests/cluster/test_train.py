@@ -27,7 +27,7 @@ from cbt_ray.unit import Key, Status, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.keys import Keys
 from cbt_ray.work.preferences import bring
-from cbt_ray.work.workplace import local_file, prompts_of
+from cbt_ray.work.workshop import local_file, prompts_of
 from tests.cluster.fake import FakeCluster
 from tests.cluster.test_submit import site
 from tests.stages.probed import inputs_of

@@ -13,7 +13,7 @@ from cbt_ray.unit import Key, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.keys import Keys
 from cbt_ray.work.progress import Silent
-from cbt_ray.work.workplace import prompts_of
+from cbt_ray.work.workshop import prompts_of
 from tests.report import study as made_up
 from tests.stages import scripted
 

@@ -26,7 +26,7 @@ from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.outcome import targets
 from cbt_ray.work.progress import Silent
-from cbt_ray.work.workplace import prompts_of
+from cbt_ray.work.workshop import prompts_of
 from tests.analysis.tables import Key, made_up
 from tests.report import study
 from tests.report.sample import methods, sample

@@ -17,7 +17,7 @@ from cbt_ray.study import Study, load_study
 from cbt_ray.unit import Key, Unit
 from cbt_ray.work.determinants import said
 from cbt_ray.work.keys import Keys
-from cbt_ray.work.workplace import prompts_of
+from cbt_ray.work.workshop import prompts_of
 from tests.report import study as made_up
 from tests.report.stored import TURNS, WHY, document
 from tests.stages import scripted

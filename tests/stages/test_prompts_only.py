@@ -18,7 +18,7 @@ from cbt_ray.study import load_study
 from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.keys import Keys
 from cbt_ray.work.usage import Costs
-from cbt_ray.work.workplace import prompts_of
+from cbt_ray.work.workshop import prompts_of
 
 pytestmark = pytest.mark.slow
 

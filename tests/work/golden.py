@@ -21,7 +21,7 @@ from cbt_ray.work.bench import Bench
 from cbt_ray.work.determinants import NOTHING, defaults_of
 from cbt_ray.work.keys import Keys
 from cbt_ray.work.progress import Silent
-from cbt_ray.work.workplace import prompts_of
+from cbt_ray.work.workshop import prompts_of
 from tests.stages import scripted
 from tests.study.example import COURSES
 

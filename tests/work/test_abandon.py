@@ -16,7 +16,7 @@ from cbt_ray.store.folder import FolderStore
 from cbt_ray.study import load_study
 from cbt_ray.unit import Key, Stage
 from cbt_ray.work.usage import Costs
-from cbt_ray.work.workplace import Workshop
+from cbt_ray.work.workshop import Workshop
 from tests.study.example import example_study, write_study
 
 

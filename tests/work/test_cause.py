@@ -17,7 +17,7 @@ from cbt_ray.study import load_study
 from cbt_ray.unit import Stage, Status, Unit
 from cbt_ray.work import keys as module
 from cbt_ray.work.keys import Keys, key_of
-from cbt_ray.work.workplace import prompts_of
+from cbt_ray.work.workshop import prompts_of
 from tests.stages import scripted
 from tests.work.golden import run_scripted
 

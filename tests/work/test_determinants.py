@@ -23,7 +23,7 @@ from cbt_ray.unit import Key, Stage
 from cbt_ray.work import keys as module
 from cbt_ray.work.determinants import NOTHING, Fields, default_at, differences, said
 from cbt_ray.work.keys import Keys
-from cbt_ray.work.workplace import prompts_of
+from cbt_ray.work.workshop import prompts_of
 
 ROOT = Path(__file__).parents[2]
 DEMO = load_study(ROOT / "studies" / "demo.yaml")
@@ -145,7 +145,7 @@ KEYS_OF_THE_DEMO = """
 import json, sys
 from cbt_ray.study import load_study
 from cbt_ray.work.keys import Keys
-from cbt_ray.work.workplace import prompts_of
+from cbt_ray.work.workshop import prompts_of
 study = load_study("studies/demo.yaml", json.loads(sys.argv[1]))
 found = Keys(study, prompts_of(study), str).all()
 print(json.dumps([str(key) for keys in found.values() for key in keys]))

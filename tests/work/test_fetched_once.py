@@ -18,7 +18,7 @@ from cbt_ray.store import Blob, open_store, s3
 from cbt_ray.store.store import sha256_of
 from cbt_ray.study import load_study
 from cbt_ray.unit import Key, Stage
-from cbt_ray.work.workplace import Workshop
+from cbt_ray.work.workshop import Workshop
 from tests.s3_server import S3Servers
 from tests.store.cutting_proxy import cutting_proxy
 from tests.study.example import example_study, write_study

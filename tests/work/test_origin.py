@@ -21,7 +21,8 @@ from cbt_ray.unit import Key, Stage, Status, Unit
 from cbt_ray.work.keys import Keys
 from cbt_ray.work.origin import Origins
 from cbt_ray.work.survey import Entry, State, Survey
-from cbt_ray.work.workplace import Workplace, Workshop
+from cbt_ray.work.workplace import Workplace
+from cbt_ray.work.workshop import Workshop
 from tests.study.example import loaded
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,8 @@ from cbt_ray.work.job import Job, Orders, Outcome, Report, Work
 from cbt_ray.work.loss import Losses
 from cbt_ray.work.progress import Silent
 from cbt_ray.work.shift import Shift
-from cbt_ray.work.workplace import Setting, silent
+from cbt_ray.work.workplace import silent
+from cbt_ray.work.workshop import Setting
 
 
 def shift_of(jobs: int, at_once: int) -> Shift:

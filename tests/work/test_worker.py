@@ -19,9 +19,10 @@ import pytest
 from cbt_ray.errors import BudgetReached, InputError, WorkerDied
 from cbt_ray.llm.lease import Grant
 from cbt_ray.llm.meter import Meter
-from cbt_ray.llm.request import Usage
+from cbt_ray.llm.request import Message, Request, Usage
 from cbt_ray.store import open_store
 from cbt_ray.study import Study, load_study
+from cbt_ray.study.endpoint import Sampling
 from cbt_ray.study.study import Budget
 from cbt_ray.unit import Key, Stage
 from cbt_ray.work import worker
@@ -30,7 +31,8 @@ from cbt_ray.work.job import Cause, Job, Loss, Orders, Outcome, Report, Work
 from cbt_ray.work.loss import CRASHES, LOST_WORKERS, Losses
 from cbt_ray.work.usage import Costs
 from cbt_ray.work.worker import Worker, kernel_kills, loss_of
-from cbt_ray.work.workplace import Setting, Spec, silent
+from cbt_ray.work.workplace import Spec, silent
+from cbt_ray.work.workshop import Setting
 from tests.stages import scripted
 
 pytestmark = pytest.mark.slow
@@ -48,7 +50,7 @@ def study(tmp_path: Path) -> Study:
 
 @pytest.fixture
 def setting(study: Study) -> Setting:
-    return Setting(study, study.store, (), "run")
+    return Setting(study, study.store, ())
 
 
 @pytest.fixture
@@ -121,6 +123,12 @@ def pay(spec: Spec, _job: Job) -> None:
     """One call: leave for it comes from the meter of the engine."""
     permit = spec.gate.acquire("script", 1)
     spec.gate.release(permit, Usage(calls=1, reply_tokens=7))
+
+
+def talk(spec: Spec, _job: Job) -> None:
+    """One call of a model."""
+    with spec.workplace() as place:
+        place.filled("patient").ask(Request((Message("user", "Hello."),), Sampling(), 0))
 
 
 def die_in_a_call(spec: Spec, _job: Job) -> None:
@@ -210,6 +218,15 @@ def test_the_meter_of_the_engine_counts_and_refuses(does: Callable[..., Session]
     stopped = its.do(())
     assert isinstance(stopped, list)
     assert isinstance(stopped[0].stop, BudgetReached)
+
+
+def test_models_of_a_second_stage_ask_its_own_gate(
+    one: Worker, does: Callable[..., Session], setting: Setting
+) -> None:
+    first = does(talk, Meter(setting.study.endpoints, Budget(calls=2)))
+    assert first.do(()) == [Outcome()]
+    assert Session(one, talk, setting, first.meter).do(()) == [Outcome()]
+    assert first.meter.totals().calls == 2
 
 
 def test_a_call_of_a_lost_worker_counts_and_gives_its_slot_back(
@@ -331,7 +348,7 @@ def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
         folder = Path({str(tmp_path)!r})
         study = load_study(scripted.write_study(folder, scripted.study_document("store")))
         one = Worker()
-        setting = Setting(study, "store", (), "run")
+        setting = Setting(study, "store", ())
         Session(one, die, setting, Meter(study.endpoints, study.budget)).do(("not at all",))
         print(one._process.pid, flush=True)
         input()

@@ -20,7 +20,7 @@ from cbt_ray.training.start import hub as hub_module
 from cbt_ray.training.start.base import Base, open_base
 from cbt_ray.training.start.hub import Hub, WrongRevision
 from cbt_ray.training.start.weights import Weights, complete, fetch_weights, link
-from cbt_ray.work.workplace import local_file
+from cbt_ray.work.workshop import local_file
 from tests.s3_server import free_ports
 from tests.training.start.hub_server import SIGNED, Faults, HubServer, hub_server
 

@@ -1,0 +1,162 @@
+"""The workshop: what a process that makes units holds once, for all its jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+
+from cbt_ray.llm.gate import Gate
+from cbt_ray.llm.models import Models
+from cbt_ray.llm.request import Usage
+from cbt_ray.prompts import Prompts
+from cbt_ray.rating.scale_file import load_scales
+from cbt_ray.reading import located
+from cbt_ray.store import Blob, Store, open_store
+from cbt_ray.store.folder import FolderStore
+from cbt_ray.study import Study
+from cbt_ray.therapy.language import load_language
+from cbt_ray.unit import Key
+from cbt_ray.work.keys import Keys
+from cbt_ray.work.usage import record_calls
+
+WRITERS = 32
+"""Records at once that a process writes which is told to end."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a worker needs to set up its workshop."""
+
+    study: Study
+    store: str
+    roles: tuple[str, ...]
+    """The roles of the stage; models of other roles are closed."""
+
+
+@dataclass
+class Workshop:
+    """What all jobs of a process share: it is only read, or safe for threads."""
+
+    study: Study
+    store: Store
+    gate: Gate
+    roles: tuple[str, ...] = ()
+    """Those that its models are opened for."""
+    prompts: Prompts = field(init=False)
+    keys: Keys = field(init=False)
+    models: Models = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.prompts = prompts_of(self.study)
+        self.keys = Keys(self.study, self.prompts)
+        self.models = Models(self.study.endpoints, self.gate, self.study.told_date)
+        # What reading them tries out runs in a fork, which is for a process of one thread.
+        load_language(self.prompts)
+        for judge in self.study.judges.values():
+            load_scales(self.prompts, judge.scales)
+        self._files: dict[str, Path] = {}
+        self._lock = Lock()
+        self._under_way: dict[Key, Callable[[], Usage]] = {}
+        self._ending: set[Key] = set()
+
+    def file(self, blob: Blob, owner: Key) -> Path:
+        """A unit's blob as a local file, its SHA-256 checked once a process.
+
+        Fetched once a machine from a store elsewhere.
+        """
+        with self._lock:
+            if blob.path not in self._files:
+                self._files[blob.path] = local_file(self.store, blob, owner)
+            return self._files[blob.path]
+
+    def begin(self, key: Key, cost: Callable[[], Usage]) -> None:
+        """A unit is under way; `cost` tells what it has cost so far."""
+        self._under_way[key] = cost
+
+    def end(self, key: Key, outcome: str) -> Usage:
+        """A unit is not under way any more: write down what it cost, once, and answer it."""
+        self._ending.add(key)
+        try:
+            cost = self._under_way.pop(key, None)
+            usage = cost() if cost is not None else Usage()
+            record_calls(self.store, key, usage, outcome)
+            return usage
+        finally:
+            self._ending.discard(key)
+
+    def abandon(self) -> None:
+        """Write down what the units under way have cost: this process is told to end, and has a
+        few seconds for it.
+
+        No further call begins, and records that other threads write are waited for.
+        """
+        self.gate.halt("the process is told to end")
+        with ThreadPoolExecutor(WRITERS) as pool:
+            pool.map(lambda key: self.end(key, "owed"), list(self._under_way))
+        while self._ending:
+            time.sleep(0.01)
+
+
+def workshop_of(setting: Setting, gate: Gate) -> Workshop:
+    """The workshop of this process; one of another gate, or for other roles, is closed."""
+    with _opening:
+        known = _workshops.get("here")
+        if known is None or known.gate is not gate or known.roles != setting.roles:
+            if known is not None:
+                known.models.close()
+            store = open_store(setting.store)
+            known = _workshops["here"] = Workshop(setting.study, store, gate, setting.roles)
+        return known
+
+
+_workshops: dict[str, Workshop] = {}
+_opening = Lock()
+
+
+def abandon() -> None:
+    """Write down what the units under way in this process have cost."""
+    for shop in _workshops.values():
+        shop.abandon()
+
+
+def prompts_of(study: Study) -> Prompts:
+    """The prompts that a study uses: its own folder, if it names one, before the project's of its
+    language.
+    """
+    own = located(study.prompts, study.file.parent) if study.prompts else None
+    return Prompts(own, study.language)
+
+
+def cache_folder() -> Path:
+    """Where this machine keeps what it can fetch again; CBT_RAY_CACHE moves it."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cbt-ray"
+    return Path(os.environ.get("CBT_RAY_CACHE") or default)
+
+
+def local_file(store: Store, blob: Blob, owner: Key | None = None) -> Path:
+    """A blob as a local file, its SHA-256 checked: read in place in a folder store, fetched once a
+    machine from one elsewhere.
+    """
+    if isinstance(store, FolderStore):
+        return store.fetch_blob(blob, store.root / blob.path, owner)
+    cache = (
+        cache_folder() / "blobs" / blob.sha256[:2] / f"{blob.sha256}-{blob.path.rsplit('-', 1)[-1]}"
+    )
+    with locked(cache.with_suffix(".lock")):
+        return store.fetch_blob(blob, cache, owner)
+
+
+@contextlib.contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold a lock that all processes of this machine share."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
