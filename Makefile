@@ -88,9 +88,10 @@ logs: .venv/.local  ## The log of the job STAGE (and MODEL)
 
 ##@ Development
 
-# What trains or starts Ray runs one after the other, beside all the rest, which takes the cores that this leaves.
+# What trains or starts Ray runs one after the other on one core, beside all the rest, which takes the cores that this leaves.
 HEAVY := train or ray or study
-BESIDE := --numprocesses auto --dist loadfile
+BESIDE := --dist loadfile --numprocesses
+LEFT := $(shell expr $$(nproc) - 1 \| 1)
 
 .PHONY: check
 check: .venv/.dev  ## Format, lint, types and the fast tests
@@ -107,13 +108,13 @@ test: .venv/.dev  ## The same and all tests; REQUIRE=browser,... turns skips int
 .types:
 	$(BIN)/mypy
 .fast:
-	$(BIN)/pytest $(BESIDE) -m 'not ($(HEAVY) or llama or s3 or cluster or slow)'
+	$(BIN)/pytest $(BESIDE) auto -m 'not ($(HEAVY) or llama or s3 or cluster or slow)'
 .heavy:
 # Ray runs its workers at niceness 15, where the other half would leave them next to nothing.
-	RAY_worker_niceness=0 $(BIN)/pytest -m '$(HEAVY)'
+	RAY_worker_niceness=0 OMP_NUM_THREADS=1 $(BIN)/pytest -m '$(HEAVY)'
 # Its output is shown in one piece, or it would stand between the lines of the other's.
 .light:
-	@log=$$(mktemp); { $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/pytest $(BESIDE) -m 'not ($(HEAVY))'; } \
+	@log=$$(mktemp); { $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/pytest $(BESIDE) $(LEFT) -m 'not ($(HEAVY))'; } \
 	  >$$log 2>&1; code=$$?; cat $$log; rm -f $$log; exit $$code
 
 .PHONY: test-cluster
