@@ -86,20 +86,20 @@ def measured(chains: int, latency_s: float, workers: int) -> Run:
         asked = [study.roles.patient, study.roles.summariser, *map(study.therapist, study.arms)]
         try:
             bench.prove({Stage.SESSIONS: {"all": asked}})
-            _counts(url)
+            counts(url)
             begun = time.process_time()
             simulate(bench)
             driver = time.process_time() - begun
             used = [_used(pid) for pid, line in descendants(os.getpid()).items() if WORKER in line]
         finally:
             bench.close()
-        counts = _counts(url)
+        counted = counts(url)
     return Run(
         chains,
         workers,
-        counts["calls"],
-        counts["most"],
-        counts["last"] - counts["first"],
+        counted["calls"],
+        counted["most"],
+        counted["last"] - counted["first"],
         sum(cpu for cpu, _ in used),
         driver,
         sum(memory for _, memory in used),
@@ -136,7 +136,7 @@ def latency_server(latency_s: float) -> Iterator[str]:
         server.wait()
 
 
-def _counts(url: str) -> dict[str, Any]:
+def counts(url: str) -> dict[str, Any]:
     """What arrived since this was last asked."""
     answer = exchange("GET", url, {}, b"", Deadline.after(60))
     counts: dict[str, Any] = json.loads(answer.body)
