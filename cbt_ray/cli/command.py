@@ -79,7 +79,7 @@ def command(
 
 
 inline = click.option(
-    "--inline", is_flag=True, help="One job after the other in this process, without Ray."
+    "--inline", is_flag=True, help="One job after the other in this process, without workers."
 )
 only = click.option(
     "--only",
