@@ -113,6 +113,17 @@ def test_a_shared_beginning_is_copied_from_a_conversation_that_goes_on(
     assert sum(len(tokens) > 300 for tokens in held) >= 2, "the longer one keeps what it has"
 
 
+def test_what_two_ask_for_at_the_same_moment_is_evaluated_once(model: LlamaCppModel) -> None:
+    requests = [
+        Request((Message("system", LONG), Message("user", line)), GREEDY, 1)
+        for line in ("How was your week?", "Did you sing?")
+    ]
+    alone = len(model.tokenize(requests[0].messages))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(model.complete, requests))
+    assert decoder_of(model).evaluated < 1.3 * alone
+
+
 def test_a_long_prompt_and_short_ones_are_mixed(model: LlamaCppModel, embedded_file: Path) -> None:
     requests = [
         Request((Message("user", text),), GREEDY, 1)
