@@ -139,7 +139,7 @@ class Gate:
                 for name, lane in self._lanes.items()
                 if lane.limits.max_concurrency is not None or rated(lane.limits) or lane.waiting
             }
-            return Claim(used, dict(self._left), needs)
+            return Claim(used, dict(self._left), dict(self._set_aside), needs)
 
     def take(self, grant: Grant) -> None:
         """What the meter leased: calls that waited for it begin."""

@@ -34,6 +34,8 @@ class Claim:
 
     used: Usage = field(default_factory=Usage)
     left: Mapping[str, float] = field(default_factory=dict)
+    aside: Mapping[str, float] = field(default_factory=dict)
+    """Of what is left, what the calls under way are estimated to take."""
     needs: Mapping[str, Need] = field(default_factory=dict)
 
 

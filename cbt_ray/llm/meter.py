@@ -37,6 +37,7 @@ class _Worker:
     """What a worker may use without asking, and what it last wanted."""
 
     left: dict[str, float] = field(default_factory=dict)
+    aside: Mapping[str, float] = field(default_factory=dict)
     slots: dict[str, int] = field(default_factory=dict)
     needs: Mapping[str, Need] = field(default_factory=dict)
 
@@ -110,7 +111,7 @@ class Meter:
         with self._lock:
             held = self._workers.setdefault(worker, _Worker())
             self._spent.add(claim.used)
-            held.needs, held.left = claim.needs, dict(claim.left)
+            held.needs, held.left, held.aside = claim.needs, dict(claim.left), claim.aside
             for name, need in claim.needs.items():
                 held.slots[name] = need.slots
                 if name in self._windows:
@@ -181,14 +182,17 @@ class Meter:
         return found
 
     def _wish(self, name: str, held: _Worker) -> float:
-        """What the calls that wait will take, as far as it can be told."""
+        """What the calls that are under way and those that wait will take, as far as it can be
+        told.
+        """
         waiting = [tokens for need in held.needs.values() for tokens in need.waiting]
         if name == "calls":
             return float(len(waiting))
         if name == "tokens":
-            return float(sum(waiting))
+            return sum(waiting) + held.aside.get(name, 0.0)
         told = self._spent.cost / self._spent.calls if self._spent.cost else 0.0
-        return len(waiting) * (told or self._amounts["cost"] / MEAN_COSTS)
+        each = told or self._amounts["cost"] / MEAN_COSTS
+        return len(waiting) * each + held.aside.get(name, 0.0)
 
     def _slotted(self, name: str) -> bool:
         return self._limits[name].max_concurrency is not None
@@ -248,8 +252,8 @@ class Meter:
 
 
 def _pays(held: _Worker) -> bool:
-    """Whether a worker has some of all that the budget limits."""
-    return all(left > 0 for left in held.left.values())
+    """Whether a worker has some of all that the budget limits, beyond what calls under way take."""
+    return all(left > held.aside.get(name, 0.0) for name, left in held.left.items())
 
 
 def rated(limits: Limits) -> bool:

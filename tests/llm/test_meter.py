@@ -38,13 +38,14 @@ def ask(
     running: int = 0,
     slots: int | None = None,
     left: dict[str, float] | None = None,
+    aside: dict[str, float] | None = None,
     used: Usage | None = None,
     ended: dict[int, int] | None = None,
 ) -> Grant:
     """A claim of a worker with these calls waiting, and what it is granted."""
     wanted = running + len(waiting)
     need = Need(running if slots is None else slots, wanted, running, waiting, ended or {})
-    it.settle(worker, Claim(used or Usage(), left or {}, {"small": need}))
+    it.settle(worker, Claim(used or Usage(), left or {}, aside or {}, {"small": need}))
     return it.grant(worker)
 
 
@@ -125,6 +126,14 @@ def test_a_call_larger_than_the_limit_goes_alone() -> None:
     assert ask(it, 500).tickets["small"] == ()
     clock.now += WINDOW_S
     assert ask(it, 500).tickets["small"]
+
+
+def test_no_ticket_waits_for_what_calls_under_way_may_take() -> None:
+    spent = Usage(reply_tokens=90)
+    it = meter(budget=Budget(tokens=100), spent=spent, requests_per_minute=100)
+    kept = {"tokens": 10.0}
+    assert ask(it, 5, left=kept, aside={"tokens": 10.0}, running=1).tickets["small"] == ()
+    assert ask(it, 5, left=kept, aside={"tokens": 4.0}, running=1).tickets["small"]
 
 
 def test_tickets_are_for_calls_that_begin_at_once() -> None:
