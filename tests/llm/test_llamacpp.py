@@ -297,9 +297,9 @@ def test_reasoning_that_the_template_opens_is_never_said(
     )
     answer = {
         "choices": [{"text": written, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": len(prompt), "completion_tokens": 9},
+        "usage": {"completion_tokens": 9},
     }
     monkeypatch.setattr(embedded, "tokenize", lambda messages: prompt)
-    monkeypatch.setattr(embedded, "_generate", lambda prompt, request: answer)
+    monkeypatch.setattr(embedded._llama, "create_completion", lambda *_, **__: answer)
     reply = embedded.complete(ask())
     assert (reply.text, reply.reasoning, reply.finish) == (said, thought, finish)
