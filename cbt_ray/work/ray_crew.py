@@ -36,10 +36,7 @@ class RayCrew:
     def width(self, needs: Needs) -> int:
         """As many as the nodes' CPUs allow; one a node where all it does is wait."""
         self._join()
-        import ray
-
-        alive = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-        room = [int(cpus // needs.cpus) for cpus in alive]
+        room = [int(cpus // needs.cpus) for cpus in _cpus_of_nodes()]
         return max(1, sum(map(bool, room)) if needs.only_waits else sum(room))
 
     def hands(self, number: int, needs: Needs) -> Sequence[RayWorker]:
@@ -76,7 +73,7 @@ class RayWorker:
         self._say = say
         self._actor: Any = None
         self._told: Any = None
-        """What the actor answers as soon as it is there and knows the stage."""
+        """What the actor answers as soon as it is there and knows the stage; None once it has."""
         self._looked = 0.0
         self._failures = 0
         """Actors in a row that were lost before they knew the stage."""
@@ -96,6 +93,8 @@ class RayWorker:
 
         if self._actor is None:
             self._hire()
+        if self._told is None:
+            return True
         if not ray.wait([self._told], timeout=LOOK_S)[0]:
             self._look_at_cluster()
             return False
@@ -103,7 +102,7 @@ class RayWorker:
             ray.get(self._told)
         except ray.exceptions.RayActorError as error:
             return self._failed(_loss(error))
-        self._failures = 0
+        self._failures, self._told = 0, None
         return True
 
     def _failed(self, loss: Loss) -> bool:
@@ -135,7 +134,7 @@ class RayWorker:
             return
         import ray
 
-        if ray.wait([self._told], timeout=0)[0]:  # else it has no node yet
+        if self._told is None or ray.wait([self._told], timeout=0)[0]:  # else it has no node yet
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.get(self._actor.close.remote(), timeout=2 * END_S)
         ray.kill(self._actor)
@@ -151,16 +150,14 @@ class RayWorker:
 
     def _look_at_cluster(self) -> None:
         """Say that no node is large enough for a worker."""
-        import ray
-
         if time.monotonic() < self._looked + PATIENCE_S:
             return
         self._looked = time.monotonic()
-        alive = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-        if max(alive, default=0.0) < self.cpus:
+        largest = max(_cpus_of_nodes(), default=0.0)
+        if largest < self.cpus:
             self._say(
                 f"a worker takes {self.cpus:g} CPUs, and the largest node of the cluster has "
-                f"{max(alive, default=0.0):g}: waiting for another one"
+                f"{largest:g}: waiting for another one"
             )
 
 
@@ -178,6 +175,13 @@ class _Host:
 
     def close(self) -> None:
         self._worker.close()
+
+
+def _cpus_of_nodes() -> list[float]:
+    """The CPUs of each node that is alive."""
+    import ray
+
+    return [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
 
 
 def _loss(error: Exception) -> Loss:

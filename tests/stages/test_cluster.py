@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -80,8 +81,8 @@ def test_what_ray_or_a_user_kills_is_replaced(tmp_path: Path, address: str) -> N
     store = tmp_path / "store"
     document = scripted.study_document(store, latency=0.3, engine={"address": address})
     process = scripted.start("study", scripted.write_study(tmp_path, document))
-    for number, command in enumerate((scripted.WORKER, "ray::_Host"), 1):
-        scripted.wait_until(lambda n=number: len(scripted.units(store)) >= 2 * n, process)  # type: ignore[misc]
+    for units, command in ((2, scripted.WORKER), (4, "ray::_Host")):
+        scripted.wait_until(partial(has_units, store, units), process)
         os.kill(running(command)[0], signal.SIGKILL)
     output, _ = process.communicate()
     assert process.returncode == 0, output
@@ -96,6 +97,11 @@ def test_no_job_waits_for_a_worker_that_has_no_room(tmp_path: Path, address: str
     document = scripted.study_document(store, engine={"address": address, "workers": 3})
     scripted.run("simulate", scripted.write_study(tmp_path, document))
     assert len(scripted.units(store, Stage.SESSIONS)) == 8
+
+
+def has_units(store: Path, number: int) -> bool:
+    """Whether a store has so many units."""
+    return len(scripted.units(store)) >= number
 
 
 def running(command: str) -> list[int]:
