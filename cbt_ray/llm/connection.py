@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 from cbt_ray.llm.route import Route
@@ -61,12 +60,7 @@ class Connection:
     def __enter__(self) -> Connection:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bytes.deadline = None
         if self.reusable and not self._reader.peek(1):
             self._idle_since = self._deadline.clock()
@@ -85,8 +79,8 @@ class Connection:
         self._socket.settimeout(self._deadline.left())
         self._socket.sendall(data)
 
-    def makefile(self, mode: str) -> io.BufferedReader[Any]:  # noqa: ARG002  HTTPResponse wants a socket
-        """What is received, however many answers are read from it."""
+    def makefile(self, _mode: str) -> io.BufferedReader[Any]:
+        """What is received, however many answers are read from it: HTTPResponse wants a socket."""
         return self._reader
 
     def is_usable(self, now: float) -> bool:
@@ -133,7 +127,7 @@ class _Bytes(io.RawIOBase):
 
 class _Reader(io.BufferedReader):
     def close(self) -> None:
-        """Never: HTTPResponse closes it behind each answer."""
+        """Never: HTTPResponse closes it after each answer."""
 
 
 class _Kept(dict[Route, Connection]):

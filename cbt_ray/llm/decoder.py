@@ -22,13 +22,14 @@ BATCH = 512
 """Tokens that are evaluated together, at most."""
 WORTH_COPYING = 32
 """Tokens of a shared beginning below which to evaluate it costs no more than to copy it."""
+CLOSED = "llama.cpp: the model is closed"
 
 
 @dataclass(eq=False)
 class Drawing:
     """A request: its prompt, how to draw from it, and what was drawn."""
 
-    prompt: Sequence[int]
+    prompt: list[int]
     most: int
     """Tokens that may be drawn."""
     sampler: Any
@@ -80,7 +81,7 @@ class Decoder:
         """Draw all tokens of a request; raises what went wrong."""
         with self._changed:
             if self._closed:
-                raise Infrastructure("llama.cpp: the model is closed", "server")
+                raise Infrastructure(CLOSED, "server")
             self._waiting.append(drawing)
             self._changed.notify()
         drawing.done.wait()
@@ -88,7 +89,7 @@ class Decoder:
             raise drawing.fault
 
     def close(self) -> None:
-        """End the thread and free the memory; whoever still waits is told."""
+        """End the thread and free the memory; the calls of those who still wait fail."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -104,11 +105,11 @@ class Decoder:
             try:
                 self._evaluate(at_work)
                 self._draw(at_work)
-            except Exception as error:  # each of them is told, and what follows begins anew
+            except Exception as error:  # it fails each of them, and what follows begins anew
                 for one in at_work:
                     self._cut(one, 0)
                     self._end(one, error)
-        closed = Infrastructure("llama.cpp: the model is closed", "server")
+        closed = Infrastructure(CLOSED, "server")
         for drawing in [*(one.drawing for one in self._kept), *self._waiting]:
             if drawing is not None:
                 drawing.fault = closed
@@ -132,11 +133,12 @@ class Decoder:
         """Whether the beginning of a prompt is being evaluated for another one: it waits for that,
         and copies it.
         """
-        prompt = list(drawing.prompt)
         coming = [
-            _common([*one.tokens, *one.wants], prompt) for one in self._kept if len(one.wants) > 1
+            _common([*one.tokens, *one.wants], drawing.prompt)
+            for one in self._kept
+            if len(one.wants) > 1
         ]
-        there = max(_common(one.tokens, prompt) for one in self._kept)
+        there = max(_common(one.tokens, drawing.prompt) for one in self._kept)
         return max(coming, default=0) - there >= WORTH_COPYING
 
     def _at_work(self) -> int:
@@ -146,7 +148,7 @@ class Decoder:
         """Find the sequence that holds the conversation, else take the one that waited longest and
         copy what another one has of the beginning.
         """
-        prompt = list(drawing.prompt)
+        prompt = drawing.prompt
         alike = {one.number: _common(one.tokens, prompt) for one in self._kept}
         free = [one for one in self._kept if one.drawing is None]
         one = max(free, key=lambda it: alike[it.number])

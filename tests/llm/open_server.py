@@ -17,7 +17,6 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
-from types import TracebackType
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 PATIENT_S = 60.0
@@ -66,7 +65,7 @@ class Served:
 
 
 class OpenServer:
-    """Context manager: each connection is served by `serve`, in a thread, and closed behind it."""
+    """Context manager: each connection is served by `serve`, in a thread, and closed after it."""
 
     def __init__(self, serve: Callable[[Served], None]) -> None:
         self._serve = serve
@@ -94,12 +93,7 @@ class OpenServer:
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
