@@ -128,7 +128,7 @@ class Gate:
         self._ended()
 
     def claim(self) -> Claim:
-        """What the meter is told: sent, every slot and amount that it does not keep is gone."""
+        """What to tell the meter; every slot and amount that it does not keep is gone."""
         with self._lock:
             idle = not any(lane.running or lane.waiting for lane in self._lanes.values())
             for name, left in self._left.items():

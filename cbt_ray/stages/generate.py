@@ -55,7 +55,7 @@ def make_course(spec: Spec, job: Job) -> None:
         for session in range(1, place.study.writing.courses.sessions + 1):
             before = _session(place, number, session, patient, before)
             if before.status is Status.REJECTED:
-                return  # the sessions behind it are not reached
+                return  # the sessions after it are not reached
 
 
 def _profile(place: Workplace, number: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The engine: runs the jobs of a stage in this process, or in workers here or on a Ray cluster.
 
-State lies in the store and never here: a job whose worker is lost is begun again and does what is
+State lies in the store and never here: a job whose worker is lost begins again and does what is
 still owed.
 """
 

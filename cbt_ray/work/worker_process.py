@@ -51,7 +51,7 @@ class Floor:
         threading.Thread(target=self._do, args=(number, job), daemon=True).start()
 
     def taken(self, orders: Orders) -> None:
-        """Do as one is told."""
+        """Carry out orders."""
         self.gate.take(orders.grant)
         for number, job in orders.jobs:
             self.start(number, job)

@@ -27,7 +27,7 @@ from cbt_ray.work.keys import Keys
 from cbt_ray.work.usage import record_calls
 
 WRITERS = 32
-"""Records at once that a process writes which is told to end."""
+"""Records that a process writes at once when it has to end."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class Workshop:
             self._ending.discard(key)
 
     def abandon(self) -> None:
-        """Write down what the units under way have cost: this process is told to end, and has a
-        few seconds for it.
+        """Write down what the units under way have cost: this process has to end, within a few
+        seconds.
 
         No further call begins, and records that other threads write are waited for.
         """

@@ -1,4 +1,4 @@
-"""What units under way have cost, written down by a process that is told to end."""
+"""What units under way have cost, written down by a process that has to end."""
 
 from __future__ import annotations
 
