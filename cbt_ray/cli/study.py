@@ -19,20 +19,38 @@ from cbt_ray.cli.command import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cbt_ray.study import Study
     from cbt_ray.study.load import Examined
 
 
-@command("cbt-ray plan studies/demo.yaml")
-def plan(study: Study) -> None:
+@command(
+    "cbt-ray plan studies/demo.yaml --nodes 1 --nodes 4",
+    click.option(
+        "--nodes",
+        type=click.IntRange(1, 10_000),
+        multiple=True,
+        help="Say how long the stages take on so many nodes, too. May be given several times.",
+    ),
+    click.option(
+        "--cores",
+        type=click.IntRange(1, 4096),
+        default=4,
+        show_default=True,
+        help="CPUs of each of these nodes.",
+    ),
+)
+def plan(study: Study, nodes: Sequence[int], cores: int) -> None:
     """Estimate calls, tokens, cost and time before anything runs. Needs no network."""
     from cbt_ray.commands.plan import print_plan
+    from cbt_ray.planning.nodes import Nodes
     from cbt_ray.work.inputs import at, check_prompts
     from cbt_ray.work.workshop import prompts_of
 
     with at(study):
         check_prompts(study, prompts_of(study))
-        print_plan(study, click.echo)
+        print_plan(study, click.echo, [Nodes(number, cores) for number in nodes])
 
 
 @command(

@@ -11,9 +11,9 @@ from cbt_ray.batch.job import BatchJob, roles_of, targets
 from cbt_ray.cluster.overlay import Overlay
 from cbt_ray.cluster.site import Options, store_in_cluster
 from cbt_ray.cluster.submission import Submission, cpus_of_pod, pods_for
-from cbt_ray.commands.plan import estimate
 from cbt_ray.errors import InputError
 from cbt_ray.llm.gguf_file import PACKAGE
+from cbt_ray.planning.estimate import estimate
 from cbt_ray.reading import located, read_text
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import FINETUNED, LiteLLMEndpoint, LlamaCppEndpoint

@@ -13,7 +13,7 @@ from cbt_ray.analysis.declared import Declaration
 from cbt_ray.analysis.effect.asked import Arms, asked, pairs_of, question, trained
 from cbt_ray.analysis.settings import Settings
 from cbt_ray.commands.delivery import Delivery
-from cbt_ray.commands.effect import asked_of
+from cbt_ray.planning.effect import asked_of
 from cbt_ray.study import Study
 from cbt_ray.study.confound import confounds, told
 from cbt_ray.study.scheduled import seeds_of

@@ -155,7 +155,13 @@ class CrewEngine:
         needs = needs_of(self._study, [role for same in asked.values() for role in same])
         width = self._width(needs)
         setting = Setting(self._study, self._store, tuple(sorted(asked)))
-        shift = Shift(jobs, partial(self._chains, needs), self._meter, Losses(self._say), watch)
+        shift = Shift(
+            jobs,
+            partial(chains_per_worker, self._study, needs),
+            self._meter,
+            Losses(self._say),
+            watch,
+        )
         try:
             self._join(shift, min(width, len(jobs)), needs, work, setting)
             for outcome in shift.outcomes():
@@ -172,11 +178,6 @@ class CrewEngine:
 
     def _width(self, needs: Needs) -> int:
         return self._study.engine.workers or self._crew.width(needs)
-
-    def _chains(self, needs: Needs, workers: int) -> int:
-        """Jobs at once in each of so many workers."""
-        own = self._study.engine.chains_per_worker
-        return own or min(MOST_CHAINS, -(-needs.bears // (workers if needs.only_waits else 1)))
 
     def _join(self, shift: Shift, number: int, needs: Needs, work: Work, setting: Setting) -> None:
         """So many more workers join a shift; those that are there already come first."""
@@ -199,6 +200,12 @@ def needs_of(study: Study, roles: Collection[Role]) -> Needs:
     known = [one.max_concurrency for one in endpoints if one.max_concurrency is not None]
     bears = sum(known) if len(known) == len(endpoints) else UNLIMITED_CHAINS
     return Needs(1, only_waits=True, bears=max(1, bears))
+
+
+def chains_per_worker(study: Study, needs: Needs, workers: int) -> int:
+    """Jobs at once in each of so many workers."""
+    bears = -(-needs.bears // (workers if needs.only_waits else 1))
+    return study.engine.chains_per_worker or min(MOST_CHAINS, bears)
 
 
 def useful_workers(study: Study, needs: Needs, at_once: int) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cbt_ray.commands.plan import estimate
+from cbt_ray.planning.estimate import estimate
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.study import load_study
 from cbt_ray.work.usage import Costs

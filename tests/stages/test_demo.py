@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cbt_ray.commands.plan import estimate
+from cbt_ray.planning.estimate import estimate
 from cbt_ray.rating.probe import VIEW
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.study import load_study

@@ -16,10 +16,10 @@ import pytest
 
 from cbt_ray.__main__ import run
 from cbt_ray.analysis.judge.robustness import Robustness
-from cbt_ray.commands.plan import estimate
 from cbt_ray.errors import InputError
 from cbt_ray.llm import models
 from cbt_ray.llm.request import Reply, Request
+from cbt_ray.planning.estimate import estimate
 from cbt_ray.rating.probe import VIEW
 from cbt_ray.stages.probe import probe_rows
 from cbt_ray.stages.rate import rate_sessions

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cbt_ray.__main__ import run
-from cbt_ray.commands.plan import estimate
 from cbt_ray.llm.request import Reply, Request
+from cbt_ray.planning.estimate import estimate
 from cbt_ray.prompts import Prompts
 from cbt_ray.study import load_study
 from cbt_ray.study.endpoint import Role

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cbt_ray.commands.plan import estimate
+from cbt_ray.planning.estimate import estimate
 from cbt_ray.prompts import Prompts
 from cbt_ray.study import Study
 from cbt_ray.study.licence import published_name

@@ -9,7 +9,7 @@ from cbt_ray.analysis import Scores, Settings
 from cbt_ray.analysis.document import from_json, to_json
 from cbt_ray.analysis.effect.design import Design, Variances
 from cbt_ray.analysis.effect.power import Power, power
-from cbt_ray.commands.effect import smallest_effect
+from cbt_ray.planning.effect import smallest_effect
 from cbt_ray.study import Study, load_study
 from tests.analysis.judge.raters import DEGENERATE, crowd
 from tests.analysis.tables import published

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from cbt_ray.commands.plan import estimate, print_plan
-from cbt_ray.commands.tokens import CHARS_PER_TOKEN, TOKENS_PER_MESSAGE, filler, tokens_of
+from cbt_ray.commands.plan import print_plan
 from cbt_ray.llm.gguf_file import load_gguf_path
 from cbt_ray.llm.llamacpp import load_vocabulary
+from cbt_ray.planning.estimate import estimate
+from cbt_ray.planning.tokens import CHARS_PER_TOKEN, TOKENS_PER_MESSAGE, filler, tokens_of
 from cbt_ray.study import Study
 from tests.study.example import loaded
 
@@ -75,7 +76,7 @@ def test_only_the_calls_of_that_endpoint_change() -> None:
         one.stage for one, other in zip(before, after, strict=True) if one.calls != other.calls
     }
     assert changed == set()
-    patients = [call for one in after for call in one.chain if call.own]
+    patients = [call for one in after for call, _ in one.all() if call.own]
     assert {call.role.endpoint for call in patients} == {"own"}
 
 

@@ -1,0 +1,228 @@
+"""Which calls a study makes, estimated from its prompts and its expected replies.
+
+Needs neither network nor store.
+
+Prompt tokens are counted on the real prompts, filled with the study's own words up to the expected
+length, by the endpoint's own tokenizer where that is at hand. Replies are as long as the study file
+says (`expected_tokens`), and useless ones come on top (`expected_retries`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from cbt_ray.planning.calls import Call, Chains, StageCalls
+from cbt_ray.planning.tokens import TOKENS_PER_MESSAGE, Tokens, filler, tokens_of, words_of
+from cbt_ray.prompts import Prompts
+from cbt_ray.rating.guess import load_kinds
+from cbt_ray.rating.probe import GUESSES
+from cbt_ray.rating.scale import joined
+from cbt_ray.rating.scale_file import load_scales
+from cbt_ray.study import Study
+from cbt_ray.study.endpoint import LiteLLMEndpoint, Role, Sampling
+from cbt_ray.study.model import Arm
+from cbt_ray.study.rater import Judge
+from cbt_ray.study.scheduled import Writing, needs_courses, seeds_of
+from cbt_ray.therapy import course, dialogue
+from cbt_ray.therapy.language import load_language
+from cbt_ray.therapy.session import Speaker, Turn, therapist_messages, transcript
+from cbt_ray.therapy.stop import end_mark
+from cbt_ray.unit import Stage
+from cbt_ray.work.keys import Keys, imported_digests, profile_id
+from cbt_ray.work.probed import kinds_of, probe_names, probed_places
+from cbt_ray.work.workshop import prompts_of
+
+
+def estimate(study: Study) -> list[StageCalls]:
+    """The stages that call models; what was imported calls none."""
+    prompts = prompts_of(study)
+    ratings = [
+        Chains(_ratings(study, rater), list(_rating(study, rater, prompts)))
+        for rater in study.judges.values()
+    ]
+    chains = {
+        Stage.PROFILES: _profiles(study, prompts),
+        Stage.COURSES: _courses(study, prompts),
+        Stage.SESSIONS: list(_sessions(study, prompts)),
+        Stage.RATINGS: ratings,
+    }
+    made = {stage: [one for one in found if one.number] for stage, found in chains.items()}
+    made[Stage.RATINGS] += _judge_probes(study, prompts)
+    estimates = [StageCalls(stage, found) for stage, found in made.items() if found]
+    proven: set[tuple[str, Sampling]] = set()
+    for one in (one for one in estimates if one.stage is not Stage.PROFILES):
+        _add_probes(study, one, proven)
+    return estimates
+
+
+def _profiles(study: Study, prompts: Prompts) -> list[Chains]:
+    """A call each, where a model is trained on courses and no template makes them."""
+    if not needs_courses(study) or study.writing.patients.profile is not None:
+        return []
+    return [Chains(_trained_on(study), [_profile(study, study.writing, prompts)])]
+
+
+def _courses(study: Study, prompts: Prompts) -> list[Chains]:
+    """Courses, where a model is trained on them."""
+    if not needs_courses(study):
+        return []
+    return [Chains(_trained_on(study), list(_course(study, study.writing, prompts)))]
+
+
+def _trained_on(study: Study) -> int:
+    """Training patients that were not imported."""
+    imported = imported_digests(study)[Stage.PROFILES]
+    patients = range(1, study.writing.patients.count + 1)
+    return sum(profile_id(number) not in imported for number in patients)
+
+
+def _profile(study: Study, writing: Writing, prompts: Prompts) -> Call:
+    patients = writing.patients
+    levels: dict[str, str] = {}
+    for name, known in patients.characteristics.items():
+        longest = max(known, key=len)
+        levels |= {name: longest, **known[longest].sets}
+    texts = [
+        prompts.render("profile.j2"),
+        prompts.render("profile_request.j2", name="Alex Moreau", characteristics=levels),
+    ]
+    tokens = tokens_of(study, writing.generator)
+    reply = _middle(patients.narrative_chars) / tokens.chars
+    return _call(writing.generator, tokens, texts, reply)
+
+
+def _course(study: Study, writing: Writing, prompts: Prompts) -> Iterator[Call]:
+    role, rules = writing.generator, writing.courses
+    tokens, words = tokens_of(study, role), words_of(study)
+    narrative = filler(words, _middle(writing.patients.narrative_chars))
+    summary = filler(words, _middle(rules.summary_chars))
+    system = prompts.render("course.j2", patient="Alex Moreau", narrative=narrative)
+    for number in range(1, rules.sessions + 1):
+        brief = course.Brief(
+            "Alex Moreau",
+            narrative,
+            number,
+            rules.sessions,
+            study.phase_of(number),
+            summary if number > 1 else "",
+        )
+        known = tokens.of(system)
+        for part in range(1, len(load_language(prompts).course.parts) + 1):
+            known += tokens.of(course.request_text(brief, rules, prompts, part))
+            yield Call(role, known, role.expected_tokens, tokens.gguf is not None)
+            known += role.expected_tokens + TOKENS_PER_MESSAGE
+
+
+def _sessions(study: Study, prompts: Prompts) -> Iterator[Chains]:
+    chains = len(study.patients.simulated) * study.sessions.replicates
+    keys = Keys(study, prompts)
+    for arm in (arm for arm in study.arms if not keys.all_imported(arm)):
+        calls = [
+            c for n in range(1, study.sessions.count + 1) for c in _session(study, prompts, arm, n)
+        ]
+        yield Chains(chains * len(seeds_of(study, arm)), calls)
+
+
+def _session(study: Study, prompts: Prompts, arm: Arm, number: int) -> Iterator[Call]:
+    rules, who, roles = study.sessions, study.patients.simulated[0], study.roles
+    therapist, patient, language = study.therapist(arm), roles.patient, load_language(prompts)
+    by_therapist, by_patient = tokens_of(study, therapist, arm.model), tokens_of(study, patient)
+    opening = filler(words_of(study), _middle(rules.summary_chars)) if number > 1 else ""
+    phase, mark = study.phase_of(number), end_mark(language.sessions(rules))
+    system = dialogue.therapist_system(
+        prompts, arm.prompt or dialogue.THERAPIST_PROMPT, who.name, number, rules.count, phase, mark
+    )
+    first = prompts.render("patient_first.j2", patient=who.name, session=number)
+    of_patient = prompts.render(
+        "patient.j2", patient=who.name, profile=who.profile, opening=opening
+    )
+    begin, turns = prompts.render("patient_begin.j2"), [Turn(Speaker.PATIENT, first)]
+    messages = int(rules.expected_messages or rules.max_messages)
+    said, heard = therapist.expected_tokens, patient.expected_tokens
+    while len(turns) < messages:
+        told = therapist_messages(system, opening, turns, language.transcript)
+        yield _call(therapist, by_therapist, [message.content for message in told], said)
+        turns.append(Turn(Speaker.THERAPIST, by_therapist.text(said)))
+        if len(turns) < messages:
+            texts = (of_patient, begin, *(turn.text for turn in turns))
+            yield _call(patient, by_patient, texts, heard)
+            turns.append(Turn(Speaker.PATIENT, by_patient.text(heard)))
+    request = prompts.render(
+        "summariser_request.j2",
+        session=number,
+        patient=who.name,
+        transcript=transcript(turns, language.transcript),
+    )
+    texts = (prompts.render("summariser.j2"), request)
+    by_summariser = tokens_of(study, roles.summariser)
+    yield _call(roles.summariser, by_summariser, texts, roles.summariser.expected_tokens)
+
+
+def _ratings(study: Study, judge: Judge) -> int:
+    held = sum(len(seeds_of(study, arm)) for arm in study.arms)
+    chains = held * len(study.patients.simulated) * study.sessions.replicates
+    return chains * study.sessions.count * len(judge.views) * judge.replicates
+
+
+def _judge_probes(study: Study, prompts: Prompts) -> Iterator[Chains]:
+    """Those of each probe: at most so many, since a session that it does not fit costs no call."""
+    sessions = len(probed_places(study)) * len(study.arms)
+    for name in probe_names(study):
+        calls = (
+            [_guess(study, prompts)]
+            if name in GUESSES
+            else list(_rating(study, study.judge, prompts, name))
+        )
+        yield Chains(sessions, calls)
+
+
+def _guess(study: Study, prompts: Prompts) -> Call:
+    role, kinds = study.judge, load_kinds(prompts, kinds_of(study))
+    scale = joined(load_scales(prompts, role.scales))
+    asked = {"kinds": [*kinds.items()], "expertise": scale.expertise}
+    system = prompts.render("judge_guess.j2", **asked)
+    request = prompts.render("judge_guess_request.j2", transcript=_rated_text(study, prompts))
+    share = 1 / len(scale.items)  # one justification where a rating has one an item
+    return _call(role, tokens_of(study, role), (system, request), role.expected_tokens * share)
+
+
+def _rated_text(study: Study, prompts: Prompts, *, silent: bool = False) -> str:
+    """A transcript of the expected length, as the judge sees it."""
+    words, roles = load_language(prompts).transcript, study.roles
+    turns = int(study.sessions.expected_messages or study.sessions.max_messages)
+    therapist, patient = (
+        role.expected_tokens * tokens_of(study, role).chars
+        for role in (roles.therapist, roles.patient)
+    )
+    spoken = (len(words.silence) if silent else therapist) + patient
+    return filler(words_of(study), turns * (spoken / 2 + len(f"{words.therapist}: ")))
+
+
+def _rating(study: Study, judge: Judge, prompts: Prompts, probe: str = "") -> Iterator[Call]:
+    scales, tokens = load_scales(prompts, judge.scales), tokens_of(study, judge)
+    text = _rated_text(study, prompts, silent=probe == "empty")
+    together = (judge.items == "together") != (probe == "halo")
+    count = sum(len(scale.items) for scale in scales)
+    for scale in [joined(scales)] if judge.asked == "together" else scales:
+        system = prompts.render("judge.j2", scale=scale)
+        for items in [list(scale.items)] if together else [[item] for item in scale.items]:
+            request = prompts.render("judge_request.j2", transcript=text, items=items)
+            share = len(items) / count
+            yield _call(judge, tokens, (system, request), judge.expected_tokens * share)
+
+
+def _add_probes(study: Study, one: StageCalls, proven: set[tuple[str, Sampling]]) -> None:
+    """A short call for each way in which an endpoint is asked, once in a study."""
+    for role in one.roles:
+        way = role.endpoint, role.sampling
+        if way not in proven and isinstance(study.endpoints[role.endpoint], LiteLLMEndpoint):
+            proven.add(way)
+            one.extra.append(Call(role, 12, 2))
+
+
+def _call(role: Role, tokens: Tokens, texts: Iterable[str], reply: float) -> Call:
+    return Call(role, tokens.of(*texts), reply, tokens.gguf is not None)
+
+
+def _middle(chars: tuple[int, int]) -> float:
+    return sum(chars) / 2
