@@ -1,17 +1,16 @@
 """What can go wrong, and which exit code says so.
 
 CbtRayError
-+- InputError        2  the user must act first: a bad file, field or input; names file, field and
-what was expected
++- InputError        2  the user must act first: a bad file, field or input; names them
 |   +- KeyRefused    2  an endpoint answered 401 or 403
 |   +- BudgetReached 2  the study file's budget is spent; the rest stays owed
 |   +- WorkerDied    2  a job's worker crashes each time; trying again is no help
-|   +- GateFailed    2  a tuned or compared model failed its parity gate; it is kept, and serves no
-arm +- Infrastructure    1  a fault of the world: time-out, 429, 5xx, lost store; retried, or the
-unit stays owed; never data +- Owed              1  units are left to do; running again may help
+|   +- GateFailed    2  a tuned or compared model failed its parity gate and serves no arm
+|   +- PeopleAwaited 2  people have not rated all that the analysis waits for
++- Infrastructure    1  a fault of the world; retried, or the unit stays owed; never data
++- Owed              1  units are left to do; running again may help
 +- BelowMinimum      3  nothing owed, but a stage stayed below its `minimum`
-+- ModelFailure      -  a model's answer is of no use; ends as a rejected unit with its reason,
-never as an exit code
++- ModelFailure      -  an answer is of no use; ends as a rejected unit, never as an exit code
 """
 
 from __future__ import annotations
@@ -65,6 +64,10 @@ class GateFailed(InputError):
 
     It is kept for the user to look at, and serves no arm.
     """
+
+
+class PeopleAwaited(InputError):
+    """People have not rated all that the analysis waits for; running again brings none."""
 
 
 class Infrastructure(CbtRayError):

@@ -44,7 +44,8 @@ LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels")
 def analyse_scores(bench: Bench) -> None:
     """Make the analysis, unless it is there.
 
-    Raises Owed where ratings are owed, BelowMinimum where an arm has too few.
+    Raises Owed where ratings are owed, PeopleAwaited where people owe them, BelowMinimum where an
+    arm has too few.
     """
     survey = bench.renewed(Stage.SESSIONS, Stage.RATINGS, Stage.ANALYSIS)
     must_be_done(survey, Stage.RATINGS, "analysis")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cbt_ray.errors import Owed
+from cbt_ray.errors import PeopleAwaited
 from cbt_ray.study import Study
 from cbt_ray.study.scheduled import seeds_of
 from cbt_ray.unit import Key, Stage
@@ -55,10 +55,10 @@ def said(study: Study, one: Handed) -> str:
 
 
 def must_be_rated(survey: Survey) -> None:
-    """Raise Owed where the analysis waits for people."""
+    """Raise PeopleAwaited where the analysis waits for people."""
     study = survey.keys.study
     if waiting := [said(study, one) for one in handed(survey) if one.owed]:
-        raise Owed(f"analysis: {'; '.join(waiting)}")
+        raise PeopleAwaited(f"analysis: {'; '.join(waiting)}")
 
 
 def asked_of_people(study: Study) -> Iterator[str]:

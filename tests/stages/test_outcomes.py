@@ -70,7 +70,7 @@ def test_people_are_waited_for_and_then_make_the_headline(
     planned = capsys.readouterr().out
     assert "raters.crew: all of 12 sessions are for people to rate on ctrs, ratings of 0" in planned
     assert "\nratings " not in planned
-    assert run(["study", str(study), "--inline"]) == 1
+    assert run(["study", str(study), "--inline"]) == 2
     assert (
         f"raters.crew: 0 of 12 sessions are rated by people; {BY_HAND}" in capsys.readouterr().err
     )
@@ -81,7 +81,7 @@ def test_people_are_waited_for_and_then_make_the_headline(
     assert (
         f"raters.crew: 5 of 12 sessions are rated by people; {BY_HAND}" in capsys.readouterr().out
     )
-    assert run(["study", str(study), "--inline"]) == 1
+    assert run(["study", str(study), "--inline"]) == 2
 
     totals = [40, 42, 50, 52, 60, 62, 51, 53, 62, 64, 73, 75]
     whole = ratings(tmp_path / "all.csv", totals)
@@ -105,7 +105,7 @@ def test_a_sample_by_people_is_enough_where_the_study_says_so(
 ) -> None:
     raters = {"judge": {"endpoint": "script"}, "crew": {"kind": "people", "sessions": "some"}}
     write(study, raters=raters, analysis={"outcomes": ["judge.total", "crew.total"]})
-    assert run(["study", str(study), "--inline"]) == 1
+    assert run(["study", str(study), "--inline"]) == 2
     some = ratings(tmp_path / "some.csv", range(40, 45))
     assert run(["import", "ratings", str(some), str(study), "--judge", "crew"]) == 0
     capsys.readouterr()
