@@ -58,7 +58,8 @@ def roles_of(study: Study, job: BatchJob) -> list[Role]:
     if job is BatchJob.GENERATE:
         return [roles.generator] if roles.generator else []
     if job is BatchJob.SIMULATE:
-        return [roles.patient, roles.summariser, *(study.therapist(arm) for arm in study.arms)]
+        summariser = [study.summariser] if study.summariser else []
+        return [roles.patient, *summariser, *(study.therapist(arm) for arm in study.arms)]
     return [*study.judges.values()] if job is BatchJob.EVALUATE else []
 
 

@@ -11,7 +11,8 @@ from cbt_ray.llm.gate import gate_of
 from cbt_ray.llm.meter import Meter
 from cbt_ray.llm.request import Request
 from cbt_ray.study.study import Budget
-from cbt_ray.therapy.dialogue import THERAPIST_PROMPT, therapist_system
+from cbt_ray.therapy.dialogue import therapist_system
+from cbt_ray.therapy.form import read_form
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Speaker, Turn, therapist_messages
 from cbt_ray.therapy.stop import end_mark, hear
@@ -35,10 +36,10 @@ def chat(
     voice = Workplace(shop).therapist(arm)
     language = load_language(bench.prompts)
     sessions = language.sessions(study.sessions)
-    mark = end_mark(sessions)
+    mark, form = end_mark(sessions), study.form_of(arm)
     system = therapist_system(
         bench.prompts,
-        arm.prompt or THERAPIST_PROMPT,
+        form.prompt,
         language.transcript.stranger,
         1,
         study.sessions.count,
@@ -50,7 +51,7 @@ def chat(
         turns.append(Turn(Speaker.PATIENT, text))
         messages = therapist_messages(system, "", turns, language.transcript)
         reply = voice.ask(Request(tuple(messages), voice.role.sampling, seed=len(turns)))
-        heard = hear(reply.text.strip(), sessions)
+        heard = hear(read_form(form, reply.text).said, sessions)
         say(f"{arm.name}: {heard.text}")
         turns.append(Turn(Speaker.THERAPIST, heard.text))
 

@@ -58,9 +58,11 @@ def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
         ).encode()
     else:
         say("analysis: owed")
-    dataset = bench.store.get(bench.keys.dataset()) if bench.keys.course_chains() else None
-    parts = dataset.content["files"] if dataset else {}
-    files |= {f"dataset/{name}": Blob.from_json(blob) for name, blob in parts.items()}
+    for form, key in bench.keys.datasets().items():
+        dataset = bench.store.get(key)
+        parts = dataset.content["files"] if dataset else {}
+        folder_of = f"dataset-{form}" if form else "dataset"
+        files |= {f"{folder_of}/{name}": Blob.from_json(blob) for name, blob in parts.items()}
     delivery.hand_over(files)
     say(f"exported to {folder}")
 
@@ -134,7 +136,10 @@ def _turns(unit: Unit) -> list[dict[str, Any]]:
         "session": content["number"],
         "arm": content.get("arm", ""),
     }
-    return [{**facts, "turn": n, **turn} for n, turn in enumerate(content["turns"], 1)]
+    return [  # what is not said is in the JSON lines alone
+        {**facts, "turn": n, "speaker": turn["speaker"], "text": turn["text"]}
+        for n, turn in enumerate(content["turns"], 1)
+    ]
 
 
 def _whose(unit: Unit) -> dict[str, Any]:

@@ -39,12 +39,18 @@ class Said(BaseModel):
 
     speaker: Annotated[Speaker, BeforeValidator(_plain)]
     text: Text
+    hidden: tuple[tuple[Name, Text], ...] = ()
+    """What was written beside it and not said, such as a thought: name and text."""
+    missed: Annotated[str, Field(max_length=60)] | None = None
+    """How the reply missed its form, if so."""
 
 
 class Held(Block):
     """One session that somebody held, or wrote."""
 
-    ours: ClassVar[frozenset[str]] = frozenset({"key", "phase", "cut", "seed", "sent_back"})
+    ours: ClassVar[frozenset[str]] = frozenset(
+        {"key", "phase", "cut", "missed", "seed", "sent_back"}
+    )
     """What `export` writes beside these fields, and an import makes anew."""
 
     patient: str = Field(min_length=1, max_length=200)
@@ -64,7 +70,7 @@ class Held(Block):
     @property
     def said(self) -> tuple[Turn, ...]:
         """The turns."""
-        return tuple(Turn(turn.speaker, turn.text) for turn in self.turns)
+        return tuple(Turn(turn.speaker, turn.text, turn.hidden, turn.missed) for turn in self.turns)
 
     @property
     def place(self) -> tuple[str | int, ...]:

@@ -130,7 +130,7 @@ def _session(study: Study, prompts: Prompts, arm: Arm, number: int) -> Iterator[
     opening = filler(words_of(study), _middle(rules.summary_chars)) if number > 1 else ""
     phase, mark = study.phase_of(number), end_mark(language.sessions(rules))
     system = dialogue.therapist_system(
-        prompts, arm.prompt or dialogue.THERAPIST_PROMPT, who.name, number, rules.count, phase, mark
+        prompts, study.form_of(arm).prompt, who.name, number, rules.count, phase, mark
     )
     first = prompts.render("patient_first.j2", patient=who.name, session=number)
     of_patient = prompts.render(
@@ -147,15 +147,21 @@ def _session(study: Study, prompts: Prompts, arm: Arm, number: int) -> Iterator[
             texts = (of_patient, begin, *(turn.text for turn in turns))
             yield _call(patient, by_patient, texts, heard)
             turns.append(Turn(Speaker.PATIENT, by_patient.text(heard)))
+    if number < rules.count and study.summariser is not None:
+        yield _summary(study, prompts, study.summariser, number, turns)
+
+
+def _summary(
+    study: Study, prompts: Prompts, summariser: Role, number: int, turns: list[Turn]
+) -> Call:
     request = prompts.render(
         "summariser_request.j2",
         session=number,
-        patient=who.name,
-        transcript=transcript(turns, language.transcript),
+        patient=study.patients.simulated[0].name,
+        transcript=transcript(turns, load_language(prompts).transcript),
     )
     texts = (prompts.render("summariser.j2"), request)
-    by_summariser = tokens_of(study, roles.summariser)
-    yield _call(roles.summariser, by_summariser, texts, roles.summariser.expected_tokens)
+    return _call(summariser, tokens_of(study, summariser), texts, summariser.expected_tokens)
 
 
 def _ratings(study: Study, judge: Judge) -> int:

@@ -18,6 +18,7 @@ from cbt_ray.published.publication import Published, levels
 from cbt_ray.study.contrast import default_contrasts
 from cbt_ray.study.endpoint import Role
 from cbt_ray.study.factor import levels_of
+from cbt_ray.study.form import WHOLE
 from cbt_ray.study.model import Arm
 from cbt_ray.therapy.stop import StopReason
 
@@ -160,7 +161,11 @@ def _analysis(groups: list[Group], published: Published) -> str:
     arms = [
         Arm(name=group.arm, model=group.model, tuned=group.variant == "tuned") for group in groups
     ]
-    levels = levels_of(arms, {arm.name: Role(endpoint="exported") for arm in arms})
+    levels = levels_of(
+        arms,
+        {arm.name: Role(endpoint="exported") for arm in arms},
+        dict.fromkeys((arm.name for arm in arms), WHOLE),
+    )
     fields = [
         *(["judge: published"] if published.has_ratings else []),
         *([] if default_contrasts(levels) else ["contrasts: []"]),

@@ -33,6 +33,9 @@ def _value(rule: Rule, session: Session, flags: Collection[str]) -> Value:
         return Value(int(rule.flag in flags))
     said = [turn.text for turn in session.turns]
     own = [turn.text for turn in session.turns if rule.of in ("both", turn.speaker.value)]
+    if rule.count == "missed":
+        turns = [turn for turn in session.turns if rule.of in ("both", turn.speaker.value)]
+        return _share(rule, sum(turn.missed is not None for turn in turns), len(turns))
     if rule.count == "words":
         return _share(rule, _words(own), _words(said))
     if rule.count == "turns":

@@ -143,6 +143,13 @@
     return "#" + params;
   }
 
+  // What belongs to a turn and was not said: folded away, a part of a reply or an event each.
+  function unsaid(one) {
+    const missed = one.missed ? [make("p", { class: "missed" }, "Missed the form: " + words(one.missed))] : [];
+    return missed.concat((one.hidden || []).map(([name, text]) =>
+      make("details", {}, make("summary", {}, "Not said: " + words(name)), make("p", {}, text))));
+  }
+
   function transcript(session, held) {
     const column = make("div", { class: "turns", tabindex: "0", role: "group", "aria-label": "Transcript" });
     if (!held) {
@@ -155,7 +162,7 @@
       const link = make("a", { href: address(session, number), "aria-label": "Link to turn " + number }, String(number));
       link.addEventListener("click", (event) => { event.preventDefault(); point(number); });
       column.append(make("div", { class: "turn " + speaker, id: "turn-" + number },
-        make("b", {}, link, " " + speaker), make("p", {}, one.text)));
+        make("b", {}, link, " " + speaker), make("p", {}, one.text), ...unsaid(one)));
     });
     column.append(...[block("Summary of this session", held.summary)].filter(Boolean));
     return column;

@@ -7,36 +7,44 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import BelowMinimum
 from cbt_ray.stages.generate import courses_of
 from cbt_ray.store import Blob
-from cbt_ray.therapy.dialogue import THERAPIST_PROMPT, therapist_system
+from cbt_ray.study.form import PLAIN, Form
+from cbt_ray.therapy.dialogue import therapist_system
+from cbt_ray.therapy.form import in_form
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Session, Speaker, Turn
 from cbt_ray.therapy.stop import end_mark
-from cbt_ray.unit import Stage, Unit
+from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.survey import must_be_imported
 
 
 def make_dataset(bench: Bench) -> None:
-    """Make the dataset, unless it is there. Raises Owed where course sessions are owed."""
+    """Make the dataset of each form, unless it is there.
+
+    Raises Owed where course sessions are owed.
+    """
     if not bench.keys.course_chains():
         bench.progress.say("dataset: no arm needs one, since none is tuned on courses")
         return
     survey = bench.renewed(Stage.PROFILES, Stage.COURSES, Stage.DATASET)
     must_be_imported(survey, Stage.PROFILES, Stage.COURSES)
     must_be_done(survey, Stage.COURSES, "dataset")
-    bench.once(survey, bench.keys.dataset(), lambda: _made(bench))
+    for name, key in bench.keys.datasets().items():
+        form = PLAIN if name is None else bench.study.forms[name]
+        bench.once(survey, key, partial(_made, bench, key, form))
 
 
-def _made(bench: Bench) -> Unit:
+def _made(bench: Bench, key: Key, form: Form) -> Unit:
     from cbt_ray.training import dataset
 
-    study, key = bench.study, bench.keys.dataset()
+    study = bench.study
     language = load_language(bench.prompts)
     mark = end_mark(language.sessions(study.sessions))
 
@@ -44,7 +52,7 @@ def _made(bench: Bench) -> Unit:
         phase = study.phase_of(session.number)
         return therapist_system(
             bench.prompts,
-            THERAPIST_PROMPT,
+            form.prompt,
             session.patient,
             session.number,
             study.writing.courses.sessions,
@@ -59,11 +67,13 @@ def _made(bench: Bench) -> Unit:
             closed(session, mark) for session in sessions if session.turns_of(Speaker.THERAPIST)
         ]
         if spoken:
-            whole = study.dataset.format != "session"
+            whole = study.dataset.format == "paper"
             courses[patient] = spoken if whole else [joined(session) for session in spoken]
     if not courses:
         raise BelowMinimum(f"{study.file}: dataset: expected valid course sessions, found none")
-    splits = dataset.build(courses, study.dataset, system, language.transcript)
+    splits = dataset.build(
+        courses, study.dataset, system, language.transcript, partial(written, form)
+    )
     if study.dataset.held_out and not splits.held_out:
         raise BelowMinimum(
             f"{study.file}: dataset.held_out: expected courses of at least two patients, found "
@@ -104,12 +114,21 @@ def joined(session: Session) -> Session:
     return replace(session, turns=tuple(turns))
 
 
-def fetch_dataset(bench: Bench, folder: Path) -> Unit | None:
-    """Bring the dataset's files into a folder, checked by their SHA-256.
+def written(form: Form, turn: Turn) -> str | None:
+    """What a model that replies in a form writes for a turn; None where the turn lacks a part."""
+    parts = dict(turn.hidden)
+    for part in form.parts:
+        if part.shown:
+            parts[part.name] = turn.text
+    whole = all(part.name in parts for part in form.parts)
+    return (in_form(form, parts) if form.parts else turn.text) if whole else None
+
+
+def fetch_dataset(bench: Bench, key: Key, folder: Path) -> Unit | None:
+    """Bring a dataset's files into a folder, checked by their SHA-256.
 
     Answers the dataset, None where it is owed.
     """
-    key = bench.keys.dataset()
     unit = bench.store.get(key)
     files: dict[str, Any] = unit.content["files"] if unit else {}
     for name, blob in files.items():

@@ -29,7 +29,7 @@ def roles_of(study: Study) -> Asked:
         **({Stage.COURSES: {"generator": [roles.generator]}} if writes and roles.generator else {}),
         Stage.SESSIONS: {
             "patient": [roles.patient],
-            "summariser": [roles.summariser],
+            **({"summariser": [one]} if (one := study.summariser) else {}),
             "therapist": [study.therapist(arm) for arm in study.arms],
         },
         Stage.RATINGS: {name: [rater] for name, rater in study.judges.items()},

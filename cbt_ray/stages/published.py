@@ -21,7 +21,6 @@ from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint
 from cbt_ray.study.licence import Demands, demands_of, published_name
 from cbt_ray.study.model import Arm, Checkpoint
 from cbt_ray.study.recipe import Recipe
-from cbt_ray.therapy.dialogue import THERAPIST_PROMPT
 from cbt_ray.training.export.card import CardFacts, CardFile, card
 from cbt_ray.training.export.modelfile import modelfile
 from cbt_ray.training.gate.verdict import Check
@@ -137,7 +136,7 @@ def _facts(
 ) -> CardFacts:
     study, metrics, made = bench.study, unit.content["metrics"], unit.provenance
     recipe, arm = study.recipe_of(checkpoint), arm_of(study, checkpoint.model)
-    prompt = arm.prompt or THERAPIST_PROMPT
+    prompt = study.form_of(arm).prompt
     return CardFacts(
         name=published_name(study, checkpoint),
         study=study.study,

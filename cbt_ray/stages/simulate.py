@@ -44,7 +44,7 @@ def simulate(bench: Bench, *, retry_rejected: bool = False) -> None:
     study = bench.study
     roles = {
         "patient": [study.roles.patient],
-        "summariser": [study.roles.summariser],
+        **({"summariser": [one]} if (one := study.summariser) else {}),
         "therapist": [
             study.therapist(arm) for arm in study.arms if any(arm == job[0] for job in jobs)
         ],
@@ -79,7 +79,7 @@ def _session(
     key: Key,
     before: Unit | None,
 ) -> Unit:
-    study, prompt = place.study, arm.prompt or dialogue.THERAPIST_PROMPT
+    study = place.study
     case = dialogue.Case(
         patient=study.patients.simulated[patient - 1],
         number=number,
@@ -90,15 +90,14 @@ def _session(
     )
 
     def produce() -> dict[str, Any]:
-        therapist, patient_role, summariser = (
-            place.therapist(arm, seed),
-            place.filled("patient"),
-            place.filled("summariser"),
-        )
+        summariser = place.filled("summariser") if study.summariser else None
         held = dialogue.hold(
-            case, study.sessions, place.prompts, prompt, therapist, patient_role, summariser
+            *(case, study.sessions, place.prompts, study.form_of(arm)),
+            *(place.therapist(arm, seed), place.filled("patient"), summariser),
         )
-        return {**held.session.to_json(), "arm": arm.name, "stop": held.stop, "cut": held.cut}
+        missed = {"missed": held.missed} if held.missed else {}
+        told = {"arm": arm.name, "stop": held.stop, "cut": held.cut, **missed}
+        return {**held.session.to_json(), **told}
 
     made = place.keys.made_for(arm, seed)
     model = [place.model(made)] if made else []

@@ -126,9 +126,10 @@ def _tune(bench: Bench, of: Checkpoint, key: Key, work: Path) -> Unit:
     from cbt_ray.training.live import Live
 
     model, recipe = of.model, bench.study.recipe_of(of)
-    dataset = fetch_dataset(bench, work / "dataset")
+    of_form = bench.keys.dataset(bench.study.models[model].form)
+    dataset = fetch_dataset(bench, of_form, work / "dataset")
     if dataset is None:
-        raise Owed(f"finetune: {bench.keys.dataset()} is owed; run dataset first")
+        raise Owed(f"finetune: {of_form} is owed; run dataset first")
     made_from = bench.origins.record(key, [dataset])
     checkpoints = StoreCheckpoints(bench.store, key, work / "checkpoints", dataset.digest)
     here, source = _on_this_machine(bench, of, work)

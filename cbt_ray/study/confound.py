@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cbt_ray.study.block import in_words, values_of
 from cbt_ray.study.contrast import TUNING, Contrast, Pair, pairs
 from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint, Sampling, ScriptedEndpoint
-from cbt_ray.study.factor import prompt_of
+from cbt_ray.study.form import WHOLE
 from cbt_ray.study.model import Arm
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.study.scheduled import seeds_of, uses_gguf
@@ -116,7 +116,8 @@ def _traits(study: Study, arm: Arm) -> dict[str, str]:
     found = {
         "model": arm.model or _named(endpoint),
         TUNING: arm.kind,
-        "prompt": prompt_of(arm),
+        "prompt": study.form_of(arm).prompt.removesuffix(".j2"),
+        "form": study.form_name(arm) or WHOLE,
         **{name: in_words(value) for name, value in values_of(role.sampling).items()},
         "served by": _served(endpoint),
     }

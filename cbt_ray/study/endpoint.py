@@ -220,8 +220,8 @@ class Roles(Block):
     """Writes profiles and courses. Tuning needs it."""
     patient: Role
     """Plays the simulated patients."""
-    summariser: Role
-    """Sums up each simulated session for the next."""
+    summariser: Role | None = None
+    """Sums up each simulated session for the next. Needed where a session has one."""
     therapist: Role
     """What all arms share; an arm may name another endpoint, prompt or sampling."""
 

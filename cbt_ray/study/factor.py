@@ -7,17 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from cbt_ray.study.block import in_words, twice, values_of
 from cbt_ray.study.contrast import TUNING, Contrast, Levels, default_contrasts, unanswered
 from cbt_ray.study.endpoint import Role
+from cbt_ray.study.form import PROMPT
 from cbt_ray.study.model import Arm
 
-OWN_PROMPT = "therapist.j2"
 
-
-def levels_of(arms: Sequence[Arm], therapists: Mapping[str, Role]) -> dict[str, Levels]:
-    """Arm -> factor -> level: as declared, else those of model, variant, prompt, endpoint and
+def levels_of(
+    arms: Sequence[Arm], therapists: Mapping[str, Role], forms: Mapping[str, str]
+) -> dict[str, Levels]:
+    """Arm -> factor -> level: as declared, else those of model, variant, prompt, form, endpoint and
     sampling in which the arms differ.
 
-    `therapists`: arm -> the therapist's role. An endpoint that differs wherever the model does is
-    no factor of its own.
+    `therapists`: arm -> the therapist's role; `forms`: arm -> the form's name. An
+    endpoint that differs wherever the model does is no factor of its own.
     """
     if any(arm.factors for arm in arms):
         return {arm.name: dict(arm.factors) for arm in arms}
@@ -26,6 +27,7 @@ def levels_of(arms: Sequence[Arm], therapists: Mapping[str, Role]) -> dict[str, 
         "model": [arm.model or therapists[arm.name].endpoint for arm in arms],
         TUNING: [arm.kind for arm in arms],
         "prompt": [prompt_of(arm) for arm in arms],
+        "form": [forms[arm.name] for arm in arms],
         "endpoint": [therapists[arm.name].endpoint for arm in arms],
         "sampling": sampling,
     }
@@ -40,7 +42,7 @@ def levels_of(arms: Sequence[Arm], therapists: Mapping[str, Role]) -> dict[str, 
 
 def prompt_of(arm: Arm) -> str:
     """An arm's prompt as people call it."""
-    return (arm.prompt or OWN_PROMPT).removesuffix(".j2")
+    return (arm.prompt or PROMPT).removesuffix(".j2")
 
 
 def _sampling(roles: Sequence[Role]) -> list[str]:

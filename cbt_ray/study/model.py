@@ -20,6 +20,8 @@ class Model(Block):
     """How it is tuned."""
     seeds: int = Field(1, ge=1, le=100)
     """Checkpoints: of the recipe's seed, the next, and so on."""
+    form: str | None = None
+    """A name under `forms`: how it is trained to reply."""
 
 
 class Checkpoint(NamedTuple):
@@ -81,7 +83,9 @@ class Arm(Block):
     sampling: Sampling | None = None
     """Another sampling than `roles.therapist` has."""
     prompt: str | None = None
-    """Another system prompt than therapist.j2 of the study's language."""
+    """Another system prompt than its form's, or therapist.j2 of the study's language."""
+    form: str | None = None
+    """A name under `forms`: how it replies. A tuned model replies as it was trained."""
     factors: Mapping[Name, Level] = {}
     """The level of each factor, in all arms or in none."""
 
@@ -94,10 +98,12 @@ class Arm(Block):
 class Dataset(Block):
     """What of the courses is trained on, and how it is split."""
 
-    format: Literal["session", "paper"] = "session"
+    format: Literal["session", "turn", "paper"] = "session"
     """What an example is.
 
-    `session`: an example a session, loss on therapist turns, split by patient. `paper`: an example
+    `session`: an example a session, loss on therapist turns, split by patient. `turn`: an example a
+    therapist turn after what was said before it, loss on the whole reply with its hidden parts,
+    split by patient; a form with hidden parts needs it. `paper`: an example
     a therapist turn with the history before it, loss on all text, random split; it repeats its
     text and leaks between splits.
     """

@@ -23,6 +23,8 @@ from cbt_ray.study.block import (
 
 JOINERS = "\u200c\u200d"
 """Persian and Indic names hold them; Python takes them for unprintable."""
+LONGEST_SESSION = 10_000
+"""Messages."""
 DRAWS = 1000
 """Times that a patient is drawn anew because of what never goes together."""
 
@@ -272,6 +274,31 @@ class Farewell(Block):
 StopRule = Annotated[EndToken | TherapistSummary | Farewell, Field(discriminator="rule")]
 
 
+class Events(Block):
+    """What may happen to a patient between two messages; the therapist knows of it only what the
+    patient says.
+    """
+
+    texts: Phrases
+    """Of which one is drawn: what the patient is told."""
+    share: Share
+    """How often something happens, of the exchanges in which it may."""
+    exchanges: tuple[int, int]
+    """The first and the last exchange in which it may, both included.
+
+    The patient's first message begins the first exchange; nothing happens before it.
+    """
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Events:
+        if not 2 <= self.exchanges[0] <= self.exchanges[1] <= LONGEST_SESSION:
+            raise ValueError(
+                f"exchanges: expected [first, last] with 2 <= first <= last <= "
+                f"{LONGEST_SESSION:,}, found {list(self.exchanges)}"
+            )
+        return self
+
+
 class Sessions(Block):
     """Simulated sessions: how many, when they stop, what is flagged."""
 
@@ -284,17 +311,22 @@ class Sessions(Block):
     stop: tuple[StopRule, ...] = (EndToken(rule="end_token"), TherapistSummary(rule="summary"))
     """Rules that end a session.
 
-    The first that is met is the reason recorded.
+    The first that is met is the reason recorded. `[]`: only its length ends it.
     """
     min_therapist_turns: int = Field(4, ge=0)
     """No rule stops a session before this many therapist turns."""
-    max_messages: int = Field(50, ge=2, le=10_000)
+    events: Events | None = None
+    """What happens to patients in a session; none: nothing but the dialogue."""
+    max_messages: int = Field(50, ge=2, le=LONGEST_SESSION)
     """Messages of both speakers together; always ends a session."""
     max_words: int = Field(5000, ge=10)
     """Words of both speakers together; always ends a session."""
     summary_chars: Chars = (80, 3000)
-    """Shortest and longest summary by the summariser in characters."""
-    expected_messages: float | None = Field(None, ge=1, le=10_000)
+    """Shortest and longest summary by the summariser in characters.
+
+    A session that no other follows has none.
+    """
+    expected_messages: float | None = Field(None, ge=1, le=LONGEST_SESSION)
     """Messages of a usual session; used by `plan` only."""
 
 

@@ -97,10 +97,11 @@ class Rule(Block):
 
     title: str | None = Field(None, min_length=1, max_length=200)
     """How tables call it; none: its name."""
-    count: Literal["words", "turns", "questions", "matches"] | None = None
+    count: Literal["words", "turns", "questions", "matches", "missed"] | None = None
     """What is counted.
 
-    `questions`: turns that hold a question mark. `matches`: how often `regex` is found.
+    `questions`: turns that hold a question mark. `matches`: how often `regex` is found. `missed`:
+    turns whose reply missed the therapist's form.
     """
     of: Speakers = "therapist"
     """In whose turns."""
@@ -118,7 +119,7 @@ class Rule(Block):
     """As a percentage.
 
     It is that of both speakers' words or turns; of the turns of `of` those that hold a question or
-    a match. A share of nothing has no value.
+    a match, or missed the form. A share of nothing has no value.
     """
 
     @model_validator(mode="after")
@@ -132,6 +133,8 @@ class Rule(Block):
         if self.flag is not None:
             return f"1 where the session has the flag {self.flag}, 0 where not"
         what = self.count if self.regex is None else f"matches of {self.regex}"
+        if self.count == "missed":
+            what = "replies that missed the form"
         whose = "both speakers" if self.of == "both" else f"the {self.of}"
         return f"{what} of {whose}{', in percent' if self.share else ''}"
 

@@ -19,6 +19,7 @@ from cbt_ray.study.endpoint import (
     Roles,
     ScriptedEndpoint,
 )
+from cbt_ray.study.form import PLAIN, WHOLE, Form
 from cbt_ray.study.imported import Imported
 from cbt_ray.study.model import Analysis, Arm, Checkpoint, Dataset, Model
 from cbt_ray.study.protocol import Courses, Flags, Patients, Phase, Sessions
@@ -132,6 +133,8 @@ class Study(Block):
     """What of the courses is trained on."""
     models: Mapping[Name, Model] = {}
     """The base models, each with its recipe."""
+    forms: Mapping[Name, Form] = {}
+    """How therapists reply: in parts of which some are said."""
     arms: tuple[Arm, ...] = Field(min_length=1)
     """The therapists that are compared."""
     endpoints: Mapping[str, Endpoint]
@@ -245,6 +248,10 @@ class Study(Block):
             yield from (f"arms.{number}.{problem}" for problem in self._of_arm(arm))
             if arm.endpoint is not None:
                 yield from self._endpoint_exists(f"arms.{number}.endpoint", arm.endpoint)
+        for name, model in self.models.items():
+            if model.form is not None:
+                yield from self._form_exists(f"models.{name}.form", model.form)
+                yield from self._form_taught(f"models.{name}.form", model.form)
 
     def _of_arm(self, arm: Arm) -> Iterator[str]:
         """What is wrong with an arm's therapist."""
@@ -256,9 +263,13 @@ class Study(Block):
             yield f"model: expected one under `models`, of which the `{FINETUNED}` GGUF is made"
         if arm.prompt is not None and arm.tuned:
             yield (
-                "prompt: expected none, since a tuned model is asked as it was trained, with "
-                "therapist.j2"
+                "prompt: expected none, since a tuned model is asked as it was trained; "
+                f"models.{arm.model}.form has a prompt"
             )
+        if arm.form is not None and arm.tuned:
+            yield f"form: expected none, since models.{arm.model}.form is how it was trained"
+        if arm.form is not None:
+            yield from self._form_exists("form", arm.form)
         endpoint = self.endpoints.get(self.therapist(arm).endpoint)
         fixed = not (uses_gguf(self, arm) or isinstance(endpoint, ScriptedEndpoint | None))
         if len(seeds_of(self, arm)) > 1 and fixed:
@@ -272,6 +283,8 @@ class Study(Block):
 
     def _needed(self) -> Iterator[str]:
         """What an arm needs and the file lacks."""
+        if self.sessions.count > 1 and self.roles.summariser is None:
+            yield "roles.summariser: expected one, since a session follows another"
         if not needs_courses(self):
             return
         found = {
@@ -289,6 +302,18 @@ class Study(Block):
     def _endpoint_exists(self, where: str, name: str) -> Iterator[str]:
         if name not in self.endpoints:
             yield f"{where}: unknown endpoint {name!r}, expected one of {sorted(self.endpoints)}"
+
+    def _form_exists(self, where: str, name: str) -> Iterator[str]:
+        if name not in self.forms:
+            yield f"{where}: unknown form {name!r}, expected one of {sorted(self.forms)}"
+
+    def _form_taught(self, where: str, name: str) -> Iterator[str]:
+        form = self.forms.get(name)
+        if form and any(not part.shown for part in form.parts) and self.dataset.format != "turn":
+            yield (
+                f"{where}: expected `dataset.format: turn`, since {name} has hidden parts, which "
+                "are learned as they are written and in no later turn's history"
+            )
 
     def _phases_cover(self) -> Iterator[str]:
         if not self.phases:
@@ -420,6 +445,21 @@ class Study(Block):
             update={name: value for name, value in own.items() if value is not None}
         )
 
+    def form_of(self, arm: Arm) -> Form:
+        """How an arm's therapist replies, and the prompt that asks it to."""
+        form = self.forms.get(self.form_name(arm) or "", PLAIN)
+        return form if arm.prompt is None else form.model_copy(update={"prompt": arm.prompt})
+
+    def form_name(self, arm: Arm) -> str | None:
+        """The name of an arm's form; None where the whole reply is said."""
+        model = self.models.get(arm.model or "")
+        return model.form if arm.tuned and model is not None else arm.form
+
+    @property
+    def summariser(self) -> Role | None:
+        """Who sums up sessions; None where no session follows another."""
+        return self.roles.summariser if self.sessions.count > 1 else None
+
     def recipe_of(self, made: Checkpoint) -> Recipe:
         """How a checkpoint is trained: the model's recipe, with the checkpoint's own seed."""
         recipe = self.models[made.model].recipe
@@ -436,7 +476,9 @@ class Study(Block):
     @property
     def factors(self) -> dict[str, Levels]:
         """Arm -> factor -> level, declared or derived."""
-        return factor.levels_of(self.arms, {arm.name: self.therapist(arm) for arm in self.arms})
+        forms = {arm.name: self.form_name(arm) or WHOLE for arm in self.arms}
+        therapists = {arm.name: self.therapist(arm) for arm in self.arms}
+        return factor.levels_of(self.arms, therapists, forms)
 
     @property
     def contrasts(self) -> tuple[Contrast, ...]:

@@ -5,29 +5,31 @@ A summariser sums it up.
 
 from __future__ import annotations
 
+import random
 import re
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from cbt_ray.errors import Infrastructure, ModelFailure
 from cbt_ray.llm.request import Ask, Finish, Message, Reply, Request
 from cbt_ray.prompts import Prompts
 from cbt_ray.study.endpoint import Role
-from cbt_ray.study.protocol import Phase, Sessions, SimulatedPatient
+from cbt_ray.study.form import REASONING, Form
+from cbt_ray.study.protocol import Events, Phase, Sessions, SimulatedPatient
 from cbt_ray.therapy.answer import ask_until, read_json, read_text
-from cbt_ray.therapy.language import load_language
+from cbt_ray.therapy.form import Hidden, read_form
+from cbt_ray.therapy.language import Transcript, load_language
 from cbt_ray.therapy.reply_schema import bounded, record
 from cbt_ray.therapy.session import Session, Speaker, Turn, therapist_messages, transcript
 from cbt_ray.therapy.stop import StopReason, end_mark, hear, stop_reason
 from cbt_ray.unit import seed_of
 
-THERAPIST_PROMPT = "therapist.j2"
-PROMPTS = (
-    "patient.j2",
-    "patient_first.j2",
-    "patient_begin.j2",
-    "summariser.j2",
-    "summariser_request.j2",
-)
+PROMPTS = ("patient.j2", "patient_first.j2", "patient_begin.j2")
+SUMMARISER_PROMPTS = ("summariser.j2", "summariser_request.j2")
+EVENT = "event"
+"""What happened to the patient before a turn, as the turn keeps it."""
 _SILENCES = {
     "refused": StopReason.THERAPIST_REFUSED,
     "context_full": StopReason.CONTEXT_FULL,
@@ -60,11 +62,14 @@ class Case:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """A session that was held, why it stopped, how many turns were cut at the token limit."""
+    """A session that was held, why it stopped, how many turns were cut at the token limit, and how
+    many replies missed the therapist's form, by how; those that were asked anew count, too.
+    """
 
     session: Session
     stop: StopReason
     cut: int
+    missed: dict[str, int]
 
 
 def therapist_system(
@@ -80,66 +85,109 @@ def hold(
     case: Case,
     rules: Sessions,
     prompts: Prompts,
-    prompt: str,
+    form: Form,
     therapist: FilledRole,
     patient: FilledRole,
-    summariser: FilledRole,
+    summariser: FilledRole | None,
 ) -> Dialogue:
-    """Hold one session.
+    """Hold one session, and sum it up where another one follows.
 
     A therapist that falls silent or refuses ends the session with that reason: an outcome, not an
     error. A patient model that does is a failure of the apparatus: ModelFailure. A summariser that
     fails leaves the chain owed: Infrastructure.
     """
-    language = load_language(prompts)
-    rules = language.sessions(rules)
-    system = therapist_system(
-        prompts, prompt, case.patient.name, case.number, case.sessions, case.phase, end_mark(rules)
+    rules = load_language(prompts).sessions(rules)
+    talk = _Talk(case, rules, prompts, form, therapist, patient)
+    stop = talk.hold()
+    session = Session(
+        case.patient.name, case.number, case.phase.name, case.opening, tuple(talk.turns), ""
     )
-    turns = [
-        Turn(
-            Speaker.PATIENT,
-            prompts.render("patient_first.j2", patient=case.patient.name, session=case.number),
+    if summariser is not None and case.number < case.sessions:
+        summary = summarise(session, rules, prompts, summariser, case.seed)
+        session = replace(session, summary=summary)
+    return Dialogue(session, stop, talk.cut, dict(talk.missed))
+
+
+class _Talk:
+    """A session while it is held: therapist and patient in turn until a rule ends it."""
+
+    def __init__(
+        self,
+        case: Case,
+        rules: Sessions,
+        prompts: Prompts,
+        form: Form,
+        therapist: FilledRole,
+        patient: FilledRole,
+    ) -> None:
+        self._case, self._rules, self._prompts, self._form = case, rules, prompts, form
+        self._therapist, self._patient = therapist, patient
+        self._words = load_language(prompts).transcript
+        self._events = events_of(rules.events, case.seed)
+        self._system = therapist_system(
+            *(prompts, form.prompt, case.patient.name, case.number, case.sessions, case.phase),
+            end_mark(rules),
         )
-    ]
-    cut = 0
-    while True:
+        first = prompts.render("patient_first.j2", patient=case.patient.name, session=case.number)
+        self.turns = [Turn(Speaker.PATIENT, first)]
+        self.cut = 0
+        self.missed: Counter[str] = Counter()
+
+    def hold(self) -> StopReason:
+        """Add turns; why the session ended."""
+        while True:
+            stop = self._therapist_speaks() or self._patient_speaks()
+            if stop is not None:
+                return stop
+
+    def _therapist_speaks(self) -> StopReason | None:
+        messages = therapist_messages(self._system, self._case.opening, self.turns, self._words)
         try:
-            reply, was_cut = _say(
-                therapist,
-                therapist_messages(system, case.opening, turns, language.transcript),
-                case.seed + len(turns),
-            )
+            reply = _say(self._therapist, messages, self._seed, self._read)
         except ModelFailure as failure:
-            stop = _SILENCES.get(failure.reason, StopReason.THERAPIST_EMPTY)
-            break
-        heard = hear(reply, rules)
-        cut += was_cut
+            return _SILENCES.get(failure.reason, StopReason.THERAPIST_EMPTY)
+        heard = hear(reply.text, self._rules)
+        self.cut += reply.cut
         if heard.text:
-            turns.append(Turn(Speaker.THERAPIST, heard.text))
-        found = stop_reason(turns, heard.rule, rules) or (
+            turn = Turn(Speaker.THERAPIST, heard.text, reply.hidden, reply.missed)
+            self.turns.append(turn)
+        return stop_reason(self.turns, heard.rule, self._rules) or (
             None if heard.text else StopReason.THERAPIST_EMPTY
         )
-        if found:
-            stop = found
-            break
-        reply, was_cut = _say(
-            patient, _patient_messages(case, prompts, turns), case.seed + len(turns)
-        )
-        cut += was_cut
-        turns.append(Turn(Speaker.PATIENT, reply))
-        found = stop_reason(turns, None, rules)
-        if found:
-            stop = found
-            break
-    session = Session(
-        case.patient.name, case.number, case.phase.name, case.opening, tuple(turns), ""
-    )
-    return Dialogue(
-        replace(session, summary=summarise(session, rules, prompts, summariser, case.seed)),
-        stop,
-        cut,
-    )
+
+    def _patient_speaks(self) -> StopReason | None:
+        event = self._events.get(len(self.turns) // 2 + 1)
+        told = ((EVENT, event),) if event else ()
+        messages = _patient_messages(self._case, self._prompts, self.turns, self._words, event)
+        reply = _say(self._patient, messages, self._seed, _said)
+        self.cut += reply.cut
+        self.turns.append(Turn(Speaker.PATIENT, reply.text, told))
+        return stop_reason(self.turns, None, self._rules)
+
+    @property
+    def _seed(self) -> int:
+        return self._case.seed + len(self.turns)
+
+    def _read(self, reply: Reply) -> _Reply:
+        """A therapist's reply by its form."""
+        formed = read_form(self._form, read_text(reply))
+        if formed.missed is not None:
+            self.missed[formed.missed] += 1
+        if not formed.said:
+            raise ModelFailure("empty")
+        thought = ((REASONING, reply.reasoning),) if reply.reasoning else ()
+        whole = _whole_sentences(formed.said, reply)
+        return replace(whole, hidden=(*thought, *formed.hidden), missed=formed.missed)
+
+
+def events_of(events: Events | None, seed: int) -> dict[int, str]:
+    """What happens to the patient in a session, by exchange: drawn from the seed alone."""
+    if events is None:
+        return {}
+    rng = random.Random(seed_of(seed, EVENT))
+    first, last = events.exchanges
+    drawn = ((number, rng.random(), rng.choice(events.texts)) for number in range(first, last + 1))
+    return {number: text for number, chance, text in drawn if chance < events.share}
 
 
 def summarise(
@@ -186,31 +234,51 @@ def summarise(
         ) from None
 
 
-def _say(who: FilledRole, messages: list[Message], seed: int) -> tuple[str, bool]:
-    """One turn, and whether it was cut at the token limit (then it ends with its last whole
-    sentence, where it has one).
-    """
+@dataclass(frozen=True)
+class _Reply:
+    """What one speaker says, and whether it was cut at the token limit."""
+
+    text: str
+    cut: bool
+    hidden: Hidden = ()
+    missed: str | None = None
+
+
+def _say(
+    who: FilledRole, messages: list[Message], seed: int, read: Callable[[Reply], _Reply]
+) -> _Reply:
+    """One turn."""
     request = Request(tuple(messages), who.role.sampling, seed_of(seed))
-
-    def read(reply: Reply) -> tuple[str, bool]:
-        text = read_text(reply)
-        if reply.finish is not Finish.LENGTH:
-            return text, False
-        ends = list(_SENTENCE_END.finditer(text))
-        return (text[: ends[-1].end()] if ends else text), True
-
     return ask_until(who.ask, request, who.role.attempts, read).value
 
 
-def _patient_messages(case: Case, prompts: Prompts, turns: list[Turn]) -> list[Message]:
+def _said(reply: Reply) -> _Reply:
+    """A reply that is said whole."""
+    return _whole_sentences(read_text(reply), reply)
+
+
+def _whole_sentences(text: str, reply: Reply) -> _Reply:
+    """What was cut at the token limit ends with its last whole sentence, where it has one."""
+    if reply.finish is not Finish.LENGTH:
+        return _Reply(text, cut=False)
+    ends = list(_SENTENCE_END.finditer(text))
+    return _Reply(text[: ends[-1].end()] if ends else text, cut=True)
+
+
+def _patient_messages(
+    case: Case, prompts: Prompts, turns: list[Turn], words: Transcript, event: str | None
+) -> list[Message]:
     """The conversation as the patient model sees it: it is the assistant, the therapist the
-    user.
+    user. What happens to the patient, now and before, is told behind the therapist's words.
     """
     name, profile = case.patient.name, case.patient.profile
     system = prompts.render("patient.j2", patient=name, profile=profile, opening=case.opening)
     messages = [Message("system", system), Message("user", prompts.render("patient_begin.j2"))]
-    messages += [
-        Message("assistant" if turn.speaker is Speaker.PATIENT else "user", turn.text)
-        for turn in turns
-    ]
+    after = [*(dict(turn.hidden).get(EVENT) for turn in turns[1:]), event]
+    for turn, happens in zip(turns, after, strict=True):
+        block = f"\n\n{words.happened(happens)}" if happens else ""
+        role: Literal["user", "assistant"] = (
+            "assistant" if turn.speaker is Speaker.PATIENT else "user"
+        )
+        messages.append(Message(role, turn.text + block))
     return messages

@@ -129,6 +129,8 @@ class Transcript(Block):
     """What a therapist's turn holds from which a probe took everything."""
     blotted: Phrase
     """In place of an arm's or a model's name."""
+    happens: Phrase
+    """The block that tells the patient of an `{event}`, behind the therapist's words."""
     stranger: Phrase
     """What the therapist calls a person who tries it with `chat`."""
 
@@ -136,7 +138,9 @@ class Transcript(Block):
     def _holds(self) -> Transcript:
         refuse_all(
             f"{field}: expected {mark} in it"
-            for field, mark in (("opening", "{summary}"), ("end", "{turns}"))
+            for field, mark in (
+                *(("opening", "{summary}"), ("end", "{turns}"), ("happens", "{event}")),
+            )
             if mark not in getattr(self, field)
         )
         return self
@@ -144,6 +148,10 @@ class Transcript(Block):
     def opened(self, summary: str) -> str:
         """The block with the previous summary: known as such, and so taken out again."""
         return self.opening.replace("{summary}", summary)
+
+    def happened(self, event: str) -> str:
+        """The block that tells the patient of an event."""
+        return self.happens.replace("{event}", event)
 
     def ended(self, turns: int) -> str:
         """The mark after the last turn."""

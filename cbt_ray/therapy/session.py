@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
 from cbt_ray.llm.request import Message
+from cbt_ray.therapy.form import Hidden
 
 if TYPE_CHECKING:
     from cbt_ray.therapy.language import Transcript
@@ -28,10 +29,23 @@ class Turn:
 
     speaker: Speaker
     text: str
+    hidden: Hidden = ()
+    """What the therapist wrote beside it and did not say; no other model reads it."""
+    missed: str | None = None
+    """How the reply missed its form, if so."""
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, Any]:
         """As it is in a unit."""
-        return {"speaker": self.speaker, "text": self.text}
+        told: dict[str, Any] = {"speaker": self.speaker, "text": self.text}
+        if self.hidden:
+            told["hidden"] = [list(part) for part in self.hidden]
+        return {**told, "missed": self.missed} if self.missed else told
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Turn:
+        """Read back."""
+        hidden = tuple((name, text) for name, text in value.get("hidden", ()))
+        return cls(Speaker(value["speaker"]), value["text"], hidden, value.get("missed"))
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,7 @@ class Session:
         own = {name: value[name] for name in ("patient", "number", "phase", "opening", "summary")}
         return cls(
             **own,
-            turns=tuple(Turn(Speaker(turn["speaker"]), turn["text"]) for turn in value["turns"]),
+            turns=tuple(Turn.from_json(turn) for turn in value["turns"]),
         )
 
 

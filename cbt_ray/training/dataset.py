@@ -3,6 +3,8 @@
 Pure but for reading and writing JSONL.
 
 `session` (default): an example a session, split by patient, so that no patient is in two splits.
+`turn`: an example a therapist turn, after all that was said before it; the reply is learned as it
+is written, with its hidden parts. Split by patient, too.
 `paper` (arXiv 2412.00251): an example a therapist turn with the whole history before it in an
 Alpaca text, split at random: it repeats the text about fifteen times and leaks between splits, and
 is offered because the published study did so.
@@ -13,21 +15,25 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from cbt_ray.errors import InputError
+from cbt_ray.llm.request import Message
 from cbt_ray.study.model import Dataset
 from cbt_ray.therapy.language import Transcript
-from cbt_ray.therapy.session import Session, Speaker, label, therapist_messages
+from cbt_ray.therapy.session import Session, Speaker, Turn, label, therapist_messages
 from cbt_ray.unit import canonical
 
 Example = dict[str, Any]
-"""JSON: patient (its id), session, and either `messages` (session) or `turn`, `instruction`,
-`history` and `response` (paper)."""
-Format = Literal["session", "paper"]
+"""JSON: patient (its id), session, and either `messages` (session; with `turn` where only the last
+is learned) or `turn`, `instruction`, `history` and `response` (paper)."""
+Written = Callable[[Turn], str | None]
+"""What a therapist's model writes for a turn, with what it does not say; None where the turn lacks
+a part of it."""
+Format = Literal["session", "turn", "paper"]
 NAMES = ("train", "held_out", "test")
 
 ALPACA = """Below is an instruction that describes a task, paired with an input that provides \
@@ -66,12 +72,12 @@ def build(
     settings: Dataset,
     system: Callable[[Session], str],
     words: Transcript,
+    written: Written = lambda turn: turn.text,
 ) -> Splits:
     """Examples of all sessions, split.
 
-    `courses` are by the patient's id, since two patients can have one name.
-
-    `system` gives the therapist's system prompt, the one used at inference.
+    `courses` are by the patient's id, since two patients can have one name. `system` gives the
+    therapist's system prompt, the one used at inference. `written` is for `turn` alone.
     """
     ordered = [
         (patient, session)
@@ -83,6 +89,13 @@ def build(
             turn for who, one in ordered for turn in _turn_examples(who, one, system(one), words)
         ]
         return _split_at_random(turns, settings)
+    if settings.format == "turn":
+        replies = [
+            reply
+            for who, one in ordered
+            for reply in _reply_examples(who, one, system(one), words, written)
+        ]
+        return _split_by_patient(replies, settings)
     return _split_by_patient(
         [_session_example(who, one, system(one), words) for who, one in ordered], settings
     )
@@ -136,6 +149,21 @@ def _session_example(patient: str, session: Session, system: str, words: Transcr
     return {"patient": patient, "session": session.number, "messages": messages}
 
 
+def _reply_examples(
+    patient: str, session: Session, system: str, words: Transcript, written: Written
+) -> Iterator[Example]:
+    """One example a therapist turn: what was said before it, and the reply as it was written."""
+    for number, turn in enumerate(session.turns):
+        reply = written(turn) if turn.speaker is Speaker.THERAPIST else None
+        if reply is not None:
+            before = therapist_messages(system, session.opening, session.turns[:number], words)
+            messages = [*before, Message("assistant", reply)]
+            yield {
+                **{"patient": patient, "session": session.number, "turn": number},
+                "messages": [message.to_json() for message in messages],
+            }
+
+
 def _turn_examples(patient: str, session: Session, system: str, words: Transcript) -> list[Example]:
     """One example a therapist turn.
 
@@ -164,7 +192,7 @@ def _split_by_patient(examples: list[Example], settings: Dataset) -> Splits:
     test = min(max(1, round(settings.test * total)), total - held - 1) if settings.test else 0
     of_held, of_test = set(patients[:held]), set(patients[held : held + max(test, 0)])
     return Splits(
-        "session",
+        settings.format,
         [example for example in examples if example["patient"] not in of_held | of_test],
         [example for example in examples if example["patient"] in of_held],
         [example for example in examples if example["patient"] in of_test],

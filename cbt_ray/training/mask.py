@@ -5,8 +5,8 @@ supervised. Where a turn begins and ends is read off the rendered text: the prom
 a prefix of the conversation, and the words follow. So the model's own template is used as it is.
 Where it writes the last turn in another way than those before it, all are written as those are,
 which is what the model sees at inference. A session that is too long becomes several windows, each
-the system prompt and whole turns. Of a `paper` example the full text has a loss, as published, or
-the answer and the end behind it.
+the system prompt and whole turns. Of a `turn` example only the reply has a loss. Of a `paper`
+example the full text has one, as published, or the answer and the end behind it.
 """
 
 from __future__ import annotations
@@ -132,7 +132,10 @@ def mask(
     windows: list[Window] = []
     left_out = turns = 0
     for example in examples:
-        if "messages" in example:
+        if "messages" in example and "turn" in example:
+            made, lost = _reply_windows(example, template, tokenizer, max_length)
+            turns += 1
+        elif "messages" in example:
             made, lost = _session_windows(example, template, tokenizer, max_length)
             turns += sum(message["role"] == "assistant" for message in example["messages"])
         else:
@@ -140,7 +143,9 @@ def mask(
             turns += 1
         windows += made
         left_out += lost
-    kind = "session" if examples and "messages" in examples[0] else loss
+    kind = "answer" if examples and "turn" in examples[0] else "session"
+    if examples and "messages" not in examples[0]:
+        kind = loss
     return _sane(Masked(windows, left_out), turns, SHARE.get(kind), max_length)
 
 
@@ -257,6 +262,22 @@ def _session_windows(
             left_out += 1
         begin += end
     return windows, left_out
+
+
+def _reply_windows(
+    example: Example, template: ChatTemplate, tokenizer: Tokenizer, max_length: int
+) -> tuple[list[Window], int]:
+    """The window of one reply; of a history that is too long the oldest exchanges go, whole."""
+    messages = [Message(one["role"], one["content"]) for one in example["messages"]]
+    system, exchanges = _exchanges(messages)
+    while exchanges:
+        kept = [*system, *(one for exchange in exchanges for one in exchange)]
+        ids, labels = supervise(kept, template, tokenizer, last=True)
+        end = max(index for index, label in enumerate(labels) if label != IGNORED) + 1
+        if end <= max_length:
+            return [Window(example["patient"], example["session"], ids[:end], labels[:end])], 0
+        exchanges.pop(0)
+    return [], 1
 
 
 def _longest(

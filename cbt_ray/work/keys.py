@@ -23,6 +23,7 @@ from cbt_ray.study.block import Block
 from cbt_ray.study.confound import confounds
 from cbt_ray.study.contrast import Levels
 from cbt_ray.study.endpoint import FINETUNED, LlamaCppEndpoint, Role
+from cbt_ray.study.form import PLAIN, Form
 from cbt_ray.study.model import Arm, Checkpoint
 from cbt_ray.study.protocol import Sessions
 from cbt_ray.study.rater import Judge
@@ -36,7 +37,7 @@ from cbt_ray.study.scheduled import (
 )
 from cbt_ray.therapy.course import PROMPTS as COURSE_PROMPTS
 from cbt_ray.therapy.dialogue import PROMPTS as DIALOGUE_PROMPTS
-from cbt_ray.therapy.dialogue import THERAPIST_PROMPT
+from cbt_ray.therapy.dialogue import SUMMARISER_PROMPTS
 from cbt_ray.therapy.language import Language, load_language
 from cbt_ray.therapy.profile import profile_prompts
 from cbt_ray.unit import Key, Stage, digest
@@ -52,7 +53,7 @@ VERSION = {
     Stage.COURSES: 1,
     Stage.DATASET: 1,
     Stage.FINETUNE: 1,
-    Stage.SESSIONS: 1,
+    Stage.SESSIONS: 2,
     Stage.RATINGS: 1,
     Stage.ANALYSIS: 1,
     Stage.REPORT: 1,
@@ -96,6 +97,7 @@ class Keys:
         """What stands for the code of a stage that costs no call, and follows its code."""
         self._prompt_hashes: dict[tuple[str, ...], dict[str, str]] = {}
         self._therapists: dict[str, Role] = {}
+        self._forms: dict[str, Form] = {}
         self._chains: dict[tuple[str, int, int, int], list[Key]] = {}
         self._roles: dict[tuple[int, frozenset[str]], Fields] = {}
         self._blocks: dict[tuple[int, frozenset[str]], Fields] = {}
@@ -163,20 +165,31 @@ class Keys:
             for n in range(1, writing.patients.count + 1)
         }
 
-    def dataset(self) -> Key:
-        """The dataset made of all courses."""
+    def dataset(self, name: str | None = None) -> Key:
+        """The dataset made of all courses, for models that reply in a form."""
+        form = PLAIN if name is None else self.study.forms[name]
 
         def determinants() -> dict[str, Any]:
             return {
                 "inputs": self.courses(),
                 "dataset": self.study.dataset,
-                "prompts": self._hashes(THERAPIST_PROMPT),
+                **({"form": form.parts} if form.parts else {}),
+                "prompts": self._hashes(form.prompt),
                 "language": self._words(transcript=_SHOWN),
                 "sessions": Fields(self._rules, only=frozenset({"stop"})),
                 "phases": self.study.phases,
             }
 
-        return self._key(Stage.DATASET, self.study.dataset.format, determinants)
+        kind = self.study.dataset.format + (f"-{name}" if name else "")
+        return self._key(Stage.DATASET, kind, determinants)
+
+    def datasets(self) -> dict[str | None, Key]:
+        """The datasets of all forms that a model is trained in; none where no arm needs courses."""
+        if not needs_courses(self.study):
+            return {}
+        tuned = [made.model for made in self.finetunes if made.tuned]
+        names = dict.fromkeys(self.study.models[model].form for model in tuned) or {None: None}
+        return {name: self.dataset(name) for name in names}
 
     def finetune(self, made: Checkpoint) -> Key:
         """A model as it is served: tuned on the dataset, or exported the same way as it is."""
@@ -196,7 +209,8 @@ class Keys:
                 with at(self.study, f"models.{made.model}.recipe.preferences"):
                     base["preferences"] = preferences.identity(self.study, recipe)
             own = Fields(recipe, but=_NOT_TUNED, also=base)
-            return {"inputs": [self.dataset()], "recipe": own, **self._told()}
+            trained_on = self.dataset(self.study.models[made.model].form)
+            return {"inputs": [trained_on], "recipe": own, **self._told()}
 
         return self._key(Stage.FINETUNE, made.id, determinants)
 
@@ -225,7 +239,7 @@ class Keys:
 
     def session(self, arm: Arm, patient: int, replicate: int, session: int, seed: int = 0) -> Key:
         """One simulated session of a chain (arm x patient x replicate x training seed)."""
-        study, who = self.study, self.study.patients.simulated[patient - 1]
+        study, who, form = self.study, self.study.patients.simulated[patient - 1], self._form(arm)
         name = session_id(arm, who, replicate, session, seed)
 
         def determinants() -> dict[str, Any]:
@@ -241,10 +255,11 @@ class Keys:
                 "sessions": self._once(self._rules, frozenset({"replicates"})),
                 "language": self._words(transcript=_SHOWN),
                 "phase": self._once(study.phase_of(session)),
-                "prompts": self._hashes(arm.prompt or THERAPIST_PROMPT, *DIALOGUE_PROMPTS),
+                "prompts": self._hashes(form.prompt, *DIALOGUE_PROMPTS),
+                **({"form": form.parts} if form.parts else {}),
                 "roles.therapist": self._role(self._therapist(arm)),
                 "roles.patient": self._role(study.roles.patient),
-                "roles.summariser": self._role(study.roles.summariser),
+                **(self._summary() if session < study.sessions.count else {}),
             }
 
         return self._key(Stage.SESSIONS, name, determinants)
@@ -431,7 +446,7 @@ class Keys:
         return {
             Stage.PROFILES: list(chains),
             Stage.COURSES: self.courses(),
-            Stage.DATASET: [self.dataset()] if chains else [],
+            Stage.DATASET: list(self.datasets().values()),
             Stage.FINETUNE: [self.finetune(made) for made in self.finetunes],
         }
 
@@ -551,11 +566,27 @@ class Keys:
         """What of the language the judge reads."""
         return self._words(*(["masked"] if view == "masked" else []), transcript={*_READ, *more})
 
+    def _summary(self) -> dict[str, Any]:
+        """What determines a session's summary for the next one."""
+        summariser = self.study.summariser
+        if summariser is None:
+            raise ValueError("roles.summariser: expected one")
+        return {
+            "roles.summariser": self._role(summariser),
+            "summary_prompts": self._hashes(*SUMMARISER_PROMPTS),
+        }
+
     def _therapist(self, arm: Arm) -> Role:
         """The role of an arm, as one object."""
         if arm.name not in self._therapists:
             self._therapists.setdefault(arm.name, self.study.therapist(arm))
         return self._therapists[arm.name]
+
+    def _form(self, arm: Arm) -> Form:
+        """How an arm's therapist replies, as one object."""
+        if arm.name not in self._forms:
+            self._forms.setdefault(arm.name, self.study.form_of(arm))
+        return self._forms[arm.name]
 
     def _once(self, block: Block, but: frozenset[str] = frozenset()) -> Fields:
         """A block that is the same in hundreds of units: what it says is taken once.

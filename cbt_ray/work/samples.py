@@ -11,8 +11,8 @@ from cbt_ray.prompts import Prompts
 from cbt_ray.rating.measure import Measure
 from cbt_ray.rating.scale import Item, Scale, Step
 from cbt_ray.study import Study
+from cbt_ray.study.form import PROMPT
 from cbt_ray.therapy.course import shown
-from cbt_ray.therapy.dialogue import THERAPIST_PROMPT
 from cbt_ray.therapy.language import Language
 from cbt_ray.therapy.stop import end_mark
 
@@ -92,12 +92,13 @@ def _of_generator(study: Study, language: Language) -> Iterator[Sample]:
 
 
 def _of_therapists(study: Study, language: Language) -> Iterator[Sample]:
-    own = {
+    own = {form.prompt: f"forms.{name}.prompt" for name, form in study.forms.items()}
+    own |= {
         arm.prompt: f"arms.{number}.prompt"
         for number, arm in enumerate(study.arms)
         if arm.prompt is not None
     }
-    for prompt, field in {THERAPIST_PROMPT: "prompts", **own}.items():
+    for prompt, field in {PROMPT: "prompts", **own}.items():
         for session in dict.fromkeys((1, study.sessions.count)):
             case = {
                 "patient": NAME,

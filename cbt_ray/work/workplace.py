@@ -30,6 +30,10 @@ def silent(_key: str, _outcome: str) -> None:
     """Note nothing."""
 
 
+THERAPIST = "therapist."
+"""What the name of an arm's therapist begins with, among the models that a unit asked."""
+
+
 @dataclass
 class Workplace:
     """One job's place in a workshop: its models' callers, and what they said."""
@@ -66,7 +70,8 @@ class Workplace:
         role = self.study.therapist(arm)
         made = self.keys.made_for(arm, seed) if self.keys.uses_gguf(arm) else None
         gguf = self.gguf(made) if made else None
-        return FilledRole(role, self._ask(role, f"therapist.{arm.name}{seed_suffix(seed)}", gguf))
+        name = f"{THERAPIST}{arm.name}{seed_suffix(seed)}"
+        return FilledRole(role, self._ask(role, name, gguf))
 
     def _ask(self, role: Role, name: str, gguf: Path | None) -> Ask:
         opened = role.endpoint, name, gguf
@@ -77,7 +82,7 @@ class Workplace:
         def ask(request: Request) -> Reply:
             reply = caller(request)
             self._reported[name] = reply.model
-            if reply.reasoning:
+            if reply.reasoning and not name.startswith(THERAPIST):  # its turns keep it
                 self._thoughts.setdefault(name, []).append(reply.reasoning)
             return reply
 

@@ -337,7 +337,7 @@ def test_datasets_of_the_imported_sets(
         0,
         "",
     )
-    fetch_dataset(bench, tmp_path)
+    fetch_dataset(bench, bench.keys.dataset(), tmp_path)
     splits = dataset.read(tmp_path)
     found = [*splits.train, *splits.held_out, *splits.test]
     sessions = [Session.from_json(unit.content) for unit in units(bench, Stage.COURSES)]

@@ -9,6 +9,7 @@ import pytest
 from cbt_ray.errors import Infrastructure, ModelFailure
 from cbt_ray.prompts import Prompts
 from cbt_ray.study.endpoint import Role
+from cbt_ray.study.form import PLAIN
 from cbt_ray.study.protocol import Sessions
 from cbt_ray.therapy.dialogue import Case, Dialogue, FilledRole, hold
 from cbt_ray.therapy.session import Speaker
@@ -39,13 +40,13 @@ class Cast:
 
     def hold(self, opening: str = "", seed: int = 5, **changes: Any) -> Dialogue:
         role = Role(endpoint="script", attempts=3)
-        case = Case(STUDY.patients.simulated[0], 2, 2, STUDY.phase_of(2), opening, seed)
+        case = Case(STUDY.patients.simulated[0], 2, 3, STUDY.phase_of(2), opening, seed)
         voices = (
             FilledRole(role, self.therapist),
             FilledRole(role, self.patient),
             FilledRole(role, self.summariser),
         )
-        return hold(case, rules(**changes), Prompts(), "therapist.j2", *voices)
+        return hold(case, rules(**changes), Prompts(), PLAIN, *voices)
 
 
 def texts(held: Dialogue) -> list[str]:
@@ -143,7 +144,7 @@ def test_therapist_knows_the_phase_and_the_end_mark_and_nothing_of_the_patients_
     for text in (
         "Test a thought.",
         "A thought record.",
-        "session 2 of 2",
+        "session 2 of 3",
         "Teresa Lindqvist",
         MARK,
     ):

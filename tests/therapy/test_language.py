@@ -227,7 +227,7 @@ def test_german_study_runs_through(german: Path, tmp_path: Path) -> None:
         assert unit.content["sent_back"] == {}
         parts += len(unit.content["turns"]) // 4
     assert parts == 2 * 2 * len(GERMAN.course.parts)
-    fetch_dataset(bench, tmp_path)
+    fetch_dataset(bench, bench.keys.dataset(), tmp_path)
     examples = dataset.read(tmp_path).train + dataset.read(tmp_path).held_out
     assert all(
         example["messages"][-1]["content"].endswith("[ENDE DER SITZUNG]") for example in examples

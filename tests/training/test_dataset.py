@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,38 @@ def test_a_session_example_is_what_the_therapist_sees() -> None:
         "session": 2,
         "messages": [message.to_json() for message in expected],
     }
+
+
+def test_a_turn_is_an_example_and_none_of_what_was_not_said_is_in_a_history() -> None:
+    one = make_session("p", 2, opening="Before.")
+    secret = "She avoids it."
+    turns = [replace(turn, hidden=(("thinking", secret),)) for turn in one.turns]
+    settings = Dataset(format="turn", held_out=0)
+    written = lambda turn: None if PAIRS[1][1] in turn.text else f"{secret} {turn.text}"  # noqa: E731
+    sessions = by_patient([replace(one, turns=tuple(turns))])
+    made = build(sessions, settings, _system, WORDS, written).train
+    assert [example["turn"] for example in made] == [1, 5, 7], "the second lacks a part"
+    for example in made:
+        *before, last = example["messages"]
+        assert last == {
+            "role": "assistant",
+            "content": f"{secret} {one.turns[example['turn']].text}",
+        }
+        assert before == [
+            message.to_json()
+            for message in therapist_messages(
+                _system(one), "Before.", one.turns[: example["turn"]], WORDS
+            )
+        ]
+        assert all(secret not in message["content"] for message in before)
+
+
+def test_turns_are_split_by_patient(tmp_path: Path) -> None:
+    sessions = by_patient([one for name in "abc" for one in course(name)])
+    splits = build(sessions, Dataset(format="turn", held_out=0.3), _system, WORDS)
+    train, held, _ = _patients(splits)
+    assert (len(train), len(held), train & held) == (2, 1, set())
+    assert read(write(splits, tmp_path)) == splits
 
 
 def test_paper_makes_one_example_a_therapist_turn_with_the_whole_history() -> None:

@@ -223,3 +223,34 @@ def test_the_recipe_of_mistral_brings_a_template_that_does_not_move_the_system_p
     ids, labels = supervise(turns, own, Characters())
     assert _supervised(Window("", 1, ids, labels)) == [" assistant1</s>", " assistant2</s>"]
     assert _text(ids) == text
+
+
+def test_of_a_turn_only_the_reply_is_supervised_and_no_earlier_one() -> None:
+    examples = _examples(format_="turn")
+    windows = mask(examples, CHATML, Characters(), 10_000).windows
+    assert [_supervised(window) for window in windows] == [
+        [f"{answer} (p)<|im_end|>"] for _, answer in PAIRS
+    ]
+    whole = _text(windows[-1].input_ids)
+    assert all(said in whole for pair in PAIRS for said in pair)
+    assert whole.endswith("<|im_end|>")
+
+
+def test_a_turn_drops_the_oldest_exchanges_whole() -> None:
+    example = _examples(format_="turn")[-1]
+    ((whole,), (cut,)) = (
+        mask([example], CHATML, Characters(), limit).windows
+        for limit in (
+            10_000,
+            len(mask([example], CHATML, Characters(), 10_000).windows[0].input_ids) - 1,
+        )
+    )
+    assert _supervised(cut) == _supervised(whole)
+    text = _text(cut.input_ids)
+    assert text.startswith(
+        f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n{PAIRS[1][0]}"
+    )
+    masked = mask(
+        [example] * 20 + _examples((("x" * 400, "Long."),), "turn"), CHATML, Characters(), 300
+    )
+    assert (len(masked.windows), masked.left_out) == (20, 1)

@@ -234,6 +234,26 @@ def test_one_more_patient_arm_or_replicate_leaves_the_keys_that_were_there() -> 
             assert set(before[stage]) <= set(after[stage])
 
 
+PARTS = [
+    {"name": "thinking", "label": "Thinking:"},
+    {"name": "answer", "label": "Answer:", "shown": True},
+]
+
+
+def test_a_form_reaches_the_arms_that_reply_in_it_and_what_they_are_trained_on() -> None:
+    form = {"forms": {"reasoned": {"parts": PARTS}}, "dataset__format": "turn"}
+    before = keys(**form)
+    assert before == keys(dataset__format="turn"), "a form that nobody has"
+    trained = keys(**form, models__smollm2__form="reasoned")
+    assert [key.split("/")[2] for key in trained[Stage.DATASET]] == ["turn-reasoned"]
+    moved = {stage: set(before[stage]) ^ set(trained[stage]) for stage in Stage}
+    assert not moved[Stage.COURSES]
+    assert {key.split("/")[2] for key in moved[Stage.FINETUNE]} == {"smollm2-tuned"}
+    assert {key.split("/")[2].split(".")[0] for key in moved[Stage.SESSIONS]} == {"tuned"}
+    asked = keys(**form, arms__0__form="reasoned")
+    assert {stage for stage in Stage if asked[stage] != before[stage]} == {Stage.SESSIONS} | SCORES
+
+
 def test_a_longer_course_leaves_the_keys_of_sessions_only_if_it_says_nothing_new_about_them() -> (
     None
 ):

@@ -1,0 +1,86 @@
+"""The form of a reply: read as it is, and never repaired; pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from cbt_ray.study.form import Form
+
+UNLABELLED = "unlabelled"
+"""What stands before the first label, where others follow."""
+Hidden = tuple[tuple[str, str], ...]
+"""Parts that are kept and not said: name and text."""
+
+
+@dataclass(frozen=True)
+class Formed:
+    """A reply by its parts."""
+
+    said: str
+    """The shown parts, with a blank line between them; empty where none was written."""
+    hidden: Hidden = ()
+    missed: str | None = None
+    """How it misses the form, in one word; None where it keeps it.
+
+    `no_form` (no label at all: the whole reply is said), `no_PART`, `repeated` (a label twice),
+    `order`, `empty_PART`, `before` (words before the first label).
+    """
+
+
+def read_form(form: Form, text: str) -> Formed:
+    """Part a reply by the labels of its form.
+
+    Whatever stands under the label of a hidden part is hidden, wherever it is, and so is what
+    stands before the first label.
+    """
+    if not form.parts:
+        return Formed(text.strip())
+    found = list(_pieces(form, text))
+    if len(found) == 1:
+        return Formed(text.strip(), missed="no_form")
+    shown = {part.name for part in form.parts if part.shown}
+    said = [piece for name, piece in found if name in shown and piece]
+    hidden = tuple((name, piece) for name, piece in found if name not in shown and piece)
+    return Formed("\n\n".join(said), hidden, _missed(form, found))
+
+
+def in_form(form: Form, parts: Mapping[str, str]) -> str:
+    """A reply that keeps the form: what a model is trained to write. Parts by their names."""
+    return "\n".join(f"{part.label}\n{parts[part.name]}" for part in form.parts)
+
+
+def _pieces(form: Form, text: str) -> list[tuple[str, str]]:
+    """What is before the first label, then each label's part and what follows the label."""
+    names = {part.label.casefold(): part.name for part in form.parts}
+    before, *rest = _labels(tuple(part.label for part in form.parts)).split(text)
+    pieces = [(UNLABELLED, before.strip())]
+    for label, said in zip(rest[::2], rest[1::2], strict=True):
+        pieces.append((names[label.casefold()], said.strip()))
+    return pieces
+
+
+@cache
+def _labels(labels: tuple[str, ...]) -> re.Pattern[str]:
+    """A label at the start of a line; the longest where one begins with another."""
+    ordered = sorted(labels, key=len, reverse=True)
+    return re.compile(rf"(?im)^[ \t]*({'|'.join(map(re.escape, ordered))})")
+
+
+def _missed(form: Form, found: Sequence[tuple[str, str]]) -> str | None:
+    """The first reason, from what is gravest."""
+    wanted = [part.name for part in form.parts]
+    names = [name for name, _ in found[1:]]
+    lacking = next((name for name in wanted if name not in names), None)
+    if lacking is not None:
+        return f"no_{lacking}"
+    if len(names) > len(wanted):
+        return "repeated"
+    if names != wanted:
+        return "order"
+    empty = next((name for name, piece in found[1:] if not piece), None)
+    if empty is not None:
+        return f"empty_{empty}"
+    return "before" if found[0][1] else None
