@@ -56,7 +56,7 @@ def roles_of(study: Study, job: BatchJob) -> list[Role]:
     """The roles whose models a job calls."""
     roles = study.roles
     if job is BatchJob.GENERATE:
-        return [roles.generator] if roles.generator else []
+        return [*study.writing.roles.values()] if needed(study, job) else []
     if job is BatchJob.SIMULATE:
         summariser = [study.summariser] if study.summariser else []
         return [roles.patient, *summariser, *(study.therapist(arm) for arm in study.arms)]

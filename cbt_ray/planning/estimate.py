@@ -23,7 +23,7 @@ from cbt_ray.study.endpoint import LiteLLMEndpoint, Role, Sampling
 from cbt_ray.study.model import Arm
 from cbt_ray.study.rater import Judge
 from cbt_ray.study.scheduled import Writing, needs_courses, seeds_of
-from cbt_ray.therapy import course, dialogue
+from cbt_ray.therapy import course, dialogue, turnwise
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Speaker, Turn, therapist_messages, transcript
 from cbt_ray.therapy.stop import end_mark
@@ -92,25 +92,54 @@ def _profile(study: Study, writing: Writing, prompts: Prompts) -> Call:
 
 
 def _course(study: Study, writing: Writing, prompts: Prompts) -> Iterator[Call]:
-    role, rules = writing.generator, writing.courses
-    tokens, words = tokens_of(study, role), words_of(study)
-    narrative = filler(words, _middle(writing.patients.narrative_chars))
-    summary = filler(words, _middle(rules.summary_chars))
-    system = prompts.render("course.j2", patient="Alex Moreau", narrative=narrative)
-    for number in range(1, rules.sessions + 1):
-        brief = course.Brief(
-            "Alex Moreau",
-            narrative,
-            number,
-            rules.sessions,
-            study.phase_of(number),
-            summary if number > 1 else "",
-        )
-        known = tokens.of(system)
-        for part in range(1, len(load_language(prompts).course.parts) + 1):
-            known += tokens.of(course.request_text(brief, rules, prompts, part))
-            yield Call(role, known, role.expected_tokens, tokens.gguf is not None)
-            known += role.expected_tokens + TOKENS_PER_MESSAGE
+    summary = filler(words_of(study), _middle(writing.courses.summary_chars))
+    narrative = filler(words_of(study), _middle(writing.patients.narrative_chars))
+    for number in range(1, writing.courses.sessions + 1):
+        about = ("Alex Moreau", narrative, number, writing.courses.sessions)
+        brief = course.Brief(*about, study.phase_of(number), summary if number > 1 else "")
+        if writing.courses.write == "parts":
+            yield from _by_parts(study, writing, prompts, brief)
+        else:
+            yield from _by_turns(study, writing, prompts, brief)
+
+
+def _by_parts(
+    study: Study, writing: Writing, prompts: Prompts, brief: course.Brief
+) -> Iterator[Call]:
+    role, tokens = writing.generator, tokens_of(study, writing.generator)
+    known = tokens.of(prompts.render("course.j2", patient=brief.patient, narrative=brief.narrative))
+    for part in range(1, len(load_language(prompts).course.parts) + 1):
+        known += tokens.of(course.request_text(brief, writing.courses, prompts, part))
+        yield Call(role, known, role.expected_tokens, tokens.gguf is not None)
+        known += role.expected_tokens + TOKENS_PER_MESSAGE
+
+
+def _by_turns(
+    study: Study, writing: Writing, prompts: Prompts, brief: course.Brief
+) -> Iterator[Call]:
+    """Each turn and its critique; what is written anew is in `expected_retries`."""
+    systems = turnwise.request_texts(brief, writing.courses, writing.form, prompts)
+    sides = {Speaker.PATIENT: writing.course_patient, Speaker.THERAPIST: writing.generator}
+    spoken = 0.0
+    for _ in range(writing.courses.exchanges):
+        for speaker, role in sides.items():
+            tokens = tokens_of(study, role)
+            yield Call(
+                role,
+                tokens.of(systems[speaker]) + spoken,
+                role.expected_tokens,
+                tokens.gguf is not None,
+            )
+            spoken += role.expected_tokens + TOKENS_PER_MESSAGE
+            if writing.critic is not None:
+                read = tokens_of(study, writing.critic)
+                asked = read.of(prompts.render("critic.j2", **_told(brief, speaker))) + spoken
+                reply = writing.critic.expected_tokens
+                yield Call(writing.critic, asked, reply, read.gguf is not None)
+
+
+def _told(brief: course.Brief, speaker: Speaker) -> dict[str, str]:
+    return {"speaker": speaker, "patient": brief.patient, "narrative": brief.narrative}
 
 
 def _sessions(study: Study, prompts: Prompts) -> Iterator[Chains]:

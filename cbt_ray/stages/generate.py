@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from cbt_ray.stages.rejected import retry_courses
-from cbt_ray.therapy import course, profile
+from cbt_ray.therapy import course, profile, turnwise
 from cbt_ray.therapy.session import Session
 from cbt_ray.unit import Stage, Status, Unit
 from cbt_ray.work.bench import Bench
@@ -38,9 +38,8 @@ def generate(bench: Bench, *, retry_rejected: bool = False) -> None:
             chains[number] = chains.get(number, 0) + 1
     jobs: list[Job] = [(number,) for number in sorted(chains, key=lambda n: -chains[n])]
     owed = len(survey.owed(Stage.COURSES))
-    bench.carry_out(
-        Stage.COURSES, make_course, jobs, owed, {"generator": [bench.study.writing.generator]}
-    )
+    roles = {name: [role] for name, role in bench.study.writing.roles.items()}
+    bench.carry_out(Stage.COURSES, make_course, jobs, owed, roles)
     bench.require(Stage.COURSES, bench.study.minimum.courses, "course sessions valid")
 
 
@@ -82,19 +81,31 @@ def _session(
     )
 
     def produce() -> dict[str, Any]:
-        filled = place.filled("generator")
-        written, sent_back = course.write_session(
-            brief,
-            study.writing.courses,
-            place.prompts,
-            filled.role,
-            filled.ask,
-            key.seed(study.seed),
-        )
-        return {**written.to_json(), "patient_id": f"p{number:02d}", "sent_back": sent_back}
+        made = _by_turns if study.writing.courses.write == "turns" else _by_parts
+        return {**made(place, brief, key.seed(study.seed)), "patient_id": f"p{number:02d}"}
 
     inputs = (patient, before) if before else (patient,)
     return place.make(key, inputs, produce)
+
+
+def _by_parts(place: Workplace, brief: course.Brief, seed: int) -> dict[str, Any]:
+    filled, courses = place.filled("generator"), place.study.writing.courses
+    written, sent_back = course.write_session(
+        brief, courses, place.prompts, filled.role, filled.ask, seed
+    )
+    return {**written.to_json(), "sent_back": sent_back}
+
+
+def _by_turns(place: Workplace, brief: course.Brief, seed: int) -> dict[str, Any]:
+    writing = place.study.writing
+    writers = turnwise.Writers(
+        place.filled("generator"),
+        place.filled("course_patient" if place.study.roles.course_patient else "generator"),
+        place.filled("critic") if writing.critic else None,
+    )
+    made = turnwise.write_turns(brief, writing.courses, writing.form, place.prompts, writers, seed)
+    verdicts = {"verdicts": made.verdicts} if made.verdicts else {}
+    return {**made.session.to_json(), "sent_back": made.sent_back, **verdicts}
 
 
 def courses_of(units: Iterable[Unit]) -> dict[str, list[Session]]:

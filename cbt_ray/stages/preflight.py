@@ -25,8 +25,9 @@ def roles_of(study: Study) -> Asked:
     """Every role of a study."""
     roles = study.roles
     writes = roles.generator is not None and needs_courses(study)
+    writers = study.writing.roles if writes else {}
     return {
-        **({Stage.COURSES: {"generator": [roles.generator]}} if writes and roles.generator else {}),
+        **({Stage.COURSES: {name: [one] for name, one in writers.items()}} if writers else {}),
         Stage.SESSIONS: {
             "patient": [roles.patient],
             **({"summariser": [one]} if (one := study.summariser) else {}),

@@ -218,6 +218,10 @@ class Roles(Block):
 
     generator: Role | None = None
     """Writes profiles and courses. Tuning needs it."""
+    course_patient: Role | None = None
+    """Writes the patient's turns of courses (`write: turns`); none: the generator."""
+    critic: Role | None = None
+    """Reads each turn of a course (`write: turns`); none: nobody does."""
     patient: Role
     """Plays the simulated patients."""
     summariser: Role | None = None

@@ -216,8 +216,28 @@ class Courses(Block):
 
     sessions: int = Field(ge=1, le=1000)
     """Sessions of a course."""
+    write: Literal["parts", "turns"] = "parts"
+    """How a session is written.
+
+    `parts`: the generator writes both sides, a part of the session at a time, as the language's
+    `course.parts` say. `turns`: the generator writes the therapist, `roles.course_patient` the
+    patient, in turn.
+    """
     pairs: int = Field(4, ge=1, le=20)
-    """Pairs of turns (patient, therapist) in a part of a session."""
+    """Pairs of turns (patient, therapist) in a part of a session, with `parts`."""
+    exchanges: int = Field(25, ge=1, le=1000)
+    """Pairs of turns in a session, with `turns`."""
+    form: str | None = None
+    """A name under `forms`: how the therapist's turns are written, with `turns`.
+
+    A model that is trained in a form with hidden parts needs courses that have them.
+    """
+    hidden_chars: Chars = (20, 1500)
+    """Shortest and longest hidden part in characters."""
+    revisions: int = Field(2, ge=0, le=100)
+    """Times that a turn is written anew for `roles.critic`."""
+    unmended: Literal["reject", "keep"] = "reject"
+    """What becomes of a session with a turn that is never accepted."""
     turn_chars: Chars = (20, 1200)
     """Shortest and longest turn in characters."""
     summary_chars: Chars = (80, 3000)
@@ -228,7 +248,7 @@ class Courses(Block):
     Those of agenda and limits, for models too weak to remember what was asked.
     """
     attempts: int = Field(20, ge=1, le=1000)
-    """Times that a part is asked for before its session is rejected.
+    """Times that a part or turn is asked for before its session is rejected.
 
     The published code asks 20 times.
     """

@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from cbt_ray.study.endpoint import FINETUNED, LlamaCppEndpoint, Role
+from cbt_ray.study.form import Form
 from cbt_ray.study.model import Arm, Checkpoint
 from cbt_ray.study.protocol import Courses, SimulatedPatient, TrainingPatients, in_key
 from cbt_ray.unit import digest
@@ -29,6 +30,17 @@ class Writing:
     patients: TrainingPatients
     courses: Courses
     generator: Role
+    course_patient: Role
+    critic: Role | None
+    form: Form
+
+    @property
+    def roles(self) -> dict[str, Role]:
+        """Who is asked for courses, by name."""
+        if self.courses.write == "parts":
+            return {"generator": self.generator}
+        own = {"generator": self.generator, "course_patient": self.course_patient}
+        return own if self.critic is None else {**own, "critic": self.critic}
 
 
 @cache

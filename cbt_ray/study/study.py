@@ -252,6 +252,10 @@ class Study(Block):
             if model.form is not None:
                 yield from self._form_exists(f"models.{name}.form", model.form)
                 yield from self._form_taught(f"models.{name}.form", model.form)
+        if self.courses is not None and self.courses.form is not None:
+            yield from self._form_exists("courses.form", self.courses.form)
+            if self.courses.write == "parts":
+                yield "courses.form: expected none with `write: parts`, only with `write: turns`"
 
     def _of_arm(self, arm: Arm) -> Iterator[str]:
         """What is wrong with an arm's therapist."""
@@ -313,6 +317,14 @@ class Study(Block):
             yield (
                 f"{where}: expected `dataset.format: turn`, since {name} has hidden parts, which "
                 "are learned as they are written and in no later turn's history"
+            )
+        hidden = {part.name for part in form.parts if not part.shown} if form else set()
+        courses = self.forms.get(self.courses.form or "", PLAIN) if self.courses else PLAIN
+        lacking = hidden - {part.name for part in courses.parts if not part.shown}
+        if lacking and not (self.imported and self.imported.courses):
+            yield (
+                f"{where}: expected courses with the hidden parts of {name} (`courses.form`), "
+                f"{', '.join(sorted(lacking))} would be in none"
             )
 
     def _phases_cover(self) -> Iterator[str]:
@@ -471,7 +483,9 @@ class Study(Block):
         training, courses, generator = self.patients.training, self.courses, self.roles.generator
         if training is None or courses is None or generator is None:
             raise ValueError("patients.training, courses and roles.generator: expected all of them")
-        return Writing(training, courses, generator)
+        form = self.forms.get(courses.form or "", PLAIN)
+        patient = self.roles.course_patient or generator
+        return Writing(training, courses, generator, patient, self.roles.critic, form)
 
     @property
     def factors(self) -> dict[str, Levels]:

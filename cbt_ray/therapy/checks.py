@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
+from cbt_ray.study.protocol import Courses
 from cbt_ray.therapy.language import Course, Need, any_of, label_of, whole_words
 from cbt_ray.therapy.session import Speaker, Turn
 
@@ -31,6 +32,23 @@ def fault_of_part(turns: Sequence[Turn], part: int, session: int, course: Course
             not asked.farewell and any(farewell.search(turn.text) for turn in turns),
         ),
         *((f"no_{need.name}", not _held(need, turns)) for need in asked.needed(session)),
+    )
+    return next((name for name, wrong in faults if wrong), None)
+
+
+def fault_of_turn(
+    turn: Turn, before: Sequence[Turn], courses: Courses, course: Course
+) -> str | None:
+    """Name what is wrong with a turn that is written by itself, or None; `before` are the same
+    speaker's.
+    """
+    low, high = courses.turn_chars
+    faults = (
+        ("speaker_label", label_of(course.labels).search(turn.text)),
+        ("markdown", _MARKDOWN.search(turn.text)),
+        ("ended_early", whole_words(course.farewells).search(turn.text)),
+        ("length", not low <= len(turn.text) <= high),
+        ("said_before", any(one.text.casefold() == turn.text.casefold() for one in before)),
     )
     return next((name for name, wrong in faults if wrong), None)
 

@@ -15,6 +15,7 @@ from typing import Literal
 from cbt_ray.errors import Infrastructure, ModelFailure
 from cbt_ray.llm.request import Ask, Finish, Message, Reply, Request
 from cbt_ray.prompts import Prompts
+from cbt_ray.study.block import Chars
 from cbt_ray.study.endpoint import Role
 from cbt_ray.study.form import REASONING, Form
 from cbt_ray.study.protocol import Events, Phase, Sessions, SimulatedPatient
@@ -103,7 +104,7 @@ def hold(
         case.patient.name, case.number, case.phase.name, case.opening, tuple(talk.turns), ""
     )
     if summariser is not None and case.number < case.sessions:
-        summary = summarise(session, rules, prompts, summariser, case.seed)
+        summary = summarise(session, rules.summary_chars, prompts, summariser, case.seed)
         session = replace(session, summary=summary)
     return Dialogue(session, stop, talk.cut, dict(talk.missed))
 
@@ -191,7 +192,7 @@ def events_of(events: Events | None, seed: int) -> dict[int, str]:
 
 
 def summarise(
-    session: Session, rules: Sessions, prompts: Prompts, summariser: FilledRole, seed: int
+    session: Session, chars: Chars, prompts: Prompts, summariser: FilledRole, seed: int
 ) -> str:
     """Sum up a session for the next one.
 
@@ -214,15 +215,12 @@ def summarise(
         ),
         sampling=summariser.role.sampling,
         seed=seed,
-        schema=record({"summary": bounded(rules.summary_chars, summariser.role, language)}),
+        schema=record({"summary": bounded(chars, summariser.role, language)}),
     )
 
     def read(reply: Reply) -> str:
         summary = read_json(reply).get("summary")
-        if (
-            not isinstance(summary, str)
-            or not rules.summary_chars[0] <= len(summary) <= rules.summary_chars[1]
-        ):
+        if not isinstance(summary, str) or not chars[0] <= len(summary) <= chars[1]:
             raise ModelFailure("summary_length")
         return summary
 

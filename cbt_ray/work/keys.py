@@ -40,6 +40,7 @@ from cbt_ray.therapy.dialogue import PROMPTS as DIALOGUE_PROMPTS
 from cbt_ray.therapy.dialogue import SUMMARISER_PROMPTS
 from cbt_ray.therapy.language import Language, load_language
 from cbt_ray.therapy.profile import profile_prompts
+from cbt_ray.therapy.turnwise import PROMPTS as TURN_PROMPTS
 from cbt_ray.unit import Key, Stage, digest
 from cbt_ray.work import preferences
 from cbt_ray.work.code import code_digest
@@ -142,14 +143,27 @@ class Keys:
             before = self.course(number, session - 1) if session > 1 else self.profile(number)
             return {
                 "inputs": [before, self.profile(number)],
-                "courses": self._once(self.study.writing.courses),
-                "language": self._words(course={"parts", "labels", "farewells"}),
+                "courses": self._once(self.study.writing.courses, frozenset({"form"})),
                 "phase": self._once(self.study.phase_of(session)),
-                "prompts": self._hashes(*COURSE_PROMPTS),
-                "roles.generator": self._role(self.study.writing.generator),
+                **self._writing(session),
             }
 
         return self._key(Stage.COURSES, course_id(number, session), determinants)
+
+    def _writing(self, session: int) -> dict[str, Any]:
+        """By whom a course session is written, and what they are told."""
+        writing = self.study.writing
+        roles = {f"roles.{name}": self._role(role) for name, role in writing.roles.items()}
+        if writing.courses.write == "parts":
+            language = self._words(course={"parts", "labels", "farewells"})
+            return {"language": language, "prompts": self._hashes(*COURSE_PROMPTS), **roles}
+        summed = SUMMARISER_PROMPTS if session < writing.courses.sessions else ()
+        return {
+            "language": self._words(course={"labels", "farewells"}, transcript=_SHOWN),
+            "prompts": self._hashes(*TURN_PROMPTS, *summed),
+            **({"form": writing.form.parts} if writing.form.parts else {}),
+            **roles,
+        }
 
     def courses(self) -> list[Key]:
         """All sessions of all courses, by patient; none where no arm needs them."""

@@ -11,7 +11,8 @@ from cbt_ray.prompts import Prompts
 from cbt_ray.rating.measure import Measure
 from cbt_ray.rating.scale import Item, Scale, Step
 from cbt_ray.study import Study
-from cbt_ray.study.form import PROMPT
+from cbt_ray.study.form import PLAIN, PROMPT
+from cbt_ray.study.protocol import Courses
 from cbt_ray.therapy.course import shown
 from cbt_ray.therapy.language import Language
 from cbt_ray.therapy.stop import end_mark
@@ -68,6 +69,33 @@ def _of_generator(study: Study, language: Language) -> Iterator[Sample]:
         yield Sample("profile.j2", "prompts", {})
         for name in (NAME, None):
             yield Sample("profile_request.j2", "prompts", {"name": name, "characteristics": levels})
+    if courses.write == "turns":
+        yield from _of_turns(study, courses)
+    else:
+        yield from _of_parts(study, courses, language)
+
+
+def _of_turns(study: Study, courses: Courses) -> Iterator[Sample]:
+    form = study.forms.get(courses.form or "", PLAIN)
+    for session, opening in ((1, ""), (courses.sessions, TEXT)):
+        about = {
+            **{"patient": NAME, "narrative": TEXT, "opening": opening, "session": session},
+            **{"sessions": courses.sessions, "phase": study.phase_of(session)},
+            **{"turn_chars": courses.turn_chars, "parts": form.parts},
+        }
+        yield Sample("write_therapist.j2", "prompts", about)
+        yield Sample("write_patient.j2", "prompts", about)
+    yield Sample("write_begin.j2", "prompts", {})
+    yield Sample("revise.j2", "prompts", {"feedback": TEXT})
+    for speaker in ("patient", "therapist"):
+        told = {"speaker": speaker, "patient": NAME}
+        yield Sample("critic.j2", "prompts", {**told, "narrative": TEXT})
+        for text in ("", TEXT):
+            shown = {"transcript": text, "turn": TEXT, "hidden": [{"name": "a", "text": TEXT}]}
+            yield Sample("critic_request.j2", "prompts", {**told, **shown})
+
+
+def _of_parts(study: Study, courses: Courses, language: Language) -> Iterator[Sample]:
     yield Sample("course.j2", "prompts", {"patient": NAME, "narrative": TEXT})
     last = courses.sessions
     for session, opening, phase in ((1, "", study.phases[0]), (last, TEXT, study.phases[-1])):

@@ -241,9 +241,15 @@ PARTS = [
 
 
 def test_a_form_reaches_the_arms_that_reply_in_it_and_what_they_are_trained_on() -> None:
-    form = {"forms": {"reasoned": {"parts": PARTS}}, "dataset__format": "turn"}
+    turn = {"dataset__format": "turn"}
+    assert keys(**turn) == keys(**turn, forms={"reasoned": {"parts": PARTS}}), "nobody has it"
+    form = {
+        **turn,
+        "forms": {"reasoned": {"parts": PARTS}},
+        "courses__write": "turns",
+        "courses__form": "reasoned",
+    }
     before = keys(**form)
-    assert before == keys(dataset__format="turn"), "a form that nobody has"
     trained = keys(**form, models__smollm2__form="reasoned")
     assert [key.split("/")[2] for key in trained[Stage.DATASET]] == ["turn-reasoned"]
     moved = {stage: set(before[stage]) ^ set(trained[stage]) for stage in Stage}
