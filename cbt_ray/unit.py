@@ -25,6 +25,7 @@ class Stage(StrEnum):
 
     PROFILES = "profiles"
     COURSES = "courses"
+    PAIRS = "pairs"
     DATASET = "dataset"
     FINETUNE = "finetune"
     SESSIONS = "sessions"

@@ -56,7 +56,8 @@ def roles_of(study: Study, job: BatchJob) -> list[Role]:
     """The roles whose models a job calls."""
     roles = study.roles
     if job is BatchJob.GENERATE:
-        return [*study.writing.roles.values()] if needed(study, job) else []
+        writers = study.writing.roles if needed(study, job) else {}
+        return [*writers.values(), *study.pair_roles.values()]
     if job is BatchJob.SIMULATE:
         summariser = [study.summariser] if study.summariser else []
         return [roles.patient, *summariser, *(study.therapist(arm) for arm in study.arms)]
@@ -103,7 +104,7 @@ def targets(keys: Keys, job: BatchJob, model: str | None = None) -> list[str]:
 
 
 _STAGES = {
-    BatchJob.GENERATE: (Stage.COURSES, Stage.DATASET),
+    BatchJob.GENERATE: (Stage.COURSES, Stage.PAIRS, Stage.DATASET),
     BatchJob.SIMULATE: (Stage.SESSIONS,),
     BatchJob.EVALUATE: (Stage.RATINGS, Stage.ANALYSIS, Stage.REPORT),
 }

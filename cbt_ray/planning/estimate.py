@@ -43,6 +43,7 @@ def estimate(study: Study) -> list[StageCalls]:
     chains = {
         Stage.PROFILES: _profiles(study, prompts),
         Stage.COURSES: _courses(study, prompts),
+        Stage.PAIRS: list(_pairs(study, prompts)),
         Stage.SESSIONS: list(_sessions(study, prompts)),
         Stage.RATINGS: ratings,
     }
@@ -67,6 +68,30 @@ def _courses(study: Study, prompts: Prompts) -> list[Chains]:
     if not needs_courses(study):
         return []
     return [Chains(_trained_on(study), list(_course(study, study.writing, prompts)))]
+
+
+def _pairs(study: Study, prompts: Prompts) -> Iterator[Chains]:
+    """An answer of each side to each therapist's turn of the courses."""
+    for name, role in study.pair_roles.items():
+        writing, tokens = study.writing, tokens_of(study, role)
+        rules, written = writing.courses, writing.generator.expected_tokens
+        form = study.form_named(study.pairs[name.split(".")[1]].form)
+        told = prompts.render(
+            form.prompt,
+            **{"patient": "Alex Moreau", "session": 1, "sessions": rules.sessions},
+            **{"phase": study.phase_of(1), "end_token": ""},
+        )
+        turns, each = rules.exchanges, float(written)
+        if rules.write == "parts":
+            turns = rules.pairs * len(load_language(prompts).course.parts)
+            each = written / (2 * rules.pairs)
+        calls = [
+            Call(
+                role, tokens.of(told) + 2 * n * each, role.expected_tokens, tokens.gguf is not None
+            )
+            for n in range(turns)
+        ]
+        yield Chains(_trained_on(study) * rules.sessions, calls)
 
 
 def _trained_on(study: Study) -> int:

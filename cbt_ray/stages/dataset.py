@@ -13,10 +13,10 @@ from typing import Any
 
 from cbt_ray.errors import BelowMinimum
 from cbt_ray.stages.generate import courses_of
+from cbt_ray.stages.pairs import system_of
 from cbt_ray.store import Blob
 from cbt_ray.study.form import PLAIN, Form
-from cbt_ray.therapy.dialogue import therapist_system
-from cbt_ray.therapy.form import in_form
+from cbt_ray.therapy.form import written
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Session, Speaker, Turn
 from cbt_ray.therapy.stop import end_mark
@@ -49,16 +49,10 @@ def _made(bench: Bench, key: Key, form: Form) -> Unit:
     mark = end_mark(language.sessions(study.sessions))
 
     def system(session: Session) -> str:
-        phase = study.phase_of(session.number)
-        return therapist_system(
-            bench.prompts,
-            form.prompt,
-            session.patient,
-            session.number,
-            study.writing.courses.sessions,
-            phase,
-            mark,
-        )
+        return system_of(study, bench.prompts, session, form.prompt)
+
+    def reply(turn: Turn) -> str | None:
+        return written(form, turn.text, turn.hidden)
 
     units = [unit for _, unit in bench.store.get_many(bench.keys.inputs(key)) if unit is not None]
     courses = {}
@@ -71,9 +65,7 @@ def _made(bench: Bench, key: Key, form: Form) -> Unit:
             courses[patient] = spoken if whole else [joined(session) for session in spoken]
     if not courses:
         raise BelowMinimum(f"{study.file}: dataset: expected valid course sessions, found none")
-    splits = dataset.build(
-        courses, study.dataset, system, language.transcript, partial(written, form)
-    )
+    splits = dataset.build(courses, study.dataset, system, language.transcript, reply)
     if study.dataset.held_out and not splits.held_out:
         raise BelowMinimum(
             f"{study.file}: dataset.held_out: expected courses of at least two patients, found "
@@ -112,16 +104,6 @@ def joined(session: Session) -> Session:
         else:
             turns.append(turn)
     return replace(session, turns=tuple(turns))
-
-
-def written(form: Form, turn: Turn) -> str | None:
-    """What a model that replies in a form writes for a turn; None where the turn lacks a part."""
-    parts = dict(turn.hidden)
-    for part in form.parts:
-        if part.shown:
-            parts[part.name] = turn.text
-    whole = all(part.name in parts for part in form.parts)
-    return (in_form(form, parts) if form.parts else turn.text) if whole else None
 
 
 def fetch_dataset(bench: Bench, key: Key, folder: Path) -> Unit | None:

@@ -1,4 +1,4 @@
-"""Generate: training patients' profiles and their courses.
+"""Generate: training patients' profiles and their courses, and preference pairs made of them.
 
 A job is a course: profile first, then its sessions in order.
 """
@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from cbt_ray.stages.pairs import make_pairs
 from cbt_ray.stages.rejected import retry_courses
 from cbt_ray.therapy import course, profile, turnwise
 from cbt_ray.therapy.session import Session
@@ -41,6 +42,7 @@ def generate(bench: Bench, *, retry_rejected: bool = False) -> None:
     roles = {name: [role] for name, role in bench.study.writing.roles.items()}
     bench.carry_out(Stage.COURSES, make_course, jobs, owed, roles)
     bench.require(Stage.COURSES, bench.study.minimum.courses, "course sessions valid")
+    make_pairs(bench)
 
 
 def make_course(spec: Spec, job: Job) -> None:

@@ -26,8 +26,10 @@ def roles_of(study: Study) -> Asked:
     roles = study.roles
     writes = roles.generator is not None and needs_courses(study)
     writers = study.writing.roles if writes else {}
+    pairs = {name: [role] for name, role in study.pair_roles.items()}
     return {
         **({Stage.COURSES: {name: [one] for name, one in writers.items()}} if writers else {}),
+        **({Stage.PAIRS: pairs} if pairs else {}),
         Stage.SESSIONS: {
             "patient": [roles.patient],
             **({"summariser": [one]} if (one := study.summariser) else {}),

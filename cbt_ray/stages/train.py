@@ -26,17 +26,18 @@ from cbt_ray.llm.gguf_file import PACKAGE
 from cbt_ray.reading import read_json
 from cbt_ray.stages.dataset import fetch_dataset
 from cbt_ray.stages.fetch import owed_checkpoints, required_weights
+from cbt_ray.stages.pairs import write_pairs
 from cbt_ray.stages.published import publish, withdraw
 from cbt_ray.stages.rejected import retry_models
 from cbt_ray.stages.steps import Steps
 from cbt_ray.store import Blob
 from cbt_ray.study.licence import published_name
 from cbt_ray.study.model import Checkpoint
-from cbt_ray.study.recipe import Recipe, is_hub_id
+from cbt_ray.study.recipe import Recipe, is_hub_id, pairs_of
 from cbt_ray.training.export.card import LICENCES
 from cbt_ray.training.gate.verdict import Check, Verdict
 from cbt_ray.training.start.weights import link
-from cbt_ray.unit import Key, Stage, Status, Unit, canonical
+from cbt_ray.unit import Key, Stage, Status, Unit, canonical, digest
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.engine import available_cpus
 from cbt_ray.work.inputs import at, check_model_name, check_recipes
@@ -75,7 +76,7 @@ def train(bench: Bench, model: str | None = None, *, retry_rejected: bool = Fals
         return
     if retry_rejected:
         retry_models(bench, model)
-    bench.renewed(Stage.DATASET, Stage.FINETUNE)
+    bench.renewed(Stage.PAIRS, Stage.DATASET, Stage.FINETUNE)
     owed = owed_checkpoints(bench, model)
     if owed:
         _make(bench, owed)
@@ -91,7 +92,9 @@ def train(bench: Bench, model: str | None = None, *, retry_rejected: bool = Fals
 
 def _make(bench: Bench, owed: list[Checkpoint]) -> None:
     if any(made.tuned for made in owed):
-        must_be_done(bench.survey(Stage.DATASET), Stage.DATASET, "finetune")
+        before = bench.survey(Stage.PAIRS, Stage.DATASET)
+        for stage in (Stage.PAIRS, Stage.DATASET):
+            must_be_done(before, stage, "finetune")
     bench.check_store()
     check_recipes(bench.study, owed)
     required_weights(bench, owed)
@@ -130,11 +133,14 @@ def _tune(bench: Bench, of: Checkpoint, key: Key, work: Path) -> Unit:
     dataset = fetch_dataset(bench, of_form, work / "dataset")
     if dataset is None:
         raise Owed(f"finetune: {of_form} is owed; run dataset first")
-    made_from = bench.origins.record(key, [dataset])
-    checkpoints = StoreCheckpoints(bench.store, key, work / "checkpoints", dataset.digest)
+    units = [unit for _, unit in bench.store.get_many(bench.keys.inputs(key)) if unit]
+    made_from = bench.origins.record(key, units)
+    checkpoints = StoreCheckpoints(bench.store, key, work / "checkpoints", _of(units))
     here, source = _on_this_machine(bench, of, work)
     with at(bench.study, f"models.{model}.recipe.preferences"):
-        pairs = bring(bench.study, bench.store, recipe, lambda blob: local_file(bench.store, blob))
+        pairs = _made_pairs(bench, recipe, work) or bring(
+            bench.study, bench.store, recipe, lambda blob: local_file(bench.store, blob)
+        )
     with at(bench.study, f"models.{model}.recipe.tensorboard"):
         live = Live(bench.store, key, tensorboard=recipe.tensorboard)
     with live:
@@ -153,6 +159,24 @@ def _tune(bench: Bench, of: Checkpoint, key: Key, work: Path) -> Unit:
         except Unfit as error:
             return _unit(key, error.verdict, {}, {}, source, made_from)
     return _tuned(bench, of, key, made, source, made_from)
+
+
+def _of(units: Sequence[Unit]) -> str:
+    """What a training is of: one that was broken off goes on with the same alone."""
+    digests = [unit.digest for unit in units]
+    return digests[0] if len(digests) == 1 else digest(digests)
+
+
+def _made_pairs(bench: Bench, recipe: Recipe, work: Path) -> Path | None:
+    """A file of the pairs that the study made, of the patients that are trained on."""
+    name = pairs_of(recipe)
+    if name is None:
+        return None
+    from cbt_ray.training.dataset import read
+
+    file = work / "pairs.jsonl"
+    write_pairs(bench, name, {one["patient"] for one in read(work / "dataset").train}, file)
+    return file
 
 
 @contextmanager

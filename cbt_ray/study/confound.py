@@ -132,12 +132,13 @@ def _traits(study: Study, arm: Arm) -> dict[str, str]:
 
 
 def _training(study: Study, recipe: Recipe) -> Mapping[str, str]:
-    orpo, generator = recipe.method == "orpo", study.roles.generator
-    wrote = _named(study.endpoints[generator.endpoint]) if generator else "nobody"
+    teacher = study.teacher(recipe)
+    wrote = _named(study.endpoints[teacher.endpoint]) if teacher else "nobody"
+    given = recipe.method == "orpo" and teacher is None
     how = {name: value for name, value in values_of(recipe).items() if name not in _NOT_HOW}
     return {
         "method": recipe.method,
-        "teacher": f"pairs of {recipe.preferences}" if orpo else wrote,
+        "teacher": f"pairs of {recipe.preferences}" if given else wrote,
         **{f"recipe's {name}": in_words(value) for name, value in how.items()},
     }
 
@@ -190,8 +191,8 @@ def _kin(study: Study, arm: Arm, family: str) -> list[str]:
     endpoint = study.endpoints[study.therapist(arm).endpoint]
     recipe = study.models[arm.model].recipe if arm.model is not None else None
     made_of = recipe.base(arm.tuned)[0] if recipe else _named(endpoint)
-    generator = study.roles.generator if arm.tuned and recipe and recipe.method == "sft" else None
-    teacher = _named(study.endpoints[generator.endpoint]) if generator else ""
+    writer = study.teacher(recipe) if arm.tuned and recipe else None
+    teacher = _named(study.endpoints[writer.endpoint]) if writer else ""
     return [
         who
         for who, name in (("therapist", made_of), ("teacher", teacher))

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from cbt_ray.errors import InputError
 from cbt_ray.study.endpoint import ScriptedEndpoint
 from cbt_ray.study.model import Checkpoint
+from cbt_ray.study.recipe import pairs_of
 from cbt_ray.study.study import Study
 from cbt_ray.study.terms import Duties, Terms, find
 
@@ -197,15 +198,16 @@ def _writer(study: Study, model: str) -> tuple[str, str | None, str | None]:
     None: no model wrote it.
     """
     recipe = study.models[model].recipe
-    if recipe.method == "orpo":
+    if recipe.method == "orpo" and pairs_of(recipe) is None:
         return (
             f"models.{model}.recipe.preferences_licence",
             recipe.preferences_licence,
             "preference pairs",
         )
-    if study.roles.generator is None:
+    teacher = study.teacher(recipe)
+    if teacher is None:
         return "roles.generator", None, "generator, whose texts are trained on"
-    name = study.roles.generator.endpoint
+    name = teacher.endpoint
     endpoint = study.endpoints[name]
     scripted = isinstance(endpoint, ScriptedEndpoint) and endpoint.licence is None
     return (

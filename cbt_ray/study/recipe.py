@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from cbt_ray.study.block import Block, Seed, Share, refuse_all
+from cbt_ray.study.pairs import MADE
 
 PAIRS_IN_STORE = "store:"
 _IN_STORE = re.compile(rf"{PAIRS_IN_STORE}[0-9a-f]{{64}}-[\w.-]+", re.ASCII)
@@ -96,10 +97,10 @@ class Recipe(Block):
     `orpo` is that of Hong et al. 2024, arXiv 2403.07691.
     """
     preferences: str | None = None
-    """With `orpo`: a file of pairs, beside the study file.
+    """With `orpo`: `made:NAME`, a name under `pairs`, or a file of pairs.
 
-    JSON lines of `messages`, `chosen` and `rejected`; `store:<sha256>-<name>` once `submit`
-    brought it into the store.
+    A file lies beside the study file and holds JSON lines of `messages`, `chosen` and `rejected`;
+    `store:<sha256>-<name>` once `submit` brought it into the store.
     """
     preferences_licence: str | None = None
     """With `orpo`: licence of the model or data set that the pairs are from."""
@@ -190,6 +191,8 @@ class Recipe(Block):
                 "preferences: expected a file with `method: orpo` and none without, found "
                 f"{self.preferences}"
             )
+        if self.preferences == MADE:
+            yield f"preferences: expected {MADE}NAME with a name under `pairs`, found {MADE}"
         pairs = self.preferences or ""
         if pairs.startswith(PAIRS_IN_STORE) and not _IN_STORE.fullmatch(pairs):
             yield f"preferences: expected {PAIRS_IN_STORE}<sha256>-<name>, found {pairs}"
@@ -215,3 +218,11 @@ class Recipe(Block):
         return self.compare, self.compare_revision or (
             self.revision if self.compare == self.start else None
         )
+
+
+def pairs_of(recipe: Recipe) -> str | None:
+    """The name of the pairs that the study makes for a recipe; None where it takes a file, or
+    none.
+    """
+    named = recipe.preferences or ""
+    return named.removeprefix(MADE) if named.startswith(MADE) else None

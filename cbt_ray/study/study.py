@@ -22,10 +22,18 @@ from cbt_ray.study.endpoint import (
 from cbt_ray.study.form import PLAIN, WHOLE, Form
 from cbt_ray.study.imported import Imported
 from cbt_ray.study.model import Analysis, Arm, Checkpoint, Dataset, Model
+from cbt_ray.study.pairs import Pairs
 from cbt_ray.study.protocol import Courses, Flags, Patients, Phase, Sessions
 from cbt_ray.study.rater import Judge, People, Rater, Rulebook
-from cbt_ray.study.recipe import Recipe
-from cbt_ray.study.scheduled import Writing, needs_courses, patient_slug, seeds_of, uses_gguf
+from cbt_ray.study.recipe import Recipe, pairs_of
+from cbt_ray.study.scheduled import (
+    Writing,
+    checkpoints,
+    needs_courses,
+    patient_slug,
+    seeds_of,
+    uses_gguf,
+)
 from cbt_ray.study.terms import Terms
 
 TODAY = date(2025, 1, 1)
@@ -131,6 +139,8 @@ class Study(Block):
     """The generated courses. Tuning needs them."""
     dataset: Dataset = Dataset()
     """What of the courses is trained on."""
+    pairs: Mapping[Name, Pairs] = {}
+    """Preference pairs that are made of the courses."""
     models: Mapping[Name, Model] = {}
     """The base models, each with its recipe."""
     forms: Mapping[Name, Form] = {}
@@ -179,6 +189,7 @@ class Study(Block):
                 self._names_once,
                 self._raters,
                 self._references,
+                self._of_pairs,
                 self._needed,
                 self._phases_cover,
                 self._disjoint,
@@ -311,6 +322,20 @@ class Study(Block):
         if name not in self.forms:
             yield f"{where}: unknown form {name!r}, expected one of {sorted(self.forms)}"
 
+    def _of_pairs(self) -> Iterator[str]:
+        for name, pairs in self.pairs.items():
+            if pairs.form is not None:
+                yield from self._form_exists(f"pairs.{name}.form", pairs.form)
+        for name, model in self.models.items():
+            made = pairs_of(model.recipe)
+            if made is None:
+                continue
+            where = f"models.{name}.recipe.preferences"
+            if made not in self.pairs:
+                yield f"{where}: unknown pairs {made!r}, expected one of {sorted(self.pairs)}"
+            elif self.pairs[made].form != model.form:
+                yield f"{where}: expected pairs in the form of models.{name}, {model.form}"
+
     def _form_taught(self, where: str, name: str) -> Iterator[str]:
         form = self.forms.get(name)
         if form and any(not part.shown for part in form.parts) and self.dataset.format != "turn":
@@ -379,11 +404,17 @@ class Study(Block):
     def asked(self) -> dict[str, Role]:
         """Every role and every rater that is a model, by its field."""
         roles = {f"roles.{name}": role for name, role in self.roles.named.items()}
+        for name, pairs in self.pairs.items():
+            sides = {"rejected": pairs.rejected, "chosen": pairs.chosen}
+            roles |= {f"pairs.{name}.{side}": role for side, role in sides.items() if role}
         return roles | {f"raters.{name}": rater for name, rater in self.judges.items()}
 
     def role(self, name: str) -> Role:
         """A role, or a rater that is a model, by its name."""
-        role: Role = self.judges[name] if name in self.judges else getattr(self.roles, name)
+        if name in self.judges:
+            return self.judges[name]
+        asked = self.pair_roles
+        role: Role = asked[name] if name in asked else getattr(self.roles, name)
         return role
 
     @property
@@ -457,9 +488,38 @@ class Study(Block):
             update={name: value for name, value in own.items() if value is not None}
         )
 
+    def form_named(self, name: str | None) -> Form:
+        """A form by its name; that of a reply which is said whole without one."""
+        return PLAIN if name is None else self.forms[name]
+
+    def teacher(self, recipe: Recipe) -> Role | None:
+        """Who writes what a recipe trains on; None where that is a file, or nobody is there."""
+        made = pairs_of(recipe)
+        if made is not None:
+            pairs = self.pairs.get(made)
+            return (pairs.chosen if pairs else None) or self.roles.generator
+        return self.roles.generator if recipe.method == "sft" else None
+
+    @property
+    def trained_pairs(self) -> list[str]:
+        """The pairs that a model is trained on, by name."""
+        tuned = dict.fromkeys(made.model for made in checkpoints(self) if made.tuned)
+        found = (pairs_of(self.models[model].recipe) for model in tuned)
+        return list(dict.fromkeys(name for name in found if name and name in self.pairs))
+
+    @property
+    def pair_roles(self) -> dict[str, Role]:
+        """Who is asked for the pairs that a model is trained on, by name."""
+        roles = {}
+        for name in self.trained_pairs:
+            roles[f"pairs.{name}.rejected"] = self.pairs[name].rejected
+            if (chosen := self.pairs[name].chosen) is not None:
+                roles[f"pairs.{name}.chosen"] = chosen
+        return roles
+
     def form_of(self, arm: Arm) -> Form:
         """How an arm's therapist replies, and the prompt that asks it to."""
-        form = self.forms.get(self.form_name(arm) or "", PLAIN)
+        form = self.form_named(self.form_name(arm))
         return form if arm.prompt is None else form.model_copy(update={"prompt": arm.prompt})
 
     def form_name(self, arm: Arm) -> str | None:

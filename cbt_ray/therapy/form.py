@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -47,8 +47,13 @@ def read_form(form: Form, text: str) -> Formed:
     return Formed("\n\n".join(said), hidden, _missed(form, found))
 
 
-def in_form(form: Form, parts: Mapping[str, str]) -> str:
-    """A reply that keeps the form: what a model is trained to write. Parts by their names."""
+def written(form: Form, said: str, hidden: Hidden) -> str | None:
+    """A turn as a model writes it that keeps the form; None where the turn lacks a part."""
+    parts = dict(hidden) | {part.name: said for part in form.parts if part.shown}
+    if not all(part.name in parts for part in form.parts):
+        return None
+    if not form.parts:
+        return said
     return "\n".join(f"{part.label}\n{parts[part.name]}" for part in form.parts)
 
 

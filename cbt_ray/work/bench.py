@@ -36,7 +36,11 @@ from cbt_ray.work.survey import State, Survey
 from cbt_ray.work.usage import Costs, record_calls, record_run
 from cbt_ray.work.workshop import prompts_of
 
-_COMMANDS = {Stage.COURSES: "generate", Stage.SESSIONS: "simulate", Stage.RATINGS: "evaluate"}
+_COMMANDS = {
+    **dict.fromkeys((Stage.COURSES, Stage.PAIRS), "generate"),
+    Stage.SESSIONS: "simulate",
+    Stage.RATINGS: "evaluate",
+}
 """Which command does a stage whose jobs are done by workers."""
 
 

@@ -27,6 +27,7 @@ from cbt_ray.study.form import PLAIN, Form
 from cbt_ray.study.model import Arm, Checkpoint
 from cbt_ray.study.protocol import Sessions
 from cbt_ray.study.rater import Judge
+from cbt_ray.study.recipe import pairs_of
 from cbt_ray.study.scheduled import (
     all_imported,
     checkpoints,
@@ -52,6 +53,7 @@ from cbt_ray.work.rating_id import rating_id
 VERSION = {
     Stage.PROFILES: 1,
     Stage.COURSES: 1,
+    Stage.PAIRS: 1,
     Stage.DATASET: 1,
     Stage.FINETUNE: 1,
     Stage.SESSIONS: 2,
@@ -205,6 +207,45 @@ class Keys:
         names = dict.fromkeys(self.study.models[model].form for model in tuned) or {None: None}
         return {name: self.dataset(name) for name in names}
 
+    def pair(self, name: str, number: int, session: int) -> Key:
+        """The preference pairs of one session of a training patient's course."""
+        study, block = self.study, self.study.pairs[name]
+        form = study.form_named(block.form)
+
+        def determinants() -> dict[str, Any]:
+            sides = {"rejected": block.rejected, "chosen": block.chosen}
+            return {
+                "inputs": [self.course(number, session)],
+                **{
+                    f"pairs.{name}.{side}": self._role(role)
+                    for side, role in sides.items()
+                    if role is not None
+                },
+                **({"form": form.parts} if form.parts else {}),
+                "prompts": self._hashes(form.prompt),
+                "language": self._words(transcript=_SHOWN),
+                "sessions": Fields(self._rules, only=frozenset({"stop"})),
+                "phase": self._once(study.phase_of(session)),
+            }
+
+        return self._key(Stage.PAIRS, f"{name}.{course_id(number, session)}", determinants)
+
+    def pairs(self) -> dict[tuple[str, int, int], Key]:
+        """All pairs that a model is trained on: name, training patient, session."""
+        if not self.study.trained_pairs:
+            return {}
+        writing = self.study.writing
+        return {
+            (name, number, session): self.pair(name, number, session)
+            for name in self.study.trained_pairs
+            for number in range(1, writing.patients.count + 1)
+            for session in range(1, writing.courses.sessions + 1)
+        }
+
+    def pairs_named(self, name: str) -> list[Key]:
+        """The pairs of one name."""
+        return [key for (pairs, _, _), key in self.pairs().items() if pairs == name]
+
     def finetune(self, made: Checkpoint) -> Key:
         """A model as it is served: tuned on the dataset, or exported the same way as it is."""
         recipe = self.study.recipe_of(made)
@@ -219,12 +260,14 @@ class Keys:
                 own = Fields(recipe, only=_COMPARED, also={"compare": known})
                 return {"recipe": own, **self._told()}
             base: dict[str, Any] = {"start": known}
-            if recipe.preferences is not None:
+            made_pairs = pairs_of(recipe)
+            if recipe.preferences is not None and made_pairs is None:
                 with at(self.study, f"models.{made.model}.recipe.preferences"):
                     base["preferences"] = preferences.identity(self.study, recipe)
             own = Fields(recipe, but=_NOT_TUNED, also=base)
             trained_on = self.dataset(self.study.models[made.model].form)
-            return {"inputs": [trained_on], "recipe": own, **self._told()}
+            own_pairs = self.pairs_named(made_pairs) if made_pairs is not None else []
+            return {"inputs": [trained_on, *own_pairs], "recipe": own, **self._told()}
 
         return self._key(Stage.FINETUNE, made.id, determinants)
 
@@ -460,6 +503,7 @@ class Keys:
         return {
             Stage.PROFILES: list(chains),
             Stage.COURSES: self.courses(),
+            Stage.PAIRS: list(self.pairs().values()),
             Stage.DATASET: list(self.datasets().values()),
             Stage.FINETUNE: [self.finetune(made) for made in self.finetunes],
         }

@@ -15,22 +15,21 @@ from cbt_ray.llm.gguf_file import file_identity
 from cbt_ray.reading import located
 from cbt_ray.store import Blob, Store
 from cbt_ray.study import Study
-from cbt_ray.study.recipe import PAIRS_IN_STORE, Recipe
+from cbt_ray.study.recipe import PAIRS_IN_STORE, Recipe, pairs_of
 
 
 def identity(study: Study, recipe: Recipe) -> str | None:
-    """The SHA-256 of a recipe's pairs, None where it names none.
+    """The SHA-256 of a recipe's file of pairs, None where it names none.
 
     InputError where their file cannot be read.
     """
     file = _beside(study, recipe)
     if file is not None:
         return file_identity(file)
-    return (
-        None
-        if recipe.preferences is None
-        else recipe.preferences.removeprefix(PAIRS_IN_STORE).partition("-")[0]
-    )
+    named = recipe.preferences or ""
+    if not named.startswith(PAIRS_IN_STORE):
+        return None
+    return named.removeprefix(PAIRS_IN_STORE).partition("-")[0]
 
 
 def check(study: Study, recipe: Recipe) -> None:
@@ -51,7 +50,7 @@ def bring(study: Study, store: Store, recipe: Recipe, local: Callable[[Blob], Pa
     Raises InputError where the store has none.
     """
     file = _beside(study, recipe)
-    if file is not None or recipe.preferences is None:
+    if file is not None or recipe.preferences is None or pairs_of(recipe) is not None:
         return file
     size = _size(study, store, recipe.preferences)
     return local(Blob(_path(study, recipe.preferences), str(identity(study, recipe)), size))
@@ -64,7 +63,7 @@ def send(study: Study, store: Store, model: str) -> None:
     """
     recipe = study.models[model].recipe
     file, named = _beside(study, recipe), in_store(study, recipe)
-    if named is None:
+    if named is None or pairs_of(recipe) is not None:
         return
     if file is None:
         _size(study, store, named)
@@ -84,8 +83,12 @@ def in_store(study: Study, recipe: Recipe) -> str | None:
 
 
 def _beside(study: Study, recipe: Recipe) -> Path | None:
-    """The file beside the study file; None where there are no pairs, or they lie in the store."""
-    if recipe.preferences is None or recipe.preferences.startswith(PAIRS_IN_STORE):
+    """The file beside the study file; None where there are no pairs, the study makes them, or they
+    lie in the store.
+    """
+    if recipe.preferences is None or pairs_of(recipe) is not None:
+        return None
+    if recipe.preferences.startswith(PAIRS_IN_STORE):
         return None
     return located(recipe.preferences, study.file.parent)
 

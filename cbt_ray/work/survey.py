@@ -147,6 +147,11 @@ class Survey:
                 for profile, chain in keys.course_chains().items()
                 for entry in self.chain(chain, self._entry(profile).state)
             ]
+        if stage is Stage.PAIRS:
+            return [
+                self._judge(key, self._entry(keys.course(number, session)).state)
+                for (_, number, session), key in keys.pairs().items()
+            ]
         if stage is Stage.SESSIONS:
             return [
                 entry

@@ -29,6 +29,7 @@ SECTIONS = {
     "phases[]": "Phase",
     "courses": "Courses",
     "dataset": "Dataset",
+    "pairs.NAME": "Pairs",
     "models.NAME": "Model",
     "models.NAME.recipe": "Recipe",
     "models.NAME.recipe.lora": "Lora",

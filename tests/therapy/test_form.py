@@ -12,12 +12,11 @@ from pydantic import ValidationError
 
 from cbt_ray.llm.request import Finish, Reply
 from cbt_ray.prompts import Prompts
-from cbt_ray.stages.dataset import written
 from cbt_ray.study.endpoint import Role
 from cbt_ray.study.form import PLAIN, Form
 from cbt_ray.study.protocol import Events
 from cbt_ray.therapy.dialogue import EVENT, Case, Dialogue, FilledRole, events_of, hold
-from cbt_ray.therapy.form import in_form, read_form
+from cbt_ray.therapy.form import read_form, written
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Session, Speaker, Turn, transcript
 from cbt_ray.therapy.stop import StopReason
@@ -73,13 +72,11 @@ def test_a_reply_is_read_as_it_is(
 
 
 def test_what_is_written_in_form_is_read_back() -> None:
-    parts = {"thinking": SECRET, "answer": "What about your son?"}
-    text = in_form(REASONED, parts)
+    hidden = (("thinking", SECRET),)
+    text = written(REASONED, "What about your son?", hidden)
     assert text == KEPT
-    assert {
-        **dict(read_form(REASONED, text).hidden),
-        "answer": read_form(REASONED, text).said,
-    } == parts
+    formed = read_form(REASONED, text)
+    assert (formed.said, formed.hidden, formed.missed) == ("What about your son?", hidden, None)
 
 
 def test_a_label_that_begins_another_is_not_taken_for_it() -> None:
@@ -214,8 +211,6 @@ def test_events_of_no_exchange_are_refused(exchanges: tuple[int, int]) -> None:
         Events(texts=("a",), share=0.5, exchanges=exchanges)
 
 
-def test_a_turn_is_learned_as_it_is_written() -> None:
-    turn = Turn(Speaker.THERAPIST, "What about your son?", (("thinking", SECRET),))
-    assert written(REASONED, turn) == KEPT
-    assert written(PLAIN, turn) == "What about your son?"
-    assert written(REASONED, Turn(Speaker.THERAPIST, "Hello.")) is None
+def test_a_turn_that_lacks_a_part_is_written_by_nobody() -> None:
+    assert written(PLAIN, "Hello.", (("thinking", SECRET),)) == "Hello."
+    assert written(REASONED, "Hello.", ()) is None

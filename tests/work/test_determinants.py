@@ -27,11 +27,22 @@ from cbt_ray.work.workshop import prompts_of
 
 ROOT = Path(__file__).parents[2]
 DEMO = load_study(ROOT / "studies" / "demo.yaml")
+EVERY_STAGE = load_study(
+    ROOT / "studies" / "demo.yaml",
+    {
+        "pairs.made.rejected.endpoint": "embedded",
+        "models.smollm2.recipe.method": "orpo",
+        "models.smollm2.recipe.preferences": "made:made",
+    },
+)
+"""The demo, trained on preference pairs."""
+BEFORE_TRAINING = {Stage.PROFILES, Stage.COURSES, Stage.PAIRS, Stage.DATASET}
 BEHIND = {
     Stage.PROFILES: set(Stage),
     Stage.COURSES: set(Stage) - {Stage.PROFILES},
-    Stage.DATASET: set(Stage) - {Stage.PROFILES, Stage.COURSES},
-    Stage.FINETUNE: set(Stage) - {Stage.PROFILES, Stage.COURSES, Stage.DATASET},
+    Stage.PAIRS: set(Stage) - BEFORE_TRAINING | {Stage.PAIRS},
+    Stage.DATASET: set(Stage) - BEFORE_TRAINING | {Stage.DATASET},
+    Stage.FINETUNE: set(Stage) - BEFORE_TRAINING,
     Stage.SESSIONS: {Stage.SESSIONS, Stage.RATINGS, Stage.ANALYSIS, Stage.REPORT},
     Stage.RATINGS: {Stage.RATINGS, Stage.ANALYSIS, Stage.REPORT},
     Stage.ANALYSIS: {Stage.ANALYSIS, Stage.REPORT},
@@ -99,7 +110,7 @@ def test_no_block_comes_into_a_key_by_another_door(monkeypatch: pytest.MonkeyPat
 
     for way in ("model_dump", "model_dump_json", "__iter__", "__repr__", "__str__"):
         monkeypatch.setattr(BaseModel, way, refused)
-    derived = Keys(DEMO, prompts_of(DEMO), str).all()
+    derived = Keys(EVERY_STAGE, prompts_of(EVERY_STAGE), str).all()
     assert all(derived.values())
 
 
@@ -217,7 +228,8 @@ def test_an_optional_field_more_in_every_block_changes_no_key(release: Path) -> 
 def test_a_raised_version_reaches_the_stage_and_what_follows_and_nothing_else(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = Keys(DEMO, prompts_of(DEMO), str)
+    study = EVERY_STAGE
+    before = Keys(study, prompts_of(study), str)
     reached = set(before.all()[stage])
     waiting = list(reached)
     while waiting:
@@ -225,7 +237,7 @@ def test_a_raised_version_reaches_the_stage_and_what_follows_and_nothing_else(
         reached |= new
         waiting += new
     monkeypatch.setitem(module.VERSION, stage, module.VERSION[stage] + 1)
-    after = {key for keys in Keys(DEMO, prompts_of(DEMO), str).all().values() for key in keys}
+    after = {key for keys in Keys(study, prompts_of(study), str).all().values() for key in keys}
     changed = {key for keys in before.all().values() for key in keys} - after
     assert changed == reached
     assert {key.stage for key in changed} == BEHIND[stage]

@@ -41,7 +41,8 @@ BASE: dict[str, Any] = {
         "profile": "34, a bus driver and father of two who broods on shift.",
     },
 }
-ALL = frozenset(Stage)
+ALL = frozenset(Stage) - {Stage.PAIRS}
+"""Stages of this study, in which no pairs are made."""
 BEHIND_TRAINING = {
     Stage.DATASET,
     Stage.FINETUNE,

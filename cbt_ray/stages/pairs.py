@@ -1,0 +1,101 @@
+"""Pairs: preference pairs made of the courses, a unit a session.
+
+A job is a session of a course.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cbt_ray.prompts import Prompts
+from cbt_ray.study import Study
+from cbt_ray.therapy.dialogue import therapist_system
+from cbt_ray.therapy.language import load_language
+from cbt_ray.therapy.pair import choices
+from cbt_ray.therapy.session import Session, therapist_messages
+from cbt_ray.therapy.stop import end_mark
+from cbt_ray.unit import Stage, Status, canonical
+from cbt_ray.work.bench import Bench
+from cbt_ray.work.job import Job
+from cbt_ray.work.workplace import Spec, Workplace
+
+
+def make_pairs(bench: Bench) -> None:
+    """Make every owed unit of the pairs that a model is trained on.
+
+    Raises Owed where some could not be made.
+    """
+    if not bench.keys.pairs():
+        return
+    survey = bench.renewed(Stage.COURSES, Stage.PAIRS)
+    owed = set(survey.owed(Stage.PAIRS))
+    jobs: list[Job] = [
+        (name, number, session)
+        for (name, number, session), key in bench.keys.pairs().items()
+        if key in owed
+    ]
+    roles = bench.study.pair_roles
+    bench.carry_out(Stage.PAIRS, make_pair, jobs, len(owed), {n: [r] for n, r in roles.items()})
+
+
+def make_pair(spec: Spec, job: Job) -> None:
+    """Make the pairs of one session."""
+    name, number, session = str(job[0]), int(job[1]), int(job[2])
+    with spec.workplace() as place:
+        key = place.keys.pair(name, number, session)
+        course = place.known(place.keys.course(number, session))
+        if course.status is Status.REJECTED:
+            return  # nothing to make pairs of
+        held = Session.from_json(course.content)
+        place.make(key, (course,), lambda: _made(place, name, held, key.seed(place.study.seed)))
+
+
+def _made(place: Workplace, name: str, session: Session, seed: int) -> dict[str, Any]:
+    block = place.study.pairs[name]
+    form = place.study.form_named(block.form)
+    found, left_out = choices(
+        session,
+        system_of(place.study, place.prompts, session, form.prompt),
+        form,
+        place.filled(f"pairs.{name}.chosen") if block.chosen else None,
+        place.filled(f"pairs.{name}.rejected"),
+        load_language(place.prompts).transcript,
+        seed,
+    )
+    return {"pairs": [asdict(choice) for choice in found], "left_out": left_out}
+
+
+def system_of(study: Study, prompts: Prompts, session: Session, prompt: str) -> str:
+    """The therapist's system prompt in a course's session, as training and pairs have it."""
+    mark = end_mark(load_language(prompts).sessions(study.sessions))
+    return therapist_system(
+        *(prompts, prompt, session.patient, session.number, study.writing.courses.sessions),
+        *(study.phase_of(session.number), mark),
+    )
+
+
+def write_pairs(bench: Bench, name: str, patients: Collection[str], file: Path) -> None:
+    """Write the pairs of some training patients into a file, as training reads them."""
+    words = load_language(bench.prompts).transcript
+    prompt = bench.study.form_named(bench.study.pairs[name].form).prompt
+    with file.open("wb") as lines:
+        for (pairs, number, session), key in bench.keys.pairs().items():
+            course = bench.store.get(bench.keys.course(number, session))
+            unit = bench.store.get(key)
+            if pairs != name or unit is None or course is None:
+                continue
+            if course.content["patient_id"] not in patients:
+                continue  # held out: the loss before and after is taken on them
+            held = Session.from_json(course.content)
+            system = system_of(bench.study, bench.prompts, held, prompt)
+            for choice in unit.content["pairs"]:
+                before = held.turns[: choice["turn"]]
+                messages = therapist_messages(system, held.opening, before, words)
+                line = {
+                    "messages": [message.to_json() for message in messages],
+                    **{side: choice[side] for side in ("chosen", "rejected")},
+                }
+                lines.write(canonical(line) + b"\n")
