@@ -178,7 +178,7 @@ def test_name_that_leaves_the_folder_is_refused(name: str, tmp_path: Path) -> No
 
 
 def test_prompts_of_the_project_render_as_jinja_renders_them() -> None:
-    study, prompts = loaded(), Prompts()
+    studies, prompts = (loaded(), loaded(courses__write="turns")), Prompts()
     plain = Environment(  # noqa: S701  no HTML
         loader=FileSystemLoader(str(HOME / "en")),
         undefined=StrictUndefined,
@@ -186,7 +186,8 @@ def test_prompts_of_the_project_render_as_jinja_renders_them() -> None:
         lstrip_blocks=True,
     )
     scales = [load_scale(prompts, "ctrs")]
-    known = list(samples(study, ENGLISH, scales, {"a": "one", "b": "other"}))
+    kinds = {"a": "one", "b": "other"}
+    known = [one for study in studies for one in samples(study, ENGLISH, scales, kinds)]
     assert {sample.prompt for sample in known} == {file.name for file in (HOME / "en").glob("*.j2")}
     for sample in known:
         values = sample.values or {}
