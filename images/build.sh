@@ -13,7 +13,7 @@ for image in "${@:-cpu}"; do
   esac
   built+=("$name")
   if docker image inspect "$name" >/dev/null 2>&1; then echo "$name is built"; continue; fi
-  echo "$name: building (the first takes about 3 minutes, most of them for llama.cpp)"
+  echo "$name: building (the first takes about 4 minutes, most of them for llama.cpp)"
   begun=$SECONDS
   docker build --progress "${PROGRESS:-auto}" --file "images/$image/Dockerfile" --tag "$name" --build-arg "VERSION=$tag" \
     --build-arg "REVISION=$(git rev-parse --verify --quiet HEAD || echo none)" \

@@ -2,8 +2,8 @@
 # Puts llama-cpp-python's wheel, and the GGUF converter of the very same llama.cpp, into FOLDER:
 #   requirements/llama.sh LOCK FOLDER
 # Both come from the source that the lock names by its hash. LLAMA=portable compiles for any CPU in
-# place of this one; llama.cmake says how. Needs python with pip and uv (bootstrap.txt) first on
-# PATH, and a C and a C++ compiler (gcc and g++, or CC and CXX).
+# place of this one, and beside that for better ones; llama.cmake says how. Needs python with pip
+# and uv (bootstrap.txt) first on PATH, and a C and a C++ compiler (gcc and g++, or CC and CXX).
 # A build is kept in the user's cache as KEY-SHA256.tar: the key is of all that the build depends
 # on, and the hash tells a damaged file. The three that were used last stay.
 set -euo pipefail
@@ -64,7 +64,7 @@ compile() {
   mkdir "$work/out"
   python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
     --no-binary llama-cpp-python -r <(locked) -d "$work"
-  say "compiling (about 100 s on two idle cores)"
+  say "compiling (100 s on two idle cores, 150 s where LLAMA=portable)"
   local vendor='*/vendor/llama.cpp' include=-DCMAKE_PROJECT_llama.cpp_INCLUDE=$here/llama.cmake
   tar -xzf "$work"/llama_cpp_python-*.tar.gz -C "$work/out" --strip-components=3 --wildcards \
     "$vendor/convert_hf_to_gguf.py" "$vendor/conversion" "$vendor/gguf-py"

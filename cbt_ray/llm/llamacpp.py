@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import re
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError
 
 from cbt_ray.errors import Infrastructure, InputError, ModelFailure
-from cbt_ray.llm.build import check_build
+from cbt_ray.llm.build import best_build, bindings
 from cbt_ray.llm.control import Control, Written
 from cbt_ray.llm.gguf_file import check_gguf, gguf_identity, load_gguf_path
 from cbt_ray.llm.reasoning import opening
@@ -71,6 +70,7 @@ class LlamaCppModel:
     ) -> None:
         self.gguf = check_gguf(gguf)
         self.context = context
+        self._build = str(best_build())
         self._llama = _load(gguf, context if parallel == 1 else SMALLEST_CONTEXT, threads)
         self.template = template_of(self._llama, gguf, today)
         try:
@@ -125,7 +125,8 @@ class LlamaCppModel:
         )
         text = self._opened(prompt, request) + drawn.text
         finish = Finish.STOP if drawn.stopped else Finish.LENGTH
-        return Reply(text, finish, len(prompt), drawn.tokens, self.gguf.name)
+        said = (text, finish, len(prompt), drawn.tokens, self.gguf.name)
+        return Reply(*said, llama_cpp=self._build)
 
     def _opened(self, prompt: list[int], request: Request) -> str:
         """The mark of reasoning with which the template ends a prompt, which no reply repeats.
@@ -209,32 +210,13 @@ def _load(gguf: Path, context: int, threads: int) -> Any:
 
 
 def _opened(gguf: Path, **settings: Any) -> Any:
-    check_build()  # a worker may run on another machine than the one that read the study file
-    import llama_cpp
-
-    llama_cpp.llama_log_set(silence(), None)
+    llama_cpp = bindings()
     try:
         return llama_cpp.Llama(str(gguf), verbose=False, chat_format="chatml", **settings)
     except (ValueError, RuntimeError) as error:
         raise InputError(
             f"gguf: {gguf}: expected a model that llama.cpp can load ({str(error).splitlines()[0]})"
         ) from error
-
-
-@lru_cache(1)
-def silence() -> Any:
-    """A log callback that drops everything, kept alive for the process: llama.cpp holds a bare
-    pointer to it.
-
-    llama_cpp's two handles of /dev/null are closed at exit, or Python tells of them behind the last
-    line of a whole study.
-    """
-    import llama_cpp
-    from llama_cpp import _utils
-
-    for handle in (_utils.outnull_file, _utils.errnull_file):
-        atexit.register(handle.close)
-    return llama_cpp.llama_log_callback(lambda *_: None)
 
 
 def tokenized(llama: Any, written: Written) -> list[int]:

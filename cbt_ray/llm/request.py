@@ -69,6 +69,8 @@ class Reply:
     model: str
     cost: float | None = None
     reasoning: str = ""
+    llama_cpp: str = ""
+    """Version and build of the llama.cpp that decoded it in this process."""
 
     def __post_init__(self) -> None:
         parts = parted(whole_characters(self.text), at_limit=self.finish is Finish.LENGTH)

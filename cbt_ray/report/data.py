@@ -209,6 +209,8 @@ class Methods:
     rated: Period | None = None
     code: Sequence[str] = ()
     """Versions of cbt-ray that made the units."""
+    llama_cpp: Sequence[str] = ()
+    """Versions and builds of the llama.cpp that answered in process."""
 
 
 @dataclass(frozen=True)

@@ -258,6 +258,8 @@ def _made(known: Methods) -> Iterator[Part]:
         said["Sessions rated"] = days(known.rated)
     if known.code:
         said["Made by"] = f"cbt-ray {', '.join(known.code)}"
+    if known.llama_cpp:
+        said["llama.cpp"] = ", ".join(known.llama_cpp)
     if said:
         yield Heading("Dates and code")
         yield Pairs(said)

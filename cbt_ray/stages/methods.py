@@ -47,6 +47,7 @@ def methods_of(bench: Bench, units: Units) -> Methods:
         held=held,
         rated=_span(unit for key, unit in done.items() if key.stage is Stage.RATINGS),
         code=sorted({unit.provenance["cbt_ray"] for unit in done.values() if _made(unit)}),
+        llama_cpp=sorted(filter(None, {u.provenance.get("llama_cpp", "") for u in done.values()})),
     )
 
 

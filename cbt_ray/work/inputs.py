@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cbt_ray.errors import InputError
-from cbt_ray.llm.build import check_build
+from cbt_ray.llm.build import best_build
 from cbt_ray.llm.gguf_file import check_gguf, load_gguf_path
 from cbt_ray.llm.template import check_served
 from cbt_ray.prompts import Prompts
@@ -130,7 +130,7 @@ def _check_endpoint(study: Study, name: str) -> None:
     endpoint = study.endpoints[name]
     if isinstance(endpoint, LlamaCppEndpoint):
         with at(study, f"endpoints.{name}"):
-            check_build()
+            best_build()
         if endpoint.gguf != FINETUNED:
             with at(study, f"endpoints.{name}.gguf"):
                 check_served(load_gguf_path(endpoint.gguf), study.told_date)
@@ -188,7 +188,7 @@ def _check_weights(path: Path) -> None:
 def _check_training(study: Study, model: str, recipe: Recipe) -> None:
     """What this machine would lack behind hours of other stages."""
     with at(study, f"models.{model}"):
-        check_build()  # the parity gate hears what llama.cpp makes of the export
+        best_build()  # the parity gate hears what llama.cpp makes of the export
     if recipe.backend == "unsloth":
         with at(study, f"models.{model}.recipe.backend"):
             require_unsloth()

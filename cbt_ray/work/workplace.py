@@ -47,6 +47,7 @@ class Workplace:
         self.origins = Origins(self.keys, self.store, lambda key, why: self.note(key, why))
         self._callers: dict[tuple[str, str, Path | None], Caller] = {}
         self._reported: dict[str, str] = {}
+        self._llama_cpp = ""
         self._settled: set[Key] = set()
         self._thoughts: dict[str, list[str]] = {}
 
@@ -82,6 +83,7 @@ class Workplace:
         def ask(request: Request) -> Reply:
             reply = caller(request)
             self._reported[name] = reply.model
+            self._llama_cpp = reply.llama_cpp or self._llama_cpp
             if reply.reasoning and not name.startswith(THERAPIST):  # its turns keep it
                 self._thoughts.setdefault(name, []).append(reply.reasoning)
             return reply
@@ -153,6 +155,7 @@ class Workplace:
     ) -> Unit:
         begun, status, reason = time.monotonic(), Status.DONE, None
         self._reported.clear()
+        self._llama_cpp = ""
         self._thoughts.clear()
         self.shop.begin(key, self._take_usage)
         try:
@@ -172,6 +175,7 @@ class Workplace:
             "seconds": round(seconds, 3),
             "usage": usage.to_json(),
             "models": dict(self._reported),
+            **({"llama_cpp": self._llama_cpp} if self._llama_cpp else {}),
             # Kept, and in no content: what a model only thought is read by no other model and by no
             # later stage.
             **(

@@ -1,5 +1,5 @@
-"""The installed llama.cpp: what this CPU lacks is named before it is loaded, and a build that dies
-is explained.
+"""The installed llama.cpp: the best of its builds is taken, what this CPU lacks is named before one
+is loaded, and a build that dies is explained.
 """
 
 from __future__ import annotations
@@ -7,13 +7,15 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from cbt_ray.errors import InputError
 from cbt_ray.llm import build, first_decode
-from cbt_ray.llm.build import check_build
+from cbt_ray.llm.build import best_build
 from cbt_ray.llm.first_decode import try_build
 from cbt_ray.study import load_study
 from cbt_ray.study.endpoint import Role
@@ -27,6 +29,13 @@ EPYC = (
 NEOVERSE = (
     "processor\t: 0\nBogoMIPS\t: 50.00\nFeatures\t: fp asimd atomics asimddp\nCPU "
     "implementer\t: 0x41\n"
+)
+
+
+SEVERAL = (
+    "amx avx2 fma avx512f avx512_vnni amx_tile amx_int8\n"
+    "avx512 avx2 fma avx512f avx512_vnni\n"
+    "v3 avx2 fma\n"
 )
 
 
@@ -45,13 +54,14 @@ def put(folder: Path, record: str | None, cpu: str | None) -> tuple[Path, Path]:
         ("native atomics asimddp i8mm sve\n", NEOVERSE, "i8mm, sve"),
         ("native avx2 fma\n", NEOVERSE, "avx2, fma"),
         ("portable avx2 fma\n", EPYC.replace(" avx2", ""), "avx2"),
+        (SEVERAL, EPYC.replace(" avx2", ""), "avx2"),
     ],
 )
 def test_what_this_cpu_lacks_is_named(tmp_path: Path, record: str, cpu: str, missing: str) -> None:
     with pytest.raises(
         InputError, match=rf"a CPU with {missing}, which this one lacks; "
     ) as caught:
-        check_build(*put(tmp_path, record, cpu))
+        best_build(*put(tmp_path, record, cpu))
     assert ("make clean" in str(caught.value)) is record.startswith("native")
 
 
@@ -69,7 +79,70 @@ def test_what_this_cpu_lacks_is_named(tmp_path: Path, record: str, cpu: str, mis
 def test_what_it_has_or_nobody_knows_is_let_pass(
     tmp_path: Path, record: str | None, cpu: str | None
 ) -> None:
-    check_build(*put(tmp_path, record, cpu))
+    best_build(*put(tmp_path, record, cpu))
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ("", "v3"),
+        (" avx512f", "v3"),
+        (" avx512f avx512_vnni", "avx512"),
+        (" avx512f avx512_vnni amx_tile", "avx512"),
+        (" avx512f avx512_vnni amx_tile amx_int8", "amx"),
+        (" amx_tile amx_int8", "v3"),
+    ],
+)
+def test_the_best_build_that_this_cpu_has_is_taken(tmp_path: Path, more: str, name: str) -> None:
+    assert best_build(*put(tmp_path, SEVERAL, EPYC.replace(" avx2", f" avx2{more}"))).name == name
+
+
+def test_where_nobody_knows_the_cpu_it_is_the_one_that_needs_least(tmp_path: Path) -> None:
+    assert best_build(*put(tmp_path, SEVERAL, None)).name == "v3"
+
+
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Several builds beside each other, none of which was loaded yet."""
+    record, _ = put(tmp_path, SEVERAL, None)
+    (tmp_path / "lib").mkdir()
+    for name in ("amx", "avx512", "v3"):
+        (tmp_path / "lib" / f"libggml-cpu-{name}.so").touch()
+    monkeypatch.setattr(build, "record_of", lambda: record)
+    monkeypatch.setattr(build, "_instruction_sets", lambda _: {"avx2", "fma"})
+    monkeypatch.setattr(build, "_load", lru_cache(build._load.__wrapped__))
+    return tmp_path / "lib"
+
+
+def loader(monkeypatch: pytest.MonkeyPatch, answer: int) -> list[Path]:
+    """Stands in for ggml's loader, and answers what it is given."""
+    loaded = []
+
+    def load(path: bytes) -> int:
+        loaded.append(Path(path.decode()))
+        return answer
+
+    monkeypatch.setattr("llama_cpp._ggml.libggml", SimpleNamespace(ggml_backend_load=load))
+    return loaded
+
+
+@pytest.mark.llama
+def test_a_build_beside_others_is_loaded_once(
+    beside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = loader(monkeypatch, 1)
+    build.bindings()
+    build.bindings()
+    assert loaded == [beside / "libggml-cpu-v3.so"]
+
+
+@pytest.mark.llama
+def test_one_that_its_own_test_of_the_cpu_refuses_is_told(
+    beside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader(monkeypatch, 0)
+    with pytest.raises(InputError, match=rf"{beside}/libggml-cpu-v3\.so does not load"):
+        build.bindings()
 
 
 def test_a_study_is_refused_before_llama_cpp_is_loaded(
@@ -136,9 +209,8 @@ def test_set_up_ends_with_a_speed() -> None:
 
 @pytest.mark.llama
 def test_the_installed_build_says_what_it_was_compiled_for() -> None:
-    record = build.record_of()
-    assert record is not None
-    kind, *needed = record.read_text().split()
-    assert kind in ("native", "portable")
-    assert needed
-    assert set(needed) <= build._instruction_sets(build.CPU)
+    best = best_build()
+    assert best in build.builds()
+    assert best.name in ("native", "portable", "amx", "avx512", "v3")
+    assert best.needed
+    assert set(best.needed) <= build._instruction_sets(build.CPU)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cbt_ray.errors import InputError, ModelFailure
+from cbt_ray.llm.build import best_build
 from cbt_ray.llm.llamacpp import LlamaCppModel
 from cbt_ray.llm.request import Finish, Message, Request
 from cbt_ray.study.endpoint import Sampling
@@ -43,6 +44,7 @@ def test_it_answers_in_words(embedded: LlamaCppModel) -> None:
     assert reply.text.strip()
     assert "<|im_" not in reply.text
     assert reply.model.endswith(".gguf")
+    assert reply.llama_cpp == str(best_build())
     assert reply.prompt_tokens == len(embedded.tokenize(ask("Say hello to Ann.").messages))
     assert 1 <= reply.reply_tokens <= 160
 

@@ -23,7 +23,6 @@ REASONS = {
     "cluster/overlay.py": "what kustomize printed of our own manifests",
     "commands/preregister.py": "packaged with cbt-ray",
     "llm/build.py": "what set-up wrote, and the kernel",
-    "llm/first_decode.py": "what set-up wrote",
     "llm/gguf_file.py": "a model, and our own cache of digests",
     "llm/prices.py": "packaged with litellm",
     "report/page.py": "packaged with cbt-ray",

@@ -54,6 +54,7 @@ def test_dates_and_code() -> None:
     assert pairs[-1]["Sessions held"] == "1 to 2 March 2026"
     assert pairs[-1]["Sessions rated"] == "5 March 2026"
     assert pairs[-1]["Made by"] == "cbt-ray 0.1.0"
+    assert pairs[-1]["llama.cpp"] == "0.3.36 amx, 0.3.36 v3"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cbt_ray.llm.build import best_build
 from cbt_ray.planning.estimate import estimate
 from cbt_ray.rating.probe import VIEW
 from cbt_ray.store.folder import FolderStore
@@ -48,6 +49,7 @@ def test_the_demo_runs_for_real(tmp_path: Path) -> None:
     ratings = [unit for unit in judged if f".{VIEW}" not in unit.key.id]
     assert len(ratings) == 4
     assert len(judged) == 4 + 2 * 2, "each probe of one session an arm"
+    assert {unit.provenance["llama_cpp"] for unit in judged} == {str(best_build())}
     assert all(
         unit.status is Status.DONE and 11 <= unit.content["measures"]["total"]["value"] <= 110
         for unit in ratings

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cbt_ray.__main__ import run
+from cbt_ray.llm.build import best_build
 from cbt_ray.llm.scripted import ScriptedModel
 from cbt_ray.store import open_store
 from cbt_ray.store.folder import FolderStore
@@ -40,6 +41,7 @@ def test_the_report_is_one_page_with_every_transcript(study: Path, tmp_path: Pat
     sessions = scripted.units(tmp_path / "store", Stage.SESSIONS)
     assert len(sessions) == 8
     for unit in sessions.values():
+        assert "llama_cpp" not in unit.provenance
         assert json.dumps(unit.content["turns"][1]["text"])[1:60] in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "clinical use" in page
@@ -227,6 +229,8 @@ def test_more_threads_than_cores_do_not_hang_the_engine(tmp_path: Path) -> None:
     document["courses"] = {**document["courses"], "attempts": 1}
     file = scripted.write_study(tmp_path, {**document, "engine": {}})
     scripted.run("generate", file, expect=3)
+    made = scripted.units(tmp_path / "store", Stage.PROFILES).values()
+    assert {unit.provenance["llama_cpp"] for unit in made} == {str(best_build())}
 
 
 @pytest.mark.s3

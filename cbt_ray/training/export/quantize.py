@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import InputError
-from cbt_ray.llm.llamacpp import silence
+from cbt_ray.llm.build import bindings, silence
 from cbt_ray.store.store import sha256_of
 from cbt_ray.training.export.gguf import Gguf
 
@@ -28,8 +28,7 @@ _ERROR = 4
 
 def quantize(source: Path, target: Path, quantization: str, threads: int) -> Gguf:
     """Write an F16 GGUF in another quantization; the file appears whole or not at all."""
-    import llama_cpp
-
+    llama_cpp = bindings()
     if quantization not in _TYPES:
         raise InputError(f"quantization: {quantization!r}: expected one of {', '.join(_TYPES)}")
     parameters = llama_cpp.llama_model_quantize_default_params()

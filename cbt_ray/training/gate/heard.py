@@ -13,8 +13,9 @@ from typing import Any
 from jinja2 import TemplateError
 
 from cbt_ray.errors import InputError
+from cbt_ray.llm.build import bindings
 from cbt_ray.llm.control import Written
-from cbt_ray.llm.llamacpp import silence, template_of, tokenized
+from cbt_ray.llm.llamacpp import template_of, tokenized
 from cbt_ray.llm.request import Message
 from cbt_ray.training.mask import encoded, plain
 from cbt_ray.training.start.base import Base
@@ -127,9 +128,7 @@ def look(gguf: Path, base: Base, asked: Sequence[Asked], threads: int) -> Heard:
 
 @contextlib.contextmanager
 def _loaded(gguf: Path, threads: int, **settings: int) -> Iterator[Any]:
-    import llama_cpp
-
-    llama_cpp.llama_log_set(silence(), None)
+    llama_cpp = bindings()
     try:
         llama = llama_cpp.Llama(
             str(gguf), n_threads=threads, n_threads_batch=threads, verbose=False, **settings
