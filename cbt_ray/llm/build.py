@@ -111,6 +111,15 @@ def silence() -> Any:
     return llama_cpp.llama_log_callback(lambda *_: None)
 
 
+def check_gpu(layers: int) -> None:
+    """Raise InputError where layers are for a GPU that llama.cpp cannot use here."""
+    if layers and not bindings().llama_supports_gpu_offload():
+        raise InputError(
+            "gpu_layers: expected 0, or a GPU and a llama.cpp that was compiled with CUDA or Metal,"
+            f" found {layers}"
+        )
+
+
 def record_of() -> Path | None:
     """The file that says what the installed llama.cpp was compiled for.
 

@@ -18,6 +18,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, cast
 
+from cbt_ray.cache import cache_folder
 from cbt_ray.errors import InputError
 from cbt_ray.llm.gguf_header import Header, read_header
 from cbt_ray.reading import located, opened
@@ -188,11 +189,7 @@ def _sha256(path: Path) -> str:
 
 
 def _cache_file() -> Path:
-    return (
-        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        / "cbt-ray"
-        / "digests.json"
-    )
+    return cache_folder() / "digests.json"
 
 
 def _read_cache() -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError
 
 from cbt_ray.errors import Infrastructure, InputError, ModelFailure
-from cbt_ray.llm.build import best_build, bindings
+from cbt_ray.llm.build import best_build, bindings, check_gpu
 from cbt_ray.llm.control import Control, Written
 from cbt_ray.llm.gguf_file import check_gguf, gguf_identity, load_gguf_path
 from cbt_ray.llm.reasoning import opening
@@ -66,12 +66,15 @@ class LlamaCppModel:
         context: int = 8192,
         threads: int = 1,
         parallel: int = 1,
+        gpu_layers: int = 0,
         today: str = TODAY.isoformat(),
     ) -> None:
         self.gguf = check_gguf(gguf)
         self.context = context
         self._build = str(best_build())
-        self._llama = _load(gguf, context if parallel == 1 else SMALLEST_CONTEXT, threads)
+        check_gpu(gpu_layers)
+        context_of_one = context if parallel == 1 else SMALLEST_CONTEXT
+        self._llama = _load(gguf, context_of_one, threads, gpu_layers)
         self.template = template_of(self._llama, gguf, today)
         try:
             self.template.try_out()
@@ -201,10 +204,16 @@ def load_vocabulary(gguf: Path) -> Any:
     return _opened(check_gguf(gguf), vocab_only=True)
 
 
-def _load(gguf: Path, context: int, threads: int) -> Any:
+def _load(gguf: Path, context: int, threads: int, gpu_layers: int) -> Any:
     from cbt_ray.llm.constrained import attach
 
-    llama = _opened(gguf, n_ctx=context, n_threads=threads, n_threads_batch=threads)
+    llama = _opened(
+        gguf,
+        n_ctx=context,
+        n_threads=threads,
+        n_threads_batch=threads,
+        n_gpu_layers=gpu_layers,
+    )
     attach(llama)
     return llama
 

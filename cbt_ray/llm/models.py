@@ -107,6 +107,7 @@ def language_model(
             context=endpoint.context,
             threads=endpoint.threads,
             parallel=endpoint.parallel,
+            gpu_layers=endpoint.gpu_layers,
             today=today,
         )
     if isinstance(endpoint, LiteLLMEndpoint):
@@ -137,4 +138,9 @@ def _file(name: str, endpoint: LlamaCppEndpoint, gguf: Path | None) -> Path:
         raise InputError(
             f"endpoints.{name}.gguf: `{FINETUNED}` has no file yet; run the finetune stage first"
         )
-    return load_gguf_path(endpoint.gguf)
+    source = load_gguf_path(endpoint.gguf)
+    if endpoint.requantize is None:
+        return source
+    from cbt_ray.llm.quantize import requantized
+
+    return requantized(source, endpoint.requantize, endpoint.threads)

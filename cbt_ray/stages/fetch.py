@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cbt_ray.cache import cache_folder, locked
 from cbt_ray.errors import Owed
 from cbt_ray.llm.gguf_file import DEFAULT_REVISION
 from cbt_ray.study.model import Checkpoint
@@ -23,7 +24,7 @@ from cbt_ray.training.start.weights import Weights, complete, fetch_weights, lin
 from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.inputs import at, check_model_name, check_recipes, try_template
-from cbt_ray.work.workshop import cache_folder, local_file, locked
+from cbt_ray.work.workshop import local_file
 
 if TYPE_CHECKING:
     from cbt_ray.work.progress import Progress

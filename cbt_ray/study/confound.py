@@ -151,7 +151,8 @@ def _named(endpoint: LlamaCppEndpoint | LiteLLMEndpoint | ScriptedEndpoint) -> s
 
 def _served(endpoint: LlamaCppEndpoint | LiteLLMEndpoint | ScriptedEndpoint) -> str:
     if isinstance(endpoint, LlamaCppEndpoint):
-        return f"llama.cpp with a context of {endpoint.context} tokens"
+        turned = f", turned into {endpoint.requantize}" if endpoint.requantize else ""
+        return f"llama.cpp with a context of {endpoint.context} tokens{turned}"
     if isinstance(endpoint, LiteLLMEndpoint):
         joined = ", its system prompt in the first message" if endpoint.system != "message" else ""
         return f"a server{joined}"

@@ -6,9 +6,9 @@ import re
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from cbt_ray.study.block import Block, Share
+from cbt_ray.study.block import Block, Share, refuse_all
 
 FINETUNED = "finetuned"
 Price = Annotated[float, Field(ge=0, le=1_000_000)]
@@ -35,7 +35,7 @@ class Limits(Block):
 class LlamaCppEndpoint(Limits):
     """A GGUF in this process, by llama.cpp."""
 
-    decides_nothing: ClassVar[frozenset[str]] = PACE | {"threads"}
+    decides_nothing: ClassVar[frozenset[str]] = PACE | {"threads", "gpu_layers"}
 
     kind: Literal["llama_cpp"]
     """Which kind."""
@@ -58,11 +58,33 @@ class LlamaCppEndpoint(Limits):
     """
     threads: int = Field(1, ge=1, le=4096)
     """Threads a worker gives it; also the CPUs that a worker takes."""
+    requantize: Literal["q8_0", "q4_0"] | None = None
+    """Another quantization that the file is turned into, for speed.
+
+    Once a machine, in its cache. A key holds the digest of the file that is named, and this word.
+    Of `finetuned`, the recipe's `quantization` decides.
+    """
+    gpu_layers: int = Field(0, ge=0, le=100_000)
+    """Layers that a GPU computes; needs a llama.cpp with CUDA or Metal.
+
+    More than the model has: all of them. One worker a machine then makes all calls.
+    """
     licence: str | None = None
     """Of the model, or the provider's terms; in no key.
 
     The generator needs one where a model is tuned on its texts.
     """
+
+    @model_validator(mode="after")
+    def _quantized_by_one(self) -> LlamaCppEndpoint:
+        if self.gguf == FINETUNED and self.requantize is not None:
+            refuse_all(
+                [
+                    f"requantize: expected none of `{FINETUNED}`, which has its recipe's "
+                    f"`quantization`, found {self.requantize}"
+                ]
+            )
+        return self
 
 
 class LiteLLMEndpoint(Limits):

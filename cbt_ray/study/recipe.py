@@ -170,8 +170,11 @@ class Recipe(Block):
     """
     tensorboard: bool = False
     """Write TensorBoard files into the store, too."""
-    quantization: Literal["q8_0", "f16", "q6_k", "q5_k_m", "q4_k_m"] = "q8_0"
-    """Of the exported GGUF, for both variants."""
+    quantization: Literal["q8_0", "f16", "q6_k", "q5_k_m", "q4_k_m", "q4_0"] = "q8_0"
+    """Of both variants' GGUF.
+
+    `q4_0` is the one that CPUs without AMX compute fastest.
+    """
     gate_prompts: int = Field(20, ge=1, le=200)
     """Real prompts on which an export is judged.
 

@@ -47,7 +47,7 @@ class Needs:
 
     cpus: int
     only_waits: bool
-    """Whether it does nothing but wait for servers: then one a machine is enough."""
+    """Whether it does nothing but wait, for servers or a GPU: then one a machine is enough."""
     bears: int
     """Jobs at once that the stage's endpoints bear: over all workers, or in each where the models
     run in it."""
@@ -196,7 +196,8 @@ def needs_of(study: Study, roles: Collection[Role]) -> Needs:
     here = [one for one in endpoints if isinstance(one, LlamaCppEndpoint)]
     if here:
         at_once = min(one.parallel for one in here)
-        return Needs(max(one.threads for one in here), only_waits=False, bears=at_once)
+        on_gpu = any(one.gpu_layers for one in here)
+        return Needs(max(one.threads for one in here), only_waits=on_gpu, bears=at_once)
     known = [one.max_concurrency for one in endpoints if one.max_concurrency is not None]
     bears = sum(known) if len(known) == len(endpoints) else UNLIMITED_CHAINS
     return Needs(1, only_waits=True, bears=max(1, bears))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cbt_ray.errors import InputError
-from cbt_ray.llm.build import best_build
+from cbt_ray.llm.build import best_build, check_gpu
 from cbt_ray.llm.gguf_file import check_gguf, load_gguf_path
 from cbt_ray.llm.template import check_served
 from cbt_ray.prompts import Prompts
@@ -131,6 +131,7 @@ def _check_endpoint(study: Study, name: str) -> None:
     if isinstance(endpoint, LlamaCppEndpoint):
         with at(study, f"endpoints.{name}"):
             best_build()
+            check_gpu(endpoint.gpu_layers)
         if endpoint.gguf != FINETUNED:
             with at(study, f"endpoints.{name}.gguf"):
                 check_served(load_gguf_path(endpoint.gguf), study.told_date)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
+from cbt_ray.cache import cache_folder, locked
 from cbt_ray.llm.gate import Gate
 from cbt_ray.llm.models import Models
 from cbt_ray.llm.request import Usage
@@ -134,12 +132,6 @@ def prompts_of(study: Study) -> Prompts:
     return Prompts(own, study.language)
 
 
-def cache_folder() -> Path:
-    """Where this machine keeps what it can fetch again; CBT_RAY_CACHE moves it."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cbt-ray"
-    return Path(os.environ.get("CBT_RAY_CACHE") or default)
-
-
 def local_file(store: Store, blob: Blob, owner: Key | None = None) -> Path:
     """A blob as a local file, its SHA-256 checked: read in place in a folder store, fetched once a
     machine from one elsewhere.
@@ -151,12 +143,3 @@ def local_file(store: Store, blob: Blob, owner: Key | None = None) -> Path:
     )
     with locked(cache.with_suffix(".lock")):
         return store.fetch_blob(blob, cache, owner)
-
-
-@contextlib.contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Hold a lock that all processes of this machine share."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

@@ -65,7 +65,7 @@ SECTIONS = {
     "imported.judges.NAME": "ImportedJudge",
 }
 """Heading of a section -> the block whose fields it holds."""
-CHOICES = 5
+CHOICES = 6
 """A type names no more; the section does."""
 UNUSUAL = 1000
 """An upper limit that is larger is met by no real study, and is not shown."""

@@ -11,12 +11,15 @@ from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 
+import llama_cpp
 import pytest
 
 from cbt_ray.errors import InputError
 from cbt_ray.llm import build, first_decode
 from cbt_ray.llm.build import best_build
 from cbt_ray.llm.first_decode import try_build
+from cbt_ray.llm.gguf_file import load_gguf_path
+from cbt_ray.llm.llamacpp import LlamaCppModel
 from cbt_ray.study import load_study
 from cbt_ray.study.endpoint import Role
 from cbt_ray.work.inputs import check_endpoints
@@ -158,6 +161,27 @@ def test_a_study_is_refused_before_llama_cpp_is_loaded(
         match=r"study\.yaml: endpoints\.embedded: llama\.cpp: compiled for a CPU with amx_tile",
     ):
         check_endpoints(study, [Role(endpoint="embedded")])
+
+
+@pytest.mark.llama
+def test_layers_for_a_gpu_are_refused_where_llama_cpp_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offloads = {"kind": "llama_cpp", "gguf": first_decode.EMBEDDED, "gpu_layers": 99}
+    study = load_study(write_study(tmp_path, example_study(endpoints__embedded=offloads)))
+    monkeypatch.setattr(llama_cpp, "llama_supports_gpu_offload", lambda: False)
+    said = r"gpu_layers: expected 0, or a GPU and a llama\.cpp .* CUDA or Metal, found 99$"
+    with pytest.raises(InputError, match=rf"study\.yaml: endpoints\.embedded: {said}"):
+        check_endpoints(study, [Role(endpoint="embedded")])
+    embedded = load_gguf_path(first_decode.EMBEDDED)
+    with pytest.raises(InputError, match=said):  # on another machine than the one that checked
+        LlamaCppModel(embedded, context=512, gpu_layers=99)
+    monkeypatch.setattr(llama_cpp, "llama_supports_gpu_offload", lambda: True)
+    check_endpoints(study, [Role(endpoint="embedded")])
+    for parallel in (1, 2):
+        model = LlamaCppModel(embedded, context=512, gpu_layers=99, parallel=parallel)
+        assert model._llama.model_params.n_gpu_layers == 99
+        model.close()
 
 
 DIES = "import os, signal; os.kill(os.getpid(), signal.{})"

@@ -244,6 +244,12 @@ def test_address_that_could_hold_a_secret_is_refused(value: str) -> None:
         loaded(endpoints__remote={"kind": "litellm", "model": "openai/x", "api_base": value})
 
 
+def test_a_finetuned_gguf_is_quantized_by_its_recipe_alone() -> None:
+    endpoint = {"kind": "llama_cpp", "gguf": "finetuned", "requantize": "q4_0"}
+    with pytest.raises(ValidationError, match="requantize: expected none of `finetuned`, which"):
+        loaded(endpoints__made=endpoint)
+
+
 def test_study_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         loaded().seed = 8  # type: ignore[misc]

@@ -82,6 +82,7 @@ NEVER: dict[str, dict[str, Any]] = {
         "endpoints__remote__tokens_per_minute": 900,
     },
     "threads": {"endpoints__made__threads": 4},
+    "layers on a GPU": {"endpoints__made__gpu_layers": 99},
     "latency": {"endpoints__script__latency_s": 0.5},
     "budget": {"budget": {"calls": 10, "tokens": 10, "cost": 1}},
     "minimum": {"minimum": {"courses": 0.1, "ratings": 1}},
@@ -356,6 +357,20 @@ def test_gguf_file_is_identified_by_its_content_and_not_by_its_place(
     # The place stands in no key, or a study could not move to another machine.
     assert found[0] == found[1]
     assert found[0] != found[2]
+
+
+def test_what_a_gguf_is_turned_into_is_in_the_key_by_its_rule_and_the_file_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CBT_RAY_CACHE", str(tmp_path / "cache"))
+    judge = {"kind": "llama_cpp", "gguf": str(write_gguf(tmp_path / "model.gguf", {}))}
+    plain, *turned = (
+        keys(endpoints__remote=judge | {"requantize": rule}) for rule in (None, "q8_0", "q4_0")
+    )
+    assert plain == keys(endpoints__remote=judge)
+    for one, other in ((plain, turned[0]), (plain, turned[1]), (turned[0], turned[1])):
+        assert {stage for stage in Stage if one[stage] != other[stage]} == SCORES
+    assert not list((tmp_path / "cache").rglob("*.gguf")), "a key needs no file but the one named"
 
 
 def finetunes(**recipe: Any) -> dict[str, str]:

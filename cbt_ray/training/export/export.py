@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cbt_ray.llm.quantize import quantize
+from cbt_ray.store.store import sha256_of
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.export.gguf import NAMELESS, Gguf, convert
 from cbt_ray.training.export.merge import merge
-from cbt_ray.training.export.quantize import quantize
 from cbt_ray.training.start.base import Base
 
 
@@ -51,4 +52,5 @@ def export(
         return Exported(merged, f16, f16)
     say("quantize")
     target = folder / f"model-{recipe.quantization}.gguf"
-    return Exported(merged, f16, quantize(f16.path, target, recipe.quantization, threads))
+    quantize(f16.path, target, recipe.quantization, threads)
+    return Exported(merged, f16, Gguf(target, sha256_of(target)))

@@ -152,9 +152,9 @@ def run(part: str, folder: Path) -> None:
     """One part of an export, in this process."""
     import torch  # noqa: F401 - so that `nothing` shows what Python and torch take by themselves
 
+    from cbt_ray.llm.quantize import quantize
     from cbt_ray.training.export.gguf import convert
     from cbt_ray.training.export.merge import merge
-    from cbt_ray.training.export.quantize import quantize
 
     if part == "merge":
         merge(open_base(str(folder / "base"), folder), folder / "adapter", folder / "merged")

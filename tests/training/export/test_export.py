@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from cbt_ray.errors import InputError
+from cbt_ray.llm.quantize import quantize
 from cbt_ray.store.store import sha256_of
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.export.export import Exported, export
 from cbt_ray.training.export.gguf import convert
-from cbt_ray.training.export.quantize import quantize
 from cbt_ray.training.gate.gate import gate
 from cbt_ray.training.start.base import Base, open_base
 from tests.training.conftest import TINY
@@ -101,15 +101,21 @@ def test_q8_0_is_the_converters_own_to_the_byte(exported: Exported, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("quantization", "expected"),
-    [("q6_k", {"Q6_K"}), ("q5_k_m", {"Q5_K", "Q6_K"}), ("q4_k_m", {"Q4_K", "Q6_K"})],
+    [
+        ("q6_k", {"Q6_K"}),
+        ("q5_k_m", {"Q5_K", "Q6_K"}),
+        ("q4_k_m", {"Q4_K", "Q6_K"}),
+        ("q4_0", {"Q4_0", "Q6_K"}),
+    ],
 )
-def test_k_quants_load_and_keep_template_and_tokens(
+def test_smaller_quantizations_load_and_keep_template_and_tokens(
     exported: Exported, wide: Base, tmp_path: Path, quantization: str, expected: set[str]
 ) -> None:
-    made = quantize(exported.f16.path, tmp_path / "model.gguf", quantization, 1)
-    assert types(made.path) == expected
-    assert made.path.stat().st_size < exported.gguf.path.stat().st_size
-    verdict = gate(wide, None, exported.merged, exported.f16.path, made.path, [], 1, tuned=False)
+    made = tmp_path / "model.gguf"
+    quantize(exported.f16.path, made, quantization, 1)
+    assert types(made) == expected
+    assert made.stat().st_size < exported.gguf.path.stat().st_size
+    verdict = gate(wide, None, exported.merged, exported.f16.path, made, [], 1, tuned=False)
     assert verdict.failed == ()
     assert {"loads", "template", "special", "tokens"} <= {
         check.name for check in verdict.checks if check.passed
@@ -130,7 +136,8 @@ def test_what_is_no_whole_gguf_is_refused_and_leaves_nothing(
     source.write_bytes(data[: len(data) // 2] if harm == "cut" else b"no GGUF at all")
     with pytest.raises(
         InputError,
-        match=r"source\.gguf: expected an F16 GGUF that llama\.cpp turns into q8_0 \(.+\)",
+        match=r"source\.gguf: expected an F16 GGUF that llama\.cpp turns into q8_0, and room in "
+        r"\S+ \(.+\)",
     ) as caught:
         quantize(source, tmp_path / "target.gguf", "q8_0", 1)
     assert "\n" not in str(caught.value)
