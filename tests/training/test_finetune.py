@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,8 @@ def test_prompts_are_real_and_the_short_ones(splits: Splits, base: Base) -> None
     )
     turns = Counter(len(one) for one in prompts)
     assert len(turns) > 1, "not only openings"
+    goes_on = sum(list(two[: len(one)]) == list(one) for one, two in pairwise(prompts))
+    assert goes_on > len(prompts) / 3, "what llama.cpp has read of one is not read again"
 
 
 def test_a_folder_that_cannot_be_converted_is_one_line(tiny: Base, tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ Prompt = list[Message] | str
 def prompts_of(splits: Splits, base: Base, most: int) -> list[Prompt]:
     """What comes before therapist turns, of held-out text first.
 
-    The short ones where there are enough of them.
+    The short ones where there are enough of them, in the order of the text: a prompt begins as the
+    one before it does, so llama.cpp reads little of it anew.
     """
     found = [
         prompt
@@ -37,7 +38,7 @@ def prompts_of(splits: Splits, base: Base, most: int) -> list[Prompt]:
     by_length = sorted(((len(Asked.of(one, base).ids), at) for at, one in enumerate(found)))
     short = [at for length, at in by_length if length <= PROMPT_TOKENS]
     chosen = spread(short, most) if len(short) >= most else [at for _, at in by_length[:most]]
-    return [found[at] for at in chosen]
+    return [found[at] for at in sorted(chosen)]
 
 
 def limit_of(splits: Splits, pairs: Sequence[Pair], base: Base) -> int:
