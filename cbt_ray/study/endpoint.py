@@ -61,8 +61,9 @@ class LlamaCppEndpoint(Limits):
     requantize: Literal["q8_0", "q4_0"] | None = None
     """Another quantization that the file is turned into, for speed.
 
-    Once a machine, in its cache. A key holds the digest of the file that is named, and this word.
-    Of `finetuned`, the recipe's `quantization` decides.
+    `q8_0` loses nearly nothing, `q4_0` is faster. It is made once a machine, in its cache. A key
+    holds what identifies the file that is named, and this word. Of `finetuned`, the recipe's
+    `quantization` decides.
     """
     gpu_layers: int = Field(0, ge=0, le=100_000)
     """Layers that a GPU computes; needs a llama.cpp with CUDA or Metal.

@@ -173,7 +173,7 @@ class Recipe(Block):
     quantization: Literal["q8_0", "f16", "q6_k", "q5_k_m", "q4_k_m", "q4_0"] = "q8_0"
     """Of both variants' GGUF.
 
-    `q4_0` is the one that CPUs without AMX compute fastest.
+    `q4_0` is what CPUs without AMX compute fastest, and loses most.
     """
     gate_prompts: int = Field(20, ge=1, le=200)
     """Real prompts on which an export is judged.
