@@ -141,7 +141,7 @@ format: .venv/.dev  ## Format the code
 	$(BIN)/ruff check --fix .
 
 .PHONY: lock
-lock: .venv/.local  ## Compile requirements/*.in into *.txt with hashes
+lock: .venv/.local  ## Compile pyproject.toml into requirements/*.txt with hashes
 	PATH="$(CURDIR)/$(BIN):$$PATH" requirements/lock.sh
 
 .PHONY: clean
@@ -155,7 +155,7 @@ help:  ## This text
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The environment is one folder; dev holds all that local holds.
-SETUP := requirements/bootstrap.txt requirements/install.sh requirements/llama.sh requirements/llama.cmake
+SETUP := requirements/bootstrap.txt requirements/torch.txt requirements/install.sh requirements/llama.sh requirements/llama.cmake
 .venv/.local: requirements/local.txt $(SETUP)
 	@[ -z "$$(find $^ -newer .venv/.dev 2>&1)" ] || requirements/install.sh local
 	@touch $@

@@ -29,8 +29,9 @@ from cbt_ray.errors import InputError
 from cbt_ray.reading import located, read_bytes, read_text
 from cbt_ray.reading.once import once
 from cbt_ray.reading.template_text import BoundedEnvironment
+from cbt_ray.shipped import shipped
 
-HOME = Path(__file__).resolve().parent.parent / "prompts"
+HOME = shipped("prompts")
 LARGEST = 1 << 20
 """Bytes of a prompt."""
 MOST = 1000

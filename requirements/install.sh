@@ -8,15 +8,17 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$here") lock=${1:?usage: install.sh local|dev}
 venv=$root/.venv python=${PYTHON:-python3.11}
+case $lock in dev) size="2.8 GB" ;; *) size="2.3 GB" ;; esac
 say() { printf '[%3d s] %s\n' "$SECONDS" "$*"; }
 "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "install: $python is not Python 3.11; set PYTHON=" >&2; exit 2; }
 
-say "virtual environment in .venv"
+say "set-up: an environment in .venv, $size of disk; about 3 minutes on two idle cores the first time,"
+say "most of them to compile llama.cpp for this CPU; half a minute where that build is in the cache"
 [ -x "$venv/bin/python" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r "$here/bootstrap.txt"
 export UV_FIND_LINKS="${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}" VIRTUAL_ENV=$venv
 uv=$venv/bin/uv work=$venv/llama.cpp
-torch=$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' "$here/train.in")
+torch=$(grep ^torch== "$here/torch.txt")
 
 # Shows nothing but what is of interest in the end; the compiler's own words are in the log.
 PATH=$venv/bin:$PATH "$here/llama.sh" "$here/$lock.txt" "$work" >"$venv/llama.log" 2>&1 & llama=$!

@@ -6,6 +6,7 @@ import json
 from typing import Any, Protocol
 
 from cbt_ray.errors import Infrastructure, InputError
+from cbt_ray.extra import need
 
 Document = dict[str, Any]
 TIMEOUT_S = 20.0
@@ -66,6 +67,7 @@ class KubernetesCluster:
     """The cluster of a kubeconfig's context, one namespace of it."""
 
     def __init__(self, namespace: str, context: str | None = None) -> None:
+        need("kubernetes")
         from kubernetes import client, config
         from kubernetes.config.config_exception import ConfigException
 

@@ -15,9 +15,10 @@ import yaml
 
 from cbt_ray.batch.job import BatchJob
 from cbt_ray.errors import InputError
+from cbt_ray.shipped import shipped
 
 Manifest = dict[str, Any]
-FOLDER = Path(__file__).parents[2] / "k8s"
+FOLDER = shipped("k8s")
 TEMPLATE = "cbt-ray/template"
 STAGE = "cbt-ray/stage"
 SETTINGS = "cluster"

@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Any
 
 from cbt_ray.errors import InputError
+from cbt_ray.extra import need
 
 CPU = Path("/proc/cpuinfo")
 RECORD = "instruction-sets"
@@ -33,8 +34,13 @@ class Build:
 
 
 def builds(record: Path | None = None) -> list[Build]:
-    """The installed builds, the best one first; one that nobody knows where there is no record."""
+    """The installed builds, the best one first; one that nobody knows where there is no record.
+
+    Raises InputError where llama.cpp is not installed.
+    """
     record = record or record_of()
+    if record is None:
+        need("llama_cpp")
     lines = record.read_text().splitlines() if record is not None and record.is_file() else []
     return [Build(name, tuple(needed)) for name, *needed in map(str.split, lines)] or [
         Build("unknown")

@@ -20,6 +20,7 @@ from typing import Any, cast
 
 from cbt_ray.cache import cache_folder
 from cbt_ray.errors import InputError
+from cbt_ray.extra import EXTRAS, need
 from cbt_ray.llm.gguf_header import Header, read_header
 from cbt_ray.reading import located, opened
 from cbt_ray.study.recipe import is_hub_id
@@ -42,6 +43,8 @@ def load_gguf_path(gguf: str) -> Path:
     if not gguf.startswith(PACKAGE):
         return located(gguf)
     name, _, file = gguf.removeprefix(PACKAGE).partition("/")
+    if name in EXTRAS["local"]:
+        need(name)
     spec = None
     with contextlib.suppress(ValueError):  # of `__main__`, for one
         spec = find_spec(name) if name.isidentifier() else None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import InputError
+from cbt_ray.extra import need
 
 NAME = "events.out.tfevents.0.cbt-ray"
 """TensorBoard reads files with `tfevents` in their names. The package would put this machine's name
@@ -30,11 +31,9 @@ def must_be_there() -> None:
     trained.
     """
     try:
-        import tensorboardX  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            "tensorboard: expected the package tensorboardX, or `tensorboard: false`"
-        ) from error
+        need("tensorboardX")
+    except InputError as error:
+        raise InputError(f"tensorboard: {error}, or `tensorboard: false`") from None
 
 
 def events_of(steps: Iterable[Mapping[str, Any]]) -> bytes:

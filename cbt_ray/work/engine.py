@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Protocol
 
+from cbt_ray.extra import need
 from cbt_ray.llm.gate import Gate, gate_of
 from cbt_ray.llm.meter import Meter
 from cbt_ray.llm.request import Usage
@@ -241,6 +242,7 @@ def open_engine(
     address = os.environ.get("RAY_ADDRESS") or study.engine.address
     if not address:
         return CrewEngine(study, store, spent, say, LocalCrew())
+    need("ray")
     from cbt_ray.work.ray_crew import RayCrew
 
     return CrewEngine(study, store, spent, say, RayCrew(address, say))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cbt_ray.errors import InputError
+from cbt_ray.extra import need
 from cbt_ray.llm.build import best_build, check_gpu
 from cbt_ray.llm.gguf_file import check_gguf, load_gguf_path
 from cbt_ray.llm.template import check_served
@@ -188,8 +189,12 @@ def _check_weights(path: Path) -> None:
 
 def _check_training(study: Study, model: str, recipe: Recipe) -> None:
     """What this machine would lack behind hours of other stages."""
+    from cbt_ray.training.export.gguf import converter
+
     with at(study, f"models.{model}"):
+        need("torch", "trl")
         best_build()  # the parity gate hears what llama.cpp makes of the export
+        converter()
     if recipe.backend == "unsloth":
         with at(study, f"models.{model}.recipe.backend"):
             require_unsloth()

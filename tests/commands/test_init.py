@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import pytest
 
 from cbt_ray.__main__ import outcome
+from cbt_ray.cli import cli
+from cbt_ray.shipped import shipped
 from cbt_ray.store.folder import FolderStore
+from cbt_ray.study import load_study
 from cbt_ray.unit import Stage
 from cbt_ray.work.usage import Costs
 
@@ -52,3 +56,34 @@ def test_what_is_there_is_kept(tmp_path: Path) -> None:
     code, message = outcome(["init", str(tmp_path / "mine")])
     assert (code, "expected a new folder" in message) == (2, True)
     assert not list((tmp_path / "mine").iterdir())
+
+
+STUDIES = sorted(file.stem for file in shipped("studies").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("example", STUDIES)
+def test_an_example_is_copied_with_all_that_it_names(tmp_path: Path, example: str) -> None:
+    folder = tmp_path / "mine"
+    assert outcome(["init", str(folder), "--example", example]) == (0, "")
+    copy, original = (
+        load_study(folder / "study.yaml"),
+        load_study(shipped("studies") / f"{example}.yaml"),
+    )
+    assert (copy.study, copy.store) == ("mine", str(folder / "runs"))
+    own = {"study", "store", "file"}
+    assert copy.model_dump(exclude=own) == original.model_dump(exclude=own)
+    recipes = {file.name for file in (folder / "recipes").iterdir()}
+    assert len(recipes) == len(copy.models), "no recipe that it does not name"
+
+
+def test_an_example_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    code, message = outcome(["init", str(tmp_path / "mine"), "--example", "../demo"])
+    assert code == 2
+    assert message == f"cbt-ray: --example ../demo: expected one of {', '.join(STUDIES)}"
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_help_names_the_examples() -> None:
+    (option,) = (one for one in cli.commands["init"].params if one.name == "example")
+    assert isinstance(option, click.Option)
+    assert all(name in (option.help or "") for name in STUDIES)

@@ -11,7 +11,7 @@ from cbt_ray.cli import cli
 from cbt_ray.study import load_study
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))

@@ -10,12 +10,12 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from cbt_ray.commands.init import EXAMPLE, SCHEMA_FILE, schema_text
+from cbt_ray.commands.init import SCHEMA_FILE, TEMPLATE, schema_text
 from cbt_ray.study.block import Block
 from cbt_ray.study.schema import meanings, study_schema
 
 STUDIES = Path(__file__).parents[2] / "studies"
-FILES = [*sorted(STUDIES.glob("*.yaml")), EXAMPLE / "study.yaml"]
+FILES = [*sorted(STUDIES.glob("*.yaml")), TEMPLATE / "study.yaml"]
 
 
 def test_the_shipped_schema_is_that_of_the_fields() -> None:
@@ -47,12 +47,12 @@ def test_a_shipped_study_names_its_schema_and_follows_it(file: Path) -> None:
     ],
 )
 def test_what_the_reader_refuses_of_fields_the_schema_refuses(field: str, value: object) -> None:
-    document = yaml.safe_load((EXAMPLE / "study.yaml").read_text(encoding="utf-8"))
+    document = yaml.safe_load((TEMPLATE / "study.yaml").read_text(encoding="utf-8"))
     assert complaints({**document, field: value})
 
 
 def test_a_field_that_may_name_a_file_takes_both() -> None:
-    document = yaml.safe_load((EXAMPLE / "study.yaml").read_text(encoding="utf-8"))
+    document = yaml.safe_load((TEMPLATE / "study.yaml").read_text(encoding="utf-8"))
     simulated = document["patients"]["simulated"]
     assert not complaints({**document, "patients": {"simulated": "patients.yaml"}})
     assert not complaints({**document, "patients": {"simulated": simulated}})

@@ -62,7 +62,7 @@ def _convert(folder: Path, target: Path, options: list[str], threads: int) -> No
     with _with_space_said(folder) as source:
         command = [
             sys.executable,
-            str(_converter()),
+            str(converter()),
             str(source),
             "--outfile",
             str(beside),
@@ -100,7 +100,8 @@ def _with_space_said(folder: Path) -> Iterator[Path]:
         yield links
 
 
-def _converter() -> Path:
+def converter() -> Path:
+    """llama.cpp's own, as a file; raises InputError where it is not there."""
     path = Path(
         os.environ.get(CONVERTER) or Path(sys.prefix) / "llama.cpp" / "convert_hf_to_gguf.py"
     )
