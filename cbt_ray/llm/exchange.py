@@ -83,11 +83,9 @@ def exchange(
 
 def _exchanged(connection: Connection, method: str, request: bytes) -> Answer:
     _send(connection, request)
-    response = _response(connection, method)
-    while response.status in _INTERIM:
-        response = _response(connection, method)
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    answer = Answer(response.status, headers, _read(response, headers))
+    with _response(connection, method) as response:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        answer = Answer(response.status, headers, _read(response, headers))
     connection.reusable = _is_kept_open(response, headers)
     return answer
 
@@ -121,9 +119,20 @@ def _send(connection: Connection, request: bytes) -> None:
 
 
 def _response(connection: Connection, method: str) -> HTTPResponse:
-    response = HTTPResponse(cast(socket.socket, connection), method=method)
-    response.begin()
-    return response
+    """The beginning of an answer, after those that only announce it.
+
+    Whatever comes is closed: one that is found later among garbage would complain of its socket.
+    """
+    while True:
+        response = HTTPResponse(cast(socket.socket, connection), method=method)
+        try:
+            response.begin()
+        except BaseException:
+            response.close()
+            raise
+        if response.status not in _INTERIM:
+            return response
+        response.close()
 
 
 def _is_kept_open(response: HTTPResponse, headers: Mapping[str, str]) -> bool:

@@ -12,6 +12,8 @@ from typing import Any, Literal
 from cbt_ray.errors import InputError
 from cbt_ray.reading.regular import LARGEST_TEXT, read_text
 
+DEEPEST = 500
+"""Levels; how many Python's own parser takes differs from one version to the next."""
 LONGEST_INTEGER = 40
 """Digits; above 4,300 Python refuses by itself, with another error, and no number here has 40."""
 
@@ -24,11 +26,13 @@ def loads(text: str | bytes, *, numbers: Literal["finite", "any"] = "finite") ->
     """
     strict = numbers == "finite"
     try:
-        return json.loads(
-            text,
-            object_pairs_hook=_mapping,
-            parse_int=_integer if strict else _short_integer,
-            parse_constant=_constant if strict else _no_number,
+        return _bounded(
+            json.loads(
+                text,
+                object_pairs_hook=_mapping,
+                parse_int=_integer if strict else _short_integer,
+                parse_constant=_constant if strict else _no_number,
+            )
         )
     except json.JSONDecodeError as error:
         raise ValueError(f"line {error.lineno}: {error.msg}") from None
@@ -45,6 +49,20 @@ def read_json(file: Path, name: str | None = None, largest: int = LARGEST_TEXT) 
         return loads(text)
     except ValueError as error:
         raise InputError(f"{name or file}: expected JSON: {error}") from None
+
+
+def _bounded(document: Any) -> Any:
+    level = _nested([document])
+    for _ in range(DEEPEST):
+        level = [part for one in level for part in _nested(one)]
+        if not level:
+            return document
+    raise ValueError("nested too deep")
+
+
+def _nested(parts: dict[str, Any] | list[Any]) -> list[Any]:
+    values = parts.values() if isinstance(parts, dict) else parts
+    return [part for part in values if isinstance(part, (dict, list))]
 
 
 def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

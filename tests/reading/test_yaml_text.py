@@ -72,7 +72,8 @@ def test_plain_values(text: str, value: object) -> None:
         ("? [a, b]\n: 1", "line 1: expected a name, found a list or a mapping"),
         ("a: {<<: 7}", "line 1: a: <<: expected a mapping, or a list of them"),
         ("a: 1\n---\nb: 2", "line 2: expected one document, found another after `---`"),
-        ("[" * 100_000, "line 1: 0.0.0: expected at most 40 blocks within each other"),
+        ("[" * 200, "line 1: 0.0.0: expected at most 40 blocks within each other"),
+        ("[" * 100_000, "line 1: "),  # a later PyYAML has a bound of its own
         ("- " * 5000 + "a", "line 1: 0.0.0: expected at most 40 blocks within each other"),
         ("a: \x00", "expected YAML: "),
     ],
