@@ -26,7 +26,7 @@ from cbt_ray.analysis.effect.contrast import Effect, contrasts
 from cbt_ray.analysis.effect.covariate import Covariate, words
 from cbt_ray.analysis.effect.family import Families, Refits, families, refitted
 from cbt_ray.analysis.effect.omnibus import Omnibus, omnibus
-from cbt_ray.analysis.effect.outcome import OutcomeFound, outcomes, with_p
+from cbt_ray.analysis.effect.outcome import OutcomeFound, beside_headline, outcomes, with_p
 from cbt_ray.analysis.effect.policy import Policies, counted, policies
 from cbt_ray.analysis.effect.power import Power, power
 from cbt_ray.analysis.effect.repeated import WithinSubjects, of_sessions
@@ -116,7 +116,7 @@ class Analysis:
     views: Mapping[str, OtherView]
     """Views that are not the headline's."""
     repeated: WithinSubjects
-    """Conditions compared within subjects: the arms, unless a table asks for others."""
+    """Conditions compared within subjects: arms in each outcome, unless a table asks otherwise."""
     reliability: Reliability
     scale: ScaleQuality
     power: Power
@@ -293,7 +293,9 @@ def _inferred(
         "slopes": slopes(used, list(levels), settings),
         "cells": describe.cells(used, arms),
         "models": MixedModels(plain, reduced, model),
-        "repeated": of_sessions(used, list(levels), settings.level),
+        "repeated": of_sessions(
+            used, list(levels), settings.level, beside_headline(scores, settings)
+        ),
         "covariates": [words(used, model, found.primary.rows, levels, settings)],
         "refitted": refitted(used, levels, model, settings) if settings.thorough else None,
     }

@@ -48,9 +48,30 @@ def cbt(path: Path, study: Path, scores: Path | None, overrides: tuple[str, ...]
     PATH is a clone of its public repository, or a part of one: it is converted into the files that
     the other commands take, in the folder <STUDY>.published. STUDY is written where there is none.
     """
-    from cbt_ray.published.convert import import_cbt
+    from cbt_ray.published.cbt.convert import import_cbt
 
     import_cbt(path, study, scores, fields_of(overrides), click.echo)
+
+
+@imports.command(epilog="Example: cbt-ray import act The_Thinking_Therapist_Final_Code act.yaml")
+@click.argument("path", type=click.Path(path_type=Path))
+@study_file
+@click.option(
+    "--scores",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="The published table of scores, where it lies elsewhere.",
+)
+@settings
+def act(path: Path, study: Path, scores: Path | None, overrides: tuple[str, ...]) -> None:
+    """Import the published sessions and ratings of The Thinking Therapist (arXiv 2509.09712).
+
+    PATH is a clone of its public repository, or a part of one. Ratings are read from the judge's
+    own texts; where the published table of scores has others, that is said.
+    """
+    from cbt_ray.published.act.convert import import_act
+
+    import_act(path, study, scores, fields_of(overrides), click.echo)
 
 
 @imports.command(epilog="Example: cbt-ray import sessions transcripts.jsonl own.yaml")

@@ -1,3 +1,3 @@
-"""The published repository of arXiv 2412.00251: a clone of it becomes the forms that anybody's
-transcripts and ratings have (docs/import.md).
+"""Published repositories: a clone of one becomes the forms that anybody's transcripts and ratings
+have (docs/import.md). A folder a publication.
 """

@@ -31,7 +31,7 @@ from cbt_ray.prompts import HOME
 from cbt_ray.study import Study
 from tests.llm.faulty_server import FaultyServer, scripted_answer
 from tests.llm.gguf_bytes import gguf_bytes
-from tests.published.clone import write_clone
+from tests.published.cbt.clone import write_clone
 from tests.study.example import RECIPE, asked_at, example_study, write_study
 
 LONGEST_S = 5.0

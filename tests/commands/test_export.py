@@ -11,7 +11,7 @@ import pytest
 
 from cbt_ray.__main__ import outcome
 from cbt_ray.reading.table import read_table
-from tests.published.clone import write_clone
+from tests.published.cbt.clone import write_clone
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from cbt_ray.study.imported import OWN_JUDGE
 from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.progress import Silent
-from tests.published.clone import ITEMS, document, write_clone
+from tests.published.cbt.clone import ITEMS, document, write_clone
 from tests.study.example import example_study, write_study
 
 pytestmark = pytest.mark.slow

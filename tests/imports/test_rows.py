@@ -20,7 +20,7 @@ from cbt_ray.therapy.session import Session, Speaker
 from cbt_ray.unit import Key, Stage
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.progress import Silent
-from tests.published.clone import GROUPS, document, simulated, talk, write_clone
+from tests.published.cbt.clone import GROUPS, document, simulated, talk, write_clone
 
 ADA = "llama-tuned.ada-lovell.r1"
 

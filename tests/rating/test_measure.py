@@ -20,7 +20,6 @@ from tests.needs import needs
 from tests.therapy.scripts import Script, as_json
 
 MITI = load_scale(Prompts(), "miti")
-OWN = Prompts(Path(__file__).parent / "scales")
 
 # By hand: cultivating, softening, partnership, empathy; questions, simple and complex reflections
 # -> technical, relational, R:Q, %CR.
@@ -186,7 +185,7 @@ def test_act_scores_are_reproduced_without_an_error() -> None:
         rows = list(csv.DictReader(file))
     assert len(rows) == 900
     for name, prefix in (("act-fm", "act_fm_"), ("tes", "tes_")):
-        scale = load_scale(OWN, name)
+        scale = load_scale(Prompts(), name)
         for row in rows:
             scores = {item.id: int(row[prefix + item.id]) for item in scale.items}
             found = scale.values(scores)

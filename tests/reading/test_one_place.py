@@ -37,7 +37,7 @@ REASONS = {
     "work/usage.py": "the store",
     "work/worker.py": "what its child sent",
     "analysis/schema.py": "our own docs, for a maintainer",
-    "published/study_file.py": "packaged with cbt-ray",
+    "published/study_text.py": "packaged with cbt-ray",
 }
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from cbt_ray.published.simulated import read_simulated
+from cbt_ray.published.cbt.simulated import read_simulated
 from cbt_ray.therapy.session import Session
 from cbt_ray.therapy.stop import StopReason
 from tests.needs import needs

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from cbt_ray.analysis.claims.claim_tests import Evidence, Found
     from cbt_ray.analysis.scores import Scores
 
+SAME = 1e-9
+"""Closer than this in proportion, two numbers are one: they are not exact in binary."""
 NO_NUMBER = "the analysis has no such number"
 NO_INTERVAL = "the analysis prints no interval"
 
@@ -135,7 +137,7 @@ def _read(test: Test, evidence: Evidence) -> Found:
 def _holds(claim: Claim, test: Test, found: Found) -> bool:
     value = found.value or 0.0
     if test.digits:
-        return as_printed(value, claim.printed or "") == claim.printed
+        return prints_as(value, claim.printed or "")
     if test.inside and found.low is not None and found.high is not None:
         return found.low <= float(claim.printed or "nan") <= found.high
     return value < test.below if test.below is not None else value > (test.above or 0.0)
@@ -165,6 +167,12 @@ def _descending(values: Sequence[float | None]) -> ClaimVerdict:
         f"{how}; the smallest step is shown",
         least,
     )
+
+
+def prints_as(value: float, printed: str) -> bool:
+    """Whether a number is printed so; half of a last digit may go either way."""
+    near = (value, value * (1 + SAME), value * (1 - SAME))
+    return printed in [as_printed(one, printed) for one in near]
 
 
 def as_printed(value: float, printed: str) -> str:

@@ -97,23 +97,45 @@ def _total(settings: Settings) -> Outcome:
 
 def _other(outcome: Outcome, scores: Scores, arms: Arms, settings: Settings) -> OutcomeFound:
     """An outcome that is not the headline's, in the headline's view where its rater has that."""
-    table = scores.on(outcome.measure)
-    own = table.ratings[table.ratings["judge"] == outcome.rater]
-    views = sorted(map(str, own["view"].unique()))
-    if not views:
+    view = _view(outcome, scores, settings)
+    if view is None:
         reason = f"no session was rated by {outcome.rater}"
         return OutcomeFound(
             **vars(outcome), view="", family=0, arms=[], without={}, contrasts=[], reason=reason
         )
-    view = settings.view if settings.view in views else views[0]
-    return _found(outcome, view, table.sessions(view, outcome.rater), arms, settings)
+    sessions = scores.on(outcome.measure).sessions(view, outcome.rater)
+    return _found(outcome, view, sessions, arms, settings)
+
+
+def _view(outcome: Outcome, scores: Scores, settings: Settings) -> str | None:
+    """The view of an outcome's rater that is compared; None where it rated nothing."""
+    own = scores.ratings[scores.ratings["judge"] == outcome.rater]
+    views = sorted(map(str, own["view"].unique()))
+    return settings.view if settings.view in views else next(iter(views), None)
+
+
+def beside_headline(scores: Scores, settings: Settings) -> dict[tuple[str, str], pd.DataFrame]:
+    """Session rows of each outcome but the headline's, by its measure and title; `total` is NaN
+    where one does not count.
+    """
+    found = {}
+    for outcome in settings.outcomes[1:]:
+        if (view := _view(outcome, scores, settings)) is not None:
+            sessions = scores.on(outcome.measure).sessions(view, outcome.rater)
+            name = (outcome.measure, outcome.title)
+            found[name] = _counted(outcome, sessions, settings)
+    return found
+
+
+def _counted(outcome: Outcome, sessions: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    own = replace(settings, total=(outcome.low, outcome.high))
+    return counted(sessions, settings.unrated, len(settings.items), own)
 
 
 def _found(
     outcome: Outcome, view: str, sessions: pd.DataFrame, arms: Arms, settings: Settings
 ) -> OutcomeFound:
-    own = replace(settings, total=(outcome.low, outcome.high))
-    used = counted(sessions, settings.unrated, len(settings.items), own)
+    used = _counted(outcome, sessions, settings)
     pairs = pairs_of("primary", arms, settings)
     return OutcomeFound(
         **vars(outcome),

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 from cbt_ray.analysis.effect.anova import Anova, f_of
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from cbt_ray.analysis.model.nested import Fit
 
 ADJUST = "holm-sidak"
+NONE: Mapping[tuple[str, str], pd.DataFrame] = MappingProxyType({})
 Tested = TypeVar("Tested", PairByZ, PairByT)
 
 
@@ -145,17 +147,39 @@ def repeated(
     )
 
 
-def of_sessions(sessions: pd.DataFrame, arms: Sequence[str], level: float = 0.95) -> WithinSubjects:
+def of_sessions(
+    sessions: pd.DataFrame,
+    arms: Sequence[str],
+    level: float = 0.95,
+    others: Mapping[tuple[str, str], pd.DataFrame] = NONE,
+) -> WithinSubjects:
     """Arms compared within patients on means of chains.
+
+    `others`: further outcomes beside the total, by name and title, each with session rows of its
+    own.
 
     Session rows whose `total` is NaN where they do not count.
     """
+    tables = {("total", "Mean total of a chain"): sessions, **others}
+    found = [
+        repeated(
+            _chains(rows).rename(columns={"total": name}),
+            "patient",
+            "arm",
+            [name],
+            conditions=list(arms),
+            titles={name: title},
+            level=level,
+        )
+        for (name, title), rows in tables.items()
+    ]
+    return replace(found[0], measures=[measure for one in found for measure in one.measures])
+
+
+def _chains(sessions: pd.DataFrame) -> pd.DataFrame:
+    """The mean total of each chain that has one."""
     rated = sessions[sessions["total"].notna()]
-    chains = rated.groupby(["arm", "patient", "chain"], observed=True)["total"].mean().reset_index()
-    titles = {"total": "Mean total of a chain"}
-    return repeated(
-        chains, "patient", "arm", ["total"], conditions=list(arms), titles=titles, level=level
-    )
+    return rated.groupby(["arm", "patient", "chain"], observed=True)["total"].mean().reset_index()
 
 
 def _measure(

@@ -16,7 +16,7 @@ import yaml
 
 from cbt_ray.analysis import Analysis
 from cbt_ray.analysis.claims import claims_file
-from cbt_ray.analysis.claims.claims import as_printed, claims
+from cbt_ray.analysis.claims.claims import as_printed, claims, prints_as
 from cbt_ray.analysis.claims.claims_file import ClaimsFile, load_claims
 from cbt_ray.analysis.claims.verdict import Claims, ClaimVerdict, RecomputedClaim
 from cbt_ray.analysis.document import from_json, to_json
@@ -234,8 +234,8 @@ def test_a_bad_claims_file_is_refused(
 
 
 def test_a_claims_file_that_is_not_there() -> None:
-    with pytest.raises(InputError, match="claims act: expected one of cbt"):
-        load_claims("act")
+    with pytest.raises(InputError, match="claims dbt: expected one of act, cbt"):
+        load_claims("dbt")
 
 
 def test_each_id_stands_once() -> None:
@@ -243,6 +243,14 @@ def test_each_id_stands_once() -> None:
     document["claims"].append(document["claims"][0])
     with pytest.raises(ValueError, match=r"tuning\.difference is given twice"):
         ClaimsFile.model_validate(document)
+
+
+def test_half_of_a_last_digit_is_printed_either_way() -> None:
+    for value in (2.675 - 1e-12, 2.675 + 1e-12):
+        assert prints_as(value, "2.67")
+        assert prints_as(value, "2.68")
+    assert not prints_as(2.6749, "2.68")
+    assert not prints_as(2.6751, "2.67")
 
 
 @pytest.mark.parametrize(

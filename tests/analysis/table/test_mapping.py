@@ -181,8 +181,8 @@ def test_the_items_of_act_sum_to_its_published_total(tmp_path: Path) -> None:
         found.scores.ratings["total"], found.measures["act_fm_total_consistency"]
     )
     arms = found.scores.ratings.drop_duplicates("arm")
-    assert set(zip(arms["factor:training"], arms["factor:form"], strict=True)) == {
-        (m, v) for m in ("instruct", "sft", "orpo") for v in ("reasoning", "answer")
+    assert set(zip(arms["factor:training"], arms["factor:reasoning"], strict=True)) == {
+        (m, v) for m in ("instruct", "sft", "orpo") for v in ("yes", "no")
     }
     assert found.absent == 0
 

@@ -22,7 +22,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cbt_ray.published.messages import (
+from cbt_ray.published.cbt.messages import (
     BETWEEN,
     Labels,
     Message,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.calls import A_SECOND, calls_of_command
-from tests.published.clone import write_clone
+from tests.published.cbt.clone import write_clone
 
 pytestmark = pytest.mark.slow
 

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from cbt_ray.published.course import read_course_session
-from cbt_ray.published.simulated import read_simulated
+from cbt_ray.published.cbt.course import read_course_session
+from cbt_ray.published.cbt.simulated import read_simulated
 
 PIECES = (
     *(

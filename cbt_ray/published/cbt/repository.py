@@ -9,7 +9,6 @@ Code/evaluation_results/*.csv
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from cbt_ray.errors import InputError
 from cbt_ray.published.remark import Remark
-from cbt_ray.reading import read_bytes, read_text
+from cbt_ray.published.source import Source, commit_of, folders, read_source
 
 SETS, GROUPS, SCORES = "Synthetic_Transcripts", "CBT_Simulations", "Code/evaluation_results"
 PATIENT = "CBT_Depression_Simulations_"
@@ -26,17 +25,6 @@ _COURSE = re.compile(r"session_(\d+)\.json")
 _PART = re.compile(r"session_\d+_part_\d+\.json")
 _SESSION = re.compile(r"session_((\d+)_.+|(\d+))\.txt")
 _TYPO = "expected a name such as {}"
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file as it was read."""
-
-    path: str
-    """Inside the repository."""
-    text: str
-    """With line ends as "\\n"."""
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -82,26 +70,7 @@ class Repository:
     @property
     def commit(self) -> str | None:
         """The commit that the clone stands at, where it is a clone."""
-        return _commit(self.root / ".git")
-
-
-def read_source(file: Path, path: str) -> Source | Remark:
-    """Read a text file; `path` names it in remarks."""
-    try:
-        data = read_bytes(file, path)
-    except InputError as error:
-        return Remark(path, 0, str(error).removeprefix(f"{path}: "), lost=True)
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        return Remark(path, line, f"expected UTF-8 ({error.reason})", lost=True)
-    return Source(path, one_kind_of_ends(text), hashlib.sha256(data).hexdigest())
-
-
-def one_kind_of_ends(text: str) -> str:
-    """A text whose line ends are all line feeds, whatever mix it had."""
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+        return commit_of(self.root)
 
 
 def open_repository(root: Path, scores: Path | None = None) -> Repository:
@@ -133,17 +102,9 @@ def _tables(root: Path) -> Iterator[Path]:
     yield from own or ([beside] if beside.is_file() else [])
 
 
-def _folders(folder: Path) -> list[Path]:
-    return (
-        sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-        if folder.is_dir()
-        else []
-    )
-
-
 def _sets(root: Path, remarks: list[Remark]) -> Iterator[CourseSet]:
     found = []
-    for folder in _folders(root / SETS):
+    for folder in folders(root / SETS):
         name = _SET.fullmatch(folder.name)
         if not name:
             remarks.append(
@@ -172,8 +133,8 @@ def _set(number: int, folder: Path, where: str, remarks: list[Remark]) -> Course
 
 
 def _chains(root: Path, remarks: list[Remark]) -> Iterator[Chain]:
-    for group in _folders(root / GROUPS):
-        for folder in _folders(group):
+    for group in folders(root / GROUPS):
+        for folder in folders(group):
             where = f"{GROUPS}/{group.name}/{folder.name}"
             if not folder.name.startswith(PATIENT):
                 remarks.append(Remark(where, 0, _TYPO.format(f"{PATIENT}<patient>"), lost=True))
@@ -215,20 +176,3 @@ def _sessions(folder: Path, where: str, remarks: list[Remark]) -> dict[int, tupl
             )
         found[number] = (name[1], f"{where}/{file.name}")
     return dict(sorted(found.items()))
-
-
-def _commit(git: Path) -> str | None:
-    """What HEAD names, without running git."""
-    try:
-        head = read_text(git / "HEAD").strip()
-        if not head.startswith("ref: "):
-            return head if re.fullmatch(r"[0-9a-f]{40}", head) else None
-        name = head.removeprefix("ref: ")
-        if (git / name).is_file():
-            return read_text(git / name).strip()
-        packed = read_text(git / "packed-refs")
-    except InputError:
-        return None
-    return next(
-        (line.split()[0] for line in packed.splitlines() if line.endswith(f" {name}")), None
-    )

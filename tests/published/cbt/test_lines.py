@@ -2,7 +2,7 @@
 
 import pytest
 
-from cbt_ray.published.lines import opening_left
+from cbt_ray.published.cbt.lines import opening_left
 
 LED = "Session Number: 2\n\nPatient: Hi. Last time we talked about: "
 

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from cbt_ray.published.course import Synthetic, read_course_session
-from cbt_ray.published.group import EXPECTED, Group, groups_of
-from cbt_ray.published.remark import Remark
-from cbt_ray.published.repository import (
+from cbt_ray.published.cbt.course import Synthetic, read_course_session
+from cbt_ray.published.cbt.group import EXPECTED, Group, groups_of
+from cbt_ray.published.cbt.repository import (
     GROUPS,
     Chain,
     CourseSet,
     Repository,
-    Source,
-    one_kind_of_ends,
 )
-from cbt_ray.published.score_table import PublishedRating, read_tables
-from cbt_ray.published.simulated import Simulated, read_simulated
+from cbt_ray.published.cbt.score_table import PublishedRating, read_tables
+from cbt_ray.published.cbt.simulated import Simulated, read_simulated
+from cbt_ray.published.remark import Remark
+from cbt_ray.published.source import Source, one_kind_of_ends
 from cbt_ray.reading import loads
 
 _NAME = re.compile(
@@ -101,16 +100,6 @@ class Published:
             for chain in self.chains
             for file in chain.sessions.values()
         )
-
-    @property
-    def in_sessions(self) -> Iterator[Remark]:
-        """The remarks on sessions that were read."""
-        for course in self.courses:
-            for file in course.sessions.values():
-                yield from file.session.remarks
-        for chain in self.chains:
-            for simulated in chain.sessions.values():
-                yield from simulated.session.remarks
 
     @property
     def groups(self) -> list[Group]:

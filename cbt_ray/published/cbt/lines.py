@@ -7,10 +7,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from cbt_ray.published.publication import Course, CourseFile, ProfileFile, Published, SessionFile
+from cbt_ray.published.cbt.publication import (
+    Course,
+    CourseFile,
+    ProfileFile,
+    Published,
+    SessionFile,
+)
+from cbt_ray.published.cbt.score_table import ITEMS, PublishedRating, scores_of
 from cbt_ray.published.remark import Remark
-from cbt_ray.published.repository import Source
-from cbt_ray.published.score_table import ITEMS, PublishedRating, scores_of
+from cbt_ray.published.source import Source
 from cbt_ray.rating.view import Strip, judged_turns
 from cbt_ray.therapy.session import Session, Speaker
 from cbt_ray.work.keys import profile_id
@@ -91,9 +97,8 @@ def session_lines(published: Published, commit: str | None) -> Iterator[Line]:
 
 
 def _origin(source: Source, remarks: Iterable[Remark], commit: str | None) -> Line:
-    found = {"file": source.path, "sha256": source.sha256}
-    own = {"source": found | {"commit": commit} if commit else found}
-    return own | {"remarks": [remark.reason for remark in remarks]}
+    said = [remark.reason for remark in remarks]
+    return {"source": source.origin(commit), "remarks": said}
 
 
 def rating_rows(published: Published, remarks: list[Remark]) -> list[dict[str, str]]:

@@ -32,7 +32,7 @@ from cbt_ray.unit import Stage, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.progress import Silent
 from cbt_ray.work.survey import State
-from tests.published.clone import published
+from tests.published.cbt.clone import published
 from tests.therapy.spoken import ENGLISH
 
 SETS, SESSIONS = 4, 20

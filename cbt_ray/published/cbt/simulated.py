@@ -30,7 +30,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cbt_ray.published.messages import (
+from cbt_ray.published.cbt.messages import (
     Labels,
     Message,
     Reading,

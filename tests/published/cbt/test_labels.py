@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from cbt_ray.__main__ import outcome
-from cbt_ray.published.course import read_course_session
-from cbt_ray.published.messages import INSIDE, NAME_INSIDE, THRICE
-from cbt_ray.published.simulated import read_simulated
+from cbt_ray.published.cbt.course import read_course_session
+from cbt_ray.published.cbt.messages import INSIDE, NAME_INSIDE, THRICE
+from cbt_ray.published.cbt.simulated import read_simulated
 from cbt_ray.therapy.session import Speaker
-from tests.published.clone import write_clone
+from tests.published.cbt.clone import write_clone
 
 P, T = Speaker.PATIENT, Speaker.THERAPIST
 ASKED = [(T, "Hello Robin."), (P, "I am tired."), (T, "Since when?"), (P, "For weeks.")]

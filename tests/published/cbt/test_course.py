@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import pytest
 
-from cbt_ray.published.course import read_course_session
+from cbt_ray.published.cbt.course import read_course_session
 from cbt_ray.therapy.session import Speaker
-from tests.published.clone import course
+from tests.published.cbt.clone import course
 
 P, T = Speaker.PATIENT, Speaker.THERAPIST
 FIRST = "Patient: I'm Kim, here for my first session.\n\nTherapist: Welcome.\n\n"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from cbt_ray.published.simulated import read_simulated
+from cbt_ray.published.cbt.simulated import read_simulated
 from cbt_ray.therapy.session import Speaker
 from cbt_ray.therapy.stop import StopReason
-from tests.published.clone import FAREWELL, simulated, talk
+from tests.published.cbt.clone import FAREWELL, simulated, talk
 
 P, T = Speaker.PATIENT, Speaker.THERAPIST
 

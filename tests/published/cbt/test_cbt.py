@@ -25,7 +25,7 @@ from cbt_ray.work.bench import Bench
 from cbt_ray.work.cause import causes
 from cbt_ray.work.progress import Silent
 from cbt_ray.work.survey import State
-from tests.published.clone import (
+from tests.published.cbt.clone import (
     FAREWELL,
     GROUPS,
     ITEMS,

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
 from cbt_ray.imports.manifest import study_name
-from cbt_ray.published.group import Group
-from cbt_ray.published.lines import CHARACTERISTICS
-from cbt_ray.published.publication import Published, levels
+from cbt_ray.published.cbt.group import Group
+from cbt_ray.published.cbt.lines import CHARACTERISTICS
+from cbt_ray.published.cbt.publication import Published, levels
+from cbt_ray.published.study_text import filled, quoted
 from cbt_ray.study.contrast import default_contrasts
 from cbt_ray.study.endpoint import Role
 from cbt_ray.study.factor import levels_of
@@ -107,8 +106,8 @@ def compose(published: Published, study_file: Path, manifest: Path, source: str,
         "source": source,
         "found": found,
         "manifest": manifest.name,
-        "study": _quoted(study_name(study_file)),
-        "description": _quoted(
+        "study": quoted(study_name(study_file)),
+        "description": quoted(
             "What the published transcripts and ratings of arXiv 2412.00251 say, imported and "
             "analysed anew."
         ),
@@ -117,15 +116,15 @@ def compose(published: Published, study_file: Path, manifest: Path, source: str,
         "placeholders": not published.chains,
         "courses": bool(published.courses),
         "patients": [
-            {"name": _quoted(name), "profile": _quoted(profile)} for name, profile in patients
+            {"name": quoted(name), "profile": quoted(profile)} for name, profile in patients
         ],
         "phases": [
             {
                 "name": name,
                 "first": first,
                 "last": last if name == PHASES[-1][0] else end,
-                "goals": _quoted(goals),
-                "techniques": _quoted(techniques),
+                "goals": quoted(goals),
+                "techniques": quoted(techniques),
             }
             for name, first, end, goals, techniques in PHASES
         ],
@@ -133,8 +132,8 @@ def compose(published: Published, study_file: Path, manifest: Path, source: str,
         "models": [_model(name) for name in sorted({group.model for group in groups})],
         "arms": [
             {
-                "name": _quoted(g.arm),
-                "model": _quoted(g.model),
+                "name": quoted(g.arm),
+                "model": quoted(g.model),
                 "variant": g.variant,
                 "group": g.folder,
             }
@@ -145,13 +144,7 @@ def compose(published: Published, study_file: Path, manifest: Path, source: str,
         "published": published.has_ratings,
         "analysis": _analysis(groups, published),
     }
-    environment = Environment(
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,  # noqa: S701  YAML
-    )
-    return environment.from_string(TEMPLATE.read_text()).render(**values) + "\n"
+    return filled(TEMPLATE, values)
 
 
 def _analysis(groups: list[Group], published: Published) -> str:
@@ -173,11 +166,6 @@ def _analysis(groups: list[Group], published: Published) -> str:
     return f"{{{', '.join(fields)}}}"
 
 
-def _quoted(text: str) -> str:
-    """A text as YAML takes it anywhere."""
-    return json.dumps(text, ensure_ascii=False)
-
-
 def _characteristics(published: Published) -> dict[str, str]:
     found = levels(course.profile for course in published.courses if course.profile)
     known = {
@@ -192,7 +180,7 @@ def _characteristics(published: Published) -> dict[str, str]:
 def _model(name: str) -> dict[str, str]:
     if name == "smollm2":
         return {
-            "name": _quoted(name),
+            "name": quoted(name),
             "comment": "",
             "recipe": _flow({**SMALL, "compare": SMALL["start"]}),
         }
@@ -203,14 +191,14 @@ def _model(name: str) -> dict[str, str]:
         else "not known from the public code: fill in before you train"
     )
     return {
-        "name": _quoted(name),
+        "name": quoted(name),
         "comment": comment,
         "recipe": _flow({"start": start, "compare": compare, "licence": licence}),
     }
 
 
 def _flow(fields: Mapping[str, str]) -> str:
-    return "{" + ", ".join(f"{name}: {_quoted(value)}" for name, value in fields.items()) + "}"
+    return "{" + ", ".join(f"{name}: {quoted(value)}" for name, value in fields.items()) + "}"
 
 
 def _stop(published: Published) -> str:
@@ -229,6 +217,6 @@ def _stop(published: Published) -> str:
         return "[{rule: summary}]"
     return (
         "[{rule: farewell, phrases: ["
-        + ", ".join(_quoted(phrase) for phrase in sorted(phrases))
+        + ", ".join(quoted(phrase) for phrase in sorted(phrases))
         + "]}]"
     )

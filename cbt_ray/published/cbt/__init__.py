@@ -1,0 +1,1 @@
+"""The public repository of arXiv 2412.00251."""
