@@ -78,12 +78,16 @@ submit-evaluate: .venv/.local  ## Ratings, analysis and report as a Job
 $(SUBMITS): submit-%:
 	@$(BIN)/cbt-ray submit $* $(STUDY) $(SET) $(if $(MODEL),--model $(MODEL)) $(SUBMIT_OPTIONS); $(MEANING)
 
+.PHONY: .stage
+.stage:
+	@[ -n "$(STAGE)" ] || { echo "STAGE: expected one of generate, fetch, train, simulate, evaluate, study" >&2; exit 2; }
+
 .PHONY: cancel
-cancel: .venv/.local  ## Delete the job STAGE (and MODEL) from the cluster; its units stay
+cancel: .stage .venv/.local  ## Delete the job STAGE (and MODEL) from the cluster; its units stay
 	@$(BIN)/cbt-ray cancel $(STAGE) $(STUDY) $(SET) $(if $(MODEL),--model $(MODEL)) $(CLUSTER_OPTIONS)
 
 .PHONY: logs
-logs: .venv/.local  ## The log of the job STAGE (and MODEL)
+logs: .stage .venv/.local  ## The log of the job STAGE (and MODEL)
 	@$(BIN)/cbt-ray logs $(STAGE) $(STUDY) $(SET) $(if $(MODEL),--model $(MODEL)) $(CLUSTER_OPTIONS)
 
 ##@ Development
@@ -130,9 +134,10 @@ simulations: .venv/.dev  ## Simulate anew what intervals cover (ten minutes; not
 	$(BIN)/python -m tests.analysis.effect.calibration
 
 .PHONY: docs
-docs: .venv/.dev  ## Write anew what is made from the types: both JSON schemas, tables of study-file.md and analysis.md
+docs: .venv/.dev  ## Write anew what is made from the types: both JSON schemas, cli.md, tables of study-file.md and analysis.md
 	$(BIN)/cbt-ray schema >studies/study.schema.json
 	$(BIN)/python -m tests.docs.field_tables
+	$(BIN)/python -m tests.docs.command_pages
 	$(BIN)/python -m cbt_ray.analysis.schema docs
 
 .PHONY: format

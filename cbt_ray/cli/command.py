@@ -23,7 +23,29 @@ CODES = """Exit codes: 0 nothing owed; 1 something owed, run again;
 Command = Callable[..., Any]
 
 
-@click.group(help=f"Run an LLM therapy study end to end. {NOT_CLINICAL}\n\n{CODES}")
+ORDER = (
+    *("init", "schema", "check", "plan", "study", "status", "report", "export"),
+    *("generate", "dataset", "fetch", "train", "simulate", "evaluate"),
+    *("preregister", "import", "analyze", "weights", "chat"),
+    *("submit", "logs", "cancel"),
+)
+"""Commands as a user meets them: a study as a whole, its stages, what surrounds it, a cluster."""
+
+
+class InOrder(click.Group):
+    """Names its commands in the order of a study, and any other after them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names."""
+        known = super().list_commands(ctx)
+        return sorted(known, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
+@click.group(
+    cls=InOrder,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=f"Run an LLM therapy study end to end. {NOT_CLINICAL}\n\n{CODES}",
+)
 @click.version_option(package_name="cbt-ray")
 def cli() -> None:
     """Group of all commands."""
@@ -80,6 +102,9 @@ def command(
 
 inline = click.option(
     "--inline", is_flag=True, help="One job after the other in this process, without workers."
+)
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="The same as one JSON object, for a program."
 )
 only = click.option(
     "--only",

@@ -5,23 +5,43 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 from cbt_ray.cli import cli
+from cbt_ray.cli.command import ORDER
 from cbt_ray.study import load_study
+from tests.docs.command_pages import PAGE, page
 
 ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CODE = ["".join(found) for found in re.findall(r"(?s)```\n(.*?)```|`([^`\n]+)`", README)]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
+def test_the_page_of_commands_is_that_of_the_commands() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "make docs writes it anew"
+    assert set(ORDER) == set(cli.commands)
+
+
 @pytest.mark.parametrize("name", sorted(cli.commands))
-def test_the_readme_has_each_command_with_the_example_of_its_help(name: str) -> None:
-    example = (cli.commands[name].epilog or "").removeprefix("Example: ")
-    assert re.search(
-        rf"^\| `{name}` \|.*\| `{re.escape(example)}` \|$",
-        (ROOT / "README.md").read_text(),
-        re.MULTILINE,
+def test_each_command_has_an_example_of_its_own(name: str) -> None:
+    command = cli.commands[name]
+    examples = (
+        [command, *command.commands.values()] if isinstance(command, click.Group) else [command]
     )
+    said = [(one.epilog or "").removeprefix("Example: ") for one in examples]
+    assert any(one.startswith(f"cbt-ray {name}") for one in said)
+
+
+def test_the_readme_is_read_on_one_screen() -> None:
+    assert len(README.splitlines()) <= 80
+    assert len(README.split()) <= 700
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"cbt-ray (\w+)", "\n".join(CODE)))))
+def test_the_readme_names_commands_that_are_there(command: str) -> None:
+    assert command in cli.commands
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
