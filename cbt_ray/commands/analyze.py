@@ -63,12 +63,7 @@ def analyze(
     `fields` replaces fields of the analysis block. Raises InputError on what cannot be read, before
     anything is written.
     """
-    from cbt_ray.analysis.table.mapped import read_table
-
-    columns = load_mapping(mapping)
-    block = _block(columns, fields)
-    read = read_table(table, columns)
-    settings = settings_of(block, columns, read, asked="judge" in fields)
+    columns, read, settings = read_for(table, mapping, fields)
     delivery = Delivery(folder, "analyze")
     delivery.check()
     for notice in read.notices:
@@ -77,7 +72,7 @@ def analyze(
         f"{table}: {read.rows} ratings, {len(read.scores.items)} items, {read.absent} scheduled "
         "sessions without a rating"
     )
-    result = _analysed(table, columns, read, settings)
+    result = analysed(table, columns, read, settings)
     files = _files(result, read.scores) | (
         {"report.html": _report(table, columns, result)} if report else {}
     )
@@ -157,7 +152,20 @@ def _check_contrasts(columns: Columns, read: Mapped) -> None:
         raise InputError(f"the mapping {columns.mapping}: {'; '.join(problems)}")
 
 
-def _analysed(table: Path, columns: Columns, read: Mapped, settings: Settings) -> Result:
+def read_for(
+    table: Path, mapping: str, fields: Mapping[str, object]
+) -> tuple[Columns, Mapped, Settings]:
+    """What an analysis of a table is made of. Raises InputError."""
+    from cbt_ray.analysis.table.mapped import read_table
+
+    columns = load_mapping(mapping)
+    block = _block(columns, fields)
+    read = read_table(table, columns)
+    return columns, read, settings_of(block, columns, read, asked="judge" in fields)
+
+
+def analysed(table: Path, columns: Columns, read: Mapped, settings: Settings) -> Result:
+    """The analysis of a table."""
     from cbt_ray.analysis import Beside, analyse
     from cbt_ray.analysis.declared import standing
     from cbt_ray.analysis.judge.robustness import robustness

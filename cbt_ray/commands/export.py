@@ -33,24 +33,24 @@ def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
     files: dict[str, bytes | Blob] = {}
     profiles = _profiles(bench)
     for name, keys in (("courses", bench.keys.courses()), ("sessions", bench.keys.sessions())):
-        units = list(_units(bench, keys))
+        units = list(counted(bench, keys))
         done = [unit for unit in units if unit.status is Status.DONE]
         files[f"{name}.jsonl"] = _jsonl(_line(unit, profiles) for unit in done)
-        files |= _csv(f"{name}.csv", [row for unit in done for row in _turns(unit)])
+        files |= _csv(f"{name}.csv", [row for unit in done for row in turns_of(unit)])
         rejected = [unit for unit in units if unit.status is Status.REJECTED]
         files[f"{name}.rejected.jsonl"] = _jsonl(
             {**_named(unit), "reason": unit.reason, **unit.content} for unit in rejected
         )
         say(f"{name}: {len(done)} done, {len(rejected)} rejected")
-    ratings = list(_units(bench, [*bench.keys.ratings(), *bench.keys.imported_ratings()]))
+    ratings = list(counted(bench, [*bench.keys.ratings(), *bench.keys.imported_ratings()]))
     files["ratings.jsonl"] = _jsonl(
         {**_named(unit), "status": unit.status, "reason": unit.reason, **unit.content}
         for unit in ratings
     )
-    files |= _csv("ratings.csv", [row for unit in ratings for row in _items(unit)])
-    files |= _csv("measures.csv", [row for unit in ratings for row in _measures(unit)])
+    files |= _csv("ratings.csv", [row for unit in ratings for row in items_of(unit)])
+    files |= _csv("measures.csv", [row for unit in ratings for row in measures_of(unit)])
     say(f"ratings: {len(ratings)}")
-    analysis = next(iter(_units(bench, [bench.keys.analysis()])), None)
+    analysis = next(iter(counted(bench, [bench.keys.analysis()])), None)
     if analysis is not None:
         files |= _csv("scores.csv", scores_of(map(ScoreRow.from_json, analysis.content["rows"])))
         files["analysis.json"] = json.dumps(
@@ -73,7 +73,7 @@ def _fetch(bench: Bench, blob: Blob, file: Path) -> None:
 
 def _profiles(bench: Bench) -> dict[str, dict[str, Any]]:
     """Who the training patients are, by their ids."""
-    units = _units(bench, list(bench.keys.course_chains()))
+    units = counted(bench, list(bench.keys.course_chains()))
     return {
         unit.key.id: {name: unit.content[name] for name in ("narrative", "characteristics")}
         for unit in units
@@ -95,8 +95,8 @@ def _origin(unit: Unit) -> dict[str, Any]:
     return {name: said[name] for name in ("source", "remarks") if name in said}
 
 
-def _units(bench: Bench, keys: Sequence[Key]) -> Iterable[Unit]:
-    """Those that are there, without what was made from another text than the one that is there
+def counted(bench: Bench, keys: Sequence[Key]) -> Iterable[Unit]:
+    """The units that are there, without what was made from another text than the one that is there
     now.
     """
     survey = bench.survey(*{key.stage for key in keys})
@@ -128,7 +128,8 @@ def _named(unit: Unit) -> dict[str, str | int]:
     }
 
 
-def _turns(unit: Unit) -> list[dict[str, Any]]:
+def turns_of(unit: Unit) -> list[dict[str, Any]]:
+    """What was said in a session, a row a turn."""
     content = unit.content
     facts = {
         **_named(unit),
@@ -147,12 +148,14 @@ def _whose(unit: Unit) -> dict[str, Any]:
     return {**_named(unit), "judge": judge, "view": unit.content.get("view", "")}
 
 
-def _measures(unit: Unit) -> list[dict[str, Any]]:
+def measures_of(unit: Unit) -> list[dict[str, Any]]:
+    """A rating's measures, a row each."""
     found = unit.content.get("measures", {})
     return [{**_whose(unit), "measure": name, **value} for name, value in found.items()]
 
 
-def _items(unit: Unit) -> list[dict[str, Any]]:
+def items_of(unit: Unit) -> list[dict[str, Any]]:
+    """A rating's items, a row each; one without items where it was rejected."""
     facts = _whose(unit)
     if unit.status is Status.REJECTED:
         return [
