@@ -81,13 +81,16 @@ def outcome(arguments: list[str] | None = None) -> tuple[int, str]:  # noqa: PLR
     from cbt_ray.errors import CbtRayError, InputError
 
     try:
-        cli.main(arguments, prog_name="cbt-ray", standalone_mode=False)
+        code = cli.main(arguments, prog_name="cbt-ray", standalone_mode=False)
     except InputError as error:
         return error.exit_code, "\n".join(map(_line, error.problems))
     except CbtRayError as error:
         return error.exit_code, _line(str(error))
     except click.exceptions.NoArgsIsHelpError as error:
         return 2, error.format_message()
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "cbt-ray"
+        return 2, _line(f"{error.format_message().rstrip('.')}; see: {where} --help")
     except click.ClickException as error:
         return 2, _line(error.format_message())
     except OSError as error:
@@ -102,7 +105,7 @@ def outcome(arguments: list[str] | None = None) -> tuple[int, str]:  # noqa: PLR
         return 1, _line("stopped by SIGTERM; run the same command again to go on")
     except (KeyboardInterrupt, click.Abort):
         return 130, _line("interrupted; run the same command again to go on")
-    return 0, ""
+    return code if isinstance(code, int) else 0, ""  # what a command ended with of its own
 
 
 def _line(message: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -9,6 +10,7 @@ import click
 
 from cbt_ray.cli.command import (
     NOT_CLINICAL,
+    as_json,
     command,
     context,
     examine_study,
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 
     from cbt_ray.study import Study
     from cbt_ray.study.load import Examined
+
+
+def _print(document: object) -> None:
+    click.echo(json.dumps(document, ensure_ascii=False, indent=1))
 
 
 @command(
@@ -40,17 +46,21 @@ if TYPE_CHECKING:
         show_default=True,
         help="CPUs of each of these nodes.",
     ),
+    as_json,
 )
-def plan(study: Study, nodes: Sequence[int], cores: int) -> None:
+def plan(study: Study, nodes: Sequence[int], cores: int, as_json: bool) -> None:
     """Estimate calls, tokens, cost and time before anything runs. Needs no network."""
-    from cbt_ray.commands.plan import print_plan
+    from cbt_ray.commands.plan import plan_document, print_plan
     from cbt_ray.planning.nodes import Nodes
     from cbt_ray.work.inputs import at, check_prompts
     from cbt_ray.work.workshop import prompts_of
 
     with at(study):
         check_prompts(study, prompts_of(study))
-        print_plan(study, click.echo, [Nodes(number, cores) for number in nodes])
+        some = [Nodes(number, cores) for number in nodes]
+        if as_json:
+            return _print(plan_document(study, some))
+        return print_plan(study, click.echo, some)
 
 
 @command(
@@ -60,14 +70,16 @@ def plan(study: Study, nodes: Sequence[int], cores: int) -> None:
         is_flag=True,
         help="Ask every endpoint that is called one short question, too; that is paid for.",
     ),
+    as_json,
     read=examine_study,
 )
-def check(examined: Examined, call: bool) -> None:
+def check(examined: Examined, call: bool, as_json: bool) -> None:
     """Say all that would be refused, one line each: fields, prompts, scale, weights, keys.
 
     Calls no model without --call.
     """
     from cbt_ray.commands.check import check as look
+    from cbt_ray.errors import InputError
     from cbt_ray.work.bench import Bench
     from cbt_ray.work.inputs import at
     from cbt_ray.work.progress import Silent
@@ -76,7 +88,15 @@ def check(examined: Examined, call: bool) -> None:
         with at(study):
             return Bench(study, Silent(), inline=True, checked=False)
 
-    look(examined, bench_of, click.echo, call=call)
+    if not as_json:
+        return look(examined, bench_of, click.echo, call=call)
+    said: list[str] = []
+    try:
+        look(examined, bench_of, said.append, call=call)
+    except InputError as error:
+        _print({"problems": list(error.problems), "said": said})
+        raise click.exceptions.Exit(error.exit_code) from None
+    return _print({"problems": [], "said": said})
 
 
 @command("cbt-ray generate studies/demo.yaml", inline, only, retry_rejected)
@@ -209,8 +229,8 @@ def study(study: Study, inline: bool) -> None:
     with_bench(study, lambda bench: run_study(bench, click.echo), inline=inline, checked=False)
 
 
-@command("cbt-ray status studies/demo.yaml", in_cluster, context)
-def status(study: Study, overlay: str | None, context: str | None) -> None:
+@command("cbt-ray status studies/demo.yaml", in_cluster, context, as_json)
+def status(study: Study, overlay: str | None, context: str | None, as_json: bool) -> None:
     """Show what is done, rejected (why), not reached and owed in each stage.
 
     With --overlay, what runs in the cluster, too.
@@ -219,8 +239,10 @@ def status(study: Study, overlay: str | None, context: str | None) -> None:
         from cbt_ray.cluster.run import options_of, run_status
 
         return run_status(study, options_of(overlay, context), click.echo)
-    from cbt_ray.commands.status import print_status
+    from cbt_ray.commands.status import print_status, status_document
 
+    if as_json:
+        return with_bench(study, lambda bench: _print(status_document(bench)))
     return with_bench(study, lambda bench: print_status(bench, click.echo))
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
 
 from cbt_ray.errors import InputError
 from cbt_ray.planning.calls import StageCalls
@@ -12,6 +15,7 @@ from cbt_ray.planning.nodes import Nodes, forecast
 from cbt_ray.study import Study
 from cbt_ray.study.confound import confounds, told
 from cbt_ray.study.licence import published_name
+from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.scheduled import checkpoints
 from cbt_ray.work.people import asked_of_people
 
@@ -19,7 +23,10 @@ UNKNOWN = "of unknown cost (no price is known for an endpoint; `price` in the st
 
 
 def print_plan(study: Study, say: Callable[[str], object], nodes: Collection[Nodes] = ()) -> None:
-    """Print the estimates, and how long the stages take on nodes."""
+    """Print the estimates, and how long the stages take on nodes.
+
+    Raises InputError where a model must not be tuned, after all is said.
+    """
     estimates = estimate(study)
     lines = [
         *_stages(study, estimates),
@@ -33,6 +40,36 @@ def print_plan(study: Study, say: Callable[[str], object], nodes: Collection[Nod
     ]
     for line in lines:
         say(line)
+    refused = [said for said in map(partial(_refusal, study), _tuned(study)) if said]
+    if refused:
+        raise InputError(*refused)
+
+
+def plan_document(study: Study, nodes: Collection[Nodes] = ()) -> dict[str, Any]:
+    """The estimates as one object: calls, tokens, dollars and seconds by stage, and on nodes."""
+    estimates = estimate(study)
+    return {
+        "study": study.study,
+        "stages": {
+            one.stage.value: {
+                **{"calls": one.calls, "prompt_tokens": one.prompt_tokens},
+                **{"reply_tokens": one.reply_tokens, "dollars": one.cost(study)},
+                **{"critical_path_s": one.path(study), "jobs_at_once": one.at_once(study)},
+            }
+            for one in estimates
+        },
+        "nodes": [
+            {
+                **asdict(some),
+                "stages": {
+                    one.stage.value: asdict(forecast(study, one, some)) for one in estimates
+                },
+            }
+            for some in nodes
+        ],
+        "refused": [said for said in map(partial(_refusal, study), _tuned(study)) if said],
+        "confounds": told(confounds(study)),
+    }
 
 
 def _stages(study: Study, estimates: Sequence[StageCalls]) -> Iterator[str]:
@@ -94,23 +131,30 @@ def _counted_by(estimates: Sequence[StageCalls]) -> str:
 
 
 def _training(study: Study) -> Iterator[str]:
-    """Of each model that is tuned: the memory it needs, and the name it gets or why it must not be
-    tuned.
-    """
-    for made in checkpoints(study):
-        if not made.tuned:
-            continue
+    """Of each model that is tuned: the memory it needs, and the name that it gets."""
+    for made in _tuned(study):
         memory = study.models[made.model].recipe.memory_gib
         needs = (
             "memory not known (`memory_gib` in the recipe)"
             if memory is None
             else f"needs {memory:g} GiB of memory"
         )
-        try:
-            said = f"published as {published_name(study, made)}"
-        except InputError as error:
-            said = f"refused: {error}"
-        yield f"training {made.model}{made.suffix}: {needs}; {said}"
+        said = _refusal(study, made)
+        named = f"refused: {said}" if said else f"published as {published_name(study, made)}"
+        yield f"training {made.model}{made.suffix}: {needs}; {named}"
+
+
+def _tuned(study: Study) -> list[Checkpoint]:
+    return [made for made in checkpoints(study) if made.tuned]
+
+
+def _refusal(study: Study, made: Checkpoint) -> str | None:
+    """Why a model must not be tuned."""
+    try:
+        published_name(study, made)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _against_budget(study: Study, planned: dict[str, float | None]) -> Iterator[str]:

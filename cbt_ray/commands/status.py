@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 from cbt_ray.training.live import Record, read_record
 from cbt_ray.unit import Key, Stage
@@ -50,6 +51,25 @@ def print_status(
             f"{others} other units lie in the store: made by another version of the study file, "
             "left alone and not analysed"
         )
+
+
+def status_document(bench: Bench) -> dict[str, Any]:
+    """The same as one object: units by stage and state, and why they were rejected or are owed."""
+    survey = bench.survey(*Stage)
+    stages = {
+        stage.value: {
+            **{state.value: survey.counts(stage)[state] for state in State},
+            "reasons": dict(survey.reasons(stage)),
+        }
+        for stage in Stage
+        if survey.stages[stage]
+    }
+    return {
+        "study": bench.study.study,
+        "store": bench.store.url,
+        "stages": stages,
+        "owed": list(_why_owed(survey)),
+    }
 
 
 def _why_owed(survey: Survey) -> Iterator[str]:

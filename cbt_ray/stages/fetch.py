@@ -46,6 +46,8 @@ def fetch(bench: Bench, model: str | None = None) -> None:
     }
     if owed:
         _bring(bench, owing, owed)
+    else:
+        bench.progress.say("fetch: nothing to fetch: no weights are owed")
     for made, weights in required_weights(bench, owing).items():
         if made.tuned:
             _try_template(bench, made.model, weights)

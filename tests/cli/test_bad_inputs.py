@@ -840,7 +840,7 @@ COMMANDS = (
         ["export", "{study}", "--to", "{file}"],
         "{study}: --to: expected a folder that can be written",
     ),
-    ("no-study", ["plan"], "Missing argument 'STUDY'"),
+    ("no-study", ["plan"], "Missing argument 'STUDY'; see: cbt-ray plan --help"),
     ("unknown-command", ["plann", "{study}"], "No such command 'plann'"),
     ("unknown-option", ["plan", "{study}", "--fast"], "No such option"),
 )
