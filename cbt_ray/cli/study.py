@@ -301,3 +301,51 @@ def chat(study: Study, arm: str) -> None:
         "ends."
     )
     with_bench(study, lambda bench: talk(bench, arm, lambda: input("you: "), click.echo))
+
+
+@command(
+    "cbt-ray serve studies/replication.yaml --model qwen",
+    click.option("--model", required=True, help="The base model, with all that is tuned from it."),
+    click.option(
+        "--endpoint",
+        default=None,
+        help="The endpoint whose arms it serves, where the model has several.",
+    ),
+    click.option("--host", default="127.0.0.1", show_default=True, help="Where it listens."),
+    click.option(
+        "--port",
+        type=click.IntRange(1, 65535),
+        default=8000,
+        show_default=True,
+        help="The port it listens at.",
+    ),
+    click.option(
+        "--vllm", default=None, metavar="PROGRAM", help="vLLM's program; the one on the PATH."
+    ),
+    click.option(
+        "--ready",
+        type=click.Path(path_type=Path),
+        default=None,
+        help="File that is made once the check `served` has passed.",
+    ),
+    click.argument("more", nargs=-1, type=click.UNPROCESSED, metavar="[-- VLLM_OPTIONS...]"),
+)
+def serve(
+    study: Study,
+    model: str,
+    endpoint: str | None,
+    host: str,
+    port: int,
+    vllm: str | None,
+    ready: Path | None,
+    more: tuple[str, ...],
+) -> None:
+    """Serve a model of the study in vLLM, with the adapters of all arms that are tuned from it.
+
+    What stands behind -- is handed on to vLLM.
+    """
+    from cbt_ray.commands.serve import Place
+    from cbt_ray.commands.serve import serve as start
+
+    place = Place(host, port, vllm, more, ready)
+    with_bench(study, lambda bench: start(bench, model, endpoint, place, click.echo))

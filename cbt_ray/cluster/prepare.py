@@ -16,7 +16,7 @@ from cbt_ray.llm.gguf_file import PACKAGE
 from cbt_ray.planning.estimate import estimate
 from cbt_ray.reading import located, read_text
 from cbt_ray.study import Study
-from cbt_ray.study.endpoint import FINETUNED, LiteLLMEndpoint, LlamaCppEndpoint
+from cbt_ray.study.endpoint import FINETUNED, LlamaCppEndpoint, Remote
 from cbt_ray.study.licence import check_licences
 from cbt_ray.study.recipe import is_hub_id
 from cbt_ray.unit import Stage
@@ -152,4 +152,4 @@ def _own_prompts(study: Study) -> dict[str, str]:
 
 def _key_of(study: Study, endpoint: str) -> str | None:
     found = study.endpoints[endpoint]
-    return found.api_key_env if isinstance(found, LiteLLMEndpoint) else None
+    return found.api_key_env if isinstance(found, Remote) else None

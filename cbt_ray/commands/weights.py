@@ -22,7 +22,7 @@ def bring_weights(
     Files that are right are kept.
 
     `to`: a file for the GGUF alone, or a folder that is there for everything: GGUF, safetensors,
-    card and Modelfile. `seed`: the number of the training seed, from 0.
+    adapter, card and Modelfile. `seed`: the number of the training seed, from 0.
     """
     study = bench.study
     known = {arm.name: bench.keys.made_for(arm) for arm in study.arms}
@@ -53,9 +53,9 @@ def bring_weights(
         from cbt_ray.stages.published import files_of, texts_of
 
         files = {name: text.encode() for name, text in texts_of(bench, checkpoint, unit).items()}
-        files |= {
-            name: Blob.from_json(blob) for name, blob in files_of(bench, checkpoint, unit).items()
-        }
+        large = files_of(bench, checkpoint, unit)
+        large |= {f"adapter/{name}": blob for name, blob in unit.content["adapter"].items()}
+        files |= {name: Blob.from_json(blob) for name, blob in large.items()}
     elif to.is_dir():
         files = {f"{key.id}.gguf": Blob.from_json(unit.content["gguf"])}
     folder = to if to.is_dir() else to.parent

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from cbt_ray.errors import Infrastructure
 from cbt_ray.llm.gate import Gate
 from cbt_ray.llm.request import LanguageModel, Reply, Request, Usage
-from cbt_ray.study.endpoint import Endpoint, LiteLLMEndpoint
+from cbt_ray.study.endpoint import Endpoint, Remote
 
 BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 60.0
@@ -40,7 +40,7 @@ class Caller:
         self.model = model
         self.endpoint_name = endpoint_name
         self.usage = Usage()
-        self._retries = endpoint.retries if isinstance(endpoint, LiteLLMEndpoint) else 0
+        self._retries = endpoint.retries if isinstance(endpoint, Remote) else 0
         self._gate = gate
         self._clock = clock
         self._sleep = sleep

@@ -146,6 +146,8 @@ class Where:
     endpoint: str
     model: str
     key: str | None = None
+    ours: bool = False
+    """Whether `cbt-ray serve` starts the server, which knows its models by their keys."""
 
     def said(self, text: str) -> str:
         """What was said, on one line, without the key and without what a terminal would obey."""
@@ -288,7 +290,10 @@ class Fault:
             )
         its_own = bool(_RUNNER.search(self.complaint.all))
         if 400 <= status < 498 and status not in _THE_WORLDS and not its_own:
-            return InputError(f"{name}.model: expected a call that {model} accepts ({said})")
+            field, expected = "model", f"a call that {model} accepts"
+            if status == 404 and self.where.ours:
+                field, expected = "api_base", f"a server that has {model}, as `serve` starts it"
+            return InputError(f"{name}.{field}: expected {expected} ({said})")
         return None
 
     @property

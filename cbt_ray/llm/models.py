@@ -14,13 +14,23 @@ from cbt_ray.llm.caller import Caller
 from cbt_ray.llm.gate import Gate
 from cbt_ray.llm.gguf_file import load_gguf_path
 from cbt_ray.llm.request import Ask, LanguageModel, Message, Reply, Request
-from cbt_ray.llm.server import ServerModel, is_own_server
-from cbt_ray.study.endpoint import FINETUNED, Endpoint, LiteLLMEndpoint, LlamaCppEndpoint, Sampling
+from cbt_ray.llm.server import Served, ServerModel, is_own_server
+from cbt_ray.study.endpoint import (
+    FINETUNED,
+    Endpoint,
+    LiteLLMEndpoint,
+    LlamaCppEndpoint,
+    Sampling,
+    VllmEndpoint,
+)
 from cbt_ray.study.study import TODAY
 
 PROBE_TOKENS = 16
-Slot = tuple[str, str, Path | None]
-"""Endpoint, role, file: what has a KV prefix of its own."""
+Made = Path | Served | None
+"""What answers at a `finetuned` endpoint, which only the caller knows: a local file, or a model of
+vLLM's."""
+Slot = tuple[str, str, Made]
+"""Endpoint, role, what was made: what has a KV prefix of its own."""
 
 
 class Models:
@@ -36,25 +46,25 @@ class Models:
         self._users: Counter[Slot] = Counter()
         self._lock = Lock()
 
-    def open(self, endpoint_name: str, role: str, gguf: Path | None = None) -> Caller:
+    def open(self, endpoint_name: str, role: str, made: Made = None) -> Caller:
         """A fresh caller (its usage is its own) on a model that may be open already.
 
-        `gguf` is the local file of a `finetuned` endpoint, which only the caller knows. A model
-        stays open as long as somebody uses it, and beyond that until another of its kind is opened.
+        A model stays open as long as somebody uses it, and beyond that until another of its kind is
+        opened.
         """
-        slot = self._slot(endpoint_name, role, gguf)
+        slot = self._slot(endpoint_name, role, made)
         endpoint = self._endpoints[endpoint_name]
         with self._lock:
             if slot not in self._open:
                 self._make_room(slot)
-                self._open[slot] = language_model(endpoint_name, endpoint, gguf, self._today)
+                self._open[slot] = language_model(endpoint_name, endpoint, made, self._today)
             self._users[slot] += 1
             return Caller(self._open[slot], endpoint_name, endpoint, self._gate)
 
-    def release(self, endpoint_name: str, role: str, gguf: Path | None = None) -> None:
+    def release(self, endpoint_name: str, role: str, made: Made = None) -> None:
         """One user less."""
         with self._lock:
-            self._users[self._slot(endpoint_name, role, gguf)] -= 1
+            self._users[self._slot(endpoint_name, role, made)] -= 1
 
     def close(self) -> None:
         """Close all models."""
@@ -62,11 +72,11 @@ class Models:
             for slot in list(self._open):
                 self._close(slot)
 
-    def _slot(self, endpoint_name: str, role: str, gguf: Path | None) -> Slot:
+    def _slot(self, endpoint_name: str, role: str, made: Made) -> Slot:
         endpoint = self._endpoints[endpoint_name]
         # One that answers many at once keeps the conversations of all roles.
         alone = isinstance(endpoint, LlamaCppEndpoint) and endpoint.parallel == 1
-        return endpoint_name, role if alone or gguf else "", gguf
+        return endpoint_name, role if alone or isinstance(made, Path) else "", made
 
     def _make_room(self, slot: Slot) -> None:
         """Close the therapists of other arms that nobody uses: two models of 8 GB need not fit side
@@ -90,7 +100,7 @@ def _parts(slot: Slot) -> tuple[str, str]:
 
 
 def language_model(
-    name: str, endpoint: Endpoint, gguf: Path | None = None, today: str = TODAY.isoformat()
+    name: str, endpoint: Endpoint, made: Made = None, today: str = TODAY.isoformat()
 ) -> LanguageModel:
     """The model that an endpoint of the study file describes.
 
@@ -101,7 +111,7 @@ def language_model(
     if isinstance(endpoint, LlamaCppEndpoint):
         from cbt_ray.llm.llamacpp import LlamaCppModel
 
-        file = _file(name, endpoint, gguf)
+        file = made if isinstance(made, Path) else _file(name, endpoint)
         return LlamaCppModel(
             file,
             context=endpoint.context,
@@ -116,6 +126,12 @@ def language_model(
         from cbt_ray.llm.litellm_api import LiteLLMModel
 
         return LiteLLMModel(name, endpoint)
+    if isinstance(endpoint, VllmEndpoint):
+        if not isinstance(made, Served):
+            raise InputError(
+                f"endpoints.{name}: expected to be asked for one of the study's models"
+            )
+        return ServerModel(name, endpoint.server(*made), ours=True)
     from cbt_ray.llm.scripted import ScriptedModel
 
     return ScriptedModel(endpoint)
@@ -131,9 +147,7 @@ def probe(ask: Ask, role: str, sampling: Sampling) -> Reply:
     )
 
 
-def _file(name: str, endpoint: LlamaCppEndpoint, gguf: Path | None) -> Path:
-    if gguf is not None:
-        return gguf
+def _file(name: str, endpoint: LlamaCppEndpoint) -> Path:
     if endpoint.gguf == FINETUNED:
         raise InputError(
             f"endpoints.{name}.gguf: `{FINETUNED}` has no file yet; run the finetune stage first"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from cbt_ray.llm.chat_request import NO_KEY, chat_request, key_of, local_sampling
@@ -32,6 +33,15 @@ _COMPATIBLE = frozenset(
 _PATH = "/chat/completions"
 
 
+class Served(NamedTuple):
+    """A model of the study in vLLM: its base model's name in the study file, and its own in
+    requests, which holds a key.
+    """
+
+    model: str
+    name: str
+
+
 def is_own_server(endpoint: LiteLLMEndpoint) -> bool:
     """Whether an endpoint is asked directly.
 
@@ -50,11 +60,12 @@ class ServerModel:
         name: str,
         endpoint: LiteLLMEndpoint,
         *,
+        ours: bool = False,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         key = key_of(name, endpoint)
         self._endpoint = endpoint
-        self._where = Where(name, endpoint.model, None if key == NO_KEY else key)
+        self._where = Where(name, endpoint.model, None if key == NO_KEY else key, ours)
         self._now = now
         base = (endpoint.api_base or "").rstrip("/")
         self._url = base if base.endswith(_PATH) else base + _PATH

@@ -12,7 +12,7 @@ from typing import Any
 from cbt_ray.errors import InputError
 from cbt_ray.llm.gguf_file import load_gguf_path
 from cbt_ray.study import Study
-from cbt_ray.study.endpoint import FINETUNED, LlamaCppEndpoint, Role
+from cbt_ray.study.endpoint import LlamaCppEndpoint, Role, is_finetuned
 from cbt_ray.study.recipe import is_hub_id
 
 CHARS_PER_TOKEN = 4.3
@@ -58,7 +58,7 @@ def tokens_of(study: Study, role: Role, model: str | None = None) -> Tokens:
     """
     endpoint = study.endpoints[role.endpoint]
     weights = endpoint.gguf if isinstance(endpoint, LlamaCppEndpoint) else None
-    if weights == FINETUNED:
+    if is_finetuned(endpoint):
         weights = study.models[model].recipe.start if model is not None else None
     return Tokens(_at_hand(weights), words_of(study))
 

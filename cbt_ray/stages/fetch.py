@@ -12,13 +12,13 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cbt_ray.cache import cache_folder, locked
 from cbt_ray.errors import Owed
 from cbt_ray.llm.gguf_file import DEFAULT_REVISION
 from cbt_ray.study.model import Checkpoint
-from cbt_ray.study.recipe import is_hub_id
+from cbt_ray.study.recipe import Recipe, is_hub_id
 from cbt_ray.training.start.hub import Hub, HubFile, Snapshot, WrongRevision
 from cbt_ray.training.start.weights import Weights, complete, fetch_weights, link
 from cbt_ray.unit import Stage
@@ -127,6 +127,23 @@ def required_weights(bench: Bench, wanted: Iterable[Checkpoint]) -> dict[Checkpo
             )
         found[made] = weights
     return found
+
+
+def on_this_machine(bench: Bench, made: Checkpoint, work: Path) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe with a folder in place of a hub id, and where its files are from.
+
+    The recipe itself where it names a place.
+    """
+    recipe = bench.study.recipe_of(made)
+    weights = required_weights(bench, [made]).get(made)
+    if weights is None:
+        return recipe, {}
+    folder = link(
+        weights, work / f"weights-{made.kind}", lambda blob: local_file(bench.store, blob)
+    )
+    return recipe.model_copy(
+        update={"start" if made.tuned else "compare": str(folder)}
+    ), weights.source
 
 
 def _hub_ids(bench: Bench, wanted: Iterable[Checkpoint]) -> dict[Checkpoint, tuple[str, str]]:

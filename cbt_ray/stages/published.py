@@ -17,7 +17,7 @@ from typing import Any
 
 from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.study import Study
-from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint
+from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint, VllmEndpoint
 from cbt_ray.study.licence import Demands, demands_of, published_name
 from cbt_ray.study.model import Arm, Checkpoint
 from cbt_ray.study.recipe import Recipe
@@ -127,8 +127,10 @@ def _served(study: Study, arm: Arm) -> dict[str, Any]:
     """How the study serves it: sampling, and the context."""
     role = study.therapist(arm)
     endpoint = study.endpoints[role.endpoint]
-    context = {"context": endpoint.context} if isinstance(endpoint, LlamaCppEndpoint) else {}
-    return role.sampling.model_dump() | context
+    sampling = role.sampling.model_dump()
+    if isinstance(endpoint, LlamaCppEndpoint | VllmEndpoint):
+        return sampling | {"context": endpoint.context}
+    return sampling
 
 
 def _facts(

@@ -16,6 +16,7 @@ from cbt_ray.unit import Key, Stage, Status, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.declared import declare
 from cbt_ray.work.job import Job
+from cbt_ray.work.served import await_served
 from cbt_ray.work.survey import must_be_imported
 from cbt_ray.work.workplace import Spec, Workplace
 
@@ -51,6 +52,7 @@ def simulate(bench: Bench, *, retry_rejected: bool = False) -> None:
     }
     if study.headline_judge not in study.judges:  # who reads a session may rate it
         declare(bench.store, study, datetime.now(UTC))
+    await_served(bench.keys, bench.store, [job[0] for job in jobs], bench.progress.say)
     bench.carry_out(Stage.SESSIONS, make_chain, jobs, len(owed), roles)
     return _enough(bench)
 

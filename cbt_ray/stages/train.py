@@ -25,7 +25,7 @@ from cbt_ray.errors import GateFailed, InputError, Owed
 from cbt_ray.llm.gguf_file import PACKAGE
 from cbt_ray.reading import read_json
 from cbt_ray.stages.dataset import fetch_dataset
-from cbt_ray.stages.fetch import owed_checkpoints, required_weights
+from cbt_ray.stages.fetch import on_this_machine, owed_checkpoints, required_weights
 from cbt_ray.stages.pairs import write_pairs
 from cbt_ray.stages.published import publish, withdraw
 from cbt_ray.stages.rejected import retry_models
@@ -36,7 +36,6 @@ from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.recipe import Recipe, is_hub_id, pairs_of
 from cbt_ray.training.export.card import LICENCES
 from cbt_ray.training.gate.verdict import Check, Verdict
-from cbt_ray.training.start.weights import link
 from cbt_ray.unit import Key, Stage, Status, Unit, canonical, digest
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.engine import available_cpus
@@ -136,7 +135,7 @@ def _tune(bench: Bench, of: Checkpoint, key: Key, work: Path) -> Unit:
     units = [unit for _, unit in bench.store.get_many(bench.keys.inputs(key)) if unit]
     made_from = bench.origins.record(key, units)
     checkpoints = StoreCheckpoints(bench.store, key, work / "checkpoints", _of(units))
-    here, source = _on_this_machine(bench, of, work)
+    here, source = on_this_machine(bench, of, work)
     with at(bench.study, f"models.{model}.recipe.preferences"):
         pairs = _made_pairs(bench, recipe, work) or bring(
             bench.study, bench.store, recipe, lambda blob: local_file(bench.store, blob)
@@ -304,24 +303,7 @@ def _with_upload(bench: Bench, verdict: Verdict, blobs: Sequence[Blob]) -> Verdi
         measured,
         "every file in the store in its full size, in a folder with its SHA-256",
     )
-    return Verdict((*verdict.checks, upload))
-
-
-def _on_this_machine(bench: Bench, made: Checkpoint, work: Path) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe with a folder in place of a hub id, and where its files are from.
-
-    The recipe itself where it names a place.
-    """
-    recipe = bench.study.recipe_of(made)
-    weights = required_weights(bench, [made]).get(made)
-    if weights is None:
-        return recipe, {}
-    folder = link(
-        weights, work / f"weights-{made.kind}", lambda blob: local_file(bench.store, blob)
-    )
-    return recipe.model_copy(
-        update={"start" if made.tuned else "compare": str(folder)}
-    ), weights.source
+    return replace(verdict, checks=(*verdict.checks, upload))
 
 
 def _settle_config(file: Path, start: str, commit: str | None) -> None:
@@ -339,7 +321,7 @@ def _compare(bench: Bench, of: Checkpoint, key: Key, work: Path) -> Unit:
     from cbt_ray.training.finetune import export_compared
 
     steps = Steps(bench, f"{of.model} instruct")
-    here, source = _on_this_machine(bench, of, work)
+    here, source = on_this_machine(bench, of, work)
     with _in_recipe(bench, of.model):
         threads, today = available_cpus(), bench.study.told_date
         made = export_compared(here, work, threads=threads, say=steps.part, today=today)
@@ -365,6 +347,7 @@ def _unit(
     metrics = {**metrics, "gate": verdict.to_json()["checks"]}
     lasting = {name: value for name, value in metrics.items() if name not in _MEASURED}
     measured = {name: value for name, value in metrics.items() if name in _MEASURED}
+    files = {**files, "reference": list(verdict.reference)} if files else files
     by = {
         "cbt_ray": version("cbt-ray"),
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),

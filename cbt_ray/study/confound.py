@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING
 
 from cbt_ray.study.block import in_words, values_of
 from cbt_ray.study.contrast import TUNING, Contrast, Pair, pairs
-from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint, Sampling, ScriptedEndpoint
+from cbt_ray.study.endpoint import (
+    Endpoint,
+    LiteLLMEndpoint,
+    LlamaCppEndpoint,
+    Sampling,
+    VllmEndpoint,
+    is_finetuned,
+)
 from cbt_ray.study.form import WHOLE
 from cbt_ray.study.model import Arm
 from cbt_ray.study.recipe import Recipe
-from cbt_ray.study.scheduled import seeds_of, uses_gguf
+from cbt_ray.study.scheduled import seeds_of
 
 if TYPE_CHECKING:
     from cbt_ray.study.study import Study
@@ -112,7 +119,6 @@ def _traits(study: Study, arm: Arm) -> dict[str, str]:
     """What an arm's therapist is made of, each in words."""
     role = study.therapist(arm)
     endpoint = study.endpoints[role.endpoint]
-    exported = uses_gguf(study, arm)
     found = {
         "model": arm.model or _named(endpoint),
         TUNING: arm.kind,
@@ -122,9 +128,9 @@ def _traits(study: Study, arm: Arm) -> dict[str, str]:
         "served by": _served(endpoint),
     }
     recipe = study.models[arm.model].recipe if arm.model is not None else None
-    if recipe is not None and (exported or arm.tuned):
+    if recipe is not None and (is_finetuned(endpoint) or arm.tuned):
         found["base"] = "@".join(filter(None, recipe.base(arm.tuned)))
-        found["quantization"] = recipe.quantization if exported else "of the server"
+        found["quantization"] = _precision(recipe, endpoint)
     if recipe is not None and arm.tuned:
         found |= _training(study, recipe)
         found["training seeds"] = str(len(seeds_of(study, arm)))
@@ -143,16 +149,26 @@ def _training(study: Study, recipe: Recipe) -> Mapping[str, str]:
     }
 
 
-def _named(endpoint: LlamaCppEndpoint | LiteLLMEndpoint | ScriptedEndpoint) -> str:
+def _named(endpoint: Endpoint) -> str:
     if isinstance(endpoint, LiteLLMEndpoint):
         return endpoint.model
+    if isinstance(endpoint, VllmEndpoint):
+        return endpoint.weights
     return endpoint.gguf if isinstance(endpoint, LlamaCppEndpoint) else "a script"
 
 
-def _served(endpoint: LlamaCppEndpoint | LiteLLMEndpoint | ScriptedEndpoint) -> str:
+def _precision(recipe: Recipe, endpoint: Endpoint) -> str:
+    if isinstance(endpoint, VllmEndpoint):
+        return endpoint.dtype
+    return recipe.quantization if is_finetuned(endpoint) else "of the server"
+
+
+def _served(endpoint: Endpoint) -> str:
     if isinstance(endpoint, LlamaCppEndpoint):
         turned = f", turned into {endpoint.requantize}" if endpoint.requantize else ""
         return f"llama.cpp with a context of {endpoint.context} tokens{turned}"
+    if isinstance(endpoint, VllmEndpoint):
+        return f"vLLM with a context of {endpoint.context} tokens"
     if isinstance(endpoint, LiteLLMEndpoint):
         joined = ", its system prompt in the first message" if endpoint.system != "message" else ""
         return f"a server{joined}"

@@ -88,52 +88,23 @@ class LlamaCppEndpoint(Limits):
         return self
 
 
-class LiteLLMEndpoint(Limits):
-    """Anything that litellm can call: an OpenAI-compatible server (vLLM, llama-server) or a
-    provider.
-    """
+class Remote(Limits):
+    """What answers over HTTP."""
 
     decides_nothing: ClassVar[frozenset[str]] = PACE | {
-        *("api_base", "api_key_env", "timeout_s", "retries", "price")
+        *("api_base", "api_key_env", "timeout_s", "retries")
     }
 
-    kind: Literal["litellm"]
-    """Which kind."""
-    model: str = Field(min_length=1)
-    """litellm's name for it, `provider/model`."""
-    revision: str | None = None
-    """What else identifies the model: a checkpoint's date or digest."""
     api_base: str | None = None
     """The server's address; providers have their own."""
     api_key_env: str | None = None
     """Name of the environment variable that holds the key; never the key."""
-    structured: Literal["json_schema", "json_object", "none"] = "json_schema"
-    """How far it can be held to a JSON schema.
-
-    Below `json_schema` the schema is in the prompt. llama-cpp-python's server takes `json_object`.
-    """
-    system: Literal["message", "first_user"] = "message"
-    """Where the system prompt goes.
-
-    A message of its own, or joined to the first message: for chat templates that take no system
-    message (Gemma, Mistral 7B v0.1).
-    """
     timeout_s: float = Field(120, gt=0, le=86_400)
     """Seconds until a call counts as lost, from its start to the answer's last byte."""
     retries: int = Field(5, ge=0, le=1000)
     """Times that a call is repeated after a fault of the world.
 
     Such faults are 429, 5xx, a time-out, a cut connection, an answer that is not whole.
-    """
-    price: tuple[Price, Price] | None = None
-    """Dollars for a million prompt and reply tokens.
-
-    Needed where litellm does not know the model's price.
-    """
-    licence: str | None = None
-    """Of the model, or the provider's terms; in no key.
-
-    The generator needs one where a model is tuned on its texts.
     """
 
     @field_validator("api_key_env")
@@ -156,11 +127,97 @@ class LiteLLMEndpoint(Limits):
             )
         return value
 
+
+class LiteLLMEndpoint(Remote):
+    """Anything that litellm can call: an OpenAI-compatible server (vLLM, llama-server) or a
+    provider.
+    """
+
+    decides_nothing: ClassVar[frozenset[str]] = Remote.decides_nothing | {"price"}
+
+    kind: Literal["litellm"]
+    """Which kind."""
+    model: str = Field(min_length=1)
+    """litellm's name for it, `provider/model`."""
+    revision: str | None = None
+    """What else identifies the model: a checkpoint's date or digest."""
+    structured: Literal["json_schema", "json_object", "none"] = "json_schema"
+    """How far it can be held to a JSON schema.
+
+    Below `json_schema` the schema is in the prompt. llama-cpp-python's server takes `json_object`.
+    """
+    system: Literal["message", "first_user"] = "message"
+    """Where the system prompt goes.
+
+    A message of its own, or joined to the first message: for chat templates that take no system
+    message (Gemma, Mistral 7B v0.1).
+    """
+    price: tuple[Price, Price] | None = None
+    """Dollars for a million prompt and reply tokens.
+
+    Needed where litellm does not know the model's price.
+    """
+    licence: str | None = None
+    """Of the model, or the provider's terms; in no key.
+
+    The generator needs one where a model is tuned on its texts.
+    """
+
     def cost(self, prompt: int, reply: int) -> float | None:
         """Dollars by `price`; None without one."""
         if self.price is None:
             return None
         return (prompt * self.price[0] + reply * self.price[1]) / 1_000_000
+
+
+class VllmEndpoint(Remote):
+    """The study's own models in vLLM, which `cbt-ray serve` starts: a server for each base model,
+    with the adapters of all arms that are tuned from it.
+    """
+
+    decides_nothing: ClassVar[frozenset[str]] = Remote.decides_nothing | {"wait_s"}
+
+    kind: Literal["vllm"]
+    """Which kind."""
+    weights: Literal["finetuned"]
+    """What the finetune stage made.
+
+    An arm that is not tuned gets the recipe's `compare`.
+    """
+    form: Literal["adapter", "merged"] = "adapter"
+    """How a tuned model is served.
+
+    `adapter`: on the base that it was trained on, which serves arms that are not tuned, too.
+    `merged`: as one model in 16 bit, alone in its server.
+    """
+    dtype: Literal["float32", "bfloat16", "float16"]
+    """What the server computes in."""
+    context: int = Field(8192, ge=512, le=100_000_000)
+    """Tokens of the context.
+
+    The context belongs to the model's identity, since it decides what is forgotten.
+    """
+    api_base: str = "http://localhost:8000/v1"
+    """Address of the servers.
+
+    `{model}` in it is the name of the base model. On a cluster the submission fills it in.
+    """
+    wait_s: float = Field(900, ge=0, le=86_400)
+    """Seconds that sessions wait for a server to be ready."""
+
+    def server(self, model: str, served: str) -> LiteLLMEndpoint:
+        """The server of a base model as one of one's own, asked for a model by its name there."""
+        return LiteLLMEndpoint(
+            kind="litellm",
+            model=f"hosted_vllm/{served}",
+            api_base=self.address(model),
+            price=(0, 0),
+            **self.model_dump(include={"api_key_env", "timeout_s", "retries"}),
+        )
+
+    def address(self, model: str) -> str:
+        """Where the server of a base model answers."""
+        return self.api_base.replace("{model}", model)
 
 
 def _is_address(text: str) -> bool:
@@ -189,9 +246,15 @@ class ScriptedEndpoint(Limits):
     """A licence to rehearse with; a script needs none. In no key."""
 
 
-Endpoint = Annotated[
-    LlamaCppEndpoint | LiteLLMEndpoint | ScriptedEndpoint, Field(discriminator="kind")
-]
+Kind = LlamaCppEndpoint | LiteLLMEndpoint | VllmEndpoint | ScriptedEndpoint
+Endpoint = Annotated[Kind, Field(discriminator="kind")]
+
+
+def is_finetuned(endpoint: Endpoint | None) -> bool:
+    """Whether what answers there is what the finetune stage made."""
+    if isinstance(endpoint, LlamaCppEndpoint):
+        return endpoint.gguf == FINETUNED
+    return isinstance(endpoint, VllmEndpoint)
 
 
 class Sampling(Block):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from cbt_ray.errors import InputError
-from cbt_ray.study.endpoint import ScriptedEndpoint
+from cbt_ray.study.endpoint import ScriptedEndpoint, VllmEndpoint
 from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.recipe import pairs_of
 from cbt_ray.study.study import Study
@@ -212,7 +212,7 @@ def _writer(study: Study, model: str) -> tuple[str, str | None, str | None]:
     scripted = isinstance(endpoint, ScriptedEndpoint) and endpoint.licence is None
     return (
         f"endpoints.{name}.licence",
-        endpoint.licence,
+        None if isinstance(endpoint, VllmEndpoint) else endpoint.licence,
         None if scripted else "generator, whose texts are trained on",
     )
 

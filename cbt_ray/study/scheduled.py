@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from cbt_ray.study.endpoint import FINETUNED, LlamaCppEndpoint, Role
+from cbt_ray.study.endpoint import Role, is_finetuned
 from cbt_ray.study.form import Form
 from cbt_ray.study.model import Arm, Checkpoint
 from cbt_ray.study.protocol import Courses, SimulatedPatient, TrainingPatients, in_key
@@ -84,22 +84,21 @@ def all_imported(study: Study, arm: Arm) -> bool:
     )
 
 
-def uses_gguf(study: Study, arm: Arm) -> bool:
-    """Whether the arm's therapist is a GGUF that the finetune stage exported."""
-    endpoint = study.endpoints.get(study.therapist(arm).endpoint)
-    return isinstance(endpoint, LlamaCppEndpoint) and endpoint.gguf == FINETUNED
+def is_made(study: Study, arm: Arm) -> bool:
+    """Whether the arm's therapist is what the finetune stage made, as a GGUF or in vLLM."""
+    return is_finetuned(study.endpoints.get(study.therapist(arm).endpoint))
 
 
 def checkpoints(study: Study) -> list[Checkpoint]:
-    """What the finetune stage makes: all tuned models, and the instruct ones that are served from
-    our GGUF.
+    """What the finetune stage makes: all tuned models, and the instruct ones that are served as it
+    exports them.
 
     An arm whose sessions were all imported needs none.
     """
     found = {
         Checkpoint(arm.model, arm.tuned, seed)
         for arm in study.arms
-        if arm.model is not None and (arm.tuned or uses_gguf(study, arm))
+        if arm.model is not None and (arm.tuned or is_made(study, arm))
         if not all_imported(study, arm)
         for seed in seeds_of(study, arm)
     }

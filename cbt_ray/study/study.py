@@ -8,16 +8,16 @@ from pathlib import Path
 
 from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
-from cbt_ray.study import factor
+from cbt_ray.study import factor, serving
 from cbt_ray.study.block import Block, Name, Several, Share, twice
 from cbt_ray.study.contrast import Contrast, Levels, default_contrasts
 from cbt_ray.study.endpoint import (
     FINETUNED,
     Endpoint,
-    LlamaCppEndpoint,
     Role,
     Roles,
     ScriptedEndpoint,
+    is_finetuned,
 )
 from cbt_ray.study.form import PLAIN, WHOLE, Form
 from cbt_ray.study.imported import Imported
@@ -29,10 +29,10 @@ from cbt_ray.study.recipe import Recipe, pairs_of
 from cbt_ray.study.scheduled import (
     Writing,
     checkpoints,
+    is_made,
     needs_courses,
     patient_slug,
     seeds_of,
-    uses_gguf,
 )
 from cbt_ray.study.terms import Terms
 
@@ -195,6 +195,7 @@ class Study(Block):
                 self._disjoint,
                 self._attainable,
                 self._compared,
+                self._served,
             )
             problems = [problem for check in checks for problem in check()]
             if problems:
@@ -249,11 +250,7 @@ class Study(Block):
             role = field.rpartition(".")[2]
             yield from self._endpoint_exists(f"{field}.endpoint", block.endpoint)
             endpoint = self.endpoints.get(block.endpoint)
-            if (
-                role != "therapist"
-                and isinstance(endpoint, LlamaCppEndpoint)
-                and endpoint.gguf == FINETUNED
-            ):
+            if role != "therapist" and is_finetuned(endpoint):
                 yield (f"{field}.endpoint: expected a fixed model, `{FINETUNED}` is for therapists")
         for number, arm in enumerate(self.arms):
             yield from (f"arms.{number}.{problem}" for problem in self._of_arm(arm))
@@ -274,8 +271,8 @@ class Study(Block):
             yield f"model: unknown model {arm.model!r}, expected one of {sorted(self.models)}"
         if arm.model is None and arm.tuned:
             yield "model: expected the one under `models` that is tuned"
-        elif arm.model is None and uses_gguf(self, arm):
-            yield f"model: expected one under `models`, of which the `{FINETUNED}` GGUF is made"
+        elif arm.model is None and is_made(self, arm):
+            yield f"model: expected one under `models`, of which the `{FINETUNED}` model is made"
         if arm.prompt is not None and arm.tuned:
             yield (
                 "prompt: expected none, since a tuned model is asked as it was trained; "
@@ -286,15 +283,18 @@ class Study(Block):
         if arm.form is not None:
             yield from self._form_exists("form", arm.form)
         endpoint = self.endpoints.get(self.therapist(arm).endpoint)
-        fixed = not (uses_gguf(self, arm) or isinstance(endpoint, ScriptedEndpoint | None))
+        fixed = not (is_made(self, arm) or isinstance(endpoint, ScriptedEndpoint | None))
         if len(seeds_of(self, arm)) > 1 and fixed:
             yield (
-                f"endpoint: expected one with `gguf: {FINETUNED}`, since a server's model is one "
+                f"endpoint: expected one that is `{FINETUNED}`, since a server's model is one "
                 f"checkpoint and models.{arm.model}.seeds is {len(seeds_of(self, arm))}"
             )
 
     def _compared(self) -> Iterator[str]:
         yield from factor.problems(self.arms, self.factors, self.analysis.contrasts)
+
+    def _served(self) -> Iterator[str]:
+        yield from serving.problems(self)
 
     def _needed(self) -> Iterator[str]:
         """What an arm needs and the file lacks."""

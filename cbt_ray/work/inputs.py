@@ -25,7 +25,7 @@ from cbt_ray.rating.scale_file import load_scales
 from cbt_ray.reading import located
 from cbt_ray.reading.trial import tried
 from cbt_ray.study import Study
-from cbt_ray.study.endpoint import FINETUNED, LiteLLMEndpoint, LlamaCppEndpoint, Role
+from cbt_ray.study.endpoint import FINETUNED, LiteLLMEndpoint, LlamaCppEndpoint, Remote, Role
 from cbt_ray.study.licence import check_licences
 from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.recipe import Recipe, is_hub_id
@@ -136,7 +136,7 @@ def _check_endpoint(study: Study, name: str) -> None:
         if endpoint.gguf != FINETUNED:
             with at(study, f"endpoints.{name}.gguf"):
                 check_served(load_gguf_path(endpoint.gguf), study.told_date)
-    if isinstance(endpoint, LiteLLMEndpoint):
+    if isinstance(endpoint, Remote):
         all_of(
             partial(_check_price, study, name, endpoint), partial(_check_key, study, name, endpoint)
         )
@@ -223,11 +223,13 @@ def try_template(study: Study, model: str, start: str, name: str | None = None) 
         rehearse(start, recipe, study.told_date, masked=masked, name=name)
 
 
-def _check_price(study: Study, name: str, endpoint: LiteLLMEndpoint) -> None:
+def _check_price(study: Study, name: str, endpoint: Remote) -> None:
     """A budget of dollars holds only where each call's price is known."""
     from cbt_ray.llm.prices import price
 
-    if study.budget.cost is None or endpoint.price is not None:
+    if study.budget.cost is None or not isinstance(endpoint, LiteLLMEndpoint):
+        return
+    if endpoint.price is not None:
         return
     if endpoint.api_base is not None or price(endpoint.model) is None:
         raise InputError(
@@ -236,7 +238,7 @@ def _check_price(study: Study, name: str, endpoint: LiteLLMEndpoint) -> None:
         )
 
 
-def _check_key(study: Study, name: str, endpoint: LiteLLMEndpoint) -> None:
+def _check_key(study: Study, name: str, endpoint: Remote) -> None:
     variable = endpoint.api_key_env
     if variable is not None and not os.environ.get(variable, "").strip():
         expected = f"expected the environment variable {variable} to hold a key"

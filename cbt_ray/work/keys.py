@@ -34,7 +34,6 @@ from cbt_ray.study.scheduled import (
     needs_courses,
     seeds_of,
     session_id,
-    uses_gguf,
 )
 from cbt_ray.therapy.course import PROMPTS as COURSE_PROMPTS
 from cbt_ray.therapy.dialogue import PROMPTS as DIALOGUE_PROMPTS
@@ -285,14 +284,16 @@ class Keys:
         """Whether all sessions of an arm were imported."""
         return all_imported(self.study, arm)
 
-    def uses_gguf(self, arm: Arm) -> bool:
-        """Whether the arm's therapist is a GGUF that the finetune stage exported."""
-        return uses_gguf(self.study, arm)
-
     def made_for(self, arm: Arm, seed: int = 0) -> Checkpoint | None:
         """What the finetune stage makes for an arm, of one training seed; None where nothing."""
         made = Checkpoint(arm.model, arm.tuned, seed) if arm.model is not None else None
         return made if made in self.finetunes else None
+
+    def served(self, made: Checkpoint, endpoint: str) -> Key:
+        """What a server of vLLM was found to say in a checkpoint's place; no unit of a stage."""
+        known = said({"endpoint": Fields(self.study.endpoints[endpoint])})
+        name = f"{made.id}.served"
+        return key_of(self.study.study, Stage.FINETUNE, name, known, [self.finetune(made)])
 
     def session(self, arm: Arm, patient: int, replicate: int, session: int, seed: int = 0) -> Key:
         """One simulated session of a chain (arm x patient x replicate x training seed)."""

@@ -13,13 +13,16 @@ from typing import Any, Self
 from cbt_ray.errors import CbtRayError, Infrastructure, ModelFailure, Owed
 from cbt_ray.llm.caller import Caller
 from cbt_ray.llm.gate import Gate
+from cbt_ray.llm.models import Made
 from cbt_ray.llm.request import Ask, Reply, Request, Usage
 from cbt_ray.store import Blob
-from cbt_ray.study.endpoint import Role
+from cbt_ray.study.endpoint import Role, VllmEndpoint
 from cbt_ray.study.model import Arm, Checkpoint, seed_suffix
+from cbt_ray.study.scheduled import is_made
 from cbt_ray.therapy.dialogue import FilledRole
 from cbt_ray.unit import Key, Status, Unit
 from cbt_ray.work.origin import Origins
+from cbt_ray.work.served import served
 from cbt_ray.work.workshop import Setting, Workshop, workshop_of
 
 Note = Callable[[str, str], None]
@@ -45,7 +48,7 @@ class Workplace:
         self.study, self.store = self.shop.study, self.shop.store
         self.prompts, self.keys = self.shop.prompts, self.shop.keys
         self.origins = Origins(self.keys, self.store, lambda key, why: self.note(key, why))
-        self._callers: dict[tuple[str, str, Path | None], Caller] = {}
+        self._callers: dict[tuple[str, str, Made], Caller] = {}
         self._reported: dict[str, str] = {}
         self._llama_cpp = ""
         self._settled: set[Key] = set()
@@ -69,13 +72,20 @@ class Workplace:
     def therapist(self, arm: Arm, seed: int = 0) -> FilledRole:
         """An arm's therapist; a GGUF of the finetune stage is brought to this machine first."""
         role = self.study.therapist(arm)
-        made = self.keys.made_for(arm, seed) if self.keys.uses_gguf(arm) else None
-        gguf = self.gguf(made) if made else None
+        made = self._made(role, self.keys.made_for(arm, seed)) if is_made(self.study, arm) else None
         name = f"{THERAPIST}{arm.name}{seed_suffix(seed)}"
-        return FilledRole(role, self._ask(role, name, gguf))
+        return FilledRole(role, self._ask(role, name, made))
 
-    def _ask(self, role: Role, name: str, gguf: Path | None) -> Ask:
-        opened = role.endpoint, name, gguf
+    def _made(self, role: Role, checkpoint: Checkpoint | None) -> Made:
+        """What answers for a checkpoint: its GGUF, or the server of vLLM that has it."""
+        if checkpoint is None:
+            return None
+        if isinstance(self.study.endpoints[role.endpoint], VllmEndpoint):
+            return served(self.keys, checkpoint, role.endpoint)
+        return self.gguf(checkpoint)
+
+    def _ask(self, role: Role, name: str, made: Made) -> Ask:
+        opened = role.endpoint, name, made
         if opened not in self._callers:
             self._callers[opened] = self.shop.models.open(*opened)
         caller = self._callers[opened]

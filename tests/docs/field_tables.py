@@ -38,6 +38,7 @@ SECTIONS = {
     "forms.NAME.parts[]": "FormPart",
     "endpoints.NAME (llama_cpp)": "LlamaCppEndpoint",
     "endpoints.NAME (litellm)": "LiteLLMEndpoint",
+    "endpoints.NAME (vllm)": "VllmEndpoint",
     "endpoints.NAME (scripted)": "ScriptedEndpoint",
     "roles": "Roles",
     "roles.NAME": "Role",

@@ -13,8 +13,7 @@ import pytest
 
 from cbt_ray.__main__ import run
 from cbt_ray.llm.gguf_file import load_gguf_path
-from cbt_ray.stages.fetch import owed_weights
-from cbt_ray.stages.train import _on_this_machine
+from cbt_ray.stages.fetch import on_this_machine, owed_weights
 from cbt_ray.store.store import sha256_of
 from cbt_ray.study import load_study
 from cbt_ray.study.model import Checkpoint
@@ -109,7 +108,7 @@ def test_train_takes_the_weights_from_the_store(
         (False, OTHER, hub.commit(OTHER)),
     ):
         made = Checkpoint("small", tuned)
-        recipe, source = _on_this_machine(bench, made, tmp_path / "work")
+        recipe, source = on_this_machine(bench, made, tmp_path / "work")
         folder = Path(recipe.start if tuned else recipe.compare)
         expected = {name: sha256_of(hub.folder / model / name) for name in FETCHED}
         assert {one.name: sha256_of(one) for one in folder.iterdir()} == expected

@@ -115,7 +115,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "our GGUF without a model": (
         {"endpoints__made": MADE, "arms": [PROMPTS[0], {"name": "made", "endpoint": "made"}]},
-        "arms.1.model: expected one under `models`, of which the `finetuned` GGUF is made",
+        "arms.1.model: expected one under `models`, of which the `finetuned` model is made",
     ),
 }
 
@@ -155,7 +155,7 @@ def test_several_checkpoints_need_a_server_of_each(tmp_path: Path) -> None:
         "arms": [{"name": "t", "model": "smollm2", "tuned": True, "endpoint": "large"}],
     }
     assert (
-        "arms.0.endpoint: expected one with `gguf: finetuned`, since a server's model is one "
+        "arms.0.endpoint: expected one that is `finetuned`, since a server's model is one "
         "checkpoint and models.smollm2.seeds is 3"
     ) in problems(tmp_path, **changes)
 

@@ -17,6 +17,7 @@ from jinja2 import TemplateError
 
 from cbt_ray.errors import InputError
 from cbt_ray.llm.request import Message
+from cbt_ray.training.gate.expected import expected
 from cbt_ray.training.gate.heard import LIMIT, Asked, Heard, hear, look
 from cbt_ray.training.gate.parity import (
     greedy,
@@ -108,7 +109,9 @@ def gate(
         checks.append(quantization(first, second))
     if second:
         checks += [stops(second, base, limit, tuned=tuned), leaks(second, base, tuned=tuned)]
-    return Verdict(tuple(checks))
+    spoken = first.spoken if first else []
+    kept = [one.to_json() for one in expected(asked, spoken, reference.logits)]
+    return Verdict(tuple(checks), tuple(kept))
 
 
 def foresee(

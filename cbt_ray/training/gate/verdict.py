@@ -35,9 +35,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All checks of one model."""
+    """All checks of one model, and what a server of it has to say (see `expected`, JSON)."""
 
     checks: tuple[Check, ...]
+    reference: tuple[dict[str, Any], ...] = ()
 
     @property
     def failed(self) -> tuple[str, ...]:
