@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
 from cbt_ray.report.data import CheckRow, Curve, Curves, FileRow, TrainingRow
+from cbt_ray.study.model import Checkpoint
+from cbt_ray.study.serving import servers
 from cbt_ray.training.live import Record, Step, read_record
 from cbt_ray.unit import Key, Unit
 
@@ -29,7 +32,16 @@ def trainings(bench: Bench, units: Mapping[Key, Unit]) -> Iterator[TrainingRow]:
         key = bench.keys.finetune(made)
         if key in units:
             record = read_record(bench.store, key) if made.tuned else Record()
-            yield row_of(made.title, units[key], record)
+            row = row_of(made.title, units[key], record)
+            yield replace(row, checks=[*row.checks, *_served(bench, made)])
+
+
+def _served(bench: Bench, made: Checkpoint) -> Iterator[CheckRow]:
+    """What was found of the servers that hold a model."""
+    for server, held in servers(bench.study).items():
+        unit = bench.store.get(bench.keys.served(made, server.endpoint)) if made in held else None
+        if unit is not None:
+            yield from (CheckRow(**check) for check in unit.content["checks"])
 
 
 def row_of(name: str, unit: Unit, record: Record) -> TrainingRow:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cbt_ray.errors import Owed
+from cbt_ray.errors import InputError, Owed
 from cbt_ray.stages.fetch import on_this_machine
 from cbt_ray.store import Blob
 from cbt_ray.study.model import Checkpoint
@@ -79,6 +79,11 @@ def _brought(bench: Bench, server: Server, models: list[Model], folder: Path) ->
     own = bench.study.recipe_of(first.made)
     if first.made.tuned and endpoint_of(bench.study, server).form == MERGED:
         files = _part(first.unit.content["files"], "safetensors/")
+        if not files:
+            raise InputError(
+                f"{bench.study.file}: models.{server.model}.recipe.safetensors: expected a model "
+                f"that was trained with it, {first.unit.key} holds none"
+            )
         merged = _linked(bench, first, files, folder / "merged")
         base = read_base(merged, "", turn_end=own.turn_end, today=today)
         return Holding(readable(base, folder / "model"), first.name, {}, 0)

@@ -111,6 +111,9 @@ def test_what_is_handed_on_is_whole_and_named(study: Path, tmp_path: Path) -> No
     assert {name for _, name in sums} == {*files, "Modelfile"}
     for sha256, name in sums:
         assert hashlib.sha256((tmp_path / "all" / name).read_bytes()).hexdigest() == sha256
+    for name, blob in unit.content["adapter"].items():
+        data = (tmp_path / "all" / "adapter" / name).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == blob["sha256"]
     card = (tmp_path / "all" / "README.md").read_text()
     assert all(f"| {check['name']} | " in card for check in unit.content["metrics"]["gate"])
     assert "must not be used to treat" in card

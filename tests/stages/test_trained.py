@@ -91,6 +91,21 @@ def row(bench: Bench, unit: Unit) -> TrainingRow:
     return found
 
 
+def test_what_was_found_of_its_server_stands_behind_its_own_checks(tmp_path: Path) -> None:
+    own = {"kind": "vllm", "weights": "finetuned", "dtype": "float32"}
+    arms = [{**scripted.TUNED_ARMS[0], "endpoint": "own"}]
+    changes = {**scripted.ONE_TUNED, "arms": arms}
+    document = scripted.study_document(tmp_path / "store", **changes)
+    document["endpoints"]["own"] = own
+    bench = Bench(load_study(scripted.write_study(tmp_path, document)), Silent())
+    made = Checkpoint("first", True)
+    unit = unit_of(bench.keys.finetune(made))
+    assert [check.name for check in row(bench, unit).checks] == ["merged_kl", "q8_0"]
+    check = {"name": "served.greedy", "passed": True, "measured": {}, "expected": "the same"}
+    bench.store.put(Unit(bench.keys.served(made, "own"), {"checks": [check]}, made_from={}))
+    assert row(bench, unit).checks[2:] == [CheckRow("served.greedy", True, {}, "the same")]
+
+
 def test_unit_and_live_figures_make_one_row(bench: Bench, key: Key) -> None:
     measured(bench, key, range(1, 5))
     measured(bench, key, range(3, 7))
