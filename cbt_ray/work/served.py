@@ -80,7 +80,7 @@ def _expect_served(keys: Keys, store: Store, server: Server, held: list[Checkpoi
     listed = _listed(server, endpoint_of(study, server), field, start)
     for made in held:
         name = served(keys, made, server.endpoint).name
-        unit = store.get(keys.served(made, server.endpoint))
+        unit, model = store.get(keys.served(made, server.endpoint)), store.get(keys.finetune(made))
         if name not in listed:
             known = ", ".join(sorted(listed)) or "none"
             raise InputError(
@@ -89,6 +89,8 @@ def _expect_served(keys: Keys, store: Store, server: Server, held: list[Checkpoi
             )
         if unit is None:
             raise Owed(f"{field}: {name} has not passed the check `served` yet; {start}")
+        if model is None or unit.made_from.get(str(model.key)) != model.digest:
+            raise Owed(f"{field}: {name} is of an earlier training; {start} again")
         if unit.status is not Status.DONE:
             raise refused(study, server, [f"{name}: {unit.reason}; {start}"])
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from cbt_ray.study import load_study
 from cbt_ray.study.model import Checkpoint
 from cbt_ray.training.backend import trainer
 from cbt_ray.training.export import merge as merging
+from cbt_ray.training.gate.expected import Expected
 from cbt_ray.training.gate.verdict import Verdict
 from cbt_ray.unit import Stage, Status, Unit
 from cbt_ray.work.bench import Bench
@@ -119,6 +121,22 @@ def test_what_is_handed_on_is_whole_and_named(study: Path, tmp_path: Path) -> No
     assert "must not be used to treat" in card
     assert f"FROM ./{NAME}.gguf" in (tmp_path / "all" / "Modelfile").read_text()
     assert str(study.parent) not in card + json.dumps(unit.content)
+
+
+def test_what_a_server_has_to_say_is_kept(study: Path) -> None:
+    """Runs behind the first test."""
+    kept = [Expected.from_json(one) for one in unit_of(study).content["reference"]]
+    continued = [one for one in kept if one.said]
+    assert len(continued) == scripted.RECIPE["gate_prompts"]
+    assert len(kept) == len(continued) + 1, "and the gate's own, which is only tokenized"
+    for one in continued:
+        assert one.messages is not None
+        assert one.messages[-1].role == "user"
+        assert len(one.said) == len(one.best) > 0
+        for row in one.best:
+            nats = list(row.values())
+            assert nats == sorted(nats, reverse=True)
+            assert 0 < sum(map(math.exp, nats)) <= 1.001
 
 
 def test_latest_moves_also_where_a_run_was_killed_before_it_did(study: Path) -> None:

@@ -31,7 +31,9 @@ def bench_at(url: str, folder: Path) -> Bench:
     study = loaded(
         arms=arms, endpoints__own={**OWN, "api_base": url, "retries": 3}, store=str(folder / "runs")
     )
-    return Bench(study, Silent(), inline=True)
+    bench = Bench(study, Silent(), inline=True)
+    bench.store.put(Unit(bench.keys.finetune(PLAIN), {}, made_from={}))
+    return bench
 
 
 def answering(status: str, body: Any) -> Callable[[Served], None]:
@@ -49,10 +51,14 @@ def listing(*names: str) -> Callable[[Served], None]:
     return answering("200 OK", {"data": [{"id": name, "max_model_len": 8192} for name in names]})
 
 
-def found(bench: Bench, status: Status) -> None:
-    key = bench.keys.served(PLAIN, "own")
-    reason = None if status is Status.DONE else "served.greedy"
-    bench.store.put(Unit(key, {}, status, reason, made_from={}))
+def found(bench: Bench, status: Status, training: str = "") -> None:
+    key, reason = bench.keys.served(PLAIN, "own"), None
+    if status is not Status.DONE:
+        reason = "served.greedy"
+    model = bench.store.get(bench.keys.finetune(PLAIN))
+    assert model is not None
+    made_from = {str(model.key): training or model.digest}
+    bench.store.put(Unit(key, {}, status, reason, made_from=made_from))
 
 
 @dataclass
@@ -121,6 +127,16 @@ def test_the_wait_is_bounded_and_says_what_is_missing(tmp_path: Path) -> None:
     )
     with OpenServer(listing(name)) as server, pytest.raises(Owed):
         Patience().wait(bench_at(server.url, tmp_path))
+
+
+def test_a_server_of_an_earlier_training_under_the_same_key_is_refused(tmp_path: Path) -> None:
+    names: list[str] = []
+    with OpenServer(lambda it: listing(*names)(it)) as server:
+        bench = bench_at(server.url, tmp_path)
+        names.append(served(bench.keys, PLAIN, "own").name)
+        found(bench, Status.DONE, training="0" * 16)
+        with pytest.raises(Owed, match="is of an earlier training"):
+            Patience().wait(bench)
 
 
 def test_a_server_that_failed_or_refuses_the_key_is_not_waited_for(tmp_path: Path) -> None:
