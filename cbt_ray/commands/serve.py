@@ -65,12 +65,12 @@ def serve(
     Raises Owed where a model is not trained yet, GateFailed where the server is not what was
     trained, Infrastructure where vLLM ended by itself.
     """
-    server = _server(bench.study, model, endpoint)
-    models = models_of(bench, server, servers(bench.study)[server])
-    program = program_of(place.program)
-    check_free(place.host, place.port)
-    bench.check_store()
     with contextlib.suppress(_Told), _until_told(), _announced(place.ready) as announce:
+        server = _server(bench.study, model, endpoint)
+        models = models_of(bench, server, servers(bench.study)[server])
+        program = program_of(place.program)
+        check_free(place.host, place.port)
+        bench.check_store()
         for one in models:
             _withdraw(bench, bench.keys.served(one.made, server.endpoint))
         own = endpoint_of(bench.study, server)

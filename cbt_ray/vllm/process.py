@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -53,8 +54,11 @@ def command_line(
 
 
 def program_of(given: str | None) -> str:
-    """The command `vllm`: the one that is given, or the one on the PATH."""
-    found = shutil.which(given or "vllm")
+    """The command `vllm`: the one that is given, the one in this environment, or on the PATH."""
+    beside = str(Path(sys.executable).parent)
+    found = shutil.which(
+        given or "vllm", path=os.pathsep.join([beside, os.environ.get("PATH", "")])
+    )
     if found is None:
         raise InputError(
             f"--vllm: expected the program of vLLM, found none at {given}"

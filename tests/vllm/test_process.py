@@ -127,11 +127,14 @@ def test_an_earlier_verdict_is_no_verdict_on_this_server(
 ) -> None:
     key = bench.keys.served(PLAIN, "own")
     bench.store.put(Unit(key, {}, Status.DONE, made_from={}))
+    ready = tmp_path / "ready"
+    ready.touch()
     monkeypatch.setattr(command, "bring", lambda *_: Holding(tmp_path, "smollm2", {}, 0))
-    place = Place("127.0.0.1", free_port(), program(tmp_path, "raise SystemExit(3)"))
+    place = Place("127.0.0.1", free_port(), program(tmp_path, "raise SystemExit(3)"), (), ready)
     with pytest.raises(InputError):
         command.serve(bench, "smollm2", None, place, lambda _line: None)
     assert bench.store.get(key) is None
+    assert not ready.exists()
 
 
 def test_what_the_study_says_wins_over_what_is_handed_on() -> None:

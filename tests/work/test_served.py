@@ -39,10 +39,11 @@ def bench_at(url: str, folder: Path) -> Bench:
 def answering(status: str, body: Any) -> Callable[[Served], None]:
     """A server that gives one answer to all."""
     data = json.dumps(body).encode()
+    head = f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
 
     def serve(it: Served) -> None:
         it.request()
-        it.send(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status.encode(), len(data), data))
+        it.send(head.encode() + data)
 
     return serve
 
