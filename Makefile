@@ -112,7 +112,7 @@ test: .venv/.dev  ## The same and all tests; REQUIRE=browser,... turns skips int
 .types:
 	$(BIN)/mypy
 .fast:
-	$(BIN)/pytest $(BESIDE) auto -m 'not ($(HEAVY) or llama or s3 or cluster or slow)'
+	$(BIN)/pytest $(BESIDE) auto -m 'not ($(HEAVY) or llama or s3 or vllm or cluster or slow)'
 .heavy:
 # Ray runs its workers at niceness 15, where the other half would leave them next to nothing.
 	RAY_worker_niceness=0 OMP_NUM_THREADS=1 $(BIN)/pytest -m '$(HEAVY)'
