@@ -25,7 +25,7 @@ from cbt_ray.work.progress import Silent
 from tests.stages import scripted
 from tests.study.example import COURSES
 
-SCALES = ("ctrs", "wai-sr", "miti", "empathy")
+SCALES = ("ctrs", "ctrs-0-6", "miti")
 
 
 def asked(**changes: Any) -> dict[str, str]:
@@ -51,21 +51,27 @@ def asked(**changes: Any) -> dict[str, str]:
             try:
                 stage(bench)
             except CbtRayError:
-                break  # of a language that the script does not speak, the first stages are asked
+                break  # a script writes no course by turns, but it is asked
         bench.close()
     return found
 
 
 def every() -> Iterator[tuple[str, str]]:
-    """Of all forms of prose and languages."""
+    """Of all forms of prose, languages, scales, probes, and ways to write a course."""
     found: dict[str, str] = {}
     for prose in ("free", "letters"):
+        role = {"endpoint": "script", "prose": prose}
+        roles = dict.fromkeys(("generator", "patient", "summariser", "therapist"), role)
         for language in ("en", "de"):
-            role = {"endpoint": "script", "prose": prose}
-            roles = dict.fromkeys(("generator", "patient", "summariser", "therapist"), role)
-            judge = {**role, "probes": {"which": ["empty", "halo"], "sessions": 1}}
-            changes = {"roles": roles, "raters": {"judge": judge}, "language": language}
-            found |= asked(**changes, imported=COURSES)
+            found |= asked(roles=roles, language=language, imported=COURSES)
+        probes = {"which": ["empty", "halo", "guess_plain"], "sessions": 1}
+        raters = {
+            name: {**role, "scales": [name], **({"probes": probes} if name == "ctrs" else {})}
+            for name in SCALES
+        }
+        courses = {"sessions": 2, "pairs": 2, "turn_chars": [20, 120], "write": "turns"}
+        turns = {"courses": courses, "roles": {**roles, "critic": role}, "imported": COURSES}
+        found |= asked(**turns) | asked(roles=roles, raters=raters, imported=COURSES)
     yield from found.items()
 
 
