@@ -138,6 +138,7 @@ def _spelt(seconds: float) -> str:
 def _others(survey: Survey) -> int:
     """Units of this study's name that the study file does not derive."""
     own = {str(entry.key) for entries in survey.stages.values() for entry in entries}
+    own |= {str(key) for keys in survey.keys.verdicts.values() for key in keys}
     stages = {stage.value for stage in Stage}
     paths = (path for path in survey.present if path.count("/") == 3)
     return sum(path not in own and path.split("/")[1] in stages for path in paths)

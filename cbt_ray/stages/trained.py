@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from cbt_ray.report.data import CheckRow, Curve, Curves, FileRow, TrainingRow
 from cbt_ray.study.model import Checkpoint
-from cbt_ray.study.serving import servers
 from cbt_ray.training.live import Record, Step, read_record
 from cbt_ray.unit import Key, Unit
 
@@ -38,8 +37,8 @@ def trainings(bench: Bench, units: Mapping[Key, Unit]) -> Iterator[TrainingRow]:
 
 def _served(bench: Bench, made: Checkpoint) -> Iterator[CheckRow]:
     """What was found of the servers that hold a model."""
-    for server, held in servers(bench.study).items():
-        unit = bench.store.get(bench.keys.served(made, server.endpoint)) if made in held else None
+    for key in bench.keys.verdicts.get(made, ()):
+        unit = bench.store.get(key)
         if unit is not None:
             yield from (CheckRow(**check) for check in unit.content["checks"])
 

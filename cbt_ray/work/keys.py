@@ -35,6 +35,7 @@ from cbt_ray.study.scheduled import (
     seeds_of,
     session_id,
 )
+from cbt_ray.study.serving import servers
 from cbt_ray.therapy.course import PROMPTS as COURSE_PROMPTS
 from cbt_ray.therapy.dialogue import PROMPTS as DIALOGUE_PROMPTS
 from cbt_ray.therapy.dialogue import SUMMARISER_PROMPTS
@@ -294,6 +295,15 @@ class Keys:
         known = said({"endpoint": Fields(self.study.endpoints[endpoint])})
         name = f"{made.id}.served"
         return key_of(self.study.study, Stage.FINETUNE, name, known, [self.finetune(made)])
+
+    @cached_property
+    def verdicts(self) -> Mapping[Checkpoint, list[Key]]:
+        """Checkpoint -> what its servers of vLLM were found to say."""
+        found: dict[Checkpoint, list[Key]] = {}
+        for server, held in servers(self.study).items():
+            for made in held:
+                found.setdefault(made, []).append(self.served(made, server.endpoint))
+        return found
 
     def session(self, arm: Arm, patient: int, replicate: int, session: int, seed: int = 0) -> Key:
         """One simulated session of a chain (arm x patient x replicate x training seed)."""

@@ -104,6 +104,9 @@ def test_what_was_found_of_its_server_stands_behind_its_own_checks(tmp_path: Pat
     check = {"name": "served.greedy", "passed": True, "measured": {}, "expected": "the same"}
     bench.store.put(Unit(bench.keys.served(made, "own"), {"checks": [check]}, made_from={}))
     assert row(bench, unit).checks[2:] == [CheckRow("served.greedy", True, {}, "the same")]
+    said: list[str] = []
+    print_status(bench, said.append)
+    assert not [line for line in said if "other units" in line]
 
 
 def test_unit_and_live_figures_make_one_row(bench: Bench, key: Key) -> None:
