@@ -26,7 +26,7 @@ Command = Callable[..., Any]
 ORDER = (
     *("init", "schema", "check", "plan", "study", "status", "report", "export"),
     *("generate", "dataset", "fetch", "train", "simulate", "evaluate"),
-    *("preregister", "import", "analyze", "weights", "chat"),
+    *("preregister", "import", "analyze", "weights", "serve", "chat"),
     *("submit", "logs", "cancel"),
 )
 """Commands as a user meets them: a study as a whole, its stages, what surrounds it, a cluster."""

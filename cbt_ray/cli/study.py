@@ -320,7 +320,10 @@ def chat(study: Study, arm: str) -> None:
         help="The port it listens at.",
     ),
     click.option(
-        "--vllm", default=None, metavar="PROGRAM", help="vLLM's program; the one on the PATH."
+        "--vllm",
+        default=None,
+        metavar="PROGRAM",
+        help="vLLM's program; beside cbt-ray or on the PATH without it.",
     ),
     click.option(
         "--ready",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cbt_ray.cache import cache_folder, locked
 from cbt_ray.errors import InputError, Owed
 from cbt_ray.stages.fetch import on_this_machine
 from cbt_ray.store import Blob
@@ -21,7 +22,7 @@ from cbt_ray.unit import Status, Unit
 from cbt_ray.vllm.folder import readable
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.served import served
-from cbt_ray.work.workshop import cache_folder, local_file, locked
+from cbt_ray.work.workshop import local_file
 
 
 @dataclass(frozen=True)
