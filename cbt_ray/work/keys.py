@@ -55,7 +55,7 @@ VERSION = {
     Stage.COURSES: 1,
     Stage.PAIRS: 1,
     Stage.DATASET: 1,
-    Stage.FINETUNE: 1,
+    Stage.FINETUNE: 2,
     Stage.SESSIONS: 2,
     Stage.RATINGS: 1,
     Stage.ANALYSIS: 1,
