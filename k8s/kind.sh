@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A cluster on this machine, with KubeRay, the store and the images:  k8s/kind.sh up | down. Running `up` again does what is missing.
-# Variables: CLUSTER, NODE_IMAGE, KUBERAY_MANIFEST, CPU_IMAGE, TRAIN_IMAGE, SKIP_NETPOL (see the Makefile).
+# Variables: CLUSTER, NODE_IMAGE, KUBERAY_MANIFEST, IMAGES, SKIP_NETPOL (see the Makefile).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 cluster=${CLUSTER:-cbt-ray} namespace=cbt-ray
@@ -59,7 +59,8 @@ up() {
   kubectl apply -l '!cbt-ray/template' -f - <<<"$platform"
   say "waiting for the store"
   kubectl --namespace $namespace wait --for=condition=Complete --timeout=300s job/bucket >/dev/null
-  load ${CPU_IMAGE:+"$CPU_IMAGE"} ${TRAIN_IMAGE:+"$TRAIN_IMAGE"}
+  # shellcheck disable=SC2086  # one word an image
+  load ${IMAGES:-}
   say "waiting for KubeRay"
   kubectl wait --for=condition=Available --timeout=300s deployment/kuberay-operator >/dev/null
   say "ready: make study-kind"

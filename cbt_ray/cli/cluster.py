@@ -41,6 +41,12 @@ job_name = click.argument(
         help="Image of the train job, with its tag.",
     ),
     click.option(
+        "--vllm-image",
+        default=None,
+        envvar="CBT_RAY_VLLM_IMAGE",
+        help="Image of the servers of tuned models, with its tag.",
+    ),
+    click.option(
         "--workers",
         type=click.IntRange(1),
         default=None,

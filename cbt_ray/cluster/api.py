@@ -15,8 +15,12 @@ PATHS = {
     "Secret": "/api/v1/namespaces/{namespace}/secrets",
     "ConfigMap": "/api/v1/namespaces/{namespace}/configmaps",
     "Event": "/api/v1/namespaces/{namespace}/events",
+    "Service": "/api/v1/namespaces/{namespace}/services",
+    "Deployment": "/apis/apps/v1/namespaces/{namespace}/deployments",
+    "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies",
     "Job": "/apis/batch/v1/namespaces/{namespace}/jobs",
     "RayJob": "/apis/ray.io/v1/namespaces/{namespace}/rayjobs",
+    "RayCluster": "/apis/ray.io/v1/namespaces/{namespace}/rayclusters",
 }
 
 

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 
 from cbt_ray.batch.attempt import Attempts
 from cbt_ray.cluster.api import Cluster, Document
-from cbt_ray.cluster.submission import LABEL
+from cbt_ray.cluster.overlay import SERVER
+from cbt_ray.cluster.submission import LABEL, MODEL
 from cbt_ray.cluster.trouble import Trouble, killed, name_of, state_of, troubles
 from cbt_ray.errors import Infrastructure
 
@@ -25,6 +26,8 @@ _BANNER = re.compile(r"\t(INFO|SUCC) \w+\.py:\d+ -- |^Running entrypoint for job
 """What `ray job submit` says of itself."""
 TALKING = ("job", "ray-job-submitter")
 """Containers whose log is the job's."""
+SERVING = "vllm"
+"""Containers whose log is shown to those who ask for it."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,10 @@ class Follower:
     say: Callable[[str], object]
     patience: float
     clock: Clock = field(default_factory=Clock)
+    tend: Callable[[Document], object] = lambda _: None
+    """What is done for a job that has not ended, at each look."""
+    others: tuple[str, ...] = ()
+    """Names of what else belongs to it."""
     _since: dict[tuple[str, str], str] = field(default_factory=dict)
     _first: dict[str, float] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
@@ -140,6 +147,7 @@ class Follower:
         if verdict is not None:
             self._let_be()
             return Ending(verdict.code, verdict.message)
+        self.tend(document)
         return self._give_up(troubles(pods, self._events(), self.clock.wall()))
 
     def _let_be(self) -> None:
@@ -181,7 +189,7 @@ class Follower:
         return [
             event
             for event in events
-            if str(event["involvedObject"].get("name", "")).startswith(self.name)
+            if str(event["involvedObject"].get("name", "")).startswith((self.name, *self.others))
         ]
 
     def _tell_pods(self, pods: list[Document]) -> None:
@@ -209,13 +217,15 @@ class Follower:
             self.say(line)
 
 
-def talking(pod: Document) -> list[str]:
-    """The containers of a pod whose log is the job's, by name."""
-    return [
-        container["name"] for container in pod["spec"]["containers"] if container["name"] in TALKING
-    ]
+def talking(pod: Document, *more: str) -> list[str]:
+    """The containers of a pod whose log is the job's, or that are named."""
+    names = [str(container["name"]) for container in pod["spec"]["containers"]]
+    return [name for name in names if name in (*TALKING, *more)]
 
 
 def _short(pod: Document) -> str:
-    """A pod as the summary names it: by its role."""
-    return str(pod["metadata"].get("labels", {}).get("cbt-ray/role", name_of(pod)))
+    """A pod as the summary names it: by its role, a server by its model."""
+    labels = pod["metadata"].get("labels", {})
+    if SERVER in labels:
+        return f"server of {labels.get(MODEL)}"
+    return str(labels.get("cbt-ray/role", name_of(pod)))

@@ -21,6 +21,7 @@ Manifest = dict[str, Any]
 FOLDER = shipped("k8s")
 TEMPLATE = "cbt-ray/template"
 STAGE = "cbt-ray/stage"
+SERVER = "cbt-ray/server"
 SETTINGS = "cluster"
 """The ConfigMap in which an overlay says where its store is."""
 
@@ -41,6 +42,18 @@ class Overlay:
         raise InputError(
             f"--overlay {self.name}: expected a template with the label {STAGE}: {job}"
         )
+
+    @property
+    def servers(self) -> list[Manifest]:
+        """The objects that a server of models is made from; InputError where there are none."""
+        found = []
+        for manifest in self.manifests:
+            labels = manifest["metadata"].get("labels", {})
+            if TEMPLATE in labels and SERVER in labels:
+                found.append(manifest)
+        if not found:
+            raise InputError(f"--overlay {self.name}: expected templates with the label {SERVER}")
+        return found
 
     @property
     def settings(self) -> dict[str, str]:

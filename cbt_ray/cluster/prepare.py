@@ -19,6 +19,7 @@ from cbt_ray.study import Study
 from cbt_ray.study.endpoint import FINETUNED, LlamaCppEndpoint, Remote
 from cbt_ray.study.licence import check_licences
 from cbt_ray.study.recipe import is_hub_id
+from cbt_ray.study.serving import servers
 from cbt_ray.unit import Stage
 from cbt_ray.work.engine import needs_of, useful_workers
 from cbt_ray.work.inputs import at
@@ -65,6 +66,7 @@ def prepare(
         pods=pods,
         workers=workers,
         autoscaled=options.autoscaled and job.on_ray,
+        servers=tuple(servers(study)) if job is BatchJob.SIMULATE else (),
         id=secrets.token_hex(6),
     )
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cbt_ray.batch.job import BatchJob, check_model, needed, owed
-from cbt_ray.cluster.follow import Ending, ending_of, talking
+from cbt_ray.cluster.follow import SERVING, Ending, ending_of, talking
 from cbt_ray.cluster.site import Options, Site, open_site
 from cbt_ray.cluster.submission import LABEL, Images
 from cbt_ray.cluster.submit import cancel, check, dry_run, is_over, jobs_of, submit
@@ -170,7 +170,7 @@ def run_cancel(study: Study, job: str, model: str | None, options: Options, say:
 
 
 def run_logs(study: Study, job: str, model: str | None, options: Options, say: Say) -> None:
-    """Print the log of a job's pods. Raises InputError where the cluster holds none."""
+    """Print the log of a job's pods and servers. Raises InputError where the cluster holds none."""
     site = open_site(study, options, say)
     found = jobs_of(site, None if job == WHOLE else BatchJob(job), model)
     if not found:
@@ -179,7 +179,7 @@ def run_logs(study: Study, job: str, model: str | None, options: Options, say: S
         )
     for document in found:
         for pod in site.cluster.find("Pod", f"{LABEL}={document['metadata']['labels'][LABEL]}"):
-            for container in talking(pod):
+            for container in talking(pod, SERVING):
                 say(f"--- {name_of(pod)}")
                 for line in site.cluster.log(name_of(pod), container, None):
                     say(line.partition(" ")[2])
@@ -229,6 +229,7 @@ def options_of(
     *,
     cpu_image: str | None = None,
     train_image: str | None = None,
+    vllm_image: str | None = None,
     workers: int | None = None,
     autoscaled: bool = False,
     no_wait: bool = False,
@@ -236,7 +237,7 @@ def options_of(
     retry_rejected: bool = False,
 ) -> Options:
     """Options as the command line names them."""
-    images = Images(cpu_image, train_image)
+    images = Images(cpu_image, train_image, vllm_image)
     return Options(
         overlay, context, images, workers, autoscaled, not no_wait, patience, retry_rejected
     )

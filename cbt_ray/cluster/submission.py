@@ -16,22 +16,25 @@ from cbt_ray.batch.job import BatchJob
 from cbt_ray.cluster.api import containers_of
 from cbt_ray.cluster.overlay import STAGE, TEMPLATE, Manifest
 from cbt_ray.study import Study
+from cbt_ray.study.serving import Server
 from cbt_ray.unit import digest
 
 LONGEST_NAME = 47
 """KubeRay refuses longer names of RayJobs."""
 LABEL = "cbt-ray/submission"
+MODEL = "cbt-ray/model"
 KEYS = "llm-keys"
 """The Secret with the API keys of the study's endpoints."""
-IMAGES = {"cbt-ray-cpu": "cpu", "cbt-ray-train": "train"}
+IMAGES = {"cbt-ray-cpu": "cpu", "cbt-ray-train": "train", "cbt-ray-vllm": "vllm"}
 
 
 @dataclass(frozen=True)
 class Images:
-    """The two images, with their tags; None: as the overlay names them."""
+    """The images, with their tags; None: as the overlay names them."""
 
     cpu: str | None = None
     train: str | None = None
+    vllm: str | None = None
 
     def named(self, image: str) -> str:
         """The image of a template's container, whose repository may have been renamed by the
@@ -72,19 +75,27 @@ class Submission:
     """Workers that are useful; only where Ray scales itself: those that wait for a node show it how
     many it wants."""
     autoscaled: bool = False
+    servers: tuple[Server, ...] = ()
+    """Servers of models that the job asks."""
     id: str = ""
     """Random: all attempts of one object share it."""
 
     def name(self, template: Manifest) -> str:
         """`<study>-<job>[-<model>]-<hash of keys and images>`, cut to what KubeRay allows."""
-        used = sorted({self.images.named(image) for image in _images(template)})
-        suffix = digest([self.targets, used])[:8]
+        used = {self.images.named(image) for image in _images(template)}
+        if self.servers and self.images.vllm:
+            used.add(self.images.vllm)
+        suffix = digest([self.targets, sorted(used)])[:8]
         parts = [self.study.study, self.job.value, *([self.model] if self.model else [])]
         free = LONGEST_NAME - len(suffix) - 1
         while len("-".join(parts)) > free:
             longest = max(range(len(parts)), key=lambda i: (i != 1) * len(parts[i]))
             parts[longest] = parts[longest][:-1].rstrip("-")
         return "-".join([*parts, suffix])
+
+    def server_name(self, name: str, server: Server) -> str:
+        """The name of a server's objects: of one submission, model and endpoint."""
+        return _server(name, server.endpoint).replace("{model}", server.model)
 
     def config_map(self, name: str, namespace: str) -> Manifest:
         """The ConfigMap with the whole study in one file, and its own prompts."""
@@ -97,6 +108,9 @@ class Submission:
             "store": self.store,
             "engine": engine.model_dump(exclude_none=True),
         }
+        for endpoint in {server.endpoint for server in self.servers}:
+            address = f"http://{_server(name, endpoint)}:8000/v1"
+            document["endpoints"][endpoint]["api_base"] = address
         for model, pairs in self.pairs.items():
             document["models"][model]["recipe"]["preferences"] = pairs
         if self.prompts:
@@ -106,7 +120,7 @@ class Submission:
         return {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": name, "namespace": namespace, "labels": self._labels()},
+            "metadata": {"name": name, "namespace": namespace, "labels": self.labels},
             "immutable": True,  # a running job must not see another study
             "data": data,
         }
@@ -118,21 +132,24 @@ class Submission:
         meta["name"] = name
         meta["labels"] = {
             k: v for k, v in meta.get("labels", {}).items() if k != TEMPLATE
-        } | self._labels()
+        } | self.labels
         if self.job.on_ray:
             self._fill_workers(template["spec"]["rayClusterSpec"])
         for pod in pod_templates(template):
             labels = pod.setdefault("metadata", {}).setdefault("labels", {})
             labels.pop(TEMPLATE, None)
-            labels |= self._labels()
-            self._fill_pod(pod["spec"], name)
+            labels |= self.labels
+            self.fill_pod(pod["spec"], name)
         return template
 
-    def _labels(self) -> dict[str, str]:
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels of all its objects and pods."""
         labels = {LABEL: self.id, STAGE: self.job.value, "cbt-ray/study": self.study.study}
-        return labels | ({"cbt-ray/model": self.model} if self.model else {})
+        return labels | ({MODEL: self.model} if self.model else {})
 
-    def _fill_pod(self, spec: dict[str, Any], name: str) -> None:
+    def fill_pod(self, spec: dict[str, Any], name: str) -> None:
+        """Fill the study, images and keys into a pod's spec."""
         for volume in spec.get("volumes", []):
             if volume["name"] == "study":
                 volume["configMap"] = volume.get("configMap", {}) | {
@@ -141,7 +158,7 @@ class Submission:
                 }
         for container in containers_of(spec):
             container["image"] = self.images.named(container["image"])
-            if container["name"] in ("job", "ray-head", "ray-worker"):
+            if container["name"] in ("job", "ray-head", "ray-worker", "vllm"):
                 container.setdefault("env", []).extend(self._env())
             if container["name"] == "job" and self.model:
                 container["args"] = [*container.get("args", []), "--model", self.model]
@@ -163,6 +180,11 @@ class Submission:
         if self.autoscaled:
             group |= {"replicas": 1, "minReplicas": 1}
             _autoscale(cluster)
+
+
+def _server(name: str, endpoint: str) -> str:
+    """The names of an endpoint's servers, with `{model}` for the base model."""
+    return f"vllm-{{model}}-{digest([name, endpoint])[:8]}"
 
 
 def _autoscale(cluster: dict[str, Any]) -> None:

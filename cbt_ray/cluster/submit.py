@@ -6,6 +6,7 @@ Finished means that all its units are in the store.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -14,8 +15,9 @@ from cbt_ray.batch.attempt import Attempts
 from cbt_ray.batch.job import BatchJob, check_before, check_model, owed
 from cbt_ray.cluster.api import Conflict
 from cbt_ray.cluster.follow import Ending, Follower, ending_of
-from cbt_ray.cluster.overlay import STAGE, render
+from cbt_ray.cluster.overlay import STAGE, Manifest, Overlay, render
 from cbt_ray.cluster.prepare import prepare
+from cbt_ray.cluster.servers import Keeper, servers
 from cbt_ray.cluster.site import Options, Site
 from cbt_ray.cluster.submission import KEYS, LABEL, Submission
 from cbt_ray.errors import BelowMinimum, GateFailed, Infrastructure, InputError
@@ -37,10 +39,14 @@ def dry_run(study: Study, job: BatchJob, model: str | None, options: Options) ->
     overlay = render(options.overlay)
     submission = prepare(study, overlay, job, model, options, Keys(study, prompts_of(study)))
     filled = submission.fill(overlay.template(job))
-    config = submission.config_map(filled["metadata"]["name"], overlay.namespace)
+    name = filled["metadata"]["name"]
+    config = submission.config_map(name, overlay.namespace)
     return str(
         yaml.safe_dump_all(
-            [config, filled], explicit_start=True, sort_keys=False, allow_unicode=True
+            [config, filled, *_servers(submission, name, overlay)],
+            explicit_start=True,
+            sort_keys=False,
+            allow_unicode=True,
         )
     )
 
@@ -61,7 +67,9 @@ def submit(site: Site, job: BatchJob, model: str | None = None) -> Ending:
     site.patiently(lambda: check_before(site.bench, job, model))
     site.patiently(lambda: _send_pairs(site, job, model))
     name, identity = site.patiently(lambda: _create(site, submission))
+    keeper = _keeper(site, replace(submission, id=identity), name)
     if not site.options.wait:
+        site.patiently(lambda: _keep(site, keeper, name))
         site.say(f"{_title(job, model)}: {name} is submitted")
         return Ending(0)
     kind = "RayJob" if job.on_ray else "Job"
@@ -69,6 +77,7 @@ def submit(site: Site, job: BatchJob, model: str | None = None) -> Ending:
     follower = Follower(
         site.cluster, attempts, kind, name, identity, site.say, site.options.patience, site.clock
     )
+    follower.tend, follower.others = keeper.keep, keeper.names
     ending = follower.follow()
     left = site.patiently(lambda: owed(site.bench, job, model)) if ending.code == 0 else []
     return (
@@ -133,6 +142,21 @@ def _create(site: Site, submission: Submission) -> tuple[str, str]:
     site.cluster.patch("ConfigMap", name, {"metadata": {"ownerReferences": [owner]}})
     site.say(f"{name} is created")
     return name, submission.id
+
+
+def _servers(submission: Submission, name: str, overlay: Overlay) -> list[Manifest]:
+    return servers(submission, name, overlay.servers) if submission.servers else []
+
+
+def _keeper(site: Site, submission: Submission, name: str) -> Keeper:
+    return Keeper(site.cluster, _servers(submission, name, site.overlay), site.say)
+
+
+def _keep(site: Site, keeper: Keeper, name: str) -> None:
+    """Raise Infrastructure until the job's servers are there."""
+    job = site.cluster.get("RayJob", name) if keeper.manifests else None
+    if job is not None and ending_of(job | {"kind": "RayJob"}) is None and not keeper.keep(job):
+        raise Infrastructure(f"{name} is submitted, but KubeRay has not begun it", "server")
 
 
 def is_over(site: Site, known: dict[str, Any]) -> bool:

@@ -97,7 +97,15 @@ def state_of(pod: Document) -> str:
             return "without its image"  # Kubernetes goes to and fro between two words for it
         if waiting.get("reason") not in (None, "PodInitializing", "ContainerCreating"):
             return str(waiting["reason"])
-    return str(pod["status"].get("reason") or pod["status"].get("phase", "Pending"))
+    state = str(pod["status"].get("reason") or pod["status"].get("phase", "Pending"))
+    return "loading" if state == "Running" and _role(pod) == "llm" and not _ready(pod) else state
+
+
+def _ready(pod: Document) -> bool:
+    return any(
+        one["type"] == "Ready" and one["status"] == "True"
+        for one in pod["status"].get("conditions", [])
+    )
 
 
 def name_of(document: Document) -> str:
@@ -149,17 +157,22 @@ def _of_pod(pod: Document) -> Iterator[Trouble]:
             )
             yield Trouble(name, f"image not found: {image}", USER, PULL_S)
         elif reason == "CrashLoopBackOff":
-            ended = status.get("lastState", {}).get("terminated") or {}
-            yield Trouble(
-                name,
-                f"{status['name']} keeps ending with {ended.get('exitCode', 'no exit code')}",
-                OWED,
-                CRASH_S,
-            )
+            yield _of_crash(name, status)
         elif reason in _CONFIG:
             yield Trouble(
                 name, f"{status['name']} cannot be created: {message or reason}", USER, CONFIG_S
             )
+
+
+def _of_crash(name: str, status: Document) -> Trouble:
+    """A container that ends again and again, with the last line that it said."""
+    ended = status.get("lastState", {}).get("terminated") or {}
+    code, said = ended.get("exitCode", "no exit code"), str(ended.get("message", "")).split("\n")
+    why = next((f": {line.strip()}" for line in reversed(said) if line.strip()), "")
+    text = f"{status['name']} keeps ending with {code}{why}"
+    return (
+        Trouble(name, text, USER, CONFIG_S) if code == USER else Trouble(name, text, OWED, CRASH_S)
+    )
 
 
 def _missing(message: str) -> str:

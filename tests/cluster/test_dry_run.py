@@ -31,6 +31,7 @@ def dry_run(
     needs("kubectl", shutil.which("kubectl") is not None)
     file = write_study(folder, example_study(**{"arms__0__tuned": True, **changes}))
     images = ["--cpu-image", "cbt-ray-cpu:1", "--train-image", "cbt-ray-train:1-cpu"]
+    images += ["--vllm-image", "cbt-ray-vllm:1-cpu"]
     store = ["--set", "store=s3://some-bucket"]
     command = ["submit", job, str(file), "--overlay", overlay, "--dry-run"]
     with redirect_stdout(StringIO()) as printed:
@@ -73,6 +74,20 @@ def test_all_jobs_of_a_study_at_once(tmp_path: Path) -> None:
         "RayJob",
         "Job",
     ]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_simulation_with_served_models_prints_their_servers(overlay: str, tmp_path: Path) -> None:
+    vllm = {"kind": "vllm", "weights": "finetuned", "dtype": "bfloat16"}
+    changes = {"endpoints__served": vllm, "roles__therapist__endpoint": "served"}
+    found = list(yaml.safe_load_all(dry_run(tmp_path, "simulate", overlay, **changes)))
+    kinds = [document["kind"] for document in found]
+    assert kinds[:2] == ["ConfigMap", "RayJob"]
+    assert sorted(kinds[2:]) == ["Deployment", "NetworkPolicy", "Service"]
+    (service,) = [one["metadata"]["name"] for one in found if one["kind"] == "Service"]
+    inside = yaml.safe_load(found[0]["data"]["study.yaml"])
+    address = inside["endpoints"]["served"]["api_base"]
+    assert address.replace("{model}", "smollm2") == f"http://{service}:8000/v1"
 
 
 def test_an_unknown_overlay_names_the_known_ones(tmp_path: Path) -> None:

@@ -145,3 +145,22 @@ def test_a_container_that_keeps_ending_is_told_with_its_code() -> None:
     }
     (found,) = troubles([pod(containerStatuses=[status])], [], NOW)
     assert (found.text, found.code) == ("job keeps ending with 132", OWED)
+
+
+def test_a_server_that_ends_again_and_again_says_why() -> None:
+    """What it said last; the user is needed where it says so."""
+    said = "served: comparing\ncbt-ray: greedy tokens differ\n"
+    for code, expected in ((2, USER), (1, OWED)):
+        ended = {"terminated": {"exitCode": code, "message": said}}
+        state = {"waiting": {"reason": "CrashLoopBackOff"}}
+        status = {"name": "job", "image": "cbt-ray-vllm:1", "state": state, "lastState": ended}
+        (found,) = troubles([pod(containerStatuses=[status])], [], NOW)
+        text = f"demo-train: job keeps ending with {code}: cbt-ray: greedy tokens differ"
+        assert (str(found), found.code) == (text, expected)
+
+
+def test_a_server_is_loading_until_it_is_ready() -> None:
+    ready = [{"type": "Ready", "status": "True"}]
+    assert state_of(pod(role="llm", phase="Running")) == "loading"
+    assert state_of(pod(role="llm", phase="Running", conditions=ready)) == "Running"
+    assert state_of(pod(role="head", phase="Running")) == "Running"

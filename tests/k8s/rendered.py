@@ -20,6 +20,7 @@ K8S = ROOT / "k8s"
 OVERLAYS = ("kind", "gpu")
 TEMPLATE = "cbt-ray/template"
 STAGE = "cbt-ray/stage"
+SERVER = "cbt-ray/server"
 ROLE = "cbt-ray/role"
 
 
@@ -61,9 +62,14 @@ def with_components(folder: Path, base: str, *components: str) -> list[Manifest]
 
 def templates(manifests: list[Manifest]) -> dict[str, Manifest]:
     """The templates of jobs, by stage."""
-    found = [m for m in manifests if TEMPLATE in labels(m)]
+    found = [m for m in manifests if TEMPLATE in labels(m) and SERVER not in labels(m)]
     assert len({labels(m)[STAGE] for m in found}) == len(found)
     return {labels(m)[STAGE]: m for m in found}
+
+
+def server(manifests: list[Manifest]) -> dict[str, Manifest]:
+    """The templates of a server of models, by kind."""
+    return {m["kind"]: m for m in manifests if TEMPLATE in labels(m) and SERVER in labels(m)}
 
 
 def one(manifests: list[Manifest], kind: str, name: str) -> Manifest:

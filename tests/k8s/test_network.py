@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.k8s.network import End, allowed, flows
-from tests.k8s.rendered import OVERLAYS, ROLE, Manifest, all_pods, overlay, with_components
+from tests.k8s.rendered import OVERLAYS, ROLE, Manifest, all_pods, overlay
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +54,8 @@ TABLE: dict[tuple[str, str], set[int]] = {
     ("evaluate", "internet"): WEB,
     # The same block of addresses, read as matching pods of other namespaces too.
     **{(pod, "operator"): {8080} for pod in (*RAY_PODS, "evaluate")},
+    # The servers of tuned models, which reach the store and DNS alone.
+    **{(pod, "llm"): {8000} for pod in (*RAY_PODS, "evaluate")},
     # The hub.
     ("fetch", "internet"): {80, 443},
 }
@@ -66,9 +67,10 @@ PODS = (
     "train",
     "evaluate",
     "fetch",
+    "llm",
     "pod without a role",
 )
-TO_STORE = ("head", "autoscaled head", "worker", "train", "evaluate", "fetch")
+TO_STORE = ("head", "autoscaled head", "worker", "train", "evaluate", "fetch", "llm")
 KIND = {
     **TABLE,
     **{(pod, "DNS"): {53} for pod in (*PODS, "store", "bucket")},
@@ -82,6 +84,7 @@ GPU = {
     **{(pod, "DNS"): {53} for pod in PODS},
     # The store is outside and has no address yet.
     ("train", "internet"): {443},
+    ("llm", "internet"): {443},
 }
 TABLES = {"kind": KIND, "gpu": GPU}
 
@@ -114,20 +117,6 @@ def test_flows_are_those_of_the_table(name: str) -> None:
 def test_training_talks_to_the_store_and_to_dns_alone() -> None:
     assert {target for (source, target) in KIND if source == "train"} == {"store", "DNS"}
     assert [pair for pair in KIND if pair[1] == "train"] == []
-
-
-def test_a_server_of_models_in_the_cluster_is_reached_by_those_that_call_models(
-    tmp_path: Path,
-) -> None:
-    manifests = with_components(tmp_path, "overlays/kind", "vllm")
-    found = flows(policies(manifests), ends(manifests), INSIDE)
-    callers = ("head", "autoscaled head", "worker", "evaluate")
-    assert {pair: ports for pair, ports in found.items() if "llm" in pair} == {
-        **{(pod, "llm"): {8000} for pod in callers},
-        ("llm", "store"): {9000},
-        ("llm", "DNS"): {53},
-    }
-    assert {pair: ports for pair, ports in found.items() if "llm" not in pair} == KIND
 
 
 def test_without_the_policy_that_denies_the_table_is_another() -> None:

@@ -28,6 +28,7 @@ from tests.k8s.rendered import (
     overlay,
     pod_templates,
     render,
+    server,
     strings,
     templates,
     with_components,
@@ -43,7 +44,7 @@ STAGES = {
     "evaluate": "Job",
     "fetch": "Job",
 }
-COMPONENTS = {"seaweedfs": "base", "vllm": "overlays/gpu", "kueue": "overlays/gpu"}
+COMPONENTS = {"seaweedfs": "base", "kueue": "overlays/gpu"}
 
 
 @pytest.fixture(scope="module", params=[*OVERLAYS, *COMPONENTS])
@@ -230,7 +231,6 @@ def test_no_secret_is_rendered_and_those_that_exist_are_read_by_reference(
                     assert "value" not in variable
                     read.setdefault(reference["name"], set()).add(pod["metadata"]["labels"][ROLE])
     assert read["hub"] == {"fetch"}
-    assert read.pop("llm-keys", {"llm"}) == {"llm"}
     assert read["store"] <= {
         "head",
         "worker",
@@ -259,16 +259,16 @@ def test_seaweedfs_is_the_same_service_as_minio(tmp_path: Path) -> None:
     assert "bucket=cbt-ray" in " ".join(strings(one(both[1], "StatefulSet", "store")))
 
 
-def test_kueue_gets_the_jobs_and_nothing_else(tmp_path: Path) -> None:
+def test_kueue_gets_the_jobs_and_their_servers_and_nothing_else(tmp_path: Path) -> None:
     queued = {
         m["metadata"]["name"]
         for m in with_components(tmp_path, "overlays/kind", "kueue")
         if "kueue.x-k8s.io/queue-name" in labels(m)
     }
-    assert queued == set(STAGES)
+    assert queued == {*STAGES, "vllm"}
 
 
-def test_only_the_gpu_overlay_asks_for_a_gpu_and_only_to_train() -> None:
+def test_only_the_gpu_overlay_asks_for_gpus_to_train_and_to_serve() -> None:
     def asking(name: str) -> set[str]:
         return {
             pod
@@ -277,13 +277,27 @@ def test_only_the_gpu_overlay_asks_for_a_gpu_and_only_to_train() -> None:
         }
 
     assert asking("kind") == set()
-    assert asking("gpu") == {"Job train"}
-    assert (
-        templates(overlay("gpu"))["train"]["spec"]["template"]["spec"]["containers"][0][
-            "resources"
-        ]["limits"]["nvidia.com/gpu"]
-        == "1"
-    )
+    assert asking("gpu") == {"Job train", "Deployment vllm"}
+    for manifest in (templates(overlay("gpu"))["train"], server(overlay("gpu"))["Deployment"]):
+        spec = manifest["spec"]["template"]["spec"]
+        assert spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+        assert "nvidia.com/gpu" in [one["key"] for one in spec["tolerations"]]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_a_server_of_models_is_ready_when_its_file_is_there(name: str) -> None:
+    found = server(overlay(name))
+    assert set(found) == {"Deployment", "Service", "NetworkPolicy"}
+    (container,) = found["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert container["command"] == ["cbt-ray", "serve"]
+    asked = container["args"]
+    (file,) = [asked[n + 1] for n, word in enumerate(asked) if word == "--ready"]
+    for probe in ("startupProbe", "readinessProbe"):
+        assert container[probe]["exec"]["command"] == ["test", "-e", file]
+    assert file.startswith("/tmp/")  # noqa: S108  a volume: the root file system is read-only
+    (port,) = found["Service"]["spec"]["ports"]
+    assert asked[asked.index("--port") + 1] == str(port["port"])
+    assert port["targetPort"] == container["ports"][0]["name"]
 
 
 def test_kind_maps_the_port_of_the_store_and_names_its_node() -> None:

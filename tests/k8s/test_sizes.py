@@ -49,7 +49,7 @@ def pods(name: str, folder: Path) -> dict[str, Manifest]:
     )
 
 
-@pytest.mark.parametrize("name", [*OVERLAYS, "seaweedfs", "vllm"])
+@pytest.mark.parametrize("name", [*OVERLAYS, "seaweedfs"])
 def test_volumes_are_bounded_and_fit_into_the_limits_of_their_pod(
     name: str, tmp_path: Path
 ) -> None:

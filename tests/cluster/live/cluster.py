@@ -48,20 +48,15 @@ def images() -> dict[str, str]:
 
     The environment may name others.
     """
-    named = {
-        name: os.environ[name]
-        for name in ("CBT_RAY_CPU_IMAGE", "CBT_RAY_TRAIN_IMAGE")
-        if name in os.environ
-    }
-    if len(named) == 2:
-        return named
     tag = subprocess.run(
         ["images/tag.sh"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.strip()
-    return {
+    built = {
         "CBT_RAY_CPU_IMAGE": f"cbt-ray-cpu:{tag}",
         "CBT_RAY_TRAIN_IMAGE": f"cbt-ray-train:{tag}-cpu",
+        "CBT_RAY_VLLM_IMAGE": f"cbt-ray-vllm:{tag}-cpu",
     }
+    return {name: os.environ.get(name, image) for name, image in built.items()}
 
 
 def environment() -> dict[str, str]:
