@@ -29,6 +29,7 @@ from cbt_ray.__main__ import outcome
 from cbt_ray.analysis.table.mapping import Mapping as TableMapping
 from cbt_ray.prompts import HOME
 from cbt_ray.study import Study
+from cbt_ray.therapy.turnwise import PROMPTS
 from tests.llm.faulty_server import FaultyServer, scripted_answer
 from tests.llm.gguf_bytes import gguf_bytes
 from tests.published.cbt.clone import write_clone
@@ -408,8 +409,10 @@ ROLE_PROMPTS = sorted(file.name for file in (HOME / "en").glob("*.j2"))
 def test_prompt_of_any_role(prompt: str, tmp_path: Path, counting: FaultyServer) -> None:
     before = counting.calls
     endpoint = {"kind": "litellm", "model": "openai/x", "api_base": counting.url}
-    roles = asked_at("remote")
-    study = write_study(tmp_path, example_study(prompts="own", endpoints__remote=endpoint, **roles))
+    fields = {**asked_at("remote"), "courses__write": "turns" if prompt in PROMPTS else "parts"}
+    study = write_study(
+        tmp_path, example_study(prompts="own", endpoints__remote=endpoint, **fields)
+    )
     (tmp_path / "own").mkdir()
     file = tmp_path / "own" / prompt
     hostile = (
