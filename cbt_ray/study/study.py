@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
 from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
-from cbt_ray.study import factor, serving
-from cbt_ray.study.block import Block, Name, Several, Share, twice
+from cbt_ray.study import factor
+from cbt_ray.study.block import Block, Name, Several, Share
 from cbt_ray.study.contrast import Contrast, Levels, default_contrasts
 from cbt_ray.study.endpoint import (
-    FINETUNED,
     Endpoint,
     Role,
     Roles,
-    ScriptedEndpoint,
-    is_finetuned,
 )
+from cbt_ray.study.fit import unfit
 from cbt_ray.study.form import PLAIN, WHOLE, Form
 from cbt_ray.study.imported import Imported
 from cbt_ray.study.model import Analysis, Arm, Checkpoint, Dataset, Model
@@ -29,18 +27,12 @@ from cbt_ray.study.recipe import Recipe, pairs_of
 from cbt_ray.study.scheduled import (
     Writing,
     checkpoints,
-    is_made,
-    needs_courses,
-    patient_slug,
-    seeds_of,
 )
 from cbt_ray.study.terms import Terms
 
 TODAY = date(2025, 1, 1)
 NO_PHASE = Phase(name="all", sessions=(1, 1000), goals="", techniques="")
 """Of a study without phases."""
-MOST = 1_000_000
-"""Sessions, or ratings, of a study: more could not be planned, let alone held."""
 LOOSE = {"loose": True}
 """Context of a validation that leaves aside whether the blocks fit together, so that the rest can
 be looked at."""
@@ -185,220 +177,10 @@ class Study(Block):
     @model_validator(mode="after")
     def _fits_together(self, info: ValidationInfo) -> Study:
         if info.context != LOOSE:
-            checks = (
-                self._names_once,
-                self._raters,
-                self._references,
-                self._of_pairs,
-                self._needed,
-                self._phases_cover,
-                self._disjoint,
-                self._attainable,
-                self._compared,
-                self._served,
-            )
-            problems = [problem for check in checks for problem in check()]
+            problems = list(unfit(self))
             if problems:
                 raise Unfit(problems)
         return self
-
-    def _names_once(self) -> Iterator[str]:
-        for where, names in (
-            ("arms", [arm.name for arm in self.arms]),
-            ("patients.simulated", [patient.name for patient in self.patients.simulated]),
-            ("phases", [phase.name for phase in self.phases]),
-        ):
-            again = twice(names)
-            if again is not None:
-                yield f"{where}: expected each once, found {again!r} twice"
-        named: dict[str, str] = {}
-        for number, patient in enumerate(self.patients.simulated):
-            other = named.setdefault(patient_slug(patient), patient.name)
-            if other != patient.name:
-                yield (
-                    f"patients.simulated.{number}.name: expected another name, since keys hold "
-                    f"letters and digits only and {other!r} has the same"
-                )
-
-    def _raters(self) -> Iterator[str]:
-        imported = self.imported.judges if self.imported else {}
-        read: list[Judge | People] = [*self.judges.values(), *self.people.values()]
-        scales = {scale for one in read for scale in one.scales}
-        for name, rater in self.raters.items():
-            if name in Roles.model_fields:
-                yield f"raters.{name}: expected another name than that of a role"
-            if name in imported and not isinstance(rater, People):
-                yield f"raters.{name}: expected another name than that of an imported judge"
-            if isinstance(rater, Rulebook) and name in scales:
-                yield f"raters.{name}: expected another name than that of a scale"
-            if isinstance(rater, Judge) and rater.probes.which and name != self.probed:
-                yield (
-                    f"raters.{name}.probes.which: expected none, only {self.probed} is probed, "
-                    "which comes first or makes the headline"
-                )
-        named = self.rater_of(self.analysis.outcomes[0]) if self.analysis.outcomes else None
-        if named and self.analysis.judge not in (None, named):
-            yield f"analysis.judge: expected {named} or none, since analysis.outcomes.0 names it"
-        if self.analysis.primary_outcomes > max(1, len(self.analysis.outcomes)):
-            yield (
-                f"analysis.primary_outcomes: expected at most {max(1, len(self.analysis.outcomes))}"
-                f", the number of outcomes, found {self.analysis.primary_outcomes}"
-            )
-
-    def _references(self) -> Iterator[str]:
-        for field, block in self.asked.items():
-            role = field.rpartition(".")[2]
-            yield from self._endpoint_exists(f"{field}.endpoint", block.endpoint)
-            endpoint = self.endpoints.get(block.endpoint)
-            if role != "therapist" and is_finetuned(endpoint):
-                yield (f"{field}.endpoint: expected a fixed model, `{FINETUNED}` is for therapists")
-        for number, arm in enumerate(self.arms):
-            yield from (f"arms.{number}.{problem}" for problem in self._of_arm(arm))
-            if arm.endpoint is not None:
-                yield from self._endpoint_exists(f"arms.{number}.endpoint", arm.endpoint)
-        for name, model in self.models.items():
-            if model.form is not None:
-                yield from self._form_exists(f"models.{name}.form", model.form)
-                yield from self._form_taught(f"models.{name}.form", model.form)
-        if self.courses is not None and self.courses.form is not None:
-            yield from self._form_exists("courses.form", self.courses.form)
-            if self.courses.write == "parts":
-                yield "courses.form: expected none with `write: parts`, only with `write: turns`"
-
-    def _of_arm(self, arm: Arm) -> Iterator[str]:
-        """What is wrong with an arm's therapist."""
-        if arm.model is not None and arm.model not in self.models:
-            yield f"model: unknown model {arm.model!r}, expected one of {sorted(self.models)}"
-        if arm.model is None and arm.tuned:
-            yield "model: expected the one under `models` that is tuned"
-        elif arm.model is None and is_made(self, arm):
-            yield f"model: expected one under `models`, of which the `{FINETUNED}` model is made"
-        if arm.prompt is not None and arm.tuned:
-            yield (
-                "prompt: expected none, since a tuned model is asked as it was trained; "
-                f"models.{arm.model}.form has a prompt"
-            )
-        if arm.form is not None and arm.tuned:
-            yield f"form: expected none, since models.{arm.model}.form is how it was trained"
-        if arm.form is not None:
-            yield from self._form_exists("form", arm.form)
-        endpoint = self.endpoints.get(self.therapist(arm).endpoint)
-        fixed = not (is_made(self, arm) or isinstance(endpoint, ScriptedEndpoint | None))
-        if len(seeds_of(self, arm)) > 1 and fixed:
-            yield (
-                f"endpoint: expected one that is `{FINETUNED}`, since a server's model is one "
-                f"checkpoint and models.{arm.model}.seeds is {len(seeds_of(self, arm))}"
-            )
-
-    def _compared(self) -> Iterator[str]:
-        yield from factor.problems(self.arms, self.factors, self.analysis.contrasts)
-
-    def _served(self) -> Iterator[str]:
-        yield from serving.problems(self)
-
-    def _needed(self) -> Iterator[str]:
-        """What an arm needs and the file lacks."""
-        if self.sessions.count > 1 and self.roles.summariser is None:
-            yield "roles.summariser: expected one, since a session follows another"
-        if not needs_courses(self):
-            return
-        found = {
-            "patients.training": self.patients.training,
-            "courses": self.courses,
-            "roles.generator": self.roles.generator,
-            "phases": self.phases or None,
-        }
-        tuned = next((arm.name for arm in self.arms if arm.tuned), None)
-        why = f"since {tuned} is tuned on courses" if tuned else "since courses were imported"
-        for field, value in found.items():
-            if value is None:
-                yield f"{field}: expected one, {why}"
-
-    def _endpoint_exists(self, where: str, name: str) -> Iterator[str]:
-        if name not in self.endpoints:
-            yield f"{where}: unknown endpoint {name!r}, expected one of {sorted(self.endpoints)}"
-
-    def _form_exists(self, where: str, name: str) -> Iterator[str]:
-        if name not in self.forms:
-            yield f"{where}: unknown form {name!r}, expected one of {sorted(self.forms)}"
-
-    def _of_pairs(self) -> Iterator[str]:
-        for name, pairs in self.pairs.items():
-            if pairs.form is not None:
-                yield from self._form_exists(f"pairs.{name}.form", pairs.form)
-        for name, model in self.models.items():
-            made = pairs_of(model.recipe)
-            if made is None:
-                continue
-            where = f"models.{name}.recipe.preferences"
-            if made not in self.pairs:
-                yield f"{where}: unknown pairs {made!r}, expected one of {sorted(self.pairs)}"
-            elif self.pairs[made].form != model.form:
-                yield f"{where}: expected pairs in the form of models.{name}, {model.form}"
-
-    def _form_taught(self, where: str, name: str) -> Iterator[str]:
-        form = self.forms.get(name)
-        if form and any(not part.shown for part in form.parts) and self.dataset.format != "turn":
-            yield (
-                f"{where}: expected `dataset.format: turn`, since {name} has hidden parts, which "
-                "are learned as they are written and in no later turn's history"
-            )
-        hidden = {part.name for part in form.parts if not part.shown} if form else set()
-        courses = self.forms.get(self.courses.form or "", PLAIN) if self.courses else PLAIN
-        lacking = hidden - {part.name for part in courses.parts if not part.shown}
-        if lacking and not (self.imported and self.imported.courses):
-            yield (
-                f"{where}: expected courses with the hidden parts of {name} (`courses.form`), "
-                f"{', '.join(sorted(lacking))} would be in none"
-            )
-
-    def _phases_cover(self) -> Iterator[str]:
-        if not self.phases:
-            return
-        expected = 1
-        for number, phase in enumerate(self.phases):
-            if phase.sessions[0] != expected:
-                yield (
-                    f"phases.{number}.sessions: expected to begin at session {expected}, found "
-                    f"{phase.sessions[0]}"
-                )
-            expected = phase.sessions[1] + 1
-        written = self.courses.sessions if self.courses else 0
-        last = max(written, self.sessions.count)
-        if expected <= last:
-            yield f"phases: expected to cover sessions 1 to {last}, found 1 to {expected - 1}"
-
-    def _disjoint(self) -> Iterator[str]:
-        names = self.patients.training.names if self.patients.training else ()
-        training = {name.casefold().split()[0] for name in names}
-        for number, patient in enumerate(self.patients.simulated):
-            if patient.name.casefold().split()[0] in training:
-                yield (
-                    f"patients.simulated.{number}.name: {patient.name!r} is a training patient, "
-                    "expected patients that no model was trained on"
-                )
-
-    def _attainable(self) -> Iterator[str]:
-        chains = len(self.patients.simulated) * self.sessions.replicates
-        held = [len(seeds_of(self, arm)) * chains * self.sessions.count for arm in self.arms]
-        if self.minimum.ratings > min(held):
-            yield (
-                f"minimum.ratings: expected at most the {min(held)} sessions of an arm, found "
-                f"{self.minimum.ratings}"
-            )
-        training, sessions = self.patients.training, sum(held)
-        written = training.count * self.courses.sessions if training and self.courses else 0
-        for where, what, number in (
-            ("patients.training.count", "course sessions", written),
-            ("sessions.count", "sessions of all arms", sessions),
-            (
-                "raters",
-                "ratings",
-                sessions * sum(len(one.views) * one.replicates for one in self.judges.values()),
-            ),
-        ):
-            if number > MOST:
-                yield f"{where}: expected at most {MOST:,} {what}, found {number:,}"
 
     @property
     def asked(self) -> dict[str, Role]:

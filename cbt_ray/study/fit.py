@@ -1,0 +1,242 @@
+"""Fit: what the blocks of a study demand of each other; each problem is `field: expected ...`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from cbt_ray.study import factor, serving
+from cbt_ray.study.block import twice
+from cbt_ray.study.endpoint import FINETUNED, Roles, ScriptedEndpoint, is_finetuned
+from cbt_ray.study.form import PLAIN
+from cbt_ray.study.model import Arm
+from cbt_ray.study.rater import Judge, People, Rulebook
+from cbt_ray.study.recipe import pairs_of
+from cbt_ray.study.scheduled import is_made, needs_courses, patient_slug, seeds_of
+
+if TYPE_CHECKING:
+    from cbt_ray.study.study import Study
+
+MOST = 1_000_000
+"""Sessions, or ratings, of a study: more could not be planned, let alone held."""
+
+
+def unfit(study: Study) -> Iterator[str]:
+    """All that is wrong with how the blocks fit together."""
+    for check in (
+        _names_once,
+        _raters,
+        _references,
+        _of_pairs,
+        _needed,
+        _phases_cover,
+        _disjoint,
+        _attainable,
+    ):
+        yield from check(study)
+    yield from factor.problems(study.arms, study.factors, study.analysis.contrasts)
+    yield from serving.problems(study)
+
+
+def _names_once(study: Study) -> Iterator[str]:
+    for where, names in (
+        ("arms", [arm.name for arm in study.arms]),
+        ("patients.simulated", [patient.name for patient in study.patients.simulated]),
+        ("phases", [phase.name for phase in study.phases]),
+    ):
+        again = twice(names)
+        if again is not None:
+            yield f"{where}: expected each once, found {again!r} twice"
+    named: dict[str, str] = {}
+    for number, patient in enumerate(study.patients.simulated):
+        other = named.setdefault(patient_slug(patient), patient.name)
+        if other != patient.name:
+            yield (
+                f"patients.simulated.{number}.name: expected another name, since keys hold "
+                f"letters and digits only and {other!r} has the same"
+            )
+
+
+def _raters(study: Study) -> Iterator[str]:
+    imported = study.imported.judges if study.imported else {}
+    read: list[Judge | People] = [*study.judges.values(), *study.people.values()]
+    scales = {scale for one in read for scale in one.scales}
+    for name, rater in study.raters.items():
+        if name in Roles.model_fields:
+            yield f"raters.{name}: expected another name than that of a role"
+        if name in imported and not isinstance(rater, People):
+            yield f"raters.{name}: expected another name than that of an imported judge"
+        if isinstance(rater, Rulebook) and name in scales:
+            yield f"raters.{name}: expected another name than that of a scale"
+        if isinstance(rater, Judge) and rater.probes.which and name != study.probed:
+            yield (
+                f"raters.{name}.probes.which: expected none, only {study.probed} is probed, "
+                "which comes first or makes the headline"
+            )
+    named = study.rater_of(study.analysis.outcomes[0]) if study.analysis.outcomes else None
+    if named and study.analysis.judge not in (None, named):
+        yield f"analysis.judge: expected {named} or none, since analysis.outcomes.0 names it"
+    if study.analysis.primary_outcomes > max(1, len(study.analysis.outcomes)):
+        yield (
+            f"analysis.primary_outcomes: expected at most {max(1, len(study.analysis.outcomes))}"
+            f", the number of outcomes, found {study.analysis.primary_outcomes}"
+        )
+
+
+def _references(study: Study) -> Iterator[str]:
+    for field, block in study.asked.items():
+        role = field.rpartition(".")[2]
+        yield from _endpoint_exists(study, f"{field}.endpoint", block.endpoint)
+        endpoint = study.endpoints.get(block.endpoint)
+        if role != "therapist" and is_finetuned(endpoint):
+            yield (f"{field}.endpoint: expected a fixed model, `{FINETUNED}` is for therapists")
+    for number, arm in enumerate(study.arms):
+        yield from (f"arms.{number}.{problem}" for problem in _of_arm(study, arm))
+        if arm.endpoint is not None:
+            yield from _endpoint_exists(study, f"arms.{number}.endpoint", arm.endpoint)
+    for name, model in study.models.items():
+        if model.form is not None:
+            yield from _form_exists(study, f"models.{name}.form", model.form)
+            yield from _form_taught(study, f"models.{name}.form", model.form)
+    if study.courses is not None and study.courses.form is not None:
+        yield from _form_exists(study, "courses.form", study.courses.form)
+        if study.courses.write == "parts":
+            yield "courses.form: expected none with `write: parts`, only with `write: turns`"
+
+
+def _of_arm(study: Study, arm: Arm) -> Iterator[str]:
+    """What is wrong with an arm's therapist."""
+    if arm.model is not None and arm.model not in study.models:
+        yield f"model: unknown model {arm.model!r}, expected one of {sorted(study.models)}"
+    if arm.model is None and arm.tuned:
+        yield "model: expected the one under `models` that is tuned"
+    elif arm.model is None and is_made(study, arm):
+        yield f"model: expected one under `models`, of which the `{FINETUNED}` model is made"
+    if arm.prompt is not None and arm.tuned:
+        yield (
+            "prompt: expected none, since a tuned model is asked as it was trained; "
+            f"models.{arm.model}.form has a prompt"
+        )
+    if arm.form is not None and arm.tuned:
+        yield f"form: expected none, since models.{arm.model}.form is how it was trained"
+    if arm.form is not None:
+        yield from _form_exists(study, "form", arm.form)
+    endpoint = study.endpoints.get(study.therapist(arm).endpoint)
+    fixed = not (is_made(study, arm) or isinstance(endpoint, ScriptedEndpoint | None))
+    if len(seeds_of(study, arm)) > 1 and fixed:
+        yield (
+            f"endpoint: expected one that is `{FINETUNED}`, since a server's model is one "
+            f"checkpoint and models.{arm.model}.seeds is {len(seeds_of(study, arm))}"
+        )
+
+
+def _needed(study: Study) -> Iterator[str]:
+    """What an arm needs and the file lacks."""
+    if study.sessions.count > 1 and study.roles.summariser is None:
+        yield "roles.summariser: expected one, since a session follows another"
+    if not needs_courses(study):
+        return
+    found = {
+        "patients.training": study.patients.training,
+        "courses": study.courses,
+        "roles.generator": study.roles.generator,
+        "phases": study.phases or None,
+    }
+    tuned = next((arm.name for arm in study.arms if arm.tuned), None)
+    why = f"since {tuned} is tuned on courses" if tuned else "since courses were imported"
+    for field, value in found.items():
+        if value is None:
+            yield f"{field}: expected one, {why}"
+
+
+def _endpoint_exists(study: Study, where: str, name: str) -> Iterator[str]:
+    if name not in study.endpoints:
+        yield f"{where}: unknown endpoint {name!r}, expected one of {sorted(study.endpoints)}"
+
+
+def _form_exists(study: Study, where: str, name: str) -> Iterator[str]:
+    if name not in study.forms:
+        yield f"{where}: unknown form {name!r}, expected one of {sorted(study.forms)}"
+
+
+def _of_pairs(study: Study) -> Iterator[str]:
+    for name, pairs in study.pairs.items():
+        if pairs.form is not None:
+            yield from _form_exists(study, f"pairs.{name}.form", pairs.form)
+    for name, model in study.models.items():
+        made = pairs_of(model.recipe)
+        if made is None:
+            continue
+        where = f"models.{name}.recipe.preferences"
+        if made not in study.pairs:
+            yield f"{where}: unknown pairs {made!r}, expected one of {sorted(study.pairs)}"
+        elif study.pairs[made].form != model.form:
+            yield f"{where}: expected pairs in the form of models.{name}, {model.form}"
+
+
+def _form_taught(study: Study, where: str, name: str) -> Iterator[str]:
+    form = study.forms.get(name)
+    if form and any(not part.shown for part in form.parts) and study.dataset.format != "turn":
+        yield (
+            f"{where}: expected `dataset.format: turn`, since {name} has hidden parts, which "
+            "are learned as they are written and in no later turn's history"
+        )
+    hidden = {part.name for part in form.parts if not part.shown} if form else set()
+    courses = study.forms.get(study.courses.form or "", PLAIN) if study.courses else PLAIN
+    lacking = hidden - {part.name for part in courses.parts if not part.shown}
+    if lacking and not (study.imported and study.imported.courses):
+        yield (
+            f"{where}: expected courses with the hidden parts of {name} (`courses.form`), "
+            f"{', '.join(sorted(lacking))} would be in none"
+        )
+
+
+def _phases_cover(study: Study) -> Iterator[str]:
+    if not study.phases:
+        return
+    expected = 1
+    for number, phase in enumerate(study.phases):
+        if phase.sessions[0] != expected:
+            yield (
+                f"phases.{number}.sessions: expected to begin at session {expected}, found "
+                f"{phase.sessions[0]}"
+            )
+        expected = phase.sessions[1] + 1
+    written = study.courses.sessions if study.courses else 0
+    last = max(written, study.sessions.count)
+    if expected <= last:
+        yield f"phases: expected to cover sessions 1 to {last}, found 1 to {expected - 1}"
+
+
+def _disjoint(study: Study) -> Iterator[str]:
+    names = study.patients.training.names if study.patients.training else ()
+    training = {name.casefold().split()[0] for name in names}
+    for number, patient in enumerate(study.patients.simulated):
+        if patient.name.casefold().split()[0] in training:
+            yield (
+                f"patients.simulated.{number}.name: {patient.name!r} is a training patient, "
+                "expected patients that no model was trained on"
+            )
+
+
+def _attainable(study: Study) -> Iterator[str]:
+    chains = len(study.patients.simulated) * study.sessions.replicates
+    held = [len(seeds_of(study, arm)) * chains * study.sessions.count for arm in study.arms]
+    if study.minimum.ratings > min(held):
+        yield (
+            f"minimum.ratings: expected at most the {min(held)} sessions of an arm, found "
+            f"{study.minimum.ratings}"
+        )
+    training, sessions = study.patients.training, sum(held)
+    written = training.count * study.courses.sessions if training and study.courses else 0
+    for where, what, number in (
+        ("patients.training.count", "course sessions", written),
+        ("sessions.count", "sessions of all arms", sessions),
+        (
+            "raters",
+            "ratings",
+            sessions * sum(len(one.views) * one.replicates for one in study.judges.values()),
+        ),
+    ):
+        if number > MOST:
+            yield f"{where}: expected at most {MOST:,} {what}, found {number:,}"
