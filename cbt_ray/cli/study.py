@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from cbt_ray.study import Study
     from cbt_ray.study.load import Examined
+    from cbt_ray.work.bench import Bench
 
 
 def _print(document: object) -> None:
@@ -128,7 +129,11 @@ def fetch(study: Study, model: str | None) -> None:
     """
     from cbt_ray.stages.fetch import fetch as stage
 
-    with_bench(study, lambda bench: stage(bench, model))
+    def fetched(bench: Bench) -> None:
+        if not stage(bench, model):
+            click.echo("fetch: nothing to fetch: no weights are owed")
+
+    with_bench(study, fetched)
 
 
 @command(

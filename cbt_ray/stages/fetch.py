@@ -33,10 +33,10 @@ EVERY_S = 5.0
 """Seconds between two lines about a file that is on its way."""
 
 
-def fetch(bench: Bench, model: str | None = None) -> None:
+def fetch(bench: Bench, model: str | None = None) -> bool:
     """Bring into the store what is owed of the weights, of one model or of all.
 
-    Asks nobody where nothing is.
+    Asks nobody where nothing is. Answers whether anything was.
     """
     owing = owed_checkpoints(bench, model)
     owed = {
@@ -46,11 +46,10 @@ def fetch(bench: Bench, model: str | None = None) -> None:
     }
     if owed:
         _bring(bench, owing, owed)
-    else:
-        bench.progress.say("fetch: nothing to fetch: no weights are owed")
     for made, weights in required_weights(bench, owing).items():
         if made.tuned:
             _try_template(bench, made.model, weights)
+    return bool(owed)
 
 
 def _bring(bench: Bench, owing: list[Checkpoint], owed: dict[tuple[str, str], Checkpoint]) -> None:
