@@ -83,7 +83,7 @@ def measured(chains: int, latency_s: float, workers: int) -> Run:
         file = write_study(Path(folder), document(chains, workers, url))
         bench = Bench(load_study(file), Silent())
         study = bench.study
-        asked = [study.roles.patient, study.roles.summariser, *map(study.therapist, study.arms)]
+        asked = [study.roles.patient, *map(study.therapist, study.arms)]
         try:
             bench.prove({Stage.SESSIONS: {"all": asked}})
             counts(url)
@@ -118,7 +118,7 @@ def document(chains: int, workers: int, url: str) -> dict[str, Any]:
         imported=...,
         endpoints__script={"kind": "litellm", "model": "openai/fixed", "api_base": url},
         sessions__count=1,
-        sessions__max_messages=CALLS,
+        sessions__max_messages=CALLS + 1,  # the first is the patient's, without a call
         sessions__replicates=-(-chains // (ARMS * PATIENTS)),
         engine={"workers": workers, "chains_per_worker": -(-chains // workers)},
     )
