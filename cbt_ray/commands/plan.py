@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 from cbt_ray.errors import InputError
@@ -27,12 +26,12 @@ def print_plan(study: Study, say: Callable[[str], object], nodes: Collection[Nod
 
     Raises InputError where a model must not be tuned, after all is said.
     """
-    estimates = estimate(study)
+    estimates, refused = estimate(study), _refusals(study)
     lines = [
         *_stages(study, estimates),
         *_in_all(study, estimates),
         *(line for some in nodes for line in _on(study, estimates, some)),
-        *_training(study),
+        *_training(study, refused),
         *outcomes_of(study),
         *asked_of_people(study),
         *smallest_effect(study),
@@ -40,9 +39,8 @@ def print_plan(study: Study, say: Callable[[str], object], nodes: Collection[Nod
     ]
     for line in lines:
         say(line)
-    refused = [said for said in map(partial(_refusal, study), _tuned(study)) if said]
     if refused:
-        raise InputError(*refused)
+        raise InputError(*refused.values())
 
 
 def plan_document(study: Study, nodes: Collection[Nodes] = ()) -> dict[str, Any]:
@@ -67,7 +65,7 @@ def plan_document(study: Study, nodes: Collection[Nodes] = ()) -> dict[str, Any]
             }
             for some in nodes
         ],
-        "refused": [said for said in map(partial(_refusal, study), _tuned(study)) if said],
+        "refused": list(_refusals(study).values()),
         "confounds": told(confounds(study)),
     }
 
@@ -130,7 +128,7 @@ def _counted_by(estimates: Sequence[StageCalls]) -> str:
     return f"tokens: counted {' and '.join(said)}" if said else "tokens: none"
 
 
-def _training(study: Study) -> Iterator[str]:
+def _training(study: Study, refused: Mapping[Checkpoint, str]) -> Iterator[str]:
     """Of each model that is tuned: the memory it needs, and the name that it gets."""
     for made in _tuned(study):
         memory = study.models[made.model].recipe.memory_gib
@@ -139,8 +137,11 @@ def _training(study: Study) -> Iterator[str]:
             if memory is None
             else f"needs {memory:g} GiB of memory"
         )
-        said = _refusal(study, made)
-        named = f"refused: {said}" if said else f"published as {published_name(study, made)}"
+        named = (
+            f"refused: {refused[made]}"
+            if made in refused
+            else f"published as {published_name(study, made)}"
+        )
         yield f"training {made.model}{made.suffix}: {needs}; {named}"
 
 
@@ -148,13 +149,15 @@ def _tuned(study: Study) -> list[Checkpoint]:
     return [made for made in checkpoints(study) if made.tuned]
 
 
-def _refusal(study: Study, made: Checkpoint) -> str | None:
-    """Why a model must not be tuned."""
-    try:
-        published_name(study, made)
-    except InputError as error:
-        return str(error)
-    return None
+def _refusals(study: Study) -> dict[Checkpoint, str]:
+    """Models that must not be tuned, and why."""
+    found = {}
+    for made in _tuned(study):
+        try:
+            published_name(study, made)
+        except InputError as error:
+            found[made] = str(error)
+    return found
 
 
 def _against_budget(study: Study, planned: dict[str, float | None]) -> Iterator[str]:

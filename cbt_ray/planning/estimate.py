@@ -72,10 +72,11 @@ def _courses(study: Study, prompts: Prompts) -> list[Chains]:
 
 def _pairs(study: Study, prompts: Prompts) -> Iterator[Chains]:
     """An answer of each side to each therapist's turn of the courses."""
-    for name, role in study.pair_roles.items():
+    asked = [study.pairs[name] for name in study.trained_pairs]
+    for pairs, role in ((one, role) for one in asked for role in one.sides.values()):
         writing, tokens = study.writing, tokens_of(study, role)
         rules, written = writing.courses, writing.generator.expected_tokens
-        form = study.form_named(study.pairs[name.split(".")[1]].form)
+        form = study.form_named(pairs.form)
         told = prompts.render(
             form.prompt,
             **{"patient": "Alex Moreau", "session": 1, "sessions": rules.sessions},

@@ -15,7 +15,7 @@ from cbt_ray.errors import BelowMinimum
 from cbt_ray.stages.generate import courses_of
 from cbt_ray.stages.pairs import system_of
 from cbt_ray.store import Blob
-from cbt_ray.study.form import PLAIN, Form
+from cbt_ray.study.form import Form
 from cbt_ray.therapy.form import written
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Session, Speaker, Turn
@@ -37,8 +37,7 @@ def make_dataset(bench: Bench) -> None:
     must_be_imported(survey, Stage.PROFILES, Stage.COURSES)
     must_be_done(survey, Stage.COURSES, "dataset")
     for name, key in bench.keys.datasets().items():
-        form = PLAIN if name is None else bench.study.forms[name]
-        bench.once(survey, key, partial(_made, bench, key, form))
+        bench.once(survey, key, partial(_made, bench, key, bench.study.form_named(name)))
 
 
 def _made(bench: Bench, key: Key, form: Form) -> Unit:

@@ -81,13 +81,11 @@ def write_pairs(bench: Bench, name: str, patients: Collection[str], file: Path) 
     """Write the pairs of some training patients into a file, as training reads them."""
     words = load_language(bench.prompts).transcript
     prompt = bench.study.form_named(bench.study.pairs[name].form).prompt
+    known = {key: place for place, key in bench.keys.pairs().items() if place[0] == name}
+    courses = bench.store.get_many(bench.keys.course(*place[1:]) for place in known.values())
     with file.open("wb") as lines:
-        for (pairs, number, session), key in bench.keys.pairs().items():
-            course = bench.store.get(bench.keys.course(number, session))
-            unit = bench.store.get(key)
-            if pairs != name or unit is None or course is None:
-                continue
-            if course.content["patient_id"] not in patients:
+        for (_, unit), (_, course) in zip(bench.store.get_many(known), courses, strict=True):
+            if unit is None or course is None or course.content["patient_id"] not in patients:
                 continue  # held out: the loss before and after is taken on them
             held = Session.from_json(course.content)
             system = system_of(bench.study, bench.prompts, held, prompt)

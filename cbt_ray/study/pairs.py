@@ -24,3 +24,9 @@ class Pairs(Block):
     """
     form: str | None = None
     """A name under `forms`: that of the models which are trained on the pairs."""
+
+    @property
+    def sides(self) -> dict[str, Role]:
+        """Who is asked, by the side that is written."""
+        known = {"rejected": self.rejected, "chosen": self.chosen}
+        return {side: role for side, role in known.items() if role is not None}

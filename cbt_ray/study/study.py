@@ -187,16 +187,17 @@ class Study(Block):
         """Every role and every rater that is a model, by its field."""
         roles = {f"roles.{name}": role for name, role in self.roles.named.items()}
         for name, pairs in self.pairs.items():
-            sides = {"rejected": pairs.rejected, "chosen": pairs.chosen}
-            roles |= {f"pairs.{name}.{side}": role for side, role in sides.items() if role}
+            roles |= {f"pairs.{name}.{side}": role for side, role in pairs.sides.items()}
         return roles | {f"raters.{name}": rater for name, rater in self.judges.items()}
 
     def role(self, name: str) -> Role:
         """A role, or a rater that is a model, by its name."""
         if name in self.judges:
             return self.judges[name]
-        asked = self.pair_roles
-        role: Role = asked[name] if name in asked else getattr(self.roles, name)
+        if name.startswith("pairs."):
+            _, pairs, side = name.split(".")
+            return self.pairs[pairs].sides[side]
+        role: Role = getattr(self.roles, name)
         return role
 
     @property
@@ -292,12 +293,11 @@ class Study(Block):
     @property
     def pair_roles(self) -> dict[str, Role]:
         """Who is asked for the pairs that a model is trained on, by name."""
-        roles = {}
-        for name in self.trained_pairs:
-            roles[f"pairs.{name}.rejected"] = self.pairs[name].rejected
-            if (chosen := self.pairs[name].chosen) is not None:
-                roles[f"pairs.{name}.chosen"] = chosen
-        return roles
+        return {
+            f"pairs.{name}.{side}": role
+            for name in self.trained_pairs
+            for side, role in self.pairs[name].sides.items()
+        }
 
     def form_of(self, arm: Arm) -> Form:
         """How an arm's therapist replies, and the prompt that asks it to."""

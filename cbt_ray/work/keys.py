@@ -23,7 +23,7 @@ from cbt_ray.study.block import Block
 from cbt_ray.study.confound import confounds
 from cbt_ray.study.contrast import Levels
 from cbt_ray.study.endpoint import FINETUNED, LlamaCppEndpoint, Role
-from cbt_ray.study.form import PLAIN, Form
+from cbt_ray.study.form import Form
 from cbt_ray.study.model import Arm, Checkpoint
 from cbt_ray.study.protocol import Sessions
 from cbt_ray.study.rater import Judge
@@ -183,7 +183,7 @@ class Keys:
 
     def dataset(self, name: str | None = None) -> Key:
         """The dataset made of all courses, for models that reply in a form."""
-        form = PLAIN if name is None else self.study.forms[name]
+        form = self.study.form_named(name)
 
         def determinants() -> dict[str, Any]:
             return {
@@ -213,14 +213,9 @@ class Keys:
         form = study.form_named(block.form)
 
         def determinants() -> dict[str, Any]:
-            sides = {"rejected": block.rejected, "chosen": block.chosen}
             return {
                 "inputs": [self.course(number, session)],
-                **{
-                    f"pairs.{name}.{side}": self._role(role)
-                    for side, role in sides.items()
-                    if role is not None
-                },
+                **{f"pairs.{name}.{side}": self._role(role) for side, role in block.sides.items()},
                 **({"form": form.parts} if form.parts else {}),
                 "prompts": self._hashes(form.prompt),
                 "language": self._words(transcript=_SHOWN),
