@@ -20,6 +20,15 @@ study_file = click.argument(
 )
 
 
+clone = click.argument("path", type=click.Path(path_type=Path))
+scores_elsewhere = click.option(
+    "--scores",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="The published table of scores, where it is elsewhere.",
+)
+
+
 @cli.group(
     name="import",
     epilog="Example: cbt-ray import cbt FineTuning_LLMs_for_CBT_for_Depression published.yaml",
@@ -33,14 +42,9 @@ def imports() -> None:
 @imports.command(
     epilog="Example: cbt-ray import cbt FineTuning_LLMs_for_CBT_for_Depression published.yaml"
 )
-@click.argument("path", type=click.Path(path_type=Path))
+@clone
 @study_file
-@click.option(
-    "--scores",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="A score table that lies elsewhere.",
-)
+@scores_elsewhere
 @settings
 def cbt(path: Path, study: Path, scores: Path | None, overrides: tuple[str, ...]) -> None:
     """Import the published courses, sessions and ratings of arXiv 2412.00251.
@@ -54,14 +58,9 @@ def cbt(path: Path, study: Path, scores: Path | None, overrides: tuple[str, ...]
 
 
 @imports.command(epilog="Example: cbt-ray import act The_Thinking_Therapist_Final_Code act.yaml")
-@click.argument("path", type=click.Path(path_type=Path))
+@clone
 @study_file
-@click.option(
-    "--scores",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="The published table of scores, where it lies elsewhere.",
-)
+@scores_elsewhere
 @settings
 def act(path: Path, study: Path, scores: Path | None, overrides: tuple[str, ...]) -> None:
     """Import the published sessions and ratings of The Thinking Therapist (arXiv 2509.09712).

@@ -1,4 +1,4 @@
-"""Sources: the files of a clone as they were read, and the commit that it stands at."""
+"""Sources: the files of a clone as they were read, and the commit that it is at."""
 
 from __future__ import annotations
 
@@ -45,6 +45,38 @@ def read_source(file: Path, path: str) -> Source | Remark:
 def one_kind_of_ends(text: str) -> str:
     """A text whose line ends are all line feeds, whatever mix it had."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A clone of a publication's repository, or a part of it, on this machine."""
+
+    root: Path
+
+    def read(self, path: str) -> Source | Remark:
+        """Read a file of the clone; where it is no text in UTF-8, the remark that says so."""
+        return read_source(self.root / path, path)
+
+    @property
+    def commit(self) -> str | None:
+        """The commit that the clone is at, where it is a clone."""
+        return commit_of(self.root)
+
+
+def check_places(root: Path, scores: Path | None) -> None:
+    """Raise InputError where there is no folder to look through, or no table that was named."""
+    if not root.is_dir():
+        raise InputError(
+            f"{root}: expected a folder, the clone of the public repository; there is none"
+        )
+    if scores is not None and not scores.is_file():
+        raise InputError(f"--scores {scores}: expected a CSV file, there is none")
+
+
+def table_beside(root: Path) -> Path | None:
+    """A table of scores that is beside a clone, under its name."""
+    beside = root.resolve().with_name(f"{root.resolve().name}_scores.csv")
+    return beside if beside.is_file() else None
 
 
 def folders(folder: Path) -> list[Path]:

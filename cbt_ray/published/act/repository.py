@@ -18,7 +18,7 @@ from pathlib import Path
 from cbt_ray.errors import InputError
 from cbt_ray.published.act.variant import BY_FOLDER, Variant
 from cbt_ray.published.remark import Remark
-from cbt_ray.published.source import Source, commit_of, folders, read_source
+from cbt_ray.published.source import Clone, check_places, folders, table_beside
 
 PROFILES = "standardized_patient_profiles.json"
 SESSIONS, JUDGED = "simulation_outputs_", "full_text_evaluations"
@@ -50,24 +50,14 @@ class VariantFiles:
 
 
 @dataclass(frozen=True)
-class Repository:
+class Repository(Clone):
     """What lies in a clone. Paths are inside it."""
 
-    root: Path
     profiles: str | None
     variants: tuple[VariantFiles, ...]
     table: Path | None
     """The published table of scores: of the clone, beside it, or named on the command line."""
     remarks: tuple[Remark, ...]
-
-    def read(self, path: str) -> Source | Remark:
-        """Read a file of the clone; where it is no text in UTF-8, the remark that says so."""
-        return read_source(self.root / path, path)
-
-    @property
-    def commit(self) -> str | None:
-        """The commit that the clone stands at, where it is a clone."""
-        return commit_of(self.root)
 
 
 def open_repository(root: Path, scores: Path | None = None) -> Repository:
@@ -75,12 +65,7 @@ def open_repository(root: Path, scores: Path | None = None) -> Repository:
 
     Raises InputError where nothing of it is there.
     """
-    if not root.is_dir():
-        raise InputError(
-            f"{root}: expected a folder, the clone of the public repository; there is none"
-        )
-    if scores is not None and not scores.is_file():
-        raise InputError(f"--scores {scores}: expected a CSV file, there is none")
+    check_places(root, scores)
     remarks: list[Remark] = []
     results = _results(root, remarks)
     sessions = _by_variant(root, folders(root), SESSIONS, remarks)
@@ -112,9 +97,8 @@ def _results(root: Path, remarks: list[Remark]) -> Path | None:
 
 def _table(root: Path, results: Path | None) -> Path | None:
     """The clone's own table, or one that lies beside it under its name."""
-    beside = root.resolve().with_name(f"{root.resolve().name}_scores.csv")
-    own = results / TABLE if results else beside
-    return next((file for file in (own, beside) if file.is_file()), None)
+    own = results / TABLE if results else None
+    return own if own and own.is_file() else table_beside(root)
 
 
 def _by_variant(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cbt_ray.errors import InputError
 from cbt_ray.published.remark import Remark
-from cbt_ray.published.source import Source, commit_of, folders, read_source
+from cbt_ray.published.source import Clone, check_places, folders, table_beside
 
 SETS, GROUPS, SCORES = "Synthetic_Transcripts", "CBT_Simulations", "Code/evaluation_results"
 PATIENT = "CBT_Depression_Simulations_"
@@ -51,10 +51,9 @@ class Chain:
 
 
 @dataclass(frozen=True)
-class Repository:
+class Repository(Clone):
     """What lies in a clone. Paths are inside it."""
 
-    root: Path
     sets: tuple[CourseSet, ...]
     chains: tuple[Chain, ...]
     tables: tuple[Path, ...]
@@ -63,27 +62,13 @@ class Repository:
     """Files with parts of course sessions, whose words stand in the sessions."""
     remarks: tuple[Remark, ...]
 
-    def read(self, path: str) -> Source | Remark:
-        """Read a file of the clone; where it is no text in UTF-8, the remark that says so."""
-        return read_source(self.root / path, path)
-
-    @property
-    def commit(self) -> str | None:
-        """The commit that the clone stands at, where it is a clone."""
-        return commit_of(self.root)
-
 
 def open_repository(root: Path, scores: Path | None = None) -> Repository:
     """Look through a clone; `scores` is a score table from elsewhere.
 
     Raises InputError where nothing of it is there.
     """
-    if not root.is_dir():
-        raise InputError(
-            f"{root}: expected a folder, the clone of the public repository; there is none"
-        )
-    if scores is not None and not scores.is_file():
-        raise InputError(f"--scores {scores}: expected a CSV file, there is none")
+    check_places(root, scores)
     remarks: list[Remark] = []
     sets, chains = tuple(_sets(root, remarks)), tuple(_chains(root, remarks))
     if not sets and not chains:
@@ -98,8 +83,7 @@ def open_repository(root: Path, scores: Path | None = None) -> Repository:
 def _tables(root: Path) -> Iterator[Path]:
     """The clone's own score tables, or one that lies beside it under its name."""
     own = sorted(file for file in (root / SCORES).glob("*.csv") if not file.stem.endswith("_temp"))
-    beside = root.resolve().with_name(f"{root.resolve().name}_scores.csv")
-    yield from own or ([beside] if beside.is_file() else [])
+    yield from own or filter(None, [table_beside(root)])
 
 
 def _sets(root: Path, remarks: list[Remark]) -> Iterator[CourseSet]:
