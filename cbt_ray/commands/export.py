@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
 
     An earlier export makes room, and nothing else does.
     """
-    delivery = Delivery(folder, "export", partial(_fetch, bench))
+    owners: dict[str, Key] = {}
+    delivery = Delivery(folder, "export", partial(_fetch, bench, owners))
     delivery.check()
     files: dict[str, bytes | Blob] = {}
     profiles = _profiles(bench)
@@ -62,13 +63,15 @@ def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
         dataset = bench.store.get(key)
         parts = dataset.content["files"] if dataset else {}
         folder_of = f"dataset-{form}" if form else "dataset"
-        files |= {f"{folder_of}/{name}": Blob.from_json(blob) for name, blob in parts.items()}
+        blobs = {f"{folder_of}/{name}": Blob.from_json(blob) for name, blob in parts.items()}
+        owners |= {blob.path: key for blob in blobs.values()}
+        files |= blobs
     delivery.hand_over(files)
     say(f"exported to {folder}")
 
 
-def _fetch(bench: Bench, blob: Blob, file: Path) -> None:
-    bench.store.fetch_blob(blob, file, bench.keys.dataset())
+def _fetch(bench: Bench, owners: Mapping[str, Key], blob: Blob, file: Path) -> None:
+    bench.store.fetch_blob(blob, file, owners[blob.path])
 
 
 def _profiles(bench: Bench) -> dict[str, dict[str, Any]]:

@@ -10,8 +10,16 @@ from pathlib import Path
 import pytest
 
 from cbt_ray.__main__ import outcome
+from cbt_ray.commands.export import export
+from cbt_ray.errors import Infrastructure
 from cbt_ray.reading.table import read_table
+from cbt_ray.stages.dataset import make_dataset
+from cbt_ray.stages.generate import generate
+from cbt_ray.study import load_study
+from cbt_ray.work.bench import Bench
+from cbt_ray.work.progress import Silent
 from tests.published.cbt.clone import write_clone
+from tests.study.example import RECIPE, example_study, write_study
 
 
 @pytest.fixture
@@ -73,3 +81,33 @@ def test_a_formula_in_a_justification_is_text(study: Path) -> None:
     assert f"'{said}" in plain
     assert said not in plain
     assert said in read_table(Path("out/ratings.csv"), own=True).columns["justification"]
+
+
+def test_a_harmed_file_of_a_dataset_is_that_of_its_form(tmp_path: Path) -> None:
+    """The dataset that names it is owed again, and no other."""
+    model = {"recipe": RECIPE | {"compare": RECIPE["start"]}}
+    parts = [
+        {"name": "thinking", "label": "Thinking:"},
+        {"name": "answer", "label": "Answer:", "shown": True},
+    ]
+    document = example_study(
+        models={"bare": model, "formed": model | {"form": "reasoned"}},
+        arms=[{"name": name, "model": name, "tuned": True} for name in ("bare", "formed")],
+        forms={"reasoned": {"parts": parts}},
+        courses__write="turns",
+        courses__form="reasoned",
+        dataset__format="turn",
+        imported=...,
+    )
+    bench = Bench(load_study(write_study(tmp_path, document)), Silent(), inline=True)
+    generate(bench)
+    make_dataset(bench)
+    bare, formed = (bench.keys.datasets()[name] for name in (None, "reasoned"))
+    unit = bench.store.get(formed)
+    assert unit is not None
+    path = unit.content["files"]["train.jsonl"]["path"]
+    bench.store.replace(path, b"harmed")
+    with pytest.raises(Infrastructure):
+        export(bench, tmp_path / "out", lambda _: None)
+    assert bench.store.get(formed) is None
+    assert bench.store.get(bare) is not None
