@@ -2,7 +2,7 @@
 # Compiles the extras of pyproject.toml into *.txt with hashes. torch, and what goes with one build
 # of it, is left out: torch.txt. What is locked stays as long as pyproject.toml allows it;
 # `requirements/lock.sh --upgrade` takes the newest.
-# `make lock` runs this; where a CPU wheel of torch lies in PIP_FIND_LINKS, uv is told, or it would
+# `make lock` runs this; where PIP_FIND_LINKS has a CPU wheel of torch, uv looks there, or it would
 # lock the CUDA packages.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

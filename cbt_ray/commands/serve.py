@@ -1,4 +1,4 @@
-"""Serve: a model of the study with all that is tuned from it, in vLLM; nobody is told of it before
+"""Serve: a model of the study with all that is tuned from it, in vLLM; it is announced only after
 it was found to be what was trained.
 """
 
@@ -49,7 +49,8 @@ class Place:
     @property
     def address(self) -> str:
         """From this machine."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104  compared
+        own = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared
+        host = own.get(self.host, self.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/v1"
 
 

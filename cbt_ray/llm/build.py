@@ -88,7 +88,7 @@ _loading = Lock()
 
 @lru_cache
 def _load(build: Build) -> None:
-    """Load a build that lies beside others; llama.cpp itself was linked with the only one."""
+    """Load one of several builds; llama.cpp itself was linked with the only one."""
     record = record_of()
     library = record and record.parent / "lib" / f"libggml-cpu-{build.name}.so"
     if library is None or not library.is_file():
@@ -106,7 +106,7 @@ def silence() -> Any:
     """A log callback that drops everything, kept alive for the process: llama.cpp holds a bare
     pointer to it.
 
-    llama_cpp's two handles of /dev/null are closed at exit, or Python tells of them behind the last
+    llama_cpp's two handles of /dev/null are closed at exit, or Python tells of them after the last
     line of a whole study.
     """
     import llama_cpp

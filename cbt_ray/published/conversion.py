@@ -85,7 +85,7 @@ class Conversion:
 
     def _tell(self, file: Path, say: Say) -> None:
         """What could not be read, a line each; of the rest how much there is of each kind, but for
-        what stands in the lines of sessions, whose import says it.
+        what the lines of sessions say, whose import counts it.
         """
         lost = [remark for remark in self.remarks if remark.lost]
         for remark in lost:

@@ -300,7 +300,7 @@ class Events(Block):
     """
 
     texts: Phrases
-    """Of which one is drawn: what the patient is told."""
+    """One of these is drawn, and the patient learns of it."""
     share: Share
     """How often something happens, of the exchanges in which it may."""
     exchanges: tuple[int, int]

@@ -99,7 +99,7 @@ class Recipe(Block):
     preferences: str | None = None
     """With `orpo`: `made:NAME`, a name under `pairs`, or a file of pairs.
 
-    A file lies beside the study file and holds JSON lines of `messages`, `chosen` and `rejected`;
+    A file is beside the study file and holds JSON lines of `messages`, `chosen` and `rejected`;
     `store:<sha256>-<name>` once `submit` brought it into the store.
     """
     preferences_licence: str | None = None

@@ -267,7 +267,7 @@ def _patient_messages(
     case: Case, prompts: Prompts, turns: list[Turn], words: Transcript, event: str | None
 ) -> list[Message]:
     """The conversation as the patient model sees it: it is the assistant, the therapist the
-    user. What happens to the patient, now and before, is told behind the therapist's words.
+    user. What happens to the patient, now and before, follows the therapist's words.
     """
     name, profile = case.patient.name, case.patient.profile
     system = prompts.render("patient.j2", patient=name, profile=profile, opening=case.opening)

@@ -130,7 +130,7 @@ class Transcript(Block):
     blotted: Phrase
     """In place of an arm's or a model's name."""
     happens: Phrase
-    """The block that tells the patient of an `{event}`, behind the therapist's words."""
+    """The block that tells the patient of an `{event}`, after the therapist's words."""
     stranger: Phrase
     """What the therapist calls a person who tries it with `chat`."""
 

@@ -1,5 +1,5 @@
 """A server compared with what its models have to say: the names by which it knows them, how it
-reads real prompts, how it goes on behind them.
+reads real prompts, how it goes on after them.
 
     prompt of training --served.template-- /tokenize
     merged model in fp32 --served.greedy-- the server's own tokens and their probabilities

@@ -45,7 +45,7 @@ def readable(base: Base, folder: Path) -> Path:
 
 
 def _dated(template: str, today: date) -> str:
-    """A template that is told the study's date: vLLM would tell it that of the day."""
+    """A template with the study's date: vLLM would give it that of the day."""
     return _DATE.sub(lambda found: json.dumps(today.strftime(found[2])), template)
 
 

@@ -26,7 +26,7 @@ OFFLINE = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
 }
-"""All that it needs is on this machine, and nothing is told to anybody."""
+"""All that it needs is on this machine, and nothing leaves it."""
 GRACE_S = 30.0
 """Seconds in which it has to end by itself."""
 

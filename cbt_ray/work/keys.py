@@ -153,7 +153,7 @@ class Keys:
         return self._key(Stage.COURSES, course_id(number, session), determinants)
 
     def _writing(self, session: int) -> dict[str, Any]:
-        """By whom a course session is written, and what they are told."""
+        """By whom a course session is written, and with which prompts."""
         writing = self.study.writing
         roles = {f"roles.{name}": self._role(role) for name, role in writing.roles.items()}
         if writing.courses.write == "parts":

@@ -9,7 +9,7 @@ import pytest
 
 from cbt_ray.errors import InputError
 from cbt_ray.study.model import Dataset
-from cbt_ray.therapy.session import Session, therapist_messages
+from cbt_ray.therapy.session import Session, Turn, therapist_messages
 from cbt_ray.training.dataset import Splits, alpaca, build, read, write
 from tests.therapy.spoken import WORDS
 from tests.training.sessions import PAIRS, SYSTEM, by_patient, course, make_session
@@ -85,7 +85,10 @@ def test_a_turn_is_an_example_and_none_of_what_was_not_said_is_in_a_history() ->
     secret = "She avoids it."
     turns = [replace(turn, hidden=(("thinking", secret),)) for turn in one.turns]
     settings = Dataset(format="turn", held_out=0)
-    written = lambda turn: None if PAIRS[1][1] in turn.text else f"{secret} {turn.text}"  # noqa: E731
+
+    def written(turn: Turn) -> str | None:
+        return None if PAIRS[1][1] in turn.text else f"{secret} {turn.text}"
+
     sessions = by_patient([replace(one, turns=tuple(turns))])
     made = build(sessions, settings, _system, WORDS, written).train
     assert [example["turn"] for example in made] == [1, 5, 7], "the second lacks a part"

@@ -62,7 +62,7 @@ def read_profiles(source: Source) -> tuple[dict[int, Profile], list[Remark]]:
 
 
 def held_with(source: Source) -> str | None:
-    """The digest of the profile that lies beside a session; None where none can be read."""
+    """The digest of the profile that is beside a session; None where none can be read."""
     try:
         fields = loads(source.text.partition("\n")[2])
     except ValueError:

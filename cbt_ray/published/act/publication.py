@@ -65,7 +65,7 @@ class Published:
 
 
 def read_published(repository: Repository) -> Published:
-    """Read everything that lies in a clone."""
+    """Read everything that is in a clone."""
     remarks = list(repository.remarks)
     profiles = _profiles(repository, remarks)
     therapists = tuple(

@@ -51,7 +51,7 @@ class VariantFiles:
 
 @dataclass(frozen=True)
 class Repository(Clone):
-    """What lies in a clone. Paths are inside it."""
+    """What is in a clone. Paths are inside it."""
 
     profiles: str | None
     variants: tuple[VariantFiles, ...]
@@ -96,7 +96,7 @@ def _results(root: Path, remarks: list[Remark]) -> Path | None:
 
 
 def _table(root: Path, results: Path | None) -> Path | None:
-    """The clone's own table, or one that lies beside it under its name."""
+    """The clone's own table, or one that is beside it under its name."""
     own = results / TABLE if results else None
     return own if own and own.is_file() else table_beside(root)
 

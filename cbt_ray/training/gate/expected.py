@@ -1,5 +1,5 @@
 """What a server has to say in a model's place: real prompts with their tokens, and how the model
-goes on behind them in fp32.
+goes on after them in fp32.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Expected:
     best: list[dict[int, float]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the model's unit."""
+        """As it is in the model's unit."""
         return {
             "messages": self.messages and [one.to_json() for one in self.messages],
             "ids": self.ids,
