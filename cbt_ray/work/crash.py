@@ -1,10 +1,12 @@
 """A crash: how a process says by which signal it dies and in which library, and how that is read.
 
 `watch` runs in the process that may die. Python's own fault handler comes first: it writes the
-signal and the Python frames, allocates nothing, and raises the signal again. What struck by itself
-strikes once more at the same instruction, and then the handler here looks up which library that
-instruction is in. That one is Python and may hang in a process whose memory is spoilt, so whoever
-reads gives it `GRACE_S` and then ends the process.
+signal and the frames of the thread that was struck, allocates nothing, and raises the signal again.
+What struck by itself strikes once more at the same instruction, and then the handler here looks up
+which library that instruction is in, and writes the frames of all threads: it holds Python's lock,
+and frames that are read while their thread runs on crash the reader. That one is Python and may
+hang in a process whose memory is spoilt, so whoever reads gives it `GRACE_S` and then ends the
+process.
 """
 
 from __future__ import annotations
@@ -70,7 +72,7 @@ def watch(descriptor: int) -> None:
     offset = _COUNTER.get(platform.machine()) if platform.system() == "Linux" else None
     if offset is not None:
         _look_up(descriptor, offset)
-    faulthandler.enable(descriptor)
+    faulthandler.enable(descriptor, all_threads=False)
     if offset is not None:
         # Python's is too small for a handler in Python where registers are wide (AVX-512, AMX).
         room = ctypes.create_string_buffer(_STACK)
@@ -91,6 +93,7 @@ def _look_up(descriptor: int, offset: int) -> None:
         place = library_at(ctypes.c_uint64.from_address(context + offset).value)
         if place:
             os.write(descriptor, f"{_IN}{place}\n".encode())
+        faulthandler.dump_traceback(descriptor)
         restore(number, None)  # the default: it strikes a last time, and ends the process
 
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(struck)
@@ -143,11 +146,24 @@ def _frame(traces: str) -> str | None:
     tells of the first hundred threads (`...` says that there are more).
     """
     _, _, after = traces.partition(STRUCK.decode())
-    blocks = re.split(r"^(?=Current thread|Thread 0x)", after, flags=re.MULTILINE)[1:]
-    current = [block for block in blocks if block.startswith("Current")]
-    frames = [found for block in current or blocks if (found := _FRAME.search(block))]
-    known = [one for one in frames if current or not one[1].endswith("/threading.py")]
-    if len(known) != 1 or (not current and "\n...\n" in after):
+    blocks = re.split(r"^(?=Stack|Current thread|Thread 0x)", after, flags=re.MULTILINE)[1:]
+    current = [block for block in blocks if not block.startswith("Thread")]
+    ours = [found for block in current if (found := _innermost(block))]
+    if ours:
+        return _named(ours[0])
+    others = [found for block in blocks if (found := _innermost(block))]
+    known = [one for one in others if not one[1].endswith("/threading.py")]
+    if len(known) != 1 or "\n...\n" in after:
         return None
-    file = known[0][1].rpartition("site-packages/")[2]
-    return f"{'/'.join(file.split('/')[-3:])}, {known[0][3]}"
+    return _named(known[0])
+
+
+def _innermost(block: str) -> re.Match[str] | None:
+    """The innermost frame of a thread, without that of the handler here."""
+    frames = _FRAME.finditer(block)
+    return next((one for one in frames if not one[1].endswith("/work/crash.py")), None)
+
+
+def _named(frame: re.Match[str]) -> str:
+    file = frame[1].rpartition("site-packages/")[2]
+    return f"{'/'.join(file.split('/')[-3:])}, {frame[3]}"
