@@ -11,7 +11,8 @@ from cbt_ray.rating.judge import ItemRating
 from cbt_ray.rating.scale import Scale
 from cbt_ray.study.endpoint import Role
 from cbt_ray.study.imported import OWN_JUDGE
-from cbt_ray.study.protocol import Sessions, SimulatedPatient
+from cbt_ray.study.patients import SimulatedPatient
+from cbt_ray.study.protocol import Sessions
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.therapy.session import Session
 

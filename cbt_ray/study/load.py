@@ -5,26 +5,32 @@ Everything wrong with it becomes one line each: file, field, what was expected.
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from cbt_ray.errors import InputError
+from cbt_ray.prompts import Prompts
 from cbt_ray.reading import located, read_document, read_fields
 from cbt_ray.study.block import Several
 from cbt_ray.study.complaint import complaints
 from cbt_ray.study.endpoint import FINETUNED, SECRET
+from cbt_ray.study.patients import DrawnPatients
 from cbt_ray.study.recipe import is_hub_id
 from cbt_ray.study.study import LOOSE, Study, Unfit
+from cbt_ray.unit import seed_of
 
 REFERENCES: tuple[tuple[str, ...], ...] = (
     ("patients", "training", "characteristics"),
     ("patients", "training", "names"),
+    ("patients", "drawn", "characteristics"),
+    ("patients", "drawn", "names"),
     ("patients", "simulated"),
     ("models", "*", "recipe"),
     ("imported",),
@@ -48,6 +54,7 @@ ROUNDS = 4
 """Times that a file is looked at again without what was refused."""
 
 
+_SEED: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=0)])
 _NEEDED = {"missing", "union_tag_invalid", "union_tag_not_found"}
 """Complaints of what no study can do without."""
 
@@ -99,6 +106,7 @@ def examine(
         for node, name, dotted in _places(document, where):
             if isinstance(node[name], str):
                 node[name] = _placed(found, dotted, node[name])
+    _draw(found, document)
     study = _validated(found, document, files)
     if study is not None:
         study._file = file
@@ -202,6 +210,40 @@ def _validated(found: _Found, document: dict[str, Any], files: dict[str, str]) -
                 node.pop(name, None)
                 found.fields.add(dotted)
     return None
+
+
+def _draw(found: _Found, document: dict[str, Any]) -> None:
+    """Put the simulated patients in the place of what they are drawn from.
+
+    What is not valid stays, and is complained of with the rest.
+    """
+    for node, name, _ in _places(document, ("patients", "drawn")):
+        try:
+            drawn = DrawnPatients.model_validate(node[name])
+            seed = _SEED.validate_python(document.get("seed"))
+        except ValidationError:
+            return
+        own, language = document.get("prompts"), str(document.get("language", "en"))
+        try:
+            folder = located(own, found.file.parent) if isinstance(own, str) else None
+            prompts = Prompts(folder, language)
+            patients = [_drawn(drawn, prompts, seed, number) for number in range(drawn.count)]
+        except InputError as error:
+            found.add("patients.drawn.profile", str(error))
+            return
+        del node[name]
+        node["simulated"] = [*node.get("simulated", ()), *patients]
+
+
+def _drawn(drawn: DrawnPatients, prompts: Prompts, seed: int, number: int) -> dict[str, str]:
+    levels = drawn.draw(random.Random(seed_of(seed, "simulated", number)))
+    if levels is None:
+        raise InputError("expected `never` to leave some patients")
+    given = {"name": drawn.names[number], "characteristics": levels}
+    return {
+        "name": drawn.names[number],
+        "profile": prompts.render(drawn.profile, **given),
+    }
 
 
 def _cause(detail: ErrorDetails) -> Exception | None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from cbt_ray.study.endpoint import Role, is_finetuned
 from cbt_ray.study.form import Form
 from cbt_ray.study.model import Arm, Checkpoint
-from cbt_ray.study.protocol import Courses, SimulatedPatient, TrainingPatients, in_key
+from cbt_ray.study.patients import SimulatedPatient, TrainingPatients, in_key
+from cbt_ray.study.protocol import Courses
 from cbt_ray.unit import digest
 
 if TYPE_CHECKING:

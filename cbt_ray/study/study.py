@@ -21,7 +21,8 @@ from cbt_ray.study.form import PLAIN, WHOLE, Form
 from cbt_ray.study.imported import Imported
 from cbt_ray.study.model import Analysis, Arm, Checkpoint, Dataset, Model
 from cbt_ray.study.pairs import Pairs
-from cbt_ray.study.protocol import Courses, Flags, Patients, Phase, Sessions
+from cbt_ray.study.patients import Patients
+from cbt_ray.study.protocol import Courses, Flags, Phase, Sessions
 from cbt_ray.study.rater import Judge, People, Rater, Rulebook
 from cbt_ray.study.recipe import Recipe, pairs_of
 from cbt_ray.study.scheduled import (

@@ -18,7 +18,8 @@ from cbt_ray.prompts import Prompts
 from cbt_ray.study.block import Chars
 from cbt_ray.study.endpoint import Role
 from cbt_ray.study.form import REASONING, Form
-from cbt_ray.study.protocol import Events, Phase, Sessions, SimulatedPatient
+from cbt_ray.study.patients import SimulatedPatient
+from cbt_ray.study.protocol import Events, Phase, Sessions
 from cbt_ray.therapy.answer import ask_until, read_json, read_text
 from cbt_ray.therapy.form import Hidden, read_form
 from cbt_ray.therapy.language import Transcript, load_language

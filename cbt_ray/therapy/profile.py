@@ -13,7 +13,7 @@ from cbt_ray.errors import ModelFailure
 from cbt_ray.llm.request import Ask, Message, Reply, Request
 from cbt_ray.prompts import Prompts
 from cbt_ray.study.endpoint import Role
-from cbt_ray.study.protocol import TrainingPatients
+from cbt_ray.study.patients import TrainingPatients
 from cbt_ray.therapy.answer import Answer, ask_until, read_json
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.reply_schema import bounded, record

@@ -26,6 +26,7 @@ SECTIONS = {
     "patients.training": "TrainingPatients",
     "patients.training.characteristics.NAME.LEVEL": "Level",
     "patients.simulated[]": "SimulatedPatient",
+    "patients.drawn": "DrawnPatients",
     "phases[]": "Phase",
     "courses": "Courses",
     "dataset": "Dataset",

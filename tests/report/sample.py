@@ -27,7 +27,8 @@ from cbt_ray.report import (
     TrainingRow,
 )
 from cbt_ray.study.endpoint import Role
-from cbt_ray.study.protocol import Sessions, SimulatedPatient
+from cbt_ray.study.patients import SimulatedPatient
+from cbt_ray.study.protocol import Sessions
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.therapy.session import Session, Speaker, Turn
 

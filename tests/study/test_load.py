@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from cbt_ray.errors import InputError
 from cbt_ray.study import Study, load_study
-from cbt_ray.study.protocol import SimulatedPatient
+from cbt_ray.study.patients import SimulatedPatient
 from cbt_ray.study.scheduled import patient_slug
 from cbt_ray.unit import canonical
 from tests.study.example import RECIPE, example_study, loaded, write_study
@@ -36,7 +36,8 @@ def test_file_is_remembered_and_fields_have_their_values(tmp_path: Path) -> None
 def test_study_files_of_the_project_load(file: Path) -> None:
     study = load_study(file)
     assert study.study == file.stem
-    assert len(study.patients.training.characteristics) == 13  # arXiv 2412.00251
+    if not study.study.startswith("act"):
+        assert len(study.patients.training.characteristics) == 13  # arXiv 2412.00251
 
 
 def test_fields_may_name_files_beside_the_study(tmp_path: Path) -> None:
@@ -62,6 +63,59 @@ def test_fields_may_name_files_beside_the_study(tmp_path: Path) -> None:
         load_study(write_study(tmp_path, referring)).model_dump()
         == Study.model_validate(document).model_dump()
     )
+
+
+def drawn(folder: Path, **fields: Any) -> dict[str, Any]:
+    """A study whose simulated patients are drawn, with the template for their profiles."""
+    (folder / "prompts").mkdir(exist_ok=True)
+    (folder / "prompts" / "person.j2").write_text(
+        "{{ name }}, {{ characteristics.age }}, is {{ characteristics.style }} with everybody."
+    )
+    document = example_study(prompts="prompts")
+    del document["patients"]["simulated"]
+    document["patients"]["drawn"] = {
+        "count": 40,
+        "names": [f"Person{number} Lund" for number in range(40)],
+        "characteristics": {
+            "age": {"young": 1, "old": 1},
+            "mood": {"avoidant": {"weight": 1, "sets": {"style": "brief"}}, "angry": 1},
+        },
+        "never": [{"mood": "angry"}],
+        "profile": "person.j2",
+    } | fields
+    return document
+
+
+def test_simulated_patients_are_drawn_by_the_seed(tmp_path: Path) -> None:
+    file = write_study(tmp_path, drawn(tmp_path))
+    patients = load_study(file).patients.simulated
+    assert [one.name for one in patients] == [f"Person{number} Lund" for number in range(40)]
+    assert {one.profile.partition(" Lund, ")[2] for one in patients} == {
+        "young, is brief with everybody.",
+        "old, is brief with everybody.",
+    }
+    assert load_study(file).patients == load_study(file).patients
+    assert load_study(file, {"seed": 8}).patients.simulated != patients
+    fewer = load_study(file, {"patients.drawn.count": 3}).patients.simulated
+    assert fewer == patients[:3]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"count": 41}, "patients.drawn.names: expected at least 41, found 40"),
+        ({"profile": "nobody.j2"}, "patients.drawn.profile: "),
+        ({"characteristics": {"age": {"young": 1}}, "never": []}, "patients.drawn.profile: "),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_line(
+    tmp_path: Path, fields: dict[str, Any], said: str
+) -> None:
+    file = write_study(tmp_path, drawn(tmp_path, **fields))
+    with pytest.raises(InputError) as refused:
+        load_study(file)
+    (line,) = refused.value.problems
+    assert line.startswith(f"{file}: {said}")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from cbt_ray.planning.estimate import estimate
 from cbt_ray.prompts import Prompts
 from cbt_ray.study import load_study
 from cbt_ray.study.endpoint import Role
-from cbt_ray.study.protocol import TrainingPatients
+from cbt_ray.study.patients import TrainingPatients
 from cbt_ray.therapy.profile import write_profile
 from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
