@@ -12,7 +12,7 @@ from cbt_ray.planning.effect import outcomes_of, smallest_effect
 from cbt_ray.planning.estimate import estimate
 from cbt_ray.planning.nodes import Nodes, forecast
 from cbt_ray.study import Study
-from cbt_ray.study.confound import confounds, told
+from cbt_ray.study.confound import told
 from cbt_ray.study.licence import published_name
 from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.scheduled import checkpoints
@@ -35,7 +35,7 @@ def print_plan(study: Study, say: Callable[[str], object], nodes: Collection[Nod
         *outcomes_of(study),
         *asked_of_people(study),
         *smallest_effect(study),
-        *(f"confounded: {line}" for line in told(confounds(study))),
+        *(f"confounded: {line}" for line in told(study)),
     ]
     for line in lines:
         say(line)
@@ -66,7 +66,7 @@ def plan_document(study: Study, nodes: Collection[Nodes] = ()) -> dict[str, Any]
             for some in nodes
         ],
         "refused": list(_refusals(study).values()),
-        "confounds": told(confounds(study)),
+        "confounds": told(study),
     }
 
 

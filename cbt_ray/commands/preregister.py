@@ -15,7 +15,7 @@ from cbt_ray.analysis.settings import Settings
 from cbt_ray.commands.delivery import Delivery
 from cbt_ray.planning.effect import asked_of
 from cbt_ray.study import Study
-from cbt_ray.study.confound import confounds, told
+from cbt_ray.study.confound import told
 from cbt_ray.study.scheduled import seeds_of
 from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
@@ -60,7 +60,7 @@ def document(study: Study, outcomes: Sequence[Target], declared: Declaration) ->
         outcomes=outcomes,
         head=outcomes[0],
         declared=declared,
-        confounds=told(confounds(study)),
+        confounds=told(study),
         sessions=sum(len(seeds_of(study, arm)) for arm in study.arms)
         * len(study.patients.simulated)
         * study.sessions.replicates

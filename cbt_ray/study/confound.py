@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from cbt_ray.study.study import Study
 
 _MEANT = {
-    "model": {"model", "base"},
     TUNING: {TUNING},
-    "training": {TUNING, "method", "teacher"},
-    "method": {TUNING, "method", "teacher"},
+    "training": {TUNING, "method"},
+    "method": {TUNING, "method"},
     "endpoint": {"served by", "model"},
     "seeds": {"training seeds"},
 }
@@ -79,8 +78,21 @@ def confounds(study: Study) -> list[Confound]:
     ]
 
 
-def told(found: list[Confound]) -> list[str]:
-    """One line a pair."""
+def told(study: Study) -> list[str]:
+    """What a study's contrasts do not compare alone: a line a pair, arms that are not asked as they
+    were trained, and what was done once only.
+    """
+    return [*_of_pairs(confounds(study)), *_asked_otherwise(study), *unrepeated(study)]
+
+
+def _asked_otherwise(study: Study) -> Iterator[str]:
+    for arm in study.arms:
+        trained = study.form_named(study.form_name(arm)).prompt
+        if arm.tuned and arm.prompt not in (None, trained):
+            yield f"{arm.name} is asked with {arm.prompt} and was trained with {trained}"
+
+
+def _of_pairs(found: list[Confound]) -> list[str]:
     said: dict[tuple[str, str, str], list[str]] = {}
     for one in found:
         said.setdefault((one.contrast, one.plus, one.minus), []).append(one.text)
@@ -98,6 +110,8 @@ def _of_pair(
         name for name in dict.fromkeys((*one, *other)) if name in one and name in other
     ]  # what only one of them has, as a teacher, it has by being what it is
     differ = [name for name in names if one[name] != other[name]]
+    if "form" in differ and plus.prompt is None and minus.prompt is None:
+        differ = [name for name in differ if not name.startswith("prompt")]  # a form has its own
     meant = {part for factor in contrast.plus for part in _meant(factor)}
     if not meant & set(names) and len(differ) == 1:
         meant = set(differ)  # a name of the user's own, for the one thing that differs
@@ -122,19 +136,39 @@ def _traits(study: Study, arm: Arm) -> dict[str, str]:
     found = {
         "model": arm.model or _named(endpoint),
         TUNING: arm.kind,
-        "prompt": study.form_of(arm).prompt.removesuffix(".j2"),
+        "prompt": _file(study.form_of(arm).prompt),
         "form": study.form_name(arm) or WHOLE,
         **{name: in_words(value) for name, value in values_of(role.sampling).items()},
         "served by": _served(endpoint),
     }
     recipe = study.models[arm.model].recipe if arm.model is not None else None
     if recipe is not None and (is_finetuned(endpoint) or arm.tuned):
-        found["base"] = "@".join(filter(None, recipe.base(arm.tuned)))
+        found["model"] = "@".join(filter(None, recipe.base(arm.tuned)))
         found["quantization"] = _precision(recipe, endpoint)
     if recipe is not None and arm.tuned:
         found |= _training(study, recipe)
+        found["prompt in training"] = _file(study.form_named(study.form_name(arm)).prompt)
         found["training seeds"] = str(len(seeds_of(study, arm)))
     return found
+
+
+def _file(prompt: str) -> str:
+    return prompt.removesuffix(".j2")
+
+
+def unrepeated(study: Study) -> Iterator[str]:
+    """What chance decides in a study that does something once only, a line each."""
+    if study.sessions.count * study.sessions.replicates == 1:
+        yield (
+            "each patient has one session in each arm: what differs between patients cannot be "
+            "told from chance in a session (`sessions.replicates`)"
+        )
+    once = [arm.name for arm in study.arms if arm.tuned and len(seeds_of(study, arm)) == 1]
+    if once:
+        yield (
+            f"{', '.join(once)}: trained once, so what is found holds for that checkpoint and not "
+            "for how it was trained (`models.NAME.seeds`)"
+        )
 
 
 def _training(study: Study, recipe: Recipe) -> Mapping[str, str]:

@@ -112,11 +112,6 @@ def _of_arm(study: Study, arm: Arm) -> Iterator[str]:
         yield "model: expected the one under `models` that is tuned"
     elif arm.model is None and is_made(study, arm):
         yield f"model: expected one under `models`, of which the `{FINETUNED}` model is made"
-    if arm.prompt is not None and arm.tuned:
-        yield (
-            "prompt: expected none, since a tuned model is asked as it was trained; "
-            f"models.{arm.model}.form has a prompt"
-        )
     if arm.form is not None and arm.tuned:
         yield f"form: expected none, since models.{arm.model}.form is how it was trained"
     if arm.form is not None:

@@ -186,7 +186,7 @@ def test_what_differs_besides_the_factor_is_named_with_both_values() -> None:
         "temperature": ("0.1", "0.7"),
         "served by": ("a server", "a script"),
     }
-    assert told(confounds(study)) == [
+    assert told(study) == [
         "style: socratic and plain also differ in model (openai/qwen3-32b; a script), temperature "
         "(0.1; 0.7), served by (a server; a script)"
     ]
@@ -236,7 +236,7 @@ def test_tuning_from_the_model_that_is_compared_is_confounded_by_nothing() -> No
 
 def test_another_base_is_a_confound_of_tuning() -> None:
     study = tuned_study(models__smollm2__recipe__compare="other/base")
-    assert [one.what for one in confounds(study)] == ["base"]
+    assert [one.what for one in confounds(study)] == ["model"]
 
 
 def test_two_tuned_models_are_confounded_by_how_they_were_tuned() -> None:
