@@ -53,17 +53,20 @@ def _renamed(text: str, name: str) -> str:
 
 def _example(name: str) -> Path:
     """A study file that comes with cbt-ray; raises InputError where there is none of that name."""
-    files = {file.stem: file for file in sorted(shipped("studies").glob("*.yaml"))}
+    files = {file.stem: file for file in shipped("studies").glob("*.yaml")}
     if name not in files:
-        raise InputError(f"--example {name}: expected one of {', '.join(files)}")
+        raise InputError(f"--example {name}: expected one of {', '.join(sorted(files))}")
     return files[name]
 
 
 def _copy(study: Path, folder: Path) -> None:
-    """Copy a study file and the files that it names: recipes, patients."""
+    """Copy a study file, its prompts and the files that it names: recipes, patients."""
     folder.mkdir(parents=True)
     shutil.copyfile(study, folder / STUDY_FILE)
-    for name in _texts(read_yaml(study)):
+    document = read_yaml(study)
+    if prompts := document.get("prompts"):
+        shutil.copytree(study.parent / prompts, folder / prompts)
+    for name in _texts(document):
         if name.endswith(".yaml") and (study.parent / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(study.parent / name, folder / name)

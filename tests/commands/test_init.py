@@ -72,8 +72,9 @@ def test_an_example_is_copied_with_all_that_it_names(tmp_path: Path, example: st
     assert (copy.study, copy.store) == ("mine", str(folder / "runs"))
     own = {"study", "store", "file"}
     assert copy.model_dump(exclude=own) == original.model_dump(exclude=own)
-    recipes = {file.name for file in (folder / "recipes").iterdir()}
-    assert len(recipes) == len(copy.models), "no recipe that it does not name"
+    text = (folder / "study.yaml").read_text()
+    unnamed = {file.name for file in folder.glob("*/*.yaml") if f"/{file.name}" not in text}
+    assert not unnamed
 
 
 def test_an_example_that_there_is_not_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cbt_ray.study import Study
+from cbt_ray.study import Study, load_study
 from cbt_ray.study.confound import confounds, family_of, told
 from cbt_ray.study.load import examine
 from cbt_ray.study.scheduled import checkpoints, needs_courses
@@ -232,6 +232,26 @@ def tuned_study(**changes: Any) -> Study:
 
 def test_tuning_from_the_model_that_is_compared_is_confounded_by_nothing() -> None:
     assert confounds(tuned_study()) == []
+
+
+def test_the_sound_study_is_confounded_by_one_session_a_patient_alone() -> None:
+    (line,) = told(load_study("studies/act.yaml"))
+    assert line.startswith("each patient has one session in each arm")
+
+
+def test_what_the_published_study_compared_besides_is_named() -> None:
+    lines = told(load_study("studies/act-published.yaml"))
+    of_sft = next(line for line in lines if line.startswith("orpo-sft: orpo-reasoned"))
+    for what in ("temperature", "teacher", "learning_rate", "schedule", "batch"):
+        assert f"{what} (" in of_sft, what
+    assert "prompt in training (reasoned; reasoned_early)" in of_sft
+    engine = next(line for line in lines if line.startswith("orpo-instruct: orpo-plain"))
+    assert "served by (llama.cpp" in engine
+    assert "sft-reasoned is asked with reasoned.j2 and was trained with reasoned_early.j2" in lines
+    assert [line.partition(":")[0] for line in lines[-2:]] == [
+        "each patient has one session in each arm",
+        "sft-reasoned, sft-plain, orpo-reasoned, orpo-plain",
+    ]
 
 
 def test_another_base_is_a_confound_of_tuning() -> None:
