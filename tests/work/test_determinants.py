@@ -217,7 +217,7 @@ def test_an_optional_field_more_in_every_block_changes_no_key(release: Path) -> 
     assert {"Sampling", "LlamaCppEndpoint", "Courses", "Recipe", "Judge"} <= blocks
     after = keys_of_demo(release)
     assert sum(old != new for old, new in zip(before, after, strict=True)) == 0
-    assert len(after) > 50
+    assert len(after) > 40
     said_so = keys_of_demo(
         release, **{"raters.judge.top_k": 5}
     )  # the field is there, and counts where it says
