@@ -27,7 +27,7 @@ from cbt_ray.report.data import (
 from cbt_ray.stages import methods
 from cbt_ray.stages.analyse import analysis_of
 from cbt_ray.stages.trained import trainings
-from cbt_ray.study.confound import told
+from cbt_ray.study.confound import beside
 from cbt_ray.study.endpoint import LlamaCppEndpoint
 from cbt_ray.study.model import seed_suffix
 from cbt_ray.study.scheduled import seeds_of
@@ -107,7 +107,7 @@ def notices_of(bench: Bench, reading: Reading) -> Iterator[Notice]:
     if len(made) == 2 and made[0] == made[1] and any(arm.tuned for arm in study.arms):
         text = "Generator and judge are the same model: it rates what was trained on its own text."
         yield Notice("own_text", text, 58)
-    for line in told(study):
+    for line in beside(study):
         yield Notice("confounded", f"Confounded: {line}.", 62)
     yield from _namesakes(bench, reading)
 

@@ -5,6 +5,7 @@ Of what was imported only what the import knows: the study file says nothing of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from cbt_ray.analysis.notice import Notice
@@ -20,6 +21,7 @@ from cbt_ray.work.outcome import scales_of
 from cbt_ray.work.rating_id import parse_rating_id
 
 Units = Mapping[Key, Unit]
+_DIGEST = re.compile(r"\b[0-9a-f]{64}-")
 READS = {
     "summary": "the session, without the summary of the session before",
     "paper": "the session, without the summary of the session before, the patient's first turn "
@@ -139,9 +141,11 @@ def _reads(rater: Judge) -> str:
 
 
 def _reported(name: str, units: Iterable[Unit]) -> str:
-    """The model ids that an endpoint reported under a name."""
+    """The model ids that an endpoint reported under a name, without the digest that a file of the
+    store has in front.
+    """
     found = (unit.provenance.get("models", {}).get(name) for unit in units)
-    return ", ".join(dict.fromkeys(filter(None, found)))
+    return ", ".join(dict.fromkeys(_DIGEST.sub("", one) for one in found if one))
 
 
 # ---- who spoke -----------------------------------------------------------------------------------

@@ -79,10 +79,15 @@ def confounds(study: Study) -> list[Confound]:
 
 
 def told(study: Study) -> list[str]:
-    """What a study's contrasts do not compare alone: a line a pair, arms that are not asked as they
-    were trained, and what was done once only.
+    """What a study's contrasts do not compare alone: what `beside` says, and trained once."""
+    return [*beside(study), *_trained_once(study)]
+
+
+def beside(study: Study) -> list[str]:
+    """The same without what the scores themselves tell: a line a pair, arms that are not asked as
+    they were trained, and that each patient is seen once.
     """
-    return [*_of_pairs(confounds(study)), *_asked_otherwise(study), *unrepeated(study)]
+    return [*_of_pairs(confounds(study)), *_asked_otherwise(study), *_seen_once(study)]
 
 
 def _asked_otherwise(study: Study) -> Iterator[str]:
@@ -156,13 +161,15 @@ def _file(prompt: str) -> str:
     return prompt.removesuffix(".j2")
 
 
-def unrepeated(study: Study) -> Iterator[str]:
-    """What chance decides in a study that does something once only, a line each."""
+def _seen_once(study: Study) -> Iterator[str]:
     if study.sessions.count * study.sessions.replicates == 1:
         yield (
             "each patient has one session in each arm: what differs between patients cannot be "
             "told from chance in a session (`sessions.replicates`)"
         )
+
+
+def _trained_once(study: Study) -> Iterator[str]:
     once = [arm.name for arm in study.arms if arm.tuned and len(seeds_of(study, arm)) == 1]
     if once:
         yield (
