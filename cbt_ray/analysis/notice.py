@@ -14,7 +14,7 @@ class Notice:
     """Stable."""
     text: str
     weight: int
-    """From 0 to 100: the heaviest stand above the answer."""
+    """From 0 to 100: the heaviest are above the answer."""
 
 
 def by_weight(said: Iterable[Notice]) -> list[Notice]:

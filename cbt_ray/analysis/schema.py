@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
@@ -24,6 +25,8 @@ from cbt_ray.study.schema import DIALECT, meanings
 PAGE, SCHEMA_FILE = "analysis.md", "analysis.schema.json"
 KEYS = "## Keys\n"
 """Below it the page is written from the types."""
+HEAD, WIDEST = "| key | is | meaning |\n|---|---|---|", 120
+SENTENCE, NEXT = re.compile(r"(?<=[.?!]) (?=[A-Z`])"), "\n  "
 WORDS: Mapping[object, str] = {
     str: "text",
     int: "whole number",
@@ -90,7 +93,7 @@ def _inside(part: type) -> Iterator[type]:
 
 def _heading(part: type) -> str:
     said = "" if part is Analysis else f"### {part.__name__}\n\n"
-    return f"{said}{_told(part)}\n\n"
+    return f"{said}{SENTENCE.sub(chr(10), _told(part))}\n\n"
 
 
 def _told(part: type) -> str:
@@ -99,12 +102,17 @@ def _told(part: type) -> str:
 
 
 def _table(part: type) -> str:
-    said = meanings(part)
-    rows = [
-        f"| `{name}` | {_word(of)} | {said.get(name) or ' '.join(map(_told, _named(of)))} |"
-        for name, of in _fields(part).items()
-    ]
-    return "\n".join(["| key | is | meaning |", "|---|---|---|", *rows]) + "\n"
+    """A row a key; what makes it too wide is listed below."""
+    said, rows, below = meanings(part), [], []
+    for name, of in _fields(part).items():
+        named = list(_named(of))
+        told = said.get(name) or (_told(named[0]) if len(named) == 1 else "")
+        row = f"| `{name}` | {_word(of)} | {told} |"
+        if len(row) > WIDEST:
+            below.append(f"- `{name}`: {_word(of)}.\n  {SENTENCE.sub(NEXT, told)}".rstrip())
+            row = f"| `{name}` | see below | |"
+        rows.append(row)
+    return "\n".join([HEAD, *rows, *(["", *below] if below else [])]) + "\n"
 
 
 def _word(annotation: Any) -> str:

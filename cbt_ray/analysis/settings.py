@@ -30,12 +30,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of an analysis; everything that a number depends on beside the scores."""
+    """Settings of an analysis; everything that a number depends on besides the scores."""
 
     level: float = 0.95
     """Level of every interval."""
     unrated: Policy = "missing"
-    """What an unrated session counts as in the headline; the other answers stand beside it."""
+    """What an unrated session counts as in the headline; the others are shown, too."""
     judge: str = "judge"
     """Whose ratings make the headline: the study's own judge, or one whose ratings were imported.
     """
@@ -44,7 +44,7 @@ class Settings:
     thorough: bool = False
     """Refit the chain model to simulated studies, too."""
     view: str = "plain"
-    """The view whose ratings make the headline; other views are reported beside it."""
+    """The view whose ratings make the headline; other views are reported, too."""
     items: tuple[str, ...] = ()
     """The scale's items in their order; empty: the order in which the ratings name them."""
     titles: Mapping[str, str] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Settings:
     contrasts: tuple[Contrast, ...] | None = None
     """What is compared; none: `default_contrasts` of the arms that were scored."""
     trained: tuple[str, ...] = ()
-    """Arms whose model was trained; beside them those of the level `tuned`."""
+    """Arms whose model was trained, besides those of the level `tuned`."""
 
     def ends(self, items: int) -> tuple[float | None, float | None]:
         """Lowest and highest total of so many items."""

@@ -66,7 +66,7 @@ def act(path: Path, study: Path, scores: Path | None, overrides: tuple[str, ...]
     """Import the published sessions and ratings of The Thinking Therapist (arXiv 2509.09712).
 
     PATH is a clone of its public repository, or a part of one. Ratings are read from the judge's
-    own texts; where the published table of scores has others, that is said.
+    own texts; where the published table of scores has others, the import names them.
     """
     from cbt_ray.published.act.convert import import_act
 
@@ -88,7 +88,7 @@ def sessions(file: Path, study: Path, overrides: tuple[str, ...]) -> None:
     import_sessions(file, study, fields_of(overrides), click.echo)
 
 
-@imports.command(epilog="Example: cbt-ray import courses courses.jsonl own.yaml")
+@imports.command(epilog="Example: cbt-ray import courses courses.jsonl my-demo/study.yaml")
 @click.argument("file", type=click.Path(path_type=Path))
 @study_file
 @settings
@@ -104,7 +104,7 @@ def courses(file: Path, study: Path, overrides: tuple[str, ...]) -> None:
 
 
 @imports.command(
-    epilog="Example: cbt-ray import ratings raters.csv published.yaml --judge ana --kind human"
+    epilog="Example: cbt-ray import ratings raters.csv own.yaml --judge ana --kind human"
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @study_file

@@ -203,8 +203,8 @@ in_cluster = click.option(
         "--transcripts",
         type=click.Choice(["inside", "beside", "none"]),
         default=None,
-        help="Inside the page, in files beside it, or none; without it they go beside where they "
-        "are large.",
+        help="Inside the page, in files next to it, or none; by default next to it where they are "
+        "large.",
     ),
 )
 def report(
@@ -328,7 +328,7 @@ def chat(study: Study, arm: str) -> None:
         "--vllm",
         default=None,
         metavar="PROGRAM",
-        help="vLLM's program; beside cbt-ray or on the PATH without it.",
+        help="vLLM's program; by default next to cbt-ray or on the PATH.",
     ),
     click.option(
         "--ready",
@@ -350,7 +350,7 @@ def serve(
 ) -> None:
     """Serve a model of the study in vLLM, with the adapters of all arms that are tuned from it.
 
-    What stands behind -- is handed on to vLLM.
+    What follows -- is handed on to vLLM.
     """
     from cbt_ray.commands.serve import Place
     from cbt_ray.commands.serve import serve as start

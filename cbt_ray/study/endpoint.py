@@ -54,7 +54,7 @@ class LlamaCppEndpoint(Limits):
     """Conversations that a worker decodes together.
 
     Above 1 the weights are read once for all of them, which is faster where they are large, and a
-    text depends on what was decoded beside it. Twice as many stay evaluated, each with `context`.
+    text depends on what was decoded with it. Twice as many stay evaluated, each with `context`.
     """
     threads: int = Field(1, ge=1, le=4096)
     """Threads a worker gives it; also the CPUs that a worker takes."""

@@ -134,7 +134,7 @@ class Analysis(Block):
     unrated: Literal["missing", "lowest"] = "missing"
     """What an unrated session counts as in the headline.
 
-    The other answers stand beside it. `lowest` gives the lowest score to what the chain lost
+    The other answers are shown, too. `lowest` gives the lowest score to what the chain lost
     (rejected, not reached, nothing to rate). Sessions that a judge failed on or did not rate, or
     that are absent from imported data, stay missing.
     """

@@ -45,7 +45,7 @@ class Level(Block):
     """A level of a characteristic; a bare number is its weight."""
 
     weight: float = Field(gt=0, le=1_000_000)
-    """How often it is drawn, beside the others of its characteristic."""
+    """How often it is drawn, against the others of its characteristic."""
     sets: Mapping[Characteristic, Phrase] = {}
     """Other fields of the profile that come with it.
 

@@ -30,7 +30,7 @@ class Judge(Role):
     scales: Scales = ("ctrs",)
     """Folders under prompts/ with a scale.yaml.
 
-    With several, items and measures stand behind their scale's name: `miti.empathy`.
+    With several, the names of items and measures follow their scale's: `miti.empathy`.
     """
     asked: Literal["together", "apart"] = "apart"
     """Several scales in one call, or a call for each."""

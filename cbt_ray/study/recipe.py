@@ -99,13 +99,13 @@ class Recipe(Block):
     preferences: str | None = None
     """With `orpo`: `made:NAME`, a name under `pairs`, or a file of pairs.
 
-    A file is beside the study file and holds JSON lines of `messages`, `chosen` and `rejected`;
+    A file is relative to the study file and has JSON lines of `messages`, `chosen` and `rejected`;
     `store:<sha256>-<name>` once `submit` brought it into the store.
     """
     preferences_licence: str | None = None
     """With `orpo`: licence of the model or data set that the pairs are from."""
     orpo_beta: float = Field(0.1, gt=0, le=1000)
-    """Weight of the odds ratio beside the likelihood of what was chosen."""
+    """Weight of the odds ratio against the likelihood of what was chosen."""
     loss: Literal["full", "answer"] = "full"
     """Of `paper` examples: on the full text, or on the answer.
 

@@ -117,7 +117,7 @@ class Study(Block):
     What it lacks comes from the project's folder of that language.
     """
     today: date | None = None
-    """The date that chat templates are told; none: 2025-01-01.
+    """The date that chat templates get; none: 2025-01-01.
 
     Only some templates ask for it; it is the same whenever the study runs.
     """

@@ -27,7 +27,7 @@ class Duties(Block):
     name_begins: str | None = None
     """What the model's name must begin with."""
     display: tuple[str, ...] = ()
-    """What must be displayed beside the model."""
+    """What must be displayed with the model."""
     notice: tuple[str, ...] = ()
     """Lines of a text file `Notice` that goes along."""
     licence_text: bool = False
@@ -44,7 +44,7 @@ class Outputs(Duties):
     """What a licence says about training other models on what its model writes."""
 
     training: Literal["allowed", "demands", "forbidden"]
-    """`demands`: allowed, with the duties beside it."""
+    """`demands`: allowed, with duties."""
     clause: str = ""
     """The words that say so, in short; a refusal quotes them."""
 

@@ -1,4 +1,4 @@
-"""What a conversation costs beside its model: `python -m tests.bench.orchestration`.
+"""What a conversation costs besides its model: `python -m tests.bench.orchestration`.
 
 600 chains of 10 calls, each answered after 2 s by a server in a process of its own, on one and on
 two workers. Printed: how near that is to 20 s, what a call costs in CPU on workers and in the

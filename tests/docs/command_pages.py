@@ -1,4 +1,4 @@
-"""docs/cli.md, made of the commands: what each does, its options, an example.
+"""docs/cli.md, made of the commands: what each does, an example, its options.
 
 Rewrite it:    make docs
 """
@@ -55,22 +55,20 @@ def _section(command: click.Command, context: click.Context) -> str:
     said = "\n".join(_sentences(command.help or ""))
     example = (command.epilog or "").removeprefix("Example: ")
     lines = [f"## `{context.command_path}`\n", said, ""]
-    lines += ["```", f"{example}", "```", ""] if example else []
+    lines += ["```sh", f"{example}", "```", ""] if example else []
     options = [one for one in command.params if isinstance(one, click.Option)]
-    rows = [
-        f"| {_names(one)} | {' '.join(_sentences(one.help or ''))}{_default(one)} |"
-        for one in options
-    ]
-    return "\n".join([*lines, *(["| option | meaning |", "|---|---|", *rows, ""] if rows else [])])
+    listed = [f"- {_names(one)}: {_meaning(one)}" for one in options]
+    return "\n".join([*lines, *listed, *([""] if listed else [])])
+
+
+def _meaning(option: click.Option) -> str:
+    default = f" By default `{option.default}`." if option.show_default else ""
+    return "\n  ".join(_sentences(f"{option.help or ''}{default}"))
 
 
 def _names(option: click.Option) -> str:
     flags = " ".join(f"`{name}`" for name in option.opts)
     return flags if option.is_flag else f"{flags} {option.metavar or option.type.name.upper()}"
-
-
-def _default(option: click.Option) -> str:
-    return f" By default `{option.default}`." if option.show_default else ""
 
 
 def _sentences(text: str) -> list[str]:

@@ -12,11 +12,10 @@ from cbt_ray.cli import cli
 from cbt_ray.cli.command import ORDER
 from cbt_ray.study import load_study
 from tests.docs.command_pages import PAGE, page
+from tests.docs.markdown import PAGES, ROOT, anchors, links
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-CODE = ["".join(found) for found in re.findall(r"(?s)```\n(.*?)```|`([^`\n]+)`", README)]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+CODE = ["".join(found) for found in re.findall(r"(?s)```sh\n(.*?)```|`([^`\n]+)`", README)]
 
 
 def test_the_page_of_commands_is_that_of_the_commands() -> None:
@@ -46,15 +45,25 @@ def test_the_readme_names_commands_that_are_there(command: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    links = re.findall(r"(?<!!)\[[^\]]*\]\(([^)#:]+)\)", page.read_text())
-    assert [link for link in links if not (page.parent / link).exists()] == []
+    for link in links(page):
+        if not link.startswith("https://"):
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("cbt_ray/**/*.py")), ids=lambda file: file.stem)
+def test_pages_that_the_code_names_are_there(file: Path) -> None:
+    named = re.findall(r"[^/\w](docs/[\w-]+\.md)", file.read_text(encoding="utf-8"))
+    assert [page for page in named if not (ROOT / page).exists()] == []
 
 
 @pytest.mark.parametrize(
     "folder", sorted(path.parent.name for path in (ROOT / "cbt_ray").glob("*/__init__.py"))
 )
 def test_the_structure_has_each_part_of_the_package(folder: str) -> None:
-    assert f"| `cbt_ray/{folder}/` |" in (ROOT / "docs" / "structure.md").read_text()
+    assert f"\n### `cbt_ray/{folder}/`: " in (ROOT / "docs" / "structure.md").read_text()
 
 
 @pytest.mark.parametrize(

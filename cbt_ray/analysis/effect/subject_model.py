@@ -53,7 +53,7 @@ class Components:
 
 @dataclass(frozen=True)
 class ConditionMean:
-    """A condition's marginal mean, and the plain description beside it."""
+    """A condition's marginal mean, and the plain description."""
 
     condition: str
     n: int

@@ -144,7 +144,7 @@ def moved(compared: Sequence[Compared], settings: Settings) -> Moved:
 
 @dataclass(frozen=True)
 class Threshold:
-    """A field of `judge.probes`."""
+    """A field of the rater's `probes`."""
 
     field: str
     value: float
@@ -173,7 +173,7 @@ class HomeworkFall:
     item_fall: float
     others_fall: float
     at_floor: int
-    """Sessions whose item has the lowest score as they stand."""
+    """Sessions whose item has the lowest score before the probe."""
 
 
 @dataclass(frozen=True)
