@@ -25,7 +25,7 @@ Say = Callable[[str], object]
 NOT_PLAYED = "Imported: the sessions with this patient were held elsewhere."
 HEAD = """\
 # Written by `cbt-ray import sessions` for {found}.
-# It is yours: it is never written again. What was imported is in {manifest}, beside this file.
+# It is yours: it is never written again. What was imported is in {manifest}, next to this file.
 # Give `server` your model's name and address, then:
 #   cbt-ray check {file} --call
 #   cbt-ray evaluate {file}

@@ -275,7 +275,7 @@ def _unanswered(block: ItemBlock, scale: _ScaleFile) -> Iterator[str]:
         yield "words: expected words, numbers or count, here or for the whole scale"
     if block.anchors and block.numbers is None:
         if block.kind is not None or scale.numbers is None:
-            yield "anchors: expected numbers beside them, here or for the whole scale"
+            yield "anchors: expected numbers with them, here or for the whole scale"
         else:
             yield from stray_anchors(block.anchors, scale.numbers)
 
@@ -348,7 +348,7 @@ def _read(path: Path) -> ScaleFile | NamingFile:
     naming = isinstance(fields.get("items"), list)
     file = _valid(NamingFile, fields, path) if naming else _valid(ScaleFile, fields, path)
     if file.anchors and file.numbers is None:
-        raise InputError(f"{path}: anchors: expected numbers beside them")
+        raise InputError(f"{path}: anchors: expected numbers with them")
     return file
 
 

@@ -50,8 +50,8 @@ def _judge(data: ReportData) -> Fact:
     detail = kind if kind == "people" else f"{kind}, {sure}"
     detail = "rules that count" if by_rule(analysis) else detail
     others = [f"{name} ({people[of]})" for name, of in analysis.judges.items() if name != judge]
-    beside = f"; beside it {listed(others, 3)}" if others else ""
-    return Fact("Judge", own, detail + beside)
+    further = f"; also {listed(others, 3)}" if others else ""
+    return Fact("Judge", own, detail + further)
 
 
 def _factors(data: ReportData) -> Iterator[Fact]:

@@ -135,7 +135,7 @@ def probes_figure(rows: Sequence[Measured]) -> Figure:
     caption = (
         "Hollow: the probed sessions as they were rated; filled: the same sessions as the probe "
         "showed them. A judge that reads "
-        "must let the spoilt ones fall, and must not move with style. Numbers and thresholds stand "
+        "must let the spoilt ones fall, and must not move with style. Numbers and thresholds are "
         "in the table of probes."
     )
     drawn = [(row, row.moved) for row in rows if row.moved is not None]

@@ -26,7 +26,7 @@ WINS = (
     "In how many subjects the first condition is the better one; a tie is half a win. Wilson "
     "intervals."
 )
-PAIRS = "z as published, which takes the variances as known; t of the pair itself beside it."
+PAIRS = "z as published, which takes the variances as known; with t of the pair itself."
 
 
 def repeated(analysis: Analysis) -> Section:

@@ -125,7 +125,7 @@ def _flag_rules(detectors: Sequence[At[Detector]], *, measured: bool) -> list[Pa
     told = "In how many sessions each rule fired" + (
         ", and how often it was right in those that were labelled." if measured else "."
     )
-    title, names = "Rules behind the flags", [name for name, _ in found]
+    title, names = "Rules of the flags", [name for name, _ in found]
     rules = [rule for _, rule in found]
     table = tabulate(("t-flag-rules", title), rules, columns, note=told, names=names)
     return [Fold(title, [table])]

@@ -200,7 +200,7 @@ def _caption(found: Curves) -> str:
         )
     if found.resumed:
         parts.append(
-            "Dashed: a later run went on from the checkpoint behind step "
+            "Dashed: a later run went on from the checkpoint of step "
             f"{listed(sorted(set(found.resumed)))}."
         )
     missing = sum(value is None for _, value in found.loss)
@@ -249,7 +249,7 @@ def _drawn(panel: _Panel, row: TrainingRow, last: int) -> Markup:
 
 
 def _mark(at: float, step: int) -> Markup:
-    hint = tag("title", f"taken up again behind step {step}")
+    hint = tag("title", f"taken up again after step {step}")
     return tag("line", hint, x1=at, y1=float(BOTTOM), x2=at, y2=float(TOP), class_="again")
 
 

@@ -30,7 +30,7 @@ class FormPart(Block):
     Upper and lower case are the same.
     """
     shown: bool = False
-    """Whether it is said.
+    """Whether the patient reads it.
 
     What is not is kept and shown in the report on request; no other model reads it, nor does the
     therapist in a later turn.
@@ -46,7 +46,7 @@ class Form(Block):
     prompt: str = PROMPT
     """The therapist's system prompt, a file of the prompt folder."""
     parts: Annotated[tuple[FormPart, ...], Field(max_length=20)] = ()
-    """In this order. Without any the whole reply is said."""
+    """In this order. Without any the patient reads the whole reply."""
 
     @model_validator(mode="after")
     def _fits(self) -> Form:

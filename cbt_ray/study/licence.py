@@ -113,7 +113,7 @@ def demands(base: Licence, generator: Licence | None) -> Demands:
         if not made.prefix.startswith(demand.text):
             raise Forbidden(
                 BASE,
-                f"expected one name to stand first in the tuned model's, found {made.prefix} and "
+                f"expected one name to come first in the tuned model's, found {made.prefix} and "
                 f"{demand.text}",
             )
     return made

@@ -69,7 +69,7 @@ class Drawn(Block):
     characteristics: Mapping[Characteristic, Levels] = Field(min_length=1)
     """For each its levels, with their weights.
 
-    Levels are drawn, and told to the generator, in this order; weights need not sum to one.
+    Levels are drawn, and the generator reads them, in this order; weights need not sum to one.
     """
     never: tuple[Annotated[Mapping[str, str], Field(min_length=1)], ...] = ()
     """Levels by characteristic that no patient has together.

@@ -137,7 +137,7 @@ class Study(Block):
     models: Mapping[Name, Model] = {}
     """The base models, each with its recipe."""
     forms: Mapping[Name, Form] = {}
-    """How therapists reply: in parts of which some are said."""
+    """How therapists reply: in parts, of which the patient reads some."""
     arms: tuple[Arm, ...] = Field(min_length=1)
     """The therapists that are compared."""
     endpoints: Mapping[str, Endpoint]

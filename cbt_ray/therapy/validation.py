@@ -204,7 +204,7 @@ def foreign(said: Iterable[tuple[str, Session, object]], spoken: Language) -> st
             common[arm] += sum(word in of.words for word in words)
     known = {arm: common[arm] / count for arm, count in counts.items() if count}
     if not known:
-        return "no session was held whose language could be told"
+        return "no session was held whose language could be recognized"
     arm = min(known, key=lambda name: known[name])
     if known[arm] >= of.share:
         return None

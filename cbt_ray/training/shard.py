@@ -198,7 +198,7 @@ def shards_of(folder: Path) -> list[str]:
     for name in names:
         if Path(name).name != name or not (folder / name).is_file():
             raise InputError(
-                f"{folder / INDEX}: weight_map: expected the file {name[:200]!r} beside it, there "
+                f"{folder / INDEX}: weight_map: expected the file {name[:200]!r} next to it, there "
                 "is none"
             )
     return names

@@ -95,7 +95,7 @@ class Workshop:
 
         No further call begins, and records that other threads write are waited for.
         """
-        self.gate.halt("the process is told to end")
+        self.gate.halt("the process has to end")
         with ThreadPoolExecutor(WRITERS) as pool:
             pool.map(lambda key: self.end(key, "owed"), list(self._under_way))
         while self._ending:

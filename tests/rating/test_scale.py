@@ -201,7 +201,7 @@ FAULTS: tuple[tuple[dict[str, Any], tuple[str, ...]], ...] = (
         ("items.three.words.1.score: expected each score once, found 1 twice",),
     ),
     ({"items__one__anchors": {"7": "x"}}, ("items.one.anchors.7: expected a number from 0 to 3",)),
-    ({"items__two__anchors": {"0": "x"}}, ("items.two.anchors: expected numbers beside them",)),
+    ({"items__two__anchors": {"0": "x"}}, ("items.two.anchors: expected numbers with them",)),
     ({"measures": {}}, ("measures: expected at least 1 of them",)),
     ({"measures__total": {"sum": "all", "mean": "all"}}, ("measures.total: expected one of sum,",)),
     ({"measures__total": {}}, ("measures.total: expected one of sum, mean and ratio, found none",)),

@@ -23,7 +23,7 @@ def test_a_study_names_scale_judge_therapists_n_and_dates() -> None:
     found = told(methods=Methods(scale="Rating Scale", rated=Period("2026-03-05", "2026-03-09")))
     assert found["Scale"] == Fact("Scale", "Rating Scale", "11 items, total 11 to 110")
     assert found["Judge"].value == "judge"
-    assert found["Judge"].detail.startswith("a model, calibrated with people; beside it rater one")
+    assert found["Judge"].detail.startswith("a model, calibrated with people; also rater one")
     assert found["Therapists"].value == "model: birch, maple, willow; variant: instruct, tuned"
     assert found["Sessions"].value.endswith(" of 600 rated")
     assert found["Sessions"].detail == "5 simulated patients, 30 chains"

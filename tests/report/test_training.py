@@ -69,13 +69,13 @@ def test_every_panel_marks_where_a_later_run_went_on() -> None:
     every = [(step, 2.0 - step / 100) for step in range(1, 41)]
     panels = drawn(loss=every, grad_norm=every, resumed=[20, 20, 30])
     for panel in panels:
-        assert re.findall(r"taken up again behind step (\d+)", panel) == ["20", "30"]
+        assert re.findall(r"taken up again after step (\d+)", panel) == ["20", "30"]
         (at,) = re.findall(
-            r'<line x1="([\d.]+)"[^>]*class="again"><title>taken up again behind step 20<', panel
+            r'<line x1="([\d.]+)"[^>]*class="again"><title>taken up again after step 20<', panel
         )
         assert lines(panel)[0][19][0] == pytest.approx(float(at), abs=0.01)
     (figure,) = curves([TrainingRow("birch", curves=Curves(loss=every, resumed=[20, 20, 30]))])
-    assert "went on from the checkpoint behind step 20 and 30." in figure.caption
+    assert "went on from the checkpoint of step 20 and 30." in figure.caption
 
 
 def test_a_long_training_is_drawn_as_means_with_their_range() -> None:

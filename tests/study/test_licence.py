@@ -249,7 +249,7 @@ def test_two_names_cannot_both_stand_first() -> None:
     line = refusal(base="Other", generator=LLAMA, licences={"Other": other})
     assert (
         line
-        == "models.smollm2.recipe.licence: expected one name to stand first in the tuned model's, "
+        == "models.smollm2.recipe.licence: expected one name to come first in the tuned model's, "
         "found Llama and Bird"
     )
 

@@ -106,7 +106,7 @@ GERMAN = (
             None,
         ),
         (GERMAN, "measured on sessions in English, which these are not: "),
-        (("", "..."), "no session was held whose language could be told"),
+        (("", "..."), "no session was held whose language could be recognized"),
     ],
 )
 def test_figures_hold_for_the_language_that_they_were_measured_in(

@@ -119,7 +119,7 @@ def test_an_index_names_files_that_are_there_and_whole(tmp_path: Path) -> None:
         check_folder(folder)
     second.unlink()
     with pytest.raises(
-        InputError, match=f"weight_map: expected the file '{second.name}' beside it, there is none"
+        InputError, match=f"weight_map: expected the file '{second.name}' next to it, there is none"
     ):
         check_folder(folder)
 

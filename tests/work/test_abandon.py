@@ -51,7 +51,7 @@ def test_they_are_written_at_once_and_no_further_call_begins(tmp_path: Path) -> 
     shop = shop_of(tmp_path, 8)
     shop.abandon()
     assert calls(shop) == 8
-    with pytest.raises(BudgetReached, match="told to end"):
+    with pytest.raises(BudgetReached, match="has to end"):
         shop.gate.acquire(next(iter(shop.study.endpoints)), 1)
 
 

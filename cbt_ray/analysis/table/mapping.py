@@ -183,7 +183,7 @@ class Mapping(Block):
         if not all(map(math.isfinite, self.range)) or not self.range[0] < self.range[1]:
             raise ValueError(f"range: expected [lowest, highest], found {list(self.range)}")
         if self.rescale and "range" not in self.model_fields_set:
-            raise ValueError("rescale: expected a range beside it, which is rescaled")
+            raise ValueError("rescale: expected a range with it, which is rescaled")
         return self
 
     def _given(self) -> list[str]:

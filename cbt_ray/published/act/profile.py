@@ -85,7 +85,7 @@ def variables(profiles: Sequence[Profile]) -> str:
     if len(archetypes) == len(styles) == len(found):
         return (
             f"{ARCHETYPE} and {STYLE} are one variable of {len(found)} levels, whose effects "
-            f"cannot be told apart: {listed}"
+            f"cannot be separated: {listed}"
         )
     return f"{ARCHETYPE} and {STYLE} are two variables: {listed}"
 

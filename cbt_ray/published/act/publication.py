@@ -141,7 +141,7 @@ def _check(
     """Remark on a session whose judge read other words, or which another patient held."""
     dialogue = held.dialogue and _read(repository, held.dialogue, remarks)
     if dialogue and not same_words(session.judged, dialogue.text):
-        said = "its judge read other words than stand in the full transcript"
+        said = "its judge read other words than the full transcript has"
         remarks.append(Remark(dialogue.path, 0, said))
     own = held.profile and _read(repository, held.profile, remarks)
     if own and profile and held_with(own) != profile.digest:

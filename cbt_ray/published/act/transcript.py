@@ -34,7 +34,7 @@ from cbt_ray.therapy.stop import StopReason
 
 MESSAGES = 51
 """Of a session that was held to its end."""
-TOLD = "an event that only the patient was told of is no turn"
+TOLD = "an event that only the patient learnt of is no turn"
 NOTE_READ = "a note in the place of the therapist's words, which its judge read, is no turn"
 THINKING = "thinking"
 """The hidden part of a reply."""

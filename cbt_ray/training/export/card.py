@@ -168,7 +168,7 @@ def _running(facts: CardFacts) -> Iterator[str]:
     if gguf and _named(facts, "Modelfile"):
         name = facts.name.lower()
         yield (
-            f"Ollama, with the `Modelfile` beside it:\n\n```\nollama create {name} -f "
+            f"Ollama, with the `Modelfile` next to it:\n\n```\nollama create {name} -f "
             f"Modelfile\nollama run {name}\n```"
         )
     if _named(facts, ".safetensors"):

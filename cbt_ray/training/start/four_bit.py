@@ -137,7 +137,7 @@ class _Stored:
                 and not self.is_beside(name)
             ):
                 raise InputError(
-                    f"{shard.file}: {name}: expected what says how it was quantized beside it "
+                    f"{shard.file}: {name}: expected what says how it was quantized next to it "
                     f"({_STATE}...)"
                 )
 

@@ -149,7 +149,7 @@ def _expect_all(index: bytes, snapshot: Snapshot) -> None:
     lost = sorted(named - {file.name for file in snapshot.files})
     if lost:
         raise InputError(
-            f"{snapshot.hub}: {INDEX}: weight_map: expected the file {lost[0][:200]!r} beside it, "
+            f"{snapshot.hub}: {INDEX}: weight_map: expected the file {lost[0][:200]!r} next to it, "
             "there is none"
         )
 

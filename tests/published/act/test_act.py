@@ -191,7 +191,7 @@ def test_each_fault_of_the_layout_is_named(clone: Path, capsys: pytest.CaptureFi
         f"earlier_evaluations: not imported: there is a later folder of judge's texts, "
         f"{EVALUATIONS}",
         f"{TABLE}:1: not imported: expected a table with the column act_fm_item_1",
-        "imported, but its judge read other words than stand in the full transcript: 1",
+        "imported, but its judge read other words than the full transcript has: 1",
         "imported, but its profile is not the one of its number: 1",
         "imported, but act-fm.item_3: expected 0 to 3, found 9: 1",
     ):
