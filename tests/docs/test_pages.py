@@ -12,8 +12,9 @@ from cbt_ray.cli import cli
 from cbt_ray.cli.command import ORDER
 from cbt_ray.study import load_study
 from tests.docs.command_pages import PAGE, page
-from tests.docs.markdown import PAGES, ROOT, anchors, links
+from tests.docs.markdown import PAGES, ROOT, anchors, links, spans
 
+FOLDERS = "cbt_ray|tests|k8s|studies|requirements|images|jobs"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CODE = ["".join(found) for found in re.findall(r"(?s)```sh\n(.*?)```|`([^`\n]+)`", README)]
 
@@ -51,6 +52,12 @@ def test_links_lead_somewhere(page: Path) -> None:
             target = page.parent / path if path else page
             assert target.exists(), link
             assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_are_named_are_there(page: Path) -> None:
+    named = [span for span in spans(page) if re.match(rf"(?:{FOLDERS})/[\w./*-]+$", span)]
+    assert [name for name in named if not any(ROOT.glob(name.rstrip("/")))] == []
 
 
 @pytest.mark.parametrize("file", sorted(ROOT.glob("cbt_ray/**/*.py")), ids=lambda file: file.stem)
