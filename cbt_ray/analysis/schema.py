@@ -107,12 +107,22 @@ def _table(part: type) -> str:
     for name, of in _fields(part).items():
         named = list(_named(of))
         told = said.get(name) or (_told(named[0]) if len(named) == 1 else "")
-        row = f"| `{name}` | {_word(of)} | {told} |"
-        if len(row) > WIDEST:
-            below.append(f"- `{name}`: {_word(of)}.\n  {SENTENCE.sub(NEXT, told)}".rstrip())
-            row = f"| `{name}` | see below | |"
+        row, *more = _rows(name, _word(of), told)
         rows.append(row)
+        below += more
     return "\n".join([HEAD, *rows, *(["", *below] if below else [])]) + "\n"
+
+
+def _rows(name: str, word: str, told: str) -> Iterator[str]:
+    """The row of a key, and the item of the list where it is too wide."""
+    told_below = SENTENCE.sub(NEXT, told)
+    if len(row := f"| `{name}` | {word} | {told} |") <= WIDEST:
+        yield row
+    elif len(row := f"| `{name}` | {word} | see below |") <= WIDEST:
+        yield from (row, f"- `{name}`: {told_below}")
+    else:
+        yield f"| `{name}` | see below | |"
+        yield f"- `{name}`: {word}.{NEXT}{told_below}".rstrip()
 
 
 def _word(annotation: Any) -> str:
