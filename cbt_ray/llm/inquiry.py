@@ -25,7 +25,7 @@ LOOK_S = 10.0
 
 @dataclass(frozen=True)
 class Spoken:
-    """How a server goes on behind a prompt: its tokens, and logarithms of the probabilities of the
+    """How a server goes on after a prompt: its tokens, and logarithms of the probabilities of the
     likeliest ones at each place.
     """
 
@@ -64,7 +64,7 @@ class Inquiry:
     def spoken(
         self, model: str, prompts: Sequence[Sequence[int]], most: int, best: int
     ) -> list[Spoken]:
-        """How it goes on behind each prompt, greedily, for so many tokens, with the best of each
+        """How it goes on after each prompt, greedily, for so many tokens, with the best of each
         place.
         """
         body = {

@@ -32,7 +32,7 @@ _PLACES = 200
 
 
 class LiteLLMModel:
-    """One endpoint of the study file behind litellm."""
+    """One endpoint of the study file, asked through litellm."""
 
     def __init__(
         self, name: str, endpoint: LiteLLMEndpoint, *, now: Callable[[], datetime] = utc_now

@@ -34,7 +34,7 @@ _TAIL = 24
 """Tokens at a prompt's end in which a template may open the reasoning."""
 
 NO_TOP_K = 0
-"""The study file has no top-k, and endpoints behind litellm have none either."""
+"""The study file has no top-k, and endpoints of litellm have none either."""
 SMALLEST_CONTEXT = 256
 """Of an instance that holds the weights and answers nothing by itself."""
 

@@ -77,7 +77,7 @@ class ChatTemplate:
         return self.turn_end or self.eos
 
     def render(self, messages: Sequence[Message], *, answer: bool) -> str:
-        """The conversation as text; `answer` opens the assistant's turn behind it.
+        """The conversation as text; `answer` opens the assistant's turn after it.
 
         The text holds its special tokens, BOS included where the template writes it: tokenize it
         without adding any. Raises TemplateError where the template refuses it, fails or does not

@@ -95,7 +95,7 @@ class Curves:
     tokens_per_second: Curve = ()
     memory_gib: Curve = ()
     resumed: Sequence[int] = ()
-    """Steps behind which a later run took the training up; 0: it began anew."""
+    """Steps after which a later run took the training up; 0: it began anew."""
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def _factors(data: ReportData) -> Iterator[Fact]:
 
 
 def _models(methods: Methods, arms: Sequence[str]) -> str:
-    """The models behind the arms, where their endpoints said which."""
+    """The models of the arms, where their endpoints said which."""
     found = dict.fromkeys(one.model for one in methods.speakers if one.name in arms)
     return listed(list(found), 4) if found else ""
 

@@ -81,7 +81,7 @@ def _made(bench: Bench, key: Key, form: Form) -> Unit:
 
 
 def closed(session: Session, mark: str) -> Session:
-    """The session with the end token behind its last therapist turn, as the therapist's prompt
+    """The session with the end token after its last therapist turn, as the therapist's prompt
     asks: tuning teaches to end.
     """
     if not mark or not session.turns or session.turns[-1].speaker is not Speaker.THERAPIST:

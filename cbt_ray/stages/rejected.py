@@ -34,7 +34,7 @@ def retry_models(bench: Bench, model: str | None = None) -> None:
 
 
 def retry_sessions(bench: Bench) -> None:
-    """Simulated sessions; behind one that is held now, the others of its chain are, too."""
+    """Simulated sessions; after one that is held now, the others of its chain are, too."""
     bench.survey(Stage.SESSIONS).set_rejected_aside(Stage.SESSIONS)
 
 

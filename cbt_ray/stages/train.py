@@ -227,7 +227,7 @@ def _tuned(
 
 
 def _settle(bench: Bench, made: Checkpoint) -> None:
-    """What comes behind the unit of a model, also where a run was killed before it got here.
+    """What comes after the unit of a model, also where a run was killed before it got here.
 
     One that passed its gate is published, and its checkpoints go. One that failed is kept, and for
     the user to look at.

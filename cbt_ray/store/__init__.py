@@ -14,7 +14,7 @@ __all__ = ["Blob", "Store", "open_store"]
 
 
 def open_store(url: str) -> Store:
-    """Open the store behind a URL: a folder's path, or
+    """Open the store of a URL: a folder's path, or
     s3://bucket/prefix[?endpoint=http://host:port].
     """
     if url.startswith("s3://"):

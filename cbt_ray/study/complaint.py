@@ -66,7 +66,7 @@ def refusal(
     where: str,
     files: Mapping[str, str] | None = None,
 ) -> InputError:
-    """All of a model's complaints as an error that is raised, each behind `where`, the file."""
+    """All of a model's complaints as an error that is raised, each after `where`, the file."""
     return InputError(*(f"{where}{line}" for line in complaints(error, root, files or {})))
 
 

@@ -19,7 +19,7 @@ RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
 class Server(NamedTuple):
-    """One vLLM: a base model of the study behind an endpoint."""
+    """One vLLM: a base model of the study at an endpoint."""
 
     model: str
     endpoint: str

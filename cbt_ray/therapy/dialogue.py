@@ -44,7 +44,7 @@ _SENTENCE_END = re.compile(r"[.!?][\"')]?(?=\s|$)|[\u3002\uff01\uff1f]")
 
 @dataclass(frozen=True)
 class FilledRole:
-    """A role with the model behind it."""
+    """A role with its model."""
 
     role: Role
     ask: Ask

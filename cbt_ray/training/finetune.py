@@ -105,7 +105,7 @@ def tune(
     """Train on a dataset's folder (or a file of preference pairs), export in all forms, and judge
     the export.
 
-    Continues from the latest checkpoint; raises Owed when SIGTERM ended it behind one, Unfit where
+    Continues from the latest checkpoint; raises Owed when SIGTERM ended it after one, Unfit where
     it was not begun. The checkpoints stay: call `clear_checkpoints` when the result is in the
     store. `say` hears the name of each part as it begins;
     `name` is what the GGUF says of itself, `today` what a chat template is told.

@@ -3,7 +3,7 @@ wait and for the report.
 
 They lie under `<study>/training/<id>/<h16>.jsonl`, beside the unit and not in it: how fast a step
 was differs between two equal trainings. S3 has no append, so the whole small file is written again
-every few seconds. A run that continues from a checkpoint takes the file up, drops the steps behind
+every few seconds. A run that continues from a checkpoint takes the file up, drops the steps after
 the checkpoint, which are made once more, and marks where it went on.
 """
 
@@ -37,7 +37,7 @@ class Step:
     steps: int
     loss: float | None = None
     held_out: float | None = None
-    """Loss on text that training does not see, where it was taken behind this step."""
+    """Loss on text that training does not see, where it was taken after this step."""
     grad_norm: float | None = None
     learning_rate: float | None = None
     tokens: int | None = None
@@ -55,7 +55,7 @@ class Record:
 
     steps: Sequence[Step] = ()
     resumed: Sequence[int] = ()
-    """Steps behind which a later run took the training up; 0: it began anew."""
+    """Steps after which a later run took the training up; 0: it began anew."""
     updated: datetime | None = None
     """When the last line was written."""
 

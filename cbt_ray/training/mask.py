@@ -1,12 +1,12 @@
 """From examples to tokens: what is fed to the model and on which tokens there is a loss.
 
-Of a session only the therapist's words and the end-of-turn token behind each of them are
+Of a session only the therapist's words and the end-of-turn token after each of them are
 supervised. Where a turn begins and ends is read off the rendered text: the prompt that opens it is
 a prefix of the conversation, and the words follow. So the model's own template is used as it is.
 Where it writes the last turn in another way than those before it, all are written as those are,
 which is what the model sees at inference. A session that is too long becomes several windows, each
 the system prompt and whole turns. Of a `turn` example only the reply has a loss. Of a `paper`
-example the full text has one, as published, or the answer and the end behind it.
+example the full text has one, as published, or the answer and the end after it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def encoded(written: Written, tokenizer: Tokenizer) -> tuple[list[int], list[tup
 
 def plain(text: str, tokenizer: Tokenizer, end: str = "") -> Written:
     """A text that no template wrote: whatever reads like a control token in it is none, but for the
-    `end` behind it.
+    `end` after it.
     """
     mark = mark_for(text)
     return tokenizer.control.written(tokenizer.control.marked(text, mark) + end, mark)
@@ -176,7 +176,7 @@ def _spans(
     messages: Sequence[Message], turns: Sequence[int], template: ChatTemplate, control: Control
 ) -> tuple[Written, list[tuple[int, int]]]:
     """The conversation, and where in it the assistant's turns are: from after the prompt that
-    opens one to behind its end.
+    opens one to after its end.
     """
     openings = [_render(template, messages[:index], control, answer=True).text for index in turns]
 

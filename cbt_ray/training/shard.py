@@ -170,7 +170,7 @@ def write_f16(
 ) -> None:
     """Write the named weights.
 
-    `pieces` gives one of them as f16 torch tensors that lie behind each other, for instance its
+    `pieces` gives one of them as f16 torch tensors that lie after each other, for instance its
     rows.
 
     Sorted by name and padded as the library does it, so the file is the same to the byte.

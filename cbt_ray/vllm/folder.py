@@ -28,7 +28,7 @@ def readable(base: Base, folder: Path) -> Path:
     """Links to the model's files, beside which lie what would be read otherwise.
 
     By the class that tokenizer_config.json names, transformers builds another tokenizer than that
-    of tokenizer.json (a blank more or less behind a control token); generation_config.json ends
+    of tokenizer.json (a blank more or less after a control token); generation_config.json ends
     turns, and would draw otherwise than a request says; a template asks for the date.
     """
     shutil.rmtree(folder, ignore_errors=True)

@@ -29,7 +29,7 @@ _IMPORT = re.compile(r"^[ \t]*import[ \t]+(cbt_ray\.[\w.]+)", re.MULTILINE)
 
 @cache
 def code_digest(root: str) -> str:
-    """Sixteen digits for the code behind a module, named with dots: another one where any of it
+    """Sixteen digits for the code of a module, named with dots: another one where any of it
     says something else.
     """
     files = sorted(closure(root))
@@ -78,7 +78,7 @@ def without_comments(source: str) -> str:
 
 @cache
 def _files(name: str) -> tuple[Path, ...]:
-    """The files behind a name with dots: those of the packages that it lies in, and its module's
+    """The files of a name with dots: those of the packages that it lies in, and its module's
     where it is one.
     """
     parent, _, last = name.rpartition(".")

@@ -188,7 +188,7 @@ def _check_weights(path: Path) -> None:
 
 
 def _check_training(study: Study, model: str, recipe: Recipe) -> None:
-    """What this machine would lack behind hours of other stages."""
+    """What this machine would lack after hours of other stages."""
     from cbt_ray.training.export.gguf import converter
 
     with at(study, f"models.{model}"):

@@ -82,7 +82,7 @@ def prefix_of(study: Study, rater: str) -> str:
     """What the table of scores puts in front of a rater's names, so that raters of one scale agree
     in them: the scale, where the study has several and this rater one.
 
-    A rule's names stand behind its rater.
+    A rule's names follow its rater.
     """
     if rater in study.rulebooks:
         return f"{rater}."
@@ -167,7 +167,7 @@ def _measures(study: Study, prompts: Prompts, rater: str) -> list[Target]:
 
 
 def _meant(name: str, known: Sequence[Target], scales: Sequence[str]) -> list[Target]:
-    """The measures that a name may mean: behind that of its scale, or alone."""
+    """The measures that a name may mean: with its scale's in front, or alone."""
     exact = [one for one in known if one.measure == name]
     if len(scales) == 1:
         bare = name.removeprefix(f"{scales[0]}.")

@@ -89,7 +89,7 @@ class Survey:
         )
 
     def chain(self, keys: Sequence[Key], before: State = State.DONE) -> list[Entry]:
-        """The states of keys that build on each other, in order, behind something in state
+        """The states of keys that build on each other, in order, after something in state
         `before`.
         """
         entries = []
@@ -193,7 +193,7 @@ class Survey:
         return self._entries.get(key) or Entry(key, State.OWED)
 
     def _judge(self, key: Key, before: State = State.DONE) -> Entry:
-        """A unit behind something in state `before`. What it is made from was judged before it."""
+        """A unit after something in state `before`. What it is made from was judged before it."""
         self._entries[key] = entry = self._judged(key, before)
         return entry
 

@@ -65,7 +65,7 @@ class Workplace:
     # ---- models ----------------------------------------------------------------------------------
 
     def filled(self, name: str) -> FilledRole:
-        """A role (generator, patient, summariser) or a rater, with the model behind it."""
+        """A role (generator, patient, summariser) or a rater, with its model."""
         role = self.study.role(name)
         return FilledRole(role, self._ask(role, name, None))
 

@@ -126,7 +126,7 @@ BETWEEN = "\n\n"
 
 @dataclass(frozen=True)
 class Message:
-    """A speaker's label and what stands behind it: positions in the text."""
+    """A speaker's label and what follows it: positions in the text."""
 
     speaker: Speaker
     start: int

@@ -19,7 +19,7 @@
 
     <the summary of this session>
 
-Each message is followed by a blank line. A session that failed ends behind its details, without a
+Each message is followed by a blank line. A session that failed ends after its details, without a
 summary, and passes an error text on; one that reached 5000 words on the therapist's turn has no
 termination details.
 """

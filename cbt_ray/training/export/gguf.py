@@ -82,7 +82,7 @@ def _convert(folder: Path, target: Path, options: list[str], threads: int) -> No
 def _with_space_said(folder: Path) -> Iterator[Path]:
     """The folder, its settings saying what tokenizer.json does of the space in front of a text.
 
-    The converter asks the settings, and llama.cpp puts a space behind every special token where
+    The converter asks the settings, and llama.cpp puts a space after every special token where
     they are silent. They are changed in a folder of links of the same name, since other readers of
     the model would take them for an order to build it anew.
     """

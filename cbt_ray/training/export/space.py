@@ -1,4 +1,4 @@
-"""The space that a SentencePiece tokenizer puts in front of a text, and whether it does so behind a
+"""The space that a SentencePiece tokenizer puts in front of a text, and whether it does so after a
 special token, too.
 
 `tokenizer.json` has it as a pre-tokenizer (Metaspace with `prepend_scheme`) or as a normalizer

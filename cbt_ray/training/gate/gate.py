@@ -126,7 +126,7 @@ def foresee(
 
 
 def _asked(prompts: Sequence[Sequence[Message] | str], base: Base) -> list[Asked]:
-    """The prompts, or our own ones where none are given, and behind them the probe where the
+    """The prompts, or our own ones where none are given, and after them the probe where the
     template takes it.
     """
     try:

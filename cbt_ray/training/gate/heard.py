@@ -24,7 +24,7 @@ LIMIT = 160
 """Tokens within which a therapist's turn has to end, where the dataset's own turns are not longer.
 """
 GREEDY = 8
-"""Tokens that are continued greedily behind each prompt."""
+"""Tokens that are continued greedily after each prompt."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Spoken:
-    """Tokens behind a prompt, and the logits [tokens, vocabulary] that led to each of them."""
+    """Tokens after a prompt, and the logits [tokens, vocabulary] that led to each of them."""
 
     tokens: list[int]
     logits: Any
@@ -190,7 +190,7 @@ def _continue(llama: Any, prompt: list[int], follow: list[int] | None) -> Spoken
     import numpy
 
     kept = _common(llama, prompt)
-    llama.n_tokens = kept  # `eval` drops what is cached behind it
+    llama.n_tokens = kept  # `eval` drops what is cached after it
     llama.eval(prompt[kept:])
     tokens: list[int] = []
     logits = []

@@ -35,7 +35,7 @@ def refer(
     said: Sequence[list[int]],
     threads: int,
 ) -> Reference:
-    """Both models over prompts and the tokens that llama.cpp said behind them, in one pass of
+    """Both models over prompts and the tokens that llama.cpp said after them, in one pass of
     each.
     """
     import torch

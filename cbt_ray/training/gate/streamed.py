@@ -1,5 +1,5 @@
 """A model in fp32 of which one layer at a time is in memory: its weights come from the shards and
-are dropped behind it.
+are dropped after it.
 
 All sequences go through a layer before the next one is read, so a pass reads the weights once. An
 adapter is applied unmerged, W x + alpha/r B A x, from its own small file: what training saw,

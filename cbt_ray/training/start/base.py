@@ -64,7 +64,7 @@ def open_base(
     turn_end: str | None = None,
     today: str = TODAY.isoformat(),
 ) -> Base:
-    """The model behind a recipe's `start` or `compare`: `package:NAME/FILE.gguf`, a GGUF, or a
+    """A recipe's `start` or `compare`: `package:NAME/FILE.gguf`, a GGUF, or a
     Hugging Face folder.
 
     A GGUF, or a folder whose weights are stored in 4 bit, is written out once into `work/base/`,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ENDPOINT = "https://huggingface.co"
 ATTEMPTS = 5
 WAIT_S = 1.0
-"""Before the second attempt; doubled for each one behind it."""
+"""Before the second attempt; doubled for each one after it."""
 TIMEOUT_S = 30.0
 _INDEX = "model.safetensors.index.json"
 _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")

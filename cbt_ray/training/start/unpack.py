@@ -42,7 +42,7 @@ _NAMES = {
 
 
 def unpack(gguf: Path, folder: Path) -> None:
-    """Write the model behind a GGUF into an empty folder.
+    """Write the model of a GGUF into an empty folder.
 
     Raises InputError where it is of another kind.
     """
