@@ -118,6 +118,7 @@ def _far(record: Record, now: datetime) -> str:
         f"step {last.step} of {last.steps}",
         f"loss {last.loss:.3f}" if last.loss is not None else "no finite loss",
         f"held out {held_out:.3f}" if held_out is not None else "",
+        f"chosen likelier in {last.preferred:.0%}" if last.preferred is not None else "",
         f"{_spelt(last.left_s)} left" if last.left_s is not None else "",
         f"updated {_spelt((now - record.updated).total_seconds())} ago" if record.updated else "",
     ]

@@ -6,14 +6,13 @@ One unit, made in this process; its files are blobs.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import BelowMinimum
 from cbt_ray.stages.generate import courses_of
-from cbt_ray.stages.pairs import system_of
+from cbt_ray.stages.learned import closed, joined, system_of
 from cbt_ray.store import Blob
 from cbt_ray.study.form import Form
 from cbt_ray.therapy.form import written
@@ -78,31 +77,6 @@ def _made(bench: Bench, key: Key, form: Form) -> Unit:
         }
     content = {"format": study.dataset.format, "files": files, "counts": splits.counts}
     return Unit(key, content, made_from={str(unit.key): unit.digest for unit in units})
-
-
-def closed(session: Session, mark: str) -> Session:
-    """The session with the end token after its last therapist turn, as the therapist's prompt
-    asks: tuning teaches to end.
-    """
-    if not mark or not session.turns or session.turns[-1].speaker is not Speaker.THERAPIST:
-        return session
-    last = replace(session.turns[-1], text=f"{session.turns[-1].text} {mark}")
-    return replace(session, turns=(*session.turns[:-1], last))
-
-
-def joined(session: Session) -> Session:
-    """The session with turns that one speaker has in a row as one, since chat templates take turns
-    in alternation only.
-
-    None of our own sessions has them; imported ones do, where the parts of a course meet.
-    """
-    turns: list[Turn] = []
-    for turn in session.turns:
-        if turns and turns[-1].speaker is turn.speaker:
-            turns[-1] = replace(turn, text=f"{turns[-1].text}\n\n{turn.text}")
-        else:
-            turns.append(turn)
-    return replace(session, turns=tuple(turns))
 
 
 def fetch_dataset(bench: Bench, key: Key, folder: Path) -> Unit | None:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from cbt_ray.prompts import Prompts
+from cbt_ray.stages.learned import closed, joined, system_of
 from cbt_ray.study import Study
-from cbt_ray.therapy.dialogue import therapist_system
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.pair import choices
 from cbt_ray.therapy.session import Session, therapist_messages
 from cbt_ray.therapy.stop import end_mark
-from cbt_ray.unit import Stage, Status, canonical
+from cbt_ray.unit import Stage, Status, Unit, canonical
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.job import Job
 from cbt_ray.work.workplace import Spec, Workplace
@@ -49,7 +49,7 @@ def make_pair(spec: Spec, job: Job) -> None:
         course = place.known(place.keys.course(number, session))
         if course.status is Status.REJECTED:
             return  # nothing to make pairs of
-        held = Session.from_json(course.content)
+        held = _learned(place.study, place.prompts, course)
         place.make(key, (course,), lambda: _made(place, name, held, key.seed(place.study.seed)))
 
 
@@ -68,17 +68,18 @@ def _made(place: Workplace, name: str, session: Session, seed: int) -> dict[str,
     return {"pairs": [asdict(choice) for choice in found], "left_out": left_out}
 
 
-def system_of(study: Study, prompts: Prompts, session: Session, prompt: str) -> str:
-    """The therapist's system prompt in a course's session, as training and pairs have it."""
+def _learned(study: Study, prompts: Prompts, course: Unit) -> Session:
+    """A course's session as the dataset has it, so that both methods learn the same answers."""
     mark = end_mark(load_language(prompts).sessions(study.sessions))
-    return therapist_system(
-        *(prompts, prompt, session.patient, session.number, study.writing.courses.sessions),
-        *(study.phase_of(session.number), mark),
-    )
+    return joined(closed(Session.from_json(course.content), mark))
 
 
-def write_pairs(bench: Bench, name: str, patients: Collection[str], file: Path) -> None:
-    """Write the pairs of some training patients into a file, as training reads them."""
+def write_pairs(bench: Bench, name: str, patients: Collection[str], file: Path) -> int:
+    """Write the pairs of some training patients into a file, as training reads them.
+
+    Answers how many there are.
+    """
+    count = 0
     words = load_language(bench.prompts).transcript
     prompt = bench.study.form_named(bench.study.pairs[name].form).prompt
     known = {key: place for place, key in bench.keys.pairs().items() if place[0] == name}
@@ -86,8 +87,8 @@ def write_pairs(bench: Bench, name: str, patients: Collection[str], file: Path) 
     with file.open("wb") as lines:
         for (_, unit), (_, course) in zip(bench.store.get_many(known), courses, strict=True):
             if unit is None or course is None or course.content["patient_id"] not in patients:
-                continue  # held out: the loss before and after is taken on them
-            held = Session.from_json(course.content)
+                continue
+            held = _learned(bench.study, bench.prompts, course)
             system = system_of(bench.study, bench.prompts, held, prompt)
             for choice in unit.content["pairs"]:
                 before = held.turns[: choice["turn"]]
@@ -97,3 +98,5 @@ def write_pairs(bench: Bench, name: str, patients: Collection[str], file: Path) 
                     **{side: choice[side] for side in ("chosen", "rejected")},
                 }
                 lines.write(canonical(line) + b"\n")
+                count += 1
+    return count

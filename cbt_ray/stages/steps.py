@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
 from cbt_ray.work.bench import Bench
@@ -38,6 +38,8 @@ class Steps:
             return
         self.last = time.monotonic()
         held_out = f", held out {step.held_out:.3f}" if step.held_out is not None else ""
+        if step.pairs is not None:
+            held_out += f", chosen likelier in {step.pairs.preferred:.0%}"
         self.say(
             f"finetune: {self.name}: step {step.step}/{step.steps}, loss "
             f"{step.loss:.3f}{held_out}, "
@@ -49,4 +51,6 @@ class Steps:
 def _live_step(step: MadeStep) -> LiveStep:
     from cbt_ray.training.live import Step as LiveStep
 
-    return LiveStep(**{field.name: getattr(step, field.name) for field in fields(step)})
+    known = {field.name: getattr(step, field.name) for field in fields(step)}
+    pairs = known.pop("pairs")
+    return LiveStep(**known, **(asdict(pairs) if pairs is not None else {}))

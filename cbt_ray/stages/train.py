@@ -33,6 +33,7 @@ from cbt_ray.stages.steps import Steps
 from cbt_ray.store import Blob
 from cbt_ray.study.licence import published_name
 from cbt_ray.study.model import Checkpoint
+from cbt_ray.study.pairs import MADE
 from cbt_ray.study.recipe import Recipe, is_hub_id, pairs_of
 from cbt_ray.training.export.card import LICENCES
 from cbt_ray.training.gate.verdict import Check, Verdict
@@ -137,7 +138,8 @@ def _tune(bench: Bench, of: Checkpoint, key: Key, work: Path) -> Unit:
     checkpoints = StoreCheckpoints(bench.store, key, work / "checkpoints", _of(units))
     here, source = on_this_machine(bench, of, work)
     with at(bench.study, f"models.{model}.recipe.preferences"):
-        pairs = _made_pairs(bench, recipe, work) or bring(
+        pairs, held_out_pairs = _made_pairs(bench, recipe, work)
+        pairs = pairs or bring(
             bench.study, bench.store, recipe, lambda blob: local_file(bench.store, blob)
         )
     with at(bench.study, f"models.{model}.recipe.tensorboard"):
@@ -150,6 +152,7 @@ def _tune(bench: Bench, of: Checkpoint, key: Key, work: Path) -> Unit:
                 made = tune(
                     *(here, work / "dataset", work, checkpoints, steps),
                     preferences=pairs,
+                    held_out_preferences=held_out_pairs,
                     threads=threads,
                     say=steps.part,
                     name=name,
@@ -166,16 +169,24 @@ def _of(units: Sequence[Unit]) -> str:
     return digests[0] if len(digests) == 1 else digest(digests)
 
 
-def _made_pairs(bench: Bench, recipe: Recipe, work: Path) -> Path | None:
-    """A file of the pairs that the study made, of the patients that are trained on."""
+def _made_pairs(bench: Bench, recipe: Recipe, work: Path) -> tuple[Path | None, Path | None]:
+    """Files of the pairs that the study made, of the patients that are trained on and of held-out
+    ones, where there are any.
+    """
     name = pairs_of(recipe)
     if name is None:
-        return None
+        return None, None
     from cbt_ray.training.dataset import read
 
-    file = work / "pairs.jsonl"
-    write_pairs(bench, name, {one["patient"] for one in read(work / "dataset").train}, file)
-    return file
+    splits = read(work / "dataset")
+    seen, unseen = ({one["patient"] for one in part} for part in (splits.train, splits.held_out))
+    file, other = work / "pairs.jsonl", work / "held_out_pairs.jsonl"
+    if not write_pairs(bench, name, seen, file):
+        raise InputError(
+            f"expected at least one pair of the {len(seen)} patients that are trained on, "
+            f"{MADE}{name} has none"
+        )
+    return file, other if write_pairs(bench, name, unseen - seen, other) else None
 
 
 @contextmanager

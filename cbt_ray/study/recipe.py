@@ -163,6 +163,12 @@ class Recipe(Block):
     """
     held_out_steps: int | None = Field(None, ge=1)
     """Steps between two such losses; none: only before and after."""
+    measured_pairs: int = Field(100, ge=1)
+    """With `orpo`: pairs on which it is measured whether the chosen answer is likelier.
+
+    So many of the training pairs and so many of held-out patients', before and after training; they
+    are spread evenly.
+    """
     memory_gib: float | None = Field(None, gt=0)
     """GiB that training needs of its accelerator; `plan` shows it.
 
@@ -199,17 +205,12 @@ class Recipe(Block):
         pairs = self.preferences or ""
         if pairs.startswith(PAIRS_IN_STORE) and not _IN_STORE.fullmatch(pairs):
             yield f"preferences: expected {PAIRS_IN_STORE}<sha256>-<name>, found {pairs}"
-        if self.method == "orpo" and (self.backend, self.batching) != ("trl", "padded"):
-            yield (
-                f"method: expected sft with {self.backend} and {self.batching}, orpo takes trl "
-                "and padded"
-            )
         if self.warmup_steps > 1 and self.warmup_steps % 1:
             yield (
                 "warmup_steps: expected whole steps, or a share of them below 1, found "
                 f"{self.warmup_steps:g}"
             )
-        if (self.backend, self.batching) == ("unsloth", "padding_free"):
+        if (self.backend, self.batching, self.method) == ("unsloth", "padding_free", "sft"):
             yield "batching: expected padded with unsloth, which switches padding_free off"
 
     def base(self, tuned: bool) -> tuple[str, str | None]:

@@ -36,12 +36,16 @@ def choices(
     words: Transcript,
     seed: int,
 ) -> tuple[list[Choice], dict[str, int]]:
-    """The pairs of a session, and why how many of its turns have none: the chosen answer misses the
-    form, one of them is useless after all attempts, or both are alike.
+    """The pairs of a session, and why how many of its turns have none: the patient has said nothing
+    before it, the chosen answer misses the form, one of them is useless after all attempts, or both
+    are alike.
     """
     found, left_out = list[Choice](), Counter[str]()
     for number, turn in enumerate(session.turns):
         if turn.speaker is not Speaker.THERAPIST:
+            continue
+        if number == 0:
+            left_out["unasked"] += 1
             continue
         messages = therapist_messages(system, session.opening, session.turns[:number], words)
         try:

@@ -21,6 +21,10 @@ TAGS = {
     "held_out": "loss/held_out",
     "grad_norm": "grad_norm",
     "learning_rate": "learning_rate",
+    **{
+        name: f"pairs/{name}"
+        for name in ("preferred", "margin", "log_p_chosen", "log_p_rejected", "nll", "odds")
+    },
     "tokens_per_second": "tokens_per_second",
     "memory_gib": "memory_gib",
 }
@@ -46,7 +50,7 @@ def events_of(steps: Iterable[Mapping[str, Any]]) -> bytes:
         with SummaryWriter(folder) as writer:
             for step in steps:
                 for name, tag in TAGS.items():
-                    if step[name] is not None:
+                    if step.get(name) is not None:
                         writer.add_scalar(
                             tag, step[name], step["step"], walltime=_seconds(step["at"])
                         )

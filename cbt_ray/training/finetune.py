@@ -97,13 +97,14 @@ def tune(
     report: Report,
     *,
     preferences: Path | None = None,
+    held_out_preferences: Path | None = None,
     threads: int = 2,
     say: Callable[[str], None] = lambda _part: None,
     name: str = NAMELESS,
     today: str = TODAY.isoformat(),
 ) -> Made:
-    """Train on a dataset's folder (or a file of preference pairs), export in all forms, and judge
-    the export.
+    """Train on a dataset's folder (or a file of preference pairs, beside which others may be held
+    out), export in all forms, and judge the export.
 
     Continues from the latest checkpoint; raises Owed when SIGTERM ended it after one, Unfit where
     it was not begun. The checkpoints stay: call `clear_checkpoints` when the result is in the
@@ -118,8 +119,9 @@ def tune(
         recipe.start, work, recipe.chat_template, turn_end=recipe.turn_end, today=today
     )
     clock("mask")
-    train, held_out = (_masked(part, base, recipe) for part in (splits.train, splits.held_out))
-    paired = _paired(preferences, base, recipe)
+    paired, unseen = (_paired(one, base, recipe) for one in (preferences, held_out_preferences))
+    held_out = _masked(splits.held_out, base, recipe)
+    train = Masked(paired.windows) if paired.pairs else _masked(splits.train, base, recipe)
     windows = spread(held_out.windows, recipe.held_out_windows)
     prompts = prompts_of(splits, base, recipe.gate_prompts)
     clock("tokens")
@@ -128,7 +130,10 @@ def tune(
     if foreseen.failed:
         raise Unfit(foreseen)
     clock("train")
-    job = Job(recipe, base, train.windows, windows, work / "tuned", threads, paired.pairs, say)
+    job = Job(
+        *(recipe, base, train.windows, windows, work / "tuned", threads),
+        *(paired.pairs, unseen.pairs, say),
+    )
     trained = backend.train(job, checkpoints, report)
     release()
     with _known_to_llama_cpp("start"):

@@ -47,6 +47,13 @@ class Step:
     left_s: float | None = None
     seconds: float | None = None
     """Since this run of the training began."""
+    preferred: float | None = None
+    """Of the step's preference pairs: what `PairFigures` says of them."""
+    margin: float | None = None
+    log_p_chosen: float | None = None
+    log_p_rejected: float | None = None
+    nll: float | None = None
+    odds: float | None = None
 
 
 @dataclass(frozen=True)

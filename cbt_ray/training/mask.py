@@ -249,7 +249,7 @@ def _session_windows(
 
     What the patient says last leads to no answer and is cut.
     """
-    system, exchanges = _exchanges(
+    system, exchanges = exchanges_of(
         [Message(one["role"], one["content"]) for one in example["messages"]]
     )
     windows: list[Window] = []
@@ -269,7 +269,7 @@ def _reply_windows(
 ) -> tuple[list[Window], int]:
     """The window of one reply; of a history that is too long the oldest exchanges go, whole."""
     messages = [Message(one["role"], one["content"]) for one in example["messages"]]
-    system, exchanges = _exchanges(messages)
+    system, exchanges = exchanges_of(messages)
     while exchanges:
         kept = [*system, *(one for exchange in exchanges for one in exchange)]
         ids, labels = supervise(kept, template, tokenizer, last=True)
@@ -307,7 +307,7 @@ def _longest(
     return fits
 
 
-def _exchanges(messages: list[Message]) -> tuple[list[Message], list[list[Message]]]:
+def exchanges_of(messages: list[Message]) -> tuple[list[Message], list[list[Message]]]:
     """The system message, and the turns in pieces that begin with the patient and end with the
     therapist.
     """

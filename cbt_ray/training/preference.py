@@ -9,7 +9,7 @@ and each answer ends with its end-of-turn token.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from cbt_ray.training.mask import (
     Masked,
     Tokenizer,
     Window,
+    exchanges_of,
     expect_share,
     supervise,
 )
@@ -32,6 +33,11 @@ ROLES = ("system", "user", "assistant")
 LARGEST = 512 << 20
 """Bytes of a file of pairs."""
 FIELDS = {"messages", "chosen", "rejected"}
+FEWEST_PREFERRED = 0.5
+"""Below this share of pairs whose chosen answer is likelier a model still prefers the rejected
+ones."""
+KINDS = {"trained": "training", "held_out": "held-out"}
+"""Of pairs that are measured: those that are trained on, and those of patients who are not."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,24 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class PairFigures:
+    """How a model takes to pairs; log-probabilities are means over the tokens of an answer, and
+    then over the answers.
+    """
+
+    preferred: float
+    """Share of the pairs in which the chosen answer is likelier than the rejected one."""
+    margin: float
+    """By how much, in nats a token: TRL's `rewards/margins` is `orpo_beta` times this."""
+    log_p_chosen: float
+    log_p_rejected: float
+    nll: float
+    """The loss's first term: nats per token of the chosen answers."""
+    odds: float
+    """Its second term, the odds ratio times `orpo_beta`."""
+
+
+@dataclass(frozen=True)
 class Paired:
     """The pairs that fit, and how many did not."""
 
@@ -66,12 +90,9 @@ class Paired:
     left_out: int = 0
 
     @property
-    def longest(self) -> int:
-        """Tokens of the longest conversation with an answer."""
-        return max(
-            (len(one.input_ids) for pair in self.pairs for one in (pair.chosen, pair.rejected)),
-            default=0,
-        )
+    def windows(self) -> list[Window]:
+        """Each conversation with each answer."""
+        return [window for pair in self.pairs for window in (pair.chosen, pair.rejected)]
 
 
 def read_preferences(file: Path) -> list[Preference]:
@@ -93,16 +114,11 @@ def pair(
 ) -> Paired:
     """Tokens and labels of all pairs.
 
-    One that is too long is left out whole, and too many of them are refused.
+    Of a conversation that is too long the oldest exchanges go, whole, in front of both answers. A
+    pair that is too long without any is left out, and too many of them are refused.
     """
-    pairs = []
-    for one in preferences:
-        made = Pair(
-            _window(one, one.chosen, template, tokenizer),
-            _window(one, one.rejected, template, tokenizer),
-        )
-        if max(len(made.chosen.input_ids), len(made.rejected.input_ids)) <= max_length:
-            pairs.append(made)
+    found = (_fitting(one, template, tokenizer, max_length) for one in preferences)
+    pairs = [made for made in found if made is not None]
     left_out = len(preferences) - len(pairs)
     if left_out > LEFT_OUT * len(preferences):
         raise InputError(
@@ -110,12 +126,26 @@ def pair(
             f"{len(preferences)} preference pairs "
             f"do not fit {max_length} tokens"
         )
-    expect_share(
-        Masked([window for one in pairs for window in (one.chosen, one.rejected)]),
-        SHARE["answer"],
-        "preferences",
-    )
-    return Paired(pairs, left_out)
+    paired = Paired(pairs, left_out)
+    expect_share(Masked(paired.windows), SHARE["answer"], "preferences")
+    return paired
+
+
+def _fitting(
+    one: Preference, template: ChatTemplate, tokenizer: Tokenizer, max_length: int
+) -> Pair | None:
+    system, exchanges = exchanges_of([*one.messages, Message("assistant", one.chosen)])
+    while exchanges:
+        messages = [*system, *(said for exchange in exchanges for said in exchange)][:-1]
+        kept = replace(one, messages=tuple(messages))
+        made = Pair(
+            _window(kept, one.chosen, template, tokenizer),
+            _window(kept, one.rejected, template, tokenizer),
+        )
+        if max(len(made.chosen.input_ids), len(made.rejected.input_ids)) <= max_length:
+            return made
+        exchanges.pop(0)
+    return None
 
 
 def _window(one: Preference, answer: str, template: ChatTemplate, tokenizer: Tokenizer) -> Window:

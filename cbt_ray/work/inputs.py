@@ -218,7 +218,7 @@ def try_template(study: Study, model: str, start: str, name: str | None = None) 
     from cbt_ray.training.rehearsal import rehearse
 
     recipe = study.models[model].recipe
-    masked = recipe.method == "orpo" or study.dataset.format == "session"
+    masked = recipe.method == "orpo" or study.dataset.format != "paper"
     with at(study, f"models.{model}.recipe"):
         rehearse(start, recipe, study.told_date, masked=masked, name=name)
 

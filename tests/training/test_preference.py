@@ -60,7 +60,7 @@ def test_pairs_too_long_are_left_out_and_counted(tmp_path: Path) -> None:
     found = read_preferences(written(tmp_path, *[LINE] * 9, long))
     made = pair(found, CHATML, Characters(), 400)
     assert (len(made.pairs), made.left_out) == (9, 1)
-    assert made.longest == len(made.pairs[0].chosen.input_ids) <= 400
+    assert max(len(window.input_ids) for window in made.windows) <= 400
     with pytest.raises(
         InputError,
         match=r"max_length: expected room .* 2 of 11 preference pairs do not fit 400 tokens",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from cbt_ray.training.backend.job import MadeStep
 from cbt_ray.training.backend.memory import peak_gib
+from cbt_ray.training.preference import PairFigures
 
 
 @dataclass
@@ -28,7 +29,12 @@ class Figures:
         self.first, self.tokens, self.since = step, tokens, time.monotonic()
 
     def progress(
-        self, step: int, tokens: int, entry: dict[str, float], held_out: float | None
+        self,
+        step: int,
+        tokens: int,
+        entry: dict[str, float],
+        held_out: float | None,
+        pairs: PairFigures | None,
     ) -> MadeStep:
         """A step that was made."""
         now = time.monotonic()
@@ -45,4 +51,5 @@ class Figures:
             (tokens - self.tokens) / spent,
             (self.steps - step) * spent / max(step - self.first, 1),
             entry.get("learning_rate", math.nan),
+            pairs,
         )

@@ -16,7 +16,7 @@ bytes a number: 2 on a GPU, 4 on a CPU; T tokens of the longest batch):
 - dequantized: in 4 bit the largest linear layer once more, c * h * i
 - logits: five copies of [256, v] in 4 bytes (TRL's chunked loss, and ours of what is held out;
   Unsloth's, which works in pieces, too, is taken to need no more), or with ORPO four of [tokens of
-  the answers, v]
+  the answers, v], of all tokens where Unsloth makes them
 - process: on a CPU 0.75 GiB for Python and its libraries; on a GPU 1 GiB for CUDA's own, which
   torch does not count
 
@@ -210,7 +210,10 @@ def _adapter(job: Job, shape: Shape) -> int:
 def _loss_rows(job: Job, windows: list[Window]) -> int:
     """Rows of logits that lie in memory at once, copies included."""
     if job.recipe.method == "orpo":
-        return 4 * 2 * job.recipe.batch * _supervised(windows)
+        rows = 2 * job.recipe.batch
+        if job.recipe.backend == "unsloth":  # it makes logits of all tokens
+            return 4 * rows * max((len(window.input_ids) for window in windows), default=0)
+        return 4 * rows * _supervised(windows)
     return 5 * CHUNK
 
 

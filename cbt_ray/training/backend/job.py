@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.checkpoint import Checkpoints
 from cbt_ray.training.mask import Window
-from cbt_ray.training.preference import Pair
+from cbt_ray.training.preference import Pair, PairFigures
 from cbt_ray.training.start.base import Base
 
 
@@ -37,6 +37,8 @@ class MadeStep:
     """What is left at this speed."""
     learning_rate: float = math.nan
     """With which the step was made."""
+    pairs: PairFigures | None = None
+    """Of the step's pairs, with `method: orpo`."""
 
 
 Report = Callable[[MadeStep], None]
@@ -54,6 +56,8 @@ class Job:
     threads: int
     pairs: list[Pair] = field(default_factory=list)
     """What `method: orpo` trains on in place of `train`."""
+    held_out_pairs: list[Pair] = field(default_factory=list)
+    """Pairs of patients that training does not see, where there are any."""
     say: Callable[[str], object] = lambda _line: None
     """Hears what a training will take, before its first step and behind its second."""
 

@@ -4,12 +4,12 @@
 
 TRL's own tokenization adds BOS and EOS and cuts what is too long, and its likelihood term counts
 the conversation, too. Here rows come as they were masked, and both terms see the answers only.
-Logits are made at the answers' places and nowhere else.
+Logits are made at the answers' places and nowhere else, but by Unsloth, which makes all of them.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from cbt_ray.training.backend.arguments import orpo_arguments
 from cbt_ray.training.backend.job import Job
@@ -21,7 +21,7 @@ def orpo_trainer(model: Any, job: Job, tokenizer: Any, callback: Any) -> Any:
     """TRL's ORPOTrainer, fed with pairs that are tokens already."""
     from datasets import Dataset
 
-    trainer = _trainer_class()(
+    trainer = _trainer_class(Layout.of(job))(
         model=model,
         args=orpo_arguments(job),
         train_dataset=Dataset.from_list([row(pair) for pair in job.pairs]),
@@ -52,8 +52,59 @@ def _columns(name: str, window: Window) -> dict[str, list[int]]:
     }
 
 
-def _trainer_class() -> Any:
+class Layout(NamedTuple):
+    """How the windows of a batch are laid out."""
+
+    one_row: bool = False
+    """All behind each other, each seeing itself only."""
+    told: bool = False
+    """The model is told how long each is: Unsloth does not see it by the positions."""
+
+    @classmethod
+    def of(cls, job: Job) -> Layout:
+        """As the recipe has it."""
+        return cls(job.recipe.batching == "padding_free", job.recipe.backend == "unsloth")
+
+
+class Answers(NamedTuple):
+    """The tokens of the answers of a batch, one answer after the other."""
+
+    log_p: Any
+    logits: Any
+    counts: list[int]
+    """Tokens of each."""
+
+    @property
+    def means(self) -> Any:
+        """The mean log-probability of each answer's tokens."""
+        import torch
+
+        return torch.stack([one.mean() for one in self.log_p.split(self.counts)])
+
+
+def answers(model: Any, ids: Any, seen: Any, labels: Any, layout: Layout) -> Answers:
+    """What a model says of the answers in padded rows: ids, what is no padding, labels."""
     import torch
+
+    following = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED)
+    learned = following != IGNORED
+    seen = seen.bool()
+    if layout.one_row:
+        places = learned[seen][None]
+        fed = {"input_ids": ids[seen][None], "position_ids": (seen.cumsum(-1) - 1)[seen][None]}
+        if layout.told:
+            fed["packed_seq_lengths"] = seen.sum(-1).int()
+    else:
+        places, fed = learned, {"input_ids": ids, "attention_mask": seen.long()}
+    at = places.any(0).nonzero()[:, 0]
+    logits = model(**fed, use_cache=False, logits_to_keep=at).logits
+    kept = logits[:, at] if logits.shape[1] > len(at) else logits
+    kept = kept[places[:, at]].float()
+    right = kept.gather(-1, following[learned][:, None])[:, 0]
+    return Answers(right - torch.logsumexp(kept, -1), kept, learned.sum(-1).tolist())
+
+
+def _trainer_class(layout: Layout) -> Any:
     from trl.experimental.orpo import ORPOTrainer
 
     class Pretokenized(ORPOTrainer):  # type: ignore[misc]
@@ -72,19 +123,13 @@ def _trainer_class() -> Any:
                 batch, padding_value=self.padding_value, device=self.accelerator.device
             )
             ids, seen = both["concatenated_input_ids"], both["concatenated_attention_mask"]
-            labels = both["concatenated_labels"][:, 1:].to(ids.device)
-            at = (labels != IGNORED).any(0).nonzero()[:, 0]
-            logits = model(
-                input_ids=ids, attention_mask=seen, use_cache=False, logits_to_keep=at
-            ).logits.float()
+            found = answers(model, ids, seen, both["concatenated_labels"].to(ids.device), layout)
             if model.training:  # TRL's batches have no `input_ids` for the trainer to count
-                self.state.num_input_tokens_seen += ids.numel()
-            labels, half = labels[:, at], len(ids) // 2
-            counted = labels != IGNORED
-            right = logits.gather(-1, labels.masked_fill(~counted, 0)[..., None])[..., 0]
-            log_p = (right - torch.logsumexp(logits, -1)) * counted
-            mean = log_p.sum(-1) / counted.sum(-1)
-            likelihood = -log_p[:half].sum() / counted[:half].sum()
-            return mean[:half], mean[half:], logits[:half], logits[half:], likelihood
+                fed = int(seen.sum()) if layout.one_row else ids.numel()
+                self.state.num_input_tokens_seen += fed
+            half = len(ids) // 2
+            chosen = sum(found.counts[:half])
+            logits = found.logits[:chosen], found.logits[chosen:]
+            return found.means[:half], found.means[half:], *logits, -found.log_p[:chosen].mean()
 
     return Pretokenized

@@ -25,14 +25,13 @@ from cbt_ray.training.backend.held_out import held_out_loss
 from cbt_ray.training.backend.job import Job, Report, Trained
 from cbt_ray.training.backend.memory import return_freed
 from cbt_ray.training.backend.orpo import orpo_trainer
+from cbt_ray.training.backend.preferred import Measured, measure, of_step, of_steps, told
 from cbt_ray.training.checkpoint import Checkpoints, sigterm
 from cbt_ray.training.environment import settle
 
 log = logging.getLogger(__name__)
 _STATE = "cbt-ray.json"
 """What we keep beside the trainer's own files in a checkpoint."""
-_OF_PAIRS = {"rewards/margins": "margin", "rewards/accuracies": "accuracy"}
-"""What ORPO logs of each step: chosen over rejected, and the share of pairs in which it is."""
 Adapt = Callable[[Job], Any]
 """Loads the base model and attaches a fresh adapter: what a backend has of its own."""
 
@@ -65,10 +64,6 @@ def _check(job: Job) -> None:
     if job.recipe.method == "orpo":
         if not job.pairs:
             raise InputError("preferences: expected at least one pair")
-        if job.recipe.batching != "padded":
-            raise InputError(
-                f"batching: expected padded with `method: orpo`, not {job.recipe.batching}"
-            )
     elif not job.train:
         raise InputError("dataset: train: expected at least one example")
 
@@ -161,12 +156,18 @@ class _Training:
         self.trainer.model.save_pretrained(adapter)
         way = self.state["held_out"]
         after = way[-1][1] if way and way[-1][0] == self.step else self.held_out()
-        return Trained(adapter, self._metrics(after))
+        pairs = told(self.job, self.state.get("pairs_before", {}), self.pairs())
+        return Trained(adapter, self._metrics(after) | ({"preference": pairs} if pairs else {}))
 
     def held_out(self) -> float | None:
         """The loss on the held-out windows as the model is now, in the precision of training."""
         with self.trainer.accelerator.autocast():
             return held_out_loss(self.trainer.model, self.job.held_out)
+
+    def pairs(self) -> Measured:
+        """How the model as it is now takes to preference pairs."""
+        with self.trainer.accelerator.autocast():
+            return measure(self.trainer.model, self.job)
 
     def _metrics(self, after: float | None) -> dict[str, Any]:
         history = [entry for entry in self.trainer.state.log_history if "loss" in entry]
@@ -177,11 +178,7 @@ class _Training:
             "loss": [entry["loss"] for entry in history],
             "grad_norm": [entry["grad_norm"] for entry in history],
             "learning_rate": [entry["learning_rate"] for entry in history],
-            **{
-                own: [entry[name] for entry in history]
-                for name, own in _OF_PAIRS.items()
-                if all(name in one for one in history)
-            },
+            **of_steps(history, self.job.recipe.orpo_beta),
             "steps": self.step,
             "tokens_seen": int(self.trainer.state.num_input_tokens_seen),
             "seconds": round(self.state["seconds"] + time.monotonic() - self.began, 1),
@@ -192,7 +189,8 @@ class _Training:
         if self.resume is not None:
             state: dict[str, Any] = json.loads((self.resume / _STATE).read_text())
             return {"held_out": [], **state}
-        return {"held_out_before": self.held_out(), "held_out": [], "seconds": 0.0}
+        before = {"held_out_before": self.held_out(), "pairs_before": self.pairs()}
+        return {**before, "held_out": [], "seconds": 0.0}
 
     def keep(self, folder: Path, step: int) -> None:
         """Hand a checkpoint that the trainer wrote to the store."""
@@ -213,7 +211,8 @@ class _Training:
             held_out = self.held_out()
             self.state["held_out"].append([step, held_out])
         progress = self.figures.progress(
-            step, int(self.trainer.state.num_input_tokens_seen), entry, held_out
+            *(step, int(self.trainer.state.num_input_tokens_seen), entry, held_out),
+            of_step(entry, self.job.recipe.orpo_beta),
         )
         if step == self.figures.first + 2:
             self.job.say(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from cbt_ray.errors import InputError
 from cbt_ray.training.backend.adapter import begin, expect_targets, lora_settings
 from cbt_ray.training.backend.job import Job, Report, Trained
 from cbt_ray.training.backend.trainer import run
@@ -23,10 +22,6 @@ class UnslothBackend:
 
     def train(self, job: Job, checkpoints: Checkpoints, report: Report) -> Trained:
         """Begin, or continue from the latest checkpoint, and train to the end."""
-        if job.recipe.method != "sft":
-            raise InputError(
-                f"backend unsloth: expected `method: sft`; {job.recipe.method} needs `backend: trl`"
-            )
         settle()
         import unsloth  # noqa: F401  before trl and transformers
 

@@ -21,8 +21,12 @@ from cbt_ray.study.recipe import Recipe
 from cbt_ray.training import environment
 from cbt_ray.training.backend import open_backend, trl_backend, unsloth_backend
 from cbt_ray.training.backend.arguments import LOSS
+from cbt_ray.training.backend.job import Job
+from cbt_ray.training.preference import pair, read_preferences
 from cbt_ray.training.start.base import Base
 from tests.training.backend.runs import Train, lasting, watch, weights
+from tests.training.sessions import PAIRS
+from tests.training.test_preference import LINE, written
 
 pytestmark = pytest.mark.train
 Batch = list[tuple[str, list[Any]]]
@@ -171,11 +175,56 @@ def test_the_first_weights_are_the_seeds_and_not_the_librarys(tiny: Base, recipe
     assert any(not torch.equal(one, made[0][name]) for name, one in exact(adapted).items())
 
 
-def test_orpo_is_refused(train: Train, asked: dict[str, Any]) -> None:
-    with pytest.raises(
-        InputError, match="backend unsloth: expected `method: sft`; orpo needs `backend: trl`"
-    ):
-        train("refused", backend="unsloth", method="orpo")
+def _as_unsloth(monkeypatch: pytest.MonkeyPatch, told: list[list[int]]) -> None:
+    """Have the stand-in's model answer as Unsloth's: with the logits of all places, whichever are
+    asked for.
+    """
+    made_by = unsloth_backend.adapted_model
+
+    def adapted(job: Job) -> Any:
+        model = made_by(job)
+        inner = model.base_model.model
+        forward = inner.forward
+
+        def all_places(**given: Any) -> Any:
+            given.pop("logits_to_keep")
+            if "packed_seq_lengths" in given:
+                told.append(given.pop("packed_seq_lengths").tolist())
+            return forward(**given)
+
+        inner.forward = all_places
+        return model
+
+    monkeypatch.setattr(unsloth_backend, "adapted_model", adapted)
+
+
+@pytest.mark.parametrize("batching", ["padded", "padding_free"])
+def test_orpo_has_the_same_losses(
+    train: Train,
+    asked: dict[str, Any],
+    tiny: Base,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    batching: str,
+) -> None:
+    """And Unsloth is told how long the windows of a row are, which it does not see by the
+    positions.
+    """
+    told: list[list[int]] = []
+    _as_unsloth(monkeypatch, told)
+    lines = [{**LINE, "chosen": answer, "rejected": said} for said, answer in PAIRS]
+    file = written(tmp_path, *lines)
+    pairs = pair(read_preferences(file), tiny.template, tiny.tokenizer, 192).pairs
+    job, more = {"pairs": pairs, "train": []}, {"method": "orpo", "batching": batching}
+    ours, theirs = (train(name, job=job, backend=name, **more) for name in ("trl", "unsloth"))
+    assert theirs.metrics["loss"] == pytest.approx(ours.metrics["loss"], rel=1e-5)
+    assert theirs.metrics["preference"]["trained"] == {
+        name: pytest.approx(figures, rel=1e-4) if name != "pairs" else figures
+        for name, figures in ours.metrics["preference"]["trained"].items()
+    }
+    lengths = {len(one.input_ids) for both in pairs for one in (both.chosen, both.rejected)}
+    assert bool(told) == (batching == "padding_free")
+    assert {length for batch in told for length in batch} <= lengths
 
 
 @pytest.mark.parametrize(
