@@ -15,6 +15,7 @@ from cbt_ray.study.patients import SimulatedPatient
 from cbt_ray.study.protocol import Sessions
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.therapy.session import Session
+from cbt_ray.training.preference import PairFigures
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,23 @@ class Curves:
     grad_norm: Curve = ()
     tokens_per_second: Curve = ()
     memory_gib: Curve = ()
+    margin: Curve = ()
+    """Of chosen answers over rejected ones, where a model was tuned on pairs."""
     resumed: Sequence[int] = ()
     """Steps after which a later run took the training up; 0: it began anew."""
+
+
+@dataclass(frozen=True)
+class PairsRow:
+    """How a model took to preference pairs before its training, or after it."""
+
+    kind: str
+    """`training` or `held-out`."""
+    pairs: int
+    """How many were measured."""
+    when: str
+    """`before` or `after`."""
+    figures: PairFigures
 
 
 @dataclass(frozen=True)
@@ -135,6 +151,8 @@ class TrainingRow:
     """Peak."""
     seconds: float | None = None
     curves: Curves = Curves()
+    preference: Sequence[PairsRow] = ()
+    """Of a model that was tuned on pairs."""
     checks: Sequence[CheckRow] = ()
     files: Sequence[FileRow] = ()
     details: Mapping[str, object] = field(default_factory=dict)

@@ -39,9 +39,10 @@ def training(data: ReportData) -> Section:
     """Losses before and after, curves, parity checks, files, and what else is known of each
     training.
     """
-    checks = _checks(data.training)
+    checks, preference = _checks(data.training), _preference(data.training)
     parts: list[Part] = [
         _trainings(data.training),
+        *([preference] if preference.rows else []),
         *curves(data.training),
         *([checks] if checks.rows else []),
         *(
@@ -87,6 +88,30 @@ def _trainings(training: Sequence[TrainingRow]) -> Table:
         note,
         empty,
     )
+
+
+def _preference(training: Sequence[TrainingRow]) -> Table:
+    head = [
+        *("Model", "Pairs", "Number", "When", "Chosen likelier", "Margin", "Log p chosen"),
+        *("Log p rejected", "Likelihood term", "Odds term"),
+    ]
+    rows = [
+        _row(
+            *(row.model, one.kind, whole(one.pairs), one.when, f"{one.figures.preferred:.0%}"),
+            *(three(one.figures.margin), three(one.figures.log_p_chosen)),
+            *(three(one.figures.log_p_rejected), three(one.figures.nll), three(one.figures.odds)),
+        )
+        for row in training
+        for one in row.preference
+    ]
+    note = (
+        "Chosen likelier: share of the pairs in which the model finds the chosen answer likelier "
+        "than the rejected one, by the mean log-probability of a token. Margin: by how much, in "
+        "nats. The loss is the likelihood term plus the odds term. Held-out: of patients that "
+        "training does not see."
+    )
+    named = [(name, number < 4) for number, name in enumerate(head)]
+    return Table("t-preference", "Preference pairs", named, rows, note)
 
 
 def _checks(training: Sequence[TrainingRow]) -> Table:
@@ -219,6 +244,7 @@ def _panels(row: TrainingRow) -> list[Markup]:
             found.held_out,
         ),
         _Panel("gradient norm", "gradient norm", found.grad_norm, from_zero=True),
+        _Panel("margin", "margin, nats a token", found.margin),
         _Panel("tokens per second", "tokens per second", found.tokens_per_second, from_zero=True),
         _Panel("memory", "memory, GiB", found.memory_gib, from_zero=True),
     ]

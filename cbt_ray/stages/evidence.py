@@ -24,7 +24,7 @@ from cbt_ray.report.data import (
     ReportedSession,
     StageRow,
 )
-from cbt_ray.stages import methods
+from cbt_ray.stages import methods, trained
 from cbt_ray.stages.analyse import analysis_of
 from cbt_ray.stages.trained import trainings
 from cbt_ray.study.confound import beside
@@ -63,17 +63,21 @@ class Reading(Survey):
 
 def gather(bench: Bench, reading: Reading, analysis: Unit) -> ReportData:
     """Everything that the report prints."""
-    how = methods.methods_of(bench, reading.units)
+    how, tuned = methods.methods_of(bench, reading.units), list(trainings(bench, reading.units))
     return ReportData(
         study=bench.study.study,
         seed=bench.study.seed,
         description=bench.study.description,
         analysis=analysis_of(bench, analysis, reading.units),
-        notices=[*notices_of(bench, reading), *methods.notices_of(how.raters)],
+        notices=[
+            *notices_of(bench, reading),
+            *methods.notices_of(how.raters),
+            *trained.notices_of(tuned),
+        ],
         sessions=list(sessions_of(bench, reading, analysis)),
         stages=list(_stages(reading)),
         costs=list(_costs(bench)),
-        training=list(trainings(bench, reading.units)),
+        training=tuned,
         methods=how,
         provenance=_provenance(bench, reading, analysis),
     )

@@ -155,6 +155,7 @@ def _facts(
         recipe=recipe.model_dump(exclude=_PLACES),
         held_out_before=metrics.get("held_out_before"),
         held_out_after=metrics.get("held_out_after"),
+        preference=metrics.get("preference", {}),
         seeds={"training": recipe.seed, "dataset": study.dataset.seed},
         versions=made["training"]["versions"],
         checks=[Check(**check) for check in metrics["gate"]],
@@ -166,9 +167,10 @@ def _facts(
 
 def _writer(study: Study, recipe: Recipe) -> str:
     """Who wrote what it was trained on, as far as the study file says."""
-    if recipe.method == "orpo":
+    teacher = study.teacher(recipe)
+    if teacher is None:
         return "whoever wrote the preference pairs"
-    endpoint = study.endpoints[study.writing.generator.endpoint]
+    endpoint = study.endpoints[teacher.endpoint]
     if isinstance(endpoint, LiteLLMEndpoint):
         return endpoint.model
     return endpoint.gguf if isinstance(endpoint, LlamaCppEndpoint) else "a script"

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cbt_ray.report.data import CheckRow, Curve, Curves, FileRow, TrainingRow
+from cbt_ray.analysis.notice import Notice
+from cbt_ray.report.data import CheckRow, Curve, Curves, FileRow, PairsRow, TrainingRow
 from cbt_ray.study.model import Checkpoint
 from cbt_ray.training.live import Record, Step, read_record
+from cbt_ray.training.preference import FEWEST_PREFERRED, KINDS, PairFigures
 from cbt_ray.unit import Key, Unit
 
 if TYPE_CHECKING:
     from cbt_ray.work.bench import Bench
 
-SHOWN = {"loss", "grad_norm", "learning_rate", "held_out", "gate"}
+_OF_STEPS = {field.name for field in fields(PairFigures)}
+SHOWN = {"loss", "grad_norm", "learning_rate", "held_out", "gate", "preference", *_OF_STEPS}
 """Metrics that have a figure or a table of their own."""
 LONG = 12
 """A longer list is a curve and no detail."""
@@ -62,16 +65,36 @@ def row_of(name: str, unit: Unit, record: Record) -> TrainingRow:
             (step.memory_gib for step in record.steps if step.memory_gib is not None), default=None
         ),
         seconds=measured.get("seconds"),
-        curves=_curves(metrics.get("loss", []), metrics.get("grad_norm", []), ends, record),
+        curves=_curves(metrics, ends, record),
+        preference=list(_preference(metrics.get("preference", {}))),
         checks=[CheckRow(**check) for check in metrics.get("gate", [])],
         files=_files(unit),
         details=_flat({name: value for name, value in metrics.items() if name not in SHOWN}),
     )
 
 
-def _curves(
-    loss: Sequence[float | None], grad_norm: Sequence[float | None], ends: Curve, record: Record
-) -> Curves:
+def notices_of(training: Sequence[TrainingRow]) -> Iterator[Notice]:
+    """That a model still prefers the answers that its training moved it away from."""
+    for row in training:
+        last = [one for one in row.preference if one.when == "after"]
+        least = min(last, key=lambda one: one.figures.preferred, default=None)
+        if least is not None and least.figures.preferred < FEWEST_PREFERRED:
+            yield Notice(
+                "prefers_rejected",
+                f"{row.model} still prefers the rejected answers: after training the chosen one is "
+                f"likelier in {least.figures.preferred:.0%} of {least.pairs} {least.kind} pairs.",
+                64,
+            )
+
+
+def _preference(found: Mapping[str, Any]) -> Iterator[PairsRow]:
+    for kind, one in found.items():
+        for when in ("before", "after"):
+            if one[when] is not None:
+                yield PairsRow(KINDS[kind], one["pairs"], when, PairFigures(**one[when]))
+
+
+def _curves(metrics: Mapping[str, Any], ends: Curve, record: Record) -> Curves:
     """The unit's own curves where it has them: they are whole where a run was killed before its
     last lines were written.
 
@@ -80,11 +103,12 @@ def _curves(
     on_the_way = [(step.step, step.held_out) for step in record.steps]
     held_out = {step: value for step, value in (*on_the_way, *ends) if value is not None}
     return Curves(
-        loss=_listed(loss) or _curve(record.steps, "loss"),
+        loss=_listed(metrics.get("loss", [])) or _curve(record.steps, "loss"),
         held_out=sorted(held_out.items()),
-        grad_norm=_listed(grad_norm) or _curve(record.steps, "grad_norm"),
+        grad_norm=_listed(metrics.get("grad_norm", [])) or _curve(record.steps, "grad_norm"),
         tokens_per_second=_curve(record.steps, "tokens_per_second"),
         memory_gib=_curve(record.steps, "memory_gib"),
+        margin=_listed(metrics.get("margin", [])) or _curve(record.steps, "margin"),
         resumed=record.resumed,
     )
 

@@ -164,9 +164,9 @@ class Recipe(Block):
     held_out_steps: int | None = Field(None, ge=1)
     """Steps between two such losses; none: only before and after."""
     measured_pairs: int = Field(100, ge=1)
-    """With `orpo`: pairs on which it is measured whether the chosen answer is likelier.
+    """With `orpo`: pairs that are measured before and after training.
 
-    So many of the training pairs and so many of held-out patients', before and after training; they
+    So many of those that are trained on and so many of held-out patients; they
     are spread evenly.
     """
     memory_gib: float | None = Field(None, gt=0)

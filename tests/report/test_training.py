@@ -6,11 +6,12 @@ import re
 
 import pytest
 
-from cbt_ray.report import CheckRow, Curves, FileRow, ReportData, TrainingRow
+from cbt_ray.report import CheckRow, Curves, FileRow, PairsRow, ReportData, TrainingRow
 from cbt_ray.report.part import Fold, Pairs
 from cbt_ray.report.prose import DASH, duration, listed, size
 from cbt_ray.report.table import Table
 from cbt_ray.report.training_section import MOST, curves, shown, training
+from cbt_ray.training.preference import PairFigures
 from tests.report import study
 from tests.report.sample import sample
 
@@ -135,6 +136,19 @@ def test_the_tables_say_what_was_measured() -> None:
     assert folds == {
         "Files of birch tuned, with their SHA-256": {"model.gguf": f"{'ab' * 32} (145.2 MB)"}
     }
+
+
+def test_a_table_says_how_a_model_took_to_pairs() -> None:
+    before, after = (
+        PairsRow("held-out", 40, when, PairFigures(share, margin, -2.4, -2.04, 2.41, 0.095))
+        for when, share, margin in (("before", 0.0, -1.61), ("after", 0.05, -0.36))
+    )
+    tables, _ = section_of(TrainingRow("birch tuned", 40, preference=[before, after]))
+    assert [line[1:6] for line in texts(tables["t-preference"])] == [
+        ["held-out", "40", "before", "0%", "\N{MINUS SIGN}1.610"],
+        ["held-out", "40", "after", "5%", "\N{MINUS SIGN}0.360"],
+    ]
+    assert len(drawn(margin=[(1, -1.6), (2, -0.4)])) == 1
 
 
 def test_without_checks_there_is_no_table_of_them() -> None:

@@ -12,10 +12,13 @@ import pytest
 
 from cbt_ray.commands.status import print_status
 from cbt_ray.report import CheckRow, FileRow, TrainingRow
-from cbt_ray.stages.trained import row_of, trainings
+from cbt_ray.stages.steps import Steps
+from cbt_ray.stages.trained import notices_of, row_of, trainings
 from cbt_ray.study import load_study
 from cbt_ray.study.model import Checkpoint
-from cbt_ray.training.live import Live, Record, Step, path_of
+from cbt_ray.training.backend.job import MadeStep
+from cbt_ray.training.live import Live, Record, Step, path_of, read_record
+from cbt_ray.training.preference import PairFigures
 from cbt_ray.unit import Key, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.progress import Silent
@@ -165,6 +168,58 @@ def test_live_figures_stand_in_for_curves_that_a_unit_does_not_hold(bench: Bench
     found = row(bench, unit_of(key, metrics={"steps": 3}))
     assert found.curves.loss == [(1, 2.5), (2, 2.5), (3, 2.5)]
     assert found.curves.grad_norm == [], "never measured"
+
+
+PAIRS = {
+    "preferred": 0.75,
+    **{"margin": 0.4, "log_p_chosen": -1.6, "log_p_rejected": -2.0, "nll": 1.5, "odds": 0.05},
+}
+
+
+def of_pairs(key: Key, after: float, held_out: float) -> Unit:
+    preference = {
+        kind: {"pairs": 20, "before": PAIRS, "after": {**PAIRS, "preferred": share}}
+        for kind, share in (("trained", after), ("held_out", held_out))
+    }
+    steps = {name: [value] * 6 for name, value in PAIRS.items()}
+    return unit_of(key, metrics={**METRICS, **steps, "preference": preference})
+
+
+def test_how_it_took_to_pairs_stands_in_rows_and_a_curve(bench: Bench, key: Key) -> None:
+    found = row(bench, of_pairs(key, 0.9, 0.8))
+    assert [(one.kind, one.when, one.figures.preferred) for one in found.preference] == [
+        ("training", "before", 0.75),
+        ("training", "after", 0.9),
+        ("held-out", "before", 0.75),
+        ("held-out", "after", 0.8),
+    ]
+    assert found.curves.margin == [(number, 0.4) for number in range(1, 7)]
+    assert not {"margin", "preference", "preferred"} & set(found.details)
+
+
+@pytest.mark.parametrize(
+    ("after", "held_out", "said"),
+    [(0.5, 0.5, None), (0.9, 0.45, "45% of 20 held-out"), (0.05, 0.45, "5% of 20 training")],
+)
+def test_a_model_that_still_prefers_the_rejected_is_a_doubt(
+    bench: Bench, key: Key, after: float, held_out: float, said: str | None
+) -> None:
+    notices = [one.text for one in notices_of([row(bench, of_pairs(key, after, held_out))])]
+    assert len(notices) == (said is not None)
+    assert all(f"the chosen one is likelier in {said} pairs" in text for text in notices)
+
+
+def test_a_step_on_pairs_is_told_and_kept(bench: Bench, key: Key) -> None:
+    said: list[str] = []
+    bench.progress.say = said.append  # type: ignore[method-assign]
+    with Live(bench.store, key) as live:
+        Steps(bench, "first", live)(MadeStep(6, 6, 2.0, 1.0, 60, 1.0, pairs=PairFigures(**PAIRS)))
+    assert "loss 2.000, chosen likelier in 75%, " in said[0]
+    (step,) = read_record(bench.store, key).steps
+    assert {name: getattr(step, name) for name in PAIRS} == PAIRS
+    assert status(bench, timedelta())[0].startswith(
+        "training first: step 6 of 6, loss 2.000, chosen likelier in 75%"
+    )
 
 
 def test_an_export_has_files_and_no_curves(key: Key) -> None:

@@ -11,6 +11,7 @@ import math
 import struct
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from cbt_ray.errors import Infrastructure, InputError
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.training.event_file import NAME
 from cbt_ray.training.live import Live, Step, path_of, read_record
+from cbt_ray.training.preference import PairFigures
 from cbt_ray.unit import Key, Stage
 from tests.needs import needs
 
@@ -94,6 +96,7 @@ def test_a_line_a_step_beside_the_units(store: Counted) -> None:
     first = {"step": 1, "steps": 9, "loss": 2.0, "grad_norm": 1.0, "tokens": 100, "left_s": 80.0}
     absent = dict.fromkeys(
         ["held_out", "learning_rate", "tokens_per_second", "memory_gib", "seconds"]
+        + [field.name for field in fields(PairFigures)]
     )
     assert lines(store)[0] == {**first, **absent, "at": "2026-11-03T12:00:00+00:00"}
 

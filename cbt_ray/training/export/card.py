@@ -16,9 +16,19 @@ import yaml
 
 from cbt_ray.study.licence import BASE, Demand, Demands
 from cbt_ray.training.gate.verdict import Check, without_folders
+from cbt_ray.training.preference import FEWEST_PREFERRED, KINDS
 from cbt_ray.training.start.licence_text import holds_licence
 
 UNKNOWN = "not recorded"
+_ENDS = ("before", "after")
+_MEASURES = {
+    "preferred": "share in which the chosen answer is likelier",
+    "margin": "margin, nats a token",
+    "log_p_chosen": "log-probability of a token, chosen",
+    "log_p_rejected": "log-probability of a token, rejected",
+    "nll": "likelihood term of the loss",
+    "odds": "odds-ratio term of the loss",
+}
 LICENCES = "licences/"
 """Where the texts that came with the base model lie among the files."""
 NOT_CLINICAL = (
@@ -60,6 +70,8 @@ class CardFacts:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     held_out_before: float | None = None
     held_out_after: float | None = None
+    preference: Mapping[str, Any] = field(default_factory=dict)
+    """Kind of preference pairs -> their number, and figures before and after training."""
     seeds: Mapping[str, int] = field(default_factory=dict)
     versions: Mapping[str, str | None] = field(default_factory=dict)
     checks: Sequence[Check] = ()
@@ -138,6 +150,15 @@ def _training(facts: CardFacts) -> Iterator[str]:
     }
     rows: list[tuple[str, Any]] = [("method", facts.method), *losses.items()]
     yield _table(("", ""), ((name, _recorded(value)) for name, value in rows))
+    for kind, found in facts.preference.items():
+        measures = dict.fromkeys([*(found["before"] or {}), *found["after"]])
+        yield _table(
+            (f"{found['pairs']} {KINDS[kind]} pairs", "before", "after"),
+            (
+                (_MEASURES[name], *(_recorded((found[at] or {}).get(name)) for at in _ENDS))
+                for name in measures
+            ),
+        )
     groups = {
         "data": facts.data,
         "recipe": facts.recipe,
@@ -232,6 +253,12 @@ def _limits(facts: CardFacts) -> Iterator[str]:
         "A held-out loss says how well it predicts such text, not how good a therapist it is.",
         "It is the result of one training; another seed makes another model.",
         f"Checks that failed: {failed}.",
+        *(
+            f"It still prefers the rejected answers: the chosen one is likelier in "
+            f"{found['after']['preferred']:.0%} of {found['pairs']} {KINDS[kind]} pairs."
+            for kind, found in facts.preference.items()
+            if found["after"]["preferred"] < FEWEST_PREFERRED
+        ),
     ]
     yield "\n".join(f"- {line}" for line in lines)
 

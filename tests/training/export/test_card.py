@@ -53,7 +53,24 @@ FACTS = CardFacts(
     prompt="therapist.j2 (0f0f)",
     context=10_240,
 )
+PAIRS = {
+    "preferred": 0.05,
+    **{"margin": -0.36, "log_p_chosen": -2.4, "log_p_rejected": -2.04},
+    **{"nll": 2.41, "odds": 0.095},
+}
 BARE = CardFacts(name="small-x-tuned", study="small", demands=asked("Apache-2.0", None))
+
+
+def test_a_model_that_was_tuned_on_pairs_says_how_it_took_to_them() -> None:
+    found = {"pairs": 40, "before": {**PAIRS, "preferred": 0.0}, "after": PAIRS}
+    text = card(replace(BARE, preference={"held_out": found}))
+    assert "| 40 held-out pairs | before | after |" in text
+    assert "| share in which the chosen answer is likelier | 0 | 0.05 |" in text
+    assert "| odds-ratio term of the loss | 0.095 | 0.095 |" in text
+    still = "prefers the rejected answers: the chosen one is likelier in 5% of 40 held-out pairs"
+    assert still in text
+    better = {**found, "after": {**PAIRS, "preferred": 0.5}}
+    assert "rejected answers" not in card(replace(BARE, preference={"held_out": better}))
 
 
 def front(facts: CardFacts) -> dict[str, Any]:
