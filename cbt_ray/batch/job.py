@@ -109,9 +109,9 @@ _STAGES = {
     BatchJob.EVALUATE: (Stage.RATINGS, Stage.ANALYSIS, Stage.REPORT),
 }
 _BEFORE = {
-    BatchJob.TRAIN: (BatchJob.GENERATE, Stage.DATASET),
-    BatchJob.SIMULATE: (BatchJob.TRAIN, Stage.FINETUNE),
-    BatchJob.EVALUATE: (BatchJob.SIMULATE, Stage.SESSIONS),
+    BatchJob.TRAIN: (BatchJob.GENERATE, (Stage.PAIRS, Stage.DATASET)),
+    BatchJob.SIMULATE: (BatchJob.TRAIN, (Stage.FINETUNE,)),
+    BatchJob.EVALUATE: (BatchJob.SIMULATE, (Stage.SESSIONS,)),
 }
 
 
@@ -122,10 +122,12 @@ def check_before(bench: Bench, job: BatchJob, model: str | None = None) -> None:
         raise Owed(f"{job}: the weights of {weights[0]} are owed; submit fetch first")
     if job not in _BEFORE:
         return
-    earlier, stage = _BEFORE[job]
-    left = bench.survey(stage).owed(stage)
-    if left:
-        raise Owed(
-            f"{job}: {stage} still owes {len(left)} units, first {left[0].id}; submit {earlier} "
-            "first"
-        )
+    earlier, stages = _BEFORE[job]
+    survey = bench.survey(*stages)
+    for stage in stages:
+        left = survey.owed(stage)
+        if left:
+            raise Owed(
+                f"{job}: {stage} still owes {len(left)} units, first {left[0].id}; submit "
+                f"{earlier} first"
+            )

@@ -166,8 +166,7 @@ class Recipe(Block):
     measured_pairs: int = Field(100, ge=1)
     """With `orpo`: pairs that are measured before and after training.
 
-    So many of those that are trained on and so many of held-out patients; they
-    are spread evenly.
+    So many pairs that are trained on, and so many of patients who are held out; spread evenly.
     """
     memory_gib: float | None = Field(None, gt=0)
     """GiB that training needs of its accelerator; `plan` shows it.

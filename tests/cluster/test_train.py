@@ -16,9 +16,10 @@ from cbt_ray.batch.job import BatchJob, owed
 from cbt_ray.cluster.run import _retry, _run_one, _run_whole
 from cbt_ray.cluster.site import Site
 from cbt_ray.cluster.submit import submit
-from cbt_ray.errors import InputError
-from cbt_ray.stages.dataset import make_dataset
+from cbt_ray.errors import InputError, Owed
+from cbt_ray.stages.dataset import fetch_dataset, make_dataset
 from cbt_ray.stages.generate import generate
+from cbt_ray.stages.train import _made_pairs
 from cbt_ray.store import Blob
 from cbt_ray.store.store import sha256_of
 from cbt_ray.study import load_study
@@ -27,6 +28,7 @@ from cbt_ray.unit import Key, Status, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.keys import Keys
 from cbt_ray.work.preferences import bring
+from cbt_ray.work.progress import Silent
 from cbt_ray.work.workshop import local_file, prompts_of
 from tests.cluster.fake import FakeCluster
 from tests.cluster.test_submit import site
@@ -45,6 +47,15 @@ ORPO = {
     "licence": "Apache-2.0",
     "preferences_licence": "Apache-2.0",
     "method": "orpo",
+}
+
+
+MADE: dict[str, Any] = {
+    "models__smollm2__recipe": {**ORPO, "preferences": "made:fair", "preferences_licence": None},
+    "arms": [*ARMS, {"name": "plain", "model": "smollm2"}],
+    "pairs": {"fair": {"rejected": {"endpoint": "script"}}},
+    "endpoints__script__licence": "Apache-2.0",
+    "imported": ...,
 }
 
 
@@ -92,6 +103,45 @@ def test_pairs_go_along_with_the_study(tmp_path: Path, cluster: FakeCluster) -> 
         "small/preferences/",
     ):
         bring(there, store, there.models["smollm2"].recipe, lambda blob: local_file(store, blob))
+
+
+def test_pairs_that_the_study_makes_are_trained_on_from_the_store(
+    tmp_path: Path, cluster: FakeCluster
+) -> None:
+    """None of the pods makes one; while one is owed nothing is created."""
+    here = with_dataset(tmp_path, cluster, **MADE)
+    pair = next(iter(here.bench.keys.pairs().values()))
+    whole = here.bench.store.read(str(pair))
+    here.bench.store.set_aside(str(pair))
+    owing = replace(here, bench=Bench(here.study, Silent(), inline=True))
+    with pytest.raises(
+        Owed, match=rf"train: pairs still owes 1 units, first {pair.id}; submit generate first"
+    ):
+        submit(owing, BatchJob.TRAIN, "smollm2")
+    assert cluster.created == []
+
+    here.bench.store.create(str(pair), whole or b"")
+    cluster.script = lambda fake: fake.end("Job", 1)
+    again = replace(here, bench=Bench(here.study, Silent(), inline=True))
+    submit(again, BatchJob.TRAIN, "smollm2")
+    (config,) = [document for (kind, _), document in cluster.objects.items() if kind == "ConfigMap"]
+    (tmp_path / "pod").mkdir()
+    text = yaml.safe_load(config["data"]["study.yaml"]) | {"store": here.study.store}
+    (tmp_path / "pod" / "study.yaml").write_text(yaml.safe_dump(text, sort_keys=False))
+    there = Bench(load_study(tmp_path / "pod" / "study.yaml"), Silent(), inline=True)
+    assert there.keys.all() == here.bench.keys.all()
+    pod, own = (
+        pairs_in(bench, tmp_path / name) for bench, name in ((there, "a"), (here.bench, "b"))
+    )
+    assert pod == own
+    assert {"chosen", "rejected"} < set(json.loads(pod.splitlines()[0]))
+
+
+def pairs_in(bench: Bench, work: Path) -> str:
+    """What a training gets, on whichever machine."""
+    fetch_dataset(bench, bench.keys.dataset(), work / "dataset")
+    files = _made_pairs(bench, bench.study.models["smollm2"].recipe, work)
+    return "".join(file.read_text() for file in files if file is not None)
 
 
 def test_pairs_of_no_use_are_refused_before_anything_is_created(
