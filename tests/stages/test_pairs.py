@@ -82,6 +82,24 @@ def test_a_file_of_them_has_what_training_reads_and_no_held_out_patient(
     assert all(json.dumps(text, ensure_ascii=False) not in lines for text in held - said)
 
 
+def test_the_last_answer_ends_as_in_the_dataset(bench: Bench, tmp_path: Path) -> None:
+    """Chosen answers are the ones that `sft` would learn, to the letter."""
+    generate(bench)
+    make_dataset(bench)
+    fetch_dataset(bench, bench.keys.dataset(), tmp_path / "data")
+    splits = read(tmp_path / "data")
+    learned = {
+        message["content"]
+        for example in (*splits.train, *splits.held_out)
+        for message in example["messages"]
+        if message["role"] == "assistant"
+    }
+    write_pairs(bench, "fair", ["p01", "p02"], tmp_path / "pairs.jsonl")
+    chosen = [one.chosen for one in read_preferences(tmp_path / "pairs.jsonl")]
+    assert set(chosen) == learned
+    assert sum(text.endswith("[END OF SESSION]") for text in chosen) == 4
+
+
 def test_training_waits_for_its_pairs(bench: Bench) -> None:
     generate(bench)
     make_dataset(bench)

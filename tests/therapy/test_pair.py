@@ -67,6 +67,8 @@ def test_a_chosen_answer_keeps_the_form_and_a_rejected_one_stays_as_it_is() -> N
 
 
 def test_what_makes_no_pair_is_counted() -> None:
+    first = Session("Teresa", 1, "assessment", "", (Turn(Speaker.THERAPIST, "Hi."),), "")
+    assert made(Script(["Hm."]), held=first) == ([], {"unasked": 1}), "the patient said nothing yet"
     found, left_out = made(Script(["What kept you awake?", ""]))
     assert (found, left_out) == ([], {"alike": 1, "empty": 1})
     cut = Script([reply("Tell me", Finish.LENGTH)])

@@ -68,6 +68,28 @@ def test_pairs_too_long_are_left_out_and_counted(tmp_path: Path) -> None:
         pair([*found, found[-1]], CHATML, Characters(), 400)
 
 
+def test_of_a_long_conversation_the_oldest_exchanges_go_in_front_of_both(tmp_path: Path) -> None:
+    """As of a `turn` example, so that both methods learn an answer behind the same words."""
+    system, *_, last = LINE["messages"]
+    said = [
+        message
+        for number in range(6)
+        for message in (
+            {"role": "user", "content": f"Patient {number}."},
+            {"role": "assistant", "content": f"Therapist {number}."},
+        )
+    ]
+    (one,) = _pairs(tmp_path, {**LINE, "messages": [system, *said, last]}, max_length=400)
+    assert max(len(one.chosen.input_ids), len(one.rejected.input_ids)) <= 400
+    found = _text(one.prompt)
+    assert found.startswith(f"<|im_start|>system\n{system['content']}<|im_end|>\n")
+    kept = [number for number in range(6) if f"Patient {number}." in found]
+    assert kept == list(range(kept[0], 6)), "whole exchanges, the latest"
+    assert 0 < kept[0] < 5
+    assert found.count("<|im_start|>user") == len(kept) + 1
+    assert _text(one.rejected.input_ids).startswith(found)
+
+
 def test_a_mask_that_cannot_be_right_is_refused(tmp_path: Path) -> None:
     """Of 40,000 tokens before the answer, fewer than one in 500 would teach."""
     long = {
