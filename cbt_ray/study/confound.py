@@ -39,8 +39,8 @@ _FAMILIES = (
 )
 _NOT_HOW = {"seed", "method", "quantization", "start", "compare", "revision", "compare_revision"}
 _NOT_HOW |= {"licence", "preferences", "preferences_licence", "backend", "checkpoint_steps"}
-_NOT_HOW |= {"held_out_windows", "held_out_steps", "memory_gib", "tensorboard", "gate_prompts"}
-_NOT_HOW |= {"safetensors", "chat_template", "turn_end"}
+_NOT_HOW |= {"held_out_windows", "held_out_steps", "measured_pairs", "memory_gib", "tensorboard"}
+_NOT_HOW |= {"gate_prompts", "safetensors", "chat_template", "turn_end"}
 """Fields of a recipe that belong to the model, are named by themselves or do not decide what tuning
 makes."""
 
