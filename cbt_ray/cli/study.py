@@ -19,9 +19,10 @@ from cbt_ray.cli.command import (
     retry_rejected,
     with_bench,
 )
+from cbt_ray.terminal import within
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cbt_ray.study import Study
     from cbt_ray.study.load import Examined
@@ -61,7 +62,7 @@ def plan(study: Study, nodes: Sequence[int], cores: int, as_json: bool) -> None:
         some = [Nodes(number, cores) for number in nodes]
         if as_json:
             return _print(plan_document(study, some))
-        return print_plan(study, click.echo, some)
+        return print_plan(study, within(click.echo), some)
 
 
 @command(
@@ -234,21 +235,52 @@ def study(study: Study, inline: bool) -> None:
     with_bench(study, lambda bench: run_study(bench, click.echo), inline=inline, checked=False)
 
 
-@command("cbt-ray status studies/demo.yaml", in_cluster, context, as_json)
-def status(study: Study, overlay: str | None, context: str | None, as_json: bool) -> None:
-    """Show what is done, rejected (why), not reached and owed in each stage.
+@command(
+    "cbt-ray status studies/demo.yaml",
+    in_cluster,
+    context,
+    click.option(
+        "--watch",
+        "watched",
+        is_flag=True,
+        help="Show it anew until nothing is owed, or until Ctrl-C; where nothing can be drawn, a "
+        "line for each change.",
+    ),
+    as_json,
+)
+def status(
+    study: Study, overlay: str | None, context: str | None, watched: bool, as_json: bool
+) -> None:
+    """Show what is done, rejected (why), not reached and owed in each stage, and what it has cost
+    so far.
 
     With --overlay, what runs in the cluster, too.
     """
-    if overlay:
-        from cbt_ray.cluster.run import options_of, run_status
+    from cbt_ray.commands.status import Status, print_status
+    from cbt_ray.commands.watch import watch
 
-        return run_status(study, options_of(overlay, context), click.echo)
-    from cbt_ray.commands.status import print_status, status_document
+    if watched and as_json:
+        raise click.UsageError("--watch: expected without --json")
 
-    if as_json:
-        return with_bench(study, lambda bench: _print(status_document(bench)))
-    return with_bench(study, lambda bench: print_status(bench, click.echo))
+    def show(bench: Bench, jobs: Callable[[], Sequence[str]] = tuple) -> None:
+        if as_json:
+            _print({**Status(bench).document(), **({"jobs": jobs()} if overlay else {})})
+        elif watched:
+            watch(Status(bench), click.echo, jobs)
+        else:
+            print_status(bench, within(click.echo))
+            for line in jobs():
+                click.echo(line)
+
+    try:
+        if overlay:
+            from cbt_ray.cluster.run import options_of, run_status
+
+            run_status(study, options_of(overlay, context), click.echo, show)
+        else:
+            with_bench(study, show)
+    except KeyboardInterrupt:  # how a watch is ended: nothing is to be said of it
+        raise click.exceptions.Exit(130) from None
 
 
 @command(

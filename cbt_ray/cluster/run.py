@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cbt_ray.batch.job import BatchJob, check_model, needed, owed
+from cbt_ray.cluster.api import Document
 from cbt_ray.cluster.follow import SERVING, Ending, ending_of, talking
 from cbt_ray.cluster.site import Options, Site, open_site
 from cbt_ray.cluster.submission import LABEL, Images
@@ -22,6 +23,8 @@ from cbt_ray.study.scheduled import checkpoints
 from cbt_ray.work.bench import Bench
 
 Say = Callable[[str], object]
+Show = Callable[[Bench, Callable[[], Sequence[str]]], None]
+"""Shows how far a study is, with the lines about its jobs."""
 WHOLE = "study"
 _ENDINGS = {kind.exit_code: kind for kind in (Owed, InputError, BelowMinimum)}
 
@@ -185,18 +188,17 @@ def run_logs(study: Study, job: str, model: str | None, options: Options, say: S
                     say(line.partition(" ")[2])
 
 
-def run_status(study: Study, options: Options, say: Say) -> None:
-    """Print what of a study is done in the store, and what of it runs in the cluster."""
-    from cbt_ray.commands.status import print_status
-
+def run_status(study: Study, options: Options, say: Say, show: Show) -> None:
+    """Have shown what of a study is done in the store, and what of it runs in the cluster."""
     site = open_site(study, options, say)
-    print_status(site.bench, say)
-    for document in jobs_of(site):
-        ending = ending_of(document)
-        say(
-            f"{document['metadata']['name']}: "
-            f"{'runs' if ending is None else 'done' if ending.code == 0 else ending.message}"
-        )
+    show(site.bench, lambda: [_job(document) for document in jobs_of(site)])
+
+
+def _job(document: Document) -> str:
+    """How far a job is, in a line."""
+    ending = ending_of(document)
+    how = "runs" if ending is None else "done" if ending.code == 0 else ending.message
+    return f"{document['metadata']['name']}: {how}"
 
 
 def fetch_report(study: Study, folder: Path | None, options: Options, say: Say) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from cbt_ray.count import many
 from cbt_ray.errors import InputError
 from cbt_ray.planning.calls import StageCalls
 from cbt_ray.planning.effect import outcomes_of, smallest_effect
@@ -16,6 +17,7 @@ from cbt_ray.study.confound import told
 from cbt_ray.study.licence import published_name
 from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.scheduled import checkpoints
+from cbt_ray.terminal import table
 from cbt_ray.work.people import asked_of_people
 
 UNKNOWN = "of unknown cost (no price is known for an endpoint; `price` in the study file gives it)"
@@ -72,18 +74,22 @@ def plan_document(study: Study, nodes: Collection[Nodes] = ()) -> dict[str, Any]
 
 def _stages(study: Study, estimates: Sequence[StageCalls]) -> Iterator[str]:
     """A table, a line each."""
-    yield (
-        f"{'stage':<10} {'calls':>8} {'prompt':>12} {'reply':>11} {'dollars':>9} "
-        f"{'critical path':>14} {'jobs at once':>13}"
-    )
-    for one in estimates:
-        cost = one.cost(study)
-        dollars = "unknown" if cost is None else f"{cost:.2f}"
-        yield (
-            f"{one.stage:<10} {one.calls:>8.0f} {one.prompt_tokens:>12.0f} "
-            f"{one.reply_tokens:>11.0f} {dollars:>9} "
-            f"{_time(one.path(study)):>14} {one.at_once(study):>13}"
-        )
+    head = ("stage", "calls", "prompt", "reply", "dollars", "critical path", "jobs at once")
+    yield from table(head, (_row(study, one) for one in estimates))
+
+
+def _row(study: Study, one: StageCalls) -> list[str]:
+    cost = one.cost(study)
+    counts = (one.calls, one.prompt_tokens, one.reply_tokens)
+    dollars = "unknown" if cost is None else f"{cost:,.2f}"
+    path = _time(one.path(study))
+    return [
+        one.stage,
+        *(f"{count:,.0f}" for count in counts),
+        dollars,
+        path,
+        f"{one.at_once(study):,}",
+    ]
 
 
 def _in_all(study: Study, estimates: Sequence[StageCalls]) -> Iterator[str]:
@@ -92,10 +98,11 @@ def _in_all(study: Study, estimates: Sequence[StageCalls]) -> Iterator[str]:
     tokens = sum(one.prompt_tokens + one.reply_tokens for one in estimates)
     costs = [one.cost(study) for one in estimates]
     cost = None if None in costs else sum(known or 0 for known in costs)
-    dollars = f"${cost:.2f}" if cost is not None else UNKNOWN
+    dollars = f"${cost:,.2f}" if cost is not None else UNKNOWN
     path = sum(one.path(study) for one in estimates)
     rest = " without training" if any(arm.tuned for arm in study.arms) else ""
-    yield f"in all: {calls:.0f} calls, {tokens:.0f} tokens, {dollars}; {_time(path)} at best{rest}"
+    counts = f"{many(calls, 'call')}, {many(tokens, 'token')}"
+    yield f"in all: {counts}, {dollars}; {_time(path)} at best{rest}"
     yield "critical path: with as many jobs at once as are useful, at the endpoints' expected_speed"
     yield _counted_by(estimates)
     yield from _against_budget(study, {"calls": calls, "tokens": tokens, "cost": cost})
@@ -103,8 +110,8 @@ def _in_all(study: Study, estimates: Sequence[StageCalls]) -> Iterator[str]:
 
 def _on(study: Study, estimates: Sequence[StageCalls], nodes: Nodes) -> Iterator[str]:
     """How long the stages that call models take there, and why not less."""
-    node = "1 node" if nodes.number == 1 else f"{nodes.number} nodes"
-    yield f"on {node} of {nodes.cores} CPUs, from the first call to the last answer:"
+    machines = f"{many(nodes.number, 'node')} of {many(nodes.cores, 'CPU')}"
+    yield f"on {machines}, from the first call to the last answer:"
     for one in estimates:
         found = forecast(study, one, nodes)
         yield (

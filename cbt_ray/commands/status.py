@@ -1,14 +1,17 @@
-"""Status: what became of each stage's units, why units are owed, how far trainings are, and what
-else lies in the store under the study's name.
+"""Status: what became of each stage's units, why units are owed, how far trainings are, what else
+lies in the store under the study's name, and what the study has cost so far.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from cbt_ray.count import agreeing, many
+from cbt_ray.terminal import table
 from cbt_ray.training.live import Record, read_record
 from cbt_ray.unit import Key, Stage
 from cbt_ray.work.bench import Bench
@@ -16,8 +19,90 @@ from cbt_ray.work.cause import NEVER, causes
 from cbt_ray.work.origin import named
 from cbt_ray.work.people import handed, said
 from cbt_ray.work.survey import State, Survey
+from cbt_ray.work.usage import Costs
 
 MOST_SHOWN = 10
+
+
+@dataclass
+class Status:
+    """A study as its store shows it, each time that it is asked."""
+
+    bench: Bench
+
+    def __post_init__(self) -> None:
+        self._costs = Costs(self.bench.store, self.bench.study.study)
+        self._survey = self.bench.survey(*Stage)
+
+    def renew(self) -> None:
+        """Look again."""
+        self._costs.renew()
+        self._survey = self.bench.survey(*Stage)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is owed."""
+        return not any(map(self._survey.owed, Stage))
+
+    def lines(self, now: datetime) -> Iterator[str]:
+        """The table, what is owed and why, trainings, and what it has cost so far."""
+        survey, study = self._survey, self.bench.study
+        yield f"{study.study} in {self.bench.store.url}"
+        head = ("stage", "done", "rejected", "not reached", "owed", "reasons of rejection")
+        yield from table(head, map(self._row, self._stages()), words=1)
+        yield from _why_owed(survey)
+        yield from (said(study, one) for one in handed(survey))
+        yield from _trainings(self.bench, survey, now)
+        if others := _others(survey):
+            yield (
+                f"{many(others, 'other unit')} in the store: made by another version of the study "
+                "file, left alone and not analysed"
+            )
+        yield f"so far: {self._costs.total}"
+
+    def facts(self) -> Iterator[str]:
+        """A line for each stage and each training, which says nothing of the time: it is another
+        one once something has changed.
+        """
+        for stage in self._stages():
+            done, rejected, not_reached, owed = self._counts(stage)
+            counts = {"done": done, "rejected": rejected, "not reached": not_reached, "owed": owed}
+            told = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
+            used = self._costs.usage.get(stage)
+            yield f"{stage}: {told}" + (f"; {used}" if used and used.calls else "")
+        yield from _trainings(self.bench, self._survey, None)
+
+    def document(self) -> dict[str, Any]:
+        """The same as one object: units by stage and state, why they were rejected or are owed, and
+        what the study has cost so far.
+        """
+        survey = self._survey
+        stages = {
+            stage.value: {
+                **{state.value: survey.counts(stage)[state] for state in State},
+                "reasons": dict(survey.reasons(stage)),
+            }
+            for stage in self._stages()
+        }
+        return {
+            "study": self.bench.study.study,
+            "store": self.bench.store.url,
+            "stages": stages,
+            "owed": list(_why_owed(survey)),
+            "spent": self._costs.to_json(),
+        }
+
+    def _stages(self) -> list[Stage]:
+        """Those that an arm needs."""
+        return [stage for stage in Stage if self._survey.stages[stage]]
+
+    def _counts(self, stage: Stage) -> list[int]:
+        return [self._survey.counts(stage)[state] for state in State]
+
+    def _row(self, stage: Stage) -> list[str]:
+        reasons = self._survey.reasons(stage).most_common()
+        why = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
+        return [stage.value, *(f"{count:,}" for count in self._counts(stage)), why]
 
 
 def print_status(
@@ -26,50 +111,8 @@ def print_status(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> None:
     """Print the table, and a line for each training that is under way or was interrupted."""
-    survey = bench.survey(*Stage)
-    say(f"{bench.study.study} in {bench.store.url}")
-    say(
-        f"{'stage':<10} {'done':>6} {'rejected':>9} {'not reached':>12} {'owed':>6}  reasons of "
-        "rejection"
-    )
-    for stage in Stage:
-        if not survey.stages[stage]:
-            continue  # no arm needs it
-        counts, reasons = survey.counts(stage), survey.reasons(stage)
-        why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-        done, rejected, not_reached, owed = (counts[state] for state in State)
-        say(f"{stage:<10} {done:>6} {rejected:>9} {not_reached:>12} {owed:>6}  {why}".rstrip())
-    for line in _why_owed(survey):
+    for line in Status(bench).lines(now()):
         say(line)
-    for one in handed(survey):
-        say(said(bench.study, one))
-    for line in _trainings(bench, survey, now()):
-        say(line)
-    others = _others(survey)
-    if others:
-        say(
-            f"{others} other units lie in the store: made by another version of the study file, "
-            "left alone and not analysed"
-        )
-
-
-def status_document(bench: Bench) -> dict[str, Any]:
-    """The same as one object: units by stage and state, and why they were rejected or are owed."""
-    survey = bench.survey(*Stage)
-    stages = {
-        stage.value: {
-            **{state.value: survey.counts(stage)[state] for state in State},
-            "reasons": dict(survey.reasons(stage)),
-        }
-        for stage in Stage
-        if survey.stages[stage]
-    }
-    return {
-        "study": bench.study.study,
-        "store": bench.store.url,
-        "stages": stages,
-        "owed": list(_why_owed(survey)),
-    }
 
 
 def _why_owed(survey: Survey) -> Iterator[str]:
@@ -86,21 +129,23 @@ def _why_owed(survey: Survey) -> Iterator[str]:
         else:
             reasons.setdefault((entry.key.stage, why), []).append(entry.key)
     for (_, why), keys in list(reasons.items())[:MOST_SHOWN]:
-        more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+        more = f" and {len(keys) - 1:,} more" if len(keys) > 1 else ""
         yield f"{named(keys[0])}{more}: {why}"
     if left := list(reasons.values())[MOST_SHOWN:]:
-        yield f"and {sum(map(len, left))} more, for {len(left)} other reasons"
+        yield f"and {sum(map(len, left)):,} more, for {many(len(left), 'other reason')}"
     if waiting:
+        there, they = ("is there", "it") if waiting == 1 else ("are there", "they")
+        of = agreeing(waiting, "was", "were")
         yield (
-            f"{waiting} of those owed are there, but were made from units that are owed; they "
-            "stay if these come out as before"
+            f"{waiting:,} of those owed {there}, but {of} made from units that are owed; {they} "
+            f"{agreeing(waiting, 'stays', 'stay')} if these come out as before"
         )
     if never:
-        yield f"{NEVER}: " + ", ".join(f"{count} {stage}" for stage, count in never.items())
+        yield f"{NEVER}: " + ", ".join(f"{count:,} {stage}" for stage, count in never.items())
 
 
-def _trainings(bench: Bench, survey: Survey, now: datetime) -> Iterator[str]:
-    """One line a training that has made a step and has no model yet."""
+def _trainings(bench: Bench, survey: Survey, now: datetime | None) -> Iterator[str]:
+    """One line a training that has made a step and has no model yet; with its age at a time."""
     owed = set(survey.owed(Stage.FINETUNE))
     for made in bench.keys.finetunes:
         key = bench.keys.finetune(made)
@@ -108,7 +153,7 @@ def _trainings(bench: Bench, survey: Survey, now: datetime) -> Iterator[str]:
             yield f"training {made.model}{made.suffix}: {_far(record, now)}"
 
 
-def _far(record: Record, now: datetime) -> str:
+def _far(record: Record, now: datetime | None) -> str:
     """How far it is, from its last step; the held-out loss is the last one that was taken."""
     last = record.steps[-1]
     held_out = next(
@@ -120,8 +165,9 @@ def _far(record: Record, now: datetime) -> str:
         f"held out {held_out:.3f}" if held_out is not None else "",
         f"chosen likelier in {last.preferred:.0%}" if last.preferred is not None else "",
         f"{_spelt(last.left_s)} left" if last.left_s is not None else "",
-        f"updated {_spelt((now - record.updated).total_seconds())} ago" if record.updated else "",
     ]
+    if now is not None and record.updated:
+        parts.append(f"updated {_spelt((now - record.updated).total_seconds())} ago")
     return ", ".join(part for part in parts if part)
 
 

@@ -74,6 +74,7 @@ class Caller:
                 reply.reply_tokens,
                 reply.cost or 0.0,
             )
+            usage.unpriced = int(reply.cost is None)
             return reply
         except Infrastructure as fault:
             usage.faults[fault.kind] = 1

@@ -129,7 +129,7 @@ class LlamaCppModel:
         text = self._opened(prompt, request) + drawn.text
         finish = Finish.STOP if drawn.stopped else Finish.LENGTH
         said = (text, finish, len(prompt), drawn.tokens, self.gguf.name)
-        return Reply(*said, llama_cpp=self._build)
+        return Reply(*said, cost=0.0, llama_cpp=self._build)
 
     def _opened(self, prompt: list[int], request: Request) -> str:
         """The mark of reasoning with which the template ends a prompt, which no reply repeats.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
+from cbt_ray.count import many
 from cbt_ray.llm.reasoning import parted
 from cbt_ray.study.endpoint import Sampling
 
@@ -104,6 +105,18 @@ class Usage:
     faults: dict[str, int] = field(default_factory=dict)
     """Faults of the world that were met, by kind (rate_limit, server, timeout, connection,
     malformed, unfinished)."""
+    unpriced: int = 0
+    """Calls that were answered at a price that nobody knows; `cost` is without them."""
+
+    def __str__(self) -> str:
+        return f"{many(self.calls, 'call')}, {many(self.tokens, 'token')}, {self.dollars}"
+
+    @property
+    def dollars(self) -> str:
+        """The cost in words, as far as it is known."""
+        if self.unpriced:
+            return f"at least ${self.cost:,.2f}" if self.cost else "of unknown cost"
+        return f"${self.cost:,.2f}"
 
     @property
     def tokens(self) -> int:
@@ -117,6 +130,7 @@ class Usage:
         self.reply_tokens += other.reply_tokens
         self.cost += other.cost
         self.seconds += other.seconds
+        self.unpriced += other.unpriced
         for kind, count in other.faults.items():
             self.faults[kind] = self.faults.get(kind, 0) + count
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cbt_ray.llm.request import Usage
 from cbt_ray.stages.preflight import finished, preflight
+from cbt_ray.terminal import table
 from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.usage import Costs
@@ -64,16 +66,18 @@ def run_study(bench: Bench, say: Callable[[str], object]) -> None:
 def print_costs(bench: Bench, say: Callable[[str], object]) -> None:
     """Print calls, tokens, dollars and seconds of each stage, over all runs of the study."""
     costs = Costs(bench.store, bench.study.study)
-    say(f"{'stage':<10} {'calls':>7} {'prompt':>10} {'reply':>9} {'dollars':>9} {'wall s':>8}")
-    for stage in Stage:  # profiles are written by the same jobs as courses, whose time holds theirs
-        if stage in costs.usage or stage in costs.wall:
-            used = costs.usage[stage]
-            say(
-                f"{stage:<10} {used.calls:>7} {used.prompt_tokens:>10} {used.reply_tokens:>9} "
-                f"{used.cost:>9.2f} {costs.wall[stage]:>8.1f}"
-            )
-    total, seconds = costs.total, sum(costs.wall.values())
-    say(
-        f"{'all':<10} {total.calls:>7} {total.prompt_tokens:>10} {total.reply_tokens:>9} "
-        f"{total.cost:>9.2f} {seconds:>8.1f}"
-    )
+    # Profiles are written by the same jobs as courses, whose time holds theirs.
+    rows = [
+        _row(stage, costs.usage[stage], costs.wall[stage])
+        for stage in Stage
+        if stage in costs.usage or stage in costs.wall
+    ]
+    rows.append(_row("all", costs.total, sum(costs.wall.values())))
+    for line in table(("stage", "calls", "prompt", "reply", "dollars", "wall s"), rows):
+        say(line)
+
+
+def _row(name: str, used: Usage, seconds: float) -> list[str]:
+    counts = (used.calls, used.prompt_tokens, used.reply_tokens)
+    dollars = "unknown" if used.unpriced else f"{used.cost:,.2f}"
+    return [name, *(f"{count:,}" for count in counts), dollars, f"{seconds:,.1f}"]

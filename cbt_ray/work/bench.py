@@ -141,7 +141,7 @@ class Bench:
         begun = time.monotonic()
         left: list[str] = []
         stop: CbtRayError | None = None
-        with self.progress.stage(stage, owed) as watch:
+        with self.progress.stage(stage, owed, self._spent) as watch:
             for outcome in self.engine.run(work, jobs, roles, watch):
                 left += outcome.owed
                 stop = stop or outcome.stop
@@ -162,6 +162,9 @@ class Bench:
         if left:
             [(shown, _)] = Counter(left).most_common(1)
             raise Owed(f"{stage}: {len(left)} of {len(jobs)} jobs stay owed, run again ({shown})")
+
+    def _spent(self) -> str:
+        return f"{self.engine.spent()} so far"
 
     def _chosen(self, stage: Stage, jobs: Sequence[Job]) -> Sequence[Job]:
         """The jobs that `--only` asks for."""

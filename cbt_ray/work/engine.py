@@ -64,6 +64,10 @@ class Engine(Protocol):
         """Run jobs, the longest first as given; `watch` hears of each unit as it is settled."""
         ...
 
+    def spent(self) -> Usage:
+        """What the study has cost so far, with the calls of this run."""
+        ...
+
     def close(self) -> None:
         """Let go of workers."""
         ...
@@ -76,7 +80,8 @@ class InlineEngine:
 
     def __init__(self, study: Study, store: str, spent: Usage) -> None:
         self._study, self._store = study, store
-        self.gate = gate_of(Meter(study.endpoints, study.budget, spent=spent))
+        self._meter = Meter(study.endpoints, study.budget, spent=spent)
+        self.gate = gate_of(self._meter)
 
     def run(self, work: Work, jobs: Sequence[Job], asked: Asked, watch: Watch) -> Iterator[Outcome]:
         """Run jobs one by one; a crash ends the command."""
@@ -86,6 +91,10 @@ class InlineEngine:
             yield outcome
             if outcome.stop:
                 return
+
+    def spent(self) -> Usage:
+        """What the meter has heard of."""
+        return self._meter.totals()
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -172,6 +181,10 @@ class CrewEngine:
                     self._join(shift, min(more, shift.waiting), needs, work, setting)
         finally:
             shift.end()
+
+    def spent(self) -> Usage:
+        """What workers have told of, a second ago at most."""
+        return self._meter.totals()
 
     def close(self) -> None:
         """End the workers."""

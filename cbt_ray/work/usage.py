@@ -43,7 +43,15 @@ class Costs:
     def __init__(self, store: Store, study: str) -> None:
         self.usage: dict[str, Usage] = defaultdict(Usage)
         self.wall: dict[str, float] = defaultdict(float)
-        paths = list(store.list(f"{study}/usage/"))
+        self._store, self._study = store, study
+        self._read: set[str] = set()
+        self.renew()
+
+    def renew(self) -> None:
+        """Add the records that are new: none is ever changed."""
+        store = self._store
+        paths = [one for one in store.list(f"{self._study}/usage/") if one not in self._read]
+        self._read.update(paths)
         for path, data in zip(paths, store.objects(paths), strict=True):
             try:
                 record = json.loads(data or b"")

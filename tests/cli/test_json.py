@@ -41,12 +41,14 @@ def test_plan(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_status(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = said(capsys, "status", str(file))
     assert {one["done"] for one in before["stages"].values()} == {0}
+    assert before["spent"] == {}
     assert before["owed"] == ["never made: " + before["owed"][0].partition(": ")[2]]
     assert run(["study", str(file), "--inline"]) in (0, 2)
     capsys.readouterr()
     after = said(capsys, "status", str(file))
     assert after["stages"]["sessions"]["done"] == 2
     assert after["stages"]["sessions"]["owed"] == 0
+    assert after["spent"]["sessions"]["calls"] > 0
 
 
 def test_check(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
