@@ -10,6 +10,7 @@ from cbt_ray.analysis.effect.policy import Policies, moved, unheard
 from cbt_ray.analysis.flow import counts
 from cbt_ray.analysis.notice import Notice, by_weight
 from cbt_ray.analysis.scores import ITEM, OWED
+from cbt_ray.count import agreeing, many
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +72,8 @@ def _of_sessions(sessions: pd.DataFrame, *, read: bool) -> list[Notice]:
 def _owed(sessions: pd.DataFrame) -> str:
     owed = int((sessions["reason"] == OWED).sum())
     return (
-        f"Owed: {owed} of {len(sessions)} scheduled sessions; the study has not run to its end."
+        f"Owed: {owed} of {many(len(sessions), 'scheduled session')}; the study has not run to "
+        "its end."
         if owed
         else ""
     )
@@ -139,7 +141,7 @@ def _by_arm(sessions: pd.DataFrame, chosen: pd.Series[bool]) -> str:
         f"{arm}: {count} of {rated[arm]}"
         for arm, count in counts(sessions.loc[chosen, "arm"]).items()
     )
-    return f"{int(chosen.sum())} of {rated.sum()} rated sessions ({arms})"
+    return f"{int(chosen.sum())} of {many(rated.sum(), 'rated session')} ({arms})"
 
 
 def _alike(rated: pd.DataFrame) -> str:
@@ -152,8 +154,8 @@ def _alike(rated: pd.DataFrame) -> str:
     if 2 * alike < len(rated) or not alike:
         return ""
     return (
-        f"{alike} of {len(rated)} rated sessions have the same score on all items: the judge "
-        "does not tell the items apart."
+        f"{alike} of {many(len(rated), 'rated session')} {agreeing(alike, 'has', 'have')} the "
+        "same score on all items: the judge does not tell the items apart."
     )
 
 

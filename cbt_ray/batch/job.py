@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from cbt_ray.count import many
 from cbt_ray.errors import InputError, Owed
 from cbt_ray.stages.fetch import owed_checkpoints, owed_weights
 from cbt_ray.study import Study
@@ -128,6 +129,6 @@ def check_before(bench: Bench, job: BatchJob, model: str | None = None) -> None:
         left = survey.owed(stage)
         if left:
             raise Owed(
-                f"{job}: {stage} still owes {len(left)} units, first {left[0].id}; submit "
-                f"{earlier} first"
+                f"{job}: {stage} still owes {many(len(left), 'unit')}, first {left[0].id}; "
+                f"submit {earlier} first"
             )

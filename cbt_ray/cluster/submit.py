@@ -20,6 +20,7 @@ from cbt_ray.cluster.prepare import prepare
 from cbt_ray.cluster.servers import Keeper, servers
 from cbt_ray.cluster.site import Options, Site
 from cbt_ray.cluster.submission import KEYS, LABEL, Submission
+from cbt_ray.count import many
 from cbt_ray.errors import BelowMinimum, GateFailed, Infrastructure, InputError
 from cbt_ray.study import Study
 from cbt_ray.unit import Stage
@@ -81,7 +82,7 @@ def submit(site: Site, job: BatchJob, model: str | None = None) -> Ending:
     ending = follower.follow()
     left = site.patiently(lambda: owed(site.bench, job, model)) if ending.code == 0 else []
     return (
-        Ending(1, f"{name} ended, but {len(left)} units are owed, first {left[0]}")
+        Ending(1, f"{name} ended, but it owes {many(len(left), 'unit')}, first {left[0]}")
         if left
         else ending
     )

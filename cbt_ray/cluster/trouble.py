@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cbt_ray.cluster.api import Document, containers_of
+from cbt_ray.count import many
 from cbt_ray.errors import InputError, Owed
 
 OWED, USER = Owed.exit_code, InputError.exit_code
@@ -179,7 +180,7 @@ def _missing(message: str) -> str:
     """The scheduler's message by its resources: `nvidia.com/gpu is missing on 3 of 3 nodes`."""
     nodes = _NODES.match(message)
     lacking = [f"{what} is missing on {count}" for count, what in _MISSING.findall(message)]
-    of = f" of {nodes[1]} nodes" if nodes else " nodes"
+    of = f" of {many(int(nodes[1]), 'node')}" if nodes else " nodes"
     rest = _MISSING.sub("", message.split(" preemption:")[0].split(": ", 1)[-1])
     others = [
         part.strip(" .")

@@ -18,6 +18,7 @@ from cbt_ray.analysis.document import to_json
 from cbt_ray.analysis.scores import FACTOR
 from cbt_ray.analysis.table.mapping import load_mapping
 from cbt_ray.commands.delivery import Delivery
+from cbt_ray.count import many
 from cbt_ray.errors import InputError
 from cbt_ray.stages.analyse import versions
 from cbt_ray.stages.tables import csv_of, csv_of_frame
@@ -69,8 +70,8 @@ def analyze(
     for notice in read.notices:
         say(f"{table}: {notice}")
     say(
-        f"{table}: {read.rows} ratings, {len(read.scores.items)} items, {read.absent} scheduled "
-        "sessions without a rating"
+        f"{table}: {many(read.rows, 'rating')}, {many(len(read.scores.items), 'item')}, "
+        f"{many(read.absent, 'scheduled session')} without a rating"
     )
     result = analysed(table, columns, read, settings)
     files = _files(result, read.scores) | (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cbt_ray.count import agreeing
 from cbt_ray.errors import InputError
 from cbt_ray.llm.build import best_build, builds
 from cbt_ray.stages.preflight import check_apart, preflight
@@ -48,7 +49,8 @@ def check(
     remote = sorted(name for name, one in endpoints.items() if isinstance(one, LiteLLMEndpoint))
     names = ", ".join(dict.fromkeys(name for name, _ in roles)) or "none, since no call is owed"
     named = dict.fromkeys(one for rater in study.raters for one in scales_of(study, rater))
-    scales = f" scale{'s' if len(named) > 1 else ''} {', '.join(named)}," if named else ""
+    noun = agreeing(len(named), "scale")
+    scales = f" {noun} {', '.join(named)}," if named else ""
     say(f"{study.file}: nothing wrong: fields, prompts,{scales} recipes; roles: {names}")
     if remote:
         say(

@@ -13,6 +13,7 @@ from cbt_ray.analysis.declared import Declaration
 from cbt_ray.analysis.effect.asked import Arms, asked, pairs_of, question, trained
 from cbt_ray.analysis.settings import Settings
 from cbt_ray.commands.delivery import Delivery
+from cbt_ray.count import agreeing, many
 from cbt_ray.planning.effect import asked_of
 from cbt_ray.study import Study
 from cbt_ray.study.confound import told
@@ -36,8 +37,8 @@ def preregister(bench: Bench, file: Path, now: datetime, say: Callable[[str], ob
     say(f"declared {declared.h16} at {declared.declared_at}, written to {file}")
     if rated and declared.declared_at == now.isoformat(timespec="seconds"):
         say(
-            f"{rated} ratings are there already: numbers that rest on what is new in this "
-            "declaration are marked post hoc"
+            f"there {agreeing(rated, 'is', 'are')} {many(rated, 'rating')} already: numbers that "
+            "rest on what is new in this declaration are marked post hoc"
         )
 
 
@@ -51,6 +52,7 @@ def document(study: Study, outcomes: Sequence[Target], declared: Declaration) ->
     environment = Environment(  # noqa: S701  Markdown
         undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
+    environment.filters |= {"many": many, "agreeing": agreeing}
     arms, settings = asked_of(study)
     return environment.from_string(template).render(
         arms=arms,

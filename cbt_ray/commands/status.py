@@ -55,8 +55,8 @@ class Status:
         yield from _trainings(self.bench, survey, now)
         if others := _others(survey):
             yield (
-                f"{many(others, 'other unit')} in the store: made by another version of the study "
-                "file, left alone and not analysed"
+                f"{many(others, 'other unit')} {agreeing(others, 'lies', 'lie')} in the store: "
+                "made by another version of the study file, left alone and not analysed"
             )
         yield f"so far: {self._costs.total}"
 

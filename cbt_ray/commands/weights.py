@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from cbt_ray.commands.delivery import Delivery
+from cbt_ray.count import many
 from cbt_ray.errors import InputError, Owed
 from cbt_ray.store import Blob
 from cbt_ray.study.scheduled import seeds_of
@@ -63,7 +64,7 @@ def bring_weights(
     Delivery(folder, "weights", fetch, whole=False).hand_over(files)
     for name, one in files.items():
         if isinstance(one, Blob):
-            say(f"{folder / name}: {one.size} bytes, SHA-256 {one.sha256}")
+            say(f"{folder / name}: {many(one.size, 'byte')}, SHA-256 {one.sha256}")
 
 
 def _fetch(bench: Bench, key: Key, blob: Blob, file: Path) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cbt_ray.count import many
 from cbt_ray.errors import InputError
 from cbt_ray.imports.manifest import Manifest, keep, open_study
 from cbt_ray.imports.transcript import CourseSession, common_origin, read_sessions, remarks_on
 from cbt_ray.imports.units import absent_unit, imported_unit
-from cbt_ray.reading.table import many
 from cbt_ray.store.store import sha256_of
 from cbt_ray.study import Study
 from cbt_ray.therapy.session import Session

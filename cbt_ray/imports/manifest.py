@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from cbt_ray.count import many
 from cbt_ray.errors import InputError
 from cbt_ray.imports.units import digests, store_units
 from cbt_ray.reading import located, read_fields, read_text
@@ -201,7 +202,7 @@ def keep(
     written = "written" if filled.write() else "is as it was"
     for remark, count in remarks.items():
         say(f"imported, but {remark}: {count}")
-    say(f"{found}: {stored.units} units, {stored.new} of them new, in {store.url}")
+    say(f"{found}: {many(stored.units, 'unit')}, {stored.new} of them new, in {store.url}")
     say(f"{filled.file} {written}")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cbt_ray.analysis.table.cells import LARGEST_WHOLE
+from cbt_ray.count import many
 from cbt_ray.errors import InputError
 from cbt_ray.imports.ends import TableEnds
 from cbt_ray.imports.manifest import (
@@ -125,15 +126,16 @@ def _keep(
         own = [unit for unit in units if unit.content["judge"] == name]
         before = manifest.content.judges[name].ratings if name in manifest.content.judges else {}
         changed = sum(before.get(unit.key.id, unit.key.h16) != unit.key.h16 for unit in own)
-        source = f"{len(own)} ratings by {name} ({kind}) of {table.path.name}"
+        source = f"{many(len(own), 'rating')} by {name} ({kind}) of {table.path.name}"
         manifest = manifest.with_judge(name, kind, own, source, complete=complete, who=who)
         say(
-            f"{name} ({kind}): {len(own)} ratings"
+            f"{name} ({kind}): {many(len(own), 'rating')}"
             + (f", {changed} in place of others" if changed else "")
         )
     written = "written" if manifest.write() else "is as it was"
     say(
-        f"{stored.units} units, {stored.new} of them new, in {store.url}; {manifest.file} {written}"
+        f"{many(stored.units, 'unit')}, {stored.new} of them new, in {store.url}; {manifest.file} "
+        f"{written}"
     )
 
 
@@ -151,7 +153,7 @@ def _refuse(table: RatingTable, problems: list[tuple[int, str]], say: Say) -> No
     for line, problem in problems[1:MOST_SHOWN]:
         say(f"{table.path}, line {line}: {problem}")
     more = (
-        f" ({len(problems)} such rows; nothing was imported)"
+        f" ({many(len(problems), 'such row')}; nothing was imported)"
         if len(problems) > 1
         else " (nothing was imported)"
     )

@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
+from cbt_ray.count import many
 from cbt_ray.errors import InputError
 from cbt_ray.imports.manifest import Manifest, keep, open_study, study_name
 from cbt_ray.imports.transcript import Transcript, common_origin, read_sessions, remarks_on
 from cbt_ray.imports.units import absent_unit, imported_unit
-from cbt_ray.reading.table import many
 from cbt_ray.store.store import sha256_of
 from cbt_ray.study import Study
 from cbt_ray.study.scheduled import session_id

@@ -16,6 +16,7 @@ from typing import Any
 
 import llama_cpp
 
+from cbt_ray.count import many
 from cbt_ray.errors import Infrastructure
 
 BATCH = 512
@@ -228,7 +229,8 @@ def _context(llama: Any, context: int, threads: int, sequences: int) -> Any:
     made = llama_cpp.llama_init_from_model(llama._model.model, settings)
     if not made:
         raise Infrastructure(
-            f"llama.cpp: no memory for {sequences} sequences of {context} tokens", "server"
+            f"llama.cpp: no memory for {many(sequences, 'sequence')} of {many(context, 'token')}",
+            "server",
         )
     return made
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from cbt_ray.cache import cache_folder
+from cbt_ray.count import many
 from cbt_ray.errors import InputError
 from cbt_ray.extra import EXTRAS, need
 from cbt_ray.llm.gguf_header import Header, read_header
@@ -118,15 +119,17 @@ def gguf_files(path: Path) -> list[Path]:
     named = _SHARD.fullmatch(path.name)
     if named is None or int(named["count"]) != parts:
         raise InputError(
-            f"gguf: {path}: expected the name ...-00001-of-{parts:05d}.gguf, it is one of {parts} "
-            "files"
+            f"gguf: {path}: expected the name ...-00001-of-{parts:05d}.gguf, it is one of "
+            f"{many(parts, 'file')}"
         )
     files = [
         path.with_name(f"{named['stem']}-{number:05d}-of-{parts:05d}.gguf")
         for number in range(1, parts + 1)
     ]
     if path != files[0]:
-        raise InputError(f"gguf: {path}: expected the first of {parts} files, {files[0].name}")
+        raise InputError(
+            f"gguf: {path}: expected the first of {many(parts, 'file')}, {files[0].name}"
+        )
     for number, file in enumerate(files):
         if not file.is_file():
             raise InputError(f"gguf: {file}: expected a file, {path.name} is one of {parts}")

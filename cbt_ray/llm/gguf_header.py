@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from cbt_ray.count import many
 from cbt_ray.errors import InputError
 from cbt_ray.reading import opened
 
@@ -139,7 +140,7 @@ class _Reader:
             needed = here + -here % alignment + last
             if needed > self._size:
                 raise self._refused(
-                    f"it is torn: it has {self._size:,} bytes, its tensors take {needed:,}"
+                    f"it is torn: it has {many(self._size, 'byte')}, its tensors take {needed:,}"
                 )
         return tuple(names)
 
@@ -147,7 +148,7 @@ class _Reader:
         """How many bytes a tensor takes."""
         dimensions = self._number("<I")
         if not 1 <= dimensions <= DIMENSIONS:
-            raise self._refused(f"the tensor {name!r} has {dimensions} dimensions")
+            raise self._refused(f"the tensor {name!r} has {many(dimensions, 'dimension')}")
         shape: list[int] = [self._number("<Q") for _ in range(dimensions)]
         kind = self._number("<I")
         if kind not in _BLOCKS:
@@ -176,12 +177,12 @@ class _Reader:
         if kind not in _SCALARS:
             raise self._refused(f"{key!r} is an array of a kind, {kind}, that there is not")
         width = struct.calcsize(_SCALARS[kind])
-        self._expect(count * width, f"{key!r}, an array of {count:,} numbers")
+        self._expect(count * width, f"{key!r}, an array of {many(count, 'number')}")
         if key not in self._arrays:
             self._stream.seek(count * width, 1)
             return NOT_KEPT
         if count > MOST_STRINGS:
-            raise self._refused(f"{key!r} holds {count:,} numbers")
+            raise self._refused(f"{key!r} holds {many(count, 'number')}")
         return [
             one for (one,) in struct.iter_unpack(_SCALARS[kind], self._stream.read(count * width))
         ]
@@ -190,7 +191,7 @@ class _Reader:
         self._strings += count
         if self._strings > MOST_STRINGS:
             raise self._refused(f"its arrays hold more than {MOST_STRINGS:,} texts")
-        self._expect(8 * count, f"{key!r}, an array of {count:,} texts")
+        self._expect(8 * count, f"{key!r}, an array of {many(count, 'text')}")
         kept: list[bytes] | None = [] if key in self._arrays else None
         read = self._stream.read
         for _ in range(count):
@@ -207,7 +208,7 @@ class _Reader:
     def _text(self, key: str, longest: int) -> str:
         length = self._number("<Q")
         if length > longest:
-            raise self._refused(f"{key!r} has {length:,} bytes")
+            raise self._refused(f"{key!r} has {many(length, 'byte')}")
         self._expect(length, repr(key))
         try:
             return self._stream.read(length).decode()
@@ -231,7 +232,7 @@ class _Reader:
         left = self._size - self._stream.tell()
         if length > left:
             raise self._refused(
-                f"it is torn: {what} would take {length:,} bytes, {left:,} are left"
+                f"it is torn: {what} would take {many(length, 'byte')}, {left:,} are left"
             )
 
     def _refused(self, why: str) -> InputError:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
+from cbt_ray.count import many
 from cbt_ray.errors import Infrastructure, InputError, ModelFailure
 from cbt_ray.llm.build import best_build, bindings, check_gpu
 from cbt_ray.llm.control import Control, Written
@@ -119,7 +120,8 @@ class LlamaCppModel:
         prompt = self.tokenize(request.messages)
         if len(prompt) >= self.context:
             raise ModelFailure(
-                "context_full", f"the prompt has {len(prompt)} tokens, the context {self.context}"
+                "context_full",
+                f"the prompt has {many(len(prompt), 'token')}, the context {self.context}",
             )
         drawn = (
             self._alone(prompt, request)

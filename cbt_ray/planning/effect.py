@@ -14,6 +14,7 @@ from cbt_ray.analysis.effect.design import (
     smallest_rows,
 )
 from cbt_ray.analysis.settings import Settings
+from cbt_ray.count import many
 from cbt_ray.study import Study
 from cbt_ray.work.outcome import headline, targets
 from cbt_ray.work.workshop import prompts_of
@@ -54,8 +55,8 @@ def smallest_effect(study: Study, declared: Variances | None = None) -> Iterator
         if (row.error_term, row.adjust) == ("own", "holm")
     ]
     least, surer = (row.difference or 0.0 for row in rows)  # none: nothing varies
-    holm = f", Holm over {family} contrasts" if family > 1 else ""
-    told = f"{patients} patients, t with df {patients - 1}{holm}"
+    holm = f", Holm over {many(family, 'contrast')}" if family > 1 else ""
+    told = f"{many(patients, 'patient')}, t with df {patients - 1}{holm}"
     if least > points:
         yield (
             f"{head}none; all {points:g} points of the scale would be found less often than "

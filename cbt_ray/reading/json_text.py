@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
+from cbt_ray.count import many
 from cbt_ray.errors import InputError
 from cbt_ray.reading.regular import LARGEST_TEXT, read_text
 
@@ -77,7 +78,7 @@ def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _integer(digits: str) -> int:
     if len(digits) > LONGEST_INTEGER:
-        raise ValueError(f"a whole number of {len(digits):,} digits")
+        raise ValueError(f"a whole number of {many(len(digits), 'digit')}")
     return int(digits)
 
 

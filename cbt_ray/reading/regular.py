@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from cbt_ray.count import many
 from cbt_ray.errors import InputError
 
 LARGEST_TEXT = 64 << 20
@@ -86,7 +87,7 @@ def read_bytes(file: Path, name: str | None = None, largest: int = LARGEST_TEXT)
         except OSError as error:
             raise InputError(f"{where}: expected a readable file ({error.strerror})") from None
     if len(data) > largest:
-        raise InputError(f"{where}: expected at most {largest:,} bytes")
+        raise InputError(f"{where}: expected at most {many(largest, 'byte')}")
     return data
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cbt_ray.count import many
 from cbt_ray.errors import InputError
 from cbt_ray.reading.cell import shown, unescaped
 from cbt_ray.reading.regular import read_bytes
@@ -293,11 +294,6 @@ def _other_separator(names: list[str]) -> str:
 
 def _joint(reason: str) -> str:
     return ", " if reason.startswith("column ") else ": "
-
-
-def many(count: int, noun: str) -> str:
-    """A count with its noun: `1 row`, `2 rows`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _filled(cells: list[str]) -> bool:

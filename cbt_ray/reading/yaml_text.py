@@ -17,6 +17,7 @@ import yaml
 from yaml.constructor import SafeConstructor
 from yaml.resolver import Resolver
 
+from cbt_ray.count import many
 from cbt_ray.errors import InputError
 from cbt_ray.reading.regular import read_text
 
@@ -201,7 +202,7 @@ class _Reader:
             raise _Refused(f"expected a plain value, found the tag {tag}", event, path)
         if tag == _INTEGER and len(text) > LONGEST_INTEGER:
             raise _Refused(
-                f"expected a smaller number, found one of {len(text):,} digits", event, path
+                f"expected a smaller number, found one of {many(len(text), 'digit')}", event, path
             )
         try:
             return self.constructor.construct_object(yaml.ScalarNode(tag, text), deep=True)

@@ -17,7 +17,17 @@ from cbt_ray.report.at import At
 from cbt_ray.report.effect_section import difference_columns
 from cbt_ray.report.figure import Figure, repeats
 from cbt_ray.report.part import Fold, Part, Text
-from cbt_ray.report.prose import DASH, capital, estimate, known_interval, span, text, whole, why
+from cbt_ray.report.prose import (
+    DASH,
+    capital,
+    counted,
+    estimate,
+    known_interval,
+    span,
+    text,
+    whole,
+    why,
+)
 from cbt_ray.report.svg import Scale, axis_x, axis_y, cloud, drawing, line, nice
 from cbt_ray.report.table import Cell, Column, Row, Table, column, shown, tabulate
 
@@ -97,7 +107,7 @@ def _all_judges(everything: At[Analysis]) -> Table:
         "Agreement of all judges on the total",
         head,
         [Row(row) for row in rows],
-        f"Over {judges.sessions} sessions that all judges rated.",
+        f"Over {counted(judges.sessions, 'session')} that all judges rated.",
     )
 
 

@@ -12,7 +12,7 @@ from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.scores import RULE
 from cbt_ray.report.answer import by_rule, calibrated, scale_of, who
 from cbt_ray.report.data import Methods, Period, ReportData
-from cbt_ray.report.prose import ends, listed, whole
+from cbt_ray.report.prose import counted, ends, listed, whole
 
 UNKNOWN = "not recorded"
 
@@ -91,11 +91,6 @@ def _dates(data: ReportData) -> Iterator[Fact]:
     made = data.provenance.versions.get("cbt-ray", "")
     seed = "" if data.seed is None else f"seed {data.seed}"
     yield Fact("Made with", f"cbt-ray {made}".strip(), seed)
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 arm`, `6 arms`."""
-    return f"{whole(count)} {noun}{'' if count == 1 else 's'}"
 
 
 def days(span: Period | None) -> str:

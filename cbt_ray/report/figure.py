@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from cbt_ray.analysis.analyse import Analysis
+from cbt_ray.count import agreeing
 from cbt_ray.report.prose import whole
 from cbt_ray.report.svg import SERIES, drawing, marker
 from cbt_ray.study.contrast import Contrast
@@ -106,7 +107,8 @@ def sessions_an_arm(analysis: Analysis) -> str:
     """`95 to 100 rated sessions an arm.`, for a caption."""
     rated_ = sorted({row.rated for row in analysis.scores})
     counts = " to ".join(map(whole, dict.fromkeys([rated_[0], rated_[-1]]))) if rated_ else "0"
-    return f"{counts} rated sessions an arm."
+    noun = agreeing(max(rated_, default=0), "rated session")
+    return f"{counts} {noun} an arm."
 
 
 def repeats(analysis: Analysis) -> bool:

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from cbt_ray.rating.measure import Measure
 from cbt_ray.rating.scale import Item, Scale, Step
 from cbt_ray.report.data import AskedModel, Methods, RaterRow, ReportData, ReportedCheckpoint
-from cbt_ray.report.facts import counted, days
+from cbt_ray.report.facts import days
 from cbt_ray.report.part import Fold, Heading, Pairs, Part, Section, Text
-from cbt_ray.report.prose import DASH, listed, whole
+from cbt_ray.report.prose import DASH, counted, listed, whole
 from cbt_ray.report.table import Cell, Row, Table
 from cbt_ray.study.protocol import Sessions
 from cbt_ray.study.recipe import Recipe
@@ -105,7 +105,9 @@ def _measured(scale: Scale) -> str:
 
 def _measure(measure: Measure, scale: Scale) -> str:
     of = [
-        f"all {len(scale.items)} items" if len(group) == len(scale.items) else listed(group, 20)
+        f"all {counted(len(scale.items), 'item')}"
+        if len(group) == len(scale.items)
+        else listed(group, 20)
         for group in measure.parts
     ]
     low, high = scale.ends[measure.name]
@@ -140,8 +142,8 @@ def _read(rater: RaterRow) -> str:
     if rater.opened_read is None:
         return "not recorded"
     return (
-        f"{rater.opened_read} of {rater.opened} sessions that began with the summary of the "
-        "session before still held it"
+        f"{rater.opened_read} of {counted(rater.opened, 'session')} that began with the summary "
+        "of the session before still held it"
     )
 
 
@@ -166,8 +168,9 @@ def _protocol(sessions: Sessions) -> dict[str, str]:
     return {
         "Sessions of a chain": str(sessions.count),
         "Chains of an arm with a patient": str(sessions.replicates),
-        "A session ends at": f"{ends}, not before {sessions.min_therapist_turns} therapist turns; "
-        f"at {whole(sessions.max_messages)} messages or {whole(sessions.max_words)} words",
+        "A session ends at": f"{ends}, not before "
+        f"{counted(sessions.min_therapist_turns, 'therapist turn')}; at "
+        f"{counted(sessions.max_messages, 'message')} or {counted(sessions.max_words, 'word')}",
     }
 
 
@@ -236,7 +239,7 @@ def _base(one: ReportedCheckpoint) -> str:
 def _recipe(recipe: Recipe) -> str:
     return (
         f"{recipe.method}, LoRA r {recipe.lora.r}, learning rate {recipe.learning_rate:g}, "
-        f"{recipe.epochs:g} epochs, seed {recipe.seed}"
+        f"{counted(recipe.epochs, 'epoch')}, seed {recipe.seed}"
     )
 
 

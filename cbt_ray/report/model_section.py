@@ -17,7 +17,7 @@ from cbt_ray.analysis.model.result import MixedModel
 from cbt_ray.report.at import At
 from cbt_ray.report.figure import Figure, asked
 from cbt_ray.report.part import Fold, Heading, Part, Section, Text
-from cbt_ray.report.prose import capital, interval_of, one, probability, three, yes
+from cbt_ray.report.prose import capital, counted, interval_of, one, probability, three, yes
 from cbt_ray.report.svg import Scale, axis_x, axis_y, cloud, drawing, line, nice
 from cbt_ray.report.table import Cell, Column, Row, Table, column, shown, tabulate
 from cbt_ray.study.contrast import Contrast
@@ -54,9 +54,9 @@ def _default(found: At[ChainModel]) -> list[Part]:
     ]
     reference = ", ".join(f"{name} {level}" for name, level in model.reference.items())
     note = (
-        f"{model.n} sessions of {model.chains} chains and {model.patients} patients; "
-        f"reference levels: {reference}. Its "
-        "error term is the chain. It prints no p per term: contrasts have their own."
+        f"{counted(model.n, 'session')} of {counted(model.chains, 'chain')} and "
+        f"{counted(model.patients, 'patient')}; reference levels: {reference}. Its error term is "
+        "the chain. It prints no p per term: contrasts have their own."
     )
     place, rows = _terms_of(model), found.each(lambda it: it.terms)
     terms = tabulate(place, rows, columns, note=note)
@@ -157,7 +157,7 @@ def _terms(found: At[PublishedModel], first: Sequence[Contrast]) -> Table:
         column("p, Bonferroni", three, lambda row: row.p_bonferroni, optional=True),
         column("Interval", _interval, lambda row: row.low, lambda row: row.high),
     ]
-    note = f"{model.n} sessions, {model.groups} patients. {model.caveat}"
+    note = f"{counted(model.n, 'session')}, {counted(model.groups, 'patient')}. {model.caveat}"
     reversed_ = [
         name
         for contrast in first

@@ -176,7 +176,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"whole": prose.whole, "escaped": escaped}
+    environment.filters |= {"whole": prose.whole, "counted": prose.counted, "escaped": escaped}
     return environment.get_template("page.html.j2")
 
 

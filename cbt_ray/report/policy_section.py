@@ -16,8 +16,8 @@ from cbt_ray.report.at import At
 from cbt_ray.report.part import Part, Text
 from cbt_ray.report.prose import (
     capital,
+    counted,
     interval_of,
-    one,
     percent,
     probability,
     signed,
@@ -166,7 +166,7 @@ def _words(analysis: At[Analysis]) -> Table:
         return Table(*place, note=note, empty=f"{capital(row.reason)}.")
     slope = (
         f"{signed(row.estimate)} points (SE {two(row.se)}) per standard deviation of "
-        f"{one(row.sd_words, 0)} words. "
+        f"{counted(row.sd_words, 'word')}. "
     )
     columns: list[Column[WordsHeld]] = [
         column("Contrast", str, lambda row: row.label),

@@ -14,7 +14,7 @@ from cbt_ray.analysis.effect.power import Power
 from cbt_ray.report.at import At
 from cbt_ray.report.figure import Figure, Look
 from cbt_ray.report.part import Fold, Section
-from cbt_ray.report.prose import capital, known_interval, one, percent, text, two, whole
+from cbt_ray.report.prose import capital, counted, known_interval, one, percent, text, two, whole
 from cbt_ray.report.svg import Scale, axis_y, drawing, marker, nice, path
 from cbt_ray.report.svg import text as label
 from cbt_ray.report.table import Column, Table, column, tabulate
@@ -60,8 +60,8 @@ def _basis(found: Power) -> str:
     design, variances, said = found.design, found.variances, ""
     if design:
         said += (
-            f"This design: {design.patients} patients x {design.sessions} sessions, "
-            f"{design.chains} chain(s) each. "
+            f"This design: {counted(design.patients, 'patient')} x "
+            f"{counted(design.sessions, 'session')}, {counted(design.chains, 'chain')} each. "
         )
     if variances:
         said += (
@@ -101,7 +101,10 @@ def drawn(found: Power) -> Figure:
     if not points:
         return Figure("power", title, caption, empty=f"Not drawn: {found.reason}.", scored=False)
     budgets = {row.cost: row.patients * row.sessions for row, _ in points}
-    legend = [Look(f"{budget} sessions an arm", n, n) for n, budget in enumerate(budgets.values())]
+    legend = [
+        Look(f"{counted(budget, 'session')} an arm", n, n)
+        for n, budget in enumerate(budgets.values())
+    ]
     near = _near(points)
     if any(_own(row, found.design) for row, _ in near):
         caption += " The hollow point is this study's own design."
@@ -138,7 +141,10 @@ def _lines(points: Sequence[Point], design: Design | None) -> Markup:
         parts.append(path(places, f"line s{index}") if len(places) > 1 else Markup(""))
         for (a, b), (row, least) in zip(places, own, strict=True):
             hollow = _own(row, design)
-            hint = f"{row.patients} patients x {row.sessions} sessions: {one(least)} points"
+            hint = (
+                f"{counted(row.patients, 'patient')} x {counted(row.sessions, 'session')}: "
+                f"{one(least)} points"
+            )
             look = f"dot s{index}" + (" hollow" if hollow else "")
             parts.append(marker(a, b, index, look, 4 if hollow else 3, hint))
     return drawing(WIDTH, 264, "Smallest difference over patients", *parts, class_="fluid")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cbt_ray.analysis.estimate import Estimate, Span
+from cbt_ray.count import agreeing
 
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
@@ -43,6 +44,11 @@ def percent(value: float | None) -> str:
 def whole(value: float | None) -> str:
     """A count with thin spaces between thousands."""
     return DASH if value is None else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def counted(count: float | None, noun: str, plural: str | None = None) -> str:
+    """`1 arm`, `6 arms`."""
+    return f"{whole(count)} {agreeing(count or 0, noun, plural)}"
 
 
 def money(value: float | None) -> str:

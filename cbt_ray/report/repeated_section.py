@@ -12,6 +12,7 @@ from cbt_ray.report.part import Fold, Part, Section, Text
 from cbt_ray.report.prose import (
     DASH,
     capital,
+    counted,
     interval_of,
     one,
     percent,
@@ -92,7 +93,7 @@ def _tests(place: tuple[str, str], measure: At[ComparedMeasure]) -> Table:
     found = measure.value
     other = "; F does not" if found.f and found.f.f is not None else ""
     note = (
-        f"{found.subjects} subjects, {found.complete} of them under every condition. "
+        f"{counted(found.subjects, 'subject')}, {found.complete} of them under every condition. "
         f"Wald takes the variances as known{other}."
     )
     return tabulate(place, [measure], columns, note=note)

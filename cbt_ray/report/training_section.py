@@ -15,6 +15,7 @@ from cbt_ray.report.figure import Figure
 from cbt_ray.report.part import Fold, Pairs, Part, Section
 from cbt_ray.report.prose import (
     DASH,
+    counted,
     duration,
     listed,
     one,
@@ -220,8 +221,8 @@ def _caption(found: Curves) -> str:
     steps = _size(found.loss)
     if steps > 1:
         parts.append(
-            f"Each point of a line is the mean of {steps} steps, the band is their lowest to "
-            "highest."
+            f"Each point of a line is the mean of {counted(steps, 'step')}, the band is their "
+            "lowest to highest."
         )
     if found.resumed:
         parts.append(

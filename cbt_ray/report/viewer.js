@@ -103,7 +103,7 @@
   function fill() {
     shown = sorted(sessions.filter(matcher()));
     list.replaceChildren(...shown.map(item));
-    count.textContent = shown.length + " of " + sessions.length + " sessions";
+    count.textContent = shown.length + " of " + sessions.length + (sessions.length === 1 ? " session" : " sessions");
   }
 
   // ---- texts -----------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from cbt_ray.analysis.claims.verdict import Claims
 from cbt_ray.analysis.table.mapping import Mapping as Columns
 from cbt_ray.analysis.table.mapping import load_mapping
+from cbt_ray.count import many
 
 if TYPE_CHECKING:
     from cbt_ray.analysis import ScoreRow, Settings
@@ -38,7 +39,7 @@ def claims_of(imported: Imported | None, rows: Iterable[ScoreRow]) -> Claims | N
     published = _as_published([row for row in rows if row.judge in judges], columns)
     rated = sum(row.total is not None for row in published)
     if rated != file.ratings:
-        reason = f"they were made on {file.ratings} ratings, of which {rated} are here"
+        reason = f"they were made on {many(file.ratings, 'rating')}, of which {rated} are here"
         return Claims(paper=file.paper, url=file.url, reason=reason)
     scores = Scores.of(published)
     lowest, highest = (int(end) for end in columns.range)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.cache import cache_folder, locked
+from cbt_ray.count import many
 from cbt_ray.errors import Owed
 from cbt_ray.llm.gguf_file import DEFAULT_REVISION
 from cbt_ray.study.model import Checkpoint
@@ -70,8 +71,8 @@ def _bring(bench: Bench, owing: list[Checkpoint], owed: dict[tuple[str, str], Ch
                 with at(bench.study, _revision_field(bench, made)):
                     raise
         bench.progress.say(
-            f"fetch: {name}: all {len(weights.files)} files of commit {weights.commit} are in the "
-            "store"
+            f"fetch: {name}: all {many(len(weights.files), 'file')} of commit {weights.commit} "
+            "are in the store"
         )
 
 
@@ -179,8 +180,8 @@ class _Arrivals:
             self.snapshot = snapshot
             total = sum(one.size for one in snapshot.files)
             self.say(
-                f"fetch: {snapshot.hub}: commit {snapshot.commit}, {len(snapshot.files)} files, "
-                f"{_bytes(total)}"
+                f"fetch: {snapshot.hub}: commit {snapshot.commit}, "
+                f"{many(len(snapshot.files), 'file')}, {_bytes(total)}"
             )
         if time.monotonic() - self.last >= EVERY_S:
             self.last = time.monotonic()

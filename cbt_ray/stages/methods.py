@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from cbt_ray.analysis.notice import Notice
+from cbt_ray.count import many
 from cbt_ray.imports.rows import judges_of
 from cbt_ray.rating.scale_file import load_scales
 from cbt_ray.report.data import AskedModel, Methods, Period, RaterRow, ReportedCheckpoint
@@ -59,9 +60,9 @@ def notices_of(raters: Sequence[RaterRow]) -> Iterator[Notice]:
         if rater.opened_read:
             yield Notice(
                 "opening_read",
-                f"{rater.opened_read} of {rater.opened} rated sessions still held the summary of "
-                f"the session before when {rater.who or rater.name} read them: their scores are of "
-                "both.",
+                f"{rater.opened_read} of {many(rater.opened, 'rated session')} still held the "
+                f"summary of the session before when {rater.who or rater.name} read them: their "
+                "scores are of both.",
                 66,
             )
 

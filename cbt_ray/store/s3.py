@@ -19,6 +19,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from cbt_ray.count import many
 from cbt_ray.errors import Infrastructure, InputError
 from cbt_ray.store.address import Address
 from cbt_ray.store.s3_faults import ABSENT, CONFLICT, TAKEN, attempts_of, code_of, mapped
@@ -187,7 +188,8 @@ class S3Store(Store):
         if held != size:
             self.set_aside(path)
             raise Infrastructure(
-                f"{self.where(path)}: {size} bytes were sent, the server holds {held}; moved aside",
+                f"{self.where(path)}: sent {many(size, 'byte')}, the server holds {held}; moved "
+                "aside",
                 "store",
             )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cbt_ray.count import many
 from cbt_ray.study.block import in_words, values_of
 from cbt_ray.study.contrast import TUNING, Contrast, Pair, pairs
 from cbt_ray.study.endpoint import (
@@ -207,9 +208,9 @@ def _precision(recipe: Recipe, endpoint: Endpoint) -> str:
 def _served(endpoint: Endpoint) -> str:
     if isinstance(endpoint, LlamaCppEndpoint):
         turned = f", turned into {endpoint.requantize}" if endpoint.requantize else ""
-        return f"llama.cpp with a context of {endpoint.context} tokens{turned}"
+        return f"llama.cpp with a context of {many(endpoint.context, 'token')}{turned}"
     if isinstance(endpoint, VllmEndpoint):
-        return f"vLLM with a context of {endpoint.context} tokens"
+        return f"vLLM with a context of {many(endpoint.context, 'token')}"
     if isinstance(endpoint, LiteLLMEndpoint):
         joined = ", its system prompt in the first message" if endpoint.system != "message" else ""
         return f"a server{joined}"

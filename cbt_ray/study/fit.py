@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from cbt_ray.count import many
 from cbt_ray.study import factor, serving
 from cbt_ray.study.block import twice
 from cbt_ray.study.endpoint import FINETUNED, Roles, ScriptedEndpoint, is_finetuned
@@ -219,7 +220,7 @@ def _attainable(study: Study) -> Iterator[str]:
     held = [len(seeds_of(study, arm)) * chains * study.sessions.count for arm in study.arms]
     if study.minimum.ratings > min(held):
         yield (
-            f"minimum.ratings: expected at most the {min(held)} sessions of an arm, found "
+            f"minimum.ratings: expected at most the {many(min(held), 'session')} of an arm, found "
             f"{study.minimum.ratings}"
         )
     training, sessions = study.patients.training, sum(held)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from cbt_ray.count import many
 from cbt_ray.study.endpoint import VllmEndpoint
 from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.scheduled import all_imported, seeds_of
@@ -61,8 +62,8 @@ def _of_server(study: Study, server: Server, held: list[Checkpoint]) -> Iterator
     merged = endpoint_of(study, server).form == MERGED
     if merged and len(held) > 1:
         yield (
-            f"{field}.form: expected adapter, since {len(held)} models of {server.model} answer "
-            "there and a merged one is alone in its server"
+            f"{field}.form: expected adapter, since {many(len(held), 'model')} of {server.model} "
+            "answer there and a merged one is alone in its server"
         )
     if merged and held[0].tuned and not recipe.safetensors:
         yield (

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+from cbt_ray.count import many
 from cbt_ray.errors import ModelFailure
 from cbt_ray.llm.reasoning import begins_with_thought
 from cbt_ray.llm.request import Ask, Finish, Reply, Request, whole_characters
@@ -41,7 +42,8 @@ def ask_until(ask: Ask, request: Request, attempts: int, read: Callable[[Reply],
     reason = useless.most_common(1)[0][0]
     raise ModelFailure(
         reason,
-        f"{reason}: {attempts} attempts, " + ", ".join(f"{n} {r}" for r, n in useless.items()),
+        f"{reason}: {many(attempts, 'attempt')}, "
+        + ", ".join(f"{n} {r}" for r, n in useless.items()),
     )
 
 

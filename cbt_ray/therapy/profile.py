@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from cbt_ray.count import many
 from cbt_ray.errors import ModelFailure
 from cbt_ray.llm.request import Ask, Message, Reply, Request
 from cbt_ray.prompts import Prompts
@@ -81,7 +82,7 @@ def write_profile(
         if not isinstance(narrative, str) or not isinstance(own, str) or not own.strip():
             raise ModelFailure("malformed", "name or narrative missing")
         if not patients.narrative_chars[0] <= len(narrative) <= patients.narrative_chars[1]:
-            raise ModelFailure("length", f"narrative of {len(narrative)} characters")
+            raise ModelFailure("length", f"narrative of {many(len(narrative), 'character')}")
         if own.casefold().split()[0] in taken:
             raise ModelFailure("name_taken", f"{own} is a simulated patient's name")
         return Profile(own, characteristics, narrative)

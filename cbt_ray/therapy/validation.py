@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from cbt_ray.count import many
 from cbt_ray.therapy.language import FlagRules, Language
 from cbt_ray.therapy.session import Session
 from cbt_ray.unit import digest
@@ -238,7 +239,7 @@ def doubt(flag: str, rules: FlagRules, unlike: str | None = None) -> str | None:
         )
     held = record.all
     if not held.positives:
-        return f"none of the {held.sessions} labelled sessions has it"
+        return f"none of the {many(held.sessions, 'labelled session')} has it"
     figures = (
         ("precision", held.precision),
         ("recall", held.recall),
@@ -247,7 +248,8 @@ def doubt(flag: str, rules: FlagRules, unlike: str | None = None) -> str | None:
         f"{what} {value:.2f}" for what, value in figures if value is not None and value < ENOUGH
     ]
     return (
-        f"{' and '.join(short)} on {held.sessions} labelled sessions, expected at least {ENOUGH}"
+        f"{' and '.join(short)} on {many(held.sessions, 'labelled session')}, expected at least "
+        f"{ENOUGH}"
         if short
         else None
     )

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from cbt_ray.count import many
 from cbt_ray.errors import InputError
 from cbt_ray.llm.request import Message
 from cbt_ray.study.model import Dataset
@@ -133,7 +134,7 @@ def read(folder: Path) -> Splits:
             file = folder / f"{name}.jsonl"
             parts[name] = [json.loads(line) for line in file.read_bytes().split(b"\n")[:-1]]
             if len(parts[name]) != head["counts"][name]:
-                raise ValueError(f"{head['counts'][name]} examples were written")
+                raise ValueError(f"it was written with {many(head['counts'][name], 'example')}")
         return Splits(cast(Format, head["format"]), **parts)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(

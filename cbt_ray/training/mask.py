@@ -17,6 +17,7 @@ from typing import Literal, Protocol
 
 from jinja2 import TemplateError
 
+from cbt_ray.count import agreeing, many
 from cbt_ray.errors import InputError
 from cbt_ray.llm.control import Control, Written, mark_for
 from cbt_ray.llm.request import Message
@@ -351,8 +352,8 @@ def _sane(masked: Masked, turns: int, share: tuple[float, float] | None, max_len
     if masked.left_out > LEFT_OUT * turns:
         raise InputError(
             f"max_length: expected room for the system prompt and one exchange; {masked.left_out} "
-            f"of {turns} therapist turns "
-            f"do not fit {max_length} tokens"
+            f"of {many(turns, 'therapist turn')} {agreeing(masked.left_out, 'does', 'do')} not "
+            f"fit {many(max_length, 'token')}"
         )
     if share:
         expect_share(masked, share, "dataset")

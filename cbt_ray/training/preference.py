@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cbt_ray.count import agreeing, many
 from cbt_ray.errors import InputError
 from cbt_ray.llm.request import Message
 from cbt_ray.llm.template import ChatTemplate
@@ -123,8 +124,8 @@ def pair(
     if left_out > LEFT_OUT * len(preferences):
         raise InputError(
             f"max_length: expected room for a conversation and an answer; {left_out} of "
-            f"{len(preferences)} preference pairs "
-            f"do not fit {max_length} tokens"
+            f"{many(len(preferences), 'preference pair')} {agreeing(left_out, 'does', 'do')} not "
+            f"fit {many(max_length, 'token')}"
         )
     paired = Paired(pairs, left_out)
     expect_share(Masked(paired.windows), SHARE["answer"], "preferences")

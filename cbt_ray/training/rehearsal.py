@@ -12,6 +12,7 @@ from pathlib import Path
 
 from jinja2 import TemplateError
 
+from cbt_ray.count import many
 from cbt_ray.errors import InputError
 from cbt_ray.llm.gguf_file import load_gguf_path
 from cbt_ray.llm.request import Message
@@ -89,7 +90,7 @@ def _expect_exact(conversation: tuple[Message, ...], base: Base) -> None:
     if len(runs) != len(turns) or any(
         run[-1] != base.end_id or run.count(base.end_id) != 1 for run in runs
     ):
-        found = f"{len(runs)} stretches of {len(ids)} tokens"
+        found = f"{many(len(runs), 'stretch')} of {many(len(ids), 'token')}"
         said = (
             f"chat_template: expected {len(turns)} therapist's turns with a loss, each to "
             f"{base.template.end!r}, found {found}"

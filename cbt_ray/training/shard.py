@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from cbt_ray.count import many
 from cbt_ray.errors import InputError
 from cbt_ray.reading import loads, read_bytes, read_json
 from cbt_ray.reading import opened as opened_file
@@ -114,7 +115,9 @@ def check_safetensors(file: Path) -> tuple[int, dict[str, Any]]:
         stream.seek(0)
         length = int.from_bytes(stream.read(8), "little")
         if size < 8 or length > min(LONGEST_HEADER, size - 8):
-            raise _torn(file, f"its header would have {length:,} bytes, the file has {size:,}")
+            raise _torn(
+                file, f"its header would have {many(length, 'byte')}, the file has {size:,}"
+            )
         try:
             entries = loads(stream.read(length))
         except ValueError as error:
@@ -129,7 +132,9 @@ def check_safetensors(file: Path) -> tuple[int, dict[str, Any]]:
             raise _torn(file, f"{name!r} begins at {begin:,}, not at {end:,}")
         end = after
     if 8 + length + end != size:
-        raise _torn(file, f"its weights take {8 + length + end:,} bytes, the file has {size:,}")
+        raise _torn(
+            file, f"its weights take {many(8 + length + end, 'byte')}, the file has {size:,}"
+        )
     return 8 + length, entries
 
 
@@ -149,8 +154,8 @@ def _place(file: Path, name: str, entry: Any) -> tuple[int, int]:
     if 8 * (place[1] - place[0]) != bits * math.prod(shape):
         raise _torn(
             file,
-            f"{name[:200]!r} takes {place[1] - place[0]:,} bytes, which is not what its shape "
-            "takes",
+            f"{name[:200]!r} takes {many(place[1] - place[0], 'byte')}, which is not what its "
+            "shape takes",
         )
     return place[0], place[1]
 

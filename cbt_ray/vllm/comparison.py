@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cbt_ray.count import many
 from cbt_ray.llm.inquiry import Inquiry, Spoken
 from cbt_ray.training.gate.expected import BEST, Expected
 from cbt_ray.training.gate.verdict import Check, Verdict
@@ -52,7 +53,7 @@ class Asker:
     def _listed(self, model: Model, listed: Mapping[str, int | None]) -> Check:
         context = listed.get(model.name)
         measured = {"models": sorted(listed), "context": context}
-        expected = f"a model {model.name} with a context of {self.context} tokens"
+        expected = f"a model {model.name} with a context of {many(self.context, 'token')}"
         passed = model.name in listed and context in (None, self.context)
         return Check("served.models", passed, measured, expected)
 

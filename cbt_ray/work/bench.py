@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cbt_ray.count import many
 from cbt_ray.errors import (
     BelowMinimum,
     BudgetReached,
@@ -155,13 +156,15 @@ class Bench:
         still = self.survey(stage).owed(stage) if not left else []
         if still and self.only:
             raise Owed(
-                f"{stage}: {self.only} is done, {len(still)} units stay owed: run again without "
-                "--only"
+                f"{stage}: {self.only} is done, {many(len(still), 'unit')} still owed: run again "
+                "without --only"
             )
         left += [f"{key.id}: not in the store" for key in still]
         if left:
             [(shown, _)] = Counter(left).most_common(1)
-            raise Owed(f"{stage}: {len(left)} of {len(jobs)} jobs stay owed, run again ({shown})")
+            raise Owed(
+                f"{stage}: {len(left)} of {many(len(jobs), 'job')} still owed, run again ({shown})"
+            )
 
     def _spent(self) -> str:
         return f"{self.engine.spent()} so far"
@@ -271,5 +274,6 @@ def must_be_done(survey: Survey, stage: Stage, needed_by: str) -> None:
     owed = survey.owed(stage)
     if owed:
         raise Owed(
-            f"{needed_by}: {stage} still owes {len(owed)} units, first {owed[0].id}; run that first"
+            f"{needed_by}: {stage} still owes {many(len(owed), 'unit')}, first {owed[0].id}; run "
+            "that first"
         )

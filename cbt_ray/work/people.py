@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from cbt_ray.count import many
 from cbt_ray.errors import PeopleAwaited
 from cbt_ray.study import Study
 from cbt_ray.study.scheduled import seeds_of
@@ -49,7 +50,7 @@ def handed(survey: Survey) -> Iterator[Handed]:
 
 def said(study: Study, one: Handed) -> str:
     """How far they have come, and what brings their ratings in."""
-    told = f"raters.{one.rater}: {one.rated} of {one.held} sessions are rated by people"
+    told = f"raters.{one.rater}: people have rated {one.rated} of {many(one.held, 'session')}"
     how = f"cbt-ray import ratings FILE.csv {study.file} --judge {one.rater}"
     return f"{told}; bring their ratings in with: {how}" if one.owed else told
 
@@ -72,6 +73,6 @@ def asked_of_people(study: Study) -> Iterator[str]:
         units = known[name].ratings if name in known else {}
         rated = len({parse_rating_id(unit)[0] for unit in units})
         yield (
-            f"raters.{name}: {people.sessions} of {held} sessions are for people to rate on "
+            f"raters.{name}: people are to rate {people.sessions} of {many(held, 'session')} on "
             f"{', '.join(people.scales)}, ratings of {rated} are imported"
         )

@@ -37,7 +37,7 @@ def test_models_stand_there_with_what_they_were_sampled_with() -> None:
     (row,) = texts("sampling", data)
     assert row[1:] == [samples.EVIL, "0.7", "0.95", "0", "1", "512", "3"]
     (checkpoint,) = texts("checkpoints", data)
-    assert checkpoint[2].startswith("sft, LoRA r 16, learning rate 0.0002, 1 epochs")
+    assert checkpoint[2].startswith("sft, LoRA r 16, learning rate 0.0002, 1 epoch")
     assert checkpoint[4] == "ab" * 6
 
 

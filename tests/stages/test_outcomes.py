@@ -68,19 +68,15 @@ def test_people_are_waited_for_and_then_make_the_headline(
     assert "roles: patient, summariser, therapist\n" in capsys.readouterr().out
     assert run(["plan", str(study)]) == 0
     planned = capsys.readouterr().out
-    assert "raters.crew: all of 12 sessions are for people to rate on ctrs, ratings of 0" in planned
+    assert "raters.crew: people are to rate all of 12 sessions on ctrs, ratings of 0" in planned
     assert "\nratings " not in planned
     assert run(["study", str(study), "--inline"]) == 2
-    assert (
-        f"raters.crew: 0 of 12 sessions are rated by people; {BY_HAND}" in capsys.readouterr().err
-    )
+    assert f"raters.crew: people have rated 0 of 12 sessions; {BY_HAND}" in capsys.readouterr().err
 
     some = ratings(tmp_path / "some.csv", range(40, 45))
     assert run(["import", "ratings", str(some), str(study), "--judge", "crew"]) == 0
     assert run(["status", str(study)]) == 0
-    assert (
-        f"raters.crew: 5 of 12 sessions are rated by people; {BY_HAND}" in capsys.readouterr().out
-    )
+    assert f"raters.crew: people have rated 5 of 12 sessions; {BY_HAND}" in capsys.readouterr().out
     assert run(["study", str(study), "--inline"]) == 2
 
     totals = [40, 42, 50, 52, 60, 62, 51, 53, 62, 64, 73, 75]
@@ -89,7 +85,7 @@ def test_people_are_waited_for_and_then_make_the_headline(
     assert run(["study", str(study), "--inline"]) == 0
     capsys.readouterr()
     assert run(["status", str(study)]) == 0
-    assert "raters.crew: 12 of 12 sessions are rated by people\n" in capsys.readouterr().out
+    assert "raters.crew: people have rated 12 of 12 sessions\n" in capsys.readouterr().out
     assert run(["plan", str(study)]) == 0
     assert "ratings of 12 are imported" in capsys.readouterr().out
     analysis = analysis_of(study)

@@ -172,7 +172,7 @@ def test_a_dataset_cut_between_two_lines_is_noticed(tmp_path: Path) -> None:
         if file.stat().st_size
     )
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
-    with pytest.raises(InputError, match="examples were written"):
+    with pytest.raises(InputError, match="it was written with 3 examples"):
         read(tmp_path)
 
 

@@ -55,7 +55,8 @@ def why(study: Path, capsys: pytest.CaptureFixture[str]) -> Asked:
         said = capsys.readouterr().out.splitlines()
         assert sorted(FolderStore(study.parent / "store").list("")) == before
         (last,) = [n for n, line in enumerate(said) if re.match(r"report +\d", line)]
-        return said[last + 1 :]
+        assert said[-1].startswith("so far: ")
+        return said[last + 1 : -1]
 
     return asked
 
@@ -124,7 +125,7 @@ CHANGES = {
 def test_the_field_that_changed_is_named_from_what_to_what(change: str, why: Asked) -> None:
     said = [line for line in why(change) if not line.startswith("never made")]
     expected = CHANGES[change]
-    assert [line for line in said if "other units lie" not in line] == expected
+    assert [line for line in said if "in the store: made by" not in line] == expected
 
 
 def test_a_few_fields_are_named_and_the_others_counted(why: Asked) -> None:

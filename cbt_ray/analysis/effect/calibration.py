@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cbt_ray.count import many
+
 HOLDS = (0.93, 0.97)
 """Coverage of a 95 % interval that counts as holding its level."""
 FILE = Path(__file__).with_name("calibration.json")
@@ -53,11 +55,11 @@ def broken(method: str, patients: int, evenness: float = 1.0) -> str | None:
     known = {int(number): row for number, row in calibration()["methods"][method].items()}
     below = [number for number in known if number <= patients]
     if not below:
-        return f"withheld: by {method}, {patients} patients were not simulated"
+        return f"withheld: by {method}, no simulation had {many(patients, 'patient')}"
     coverage = known[max(below)]["coverage"]
     if HOLDS[0] <= coverage <= HOLDS[1]:
         return None
     return (
-        f"withheld: a 95 % interval by {method} covers {coverage:.1%} at {max(below)} "
-        "patients, and not 95 %"
+        f"withheld: a 95 % interval by {method} covers {coverage:.1%} at "
+        f"{many(max(below), 'patient')}, and not 95 %"
     )

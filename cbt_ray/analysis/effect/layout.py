@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from cbt_ray.count import many
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -260,7 +262,7 @@ def _unbalanced(
     if not len(count):
         return None
     if count.min() != count.max():
-        return f"chains rest on {count.min()} to {count.max()} sessions"
+        return f"chains rest on {count.min()} to {many(count.max(), 'session')}"
     if (numbers != numbers[0]).any():
         return "chains rest on different sessions"
     return "patients have different numbers of chains" if held.min() != held.max() else None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.effect.calibration import HOLDS
+from cbt_ray.count import many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,7 +90,8 @@ def coverage_by_z(df: int) -> tuple[float, str | None]:
     from scipy.special import ndtri, stdtr
 
     covers = 1 - 2 * float(stdtr(df, -ndtri(0.975)))
-    low = f"withheld: a 95 % interval by z covers {covers:.1%} with {df} degrees of freedom"
+    free = many(df, "degree of freedom", "degrees of freedom")
+    low = f"withheld: a 95 % interval by z covers {covers:.1%} with {free}"
     return covers, low if covers < HOLDS[0] else None
 
 

@@ -22,6 +22,7 @@ from cbt_ray.analysis.effect.design import (
 from cbt_ray.analysis.effect.layout import Chains, layout
 from cbt_ray.analysis.effect.policy import counted
 from cbt_ray.analysis.scores import ITEM, Scores
+from cbt_ray.count import many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,7 +126,10 @@ def components(used: pd.DataFrame, of: Arms) -> tuple[Variances, Design] | str:
     counts = of_chains.count
     sessions = max(1, round(len(counts) / float((1 / counts).sum())))
     chains = max(1, round(len(counts) / int(cells.present.sum())))
-    source = f"moments of these scores: {int(counts.sum())} sessions, {len(counts)} chains"
+    source = (
+        f"moments of these scores: {many(int(counts.sum()), 'session')}, "
+        f"{many(len(counts), 'chain')}"
+    )
     return Variances(chain, cells.within, source, cells.df), Design(
         len(of), 0, len(cells.patients), chains, sessions
     )

@@ -25,6 +25,7 @@ from cbt_ray.analysis.effect.signed_ranks import (
     flips,
     hodges_lehmann,
 )
+from cbt_ray.count import many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,11 +130,11 @@ def _note(row: RankContrast, family: int, level: float) -> str | None:
     least = row.smallest_p
     if least is None or min(1.0, least * family) <= 1 - level:
         return None
-    alone = f"With {row.patients} patients the smallest two-sided p is {least:.3g}"
+    alone = f"With {many(row.patients, 'patient')} the smallest two-sided p is {least:.3g}"
     after = (
         ""
         if family == 1
-        else f", {min(1.0, least * family):.3g} after Holm over {family} contrasts"
+        else f", {min(1.0, least * family):.3g} after Holm over {many(family, 'contrast')}"
     )
     return (
         f"{alone}{after}: this test cannot be significant at {1 - level:.2g} here, however "

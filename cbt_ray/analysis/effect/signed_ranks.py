@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cbt_ray.count import many
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -140,7 +142,8 @@ def hodges_lehmann(difference: Array, level: float) -> HodgesLehmann:
     least = 1 - 2.0 ** (1 - n)
     if least < level:
         return HodgesLehmann(
-            value, reason=f"with {n} patients no interval by ranks holds more than {least:.1%}"
+            value,
+            reason=f"with {many(n, 'patient')} no interval by ranks holds more than {least:.1%}",
         )
     outside, held = _outside(n, level)
     low, high = (_walsh(difference, which) for which in (outside, pairs + 1 - outside))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.effect.anova import NO_VARIATION, mean_squares
 from cbt_ray.analysis.effect.pairs import coverage_by_z
+from cbt_ray.count import agreeing, many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -147,8 +148,8 @@ def unfit(cells: Cells, order: Sequence[str]) -> str | None:
         return f"no value under {', '.join(empty)}"
     if cells.df < 1:
         return (
-            f"{int(cells.there.sum())} values are too few for {len(order)} conditions and "
-            f"{len(cells.values)} subjects"
+            f"expected more than {many(int(cells.there.sum()), 'value')} for "
+            f"{many(len(order), 'condition')} and {many(len(cells.values), 'subject')}"
         )
     if float(np.nanvar(cells.values - _expected(cells))) < NO_VARIATION:
         return "conditions and subjects explain the values entirely: there is no residual variation"
@@ -197,8 +198,8 @@ def fitted(cells: Cells) -> Fit | None:
     )
     if len(cells.complete) < len(cells.values):
         problems.append(
-            f"{len(cells.values) - len(cells.complete)} of {len(cells.values)} subjects lack a "
-            "condition"
+            f"{len(cells.values) - len(cells.complete)} of {many(len(cells.values), 'subject')} "
+            f"{agreeing(len(cells.values) - len(cells.complete), 'lacks', 'lack')} a condition"
         )
     else:
         between, _, error = mean_squares(cells.complete)

@@ -17,6 +17,7 @@ from cbt_ray.analysis.judge.judges import mean
 from cbt_ray.analysis.judge.kappa import Kappa
 from cbt_ray.analysis.notice import Notice
 from cbt_ray.analysis.scores import ITEM
+from cbt_ray.count import many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,14 +122,14 @@ def _doubt(row: AgainstPeople) -> tuple[str | None, list[Notice]]:
         return why, [_uncalibrated(why)]
     if icc.value < POOR:
         why = (
-            f"people disagree with it, ICC(2,1) {icc.value:.2f} over {sessions} sessions, "
+            f"people disagree with it, ICC(2,1) {icc.value:.2f} over {many(sessions, 'session')}, "
             f"below {POOR:g}"
         )
         return why, [Notice("people_disagree", f"Uncalibrated judge: {why}.", 85)]
     if icc.low < POOR:
         why = (
-            f"people may disagree with it, the interval of ICC(2,1) over {sessions} sessions "
-            f"begins at {icc.low:.2f}, below {POOR:g}"
+            "people may disagree with it, the interval of ICC(2,1) over "
+            f"{many(sessions, 'session')} begins at {icc.low:.2f}, below {POOR:g}"
         )
         return why, [_uncalibrated(why)]
     return None, []

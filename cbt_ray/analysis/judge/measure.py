@@ -38,6 +38,7 @@ from cbt_ray.analysis.judge.probe import (
     unmeasured,
 )
 from cbt_ray.analysis.settings import Settings
+from cbt_ray.count import many
 from cbt_ray.study.rater import Judge
 
 FEW_FOR_CORRELATION = 5
@@ -233,7 +234,7 @@ def guess(rows: Sequence[ProbeRow], settings: Settings, judge: Judge) -> Measure
     if len(kinds) < 2:
         judged = Judged(UNDECIDED, "one_kind")
     text = (
-        f"{hits} of {count} kinds guessed ({mean.percent}), chance is {chance:.0%} and at "
+        f"{hits} of {many(count, 'kind')} guessed ({mean.percent}), chance is {chance:.0%} and at "
         f"most {limit:.0%} more was declared"
     )
     found, chains = unmeasured(name, judge, judged, text), len({row.chain for row in rows})

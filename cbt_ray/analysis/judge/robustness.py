@@ -31,6 +31,7 @@ from cbt_ray.analysis.judge.probe import (
 from cbt_ray.analysis.notice import Notice
 from cbt_ray.analysis.scores import ITEM, Scores
 from cbt_ray.analysis.settings import Settings
+from cbt_ray.count import many
 from cbt_ray.study.contrast import pairs
 from cbt_ray.study.probe import ProbeName
 from cbt_ray.study.rater import Judge
@@ -265,13 +266,13 @@ def _notices(headline: Judged, found: Mapping[str, Measured]) -> list[Notice]:
     notices = []
     if failed:
         text = (
-            f"The judge fails {len(failed)} of {len(probed)} probes ({'; '.join(failed)}): do "
-            "not trust its scores."
+            f"The judge fails {len(failed)} of {many(len(probed), 'probe')} "
+            f"({'; '.join(failed)}): do not trust its scores."
         )
         notices.append(Notice("judge_failed", text, 90))
     if unclear:
         text = (
-            f"Undecided: {len(unclear)} of {len(probed)} probes of the judge "
+            f"Undecided: {len(unclear)} of {many(len(probed), 'probe')} of the judge "
             f"({'; '.join(unclear)}); probe more sessions."
         )
         notices.append(Notice("judge_undecided", text, 65))

@@ -11,6 +11,7 @@ from cbt_ray.analysis.effect.asked import asked, differing
 from cbt_ray.analysis.model import nested
 from cbt_ray.analysis.scores import FACTOR
 from cbt_ray.analysis.settings import Settings
+from cbt_ray.count import many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,7 +88,9 @@ def unfit(frame: pd.DataFrame, matrix: Array) -> str | None:
             "full rank)"
         )
     if rows <= columns + 2:
-        return f"{rows} rated sessions are too few for {columns + 2} parameters"
+        return (
+            f"expected more than {many(rows, 'rated session')} for {many(columns + 2, 'parameter')}"
+        )
     if np.ptp(frame["total"]) == 0:
         return "all totals are equal: there is no variation to explain"
     rest = frame["total"] - matrix @ np.linalg.lstsq(matrix, frame["total"], rcond=None)[0]

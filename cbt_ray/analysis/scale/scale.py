@@ -17,6 +17,7 @@ from cbt_ray.analysis.effect.ranks import Ranks, ranks
 from cbt_ray.analysis.notice import Notice
 from cbt_ray.analysis.scale.consistency import Consistencies, consistencies
 from cbt_ray.analysis.scores import ITEM, Scores
+from cbt_ray.count import many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -149,8 +150,8 @@ def _crowded(rows: Sequence[ItemEnds], settings: Settings) -> list[Notice]:
         return []
     named = ", ".join(flagged[:3]) + (", ..." if len(flagged) > 3 else "")
     text = (
-        f"{len(flagged)} of {len(rows)} items have more than half of their ratings at one end "
-        f"({named}) and tell little apart."
+        f"More than half of the ratings are at one end of {len(flagged)} of "
+        f"{many(len(rows), 'item')} ({named}), where little can be told apart."
     )
     return [Notice("crowded", text, 45)]
 

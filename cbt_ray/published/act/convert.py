@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cbt_ray.count import agreeing, many
 from cbt_ray.errors import InputError
 from cbt_ray.published.act.lines import rating_rows, session_lines
 from cbt_ray.published.act.profile import variables
@@ -17,7 +18,6 @@ from cbt_ray.published.act.repository import open_repository
 from cbt_ray.published.act.study_file import compose
 from cbt_ray.published.act.transcript import MESSAGES, NO_ANSWER, failures
 from cbt_ray.published.conversion import Conversion, Say
-from cbt_ray.reading.table import many
 from cbt_ray.therapy.stop import StopReason
 
 
@@ -86,8 +86,9 @@ def _parts(one: Therapist, patients: int) -> Iterator[str]:
     turns, missed = sum(map(len, marked)), sum(map(bool, marked))
     if turns:
         errors = sum(failures(session.missed, session.details) for session in sessions)
-        own = f", of which {errors} are errors and no replies" if errors else ""
-        yield f"{turns} turns in {many(missed, 'session')} marked as missing the form{own}"
+        noun = agreeing(errors, "is an error and no reply", "are errors and no replies")
+        own = f", of which {errors} {noun}" if errors else ""
+        yield f"{many(turns, 'turn')} in {many(missed, 'session')} marked as missing the form{own}"
     kinds = Counter(how for session in sessions for how in session.missed)
     if kinds[NO_ANSWER]:
         yield f"{kinds[NO_ANSWER]} ended by a reply without an answer"

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cbt_ray.count import many
 from cbt_ray.published.remark import Remark
 from cbt_ray.published.source import Source
 from cbt_ray.reading import loads
@@ -84,8 +85,8 @@ def variables(profiles: Sequence[Profile]) -> str:
     listed = ", ".join(f"{one} = {other} ({count})" for one, other, count in found)
     if len(archetypes) == len(styles) == len(found):
         return (
-            f"{ARCHETYPE} and {STYLE} are one variable of {len(found)} levels, whose effects "
-            f"cannot be separated: {listed}"
+            f"{ARCHETYPE} and {STYLE} are one variable of {many(len(found), 'level')}, whose "
+            f"effects cannot be told apart: {listed}"
         )
     return f"{ARCHETYPE} and {STYLE} are two variables: {listed}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from cbt_ray.count import many
 from cbt_ray.published.act.judged import Judged, read_judged
 from cbt_ray.published.act.profile import Profile, held_with, read_profiles
 from cbt_ray.published.act.repository import Held, Repository, VariantFiles
@@ -13,7 +14,6 @@ from cbt_ray.published.act.transcript import Simulated, read_transcript, same_wo
 from cbt_ray.published.act.variant import Variant
 from cbt_ray.published.remark import Remark
 from cbt_ray.published.source import Source
-from cbt_ray.reading.table import many
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cbt_ray.count import many
 from cbt_ray.errors import InputError
 from cbt_ray.published.cbt.lines import course_lines, rating_rows, session_lines
 from cbt_ray.published.cbt.publication import Published, read_published
@@ -30,7 +31,11 @@ def import_cbt(
         first = next((f": {remark}" for remark in published.remarks if remark.lost), "")
         raise InputError(f"{root}: expected transcripts that can be read, found none{first}")
     found = summary_of(published)
-    parts = f"; {repository.parts} files are parts of these sessions" if repository.parts else ""
+    parts = (
+        f"; {many(repository.parts, 'file')} more with parts of these sessions"
+        if repository.parts
+        else ""
+    )
     say(f"found {found}{parts}")
     name = repository.root.resolve().name
 
@@ -57,12 +62,15 @@ def summary_of(published: Published) -> str:
     here = sum(place in published.ratings for place in held)
     courses = sum(len(course.sessions) for course in published.courses)
     said = (
-        [f"{courses} course sessions of {len(published.courses)} sets"] if published.courses else []
+        [f"{many(courses, 'course session')} of {many(len(published.courses), 'set')}"]
+        if published.courses
+        else []
     )
     if published.chains:
         therapists, patients = len(published.groups), len(published.patients)
         said.append(
-            f"{len(held)} simulated sessions of {therapists} therapists with {patients} patients"
+            f"{many(len(held), 'simulated session')} of {many(therapists, 'therapist')} with "
+            f"{many(patients, 'patient')}"
         )
-        said.append(f"{here} ratings of them" if published.tables else "no score tables")
+        said.append(f"{many(here, 'rating')} of them" if published.tables else "no score tables")
     return ", ".join(said)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from cbt_ray.count import many
 from cbt_ray.published.cbt.publication import (
     Course,
     CourseFile,
@@ -115,12 +116,12 @@ def rating_rows(published: Published, remarks: list[Remark]) -> list[dict[str, s
         if len(found) == 1:
             rows.append({**found[0][0], **_rating(rating, *found[0], remarks)})
         elif found:
-            said = f"{len(found)} sessions of its group have this id"
+            said = f"{many(len(found), 'session')} of its group have this id"
             remarks.append(Remark(rating.file, rating.line, said, lost=True))
         else:
             elsewhere[rating.file] = elsewhere.get(rating.file, 0) + 1
     for table, count in sorted(elsewhere.items()):
-        said = f"{count} ratings of sessions whose transcripts are not here"
+        said = f"{many(count, 'rating')} of sessions whose transcripts are not here"
         remarks.append(Remark(table, 0, said, lost=True))
     return rows
 

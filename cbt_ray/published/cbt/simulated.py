@@ -30,6 +30,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cbt_ray.count import many
 from cbt_ray.published.cbt.messages import (
     Labels,
     Message,
@@ -201,5 +202,9 @@ def _count(reading: Reading, ending: str) -> None:
     said = _COUNT.search(ending)
     if said and int(said[1]) != len(reading.turns):
         reading.remarks.append(
-            Remark(reading.file, 0, f"it says {said[1]} messages, {len(reading.turns)} were read")
+            Remark(
+                reading.file,
+                0,
+                f"it says {many(int(said[1]), 'message')}, found {len(reading.turns)}",
+            )
         )

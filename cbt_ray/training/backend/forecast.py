@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cbt_ray.count import many
 from cbt_ray.errors import InputError
 from cbt_ray.reading import read_json
 from cbt_ray.training.backend.arguments import checkpoints_gradients, total_steps, warmup_steps
@@ -68,15 +69,14 @@ class Forecast:
         """
         parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in self.bytes.items() if size)
         lines = [
-            f"{self.steps} steps of {self.tokens:.0f} tokens on average, {self.share:.1%} of them "
-            "supervised; "
-            f"the longest window has {self.longest}",
+            f"{many(self.steps, 'step')} of {many(self.tokens, 'token')} on average, "
+            f"{self.share:.1%} of them supervised; the longest window has {self.longest}",
             f"memory: about {self.memory_gib:.1f} GiB ({parts})",
         ]
         if self.warmup >= self.steps:
             lines.append(
-                f"warning: all {self.steps} steps are warm-up, the learning rate is not reached: "
-                "lower warmup_steps"
+                f"warning: warm-up takes all {many(self.steps, 'step')}, the learning rate is not "
+                "reached: lower warmup_steps"
             )
         if device is not None and self.memory_gib > device:
             lines.append(

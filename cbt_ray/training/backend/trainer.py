@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from cbt_ray.count import many
 from cbt_ray.errors import InputError, Owed
 from cbt_ray.training.backend.adapter import exact, restore
 from cbt_ray.training.backend.arguments import checkpoints_gradients, sft_arguments
@@ -216,8 +217,8 @@ class _Training:
         )
         if step == self.figures.first + 2:
             self.job.say(
-                f"{progress.tokens_per_second:.0f} tokens a second: about {progress.left_s:.0f} s "
-                "left"
+                f"{many(progress.tokens_per_second, 'token')} a second: about "
+                f"{progress.left_s:.0f} s left"
             )
         self.report(progress)
         self._expect_numbers(step, entry)

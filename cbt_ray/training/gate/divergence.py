@@ -24,7 +24,7 @@ def divergence(
     for one, other in zip(expected.output(), found.output(), strict=True):
         if one.shape != other.shape:
             raise InputError(
-                f"vocabulary: expected {list(one.shape)} rows and width, not {list(other.shape)}"
+                f"vocabulary: expected rows and width {list(one.shape)}, not {list(other.shape)}"
             )
         for sum_, mine, theirs in zip(sums, *states, strict=True):
             sum_.add((mine @ one.T).double(), (theirs @ other.T).double())

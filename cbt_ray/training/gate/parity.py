@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cbt_ray.count import many
 from cbt_ray.training.gate.heard import Asked, Heard
 from cbt_ray.training.gate.reference import Reference
 from cbt_ray.training.gate.verdict import Check
@@ -168,7 +169,7 @@ def stops(heard: Heard, base: Base, limit: int, *, tuned: bool) -> Check:
         "stops",
         passed if tuned else None,
         measured,
-        f"half of the answers end by the EOS of training within {limit} tokens",
+        f"half of the answers end by the EOS of training within {many(limit, 'token')}",
     )
 
 

@@ -43,7 +43,7 @@ def test_the_record_says_so_at_5_10_and_20_patients() -> None:
 def test_an_interval_that_does_not_hold_is_withheld_with_the_reason() -> None:
     assert broken("t", 5) is None
     assert broken("fitted variances", 7) is None
-    assert broken("t", 1) == "withheld: by t, 1 patients were not simulated"
+    assert broken("t", 1) == "withheld: by t, no simulation had 1 patient"
     assert "covers 83" in str(broken("percentile", 5)) or "covers 82" in str(
         broken("percentile", 5)
     )

@@ -244,7 +244,7 @@ def test_arms_of_a_study_are_compared_on_means_of_chains() -> None:
         ([("s1", "a", 1.0), ("s1", "b", 2.0)], "needs 2 subjects or more, found 1"),
         (
             [("s1", "a", 1.0), ("s2", "b", 2.0)],
-            "2 values are too few for 2 conditions and 2 subjects",
+            "expected more than 2 values for 2 conditions and 2 subjects",
         ),
         (
             [("s1", "a", 1.0), ("s1", "b", 2.0), ("s2", "a", 3.0), ("s2", "b", 4.0)],

@@ -93,7 +93,7 @@ def test_limits() -> None:
     read = read_simulated("f", text)
     assert read.stop is StopReason.MAX_MESSAGES
     assert read.written.turns[-1].text == "Take care until we meet again."
-    assert [remark.reason for remark in read.remarks] == ["it says 51 messages, 8 were read"]
+    assert [remark.reason for remark in read.remarks] == ["it says 51 messages, found 8"]
     words = read_simulated(
         "f",
         simulated(

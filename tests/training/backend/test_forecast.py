@@ -127,7 +127,9 @@ def test_a_warm_up_without_an_end_is_warned_of(llama: Job) -> None:
     job = replace(
         llama, recipe=llama.recipe.model_copy(update={"warmup_steps": 100.0, "max_steps": 65})
     )
-    said = "warning: all 65 steps are warm-up, the learning rate is not reached: lower warmup_steps"
+    said = (
+        "warning: warm-up takes all 65 steps, the learning rate is not reached: lower warmup_steps"
+    )
     assert forecast(job, cuda=True).lines(None)[-1] == said
 
 
