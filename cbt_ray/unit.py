@@ -33,6 +33,21 @@ class Stage(StrEnum):
     ANALYSIS = "analysis"
     REPORT = "report"
 
+    @property
+    def command(self) -> str:
+        """The command that makes its units."""
+        return _COMMANDS[self]
+
+
+_COMMANDS = {
+    **dict.fromkeys((Stage.PROFILES, Stage.COURSES, Stage.PAIRS), "generate"),
+    Stage.DATASET: "dataset",
+    Stage.FINETUNE: "train",
+    Stage.SESSIONS: "simulate",
+    **dict.fromkeys((Stage.RATINGS, Stage.ANALYSIS), "evaluate"),
+    Stage.REPORT: "report",
+}
+
 
 class Status(StrEnum):
     """What became of a unit that is in the store; one that is absent is owed."""

@@ -120,7 +120,7 @@ def check_before(bench: Bench, job: BatchJob, model: str | None = None) -> None:
     """Raise Owed where what a job builds on is not there yet."""
     weights = owed_weights(bench, model) if job is BatchJob.TRAIN else []
     if weights:
-        raise Owed(f"{job}: the weights of {weights[0]} are owed; submit fetch first")
+        raise Owed(f"{job}: the weights of {weights[0]} are owed; {_submit(bench, BatchJob.FETCH)}")
     if job not in _BEFORE:
         return
     earlier, stages = _BEFORE[job]
@@ -130,5 +130,9 @@ def check_before(bench: Bench, job: BatchJob, model: str | None = None) -> None:
         if left:
             raise Owed(
                 f"{job}: {stage} still owes {many(len(left), 'unit')}, first {left[0].id}; "
-                f"submit {earlier} first"
+                f"{_submit(bench, earlier)}"
             )
+
+
+def _submit(bench: Bench, job: BatchJob) -> str:
+    return f"run first: cbt-ray submit {job} {bench.study.file}"

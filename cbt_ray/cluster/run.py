@@ -219,7 +219,7 @@ def _bring_report(site: Site, folder: Path | None, say: Say) -> None:
     paths = [f"{study.study}/report.html", *beside]
     pages = {path: site.bench.store.read(path) for path in paths}
     if pages[paths[0]] is None:
-        raise Owed(f"{study.file}: the report is owed; submit evaluate first")
+        raise Owed(f"report: it is owed; run first: cbt-ray submit evaluate {study.file}")
     files = {path.removeprefix(f"{study.study}/"): data or b"" for path, data in pages.items()}
     Delivery(target, "report").hand_over(files)
     say(f"report: {target / 'report.html'}")

@@ -150,7 +150,7 @@ def probe(ask: Ask, role: str, sampling: Sampling) -> Reply:
 def _file(name: str, endpoint: LlamaCppEndpoint) -> Path:
     if endpoint.gguf == FINETUNED:
         raise InputError(
-            f"endpoints.{name}.gguf: `{FINETUNED}` has no file yet; run the finetune stage first"
+            f"endpoints.{name}.gguf: `{FINETUNED}` has no file yet; run `cbt-ray train` first"
         )
     source = load_gguf_path(endpoint.gguf)
     if endpoint.requantize is None:

@@ -48,7 +48,7 @@ def analyse_scores(bench: Bench) -> None:
     arm has too few.
     """
     survey = bench.renewed(Stage.SESSIONS, Stage.RATINGS, Stage.ANALYSIS)
-    must_be_done(survey, Stage.RATINGS, "analysis")
+    must_be_done(bench, survey, Stage.RATINGS, Stage.ANALYSIS)
     must_be_rated(survey)
     key = bench.keys.analysis()
 

@@ -34,7 +34,7 @@ def make_dataset(bench: Bench) -> None:
         return
     survey = bench.renewed(Stage.PROFILES, Stage.COURSES, Stage.DATASET)
     must_be_imported(survey, Stage.PROFILES, Stage.COURSES)
-    must_be_done(survey, Stage.COURSES, "dataset")
+    must_be_done(bench, survey, Stage.COURSES, Stage.DATASET)
     for name, key in bench.keys.datasets().items():
         bench.once(survey, key, partial(_made, bench, key, bench.study.form_named(name)))
 

@@ -122,8 +122,8 @@ def required_weights(bench: Bench, wanted: Iterable[Checkpoint]) -> dict[Checkpo
         weights = complete(bench.store, name, revision)
         if weights is None:
             raise Owed(
-                f"finetune: the weights of {name} at {revision} are owed; run `cbt-ray fetch "
-                f"{bench.study.file}` first"
+                f"finetune: the weights of {name} at {revision} are owed; run first: cbt-ray fetch "
+                f"{bench.study.file}"
             )
         found[made] = weights
     return found

@@ -33,7 +33,7 @@ def rate_sessions(bench: Bench, *, retry_rejected: bool = False) -> None:
     """
     survey = bench.renewed(Stage.SESSIONS, Stage.RATINGS)
     must_be_imported(survey, Stage.SESSIONS, Stage.RATINGS)
-    must_be_done(survey, Stage.SESSIONS, "ratings")
+    must_be_done(bench, survey, Stage.SESSIONS, Stage.RATINGS)
     if retry_rejected:
         retry_ratings(bench)
         survey = bench.survey(Stage.SESSIONS, Stage.RATINGS)

@@ -31,7 +31,7 @@ def write_report(bench: Bench, transcripts: Where | None = None) -> str:
     key, path = bench.keys.report(), f"{bench.study.study}/{FILE}"
     survey, analysis = bench.renewed(*Stage), bench.store.get(bench.keys.analysis())
     if analysis is None or survey.owed(Stage.ANALYSIS):
-        raise Owed(f"{bench.study.file}: the analysis is owed; run evaluate first")
+        raise Owed(f"report: the analysis is owed; run first: {bench.command(Stage.ANALYSIS)}")
 
     def made() -> Unit:
         from cbt_ray.analysis import ScoreRow

@@ -35,7 +35,8 @@ def simulate(bench: Bench, *, retry_rejected: bool = False) -> None:
         return _enough(bench)
     missing = survey.owed(Stage.FINETUNE)
     if missing:
-        raise Owed(f"sessions: finetune still owes {missing[0].id}; run train first")
+        train = bench.command(Stage.FINETUNE)
+        raise Owed(f"sessions: finetune still owes {missing[0].id}; run first: {train}")
     chains = [(chain, len(set(bench.keys.chain(*chain)) & owed)) for chain in bench.keys.chains()]
     jobs: list[Job] = [
         chain if chain[3] else chain[:3]  # a user who names a job needs no seed where there is one

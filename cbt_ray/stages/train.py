@@ -94,7 +94,7 @@ def _make(bench: Bench, owed: list[Checkpoint]) -> None:
     if any(made.tuned for made in owed):
         before = bench.survey(Stage.PAIRS, Stage.DATASET)
         for stage in (Stage.PAIRS, Stage.DATASET):
-            must_be_done(before, stage, "finetune")
+            must_be_done(bench, before, stage, Stage.FINETUNE)
     bench.check_store()
     check_recipes(bench.study, owed)
     required_weights(bench, owed)
@@ -132,7 +132,7 @@ def _tune(bench: Bench, of: Checkpoint, key: Key, work: Path) -> Unit:
     of_form = bench.keys.dataset(bench.study.models[model].form)
     dataset = fetch_dataset(bench, of_form, work / "dataset")
     if dataset is None:
-        raise Owed(f"finetune: {of_form} is owed; run dataset first")
+        raise Owed(f"finetune: {of_form} is owed; run first: {bench.command(Stage.DATASET)}")
     units = [unit for _, unit in bench.store.get_many(bench.keys.inputs(key)) if unit]
     made_from = bench.origins.record(key, units)
     checkpoints = StoreCheckpoints(bench.store, key, work / "checkpoints", _of(units))
@@ -268,9 +268,8 @@ def _failed(bench: Bench, made: Checkpoint, unit: Unit) -> GateFailed:
             "revision of it"
         )
     else:
-        then = (
-            f"its files are kept ({unit.key}); `train --retry-rejected` exports and judges it again"
-        )
+        again = bench.command(Stage.FINETUNE, "--retry-rejected")
+        then = f"its files are kept ({unit.key}); to export and judge it again: {again}"
     return GateFailed(
         f"{bench.study.file}: models.{made.model}: the {made.kind} model"
         f"{f' of seed + {made.seed}' if made.seed else ''} failed its parity gate ({said}); "

@@ -58,7 +58,7 @@ def models_of(bench: Bench, server: Server, held: list[Checkpoint]) -> list[Mode
         key = bench.keys.finetune(made)
         unit = bench.store.get(key)
         if unit is None or unit.status is not Status.DONE:
-            raise Owed(f"{key}: owed; train first")
+            raise Owed(f"{key}: owed; run first: {bench.command(key.stage)}")
         if "reference" not in unit.content:
             raise Owed(f"{key}: holds no reference, it is of an older cbt-ray; train it anew")
         expected = tuple(map(Expected.from_json, unit.content["reference"]))

@@ -37,13 +37,6 @@ from cbt_ray.work.survey import State, Survey
 from cbt_ray.work.usage import Costs, record_calls, record_run
 from cbt_ray.work.workshop import prompts_of
 
-_COMMANDS = {
-    **dict.fromkeys((Stage.COURSES, Stage.PAIRS), "generate"),
-    Stage.SESSIONS: "simulate",
-    Stage.RATINGS: "evaluate",
-}
-"""Which command does a stage whose jobs are done by workers."""
-
 
 @dataclass
 class Bench:
@@ -183,8 +176,12 @@ class Bench:
 
     def _alone(self, stage: Stage, job: str) -> str:
         """The command that does one job in its own process, where a debugger can be."""
+        return self.command(stage, "--inline", "--only", job)
+
+    def command(self, stage: Stage, *options: str) -> str:
+        """The command that runs a stage of this study, as the user would type it."""
         arguments = self.arguments or (str(self.study.file),)
-        return shlex.join(["cbt-ray", _COMMANDS[stage], *arguments, "--inline", "--only", job])
+        return shlex.join(["cbt-ray", stage.command, *arguments, *options])
 
     def check_store(self) -> None:
         """Raise InputError where the store cannot be written."""
@@ -269,11 +266,11 @@ class Bench:
         record_run(self.store, self.study.study, key.stage, time.monotonic() - begun)
 
 
-def must_be_done(survey: Survey, stage: Stage, needed_by: str) -> None:
+def must_be_done(bench: Bench, survey: Survey, stage: Stage, needed_by: Stage) -> None:
     """Raise Owed where a stage that this one builds on still owes units."""
     owed = survey.owed(stage)
     if owed:
         raise Owed(
             f"{needed_by}: {stage} still owes {many(len(owed), 'unit')}, first {owed[0].id}; run "
-            "that first"
+            f"first: {bench.command(stage)}"
         )

@@ -154,7 +154,7 @@ class Workplace:
         """A unit that others made; raises Owed where it is not there."""
         unit = self.store.get(key)
         if unit is None:
-            raise Owed(f"{key}: owed")
+            raise Owed(f"{key}: owed; `cbt-ray {key.stage.command}` makes it")
         return unit
 
     def _make(

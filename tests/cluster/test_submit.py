@@ -272,7 +272,9 @@ def test_an_unknown_model_names_the_known_ones_and_creates_nothing(
 def test_what_comes_before_is_owed(tmp_path: Path, cluster: FakeCluster) -> None:
     arms = [{"name": "tuned", "model": "smollm2", "tuned": True}]
     here = site(tmp_path, cluster, [], arms=arms)
-    with pytest.raises(Owed, match=r"dataset still owes 1 units, first .*; submit generate first"):
+    with pytest.raises(
+        Owed, match=r"dataset still owes 1 unit, first .*: cbt-ray submit generate "
+    ):
         submit(here, BatchJob.TRAIN, "smollm2")
     assert cluster.created == []
 

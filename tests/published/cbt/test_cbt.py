@@ -252,7 +252,7 @@ def test_an_own_arm_is_trained_on_imported_courses(clone: Path) -> None:
     code, message = run("simulate", study, "--inline")
     assert (code, message) == (
         1,
-        "cbt-ray: sessions: finetune still owes llama-tuned; run train first",
+        f"cbt-ray: sessions: finetune still owes llama-tuned; run first: cbt-ray train {study}",
     )
 
 
