@@ -81,7 +81,7 @@ $(SUBMITS): submit-%:
 
 .PHONY: .stage
 .stage:
-	@[ -n "$(STAGE)" ] || { echo "STAGE: expected one of generate, fetch, train, simulate, evaluate, study" >&2; exit 2; }
+	@[ -n "$(STAGE)" ] || { echo "make $(MAKECMDGOALS): STAGE is missing, one of generate, fetch, train, simulate, evaluate, study; for example: make $(MAKECMDGOALS) STAGE=train" >&2; exit 2; }
 
 .PHONY: cancel
 cancel: .stage .venv/.local  ## Delete the job STAGE (and MODEL) from the cluster; its units stay

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from cbt_ray.__main__ import ONE_THREAD
+from tests.needs import pytest_terminal_summary
 from tests.s3_server import s3_servers, s3_url
 
-__all__ = ["s3_servers", "s3_url", "speaking"]
+__all__ = ["pytest_terminal_summary", "s3_servers", "s3_url", "speaking"]
 
 os.environ |= ONE_THREAD  # before anything imports numpy, as the command line does
 
