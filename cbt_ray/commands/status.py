@@ -79,7 +79,7 @@ class Status:
         survey = self._survey
         stages = {
             stage.value: {
-                **{state.value: survey.counts(stage)[state] for state in State},
+                **dict(zip(map(str, State), self._counts(stage), strict=True)),
                 "reasons": dict(survey.reasons(stage)),
             }
             for stage in self._stages()
@@ -97,7 +97,8 @@ class Status:
         return [stage for stage in Stage if self._survey.stages[stage]]
 
     def _counts(self, stage: Stage) -> list[int]:
-        return [self._survey.counts(stage)[state] for state in State]
+        counts = self._survey.counts(stage)
+        return [counts[state] for state in State]
 
     def _row(self, stage: Stage) -> list[str]:
         reasons = self._survey.reasons(stage).most_common()

@@ -58,8 +58,9 @@ class Costs:
                 stage = path.split("/")[2]
                 if "usage" in record:
                     self.usage[stage].add(Usage.from_json(record["usage"]))
-                self.wall[stage] += record.get("wall_seconds", 0.0)
-            except (ValueError, TypeError):
+                else:
+                    self.wall[stage] += record["wall_seconds"]
+            except (ValueError, TypeError, KeyError):
                 continue  # a torn record costs its own count and nothing else
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,6 +60,18 @@ def test_a_fault_is_retried_and_every_attempt_counts() -> None:
     assert it.usage.faults == {"server": 1, "timeout": 1}
     assert len(slept) == 2
     assert slept[0] <= 0.5 < 2 * slept[1]
+
+
+def test_what_a_call_cost_is_not_known_without_a_price() -> None:
+    free = replace(GOOD, cost=None)
+    it = caller(Answers(free, GOOD, replace(GOOD, cost=0.0)), [])
+    it(ask())
+    assert str(it.usage) == "1 call, 12 tokens, of unknown cost"
+    it(ask())
+    it(ask())
+    assert (it.usage.unpriced, str(it.usage)) == (1, "3 calls, 36 tokens, at least $0.25")
+    assert Usage.from_json(it.usage.to_json()) == it.usage
+    assert str(Usage(1, 1, 0, 1234.5)) == "1 call, 1 token, $1,234.50"
 
 
 def test_retry_after_is_honoured() -> None:
