@@ -95,10 +95,10 @@ class Curves:
     grad_norm: Curve = ()
     tokens_per_second: Curve = ()
     memory_gib: Curve = ()
-    margin: Curve = ()
-    """Of chosen answers over rejected ones, where a model was tuned on pairs."""
     resumed: Sequence[int] = ()
     """Steps after which a later run took the training up; 0: it began anew."""
+    margin: Curve = ()
+    """Of chosen answers over rejected ones, where a model was tuned on pairs."""
 
 
 @dataclass(frozen=True)
@@ -151,12 +151,12 @@ class TrainingRow:
     """Peak."""
     seconds: float | None = None
     curves: Curves = Curves()
-    preference: Sequence[PairsRow] = ()
-    """Of a model that was tuned on pairs."""
     checks: Sequence[CheckRow] = ()
     files: Sequence[FileRow] = ()
     details: Mapping[str, object] = field(default_factory=dict)
     """Versions, digests and so on, as they shall be printed."""
+    preference: Sequence[PairsRow] = ()
+    """Of a model that was tuned on pairs."""
 
 
 @dataclass(frozen=True)
