@@ -142,7 +142,7 @@ def _why_owed(survey: Survey) -> Iterator[str]:
             f"{agreeing(waiting, 'stays', 'stay')} if these come out as before"
         )
     if never:
-        yield f"{NEVER}: " + ", ".join(f"{count:,} {stage}" for stage, count in never.items())
+        yield f"{NEVER}: " + ", ".join(f"{stage} {count:,}" for stage, count in never.items())
 
 
 def _trainings(bench: Bench, survey: Survey, now: datetime | None) -> Iterator[str]:

@@ -162,10 +162,10 @@ def test_importing_again_is_a_no_op_and_a_correction_replaces(
     text, before = Path("pub.imported.json").read_text(), study.read_text()
     capsys.readouterr()
     assert run(table(f"{PLACE},44"), study, "--judge", "ana") == (0, "")
-    assert "1 units, 0 of them new" in capsys.readouterr().out
+    assert "1 unit, 0 of them new" in capsys.readouterr().out
     assert (Path("pub.imported.json").read_text(), study.read_text()) == (text, before)
     assert run(table(f"{PLACE},45"), study, "--judge", "ana") == (0, "")
-    assert "ana (human): 1 ratings, 1 in place of others" in capsys.readouterr().out
+    assert "ana (human): 1 rating, 1 in place of others" in capsys.readouterr().out
     assert [total_of(unit) for unit in ratings(study).values()] == [45]
     manifest = Path("pub.imported.json").read_text()
     assert outcome(["import", "cbt", "clone", "pub.yaml"]) == (0, "")

@@ -97,7 +97,7 @@ def test_a_gpu_that_is_too_small_is_warned_of(llama: Job, monkeypatch: pytest.Mo
         tell(job)
     assert (
         lines[0]
-        == "1 steps of 49152 tokens on average, 24.4% of them supervised; the longest window has "
+        == "1 step of 49,152 tokens on average, 24.4% of them supervised; the longest window has "
         "8192"
     )
     assert lines[:2] == lines[2:4]
