@@ -16,8 +16,8 @@ PACKAGE = Path(__file__).parents[1] / "cbt_ray"
 COUNTING = {"many", "agreeing", "counted"}
 NO_NOUNS = set(
     """accepts answers as asks awaits bears begins costs covers does ends equals exists fits goes
-    has holds is its keeps lacks leaves lies loads makes names needs options owes passes rates
-    recipes renders runs says separates serves speaks takes this was""".split()  # noqa: SIM905
+    has holds is its keeps lacks leaves lies loads makes names needs options owes passes prefers
+    rates recipes renders runs says separates serves speaks takes this was""".split()  # noqa: SIM905
 )
 """Verbs and the like, which follow a name and no count."""
 MEASURED = {"hours", "intervals", "nats", "points", "seconds", "times"}
@@ -37,10 +37,15 @@ def sentences() -> Iterator[tuple[str, ast.expr, str]]:
 
 
 def is_safe(value: ast.expr) -> bool:
-    """Whether it is made by a function that agrees, or a limit of ours, which is never one."""
+    """Whether it is made by a function that agrees, a limit of ours, which is never one, or the
+    name of a kind.
+    """
     if isinstance(value, ast.Call) and isinstance(value.func, ast.Name):
         return value.func.id in COUNTING
-    return isinstance(value, ast.Name) and value.id.isupper()
+    if isinstance(value, ast.Attribute):
+        return value.attr == "kind"
+    named = value.value if isinstance(value, ast.Subscript) else value
+    return isinstance(named, ast.Name) and named.id.isupper()
 
 
 def test_no_sentence_writes_a_plural_behind_a_number_of_its_own() -> None:

@@ -183,8 +183,8 @@ def _made_pairs(bench: Bench, recipe: Recipe, work: Path) -> tuple[Path | None, 
     file, other = work / "pairs.jsonl", work / "held_out_pairs.jsonl"
     if not write_pairs(bench, name, seen, file):
         raise InputError(
-            f"expected at least one pair of the {len(seen)} patients that are trained on, "
-            f"{MADE}{name} has none"
+            "expected at least one pair of the patients that are trained on "
+            f"({len(seen)}), {MADE}{name} has none"
         )
     return file, other if write_pairs(bench, name, unseen - seen, other) else None
 
