@@ -75,7 +75,7 @@ def study_document(
             {"name": "all", "sessions": [1, 2], "goals": "Feel better.", "techniques": "Talk."}
         ],
         "courses": {"sessions": 2, "pairs": 2, "turn_chars": [20, 120], "lead_ins": True},
-        "models": {"first": {"recipe": RECIPE}, "second": {"recipe": {**RECIPE, "seed": 1}}},
+        "models": {"first": {"recipe": {**RECIPE}}, "second": {"recipe": {**RECIPE, "seed": 1}}},
         "arms": [
             {"name": "first-instruct", "model": "first"},
             {"name": "second-instruct", "model": "second"},
