@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FEW_PATIENTS = 10
 WHY = {
     "not_rated": "not rated by this judge",
+    "learned_from": "of patients whose ratings this judge learned from",
     "absent": "not among what was imported",
     "no_score": "without a score in the table",
     "division_by_zero": "without a value, since what it is divided by is 0",

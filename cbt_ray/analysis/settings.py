@@ -4,7 +4,7 @@ contrasts, the scale's range.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,6 +26,26 @@ class Outcome:
     high: float | None
     primary: bool
     """Its primary contrasts are in one family with those of the other primary outcomes (Holm)."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A model that learned to judge from people's ratings."""
+
+    model: str
+    people: str
+    """Whose ratings."""
+    raters: Mapping[str, bool]
+    """The raters that it is: trained, or as it was before."""
+    measures: Sequence[str]
+    """What is compared, by its names in the table of scores."""
+    view: str
+    """What they read."""
+    items: Sequence[str]
+    learned_from: int
+    """Patients whose ratings it learned from."""
+    held_out: Sequence[str]
+    """Patients whose ratings it never saw."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +80,8 @@ class Settings:
     """Arms in their order; empty: the order in which the ratings name them."""
     contrasts: tuple[Contrast, ...] | None = None
     """What is compared; none: `default_contrasts` of the arms that were scored."""
+    learned: tuple[Learned, ...] = ()
+    """Models that learned to judge from people's ratings."""
     trained: tuple[str, ...] = ()
     """Arms whose model was trained, besides those of the level `tuned`."""
 

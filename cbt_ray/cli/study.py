@@ -302,7 +302,7 @@ def export(study: Study, folder: Path) -> None:
 
 @command(
     "cbt-ray weights studies/demo.yaml --arm smollm2-tuned --to model.gguf",
-    click.option("--arm", required=True, help="The arm whose therapist it is."),
+    click.option("--arm", required=True, help="The arm whose therapist it is, or a rater."),
     click.option(
         "--to",
         type=click.Path(path_type=Path),

@@ -17,6 +17,7 @@ from cbt_ray.planning.estimate import estimate
 from cbt_ray.reading import located, read_text
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import FINETUNED, LlamaCppEndpoint, Remote
+from cbt_ray.study.lesson import learners
 from cbt_ray.study.licence import check_licences
 from cbt_ray.study.recipe import is_hub_id
 from cbt_ray.study.serving import servers
@@ -41,6 +42,7 @@ def prepare(
     """
     _check_names(study)
     _check_files(study)
+    _check_learners(study)
     if job.of_one_model:
         check_licences(
             study,
@@ -132,6 +134,15 @@ def _check_files(study: Study) -> None:
                     "hub id on a cluster, "
                     f"{weights} is a file of this machine"
                 )
+
+
+def _check_learners(study: Study) -> None:
+    """People rate in the middle of such a study, and no job waits for them."""
+    for model in learners(study):
+        raise InputError(
+            f"{study.file}: models.{model}.learns: expected none on a cluster, since people rate "
+            "between its jobs; run the study on one machine"
+        )
 
 
 def _own_prompts(study: Study) -> dict[str, str]:

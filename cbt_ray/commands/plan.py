@@ -18,7 +18,7 @@ from cbt_ray.study.licence import published_name
 from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.scheduled import checkpoints
 from cbt_ray.terminal import table
-from cbt_ray.work.people import asked_of_people
+from cbt_ray.work.people import asked_of_people, taught
 
 UNKNOWN = "of unknown cost (no price is known for an endpoint; `price` in the study file gives it)"
 
@@ -36,6 +36,7 @@ def print_plan(study: Study, say: Callable[[str], object], nodes: Collection[Nod
         *_training(study, refused),
         *outcomes_of(study),
         *asked_of_people(study),
+        *taught(study),
         *smallest_effect(study),
         *(f"confounded: {line}" for line in told(study)),
     ]

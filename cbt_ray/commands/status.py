@@ -17,7 +17,7 @@ from cbt_ray.unit import Key, Stage
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.cause import NEVER, causes
 from cbt_ray.work.origin import named
-from cbt_ray.work.people import handed, said
+from cbt_ray.work.people import handed, said, taught
 from cbt_ray.work.survey import State, Survey
 from cbt_ray.work.usage import Costs
 
@@ -52,6 +52,7 @@ class Status:
         yield from table(head, map(self._row, self._stages()), words=1)
         yield from _why_owed(survey)
         yield from (said(study, one) for one in handed(survey))
+        yield from taught(study)
         yield from _trainings(self.bench, survey, now)
         if others := _others(survey):
             yield (

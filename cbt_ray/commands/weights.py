@@ -18,7 +18,7 @@ from cbt_ray.work.bench import Bench
 def bring_weights(
     bench: Bench, arm_name: str, to: Path, say: Callable[[str], object], seed: int = 0
 ) -> None:
-    """Bring what the finetune stage made for an arm, checked by SHA-256.
+    """Bring what the finetune stage made for an arm, or for a rater, checked by SHA-256.
 
     Files that are right are kept.
 
@@ -26,7 +26,8 @@ def bring_weights(
     adapter, card and Modelfile. `seed`: the number of the training seed, from 0.
     """
     study = bench.study
-    known = {arm.name: bench.keys.made_for(arm) for arm in study.arms}
+    judges = {name: one.made for name, one in study.judges.items() if one.made}
+    known = judges | {arm.name: bench.keys.made_for(arm) for arm in study.arms}
     if arm_name not in known:
         raise InputError(
             f"{study.file}: --arm: unknown arm {arm_name!r}, expected one of {list(known)}"
@@ -38,7 +39,8 @@ def bring_weights(
             f"{study.file}: --arm: expected an arm whose GGUF the finetune stage makes, one of "
             f"{made}, not {arm_name!r}"
         )
-    seeds = seeds_of(study, next(arm for arm in study.arms if arm.name == arm_name))
+    arms = [arm for arm in study.arms if arm.name == arm_name]
+    seeds = seeds_of(study, arms[0]) if arms else range(1)
     if seed not in seeds:
         raise InputError(
             f"{study.file}: --seed: expected one of {list(seeds)}, the training seeds of "

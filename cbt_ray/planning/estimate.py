@@ -20,6 +20,7 @@ from cbt_ray.rating.scale import joined
 from cbt_ray.rating.scale_file import load_scales
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import LiteLLMEndpoint, Role, Sampling
+from cbt_ray.study.lesson import split_of
 from cbt_ray.study.model import Arm
 from cbt_ray.study.rater import Judge
 from cbt_ray.study.scheduled import Writing, needs_courses, seeds_of
@@ -221,7 +222,9 @@ def _summary(
 
 def _ratings(study: Study, judge: Judge) -> int:
     held = sum(len(seeds_of(study, arm)) for arm in study.arms)
-    chains = held * len(study.patients.simulated) * study.sessions.replicates
+    known = split_of(study, judge.model).train if judge.tuned and judge.model else ()
+    patients = len(study.patients.simulated) - len(known)
+    chains = held * patients * study.sessions.replicates
     return chains * study.sessions.count * len(judge.views) * judge.replicates
 
 
@@ -244,7 +247,8 @@ def _guess(study: Study, prompts: Prompts) -> Call:
     system = prompts.render("judge_guess.j2", **asked)
     request = prompts.render("judge_guess_request.j2", transcript=_rated_text(study, prompts))
     share = 1 / len(scale.items)  # one justification where a rating has one an item
-    return _call(role, tokens_of(study, role), (system, request), role.expected_tokens * share)
+    tokens = tokens_of(study, role, role.model)
+    return _call(role, tokens, (system, request), role.expected_tokens * share)
 
 
 def _rated_text(study: Study, prompts: Prompts, *, silent: bool = False) -> str:
@@ -260,7 +264,8 @@ def _rated_text(study: Study, prompts: Prompts, *, silent: bool = False) -> str:
 
 
 def _rating(study: Study, judge: Judge, prompts: Prompts, probe: str = "") -> Iterator[Call]:
-    scales, tokens = load_scales(prompts, judge.scales), tokens_of(study, judge)
+    scales = load_scales(prompts, judge.scales)
+    tokens = tokens_of(study, judge, judge.model)
     text = _rated_text(study, prompts, silent=probe == "empty")
     together = (judge.items == "together") != (probe == "halo")
     count = sum(len(scale.items) for scale in scales)

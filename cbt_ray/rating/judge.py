@@ -5,10 +5,12 @@ What is missing stays missing, with its reason.
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from cbt_ray.errors import ModelFailure
 from cbt_ray.llm.request import Ask, Message, Reply, Request
@@ -99,6 +101,65 @@ def rate(
     return Rating(items, scale.values(scores), dict(useless))
 
 
+class Lesson(NamedTuple):
+    """What a judge is asked, and how people answered."""
+
+    messages: tuple[Message, ...]
+    """The last one is the answer."""
+    fits: bool
+    """The judge may answer so: its justifications are long enough, and not too long."""
+
+
+def lessons(
+    text: str, scales: Sequence[Scale], judge: Judge, prompts: Prompts, given: Rating
+) -> Iterator[Lesson]:
+    """A rating as the judge should have given it: every request of `rate` for the items that have
+    a score, with the answer to it.
+
+    A score between two steps counts as the nearest one. Where nobody justified a score, the words
+    of the scale for it do.
+    """
+    whole, together = joined(scales), judge.items == "together"
+    asking = _Asking(text, judge, prompts, _nobody, 0)
+    for part in [whole] if judge.asked == "together" else scales:
+        before = "" if part is whole else f"{part.name}."
+        found = ((item, given.items.get(before + item.id)) for item in part.items)
+        answers = {item: answer for item, one in found if (answer := _answered(item, one))}
+        system = Message("system", prompts.render("judge.j2", scale=part))
+        for group in [list(answers)] if together and answers else [[item] for item in answers]:
+            asked = asking.request(system, group, 0)
+            reply = {item.id: answers[item] for item in group}
+            said = Message("assistant", json.dumps(reply, ensure_ascii=False))
+            why = asking.justification
+            fits = all(_holds(why, answer["justification"]) for answer in reply.values())
+            yield Lesson((*asked.messages, said), fits)
+
+
+def _answered(item: Item, given: ItemRating | None) -> dict[str, Any]:
+    """An item's part of the judge's reply; empty where there is no score."""
+    if given is None or given.score is None:
+        return {}
+    score = given.score
+    if not item.steps:
+        count = max(0, round(score))
+        return {"justification": given.justification or str(count), "count": count}
+    step = min(item.steps, key=lambda step: abs(step.score - score))
+    words = f"{step.word}: {step.anchor}" if step.anchor else step.word
+    value = step.word if item.kind == "words" else step.score
+    return {"justification": given.justification or words, _FIELDS[item.kind]: value}
+
+
+def _holds(schema: Mapping[str, Any], text: str) -> bool:
+    """Whether a justification is one that the judge may give."""
+    if "pattern" in schema:
+        return re.search(schema["pattern"], text) is not None
+    return bool(schema["minLength"] <= len(text) <= schema["maxLength"])
+
+
+def _nobody(_: Request) -> Reply:
+    raise AssertionError("a lesson asks no model")
+
+
 @dataclass(frozen=True)
 class _Asking:
     text: str
@@ -107,9 +168,14 @@ class _Asking:
     ask: Ask
     seed: int
 
+    @property
+    def justification(self) -> dict[str, Any]:
+        """What a justification may be, as a JSON schema."""
+        return bounded(self.judge.justification_chars, self.judge, load_language(self.prompts))
+
     def request(self, system: Message, items: Sequence[Item], attempt: int) -> Request:
         user = self.prompts.render("judge_request.j2", transcript=self.text, items=items)
-        why = bounded(self.judge.justification_chars, self.judge, load_language(self.prompts))
+        why = self.justification
         schema = record(
             {item.id: record({"justification": why, **_answer(item)}) for item in items}
         )

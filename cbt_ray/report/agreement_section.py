@@ -13,6 +13,7 @@ from cbt_ray.analysis.estimate import Estimate, Span
 from cbt_ray.analysis.judge.agreement import AgainstPeople, Humans
 from cbt_ray.analysis.judge.icc import Coefficients
 from cbt_ray.analysis.judge.judges import JudgeDifference, JudgePair
+from cbt_ray.analysis.judge.learned import LearnedJudge
 from cbt_ray.report.at import At
 from cbt_ray.report.effect_section import difference_columns
 from cbt_ray.report.figure import Figure, repeats
@@ -169,6 +170,35 @@ def people(everything: At[Analysis]) -> Table:
         note=note,
         empty=why(everything.value.reliability.humans.reason),
     )
+
+
+def learned(everything: At[Analysis]) -> list[Part]:
+    """Of judges that learned from people with them, on patients that were held out; nothing where
+    none did.
+    """
+    columns: list[Column[LearnedJudge]] = [
+        column("Model", text, lambda row: row.model),
+        column("Rater", text, lambda row: row.rater),
+        column("Measure", text, lambda row: row.measure),
+        column("People", text, lambda row: row.people.rater),
+        column("Patients learned from", whole, lambda row: row.learned_from),
+        column("Held-out patients", whole, lambda row: row.held_out),
+        column("Sessions", whole, lambda row: row.people.sessions),
+        column("ICC(2,1), absolute", estimate, lambda row: row.people.icc2_1),
+        column("ICC(3,1), consistent", estimate, lambda row: row.people.icc3_1),
+        column("Bias", estimate, lambda row: row.people.bias),
+        column("Gain in ICC(2,1)", estimate, lambda row: row.gain),
+        column("Why there is none", capital, lambda row: row.people.reason, below=True),
+    ]
+    rows = everything.each(lambda all_: all_.reliability.learned)
+    note = (
+        "On sessions of patients whose ratings no judge learned from. Each model as it was before, "
+        "then as it learned; the gain is the difference of the two."
+    )
+    found = tabulate(
+        ("t-learned", "Judges that learned from people"), rows, columns, note=note, empty=""
+    )
+    return [found] if rows else []
 
 
 def bias(people: Humans) -> Figure:

@@ -53,6 +53,7 @@ def judge(analysis: Analysis) -> Section:
         *agreement_section.between(everything),
         Heading("Do people agree with the judge"),
         agreement_section.people(everything),
+        *agreement_section.learned(everything),
         agreement_section.bias(analysis.reliability.humans),
         agreement_section.kappa(everything),
         *_views(everything),

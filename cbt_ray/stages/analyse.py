@@ -24,6 +24,8 @@ from cbt_ray.stages.probe import probe_rows
 from cbt_ray.stages.scores import score_rows
 from cbt_ray.study import Study
 from cbt_ray.study.confound import confounds
+from cbt_ray.study.lesson import learners, split_of
+from cbt_ray.study.scheduled import patient_slug
 from cbt_ray.therapy.flags import NAMES
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.replay import rules_of, stop_table
@@ -31,12 +33,12 @@ from cbt_ray.therapy.validation import detectors, foreign
 from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.declared import declaration_of, declarations, first_rating, hash_of
-from cbt_ray.work.outcome import Target, targets
+from cbt_ray.work.outcome import Target, first_measure, prefix_of, targets
 from cbt_ray.work.people import must_be_rated
 
 if TYPE_CHECKING:
     from cbt_ray.analysis import Analysis, ScoreRow, Settings
-    from cbt_ray.analysis.settings import Outcome
+    from cbt_ray.analysis.settings import Learned, Outcome
 
 LIBRARIES = ("numpy", "scipy", "pandas", "statsmodels")
 
@@ -172,6 +174,32 @@ def settings_of(study: Study, prompts: Prompts, rows: Sequence[ScoreRow] = ()) -
         arms=tuple(arm.name for arm in study.arms),
         contrasts=study.contrasts,
         trained=tuple(arm.name for arm in study.arms if arm.tuned),
+        learned=tuple(_learned(study, prompts, model) for model in learners(study)),
+    )
+
+
+def _learned(study: Study, prompts: Prompts, model: str) -> Learned:
+    """A model that learns to judge, in the outcomes that it is the rater of, else its first
+    measure.
+    """
+    from cbt_ray.analysis.settings import Learned
+
+    learns, split = study.models[model].learns, split_of(study, model)
+    judge = learners(study)[model]
+    raters = {name: one.tuned for name, one in study.judges.items() if one.model == model}
+    own = next(name for name, tuned in raters.items() if tuned)
+    first, prefix = first_measure(study, prompts, own), prefix_of(study, own)
+    named = [one.name for one in targets(study, prompts) if one.rater == own]
+    patients = {patient_slug(one): one.name for one in study.patients.simulated}
+    return Learned(
+        model=model,
+        people=learns.ratings if learns else "",
+        raters=raters,
+        measures=tuple(named or [first.name]),
+        view=judge.views[0],
+        items=tuple(prefix + item.id for item in (first.scale.items if first.scale else ())),
+        learned_from=len(split.train),
+        held_out=tuple(patients[slug] for slug in sorted(split.held_out)),
     )
 
 

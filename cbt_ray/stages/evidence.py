@@ -184,7 +184,7 @@ def sessions_of(bench: Bench, reading: Reading, analysis: Unit) -> Iterator[Repo
 
 def _own(bench: Bench, reading: Reading, session: Key, measure: str) -> Iterator[ReportedRating]:
     """The study's raters, in each view."""
-    for judge, view, replicate in bench.keys.judgements:
+    for judge, view, replicate in bench.keys.judgements_of(session):
         unit = reading.units.get(bench.keys.rating(session, judge, view, replicate))
         if unit is None:
             yield ReportedRating(view, replicate, {}, reason="owed", judge=judge)

@@ -46,13 +46,14 @@ def probe_content(
     """What a probe's unit holds: a rating or a guess, or the reason why this session cannot be
     probed so.
 
-    `held`: the sessions that it is made from, this one and that of another patient where its
-    therapist is wanted.
+    `held`: what it is made from, this session and that of another patient where its therapist is
+    wanted.
     """
     study, seed = place.study, key.seed(place.study.seed)
     said = {
         one: judged_turns(Session.from_json(unit.content), study.judge.strip)
         for one, unit in held.items()
+        if one.stage is Stage.SESSIONS
     }
     turns = said.pop(session)
     spoilt = (

@@ -16,8 +16,10 @@ import json
 from typing import Any
 
 from cbt_ray.llm.template import ChatTemplate
+from cbt_ray.rating.judge import PROMPTS as JUDGE_PROMPTS
 from cbt_ray.study import Study
-from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint, VllmEndpoint
+from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint, Role, VllmEndpoint
+from cbt_ray.study.lesson import learners
 from cbt_ray.study.licence import Demands, demands_of, published_name
 from cbt_ray.study.model import Arm, Checkpoint
 from cbt_ray.study.recipe import Recipe
@@ -91,7 +93,7 @@ def texts_of(bench: Bench, made: Checkpoint, unit: Unit) -> dict[str, str]:
     licence = ", ".join(one.name for one in demands.licences)
     texts = {
         "Modelfile": modelfile(
-            f"{name}.gguf", template, _served(study, arm_of(study, made.model)), licence
+            f"{name}.gguf", template, _served(study, role_of(study, made.model)), licence
         )
     }
     texts |= {"Notice": demands.notice_file} if demands.notice_file else {}
@@ -123,9 +125,14 @@ def arm_of(study: Study, model: str) -> Arm:
     return next(arm for arm in study.arms if arm.tuned and arm.model == model)
 
 
-def _served(study: Study, arm: Arm) -> dict[str, Any]:
+def role_of(study: Study, model: str) -> Role:
+    """How a tuned model is asked: as a judge, or as the first arm that it is the therapist of."""
+    judge = learners(study).get(model)
+    return judge if judge is not None else study.therapist(arm_of(study, model))
+
+
+def _served(study: Study, role: Role) -> dict[str, Any]:
     """How the study serves it: sampling, and the context."""
-    role = study.therapist(arm)
     endpoint = study.endpoints[role.endpoint]
     sampling = role.sampling.model_dump()
     if isinstance(endpoint, LlamaCppEndpoint | VllmEndpoint):
@@ -137,8 +144,9 @@ def _facts(
     bench: Bench, checkpoint: Checkpoint, unit: Unit, demands: Demands, files: list[CardFile]
 ) -> CardFacts:
     study, metrics, made = bench.study, unit.content["metrics"], unit.provenance
-    recipe, arm = study.recipe_of(checkpoint), arm_of(study, checkpoint.model)
-    prompt = study.form_of(arm).prompt
+    recipe, model = study.recipe_of(checkpoint), checkpoint.model
+    judges = model in learners(study)
+    prompt = JUDGE_PROMPTS[0] if judges else study.form_of(arm_of(study, model)).prompt
     return CardFacts(
         name=published_name(study, checkpoint),
         study=study.study,
@@ -147,7 +155,8 @@ def _facts(
         base=recipe.start,
         commit=made.get("base", {}).get("commit"),
         base_sha256=metrics["base_sha256"],
-        generator=_writer(study, recipe),
+        judges=judges,
+        generator="people, who rated sessions" if judges else _writer(study, recipe),
         method=f"{recipe.method}, adapter "
         f"{'on a base in NF4' if recipe.load_4bit else 'on a base in full'}, by "
         f"{recipe.backend}",
@@ -156,12 +165,12 @@ def _facts(
         held_out_before=metrics.get("held_out_before"),
         held_out_after=metrics.get("held_out_after"),
         preference=metrics.get("preference", {}),
-        seeds={"training": recipe.seed, "dataset": study.dataset.seed},
+        seeds={"training": recipe.seed, "dataset": study.seed if judges else study.dataset.seed},
         versions=made["training"]["versions"],
         checks=[Check(**check) for check in metrics["gate"]],
         files=files,
         prompt=f"{prompt}, SHA-256 {bench.prompts.hash(prompt)[prompt]}",
-        context=_served(study, arm).get("context"),
+        context=_served(study, role_of(study, model)).get("context"),
     )
 
 

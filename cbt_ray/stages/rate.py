@@ -41,7 +41,7 @@ def rate_sessions(bench: Bench, *, retry_rejected: bool = False) -> None:
     jobs: list[Job] = [
         (session, *judgement)
         for session in bench.keys.sessions()
-        for judgement in bench.keys.judgements
+        for judgement in bench.keys.judgements_of(session)
         if bench.keys.rating(session, *judgement) in owed
     ]
     jobs += [
@@ -71,7 +71,9 @@ def make_rating(spec: Spec, job: Job) -> None:
             place.make(key, held.values(), lambda: probe_content(place, key, session, name, held))
             return
         key, unit = place.keys.rating(session, rater, view, replicate), place.known(session)
-        place.make(key, [unit], lambda: _rating(place, key, unit, rater, view))
+        made = place.study.judges[rater].made
+        inputs = [unit, *([place.model(made)] if made else [])]
+        place.make(key, inputs, lambda: _rating(place, key, unit, rater, view))
 
 
 def _rating(place: Workplace, key: Key, session: Unit, rater: str, view: Any) -> dict[str, Any]:

@@ -25,6 +25,9 @@ from cbt_ray.work.bench import Bench
 from cbt_ray.work.outcome import headline, prefix_of
 from cbt_ray.work.survey import Entry, State, Survey
 
+LEARNED_FROM = "learned_from"
+"""Why a judge never rates a session: it learned from what people said of the patient."""
+
 if TYPE_CHECKING:
     from cbt_ray.analysis import ScoreRow
 
@@ -44,7 +47,8 @@ def score_rows(bench: Bench, survey: Survey, held: Held) -> list[ScoreRow]:
         facts = held.facts(key)
         for judge, view, judged in bench.keys.judgements:
             rating = bench.keys.rating(key, judge, view, judged)
-            why = _why(place.entry, states[rating])
+            knows = bench.keys.knows(judge, key)
+            why = LEARNED_FROM if knows else _why(place.entry, states[rating])
             row = unrated(bench, place, facts, judge, "model", view, judged, reason=why)
             if rating in units:
                 row = scored(row, units[rating], measure, prefix_of(bench.study, judge))

@@ -26,6 +26,7 @@ from cbt_ray.llm.gguf_file import PACKAGE
 from cbt_ray.reading import read_json
 from cbt_ray.stages.dataset import fetch_dataset
 from cbt_ray.stages.fetch import on_this_machine, owed_checkpoints, required_weights
+from cbt_ray.stages.lessons import make_lessons
 from cbt_ray.stages.pairs import write_pairs
 from cbt_ray.stages.published import publish, withdraw
 from cbt_ray.stages.rejected import retry_models
@@ -60,13 +61,15 @@ _MEASURED = {
 
 
 def train(bench: Bench, model: str | None = None, *, retry_rejected: bool = False) -> None:
-    """Make every owed GGUF, of one model or of all.
+    """Make every owed GGUF, of one model or of all but those that learn from ratings.
 
     Raises Owed where the dataset or a base model's weights are owed, or SIGTERM ended a training;
     GateFailed where a model failed its parity gate, now or earlier. `retry_rejected`: export and
     judge those again, from the checkpoint that was kept.
     """
-    wanted = [made for made in bench.keys.finetunes if model in (None, made.model)]
+    wanted = bench.keys.therapists
+    if model is not None:
+        wanted = [made for made in bench.keys.finetunes if made.model == model]
     if not wanted:
         check_model_name(bench.study, model)
         bench.progress.say(
@@ -76,8 +79,10 @@ def train(bench: Bench, model: str | None = None, *, retry_rejected: bool = Fals
         return
     if retry_rejected:
         retry_models(bench, model)
+    if model in bench.keys.learners:
+        make_lessons(bench, model)
     bench.renewed(Stage.PAIRS, Stage.DATASET, Stage.FINETUNE)
-    owed = owed_checkpoints(bench, model)
+    owed = [made for made in owed_checkpoints(bench, model) if made in wanted]
     if owed:
         _make(bench, owed)
     failed: GateFailed | None = None
@@ -93,8 +98,9 @@ def train(bench: Bench, model: str | None = None, *, retry_rejected: bool = Fals
 def _make(bench: Bench, owed: list[Checkpoint]) -> None:
     if any(made.tuned for made in owed):
         before = bench.survey(Stage.PAIRS, Stage.DATASET)
+        needed = {key for made in owed for key in bench.keys.inputs(bench.keys.finetune(made))}
         for stage in (Stage.PAIRS, Stage.DATASET):
-            must_be_done(bench, before, stage, Stage.FINETUNE)
+            must_be_done(bench, before, stage, Stage.FINETUNE, needed)
     bench.check_store()
     check_recipes(bench.study, owed)
     required_weights(bench, owed)
@@ -129,10 +135,9 @@ def _tune(bench: Bench, of: Checkpoint, key: Key, work: Path) -> Unit:
     from cbt_ray.training.live import Live
 
     model, recipe = of.model, bench.study.recipe_of(of)
-    of_form = bench.keys.dataset(bench.study.models[model].form)
-    dataset = fetch_dataset(bench, of_form, work / "dataset")
-    if dataset is None:
-        raise Owed(f"finetune: {of_form} is owed; run first: {bench.command(Stage.DATASET)}")
+    examples = next(one for one in bench.keys.inputs(key) if one.stage is Stage.DATASET)
+    if fetch_dataset(bench, examples, work / "dataset") is None:
+        raise Owed(f"finetune: {examples} is owed; run first: {bench.command(Stage.DATASET)}")
     units = [unit for _, unit in bench.store.get_many(bench.keys.inputs(key)) if unit]
     made_from = bench.origins.record(key, units)
     checkpoints = StoreCheckpoints(bench.store, key, work / "checkpoints", _of(units))

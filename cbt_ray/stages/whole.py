@@ -13,17 +13,27 @@ from cbt_ray.work.usage import Costs
 
 
 def evaluate(bench: Bench, *, retry_rejected: bool = False) -> None:
-    """Rate and analyse.
+    """Train the judges that learn from ratings, rate and analyse.
 
     The analysis is made even where an arm has too few ratings: then BelowMinimum is raised after
     it.
     """
+    from cbt_ray.errors import GateFailed
     from cbt_ray.stages.analyse import analyse_scores, require_ratings
     from cbt_ray.stages.rate import rate_sessions
+    from cbt_ray.stages.train import train
 
+    failed: GateFailed | None = None
+    for model in bench.keys.learners:
+        try:
+            train(bench, model)
+        except GateFailed as error:
+            failed = failed or error  # what it was to rate is not reached; the others go on
     rate_sessions(bench, retry_rejected=retry_rejected)
     analyse_scores(bench)
     require_ratings(bench)
+    if failed:
+        raise failed
 
 
 def run_study(bench: Bench, say: Callable[[str], object]) -> None:
@@ -47,14 +57,14 @@ def run_study(bench: Bench, say: Callable[[str], object]) -> None:
         make_dataset(bench)
     ended: CbtRayError | None = None
     try:
-        if bench.keys.finetunes:
+        if bench.keys.therapists:
             train(bench)
     except GateFailed as error:
         ended = error  # its arm is not reached; the others go on
     simulate(bench)
     try:
         evaluate(bench)
-    except BelowMinimum as error:
+    except (BelowMinimum, GateFailed) as error:
         ended = ended or error  # the report says so, too, so it is written first
     where = write_report(bench)
     print_costs(bench, say)

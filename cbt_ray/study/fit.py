@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING
 from cbt_ray.count import many
 from cbt_ray.study import factor, serving
 from cbt_ray.study.block import twice
-from cbt_ray.study.endpoint import FINETUNED, Roles, ScriptedEndpoint, is_finetuned
+from cbt_ray.study.endpoint import (
+    FINETUNED,
+    LlamaCppEndpoint,
+    Roles,
+    ScriptedEndpoint,
+    is_finetuned,
+)
 from cbt_ray.study.form import PLAIN
-from cbt_ray.study.model import Arm
+from cbt_ray.study.model import Arm, Learns
 from cbt_ray.study.rater import Judge, People, Rulebook
 from cbt_ray.study.recipe import pairs_of
 from cbt_ray.study.scheduled import is_made, needs_courses, patient_slug, seeds_of
@@ -27,6 +33,8 @@ def unfit(study: Study) -> Iterator[str]:
     for check in (
         _names_once,
         _raters,
+        _made_judges,
+        _learners,
         _references,
         _of_pairs,
         _needed,
@@ -89,8 +97,12 @@ def _references(study: Study) -> Iterator[str]:
         role = field.rpartition(".")[2]
         yield from _endpoint_exists(study, f"{field}.endpoint", block.endpoint)
         endpoint = study.endpoints.get(block.endpoint)
-        if role != "therapist" and is_finetuned(endpoint):
-            yield (f"{field}.endpoint: expected a fixed model, `{FINETUNED}` is for therapists")
+        asks_made = isinstance(block, Judge) and block.model is not None
+        if role != "therapist" and is_finetuned(endpoint) and not asks_made:
+            yield (
+                f"{field}.endpoint: expected a fixed model, `{FINETUNED}` is for therapists and "
+                "for raters with a `model`"
+            )
     for number, arm in enumerate(study.arms):
         yield from (f"arms.{number}.{problem}" for problem in _of_arm(study, arm))
         if arm.endpoint is not None:
@@ -103,6 +115,56 @@ def _references(study: Study) -> Iterator[str]:
         yield from _form_exists(study, "courses.form", study.courses.form)
         if study.courses.write == "parts":
             yield "courses.form: expected none with `write: parts`, only with `write: turns`"
+
+
+def _made_judges(study: Study) -> Iterator[str]:
+    """What is wrong with raters that the finetune stage makes."""
+    known: dict[str, str] = {}
+    for name, judge in study.judges.items():
+        where, endpoint = f"raters.{name}", study.endpoints.get(judge.endpoint)
+        if judge.model is None:
+            continue
+        if not (isinstance(endpoint, LlamaCppEndpoint) and endpoint.gguf == FINETUNED):
+            yield f"{where}.endpoint: expected one with `gguf: {FINETUNED}`, since it has a model"
+        if judge.model not in study.models:
+            expected = f"expected one of {sorted(study.models)}"
+            yield f"{where}.model: unknown model {judge.model!r}, {expected}"
+        elif judge.tuned:
+            yield from _read_alike(study, where, judge, study.models[judge.model].learns)
+            if (other := known.setdefault(judge.model, name)) != name:
+                yield f"{where}.tuned: expected one rater that is {judge.model}, {other} is it"
+
+
+def _read_alike(study: Study, where: str, judge: Judge, learns: Learns | None) -> Iterator[str]:
+    """A judge is asked as people were, whose answers it learns."""
+    if learns is None:
+        yield f"{where}.tuned: expected a model that learns from ratings (models.{judge.model})"
+        return
+    people = study.people.get(learns.ratings)
+    for field in ("scales", "views") if people is not None else ():
+        expected = list(getattr(people, field))
+        if list(getattr(judge, field)) != expected:
+            yield f"{where}.{field}: expected {expected}, as raters.{learns.ratings} has it"
+
+
+def _learners(study: Study) -> Iterator[str]:
+    """What is wrong with models that learn to judge."""
+    for name, model in study.models.items():
+        if model.learns is None:
+            continue
+        where, why = f"models.{name}", "since it learns from ratings"
+        if model.learns.ratings not in study.people:
+            expected = f"expected one of the raters that are people, {sorted(study.people)}"
+            yield f"{where}.learns.ratings: {expected}, found {model.learns.ratings}"
+        if model.seeds != 1:
+            yield f"{where}.seeds: expected 1, {why}, found {model.seeds}"
+        if model.form is not None:
+            yield f"{where}.form: expected none, {why}"
+        if model.recipe.method != "sft":
+            yield f"{where}.recipe.method: expected sft, {why}"
+        for number, arm in enumerate(study.arms):
+            if arm.tuned and arm.model == name:
+                yield f"arms.{number}.model: expected one that learns from courses, not {name}"
 
 
 def _of_arm(study: Study, arm: Arm) -> Iterator[str]:

@@ -175,9 +175,10 @@ def demands_of(study: Study, model: str) -> Demands:
 def check_licences(study: Study, models: Iterable[str] | None = None) -> None:
     """Raise InputError where one of these models must not be tuned.
 
-    None: all that an arm wants tuned.
+    None: all that an arm or a rater wants tuned.
     """
-    tuned = {arm.model for arm in study.arms if arm.tuned and arm.model is not None}
+    tuned = {one.model for one in study.arms if one.tuned and one.model is not None}
+    tuned |= {one.model for one in study.judges.values() if one.tuned and one.model is not None}
     wanted = sorted(tuned) if models is None else models
     for model in wanted:
         demands_of(study, model)
@@ -198,6 +199,8 @@ def _writer(study: Study, model: str) -> tuple[str, str | None, str | None]:
     None: no model wrote it.
     """
     recipe = study.models[model].recipe
+    if study.models[model].learns is not None:
+        return f"models.{model}.learns", None, None
     if recipe.method == "orpo" and pairs_of(recipe) is None:
         return (
             f"models.{model}.recipe.preferences_licence",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
@@ -11,6 +12,21 @@ from cbt_ray.study.block import Block, Name, Seed, Share
 from cbt_ray.study.contrast import Contrast
 from cbt_ray.study.endpoint import Sampling
 from cbt_ray.study.recipe import Recipe
+
+
+class Learns(Block):
+    """Ratings by people, from which a model learns to judge.
+
+    Split by patient, by the study's seed.
+    """
+
+    ratings: Name
+    """A rater that is `people`; each of its ratings is an example."""
+    held_out: float = Field(0.3, gt=0, lt=1)
+    """Share of the rated patients that is not learned from, at least one.
+
+    On their sessions the judge is compared with people.
+    """
 
 
 class Model(Block):
@@ -22,6 +38,8 @@ class Model(Block):
     """Checkpoints: of the recipe's seed, the next, and so on."""
     form: str | None = None
     """A name under `forms`: how it is trained to reply."""
+    learns: Learns | None = None
+    """Whose ratings it learns to judge from; none: a therapist, which learns from the courses."""
 
 
 class Checkpoint(NamedTuple):
@@ -51,6 +69,22 @@ class Checkpoint(NamedTuple):
     def suffix(self) -> str:
         """What tells it from the checkpoint of the first seed."""
         return seed_suffix(self.seed)
+
+
+def parted(
+    patients: Iterable[str], seed: int, held_out: float, test: float = 0.0
+) -> tuple[frozenset[str], frozenset[str]]:
+    """The patients that are held out, and those that are left alone; drawn by the seed.
+
+    At least one is held out where there are two, one tested where a share is asked for and there
+    are three.
+    """
+    names = sorted(set(patients))
+    random.Random(seed).shuffle(names)
+    total = len(names)
+    held = min(max(1, round(held_out * total)), total - 1) if total > 1 else 0
+    tested = min(max(1, round(test * total)), total - held - 1) if test else 0
+    return frozenset(names[:held]), frozenset(names[held : held + max(tested, 0)])
 
 
 def kind_of(tuned: bool) -> str:

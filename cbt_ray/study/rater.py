@@ -11,6 +11,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from cbt_ray.study.block import Block, Chars, Pattern, refuse_all, twice
 from cbt_ray.study.endpoint import Role
+from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.probe import Probes
 
 MOST_RULES = 200
@@ -27,6 +28,16 @@ class Judge(Role):
 
     kind: Literal["model"] = "model"
     """A rater that says nothing is a judge model."""
+    model: str | None = None
+    """A name under `models`; none: the endpoint's model as it is.
+
+    With one, the rater is what the finetune stage makes, and its endpoint is `gguf: finetuned`.
+    """
+    tuned: bool = False
+    """Trained on people's ratings; else the recipe's `compare`.
+
+    `models.NAME.learns` says whose. It never rates a patient whose ratings it learned from.
+    """
     scales: Scales = ("ctrs",)
     """Folders under prompts/ with a scale.yaml.
 
@@ -60,12 +71,19 @@ class Judge(Role):
     @model_validator(mode="after")
     def _fits(self) -> Judge:
         refuse_all(_not_once(self.scales, self.views))
+        if self.tuned and self.model is None:
+            raise ValueError("model: expected the one under `models` that is tuned")
         if self.probes.which and self.replicates < 1:
             raise ValueError(
                 "probes: expected `which: []`, since replicates is 0 and probes are compared "
                 "with ordinary ratings"
             )
         return self
+
+    @property
+    def made(self) -> Checkpoint | None:
+        """What the finetune stage makes for it; None where nothing."""
+        return None if self.model is None else Checkpoint(self.model, self.tuned)
 
 
 class People(Block):

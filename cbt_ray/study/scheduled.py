@@ -92,7 +92,7 @@ def is_made(study: Study, arm: Arm) -> bool:
 
 def checkpoints(study: Study) -> list[Checkpoint]:
     """What the finetune stage makes: all tuned models, and the instruct ones that are served as it
-    exports them.
+    exports them, for arms and for judges.
 
     An arm whose sessions were all imported needs none.
     """
@@ -103,12 +103,19 @@ def checkpoints(study: Study) -> list[Checkpoint]:
         if not all_imported(study, arm)
         for seed in seeds_of(study, arm)
     }
+    found |= {one.made for one in study.judges.values() if one.made and one.replicates}
     return sorted(found)
+
+
+def is_judge(study: Study, made: Checkpoint) -> bool:
+    """Whether a checkpoint was trained on people's ratings."""
+    model = study.models.get(made.model)
+    return made.tuned and model is not None and model.learns is not None
 
 
 def needs_courses(study: Study) -> bool:
     """Whether courses belong to the study: a model is trained on them, or they were imported."""
     held = study.imported
-    return any(made.tuned for made in checkpoints(study)) or bool(
+    return any(made.tuned and not is_judge(study, made) for made in checkpoints(study)) or bool(
         held and (held.courses or held.profiles)
     )

@@ -288,7 +288,7 @@ class Study(Block):
     def trained_pairs(self) -> list[str]:
         """The pairs that a model is trained on, by name."""
         tuned = dict.fromkeys(made.model for made in checkpoints(self) if made.tuned)
-        found = (pairs_of(self.models[model].recipe) for model in tuned)
+        found = (pairs_of(self.models[name].recipe) for name in tuned if name in self.models)
         return list(dict.fromkeys(name for name in found if name and name in self.pairs))
 
     @property

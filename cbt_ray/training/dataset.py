@@ -23,7 +23,7 @@ from typing import Any, Literal, cast
 from cbt_ray.count import many
 from cbt_ray.errors import InputError
 from cbt_ray.llm.request import Message
-from cbt_ray.study.model import Dataset
+from cbt_ray.study.model import Dataset, parted
 from cbt_ray.therapy.language import Transcript
 from cbt_ray.therapy.session import Session, Speaker, Turn, label, therapist_messages
 from cbt_ray.unit import canonical
@@ -183,15 +183,8 @@ def _turn_examples(patient: str, session: Session, system: str, words: Transcrip
 
 
 def _split_by_patient(examples: list[Example], settings: Dataset) -> Splits:
-    """At least one patient is held out where there are two, one tested where a share is asked for
-    and there are three.
-    """
-    patients = sorted({example["patient"] for example in examples})
-    random.Random(settings.seed).shuffle(patients)
-    total = len(patients)
-    held = min(max(1, round(settings.held_out * total)), total - 1) if total > 1 else 0
-    test = min(max(1, round(settings.test * total)), total - held - 1) if settings.test else 0
-    of_held, of_test = set(patients[:held]), set(patients[held : held + max(test, 0)])
+    patients = (example["patient"] for example in examples)
+    of_held, of_test = parted(patients, settings.seed, settings.held_out, settings.test)
     return Splits(
         settings.format,
         [example for example in examples if example["patient"] not in of_held | of_test],

@@ -7,7 +7,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cbt_ray.count import many
@@ -266,9 +266,15 @@ class Bench:
         record_run(self.store, self.study.study, key.stage, time.monotonic() - begun)
 
 
-def must_be_done(bench: Bench, survey: Survey, stage: Stage, needed_by: Stage) -> None:
-    """Raise Owed where a stage that this one builds on still owes units."""
-    owed = survey.owed(stage)
+def must_be_done(
+    bench: Bench,
+    survey: Survey,
+    stage: Stage,
+    needed_by: Stage,
+    needed: Container[Key] | None = None,
+) -> None:
+    """Raise Owed where a stage that this one builds on still owes units; `needed`: one of these."""
+    owed = [key for key in survey.owed(stage) if needed is None or key in needed]
     if owed:
         raise Owed(
             f"{needed_by}: {stage} still owes {many(len(owed), 'unit')}, first {owed[0].id}; run "

@@ -17,6 +17,7 @@ from cbt_ray.analysis.declared import Declaration
 from cbt_ray.store import Store
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import Role
+from cbt_ray.study.rater import Judge, Rater
 from cbt_ray.unit import Key, Stage, Unit, digest
 
 FOLDER = "declared"
@@ -35,12 +36,18 @@ def declaration_of(study: Study) -> dict[str, Any]:
             "replicates": study.sessions.replicates,
         },
         "raters": {
-            name: rater.model_dump(mode="json", exclude={"justification_chars", *Role.model_fields})
+            name: rater.model_dump(mode="json", exclude=_undeclared(rater))
             for name, rater in study.raters.items()
         },
         "flags": study.flags.model_dump(mode="json"),
         "analysis": study.analysis.model_dump(mode="json"),
     }
+
+
+def _undeclared(rater: Rater) -> set[str]:
+    """Fields of a rater that are no part of a declaration."""
+    fixed = {"model", "tuned"} if isinstance(rater, Judge) and rater.model is None else set()
+    return {"justification_chars", *Role.model_fields, *fixed}
 
 
 def hash_of(content: dict[str, Any]) -> str:

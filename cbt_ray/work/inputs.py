@@ -219,6 +219,7 @@ def try_template(study: Study, model: str, start: str, name: str | None = None) 
 
     recipe = study.models[model].recipe
     masked = recipe.method == "orpo" or study.dataset.format != "paper"
+    masked = masked or study.models[model].learns is not None
     with at(study, f"models.{model}.recipe"):
         rehearse(start, recipe, study.told_date, masked=masked, name=name)
 

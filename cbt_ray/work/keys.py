@@ -24,6 +24,7 @@ from cbt_ray.study.confound import confounds
 from cbt_ray.study.contrast import Levels
 from cbt_ray.study.endpoint import FINETUNED, LlamaCppEndpoint, Role
 from cbt_ray.study.form import Form
+from cbt_ray.study.lesson import learners, patient_of, ratings_for, split_of
 from cbt_ray.study.model import Arm, Checkpoint
 from cbt_ray.study.protocol import Sessions
 from cbt_ray.study.rater import Judge
@@ -31,7 +32,9 @@ from cbt_ray.study.recipe import pairs_of
 from cbt_ray.study.scheduled import (
     all_imported,
     checkpoints,
+    is_judge,
     needs_courses,
+    patient_slug,
     seeds_of,
     session_id,
 )
@@ -48,7 +51,7 @@ from cbt_ray.work.code import code_digest
 from cbt_ray.work.determinants import Fields, said
 from cbt_ray.work.inputs import at
 from cbt_ray.work.probed import kinds_of, probe_names, probe_prompts, probed_places
-from cbt_ray.work.rating_id import rating_id
+from cbt_ray.work.rating_id import parse_rating_id, rating_id
 
 VERSION = {
     Stage.PROFILES: 1,
@@ -71,6 +74,10 @@ _COMPARED = frozenset({"quantization", "chat_template", "turn_end"})
 """Fields of a recipe that decide what the instruct model is exported as."""
 _HOW_MUCH = frozenset({"replicates", "views", "probes"})
 """Fields of a rater that say how much is rated, and not how."""
+_ANSWERED = frozenset(
+    {"scales", "asked", "items", "views", "strip", "justification_chars", "prose"}
+)
+"""Fields of a rater that decide what it is asked, and in which form it answers."""
 _ASKED = frozenset(Role.model_fields)
 """Fields of a rater that say how it is asked."""
 _NOT_A_GUESS = frozenset({"scales", "asked", "items"}) | _HOW_MUCH
@@ -203,9 +210,51 @@ class Keys:
         """The datasets of all forms that a model is trained in; none where no arm needs courses."""
         if not needs_courses(self.study):
             return {}
-        tuned = [made.model for made in self.finetunes if made.tuned]
+        tuned = [made.model for made in self.therapists if made.tuned]
         names = dict.fromkeys(self.study.models[model].form for model in tuned) or {None: None}
         return {name: self.dataset(name) for name in names}
+
+    def lessons(self, model: str) -> Key:
+        """The examples that a model learns to judge from: sessions, and what people said of
+        them.
+        """
+        judge = learners(self.study)[model]
+
+        def determinants() -> dict[str, Any]:
+            held = {key.id: key for key in self.sessions()}
+            rated = {
+                key: held[session]
+                for key in self.imported_ratings()
+                if key.id in self._taught_with[model]
+                and (session := parse_rating_id(key.id)[0]) in held
+            }
+            return {
+                "inputs": [*rated.values(), *rated],
+                "learns": self.study.models[model].learns,
+                "judge": Fields(judge, only=_ANSWERED),
+                "language": self._looked("masked" if "masked" in judge.views else "plain"),
+                "prompts": self._hashes(*JUDGE_PROMPTS, *scale_files(self.prompts, *judge.scales)),
+                "names": self._names,
+            }
+
+        return self._key(Stage.DATASET, f"ratings-{model}", determinants)
+
+    @cached_property
+    def learners(self) -> dict[str, Key]:
+        """The models that learn to judge, each with its examples."""
+        return {model: self.lessons(model) for model in learners(self.study)}
+
+    @cached_property
+    def taught(self) -> list[Key]:
+        """The units that are made from imported ratings: examples, and the judges that they
+        make.
+        """
+        judges = [made for made in self.finetunes if is_judge(self.study, made)]
+        return [*self.learners.values(), *map(self.finetune, judges)]
+
+    @cached_property
+    def _taught_with(self) -> dict[str, set[str]]:
+        return {model: set(ratings_for(self.study, model)) for model in learners(self.study)}
 
     def pair(self, name: str, number: int, session: int) -> Key:
         """The preference pairs of one session of a training patient's course."""
@@ -260,7 +309,9 @@ class Keys:
                 with at(self.study, f"models.{made.model}.recipe.preferences"):
                     base["preferences"] = preferences.identity(self.study, recipe)
             own = Fields(recipe, but=_NOT_TUNED, also=base)
-            trained_on = self.dataset(self.study.models[made.model].form)
+            form = self.study.models[made.model].form
+            judges = is_judge(self.study, made)
+            trained_on = self.lessons(made.model) if judges else self.dataset(form)
             own_pairs = self.pairs_named(made_pairs) if made_pairs is not None else []
             return {"inputs": [trained_on, *own_pairs], "recipe": own, **self._told()}
 
@@ -275,6 +326,11 @@ class Keys:
     def finetunes(self) -> list[Checkpoint]:
         """What the finetune stage makes, as the arms need it."""
         return checkpoints(self.study)
+
+    @property
+    def therapists(self) -> list[Checkpoint]:
+        """Those of them that need no ratings: all but the trained judges."""
+        return [made for made in self.finetunes if not is_judge(self.study, made)]
 
     def all_imported(self, arm: Arm) -> bool:
         """Whether all sessions of an arm were imported."""
@@ -359,13 +415,13 @@ class Keys:
 
         def determinants() -> dict[str, Any]:
             return {
-                "inputs": [session],
+                "inputs": [session, *self._made(own)],
                 f"raters.{rater}": self._role(own, _HOW_MUCH),
                 "language": self._looked(view),
                 "view": view,
                 "replicate": replicate,
                 "prompts": self._hashes(*JUDGE_PROMPTS, *self._scale_files[rater]),
-                "names": sorted({arm.name for arm in self.study.arms} | set(self.study.models)),
+                "names": self._names,
             }
 
         return self._key(Stage.RATINGS, rating_id(session.id, rater, view, replicate), determinants)
@@ -376,11 +432,28 @@ class Keys:
 
     def ratings_of(self, session: Key) -> list[Key]:
         """The judgements of one session."""
-        return [self.rating(session, *judgement) for judgement in self.judgements]
+        return [self.rating(session, *judgement) for judgement in self.judgements_of(session)]
+
+    def judgements_of(self, session: Key) -> list[tuple[str, str, int]]:
+        """How one session is judged: by nobody who learned from its patient."""
+        return [one for one in self.judgements if not self.knows(one[0], session)]
+
+    def knows(self, rater: str, session: Key) -> bool:
+        """Whether a rater learned from what people said of a session's patient."""
+        return patient_of(session.id) in self.taught_by.get(rater, ())
+
+    @cached_property
+    def taught_by(self) -> Mapping[str, frozenset[str]]:
+        """Rater -> the patients that it learned from, as keys hold their names."""
+        return {
+            name: split_of(self.study, judge.model).train
+            for name, judge in self.study.judges.items()
+            if judge.tuned and judge.model is not None
+        }
 
     @cached_property
     def judgements(self) -> list[tuple[str, str, int]]:
-        """How each session is judged: rater, view, replicate."""
+        """How sessions are judged: rater, view, replicate."""
         return [
             (name, view, n)
             for name, rater in self.study.judges.items()
@@ -393,10 +466,12 @@ class Keys:
         """The sessions that the judge is probed with, of the first training seed, each with its
         arm's session of the next patient (none: there is one).
         """
-        count, found = len(self.study.patients.simulated), {}
+        known, found = self.taught_by.get(self.study.probed or "", ()), {}
+        simulated = enumerate(self.study.patients.simulated, 1)
+        free = [number for number, who in simulated if patient_slug(who) not in known]
         for arm in self.study.arms:
             for patient, replicate, number in probed_places(self.study):
-                other = patient % count + 1
+                other = free[(free.index(patient) + 1) % len(free)]
                 donor = self.session(arm, other, replicate, number) if other != patient else None
                 found[self.session(arm, patient, replicate, number)] = donor
         return found
@@ -410,7 +485,7 @@ class Keys:
         def determinants() -> dict[str, Any]:
             guess, donor = name in GUESSES, self.donors[session] if name == SWAPPED else None
             return {
-                "inputs": [session, *([donor] if donor else [])],
+                "inputs": [session, *([donor] if donor else []), *self._made(judge)],
                 "probe": name,
                 f"raters.{rater}": self._role(judge, _NOT_A_GUESS if guess else _HOW_MUCH),
                 "language": self._looked(
@@ -420,10 +495,19 @@ class Keys:
                 "kinds": kinds_of(study) if guess else [],
                 **({"expertise": self._expertise} if guess else {}),
                 "prompts": self._hashes(*probe_prompts(name, self._scale_files[rater])),
-                "names": sorted({arm.name for arm in study.arms} | set(study.models)),
+                "names": self._names,
             }
 
         return self._key(Stage.RATINGS, f"{session.id}.{VIEW}{name}.j1", determinants)
+
+    def _made(self, judge: Judge) -> list[Key]:
+        """The model that a judge is, where the finetune stage makes it."""
+        return [self.finetune(judge.made)] if judge.made else []
+
+    @cached_property
+    def _names(self) -> list[str]:
+        """Names that a judge never reads."""
+        return sorted({arm.name for arm in self.study.arms} | set(self.study.models))
 
     def probes(self) -> list[tuple[Key, str]]:
         """All probes of the judge, by session: the session and the probe's name."""
@@ -510,7 +594,7 @@ class Keys:
             Stage.PROFILES: list(chains),
             Stage.COURSES: self.courses(),
             Stage.PAIRS: list(self.pairs().values()),
-            Stage.DATASET: list(self.datasets().values()),
+            Stage.DATASET: [*self.datasets().values(), *self.learners.values()],
             Stage.FINETUNE: [self.finetune(made) for made in self.finetunes],
         }
 

@@ -96,6 +96,11 @@ def headline(study: Study, prompts: Prompts) -> Target:
     return targets(study, prompts)[0]
 
 
+def first_measure(study: Study, prompts: Prompts, rater: str) -> Target:
+    """What a rater says first of a session."""
+    return _measures(study, prompts, rater)[0]
+
+
 def targets(study: Study, prompts: Prompts) -> tuple[Target, ...]:
     """What the study's outcomes are; without any the first measure of the headline's rater.
 

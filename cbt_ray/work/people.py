@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from cbt_ray.count import many
 from cbt_ray.errors import PeopleAwaited
 from cbt_ray.study import Study
+from cbt_ray.study.lesson import split_of
 from cbt_ray.study.scheduled import seeds_of
 from cbt_ray.unit import Key, Stage
 from cbt_ray.work.rating_id import parse_rating_id
@@ -76,3 +77,15 @@ def asked_of_people(study: Study) -> Iterator[str]:
             f"raters.{name}: people are to rate {people.sessions} of {many(held, 'session')} on "
             f"{', '.join(people.scales)}, ratings of {rated} are imported"
         )
+
+
+def taught(study: Study) -> Iterator[str]:
+    """Lines of `plan` and `status`: whom a judge learns from, and so never rates."""
+    for name, judge in study.judges.items():
+        if judge.tuned and judge.model is not None:
+            split = split_of(study, judge.model)
+            yield (
+                f"raters.{name}: learns from ratings of {len(split.train)} patients, whom it never "
+                f"rates, and is compared with people on {len(split.held_out)}; "
+                f"models.{judge.model}.learns.held_out decides how many"
+            )

@@ -14,6 +14,7 @@ from cbt_ray.errors import InputError
 from cbt_ray.rating.probe import SWAPPED
 from cbt_ray.store import Store
 from cbt_ray.study.model import Arm
+from cbt_ray.study.rater import Judge
 from cbt_ray.unit import Head, Key, Stage, Status
 from cbt_ray.work.keys import Keys
 from cbt_ray.work.origin import difference, named
@@ -67,7 +68,11 @@ class Survey:
         """All that lies in the store under the study's name, as it was before anything was read."""
         self._heads = self._read(below)
         self._entries: dict[Key, Entry] = {}
+        self._late = keys.taught if Stage.RATINGS in below else []
+        """What is made from imported ratings is judged after them."""
         judged = {stage: self._stage(stage) for stage in Stage if stage in below}
+        for key in self._late:
+            judged.setdefault(key.stage, []).append(self._entry(key))
         self.stages: dict[Stage, list[Entry]] = {
             stage: entries for stage, entries in judged.items() if stage in wanted
         }
@@ -159,31 +164,35 @@ class Survey:
                 for entry in self.chain(keys.chain(*chain), self._model(chain[0], chain[3]))
             ]
         if stage is Stage.RATINGS:
+            imported = [self._judge(key) for key in keys.imported_ratings()]
+            for key in self._late:
+                self._judge(key)
+            models = {name: self._model_of(judge) for name, judge in keys.study.judges.items()}
             ordinary = [
-                (key, self._entry(session).state)
+                (keys.rating(session, *how), _worst(self._entry(session).state, models[how[0]]))
                 for session in keys.sessions()
-                for key in keys.ratings_of(session)
+                for how in keys.judgements_of(session)
             ]
             probes = [(keys.probe(*probe), self._behind(*probe)) for probe in keys.probes()]
-            imported = [(key, State.DONE) for key in keys.imported_ratings()]
-            return [self._judge(*one) for one in (*ordinary, *probes, *imported)]
-        return [self._judge(key) for key in keys.all()[stage]]
+            return [*(self._judge(*one) for one in (*ordinary, *probes)), *imported]
+        return [self._judge(key) for key in keys.all()[stage] if key not in self._late]
 
     def _model(self, arm: Arm, seed: int) -> State:
         """The state of the model that an arm's therapist is, where the finetune stage makes it."""
         made = self.keys.made_for(arm, seed)
         return self._entry(self.keys.finetune(made)).state if made else State.DONE
 
+    def _model_of(self, judge: Judge) -> State:
+        """The state of the model that a judge is, where the finetune stage makes it."""
+        return self._entry(self.keys.finetune(judge.made)).state if judge.made else State.DONE
+
     def _behind(self, session: Key, name: str) -> State:
-        """The state of what a probe builds on: its session, and the one whose therapist it is
-        given.
+        """The state of what a probe builds on: its session, the one whose therapist it is given,
+        and the judge.
         """
         donor = self.keys.donors[session] if name == SWAPPED else None
         states = [self._entry(one).state for one in (session, donor) if one is not None]
-        return next(
-            (state for state in (State.REJECTED, State.NOT_REACHED, State.OWED) if state in states),
-            State.DONE,
-        )
+        return _worst(*states, self._model_of(self.keys.study.judge))
 
     def _entry(self, key: Key) -> Entry:
         """A unit that was judged.
@@ -221,6 +230,11 @@ class Survey:
         return Entry(
             key, State.DONE if head.status is Status.DONE else State.REJECTED, head.reason, head
         )
+
+
+def _worst(*states: State) -> State:
+    order = State.REJECTED, State.NOT_REACHED, State.OWED
+    return next((state for state in order if state in states), State.DONE)
 
 
 def must_be_imported(survey: Survey, *stages: Stage) -> None:

@@ -18,6 +18,7 @@ from cbt_ray.llm.request import Ask, Reply, Request, Usage
 from cbt_ray.store import Blob
 from cbt_ray.study.endpoint import Role, VllmEndpoint
 from cbt_ray.study.model import Arm, Checkpoint, seed_suffix
+from cbt_ray.study.rater import Judge
 from cbt_ray.study.scheduled import is_made
 from cbt_ray.therapy.dialogue import FilledRole
 from cbt_ray.unit import Key, Status, Unit
@@ -65,9 +66,13 @@ class Workplace:
     # ---- models ----------------------------------------------------------------------------------
 
     def filled(self, name: str) -> FilledRole:
-        """A role (generator, patient, summariser) or a rater, with its model."""
+        """A role (generator, patient, summariser) or a rater, with its model.
+
+        A GGUF of the finetune stage is brought to this machine first.
+        """
         role = self.study.role(name)
-        return FilledRole(role, self._ask(role, name, None))
+        made = role.made if isinstance(role, Judge) else None
+        return FilledRole(role, self._ask(role, name, self._made(role, made)))
 
     def therapist(self, arm: Arm, seed: int = 0) -> FilledRole:
         """An arm's therapist; a GGUF of the finetune stage is brought to this machine first."""

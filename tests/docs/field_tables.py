@@ -32,6 +32,7 @@ SECTIONS = {
     "dataset": "Dataset",
     "pairs.NAME": "Pairs",
     "models.NAME": "Model",
+    "models.NAME.learns": "Learns",
     "models.NAME.recipe": "Recipe",
     "models.NAME.recipe.lora": "Lora",
     "arms[]": "Arm",

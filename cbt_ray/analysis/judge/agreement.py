@@ -95,7 +95,7 @@ def humans(
         return Humans(judge, calibrated=True, reason=reason), []
     raters = [name for name in crossed.judges if kinds[name] == HUMAN]
     groups = {rater: [rater] for rater in raters} | ({ALL: raters} if len(raters) > 1 else {})
-    rows = [_against(crossed, name, people, items, settings) for name, people in groups.items()]
+    rows = [against(crossed, name, people, items, settings) for name, people in groups.items()]
     if not any(row.sessions for row in rows):
         why = (
             "people rated no session that this judge rated"
@@ -140,7 +140,7 @@ def _uncalibrated(why: str) -> Notice:
     return Notice("uncalibrated", text, 70)
 
 
-def _against(
+def against(
     crossed: Crossed, name: str, people: Sequence[str], items: Sequence[str], settings: Settings
 ) -> AgainstPeople:
     """One row: the judge against these people's mean; kappa is against single ratings of theirs."""

@@ -19,6 +19,7 @@ from cbt_ray.analysis.judge.icc import Repeatability, one_way
 from cbt_ray.analysis.judge.jackknife import METHOD
 from cbt_ray.analysis.judge.judges import BetweenJudges, between
 from cbt_ray.analysis.judge.kappa import Kappa
+from cbt_ray.analysis.judge.learned import LearnedJudge, learned
 from cbt_ray.analysis.notice import Notice
 from cbt_ray.analysis.scores import ITEM, Scores
 
@@ -58,6 +59,8 @@ class Reliability:
     """Quadratic weights over the scale's full range."""
     humans: Humans
     notices: Sequence[Notice]
+    learned: Sequence[LearnedJudge] = ()
+    """Whether judges that learned from people agree with them on patients that were held out."""
 
 
 def reliability(scores: Scores, settings: Settings) -> Reliability:
@@ -76,6 +79,7 @@ def reliability(scores: Scores, settings: Settings) -> Reliability:
         kappa=_kappa(crossed, items, settings),
         humans=people,
         notices=notices,
+        learned=learned(scores, settings),
     )
 
 

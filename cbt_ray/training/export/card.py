@@ -62,8 +62,10 @@ class CardFacts:
     """A hub id, or a file of a package."""
     commit: str | None = None
     base_sha256: str | None = None
+    judges: bool = False
+    """It rates sessions, and speaks as nobody."""
     generator: str | None = None
-    """The model that wrote what was trained on."""
+    """Who wrote what was trained on."""
     method: str | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
     """Counts: examples, windows, tokens, supervised tokens, ..."""
@@ -128,9 +130,10 @@ def front_matter(facts: CardFacts) -> str:
 
 def _intro(facts: CardFacts) -> Iterator[str]:
     yield from (f"**{demand.text}**" for demand in facts.demands.display)
+    does = "rate the therapist of" if facts.judges else "speak as the therapist in"
     yield (
-        f"A language model tuned by the study `{facts.study}` with cbt-ray to speak as the "
-        "therapist in written sessions."
+        f"A language model tuned by the study `{facts.study}` with cbt-ray to {does} written "
+        "sessions."
     )
     if facts.description:
         yield _recorded(facts.description)
