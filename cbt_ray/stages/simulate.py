@@ -33,7 +33,8 @@ def simulate(bench: Bench, *, retry_rejected: bool = False) -> None:
     owed = set(survey.owed(Stage.SESSIONS))
     if not owed:
         return _enough(bench)
-    missing = survey.owed(Stage.FINETUNE)
+    therapists = set(map(bench.keys.finetune, bench.keys.therapists))
+    missing = [key for key in survey.owed(Stage.FINETUNE) if key in therapists]
     if missing:
         train = bench.command(Stage.FINETUNE)
         raise Owed(f"sessions: finetune still owes {missing[0].id}; run first: {train}")

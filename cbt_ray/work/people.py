@@ -84,6 +84,8 @@ def taught(study: Study) -> Iterator[str]:
     for name, judge in study.judges.items():
         if judge.tuned and judge.model is not None:
             split = split_of(study, judge.model)
+            if not split.train:
+                continue
             yield (
                 f"raters.{name}: learns from ratings of {len(split.train)} patients, whom it never "
                 f"rates, and is compared with people on {len(split.held_out)}; "

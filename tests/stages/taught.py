@@ -82,9 +82,7 @@ def write_rated(
 
     `shuffled`: scores of patients that are learned from are shuffled among them.
     """
-    for name, text in PROMPTS.items():
-        (folder / "prompts" / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "prompts" / name).write_text(text)
+    _write_prompts(folder)
     sessions = [_session(number) for number in range(patients)]
     lines = folder / "sessions.jsonl"
     lines.write_text("".join(f"{json.dumps(one)}\n" for one in sessions))
@@ -100,6 +98,32 @@ def write_rated(
         )
     assert run(["import", "ratings", str(table), str(file), "--judge", "people"]) == 0
     return file
+
+
+def write_unheld(folder: Path, model: Path, recipe: dict[str, Any]) -> Path:
+    """The file of a study of 2 arms with 6 patients, whose sessions a script holds."""
+    _write_prompts(folder)
+    changes = _changes(model, recipe)
+    document = scripted.study_document(folder / "store") | {
+        **{name: changes[name] for name in ("prompts", "models", "raters", "analysis", "seed")},
+        "arms": [{"name": "one"}, {"name": "two", "sampling": {"temperature": 0.1}}],
+        "sessions": {"count": 1, "max_messages": 2},
+    }
+    who = {"profile": "A patient who sleeps badly and has given up what was dear."}
+    names = [f"P{number:03d} Novak" for number in range(6)]
+    document["patients"] = {"simulated": [{"name": name, **who} for name in names]}
+    document["raters"]["people"]["sessions"] = "some"
+    document["endpoints"]["own"] = changes["endpoints"]["own"] | {"context": 4096}
+    for name in ("imported", "courses"):
+        del document[name]
+    del document["roles"]["generator"]
+    return scripted.write_study(folder, document)
+
+
+def _write_prompts(folder: Path) -> None:
+    for name, text in PROMPTS.items():
+        (folder / "prompts" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "prompts" / name).write_text(text)
 
 
 def _scores(sessions: Sequence[dict[str, Any]], *, shuffled: bool) -> dict[str, int]:

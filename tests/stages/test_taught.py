@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from cbt_ray.__main__ import run
+from cbt_ray.__main__ import outcome, run
 from cbt_ray.study import load_study
 from cbt_ray.study.lesson import patient_of, split_of
 from cbt_ray.unit import Stage
 from tests.stages import scripted
-from tests.stages.taught import write_rated, write_reading
+from tests.stages.taught import write_rated, write_reading, write_unheld
 
 pytestmark = [pytest.mark.train, pytest.mark.llama]
 PATIENTS = 200
@@ -65,3 +65,31 @@ def test_a_judge_learns_a_rule_from_ratings_and_from_shuffled_ones_nothing(
     _, shuffled = evaluated(tmp_path / "shuffled", reading, shuffled=True)
     assert shuffled["learned"]["people"]["icc2_1"]["high"] < after["low"]
     assert shuffled["learned"]["gain"]["low"] < 0
+
+
+def test_a_study_waits_for_people_goes_on_with_their_ratings_and_is_done_once(
+    tmp_path: Path, reading: Path
+) -> None:
+    file = write_unheld(tmp_path, reading, RECIPE | {"max_steps": 4, "learning_rate": 1e-4})
+    code, said = outcome(["study", str(file), "--inline"])
+    assert (code, "raters.people: 0 of 12 sessions are rated by people; bring" in said) == (2, True)
+
+    rows = [
+        f"one,P{n:03d} Novak,1,{1 + (n + rater) % 2},{rater}" for n in range(4) for rater in (1, 2)
+    ]
+    table = tmp_path / "ratings.csv"
+    table.write_text("\n".join(["arm,patient,session,thoughts,judge_replicate", *rows]))
+    assert run(["import", "ratings", str(table), str(file), "--judge", "people"]) == 0
+    assert run(["study", str(file), "--inline"]) == 0
+    (examples,) = scripted.units(tmp_path / "store", Stage.DATASET).values()
+    assert examples.content["counts"] == {"train": 4, "held_out": 4, "test": 0}
+    ratings = [key.split("/")[2] for key in scripted.units(tmp_path / "store", Stage.RATINGS)]
+    assert sum(".learned." in one for one in ratings) == 2 * (6 - 2)
+    assert sum(".as-it-was." in one for one in ratings) == 2 * 6
+
+    made = scripted.units(tmp_path / "store")
+    assert run(["study", str(file), "--inline"]) == 0
+    assert scripted.units(tmp_path / "store") == made
+    judge = tmp_path / "judge.gguf"
+    assert run(["weights", str(file), "--arm", "learned", "--to", str(judge)]) == 0
+    assert judge.read_bytes().startswith(b"GGUF")
