@@ -59,7 +59,8 @@ def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
         ).encode()
     else:
         say("analysis: owed")
-    for form, key in bench.keys.datasets().items():
+    judges = {f"ratings-{model}": key for model, key in bench.keys.learners.items()}
+    for form, key in (bench.keys.datasets() | judges).items():
         dataset = bench.store.get(key)
         parts = dataset.content["files"] if dataset else {}
         folder_of = f"dataset-{form}" if form else "dataset"

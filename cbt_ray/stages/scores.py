@@ -25,6 +25,7 @@ from cbt_ray.work.bench import Bench
 from cbt_ray.work.outcome import headline, prefix_of
 from cbt_ray.work.survey import Entry, State, Survey
 
+NO_JUDGE = "judge_failed:not_trained"
 LEARNED_FROM = "learned_from"
 """Why a judge never rates a session: it learned from what people said of the patient."""
 
@@ -103,4 +104,5 @@ def _why(session: Entry, rating: Entry) -> str:
         return (
             NOTHING_TO_RATE if rating.reason == NOTHING_TO_RATE else f"judge_failed:{rating.reason}"
         )
-    return rating.state.value
+    # The session was held: what is lacking is the judge, and no fault of the therapist's.
+    return NO_JUDGE if rating.state is State.NOT_REACHED else rating.state.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,18 @@ import pytest
 import yaml
 
 from cbt_ray.__main__ import outcome, run
+from cbt_ray.analysis.scores import Scores
 from cbt_ray.errors import BelowMinimum, InputError, PeopleAwaited
+from cbt_ray.stages.held import Held
 from cbt_ray.stages.lessons import make_lessons
+from cbt_ray.stages.scores import score_rows
 from cbt_ray.study import load_study
 from cbt_ray.study.lesson import patient_of, split_of
-from cbt_ray.unit import Stage, Unit
+from cbt_ray.study.model import Checkpoint
+from cbt_ray.unit import Stage, Status, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.progress import Silent
+from cbt_ray.work.survey import State
 from tests.stages import scripted
 from tests.stages.taught import write_rated
 
@@ -74,6 +80,20 @@ def test_plan_and_status_say_whom_the_judge_never_rates(
     assert run(["plan", str(file), "--json"]) == 0
     planned = json.loads(capsys.readouterr().out)["stages"]["ratings"]
     assert planned["calls"] == 4 + 10
+
+
+def test_a_judge_that_failed_its_gate_costs_no_therapist_a_point(tmp_path: Path) -> None:
+    bench = bench_of(write_rated(tmp_path, BASE, 10, {}))
+    make_lessons(bench, "reader")
+    key = bench.keys.finetune(Checkpoint("reader", tuned=True))
+    made_from = bench.survey(Stage.DATASET).record(key)
+    bench.store.put(Unit(key, {}, Status.REJECTED, "parity: stops", made_from=made_from))
+    survey = bench.survey(Stage.SESSIONS, Stage.RATINGS)
+    assert survey.counts(Stage.RATINGS)[State.NOT_REACHED] == 4
+    rows = score_rows(bench, survey, Held(bench, survey))
+    reasons = Counter(row.reason for row in rows if row.judge == "learned")
+    assert reasons == {"learned_from": 6, "judge_failed:not_trained": 4}
+    assert not any(Scores.of(rows).sessions("plain", "learned")["lost"])
 
 
 def test_no_probe_shows_a_patient_that_the_judge_learned_from(tmp_path: Path) -> None:
