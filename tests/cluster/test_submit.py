@@ -426,6 +426,18 @@ def test_a_file_of_this_machine_is_refused(tmp_path: Path, cluster: FakeCluster)
         submit(here, BatchJob.GENERATE)
 
 
+def test_a_judge_that_learns_from_people_is_refused(tmp_path: Path, cluster: FakeCluster) -> None:
+    learned = {"endpoint": "own", "model": "smollm2", "tuned": True}
+    here = site(
+        *(tmp_path, cluster, []),
+        endpoints__own={"kind": "llama_cpp", "gguf": "finetuned"},
+        models__smollm2__learns={"ratings": "crew"},
+        raters={"crew": {"kind": "people"}, "learned": learned},
+    )
+    with pytest.raises(InputError, match=r"models.smollm2.learns: expected none on a cluster"):
+        submit(here, BatchJob.GENERATE)
+
+
 @pytest.mark.parametrize("length", [3, 20, 31])
 def test_names_fit_and_differ_with_key_and_image(length: int, tmp_path: Path) -> None:
     study = load_study(write_study(tmp_path, example_study(study="s" * length)))
