@@ -114,7 +114,7 @@ def test_without_ratings_people_are_awaited_and_the_judge_is_owed(tmp_path: Path
     known["judges"] = {}
     manifest.write_text(json.dumps(known))
     bench = bench_of(file)
-    with pytest.raises(PeopleAwaited, match=r"raters\.people: 0 of 6 sessions are rated"):
+    with pytest.raises(PeopleAwaited, match=r"raters\.people: people have rated 0 of 6 sessions"):
         make_lessons(bench, "reader")
     owed = bench.survey(Stage.FINETUNE).owed(Stage.FINETUNE)
     assert {key.id for key in owed} == {"reader-tuned", "reader-instruct"}

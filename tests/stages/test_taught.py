@@ -72,7 +72,7 @@ def test_a_study_waits_for_people_goes_on_with_their_ratings_and_is_done_once(
 ) -> None:
     file = write_unheld(tmp_path, reading, RECIPE | {"max_steps": 4, "learning_rate": 1e-4})
     code, said = outcome(["study", str(file), "--inline"])
-    assert (code, "raters.people: 0 of 12 sessions are rated by people; bring" in said) == (2, True)
+    assert (code, "raters.people: people have rated 0 of 12 sessions; bring" in said) == (2, True)
 
     rows = [
         f"one,P{n:03d} Novak,1,{1 + (n + rater) % 2},{rater}" for n in range(4) for rater in (1, 2)
