@@ -14,6 +14,7 @@ from tests.s3_server import s3_servers, s3_url
 __all__ = ["pytest_terminal_summary", "s3_servers", "s3_url", "speaking"]
 
 os.environ |= ONE_THREAD  # before anything imports numpy, as the command line does
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and commands fold their lines to it
 
 
 @pytest.fixture(scope="session")
