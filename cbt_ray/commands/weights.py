@@ -50,7 +50,9 @@ def bring_weights(
     key = bench.keys.finetune(checkpoint)
     unit = bench.store.get(key)
     if unit is None or unit.status is not Status.DONE:
-        raise Owed(f"{key}: owed; run first: {bench.command(key.stage)}")
+        raise Owed(
+            f"{key}: owed; run first: {bench.command(key.stage, '--model', checkpoint.model)}"
+        )
     files: dict[str, bytes | Blob] = {to.name: Blob.from_json(unit.content["gguf"])}
     if to.is_dir() and checkpoint.tuned:
         from cbt_ray.stages.published import files_of, texts_of

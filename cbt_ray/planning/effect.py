@@ -16,6 +16,7 @@ from cbt_ray.analysis.effect.design import (
 from cbt_ray.analysis.settings import Settings
 from cbt_ray.count import many
 from cbt_ray.study import Study
+from cbt_ray.study.lesson import rated_by_the_headline
 from cbt_ray.work.outcome import headline, targets
 from cbt_ray.work.workshop import prompts_of
 
@@ -28,7 +29,7 @@ def smallest_effect(study: Study, declared: Variances | None = None) -> Iterator
     """
     arms, settings = asked_of(study)
     pairs = pairs_of("primary", arms, settings)
-    patients = len(study.patients.simulated)
+    patients = rated_by_the_headline(study)
     head = f"smallest difference {_asked(arms, settings)} that it could find: "
     if not pairs or patients < 2:
         yield head + (

@@ -20,7 +20,7 @@ from cbt_ray.rating.scale import joined
 from cbt_ray.rating.scale_file import load_scales
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import LiteLLMEndpoint, Role, Sampling
-from cbt_ray.study.lesson import split_of
+from cbt_ray.study.lesson import learned_from
 from cbt_ray.study.model import Arm
 from cbt_ray.study.rater import Judge
 from cbt_ray.study.scheduled import Writing, needs_courses, seeds_of
@@ -222,8 +222,7 @@ def _summary(
 
 def _ratings(study: Study, judge: Judge) -> int:
     held = sum(len(seeds_of(study, arm)) for arm in study.arms)
-    known = split_of(study, judge.model).train if judge.tuned and judge.model else ()
-    patients = len(study.patients.simulated) - len(known)
+    patients = len(study.patients.simulated) - len(learned_from(study, judge))
     chains = held * patients * study.sessions.replicates
     return chains * study.sessions.count * len(judge.views) * judge.replicates
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import BelowMinimum
+from cbt_ray.stages.example import closed, joined, system_of
 from cbt_ray.stages.generate import courses_of
-from cbt_ray.stages.learned import closed, joined, system_of
 from cbt_ray.store import Blob
 from cbt_ray.study.form import Form
 from cbt_ray.therapy.form import written

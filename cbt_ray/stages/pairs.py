@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cbt_ray.prompts import Prompts
-from cbt_ray.stages.learned import closed, joined, system_of
+from cbt_ray.stages.example import closed, joined, system_of
 from cbt_ray.study import Study
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.pair import choices

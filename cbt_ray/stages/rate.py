@@ -70,6 +70,8 @@ def make_rating(spec: Spec, job: Job) -> None:
             held = {one: place.known(one) for one in place.keys.inputs(key)}
             place.make(key, held.values(), lambda: probe_content(place, key, session, name, held))
             return
+        if place.keys.knows(rater, session):
+            raise ValueError(f"{rater} learned from what people said of {session.id}")
         key, unit = place.keys.rating(session, rater, view, replicate), place.known(session)
         made = place.study.judges[rater].made
         inputs = [unit, *([place.model(made)] if made else [])]

@@ -273,7 +273,7 @@ def _failed(bench: Bench, made: Checkpoint, unit: Unit) -> GateFailed:
             "revision of it"
         )
     else:
-        again = bench.command(Stage.FINETUNE, "--retry-rejected")
+        again = bench.command(Stage.FINETUNE, "--model", made.model, "--retry-rejected")
         then = f"its files are kept ({unit.key}); to export and judge it again: {again}"
     return GateFailed(
         f"{bench.study.file}: models.{made.model}: the {made.kind} model"

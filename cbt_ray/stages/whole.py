@@ -13,7 +13,7 @@ from cbt_ray.work.usage import Costs
 
 
 def evaluate(bench: Bench, *, retry_rejected: bool = False) -> None:
-    """Train the judges that learn from ratings, rate and analyse.
+    """Make the judges that are no endpoint's own, rate and analyse.
 
     The analysis is made even where an arm has too few ratings: then BelowMinimum is raised after
     it.
@@ -24,9 +24,9 @@ def evaluate(bench: Bench, *, retry_rejected: bool = False) -> None:
     from cbt_ray.stages.train import train
 
     failed: GateFailed | None = None
-    for model in bench.keys.learners:
+    for model in bench.keys.judge_models:
         try:
-            train(bench, model)
+            train(bench, model, retry_rejected=retry_rejected)
         except GateFailed as error:
             failed = failed or error  # what it was to rate is not reached; the others go on
     rate_sessions(bench, retry_rejected=retry_rejected)

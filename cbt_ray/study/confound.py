@@ -20,6 +20,7 @@ from cbt_ray.study.endpoint import (
 )
 from cbt_ray.study.form import WHOLE
 from cbt_ray.study.model import Arm
+from cbt_ray.study.rater import Judge
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.study.scheduled import seeds_of
 
@@ -224,7 +225,7 @@ def _of_judge(
     other's.
     """
     judge = study.judges.get(study.probed or "")
-    family = family_of(_named(study.endpoints[judge.endpoint])) if judge else None
+    family = family_of(_judge_named(study, judge)) if judge else None
     if family is None:
         return
     one, other = (_kin(study, arm, family) for arm in (plus, minus))
@@ -237,6 +238,13 @@ def _of_judge(
             f"relation to the judge, a {family}",
             (_kinship(one), _kinship(other)),
         )
+
+
+def _judge_named(study: Study, judge: Judge) -> str:
+    """The model that a judge is, or is made of."""
+    if judge.model is None:
+        return _named(study.endpoints[judge.endpoint])
+    return study.models[judge.model].recipe.base(judge.tuned)[0]
 
 
 def _kinship(kin: list[str]) -> str:

@@ -16,6 +16,7 @@ from cbt_ray.study.endpoint import (
     is_finetuned,
 )
 from cbt_ray.study.form import PLAIN
+from cbt_ray.study.lesson import rated_by_the_headline
 from cbt_ray.study.model import Arm, Learns
 from cbt_ray.study.rater import Judge, People, Rulebook
 from cbt_ray.study.recipe import pairs_of
@@ -280,10 +281,12 @@ def _disjoint(study: Study) -> Iterator[str]:
 def _attainable(study: Study) -> Iterator[str]:
     chains = len(study.patients.simulated) * study.sessions.replicates
     held = [len(seeds_of(study, arm)) * chains * study.sessions.count for arm in study.arms]
-    if study.minimum.ratings > min(held):
+    patients, rated = len(study.patients.simulated), rated_by_the_headline(study)
+    most = min(held) * rated // patients if patients else 0
+    if study.minimum.ratings > most:
         yield (
-            f"minimum.ratings: expected at most the {many(min(held), 'session')} of an arm, found "
-            f"{study.minimum.ratings}"
+            f"minimum.ratings: expected at most the {many(most, 'session')} of an arm that are "
+            f"rated, found {study.minimum.ratings}"
         )
     training, sessions = study.patients.training, sum(held)
     written = training.count * study.courses.sessions if training and study.courses else 0

@@ -41,6 +41,18 @@ def patient_of(session: str) -> str:
     return session.split(".")[1]
 
 
+def learned_from(study: Study, judge: Judge) -> frozenset[str]:
+    """The patients whom a judge never rates, since it learned from what people said of them."""
+    learns = judge.model in study.models and judge.tuned
+    return split_of(study, judge.model).train if judge.model and learns else frozenset()
+
+
+def rated_by_the_headline(study: Study) -> int:
+    """How many patients the rater of the headline rates."""
+    judge = study.judges.get(study.headline_judge)
+    return len(study.patients.simulated) - (len(learned_from(study, judge)) if judge else 0)
+
+
 def split_of(study: Study, model: str) -> Split:
     """The patients that a model learns from, and those that are held out."""
     learns, known = study.models[model].learns, set(map(patient_slug, study.patients.simulated))

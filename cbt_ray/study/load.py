@@ -110,7 +110,7 @@ def examine(
     study = _validated(found, document, files)
     if study is not None:
         study._file = file
-    return Examined(study, tuple(dict.fromkeys(found.lines)))
+    return Examined(study, tuple(dict.fromkeys(map(found.as_written, found.lines))))
 
 
 @dataclass
@@ -120,11 +120,25 @@ class _Found:
     file: Path
     lines: list[str] = field(default_factory=list)
     fields: set[str] = field(default_factory=set)
+    drawn_from: int | None = None
+    """The place among simulated patients from which on they were drawn."""
 
     def add(self, dotted: str, said: str) -> None:
         prefix = f"{self.file}: "
         self.lines.append(said if said.startswith(prefix) else f"{prefix}{dotted}: {said}")
         self.fields.add(dotted)
+
+    def as_written(self, line: str) -> str:
+        """A complaint of a drawn patient as one of what it was drawn from."""
+
+        def field_of(found: re.Match[str]) -> str:
+            number = int(found[1]) - (self.drawn_from or 0)
+            if self.drawn_from is None or number < 0:
+                return found[0]
+            where = f"names.{number}" if found[2] == "name" else f"profile: of patient {number + 1}"
+            return f"patients.drawn.{where}"
+
+        return re.sub(r"\bpatients\.simulated\.(\d+)\.(name|profile)\b", field_of, line, count=1)
 
     def knows(self, dotted: str) -> bool:
         """Whether what is wrong with a field follows from what has been said of it, of a part of it
@@ -230,9 +244,12 @@ def _draw(found: _Found, document: dict[str, Any]) -> None:
             patients = [_drawn(drawn, prompts, seed, number) for number in range(drawn.count)]
         except InputError as error:
             found.add("patients.drawn.profile", str(error))
-            return
-        del node[name]
-        node["simulated"] = [*node.get("simulated", ()), *patients]
+            patients = [{"name": one, "profile": "-" * 40} for one in drawn.names[: drawn.count]]
+        listed = node.get("simulated") or []
+        if isinstance(listed, list):
+            del node[name]
+            node["simulated"] = [*listed, *patients]
+            found.drawn_from = len(listed)
 
 
 def _drawn(drawn: DrawnPatients, prompts: Prompts, seed: int, number: int) -> dict[str, str]:

@@ -119,7 +119,8 @@ def tune(
         recipe.start, work, recipe.chat_template, turn_end=recipe.turn_end, today=today
     )
     clock("mask")
-    paired, unseen = (_paired(one, base, recipe) for one in (preferences, held_out_preferences))
+    paired = _paired(preferences, base, recipe)
+    unseen = _paired(held_out_preferences, base, recipe, measured_only=True)
     held_out = _masked(splits.held_out, base, recipe)
     train = Masked(paired.windows) if paired.pairs else _masked(splits.train, base, recipe)
     windows = spread(held_out.windows, recipe.held_out_windows)
@@ -227,10 +228,15 @@ def _masked(examples: list[Example], base: Base, recipe: Recipe) -> Masked:
     return mask(examples, base.template, base.tokenizer, recipe.max_length, recipe.loss)
 
 
-def _paired(file: Path | None, base: Base, recipe: Recipe) -> Paired:
+def _paired(
+    file: Path | None, base: Base, recipe: Recipe, *, measured_only: bool = False
+) -> Paired:
     if file is None:
         return Paired([])
-    return pair(read_preferences(file), base.template, base.tokenizer, recipe.max_length)
+    known = read_preferences(file)
+    return pair(
+        *(known, base.template, base.tokenizer, recipe.max_length), measured_only=measured_only
+    )
 
 
 def _of_masked(masked: Masked) -> dict[str, Any]:

@@ -111,16 +111,24 @@ def read_preferences(file: Path) -> list[Preference]:
 
 
 def pair(
-    preferences: Sequence[Preference], template: ChatTemplate, tokenizer: Tokenizer, max_length: int
+    preferences: Sequence[Preference],
+    template: ChatTemplate,
+    tokenizer: Tokenizer,
+    max_length: int,
+    *,
+    measured_only: bool = False,
 ) -> Paired:
     """Tokens and labels of all pairs.
 
     Of a conversation that is too long the oldest exchanges go, whole, in front of both answers. A
-    pair that is too long without any is left out, and too many of them are refused.
+    pair that is too long without any is left out, and too many of them are refused, but for
+    those that are only measured.
     """
     found = (_fitting(one, template, tokenizer, max_length) for one in preferences)
     pairs = [made for made in found if made is not None]
     left_out = len(preferences) - len(pairs)
+    if measured_only:
+        return Paired(pairs, left_out)
     if left_out > LEFT_OUT * len(preferences):
         raise InputError(
             f"max_length: expected room for a conversation and an answer; {left_out} of "

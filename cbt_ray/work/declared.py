@@ -17,6 +17,7 @@ from cbt_ray.analysis.declared import Declaration
 from cbt_ray.store import Store
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import Role
+from cbt_ray.study.lesson import learners
 from cbt_ray.study.rater import Judge, Rater
 from cbt_ray.unit import Key, Stage, Unit, digest
 
@@ -39,9 +40,17 @@ def declaration_of(study: Study) -> dict[str, Any]:
             name: rater.model_dump(mode="json", exclude=_undeclared(rater))
             for name, rater in study.raters.items()
         },
+        **_learned(study),
         "flags": study.flags.model_dump(mode="json"),
         "analysis": study.analysis.model_dump(mode="json"),
     }
+
+
+def _learned(study: Study) -> dict[str, Any]:
+    """Which patients judges learn from, and so never rate."""
+    found = {model: study.models[model].learns for model in learners(study)}
+    told = {model: learns.model_dump() for model, learns in found.items() if learns is not None}
+    return {"learns": told, "seed": study.seed} if told else {}
 
 
 def _undeclared(rater: Rater) -> set[str]:

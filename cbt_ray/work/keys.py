@@ -24,7 +24,7 @@ from cbt_ray.study.confound import confounds
 from cbt_ray.study.contrast import Levels
 from cbt_ray.study.endpoint import FINETUNED, LlamaCppEndpoint, Role
 from cbt_ray.study.form import Form
-from cbt_ray.study.lesson import learners, patient_of, ratings_for, split_of
+from cbt_ray.study.lesson import learned_from, learners, patient_of, ratings_for
 from cbt_ray.study.model import Arm, Checkpoint
 from cbt_ray.study.protocol import Sessions
 from cbt_ray.study.rater import Judge
@@ -56,9 +56,9 @@ from cbt_ray.work.rating_id import parse_rating_id, rating_id
 VERSION = {
     Stage.PROFILES: 1,
     Stage.COURSES: 1,
-    Stage.PAIRS: 1,
+    Stage.PAIRS: 2,
     Stage.DATASET: 1,
-    Stage.FINETUNE: 2,
+    Stage.FINETUNE: 3,
     Stage.SESSIONS: 2,
     Stage.RATINGS: 1,
     Stage.ANALYSIS: 1,
@@ -329,8 +329,19 @@ class Keys:
 
     @property
     def therapists(self) -> list[Checkpoint]:
-        """Those of them that need no ratings: all but the trained judges."""
-        return [made for made in self.finetunes if not is_judge(self.study, made)]
+        """Those of them with which sessions are held."""
+        asked = {
+            self.made_for(arm, seed)
+            for arm in self.study.arms
+            for seed in seeds_of(self.study, arm)
+        }
+        return [made for made in self.finetunes if made in asked]
+
+    @property
+    def judge_models(self) -> list[str]:
+        """The models that raters are, as the finetune stage makes them."""
+        judges = self.study.judges.values()
+        return list(dict.fromkeys(one.made.model for one in judges if one.made and one.replicates))
 
     def all_imported(self, arm: Arm) -> bool:
         """Whether all sessions of an arm were imported."""
@@ -445,11 +456,7 @@ class Keys:
     @cached_property
     def taught_by(self) -> Mapping[str, frozenset[str]]:
         """Rater -> the patients that it learned from, as keys hold their names."""
-        return {
-            name: split_of(self.study, judge.model).train
-            for name, judge in self.study.judges.items()
-            if judge.tuned and judge.model is not None
-        }
+        return {name: learned_from(self.study, judge) for name, judge in self.study.judges.items()}
 
     @cached_property
     def judgements(self) -> list[tuple[str, str, int]]:

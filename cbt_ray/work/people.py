@@ -87,7 +87,7 @@ def taught(study: Study) -> Iterator[str]:
             if not split.train:
                 continue
             yield (
-                f"raters.{name}: learns from ratings of {len(split.train)} patients, whom it never "
-                f"rates, and is compared with people on {len(split.held_out)}; "
+                f"raters.{name}: learns from ratings of {many(len(split.train), 'patient')}, whom "
+                f"it never rates, and is compared with people on {len(split.held_out)}; "
                 f"models.{judge.model}.learns.held_out decides how many"
             )

@@ -16,7 +16,7 @@ from cbt_ray.rating.probe import GUESSES, NO_HOMEWORK, sampled
 from cbt_ray.rating.scale import joined
 from cbt_ray.rating.scale_file import load_scales
 from cbt_ray.study import Study
-from cbt_ray.study.lesson import split_of
+from cbt_ray.study.lesson import learned_from
 from cbt_ray.study.scheduled import patient_slug
 
 
@@ -41,7 +41,7 @@ def probed_places(study: Study) -> list[tuple[int, int, int]]:
     if not probe_names(study):
         return []
     judge = study.judge
-    known = split_of(study, judge.model).train if judge.tuned and judge.model else frozenset()
+    known = learned_from(study, judge)
     patients = {
         slug: number
         for number, patient in enumerate(study.patients.simulated, 1)
