@@ -7,6 +7,7 @@ in a traceback.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -148,7 +149,7 @@ class _Reader:
                 f"expected a value that does not hold itself (*{event.anchor})", event, path
             )
         self._counted(known.size, event, path)
-        return known.value
+        return copy.deepcopy(known.value)  # or --set of one field would change the others, too
 
     def _plain(self, event: Any, tag: str, path: tuple[str, ...]) -> None:
         if event.tag not in (None, "!", tag):

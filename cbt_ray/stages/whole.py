@@ -41,7 +41,7 @@ def run_study(bench: Bench, say: Callable[[str], object]) -> None:
 
     Says at the end where the report lies and what the study cost.
     """
-    from cbt_ray.errors import BelowMinimum, CbtRayError, GateFailed
+    from cbt_ray.errors import BelowMinimum, CbtRayError, GateFailed, Owed
     from cbt_ray.stages.dataset import make_dataset
     from cbt_ray.stages.fetch import fetch
     from cbt_ray.stages.generate import generate
@@ -66,7 +66,10 @@ def run_study(bench: Bench, say: Callable[[str], object]) -> None:
         evaluate(bench)
     except (BelowMinimum, GateFailed) as error:
         ended = ended or error  # the report says so, too, so it is written first
-    where = write_report(bench)
+    try:
+        where = write_report(bench)
+    except Owed as error:
+        raise ended or error from None  # what ended it says why there is no analysis
     print_costs(bench, say)
     say(f"report: {where}")
     if ended:

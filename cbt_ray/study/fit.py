@@ -125,6 +125,8 @@ def _made_judges(study: Study) -> Iterator[str]:
         where, endpoint = f"raters.{name}", study.endpoints.get(judge.endpoint)
         if judge.model is None:
             continue
+        if not judge.replicates:
+            yield f"{where}.replicates: expected at least 1, since a model is made to rate"
         if not (isinstance(endpoint, LlamaCppEndpoint) and endpoint.gguf == FINETUNED):
             yield f"{where}.endpoint: expected one with `gguf: {FINETUNED}`, since it has a model"
         if judge.model not in study.models:

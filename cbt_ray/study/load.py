@@ -106,11 +106,14 @@ def examine(
         for node, name, dotted in _places(document, where):
             if isinstance(node[name], str):
                 node[name] = _placed(found, dotted, node[name])
-    _draw(found, document)
     study = _validated(found, document, files)
     if study is not None:
         study._file = file
-    return Examined(study, tuple(dict.fromkeys(map(found.as_written, found.lines))))
+    said: dict[str, str] = {}
+    for line in map(found.as_written, found.lines):
+        drawn = line.startswith(f"{file}: patients.drawn.profile")
+        said.setdefault(line.partition(", found")[0] if drawn else line, line)
+    return Examined(study, tuple(said.values()))
 
 
 @dataclass
@@ -135,8 +138,7 @@ class _Found:
             number = int(found[1]) - (self.drawn_from or 0)
             if self.drawn_from is None or number < 0:
                 return found[0]
-            where = f"names.{number}" if found[2] == "name" else f"profile: of patient {number + 1}"
-            return f"patients.drawn.{where}"
+            return "patients.drawn." + (f"names.{number}" if found[2] == "name" else "profile")
 
         return re.sub(r"\bpatients\.simulated\.(\d+)\.(name|profile)\b", field_of, line, count=1)
 
@@ -207,6 +209,7 @@ def _validated(found: _Found, document: dict[str, Any], files: dict[str, str]) -
     too.
     """
     for _ in range(ROUNDS):
+        _draw(found, document)
         try:
             return Study.model_validate(document)
         except ValidationError as error:

@@ -118,6 +118,31 @@ def test_what_cannot_be_drawn_is_one_line(
     assert line.startswith(f"{file}: {said}")
 
 
+@pytest.mark.parametrize("listed", [None, []])
+def test_drawn_patients_need_no_list_to_be_added_to(tmp_path: Path, listed: Any) -> None:
+    document = drawn(tmp_path)
+    document["patients"]["simulated"] = listed
+    assert len(load_study(write_study(tmp_path, document)).patients.simulated) == 40
+
+
+def test_what_is_wrong_with_a_drawn_patient_is_said_of_what_it_is_drawn_from(
+    tmp_path: Path,
+) -> None:
+    document = drawn(tmp_path, names=["Ada Lund", "Alex Berg"], count=2)
+    (tmp_path / "prompts" / "person.j2").write_text("{{ name }}")
+    with pytest.raises(InputError) as refused:
+        load_study(write_study(tmp_path, document))
+    assert refused.value.problems == (
+        f"{tmp_path / 'study.yaml'}: patients.drawn.profile: expected at least 40 characters, "
+        "found 'Ada Lund'",
+    )
+    (tmp_path / "prompts" / "person.j2").write_text(
+        "{{ name }} sleeps badly, sees nobody and has given up her choir."
+    )
+    with pytest.raises(InputError, match=r"patients\.drawn\.names\.1: 'Alex Berg' is a training"):
+        load_study(write_study(tmp_path, document))
+
+
 @pytest.mark.parametrize(
     ("overrides", "changes"),
     [
@@ -385,3 +410,25 @@ def test_long_names_that_begin_alike_have_short_keys_that_differ() -> None:
 def test_name_without_a_letter_is_refused(name: str) -> None:
     with pytest.raises(ValidationError):
         SimulatedPatient(name=name, profile=PROFILE)
+
+
+def test_set_changes_one_block_and_none_that_shares_its_words(tmp_path: Path) -> None:
+    file = write_study(tmp_path, example_study(models=...))
+    whole = RECIPE | {"compare": RECIPE["start"]}
+    recipe = yaml.safe_dump(whole, default_flow_style=True, width=1000).strip()
+    shared = f"models:\n  smollm2: {{recipe: &own {recipe}}}\n  other: {{recipe: *own}}\n"
+    file.write_text(file.read_text() + shared)
+    study = load_study(file, {"models.other.recipe.epochs": 7})
+    assert [model.recipe.epochs for model in study.models.values()] == [1, 7]
+
+
+@pytest.mark.parametrize("never", [[], [{"mood": "angry"}, {"mood": "avoidant"}], "text"])
+def test_a_study_whose_patients_cannot_be_drawn_is_looked_at_no_further_than_it_goes(
+    tmp_path: Path, never: Any
+) -> None:
+    from cbt_ray.study.load import examine
+
+    file = write_study(tmp_path, drawn(tmp_path, never=never, cuont=3))
+    examined = examine(file)
+    assert any("patients.drawn.cuont" in line for line in examined.problems)
+    assert examined.study is None or len(examined.study.patients.simulated) == 40
