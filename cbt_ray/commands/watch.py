@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from cbt_ray import terminal
 from cbt_ray.commands.status import Status
+from cbt_ray.count import many
 
 EVERY_S = 2.0
 """Seconds between two looks."""
@@ -37,12 +38,21 @@ def _draw(status: Status, also: Lines, sleep: Callable[[float], object]) -> None
     from rich.live import Live
     from rich.text import Text
 
-    def drawn() -> Text:
-        return Text("\n".join([*status.lines(datetime.now(UTC)), *also()]))
-
     with Live(auto_refresh=False) as live:
         for _ in _looks(status, sleep):
-            live.update(drawn(), refresh=True)
+            lines = [*status.lines(datetime.now(UTC)), *also()]
+            live.update(Text("\n".join(fitting(lines, live.console.height))), refresh=True)
+
+
+def fitting(lines: Sequence[str], height: int) -> list[str]:
+    """The lines that fit on a screen: the first, which are the stages, and the last, which are the
+    trainings, the cost and what runs on a cluster.
+    """
+    if len(lines) <= height:
+        return list(lines)
+    first = height // 2
+    left_out = len(lines) - (height - 1)
+    return [*lines[:first], f"... {many(left_out, 'line')} more", *lines[first + left_out :]]
 
 
 def _tell(

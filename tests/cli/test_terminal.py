@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cbt_ray.cli import cli
-from cbt_ray.commands.watch import watch
+from cbt_ray.commands.watch import fitting, watch
 from tests.pseudo_terminal import ROOT, terminal
 from tests.study.example import example_study, write_study
 
@@ -90,6 +90,13 @@ def test_a_watch_draws_anew_until_nothing_is_owed(file: Path) -> None:
     assert "never made" not in last
     assert "\nso far: " in last
     assert "so far: 0 calls" not in last
+
+
+def test_a_watch_of_many_lines_keeps_stages_and_cost_on_the_screen() -> None:
+    lines = [str(number) for number in range(30)]
+    assert fitting(lines, 30) == lines
+    shown = fitting(lines, 8)
+    assert shown == ["0", "1", "2", "3", "... 23 lines more", "27", "28", "29"]
 
 
 def test_ctrl_c_ends_a_watch_without_a_word(file: Path) -> None:
