@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -60,6 +61,14 @@ class Terminal:
         return bool(data)
 
 
+def _hear_ctrl_c() -> None:
+    """Whatever the tests run under: a shell's background jobs ignore it, and all that they begin
+    does.
+    """
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def terminal(*arguments: str, columns: int = 80, **environment: str) -> Iterator[Terminal]:
     """Run Python with arguments on a terminal of so many columns; xterm without another TERM."""
@@ -70,7 +79,7 @@ def terminal(*arguments: str, columns: int = 80, **environment: str) -> Iterator
         **dict.fromkeys(("stdin", "stdout", "stderr"), theirs),
         env=_environment(environment),
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C reaches it
+        preexec_fn=_hear_ctrl_c,
     )
     os.close(theirs)
     try:
