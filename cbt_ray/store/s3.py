@@ -188,8 +188,8 @@ class S3Store(Store):
         if held != size:
             self.set_aside(path)
             raise Infrastructure(
-                f"{self.where(path)}: sent {many(size, 'byte')}, the server holds {held}; moved "
-                "aside",
+                f"{self.where(path)}: sent {many(size, 'byte')}, the server holds "
+                f"{held or 0:,}; moved aside",
                 "store",
             )
 

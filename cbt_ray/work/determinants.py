@@ -57,16 +57,19 @@ def said(part: Any) -> Any:
     # Nearly all that is said is of these kinds; a large study says a hundred thousand of them.
     if type(part) in _PLAIN:
         return part
+    if type(part) is dict or isinstance(part, Mapping):
+        return {
+            str(name): value if type(value) in _PLAIN else said(value)
+            for name, value in part.items()
+        }
     if isinstance(part, Fields):
         return part.said
     if isinstance(part, str | int | float):
         return part
     if isinstance(part, list | tuple):
-        return [said(value) for value in part]
+        return [value if type(value) in _PLAIN else said(value) for value in part]
     if isinstance(part, Block):
         return _said_of(part, defaults_of(type(part)))
-    if isinstance(part, Mapping):
-        return {str(name): said(value) for name, value in part.items()}
     raise TypeError(f"expected a block or a plain value in a key, found {type(part).__name__}")
 
 

@@ -188,7 +188,7 @@ def test_success_without_the_units_is_none(tmp_path: Path, cluster: FakeCluster)
     cluster.script = lambda fake: fake.end("RayJob", 0)
     ending = submit(here, BatchJob.GENERATE)
     assert ending.code == 1
-    assert "owed" in ending.message
+    assert "owes" in ending.message
 
 
 def test_a_lost_control_plane_is_waited_for_within_patience(

@@ -115,7 +115,8 @@ def test_pairs_that_the_study_makes_are_trained_on_from_the_store(
     here.bench.store.set_aside(str(pair))
     owing = replace(here, bench=Bench(here.study, Silent(), inline=True))
     with pytest.raises(
-        Owed, match=rf"train: pairs still owes 1 units, first {pair.id}; submit generate first"
+        Owed,
+        match=rf"train: pairs still owes 1 unit, first {pair.id}; run first: cbt-ray submit gen",
     ):
         submit(owing, BatchJob.TRAIN, "smollm2")
     assert cluster.created == []

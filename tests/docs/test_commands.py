@@ -111,6 +111,7 @@ def test_make_knows_what_to_do() -> None:
                 capture_output=True,
                 text=True,
                 check=False,
+                env={name: value for name, value in os.environ.items() if name != "MAKEFLAGS"},
             )
             assert (made.returncode, made.stderr) == (0, ""), command
 

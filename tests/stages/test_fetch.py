@@ -148,8 +148,8 @@ def test_train_says_what_is_owed_and_asks_no_hub(
     assert run(["train", str(file)]) == 1
     assert (
         said(capsys)
-        == f"cbt-ray: finetune: the weights of {MODEL} at main are owed; run `cbt-ray fetch "
-        f"{file}` first"
+        == f"cbt-ray: finetune: the weights of {MODEL} at main are owed; run first: cbt-ray "
+        f"fetch {file}"
     )
     assert hub.calls == 0
 

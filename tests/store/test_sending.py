@@ -229,7 +229,7 @@ def test_object_that_the_server_cuts_is_moved_aside(
 
     monkeypatch.setattr(store.client, "complete_multipart_upload", cut)
     with pytest.raises(
-        Infrastructure, match=f"{SIZE} bytes were sent, the server holds {SIZE - 1}; moved aside"
+        Infrastructure, match=f"sent {SIZE:,} bytes, the server holds {SIZE - 1:,}; moved aside"
     ):
         store.put_blob(key(), "model.gguf", source)
     assert store.size(path_of(source)) is None

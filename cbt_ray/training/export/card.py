@@ -132,8 +132,8 @@ def _intro(facts: CardFacts) -> Iterator[str]:
     yield from (f"**{demand.text}**" for demand in facts.demands.display)
     does = "rate the therapist of" if facts.judges else "speak as the therapist in"
     yield (
-        f"A language model tuned by the study `{facts.study}` with cbt-ray to {does} written "
-        "sessions."
+        f"A language model tuned by the study `{facts.study}` with cbt-ray. "
+        f"It was tuned to {does} a written session."
     )
     if facts.description:
         yield _recorded(facts.description)

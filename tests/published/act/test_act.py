@@ -71,7 +71,7 @@ def test_a_whole_clone(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "instruct-reasoning: 2 sessions; 2 with all 51 messages",
     ]
     assert lines[3] == (
-        "sft-reasoning: 2 sessions; 1 with all 51 messages; 1 turns in 1 session marked as "
+        "sft-reasoning: 2 sessions; 1 with all 51 messages; 1 turn in 1 session marked as "
         "missing the form"
     )
     assert lines[7].startswith(
