@@ -55,6 +55,13 @@ class Prompts:
         self.own_folder = folder
         self.folders = [folder, home, HOME] if folder else [home, HOME]
 
+    @classmethod
+    def beside(cls, file: Path, own: str | None, language: str) -> Prompts:
+        """Those of a study file: its own folder, if it names one, before the project's of its
+        language.
+        """
+        return cls(located(own, file.parent) if own else None, language)
+
     def render(self, prompt: str, /, **values: Any) -> str:
         """Fill in a prompt; a value that it needs and lacks is an error.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbt_ray.count import many
+from cbt_ray.count import agreeing, many
 from cbt_ray.study.block import in_words, values_of
 from cbt_ray.study.contrast import TUNING, Contrast, Pair, pairs
 from cbt_ray.study.endpoint import (
@@ -81,7 +81,7 @@ def confounds(study: Study) -> list[Confound]:
 
 
 def told(study: Study) -> list[str]:
-    """What a study's contrasts do not compare alone: what `beside` says, and trained once."""
+    """What a study's contrasts do not compare alone, and what was trained once."""
     return [*beside(study), *_trained_once(study)]
 
 
@@ -250,7 +250,7 @@ def _judge_named(study: Study, judge: Judge) -> str:
 def _kinship(kin: list[str]) -> str:
     if not kin:
         return "none is of its family"
-    return f"{' and '.join(kin)} {'is' if len(kin) == 1 else 'are'} of its family"
+    return f"{' and '.join(kin)} {agreeing(len(kin), 'is', 'are')} of its family"
 
 
 def _kin(study: Study, arm: Arm, family: str) -> list[str]:

@@ -242,8 +242,7 @@ def _draw(found: _Found, document: dict[str, Any]) -> None:
             return
         own, language = document.get("prompts"), str(document.get("language", "en"))
         try:
-            folder = located(own, found.file.parent) if isinstance(own, str) else None
-            prompts = Prompts(folder, language)
+            prompts = Prompts.beside(found.file, own if isinstance(own, str) else None, language)
             patients = [_drawn(drawn, prompts, seed, number) for number in range(drawn.count)]
         except InputError as error:
             found.add("patients.drawn.profile", str(error))

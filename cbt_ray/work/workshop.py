@@ -15,7 +15,6 @@ from cbt_ray.llm.models import Models
 from cbt_ray.llm.request import Usage
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.scale_file import load_scales
-from cbt_ray.reading import located
 from cbt_ray.store import Blob, Store, open_store
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.study import Study
@@ -125,11 +124,8 @@ def abandon() -> None:
 
 
 def prompts_of(study: Study) -> Prompts:
-    """The prompts that a study uses: its own folder, if it names one, before the project's of its
-    language.
-    """
-    own = located(study.prompts, study.file.parent) if study.prompts else None
-    return Prompts(own, study.language)
+    """The prompts that a study uses."""
+    return Prompts.beside(study.file, study.prompts, study.language)
 
 
 def local_file(store: Store, blob: Blob, owner: Key | None = None) -> Path:

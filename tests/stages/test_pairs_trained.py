@@ -1,5 +1,5 @@
 """A study that tunes on pairs of its own, in a form with a hidden part: killed while pairs are made
-and behind them, it ends as an undisturbed one, and no pair is made twice.
+and after them, it ends as an undisturbed one, and no pair is made twice.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class Layout(NamedTuple):
     """How the windows of a batch are laid out."""
 
     one_row: bool = False
-    """All behind each other, each seeing itself only."""
+    """All one after the other, each seeing itself only."""
     told: bool = False
     """The model is told how long each is: Unsloth does not see it by the positions."""
 

@@ -1,4 +1,4 @@
-"""How a model takes to preference pairs: before a training, at each step, behind it."""
+"""How a model takes to preference pairs: before a training, at each step, after it."""
 
 from __future__ import annotations
 
