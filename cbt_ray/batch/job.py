@@ -55,13 +55,12 @@ _COMMANDS = {
 
 def roles_of(study: Study, job: BatchJob) -> list[Role]:
     """The roles whose models a job calls."""
-    roles = study.roles
     if job is BatchJob.GENERATE:
         writers = study.writing.roles if needed(study, job) else {}
         return [*writers.values(), *study.pair_roles.values()]
     if job is BatchJob.SIMULATE:
-        summariser = [study.summariser] if study.summariser else []
-        return [roles.patient, *summariser, *(study.therapist(arm) for arm in study.arms)]
+        others = filter(None, [study.patient_role, study.summariser])
+        return [*others, *(study.therapist(arm) for arm in study.arms)]
     return [*study.judges.values()] if job is BatchJob.EVALUATE else []
 
 

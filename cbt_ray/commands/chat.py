@@ -39,7 +39,7 @@ def chat(
     mark, form = end_mark(sessions), study.form_of(arm)
     system = therapist_system(
         bench.prompts,
-        form.prompt,
+        form,
         language.transcript.stranger,
         1,
         study.sessions.count,

@@ -64,7 +64,7 @@ def document(study: Study, outcomes: Sequence[Target], declared: Declaration) ->
         declared=declared,
         confounds=told(study),
         sessions=sum(len(seeds_of(study, arm)) for arm in study.arms)
-        * len(study.patients.simulated)
+        * len(study.simulated)
         * study.sessions.replicates
         * study.sessions.count,
         content=json.dumps(declared.content, indent=1, ensure_ascii=False),

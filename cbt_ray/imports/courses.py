@@ -15,9 +15,10 @@ from cbt_ray.imports.transcript import CourseSession, common_origin, read_sessio
 from cbt_ray.imports.units import absent_unit, imported_unit
 from cbt_ray.store.store import sha256_of
 from cbt_ray.study import Study
+from cbt_ray.study.split import profile_id
 from cbt_ray.therapy.session import Session
 from cbt_ray.unit import Stage, Unit
-from cbt_ray.work.keys import course_id, profile_id
+from cbt_ray.work.keys import course_id
 
 Say = Callable[[str], object]
 

@@ -315,11 +315,9 @@ class Reading:
                 f"{found[:LONGEST_SHOWN]}"
             )
         patient = fields.get("patient", "")
-        known = [
-            one for one in self.study.patients.simulated if patient in (one.name, patient_slug(one))
-        ]
+        known = [one for one in self.study.simulated if patient in (one.name, patient_slug(one))]
         known = known or [
-            one for one in self.study.patients.simulated if _folded(one.name) == _folded(patient)
+            one for one in self.study.simulated if _folded(one.name) == _folded(patient)
         ]
         if len(known) != 1:
             raise _Unfit(

@@ -202,7 +202,7 @@ def unrated(
         arm=place.arm.name,
         factors=dict(bench.keys.factors[place.arm.name]),
         seed=place.seed,
-        patient=bench.study.patients.simulated[place.patient - 1].name,
+        patient=bench.study.simulated[place.patient - 1].name,
         replicate=place.replicate,
         session=place.number,
         phase=bench.study.phase_of(place.number).name,

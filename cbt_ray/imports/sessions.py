@@ -131,7 +131,7 @@ def _no_room(study: Study, transcripts: Sequence[Transcript]) -> Iterator[str]:
     arms = {arm.name for arm in study.arms}
     for name in dict.fromkeys(one.arm for one in transcripts if one.arm not in arms):
         yield f"arms: expected {name!r}, whose sessions were found; there are {sorted(arms)}"
-    known = {patient.name for patient in study.patients.simulated}
+    known = {patient.name for patient in study.simulated}
     lacking = list(dict.fromkeys(one.patient for one in transcripts if one.patient not in known))
     if lacking:
         more = f" (and {len(lacking) - 1} more)" if lacking[1:] else ""
@@ -152,7 +152,7 @@ def _units(
     made_by = {"file": file.name, "sha256": sha256_of(file)}
     present = {one.arm for one in transcripts}
     for arm in study.arms:
-        for patient in study.patients.simulated if arm.name in present else ():
+        for patient in study.simulated if arm.name in present else ():
             for replicate in range(1, study.sessions.replicates + 1):
                 for number in range(1, study.sessions.count + 1):
                     name = session_id(arm, patient, replicate, number)

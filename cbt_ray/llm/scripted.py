@@ -41,6 +41,10 @@ _PATIENT = (
 )
 
 
+MORE_ENTRIES = 2
+"""Than a list has to have."""
+
+
 class ScriptedModel:
     """A function of messages, schema and seed.
 
@@ -94,10 +98,9 @@ def _object(schema: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
 
 
 def _array(schema: Mapping[str, Any], rng: random.Random) -> list[Any]:
-    return [
-        value_of(schema.get("items", {"type": "string"}), rng)
-        for _ in range(schema.get("minItems", 1))
-    ]
+    fewest = schema.get("minItems", 1)
+    count = rng.randint(fewest, min(schema.get("maxItems", fewest), fewest + MORE_ENTRIES))
+    return [value_of(schema.get("items", {"type": "string"}), rng) for _ in range(count)]
 
 
 def _string(schema: Mapping[str, Any], rng: random.Random) -> str:

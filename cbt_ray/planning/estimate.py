@@ -22,14 +22,16 @@ from cbt_ray.study import Study
 from cbt_ray.study.endpoint import LiteLLMEndpoint, Role, Sampling
 from cbt_ray.study.lesson import learned_from
 from cbt_ray.study.model import Arm
+from cbt_ray.study.patients import SimulatedPatient
 from cbt_ray.study.rater import Judge
 from cbt_ray.study.scheduled import Writing, needs_courses, seeds_of
+from cbt_ray.study.split import profile_id
 from cbt_ray.therapy import course, dialogue, turnwise
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Speaker, Turn, therapist_messages, transcript
 from cbt_ray.therapy.stop import end_mark
 from cbt_ray.unit import Stage
-from cbt_ray.work.keys import Keys, imported_digests, profile_id
+from cbt_ray.work.keys import Keys, imported_digests
 from cbt_ray.work.probed import kinds_of, probe_names, probed_places
 from cbt_ray.work.workshop import prompts_of
 
@@ -78,11 +80,8 @@ def _pairs(study: Study, prompts: Prompts) -> Iterator[Chains]:
         writing, tokens = study.writing, tokens_of(study, role)
         rules, written = writing.courses, writing.generator.expected_tokens
         form = study.form_named(pairs.form)
-        told = prompts.render(
-            form.prompt,
-            **{"patient": "Alex Moreau", "session": 1, "sessions": rules.sessions},
-            **{"phase": study.phase_of(1), "end_token": ""},
-        )
+        about = ("Alex Moreau", 1, rules.sessions, study.phase_of(1), "")
+        told = dialogue.therapist_system(prompts, form, *about)
         turns, each = rules.exchanges, float(written)
         if rules.write == "parts":
             turns = rules.pairs * len(load_language(prompts).course.parts)
@@ -123,7 +122,8 @@ def _course(study: Study, writing: Writing, prompts: Prompts) -> Iterator[Call]:
     narrative = filler(words_of(study), _middle(writing.patients.narrative_chars))
     for number in range(1, writing.courses.sessions + 1):
         about = ("Alex Moreau", narrative, number, writing.courses.sessions)
-        brief = course.Brief(*about, study.phase_of(number), summary if number > 1 else "")
+        case = narrative if study.sessions.opener == "case" else ""
+        brief = course.Brief(*about, study.phase_of(number), summary if number > 1 else "", case)
         if writing.courses.write == "parts":
             yield from _by_parts(study, writing, prompts, brief)
         else:
@@ -147,22 +147,19 @@ def _by_turns(
     """Each turn and its critique; what is written anew is in `expected_retries`."""
     systems = turnwise.request_texts(brief, writing.courses, writing.form, prompts)
     sides = {Speaker.PATIENT: writing.course_patient, Speaker.THERAPIST: writing.generator}
-    spoken = 0.0
-    for _ in range(writing.courses.exchanges):
-        for speaker, role in sides.items():
-            tokens = tokens_of(study, role)
-            yield Call(
-                role,
-                tokens.of(systems[speaker]) + spoken,
-                role.expected_tokens,
-                tokens.gguf is not None,
-            )
-            spoken += role.expected_tokens + TOKENS_PER_MESSAGE
-            if writing.critic is not None:
-                read = tokens_of(study, writing.critic)
-                asked = read.of(prompts.render("critic.j2", **_told(brief, speaker))) + spoken
-                reply = writing.critic.expected_tokens
-                yield Call(writing.critic, asked, reply, read.gguf is not None)
+    given = tokens_of(study, writing.generator).of(brief.case) if brief.case else 0
+    spoken = float(given)
+    for speaker in (list(sides) * writing.courses.exchanges)[bool(brief.case) :]:
+        role = sides[speaker]
+        tokens = tokens_of(study, role)
+        asked = tokens.of(systems[speaker]) + spoken
+        yield Call(role, asked, role.expected_tokens, tokens.gguf is not None)
+        spoken += role.expected_tokens + TOKENS_PER_MESSAGE
+        if writing.critic is not None:
+            read = tokens_of(study, writing.critic)
+            asked = read.of(prompts.render("critic.j2", **_told(brief, speaker))) + spoken
+            reply = writing.critic.expected_tokens
+            yield Call(writing.critic, asked, reply, read.gguf is not None)
 
 
 def _told(brief: course.Brief, speaker: Speaker) -> dict[str, str]:
@@ -170,7 +167,7 @@ def _told(brief: course.Brief, speaker: Speaker) -> dict[str, str]:
 
 
 def _sessions(study: Study, prompts: Prompts) -> Iterator[Chains]:
-    chains = len(study.patients.simulated) * study.sessions.replicates
+    chains = len(study.simulated) * study.sessions.replicates
     keys = Keys(study, prompts)
     for arm in (arm for arm in study.arms if not keys.all_imported(arm)):
         calls = [
@@ -180,31 +177,39 @@ def _sessions(study: Study, prompts: Prompts) -> Iterator[Chains]:
 
 
 def _session(study: Study, prompts: Prompts, arm: Arm, number: int) -> Iterator[Call]:
-    rules, who, roles = study.sessions, study.patients.simulated[0], study.roles
-    therapist, patient, language = study.therapist(arm), roles.patient, load_language(prompts)
-    by_therapist, by_patient = tokens_of(study, therapist, arm.model), tokens_of(study, patient)
+    rules, who = study.sessions, _somebody(study)
+    therapist, patient, language = study.therapist(arm), study.patient_role, load_language(prompts)
+    by_therapist = tokens_of(study, therapist, arm.model)
     opening = filler(words_of(study), _middle(rules.summary_chars)) if number > 1 else ""
     phase, mark = study.phase_of(number), end_mark(language.sessions(rules))
     system = dialogue.therapist_system(
-        prompts, study.form_of(arm).prompt, who.name, number, rules.count, phase, mark
+        prompts, study.form_of(arm), who.name, number, rules.count, phase, mark
     )
-    first = prompts.render("patient_first.j2", patient=who.name, session=number)
-    of_patient = prompts.render(
-        "patient.j2", patient=who.name, profile=who.profile, opening=opening
-    )
-    begin, turns = prompts.render("patient_begin.j2"), [Turn(Speaker.PATIENT, first)]
+    case = dialogue.Case(who, number, rules.count, phase, opening, 0)
+    turns = [Turn(Speaker.PATIENT, dialogue.first_message(case, rules, prompts))]
+    asked = [prompts.render("patient.j2", patient=who.name, profile=who.profile, opening=opening)]
+    asked += [prompts.render("patient_begin.j2")]
     messages = int(rules.expected_messages or rules.max_messages)
-    said, heard = therapist.expected_tokens, patient.expected_tokens
+    said = therapist.expected_tokens
     while len(turns) < messages:
         told = therapist_messages(system, opening, turns, language.transcript)
         yield _call(therapist, by_therapist, [message.content for message in told], said)
         turns.append(Turn(Speaker.THERAPIST, by_therapist.text(said)))
-        if len(turns) < messages:
-            texts = (of_patient, begin, *(turn.text for turn in turns))
-            yield _call(patient, by_patient, texts, heard)
+        if len(turns) < messages and patient is not None:
+            by_patient, heard = tokens_of(study, patient), patient.expected_tokens
+            yield _call(patient, by_patient, (*asked, *(turn.text for turn in turns)), heard)
             turns.append(Turn(Speaker.PATIENT, by_patient.text(heard)))
     if number < rules.count and study.summariser is not None:
         yield _summary(study, prompts, study.summariser, number, turns)
+
+
+def _somebody(study: Study) -> SimulatedPatient:
+    """A simulated patient; the profile of a tested one is not written yet, only how long it is."""
+    who, training = study.simulated[0], study.patients.training
+    if who.profile or training is None:
+        return who
+    text = filler(words_of(study), _middle(training.narrative_chars))
+    return who.model_copy(update={"profile": text})
 
 
 def _summary(
@@ -213,7 +218,7 @@ def _summary(
     request = prompts.render(
         "summariser_request.j2",
         session=number,
-        patient=study.patients.simulated[0].name,
+        patient=study.simulated[0].name,
         transcript=transcript(turns, load_language(prompts).transcript),
     )
     texts = (prompts.render("summariser.j2"), request)
@@ -222,7 +227,7 @@ def _summary(
 
 def _ratings(study: Study, judge: Judge) -> int:
     held = sum(len(seeds_of(study, arm)) for arm in study.arms)
-    patients = len(study.patients.simulated) - len(learned_from(study, judge))
+    patients = len(study.simulated) - len(learned_from(study, judge))
     chains = held * patients * study.sessions.replicates
     return chains * study.sessions.count * len(judge.views) * judge.replicates
 
@@ -252,14 +257,19 @@ def _guess(study: Study, prompts: Prompts) -> Call:
 
 def _rated_text(study: Study, prompts: Prompts, *, silent: bool = False) -> str:
     """A transcript of the expected length, as the judge sees it."""
-    words, roles = load_language(prompts).transcript, study.roles
+    words, role = load_language(prompts).transcript, study.roles.therapist
     turns = int(study.sessions.expected_messages or study.sessions.max_messages)
-    therapist, patient = (
-        role.expected_tokens * tokens_of(study, role).chars
-        for role in (roles.therapist, roles.patient)
-    )
+    therapist, patient = role.expected_tokens * tokens_of(study, role).chars, _patient_chars(study)
     spoken = (len(words.silence) if silent else therapist) + patient
     return filler(words_of(study), turns * (spoken / 2 + len(f"{words.therapist}: ")))
+
+
+def _patient_chars(study: Study) -> float:
+    """Characters of a patient's usual message: of a case, where that is the only one."""
+    role = study.patient_role
+    if role is None:
+        return float(len(_somebody(study).profile)) if study.sessions.opener == "case" else 0.0
+    return role.expected_tokens * tokens_of(study, role).chars
 
 
 def _rating(study: Study, judge: Judge, prompts: Prompts, probe: str = "") -> Iterator[Call]:

@@ -65,7 +65,7 @@ def tokens_of(study: Study, role: Role, model: str | None = None) -> Tokens:
 
 def words_of(study: Study) -> str:
     """Some of the study's own words."""
-    said = [patient.profile for patient in study.patients.simulated]
+    said = [study.description, *(patient.profile for patient in study.simulated)]
     return " ".join([*said, *(f"{phase.goals} {phase.techniques}" for phase in study.phases)])
 
 

@@ -64,7 +64,7 @@ def analyse_scores(bench: Bench) -> None:
         settings = settings_of(bench.study, bench.prompts, rows)
         scores = Scores.of(rows)
         language = load_language(bench.prompts)
-        rules = language.rules(bench.study.flags)
+        rules = language.rules(bench.study.thresholds)
         unlike = foreign(held.by_arm(), language)
         beside = Beside(
             robustness=robustness(probes, scores.readers(), settings, bench.study.judge)
@@ -190,7 +190,7 @@ def _learned(study: Study, prompts: Prompts, model: str) -> Learned:
     own = next(name for name, tuned in raters.items() if tuned)
     first, prefix = first_measure(study, prompts, own), prefix_of(study, own)
     named = [one.name for one in targets(study, prompts) if one.rater == own]
-    patients = {patient_slug(one): one.name for one in study.patients.simulated}
+    patients = {patient_slug(one): one.name for one in study.simulated}
     return Learned(
         model=model,
         people=learns.ratings if learns else "",

@@ -47,7 +47,7 @@ def _made(bench: Bench, key: Key, form: Form) -> Unit:
     mark = end_mark(language.sessions(study.sessions))
 
     def system(session: Session) -> str:
-        return system_of(study, bench.prompts, session, form.prompt)
+        return system_of(study, bench.prompts, session, form)
 
     def reply(turn: Turn) -> str | None:
         return written(form, turn.text, turn.hidden)
@@ -63,7 +63,7 @@ def _made(bench: Bench, key: Key, form: Form) -> Unit:
             courses[patient] = spoken if whole else [joined(session) for session in spoken]
     if not courses:
         raise BelowMinimum(f"{study.file}: dataset: expected valid course sessions, found none")
-    splits = dataset.build(courses, study.dataset, system, language.transcript, reply)
+    splits = dataset.build(courses, study.dataset, system, language.transcript, reply, study.split)
     if study.dataset.held_out and not splits.held_out:
         raise BelowMinimum(
             f"{study.file}: dataset.held_out: expected courses of at least two patients, found "

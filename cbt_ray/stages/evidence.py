@@ -164,7 +164,7 @@ def sessions_of(bench: Bench, reading: Reading, analysis: Unit) -> Iterator[Repo
             yield ReportedSession(
                 key=str(key),
                 arm=arm.name,
-                patient=bench.study.patients.simulated[patient - 1].name,
+                patient=bench.study.simulated[patient - 1].name,
                 replicate=replicate,
                 number=number,
                 phase=bench.study.phase_of(number).name,

@@ -6,17 +6,18 @@ from dataclasses import replace
 
 from cbt_ray.prompts import Prompts
 from cbt_ray.study import Study
+from cbt_ray.study.form import Form
 from cbt_ray.therapy.dialogue import therapist_system
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Session, Speaker, Turn
 from cbt_ray.therapy.stop import end_mark
 
 
-def system_of(study: Study, prompts: Prompts, session: Session, prompt: str) -> str:
+def system_of(study: Study, prompts: Prompts, session: Session, form: Form) -> str:
     """The therapist's system prompt in a course's session, as training and pairs have it."""
     mark = end_mark(load_language(prompts).sessions(study.sessions))
     return therapist_system(
-        *(prompts, prompt, session.patient, session.number, study.writing.courses.sessions),
+        *(prompts, form, session.patient, session.number, study.writing.courses.sessions),
         *(study.phase_of(session.number), mark),
     )
 

@@ -6,12 +6,14 @@ A job is a course: profile first, then its sessions in order.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any
 
+from cbt_ray.stages.alike import write_distinct
 from cbt_ray.stages.pairs import make_pairs
+from cbt_ray.stages.profile import write_profile
 from cbt_ray.stages.rejected import retry_courses
-from cbt_ray.therapy import course, profile, turnwise
+from cbt_ray.study.split import profile_id
+from cbt_ray.therapy import course, turnwise
 from cbt_ray.therapy.session import Session
 from cbt_ray.unit import Stage, Status, Unit
 from cbt_ray.work.bench import Bench
@@ -30,8 +32,9 @@ def generate(bench: Bench, *, retry_rejected: bool = False) -> None:
         return
     if retry_rejected:
         retry_courses(bench)
+    must_be_imported(bench.survey(Stage.PROFILES, Stage.COURSES), Stage.PROFILES, Stage.COURSES)
+    write_distinct(bench)
     survey = bench.renewed(Stage.PROFILES, Stage.COURSES)
-    must_be_imported(survey, Stage.PROFILES, Stage.COURSES)
     chains: dict[int, int] = {}
     for entry in survey.stages[Stage.PROFILES] + survey.stages[Stage.COURSES]:
         if entry.state is State.OWED:
@@ -49,7 +52,7 @@ def make_course(spec: Spec, job: Job) -> None:
     """Make a training patient's profile and all sessions of the course, as far as they are owed."""
     with spec.workplace() as place:
         number = int(job[0])
-        patient = place.make(place.keys.profile(number), (), lambda: _profile(place, number))
+        patient = place.make(place.keys.profile(number), (), lambda: write_profile(place, number))
         if patient.status is Status.REJECTED:
             return
         before: Unit | None = None
@@ -57,16 +60,6 @@ def make_course(spec: Spec, job: Job) -> None:
             before = _session(place, number, session, patient, before)
             if before.status is Status.REJECTED:
                 return  # the sessions after it are not reached
-
-
-def _profile(place: Workplace, number: int) -> dict[str, Any]:
-    study, filled = place.study, place.filled("generator")
-    taken = {patient.name.casefold().split()[0] for patient in study.patients.simulated}
-    seed = place.keys.profile(number).seed(study.seed)
-    answer = profile.write_profile(
-        study.writing.patients, number, taken, place.prompts, filled.role, filled.ask, seed
-    )
-    return {**asdict(answer.value), "sent_back": answer.useless}
 
 
 def _session(
@@ -80,11 +73,12 @@ def _session(
         sessions=study.writing.courses.sessions,
         phase=study.phase_of(session),
         opening=before.content["summary"] if before else "",
+        case=patient.content["narrative"].strip() if study.sessions.opener == "case" else "",
     )
 
     def produce() -> dict[str, Any]:
         made = _by_turns if study.writing.courses.write == "turns" else _by_parts
-        return {**made(place, brief, key.seed(study.seed)), "patient_id": f"p{number:02d}"}
+        return {**made(place, brief, key.seed(study.seed)), "patient_id": profile_id(number)}
 
     inputs = (patient, before) if before else (patient,)
     return place.make(key, inputs, produce)

@@ -10,15 +10,16 @@ from functools import cached_property, partial
 from cbt_ray.errors import InputError
 from cbt_ray.imports.rows import Facts
 from cbt_ray.rating.measure import Value
-from cbt_ray.rating.rule import values
+from cbt_ray.rating.rule import NOBODY, Reference, named, values
 from cbt_ray.rating.view import Strip, heard, judged_turns
 from cbt_ray.reading.trial import tried
+from cbt_ray.study import Study
 from cbt_ray.study.rater import Rulebook
 from cbt_ray.therapy.flags import fired
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Session, Speaker
 from cbt_ray.therapy.stop import StopReason
-from cbt_ray.unit import Key, Stage
+from cbt_ray.unit import Key, Stage, Status, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.survey import State, Survey
 
@@ -47,7 +48,7 @@ class Held:
     @cached_property
     def fired(self) -> dict[Key, dict[str, tuple[str, ...]]]:
         """The flags of each session, with the rules that made them."""
-        rules = load_language(self._bench.prompts).rules(self._bench.study.flags)
+        rules = load_language(self._bench.prompts).rules(self._bench.study.thresholds)
         return {key: fired(session, stop, rules) for key, (session, stop) in self.sessions.items()}
 
     def counted(self, rater: str) -> dict[Key, dict[str, Value]]:
@@ -64,8 +65,27 @@ class Held:
                 f"that a session is quickly searched for; with one {slow[0]}"
             )
         return {
-            key: values(book, session, self.fired[key])
+            key: values(book, session, self.fired[key], self.references.get(key, NOBODY))
             for key, (session, _) in self.sessions.items()
+        }
+
+    @cached_property
+    def references(self) -> dict[Key, Reference]:
+        """The labels that the generator gave to the case of each session, where it did."""
+        keys, fields = self._bench.keys, label_fields(self._bench.study)
+        courses = {key: chain for chain in keys.chains() for key in keys.chain(*chain)}
+        written = {
+            key: keys.course(number, 1)
+            for key, chain in courses.items()
+            if fields and (number := keys.written_as(chain[1])) is not None
+        }
+        units = {
+            key: unit for key, unit in self._bench.store.get_many(set(written.values())) if unit
+        }
+        return {
+            key: _reference(units[course], fields)
+            for key, course in written.items()
+            if course in units and units[course].status is Status.DONE
         }
 
     def facts(self, key: Key) -> Facts | None:
@@ -103,6 +123,17 @@ class Held:
             for key in keys.chain(*chain):
                 if key in self.sessions:
                     yield chain[0].name, *self.sessions[key]
+
+
+def label_fields(study: Study) -> list[str]:
+    """The fields whose labels rules compare with the generator's."""
+    rules = (rule for book in study.rulebooks.values() for rule in book.rules.values())
+    return list(dict.fromkeys(rule.field for rule in rules if rule.labels and rule.field))
+
+
+def _reference(course: Unit, fields: list[str]) -> Reference:
+    session = Session.from_json(course.content)
+    return {field: named(session, field) for field in fields}
 
 
 def _spent(book: Rulebook, session: Session) -> list[str]:

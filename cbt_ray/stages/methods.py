@@ -42,7 +42,7 @@ def methods_of(bench: Bench, units: Units) -> Methods:
     return Methods(
         scales=load_scales(bench.prompts, names),
         raters=list(_raters(bench, done)),
-        patients=study.patients.simulated,
+        patients=study.simulated,
         sessions=study.sessions if held else None,
         speakers=speakers,
         trained=list(_trained(bench, done)),

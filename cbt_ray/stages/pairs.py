@@ -58,7 +58,7 @@ def _made(place: Workplace, name: str, session: Session, seed: int) -> dict[str,
     form = place.study.form_named(block.form)
     found, left_out = choices(
         session,
-        system_of(place.study, place.prompts, session, form.prompt),
+        system_of(place.study, place.prompts, session, form),
         form,
         place.filled(f"pairs.{name}.chosen") if block.chosen else None,
         place.filled(f"pairs.{name}.rejected"),
@@ -81,7 +81,7 @@ def write_pairs(bench: Bench, name: str, patients: Collection[str], file: Path) 
     """
     count = 0
     words = load_language(bench.prompts).transcript
-    prompt = bench.study.form_named(bench.study.pairs[name].form).prompt
+    form = bench.study.form_named(bench.study.pairs[name].form)
     known = {key: place for place, key in bench.keys.pairs().items() if place[0] == name}
     courses = bench.store.get_many(bench.keys.course(*place[1:]) for place in known.values())
     with file.open("wb") as lines:
@@ -89,7 +89,7 @@ def write_pairs(bench: Bench, name: str, patients: Collection[str], file: Path) 
             if unit is None or course is None or course.content["patient_id"] not in patients:
                 continue
             held = _learned(bench.study, bench.prompts, course)
-            system = system_of(bench.study, bench.prompts, held, prompt)
+            system = system_of(bench.study, bench.prompts, held, form)
             for choice in unit.content["pairs"]:
                 before = held.turns[: choice["turn"]]
                 messages = therapist_messages(system, held.opening, before, words)

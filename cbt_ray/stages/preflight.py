@@ -31,7 +31,7 @@ def roles_of(study: Study) -> Asked:
         **({Stage.COURSES: {name: [one] for name, one in writers.items()}} if writers else {}),
         **({Stage.PAIRS: pairs} if pairs else {}),
         Stage.SESSIONS: {
-            "patient": [roles.patient],
+            **({"patient": [one]} if (one := study.patient_role) else {}),
             **({"summariser": [one]} if (one := study.summariser) else {}),
             "therapist": [study.therapist(arm) for arm in study.arms],
         },

@@ -99,7 +99,7 @@ def probe_rows(bench: Bench, survey: Survey) -> list[ProbeRow]:
                 "kind": arm.kind,
             }
             facts |= {
-                "patient": study.patients.simulated[patient - 1].name,
+                "patient": study.simulated[patient - 1].name,
                 "replicate": replicate,
                 "session": number,
             }

@@ -71,7 +71,7 @@ def _counted(
 ) -> ScoreRow:
     """The row of a session by what a rater's rules counted in it."""
     key, view = place.entry.key, bench.study.views[0]
-    why = _why_not_held(place.entry) or NOTHING_TO_RATE
+    why = why_not_held(place.entry) or NOTHING_TO_RATE
     row = unrated(bench, place, held.facts(key), rater, "rule", view, 1, reason=why)
     if key not in counts:
         return row
@@ -88,7 +88,7 @@ def _counted(
     )
 
 
-def _why_not_held(session: Entry) -> str | None:
+def why_not_held(session: Entry) -> str | None:
     if session.reason == ABSENT:
         return ABSENT
     if session.state is State.DONE:
@@ -98,7 +98,7 @@ def _why_not_held(session: Entry) -> str | None:
 
 def _why(session: Entry, rating: Entry) -> str:
     """Why a scheduled session has no rating."""
-    if (why := _why_not_held(session)) is not None:
+    if (why := why_not_held(session)) is not None:
         return why
     if rating.state is State.REJECTED:
         return (

@@ -11,6 +11,7 @@ from typing import Any
 from cbt_ray.errors import Owed
 from cbt_ray.stages.rejected import retry_sessions
 from cbt_ray.study.model import Arm
+from cbt_ray.study.patients import SimulatedPatient
 from cbt_ray.therapy import dialogue
 from cbt_ray.unit import Key, Stage, Status, Unit
 from cbt_ray.work.bench import Bench
@@ -46,7 +47,7 @@ def simulate(bench: Bench, *, retry_rejected: bool = False) -> None:
     ]
     study = bench.study
     roles = {
-        "patient": [study.roles.patient],
+        **({"patient": [one]} if (one := study.patient_role) else {}),
         **({"summariser": [one]} if (one := study.summariser) else {}),
         "therapist": [
             study.therapist(arm) for arm in study.arms if any(arm == job[0] for job in jobs)
@@ -83,9 +84,10 @@ def _session(
     key: Key,
     before: Unit | None,
 ) -> Unit:
-    study = place.study
+    study, written = place.study, place.keys.written_as(patient)
+    profile = place.known(place.keys.profile(written)) if written else None
     case = dialogue.Case(
-        patient=study.patients.simulated[patient - 1],
+        patient=_known(study.simulated[patient - 1], profile),
         number=number,
         sessions=study.sessions.count,
         phase=study.phase_of(number),
@@ -95,9 +97,10 @@ def _session(
 
     def produce() -> dict[str, Any]:
         summariser = place.filled("summariser") if study.summariser else None
+        talker = place.filled("patient") if study.patient_role else None
         held = dialogue.hold(
             *(case, study.sessions, place.prompts, study.form_of(arm)),
-            *(place.therapist(arm, seed), place.filled("patient"), summariser),
+            *(place.therapist(arm, seed), talker, summariser),
         )
         missed = {"missed": held.missed} if held.missed else {}
         told = {"arm": arm.name, "stop": held.stop, "cut": held.cut, **missed}
@@ -105,5 +108,13 @@ def _session(
 
     made = place.keys.made_for(arm, seed)
     model = [place.model(made)] if made else []
-    inputs = [*model, *([before] if before else [])]
+    inputs = [*model, *([profile] if profile else []), *([before] if before else [])]
     return place.make(key, inputs, produce)
+
+
+def _known(patient: SimulatedPatient, profile: Unit | None) -> SimulatedPatient:
+    """A patient as the session is held with: of a tested one the generator wrote the profile."""
+    if profile is None:
+        return patient
+    own = {"name": profile.content["name"], "profile": profile.content["narrative"]}
+    return patient.model_copy(update=own)

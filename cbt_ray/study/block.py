@@ -136,6 +136,16 @@ class Block(BaseModel):
     licence. Any other field is in the keys of what is made of its block, where it is not the
     default."""
 
+    bare: ClassVar[str | None] = None
+    """The field that a value stands for which is no mapping; None: there is no such value."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_value(cls, value: Any) -> Any:
+        if cls.bare is not None and isinstance(value, str | bool | int | float):
+            return {cls.bare: value}
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _sane_numbers(cls, value: Any) -> Any:

@@ -308,8 +308,8 @@ class Roles(Block):
     """Writes the patient's turns of courses (`write: turns`); none: the generator."""
     critic: Role | None = None
     """Reads each turn of a course (`write: turns`); none: nobody does."""
-    patient: Role
-    """Plays the simulated patients."""
+    patient: Role | None = None
+    """Plays the simulated patients. Needed unless `sessions.max_messages` is 2."""
     summariser: Role | None = None
     """Sums up each simulated session for the next. Needed where a session has one."""
     therapist: Role

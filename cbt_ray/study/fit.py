@@ -39,6 +39,9 @@ def unfit(study: Study) -> Iterator[str]:
         _references,
         _of_pairs,
         _needed,
+        _named,
+        _lists,
+        _cases,
         _phases_cover,
         _disjoint,
         _attainable,
@@ -51,14 +54,14 @@ def unfit(study: Study) -> Iterator[str]:
 def _names_once(study: Study) -> Iterator[str]:
     for where, names in (
         ("arms", [arm.name for arm in study.arms]),
-        ("patients.simulated", [patient.name for patient in study.patients.simulated]),
+        ("patients.simulated", [patient.name for patient in study.simulated]),
         ("phases", [phase.name for phase in study.phases]),
     ):
         again = twice(names)
         if again is not None:
             yield f"{where}: expected each once, found {again!r} twice"
     named: dict[str, str] = {}
-    for number, patient in enumerate(study.patients.simulated):
+    for number, patient in enumerate(study.simulated):
         other = named.setdefault(patient_slug(patient), patient.name)
         if other != patient.name:
             yield (
@@ -195,19 +198,74 @@ def _needed(study: Study) -> Iterator[str]:
     """What an arm needs and the file lacks."""
     if study.sessions.count > 1 and study.roles.summariser is None:
         yield "roles.summariser: expected one, since a session follows another"
+    if study.sessions.patient_speaks and study.roles.patient is None:
+        yield "roles.patient: expected one, since a patient says more than a first message"
+    if not study.simulated:
+        yield (
+            "patients.simulated: expected at least 1 patient, or `drawn`, or training patients of "
+            "whom `dataset.test` leaves some"
+        )
     if not needs_courses(study):
         return
     found = {
         "patients.training": study.patients.training,
         "courses": study.courses,
         "roles.generator": study.roles.generator,
-        "phases": study.phases or None,
+        **({} if study.sessions.opener == "case" else {"phases": study.phases or None}),
     }
     tuned = next((arm.name for arm in study.arms if arm.tuned), None)
-    why = f"since {tuned} is tuned on courses" if tuned else "since courses were imported"
+    held = "sessions are held with their patients" if study.tested else "courses were imported"
+    why = f"since {tuned} is tuned on courses" if tuned else f"since {held}"
     for field, value in found.items():
         if value is None:
             yield f"{field}: expected one, {why}"
+
+
+def _named(study: Study) -> Iterator[str]:
+    training = study.patients.training
+    if training is not None and training.profile is not None and study.name_of(1) is None:
+        yield (
+            "patients.training.names: expected a name for each patient, since `profile` asks no "
+            "generator"
+        )
+
+
+def _lists(study: Study) -> Iterator[str]:
+    """What rules ask of the lists of replies."""
+    forms = [study.form_of(arm) for arm in study.arms if _form_known(study, arm)]
+    for name, book in study.rulebooks.items():
+        for rule, block in book.rules.items():
+            if block.field is None:
+                continue
+            where = f"raters.{name}.rules.{rule}"
+            found = [one for form in forms if (one := form.field(block.field)) is not None]
+            if not found:
+                yield f"{where}.field: expected a list's field in the form of an arm, part.field"
+            elif block.labels and not any(one.one_of for one in found):
+                yield f"{where}.field: expected a field with `one_of`, whose values are labels"
+            if block.labels and not study.tested:
+                yield (
+                    f"{where}.labels: expected sessions with the patients of `dataset.test`, of "
+                    "whom the generator gave labels"
+                )
+
+
+def _form_known(study: Study, arm: Arm) -> bool:
+    name = study.form_name(arm)
+    return name is None or name in study.forms
+
+
+def _cases(study: Study) -> Iterator[str]:
+    """What a study asks of cases that a single first message cannot give."""
+    if study.sessions.opener != "case":
+        return
+    why = "since the first message is the case (`sessions.opener`)"
+    if study.sessions.count > 1:
+        yield f"sessions.count: expected 1, {why}, found {study.sessions.count}"
+    if study.courses is not None and study.courses.sessions > 1:
+        yield f"courses.sessions: expected 1, {why}, found {study.courses.sessions}"
+    if study.courses is not None and study.courses.write != "turns":
+        yield f"courses.write: expected turns, {why}"
 
 
 def _endpoint_exists(study: Study, where: str, name: str) -> Iterator[str]:
@@ -237,11 +295,16 @@ def _of_pairs(study: Study) -> Iterator[str]:
 
 def _form_taught(study: Study, where: str, name: str) -> Iterator[str]:
     form = study.forms.get(name)
-    if form and any(not part.shown for part in form.parts) and study.dataset.format != "turn":
-        yield (
-            f"{where}: expected `dataset.format: turn`, since {name} has hidden parts, which "
-            "are learned as they are written and in no later turn's history"
-        )
+    if form and study.dataset.format != "turn":
+        if any(not part.shown for part in form.parts):
+            yield (
+                f"{where}: expected `dataset.format: turn`, since {name} has hidden parts, which "
+                "are learned as they are written and in no later turn's history"
+            )
+        elif form.written == "json":
+            yield f"{where}: expected `dataset.format: turn`, since {name} is written as JSON"
+    if form and form.written == "json" and study.courses and study.courses.form != name:
+        yield f"{where}: expected courses in the same form (`courses.form`), since it is JSON"
     hidden = {part.name for part in form.parts if not part.shown} if form else set()
     courses = study.forms.get(study.courses.form or "", PLAIN) if study.courses else PLAIN
     lacking = hidden - {part.name for part in courses.parts if not part.shown}
@@ -281,9 +344,9 @@ def _disjoint(study: Study) -> Iterator[str]:
 
 
 def _attainable(study: Study) -> Iterator[str]:
-    chains = len(study.patients.simulated) * study.sessions.replicates
+    chains = len(study.simulated) * study.sessions.replicates
     held = [len(seeds_of(study, arm)) * chains * study.sessions.count for arm in study.arms]
-    patients, rated = len(study.patients.simulated), rated_by_the_headline(study)
+    patients, rated = len(study.simulated), rated_by_the_headline(study)
     most = min(held) * rated // patients if patients else 0
     if study.minimum.ratings > most:
         yield (

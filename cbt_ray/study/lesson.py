@@ -50,14 +50,14 @@ def learned_from(study: Study, judge: Judge) -> frozenset[str]:
 def rated_by_the_headline(study: Study) -> int:
     """How many patients the rater of the headline rates."""
     judge = study.judges.get(study.headline_judge)
-    return len(study.patients.simulated) - (len(learned_from(study, judge)) if judge else 0)
+    return len(study.simulated) - (len(learned_from(study, judge)) if judge else 0)
 
 
 def split_of(study: Study, model: str) -> Split:
     """The patients that a model learns from, and those that are held out."""
-    learns, known = study.models[model].learns, set(map(patient_slug, study.patients.simulated))
+    learns, known = study.models[model].learns, set(map(patient_slug, study.simulated))
     rated = known & set(map(patient_of, ratings_for(study, model)))
     if learns is None or not rated:
         return Split()
-    held_out, _ = parted(rated, study.seed, learns.held_out)
+    held_out, _ = parted({one: one for one in rated}, study.seed, learns.held_out)
     return Split(frozenset(rated - held_out), held_out)

@@ -5,7 +5,6 @@ Everything wrong with it becomes one line each: file, field, what was expected.
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +23,6 @@ from cbt_ray.study.endpoint import FINETUNED, SECRET
 from cbt_ray.study.patients import DrawnPatients
 from cbt_ray.study.recipe import is_hub_id
 from cbt_ray.study.study import LOOSE, Study, Unfit
-from cbt_ray.unit import seed_of
 
 REFERENCES: tuple[tuple[str, ...], ...] = (
     ("patients", "training", "characteristics"),
@@ -33,6 +31,7 @@ REFERENCES: tuple[tuple[str, ...], ...] = (
     ("patients", "drawn", "names"),
     ("patients", "simulated"),
     ("models", "*", "recipe"),
+    ("forms", "*", "parts", "*", "fields", "*", "one_of"),
     ("imported",),
 )
 """Fields that may name a YAML or JSON file (relative to the study file) in place of standing in it.
@@ -157,11 +156,14 @@ def _places(
 ) -> Iterator[tuple[dict[Any, Any], Any, str]]:
     """The mappings that hold a field, its name there, and the dotted field.
 
-    `*` in `where` is any name.
+    `*` in `where` is any name, or any place of a list.
     """
+    head, *rest = where
+    if isinstance(node, list) and head == "*" and rest:
+        for number, part in enumerate(node):
+            yield from _places(part, tuple(rest), (*done, str(number)))
     if not isinstance(node, dict):
         return
-    head, *rest = where
     for name in list(node) if head == "*" else [head]:
         if name in node and rest:
             yield from _places(node[name], tuple(rest), (*done, str(name)))
@@ -255,7 +257,7 @@ def _draw(found: _Found, document: dict[str, Any]) -> None:
 
 
 def _drawn(drawn: DrawnPatients, prompts: Prompts, seed: int, number: int) -> dict[str, str]:
-    levels = drawn.draw(random.Random(seed_of(seed, "simulated", number)))
+    levels = drawn.draw("simulated", seed, number + 1)
     if levels is None:
         raise InputError("expected `never` to leave some patients")
     given = {"name": drawn.names[number], "characteristics": levels}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
@@ -72,19 +72,32 @@ class Checkpoint(NamedTuple):
 
 
 def parted(
-    patients: Iterable[str], seed: int, held_out: float, test: float = 0.0
+    personas: Mapping[str, str], seed: int, held_out: float, test: float = 0.0
 ) -> tuple[frozenset[str], frozenset[str]]:
-    """The patients that are held out, and those that are left alone; drawn by the seed.
+    """The patients that are held out, and those that are tested; drawn by the seed.
 
-    At least one is held out where there are two, one tested where a share is asked for and there
-    are three.
+    `personas`: patient -> persona; patients of one persona stay together, so that shares are met as
+    nearly as they can be. At least one is held out where a share is asked for and there are two,
+    one tested where a share is asked for and there are three.
     """
-    names = sorted(set(patients))
-    random.Random(seed).shuffle(names)
-    total = len(names)
-    held = min(max(1, round(held_out * total)), total - 1) if total > 1 else 0
+    together: dict[str, list[str]] = {}
+    for patient in sorted(personas):
+        together.setdefault(personas[patient], []).append(patient)
+    groups, total = list(together.values()), len(personas)
+    random.Random(seed).shuffle(groups)
+    held = min(max(1, round(held_out * total)), total - 1) if held_out and total > 1 else 0
     tested = min(max(1, round(test * total)), total - held - 1) if test else 0
-    return frozenset(names[:held]), frozenset(names[held : held + max(tested, 0)])
+    return _taken(groups, held), _taken(groups, max(tested, 0))
+
+
+def _taken(groups: list[list[str]], count: int) -> frozenset[str]:
+    """So many patients, in whole groups, from the first on; what is taken is taken out."""
+    found: list[str] = []
+    for group in list(groups):
+        if len(found) + len(group) <= count:
+            groups.remove(group)
+            found += group
+    return frozenset(found)
 
 
 def kind_of(tuned: bool) -> str:
@@ -144,10 +157,13 @@ class Dataset(Block):
     held_out: Share = 0.1
     """Share held out for the loss before and after.
 
-    With the format `session` whole patients are held out, at least one.
+    With the formats `session` and `turn` whole patients are held out, at least one unless it is 0.
     """
     test: Share = 0.0
-    """Share that is left alone."""
+    """Share that is not trained on.
+
+    Sessions are held with these patients where the file has no others to simulate.
+    """
     seed: Seed = 42
     """Of the split."""
 

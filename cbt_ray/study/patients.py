@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import unicodedata
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
 from cbt_ray.study.block import LONGEST_TEXT, Block, Chars, Phrase, refuse_all, twice
+from cbt_ray.unit import seed_of
 
 JOINERS = "\u200c\u200d"
 """Persian and Indic names hold them; Python takes them for unprintable."""
@@ -44,6 +45,7 @@ Characteristic = Annotated[str, Field(max_length=60), AfterValidator(_field)]
 class Level(Block):
     """A level of a characteristic; a bare number is its weight."""
 
+    bare = "weight"
     weight: float = Field(gt=0, le=1_000_000)
     """How often it is drawn, against the others of its characteristic."""
     sets: Mapping[Characteristic, Phrase] = {}
@@ -51,11 +53,6 @@ class Level(Block):
 
     None of them is a characteristic itself.
     """
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare_weight(cls, value: Any) -> Any:
-        return {"weight": value} if isinstance(value, bool | int | float) else value
 
 
 Levels = Annotated[Mapping[str, Level], Field(min_length=1)]
@@ -74,7 +71,13 @@ class Drawn(Block):
     never: tuple[Annotated[Mapping[str, str], Field(min_length=1)], ...] = ()
     """Levels by characteristic that no patient has together.
 
-    Fields that levels set count, too. Such a patient is drawn anew as a whole.
+    Fields that levels set count, too. Such a patient is drawn anew, but for what is balanced.
+    """
+    balanced: tuple[Characteristic, ...] = ()
+    """Characteristics whose levels are dealt in turn.
+
+    The seed shuffles them. Whatever its weight, each level comes as often as any other, or once
+    more.
     """
     profile: str | None = None
     """A prompt file that makes the profile of `name` and `characteristics`, without any call.
@@ -98,12 +101,24 @@ class Drawn(Block):
             yield f"names: expected each name once, found {again!r} twice"
         if self.names and len(self.names) < self.count:
             yield f"names: expected at least {self.count}, found {len(self.names)}"
-        if self.profile is not None and not self.names:
-            yield "names: expected a name for each patient, since `profile` asks no generator"
-        unknown = [*self._set_twice(), *self._never_there()]
+        unknown = [*self._not_balanced(), *self._set_twice(), *self._never_there()]
         yield from unknown
-        if not unknown and self.draw(random.Random(0)) is None:
+        if not unknown and self._never_drawn():
             yield f"never: expected to leave some patients, {DRAWS:,} draws left none"
+
+    def _never_drawn(self) -> bool:
+        """Whether what never goes together leaves nobody, or nobody with a level that is dealt."""
+        dealt = max((len(self.characteristics[name]) for name in self.balanced), default=1)
+        return any(self.draw("", 0, number) is None for number in range(1, dealt + 1))
+
+    def _not_balanced(self) -> Iterator[str]:
+        again = twice(self.balanced)
+        if again is not None:
+            yield f"balanced: expected each once, found {again!r} twice"
+        for name in self.balanced:
+            if name not in self.characteristics:
+                known = ", ".join(self.characteristics)
+                yield f"balanced: expected characteristics ({known}), found {name!r}"
 
     def _set_twice(self) -> Iterator[str]:
         for name, levels in self.characteristics.items():
@@ -130,22 +145,42 @@ class Drawn(Block):
                         f"{', '.join(sorted(fields[field]))}, found {value!r}"
                     )
 
-    def draw(self, rng: random.Random) -> dict[str, str] | None:
-        """Draw a patient's fields, each characteristic by its declared weights; what never goes
-        together is drawn anew as a whole. None where nothing else was found.
+    def draw(self, which: str, seed: int, number: int) -> dict[str, str] | None:
+        """The fields of patient `number` (from 1) of those called `which`: what is balanced as it
+        is dealt, each other characteristic by its weights.
 
-        The order in which levels are declared does not matter.
+        What never goes together is drawn anew. None where nothing else was found. The order in
+        which levels are declared does not matter.
         """
-        ordered = {name: sorted(levels.items()) for name, levels in self.characteristics.items()}
+        rng = random.Random(seed_of(seed, which, number))
+        dealt = {name: self._dealt(name, seed_of(seed, which), number) for name in self.balanced}
         for _ in range(DRAWS):
             found: dict[str, str] = {}
-            for name, levels in ordered.items():
-                weights = [known.weight for _, known in levels]
-                level, known = rng.choices(levels, weights)[0]
-                found |= {name: level, **known.sets}
+            for name, levels in self.characteristics.items():
+                level = dealt.get(name) or _by_weight(levels, rng)
+                found |= {name: level, **levels[level].sets}
             if not any(pair.items() <= found.items() for pair in self.never):
                 return found
         return None
+
+    def _dealt(self, name: str, seed: int, number: int) -> str:
+        """The level of a balanced characteristic: each once before any comes again."""
+        levels = sorted(self.characteristics[name])
+        block, place = divmod(number - 1, len(levels))
+        random.Random(seed_of(seed, name, block)).shuffle(levels)
+        return levels[place]
+
+    def persona(self, fields: Mapping[str, str]) -> str:
+        """What a patient is besides what is balanced: patients that are alike in it are one person
+        in several situations.
+        """
+        names = [name for name in self.characteristics if name not in self.balanced]
+        return ", ".join(fields[name] for name in names)
+
+
+def _by_weight(levels: Mapping[str, Level], rng: random.Random) -> str:
+    ordered = sorted(levels.items())
+    return rng.choices([level for level, _ in ordered], [one.weight for _, one in ordered])[0]
 
 
 class TrainingPatients(Drawn):
@@ -158,6 +193,12 @@ class TrainingPatients(Drawn):
     """Shortest and longest narrative in characters.
 
     Where the generator writes the profile.
+    """
+    most_alike: float | None = Field(None, gt=0, lt=1)
+    """How like an earlier narrative one may be.
+
+    From 0 (nothing in common) to 1 (the same). One that is more like it is written anew, so often
+    as the generator has attempts. None: they are not compared.
     """
 
 
@@ -190,6 +231,7 @@ class Patients(Block):
     simulated: tuple[SimulatedPatient, ...] = ()
     """With whom the arms' sessions are held.
 
+    Without them and `drawn`: the training patients of `dataset.test`, who are not trained on.
     They are disjoint from the training patients: a shared first name is refused.
     """
     drawn: DrawnPatients | None = None
@@ -197,9 +239,3 @@ class Patients(Block):
 
     The study's seed draws them, when the file is read.
     """
-
-    @model_validator(mode="after")
-    def _somebody(self) -> Patients:
-        if not self.simulated and self.drawn is None:
-            raise ValueError("simulated: expected at least 1 patient, or `drawn`")
-        return self

@@ -151,6 +151,12 @@ class Sessions(Block):
     """Sessions of a chain: of one arm with one patient."""
     replicates: int = Field(1, ge=1, le=1000)
     """Chains for each arm and patient."""
+    opener: Literal["greeting", "case"] = "greeting"
+    """What the patient's first message is, in sessions and courses alike.
+
+    `greeting`: patient_first.j2. `case`: the patient's profile, word for word. With
+    `max_messages: 2` the therapist's reply ends the session.
+    """
     stop: tuple[StopRule, ...] = (EndToken(rule="end_token"), TherapistSummary(rule="summary"))
     """Rules that end a session.
 
@@ -172,6 +178,11 @@ class Sessions(Block):
     expected_messages: float | None = Field(None, ge=1, le=LONGEST_SESSION)
     """Messages of a usual session; used by `plan` only."""
 
+    @property
+    def patient_speaks(self) -> bool:
+        """Whether a patient model is asked: there is more than a first message and its reply."""
+        return self.max_messages > 2
+
 
 class Flags(Block):
     """Thresholds of the flags that a session can get; flags never exclude.
@@ -180,7 +191,10 @@ class Flags(Block):
     """
 
     few_therapist_turns: int = Field(3, ge=0)
-    """Fewer therapist turns than this."""
+    """Fewer therapist turns than this.
+
+    A session that has no room for more (`sessions.max_messages`) has enough.
+    """
     early_end: int = Field(6, ge=0)
     """The session stopped, not for its length, before this many messages."""
     repetition: Share = 0.05

@@ -115,12 +115,24 @@ class Rule(Block):
 
     title: str | None = Field(None, min_length=1, max_length=200)
     """How tables call it; none: its name."""
-    count: Literal["words", "turns", "questions", "matches", "missed"] | None = None
+    count: (
+        Literal["words", "turns", "questions", "matches", "missed", "entries", "quoted"] | None
+    ) = None
     """What is counted.
 
     `questions`: turns that hold a question mark. `matches`: how often `regex` is found. `missed`:
-    turns whose reply missed the therapist's form.
+    turns whose reply missed the therapist's form. `entries`: those of a list in replies that keep
+    it. `quoted`: those of them whose `field` is a quotation of what the patient said before.
     """
+    labels: Literal["precision", "recall", "f1", "same"] | None = None
+    """How far a reply has the labels that the generator gave.
+
+    It is in place of `count`: the values of `field`, from 0 to 1, with patients of `dataset.test`,
+    whose cases the generator has labelled. `same`: 1 where they
+    are the same labels, else 0.
+    """
+    field: str | None = None
+    """Of `labels`, `entries` and `quoted`: a list's field in a form of JSON, as `part.field`."""
     of: Speakers = "therapist"
     """In whose turns."""
     regex: Pattern | None = None
@@ -137,7 +149,7 @@ class Rule(Block):
     """As a percentage.
 
     It is that of both speakers' words or turns; of the turns of `of` those that hold a question or
-    a match, or missed the form. A share of nothing has no value.
+    a match, or missed the form; of entries those that are quoted. A share of nothing has no value.
     """
 
     @model_validator(mode="after")
@@ -146,23 +158,37 @@ class Rule(Block):
         return self
 
     @property
+    def of_list(self) -> bool:
+        """Whether it looks at the list of a reply."""
+        return self.labels is not None or self.count in ("entries", "quoted")
+
+    @property
     def told(self) -> str:
         """What it counts, in words."""
         if self.flag is not None:
             return f"1 where the session has the flag {self.flag}, 0 where not"
-        what = self.count if self.regex is None else f"matches of {self.regex}"
+        if self.labels is not None:
+            how = "whether they are the same" if self.labels == "same" else self.labels
+            return f"the labels in {self.field} against the generator's: {how}"
+        what: str | None = self.count if self.regex is None else f"matches of {self.regex}"
+        if self.field is not None:
+            what = f"{self.count} in {self.field}"
         if self.count == "missed":
             what = "replies that missed the form"
         whose = "both speakers" if self.of == "both" else f"the {self.of}"
         return f"{what} of {whose}{', in percent' if self.share else ''}"
 
     def _problems(self) -> Iterator[str]:
-        if (self.count is None) == (self.flag is None):
-            yield "count: expected either a count or a flag"
+        if sum(one is not None for one in (self.count, self.flag, self.labels)) != 1:
+            yield "count: expected either a count, a flag or labels"
+        if (self.field is not None) != self.of_list:
+            yield "field: expected one with `labels`, `entries` and `quoted`, and none without"
         if (self.count == "matches") != (self.regex is not None):
             yield "regex: expected one with `count: matches` and none without"
-        if self.share and self.flag is not None:
-            yield "share: expected none of a flag"
+        if self.share and (self.flag is not None or self.labels is not None):
+            yield "share: expected none of a flag or of labels"
+        if self.share and self.count == "entries":
+            yield "share: expected none of entries, which are a part of nothing"
         if self.share and self.count in ("words", "turns") and self.of == "both":
             yield "share: expected the share of one speaker, since that of both is always 1"
 

@@ -79,7 +79,7 @@ def all_imported(study: Study, arm: Arm) -> bool:
     return bool(imported) and all(
         session_id(arm, who, replicate, number, seed) in imported
         for seed in seeds_of(study, arm)
-        for who in study.patients.simulated
+        for who in study.simulated
         for replicate in range(1, study.sessions.replicates + 1)
         for number in range(1, study.sessions.count + 1)
     )
@@ -114,8 +114,9 @@ def is_judge(study: Study, made: Checkpoint) -> bool:
 
 
 def needs_courses(study: Study) -> bool:
-    """Whether courses belong to the study: a model is trained on them, or they were imported."""
+    """Whether courses belong to the study: a model is trained on them, sessions are held with their
+    patients, or they were imported.
+    """
     held = study.imported
-    return any(made.tuned and not is_judge(study, made) for made in checkpoints(study)) or bool(
-        held and (held.courses or held.profiles)
-    )
+    trained = any(made.tuned and not is_judge(study, made) for made in checkpoints(study))
+    return trained or bool(study.tested) or bool(held and (held.courses or held.profiles))

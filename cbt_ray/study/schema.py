@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, get_args
 
@@ -15,6 +15,7 @@ from cbt_ray.study.block import Block
 from cbt_ray.study.load import REFERENCES
 from cbt_ray.study.study import Study
 
+TOLD = ("title", "description")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 FILE = {"type": "string", "description": "A YAML or JSON file, relative to the study file."}
 
@@ -36,7 +37,20 @@ def study_schema() -> dict[str, Any]:
         own = fields[name]
         kept = {key: own.pop(key) for key in ("default", "title", "description") if key in own}
         fields[name] = {"anyOf": [own, FILE], **kept}
+    bare = {block.__name__: block.bare for block in _blocks() if block.bare is not None}
+    _let_bare(schema, schema["$defs"], bare)
     return schema
+
+
+def _let_bare(node: Any, known: dict[str, Any], bare: Mapping[str, str]) -> None:
+    """Let a bare value stand where a block is referred to that takes one."""
+    for name, part in list(node.items() if isinstance(node, dict) else enumerate(node)):
+        block = part.get("$ref", "").rpartition("/")[2] if isinstance(part, dict) else ""
+        if block in bare:
+            field = known[block]["properties"][bare[block]]
+            node[name] = {"anyOf": [{k: field[k] for k in field if k not in TOLD}, part]}
+        elif isinstance(part, dict | list):
+            _let_bare(part, known, bare)
 
 
 def meanings(block: type) -> dict[str, str]:
@@ -88,7 +102,10 @@ def _field(schema: dict[str, Any], where: Sequence[str]) -> tuple[dict[str, Any]
     node = schema
     for step in where[:-1]:
         node = _resolved(schema, node)
-        node = node["additionalProperties"] if step == "*" else node["properties"][step]
+        if step != "*":
+            node = node["properties"][step]
+        else:
+            node = node["items"] if "items" in node else node["additionalProperties"]
     return _resolved(schema, node)["properties"], where[-1]
 
 

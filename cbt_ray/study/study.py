@@ -21,7 +21,7 @@ from cbt_ray.study.form import PLAIN, WHOLE, Form
 from cbt_ray.study.imported import Imported
 from cbt_ray.study.model import Analysis, Arm, Checkpoint, Dataset, Model
 from cbt_ray.study.pairs import Pairs
-from cbt_ray.study.patients import Patients
+from cbt_ray.study.patients import Patients, SimulatedPatient
 from cbt_ray.study.protocol import Courses, Flags, Phase, Sessions
 from cbt_ray.study.rater import Judge, People, Rater, Rulebook
 from cbt_ray.study.recipe import Recipe, pairs_of
@@ -29,6 +29,7 @@ from cbt_ray.study.scheduled import (
     Writing,
     checkpoints,
 )
+from cbt_ray.study.split import Divided, Split, divided, profile_id
 from cbt_ray.study.terms import Terms
 
 TODAY = date(2025, 1, 1)
@@ -164,6 +165,7 @@ class Study(Block):
     """What `cbt-ray import` brought into the store."""
 
     _file: Path = PrivateAttr(default=Path("study.yaml"))
+    _divided: Divided | None = PrivateAttr(default=None)
 
     @property
     def file(self) -> Path:
@@ -182,6 +184,33 @@ class Study(Block):
             if problems:
                 raise Unfit(problems)
         return self
+
+    @property
+    def split(self) -> Split:
+        """Which training patients are trained on, held out and tested."""
+        return self._division.split
+
+    @property
+    def simulated(self) -> tuple[SimulatedPatient, ...]:
+        """With whom sessions are held: as given or drawn, else the tested ones, whose profiles are
+        not written yet.
+        """
+        return self.patients.simulated or self._division.simulated
+
+    @property
+    def tested(self) -> Mapping[str, int]:
+        """The tested patients with whom sessions are held: id -> number; none where the file has
+        others to simulate.
+        """
+        return {} if self.patients.simulated else self._division.tested
+
+    @property
+    def _division(self) -> Divided:
+        """How this file's training patients are divided, drawn once."""
+        made_of = id(self.patients), id(self.dataset), self.seed
+        if self._divided is None or self._divided.made_of != made_of:
+            self._divided = divided(self, made_of)
+        return self._divided
 
     @property
     def asked(self) -> dict[str, Role]:
@@ -309,6 +338,26 @@ class Study(Block):
         """The name of an arm's form; None where the whole reply is said."""
         model = self.models.get(arm.model or "")
         return model.form if arm.tuned and model is not None else arm.form
+
+    @property
+    def patient_role(self) -> Role | None:
+        """Who plays the simulated patients; None where a first message is all that they say."""
+        return self.roles.patient if self.sessions.patient_speaks else None
+
+    def name_of(self, number: int) -> str | None:
+        """A training patient's name; None where the generator chooses one. A case has none but its
+        number.
+        """
+        names = self.patients.training.names if self.patients.training else ()
+        if names:
+            return names[number - 1]
+        return profile_id(number) if self.sessions.opener == "case" else None
+
+    @property
+    def thresholds(self) -> Flags:
+        """Those of the flags; a session that has no room for more therapist turns has enough."""
+        room = min(self.flags.few_therapist_turns, self.sessions.max_messages // 2)
+        return self.flags.model_copy(update={"few_therapist_turns": room})
 
     @property
     def summariser(self) -> Role | None:

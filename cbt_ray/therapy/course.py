@@ -33,6 +33,8 @@ class Brief:
     sessions: int
     phase: Phase
     opening: str
+    case: str = ""
+    """What the patient says first, word for word; empty where it is written, too."""
 
 
 def write_session(

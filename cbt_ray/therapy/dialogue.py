@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from cbt_ray.errors import Infrastructure, ModelFailure
 from cbt_ray.llm.request import Ask, Finish, Message, Reply, Request
@@ -22,6 +22,7 @@ from cbt_ray.study.patients import SimulatedPatient
 from cbt_ray.study.protocol import Events, Phase, Sessions
 from cbt_ray.therapy.answer import ask_until, read_json, read_text
 from cbt_ray.therapy.form import Hidden, read_form
+from cbt_ray.therapy.form_json import schema_of
 from cbt_ray.therapy.language import Transcript, load_language
 from cbt_ray.therapy.reply_schema import bounded, record
 from cbt_ray.therapy.session import Session, Speaker, Turn, therapist_messages, transcript
@@ -75,12 +76,11 @@ class Dialogue:
 
 
 def therapist_system(
-    prompts: Prompts, prompt: str, patient: str, number: int, sessions: int, phase: Phase, mark: str
+    prompts: Prompts, form: Form, patient: str, number: int, sessions: int, phase: Phase, mark: str
 ) -> str:
     """The therapist's system prompt: this one function serves training and simulation."""
-    return prompts.render(
-        prompt, patient=patient, session=number, sessions=sessions, phase=phase, end_token=mark
-    )
+    about = {"patient": patient, "session": number, "sessions": sessions, "phase": phase}
+    return prompts.render(form.prompt, **about, parts=form.parts, end_token=mark)
 
 
 def hold(
@@ -89,10 +89,11 @@ def hold(
     prompts: Prompts,
     form: Form,
     therapist: FilledRole,
-    patient: FilledRole,
+    patient: FilledRole | None,
     summariser: FilledRole | None,
 ) -> Dialogue:
-    """Hold one session, and sum it up where another one follows.
+    """Hold one session, and sum it up where another one follows; no patient model is needed where
+    its first message is all that the patient says.
 
     A therapist that falls silent or refuses ends the session with that reason: an outcome, not an
     error. A patient model that does is a failure of the apparatus: ModelFailure. A summariser that
@@ -120,18 +121,17 @@ class _Talk:
         prompts: Prompts,
         form: Form,
         therapist: FilledRole,
-        patient: FilledRole,
+        patient: FilledRole | None,
     ) -> None:
         self._case, self._rules, self._prompts, self._form = case, rules, prompts, form
         self._therapist, self._patient = therapist, patient
         self._words = load_language(prompts).transcript
         self._events = events_of(rules.events, case.seed)
         self._system = therapist_system(
-            *(prompts, form.prompt, case.patient.name, case.number, case.sessions, case.phase),
+            *(prompts, form, case.patient.name, case.number, case.sessions, case.phase),
             end_mark(rules),
         )
-        first = prompts.render("patient_first.j2", patient=case.patient.name, session=case.number)
-        self.turns = [Turn(Speaker.PATIENT, first)]
+        self.turns = [Turn(Speaker.PATIENT, first_message(case, rules, prompts))]
         self.cut = 0
         self.missed: Counter[str] = Counter()
 
@@ -145,7 +145,7 @@ class _Talk:
     def _therapist_speaks(self) -> StopReason | None:
         messages = therapist_messages(self._system, self._case.opening, self.turns, self._words)
         try:
-            reply = _say(self._therapist, messages, self._seed, self._read)
+            reply = _say(self._therapist, messages, self._seed, self._read, self._schema())
         except ModelFailure as failure:
             return _SILENCES.get(failure.reason, StopReason.THERAPIST_EMPTY)
         heard = hear(reply.text, self._rules)
@@ -158,6 +158,8 @@ class _Talk:
         )
 
     def _patient_speaks(self) -> StopReason | None:
+        if self._patient is None:
+            raise ValueError("a session of more than two messages needs a patient")
         event = self._events.get(len(self.turns) // 2 + 1)
         told = ((EVENT, event),) if event else ()
         messages = _patient_messages(self._case, self._prompts, self.turns, self._words, event)
@@ -165,6 +167,13 @@ class _Talk:
         self.cut += reply.cut
         self.turns.append(Turn(Speaker.PATIENT, reply.text, told))
         return stop_reason(self.turns, None, self._rules)
+
+    def _schema(self) -> dict[str, Any] | None:
+        """What a reply is held to; None where it is a text."""
+        if self._form.written != "json":
+            return None
+        language, said = load_language(self._prompts), self.turns[-1].text
+        return schema_of(self._form, self._therapist.role, language, said)
 
     @property
     def _seed(self) -> int:
@@ -180,6 +189,13 @@ class _Talk:
         thought = ((REASONING, reply.reasoning),) if reply.reasoning else ()
         whole = _whole_sentences(formed.said, reply)
         return replace(whole, hidden=(*thought, *formed.hidden), missed=formed.missed)
+
+
+def first_message(case: Case, rules: Sessions, prompts: Prompts) -> str:
+    """What the patient says first; no model is asked for it."""
+    if rules.opener == "case":
+        return case.patient.profile.strip()
+    return prompts.render("patient_first.j2", patient=case.patient.name, session=case.number)
 
 
 def events_of(events: Events | None, seed: int) -> dict[int, str]:
@@ -244,10 +260,14 @@ class _Reply:
 
 
 def _say(
-    who: FilledRole, messages: list[Message], seed: int, read: Callable[[Reply], _Reply]
+    who: FilledRole,
+    messages: list[Message],
+    seed: int,
+    read: Callable[[Reply], _Reply],
+    schema: dict[str, Any] | None = None,
 ) -> _Reply:
     """One turn."""
-    request = Request(tuple(messages), who.role.sampling, seed_of(seed))
+    request = Request(tuple(messages), who.role.sampling, seed_of(seed), schema)
     return ask_until(who.ask, request, who.role.attempts, read).value
 
 

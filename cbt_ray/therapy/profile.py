@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -38,23 +37,20 @@ class Profile:
 
 def write_profile(
     patients: TrainingPatients,
-    number: int,
+    characteristics: dict[str, str],
+    name: str | None,
     taken: Collection[str],
     prompts: Prompts,
     role: Role,
     ask: Ask,
     seed: int,
 ) -> Answer[Profile]:
-    """Draw and write out training patient `number` (from 1); with a fixed profile nothing is asked.
+    """Write out a training patient; with a fixed profile nothing is asked.
 
-    A name in `taken` (first names, casefolded) is asked for anew. Raises ModelFailure where no
-    answer was of use, or where what never goes together left no draw.
+    Without a name the generator chooses one; a name in `taken` (first names, casefolded) is asked
+    for anew. Raises ModelFailure where no answer was of use.
     """
     language = load_language(prompts)
-    characteristics = patients.draw(random.Random(seed))
-    if characteristics is None:
-        raise ModelFailure("no_draw", "what never goes together left no draw")
-    name = patients.names[number - 1] if patients.names else None
     if patients.profile is not None and name is not None:
         written = prompts.render(patients.profile, name=name, characteristics=characteristics)
         return Answer(Profile(name, characteristics, written), {})

@@ -5,20 +5,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from cbt_ray.errors import ModelFailure
-from cbt_ray.llm.request import Message, Reply, Request
+from cbt_ray.llm.request import Finish, Message, Reply, Request
 from cbt_ray.prompts import Prompts
 from cbt_ray.study.endpoint import Role
 from cbt_ray.study.form import Form
 from cbt_ray.study.protocol import Courses
-from cbt_ray.therapy.answer import ask_until, read_json
+from cbt_ray.therapy.answer import ask_until, read_json, read_text
 from cbt_ray.therapy.checks import fault_of_turn
 from cbt_ray.therapy.course import Brief
 from cbt_ray.therapy.dialogue import FilledRole, summarise
+from cbt_ray.therapy.form import read_form
+from cbt_ray.therapy.form_json import misquoted, schema_of
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.reply_schema import bounded, record
 from cbt_ray.therapy.session import Session, Speaker, Turn, transcript
@@ -61,13 +62,14 @@ def write_turns(
 ) -> Written:
     """Have both sides written in turn, the patient's first, and summed up where a session follows.
 
+    A case that is given is the patient's first turn.
+
     Raises ModelFailure with the commonest fault of a turn that stays invalid after
     `courses.attempts`, or `critic` where a turn is not accepted after `courses.revisions`.
     """
     talk = _Talk(brief, courses, form, prompts, writers, seed)
-    for _ in range(courses.exchanges):
-        for speaker in (Speaker.PATIENT, Speaker.THERAPIST):
-            talk.add(speaker)
+    for speaker in ([Speaker.PATIENT, Speaker.THERAPIST] * courses.exchanges)[len(talk.turns) :]:
+        talk.add(speaker)
     session = Session(
         *(brief.patient, brief.number, brief.phase.name, brief.opening, tuple(talk.turns), "")
     )
@@ -110,7 +112,7 @@ class _Talk:
         self._brief, self._writers, self._seed = brief, writers, seed
         self._language = load_language(prompts)
         self._systems = request_texts(brief, courses, form, prompts)
-        self.turns: list[Turn] = []
+        self.turns = [Turn(Speaker.PATIENT, brief.case)] if brief.case else []
         self.sent_back: Counter[str] = Counter()
         self.verdicts: dict[str, Counter[str]] = {}
 
@@ -155,11 +157,11 @@ class _Talk:
         """A valid turn, and the reply that it was read from."""
         writer = self._writers.of(speaker)
         seed = seed_of(self._seed, len(self.turns), revision)
-        schema = record(self._fields(speaker, writer.role))
+        schema = self._schema(speaker, writer.role)
         request = Request(tuple(messages), writer.role.sampling, seed, schema)
 
         def read(reply: Reply) -> tuple[Turn, str]:
-            return self._read(speaker, read_json(reply)), reply.text.strip()
+            return self._read(speaker, reply), reply.text.strip()
 
         try:
             answer = ask_until(writer.ask, request, self._courses.attempts, read)
@@ -169,17 +171,46 @@ class _Talk:
         self.sent_back.update(answer.useless)
         return answer.value
 
-    def _fields(self, speaker: Speaker, role: Role) -> dict[str, Any]:
-        said, hidden = self._courses.turn_chars, self._courses.hidden_chars
-        if speaker is Speaker.PATIENT or not self._form.parts:
-            return {SAID: bounded(said, role, self._language)}
-        return {
-            part.name: bounded(said if part.shown else hidden, role, self._language)
-            for part in self._form.parts
-        }
+    def _in_json(self, speaker: Speaker) -> bool:
+        """Whether a turn is learned as the JSON that it is written in."""
+        return speaker is Speaker.THERAPIST and self._form.written == "json"
 
-    def _read(self, speaker: Speaker, value: Mapping[str, Any]) -> Turn:
+    def _schema(self, speaker: Speaker, role: Role) -> dict[str, Any]:
+        said, hidden = self._courses.turn_chars, self._courses.hidden_chars
+        if self._in_json(speaker):
+            return schema_of(self._form, role, self._language, self.turns[-1].text)
+        if speaker is Speaker.PATIENT or not self._form.parts:
+            return record({SAID: bounded(said, role, self._language)})
+        return record(
+            {
+                part.name: bounded(said if part.shown else hidden, role, self._language)
+                for part in self._form.parts
+            }
+        )
+
+    def _read(self, speaker: Speaker, reply: Reply) -> Turn:
+        """A turn of a reply that is of use."""
+        turn = self._of_json(reply) if self._in_json(speaker) else self._turn(speaker, reply)
+        before = [one for one in self.turns if one.speaker is speaker]
+        fault = fault_of_turn(turn, before, self._courses, self._language.course)
+        if fault is not None:
+            raise ModelFailure(fault)
+        return turn
+
+    def _of_json(self, reply: Reply) -> Turn:
+        """A therapist's turn as it is learned: it keeps its form and quotes what was said."""
+        text = read_text(reply)
+        if reply.finish is Finish.LENGTH:
+            raise ModelFailure("cut")
+        formed = read_form(self._form, text)
+        fault = formed.missed or misquoted(self._form, text, self.turns[-1].text)
+        if fault is not None:
+            raise ModelFailure(fault)
+        return Turn(Speaker.THERAPIST, formed.said, formed.hidden)
+
+    def _turn(self, speaker: Speaker, reply: Reply) -> Turn:
         """A turn of a reply's fields."""
+        value = read_json(reply)
         parts = self._form.parts if speaker is Speaker.THERAPIST else ()
         names = [part.name for part in parts] or [SAID]
         texts = {name: value.get(name) for name in names}
@@ -187,12 +218,7 @@ class _Talk:
             raise ModelFailure("malformed", "a part of the turn is missing")
         said = {name: str(text).strip() for name, text in texts.items()}
         hidden = tuple((part.name, said.pop(part.name)) for part in parts if not part.shown)
-        turn = Turn(speaker, "\n\n".join(said.values()), hidden)
-        before = [one for one in self.turns if one.speaker is speaker]
-        fault = fault_of_turn(turn, before, self._courses, self._language.course)
-        if fault is not None:
-            raise ModelFailure(fault)
-        return turn
+        return Turn(speaker, "\n\n".join(said.values()), hidden)
 
     def _feedback(self, speaker: Speaker, turn: Turn, revision: int) -> str | None:
         """What the critic wants mended in a turn; None where it accepts it, or there is none."""

@@ -24,6 +24,7 @@ from cbt_ray.count import many
 from cbt_ray.errors import InputError
 from cbt_ray.llm.request import Message
 from cbt_ray.study.model import Dataset, parted
+from cbt_ray.study.split import Split
 from cbt_ray.therapy.language import Transcript
 from cbt_ray.therapy.session import Session, Speaker, Turn, label, therapist_messages
 from cbt_ray.unit import canonical
@@ -74,11 +75,13 @@ def build(
     system: Callable[[Session], str],
     words: Transcript,
     written: Written = lambda turn: turn.text,
+    split: Split | None = None,
 ) -> Splits:
     """Examples of all sessions, split.
 
     `courses` are by the patient's id, since two patients can have one name. `system` gives the
-    therapist's system prompt, the one used at inference. `written` is for `turn` alone.
+    therapist's system prompt, the one used at inference. `written` is for `turn` alone. `split`:
+    the patients that are not trained on; none: drawn from those that are there.
     """
     ordered = [
         (patient, session)
@@ -96,10 +99,9 @@ def build(
             for who, one in ordered
             for reply in _reply_examples(who, one, system(one), words, written)
         ]
-        return _split_by_patient(replies, settings)
-    return _split_by_patient(
-        [_session_example(who, one, system(one), words) for who, one in ordered], settings
-    )
+        return _split_by_patient(replies, settings, split)
+    whole = [_session_example(who, one, system(one), words) for who, one in ordered]
+    return _split_by_patient(whole, settings, split)
 
 
 def alpaca(example: Example) -> str:
@@ -182,9 +184,11 @@ def _turn_examples(patient: str, session: Session, system: str, words: Transcrip
     return examples
 
 
-def _split_by_patient(examples: list[Example], settings: Dataset) -> Splits:
-    patients = (example["patient"] for example in examples)
-    of_held, of_test = parted(patients, settings.seed, settings.held_out, settings.test)
+def _split_by_patient(examples: list[Example], settings: Dataset, split: Split | None) -> Splits:
+    if split is None:
+        alone = {example["patient"]: example["patient"] for example in examples}
+        split = Split(alone, *parted(alone, settings.seed, settings.held_out, settings.test))
+    of_held, of_test = split.held_out, split.test
     return Splits(
         settings.format,
         [example for example in examples if example["patient"] not in of_held | of_test],

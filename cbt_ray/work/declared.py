@@ -32,7 +32,7 @@ def declaration_of(study: Study) -> dict[str, Any]:
         "design": {
             "arms": {arm: dict(levels) for arm, levels in study.factors.items()},
             "contrasts": [one.model_dump() for one in study.contrasts],
-            "patients": len(study.patients.simulated),
+            "patients": len(study.simulated),
             "sessions": study.sessions.count,
             "replicates": study.sessions.replicates,
         },

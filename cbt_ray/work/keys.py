@@ -39,6 +39,7 @@ from cbt_ray.study.scheduled import (
     session_id,
 )
 from cbt_ray.study.serving import servers
+from cbt_ray.study.split import profile_id
 from cbt_ray.therapy.course import PROMPTS as COURSE_PROMPTS
 from cbt_ray.therapy.dialogue import PROMPTS as DIALOGUE_PROMPTS
 from cbt_ray.therapy.dialogue import SUMMARISER_PROMPTS
@@ -54,10 +55,10 @@ from cbt_ray.work.probed import kinds_of, probe_names, probe_prompts, probed_pla
 from cbt_ray.work.rating_id import parse_rating_id, rating_id
 
 VERSION = {
-    Stage.PROFILES: 1,
+    Stage.PROFILES: 2,
     Stage.COURSES: 1,
     Stage.PAIRS: 2,
-    Stage.DATASET: 1,
+    Stage.DATASET: 2,
     Stage.FINETUNE: 3,
     Stage.SESSIONS: 2,
     Stage.RATINGS: 1,
@@ -124,11 +125,12 @@ class Keys:
             patients = self.study.writing.patients
             drawn = {
                 "number": number,
-                "name": patients.names[number - 1] if patients.names else None,
+                "name": self.study.name_of(number),
                 "characteristics": [
                     [name, dict(levels)] for name, levels in patients.characteristics.items()
                 ],
                 **({"never": patients.never} if patients.never else {}),
+                **({"balanced": patients.balanced} if patients.balanced else {}),
                 "prompts": self._hashes(*profile_prompts(patients)),
             }
             if patients.profile is not None:
@@ -136,10 +138,11 @@ class Keys:
             return {
                 **drawn,
                 "narrative_chars": patients.narrative_chars,
+                **({"most_alike": patients.most_alike} if patients.most_alike else {}),
                 "taken": sorted(
                     patient.name.split()[0].casefold() for patient in self.study.patients.simulated
                 ),
-                "language": self._words(course=set() if patients.names else {"names"}),
+                "language": self._words(course=set() if self.study.name_of(number) else {"names"}),
                 "roles.generator": self._role(self.study.writing.generator),
             }
 
@@ -154,6 +157,7 @@ class Keys:
                 "inputs": [before, self.profile(number)],
                 "courses": self._once(self.study.writing.courses, frozenset({"form"})),
                 "phase": self._once(self.study.phase_of(session)),
+                **({"opener": "case"} if self.study.sessions.opener == "case" else {}),
                 **self._writing(session),
             }
 
@@ -170,7 +174,7 @@ class Keys:
         return {
             "language": self._words(course={"labels", "farewells"}, transcript=_SHOWN),
             "prompts": self._hashes(*TURN_PROMPTS, *summed),
-            **({"form": writing.form.parts} if writing.form.parts else {}),
+            **_form(writing.form),
             **roles,
         }
 
@@ -196,7 +200,8 @@ class Keys:
             return {
                 "inputs": self.courses(),
                 "dataset": self.study.dataset,
-                **({"form": form.parts} if form.parts else {}),
+                "split": [sorted(self.study.split.held_out), sorted(self.study.split.test)],
+                **_form(form),
                 "prompts": self._hashes(form.prompt),
                 "language": self._words(transcript=_SHOWN),
                 "sessions": Fields(self._rules, only=frozenset({"stop"})),
@@ -265,7 +270,7 @@ class Keys:
             return {
                 "inputs": [self.course(number, session)],
                 **{f"pairs.{name}.{side}": self._role(role) for side, role in block.sides.items()},
-                **({"form": form.parts} if form.parts else {}),
+                **_form(form),
                 "prompts": self._hashes(form.prompt),
                 "language": self._words(transcript=_SHOWN),
                 "sessions": Fields(self._rules, only=frozenset({"stop"})),
@@ -369,7 +374,7 @@ class Keys:
 
     def session(self, arm: Arm, patient: int, replicate: int, session: int, seed: int = 0) -> Key:
         """One simulated session of a chain (arm x patient x replicate x training seed)."""
-        study, who, form = self.study, self.study.patients.simulated[patient - 1], self._form(arm)
+        study, who, form = self.study, self.study.simulated[patient - 1], self._form(arm)
         name = session_id(arm, who, replicate, session, seed)
 
         def determinants() -> dict[str, Any]:
@@ -377,8 +382,13 @@ class Keys:
                 [self.session(arm, patient, replicate, session - 1, seed)] if session > 1 else []
             )
             made = self.made_for(arm, seed)
+            written = self.written_as(patient)
             return {
-                "inputs": [*([self.finetune(made)] if made else []), *before],
+                "inputs": [
+                    *([self.finetune(made)] if made else []),
+                    *([self.profile(written)] if written else []),
+                    *before,
+                ],
                 "arm": [arm.name, arm.model, arm.kind],
                 "patient": self._once(who),
                 "replicate": replicate,
@@ -386,17 +396,40 @@ class Keys:
                 "language": self._words(transcript=_SHOWN),
                 "phase": self._once(study.phase_of(session)),
                 "prompts": self._hashes(form.prompt, *DIALOGUE_PROMPTS),
-                **({"form": form.parts} if form.parts else {}),
+                **_form(form),
                 "roles.therapist": self._role(self._therapist(arm)),
-                "roles.patient": self._role(study.roles.patient),
+                **self._patient,
                 **(self._summary() if session < study.sessions.count else {}),
             }
 
         return self._key(Stage.SESSIONS, name, determinants)
 
+    def written_as(self, patient: int) -> int | None:
+        """The number of the training patient that a simulated one is; None where the study file
+        has the profile.
+        """
+        return self._tested[patient - 1] if self._tested else None
+
+    @cached_property
+    def _tested(self) -> list[int]:
+        return list(self.study.tested.values())
+
+    @cached_property
+    def references(self) -> list[Key]:
+        """The courses of tested patients, where rules compare labels with the generator's."""
+        rules = (rule for book in self.study.rulebooks.values() for rule in book.rules.values())
+        compared = any(rule.labels for rule in rules)
+        return [self.course(number, 1) for number in self._tested] if compared else []
+
+    @cached_property
+    def _patient(self) -> dict[str, Fields]:
+        """Who plays the patient, where anybody does."""
+        role = self.study.patient_role
+        return {} if role is None else {"roles.patient": self._role(role)}
+
     def chains(self) -> list[Chain]:
         """All chains: arm, patient, replicate, number of the training seed."""
-        patients = range(1, len(self.study.patients.simulated) + 1)
+        patients = range(1, len(self.study.simulated) + 1)
         replicates = range(1, self.study.sessions.replicates + 1)
         return [
             (arm, patient, replicate, seed)
@@ -474,7 +507,7 @@ class Keys:
         arm's session of the next patient (none: there is one).
         """
         known, found = self.taught_by.get(self.study.probed or "", ()), {}
-        simulated = enumerate(self.study.patients.simulated, 1)
+        simulated = enumerate(self.study.simulated, 1)
         free = [number for number, who in simulated if patient_slug(who) not in known]
         for arm in self.study.arms:
             for patient, replicate, number in probed_places(self.study):
@@ -539,14 +572,14 @@ class Keys:
 
         def determinants() -> dict[str, Any]:
             return {
-                "inputs": [*self.sessions(), *self._all_ratings],
+                "inputs": [*self.sessions(), *self._all_ratings, *self.references],
                 **({"published": published} if published else {}),
                 "raters": {
                     name: Fields(one, but=_ASKED if isinstance(one, Judge) else frozenset())
                     for name, one in self.study.raters.items()
                 },
                 "analysis": self.study.analysis,
-                "flags": self._language.rules(self.study.flags),
+                "flags": self._language.rules(self.study.thresholds),
                 "language": [
                     self._language.name,
                     Fields(self._language, only=_LETTERS | {"replayed", "masked"}),
@@ -556,7 +589,7 @@ class Keys:
                 "arms": {arm: dict(levels) for arm, levels in self.factors.items()},
                 "contrasts": self.study.contrasts,
                 "confounds": [asdict(one) for one in confounds(self.study)],
-                "patients": [patient.name for patient in self.study.patients.simulated],
+                "patients": [patient.name for patient in self.study.simulated],
                 "code": self.code("cbt_ray.stages.analyse"),
             }
 
@@ -800,6 +833,11 @@ class Keys:
         return tuple(dict.fromkeys(known.pop("inputs", ()))), known
 
 
+def _form(form: Form) -> dict[str, Any]:
+    """The form of a reply, where it has one; its prompt is hashed apart."""
+    return {"form": Fields(form, but=frozenset({"prompt"}))} if form.parts else {}
+
+
 def key_of(
     study: str, stage: Stage, name: str, determinants: dict[str, Any], inputs: Iterable[Key]
 ) -> Key:
@@ -808,11 +846,6 @@ def key_of(
     """
     made_from = sorted(map(str, inputs))
     return Key(study, stage, name, digest([stage, name, determinants, made_from]))
-
-
-def profile_id(number: int) -> str:
-    """The readable id of a training patient's profile."""
-    return f"p{number:02d}"
 
 
 def course_id(number: int, session: int) -> str:

@@ -67,7 +67,7 @@ def asked_of_people(study: Study) -> Iterator[str]:
     """Lines of `plan`: how many sessions people are to rate, and have rated, as far as the study
     file knows.
     """
-    chains = len(study.patients.simulated) * study.sessions.replicates
+    chains = len(study.simulated) * study.sessions.replicates
     held = sum(len(seeds_of(study, arm)) for arm in study.arms) * chains * study.sessions.count
     known = study.imported.judges if study.imported else {}
     for name, people in study.people.items():

@@ -44,7 +44,7 @@ def probed_places(study: Study) -> list[tuple[int, int, int]]:
     known = learned_from(study, judge)
     patients = {
         slug: number
-        for number, patient in enumerate(study.patients.simulated, 1)
+        for number, patient in enumerate(study.simulated, 1)
         if (slug := patient_slug(patient)) not in known
     }
     chains = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,8 +10,9 @@ from cbt_ray.prompts import Prompts
 from cbt_ray.rating.measure import Measure
 from cbt_ray.rating.scale import Item, Scale, Step
 from cbt_ray.study import Study
-from cbt_ray.study.form import PLAIN, PROMPT
+from cbt_ray.study.form import PLAIN
 from cbt_ray.study.protocol import Courses
+from cbt_ray.study.scheduled import needs_courses
 from cbt_ray.therapy.course import shown
 from cbt_ray.therapy.language import Language
 from cbt_ray.therapy.stop import end_mark
@@ -59,9 +59,9 @@ def samples(
 
 def _of_generator(study: Study, language: Language) -> Iterator[Sample]:
     training, courses = study.patients.training, study.courses
-    if training is None or courses is None or not study.phases:
+    if training is None or courses is None or not needs_courses(study):
         return  # nothing is trained on
-    levels = training.draw(random.Random(0)) or {}
+    levels = training.draw("", 0, 1) or {}
     if training.profile is not None:
         given = {"name": NAME, "characteristics": levels}
         yield Sample(training.profile, "patients.training.profile", given)
@@ -98,7 +98,10 @@ def _of_turns(study: Study, courses: Courses) -> Iterator[Sample]:
 def _of_parts(study: Study, courses: Courses, language: Language) -> Iterator[Sample]:
     yield Sample("course.j2", "prompts", {"patient": NAME, "narrative": TEXT})
     last = courses.sessions
-    for session, opening, phase in ((1, "", study.phases[0]), (last, TEXT, study.phases[-1])):
+    for session, opening, phase in (
+        (1, "", study.phase_of(1)),
+        (last, TEXT, study.phase_of(last)),
+    ):
         parts = language.course.parts
         for number, asked in enumerate(parts, 1):
             part = shown(asked, number, session)
@@ -120,27 +123,28 @@ def _of_parts(study: Study, courses: Courses, language: Language) -> Iterator[Sa
 
 
 def _of_therapists(study: Study, language: Language) -> Iterator[Sample]:
-    own = {form.prompt: f"forms.{name}.prompt" for name, form in study.forms.items()}
-    own |= {
-        arm.prompt: f"arms.{number}.prompt"
+    asked = [(PLAIN, "prompts")]
+    asked += [(form, f"forms.{name}.prompt") for name, form in study.forms.items()]
+    asked += [
+        (study.form_of(arm), f"arms.{number}.prompt")
         for number, arm in enumerate(study.arms)
         if arm.prompt is not None
-    }
-    for prompt, field in {PROMPT: "prompts", **own}.items():
+    ]
+    for form, field in asked:
         for session in dict.fromkeys((1, study.sessions.count)):
             case = {
                 "patient": NAME,
                 "session": session,
                 "sessions": study.sessions.count,
                 "phase": study.phase_of(session),
+                "parts": form.parts,
             }
-            yield Sample(
-                prompt, field, {**case, "end_token": end_mark(language.sessions(study.sessions))}
-            )
+            mark = end_mark(language.sessions(study.sessions))
+            yield Sample(form.prompt, field, {**case, "end_token": mark})
 
 
 def _of_sessions(study: Study) -> Iterator[Sample]:
-    profile = study.patients.simulated[0].profile
+    profile = study.simulated[0].profile or TEXT
     for session, opening in ((1, ""), (study.sessions.count, TEXT)):
         yield Sample("patient_first.j2", "prompts", {"patient": NAME, "session": session})
         yield Sample(

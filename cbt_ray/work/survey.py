@@ -16,7 +16,7 @@ from cbt_ray.store import Store
 from cbt_ray.study.model import Arm
 from cbt_ray.study.rater import Judge
 from cbt_ray.unit import Head, Key, Stage, Status
-from cbt_ray.work.keys import Keys
+from cbt_ray.work.keys import Chain, Keys
 from cbt_ray.work.origin import difference, named
 
 
@@ -161,7 +161,7 @@ class Survey:
             return [
                 entry
                 for chain in keys.chains()
-                for entry in self.chain(keys.chain(*chain), self._model(chain[0], chain[3]))
+                for entry in self.chain(keys.chain(*chain), self._before(chain))
             ]
         if stage is Stage.RATINGS:
             imported = [self._judge(key) for key in keys.imported_ratings()]
@@ -176,6 +176,15 @@ class Survey:
             probes = [(keys.probe(*probe), self._behind(*probe)) for probe in keys.probes()]
             return [*(self._judge(*one) for one in (*ordinary, *probes)), *imported]
         return [self._judge(key) for key in keys.all()[stage] if key not in self._late]
+
+    def _before(self, chain: Chain) -> State:
+        """The state of what a chain's first session builds on: the model and the profile that the
+        study makes.
+        """
+        arm, patient, _, seed = chain
+        written = self.keys.written_as(patient)
+        known = self._entry(self.keys.profile(written)).state if written else State.DONE
+        return _worst(self._model(arm, seed), known)
 
     def _model(self, arm: Arm, seed: int) -> State:
         """The state of the model that an arm's therapist is, where the finetune stage makes it."""

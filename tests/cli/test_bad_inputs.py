@@ -137,7 +137,12 @@ STUDY_FILES = (
         "zzz",
         "unknown field, expected one of analysis, arms, ",
     ),
-    Bad("field left out", {"roles__patient": ...}, "roles.patient", "expected a value, none given"),
+    Bad(
+        "field left out",
+        {"roles__patient": ...},
+        "roles.patient",
+        "expected one, since a patient says more than",
+    ),
     Bad("text for a number", {"seed": "seven"}, "seed", "expected a whole number, found 'seven'"),
     Bad(
         "fraction for a whole number",
@@ -437,7 +442,7 @@ STUDY_FILES = (
         "rule of nothing",
         {"raters__counter": {"kind": "rule", "rules": {"n": {}}}},
         "raters.counter.rules.n.count",
-        "expected either a count or a flag",
+        "expected either a count, a flag or labels",
     ),
     Bad(
         "rule without its regex",

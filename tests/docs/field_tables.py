@@ -38,6 +38,8 @@ SECTIONS = {
     "arms[]": "Arm",
     "forms.NAME": "Form",
     "forms.NAME.parts[]": "FormPart",
+    "forms.NAME.parts[].fields[]": "FormField",
+    "forms.NAME.parts[].fields[].one_of.VALUE": "Option",
     "endpoints.NAME (llama_cpp)": "LlamaCppEndpoint",
     "endpoints.NAME (litellm)": "LiteLLMEndpoint",
     "endpoints.NAME (vllm)": "VllmEndpoint",

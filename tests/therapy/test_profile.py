@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,8 @@ def patients(**fields: Any) -> TrainingPatients:
 
 
 def draws(known: TrainingPatients, count: int = 2000) -> list[dict[str, str]]:
-    rng = random.Random(3)
-    return [found for _ in range(count) if (found := known.draw(rng)) is not None]
+    numbers = range(1, count + 1)
+    return [found for n in numbers if (found := known.draw("training", 3, n)) is not None]
 
 
 def test_a_level_sets_its_other_fields() -> None:
@@ -76,7 +75,8 @@ def test_the_generator_is_told_all_fields_in_their_order() -> None:
     known = patients(
         characteristics={"zeal": {"none": 1}, "archetype": {"angry": ARCHETYPES["angry"]}}
     )
-    answer = write_profile(known, 1, (), Prompts(), Role(endpoint="x"), script, 1)
+    drawn = known.draw("training", 3, 1) or {}
+    answer = write_profile(known, drawn, None, (), Prompts(), Role(endpoint="x"), script, 1)
     assert list(answer.value.characteristics) == ["zeal", "archetype", "style"]
     assert (
         "- zeal: none\n- archetype: angry\n- style: contradicts"
@@ -93,7 +93,9 @@ def test_a_fixed_profile_is_made_without_a_call(tmp_path: Path) -> None:
         "{{ name }} is {{ characteristics.archetype }}: {{ characteristics.style }}."
     )
     known = patients(profile="mine.j2", names=["Ada Moss"])
-    answer = write_profile(known, 1, (), Prompts(tmp_path), Role(endpoint="x"), no_call, 1)
+    drawn = known.draw("training", 3, 1) or {}
+    prompts, role = Prompts(tmp_path), Role(endpoint="x")
+    answer = write_profile(known, drawn, "Ada Moss", (), prompts, role, no_call, 1)
     assert answer.value.narrative in (
         "Ada Moss is avoidant: brief answers.",
         "Ada Moss is angry: contradicts.",

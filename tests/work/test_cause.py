@@ -151,9 +151,9 @@ def test_a_prompt_that_changed_is_named(study: Path, why: Asked) -> None:
 def test_a_raised_version_is_named_and_what_follows_was_made_from_others(
     why: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(module.VERSION, Stage.PROFILES, 2)
+    monkeypatch.setitem(module.VERSION, Stage.PROFILES, 3)
     assert why()[:4] == [
-        "profiles p01 and 1 more: the version of profiles was raised from 1 to 2",
+        "profiles p01 and 1 more: the version of profiles was raised from 2 to 3",
         f"courses p01.s01 and 1 more: {OTHERS} (profiles)",
         f"courses p01.s02 and 1 more: {OTHERS} (profiles, courses)",
         f"dataset session: {OTHERS} (courses)",

@@ -19,8 +19,8 @@ from cbt_ray.published.cbt.score_table import ITEMS, PublishedRating, scores_of
 from cbt_ray.published.remark import Remark
 from cbt_ray.published.source import Source
 from cbt_ray.rating.view import Strip, judged_turns
+from cbt_ray.study.split import profile_id
 from cbt_ray.therapy.session import Session, Speaker
-from cbt_ray.work.keys import profile_id
 
 JUDGE, VIEW = "published", "plain"
 STRIP: Strip = "paper"

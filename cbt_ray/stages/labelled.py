@@ -1,0 +1,81 @@
+"""Labelled: what the replies of all scheduled sessions named, beside the labels that the generator
+gave to the same cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cbt_ray.analysis.label.labelled import Labelled
+from cbt_ray.imports.rows import Scheduled, scheduled
+from cbt_ray.rating.rule import named
+from cbt_ray.stages.held import Held, label_fields
+from cbt_ray.stages.scores import why_not_held
+from cbt_ray.study import Study
+from cbt_ray.study.split import profile_id
+from cbt_ray.therapy.session import Session, Speaker
+from cbt_ray.work.bench import Bench
+from cbt_ray.work.survey import Survey
+
+NONE_NAMED = "none_named"
+
+
+def labelled(bench: Bench, survey: Survey, held: Held) -> Iterator[Labelled]:
+    """One row a scheduled session whose case the generator has labelled, in the first field that a
+    rule asks of; none where no rule asks.
+    """
+    field = next(iter(label_fields(bench.study)), None)
+    for place in scheduled(bench, survey) if field else ():
+        reference = held.references.get(place.entry.key, {}).get(field or "")
+        if reference is not None:
+            yield _row(bench, held, place, field or "", reference)
+
+
+def _row(
+    bench: Bench, held: Held, place: Scheduled, field: str, reference: frozenset[str]
+) -> Labelled:
+    key = place.entry.key
+    number = bench.keys.written_as(place.patient)
+    session = held.sessions[key][0] if key in held.sessions else None
+    given = named(session, field) if session else frozenset[str]()
+    return Labelled(
+        session=str(key),
+        arm=place.arm.name,
+        factors=bench.keys.factors[place.arm.name],
+        patient=bench.study.simulated[place.patient - 1].name,
+        persona=bench.study.split.personas[profile_id(number or 0)],
+        seed=place.seed,
+        replicate=place.replicate,
+        named=given,
+        reference=reference,
+        reason=None if given else why_not_held(place.entry) or _why_none(session),
+    )
+
+
+def _why_none(session: Session | None) -> str:
+    """How the reply missed its form, or that it named nothing."""
+    missed = [turn.missed for turn in session.turns_of(Speaker.THERAPIST)] if session else []
+    return next(filter(None, missed), NONE_NAMED)
+
+
+def ceiling(study: Study) -> str | None:
+    """The arm that is the generator itself: its model as it is, asked in the courses' form."""
+    generator, form = study.roles.generator, study.courses.form if study.courses else None
+    return next(
+        (
+            arm.name
+            for arm in study.arms
+            if generator is not None
+            and arm.model is None
+            and study.therapist(arm).endpoint == generator.endpoint
+            and arm.form == form
+        ),
+        None,
+    )
+
+
+def titles(study: Study) -> dict[str, str]:
+    """Every label that a form knows, in its order."""
+    paths = label_fields(study)[:1]
+    fields = [form.field(path) for form in study.forms.values() for path in paths]
+    return {label: label for field in fields if field for label in field.one_of}
