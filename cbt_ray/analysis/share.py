@@ -1,19 +1,20 @@
-"""Shares and counts with intervals that fit them: within their ends, and never of no width where
-nobody, or everybody, did it.
+"""Shares and counts with intervals that fit them: never beyond their ends, and never of no width
+where nobody, or everybody, did it.
 
 Patients are the clusters. A share's interval is that of Clopper and Pearson for as many trials as
-would make it vary so much (Korn & Graubard 1998, Survey Methodology 24:193-201); a count's is
-Garwood's (1936, Biometrika 28:437-442) for as many events. Where nothing varies between patients,
-each of them is one trial.
+would make it vary between patients as it does (Korn & Graubard 1998, Survey Methodology
+24:193-201), but no fewer than there are patients. A count's is Garwood's (1936, Biometrika
+28:437-442) for as many events. How much it varies is known the less the fewer patients it comes
+from: degrees of freedom are those of the patients that it comes from (Kish 1965), less one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.analysis.estimate import Estimate
-from cbt_ray.count import many
+from cbt_ray.analysis.estimate import Estimate, Span
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,97 +22,131 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 NO_VARIATION = 1e-12
+"""A variance, or degrees of freedom, below which there are none."""
 
 
 def share(
-    parts: Sequence[float],
-    wholes: Sequence[float],
+    parts: Sequence[float] | Array,
+    wholes: Sequence[float] | Array,
     level: float,
     trials: float | None = None,
 ) -> Estimate:
-    """The parts of all patients over their wholes, each between 0 and 1 of it.
+    """The sum of all patients' parts over that of their wholes, of which each is a part.
 
-    `trials`: of how many answers of yes or no it is made; none: it can lie anywhere in between.
-    A patient whose whole is 0 says nothing.
+    `trials`: of how many answers of yes or no it is made, one of each patient at least; none: it
+    can lie anywhere in between. A patient whose whole is 0 says nothing.
     """
-    from scipy.stats import beta
+    import numpy as np
+    from scipy.special import betaincinv
 
-    found = _ratio(parts, wholes, trials)
-    if isinstance(found, Estimate):
-        return found
-    value, variance, patients = found
-    size = float(patients)
+    part, whole = np.asarray(parts, dtype=float), np.asarray(wholes, dtype=float)
+    part, whole = part[whole > 0], whole[whole > 0]
+    if len(whole) < 2:
+        value = float(part[0] / whole[0]) if len(whole) else None
+        return Estimate(value, reason=f"needs 2 patients, found {len(whole)}")
+    if (part < 0).any() or (part > whole).any():
+        return Estimate(None, reason="a part is less than none or more than its whole")
+    value, patients = float(part.sum() / whole.sum()), sources(whole)
+    variance = _variance(part - value * whole) / float(whole.sum()) ** 2
+    size = patients
     if variance > NO_VARIATION:
         of_one = value * (1 - value) * (1.0 if trials is None else trials / (trials - 1))
-        size = of_one / variance * _narrower(level, patients, trials)
-        size = size if trials is None else min(size, trials)
+        known = min(sources(part), sources(whole - part))
+        size = max(size, of_one / variance * _shrunk(level, known, trials))
+    size = size if trials is None else min(size, trials)
     yes, no, tail = size * value, size * (1 - value), (1 - level) / 2
-    low = float(beta.ppf(tail, yes, no + 1)) if yes > 0 else 0.0
-    high = float(beta.ppf(1 - tail, yes + 1, no)) if no > 0 else 1.0
+    low = float(betaincinv(yes, no + 1, tail)) if yes > 0 else 0.0
+    high = float(betaincinv(yes + 1, no, 1 - tail)) if no > 0 else 1.0
     return Estimate(value, low, high)
 
 
-def count(
-    parts: Sequence[float],
-    wholes: Sequence[float],
-    level: float,
-    trials: float | None = None,
-) -> Estimate:
-    """The events of all patients over their wholes, without an upper end.
+def count(values: Sequence[float] | Array, level: float) -> Estimate:
+    """The mean of what was counted of each patient, which has no upper end."""
+    import numpy as np
+    from scipy.special import gammaincinv
 
-    `trials`: over how many sessions they were counted.
-    """
-    from scipy.stats import gamma
-
-    found = _ratio(parts, wholes, trials)
-    if isinstance(found, Estimate):
-        return found
-    value, variance, patients = found
-    events, tail = value * patients, (1 - level) / 2
+    counts = np.asarray(values, dtype=float)
+    value = float(counts.mean()) if len(counts) else None
+    if value is None or len(counts) < 2:
+        return Estimate(value, reason=f"needs 2 patients, found {len(counts)}")
+    if (counts < 0).any():
+        return Estimate(value, reason="a count is less than none")
+    events = known = sources(counts)
+    variance = _variance(counts - value) / len(counts) ** 2
     if variance > NO_VARIATION:
-        events = value**2 / variance * _narrower(level, patients, trials)
-    unit = value / events if value else 1 / patients
-    low = float(gamma.ppf(tail, events)) * unit if events > 0 else 0.0
-    return Estimate(value, low, float(gamma.ppf(1 - tail, events + 1)) * unit)
+        events = max(events, value**2 / variance * _shrunk(level, known, None))
+    one, tail = value / events if events else 1 / len(counts), (1 - level) / 2
+    low = float(gammaincinv(events, tail)) * one if events else 0.0
+    return Estimate(value, low, float(gammaincinv(events + 1, 1 - tail)) * one)
+
+
+def correlation(first: Array, second: Array, trials: float | None = None) -> float:
+    """Of what the same patients have in two arms; 0 where either does not vary.
+
+    `trials`: answers, or sessions, of an arm. One of them might be otherwise, so a correlation
+    above 0 loses half of one as in Newcombe 1998 (Statistics in Medicine 17:2635-2650, method 10);
+    none: what is compared takes any value.
+    """
+    import numpy as np
+
+    together = float(np.mean((first - first.mean()) * (second - second.mean())))
+    if trials is not None and together > 0:
+        together = max(0.0, together - 0.5 / trials)
+    apart = float(first.std() * second.std())
+    return together / apart if apart > NO_VARIATION else 0.0
+
+
+def difference(first: Estimate, second: Estimate, correlated: float) -> Span | None:
+    """The interval of first - second from both intervals (square and add, MOVER: Zou & Donner 2008,
+    Statistics in Medicine 27:1693-1702).
+
+    None where either has none.
+    """
+    ends = (first.value, first.low, first.high, second.value, second.low, second.high)
+    if None in ends:
+        return None
+    one, low, high, other, least, most = (float(end or 0.0) for end in ends)
+
+    def off(first: float, second: float) -> float:
+        return math.sqrt(max(0.0, first**2 - 2 * correlated * first * second + second**2))
+
+    between = one - other
+    return Span(between - off(one - low, most - other), between + off(high - one, other - least))
 
 
 def mcnemar(first: int, second: int) -> float:
     """Exact p, two-sided, of pairs of which only the first, or only the second, is a yes."""
-    from scipy.stats import binom
+    from scipy.special import bdtr
 
     pairs = first + second
-    return min(1.0, 2 * float(binom.cdf(min(first, second), pairs, 0.5))) if pairs else 1.0
+    return min(1.0, 2 * float(bdtr(min(first, second), pairs, 0.5))) if pairs else 1.0
 
 
-def _ratio(
-    parts: Sequence[float], wholes: Sequence[float], trials: float | None
-) -> tuple[float, float, int] | Estimate:
-    """Sum over sum with its variance between patients, and how many these are; an estimate where
-    there is no interval.
+def sources(values: Array) -> float:
+    """How many patients a sum comes from: of so many equal values would it be no less even (Kish
+    1965); 0 of a sum of 0.
     """
     import numpy as np
 
-    part, whole = np.asarray(parts, dtype=float), np.asarray(wholes, dtype=float)
-    part, whole = part[whole > 0], whole[whole > 0]
-    patients = len(whole)
-    if not patients:
-        return Estimate(None, reason="no patient has a value")
-    value = float(part.sum() / whole.sum())
-    if patients < 2:
-        return Estimate(value, reason=f"needs 2 patients, found {patients}")
-    if trials is not None and trials < patients:
-        raise ValueError(f"expected a trial of each of {many(patients, 'patient')}, found {trials}")
-    rest = part - value * whole
-    scale = patients / (patients - 1) / float(whole.sum()) ** 2
-    return value, float(np.square(rest).sum()) * scale, patients
+    squares = float(np.square(values).sum())
+    return float(values.sum()) ** 2 / squares if squares > 0 else 0.0
 
 
-def _narrower(level: float, patients: int, trials: float | None) -> float:
-    """What a size loses since patients, and not trials, say how much it varies: squared t of all
-    trials over squared t of all patients.
+def _variance(rest: Array) -> float:
+    """Of the sum of what patients add to nothing."""
+    import numpy as np
+
+    return float(np.square(rest).sum()) * len(rest) / (len(rest) - 1)
+
+
+def _shrunk(level: float, patients: float, trials: float | None) -> float:
+    """What a size keeps since patients, and not trials, say how much it varies: squared t of all
+    trials over squared t of so many patients.
     """
     from scipy.special import ndtri, stdtrit
 
     point = 0.5 + level / 2
+    if patients - 1 < NO_VARIATION:
+        return 0.0
     of_trials = ndtri(point) if trials is None else stdtrit(trials - 1, point)
     return float(of_trials / stdtrit(patients - 1, point)) ** 2
