@@ -5,9 +5,10 @@ contrasts, the scale's range.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from cbt_ray.rating.measure import MeasureKind
 from cbt_ray.study.contrast import Contrast
 
 Policy = Literal["missing", "lowest"]
@@ -24,8 +25,19 @@ class Outcome:
     low: float | None
     """The lowest that it can be; null where it has no such end."""
     high: float | None
+    kind: MeasureKind
+    """What its values are, and so by which intervals arms are compared."""
     primary: bool
     """Its primary contrasts are in one family with those of the other primary outcomes (Holm)."""
+
+
+@dataclass(frozen=True)
+class ItemKind:
+    """What an item's scores are, where they are no points of a scale."""
+
+    kind: MeasureKind
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,11 @@ class Settings:
     """Range of one item."""
     total: tuple[float | None, float | None] | None = None
     """Range of the total, without an end where it has none; none: that of the sum of all items."""
+    kind: MeasureKind = "score"
+    """What the totals are, and so by which intervals arms are compared; a flag or a share has both
+    ends in `total`."""
+    item_kinds: Mapping[str, ItemKind] = field(default_factory=dict)
+    """Items whose scores are no points of a scale."""
     outcomes: tuple[Outcome, ...] = ()
     """What arms are compared in, the headline's total first; none: that alone."""
     arms: tuple[str, ...] = ()
@@ -88,6 +105,11 @@ class Settings:
     def ends(self, items: int) -> tuple[float | None, float | None]:
         """Lowest and highest total of so many items."""
         return self.total or (float(items * self.lowest), float(items * self.highest))
+
+    def of_item(self, item: str) -> Settings:
+        """The same with an item as the total."""
+        own = self.item_kinds.get(item, ItemKind("score", None, None))
+        return replace(self, kind=own.kind, total=(own.low, own.high))
 
     @property
     def primary_outcomes(self) -> int:

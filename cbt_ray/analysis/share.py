@@ -4,8 +4,9 @@ where nobody, or everybody, did it.
 Patients are the clusters. A share's interval is that of Clopper and Pearson for as many trials as
 would make it vary between patients as it does (Korn & Graubard 1998, Survey Methodology
 24:193-201), but no fewer than there are patients. A count's is Garwood's (1936, Biometrika
-28:437-442) for as many events. How much it varies is known the less the fewer patients it comes
-from: degrees of freedom are those of the patients that it comes from (Kish 1965), less one.
+28:437-442) for as many events; where all patients have the same, for those that were counted. How
+much it varies is known the less the fewer patients it comes from: degrees of freedom are those of
+the patients that it comes from (Kish 1965), less one.
 """
 
 from __future__ import annotations
@@ -71,10 +72,10 @@ def count(values: Sequence[float] | Array, level: float) -> Estimate:
         return Estimate(value, reason=f"needs 2 patients, found {len(counts)}")
     if (counts < 0).any():
         return Estimate(value, reason="a count is less than none")
-    events = known = sources(counts)
-    variance = _variance(counts - value) / len(counts) ** 2
+    variance, events = _variance(counts - value) / len(counts) ** 2, float(counts.sum())
     if variance > NO_VARIATION:
-        events = max(events, value**2 / variance * _shrunk(level, known, None))
+        known = sources(counts)
+        events = max(known, value**2 / variance * _shrunk(level, known, None))
     one, tail = value / events if events else 1 / len(counts), (1 - level) / 2
     low = float(gammaincinv(events, tail)) * one if events else 0.0
     return Estimate(value, low, float(gammaincinv(events + 1, 1 - tail)) * one)
@@ -96,16 +97,14 @@ def correlation(first: Array, second: Array, trials: float | None = None) -> flo
     return together / apart if apart > NO_VARIATION else 0.0
 
 
-def difference(first: Estimate, second: Estimate, correlated: float) -> Span | None:
+def difference(first: Estimate, second: Estimate, correlated: float) -> Span:
     """The interval of first - second from both intervals (square and add, MOVER: Zou & Donner 2008,
     Statistics in Medicine 27:1693-1702).
 
-    None where either has none.
+    Raises ValueError where either has none.
     """
-    ends = (first.value, first.low, first.high, second.value, second.low, second.high)
-    if None in ends:
-        return None
-    one, low, high, other, least, most = (float(end or 0.0) for end in ends)
+    one, low, high = _known(first)
+    other, least, most = _known(second)
 
     def off(first: float, second: float) -> float:
         return math.sqrt(max(0.0, first**2 - 2 * correlated * first * second + second**2))
@@ -120,6 +119,12 @@ def mcnemar(first: int, second: int) -> float:
 
     pairs = first + second
     return min(1.0, 2 * float(bdtr(min(first, second), pairs, 0.5))) if pairs else 1.0
+
+
+def _known(found: Estimate) -> tuple[float, float, float]:
+    if found.value is None or found.low is None or found.high is None:
+        raise ValueError(f"expected an interval: {found.reason}")
+    return found.value, found.low, found.high
 
 
 def sources(values: Array) -> float:

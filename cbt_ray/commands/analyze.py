@@ -6,6 +6,7 @@ Needs no study file and no store.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue, ValidationError
 
 from cbt_ray.analysis.document import to_json
-from cbt_ray.analysis.scores import FACTOR
+from cbt_ray.analysis.scores import FACTOR, ITEM
 from cbt_ray.analysis.table.mapping import load_mapping
 from cbt_ray.commands.delivery import Delivery
 from cbt_ray.count import many
@@ -118,13 +119,30 @@ def settings_of(
         if name in Analysis.model_fields and getattr(block, name) is not None
     }
     _check_contrasts(columns, read)
-    lowest, highest = (int(end) if end == int(end) else end for end in columns.range)
     return Settings(
-        **{"contrasts": columns.contrasts, **shared, "lowest": lowest, "highest": highest},
+        **{"contrasts": columns.contrasts, **shared, **_measured(columns, read)},
         items=tuple(read.scores.items),
         titles=read.titles,
         arms=tuple(_arms(read.scores.ratings, columns)),
     )
+
+
+def _measured(columns: Columns, read: Mapped) -> dict[str, object]:
+    """The settings that say what items and totals are."""
+    from cbt_ray.analysis.settings import ItemKind
+
+    kind, items, (low, high) = columns.outcome, read.scores.items, columns.ends
+    endless = math.isinf(high)
+    seen = read.scores.ratings[[ITEM + item for item in items]].max(axis=None)
+    given = (low, max(low + 1, 0 if math.isnan(seen) else seen)) if endless else (low, high)
+    lowest, highest = (int(end) if end == int(end) else end for end in given)
+    found: dict[str, object] = {"lowest": lowest, "highest": highest}
+    if kind == "score":
+        return found
+    size, last = len(items) if columns.total == "sum" else 1, None if endless else high
+    own = dict.fromkeys(items, ItemKind(kind, low, last))
+    ends = (size * low, None if last is None else size * last)
+    return {**found, "kind": kind, "total": ends, "item_kinds": own}
 
 
 def _arms(ratings: pd.DataFrame, columns: Columns) -> list[str]:
@@ -246,7 +264,7 @@ def flat_scores(scores: Scores) -> pd.DataFrame:
     """
     import numpy as np
 
-    from cbt_ray.analysis.scores import FLAG, ITEM
+    from cbt_ray.analysis.scores import FLAG
 
     frame = scores.ratings
     words = np.full(len(frame), "", dtype=object)

@@ -13,6 +13,9 @@ from typing import Any, Literal, NamedTuple, TypeVar
 ITEM_MISSING = "item_missing"
 DIVISION_BY_ZERO = "division_by_zero"
 Number = int | float
+MeasureKind = Literal["score", "flag", "share", "count"]
+"""What a measure's values are: any of a scale; the lower or the upper end (no or yes); a part of
+its range; a whole number from 0 on."""
 T = TypeVar("T")
 
 
@@ -94,6 +97,21 @@ def ends_of(measures: Sequence[Measure], items: Mapping[str, Ends]) -> dict[str,
         return Ends(*(moved if measure.times > 0 else reversed(moved)))
 
     return {**items, **_each(measures, items, between)}
+
+
+def kinds_of(
+    measures: Sequence[Measure], items: Mapping[str, MeasureKind]
+) -> dict[str, MeasureKind]:
+    """What the values of all items and measures are."""
+
+    def made(measure: Measure, parts: Sequence[Sequence[MeasureKind]]) -> MeasureKind:
+        known, plain = set(parts[0]), measure.times == 1 and measure.rescale is None
+        if measure.operation == "sum" and known == {"count"} and plain:
+            return "count"
+        alone = measure.operation != "ratio" and len(parts[0]) == 1
+        return "flag" if alone and known == {"flag"} else "score"
+
+    return {**items, **_each(measures, items, made)}
 
 
 def plain_ends(measure: Measure, parts: Sequence[Sequence[Ends]]) -> Ends:

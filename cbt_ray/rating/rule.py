@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 
-from cbt_ray.rating.measure import DIVISION_BY_ZERO, Ends, Value
+from cbt_ray.rating.measure import DIVISION_BY_ZERO, Ends, MeasureKind, Value
 from cbt_ray.study.form import AS_WRITTEN
 from cbt_ray.study.rater import Rule, Rulebook
 from cbt_ray.therapy.form_json import entries_of, is_quoted
@@ -30,6 +30,13 @@ def ends_of(rule: Rule) -> Ends:
     if rule.flag is not None or rule.labels is not None:
         return Ends(0, 1)
     return Ends(0, PERCENT if rule.share else None)
+
+
+def kind_of(rule: Rule) -> MeasureKind:
+    """What a rule counts."""
+    if rule.flag is not None or rule.labels == "same":
+        return "flag"
+    return "share" if rule.share or rule.labels is not None else "count"
 
 
 def values(

@@ -7,7 +7,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from cbt_ray.rating.measure import Ends, Measure, Number, Value, ends_of, leaves, values
+from cbt_ray.rating.measure import (
+    Ends,
+    Measure,
+    MeasureKind,
+    Number,
+    Value,
+    ends_of,
+    kinds_of,
+    leaves,
+    values,
+)
 
 Kind = Literal["words", "numbers", "count"]
 """What an item is answered with."""
@@ -43,6 +53,13 @@ class Item:
         """Lowest and highest score."""
         scores = [step.score for step in self.steps]
         return Ends(min(scores), max(scores)) if scores else Ends(0, None)
+
+    @property
+    def measured(self) -> MeasureKind:
+        """What its scores are; of two steps the upper one is a yes."""
+        if self.kind == "count":
+            return "count"
+        return "flag" if len(self.steps) == 2 else "score"
 
     def step(self, score: float) -> Step | None:
         """The step with this score; None where there is none."""
@@ -85,6 +102,11 @@ class Scale:
     def ends(self) -> Mapping[str, Ends]:
         """The ends of every item and measure."""
         return ends_of(self.measures, {item.id: item.ends for item in self.items})
+
+    @cached_property
+    def kinds(self) -> Mapping[str, MeasureKind]:
+        """What the values of every item and measure are."""
+        return kinds_of(self.measures, {item.id: item.measured for item in self.items})
 
     def values(self, scores: Mapping[str, Number | None]) -> dict[str, Value]:
         """Every measure of one session's scores, with the reason where it has no value."""

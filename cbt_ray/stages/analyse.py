@@ -151,6 +151,7 @@ def settings_of(study: Study, prompts: Prompts, rows: Sequence[ScoreRow] = ()) -
     `rows`: what was scored; items that are counts have no highest score but what was given.
     """
     from cbt_ray.analysis import Settings
+    from cbt_ray.analysis.settings import ItemKind
 
     found = targets(study, prompts)
     head = found[0]
@@ -170,6 +171,12 @@ def settings_of(study: Study, prompts: Prompts, rows: Sequence[ScoreRow] = ()) -
         lowest=min(scores, default=0),
         highest=max([*scores, min(scores, default=0) + 1]),
         total=(head.low, head.high),
+        kind=head.kind,
+        item_kinds={
+            head.prefix + item.id: ItemKind(item.measured, *item.ends)
+            for item in head.items
+            if item.measured != "score"
+        },
         outcomes=tuple(_outcome(study, number, one) for number, one in enumerate(found)),
         arms=tuple(arm.name for arm in study.arms),
         contrasts=study.contrasts,
@@ -207,4 +214,4 @@ def _outcome(study: Study, number: int, one: Target) -> Outcome:
     from cbt_ray.analysis.settings import Outcome
 
     primary = number < study.analysis.primary_outcomes
-    return Outcome(one.rater, one.name, one.title, one.low, one.high, primary)
+    return Outcome(one.rater, one.name, one.title, one.low, one.high, one.kind, primary)

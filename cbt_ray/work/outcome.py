@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from cbt_ray.errors import InputError
 from cbt_ray.prompts import Prompts
-from cbt_ray.rating.measure import Number
+from cbt_ray.rating.measure import MeasureKind, Number
 from cbt_ray.rating.probe import GUESSES
-from cbt_ray.rating.rule import ends_of
+from cbt_ray.rating.rule import ends_of, kind_of
 from cbt_ray.rating.scale import Item, Scale, joined
 from cbt_ray.rating.scale_file import load_scales
 from cbt_ray.study import Study
@@ -19,7 +19,7 @@ from cbt_ray.study.rater import Rulebook
 @dataclass(frozen=True)
 class Target:
     """What an outcome of the study file is: a measure by a rater, the items that it is made of, and
-    its lowest and highest value.
+    what its values are.
     """
 
     rater: str
@@ -30,6 +30,7 @@ class Target:
     """None where rules count."""
     low: Number | None
     high: Number | None
+    kind: MeasureKind
     prefix: str
     """What the table of scores puts in front of the names that the rater has."""
 
@@ -161,12 +162,14 @@ def _measures(study: Study, prompts: Prompts, rater: str) -> list[Target]:
     prefix = prefix_of(study, rater)
     if (book := study.rulebooks.get(rater)) is not None:
         return [
-            Target(rater, name, rule.title or name, None, *ends_of(rule), prefix)
+            Target(rater, name, rule.title or name, None, *ends_of(rule), kind_of(rule), prefix)
             for name, rule in book.rules.items()
         ]
     scale = joined(load_scales(prompts, scales_of(study, rater)))
     return [
-        Target(rater, one.name, one.title, scale, *scale.ends[one.name], prefix)
+        Target(
+            rater, one.name, one.title, scale, *scale.ends[one.name], scale.kinds[one.name], prefix
+        )
         for one in scale.measures
     ]
 

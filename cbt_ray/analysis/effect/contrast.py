@@ -5,7 +5,7 @@ A contrast's own error term is how its difference varies between patients: (pati
 freedom, and no assumption that all arms vary alike. On the published scores they do not (standard
 deviations of 7 to 14), and the error term pooled over all arms then covers 92 % for one model and
 97 % for another. It is also given, as `pooled`. Where an arm was trained with several seeds, these
-are a second error term (`seeds`).
+are a second error term (`seeds`). Flags, shares and counts have intervals of their own (`tally`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from cbt_ray.analysis.effect.layout import (
     layout,
     weights_of,
 )
+from cbt_ray.analysis.effect.tally import compared, tallies
 from cbt_ray.analysis.settings import Settings
 from cbt_ray.study.contrast import Pair
 
@@ -154,12 +155,25 @@ def compare(
     weights = weights_of(cells.arms, [plus], [minus])
     estimate = float(cells.effects(cells.means) @ weights)
     found = replace(found, patients=int(both.sum()), estimate=estimate)
+    if settings.kind != "score":
+        return _of_tallies(found, of_chains, (plus, minus), settings)
     if max(found.seeds) > 1:
         return _over_seeds(found, of_chains, (plus, minus), settings.level)
     found = _over_patients(found, cells, weights, settings.level)
     if found.reason is None and everything is not None:
         return replace(found, pooled=_pooled(everything, plus, minus, settings.level))
     return found
+
+
+def _of_tallies(
+    found: Difference, of_chains: ChainMeans, arms: tuple[str, str], settings: Settings
+) -> Difference:
+    """By the intervals that fit a flag, a share or a count."""
+    sides = tallies(of_chains, arms, settings)
+    found = replace(found, patients=len(sides[0].own))
+    problem = _too_few(found, of_chains, arms)
+    known = problem or compared(sides[0], sides[1], settings)
+    return replace(found, **({"reason": known} if isinstance(known, str) else vars(known)))
 
 
 def _over_seeds(
@@ -170,26 +184,32 @@ def _over_seeds(
 
     sides = [seeds.cells_of(of_chains, arm) for arm in arms]
     complete = ~np.isnan(np.vstack(sides)).any(axis=0)
-    patients, (one, other) = int(complete.sum()), map(len, sides)
-    found = replace(found, patients=patients)
-    if patients < 2:
-        reason = (
-            "needs 2 patients with rated sessions under every training seed of both, "
-            f"found {patients}"
-        )
-        return replace(found, reason=reason)
-    sides = [side[:, complete] for side in sides]
-    found = replace(found, estimate=float(sides[0].mean() - sides[1].mean()))
-    count = of_chains.count[of_chains.of(arms)]
-    problem = broken(of_seeds(one, other), patients, float(count.min() / count.max()))
-    if problem:
+    found = replace(found, patients=int(complete.sum()))
+    if found.patients > 1:
+        sides = [side[:, complete] for side in sides]
+        found = replace(found, estimate=float(sides[0].mean() - sides[1].mean()))
+    if problem := _too_few(found, of_chains, arms):
         return replace(found, reason=problem)
     interval = seeds.interval(sides, level)
     if interval is None:
         reason = "needs differences that vary between patients or training seeds, found none"
         return replace(found, reason=reason)
+    one, other = found.seeds
     method = f"{seeds.METHOD}: {one} of {arms[0]}, {other} of {arms[1]}"
     return replace(found, **vars(interval), method=method, error_term=seeds.ERROR_TERM)
+
+
+def _too_few(found: Difference, of_chains: ChainMeans, arms: tuple[str, str]) -> str | None:
+    """Why there is no interval over these patients and training seeds."""
+    several = max(found.seeds) > 1
+    if found.patients < 2:
+        of = "under every training seed of both" if several else "in both"
+        return f"needs 2 patients with rated sessions {of}, found {found.patients}"
+    if not several:
+        return None
+    count = of_chains.count[of_chains.of(arms)]
+    evenness = float(count.min() / count.max())
+    return broken(of_seeds(*found.seeds), found.patients, evenness)
 
 
 def _over_patients(found: Difference, cells: Layout, weights: Array, level: float) -> Difference:

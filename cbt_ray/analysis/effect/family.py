@@ -92,7 +92,7 @@ def families(
     `model` is the fitted chain model, for standardized effects.
     """
     totals = [
-        [_beside(row, arms, model) for row in contrasts(sessions, pairs, arms, settings)]
+        [_beside(row, arms, model, settings) for row in contrasts(sessions, pairs, arms, settings)]
         for pairs in (pairs_of(name, arms, settings) for name in ("primary", "secondary"))
     ]
     of_items = _items(sessions, pairs_of("primary", arms, settings), items, settings)
@@ -127,7 +127,7 @@ def _items(
     rows = [
         ItemEffect(
             **vars(head),
-            **vars(compare(of_chains, head.plus, head.minus, settings)),
+            **vars(compare(of_chains, head.plus, head.minus, settings.of_item(item))),
             level=settings.level,
             item=item,
             q=None,
@@ -151,12 +151,12 @@ def false_discovery(p_values: Sequence[float | None]) -> list[float | None]:
     return [None if p is None else float(q) for p, q in zip(p_values, adjusted, strict=True)]
 
 
-def _beside(row: Effect, arms: Arms, model: ChainModel) -> TotalEffect:
-    """A row with what the chain model says of it."""
+def _beside(row: Effect, arms: Arms, model: ChainModel, settings: Settings) -> TotalEffect:
+    """A row with what the chain model says of it; only scores have a standard deviation."""
     found = TotalEffect(**vars(row))
     if row.estimate is None:
         return found
-    if model.variances:
+    if model.variances and settings.kind == "score":
         deviation = sum(model.variances.values()) ** 0.5
         low, high = (None if end is None else end / deviation for end in (row.low, row.high))
         found = replace(found, d=row.estimate / deviation, d_low=low, d_high=high)

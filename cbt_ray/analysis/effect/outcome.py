@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, TypeVar
 from cbt_ray.analysis.describe import summary
 from cbt_ray.analysis.effect.asked import Arms, pairs_of
 from cbt_ray.analysis.effect.contrast import Effect, contrasts, holm
+from cbt_ray.analysis.effect.layout import ChainMeans, Chains
 from cbt_ray.analysis.effect.policy import counted
+from cbt_ray.analysis.effect.tally import of_arm
+from cbt_ray.analysis.estimate import Estimate
 from cbt_ray.analysis.flow import counts
 from cbt_ray.analysis.scores import Scores
 from cbt_ray.analysis.settings import Outcome, Settings
@@ -35,6 +38,8 @@ class OutcomeArm:
     """Sessions with a value."""
     mean: float | None
     sd: float | None
+    estimate: Estimate | None = None
+    """Of what is no score: the mean of patients' means as contrasts count it, with its interval."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ def with_p(rows: Sequence[E], adjusted: Sequence[float | None]) -> list[E]:
 def _total(settings: Settings) -> Outcome:
     """The headline, where no outcome was declared."""
     low, high = settings.ends(len(settings.items))
-    return Outcome(settings.judge, "total", "Total", low, high, primary=True)
+    return Outcome(settings.judge, "total", "Total", low, high, settings.kind, primary=True)
 
 
 def _other(outcome: Outcome, scores: Scores, arms: Arms, settings: Settings) -> OutcomeFound:
@@ -122,36 +127,39 @@ def beside_headline(scores: Scores, settings: Settings) -> dict[tuple[str, str],
     for outcome in settings.outcomes[1:]:
         if (view := _view(outcome, scores, settings)) is not None:
             sessions = scores.on(outcome.measure).sessions(view, outcome.rater)
-            name = (outcome.measure, outcome.title)
-            found[name] = _counted(outcome, sessions, settings)
+            own, name = _settings_of(outcome, settings), (outcome.measure, outcome.title)
+            found[name] = counted(sessions, own.unrated, len(own.items), own)
     return found
 
 
-def _counted(outcome: Outcome, sessions: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    own = replace(settings, total=(outcome.low, outcome.high))
-    return counted(sessions, settings.unrated, len(settings.items), own)
+def _settings_of(outcome: Outcome, settings: Settings) -> Settings:
+    """The settings with an outcome as the total."""
+    return replace(settings, total=(outcome.low, outcome.high), kind=outcome.kind)
 
 
 def _found(
     outcome: Outcome, view: str, sessions: pd.DataFrame, arms: Arms, settings: Settings
 ) -> OutcomeFound:
-    used = _counted(outcome, sessions, settings)
+    own = _settings_of(outcome, settings)
+    used = counted(sessions, own.unrated, len(own.items), own)
+    of_chains = Chains(used).means(used["total"])
     pairs = pairs_of("primary", arms, settings)
     return OutcomeFound(
         **vars(outcome),
         view=view,
         family=0,
-        arms=[_arm(arm, sessions) for arm in arms],
+        arms=[_arm(arm, sessions, of_chains, own) for arm in arms],
         without=counts(sessions["reason"].dropna()),
-        contrasts=contrasts(used, pairs, arms, settings),
+        contrasts=contrasts(used, pairs, arms, own),
         reason=None if pairs else "no primary contrast is asked",
     )
 
 
-def _arm(arm: str, sessions: pd.DataFrame) -> OutcomeArm:
+def _arm(arm: str, sessions: pd.DataFrame, of_chains: ChainMeans, settings: Settings) -> OutcomeArm:
     own = sessions.loc[sessions["arm"] == arm, "total"]
     known = summary(own)
-    return OutcomeArm(arm, len(own), known.n, known.mean, known.sd)
+    estimate = None if settings.kind == "score" else of_arm(of_chains, arm, settings)
+    return OutcomeArm(arm, len(own), known.n, known.mean, known.sd, estimate)
 
 
 def _p_values(one: OutcomeFound, pairs: int) -> list[float]:

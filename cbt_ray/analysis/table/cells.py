@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.errors import InputError
+from cbt_ray.rating.measure import MeasureKind
 from cbt_ray.reading.cell import UNFIT, not_a_number, number_of, shown
 from cbt_ray.reading.table import Table
 
@@ -173,15 +174,21 @@ def whole(
 
 
 def within(
-    values: pd.Series, limits: tuple[float, float], column: str, complaints: Complaints
+    values: pd.Series,
+    limits: tuple[float, float],
+    kind: MeasureKind,
+    column: str,
+    complaints: Complaints,
 ) -> pd.Series:
-    """Numbers of a range."""
+    """Numbers of a range, as a score, flag, share or count has them."""
     low, high = limits
-    wrong = ((values < low) | (values > high)).to_numpy()
+    wrong, expected = (values < low) | (values > high), f"a number from {low:g} to {high:g}"
+    if kind == "flag":
+        wrong, expected = values.notna() & ~values.isin(limits), f"{low:g} or {high:g}"
+    if kind == "count":
+        wrong, expected = wrong | (values % 1 > 0), f"a whole number from {low:g}"
     complaints.add(
-        wrong,
-        column,
-        lambda row: f"expected a number from {low:g} to {high:g}, found {values.iloc[row]:g}",
+        wrong.to_numpy(), column, lambda row: f"expected {expected}, found {values.iloc[row]:g}"
     )
     return values
 

@@ -115,10 +115,12 @@ def read_table(path: Path, mapping: Mapping) -> Mapped:
     }
     fields = _fields(table, mapping, factors, complaints)
     items = {
-        item: within(numbers[name], mapping.range, name, complaints)
+        item: within(numbers[name], mapping.ends, mapping.outcome, name, complaints)
         for item, name in columns.items()
     }
     total = None if mapping.total == "sum" else numbers[mapping.total]
+    if total is not None and mapping.outcome != "score":
+        within(total, mapping.ends, mapping.outcome, mapping.total, complaints)
     measures = {
         name: numbers[name] for name in (mapping.repeated.measures if mapping.repeated else ())
     }

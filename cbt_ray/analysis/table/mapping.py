@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from cbt_ray.errors import InputError
+from cbt_ray.rating.measure import MeasureKind
 from cbt_ray.reading import located, read_fields
 from cbt_ray.reading.table import Table, encoding_of, read_table
 from cbt_ray.study.block import Block, Name, pattern, refuse_all
@@ -131,6 +132,11 @@ class Mapping(Block):
     """In place of `items`: every column that begins so is an item, named by the rest."""
     range: tuple[float, float] = (1, 10)
     """Lowest and highest score of one item; another is refused."""
+    outcome: MeasureKind = "score"
+    """What the total and the items are, and so by which intervals arms are compared.
+
+    `flag`: yes or no, the upper or the lower end of `range`, which is 0 to 1 unless it is given.
+    `share`: anything between the ends of `range`. `count`: a whole number from 0 on."""
     rescale: Literal["linear"] | None = None
     """How `import ratings` brings `range` onto the study's scale where that is another; `analyze`
     takes `range` as it is."""
@@ -182,9 +188,31 @@ class Mapping(Block):
             )
         if not all(map(math.isfinite, self.range)) or not self.range[0] < self.range[1]:
             raise ValueError(f"range: expected [lowest, highest], found {list(self.range)}")
+        refuse_all(self._misfits())
         if self.rescale and "range" not in self.model_fields_set:
             raise ValueError("rescale: expected a range with it, which is rescaled")
         return self
+
+    def _misfits(self) -> Iterator[str]:
+        """What does not go with what the total is."""
+        ranged = "range" in self.model_fields_set
+        if self.outcome == "share" and not ranged:
+            yield "range: expected [lowest, highest] of a share, such as [0, 100]"
+        if self.outcome == "count" and ranged:
+            yield "range: expected none of a count"
+        if self.outcome == "flag" and self.total == "sum" and len(self.items) != 1:
+            yield "outcome: expected the column of a total or one item, since no sum is a flag"
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Lowest and highest score of an item; a count goes on without end."""
+        if self.outcome == "count":
+            return 0, math.inf
+        return (
+            (0, 1)
+            if self.outcome == "flag" and "range" not in self.model_fields_set
+            else self.range
+        )
 
     def _given(self) -> list[str]:
         """The fields that are read."""
