@@ -195,6 +195,7 @@ def analyse(
     scaled = scale(scores, settings, sessions=sessions, apart=apart)
     said = [
         *_other_judge(scores, asked, settings),
+        *_not_scores(inferred["outcomes"]),
         *judged.notices,
         *scaled.notices,
         *(beside.robustness.notices if beside.robustness else []),
@@ -294,11 +295,25 @@ def _inferred(
         "cells": describe.cells(used, arms),
         "models": MixedModels(plain, reduced, model),
         "repeated": of_sessions(
-            used, list(levels), settings.level, beside_headline(scores, settings)
+            used,
+            list(levels),
+            settings.level,
+            beside_headline(scores, settings),
+            settings.kind,
         ),
         "covariates": [words(used, model, found.primary.rows, levels, settings)],
         "refitted": refitted(used, levels, model, settings) if settings.thorough else None,
     }
+
+
+def _not_scores(found: Sequence[OutcomeFound]) -> list[Notice]:
+    """Which outcomes are no scores, and what treats them as such all the same."""
+    kinds = [f"{one.title} ({one.kind})" for one in found if one.kind != "score"]
+    text = (
+        f"No scores, so contrasts and arms have intervals that fit them: {', '.join(kinds)}. "
+        "Omnibus tests, slopes, ranks, power and mixed models treat the headline as a score."
+    )
+    return [Notice("not_scores", text, 20)] if kinds else []
 
 
 def _once(arms: Sequence[ScoredArm], settings: Settings) -> list[str]:

@@ -133,9 +133,11 @@ def _measured(columns: Columns, read: Mapped) -> dict[str, object]:
 
     kind, items, (low, high) = columns.outcome, read.scores.items, columns.ends
     endless = math.isinf(high)
-    seen = read.scores.ratings[[ITEM + item for item in items]].max(axis=None)
-    given = (low, max(low + 1, 0 if math.isnan(seen) else seen)) if endless else (low, high)
-    lowest, highest = (int(end) if end == int(end) else end for end in given)
+    if endless:  # the highest that was counted
+        high = float(
+            read.scores.ratings[[ITEM + item for item in items]].fillna(1).to_numpy().max()
+        )
+    lowest, highest = (int(end) if end == int(end) else end for end in (low, high))
     found: dict[str, object] = {"lowest": lowest, "highest": highest}
     if kind == "score":
         return found

@@ -16,7 +16,7 @@ from cbt_ray.analysis.judge.judges import JudgeDifference, JudgePair
 from cbt_ray.analysis.judge.learned import LearnedJudge
 from cbt_ray.report.at import At
 from cbt_ray.report.effect_section import difference_columns
-from cbt_ray.report.figure import Figure, repeats
+from cbt_ray.report.figure import Figure, decimals, repeats
 from cbt_ray.report.part import Fold, Part, Text
 from cbt_ray.report.prose import (
     DASH,
@@ -116,7 +116,7 @@ def _worst(everything: At[Analysis]) -> Table:
     worst = everything.value.reliability.judges.worst_case
     columns: list[Column[JudgeDifference]] = [
         column("Judge", text, lambda row: row.judge),
-        *difference_columns(),
+        *difference_columns(decimals(everything.value)),
     ]
     rows = [
         (one_judge, row.value.label)

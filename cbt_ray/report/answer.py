@@ -13,7 +13,7 @@ from cbt_ray.analysis.effect.family import TotalEffect
 from cbt_ray.analysis.notice import Notice, by_weight
 from cbt_ray.analysis.scores import RULE
 from cbt_ray.report.data import Methods, ReportData
-from cbt_ray.report.figure import asked
+from cbt_ray.report.figure import asked, decimals
 from cbt_ray.report.prose import interval_of, one, probability, signed
 from cbt_ray.study.contrast import Contrast
 from cbt_ray.study.imported import OWN_JUDGE
@@ -97,7 +97,8 @@ def total_range(analysis: Analysis) -> tuple[float, float]:
 def answers(analysis: Analysis) -> list[Answer]:
     """One per primary contrast."""
     known = {contrast.name: contrast for contrast in asked(analysis)}
-    return [_answer(row, known[row.contrast]) for row in analysis.contrasts.primary.rows]
+    rows = analysis.contrasts.primary.rows
+    return [_answer(row, known[row.contrast], analysis) for row in rows]
 
 
 def no_answer(analysis: Analysis) -> str:
@@ -119,30 +120,41 @@ def calibrated(analysis: Analysis) -> bool:
     return no_model or bool(analysis.reliability.humans.calibrated)
 
 
-def _answer(row: TotalEffect, contrast: Contrast) -> Answer:
+def unit(analysis: Analysis) -> str:
+    """What a difference in the headline is counted in."""
+    named = {"flag": "shares of sessions", "count": "counts a session"}
+    return named.get(analysis.settings.kind, "points of the total")
+
+
+def _answer(row: TotalEffect, contrast: Contrast, analysis: Analysis) -> Answer:
     plus, minus = sides(contrast)
     if row.estimate is None:
         return Answer(row.label, "none", "", "", f"No answer: {row.reason}.")
-    unit = f"{plus} \N{MINUS SIGN} {minus}, points"
-    head = (row.label, signed(row.estimate), unit)
-    said = _said(row.estimate, plus, minus)
+    digits, of = decimals(analysis), unit(analysis).removesuffix(" of the total")
+    head = (row.label, signed(row.estimate, digits), f"{plus} \N{MINUS SIGN} {minus}, {of}")
+    said = f"{_said(row.estimate, analysis)} with {plus} than with {minus}."
+    if float(f"{row.estimate:.{digits}f}") == 0:
+        said = f"The same with {plus} as with {minus}."
     if row.low is None or row.high is None:
         return Answer(*head, "no interval", f"{said} No interval: {row.reason}.")
     if row.low <= 0 <= row.high:
         said += " The interval contains zero: the scores do not tell which is higher."
-    interval = f"{row.level:.0%} interval {interval_of(row.low, row.high)}"
+    interval = f"{row.level:.0%} interval {interval_of(row.low, row.high, digits)}"
     return Answer(*head, interval, said, _test(row))
 
 
-def _said(estimate: float, plus: str, minus: str) -> str:
-    if float(f"{estimate:.1f}") == 0:
-        return f"The same with {plus} as with {minus}."
-    direction = "higher" if estimate > 0 else "lower"
-    return f"{one(abs(estimate))} points {direction} with {plus} than with {minus}."
+def _said(estimate: float, analysis: Analysis) -> str:
+    """`9.2 points higher`."""
+    far, above = one(abs(estimate), decimals(analysis)), estimate > 0
+    if analysis.settings.kind == "flag":
+        return f"{far} {'more' if above else 'less'} of the sessions"
+    if analysis.settings.kind == "count":
+        return f"{far} {'more' if above else 'fewer'} a session"
+    return f"{far} points {'higher' if above else 'lower'}"
 
 
 def _test(row: TotalEffect) -> str:
-    told = f"t with {one(row.df, 0)} df, p {_p(row.p)}"
+    told = f"p {_p(row.p)}" if row.df is None else f"t with {one(row.df, 0)} df, p {_p(row.p)}"
     return told if row.p_adjusted is None else f"{told}, adjusted by Holm {_p(row.p_adjusted)}"
 
 

@@ -13,7 +13,7 @@ from cbt_ray.analysis.effect.family import Family, ItemEffect, TotalEffect
 from cbt_ray.analysis.effect.omnibus import Omnibus
 from cbt_ray.report import effect_figures, policy_section
 from cbt_ray.report.at import At
-from cbt_ray.report.figure import titles
+from cbt_ray.report.figure import decimals, titles
 from cbt_ray.report.outcome_section import outcomes
 from cbt_ray.report.part import Fold, Heading, Part, Section
 from cbt_ray.report.prose import (
@@ -42,10 +42,11 @@ def effects(analysis: Analysis) -> Section:
         found.of(lambda it: it.contrasts.secondary),
     )
     said = (s for row in primary.value.rows for s in sentences(row.caveat))
+    digits, caveat = decimals(analysis), " ".join(dict.fromkeys(said))
     late = policy_section.post_hoc(analysis, "contrasts")
     parts: list[Part] = [
-        _family(primary, ("t-primary", "Primary contrasts"), late, " ".join(dict.fromkeys(said))),
-        _family(secondary, ("t-secondary", "Secondary contrasts"), late),
+        _family(primary, ("t-primary", "Primary contrasts"), digits, late, caveat),
+        _family(secondary, ("t-secondary", "Secondary contrasts"), digits, late),
         _standardized(found),
         effect_figures.interaction(analysis),
         *outcomes(analysis),
@@ -63,35 +64,36 @@ def sentences(said: str) -> list[str]:
 
 
 def _family(
-    found: At[Family[TotalEffect]], place: tuple[str, str], late: str, caveat: str = ""
+    found: At[Family[TotalEffect]], place: tuple[str, str], digits: int, late: str, caveat: str = ""
 ) -> Table:
     """One family of contrasts on totals."""
     family = found.value
     note = f"{late}{capital(family.question)}; adjusted within the family. {caveat}".strip()
     empty = f"{capital(family.reason)}."
     rows = found.each(lambda it: it.rows)
-    return tabulate(place, rows, contrast_columns(), note=note, empty=empty)
+    return tabulate(place, rows, contrast_columns(digits), note=note, empty=empty)
 
 
-def contrast_columns() -> list[Column[E]]:
-    """A contrast on totals."""
+def contrast_columns(digits: int) -> list[Column[E]]:
+    """A contrast on totals, with so many decimals."""
     adjusted: Column[E] = column("p, Holm", probability, lambda row: row.p_adjusted)
-    return _columns(adjusted)
+    return _columns(adjusted, digits)
 
 
-def _columns(adjusted: Column[R]) -> list[Column[R]]:
+def _columns(adjusted: Column[R], digits: int) -> list[Column[R]]:
     label: Column[R] = column("Contrast", str, lambda row: row.label)
-    plain: list[Column[R]] = difference_columns()
+    plain: list[Column[R]] = difference_columns(digits)
     return [label, *plain[:-1], adjusted, plain[-1]]
 
 
-def difference_columns() -> list[Column[D]]:
-    """A difference: each p beside its error term and degrees of freedom."""
+def difference_columns(digits: int) -> list[Column[D]]:
+    """A difference with so many decimals: each p beside its error term and degrees of freedom."""
+    ends, fine = partial(interval_of, digits=digits), max(2, digits)
     return [
         column("Patients", text, lambda row: row.patients),
-        column("Difference", signed, lambda row: row.estimate),
-        column("Interval", interval_of, lambda row: row.low, lambda row: row.high),
-        column("SE", two, lambda row: row.se),
+        column("Difference", partial(signed, digits=digits), lambda row: row.estimate),
+        column("Interval", ends, lambda row: row.low, lambda row: row.high),
+        column("SE", partial(one, digits=fine), lambda row: row.se),
         column("t", two, lambda row: row.t),
         column("df", _df, lambda row: row.df),
         column("p", probability, lambda row: row.p),
@@ -122,6 +124,8 @@ def _standardized(analysis: At[Analysis]) -> Table:
         if analysis.value.models.default.status == "fitted"
         else "d and REML need the default model, which is not fitted."
     )
+    if analysis.value.settings.kind != "score":
+        note += " A total that is no score has no d."
     rows = [
         *analysis.each(lambda it: it.contrasts.primary.rows),
         *analysis.each(lambda it: it.contrasts.secondary.rows),
@@ -205,7 +209,10 @@ def _items(analysis: At[Analysis]) -> Table:
     def named(item: str) -> str:
         return names.get(item, text(item))
 
-    columns = [column("Item", named, lambda row: row.item, prose=True), *_columns(q)]
+    columns = [
+        column("Item", named, lambda row: row.item, prose=True),
+        *_columns(q, decimals(analysis.value)),
+    ]
     family = analysis.of(lambda it: it.contrasts.items)
     note = "False discovery rate over all items and contrasts (Benjamini and Hochberg)."
     return tabulate(

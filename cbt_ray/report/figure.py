@@ -98,6 +98,16 @@ def titles(analysis: Analysis) -> dict[str, str]:
     return {item.item: item.title for item in analysis.items}
 
 
+def decimals(analysis: Analysis) -> int:
+    """Of a difference in the headline: one of points, more of what is below 1 or not much above."""
+    settings = analysis.settings
+    low, high = settings.total or (None, None)
+    wide = low is not None and high is not None and high - low >= 10
+    if settings.kind == "score" or wide:
+        return 1
+    return 2 if settings.kind == "count" else 3
+
+
 def rated(analysis: Analysis) -> bool:
     """Is there any score to draw."""
     return bool(analysis.counts.rated)

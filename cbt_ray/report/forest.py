@@ -14,9 +14,9 @@ from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.effect.asked import sides
 from cbt_ray.analysis.effect.contrast import Difference
 from cbt_ray.analysis.effect.policy import Policies, PolicyEffect
-from cbt_ray.report.answer import total_range
-from cbt_ray.report.figure import NOTHING, Figure, asked
-from cbt_ray.report.prose import interval, signed, whole
+from cbt_ray.report.answer import total_range, unit
+from cbt_ray.report.figure import NOTHING, Figure, asked, decimals
+from cbt_ray.report.prose import capital, interval, signed, whole
 from cbt_ray.report.svg import (
     Scale,
     axis_x,
@@ -97,7 +97,7 @@ def forest(analysis: Analysis) -> Figure:
     if len(first) == 1:
         title = "Difference " + " \N{MINUS SIGN} ".join(sides(first[0]))
     rows = [row for index in range(len(family.rows)) for row in _rows(index, analysis)]
-    caption = _caption(rows, analysis.settings.level)
+    caption = _caption(rows, capital(unit(analysis)), analysis.settings.level)
     if not any(row.estimate is not None for row in rows):
         empty = f"Not drawn: {family.reason}." if family.reason else NOTHING
         return Figure("forest", title, caption, empty=empty)
@@ -105,10 +105,10 @@ def forest(analysis: Analysis) -> Figure:
     return Figure("forest", title, caption, drawn)
 
 
-def _caption(rows: Sequence[PlotRow], level: float) -> str:
+def _caption(rows: Sequence[PlotRow], of: str, level: float) -> str:
     """What the marks mean, of those that are there."""
     known = {row.kind for row in rows}
-    said = [f"Points of the total on means of chains; squares with {level:.0%} intervals."]
+    said = [f"{of} on means of chains; squares with {level:.0%} intervals."]
     if "policy" in known:
         said.append("Circles: other ways to count sessions, where they differ.")
     if "bounds" in known:
@@ -128,15 +128,16 @@ def _caption(rows: Sequence[PlotRow], level: float) -> str:
 def _rows(index: int, analysis: Analysis) -> list[PlotRow]:
     """A contrast, then its other answers."""
     main, policies = analysis.contrasts.primary.rows[index], analysis.policies
-    found = [_estimated("headline", main.label, main)]
+    digits = decimals(analysis)
+    found = [_estimated("headline", main.label, main, digits)]
     for label, other in _others(policies, index):
         if _differs(other.estimate, main.estimate):
-            found.append(_estimated("policy", label, other))
+            found.append(_estimated("policy", label, other, digits))
     bounds = {"bounds: any score": policies.bounds, "bounds after Lee": policies.lee}
     for label, rows in bounds.items():
         ends = rows[index]
         if ends.low is not None and _differs(ends.low, ends.high):
-            told = f"{signed(ends.low)} to {signed(ends.high)}"
+            told = f"{signed(ends.low, digits)} to {signed(ends.high, digits)}"
             found.append(PlotRow("bounds", label, told, None, ends.low, ends.high))
     return found
 
@@ -151,9 +152,9 @@ def _others(policies: Policies, index: int) -> Iterator[tuple[str, PolicyEffect]
     yield "silent therapists left out", policies.heard[index]
 
 
-def _estimated(kind: Kind, label: str, row: Difference) -> PlotRow:
+def _estimated(kind: Kind, label: str, row: Difference, digits: int) -> PlotRow:
     sessions = ", ".join(map(whole, row.sessions))
-    told = interval(row.estimate, row.low, row.high)
+    told = interval(row.estimate, row.low, row.high, digits)
     ends = (row.estimate, row.low, row.high)
     return PlotRow(kind, label, told, *ends, whole(row.patients), sessions)
 
@@ -186,7 +187,7 @@ def _draw(rows: Sequence[PlotRow], title: str, analysis: Analysis, layout: PlotL
     top = 26 if layout.patients else 6
     bottom = top + sum(layout.heights[row.kind] for row in rows)
     parts = [
-        axis_x(scale, ticks, bottom, top, "difference in points of the total"),
+        axis_x(scale, ticks, bottom, top, f"difference in {unit(analysis)}"),
         line(scale(0), top, scale(0), bottom, "zero"),
         *_heads(layout, analysis.settings.level),
         *_directions(layout, bottom + 46, analysis),

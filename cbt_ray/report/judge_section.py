@@ -15,7 +15,7 @@ from cbt_ray.report import agreement_section
 from cbt_ray.report.agreement_section import by_item
 from cbt_ray.report.at import At
 from cbt_ray.report.effect_section import contrast_columns
-from cbt_ray.report.figure import Figure, repeats
+from cbt_ray.report.figure import Figure, decimals, repeats
 from cbt_ray.report.part import Heading, Part, Section, Text
 from cbt_ray.report.prose import (
     DASH,
@@ -213,7 +213,7 @@ def _views(everything: At[Analysis]) -> list[Part]:
         tabulate(
             (f"t-view-{index}", f"Contrasts in the {view} view"),
             found.each(lambda of_view: of_view.contrasts),
-            contrast_columns(),
+            contrast_columns(decimals(everything.value)),
             note=f"What the headline judge says of the same sessions in the {view} view.",
         )
         for index, (view, found) in enumerate(everything.named(lambda all_: all_.views).items())

@@ -31,11 +31,18 @@ def models(analysis: Analysis) -> Section:
     found, first = At(analysis).of(lambda it: it.models), asked(analysis)[:1]
     either = [found.of(lambda it: it.published), *found.of(lambda it: it.reduced).known()]
     parts = [
+        *_not_scores(analysis),
         *_default(found.of(lambda it: it.default)),
         Heading("The published model"),
         *(part for model in either for part in _published(model, first)),
     ]
     return Section("models", "Mixed models", parts)
+
+
+def _not_scores(analysis: Analysis) -> list[Part]:
+    kind = analysis.settings.kind
+    said = f"The models treat the total, which is a {kind}, as a score: its contrasts do not."
+    return [] if kind == "score" else [Text(said)]
 
 
 def _default(found: At[ChainModel]) -> list[Part]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from cbt_ray.analysis.analyse import Analysis
 from cbt_ray.analysis.effect.contrast import Effect
 from cbt_ray.analysis.effect.outcome import OutcomeArm, OutcomeFound
+from cbt_ray.analysis.estimate import Estimate
 from cbt_ray.report.at import At
 from cbt_ray.report.part import Heading, Part
 from cbt_ray.report.prose import DASH, MINUS, capital, ends, probability, reasons, text, whole
@@ -14,9 +15,9 @@ from cbt_ray.report.table import Column, Table, column, tabulate
 
 
 def outcomes(analysis: Analysis) -> list[Part]:
-    """Nothing where the headline is the only outcome."""
+    """Nothing where the headline is the only outcome, and a score."""
     found = At(analysis).each(lambda all_: all_.outcomes)
-    if len(found) < 2:
+    if len(found) < 2 and analysis.settings.kind == "score":
         return []
     return [Heading("Outcomes"), _declared(found), _arms(found), _contrasts(found)]
 
@@ -26,6 +27,7 @@ def _declared(found: Sequence[At[OutcomeFound]]) -> Table:
         column("Outcome", text, lambda row: row.title),
         column("Rater", text, lambda row: row.rater),
         column("Family", _rank, lambda row: row.primary),
+        column("Kind", text, lambda row: row.kind),
         column("Range", ends, lambda row: row.low, lambda row: row.high),
         column("Without a value", reasons, lambda row: row.without, prose=True),
         column("Contrasts in its family", whole, lambda row: row.family),
@@ -47,10 +49,17 @@ def _arms(found: Sequence[At[OutcomeFound]]) -> Table:
         column("Sessions", whole, lambda row: row.n),
         column("Mean", _number, lambda row: row.mean),
         column("SD", _number, lambda row: row.sd),
+        column("Mean of patients", _estimate, lambda row: row.estimate, optional=True),
     ]
     names = [_name(outcome.value) for outcome, _ in rows]
     place = ("t-outcome-arms", "Outcomes in each arm")
-    return tabulate(place, [arm for _, arm in rows], columns, names=names)
+    note = ""
+    if any(arm.value.estimate for _, arm in rows):
+        note = (
+            "Flags, shares and counts have intervals that fit them, after Korn and Graubard and "
+            "after Garwood, with patients as clusters."
+        )
+    return tabulate(place, [arm for _, arm in rows], columns, names=names, note=note)
 
 
 def _contrasts(found: Sequence[At[OutcomeFound]]) -> Table:
@@ -67,6 +76,12 @@ def _contrasts(found: Sequence[At[OutcomeFound]]) -> Table:
     names = [_name(outcome.value) for outcome, _ in rows]
     place = ("t-outcome-contrasts", "Primary contrasts in each outcome")
     return tabulate(place, [row for _, row in rows], columns, names=names, empty="No contrast.")
+
+
+def _estimate(found: Estimate | None) -> str:
+    if found is None or found.value is None or found.low is None:
+        return (found.reason if found else None) or DASH
+    return f"{_number(found.value)} ({_interval(found.low, found.high)})"
 
 
 def _name(outcome: OutcomeFound) -> str:

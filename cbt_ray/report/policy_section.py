@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from cbt_ray.analysis.analyse import Analysis
@@ -13,6 +14,7 @@ from cbt_ray.analysis.effect.covariate import WordsHeld
 from cbt_ray.analysis.effect.family import Refit
 from cbt_ray.analysis.effect.policy import Bounds, Policies, PolicyEffect
 from cbt_ray.report.at import At
+from cbt_ray.report.figure import decimals
 from cbt_ray.report.part import Part, Text
 from cbt_ray.report.prose import (
     capital,
@@ -66,16 +68,16 @@ def _policies(analysis: At[Analysis]) -> list[Part]:
     found, title = analysis.of(lambda it: it.policies), "The primary contrasts under each policy"
     if not found.value.missing:
         return [Table("t-policies", title, empty="No contrast.")]
-    silent = any(row.left_out for row in found.value.heard)
+    silent, digits = any(row.left_out for row in found.value.heard), decimals(analysis.value)
     ways = [way for way in WAYS if silent or way is not HEARD]
     counted = zip(*(found.each(way.rows) for way in ways), strict=True)
     bounds, lee = found.each(lambda it: it.bounds), found.each(lambda it: it.lee)
     rows = [
         Row(
             [
-                *_cells(row, ways),
-                _ends(any_score),
-                _ends(trimmed),
+                *_cells(row, ways, digits),
+                _ends(any_score, digits),
+                _ends(trimmed, digits),
                 shown(percent, trimmed.of(lambda row: row.share)),
             ],
             _withheld(row, ways),
@@ -90,32 +92,38 @@ def _policies(analysis: At[Analysis]) -> list[Part]:
     return [Text(_said(found.value)), Table("t-policies", title, head, rows, note)]
 
 
-def _cells(row: Sequence[At[PolicyEffect]], ways: Sequence[Way]) -> list[Cell]:
+def _cells(row: Sequence[At[PolicyEffect]], ways: Sequence[Way], digits: int) -> list[Cell]:
     """Of one contrast: its name, then each way's difference and how many sessions it counts
     otherwise.
     """
     cells = [shown(str, row[0].of(lambda it: it.label))]
     for one_of, way in zip(row, ways, strict=True):
         ends = (one_of.of(lambda it: it.low), one_of.of(lambda it: it.high))
-        cells.append(shown(_difference, one_of.of(lambda it: it.estimate), *ends))
+        said = partial(_difference, digits=digits)
+        cells.append(shown(said, one_of.of(lambda it: it.estimate), *ends))
         if way.count:
             cells.append(shown(whole, one_of.of(way.count)))
     return cells
 
 
-def _difference(estimate: float | None, low: float | None, high: float | None) -> str:
+def _difference(
+    estimate: float | None, low: float | None, high: float | None, *, digits: int
+) -> str:
     if estimate is None:
         return "no estimate"
-    return f"{signed(estimate)} ({'no interval' if low is None else interval_of(low, high)})"
+    ends = "no interval" if low is None else interval_of(low, high, digits)
+    return f"{signed(estimate, digits)} ({ends})"
 
 
-def _ends(row: At[B]) -> Cell:
+def _ends(row: At[B], digits: int) -> Cell:
     ends = (row.of(lambda it: it.low), row.of(lambda it: it.high))
-    return shown(_bounds, *ends, row.of(lambda it: it.reason))
+    return shown(partial(_bounds, digits=digits), *ends, row.of(lambda it: it.reason))
 
 
-def _bounds(low: float | None, high: float | None, reason: str | None) -> str:
-    return text(reason) if low is None else f"{signed(low)} to {signed(high)}"
+def _bounds(low: float | None, high: float | None, reason: str | None, *, digits: int) -> str:
+    if low is None:
+        return text(reason)
+    return f"{signed(low, digits)} to {signed(high, digits)}"
 
 
 def _withheld(row: Sequence[At[PolicyEffect]], ways: Sequence[Way]) -> Cell | None:

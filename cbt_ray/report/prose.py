@@ -24,9 +24,10 @@ def three(value: float | None) -> str:
     return one(value, 3)
 
 
-def signed(value: float | None) -> str:
+def signed(value: float | None, digits: int = 1) -> str:
     """A difference with its sign."""
-    return one(value) if value is None or float(f"{value:.1f}") <= 0 else f"+{one(value)}"
+    said = one(value, digits)
+    return said if value is None or float(f"{value:.{digits}f}") <= 0 else f"+{said}"
 
 
 def probability(value: float | None) -> str:
@@ -66,11 +67,11 @@ def reasons(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {words(reason)}" for reason, count in counts.items()) or DASH
 
 
-def interval(value: float | None, low: float | None, high: float | None) -> str:
+def interval(value: float | None, low: float | None, high: float | None, digits: int = 1) -> str:
     """`+9.2 [4.4, 13.9]`, or without the interval where it is withheld."""
     if low is None:
-        return f"{signed(value)} (no interval)" if value is not None else "no estimate"
-    return f"{signed(value)} [{one(low)}, {one(high)}]"
+        return f"{signed(value, digits)} (no interval)" if value is not None else "no estimate"
+    return f"{signed(value, digits)} [{one(low, digits)}, {one(high, digits)}]"
 
 
 def interval_of(low: float | None, high: float | None, digits: int = 1) -> str:

@@ -16,6 +16,7 @@ from cbt_ray.analysis.effect.asked import Arms, pairs_of
 from cbt_ray.analysis.effect.contrast import Effect, contrasts, holm
 from cbt_ray.analysis.effect.layout import ChainMeans, Chains
 from cbt_ray.analysis.effect.policy import counted
+from cbt_ray.analysis.effect.repeated import Named
 from cbt_ray.analysis.effect.tally import of_arm
 from cbt_ray.analysis.estimate import Estimate
 from cbt_ray.analysis.flow import counts
@@ -119,15 +120,14 @@ def _view(outcome: Outcome, scores: Scores, settings: Settings) -> str | None:
     return settings.view if settings.view in views else next(iter(views), None)
 
 
-def beside_headline(scores: Scores, settings: Settings) -> dict[tuple[str, str], pd.DataFrame]:
-    """Session rows of each outcome but the headline's, by its measure and title; `total` is NaN
-    where one does not count.
-    """
-    found = {}
+def beside_headline(scores: Scores, settings: Settings) -> dict[Named, pd.DataFrame]:
+    """Session rows of each outcome but the headline's; `total` is NaN where one does not count."""
+    found: dict[Named, pd.DataFrame] = {}
     for outcome in settings.outcomes[1:]:
         if (view := _view(outcome, scores, settings)) is not None:
             sessions = scores.on(outcome.measure).sessions(view, outcome.rater)
-            own, name = _settings_of(outcome, settings), (outcome.measure, outcome.title)
+            own = _settings_of(outcome, settings)
+            name = (outcome.measure, outcome.title, outcome.kind)
             found[name] = counted(sessions, own.unrated, len(own.items), own)
     return found
 

@@ -41,6 +41,7 @@ from cbt_ray.analysis.effect.subject_model import (
     unfit,
 )
 from cbt_ray.analysis.model.ladder import Optimisation
+from cbt_ray.rating.measure import MeasureKind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +49,9 @@ if TYPE_CHECKING:
     from cbt_ray.analysis.model.nested import Fit
 
 ADJUST = "holm-sidak"
-NONE: Mapping[tuple[str, str], pd.DataFrame] = MappingProxyType({})
+Named = tuple[str, str, MeasureKind]
+"""Name, title and kind of an outcome."""
+NONE: Mapping[Named, pd.DataFrame] = MappingProxyType({})
 Tested = TypeVar("Tested", PairByZ, PairByT)
 
 
@@ -118,13 +121,15 @@ def repeated(
     conditions: Sequence[str] = (),
     titles: Mapping[str, str] | None = None,
     level: float = 0.95,
+    kind: MeasureKind = "score",
 ) -> WithinSubjects:
     """Compare conditions within subjects on every measure.
 
     `frame` holds columns named by `subject`, `condition` and `measures` (numbers, NaN where there
     is none). Several rows of one subject and condition are averaged first: they are no independent
     observations. `conditions` gives their order, else that of the alphabet. Never fails for lack of
-    data: a measure that cannot be compared says why under `reason`.
+    data: a measure that cannot be compared says why under `reason`, and so does one that is no
+    score.
     """
     order = list(conditions) or sorted(map(str, frame[condition].dropna().unique()))
     titles = titles or {}
@@ -141,6 +146,7 @@ def repeated(
                 cells_of(frame, subject, condition, name, order),
                 order,
                 level,
+                kind,
             )
             for name in measures
         ],
@@ -151,16 +157,16 @@ def of_sessions(
     sessions: pd.DataFrame,
     arms: Sequence[str],
     level: float = 0.95,
-    others: Mapping[tuple[str, str], pd.DataFrame] = NONE,
+    others: Mapping[Named, pd.DataFrame] = NONE,
+    kind: MeasureKind = "score",
 ) -> WithinSubjects:
     """Arms compared within patients on means of chains.
 
-    `others`: further outcomes beside the total, by name and title, each with session rows of its
-    own.
+    `others`: further outcomes beside the total, each with session rows of its own.
 
     Session rows whose `total` is NaN where they do not count.
     """
-    tables = {("total", "Mean total of a chain"): sessions, **others}
+    tables = {("total", "Mean total of a chain", kind): sessions, **others}
     found = [
         repeated(
             _chains(rows).rename(columns={"total": name}),
@@ -170,8 +176,9 @@ def of_sessions(
             conditions=list(arms),
             titles={name: title},
             level=level,
+            kind=of,
         )
-        for (name, title), rows in tables.items()
+        for (name, title, of), rows in tables.items()
     ]
     return replace(found[0], measures=[measure for one in found for measure in one.measures])
 
@@ -183,7 +190,7 @@ def _chains(sessions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _measure(
-    names: tuple[str, str], cells: Cells, order: Sequence[str], level: float
+    names: tuple[str, str], cells: Cells, order: Sequence[str], level: float, kind: MeasureKind
 ) -> ComparedMeasure:
     """`names`: of the measure, and its title."""
     found = ComparedMeasure(
@@ -194,7 +201,7 @@ def _measure(
         complete=len(cells.complete),
         averaged=cells.averaged,
     )
-    reason = unfit(cells, order)
+    reason = unfit(cells, order) if kind == "score" else f"it is a {kind}, and not a score"
     fit = None if reason else fitted(cells)
     if fit is None:
         return replace(found, reason=reason or "no optimiser found a finite likelihood")
