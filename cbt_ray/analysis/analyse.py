@@ -34,6 +34,7 @@ from cbt_ray.analysis.effect.slope import Slopes, slopes
 from cbt_ray.analysis.flow import Flagged, Flow, flags, flow
 from cbt_ray.analysis.judge.reliability import Reliability, reliability
 from cbt_ray.analysis.judge.robustness import Robustness
+from cbt_ray.analysis.label.labels import Labels
 from cbt_ray.analysis.model.chain_model import ChainModel, chain_model
 from cbt_ray.analysis.model.mixed import PublishedModel, published
 from cbt_ray.analysis.notice import Notice
@@ -122,6 +123,8 @@ class Analysis:
     power: Power
     robustness: Robustness | None = None
     """What probes of the judge show; null where nobody looked."""
+    labels: Labels | None = None
+    """What replies named, against the generator; null where no form has a list of labels."""
     detectors: Sequence[Detector] | None = None
     """What labelled sessions say of each flag; null without transcripts."""
     stop_rules: Sequence[ReplayedRule] | None = None
@@ -141,6 +144,7 @@ class Beside:
     """Sections that are not computed from the totals of sessions; taken over as they are."""
 
     robustness: Robustness | None = None
+    labels: Labels | None = None
     detectors: Sequence[Detector] | None = None
     stop_rules: Sequence[ReplayedRule] | None = None
     confounds: Sequence[Confound] | None = None
@@ -199,6 +203,7 @@ def analyse(
         *judged.notices,
         *scaled.notices,
         *(beside.robustness.notices if beside.robustness else []),
+        *(beside.labels.notices if beside.labels else []),
         *(beside.declared.notices if beside.declared else []),
     ]
     primary = inferred["contrasts"].primary.rows
@@ -233,6 +238,7 @@ def analyse(
         scale=scaled,
         power=power(scores, settings, sessions=sessions),
         robustness=beside.robustness,
+        labels=beside.labels,
         detectors=beside.detectors,
         stop_rules=beside.stop_rules,
         confounds=beside.confounds,

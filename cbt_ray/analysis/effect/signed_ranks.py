@@ -93,7 +93,7 @@ def _flipped(scores: Array, fine: float) -> float:
     """
     if len(scores) <= EXACT:
         return _all_flips(scores)
-    return _counted_flips(scores, fine) if len(scores) <= COUNTED else _normal_flips(scores)
+    return counted_flips(scores, fine) if len(scores) <= COUNTED else _normal_flips(scores)
 
 
 def _all_flips(scores: Array) -> float:
@@ -106,7 +106,7 @@ def _all_flips(scores: Array) -> float:
     return float((np.abs(total) >= abs(float(scores.sum())) - SAME).mean())
 
 
-def _counted_flips(scores: Array, fine: float) -> float:
+def counted_flips(scores: Array, fine: float) -> float:
     """By the distribution of their sum on a grid."""
     import numpy as np
 
