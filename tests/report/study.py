@@ -13,6 +13,8 @@ from cbt_ray.analysis.claims.verdict import Claims, ClaimVerdict, RecomputedClai
 from cbt_ray.analysis.declared import Declaration, standing
 from cbt_ray.analysis.judge.probe import ProbeRow
 from cbt_ray.analysis.judge.robustness import robustness
+from cbt_ray.analysis.label.labelled import Labelled
+from cbt_ray.analysis.label.labels import labels
 from cbt_ray.study.probe import ProbeName
 from cbt_ray.study.protocol import Sessions
 from cbt_ray.study.rater import Judge
@@ -174,6 +176,47 @@ def _spoilt(draw: random.Random, score: int, name: str, item: str, fall: float) 
     return max(1, min(10, round(score - fall + draw.gauss(0, 0.6))))
 
 
+LABELS = (
+    "All-or-nothing thinking",
+    "Mind reading",
+    "Labelling",
+    "Catastrophizing",
+    "Never named",
+)
+CEILING = "generator"
+
+
+def label_rows(cases: int = 40, seed: int = 11) -> list[Labelled]:
+    """Replies to cases, two of each persona, and the generator's second analysis."""
+    draw, arms = random.Random(seed), [(m, v) for m in MODELS for v in VARIANTS]
+    known = LABELS[:4]
+    references = [frozenset(draw.sample(known, draw.choice((1, 1, 2, 3)))) for _ in range(cases)]
+    found = []
+    for model, variant in [*arms, ("", CEILING)]:
+        skill = 0.95 if variant == CEILING else 0.5 + GAIN[model] * 0.4 * (variant == "tuned")
+        for number, reference in enumerate(references):
+            named = {label for label in sorted(reference) if draw.random() < skill}
+            named |= {label for label in known if draw.random() < (1 - skill) / 4}
+            arm = f"{model}-{variant}" if model else CEILING
+            missed = not named and draw.random() < 0.5
+            found.append(
+                Labelled(
+                    session=f"{arm}.case{number:02d}",
+                    arm=arm,
+                    factors={"model": model, "variant": variant} if model else {},
+                    patient=f"case {number:02d}",
+                    persona=f"persona {number // 2:02d}",
+                    seed=1,
+                    replicate=1,
+                    named=frozenset(named),
+                    reference=reference,
+                    reason=None if named else "no_form" if missed else "none_named",
+                )
+            )
+    lost = replace(found[-1], named=frozenset(), reason="owed")
+    return [*found[:-1], lost]
+
+
 def sessions_said(ratings: tuple[ScoreRow, ...]) -> list[tuple[str, Session, StopReason | None]]:
     """What was said in the held sessions, for the replay of stop rules."""
     found, known = [], set()
@@ -245,6 +288,7 @@ def analysis(sessions: int = 20) -> Analysis:
         declared=declared,
         robustness=robustness(probe_rows(ratings), scores, settings, Judge(endpoint="script")),
         detectors=detectors(flag_rules(), NAMES),
+        labels=labels(label_rows(), settings, CEILING, LABELS),
         stop_rules=stop_table(sessions_said(ratings), rules_of(Sessions(count=sessions), ENGLISH)),
     )
     return replace(analyse(scores, settings, beside=beside), claims=claims())
