@@ -14,6 +14,8 @@ def agreeing(count: float, noun: str, plural: str | None = None) -> str:
 
 
 def _plural(noun: str) -> str:
+    if noun.endswith("epoch"):  # its ch is a k
+        return f"{noun}s"
     if noun.endswith("sis"):
         return f"{noun.removesuffix('sis')}ses"
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":

@@ -20,6 +20,9 @@ from cbt_ray.study.lesson import rated_by_the_headline
 from cbt_ray.work.outcome import headline, targets
 from cbt_ray.work.workshop import prompts_of
 
+SMALL_RANGE = 10
+"""Points of a range below which a tenth of a point is too coarse."""
+
 
 def smallest_effect(study: Study, declared: Variances | None = None) -> Iterator[str]:
     """Lines of `plan`.
@@ -65,14 +68,19 @@ def smallest_effect(study: Study, declared: Variances | None = None) -> Iterator
         )
     else:
         yield (
-            f"{head}{least:.1f} of {points:g} points with {POWERS[0]:.0%} power, {surer:.1f} with "
-            f"{POWERS[1]:.0%} ({told})"
+            f"{head}{_points(least, points)} of {points:g} points with {POWERS[0]:.0%} power, "
+            f"{_points(surer, points)} with {POWERS[1]:.0%} ({told})"
         )
     yield (
         f"assumed variances: {variances.chain:.3g} between chains, {variances.residual:.3g} "
         "between a chain's sessions; "
         f"{variances.source}"
     )
+
+
+def _points(difference: float, points: float) -> str:
+    """A difference, with the digits that its range asks for."""
+    return f"{difference:.1f}" if points >= SMALL_RANGE else f"{difference:.2g}"
 
 
 def outcomes_of(study: Study) -> Iterator[str]:

@@ -146,7 +146,8 @@ def _by_turns(
 ) -> Iterator[Call]:
     """Each turn and its critique; what is written anew is in `expected_retries`."""
     systems = turnwise.request_texts(brief, writing.courses, writing.form, prompts)
-    sides = {Speaker.PATIENT: writing.course_patient, Speaker.THERAPIST: writing.generator}
+    patient = writing.course_patient or writing.generator
+    sides = {Speaker.PATIENT: patient, Speaker.THERAPIST: writing.generator}
     given = tokens_of(study, writing.generator).of(brief.case) if brief.case else 0
     spoken = float(given)
     for speaker in (list(sides) * writing.courses.exchanges)[bool(brief.case) :]:

@@ -217,6 +217,8 @@ class Methods:
     raters: Sequence[RaterRow] = ()
     """The headline's first."""
     patients: Sequence[SimulatedPatient] = ()
+    written: Mapping[str, str] = field(default_factory=dict)
+    """How patients that the generator wrote were divided, where those that are tested were."""
     sessions: Sessions | None = None
     """How sessions were held; None where they were imported."""
     speakers: Sequence[AskedModel] = ()

@@ -156,20 +156,27 @@ def _patients(known: Methods) -> Iterator[Part]:
     yield Heading("Patients and sessions")
     if known.sessions:
         yield Pairs(_protocol(known.sessions))
+    if known.written:
+        yield Pairs(dict(known.written))
     head = [("Patient", False), ("Who the patient is, as its model reads it", True)]
     rows = [(patient.name, patient.profile) for patient in known.patients]
     title = f"Profiles of {counted(len(rows), 'simulated patient')}"
     yield Fold(title, [_table("patients", "Simulated patients", head, rows)], printed=True)
 
 
+OPENERS = {"greeting": "a greeting", "case": "the patient's profile, word for word"}
+
+
 def _protocol(sessions: Sessions) -> dict[str, str]:
     """How sessions were held."""
-    ends = listed([rule.rule.replace("_", " ") for rule in sessions.stop]) or "none"
+    rules = listed([rule.rule.replace("_", " ") for rule in sessions.stop])
+    least = counted(sessions.min_therapist_turns, "therapist turn")
+    ends = f"{rules}, not before {least}; at " if rules else ""
     return {
+        "First message": OPENERS[sessions.opener],
         "Sessions of a chain": str(sessions.count),
         "Chains of an arm with a patient": str(sessions.replicates),
-        "A session ends at": f"{ends}, not before "
-        f"{counted(sessions.min_therapist_turns, 'therapist turn')}; at "
+        "A session ends at": f"{ends}"
         f"{counted(sessions.max_messages, 'message')} or {counted(sessions.max_words, 'word')}",
     }
 

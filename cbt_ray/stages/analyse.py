@@ -20,6 +20,7 @@ from cbt_ray.errors import BelowMinimum
 from cbt_ray.prompts import Prompts
 from cbt_ray.stages.claims import claims_of
 from cbt_ray.stages.held import Held
+from cbt_ray.stages.labelled import ceiling, known_labels, labelled
 from cbt_ray.stages.probe import probe_rows
 from cbt_ray.stages.scores import score_rows
 from cbt_ray.study import Study
@@ -57,6 +58,7 @@ def analyse_scores(bench: Bench) -> None:
     def made() -> Unit:
         from cbt_ray.analysis import Beside, Scores, analyse
         from cbt_ray.analysis.judge.robustness import robustness
+        from cbt_ray.analysis.label.labels import labels
         from cbt_ray.analysis.scale.scale import rated_apart
 
         held = Held(bench, survey)
@@ -72,6 +74,12 @@ def analyse_scores(bench: Bench) -> None:
             else None,
             detectors=detectors(rules, NAMES, held.fired.values(), unlike),
             confounds=confounds(bench.study),
+            labels=labels(
+                list(labelled(bench, survey, held)),
+                settings,
+                ceiling(bench.study),
+                known_labels(bench.study),
+            ),
             stop_rules=stop_table(held.by_arm(), rules_of(bench.study.sessions, language)),
         )
         result = analyse(scores, settings, beside=beside, apart=rated_apart(probes))

@@ -74,8 +74,8 @@ def ceiling(study: Study) -> str | None:
     )
 
 
-def titles(study: Study) -> dict[str, str]:
+def known_labels(study: Study) -> list[str]:
     """Every label that a form knows, in its order."""
     paths = label_fields(study)[:1]
     fields = [form.field(path) for form in study.forms.values() for path in paths]
-    return {label: label for field in fields if field for label in field.one_of}
+    return list(dict.fromkeys(label for field in fields if field for label in field.one_of))

@@ -13,7 +13,11 @@ from cbt_ray.count import many
 from cbt_ray.imports.rows import judges_of
 from cbt_ray.rating.scale_file import load_scales
 from cbt_ray.report.data import AskedModel, Methods, Period, RaterRow, ReportedCheckpoint
+from cbt_ray.report.prose import listed
+from cbt_ray.stages.alike import ALIKE
+from cbt_ray.stages.simulate import known
 from cbt_ray.study.model import Arm, seed_suffix
+from cbt_ray.study.patients import SimulatedPatient
 from cbt_ray.study.rater import Judge, Rulebook
 from cbt_ray.study.scheduled import seeds_of
 from cbt_ray.unit import Key, Stage, Status, Unit
@@ -42,7 +46,8 @@ def methods_of(bench: Bench, units: Units) -> Methods:
     return Methods(
         scales=load_scales(bench.prompts, names),
         raters=list(_raters(bench, done)),
-        patients=study.simulated,
+        patients=list(_patients(bench, done)),
+        written=_written(bench, done),
         sessions=study.sessions if held else None,
         speakers=speakers,
         trained=list(_trained(bench, done)),
@@ -147,6 +152,42 @@ def _reported(name: str, units: Iterable[Unit]) -> str:
     """
     found = (unit.provenance.get("models", {}).get(name) for unit in units)
     return ", ".join(dict.fromkeys(_DIGEST.sub("", one) for one in found if one))
+
+
+# ---- who was talked with -------------------------------------------------------------------------
+
+
+def _patients(bench: Bench, done: Units) -> Iterator[SimulatedPatient]:
+    """The simulated patients; of a tested one the generator wrote the profile."""
+    for place, patient in enumerate(bench.study.simulated, 1):
+        number = bench.keys.written_as(place)
+        unit = done.get(bench.keys.profile(number)) if number else None
+        yield patient if unit is None else known(patient, unit)
+
+
+def _written(bench: Bench, done: Units) -> Mapping[str, str]:
+    """How the tested patients were divided from those that are trained on; empty where the study
+    file has others to simulate.
+    """
+    study, training = bench.study, bench.study.patients.training
+    if not study.tested or training is None:
+        return {}
+    profiles = [unit for key, unit in done.items() if key.stage is Stage.PROFILES]
+    again = sum(ALIKE in unit.content["sent_back"] for unit in profiles if _made(unit))
+    split = study.split
+    trained = training.count - len(split.test) - len(split.held_out)
+    personas = many(len(set(split.personas.values())), "persona")
+    return {
+        "Patients": f"{training.count:,} of {personas}, none of them on two sides",
+        "Trained on, held out, tested": f"{trained:,}, {len(split.held_out):,}, "
+        f"{len(split.test):,}",
+        **({"Dealt out evenly": listed(training.balanced)} if training.balanced else {}),
+        **(
+            {"Written anew, since too like an earlier one": f"{again:,}"}
+            if training.most_alike
+            else {}
+        ),
+    }
 
 
 # ---- who spoke -----------------------------------------------------------------------------------

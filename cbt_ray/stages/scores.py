@@ -89,6 +89,7 @@ def _counted(
 
 
 def why_not_held(session: Entry) -> str | None:
+    """Why there is nothing of a session; None where it was held."""
     if session.reason == ABSENT:
         return ABSENT
     if session.state is State.DONE:

@@ -87,7 +87,7 @@ def _session(
     study, written = place.study, place.keys.written_as(patient)
     profile = place.known(place.keys.profile(written)) if written else None
     case = dialogue.Case(
-        patient=_known(study.simulated[patient - 1], profile),
+        patient=known(study.simulated[patient - 1], profile),
         number=number,
         sessions=study.sessions.count,
         phase=study.phase_of(number),
@@ -112,7 +112,7 @@ def _session(
     return place.make(key, inputs, produce)
 
 
-def _known(patient: SimulatedPatient, profile: Unit | None) -> SimulatedPatient:
+def known(patient: SimulatedPatient, profile: Unit | None) -> SimulatedPatient:
     """A patient as the session is held with: of a tested one the generator wrote the profile."""
     if profile is None:
         return patient

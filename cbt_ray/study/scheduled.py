@@ -31,7 +31,8 @@ class Writing:
     patients: TrainingPatients
     courses: Courses
     generator: Role
-    course_patient: Role
+    course_patient: Role | None
+    """None where a case is all that the patient says."""
     critic: Role | None
     form: Form
 
@@ -40,8 +41,9 @@ class Writing:
         """Who is asked for courses, by name."""
         if self.courses.write == "parts":
             return {"generator": self.generator}
-        own = {"generator": self.generator, "course_patient": self.course_patient}
-        return own if self.critic is None else {**own, "critic": self.critic}
+        others = {"course_patient": self.course_patient, "critic": self.critic}
+        asked = {name: role for name, role in others.items() if role is not None}
+        return {"generator": self.generator, **asked}
 
 
 @cache

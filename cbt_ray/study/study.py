@@ -376,7 +376,8 @@ class Study(Block):
         if training is None or courses is None or generator is None:
             raise ValueError("patients.training, courses and roles.generator: expected all of them")
         form = self.forms.get(courses.form or "", PLAIN)
-        patient = self.roles.course_patient or generator
+        given = self.sessions.opener == "case" and courses.exchanges == 1
+        patient = None if given else self.roles.course_patient or generator
         return Writing(training, courses, generator, patient, self.roles.critic, form)
 
     @property

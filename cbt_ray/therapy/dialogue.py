@@ -29,7 +29,8 @@ from cbt_ray.therapy.session import Session, Speaker, Turn, therapist_messages, 
 from cbt_ray.therapy.stop import StopReason, end_mark, hear, stop_reason
 from cbt_ray.unit import seed_of
 
-PROMPTS = ("patient.j2", "patient_first.j2", "patient_begin.j2")
+FIRST_PROMPT = "patient_first.j2"
+PATIENT_PROMPTS = ("patient.j2", "patient_begin.j2")
 SUMMARISER_PROMPTS = ("summariser.j2", "summariser_request.j2")
 EVENT = "event"
 """What happened to the patient before a turn, as the turn keeps it."""
@@ -195,7 +196,7 @@ def first_message(case: Case, rules: Sessions, prompts: Prompts) -> str:
     """What the patient says first; no model is asked for it."""
     if rules.opener == "case":
         return case.patient.profile.strip()
-    return prompts.render("patient_first.j2", patient=case.patient.name, session=case.number)
+    return prompts.render(FIRST_PROMPT, patient=case.patient.name, session=case.number)
 
 
 def events_of(events: Events | None, seed: int) -> dict[int, str]:

@@ -25,10 +25,9 @@ from cbt_ray.therapy.reply_schema import bounded, record
 from cbt_ray.therapy.session import Session, Speaker, Turn, transcript
 from cbt_ray.unit import seed_of
 
-PROMPTS = (
-    *("write_therapist.j2", "write_patient.j2", "write_begin.j2"),
-    *("critic.j2", "critic_request.j2", "revise.j2"),
-)
+THERAPIST_PROMPTS = ("write_therapist.j2",)
+PATIENT_PROMPTS = ("write_patient.j2", "write_begin.j2")
+CRITIC_PROMPTS = ("critic.j2", "critic_request.j2", "revise.j2")
 SAID = "text"
 """The one field of a reply that has no form."""
 ACCEPTED, REVISED, UNMENDED = "accepted", "revised", "unmended"

@@ -40,12 +40,11 @@ from cbt_ray.study.scheduled import (
 )
 from cbt_ray.study.serving import servers
 from cbt_ray.study.split import profile_id
+from cbt_ray.therapy import turnwise
 from cbt_ray.therapy.course import PROMPTS as COURSE_PROMPTS
-from cbt_ray.therapy.dialogue import PROMPTS as DIALOGUE_PROMPTS
-from cbt_ray.therapy.dialogue import SUMMARISER_PROMPTS
+from cbt_ray.therapy.dialogue import FIRST_PROMPT, PATIENT_PROMPTS, SUMMARISER_PROMPTS
 from cbt_ray.therapy.language import Language, load_language
 from cbt_ray.therapy.profile import profile_prompts
-from cbt_ray.therapy.turnwise import PROMPTS as TURN_PROMPTS
 from cbt_ray.unit import Key, Stage, digest
 from cbt_ray.work import preferences
 from cbt_ray.work.code import code_digest
@@ -173,10 +172,18 @@ class Keys:
         summed = SUMMARISER_PROMPTS if session < writing.courses.sessions else ()
         return {
             "language": self._words(course={"labels", "farewells"}, transcript=_SHOWN),
-            "prompts": self._hashes(*TURN_PROMPTS, *summed),
+            "prompts": self._hashes(*self._turn_prompts, *summed),
             **_form(writing.form),
             **roles,
         }
+
+    @cached_property
+    def _turn_prompts(self) -> tuple[str, ...]:
+        """The prompts of those who write turns and read them."""
+        writing = self.study.writing
+        patient = turnwise.PATIENT_PROMPTS if writing.course_patient else ()
+        critic = turnwise.CRITIC_PROMPTS if writing.critic else ()
+        return (*turnwise.THERAPIST_PROMPTS, *patient, *critic)
 
     def courses(self) -> list[Key]:
         """All sessions of all courses, by patient; none where no arm needs them."""
@@ -395,7 +402,7 @@ class Keys:
                 "sessions": self._once(self._rules, frozenset({"replicates"})),
                 "language": self._words(transcript=_SHOWN),
                 "phase": self._once(study.phase_of(session)),
-                "prompts": self._hashes(form.prompt, *DIALOGUE_PROMPTS),
+                "prompts": self._hashes(form.prompt, *self._dialogue_prompts),
                 **_form(form),
                 "roles.therapist": self._role(self._therapist(arm)),
                 **self._patient,
@@ -413,6 +420,12 @@ class Keys:
     @cached_property
     def _tested(self) -> list[int]:
         return list(self.study.tested.values())
+
+    @cached_property
+    def _dialogue_prompts(self) -> tuple[str, ...]:
+        """The prompts of what the patient says."""
+        opened = (FIRST_PROMPT,) if self.study.sessions.opener == "greeting" else ()
+        return opened + (PATIENT_PROMPTS if self.study.patient_role else ())
 
     @cached_property
     def references(self) -> list[Key]:

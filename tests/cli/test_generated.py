@@ -29,7 +29,7 @@ from cbt_ray.__main__ import outcome
 from cbt_ray.analysis.table.mapping import Mapping as TableMapping
 from cbt_ray.prompts import HOME
 from cbt_ray.study import Study
-from cbt_ray.therapy.turnwise import PROMPTS
+from cbt_ray.therapy.turnwise import CRITIC_PROMPTS, PATIENT_PROMPTS, THERAPIST_PROMPTS
 from tests.llm.faulty_server import FaultyServer, scripted_answer
 from tests.llm.gguf_bytes import gguf_bytes
 from tests.published.cbt.clone import write_clone
@@ -401,6 +401,7 @@ def test_field_of_a_file_of_data(kind: str, tmp_path: Path) -> None:
     refused(["plan", str(study)], str(file))
 
 
+PROMPTS = (*THERAPIST_PROMPTS, *PATIENT_PROMPTS, *CRITIC_PROMPTS)
 ROLE_PROMPTS = sorted(file.name for file in (HOME / "en").glob("*.j2"))
 
 

@@ -59,10 +59,16 @@ DOCUMENT: dict[str, Any] = {
             "most_alike": 0.95,
         }
     },
-    "courses": {"write": "turns", "sessions": 1, "exchanges": 1, "form": "analysis", "turn_chars": [1, 4000]},
+    "courses": {
+        **{"write": "turns", "sessions": 1, "exchanges": 1},
+        **{"form": "analysis", "turn_chars": [1, 4000]},
+    },
     "forms": {"analysis": FORM},
     "dataset": {"format": "turn", "held_out": 0, "test": 0.8333},
-    "arms": [{"name": name, "prompt": f"{name}.j2", "form": "analysis", "factors": {"who": name}} for name in ARMS],
+    "arms": [
+        {"name": arm, "prompt": f"{arm}.j2", "form": "analysis", "factors": {"who": arm}}
+        for arm in ARMS
+    ],
     "endpoints": {"script": {"kind": "scripted"}},
     "roles": {role: {"endpoint": "script"} for role in ("generator", "therapist")},
     "sessions": {"count": 1, "opener": "case", "max_messages": 2, "stop": []},
@@ -84,13 +90,14 @@ DOCUMENT: dict[str, Any] = {
         "outcomes": ["labels.f1", "labels.same"],
         "contrasts": [{"name": "dealt-echo", "plus": {"who": "dealt"}, "minus": {"who": "echo"}}],
     },
-}  # fmt: skip
+}
 
 
 def labels_of(text: str) -> list[str]:
     """Labels that follow from a text, as those of the generator follow from its case."""
     rng = random.Random(hashlib.sha256(text.encode()).hexdigest())
-    return [label for label, chance in zip(LABELS, (0.7, 0.5, 0.3, 0.2, 0.1), strict=True) if rng.random() < chance] or LABELS[:1]  # fmt: skip
+    chances = zip(LABELS, (0.7, 0.5, 0.3, 0.2, 0.1), strict=True)
+    return [label for label, chance in chances if rng.random() < chance] or LABELS[:1]
 
 
 def answer(system: str, case: str) -> str:
@@ -143,13 +150,15 @@ def test_single_replies_from_seeds_to_the_report(
     sessions = [unit.content for unit in units(study, Stage.SESSIONS)]
     assert Counter(one["arm"] for one in sessions) == dict.fromkeys(ARMS, 100)
     assert {(len(one["turns"]), one["stop"]) for one in sessions} == {(2, "max_messages")}
-    cases = {unit.key.id: unit.content["narrative"].strip() for unit in units(study, Stage.PROFILES)}
+    cases = {
+        unit.key.id: unit.content["narrative"].strip() for unit in units(study, Stage.PROFILES)
+    }
     assert {one["turns"][0]["text"] == cases[one["patient"]] for one in sessions} == {True}
     [scores] = units(study, Stage.ANALYSIS)
     found = {arm["arm"]: arm for arm in scores.content["analysis"]["labels"]["arms"]}
-    assert found["echo"]["all"]["f1"]["estimate"] == 1
-    assert abs(found["dealt"]["all"]["f1"]["estimate"] - found["dealt"]["base_rate"]) <= 0.03
-    assert found["silent"]["all"]["f1"]["estimate"] == found["prose"]["all"]["f1"]["estimate"] == 0
+    assert found["echo"]["all"]["f1"]["value"] == 1
+    assert abs(found["dealt"]["all"]["f1"]["value"] - found["dealt"]["base_rate"]) <= 0.03
+    assert found["silent"]["all"]["f1"]["value"] == found["prose"]["all"]["f1"]["value"] == 0
     assert found["silent"]["unnamed"] == {"none_named": 100}
     assert found["prose"]["unnamed"] == {"no_json": 100}
     rows = {row["session_key"]: row for row in scores.content["rows"]}
@@ -184,20 +193,27 @@ def test_a_profile_too_much_like_an_earlier_one_is_written_anew(
         if "work 7" not in last:
             return plain(self, request, rng)
         asked[last] += 1
-        words = "I sat in the kitchen and thought that nobody would ever call me again"
-        return json.dumps({"narrative": words if asked[last] < 3 else f"{rng.random()} {words[::-1]}"})  # fmt: skip
+        same = "I sat in the kitchen and thought that nobody would ever call me again"
+        own = f"{rng.random()} {same[::-1]}"
+        return json.dumps({"narrative": same if asked[last] < 3 else own})
 
     monkeypatch.setattr(ScriptedModel, "_text", text)
     assert run(["generate", str(study), "--inline"]) == 0
-    said = capsys.readouterr().err
+    said = "".join(capsys.readouterr())
     profiles = units(study, Stage.PROFILES)
-    again = {unit.key.id: unit.content["sent_back"]["alike"] for unit in profiles if "alike" in unit.content["sent_back"]}
+    again = {
+        unit.key.id: unit.content["sent_back"]["alike"]
+        for unit in profiles
+        if "alike" in unit.content["sent_back"]
+    }
     assert again
     assert all(f"profiles: {name} is 1.00 like" in said for name in again)
     texts = [unit.content["narrative"] for unit in profiles]
     assert len(set(texts)) == len(texts) == 120
     assert run(["generate", str(study), "--inline"]) == 0  # and nothing is written twice
-    assert [unit.digest for unit in units(study, Stage.PROFILES)] == [one.digest for one in profiles]
+    assert [unit.digest for unit in units(study, Stage.PROFILES)] == [
+        one.digest for one in profiles
+    ]
 
 
 def test_a_profile_that_stays_alike_is_rejected_and_its_session_not_reached(
