@@ -199,7 +199,7 @@ def analyse(
     scaled = scale(scores, settings, sessions=sessions, apart=apart)
     said = [
         *_other_judge(scores, asked, settings),
-        *_not_scores(inferred["outcomes"]),
+        *_no_score(inferred["outcomes"][0]),
         *judged.notices,
         *scaled.notices,
         *(beside.robustness.notices if beside.robustness else []),
@@ -312,14 +312,13 @@ def _inferred(
     }
 
 
-def _not_scores(found: Sequence[OutcomeFound]) -> list[Notice]:
-    """Which outcomes are no scores, and what treats them as such all the same."""
-    kinds = [f"{one.title} ({one.kind})" for one in found if one.kind != "score"]
+def _no_score(headline: OutcomeFound) -> list[Notice]:
+    """What treats a headline as a score that is none."""
     text = (
-        f"No scores, so contrasts and arms have intervals that fit them: {', '.join(kinds)}. "
-        "Omnibus tests, slopes, ranks, power and mixed models treat the headline as a score."
+        f"{headline.title} is a {headline.kind} and no score: contrasts and arms have intervals "
+        "that fit it; omnibus tests, slopes, ranks, power and mixed models treat it as a score."
     )
-    return [Notice("not_scores", text, 20)] if kinds else []
+    return [] if headline.kind == "score" else [Notice("no_score", text, 20)]
 
 
 def _once(arms: Sequence[ScoredArm], settings: Settings) -> list[str]:

@@ -31,14 +31,16 @@ def share(
     wholes: Sequence[float] | Array,
     level: float,
     trials: float | None = None,
+    beside: float = 0.0,
 ) -> Estimate:
     """The sum of all patients' parts over that of their wholes, of which each is a part.
 
     `trials`: of how many answers of yes or no it is made, one of each patient at least; none: it
-    can lie anywhere in between. A patient whose whole is 0 says nothing.
+    can lie anywhere in between. A patient whose whole is 0 says nothing. `beside`: what others than
+    patients add to the square of half the interval's width.
     """
     import numpy as np
-    from scipy.special import betaincinv
+    from scipy.special import betaincinv, ndtri
 
     part, whole = np.asarray(parts, dtype=float), np.asarray(wholes, dtype=float)
     part, whole = part[whole > 0], whole[whole > 0]
@@ -55,16 +57,18 @@ def share(
         known = min(sources(part), sources(whole - part))
         size = max(size, of_one / variance * _shrunk(level, known, trials))
     size = size if trials is None else min(size, trials)
+    if beside > NO_VARIATION:
+        size = 1 / (1 / size + beside / (value * (1 - value) * ndtri((1 - level) / 2) ** 2))
     yes, no, tail = size * value, size * (1 - value), (1 - level) / 2
     low = float(betaincinv(yes, no + 1, tail)) if yes > 0 else 0.0
     high = float(betaincinv(yes + 1, no, 1 - tail)) if no > 0 else 1.0
     return Estimate(value, low, high)
 
 
-def count(values: Sequence[float] | Array, level: float) -> Estimate:
-    """The mean of what was counted of each patient, which has no upper end."""
+def count(values: Sequence[float] | Array, level: float, beside: float = 0.0) -> Estimate:
+    """The mean of what was counted of each patient, which has no upper end; `beside` as above."""
     import numpy as np
-    from scipy.special import gammaincinv
+    from scipy.special import gammaincinv, ndtri
 
     counts = np.asarray(values, dtype=float)
     value = float(counts.mean()) if len(counts) else None
@@ -76,6 +80,8 @@ def count(values: Sequence[float] | Array, level: float) -> Estimate:
     if variance > NO_VARIATION:
         known = sources(counts)
         events = max(known, value**2 / variance * _shrunk(level, known, None))
+    if beside > NO_VARIATION:
+        events = 1 / (1 / events + beside / (value * ndtri((1 - level) / 2)) ** 2)
     one, tail = value / events if events else 1 / len(counts), (1 - level) / 2
     low = float(gammaincinv(events, tail)) * one if events else 0.0
     return Estimate(value, low, float(gammaincinv(events + 1, 1 - tail)) * one)

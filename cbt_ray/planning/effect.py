@@ -42,6 +42,9 @@ def smallest_effect(study: Study, declared: Variances | None = None) -> Iterator
         )
         return
     first = headline(study, prompts_of(study))
+    if first.kind != "score":
+        yield f"{head}not known, since {first.name} is a {first.kind} and no score"
+        return
     if first.low is None or first.high is None:
         yield (
             f"{head}not known, since {first.name} has no lowest or no highest value to bring the "

@@ -57,13 +57,29 @@ class Tally:
         ends = bool(((self.own == 0) | (self.own == 1)).all())
         return self.kind == "flag" and self.sessions == len(self.own) and ends
 
-    def estimate(self, level: float) -> Estimate:
-        """Its mean, of these training seeds."""
+    @property
+    def most(self) -> float:
+        """The highest value; of two arms the largest difference."""
+        return math.inf if self.kind == "count" else 1.0
+
+    def estimate(self, level: float, *, seeds_too: bool = True) -> Estimate:
+        """Its mean; else as if it had no other training seeds."""
         import numpy as np
 
+        beside = self._between_seeds(level) if seeds_too else 0.0
         if self.kind == "count":
-            return count(self.own, level)
-        return share(self.own, np.ones(len(self.own)), level, self.trials)
+            return count(self.own, level, beside)
+        return share(self.own, np.ones(len(self.own)), level, self.trials, beside)
+
+    def _between_seeds(self, level: float) -> float:
+        """What training seeds add to the square of half its interval's width."""
+        import numpy as np
+        from scipy.special import stdtrit
+
+        if len(self.cells) < 2 or len(self.own) < 2:
+            return 0.0
+        of = seeds.parts([self.cells, np.zeros((1, len(self.own)))])
+        return float(of.seeds * stdtrit(of.df_seeds, 0.5 + level / 2) ** 2)
 
 
 @dataclass(frozen=True)
@@ -82,24 +98,14 @@ class TallyInterval:
 
 def of_arm(chains: ChainMeans, arm: str, settings: Settings) -> Estimate:
     """The mean of the patients who have every training seed of an arm."""
-    import numpy as np
-
     if not chains.seeds(arm):
         return Estimate(None, reason="no session has a value")
     (own,) = tallies(chains, (arm,), settings)
     found, (low, size) = own.estimate(settings.level), range_of(settings)
-    if found.value is None:
-        return found
-    if found.low is None or found.high is None:
-        return Estimate(low + size * found.value, reason=found.reason)
-    nobody = np.zeros((1, len(own.own)))
-    ends = _widened(found.value, found.low, found.high, [own.cells, nobody], settings.level)
-    highest = math.inf if own.kind == "count" else 1.0
-    return Estimate(
-        low + size * found.value,
-        low + size * max(0.0, ends.low),
-        low + size * min(highest, ends.high),
+    value, least, most = (
+        None if end is None else low + size * end for end in (found.value, found.low, found.high)
     )
+    return Estimate(value, least, most, found.reason)
 
 
 def compared(first: Tally, second: Tally, settings: Settings) -> TallyInterval | str:
@@ -111,7 +117,7 @@ def compared(first: Tally, second: Tally, settings: Settings) -> TallyInterval |
         return next(filter(None, why))
     if first.kind == "share" and apart.std() < NO_VARIATION < first.own.std():
         return "needs differences that vary between patients, found none (the error term is zero)"
-    ends, of = _ends(first, second, settings.level), seeds.parts(cells)
+    ends, of = ends_of(first, second, settings.level), seeds.parts(cells)
     several = of.df_seeds > 0
     p, told = _test(first, second)
     name = "Garwood" if first.kind == "count" else "Korn and Graubard"
@@ -155,25 +161,20 @@ def range_of(settings: Settings) -> tuple[float, float]:
     return low, high - low
 
 
-def _ends(first: Tally, second: Tally, level: float) -> Span:
+def ends_of(first: Tally, second: Tally, level: float) -> Span:
+    """The interval of first - second, in parts of the range."""
     trials = None if first.trials is None else min(first.sessions, second.sessions)
-    one, other = first.estimate(level), second.estimate(level)
-    of_patients = difference(one, other, correlation(first.own, second.own, trials))
-    between, cells = float((first.own - second.own).mean()), [first.cells, second.cells]
-    found = _widened(between, of_patients.low, of_patients.high, cells, level)
-    most = math.inf if first.kind == "count" else 1.0
-    return Span(max(-most, found.low), min(most, found.high))
-
-
-def _widened(value: float, low: float, high: float, cells: Sequence[Array], level: float) -> Span:
-    """An interval with what training seeds add to it."""
-    from scipy.special import stdtrit
-
-    of = seeds.parts(cells)
-    if not of.df_seeds:
-        return Span(low, high)
-    more = float(of.seeds) ** 0.5 * float(stdtrit(of.df_seeds, 0.5 + level / 2))
-    return Span(value - math.hypot(value - low, more), value + math.hypot(high - value, more))
+    alone = [side.estimate(level, seeds_too=False) for side in (first, second)]
+    of_patients = difference(alone[0], alone[1], correlation(first.own, second.own, trials))
+    # Seeds of different arms are others: they correlate with nothing.
+    of_all = difference(first.estimate(level), second.estimate(level), 0)
+    of_these = difference(alone[0], alone[1], 0)
+    between = float((first.own - second.own).mean())
+    below, above = (
+        math.sqrt((ends[0] - between) ** 2 + (ends[1] - between) ** 2 - (ends[2] - between) ** 2)
+        for ends in zip(*((x.low, x.high) for x in (of_patients, of_all, of_these)), strict=True)
+    )
+    return Span(max(-first.most, between - below), min(first.most, between + above))
 
 
 def _test(first: Tally, second: Tally) -> tuple[float, str]:
@@ -190,6 +191,6 @@ def _p(first: Tally, second: Tally) -> float:
     low, high = math.log(SMALLEST), 0.0
     for _ in range(40):
         middle = (low + high) / 2
-        ends = _ends(first, second, 1 - math.exp(middle))
+        ends = ends_of(first, second, 1 - math.exp(middle))
         low, high = (middle, high) if ends.low <= 0 <= ends.high else (low, middle)
     return math.exp((low + high) / 2)
