@@ -135,8 +135,9 @@ bench: .venv/.dev  ## What a conversation costs besides its model: 600 chains on
 	$(BIN)/python -m tests.bench.orchestration
 
 .PHONY: simulations
-simulations: .venv/.dev  ## Simulate anew what intervals cover (ten minutes; not in the tests)
+simulations: .venv/.dev  ## Simulate anew what intervals cover (twelve minutes; not in the tests)
 	$(BIN)/python -m tests.analysis.effect.calibration
+	$(BIN)/python -m tests.analysis.effect.tally_studies
 
 .PHONY: docs
 docs: .venv/.dev  ## Write anew what is made from the types: both JSON schemas, cli.md, tables of study-file.md and analysis.md

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
+SLACK = 1e-9
+"""By so much of its whole a part may be off, as computed."""
 NO_VARIATION = 1e-12
 """A variance, or degrees of freedom, below which there are none."""
 
@@ -47,8 +49,9 @@ def share(
     if len(whole) < 2:
         value = float(part[0] / whole[0]) if len(whole) else None
         return Estimate(value, reason=f"needs 2 patients, found {len(whole)}")
-    if (part < 0).any() or (part > whole).any():
+    if (part < -SLACK * whole).any() or (part - whole > SLACK * whole).any():
         return Estimate(None, reason="a part is less than none or more than its whole")
+    part = np.clip(part, 0.0, whole)
     value, patients = float(part.sum() / whole.sum()), sources(whole)
     variance = _variance(part - value * whole) / float(whole.sum()) ** 2
     size = patients

@@ -82,6 +82,12 @@ def test_a_patient_without_a_trial_says_nothing() -> None:
     assert known.value == pytest.approx(2 / 6)
 
 
+def test_what_is_off_by_rounding_alone_is_not_beyond_its_end() -> None:
+    assert share([1 + 1e-15, 1.0, -1e-17], [1, 1, 1], LEVEL, 3) == share(
+        [1, 1, 0], [1] * 3, LEVEL, 3
+    )
+
+
 @pytest.mark.parametrize(
     ("parts", "wholes", "reason"),
     [

@@ -12,8 +12,8 @@ import pytest
 from cbt_ray.errors import ModelFailure
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.judge import Rating, rate
-from cbt_ray.rating.measure import Ends, Measure, circle, ends_of, leaves, values
-from cbt_ray.rating.scale import Scale
+from cbt_ray.rating.measure import Ends, Measure, circle, ends_of, kinds_of, leaves, values
+from cbt_ray.rating.scale import Item, Scale, Step
 from cbt_ray.rating.scale_file import load_scale
 from cbt_ray.study.rater import Judge
 from tests.needs import needs
@@ -166,6 +166,30 @@ def test_ends_are_those_of_the_extreme_scores() -> None:
     assert ends["fall"] == (-4, 0)
     assert MITI.ends["technical"] == (1, 5)
     assert MITI.ends["reflections_to_questions"] == (0, None)
+
+
+def test_counts_and_answers_of_two_steps_stay_what_they_are() -> None:
+    assert MITI.kinds["question"] == MITI.kinds["mi_adherent"] == "count"
+    for name in ("empathy", "technical", "reflections_to_questions", "percent_complex"):
+        assert MITI.kinds[name] == "score"
+    harm = Item("harm", "Harm", "Is there any?", "numbers", (Step(0, "0"), Step(1, "1")))
+    items = {"harm": harm.measured, "help": harm.measured, "sighs": "count"}
+    made = {
+        "alone": Measure("alone", "", "sum", (("harm",),)),
+        "in_percent": Measure("in_percent", "", "mean", (("harm",),), times=100),
+        "both": Measure("both", "", "sum", (("harm", "help"),)),
+        "twice": Measure("twice", "", "sum", (("sighs",),), times=2),
+        "mixed": Measure("mixed", "", "sum", (("sighs", "harm"),)),
+        "again": Measure("again", "", "sum", (("alone",),)),
+    }
+    assert kinds_of(tuple(made.values()), items) == items | {
+        "alone": "flag",
+        "in_percent": "flag",
+        "both": "score",
+        "twice": "score",
+        "mixed": "score",
+        "again": "flag",
+    }
 
 
 def test_what_is_made_of_what() -> None:

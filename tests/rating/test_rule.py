@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from cbt_ray.rating.measure import Ends, Value
-from cbt_ray.rating.rule import ends_of, values
+from cbt_ray.rating.rule import ends_of, kind_of, values
 from cbt_ray.study.rater import FlagName, Rule, Rulebook
 from cbt_ray.therapy.flags import NAMES
 from cbt_ray.therapy.session import Session, Speaker, Turn
@@ -77,6 +77,12 @@ def test_counts_have_no_highest_value() -> None:
     assert ends_of(Rule(count="words")) == Ends(0, None)
     assert ends_of(Rule(count="words", share=True)) == Ends(0, 100)
     assert ends_of(Rule(flag="repetition")) == Ends(0, 1)
+
+
+def test_a_rule_is_a_flag_a_share_or_a_count() -> None:
+    assert kind_of(Rule(flag="repetition")) == "flag"
+    assert kind_of(Rule(count="words", share=True)) == "share"
+    assert kind_of(Rule(count="missed")) == "count"
 
 
 def test_every_flag_may_be_a_rule() -> None:

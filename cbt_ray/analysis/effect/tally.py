@@ -129,8 +129,12 @@ def compared(first: Tally, second: Tally, settings: Settings) -> TallyInterval |
         high=size * ends.high,
         method=f"square and add on intervals after {name}, p by {told}",
         error_term=OF_SEEDS if several else OF_PATIENTS,
-        seed_share=float(of.seeds / of.variance) if several and of.variance > 0 else None,
+        seed_share=_share(of) if several else None,
     )
+
+
+def _share(of: seeds.Parts) -> float:
+    return float(of.seeds / of.variance) if of.seeds > NO_VARIATION else 0.0
 
 
 def tallies(chains: ChainMeans, arms: Sequence[str], settings: Settings) -> list[Tally]:
@@ -171,8 +175,11 @@ def ends_of(first: Tally, second: Tally, level: float) -> Span:
     of_these = difference(alone[0], alone[1], 0)
     between = float((first.own - second.own).mean())
     below, above = (
-        math.sqrt((ends[0] - between) ** 2 + (ends[1] - between) ** 2 - (ends[2] - between) ** 2)
-        for ends in zip(*((x.low, x.high) for x in (of_patients, of_all, of_these)), strict=True)
+        math.sqrt(max(0.0, (own - between) ** 2 + (every - between) ** 2 - (these - between) ** 2))
+        for own, every, these in (
+            (of_patients.low, of_all.low, of_these.low),
+            (of_patients.high, of_all.high, of_these.high),
+        )
     )
     return Span(max(-first.most, between - below), min(first.most, between + above))
 

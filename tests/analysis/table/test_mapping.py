@@ -15,10 +15,13 @@ import pandas as pd
 import pytest
 import yaml
 
+from cbt_ray.analysis.settings import ItemKind, Settings
 from cbt_ray.analysis.table.mapped import Mapped, read_table
 from cbt_ray.analysis.table.mapping import FIELDS, Mapping, load_mapping, shipped
-from cbt_ray.commands.analyze import flat_scores
+from cbt_ray.commands.analyze import flat_scores, settings_of
 from cbt_ray.errors import InputError
+from cbt_ray.rating.measure import MeasureKind
+from cbt_ray.study.model import Analysis as Block
 from tests.analysis.table.big_table import GROUPS, SESSIONS, write_big
 from tests.analysis.tables import made_up, published
 from tests.needs import needs
@@ -373,6 +376,10 @@ def test_each_mapping_of_the_package_loads(name: str) -> None:
             {"contrasts": [{"name": "c", "plus": {"variant": "x"}, "minus": {"model": "y"}}]},
             "contrasts.0.minus: expected levels of the same factors as plus",
         ),
+        ({"outcome": "share", "range": None}, "range: expected"),
+        ({"outcome": "count"}, "range: expected none of a count"),
+        ({"outcome": "flag"}, "outcome: expected the column of a total or one item"),
+        ({"outcome": "rate"}, "outcome: expected 'score', 'flag', 'share' or 'count'"),
         ({"range": [0, float("inf")]}, "range.1: expected a finite number, found inf"),
         ({"rescale": "linear", "range": None}, "range: expected"),
         ({"rescale": "square"}, "rescale: expected 'linear', found 'square'"),
@@ -446,6 +453,74 @@ def test_the_page_has_every_field_of_a_mapping() -> None:
 def test_the_mapping_of_the_page_is_one() -> None:
     example = PAGE.split("```yaml")[1].split("```")[0]
     assert Mapping.model_validate(yaml.safe_load(example)).mapping == "mine"
+
+
+# --- flags, shares and counts
+
+
+TALLIES = [f"{arm},p{patient},1,{{}}" for arm in "ab" for patient in range(4)]
+
+
+def tallied(path: Path, values: list[object], **changes: Any) -> Settings:
+    """The settings for a table of one value a row."""
+    lines = [line.format(value) for line, value in zip(TALLIES, values, strict=True)]
+    columns = {"arm": "Arm", "patient": "Client", "session": "Session"}
+    own = Mapping.model_validate(
+        {"mapping": "tally", "columns": columns, "total": "total", **changes}
+    )
+    file = path / "tally.csv"
+    file.write_text("\n".join(["Arm,Client,Session,total", *lines]) + "\n", encoding="utf-8")
+    return settings_of(Block(), own, read_table(file, own))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "values", "changes", "ends"),
+    [
+        ("flag", [0, 1, 1, 0, 0, 0, 0, 1], {}, (0, 1)),
+        ("flag", [1, 2, 2, 1, 1, 1, 2, 2], {"range": [1, 2]}, (1, 2)),
+        ("share", [0, 12.5, 100, 40, 3, 0, 9, 1], {"range": [0, 100]}, (0, 100)),
+        ("count", [0, 3, 250, 1, 0, 0, 7, 2], {}, (0, None)),
+    ],
+)
+def test_what_the_total_is_becomes_a_setting_of_total_and_item(
+    tmp_path: Path,
+    outcome: MeasureKind,
+    values: list[object],
+    changes: dict[str, Any],
+    ends: tuple[float, float | None],
+) -> None:
+    found = tallied(tmp_path, values, outcome=outcome, **changes)
+    assert (found.kind, found.total) == (outcome, ends)
+    assert found.item_kinds == {"total": ItemKind(outcome, *ends)}
+    assert found.highest == (250 if outcome == "count" else ends[1])
+
+
+@pytest.mark.parametrize(
+    ("outcome", "value", "changes", "line"),
+    [
+        ("flag", 0.5, {}, "expected 0 or 1, found 0.5"),
+        ("flag", 2, {}, "expected 0 or 1, found 2"),
+        ("share", 101, {"range": [0, 100]}, "expected a number from 0 to 100, found 101"),
+        ("count", 1.5, {}, "expected a whole number from 0, found 1.5"),
+        ("count", -1, {}, "expected a whole number from 0, found -1"),
+    ],
+)
+def test_a_value_that_it_cannot_have_is_refused(
+    tmp_path: Path, outcome: str, value: float, changes: dict[str, Any], line: str
+) -> None:
+    with pytest.raises(InputError, match=f"line 3, column total: {line}"):
+        tallied(tmp_path, [0, value, 1, 1, 0, 0, 0, 0], outcome=outcome, **changes)
+
+
+def test_a_sum_of_shares_has_the_ends_of_all(tmp_path: Path) -> None:
+    own = mapping(outcome="share")
+    found = settings_of(Block(), own, read(tmp_path, outcome="share"))
+    assert (found.total, found.item_kinds["one"]) == ((0, 12), ItemKind("share", 0, 6))
+
+
+def test_a_table_of_scores_says_nothing_of_kinds(tmp_path: Path) -> None:
+    found = settings_of(Block(), mapping(), read(tmp_path))
+    assert (found.kind, found.total, found.item_kinds) == ("score", None, {})
 
 
 # --- ids are text
