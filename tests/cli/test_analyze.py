@@ -72,6 +72,27 @@ def test_it_writes_analysis_and_tables(scores: Path, capsys: pytest.CaptureFixtu
     assert not Path("out/report.html").exists()
 
 
+def test_a_table_of_yes_and_no_is_compared_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answers = {"tuned": "1111111100", "plain": "0000000000"}
+    lines = [f"{arm},p{n},{one}" for arm, said in answers.items() for n, one in enumerate(said)]
+    Path("safe.csv").write_text("\n".join(["arm,patient,safe", *lines, ""]))
+    Path("mine.yaml").write_text(
+        "{mapping: mine, columns: {arm: arm, patient: patient}, total: safe, outcome: flag, "
+        "contrasts: [{name: it, plus: {arm: tuned}, minus: {arm: plain}}]}"
+    )
+    assert run(["analyze", "safe.csv", "--mapping", "mine.yaml", "--to", "out"]) == 0
+    result = json.loads(Path("out/analysis.json").read_text())
+    (row,) = result["contrasts"]["primary"]["rows"]
+    assert row["p"] == pytest.approx(2 * 0.5**8)
+    assert 0 < row["low"] < row["estimate"] == pytest.approx(0.8) < row["high"] < 1
+    arms = {arm["arm"]: arm["estimate"] for arm in result["outcomes"][0]["arms"]}
+    assert (arms["plain"]["low"], arms["plain"]["high"]) == (0, pytest.approx(0.3085, abs=1e-4))
+    assert "0.800 more of the sessions with tuned" in Path("out/report.html").read_text()
+
+
 def test_its_own_table_of_scores_gives_the_same_analysis(scores: Path) -> None:
     assert run(["analyze", "scores.csv", "--mapping", "cbt", "--to", "one", "--no-report"]) == 0
     assert (

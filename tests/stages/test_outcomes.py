@@ -182,11 +182,13 @@ def test_a_study_of_rules_alone_calls_no_judge(
     write(study, raters={"counter": COUNTER}, analysis={"outcomes": ["words", "talk"]})
     assert run(["check", str(study)]) == 0
     assert run(["plan", str(study)]) == 0
-    assert "not known, since counter.words has no lowest or no" in capsys.readouterr().out
+    assert "not known, since counter.words is a count and no score" in capsys.readouterr().out
     assert run(["study", str(study), "--inline"]) == 0
     assert scripted.units(study.parent / "runs", Stage.RATINGS, study="prompts") == {}
     found = analysis_of(study)
     assert found["settings"]["total"] == [0, None]
+    assert [one["kind"] for one in found["outcomes"]] == ["count", "share"]
+    assert found["settings"]["kind"] == "count"
     (bounds,) = found["policies"]["bounds"]
     assert bounds["reason"] == "the measure has no lowest or no highest value"
     assert found["declared"]["before_first_rating"]
