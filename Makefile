@@ -135,7 +135,7 @@ bench: .venv/.dev  ## What a conversation costs besides its model: 600 chains on
 	$(BIN)/python -m tests.bench.orchestration
 
 .PHONY: simulations
-simulations: .venv/.dev  ## Simulate anew what intervals cover (twelve minutes; not in the tests)
+simulations: .venv/.dev  ## Simulate anew what intervals cover (a quarter of an hour; not in the tests)
 	$(BIN)/python -m tests.analysis.effect.calibration
 	$(BIN)/python -m tests.analysis.effect.tally_studies
 
