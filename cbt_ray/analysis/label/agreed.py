@@ -2,7 +2,8 @@
 
 F1 is 2p / (1 + p) of p, the share of true positives among all that either side named. So its
 interval is that of a share between personas, bent the same way: within 0 and 1, and of some width
-where all or nothing is right.
+where all or nothing is right. Training seeds widen it as they do a mean (`effect.seeds`), by what
+personas add to the share under each of them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from cbt_ray.analysis.effect import seeds
 from cbt_ray.analysis.estimate import Estimate
 from cbt_ray.analysis.label.labelled import Replies, sums
 from cbt_ray.analysis.share import share
@@ -81,8 +83,17 @@ def agreed(replies: Replies, level: float, label: int | None = None) -> Agreed:
         fn=generator - both,
         precision=_share(replies, found.both, found.reply, level, UNNAMED),
         recall=_share(replies, found.both, found.generator, level, UNSUPPORTED),
-        f1=bent(_share(replies, found.both, found.either, level, NOBODY)),
+        f1=f1(replies, level, label),
     )
+
+
+def f1(
+    replies: Replies, level: float, label: int | None = None, *, seeds_too: bool = True
+) -> Estimate:
+    """Of one label, or of all together (micro); else as if there were no other training seeds."""
+    found = Overlap.of(replies, label)
+    part, whole = found.both, found.either
+    return bent(_share(replies, part, whole, level, NOBODY, seeds_too=seeds_too))
 
 
 def exact(replies: Replies, level: float) -> Estimate:
@@ -100,7 +111,15 @@ def bent(found: Estimate) -> Estimate:
     return replace(found, value=value, low=low, high=high)
 
 
-def _share(replies: Replies, part: Array, whole: Array, level: float, undefined: str) -> Estimate:
+def _share(
+    replies: Replies,
+    part: Array,
+    whole: Array,
+    level: float,
+    undefined: str,
+    *,
+    seeds_too: bool = True,
+) -> Estimate:
     """A share with its interval between personas; `undefined` says why there is none."""
     parts, wholes = sums(replies.persona, part, whole)
     total, personas = float(wholes.sum()), int((wholes > 0).sum())
@@ -108,7 +127,25 @@ def _share(replies: Replies, part: Array, whole: Array, level: float, undefined:
         return Estimate(None, reason=undefined)
     if personas < 2:
         return Estimate(float(parts.sum()) / total, reason=f"needs 2 personas, found {personas}")
-    return share(parts, wholes, level, trials=total)
+    beside = _between_seeds(replies, part, whole, level) if seeds_too else 0.0
+    return share(parts, wholes, level, trials=total, beside=beside)
+
+
+def _between_seeds(replies: Replies, part: Array, whole: Array, level: float) -> float:
+    """What training seeds add to the square of half the interval's width."""
+    import numpy as np
+    from scipy.special import stdtrit
+
+    trainings, training = np.unique(replies.seed, return_inverse=True)
+    personas, persona = np.unique(replies.persona, return_inverse=True)
+    shape = len(trainings), len(personas)
+    if min(shape) < 2:
+        return 0.0
+    rest = (part - part.sum() / whole.sum() * whole) / whole.sum() * shape[0] * shape[1]
+    place = training * shape[1] + persona
+    cells = np.bincount(place, weights=rest, minlength=shape[0] * shape[1]).reshape(shape)
+    of = seeds.parts([cells, np.zeros((1, shape[1]))])
+    return float(of.seeds * stdtrit(of.df_seeds, 0.5 + level / 2) ** 2)
 
 
 def macro(found: list[LabelAgreed]) -> float | None:

@@ -23,8 +23,8 @@ MOST_LISTED = 3
 UNRELIABLE = 0.5
 """A ceiling below it is poor agreement: the generator does not repeat its own labels."""
 METHOD = (
-    "F1 over all labels (micro), training seeds averaged; intervals of Korn and Graubard with "
-    "personas as clusters, of differences by MOVER"
+    "F1 over all labels (micro); intervals of Korn and Graubard with personas as clusters, which "
+    "training seeds widen; of differences by MOVER"
 )
 
 

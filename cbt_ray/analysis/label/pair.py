@@ -5,7 +5,7 @@ several replies, these are not independent: then the personas' sums of differenc
 all flips counted. That is McNemar's test where each persona has one case.
 
 How far F1 differs: both intervals joined by MOVER (Zou & Donner 2008, Stat. Med. 27:1693-1702) with
-the correlation of the two arms between personas.
+the correlation of the two arms between personas; what training seeds add is added in squares.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.effect.asked import Comparison
-from cbt_ray.analysis.effect.contrast import ONE_RUN, holm
+from cbt_ray.analysis.effect.contrast import ONE_RUN, SEVERAL_RUNS, holm
 from cbt_ray.analysis.effect.signed_ranks import counted_flips
 from cbt_ray.analysis.estimate import Estimate
-from cbt_ray.analysis.label.agreed import NOBODY, Overlap, agreed
+from cbt_ray.analysis.label.agreed import NOBODY, Overlap, f1
 from cbt_ray.analysis.label.labelled import Replies, sums
 from cbt_ray.analysis.share import correlation, mcnemar
 from cbt_ray.analysis.share import difference as joined
@@ -32,10 +32,7 @@ if TYPE_CHECKING:
 MCNEMAR = "exact McNemar"
 FLIPS = "exact sign flips of personas"
 NO_CASE = "no case has replies of both"
-AVERAGED = (
-    "Training seeds are averaged within a case: inference is to these checkpoints, not to the "
-    "method of training."
-)
+AVERAGED = "p averages training seeds within a case: it is about these checkpoints."
 FINEST = 2520
 """Most steps that the difference of two shares of replies is counted in."""
 
@@ -90,7 +87,8 @@ def compared(
     shared = sorted(set(sides[0].case) & set(sides[1].case))
     plus, minus = (side.on(shared) for side in sides)
     seeds = (plus.seeds, minus.seeds)
-    said = [*([AVERAGED] if max(seeds, default=0) > 1 else []), *([ONE_RUN] if once else [])]
+    several = [SEVERAL_RUNS, AVERAGED] if max(seeds) > 1 else []
+    said = [*several, *([ONE_RUN] if once else [])]
     return LabelPair(
         **vars(head),
         cases=len(shared),
@@ -105,14 +103,25 @@ def compared(
 
 def difference(plus: Replies, minus: Replies, level: float) -> Estimate:
     """Of micro F1, on the same cases."""
-    one, other = (agreed(side, level).f1 for side in (plus, minus))
+    one, other = (f1(side, level) for side in (plus, minus))
     if one.value is None or other.value is None:
         return Estimate(None, reason=NO_CASE if not len(plus.case) else one.reason or other.reason)
     value = one.value - other.value
     if one.low is None or other.low is None:
         return Estimate(value, reason=one.reason or other.reason)
-    span = joined(one, other, correlation(_influence(plus), _influence(minus)))
-    return Estimate(value, span.low, span.high)
+    r = correlation(_influence(plus), _influence(minus))
+    first, second = (f1(side, level, seeds_too=False) for side in (plus, minus))
+    of_personas, of_these = joined(first, second, r), joined(first, second, 0.0)
+    # Seeds of different arms are others: they correlate with nothing.
+    of_all = joined(one, other, 0.0)
+    low, high = (
+        math.sqrt(max(0.0, (own - value) ** 2 + (every - value) ** 2 - (these - value) ** 2))
+        for own, every, these in (
+            (of_personas.low, of_all.low, of_these.low),
+            (of_personas.high, of_all.high, of_these.high),
+        )
+    )
+    return Estimate(value, max(-1.0, value - low), min(1.0, value + high))
 
 
 def _influence(replies: Replies) -> Array:

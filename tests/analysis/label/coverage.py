@@ -36,6 +36,10 @@ class Cell:
     apart: float = 0.0
     """Standard deviation between personas, in logits; two thirds of its square are shared by both
     arms."""
+    seeds: int = 1
+    """Trainings of either arm."""
+    between: float = 0.0
+    """Standard deviation between them, in logits."""
 
 
 KINDS = {
@@ -43,6 +47,12 @@ KINDS = {
     "middling": ((1.0, 0.5), (-2.5, -2.0)),
     "poor": ((-1.5, -1.5), (-1.7, -1.7)),
     "nearly all": ((5.0, 2.0), (-6.0, -3.5)),
+}
+SPREADS: dict[str, tuple[float, int, float]] = {
+    "": (0.0, 1, 0.0),
+    ", personas apart": (1.0, 1, 0.0),
+    ", and 2 training seeds": (1.0, 2, 0.5),
+    ", and 3 training seeds": (1.0, 3, 0.5),
 }
 SIZES = ((20, 1), (50, 2), (100, 1), (20, 5))
 
@@ -54,18 +64,19 @@ def logistic(value: Array) -> Array:
 
 def study(cell: Cell, draw: np.random.Generator) -> list[Replies]:
     """Both arms of one study."""
-    count, labels = cell.personas * cell.cases, len(FREQUENCY)
-    persona = np.repeat(np.arange(cell.personas), cell.cases)
-    reference = draw.random((count, labels)) < FREQUENCY
+    count = cell.personas * cell.cases
+    persona = np.tile(np.repeat(np.arange(cell.personas), cell.cases), cell.seeds)
+    case, seed = np.tile(np.arange(count), cell.seeds), np.repeat(np.arange(cell.seeds), count)
+    reference = (draw.random((count, len(FREQUENCY))) < FREQUENCY)[case]
     shared = draw.standard_normal(cell.personas) * cell.apart * (2 / 3) ** 0.5
     found = []
     for hit, extra in zip(cell.hits, cell.extras, strict=True):
         own = shared + draw.standard_normal(cell.personas) * cell.apart * (1 / 3) ** 0.5
-        skill = own[persona][:, None]
+        trained = draw.standard_normal(cell.seeds) * cell.between
+        skill = (own[persona] + trained[seed])[:, None]
         share = np.where(reference, logistic(hit + skill), logistic(extra - skill))
-        named = draw.random((count, labels)) < share
-        one = np.ones(count, dtype=int)
-        found.append(Replies(np.arange(count), persona, one, one, named, reference))
+        named = draw.random(reference.shape) < share
+        found.append(Replies(case, persona, seed, np.ones_like(seed), named, reference))
     return found
 
 
@@ -78,7 +89,9 @@ def f1(replies: Replies) -> float:
 def covered(cell: Cell, studies: int, seed: int = 1) -> tuple[float, float]:
     """The shares of studies whose intervals hold the first arm's F1, and the difference."""
     draw = np.random.default_rng(seed)
-    whole = [f1(arm) for arm in study(replace(cell, personas=200_000 // cell.cases), draw)]
+    apart = float(np.hypot(cell.apart, cell.between))
+    many = replace(cell, personas=200_000 // cell.cases, seeds=1, apart=apart)
+    whole = [f1(arm) for arm in study(replace(many, between=0.0), draw)]
     held = np.zeros(2)
     for _ in range(studies):
         plus, minus = study(cell, draw)
@@ -97,11 +110,11 @@ def table(studies: int) -> Iterator[str]:
     yield f"| F1, difference | {' | '.join(sizes)} |"
     yield "|---" * (len(SIZES) + 1) + "|"
     for name, (hits, extras) in KINDS.items():
-        for apart in (0.0, 1.0):
-            cells = (Cell(*size, hits, extras, apart) for size in SIZES)
+        for more, (apart, seeds, between) in SPREADS.items():
+            cells = (Cell(*size, hits, extras, apart, seeds, between) for size in SIZES)
             found = [covered(cell, studies) for cell in cells]
             told = [f"{100 * one:.1f} {100 * other:.1f}" for one, other in found]
-            yield f"| {name}{', personas apart' if apart else ''} | {' | '.join(told)} |"
+            yield f"| {name}{more} | {' | '.join(told)} |"
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ import pytest
 from cbt_ray.analysis import Analysis, Beside, Settings, analyse
 from cbt_ray.analysis.document import from_json, to_json
 from cbt_ray.analysis.estimate import Estimate
-from cbt_ray.analysis.label.labelled import Labelled
+from cbt_ray.analysis.label.agreed import f1
+from cbt_ray.analysis.label.labelled import Labelled, Replies
 from cbt_ray.analysis.label.labels import ArmLabels, Labels, labels
 from tests.analysis.label.coverage import Cell, covered
 from tests.analysis.label.replies import (
@@ -227,11 +228,29 @@ def test_a_second_training_that_says_the_same_does_not_narrow_the_interval() -> 
         assert both.high == pytest.approx(alone.high, abs=0.004)
 
 
+def test_trainings_that_differ_widen_the_interval_and_more_of_them_less_so() -> None:
+    """Half of the trainings find nearly all labels, the others few."""
+    sides = [imperfect(CASES, skill, 5) for skill in (0.9, 0.4)]
+    widths = []
+    for count in (2, 4):
+        rows = [
+            row
+            for seed in range(count)
+            for row in replies("one", sides[seed % 2], CASES, seed=seed)
+        ]
+        own = Replies.of(rows, LABELS)
+        alone, both = f1(own, 0.95, seeds_too=False), f1(own, 0.95)
+        assert alone.value == both.value
+        widths.append((both.high or 0) - (both.low or 0))
+        assert widths[-1] > 2 * ((alone.high or 0) - (alone.low or 0))
+    assert widths[0] > widths[1]
+
+
 @pytest.mark.parametrize("kind", [((2.5, 2.0), (-4.0, -3.5)), ((-1.5, -1.5), (-1.7, -1.7))])
 def test_intervals_of_f1_and_of_its_difference_cover_their_level(
     kind: tuple[tuple[float, float], tuple[float, float]],
 ) -> None:
-    for share in covered(Cell(30, 3, *kind, apart=1.0), 400):
+    for share in covered(Cell(30, 3, *kind, apart=1.0, seeds=3, between=0.5), 400):
         assert share > 0.95 - 3 * (0.95 * 0.05 / 400) ** 0.5
 
 

@@ -97,6 +97,19 @@ def test_trainings_that_differ_are_averaged_within_a_case() -> None:
     )
 
 
+def test_trainings_that_differ_widen_the_difference() -> None:
+    sides = [imperfect(CASES, skill, 5) for skill in (0.9, 0.6)]
+    instruct = replies("instruct", imperfect(CASES, 0.5, 6), CASES)
+    widths = []
+    for other in (0, 1):
+        trained = [replies("tuned", sides[n], CASES, seed=n) for n in (0, other)]
+        rows = [row for one in trained[: 1 + other] for row in one]
+        found = compared([*rows, *instruct]).f1
+        widths.append((found.high or 0) - (found.low or 0))
+        assert -1 <= (found.low or 0) < (found.value or 0) < (found.high or 0) <= 1
+    assert widths[1] > 2 * widths[0]
+
+
 def test_holm_goes_over_all_labels_of_the_form() -> None:
     few = [frozenset(one & set(LABELS[:6])) for one in cases(80)]
     rows = [
