@@ -156,15 +156,12 @@ def _trainings(bench: Bench, survey: Survey, now: datetime | None) -> Iterator[s
 
 
 def _far(record: Record, now: datetime | None) -> str:
-    """How far it is, from its last step; the held-out loss is the last one that was taken."""
-    last = record.steps[-1]
-    held_out = next(
-        (step.held_out for step in reversed(record.steps) if step.held_out is not None), None
-    )
+    """How far it is, from its last step, and the losses by split that were taken last."""
+    last, measured = record.steps[-1], record.measured
     parts = [
         f"step {last.step} of {last.steps}",
         f"loss {last.loss:.3f}" if last.loss is not None else "no finite loss",
-        f"held out {held_out:.3f}" if held_out is not None else "",
+        f"at {measured[-1].said}" if measured else "",
         f"chosen likelier in {last.preferred:.0%}" if last.preferred is not None else "",
         f"{_spelt(last.left_s)} left" if last.left_s is not None else "",
     ]

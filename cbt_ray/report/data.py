@@ -15,6 +15,7 @@ from cbt_ray.study.patients import SimulatedPatient
 from cbt_ray.study.protocol import Sessions
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.therapy.session import Session
+from cbt_ray.training.measured import Kept, Point
 from cbt_ray.training.preference import PairFigures
 
 
@@ -90,8 +91,6 @@ class Curves:
     """What was measured of a training on its way."""
 
     loss: Curve = ()
-    held_out: Curve = ()
-    """Loss on text that training does not see; step 0 is before training."""
     grad_norm: Curve = ()
     tokens_per_second: Curve = ()
     memory_gib: Curve = ()
@@ -140,9 +139,10 @@ class TrainingRow:
 
     model: str
     steps: int | None = None
-    loss_before: float | None = None
-    """Held-out loss."""
-    loss_after: float | None = None
+    measured: Sequence[Point] = ()
+    """Losses by split before it, at each epoch and at its end."""
+    kept: Kept | None = None
+    """Which of them are the model's."""
     tokens: int | None = None
     """Tokens fed."""
     tokens_per_second: float | None = None

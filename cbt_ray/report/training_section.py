@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from cbt_ray.report import epochs
 from cbt_ray.report.data import Curve, Curves, ReportData, TrainingRow
 from cbt_ray.report.figure import Figure
 from cbt_ray.report.part import Fold, Pairs, Part, Section
@@ -37,12 +38,11 @@ OUTCOME = {True: "passed", False: "failed", None: "reported"}
 
 
 def training(data: ReportData) -> Section:
-    """Losses before and after, curves, parity checks, files, and what else is known of each
-    training.
-    """
+    """Losses by epoch, curves, parity checks, files, and what else is known of each training."""
     checks, preference = _checks(data.training), _preference(data.training)
     parts: list[Part] = [
         _trainings(data.training),
+        *epochs.parts(data.training),
         *([preference] if preference.rows else []),
         *curves(data.training),
         *([checks] if checks.rows else []),
@@ -61,13 +61,12 @@ def training(data: ReportData) -> Section:
 
 
 def _trainings(training: Sequence[TrainingRow]) -> Table:
-    head = ["Model", "Steps", "Before", "After", "Tokens", "Tokens/s", "Memory, GiB", "Wall time"]
+    head = ["Model", "Steps", "Epoch kept", "Tokens", "Tokens/s", "Memory, GiB", "Wall time"]
     rows = [
         _row(
             row.model,
             whole(row.steps),
-            three(row.loss_before),
-            three(row.loss_after),
+            f"{row.kept.epoch:g}" if row.kept else DASH,
             whole(row.tokens),
             whole(row.tokens_per_second),
             one(row.memory_gib),
@@ -76,14 +75,13 @@ def _trainings(training: Sequence[TrainingRow]) -> Table:
         for row in training
     ]
     note = (
-        "Before, after: loss per supervised token of held-out text. Tokens: fed in all steps. "
-        "Tokens/s: median over the "
-        "steps. Memory: peak. Wall time: of the steps and the losses, without export."
+        "Tokens: fed in all steps. Tokens/s: median over the steps. Memory: peak. Wall time: of "
+        "the steps and the losses, without export."
     )
     empty = "" if rows else "No training is recorded."
     return Table(
         "t-training",
-        "Training and held-out loss",
+        "Trainings",
         [(name, False) for name in head],
         rows,
         note,
@@ -163,17 +161,16 @@ def shown(value: object) -> str:
 
 @dataclass(frozen=True)
 class _Panel:
-    """What a panel shows: a line, and points beside it."""
+    """What a panel shows."""
 
     name: str
     axis: str
     line: Curve
-    points: Curve = ()
     from_zero: bool = False
 
     def values(self) -> list[float]:
         """All finite numbers in it."""
-        return [value for _, value in (*self.line, *self.points) if value is not None]
+        return [value for _, value in self.line if value is not None]
 
 
 @dataclass(frozen=True)
@@ -212,12 +209,8 @@ def curves(training: Sequence[TrainingRow]) -> list[Figure]:
 
 
 def _caption(found: Curves) -> str:
-    """What lines, points and marks are."""
+    """What lines and marks are."""
     parts = ["Training loss is that of each step's batch."]
-    if found.held_out:
-        parts.append(
-            "Held out: the loss per supervised token of held-out text; step 0 is before it."
-        )
     steps = _size(found.loss)
     if steps > 1:
         parts.append(
@@ -238,19 +231,14 @@ def _caption(found: Curves) -> str:
 def _panels(row: TrainingRow) -> list[Markup]:
     found = row.curves
     wanted = [
-        _Panel(
-            "loss",
-            "loss: training (line), held out (diamonds)" if found.held_out else "training loss",
-            found.loss,
-            found.held_out,
-        ),
+        _Panel("loss", "training loss", found.loss),
         _Panel("gradient norm", "gradient norm", found.grad_norm, from_zero=True),
         _Panel("margin", "margin, nats a token", found.margin),
         _Panel("tokens per second", "tokens per second", found.tokens_per_second, from_zero=True),
         _Panel("memory", "memory, GiB", found.memory_gib, from_zero=True),
     ]
     kept = [panel for panel in wanted if len(panel.values()) > 1]
-    last = max((step for panel in kept for step, _ in (*panel.line, *panel.points)), default=0)
+    last = max((step for panel in kept for step, _ in panel.line), default=0)
     return [_drawn(panel, row, last) for panel in kept]
 
 
@@ -266,12 +254,6 @@ def _drawn(panel: _Panel, row: TrainingRow, last: int) -> Markup:
     parts += [_mark(x(step), step) for step in sorted(set(row.curves.resumed))]
     for segment in _segments(panel.line):
         parts += _line(segment, x, y)
-    hints = [
-        (step, value, f"step {step}: {three(value)}")
-        for step, value in panel.points
-        if value is not None
-    ]
-    parts += [marker(x(step), y(value), 2, "dot s1", 4, hint) for step, value, hint in hints]
     return drawing(350, 214, f"Training of {row.model}: {panel.name} over steps", *parts)
 
 

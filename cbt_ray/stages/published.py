@@ -26,6 +26,7 @@ from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.export.card import CardFacts, CardFile, card
 from cbt_ray.training.export.modelfile import modelfile
 from cbt_ray.training.gate.verdict import Check
+from cbt_ray.training.measured import kept_of, points_of
 from cbt_ray.unit import Unit
 from cbt_ray.work.bench import Bench
 
@@ -162,8 +163,8 @@ def _facts(
         f"{recipe.backend}",
         data={name: metrics[name] for name in _DATA if name in metrics},
         recipe=recipe.model_dump(exclude=_PLACES),
-        held_out_before=metrics.get("held_out_before"),
-        held_out_after=metrics.get("held_out_after"),
+        measured=points_of(metrics.get("measured")),
+        kept=kept_of(metrics.get("kept")),
         preference=metrics.get("preference", {}),
         seeds={"training": recipe.seed, "dataset": study.seed if judges else study.dataset.seed},
         versions=made["training"]["versions"],

@@ -34,15 +34,17 @@ class Steps:
         """Tell of a step, and keep it."""
         if self.live is not None:
             self.live(_live_step(step))
+        for point in step.measured:
+            self.say(f"finetune: {self.name}: loss at {point.said}")
         if time.monotonic() - self.last < EVERY_S and step.step < step.steps:
             return
         self.last = time.monotonic()
-        held_out = f", held out {step.held_out:.3f}" if step.held_out is not None else ""
-        if step.pairs is not None:
-            held_out += f", chosen likelier in {step.pairs.preferred:.0%}"
+        preferred = (
+            f", chosen likelier in {step.pairs.preferred:.0%}" if step.pairs is not None else ""
+        )
         self.say(
             f"finetune: {self.name}: step {step.step}/{step.steps}, loss "
-            f"{step.loss:.3f}{held_out}, "
+            f"{step.loss:.3f}{preferred}, "
             f"{step.tokens_per_second:.0f} tokens/s, {step.memory_gib:.1f} GiB, {step.left_s:.0f} "
             "s left"
         )

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.notice import Notice
 from cbt_ray.report.data import CheckRow, Curve, Curves, FileRow, PairsRow, TrainingRow
+from cbt_ray.report.epochs import overfitting
 from cbt_ray.study.model import Checkpoint
 from cbt_ray.training.live import Record, Step, read_record
+from cbt_ray.training.measured import chosen_by, kept_of, lowest, points_of
 from cbt_ray.training.preference import FEWEST_PREFERRED, KINDS, PairFigures
 from cbt_ray.unit import Key, Unit
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from cbt_ray.work.bench import Bench
 
 _OF_STEPS = {field.name for field in fields(PairFigures)}
-SHOWN = {"loss", "grad_norm", "learning_rate", "held_out", "gate", "preference", *_OF_STEPS}
+SHOWN = {"loss", "grad_norm", "learning_rate", "measured", "kept", "gate", "preference", *_OF_STEPS}
 """Metrics that have a figure or a table of their own."""
 LONG = 12
 """A longer list is a curve and no detail."""
@@ -49,23 +51,19 @@ def _served(bench: Bench, made: Checkpoint) -> Iterator[CheckRow]:
 def row_of(name: str, unit: Unit, record: Record) -> TrainingRow:
     """One training, from its unit and its live figures."""
     metrics, measured = unit.content.get("metrics", {}), unit.provenance.get("training", {})
-    ends = [
-        (0, metrics.get("held_out_before")),
-        (metrics.get("steps", 0), metrics.get("held_out_after")),
-    ]
     speeds = [step.tokens_per_second for step in record.steps if step.tokens_per_second is not None]
     return TrainingRow(
         name,
         steps=metrics.get("steps"),
-        loss_before=metrics.get("held_out_before"),
-        loss_after=metrics.get("held_out_after"),
+        measured=points_of(metrics.get("measured")) or record.measured,
+        kept=kept_of(metrics.get("kept")),
         tokens=metrics.get("tokens_seen"),
         tokens_per_second=median(speeds) if speeds else measured.get("tokens_per_second"),
         memory_gib=max(
             (step.memory_gib for step in record.steps if step.memory_gib is not None), default=None
         ),
         seconds=measured.get("seconds"),
-        curves=_curves(metrics, ends, record),
+        curves=_curves(metrics, record),
         preference=list(_preference(metrics.get("preference", {}))),
         checks=[CheckRow(**check) for check in metrics.get("gate", [])],
         files=_files(unit),
@@ -74,8 +72,15 @@ def row_of(name: str, unit: Unit, record: Record) -> TrainingRow:
 
 
 def notices_of(training: Sequence[TrainingRow]) -> Iterator[Notice]:
-    """That a model still prefers the answers that its training moved it away from."""
+    """That a model learnt its examples by heart, or still prefers the answers that its training
+    moved it away from.
+    """
     for row in training:
+        by = chosen_by(row.measured)
+        best = lowest(row.measured, by, start=True)
+        if row.kept and best and best.step < row.kept.step:
+            for said in overfitting(row.measured):
+                yield Notice("overfitted", f"{row.model}: {said}", 59)
         last = [one for one in row.preference if one.when == "after"]
         least = min(last, key=lambda one: one.figures.preferred, default=None)
         if least is not None and least.figures.preferred < FEWEST_PREFERRED:
@@ -94,17 +99,12 @@ def _preference(found: Mapping[str, Any]) -> Iterator[PairsRow]:
                 yield PairsRow(KINDS[kind], one["pairs"], when, PairFigures(**one[when]))
 
 
-def _curves(metrics: Mapping[str, Any], ends: Curve, record: Record) -> Curves:
+def _curves(metrics: Mapping[str, Any], record: Record) -> Curves:
     """The unit's own curves where it has them: they are whole where a run was killed before its
     last lines were written.
-
-    `ends`: held-out losses before and after.
     """
-    on_the_way = [(step.step, step.held_out) for step in record.steps]
-    held_out = {step: value for step, value in (*on_the_way, *ends) if value is not None}
     return Curves(
         loss=_listed(metrics.get("loss", [])) or _curve(record.steps, "loss"),
-        held_out=sorted(held_out.items()),
         grad_norm=_listed(metrics.get("grad_norm", [])) or _curve(record.steps, "grad_norm"),
         tokens_per_second=_curve(record.steps, "tokens_per_second"),
         memory_gib=_curve(record.steps, "memory_gib"),

@@ -41,7 +41,7 @@ _FAMILIES = (
 )
 _NOT_HOW = {"seed", "method", "quantization", "start", "compare", "revision", "compare_revision"}
 _NOT_HOW |= {"licence", "preferences", "preferences_licence", "backend", "checkpoint_steps"}
-_NOT_HOW |= {"held_out_windows", "held_out_steps", "measured_pairs", "memory_gib", "tensorboard"}
+_NOT_HOW |= {"measured_windows", "measured_pairs", "memory_gib", "tensorboard"}
 _NOT_HOW |= {"gate_prompts", "safetensors", "chat_template", "turn_end"}
 """Fields of a recipe that belong to the model, are named by themselves or do not decide what tuning
 makes."""
@@ -87,9 +87,26 @@ def told(study: Study) -> list[str]:
 
 def beside(study: Study) -> list[str]:
     """The same without what the scores themselves tell: a line a pair, arms that are not asked as
-    they were trained, and that each patient is seen once.
+    they were trained, models whose epoch the test chose, and that each patient is seen once.
     """
-    return [*_of_pairs(confounds(study)), *_asked_otherwise(study), *_seen_once(study)]
+    return [
+        *_of_pairs(confounds(study)),
+        *_asked_otherwise(study),
+        *_chosen_by_test(study),
+        *_seen_once(study),
+    ]
+
+
+def _chosen_by_test(study: Study) -> Iterator[str]:
+    """Models of whose epochs the best one is kept where only a test can tell which it is."""
+    held_out = study.dataset.held_out > 0
+    for name in dict.fromkeys(arm.model for arm in study.arms if arm.tuned and arm.model):
+        if study.models[name].recipe.keep == "best" and not held_out:
+            yield (
+                f"{name}: its epoch is chosen by the loss on the patients that are tested "
+                "(`dataset.test`), since nothing is held out (`dataset.held_out`): what is found "
+                "on them flatters it"
+            )
 
 
 def _asked_otherwise(study: Study) -> Iterator[str]:

@@ -38,6 +38,7 @@ def unfit(study: Study) -> Iterator[str]:
         _learners,
         _references,
         _of_pairs,
+        _of_epochs,
         _needed,
         _named,
         _lists,
@@ -266,6 +267,17 @@ def _cases(study: Study) -> Iterator[str]:
         yield f"courses.sessions: expected 1, {why}, found {study.courses.sessions}"
     if study.courses is not None and study.courses.write != "turns":
         yield f"courses.write: expected turns, {why}"
+
+
+def _of_epochs(study: Study) -> Iterator[str]:
+    """The best epoch is that of the lowest loss on text that was not trained on."""
+    unseen = study.dataset.held_out or study.dataset.test
+    for name, model in study.models.items():
+        if model.recipe.keep == "best" and model.learns is None and not unseen:
+            yield (
+                f"models.{name}.recipe.keep: expected last, or dataset.held_out or dataset.test "
+                "above 0, whose loss tells which epoch is best"
+            )
 
 
 def _endpoint_exists(study: Study, where: str, name: str) -> Iterator[str]:

@@ -155,12 +155,13 @@ class Dataset(Block):
     text and leaks between splits.
     """
     held_out: Share = 0.1
-    """Share held out for the loss before and after.
+    """Share whose loss is measured at each epoch and that is never trained on.
 
+    By it a recipe's best epoch is chosen (`keep: best`).
     With the formats `session` and `turn` whole patients are held out, at least one unless it is 0.
     """
     test: Share = 0.0
-    """Share that is not trained on.
+    """Share whose loss is measured, too, and that is never trained on.
 
     Sessions are held with these patients where the file has no others to simulate.
     """

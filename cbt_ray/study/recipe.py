@@ -156,13 +156,18 @@ class Recipe(Block):
 
     So many steps are what a lost node costs at most.
     """
-    held_out_windows: int | None = Field(None, ge=1)
-    """Windows on which the held-out loss is taken; none: all.
+    keep: Literal["last", "best"] = "last"
+    """Which adapter is the model: that of the last step, or of the best epoch.
 
-    Before and after training; the windows are spread evenly over the text.
+    `best` has the lowest held-out loss; where nothing is held out, the lowest loss of the test
+    split. At equal losses it is the earlier.
     """
-    held_out_steps: int | None = Field(None, ge=1)
-    """Steps between two such losses; none: only before and after."""
+    measured_windows: int | None = Field(None, ge=1)
+    """Most windows of each split whose loss is taken; none: all.
+
+    Before training, at each whole epoch and at the end, spread evenly over the text. Of what is
+    trained on they are a sample: as many as the larger of the other splits has, at least 48.
+    """
     measured_pairs: int = Field(100, ge=1)
     """With `orpo`: pairs that are measured before and after training.
 

@@ -55,7 +55,7 @@ further context. Write a response that appropriately completes the request.
 class Splits:
     """The examples of a dataset.
 
-    `held_out` is for the loss before and after, `test` is left alone.
+    Loss is measured on all of them and only `train` is trained on; `held_out` chooses the epoch.
     """
 
     format: Format

@@ -12,13 +12,13 @@ from typing import Any
 
 from cbt_ray.errors import InputError
 from cbt_ray.extra import need
+from cbt_ray.training.measured import points_of
 
 NAME = "events.out.tfevents.0.cbt-ray"
 """TensorBoard reads files with `tfevents` in their names. The package would put this machine's name
 and the time into it."""
 TAGS = {
     "loss": "loss/training",
-    "held_out": "loss/held_out",
     "grad_norm": "grad_norm",
     "learning_rate": "learning_rate",
     **{
@@ -49,11 +49,14 @@ def events_of(steps: Iterable[Mapping[str, Any]]) -> bytes:
     with tempfile.TemporaryDirectory(prefix="cbt-ray-") as folder:
         with SummaryWriter(folder) as writer:
             for step in steps:
+                at = _seconds(step["at"])
                 for name, tag in TAGS.items():
                     if step.get(name) is not None:
-                        writer.add_scalar(
-                            tag, step[name], step["step"], walltime=_seconds(step["at"])
-                        )
+                        writer.add_scalar(tag, step[name], step["step"], walltime=at)
+                for point in points_of(step.get("measured")):
+                    for split, loss in point.loss.items():
+                        if loss is not None:
+                            writer.add_scalar(f"loss/{split}", loss, point.step, walltime=at)
         (file,) = Path(folder).iterdir()
         return file.read_bytes()
 

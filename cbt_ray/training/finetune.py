@@ -15,22 +15,24 @@ from pathlib import Path
 from typing import Any
 
 from cbt_ray.errors import InputError
-from cbt_ray.study.recipe import Recipe
+from cbt_ray.study.recipe import Recipe, pairs_of
 from cbt_ray.study.study import TODAY
 from cbt_ray.training.backend import open_backend
+from cbt_ray.training.backend.epochs import measured_windows
 from cbt_ray.training.backend.job import Job, Report
 from cbt_ray.training.backend.memory import release
 from cbt_ray.training.checkpoint import Checkpoints
-from cbt_ray.training.dataset import Example, read
+from cbt_ray.training.dataset import Example, Splits, read
 from cbt_ray.training.environment import settle
 from cbt_ray.training.export.export import Exported, export
 from cbt_ray.training.export.gguf import NAMELESS, NotConvertible, convert_vocabulary
 from cbt_ray.training.export.merge import without_weights
 from cbt_ray.training.gate.gate import foresee, gate
 from cbt_ray.training.gate.heard import LIMIT
-from cbt_ray.training.gate.prompts import Prompt, limit_of, prompts_of, spread
+from cbt_ray.training.gate.prompts import Prompt, limit_of, prompts_of
 from cbt_ray.training.gate.verdict import Verdict
-from cbt_ray.training.mask import Masked, mask
+from cbt_ray.training.mask import Masked, Window, mask
+from cbt_ray.training.measured import UNSEEN
 from cbt_ray.training.preference import Paired, pair, read_preferences
 from cbt_ray.training.start.base import Base, open_base
 
@@ -121,9 +123,8 @@ def tune(
     clock("mask")
     paired = _paired(preferences, base, recipe)
     unseen = _paired(held_out_preferences, base, recipe, measured_only=True)
-    held_out = _masked(splits.held_out, base, recipe)
     train = Masked(paired.windows) if paired.pairs else _masked(splits.train, base, recipe)
-    windows = spread(held_out.windows, recipe.held_out_windows)
+    windows = _measured(splits, base, recipe, train)
     prompts = prompts_of(splits, base, recipe.gate_prompts)
     clock("tokens")
     with _known_to_llama_cpp("start"):
@@ -146,7 +147,7 @@ def tune(
     )
     own = {
         **trained.metrics,
-        "held_out_windows": len(windows),
+        "measured_windows": {split: len(found) for split, found in windows.items()},
         **_of_masked(train),
         "examples": splits.counts,
     }
@@ -226,6 +227,20 @@ def judge_apart(
 
 def _masked(examples: list[Example], base: Base, recipe: Recipe) -> Masked:
     return mask(examples, base.template, base.tokenizer, recipe.max_length, recipe.loss)
+
+
+def _measured(splits: Splits, base: Base, recipe: Recipe, train: Masked) -> dict[str, list[Window]]:
+    """The windows whose loss is measured.
+
+    Where pairs are trained on, the training set is the text that they were made of; of a file of
+    them nobody knows it.
+    """
+    found = {split: _masked(getattr(splits, split), base, recipe).windows for split in UNSEEN}
+    if recipe.method == "sft":
+        found["train"] = train.windows
+    elif pairs_of(recipe) is not None:
+        found["train"] = _masked(splits.train, base, recipe).windows
+    return measured_windows(recipe, found)
 
 
 def _paired(

@@ -21,6 +21,7 @@ from typing import Any, Self
 from cbt_ray.errors import CbtRayError
 from cbt_ray.store import Store
 from cbt_ray.training import event_file
+from cbt_ray.training.measured import Point, json_of, points_of
 from cbt_ray.unit import Key
 
 log = logging.getLogger(__name__)
@@ -36,8 +37,8 @@ class Step:
     step: int
     steps: int
     loss: float | None = None
-    held_out: float | None = None
-    """Loss on text that training does not see, where it was taken after this step."""
+    measured: Sequence[Point] = ()
+    """Losses by split that were taken since the step before."""
     grad_norm: float | None = None
     learning_rate: float | None = None
     tokens: int | None = None
@@ -65,6 +66,12 @@ class Record:
     """Steps after which a later run took the training up; 0: it began anew."""
     updated: datetime | None = None
     """When the last line was written."""
+
+    @property
+    def measured(self) -> list[Point]:
+        """All losses by split, each point once."""
+        found = {point.step: point for step in self.steps for point in step.measured}
+        return [found[step] for step in sorted(found)]
 
 
 class Live:
@@ -171,7 +178,9 @@ def read_record(store: Store, key: Key) -> Record:
     """
     lines = list(_whole(store.read(path_of(key)) or b""))
     steps = {
-        line["step"]: Step(**{name: line[name] for name in _FIELDS})
+        line["step"]: Step(
+            **{name: line[name] for name in _NUMBERS}, measured=points_of(line["measured"])
+        )
         for line in lines
         if "step" in line
     }
@@ -180,7 +189,7 @@ def read_record(store: Store, key: Key) -> Record:
     return Record([steps[number] for number in sorted(steps)], resumed, max(times, default=None))
 
 
-_FIELDS = [field.name for field in fields(Step)]
+_NUMBERS = [field.name for field in fields(Step) if field.name != "measured"]
 _COUNTS = {"step", "steps", "tokens"}
 
 
@@ -222,11 +231,12 @@ def _whole(data: bytes) -> Iterator[Line]:
 
 
 def _cleaned(line: Mapping[str, Any]) -> dict[str, Any]:
-    """A step's numbers: counts as they are, the others to six digits.
+    """A step's numbers: counts as they are, the others to six digits; and its losses by split.
 
     Null for what is absent or no finite number.
     """
-    return {name: (_count if name in _COUNTS else _number)(line.get(name)) for name in _FIELDS}
+    numbers = {name: (_count if name in _COUNTS else _number)(line.get(name)) for name in _NUMBERS}
+    return {**numbers, "measured": json_of(points_of(line.get("measured")))}
 
 
 def _count(value: object) -> int | None:

@@ -350,6 +350,12 @@ STUDY_FILES = (
         "dataset.held_out",
         "expected held_out + test below 1",
     ),
+    Bad(
+        "nothing to choose an epoch by",
+        {"dataset": {"held_out": 0}, "models__smollm2__recipe__keep": "best"},
+        "models.smollm2.recipe.keep",
+        "expected last, or dataset.held_out or dataset.test above 0",
+    ),
     Bad("no view", {"raters__judge__views": []}, "raters.judge.views", "expected at least 1"),
     Bad(
         "view twice",

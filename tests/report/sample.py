@@ -31,6 +31,7 @@ from cbt_ray.study.patients import SimulatedPatient
 from cbt_ray.study.protocol import Sessions
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.therapy.session import Session, Speaker, Turn
+from cbt_ray.training.measured import Kept, Point
 
 EVIL = (
     "</script><script>document.title='broken'</script><img src=x "
@@ -116,9 +117,6 @@ def _tuned(name: str, steps: int, resumed: list[int]) -> TrainingRow:
     ]
     curves = Curves(
         loss=list(zip(every, loss, strict=True)),
-        held_out=[
-            (step, 1.95 + 0.2 / (1 + 8 * step / steps)) for step in range(0, steps + 1, steps // 6)
-        ],
         grad_norm=[(step, 0.8 + 0.5 * abs(noise[step - 1])) for step in every],
         tokens_per_second=[(step, 104_000 + 9000 * noise[step - 1]) for step in every],
         memory_gib=[(step, 17.2 + 0.5 * (step > 9)) for step in every],
@@ -134,8 +132,13 @@ def _tuned(name: str, steps: int, resumed: list[int]) -> TrainingRow:
         FileRow(f"config.json {EVIL}", "cd" * 32, 712),
     ]
     measured = (60_000, 104_412.7, 17.7, 4210.0)
+    losses = [
+        Point(steps * n // 6, n / 2, {"train": 2.2 - 0.3 * n, "held_out": 2.1 - n / 9 + n * n / 40})
+        for n in range(7)
+    ]
     return TrainingRow(
-        name, steps, 2.15, 1.97, *measured, curves, checks, files, {"base_sha256": "ef" * 32}
+        *(name, steps, losses, Kept(losses[2].step, losses[2].epoch, "held_out")),
+        *(*measured, curves, checks, files, {"base_sha256": "ef" * 32}),
     )
 
 

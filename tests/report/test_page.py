@@ -74,6 +74,8 @@ FIGURES = [
     "bias",
     "ends",
     "power",
+    "losses-1",
+    "losses-2",
     "training-1",
     "training-2",
 ]

@@ -11,6 +11,7 @@ from cbt_ray.report.part import Fold, Pairs
 from cbt_ray.report.prose import DASH, duration, listed, size
 from cbt_ray.report.table import Table
 from cbt_ray.report.training_section import MOST, curves, shown, training
+from cbt_ray.training.measured import Kept
 from cbt_ray.training.preference import PairFigures
 from tests.report import study
 from tests.report.sample import sample
@@ -58,12 +59,6 @@ def test_a_step_without_a_finite_number_is_a_gap_and_counted() -> None:
     assert panel.count('class="dot s0"') == 1, "a step between two gaps is a point"
     (figure,) = curves([TrainingRow("birch", curves=Curves(loss=loss))])
     assert "Steps without a finite loss: 2." in figure.caption
-
-
-def test_held_out_losses_are_points_that_say_their_step() -> None:
-    (panel,) = drawn(loss=[(1, 2.0), (2, 1.9)], held_out=[(0, 2.1), (2, 1.95)])
-    assert re.findall(r"<title>(step [^<]*)", panel) == ["step 0: 2.100", "step 2: 1.950"]
-    assert panel.count('class="dot s1"') == 2
 
 
 def test_every_panel_marks_where_a_later_run_went_on() -> None:
@@ -120,13 +115,15 @@ def test_the_tables_say_what_was_measured() -> None:
     ]
     files = [FileRow("model.gguf", "ab" * 32, 145_200_000)]
     row = TrainingRow(
-        "birch tuned", 40, 2.079, 1.883, 41_000, 812.4, 2.84, 4210.0, checks=checks, files=files
+        *("birch tuned", 40, [], Kept(20, 1.5), 41_000, 812.4, 2.84, 4210.0),
+        checks=checks,
+        files=files,
     )
     tables, folds = section_of(row, TrainingRow("birch instruct"))
-    numbers = ["40", "2.079", "1.883", "41\N{NARROW NO-BREAK SPACE}000", "812", "2.8", "1 h 10 min"]
+    numbers = ["40", "1.5", "41\N{NARROW NO-BREAK SPACE}000", "812", "2.8", "1 h 10 min"]
     assert texts(tables["t-training"]) == [
         ["birch tuned", *numbers],
-        ["birch instruct", *[DASH] * 7],
+        ["birch instruct", *[DASH] * 6],
     ]
     assert [line[1:] for line in texts(tables["t-parity"])] == [
         ["kl", "passed", "1.4e-06", "1e-05"],

@@ -36,7 +36,7 @@ RECIPE = {
     "accumulation": 1,
     "max_steps": 8,
     "max_length": 1024,
-    "held_out_windows": 2,
+    "measured_windows": 2,
     "checkpoint_steps": 1,
     "quantization": "q8_0",
     "gate_prompts": 3,

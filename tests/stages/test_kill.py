@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cbt_ray.store.folder import FolderStore
+from cbt_ray.training.dataset import NAMES
 from cbt_ray.unit import Stage
 from tests.stages import scripted
 
@@ -27,11 +29,18 @@ TOTAL = {
 }
 
 
+def best_epochs(speaking: Path) -> dict[str, Any]:
+    """Changes of the study: four epochs, of the second model the best one, and a test split."""
+    changes = scripted.tuned(speaking)
+    changes["models"]["second"]["recipe"]["keep"] = "best"
+    return {**changes, "dataset": {"test": 0.3}}
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, speaking: Path) -> Path:
     """The store of a study that nothing happened to."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    document = scripted.study_document(folder / "store", **scripted.tuned(speaking))
+    document = scripted.study_document(folder / "store", **best_epochs(speaking))
     scripted.run("study", scripted.write_study(folder, document))
     return folder / "store"
 
@@ -43,7 +52,7 @@ def test_a_study_killed_in_every_stage_ends_as_an_undisturbed_one(
     store = tmp_path / "store"
     file = scripted.write_study(
         tmp_path,
-        scripted.study_document(store, LATENCY_S, engine=ENGINE, **scripted.tuned(speaking)),
+        scripted.study_document(store, LATENCY_S, engine=ENGINE, **best_epochs(speaking)),
     )
     made: Counter[str] = Counter()
     for stage in (Stage.COURSES, Stage.FINETUNE, Stage.SESSIONS, Stage.RATINGS):
@@ -52,6 +61,12 @@ def test_a_study_killed_in_every_stage_ends_as_an_undisturbed_one(
     assert "report:" in output
     expected, found = scripted.units(undisturbed), scripted.units(store)
     assert set(found) == set(expected)
+    tuned = [key for key in expected if "/finetune/second-tuned/" in key]
+    for metrics in (found[key].content["metrics"] for key in tuned):
+        assert [point["epoch"] for point in metrics["measured"]] == [0, 1, 2, 3, 4]
+        assert all(set(point["loss"]) == set(NAMES) for point in metrics["measured"])
+        assert metrics["kept"]["by"] == "held_out"
+    assert len(tuned) == 1
     for key in expected:
         assert found[key].content == without_files(expected[key].content, found[key].content), key
     again = attempts(store)

@@ -73,6 +73,9 @@ def test_what_was_trained_on_and_measured(undisturbed: Path) -> None:
         assert PairFigures(**one["after"]) != PairFigures(**one["before"])
         terms = one["after"]["nll"] + one["after"]["odds"]
         assert terms < one["before"]["nll"] + one["before"]["odds"]
+    for point in metrics["measured"]:
+        assert set(point["loss"]) == {"train", "held_out"}, "of the text that pairs were made of"
+    assert metrics["measured"][-1] != metrics["measured"][0]
     live = FolderStore(undisturbed).read(f"rehearsal/training/{tuned.key.id}/{tuned.key.h16}.jsonl")
     lines = [json.loads(line) for line in (live or b"").splitlines()]
     assert [line["margin"] for line in lines] == pytest.approx(metrics["margin"], rel=1e-4)

@@ -118,6 +118,10 @@ def test_what_is_handed_on_is_whole_and_named(study: Path, tmp_path: Path) -> No
         assert hashlib.sha256(data).hexdigest() == blob["sha256"]
     card = (tmp_path / "all" / "README.md").read_text()
     assert all(f"| {check['name']} | " in card for check in unit.content["metrics"]["gate"])
+    for point in unit.content["metrics"]["measured"]:
+        losses = " | ".join(f"{loss:.6g}" for loss in point["loss"].values())
+        assert f"{point['epoch']:g}" in card
+        assert f" | {losses} | " in card
     assert "must not be used to treat" in card
     assert f"FROM ./{NAME}.gguf" in (tmp_path / "all" / "Modelfile").read_text()
     assert str(study.parent) not in card + json.dumps(unit.content)

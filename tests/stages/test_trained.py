@@ -18,6 +18,7 @@ from cbt_ray.study import load_study
 from cbt_ray.study.model import Checkpoint
 from cbt_ray.training.backend.job import MadeStep
 from cbt_ray.training.live import Live, Record, Step, path_of, read_record
+from cbt_ray.training.measured import Kept, Point, json_of
 from cbt_ray.training.preference import PairFigures
 from cbt_ray.unit import Key, Unit
 from cbt_ray.work.bench import Bench
@@ -27,8 +28,12 @@ from tests.stages import scripted
 BEGUN = datetime(2026, 11, 3, 12, tzinfo=UTC)
 METRICS = {
     "steps": 6,
-    "held_out_before": 2.1,
-    "held_out_after": 1.9,
+    "measured": [
+        {"step": 0, "epoch": 0.0, "loss": {"train": 2.2, "held_out": 2.1}},
+        {"step": 3, "epoch": 1.0, "loss": {"train": 1.9, "held_out": 2.0}},
+        {"step": 6, "epoch": 2.0, "loss": {"train": 1.7, "held_out": 1.9}},
+    ],
+    "kept": {"step": 6, "epoch": 2.0, "by": None},
     "loss": [2.0, 1.9, float("nan"), 1.8, 1.7, 1.6],
     "grad_norm": [1.0] * 6,
     "learning_rate": [1e-4] * 6,
@@ -62,7 +67,7 @@ def measured(bench: Bench, key: Key, numbers: range, **more: Any) -> None:
                     n,
                     6,
                     loss=2.5,
-                    held_out=2.0 if n == 3 else None,
+                    measured=[Point(3, 1.0, {"held_out": 2.0})] if n == 3 else [],
                     tokens_per_second=100.0 * n,
                     memory_gib=n / 2,
                     **more,
@@ -116,12 +121,12 @@ def test_unit_and_live_figures_make_one_row(bench: Bench, key: Key) -> None:
     measured(bench, key, range(1, 5))
     measured(bench, key, range(3, 7))
     found = row(bench, unit_of(key))
-    assert (found.model, found.steps, found.loss_before, found.loss_after) == (
-        "first tuned",
-        6,
-        2.1,
-        1.9,
-    )
+    assert (found.model, found.steps, found.kept) == ("first tuned", 6, Kept(6, 2.0))
+    assert [(point.epoch, point.loss["held_out"]) for point in found.measured] == [
+        (0, 2.1),
+        (1, 2.0),
+        (2, 1.9),
+    ]
     assert (found.tokens, found.tokens_per_second, found.memory_gib, found.seconds) == (
         600,
         350.0,
@@ -132,7 +137,6 @@ def test_unit_and_live_figures_make_one_row(bench: Bench, key: Key) -> None:
     assert curves.loss == [(1, 2.0), (2, 1.9), (3, None), (4, 1.8), (5, 1.7), (6, 1.6)], (
         "the unit's own, not the live ones"
     )
-    assert curves.held_out == [(0, 2.1), (3, 2.0), (6, 1.9)]
     assert curves.memory_gib == [(n, n / 2) for n in range(1, 7)]
     assert curves.resumed == [2]
     assert found.checks == [CheckRow("merged_kl", True, 1e-6, 1e-5), CheckRow("q8_0", None)]
@@ -143,7 +147,7 @@ def test_unit_and_live_figures_make_one_row(bench: Bench, key: Key) -> None:
     ]
     assert FileRow("config.json", "b" * 64, 1000) in found.files
     assert found.details["prompt_parity.equal"] is True
-    assert not {"loss", "gate", "learning_rate"} & set(found.details)
+    assert not {"loss", "gate", "learning_rate", "measured", "kept.step"} & set(found.details)
 
 
 @pytest.mark.parametrize("harm", [None, b"", b"\x00 no lines of ours"])
@@ -154,7 +158,7 @@ def test_without_live_figures_the_curve_is_the_units(
         bench.store.replace(path_of(key), harm)
     found = row(bench, unit_of(key))
     assert len(found.curves.loss) == len(found.curves.grad_norm) == 6
-    assert found.curves.held_out == [(0, 2.1), (6, 1.9)]
+    assert len(found.measured) == 3
     assert (found.curves.tokens_per_second, found.curves.memory_gib, found.curves.resumed) == (
         [],
         [],
@@ -168,6 +172,7 @@ def test_live_figures_stand_in_for_curves_that_a_unit_does_not_hold(bench: Bench
     found = row(bench, unit_of(key, metrics={"steps": 3}))
     assert found.curves.loss == [(1, 2.5), (2, 2.5), (3, 2.5)]
     assert found.curves.grad_norm == [], "never measured"
+    assert found.measured == [Point(3, 1.0, {"held_out": 2.0})]
 
 
 PAIRS = {
@@ -209,6 +214,38 @@ def test_a_model_that_still_prefers_the_rejected_is_a_doubt(
     assert all(f"the chosen one is likelier in {said} pairs" in text for text in notices)
 
 
+OVER = [(2.2, 2.1), (1.5, 2.0), (0.9, 2.3)]
+
+
+@pytest.mark.parametrize(
+    ("kept", "losses", "doubted"),
+    [(6, OVER, True), (3, OVER, False), (6, [(2.2, 2.1), (1.5, 2.0), (0.9, 1.9)], False)],
+    ids=["kept behind it", "kept there", "falls"],
+)
+def test_a_model_that_learnt_by_heart_is_a_doubt(
+    bench: Bench, key: Key, kept: int, losses: list[tuple[float, float]], doubted: bool
+) -> None:
+    points = [Point(3 * n, float(n), {"train": a, "test": b}) for n, (a, b) in enumerate(losses)]
+    own = {"measured": json_of(points), "kept": {"step": kept, "epoch": kept / 3, "by": None}}
+    found = list(notices_of([row(bench, unit_of(key, metrics={**METRICS, **own}))]))
+    assert [one.id for one in found] == ["overfitted"] * doubted
+    assert all(one.text.startswith("first tuned: The loss on test text") for one in found)
+
+
+def test_losses_are_told_as_they_are_taken(bench: Bench, key: Key) -> None:
+    """Also of a step that comes too soon behind the line before it."""
+    said: list[str] = []
+    bench.progress.say = said.append  # type: ignore[method-assign]
+    taken = (Point(0, 0.0, {"train": 2.0}), Point(1, 0.5, {"train": 1.5, "test": 1.75}))
+    with Live(bench.store, key) as live:
+        Steps(bench, "first", live)(MadeStep(1, 6, 2.0, 1.0, 60, 1.0, taken))
+    assert said == [
+        "finetune: first: loss at epoch 0: training set 2.000",
+        "finetune: first: loss at epoch 0.5: training set 1.500, test 1.750",
+    ]
+    assert read_record(bench.store, key).measured == list(taken)
+
+
 def test_a_step_on_pairs_is_told_and_kept(bench: Bench, key: Key) -> None:
     said: list[str] = []
     bench.progress.say = said.append  # type: ignore[method-assign]
@@ -225,12 +262,8 @@ def test_a_step_on_pairs_is_told_and_kept(bench: Bench, key: Key) -> None:
 def test_an_export_has_files_and_no_curves(key: Key) -> None:
     gguf = {"path": "rehearsal/blobs/d", "sha256": "d" * 64, "size": 1}
     found = row_of("first instruct", Unit(key, {"gguf": gguf}, made_from={}), Record())
-    assert (found.model, found.steps, found.curves.loss, found.curves.held_out) == (
-        "first instruct",
-        None,
-        [],
-        [],
-    )
+    assert (found.model, found.steps, found.kept) == ("first instruct", None, None)
+    assert (found.curves.loss, found.measured) == ([], [])
     assert found.files == [FileRow("first-tuned.gguf", "d" * 64, 1)]
 
 
@@ -258,7 +291,8 @@ def test_status_says_how_far_a_training_is(
     assert status(bench, after) == []
     measured(bench, key, range(1, 5), left_s=200.0)
     assert status(bench, after) == [
-        f"training first: step 4 of 6, loss 2.500, held out 2.000, 3 min left, updated {age} ago"
+        "training first: step 4 of 6, loss 2.500, at epoch 1: held out 2.000, 3 min left, "
+        f"updated {age} ago"
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cbt_ray.study import Study, load_study
-from cbt_ray.study.confound import confounds, family_of, told
+from cbt_ray.study.confound import beside, confounds, family_of, told
 from cbt_ray.study.load import examine
 from cbt_ray.study.scheduled import checkpoints, needs_courses
 from tests.study.example import COURSES, example_study, loaded, write_study
@@ -237,6 +237,42 @@ def test_tuning_from_the_model_that_is_compared_is_confounded_by_nothing() -> No
 def test_the_sound_study_is_confounded_by_one_session_a_patient_alone() -> None:
     (line,) = told(load_study("studies/act.yaml"))
     assert line.startswith("each patient has one session in each arm")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "keep", "told_of"),
+    [
+        ({"held_out": 0, "test": 0.2}, "best", True),
+        ({"held_out": 0, "test": 0.2}, "last", False),
+        ({"held_out": 0.1, "test": 0.2}, "best", False),
+    ],
+)
+def test_an_epoch_that_the_test_chose_is_named(
+    dataset: dict[str, float], keep: str, told_of: bool
+) -> None:
+    study = tuned_study(dataset=dataset, models__smollm2__recipe__keep=keep)
+    lines = [line for line in beside(study) if "its epoch is chosen by the loss on the" in line]
+    assert len(lines) == told_of
+    assert all(line.startswith("smollm2: ") for line in lines)
+    assert set(lines) <= set(told(study))
+
+
+def test_an_epoch_that_the_test_chose_is_named_of_tuned_models_alone() -> None:
+    arms = [{"name": "plain", "model": "smollm2", "endpoint": "made"}]
+    own = {"dataset": {"held_out": 0, "test": 0.2}, "models__smollm2__recipe__keep": "best"}
+    study = tuned_study(arms=arms, analysis__contrasts=[], imported=COURSES, **own)
+    assert not [line for line in beside(study) if "its epoch is chosen" in line]
+
+
+def test_a_recipe_that_keeps_another_epoch_differs_in_that() -> None:
+    recipe = tuned_study().models["smollm2"].recipe.model_dump()
+    arms = [
+        {"name": name, "model": name, "tuned": True, "endpoint": "made", "factors": {"style": name}}
+        for name in ("smollm2", "other")
+    ]
+    other = {"recipe": recipe | {"keep": "best", "learning_rate": 1e-3}}
+    found = confounds(tuned_study(arms=arms, models__other=other))
+    assert {one.what for one in found} == {"recipe's keep", "recipe's learning_rate"}
 
 
 def test_what_the_published_study_compared_besides_is_named() -> None:

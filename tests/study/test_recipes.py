@@ -58,7 +58,7 @@ def memory(shape: Shape, recipe: Recipe, folder: Path) -> float:
     (folder / "config.json").write_text(json.dumps(config))
     windows = [Window("p", 1, [5] * recipe.max_length, [5] * recipe.max_length)] * recipe.batch
     base = Base(folder, "", ChatTemplate("", "", ""), None, 0, 0)
-    return forecast(Job(recipe, base, windows, [], folder, 1), cuda=True).memory_gib
+    return forecast(Job(recipe, base, windows, {}, folder, 1), cuda=True).memory_gib
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

@@ -14,8 +14,9 @@ import pytest
 from cbt_ray.study.model import Dataset
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.backend import open_backend
+from cbt_ray.training.backend.epochs import measured_windows
 from cbt_ray.training.backend.job import Job, MadeStep, Trained
-from cbt_ray.training.dataset import Splits, build
+from cbt_ray.training.dataset import NAMES, Splits, build
 from cbt_ray.training.environment import settle
 from cbt_ray.training.mask import mask
 from cbt_ray.training.start.base import Base, open_base
@@ -65,7 +66,7 @@ def splits() -> Splits:
     sessions = [session for patient in "abcd" for session in course(patient, 3)]
     return build(
         by_patient(sessions),
-        Dataset(),
+        Dataset(test=0.25),
         lambda session: f"{SYSTEM} Session {session.number}.",
         WORDS,
     )
@@ -108,11 +109,14 @@ def train(tiny: Base, recipe: Recipe, splits: Splits, tmp_path: Path) -> Train:
         **more: Any,
     ) -> Trained:
         own = recipe.model_copy(update=more)
-        parts = [
-            mask(part, tiny.template, tiny.tokenizer, own.max_length).windows
-            for part in (splits.train, splits.held_out)
-        ]
-        given = Job(own, tiny, parts[0], parts[1] if held else [], tmp_path / name, threads=1)
+        windows = {
+            split: mask(
+                getattr(splits, split), tiny.template, tiny.tokenizer, own.max_length
+            ).windows
+            for split in NAMES
+        }
+        measured = measured_windows(own, windows) if held else {}
+        given = Job(own, tiny, windows["train"], measured, tmp_path / name, threads=1)
         given = replace(given, **(job or {}))
         return open_backend(own.backend).train(
             given, kept or Kept(tmp_path / f"{name}-kept"), report

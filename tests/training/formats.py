@@ -26,8 +26,8 @@ from typing import Any
 from cbt_ray.llm.request import Message
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.backend import arguments, open_backend
-from cbt_ray.training.backend.held_out import held_out_loss
 from cbt_ray.training.backend.job import Job
+from cbt_ray.training.backend.loss import mean_loss
 from cbt_ray.training.backend.trl_backend import load_model
 from cbt_ray.training.dataset import ALPACA, Example
 from cbt_ray.training.environment import settle
@@ -120,7 +120,7 @@ def held_turns(sessions: list[Example], turns: list[Example], base: Base) -> lis
 def losses(model: Any, turns: list[Turn], form: str) -> list[dict[str, Any]]:
     windows = [(turn.session, turn.windows[form]) for turn in turns]
     return [
-        {"session": number, "tokens": one.supervised, "loss": held_out_loss(model, [one])}
+        {"session": number, "tokens": one.supervised, "loss": mean_loss(model, [one])}
         for number, one in windows
     ]
 
@@ -165,7 +165,7 @@ def run(
     recipe = recipe_of(KINDS[kind], max(1, round(len(windows) / STEPS)), seed)
     wall, cpu = time.monotonic(), time.process_time()
     trained = open_backend("trl").train(
-        Job(recipe, base, windows, [], work, threads=2), Nowhere(), lambda _step: None
+        Job(recipe, base, windows, {}, work, threads=2), Nowhere(), lambda _step: None
     )
     wall, cpu = time.monotonic() - wall, time.process_time() - cpu
     model = PeftModel.from_pretrained(load_model(base.folder, recipe), trained.adapter)

@@ -100,7 +100,7 @@ def ours(backend: str, size: Size, base: Base, work: Path) -> dict[str, Any]:
     Of the arithmetic, 6 operations a parameter and token count: forward, once more, and backward.
     """
     windows, steps = windows_of(size), []
-    job = Job(recipe_of(size, backend, base.folder), base, windows, [], work, 2)
+    job = Job(recipe_of(size, backend, base.folder), base, windows, {}, work, 2)
     trained = open_backend(backend).train(job, Nowhere(), steps.append)
     timed = steps[WARM - 1], steps[-1]
     speed = (timed[1].tokens - timed[0].tokens) / (timed[1].seconds - timed[0].seconds)
@@ -154,7 +154,7 @@ def stock(backend: str, size: Size, base: Base, work: Path) -> dict[str, Any]:
     )
     rows = Rows.from_list([{"input_ids": one.input_ids, "labels": one.labels} for one in windows])
     trainer = SFTTrainer(
-        **_as_documented(Job(recipe, base, windows, [], work, 2)),
+        **_as_documented(Job(recipe, base, windows, {}, work, 2)),
         args=arguments,
         train_dataset=rows,
         processing_class=AutoTokenizer.from_pretrained(base.folder),

@@ -42,6 +42,15 @@ def test_no_patient_is_in_two_splits(count: int, test: float) -> None:
     assert sum(splits.counts.values()) == 2 * count
 
 
+@pytest.mark.parametrize("format_", ["session", "turn", "paper"])
+def test_nothing_is_held_out_where_nothing_is_asked_for(format_: str) -> None:
+    sessions = by_patient([one for name in "abcde" for one in course(name)])
+    settings = Dataset.model_validate({"format": format_, "held_out": 0, "test": 0.2})
+    splits = build(sessions, settings, _system, WORDS)
+    assert not splits.held_out
+    assert 5 * len(splits.test) == len(splits.train) + len(splits.test)
+
+
 def test_patients_of_one_name_are_two() -> None:
     courses = {f"p{number:02d}": course(f"name {number % 3}") for number in range(20)}
     splits = build(courses, Dataset(), _system, WORDS)

@@ -13,19 +13,30 @@ import pytest
 from cbt_ray.errors import InputError
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.store.store import sha256_of
+from cbt_ray.study.model import Dataset
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.backend.job import MadeStep
 from cbt_ray.training.checkpoint import StoreCheckpoints, clear_checkpoints
-from cbt_ray.training.dataset import Splits, write
+from cbt_ray.training.dataset import Splits, build, write
 from cbt_ray.training.export.gguf import CONVERTER, convert
 from cbt_ray.training.export.merge import merge
-from cbt_ray.training.finetune import Made, export_compared, judge, judge_apart, tune
+from cbt_ray.training.finetune import (
+    Made,
+    _masked,
+    _measured,
+    export_compared,
+    judge,
+    judge_apart,
+    tune,
+)
 from cbt_ray.training.gate.heard import LIMIT
 from cbt_ray.training.gate.prompts import limit_of, prompts_of
-from cbt_ray.training.mask import IGNORED, Window
+from cbt_ray.training.mask import IGNORED, Masked, Window
 from cbt_ray.training.preference import Pair
 from cbt_ray.training.start.base import Base, open_base
 from cbt_ray.unit import Key, Stage
+from tests.therapy.spoken import WORDS
+from tests.training.sessions import by_patient, course
 
 pytestmark = [pytest.mark.train, pytest.mark.llama]
 CHECKS = {"loads", "merge", "template", "special", "tokens", "greedy", "stops", "leaks"}
@@ -79,7 +90,8 @@ def tuned(own: Recipe, work: Path, splits: Splits, store: FolderStore) -> Made:
 def test_tuning_ends_with_a_gguf_that_passes_every_check(tuned: Made) -> None:
     exported = tuned.exported
     assert exported.gguf.sha256 == sha256_of(exported.gguf.path) != exported.f16.sha256
-    assert tuned.metrics["held_out_after"] < tuned.metrics["held_out_before"]
+    first, *_, last = tuned.metrics["measured"]
+    assert all(last["loss"][split] < first["loss"][split] for split in first["loss"])
     assert tuned.verdict.failed == ()
     assert {check.name for check in tuned.verdict.checks if check.passed} == CHECKS
     assert tuned.metrics["gate"] == tuned.verdict.to_json()["checks"]
@@ -88,7 +100,8 @@ def test_tuning_ends_with_a_gguf_that_passes_every_check(tuned: Made) -> None:
 def test_metrics_say_what_was_done(tuned: Made, model: Base) -> None:
     metrics = tuned.metrics
     assert json.loads(json.dumps(metrics)) == metrics
-    assert metrics["examples"] == {"train": 9, "held_out": 3, "test": 0}
+    assert metrics["examples"] == {"train": 6, "held_out": 3, "test": 3}
+    assert set(metrics["measured_windows"]) == {"train", "held_out", "test"}
     assert len(metrics["loss"]) == metrics["steps"] == 6
     assert 0 < metrics["supervised_tokens"] < metrics["tokens"]
     assert metrics["longest"] <= 224
@@ -142,6 +155,33 @@ def test_the_compared_model_differs_in_its_weights_only(
         for reader in (one, other)
     ]
     assert described[0] == described[1]
+
+
+@pytest.mark.parametrize("format_", ["session", "turn", "paper"])
+def test_the_test_split_of_every_format_is_measured_and_trained_on_by_none(
+    own: Recipe, model: Base, format_: str
+) -> None:
+    sessions = [session for patient in "abcdef" for session in course(patient, 2)]
+    settings = Dataset.model_validate({"format": format_, "held_out": 0.2, "test": 0.3})
+    splits = build(by_patient(sessions), settings, lambda _session: "You listen.", WORDS)
+    recipe = own.model_copy(update={"max_length": 2048})
+    train = _masked(splits.train, model, recipe)
+    found = _measured(splits, model, recipe, train)
+    assert found["test"] == _masked(splits.test, model, recipe).windows != []
+    assert found["held_out"] == _masked(splits.held_out, model, recipe).windows != []
+    trained = [window.input_ids for window in train.windows]
+    assert all(window.input_ids in trained for window in found["train"])
+    unseen = [*found["test"], *found["held_out"]]
+    assert not [window for window in unseen if window.input_ids in trained]
+
+
+@pytest.mark.parametrize(("pairs", "measured"), [("made:own", True), ("pairs.jsonl", False)])
+def test_the_training_set_of_pairs_is_the_text_they_were_made_of(
+    own: Recipe, model: Base, splits: Splits, pairs: str, measured: bool
+) -> None:
+    recipe = own.model_copy(update={"method": "orpo", "preferences": pairs})
+    found = _measured(splits, model, recipe, Masked([]))
+    assert set(found) == {"held_out", "test"} | ({"train"} if measured else set())
 
 
 def test_a_judgement_in_a_process_of_its_own_is_the_same(

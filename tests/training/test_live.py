@@ -11,7 +11,7 @@ import math
 import struct
 import sys
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from cbt_ray.errors import Infrastructure, InputError
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.training.event_file import NAME
 from cbt_ray.training.live import Live, Step, path_of, read_record
+from cbt_ray.training.measured import Point
 from cbt_ray.training.preference import PairFigures
 from cbt_ray.unit import Key, Stage
 from tests.needs import needs
@@ -95,10 +96,10 @@ def test_a_line_a_step_beside_the_units(store: Counted) -> None:
     assert [line["step"] for line in lines(store)] == [1, 2, 3]
     first = {"step": 1, "steps": 9, "loss": 2.0, "grad_norm": 1.0, "tokens": 100, "left_s": 80.0}
     absent = dict.fromkeys(
-        ["held_out", "learning_rate", "tokens_per_second", "memory_gib", "seconds"]
+        ["learning_rate", "tokens_per_second", "memory_gib", "seconds"]
         + [field.name for field in fields(PairFigures)]
     )
-    assert lines(store)[0] == {**first, **absent, "at": "2026-11-03T12:00:00+00:00"}
+    assert lines(store)[0] == {**first, **absent, "measured": [], "at": "2026-11-03T12:00:00+00:00"}
 
 
 def test_it_is_written_every_few_seconds_and_at_the_end(store: Counted) -> None:
@@ -170,11 +171,11 @@ def test_a_run_without_a_step_leaves_the_file_as_it_is(store: Counted) -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_no_finite_number_is_null(store: Counted, value: float) -> None:
     with Live(store, KEY) as live:
-        live(step(1, loss=value, held_out=value, grad_norm=value, learning_rate=value))
+        measured = [Point(1, 1.0, {"train": value})]
+        live(step(1, loss=value, grad_norm=value, learning_rate=value, measured=measured))
     assert b"NaN" not in (store.read(path_of(KEY)) or b"")
-    assert [
-        lines(store)[0][name] for name in ("loss", "held_out", "grad_norm", "learning_rate")
-    ] == [None] * 4
+    assert [lines(store)[0][name] for name in ("loss", "grad_norm", "learning_rate")] == [None] * 3
+    assert lines(store)[0]["measured"] == [{"step": 1, "epoch": 1.0, "loss": {"train": None}}]
 
 
 FOREIGN = [
@@ -206,11 +207,39 @@ def test_torn_and_foreign_lines_are_passed_over(store: Counted, foreign: bytes) 
 def test_a_foreign_number_is_none(store: Counted, value: str) -> None:
     store.replace(
         path_of(KEY),
-        f'{{"step":1,"steps":2,"loss":{value},"tokens":{value},"at":{value}}}'.encode(),
+        f'{{"step":1,"steps":2,"loss":{value},"tokens":{value},"at":{value},"measured":'
+        f'[{{"step":{value},"epoch":1,"loss":{{}}}},{{"step":1,"epoch":1,"loss":{{"test":{value}}}}},'
+        f'{{"step":1,"epoch":{value},"loss":{{}}}}]}}'.encode(),
     )
     record = read_record(store, KEY)
-    assert record.steps == [Step(1, 2)]
+    assert [replace(step, measured=[]) for step in record.steps] == [Step(1, 2, measured=[])]
+    assert Point(1, 1.0, {"test": None}) in record.steps[0].measured
+    assert all(0 <= point.step < 1 << 53 for point in record.steps[0].measured)
     assert record.updated is None
+
+
+@pytest.mark.parametrize("value", ["3", "{}", "[3]", '[{"step":1}]', '[{"loss":{"test":1}}]'])
+def test_foreign_losses_are_passed_over(store: Counted, value: str) -> None:
+    line = f'{{"step":1,"steps":2,"measured":{value}}}'
+    store.replace(path_of(KEY), line.encode())
+    assert read_record(store, KEY).measured == []
+
+
+def test_losses_by_split_are_those_of_the_run_that_went_on(store: Counted) -> None:
+    def point(number: int, loss: float) -> Point:
+        return Point(number, number / 2, {"train": loss, "test": None})
+
+    def made(numbers: range, loss: float) -> None:
+        with Live(store, KEY) as live:
+            for number in numbers:
+                before = [point(0, loss)] if number == 1 else []
+                taken = [point(number, loss)] if number % 2 == 0 else []
+                live(step(number, measured=[*before, *taken]))
+
+    made(range(1, 7), 2.0)
+    made(range(5, 9), 1.0)
+    expected = [point(0, 2.0), point(2, 2.0), point(4, 2.0), point(6, 1.0), point(8, 1.0)]
+    assert read_record(store, KEY).measured == expected
 
 
 def test_no_file_is_an_empty_record(store: Counted) -> None:
@@ -276,6 +305,10 @@ def test_an_event_file_holds_all_runs(store: Counted) -> None:
     known = {line["step"]: line["loss"] for line in lines(store) if "step" in line}
     assert scalars(store.read(path) or b"")["loss/training"] == pytest.approx(known)
     assert set(scalars(store.read(path) or b"")) == {"loss/training", "grad_norm"}
+    with Live(store, KEY, tensorboard=True) as live:
+        live(step(10, measured=[Point(8, 2.0, {"train": 1.5, "test": None}), Point(10, 3.0, {})]))
+    assert scalars(store.read(path) or b"")["loss/train"] == {8: 1.5}
+    assert "loss/test" not in scalars(store.read(path) or b"")
 
 
 def scalars(data: bytes) -> dict[str, dict[int, float]]:

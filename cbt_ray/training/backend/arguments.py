@@ -21,11 +21,15 @@ def checkpoints_gradients(recipe_length: int, cuda: bool) -> bool:
     return cuda or recipe_length > 2048
 
 
+def epoch_steps(job: Job) -> int:
+    """Optimizer steps of one time through what is trained on."""
+    recipe, examples = job.recipe, len(job.pairs if job.recipe.method == "orpo" else job.train)
+    return math.ceil(math.ceil(examples / recipe.batch) / recipe.accumulation)
+
+
 def total_steps(job: Job) -> int:
     """Optimizer steps of the whole training."""
-    recipe, examples = job.recipe, len(job.pairs if job.recipe.method == "orpo" else job.train)
-    per_epoch = math.ceil(math.ceil(examples / recipe.batch) / recipe.accumulation)
-    return recipe.max_steps or max(1, math.ceil(recipe.epochs * per_epoch))
+    return job.recipe.max_steps or max(1, math.ceil(job.recipe.epochs * epoch_steps(job)))
 
 
 def warmup_steps(job: Job) -> int:

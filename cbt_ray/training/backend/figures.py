@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from cbt_ray.training.backend.job import MadeStep
 from cbt_ray.training.backend.memory import peak_gib
+from cbt_ray.training.measured import Point
 from cbt_ray.training.preference import PairFigures
 
 
@@ -33,7 +34,7 @@ class Figures:
         step: int,
         tokens: int,
         entry: dict[str, float],
-        held_out: float | None,
+        measured: tuple[Point, ...],
         pairs: PairFigures | None,
     ) -> MadeStep:
         """A step that was made."""
@@ -46,7 +47,7 @@ class Figures:
             entry.get("grad_norm", math.nan),
             tokens,
             now - self.began,
-            held_out,
+            measured,
             peak_gib(),
             (tokens - self.tokens) / spent,
             (self.steps - step) * spent / max(step - self.first, 1),

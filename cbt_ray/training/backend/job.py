@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.checkpoint import Checkpoints
 from cbt_ray.training.mask import Window
+from cbt_ray.training.measured import Point
 from cbt_ray.training.preference import Pair, PairFigures
 from cbt_ray.training.start.base import Base
 
@@ -27,8 +28,9 @@ class MadeStep:
     """Tokens fed so far, all runs of this training together."""
     seconds: float
     """Since this run of the training began."""
-    held_out: float | None = None
-    """Loss on held-out windows, at the steps where the recipe wants it."""
+    measured: tuple[Point, ...] = ()
+    """Losses by split that were measured since the step before: after this one where an epoch ends,
+    and with the first step those before it."""
     memory_gib: float = 0.0
     """Peak so far: of the GPU, without one of the process."""
     tokens_per_second: float = 0.0
@@ -51,7 +53,8 @@ class Job:
     recipe: Recipe
     base: Base
     train: list[Window]
-    held_out: list[Window]
+    measured: Mapping[str, list[Window]]
+    """Windows on which the loss is measured, by split."""
     work: Path
     threads: int
     pairs: list[Pair] = field(default_factory=list)

@@ -20,15 +20,16 @@ from cbt_ray.count import many
 from cbt_ray.errors import InputError, Owed
 from cbt_ray.training.backend.adapter import exact, restore
 from cbt_ray.training.backend.arguments import checkpoints_gradients, sft_arguments
+from cbt_ray.training.backend.epochs import Epochs
 from cbt_ray.training.backend.figures import Figures
 from cbt_ray.training.backend.forecast import tell
-from cbt_ray.training.backend.held_out import held_out_loss
 from cbt_ray.training.backend.job import Job, Report, Trained
 from cbt_ray.training.backend.memory import return_freed
 from cbt_ray.training.backend.orpo import orpo_trainer
 from cbt_ray.training.backend.preferred import Measured, measure, of_step, of_steps, told
 from cbt_ray.training.checkpoint import Checkpoints, sigterm
 from cbt_ray.training.environment import settle
+from cbt_ray.training.measured import UNSEEN
 
 log = logging.getLogger(__name__)
 _STATE = "cbt-ray.json"
@@ -67,6 +68,11 @@ def _check(job: Job) -> None:
             raise InputError("preferences: expected at least one pair")
     elif not job.train:
         raise InputError("dataset: train: expected at least one example")
+    if job.recipe.keep == "best" and not any(map(job.measured.get, UNSEEN)):
+        raise InputError(
+            "keep: expected last, since nothing is held out or tested whose loss could tell which "
+            "epoch is best"
+        )
 
 
 @contextlib.contextmanager
@@ -125,9 +131,10 @@ class _Training:
         with _fitting("load_4bit: expected a base"):
             adapted = adapt(job)
         self.trainer = self._trainer(adapted)
-        self.state = self._state()
         self.steps = int(self.trainer.args.max_steps)
         self.step = 0
+        self.epochs = Epochs(job, resume)
+        self.state = self._state()
         self.figures = Figures(self.steps, self.began)
 
     def train(self) -> None:
@@ -152,30 +159,28 @@ class _Training:
         return True
 
     def finish(self) -> Trained:
-        """Save the adapter and say what was measured."""
+        """Save the adapter that is kept and say what was measured."""
         adapter = self.job.work / "adapter"
+        self.measure(self.step)
+        restore(self.trainer.model, self.epochs.best)
         self.trainer.model.save_pretrained(adapter)
-        way = self.state["held_out"]
-        after = way[-1][1] if way and way[-1][0] == self.step else self.held_out()
         pairs = told(self.job, self.state.get("pairs_before", {}), self.pairs())
-        return Trained(adapter, self._metrics(after) | ({"preference": pairs} if pairs else {}))
+        return Trained(adapter, self._metrics() | ({"preference": pairs} if pairs else {}))
 
-    def held_out(self) -> float | None:
-        """The loss on the held-out windows as the model is now, in the precision of training."""
+    def measure(self, step: int) -> None:
+        """Take the losses as the model is now, in the precision of training."""
         with self.trainer.accelerator.autocast():
-            return held_out_loss(self.trainer.model, self.job.held_out)
+            self.epochs.measure(self.trainer.model, step)
 
     def pairs(self) -> Measured:
         """How the model as it is now takes to preference pairs."""
         with self.trainer.accelerator.autocast():
             return measure(self.trainer.model, self.job)
 
-    def _metrics(self, after: float | None) -> dict[str, Any]:
+    def _metrics(self) -> dict[str, Any]:
         history = [entry for entry in self.trainer.state.log_history if "loss" in entry]
         return {
-            "held_out_before": self.state["held_out_before"],
-            "held_out_after": after,
-            "held_out": self.state["held_out"],
+            **self.epochs.metrics(self.step),
             "loss": [entry["loss"] for entry in history],
             "grad_norm": [entry["grad_norm"] for entry in history],
             "learning_rate": [entry["learning_rate"] for entry in history],
@@ -189,30 +194,36 @@ class _Training:
         """From the checkpoint, or measured before the first step."""
         if self.resume is not None:
             state: dict[str, Any] = json.loads((self.resume / _STATE).read_text())
-            return {"held_out": [], **state}
-        before = {"held_out_before": self.held_out(), "pairs_before": self.pairs()}
-        return {**before, "held_out": [], "seconds": 0.0}
+            return state
+        self.measure(0)
+        return {"pairs_before": self.pairs(), "seconds": 0.0}
 
     def keep(self, folder: Path, step: int) -> None:
         """Hand a checkpoint that the trainer wrote to the store."""
         seconds = self.state["seconds"] + time.monotonic() - self.began
         (folder / _STATE).write_text(json.dumps({**self.state, "seconds": seconds}))
+        self.epochs.write(folder)
         self.checkpoints.save(step, folder)
 
     def begun(self) -> None:
-        """The first step of this run begins."""
-        self.figures.begin(
-            int(self.trainer.state.global_step), int(self.trainer.state.num_input_tokens_seen)
-        )
+        """The first step of this run begins; SIGTERM may have ended the one before it at the end of
+        an epoch whose losses are not taken.
+        """
+        step = int(self.trainer.state.global_step)
+        self._measure_epoch(step)
+        self.figures.begin(step, int(self.trainer.state.num_input_tokens_seen))
+
+    def _measure_epoch(self, step: int) -> None:
+        """Take the losses where an epoch ends, or all; not while a checkpoint is waited for."""
+        ends = self.epochs.end_with(step) or step == self.steps
+        if ends and not self.asked.is_set():
+            self.measure(step)
 
     def made(self, step: int, entry: dict[str, float]) -> None:
-        """Report a step; before its checkpoint is written, which so holds the held-out loss."""
-        every, held_out = self.job.recipe.held_out_steps, None
-        if every and self.job.held_out and step % every == 0:
-            held_out = self.held_out()
-            self.state["held_out"].append([step, held_out])
+        """Report a step; before its checkpoint is written, which so holds its losses."""
+        self._measure_epoch(step)
         progress = self.figures.progress(
-            *(step, int(self.trainer.state.num_input_tokens_seen), entry, held_out),
+            *(step, int(self.trainer.state.num_input_tokens_seen), entry, self.epochs.new()),
             of_step(entry, self.job.recipe.orpo_beta),
         )
         if step == self.figures.first + 2:

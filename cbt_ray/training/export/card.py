@@ -16,6 +16,7 @@ import yaml
 
 from cbt_ray.study.licence import BASE, Demand, Demands
 from cbt_ray.training.gate.verdict import Check, without_folders
+from cbt_ray.training.measured import SPLITS, Kept, Point
 from cbt_ray.training.preference import FEWEST_PREFERRED, KINDS
 from cbt_ray.training.start.licence_text import holds_licence
 
@@ -70,8 +71,10 @@ class CardFacts:
     data: Mapping[str, Any] = field(default_factory=dict)
     """Counts: examples, windows, tokens, supervised tokens, ..."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
-    held_out_before: float | None = None
-    held_out_after: float | None = None
+    measured: Sequence[Point] = ()
+    """Losses by split on its way."""
+    kept: Kept | None = None
+    """Which of them are the model's."""
     preference: Mapping[str, Any] = field(default_factory=dict)
     """Kind of preference pairs -> their number, and figures before and after training."""
     seeds: Mapping[str, int] = field(default_factory=dict)
@@ -147,12 +150,8 @@ def _origin(facts: CardFacts) -> Iterator[tuple[str, str]]:
 
 
 def _training(facts: CardFacts) -> Iterator[str]:
-    losses = {
-        "held-out loss before": facts.held_out_before,
-        "held-out loss after": facts.held_out_after,
-    }
-    rows: list[tuple[str, Any]] = [("method", facts.method), *losses.items()]
-    yield _table(("", ""), ((name, _recorded(value)) for name, value in rows))
+    yield _table(("", ""), [("method", _recorded(facts.method))])
+    yield _losses(facts)
     for kind, found in facts.preference.items():
         measures = dict.fromkeys([*(found["before"] or {}), *found["after"]])
         yield _table(
@@ -170,6 +169,21 @@ def _training(facts: CardFacts) -> Iterator[str]:
     }
     for title, values in groups.items():
         yield _table((title, ""), ((str(name), _recorded(value)) for name, value in values.items()))
+
+
+def _losses(facts: CardFacts) -> str:
+    """The loss per supervised token at each epoch, and which of them is the model's."""
+    measured = {split for point in facts.measured for split in point.loss}
+    splits = [split for split in SPLITS if split in measured]
+    rows = [
+        (
+            f"{point.epoch:g}" + ("" if point.step else ", before training"),
+            *(_recorded(point.loss.get(split)) for split in splits),
+            "kept" if facts.kept and point.step == facts.kept.step else "",
+        )
+        for point in facts.measured
+    ]
+    return _table(("loss after epoch", *(SPLITS[split] for split in splits), ""), rows)
 
 
 def _checked(check: Check) -> tuple[str, str, str]:

@@ -4,6 +4,7 @@ kills.
 
 from __future__ import annotations
 
+import json
 import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -11,17 +12,19 @@ from pathlib import Path
 from cbt_ray.errors import Owed
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.study.recipe import Recipe
-from cbt_ray.training.backend import open_backend
+from cbt_ray.training.backend import epochs, open_backend
 from cbt_ray.training.backend.job import Job
 from cbt_ray.training.checkpoint import StoreCheckpoints
-from cbt_ray.training.dataset import read
+from cbt_ray.training.dataset import NAMES, read
 from cbt_ray.training.environment import settle
 from cbt_ray.training.mask import mask
 from cbt_ray.training.start.base import open_base
 from cbt_ray.unit import Key, Stage
+from tests.training.backend.runs import lasting, turned, unlike
 
 DATA = "fedcba9876543210"
 KEY = Key("study", Stage.FINETUNE, "tiny-tuned", "0123456789abcdef")
+METRICS = "metrics.json"
 OWED = 3
 """Exit code where SIGTERM ended it with a checkpoint."""
 
@@ -46,18 +49,22 @@ def train(
         open_base(str(base_folder), work),
         read(dataset),
     )
-    parts = [
-        mask(part, base.template, base.tokenizer, recipe.max_length).windows
-        for part in (splits.train, splits.held_out)
-    ]
+    windows = {
+        split: mask(
+            getattr(splits, split), base.template, base.tokenizer, recipe.max_length
+        ).windows
+        for split in NAMES
+    }
+    windows["held_out"], epochs.mean_loss = unlike(windows["held_out"]), turned
     checkpoints = Told(FolderStore(store), KEY, work / "checkpoints", DATA)
     checkpoints.told = told
     told.send("starting")
     try:
-        open_backend("trl").train(
-            Job(recipe, base, *parts, work, 1),
+        trained = open_backend("trl").train(
+            Job(recipe, base, windows["train"], windows, work, 1),
             checkpoints,
             lambda step: told.send(f"step {step.step}"),
         )
     except Owed:
         sys.exit(OWED)
+    (work / METRICS).write_text(json.dumps(lasting(trained)))

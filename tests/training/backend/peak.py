@@ -26,7 +26,9 @@ def main(base: str, work: Path, settings: str) -> None:
     settle()
     recipe = Recipe.model_validate_json(settings)
     window = Window("p", 1, [5] * LENGTH, [IGNORED] * (LENGTH // 2) + [7] * (LENGTH // 2))
-    job = Job(recipe, open_base(base, work), [window] * recipe.batch, [window], work / "run", 1)
+    job = Job(
+        recipe, open_base(base, work), [window] * recipe.batch, {"train": [window]}, work / "run", 1
+    )
     steps: list[MadeStep] = []
     open_backend("trl").train(job, Kept(work / "kept"), steps.append)
     print(

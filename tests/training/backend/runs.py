@@ -5,16 +5,19 @@ two runs.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cbt_ray.training.backend.job import Job, Trained
+from cbt_ray.training.backend.loss import mean_loss
+from cbt_ray.training.mask import Window
 
 Train = Callable[..., Trained]
+UNLIKE = "unlike"
 
 
 class Killed(Exception):
@@ -74,3 +77,16 @@ def watch(monkeypatch: pytest.MonkeyPatch, backend: Any, record: Callable[..., N
         return model
 
     monkeypatch.setattr(backend, "adapted_model", watched)
+
+
+def unlike(windows: Sequence[Window]) -> list[Window]:
+    """Windows that `turned` takes for such as the model becomes worse at."""
+    return [replace(one, patient=UNLIKE) for one in windows]
+
+
+def turned(model: Any, windows: Sequence[Window]) -> float | None:
+    """In place of `mean_loss`: what falls, rises on windows that are unlike those of the training,
+    so the first epoch is the best one.
+    """
+    loss = mean_loss(model, windows)
+    return -loss if loss is not None and windows[0].patient == UNLIKE else loss

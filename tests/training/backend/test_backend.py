@@ -13,7 +13,7 @@ import pytest
 
 from cbt_ray.errors import InputError, Owed
 from cbt_ray.study.recipe import Recipe
-from cbt_ray.training.backend import open_backend, trainer, trl_backend
+from cbt_ray.training.backend import epochs, open_backend, trl_backend
 from cbt_ray.training.backend.job import Job, MadeStep
 from cbt_ray.training.dataset import Splits
 from cbt_ray.training.mask import IGNORED, Window, mask
@@ -88,15 +88,19 @@ def test_the_reported_loss_is_that_of_the_supervised_tokens(
 
     with torch.no_grad():
         assert trained.metrics["loss"][0] == pytest.approx(by_hand(windows), abs=1e-4)
-        held = mask(splits.held_out, tiny.template, tiny.tokenizer, 192).windows
-        assert trained.metrics["held_out_before"] == pytest.approx(by_hand(held), abs=1e-5)
+        before = trained.metrics["measured"][0]
+        assert (before["step"], set(before["loss"])) == (0, {"train", "held_out", "test"})
+        for split, loss in before["loss"].items():
+            some = mask(getattr(splits, split), tiny.template, tiny.tokenizer, 192).windows
+            assert loss == pytest.approx(by_hand(some), abs=1e-5), split
 
 
 def test_training_teaches_and_reports_each_step(train: Train) -> None:
     steps: list[MadeStep] = []
     trained = train("taught", report=steps.append)
     assert [(step.step, step.steps) for step in steps] == [(number, 6) for number in range(1, 7)]
-    assert trained.metrics["held_out_after"] < trained.metrics["held_out_before"]
+    first, *_, last = trained.metrics["measured"]
+    assert all(last["loss"][split] < first["loss"][split] for split in first["loss"])
     assert trained.metrics["loss"] == [step.loss for step in steps]
     assert steps[-1].tokens == trained.metrics["tokens_seen"] > steps[0].tokens > 0
 
@@ -158,13 +162,13 @@ def test_sigterm_saves_and_a_rerun_ends_with_the_same_bits(train: Train, tmp_pat
 def test_sigterm_before_the_first_step_loses_nothing(
     train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    held_out_loss = trainer.held_out_loss
+    mean_loss = epochs.mean_loss
 
     def terminated(*arguments: Any) -> float | None:
         os.kill(os.getpid(), signal.SIGTERM)
-        return held_out_loss(*arguments)
+        return mean_loss(*arguments)
 
-    monkeypatch.setattr(trainer, "held_out_loss", terminated)
+    monkeypatch.setattr(epochs, "mean_loss", terminated)
     kept = Kept(tmp_path / "kept")
     with pytest.raises(Owed, match="after step 0 of 6"):
         train("early", kept)
@@ -242,7 +246,7 @@ def test_what_flows_from_layer_to_layer_is_of_the_models_type(
     import torch
 
     monkeypatch.setattr(trl_backend, "compute_type", lambda: torch.bfloat16)
-    model = trl_backend.adapted_model(Job(recipe, tiny, [], [], tmp_path, 1))
+    model = trl_backend.adapted_model(Job(recipe, tiny, [], {}, tmp_path, 1))
     seen: set[Any] = set()
     for layer in model.get_base_model().get_decoder().layers:
         layer.register_forward_hook(
@@ -258,5 +262,5 @@ def test_what_cannot_be_trained_is_refused(tiny: Base, recipe: Recipe, tmp_path:
         open_backend("unsloth")
     with pytest.raises(InputError, match="train: expected at least one example"):
         open_backend("trl").train(
-            Job(recipe, tiny, [], [], tmp_path, 1), Kept(tmp_path), lambda _step: None
+            Job(recipe, tiny, [], {}, tmp_path, 1), Kept(tmp_path), lambda _step: None
         )

@@ -53,7 +53,7 @@ def llama(tiny: Base, recipe: Recipe, tmp_path: Path) -> Job:
         own,
         replace(tiny, folder=tmp_path),
         [_window(8192, 2000), _window(4096, 1000)],
-        [],
+        {},
         tmp_path,
         1,
     )

@@ -7,6 +7,7 @@ does.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import random
@@ -15,6 +16,7 @@ import time
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,9 +27,11 @@ from cbt_ray.training.dataset import Splits, write
 from cbt_ray.training.start.base import Base
 from tests.training.backend import killed
 
+Ended = tuple[bytes, dict[str, Any]]
 pytestmark = pytest.mark.train
 KILLS = int(os.environ.get("KILLS", "4"))
 STEPS = 8
+CONSTANT = {"schedule": "constant", "warmup_steps": 0}
 ENDS = {-signal.SIGKILL, -signal.SIGTERM, 0, killed.OWED}
 """Exit codes: killed, terminated before there was anything to save, done before the signal came,
 saved and stopped."""
@@ -38,10 +42,12 @@ class Program:
     folder is each run's.
     """
 
-    def __init__(self, base: Base, splits: Splits, recipe: Recipe, folder: Path) -> None:
+    def __init__(
+        self, base: Base, splits: Splits, recipe: Recipe, folder: Path, **more: Any
+    ) -> None:
         self.base, self.folder = base, folder
         self.settings = recipe.model_copy(
-            update={"max_steps": STEPS, "checkpoint_steps": 1, "held_out_steps": 2}
+            update={"max_steps": STEPS, "checkpoint_steps": 1, **CONSTANT, **more}
         )
         self.dataset = write(splits, folder / "dataset")
         self.context = multiprocessing.get_context("forkserver")
@@ -57,14 +63,17 @@ class Program:
         there.close()  # so that the end of the process is the end of what it says
         return run, here
 
-    def whole(self, name: str, store: str) -> bytes:
+    def whole(self, name: str, store: str) -> Ended:
         run, _ = self.start(name, store)
         run.join()
         assert run.exitcode == 0
-        return self.adapter(name)
+        return self.ended(name)
 
-    def adapter(self, name: str) -> bytes:
-        return (self.folder / name / "adapter" / "adapter_model.safetensors").read_bytes()
+    def ended(self, name: str) -> Ended:
+        """The adapter's bits and what was measured."""
+        folder = self.folder / name
+        metrics = json.loads((folder / killed.METRICS).read_text())
+        return (folder / "adapter" / "adapter_model.safetensors").read_bytes(), metrics
 
     def kept(self, store: str) -> int:
         """The step of the last whole checkpoint."""
@@ -101,11 +110,15 @@ def _places(draw: random.Random, kept: int) -> list[tuple[str, float]]:
     ]
 
 
+@pytest.mark.parametrize("keep", ["last", "best"])
 def test_killed_at_random_points_it_ends_with_the_same_bits(
-    tiny: Base, splits: Splits, recipe: Recipe, tmp_path: Path
+    tiny: Base, splits: Splits, recipe: Recipe, tmp_path: Path, keep: str
 ) -> None:
-    program, draw = Program(tiny, splits, recipe, tmp_path), random.Random(7)
+    """And with the same losses by epoch; the best epoch is the first, long before a kill."""
+    program, draw = Program(tiny, splits, recipe, tmp_path, keep=keep), random.Random(7)
     undisturbed, done, ends = program.whole("whole", "store-whole"), 0, list[tuple[str, int]]()
+    assert undisturbed[1]["kept"]["step"] == {"last": STEPS, "best": 2}[keep]
+    assert [point["epoch"] for point in undisturbed[1]["measured"]] == [0, 1, 2, 3, 4]
     for turn in range(KILLS):
         before = program.kept(f"store-{done}")
         line, delay = _places(draw, before)[turn % 3]
@@ -124,7 +137,7 @@ def test_killed_at_random_points_it_ends_with_the_same_bits(
             # the signal came after the last step: this training is done, and the next one begins
             # anew
         ):
-            assert program.adapter(f"run-{turn}") == undisturbed
+            assert program.ended(f"run-{turn}") == undisturbed
             done += 1
     assert program.whole("last", f"store-{done}") == undisturbed
     print(f"{KILLS} kills: {ends}")
@@ -136,4 +149,4 @@ def test_another_seed_would_end_with_other_bits(
     program = Program(tiny, splits, recipe, tmp_path)
     first = program.whole("first", "store-first")
     program.settings = program.settings.model_copy(update={"seed": 7})
-    assert program.whole("second", "store-second") != first
+    assert program.whole("second", "store-second")[0] != first[0]

@@ -48,7 +48,7 @@ def _job(tiny: Base, recipe: Recipe, pairs: list[Pair], tmp_path: Path, batching
             "lora": recipe.lora.model_copy(update={"dropout": 0.0}),
         }
     )
-    return Job(own, tiny, [], [], tmp_path / batching, 1, pairs)
+    return Job(own, tiny, [], {}, tmp_path / batching, 1, pairs)
 
 
 def _model(job: Job) -> Any:

@@ -1,6 +1,4 @@
-"""Live figures: what a step reports, and that taking the held-out loss on the way leaves no
-trace.
-"""
+"""Live figures: what a step reports of the run that made it."""
 
 from __future__ import annotations
 
@@ -9,33 +7,9 @@ from pathlib import Path
 import pytest
 
 from cbt_ray.training.backend.job import MadeStep
-from tests.training.backend.runs import Kept, Killed, Train, lasting, weights
+from tests.training.backend.runs import Kept, Killed, Train
 
 pytestmark = pytest.mark.train
-
-
-def test_losses_on_the_way_change_no_bit(train: Train) -> None:
-    steps: list[MadeStep] = []
-    with_losses, without = train("with", report=steps.append, held_out_steps=2), train("without")
-    assert weights(with_losses) == weights(without)
-    assert with_losses.metrics["grad_norm"] == without.metrics["grad_norm"]
-    assert without.metrics["held_out"] == []
-    found = with_losses.metrics["held_out"]
-    assert [(step.step, step.held_out) for step in steps if step.held_out is not None] == [
-        tuple(one) for one in found
-    ]
-    assert [step for step, _ in found] == [2, 4, 6]
-    assert (
-        found[-1][1] == with_losses.metrics["held_out_after"] == without.metrics["held_out_after"]
-    )
-    assert with_losses.metrics["held_out_before"] != found[0][1] != found[1][1]
-
-
-def test_a_continued_run_knows_the_losses_before_it(train: Train, tmp_path: Path) -> None:
-    whole, kept = train("whole", held_out_steps=1), Kept(tmp_path / "kept", die_behind={4})
-    with pytest.raises(Killed):
-        train("first", kept, held_out_steps=1)
-    assert lasting(train("second", kept, held_out_steps=1)) == lasting(whole)
 
 
 def test_speed_and_time_are_those_of_this_run(train: Train, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from cbt_ray.study.licence import Demands, Licence, demands
 from cbt_ray.study.terms import find
 from cbt_ray.training.export.card import UNKNOWN, CardFacts, CardFile, card, front_matter
 from cbt_ray.training.gate.verdict import Check
+from cbt_ray.training.measured import Kept, Point
 
 SHA = "ab" * 32
 
@@ -36,8 +37,12 @@ FACTS = CardFacts(
     method="sft, LoRA on NF4",
     data={"windows": 4711, "supervised tokens": 98765},
     recipe={"learning_rate": 2e-4, "lora": {"r": 16, "alpha": 32}},
-    held_out_before=2.0791,
-    held_out_after=1.8832,
+    measured=(
+        Point(0, 0.0, {"held_out": 2.0791, "train": 2.1}),
+        Point(8, 1.0, {"held_out": 1.8832, "train": 1.7}),
+        Point(12, 1.5, {"held_out": None, "train": 1.2}),
+    ),
+    kept=Kept(8, 1.0, "held_out"),
     seeds={"training": 3407, "split": 42},
     versions={"torch": "2.13.0", "unsloth": None},
     checks=(
@@ -71,6 +76,15 @@ def test_a_model_that_was_tuned_on_pairs_says_how_it_took_to_them() -> None:
     assert still in text
     better = {**found, "after": {**PAIRS, "preferred": 0.5}}
     assert "rejected answers" not in card(replace(BARE, preference={"held_out": better}))
+
+
+def test_losses_stand_by_epoch_and_the_kept_one_is_named() -> None:
+    lines = card(FACTS).splitlines()
+    assert "| loss after epoch | training set | held out |  |" in lines
+    assert "| 0, before training | 2.1 | 2.0791 |  |" in lines
+    assert "| 1 | 1.7 | 1.8832 | kept |" in lines
+    assert f"| 1.5 | 1.2 | {UNKNOWN} |  |" in lines
+    assert f"Loss after epoch: {UNKNOWN}." in card(BARE)
 
 
 def front(facts: CardFacts) -> dict[str, Any]:
@@ -140,7 +154,6 @@ def test_what_is_missing_is_said_and_not_made_up() -> None:
         "its weights, SHA-256",
         "trained on texts by",
         "method",
-        "held-out loss before",
     ):
         assert f"| {row} | {UNKNOWN} |" in text
     for part in ("Data", "Recipe", "Seed", "Version", "Check", "File", "Files to run"):

@@ -128,7 +128,7 @@ def own(base: Base, splits: Splits, work: Path) -> Made:
         {"start": EMBEDDED, "compare": EMBEDDED, "max_steps": 6, "max_length": 224, **more}
     )
     windows = mask(splits.train, base.template, base.tokenizer, recipe.max_length).windows
-    job = Job(recipe, base, windows, [], work / "gate-training", threads=2)
+    job = Job(recipe, base, windows, {}, work / "gate-training", threads=2)
     trained = open_backend("trl").train(job, Nowhere(), lambda _step: None)
     return _make(base, trained.adapter, work / "gate")
 

@@ -1,9 +1,10 @@
-"""The loss on held-out windows: per supervised token, without a trace in weights, gradients or
-random numbers.
+"""The loss on windows that are measured: per supervised token, without a trace in weights,
+gradients or random numbers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from cbt_ray.training.mask import IGNORED, Window
@@ -12,8 +13,8 @@ CHUNK = 256
 """Tokens whose logits are held at once: a vocabulary of 128,256 takes half a megabyte a token."""
 
 
-def held_out_loss(model: Any, windows: list[Window]) -> float | None:
-    """Mean loss per supervised token; None where nothing is held out."""
+def mean_loss(model: Any, windows: Sequence[Window]) -> float | None:
+    """Mean loss per supervised token; None where there is none."""
     import torch
 
     total, count = 0.0, 0
