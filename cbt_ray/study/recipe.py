@@ -59,8 +59,8 @@ class Recipe(Block):
 
     decides_nothing: ClassVar[frozenset[str]] = frozenset(
         {
-            *("checkpoint_steps", "memory_gib", "tensorboard", "gate_prompts", "safetensors"),
-            *("licence", "preferences_licence"),
+            *("checkpoint_steps", "checkpoint_minutes", "memory_gib", "tensorboard"),
+            *("gate_prompts", "safetensors", "licence", "preferences_licence"),
         }
     )
 
@@ -152,9 +152,11 @@ class Recipe(Block):
     seed: Seed = 3407
     """Of training."""
     checkpoint_steps: int = Field(50, ge=1)
-    """Steps between checkpoints in the store.
+    """Most steps between checkpoints in the store."""
+    checkpoint_minutes: float = Field(10, gt=0, le=10_000)
+    """Most minutes between them.
 
-    So many steps are what a lost node costs at most.
+    Whichever comes first is what a lost node costs at most, and the step under way.
     """
     keep: Literal["last", "best"] = "last"
     """Which adapter is the model: that of the last step, or of the best epoch.

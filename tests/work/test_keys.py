@@ -86,7 +86,10 @@ NEVER: dict[str, dict[str, Any]] = {
     "latency": {"endpoints__script__latency_s": 0.5},
     "budget": {"budget": {"calls": 10, "tokens": 10, "cost": 1}},
     "minimum": {"minimum": {"courses": 0.1, "ratings": 1}},
-    "checkpoints": {"models__smollm2__recipe__checkpoint_steps": 3},
+    "checkpoints": {
+        "models__smollm2__recipe__checkpoint_steps": 3,
+        "models__smollm2__recipe__checkpoint_minutes": 3,
+    },
     "licences": {
         **{f"endpoints__{name}__licence": "MIT" for name in ("remote", "made", "script")},
         "models__smollm2__recipe__licence": "MIT",
@@ -134,6 +137,7 @@ WHERE: dict[str, tuple[dict[str, Any], set[Stage] | frozenset[Stage]]] = {
     "phase": ({"phases__0__goals": "Other goals."}, ALL - {Stage.PROFILES}),
     "dataset": ({"dataset": {"held_out": 0.5}}, BEHIND_TRAINING),
     "recipe": ({"models__smollm2__recipe__learning_rate": 1e-5}, BEHIND_TRAINING - {Stage.DATASET}),
+    "kept epoch": ({"models__smollm2__recipe__keep": "best"}, BEHIND_TRAINING - {Stage.DATASET}),
     "profile of a simulated patient": (
         {"patients__simulated__0__profile": "53, a school cook who has given up her choir."},
         {Stage.SESSIONS} | SCORES,

@@ -133,6 +133,7 @@ class _Training:
         self.trainer = self._trainer(adapted)
         self.steps = int(self.trainer.args.max_steps)
         self.step = 0
+        self.saved = self.began
         self.epochs = Epochs(job, resume)
         self.state = self._state()
         self.figures = Figures(self.steps, self.began)
@@ -204,6 +205,12 @@ class _Training:
         (folder / _STATE).write_text(json.dumps({**self.state, "seconds": seconds}))
         self.epochs.write(folder)
         self.checkpoints.save(step, folder)
+        self.saved = time.monotonic()
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the last checkpoint is so long ago that the next is made without its steps."""
+        return time.monotonic() - self.saved >= 60 * self.job.recipe.checkpoint_minutes
 
     def begun(self) -> None:
         """The first step of this run begins; SIGTERM may have ended the one before it at the end of
@@ -307,6 +314,8 @@ def _callback(training: _Training) -> Any:
         def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: ARG002
             if training.asked.is_set() and state.global_step < state.max_steps:
                 control.should_save = control.should_training_stop = True
+            if training.overdue:
+                control.should_save = True
 
         def on_log(
             self,

@@ -146,6 +146,20 @@ def test_a_run_killed_twice_ends_with_the_same_bits(train: Train, tmp_path: Path
     assert lasting(continued) == lasting(whole)
 
 
+@pytest.mark.parametrize(("minutes", "steps"), [(1e-9, [1, 2, 3, 4, 5, 6]), (10_000, [2, 4, 6])])
+def test_a_checkpoint_comes_by_time_or_by_steps_and_is_whole(
+    train: Train, tmp_path: Path, minutes: float, steps: list[int]
+) -> None:
+    """Also the one that time alone asked for: a run goes on from it to the same bits."""
+    kept = Kept(tmp_path / "kept", die_behind={steps[-2]})
+    with pytest.raises(Killed):
+        train("first", kept, checkpoint_minutes=minutes)
+    continued = train("second", kept, checkpoint_minutes=minutes)
+    assert kept.steps == steps
+    assert continued.metrics["resumed_from"] == steps[-2]
+    assert weights(continued) == weights(train("whole"))
+
+
 def test_sigterm_saves_and_a_rerun_ends_with_the_same_bits(train: Train, tmp_path: Path) -> None:
     kept = Kept(tmp_path / "kept")
 
