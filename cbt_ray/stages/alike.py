@@ -7,7 +7,7 @@ anew, whoever was written first.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cbt_ray.count import many
 from cbt_ray.errors import ModelFailure
@@ -98,16 +98,14 @@ def alike(texts: Mapping[int, str], most: float) -> list[Like]:
     distance by their length); case and blanks do not count.
     """
     from rapidfuzz.distance import Indel
-    from rapidfuzz.process import cdist
+    from rapidfuzz.process import extractOne
 
-    numbers, found, kept = sorted(texts), list[Like](), list[int]()
-    plain = [" ".join(texts[number].casefold().split()) for number in numbers]
-    table: Any = cdist(plain, plain, scorer=Indel.normalized_similarity) if plain else []
-    for place, number in enumerate(numbers):
-        near = [(float(table[place][other]), other) for other in kept]
-        likest, other = max(near, default=(0.0, 0))
-        if likest > most:
-            found.append(Like(number, numbers[other], likest))
+    found, kept = list[Like](), dict[int, str]()
+    for number in sorted(texts):
+        plain = " ".join(texts[number].casefold().split())
+        near = extractOne(plain, kept, scorer=Indel.normalized_similarity, score_cutoff=most)
+        if near is not None and near[1] > most:
+            found.append(Like(number, near[2], near[1]))
         else:
-            kept.append(place)
+            kept[number] = plain
     return found
