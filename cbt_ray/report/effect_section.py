@@ -141,7 +141,7 @@ def _standardized(analysis: At[Analysis]) -> Table:
             lambda row: row.d_low,
             lambda row: row.d_high,
         ),
-        column("REML", signed, lambda row: row.reml),
+        column("REML", partial(signed, digits=decimals(analysis.value)), lambda row: row.reml),
         column(
             "Pooled interval",
             known_interval,

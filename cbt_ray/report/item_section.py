@@ -16,6 +16,7 @@ from cbt_ray.report.figure import (
     Figure,
     Look,
     asked,
+    decimals,
     looks,
     rated,
     sessions_an_arm,
@@ -90,7 +91,7 @@ def effect_map(analysis: Analysis) -> Figure:
     cells = {
         (order.index(row.item), labels.index(row.label)): (
             estimate / widest,
-            signed(estimate) + ("*" if _discovered(row) else ""),
+            signed(estimate, decimals(analysis)) + ("*" if _discovered(row) else ""),
         )
         for row, estimate in known
     }
