@@ -118,5 +118,5 @@ def table(studies: int) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    for line in table(int(sys.argv[1]) if len(sys.argv) > 1 else 2000):
+    for line in table(int(sys.argv[1]) if len(sys.argv) > 1 else 1000):
         print(line, flush=True)
