@@ -13,6 +13,7 @@ from cbt_ray.llm.request import Request
 from cbt_ray.study.study import Budget
 from cbt_ray.therapy.dialogue import therapist_system
 from cbt_ray.therapy.form import read_form
+from cbt_ray.therapy.form_json import schema_of
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Speaker, Turn, therapist_messages
 from cbt_ray.therapy.stop import end_mark, hear
@@ -50,7 +51,9 @@ def chat(
     while text := _line(listen):
         turns.append(Turn(Speaker.PATIENT, text))
         messages = therapist_messages(system, "", turns, language.transcript)
-        reply = voice.ask(Request(tuple(messages), voice.role.sampling, seed=len(turns)))
+        schema = schema_of(form, voice.role, language, text) if form.written == "json" else None
+        asked = Request(tuple(messages), voice.role.sampling, len(turns), schema, told=False)
+        reply = voice.ask(asked)
         heard = hear(read_form(form, reply.text).said, sessions)
         say(f"{arm.name}: {heard.text}")
         turns.append(Turn(Speaker.THERAPIST, heard.text))

@@ -73,7 +73,7 @@ def _messages(request: Request, endpoint: LiteLLMEndpoint) -> list[dict[str, str
     if endpoint.system == "first_user" and [m["role"] for m in messages[:2]] == ["system", "user"]:
         joined = f"{messages[0]['content']}\n\n{messages[1]['content']}"
         messages[:2] = [{"role": "user", "content": joined}]
-    if request.schema is not None and endpoint.structured != "json_schema":
+    if request.schema is not None and request.told and endpoint.structured != "json_schema":
         schema = json.dumps(request.schema, ensure_ascii=False)
         asked = "Answer with one JSON object and nothing else. It follows this JSON schema:"
         messages[-1]["content"] += f"\n\n{asked}\n{schema}"

@@ -37,6 +37,10 @@ class Request:
     sampling: Sampling
     seed: int
     schema: Mapping[str, Any] | None = None
+    told: bool = True
+    """Whether the schema is told in words where the endpoint cannot be held to it: not to a
+    therapist, whose prompt is the same everywhere.
+    """
 
 
 class Finish(StrEnum):

@@ -108,7 +108,7 @@ def forest(analysis: Analysis) -> Figure:
 def _caption(rows: Sequence[PlotRow], of: str, level: float) -> str:
     """What the marks mean, of those that are there."""
     known = {row.kind for row in rows}
-    said = [f"{of} on means of chains; squares with {level:.0%} intervals."]
+    said = [f"{of}, on means of chains; squares with {level:.0%} intervals."]
     if "policy" in known:
         said.append("Circles: other ways to count sessions, where they differ.")
     if "bounds" in known:

@@ -15,7 +15,7 @@ from cbt_ray.study.endpoint import (
     ScriptedEndpoint,
     is_finetuned,
 )
-from cbt_ray.study.form import PLAIN
+from cbt_ray.study.form import PLAIN, Form
 from cbt_ray.study.lesson import rated_by_the_headline
 from cbt_ray.study.model import Arm, Learns
 from cbt_ray.study.rater import Judge, People, Rulebook
@@ -242,6 +242,8 @@ def _lists(study: Study) -> Iterator[str]:
             found = [one for form in forms if (one := form.field(block.field)) is not None]
             if not found:
                 yield f"{where}.field: expected a list's field in the form of an arm, part.field"
+            elif block.labels and _courses_form(study).field(block.field) is None:
+                yield f"{where}.field: expected courses in a form that has it (`courses.form`)"
             elif block.labels and not any(one.one_of for one in found):
                 yield f"{where}.field: expected a field with `one_of`, whose values are labels"
             if block.labels and not study.tested:
@@ -249,6 +251,10 @@ def _lists(study: Study) -> Iterator[str]:
                     f"{where}.labels: expected sessions with the patients of `dataset.test`, of "
                     "whom the generator gave labels"
                 )
+
+
+def _courses_form(study: Study) -> Form:
+    return study.forms.get(study.courses.form or "", PLAIN) if study.courses else PLAIN
 
 
 def _form_known(study: Study, arm: Arm) -> bool:
@@ -318,7 +324,7 @@ def _form_taught(study: Study, where: str, name: str) -> Iterator[str]:
     if form and form.written == "json" and study.courses and study.courses.form != name:
         yield f"{where}: expected courses in the same form (`courses.form`), since it is JSON"
     hidden = {part.name for part in form.parts if not part.shown} if form else set()
-    courses = study.forms.get(study.courses.form or "", PLAIN) if study.courses else PLAIN
+    courses = _courses_form(study)
     lacking = hidden - {part.name for part in courses.parts if not part.shown}
     if lacking and not (study.imported and study.imported.courses):
         yield (

@@ -268,7 +268,7 @@ def _say(
     schema: dict[str, Any] | None = None,
 ) -> _Reply:
     """One turn."""
-    request = Request(tuple(messages), who.role.sampling, seed_of(seed), schema)
+    request = Request(tuple(messages), who.role.sampling, seed_of(seed), schema, told=False)
     return ask_until(who.ask, request, who.role.attempts, read).value
 
 

@@ -144,7 +144,7 @@ def _of_therapists(study: Study, language: Language) -> Iterator[Sample]:
 
 
 def _of_sessions(study: Study) -> Iterator[Sample]:
-    profile = study.simulated[0].profile or TEXT
+    profile = next((one.profile for one in study.simulated if one.profile), TEXT)
     for session, opening in ((1, ""), (study.sessions.count, TEXT)):
         yield Sample("patient_first.j2", "prompts", {"patient": NAME, "session": session})
         yield Sample(

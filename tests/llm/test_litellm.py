@@ -9,6 +9,7 @@ import logging
 import pickle
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -250,6 +251,16 @@ def test_below_json_schema_the_schema_stands_in_the_prompt(
     assert sent["messages"][-1]["content"].startswith("Go.\n")
     assert json.dumps(schema) in sent["messages"][-1]["content"]
     assert "min_p" not in sent
+
+
+@pytest.mark.parametrize("structured", ["json_schema", "json_object", "none"])
+def test_a_therapist_is_never_told_the_schema_in_words(structured: str) -> None:
+    asked = replace(ask("Go.", schema=turns(1)), told=False)
+    with FaultyServer(always(Behaviour(text="{}"))) as server:
+        model(server, structured=structured).complete(asked)
+        sent = server.requests[0]
+    assert sent["messages"][-1]["content"] == "Go."
+    assert ("response_format" in sent) is (structured != "none")
 
 
 def test_cost_is_the_study_files_price() -> None:

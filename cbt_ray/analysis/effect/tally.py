@@ -189,7 +189,7 @@ def _test(first: Tally, second: Tally) -> tuple[float, str]:
     if first.paired and second.paired:
         apart = first.own - second.own
         plus, minus = int((apart > 0).sum()), int((apart < 0).sum())
-        return mcnemar(plus, minus), f"exact McNemar of {plus} and {minus} pairs that differ"
+        return mcnemar(plus, minus), f"exact McNemar, {plus} to {minus} of the pairs that differ"
     return _p(first, second), "the interval that reaches zero"
 
 

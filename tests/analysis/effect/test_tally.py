@@ -65,7 +65,7 @@ def test_a_flag_in_one_session_has_exact_mcnemar_and_square_and_add() -> None:
     row = compared(FIRST, SECOND)
     assert row.estimate == pytest.approx(0.5)
     assert row.p == pytest.approx(mcnemar([[2, 6], [1, 1]], exact=True).pvalue)
-    assert "exact McNemar of 6 and 1 pairs that differ" in str(row.method)
+    assert "exact McNemar, 6 to 1 of the pairs that differ" in str(row.method)
     (low, high), (least, most) = (proportion_confint(n, 10, method="beta") for n in (8, 3))
     phi = (2 * 1 - 6 * 1) / (8 * 2 * 3 * 7) ** 0.5
     down, up = ((0.8 - low, most - 0.3), (high - 0.8, 0.3 - least))
