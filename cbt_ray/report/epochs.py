@@ -9,7 +9,7 @@ from markupsafe import Markup
 from cbt_ray.report.data import TrainingRow
 from cbt_ray.report.figure import Figure, Look
 from cbt_ray.report.part import Part, Text
-from cbt_ray.report.prose import DASH, three, whole
+from cbt_ray.report.prose import three, whole
 from cbt_ray.report.svg import Scale, axis_x, axis_y, drawing, line, marker, nice, path, text
 from cbt_ray.report.table import Cell, Row, Table
 from cbt_ray.training.measured import SPLITS, UNSEEN, Point, chosen_by, lowest
@@ -69,8 +69,9 @@ def words(row: TrainingRow) -> str:
 
 def overfitting(points: Sequence[Point]) -> Iterator[str]:
     """A sentence for each unseen split whose loss rises after its lowest epoch, or never fell below
-    its start.
+    its start; the first one says what became of the training set meanwhile.
     """
+    said = False
     for split in UNSEEN:
         measured = [point for point in points if point.loss.get(split) is not None]
         best = lowest(measured, split, start=True)
@@ -78,28 +79,32 @@ def overfitting(points: Sequence[Point]) -> Iterator[str]:
             continue
         last, after = measured[-1], lowest(measured, split)
         if best.step == 0 or (after and _is_below(measured[0], after, split, equal=True)):
-            yield _never(measured[0], after or last, last, split)
+            found = _never(measured[0], after or last, last, split)
         elif _is_below(best, last, split):
-            yield _rises(best, last, split)
+            found = _rises(best, last, split)
+        else:
+            continue
+        yield found[0] + ("." if said else found[1])
+        said = True
 
 
-def _rises(best: Point, last: Point, split: str) -> str:
+def _rises(best: Point, last: Point, split: str) -> tuple[str, str]:
     said = (
         f"The loss on {_TEXT[split]}, which was not trained on, is lowest at epoch "
         f"{best.epoch:g} ({three(best.loss[split])}) and rises to {three(last.loss[split])} by "
         f"epoch {last.epoch:g}"
     )
     by_heart = f"from epoch {best.epoch:g} on the model learns its examples by heart"
-    return said + _meanwhile(best, last, by_heart)
+    return said, _meanwhile(best, last, by_heart)
 
 
-def _never(start: Point, after: Point, last: Point, split: str) -> str:
+def _never(start: Point, after: Point, last: Point, split: str) -> tuple[str, str]:
     said = (
         f"The loss on {_TEXT[split]}, which was not trained on, never fell below its start: it is "
         f"{three(start.loss[split])} before training, {three(after.loss[split])} at its lowest "
         f"after that (epoch {after.epoch:g}) and {three(last.loss[split])} at the end"
     )
-    return said + _meanwhile(start, last, "the model learns its examples by heart and no more")
+    return said, _meanwhile(start, last, "the model learns its examples by heart and no more")
 
 
 def _meanwhile(one: Point, last: Point, by_heart: str) -> str:
@@ -164,7 +169,7 @@ def _cells(row: TrainingRow, point: Point) -> Iterator[str]:
         )
         if at == point.step
     ]
-    yield ", ".join(marks) or DASH
+    yield ", ".join(marks)
 
 
 def _drawn(row: TrainingRow, splits: Sequence[str], title: str) -> Markup:
