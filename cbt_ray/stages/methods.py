@@ -174,13 +174,10 @@ def _written(bench: Bench, done: Units) -> Mapping[str, str]:
         return {}
     profiles = [unit for key, unit in done.items() if key.stage is Stage.PROFILES]
     again = sum(ALIKE in unit.content["sent_back"] for unit in profiles if _made(unit))
-    split = study.split
-    trained = training.count - len(split.test) - len(split.held_out)
-    personas = many(len(set(split.personas.values())), "persona")
+    personas = many(len(set(study.split.personas.values())), "persona")
     return {
         "Patients": f"{training.count:,} of {personas}, none of them on two sides",
-        "Trained on, held out, tested": f"{trained:,}, {len(split.held_out):,}, "
-        f"{len(split.test):,}",
+        "Not trained on, but tested": f"{len(study.tested):,}",
         **({"Dealt out evenly": listed(training.balanced)} if training.balanced else {}),
         **(
             {"Written anew, since too like an earlier one": f"{again:,}"}

@@ -1,4 +1,4 @@
-"""The split of the training patients: trained on, held out for the loss, tested.
+"""The split of the training patients: who is tested, and which persona each is.
 
 It follows from the study file alone, so that the patients of `dataset.test` are known before
 anything ran.
@@ -22,10 +22,9 @@ TRAINING = "training"
 
 @dataclass(frozen=True)
 class Split:
-    """The training patients by id, with their personas, and those that are not trained on."""
+    """The training patients by id, with their personas, and those with whom sessions are held."""
 
     personas: Mapping[str, str]
-    held_out: frozenset[str] = frozenset()
     test: frozenset[str] = frozenset()
 
 
@@ -40,18 +39,24 @@ def drawn(study: Study, training: TrainingPatients, number: int) -> dict[str, st
 
 
 def split_of(study: Study) -> Split:
-    """The split of a study's training patients; patients of one persona are on one side."""
+    """The split of a study's training patients; patients of one persona are on one side.
+
+    A patient with a name is a person of its own; cases without one that are alike in all but what
+    is balanced are one persona.
+    """
     training, dataset = study.patients.training, study.dataset
     if training is None:
         return Split({})
     imported = study.imported is not None and bool(study.imported.profiles)
+    alone = imported or bool(training.names) or study.sessions.opener != "case"
     personas = {
-        profile_id(number): profile_id(number) if imported else _persona(study, training, number)
+        profile_id(number): profile_id(number) if alone else _persona(study, training, number)
         for number in range(1, training.count + 1)
     }
-    if dataset.format == "paper":  # it splits examples at random, and not patients
+    # `paper` splits examples at random, and not patients.
+    if dataset.format == "paper" or study.patients.simulated or not dataset.test:
         return Split(personas)
-    return Split(personas, *parted(personas, dataset.seed, dataset.held_out, dataset.test))
+    return Split(personas, parted(personas, dataset.seed, 0, dataset.test)[1])
 
 
 def _persona(study: Study, training: TrainingPatients, number: int) -> str:

@@ -187,7 +187,7 @@ class Study(Block):
 
     @property
     def split(self) -> Split:
-        """Which training patients are trained on, held out and tested."""
+        """Which training patients are tested, and which persona each is."""
         return self._division.split
 
     @property
@@ -202,7 +202,7 @@ class Study(Block):
         """The tested patients with whom sessions are held: id -> number; none where the file has
         others to simulate.
         """
-        return {} if self.patients.simulated else self._division.tested
+        return self._division.tested
 
     @property
     def _division(self) -> Divided:

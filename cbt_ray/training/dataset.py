@@ -81,7 +81,7 @@ def build(
 
     `courses` are by the patient's id, since two patients can have one name. `system` gives the
     therapist's system prompt, the one used at inference. `written` is for `turn` alone. `split`:
-    the patients that are not trained on; none: drawn from those that are there.
+    the personas, and who is tested; without that they are drawn from those that are there.
     """
     ordered = [
         (patient, session)
@@ -185,10 +185,16 @@ def _turn_examples(patient: str, session: Session, system: str, words: Transcrip
 
 
 def _split_by_patient(examples: list[Example], settings: Dataset, split: Split | None) -> Splits:
-    if split is None:
-        alone = {example["patient"]: example["patient"] for example in examples}
-        split = Split(alone, *parted(alone, settings.seed, settings.held_out, settings.test))
-    of_held, of_test = split.held_out, split.test
+    known = split or Split({})
+    there = dict.fromkeys(example["patient"] for example in examples)
+    personas = {patient: known.personas.get(patient, patient) for patient in there}
+    of_test = known.test
+    if of_test:  # they are given: what is held out is drawn from the others
+        rest = {patient: personas[patient] for patient in personas if patient not in of_test}
+        held_out = min(1.0, settings.held_out * len(personas) / max(1, len(rest)))
+        of_held, _ = parted(rest, settings.seed, held_out)
+    else:
+        of_held, of_test = parted(personas, settings.seed, settings.held_out, settings.test)
     return Splits(
         settings.format,
         [example for example in examples if example["patient"] not in of_held | of_test],

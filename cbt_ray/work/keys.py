@@ -207,7 +207,7 @@ class Keys:
             return {
                 "inputs": self.courses(),
                 "dataset": self.study.dataset,
-                "split": [sorted(self.study.split.held_out), sorted(self.study.split.test)],
+                "tested": sorted(self.study.tested),
                 **_form(form),
                 "prompts": self._hashes(form.prompt),
                 "language": self._words(transcript=_SHOWN),

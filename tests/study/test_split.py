@@ -38,7 +38,7 @@ def test_621_seeds_have_each_emotion_within_one_of_each_other() -> None:
 
 def test_100_of_621_are_tested_and_no_persona_is_on_both_sides() -> None:
     split = CBTLLAMA.split
-    assert (len(split.personas), len(split.test), len(split.held_out)) == (621, 100, 0)
+    assert (len(split.personas), len(split.test)) == (621, 100)
     assert len(CBTLLAMA.simulated) == len(CBTLLAMA.tested) == 100
     sides = {persona: set[bool]() for persona in split.personas.values()}
     for patient, persona in split.personas.items():

@@ -9,6 +9,7 @@ import pytest
 
 from cbt_ray.errors import InputError
 from cbt_ray.study.model import Dataset
+from cbt_ray.study.split import Split
 from cbt_ray.therapy.session import Session, Turn, therapist_messages
 from cbt_ray.training.dataset import Splits, alpaca, build, read, write
 from tests.therapy.spoken import WORDS
@@ -192,3 +193,17 @@ def test_a_torn_dataset_is_named(tmp_path: Path, harm: str) -> None:
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(InputError, match=harm):
         read(tmp_path)
+
+
+def test_patients_that_are_tested_are_given_and_personas_stay_together() -> None:
+    sessions = [session for number in range(40) for session in course(f"p{number:02d}")]
+    personas = {f"p{number:02d}": str(number // 2) for number in range(40)}
+    tested = frozenset(list(personas)[:8])
+    made = build(
+        *(by_patient(sessions), Dataset(held_out=0.1), _system, WORDS),
+        split=Split(personas, tested),
+    )
+    train, held_out, test = _patients(made)
+    assert test == tested
+    assert len(held_out) == 4  # of all 40, though drawn from those that are not tested
+    assert {personas[one] for one in held_out} & {personas[one] for one in train} == set()
