@@ -24,11 +24,6 @@ PATHS = {
 }
 
 
-def containers_of(spec: Document) -> list[Document]:
-    """All containers of a pod's spec, those that run first before the others."""
-    return [*spec.get("initContainers", []), *spec["containers"]]
-
-
 class Conflict(InputError):
     """An object of this name is there already."""
 

@@ -9,17 +9,15 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from cbt_ray.batch.job import BatchJob
+from cbt_ray.cluster.pod import TEMPLATE, Manifest, completed
 from cbt_ray.errors import InputError
 from cbt_ray.shipped import shipped
 
-Manifest = dict[str, Any]
 FOLDER = shipped("k8s")
-TEMPLATE = "cbt-ray/template"
 STAGE = "cbt-ray/stage"
 SERVER = "cbt-ray/server"
 SETTINGS = "cluster"
@@ -87,4 +85,5 @@ def render(name: str) -> Overlay:
     )
     if done.returncode != 0:
         raise InputError(f"--overlay {name}: kustomize refuses it: {' '.join(done.stderr.split())}")
-    return Overlay(name, [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest])
+    found = [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+    return Overlay(name, completed(found))

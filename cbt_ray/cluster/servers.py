@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cbt_ray.cluster.api import Cluster, Conflict, Document
-from cbt_ray.cluster.overlay import SERVER, TEMPLATE, Manifest
+from cbt_ray.cluster.overlay import SERVER
+from cbt_ray.cluster.pod import TEMPLATE, Manifest
 from cbt_ray.cluster.submission import LABEL, MODEL, Submission
 from cbt_ray.study.serving import Server, endpoint_of
 

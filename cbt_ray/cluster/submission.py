@@ -13,8 +13,8 @@ import yaml
 
 from cbt_ray.batch.attempt import SUBMISSION
 from cbt_ray.batch.job import BatchJob
-from cbt_ray.cluster.api import containers_of
-from cbt_ray.cluster.overlay import STAGE, TEMPLATE, Manifest
+from cbt_ray.cluster.overlay import STAGE
+from cbt_ray.cluster.pod import STUDY, TEMPLATE, Manifest, containers_of, pod_templates
 from cbt_ray.study import Study
 from cbt_ray.study.serving import Server
 from cbt_ray.unit import digest
@@ -151,7 +151,7 @@ class Submission:
     def fill_pod(self, spec: dict[str, Any], name: str) -> None:
         """Fill the study, images and keys into a pod's spec."""
         for volume in spec.get("volumes", []):
-            if volume["name"] == "study":
+            if volume["name"] == STUDY:
                 volume["configMap"] = volume.get("configMap", {}) | {
                     "name": name,
                     "items": list(self._items()),
@@ -213,20 +213,6 @@ _API_ACCESS = [
     {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
 ]
 """What Kubernetes itself mounts where a pod asks for a token."""
-
-
-def pod_templates(manifest: Manifest) -> list[dict[str, Any]]:
-    """All pod templates of a Job or RayJob."""
-    spec = manifest["spec"]
-    if manifest["kind"] == "Job":
-        return [spec["template"]]
-    cluster = spec["rayClusterSpec"]
-    submitter = [spec["submitterPodTemplate"]] if "submitterPodTemplate" in spec else []
-    return [
-        cluster["headGroupSpec"]["template"],
-        *(group["template"] for group in cluster["workerGroupSpecs"]),
-        *submitter,
-    ]
 
 
 def _images(manifest: Manifest) -> Iterator[str]:

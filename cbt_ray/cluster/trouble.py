@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from cbt_ray.cluster.api import Document, containers_of
+from cbt_ray.cluster.api import Document
+from cbt_ray.cluster.pod import containers_of
 from cbt_ray.count import many
 from cbt_ray.errors import InputError, Owed
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from cbt_ray.cluster.pod import completed
 from tests.needs import needs
 
 Manifest = dict[str, Any]
@@ -25,14 +26,18 @@ ROLE = "cbt-ray/role"
 
 
 def render(folder: Path) -> list[Manifest]:
-    """All objects of a kustomization. Skips the test where kubectl is missing."""
+    """All objects of a kustomization, with what its pods have in common laid under them.
+
+    Skips the test where kubectl is missing.
+    """
     needs("kubectl", shutil.which("kubectl") is not None)
     done = subprocess.run(
         ["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr  # deprecations
-    return [manifest for manifest in yaml.load_all(done.stdout, yaml.CSafeLoader) if manifest]
+    found = [manifest for manifest in yaml.load_all(done.stdout, yaml.CSafeLoader) if manifest]
+    return completed(found)
 
 
 @functools.cache
