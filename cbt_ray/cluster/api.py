@@ -21,6 +21,8 @@ PATHS = {
     "Job": "/apis/batch/v1/namespaces/{namespace}/jobs",
     "RayJob": "/apis/ray.io/v1/namespaces/{namespace}/rayjobs",
     "RayCluster": "/apis/ray.io/v1/namespaces/{namespace}/rayclusters",
+    "Workload": "/apis/kueue.x-k8s.io/v1beta2/namespaces/{namespace}/workloads",
+    "LocalQueue": "/apis/visibility.kueue.x-k8s.io/v1beta2/namespaces/{namespace}/localqueues",
 }
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from cbt_ray.batch.attempt import Attempts
 from cbt_ray.cluster.api import Cluster, Document
 from cbt_ray.cluster.overlay import SERVER
+from cbt_ray.cluster.queue import waiting
 from cbt_ray.cluster.submission import LABEL, MODEL
 from cbt_ray.cluster.trouble import Trouble, killed, name_of, state_of, troubles
 from cbt_ray.errors import Infrastructure
@@ -101,6 +102,7 @@ class Follower:
     _first: dict[str, float] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
     _pods: str = ""
+    _queued: dict[str, str] = field(default_factory=dict)
 
     def follow(self) -> Ending:
         """Wait for the end.
@@ -136,6 +138,8 @@ class Follower:
             )
         pods = self.cluster.find("Pod", f"{LABEL}={self.id}")
         self._tell_pods(pods)
+        for held in (document, *pods):
+            self._tell_queue(held)
         for pod in pods:
             self._tell_log(pod)
         for one in killed(pods):
@@ -200,6 +204,14 @@ class Follower:
         if line and line != self._pods:
             self._pods = line
             self.say(f"pods: {line}")
+
+    def _tell_queue(self, document: Document) -> None:
+        """Tell why a job or a pod is held back whenever that changes, and when it is let in."""
+        name, line = name_of(document), waiting(self.cluster, document)
+        known = self._queued.get(name)
+        if (line or known) and line != known:
+            self._queued[name] = line or ""
+            self.say(f"{name}: {line or 'admitted'}")
 
     def _tell_log(self, pod: Document) -> None:
         for container in talking(pod):

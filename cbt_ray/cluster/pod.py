@@ -96,9 +96,9 @@ def _is_for(common: Manifest, spec: Spec) -> bool:
 
 def _lay_under(pod: Manifest, common: Manifest) -> None:
     spec = dict(common["spec"])
-    every = next((one for one in spec.pop("containers") if one["name"] == EVERY), {})
+    named = {one["name"]: one for one in spec.pop("containers")}
     for container in containers_of(pod["spec"]):
-        container |= _merged(container, every)
+        container |= _merged(container, named.get(EVERY, {}))
     for volume in spec.get("volumes", []):
         _move(pod["spec"], volume)
     pod |= _merged(pod, {"metadata": common.get("metadata", {}), "spec": spec})

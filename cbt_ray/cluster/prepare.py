@@ -8,6 +8,7 @@ import re
 import secrets
 
 from cbt_ray.batch.job import BatchJob, roles_of, targets
+from cbt_ray.cluster.egress import check_store
 from cbt_ray.cluster.overlay import Overlay
 from cbt_ray.cluster.site import Options, store_in_cluster
 from cbt_ray.cluster.submission import Submission, cpus_of_pod, pods_for
@@ -49,10 +50,12 @@ def prepare(
             [made.model for made in keys.finetunes if made.tuned and model in (None, made.model)],
         )
     workers, pods = _workers(study, overlay, job, options)
+    store = store_in_cluster(study, overlay)
+    check_store(overlay, store)
     return Submission(
         job=job,
         study=study,
-        store=store_in_cluster(study, overlay),
+        store=store,
         targets=targets(keys, job, model),
         images=options.images,
         model=model,

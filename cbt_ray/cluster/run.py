@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from cbt_ray.batch.job import BatchJob, check_model, needed, owed
-from cbt_ray.cluster.api import Document
+from cbt_ray.cluster.api import Cluster, Document
 from cbt_ray.cluster.follow import SERVING, Ending, ending_of, talking
+from cbt_ray.cluster.queue import waiting
 from cbt_ray.cluster.site import Options, Site, open_site
 from cbt_ray.cluster.submission import LABEL, Images
 from cbt_ray.cluster.submit import cancel, check, dry_run, is_over, jobs_of, submit
@@ -191,13 +192,16 @@ def run_logs(study: Study, job: str, model: str | None, options: Options, say: S
 def run_status(study: Study, options: Options, say: Say, show: Show) -> None:
     """Have shown what of a study is done in the store, and what of it runs in the cluster."""
     site = open_site(study, options, say)
-    show(site.bench, lambda: [_job(document) for document in jobs_of(site)])
+    show(site.bench, lambda: [_job(site.cluster, document) for document in jobs_of(site)])
 
 
-def _job(document: Document) -> str:
+def _job(cluster: Cluster, document: Document) -> str:
     """How far a job is, in a line."""
     ending = ending_of(document)
-    how = "runs" if ending is None else "done" if ending.code == 0 else ending.message
+    if ending is None:
+        how = waiting(cluster, document) or "runs"
+    else:
+        how = ending.message if ending.code else "done"
     return f"{document['metadata']['name']}: {how}"
 
 

@@ -38,17 +38,12 @@ class Images:
 
     def named(self, image: str) -> str:
         """The image of a template's container, whose repository may have been renamed by the
-        overlay.
+        overlay. One that the overlay names by its digest is meant, whatever tag is told.
         """
-        kind = next(
-            (
-                kind
-                for name, kind in IMAGES.items()
-                if image.rsplit(":", 1)[0].rsplit("/", 1)[-1] == name
-            ),
-            None,
-        )
-        return (getattr(self, kind) if kind else None) or image
+        name, _, pinned = image.partition("@")
+        kind = IMAGES.get(name.rsplit("/", 1)[-1].partition(":")[0])
+        told = (getattr(self, kind) if kind else None) or image
+        return image if pinned and "@" not in told else told
 
 
 @dataclass(frozen=True)

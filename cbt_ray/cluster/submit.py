@@ -15,8 +15,10 @@ from cbt_ray.batch.attempt import Attempts
 from cbt_ray.batch.job import BatchJob, check_before, check_model, owed
 from cbt_ray.cluster.api import Conflict
 from cbt_ray.cluster.follow import Ending, Follower, ending_of
-from cbt_ray.cluster.overlay import STAGE, Manifest, Overlay, render
+from cbt_ray.cluster.overlay import STAGE, Overlay, render
+from cbt_ray.cluster.pod import Manifest
 from cbt_ray.cluster.prepare import prepare
+from cbt_ray.cluster.queue import waiting
 from cbt_ray.cluster.servers import Keeper, servers
 from cbt_ray.cluster.site import Options, Site
 from cbt_ray.cluster.submission import KEYS, LABEL, Submission
@@ -156,7 +158,10 @@ def _keeper(site: Site, submission: Submission, name: str) -> Keeper:
 def _keep(site: Site, keeper: Keeper, name: str) -> None:
     """Raise Infrastructure until the job's servers are there."""
     job = site.cluster.get("RayJob", name) if keeper.manifests else None
-    if job is not None and ending_of(job | {"kind": "RayJob"}) is None and not keeper.keep(job):
+    queued = waiting(site.cluster, job) if job is not None else None
+    if queued:
+        site.say(f"{name}: {queued}; submit it again to make its servers when it is admitted")
+    elif job is not None and ending_of(job | {"kind": "RayJob"}) is None and not keeper.keep(job):
         raise Infrastructure(f"{name} is submitted, but KubeRay has not begun it", "server")
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from cbt_ray.cluster.api import Document
 from cbt_ray.cluster.pod import containers_of
+from cbt_ray.cluster.queue import is_held
 from cbt_ray.count import many
 from cbt_ray.errors import InputError, Owed
 
@@ -99,6 +100,8 @@ def state_of(pod: Document) -> str:
             return "without its image"  # Kubernetes goes to and fro between two words for it
         if waiting.get("reason") not in (None, "PodInitializing", "ContainerCreating"):
             return str(waiting["reason"])
+    if is_held(pod):
+        return "queued"
     state = str(pod["status"].get("reason") or pod["status"].get("phase", "Pending"))
     return "loading" if state == "Running" and _role(pod) == "llm" and not _ready(pod) else state
 
