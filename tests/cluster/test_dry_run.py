@@ -4,40 +4,17 @@ of a secret.
 
 from __future__ import annotations
 
-import shutil
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from cbt_ray.__main__ import outcome
+from tests.cluster.printed import JOBS, SERVED, dry_run
 from tests.k8s import schema
 from tests.k8s.policy import complaints
 from tests.k8s.rendered import OVERLAYS, pod_templates
-from tests.needs import needs
-from tests.study.example import example_study, write_study
 
 pytestmark = pytest.mark.slow
-
-JOBS = ("generate", "fetch", "train", "simulate", "evaluate")
-
-
-def dry_run(
-    folder: Path, job: str, overlay: str, *options: str, expect: int = 0, **changes: Any
-) -> str:
-    needs("kubectl", shutil.which("kubectl") is not None)
-    file = write_study(folder, example_study(**{"arms__0__tuned": True, **changes}))
-    images = ["--cpu-image", "cbt-ray-cpu:1", "--train-image", "cbt-ray-train:1-cpu"]
-    images += ["--vllm-image", "cbt-ray-vllm:1-cpu"]
-    store = ["--set", "store=s3://some-bucket"]
-    command = ["submit", job, str(file), "--overlay", overlay, "--dry-run"]
-    with redirect_stdout(StringIO()) as printed:
-        code, message = outcome([*command, *images, *store, *options])
-    assert code == expect, message
-    return printed.getvalue() + message
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -78,9 +55,7 @@ def test_all_jobs_of_a_study_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_a_simulation_with_served_models_prints_their_servers(overlay: str, tmp_path: Path) -> None:
-    vllm = {"kind": "vllm", "weights": "finetuned", "dtype": "bfloat16"}
-    changes = {"endpoints__served": vllm, "roles__therapist__endpoint": "served"}
-    found = list(yaml.safe_load_all(dry_run(tmp_path, "simulate", overlay, **changes)))
+    found = list(yaml.safe_load_all(dry_run(tmp_path, "simulate", overlay, **SERVED)))
     kinds = [document["kind"] for document in found]
     assert kinds[:2] == ["ConfigMap", "RayJob"]
     assert sorted(kinds[2:]) == ["Deployment", "NetworkPolicy", "Service"]
@@ -92,4 +67,6 @@ def test_a_simulation_with_served_models_prints_their_servers(overlay: str, tmp_
 
 def test_an_unknown_overlay_names_the_known_ones(tmp_path: Path) -> None:
     output = dry_run(tmp_path, "generate", "nowhere", expect=2)
-    assert "--overlay nowhere: expected one of ['gpu', 'kind']" in output
+    assert (
+        "--overlay nowhere: expected one of ['eks', 'gke', 'gpu', 'kind', 'on-premises']" in output
+    )

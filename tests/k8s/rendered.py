@@ -19,6 +19,8 @@ Manifest = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
 OVERLAYS = ("kind", "gpu")
+PROVIDERS = ("eks", "gke", "on-premises")
+"""Examples built on gpu."""
 TEMPLATE = "cbt-ray/template"
 STAGE = "cbt-ray/stage"
 SERVER = "cbt-ray/server"
