@@ -38,8 +38,13 @@ def _of_pod(spec: Spec, may_hold_token: bool) -> Iterator[str]:
         if "hostPath" in volume:
             yield f"volume {volume['name']} is a hostPath"
         sources = (volume.get("projected") or {}).get("sources") or []
-        if any("serviceAccountToken" in source for source in sources) and not may_hold_token:
+        if any(_is_token(source) for source in sources) and not may_hold_token:
             yield f"volume {volume['name']} holds a token"
+
+
+def _is_token(source: Spec) -> bool:
+    """Whether it opens the API server, as one that names no other audience does."""
+    return "serviceAccountToken" in source and not source["serviceAccountToken"].get("audience")
 
 
 def _of_container(container: Spec, pod: Spec, kind: str) -> Iterator[str]:

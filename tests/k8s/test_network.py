@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.k8s.network import End, allowed, flows
-from tests.k8s.rendered import OVERLAYS, ROLE, Manifest, all_pods, overlay
+from tests.k8s.rendered import OVERLAYS, PROVIDERS, ROLE, Manifest, all_pods, overlay
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,11 @@ OUTSIDE = [
     End("API server", "172.18.0.2", listens=(6443,)),
     End("node", "172.18.0.3", listens=(22, 10250)),
     End("internet", "203.0.113.10", listens=(22, 53, 80, 443, 8000, 8080, 9000)),
+    End("house", "192.0.2.10", listens=(22, 9000, 9443)),
     End("metadata", "169.254.169.254", listens=(80,)),
+    End("metadata by IPv6", "fd00:ec2::254", listens=(80,)),
+    End("identity agent", "169.254.170.23", listens=(80,)),
+    End("identity agent by IPv6", "fd00:ec2::23", listens=(80,)),
 ]
 RAY_PODS = ("head", "autoscaled head", "worker")
 TABLE: dict[tuple[str, str], set[int]] = {
@@ -77,16 +81,25 @@ KIND = {
     **{(pod, "store"): {9000} for pod in (*TO_STORE, "bucket")},
     # The NodePort lets in whoever reaches a node; pods of this namespace are still held by what
     # they may leave for.
-    **{(end.name, "store"): {9000} for end in OUTSIDE},
+    **{(end.name, "store"): {9000} for end in OUTSIDE if "IPv6" not in end.name},
 }
 GPU = {
     **TABLE,
     **{(pod, "DNS"): {53} for pod in PODS},
     # The store is outside and has no address yet.
-    ("train", "internet"): {443},
-    ("llm", "internet"): {443},
+    (TRAIN := ("train", "internet")): {443},
+    (LLM := ("llm", "internet")): {443},
 }
-TABLES = {"kind": KIND, "gpu": GPU}
+AGENTS = ("identity agent", "identity agent by IPv6")
+EKS = {
+    **GPU,
+    **{(pod, agent): {80} for pod in TO_STORE for agent in AGENTS},
+}
+HOUSE = {
+    **{pair: ports for pair, ports in GPU.items() if pair not in (TRAIN, LLM)},
+    **{(pod, "house"): {9443} for pod in TO_STORE},
+}
+TABLES = {"kind": KIND, "gpu": GPU, "eks": EKS, "gke": GPU, "on-premises": HOUSE}
 
 
 def ends(manifests: list[Manifest]) -> list[End]:
@@ -108,7 +121,7 @@ def policies(manifests: list[Manifest]) -> list[Manifest]:
     return [m for m in manifests if m["kind"] == "NetworkPolicy"]
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
+@pytest.mark.parametrize("name", [*OVERLAYS, *PROVIDERS])
 def test_flows_are_those_of_the_table(name: str) -> None:
     manifests = overlay(name)
     assert flows(policies(manifests), ends(manifests), INSIDE) == TABLES[name]

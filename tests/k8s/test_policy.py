@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.k8s.policy import complaints
-from tests.k8s.rendered import OVERLAYS, all_pods, overlay, with_components
+from tests.k8s.rendered import OVERLAYS, PROVIDERS, all_pods, overlay, with_components
 
 Spec = dict[str, Any]
 SIZES = {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi"}
@@ -38,7 +38,7 @@ GOOD: Spec = {
 }
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
+@pytest.mark.parametrize("name", [*OVERLAYS, *PROVIDERS])
 def test_every_pod_of_an_overlay_holds_to_the_policy(name: str) -> None:
     pods = dict(all_pods(overlay(name)))
     assert len(pods) >= 9
@@ -136,6 +136,12 @@ def _with(change: Callable[[Spec, Spec], None]) -> Spec:
 def test_a_breach_is_seen(rule: str) -> None:
     change, expected = BREACHES[rule]
     assert complaints(_with(change)) == [expected]
+
+
+def test_a_token_for_somebody_else_is_none_for_the_api_server() -> None:
+    other = {"serviceAccountToken": {"path": "token", "audience": "sts.amazonaws.com"}}
+    volume = {"name": "t", "projected": {"sources": [other]}}
+    assert complaints(_with(_pod(volumes=[volume]))) == []
 
 
 def test_init_containers_are_looked_at_too() -> None:
