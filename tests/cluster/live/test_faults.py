@@ -165,12 +165,35 @@ def pause_control_plane(_study: str) -> None:
     )
 
 
+def drain_node(_study: str) -> None:
+    """Empty the node on which the store does not lie, as for its maintenance."""
+    node = f"{CLUSTER}-worker2"
+    kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s")
+    time.sleep(60)
+    kubectl("uncordon", node)
+
+
+def reclaim(study: str) -> None:
+    """Take a training's pod as a spot node goes: SIGTERM, and 30 s later SIGKILL."""
+    (pod,) = objects("pods", f"cbt-ray/study={study},cbt-ray/role=train")
+    name = pod["metadata"]["name"]
+    eviction = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": name, "namespace": cluster.NAMESPACE},
+        "deleteOptions": {"gracePeriodSeconds": 30},
+    }
+    path = f"/api/v1/namespaces/{cluster.NAMESPACE}/pods/{name}/eviction"
+    kubectl("create", "--raw", path, "-f", "-", data=json.dumps(eviction))
+
+
 FAULTS: dict[str, tuple[Stage, int, Callable[[str], None]]] = {
     "worker-deleted": (Stage.COURSES, 6, lambda study: delete_pod(study, "generate", "worker")),
     "head-deleted": (Stage.SESSIONS, 8, lambda study: delete_pod(study, "simulate", "head")),
     "minio-deleted": (Stage.SESSIONS, 8, delete_store),
     "control-plane-paused": (Stage.COURSES, 6, pause_control_plane),
     "node-stopped": (Stage.SESSIONS, 8, stop_node),
+    "node-drained": (Stage.SESSIONS, 8, drain_node),
 }
 
 
@@ -182,26 +205,33 @@ def test_the_study_ends_complete_after(
     disturb(name, stage, total, fault, undisturbed, tmp_path)
 
 
-def test_a_training_whose_pod_is_deleted_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    changes = scripted.ONE_TUNED
-    whole = document("train-deleted", **changes)
+LOSSES: dict[str, Callable[[str], None]] = {
+    "train-deleted": lambda study: delete_pod(study, "train", "train"),
+    "train-reclaimed": reclaim,
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_training_that_loses_its_pod_goes_on_from_its_checkpoint(
+    name: str, tmp_path: Path
+) -> None:
+    changes, begun = scripted.ONE_TUNED, time.monotonic()
+    whole = document(name, **changes)
     recipe = whole["models"]["first"]["recipe"] | {"max_steps": 12}
     whole["models"] = {"first": {"recipe": recipe}}
     study = scripted.write_study(tmp_path, whole)
-    cluster.forget("train-deleted")
+    cluster.forget(name)
     cluster.cbt_ray("submit", "generate", study)
     known = cluster.store()
     process = cluster.begin("submit", "train", study, "--model", "first", log=tmp_path / "log")
-    wait_until(
-        lambda: any(True for _ in known.list("train-deleted/checkpoints/")), "a checkpoint", 300
-    )
-    delete_pod("train-deleted", "train", "train")
+    wait_until(lambda: any(True for _ in known.list(f"{name}/checkpoints/")), "a checkpoint", 300)
+    LOSSES[name](name)
     assert process.wait(600) == 0, (tmp_path / "log").read_text()
     (unit,) = [
         json.loads(data)
-        for path, data in cluster.units(known, "train-deleted", Stage.FINETUNE).items()
+        for path, data in cluster.units(known, name, Stage.FINETUNE).items()
         if "first-tuned" in path
     ]
     resumed = unit["provenance"]["training"]["resumed_from"]
     assert resumed >= 1
-    row(f"train-deleted (finetune): went on from step {resumed} of 12", 0, 0, 0)
+    row(f"{name}: went on from step {resumed} of 12", 0, 0, time.monotonic() - begun)

@@ -55,6 +55,10 @@ def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": [os.path.relpath(ROOT / "k8s" / "overlays" / "gpu", folder)],
+        "components": [
+            os.path.relpath(ROOT / "k8s" / "components" / one, folder)
+            for one in ("store", "loaded")
+        ],
         "patches": [
             {"path": "cluster.yaml"},
             {"target": {"kind": "Job", "name": "train"}, "patch": json.dumps(SMALLER)},
