@@ -15,8 +15,8 @@ from cbt_ray.errors import InputError
 
 FORM = "s3://bucket/prefix[?endpoint=http://host:port]"
 CREDENTIALS = (
-    "credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or "
-    "an AWS profile)"
+    "credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
+    "an AWS profile or the role of a pod)"
 )
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 

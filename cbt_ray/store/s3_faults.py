@@ -92,10 +92,21 @@ def _answered(address: Address, error: BaseException) -> CbtRayError:
     )
 
 
+def _of_agent(error: BaseException) -> bool:
+    """Whether credentials come from an agent beside the pod: it may be back before they are needed
+    again, hours into a job.
+    """
+    return bool(getattr(error, "kwargs", {}).get("provider") == "container-role")
+
+
 def _unanswered(address: Address, error: BaseException) -> CbtRayError:
     from botocore import exceptions as b
 
     where = f"store {address.name} on {address.host}"
+    if isinstance(error, b.CredentialRetrievalError) and _of_agent(error):
+        return Infrastructure(
+            f"{where}: the agent gives no credentials for the pod's role", "store"
+        )
     if isinstance(
         error, (b.NoCredentialsError, b.PartialCredentialsError, b.CredentialRetrievalError)
     ):

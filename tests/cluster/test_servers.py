@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +23,8 @@ from cbt_ray.cluster.prepare import prepare
 from cbt_ray.cluster.servers import Keeper, servers
 from cbt_ray.cluster.site import Options
 from cbt_ray.cluster.submission import Images, Submission
-from cbt_ray.errors import InputError
+from cbt_ray.cluster.submit import _keep
+from cbt_ray.errors import Infrastructure, InputError
 from cbt_ray.store import open_store
 from cbt_ray.study import Study, load_study
 from cbt_ray.study.endpoint import VllmEndpoint
@@ -32,7 +34,7 @@ from tests.cluster.fake import FakeCluster, FakeTime
 from tests.k8s import schema
 from tests.k8s.network import End, flows
 from tests.k8s.policy import complaints
-from tests.k8s.rendered import OVERLAYS, labels, overlay, pod_templates
+from tests.k8s.rendered import OVERLAYS, labels, overlay, pod_templates, with_components
 from tests.study.example import example_study, write_study
 
 pytestmark = pytest.mark.slow
@@ -259,6 +261,36 @@ def test_pods_of_a_server_that_are_refused_are_told(keeper: Keeper, tmp_path: Pa
     ending = follow(keeper, tmp_path)
     assert ending.code == 2
     assert "its pods are refused: it is forbidden: exceeded quota" in ending.message
+
+
+def test_a_server_is_counted_in_the_queue_of_its_job(tmp_path: Path) -> None:
+    queued = Overlay("own", with_components(tmp_path, "overlays/gpu", "kueue"))
+    found = servers(submission(tmp_path), "demo-simulate-1", queued.servers)
+    told = [labels(one)["kueue.x-k8s.io/queue-name"] for one in found if one["kind"] != "Service"]
+    assert told == ["cbt-ray"] * 6
+    whole = queued.template(BatchJob.SIMULATE)
+    assert labels(whole)["kueue.x-k8s.io/queue-name"] == "cbt-ray"
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_who_does_not_wait_is_told_of_servers_that_nobody_makes_yet(
+    keeper: Keeper, held: bool
+) -> None:
+    """A job in a queue has no Ray cluster to which servers could belong, for hours perhaps."""
+    said: list[str] = []
+    document = job(None)
+    document |= {"spec": {"suspend": held}}
+    cluster = keeper.cluster
+    cluster.create(document)
+    site: Any = SimpleNamespace(cluster=cluster, say=said.append)
+    if held:
+        _keep(site, keeper, "job")
+        (line,) = said
+        assert "suspended by hand" in line
+        assert "submit it again to make its servers" in line
+    else:
+        with pytest.raises(Infrastructure, match="KubeRay has not begun it"):
+            _keep(site, keeper, "job")
 
 
 def test_the_templates_are_not_changed(tmp_path: Path) -> None:

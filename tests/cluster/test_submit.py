@@ -453,6 +453,27 @@ def test_names_fit_and_differ_with_key_and_image(length: int, tmp_path: Path) ->
     assert all(len(one) <= LONGEST_NAME and "-train-" in one for one in names)
 
 
+DIGEST = "@sha256:" + "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("template", "told", "expected"),
+    [
+        ("cbt-ray-cpu:unset", "host:5000/cbt-ray-cpu:1", "host:5000/cbt-ray-cpu:1"),
+        ("host:5000/cbt-ray-cpu:unset", "cbt-ray-cpu:1", "cbt-ray-cpu:1"),
+        ("cbt-ray-cpu:unset", f"cbt-ray-cpu{DIGEST}", f"cbt-ray-cpu{DIGEST}"),
+        (f"host/cbt-ray-cpu{DIGEST}", None, f"host/cbt-ray-cpu{DIGEST}"),
+        (f"host/cbt-ray-cpu{DIGEST}", "cbt-ray-cpu:1", f"host/cbt-ray-cpu{DIGEST}"),
+        (f"host/cbt-ray-cpu:1{DIGEST}", f"cbt-ray-cpu{DIGEST}", f"cbt-ray-cpu{DIGEST}"),
+        ("other:unset", "cbt-ray-cpu:1", "other:unset"),
+    ],
+)
+def test_a_digest_of_the_overlay_wins_over_a_tag(
+    template: str, told: str | None, expected: str
+) -> None:
+    assert Images(cpu=told).named(template) == expected
+
+
 @pytest.mark.parametrize("file", ["demo", "paper", "replication"])
 def test_the_study_in_the_cluster_has_the_same_keys(file: str, tmp_path: Path) -> None:
     study = load_study(Path(__file__).parents[2] / "studies" / f"{file}.yaml")
