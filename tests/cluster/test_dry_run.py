@@ -12,7 +12,7 @@ import yaml
 from tests.cluster.printed import JOBS, SERVED, dry_run
 from tests.k8s import schema
 from tests.k8s.policy import complaints
-from tests.k8s.rendered import OVERLAYS, pod_templates
+from tests.k8s.rendered import OVERLAYS, pod_templates, with_components
 
 pytestmark = pytest.mark.slow
 
@@ -70,3 +70,17 @@ def test_an_unknown_overlay_names_the_known_ones(tmp_path: Path) -> None:
     assert (
         "--overlay nowhere: expected one of ['eks', 'gke', 'gpu', 'kind', 'on-premises']" in output
     )
+
+
+def test_a_store_whose_port_is_shut_to_pods_is_refused(tmp_path: Path) -> None:
+    """As somebody has it who names a server of their own and forgets its policy."""
+    own = tmp_path / "own"
+    own.mkdir()
+    with_components(own, "overlays/gpu")
+    kustomization = yaml.safe_load((own / "kustomization.yaml").read_text())
+    data = {"store": "s3://bucket?endpoint=https://s3.example.com:9443"}
+    change = {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "cluster"}}
+    kustomization["patches"] = [{"patch": yaml.safe_dump(change | {"data": data})}]
+    (own / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    output = dry_run(tmp_path, "evaluate", str(own), expect=2)
+    assert "expected a NetworkPolicy that lets pods out to the store's port 9443" in output
