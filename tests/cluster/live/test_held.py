@@ -18,6 +18,7 @@ from tests.stages import scripted
 
 pytestmark = pytest.mark.usefixtures("asked_for")
 HELD_S = 20
+WORKERS = "cbt-ray/study=scaled,cbt-ray/stage=simulate,cbt-ray/role=worker"
 
 
 def status(name: str) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def test_workers_come_as_they_are_wanted_and_go_with_their_cluster(tmp_path: Pat
     seen: set[str] = set()
     begun, at_once = time.monotonic(), []
     while process.poll() is None:
-        workers = objects("pods", "cbt-ray/study=scaled,cbt-ray/role=worker")
+        workers = objects("pods", WORKERS)
         running = {w["metadata"]["name"] for w in workers if w["status"]["phase"] == "Running"}
         if not at_once or at_once[-1][1] != len(running):
             at_once.append((round(time.monotonic() - begun), len(running)))
@@ -70,6 +71,4 @@ def test_workers_come_as_they_are_wanted_and_go_with_their_cluster(tmp_path: Pat
     assert process.returncode == 0
     assert len(seen) >= 2
     assert max(count for _, count in at_once) >= 2
-    wait_until(
-        lambda: not objects("pods", "cbt-ray/study=scaled,cbt-ray/role=worker"), "they go", 180
-    )
+    wait_until(lambda: not objects("pods", WORKERS), "they go", 180)
