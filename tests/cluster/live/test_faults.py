@@ -165,10 +165,14 @@ def pause_control_plane(_study: str) -> None:
     )
 
 
-def drain_node(_study: str) -> None:
-    """Empty the node on which the store does not lie, as for its maintenance."""
-    node = f"{CLUSTER}-worker2"
-    kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s")
+def drain_node(study: str) -> None:
+    """Empty the node of a worker of Ray, as for its maintenance; the store would not come back
+    without its volume, and is let be.
+    """
+    workers = objects("pods", f"cbt-ray/study={study},cbt-ray/stage=simulate,cbt-ray/role=worker")
+    (node,) = {pod["spec"]["nodeName"] for pod in workers if pod["status"]["phase"] == "Running"}
+    mine = f"--pod-selector=cbt-ray/study={study}"
+    kubectl("drain", node, mine, "--delete-emptydir-data", "--timeout=120s")
     time.sleep(60)
     kubectl("uncordon", node)
 
