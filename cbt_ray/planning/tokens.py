@@ -66,6 +66,8 @@ def tokens_of(study: Study, role: Role, model: str | None = None) -> Tokens:
 def words_of(study: Study) -> str:
     """Some of the study's own words."""
     said = [study.description, *(patient.profile for patient in study.simulated)]
+    if (training := study.patients.training) is not None:
+        said += [level for levels in training.characteristics.values() for level in levels]
     return " ".join([*said, *(f"{phase.goals} {phase.techniques}" for phase in study.phases)])
 
 

@@ -40,10 +40,20 @@ def kind_of(rule: Rule) -> MeasureKind:
 
 
 def values(
-    book: Rulebook, session: Session, flags: Collection[str], reference: Reference = NOBODY
+    book: Rulebook,
+    session: Session,
+    flags: Collection[str],
+    reference: Reference = NOBODY,
+    *,
+    lost: int = 0,
 ) -> dict[str, Value]:
-    """What every rule counts in a session, with the reason where it has no value."""
-    return {name: _value(rule, session, flags, reference) for name, rule in book.rules.items()}
+    """What every rule counts in a session, with the reason where it has no value.
+
+    `lost`: replies that missed their form, and of which nothing was said.
+    """
+    return {
+        name: _value(rule, session, flags, reference, lost) for name, rule in book.rules.items()
+    }
 
 
 def named(session: Session, field: str) -> frozenset[str]:
@@ -51,14 +61,18 @@ def named(session: Session, field: str) -> frozenset[str]:
     return frozenset(label for turn in session.turns for label in _entries(turn, field))
 
 
-def _value(rule: Rule, session: Session, flags: Collection[str], reference: Reference) -> Value:
+def _value(
+    rule: Rule, session: Session, flags: Collection[str], reference: Reference, lost: int
+) -> Value:
     if rule.flag is not None:
         return Value(int(rule.flag in flags))
     if rule.field is not None:
         return _of_list(rule, rule.field, session, reference)
     turns = [turn for turn in session.turns if rule.of in ("both", turn.speaker.value)]
     if rule.count == "missed":
-        return _share(rule, sum(turn.missed is not None for turn in turns), len(turns))
+        own = lost if rule.of != "patient" else 0
+        missed = sum(turn.missed is not None for turn in turns)
+        return _share(rule, missed + own, len(turns) + own)
     if rule.count == "turns":
         return _share(rule, len(turns), len(session.turns))
     return _of_text(rule, [turn.text for turn in turns], [turn.text for turn in session.turns])

@@ -22,7 +22,7 @@ from cbt_ray.stages.claims import claims_of
 from cbt_ray.stages.held import Held
 from cbt_ray.stages.labelled import ceiling, known_labels, labelled
 from cbt_ray.stages.probe import probe_rows
-from cbt_ray.stages.scores import score_rows
+from cbt_ray.stages.scores import by_persona, score_rows
 from cbt_ray.study import Study
 from cbt_ray.study.confound import confounds
 from cbt_ray.study.lesson import learners, split_of
@@ -64,7 +64,7 @@ def analyse_scores(bench: Bench) -> None:
         held = Held(bench, survey)
         rows, probes = score_rows(bench, survey, held), probe_rows(bench, survey)
         settings = settings_of(bench.study, bench.prompts, rows)
-        scores = Scores.of(rows)
+        scores = Scores.of(by_persona(bench.study, rows))
         language = load_language(bench.prompts)
         rules = language.rules(bench.study.thresholds)
         unlike = foreign(held.by_arm(), language)

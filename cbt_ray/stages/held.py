@@ -14,11 +14,12 @@ from cbt_ray.rating.rule import NOBODY, Reference, named, values
 from cbt_ray.rating.view import Strip, heard, judged_turns
 from cbt_ray.reading.trial import tried
 from cbt_ray.study import Study
+from cbt_ray.study.form import AS_WRITTEN
 from cbt_ray.study.rater import Rulebook
 from cbt_ray.therapy.flags import fired
 from cbt_ray.therapy.language import load_language
 from cbt_ray.therapy.session import Session, Speaker
-from cbt_ray.therapy.stop import StopReason
+from cbt_ray.therapy.stop import SILENCES, StopReason
 from cbt_ray.unit import Key, Stage, Status, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.survey import State, Survey
@@ -65,8 +66,21 @@ class Held:
                 f"that a session is quickly searched for; with one {slow[0]}"
             )
         return {
-            key: values(book, session, self.fired[key], self.references.get(key, NOBODY))
+            key: values(
+                *(book, session, self.fired[key], self.references.get(key, NOBODY)),
+                lost=key in self.lost,
+            )
             for key, (session, _) in self.sessions.items()
+        }
+
+    @cached_property
+    def lost(self) -> dict[Key, str]:
+        """Sessions that ended with a reply which missed its form and said nothing: how it did."""
+        units = self._bench.store.get_many(self._done)
+        return {
+            key: max(unit.content["missed"], key=unit.content["missed"].get)
+            for key, unit in units
+            if unit and unit.content.get("missed") and unit.content["stop"] in SILENCES
         }
 
     @cached_property
@@ -132,7 +146,10 @@ def label_fields(study: Study) -> list[str]:
 
 
 def _reference(course: Unit, fields: list[str]) -> Reference:
+    """Empty where the course's reply is not in the form, as in one that was imported."""
     session = Session.from_json(course.content)
+    if not any(name == AS_WRITTEN for turn in session.turns for name, _ in turn.hidden):
+        return NOBODY
     return {field: named(session, field) for field in fields}
 
 

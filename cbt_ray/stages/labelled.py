@@ -18,6 +18,7 @@ from cbt_ray.work.bench import Bench
 from cbt_ray.work.survey import Survey
 
 NONE_NAMED = "none_named"
+SILENT = "no_reply"
 
 
 def labelled(bench: Bench, survey: Survey, held: Held) -> Iterator[Labelled]:
@@ -48,18 +49,20 @@ def _row(
         replicate=place.replicate,
         named=given,
         reference=reference,
-        reason=None if given else why_not_held(place.entry) or _why_none(session),
+        reason=None
+        if given
+        else why_not_held(place.entry) or held.lost.get(key) or _why_none(session),
     )
 
 
 def _why_none(session: Session | None) -> str:
-    """How the reply missed its form, or that it named nothing."""
-    missed = [turn.missed for turn in session.turns_of(Speaker.THERAPIST)] if session else []
-    return next(filter(None, missed), NONE_NAMED)
+    """How the reply missed its form, that there is none, or that it named nothing."""
+    turns = session.turns_of(Speaker.THERAPIST) if session else []
+    return next((turn.missed for turn in turns if turn.missed), NONE_NAMED if turns else SILENT)
 
 
 def ceiling(study: Study) -> str | None:
-    """The arm that is the generator itself: its model as it is, asked in the courses' form."""
+    """The arm that is the generator itself: its model as it is, asked as the courses' form asks."""
     generator, form = study.roles.generator, study.courses.form if study.courses else None
     return next(
         (
@@ -69,6 +72,7 @@ def ceiling(study: Study) -> str | None:
             and arm.model is None
             and study.therapist(arm).endpoint == generator.endpoint
             and arm.form == form
+            and arm.prompt in (None, study.form_named(form).prompt)
         ),
         None,
     )

@@ -4,7 +4,7 @@ its rules and by people or judges whose ratings were imported.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from cbt_ray.imports.rows import (
 )
 from cbt_ray.rating.measure import Value
 from cbt_ray.stages.held import Held
+from cbt_ray.study import Study
 from cbt_ray.study.imported import ABSENT
 from cbt_ray.unit import Key, Stage
 from cbt_ray.work.bench import Bench
@@ -59,6 +60,28 @@ def score_rows(bench: Bench, survey: Survey, held: Held) -> list[ScoreRow]:
             _counted(bench, place, held, name, found, measure) for name, found in counts.items()
         ]
     return rows + imported_ratings(bench, survey, held.facts, held.heard)
+
+
+def by_persona(study: Study, rows: Iterable[ScoreRow]) -> list[ScoreRow]:
+    """The rows with personas for patients and their cases for chains, since cases of one persona
+    are no independent observations; as they are where each persona has one case.
+    """
+    personas = study.split.personas
+    cases: dict[str, list[str]] = {}
+    for name, patient in zip(study.tested, study.simulated, strict=False):
+        cases.setdefault(personas[name], []).append(patient.name)
+    known = {name: (who, place) for who, own in cases.items() for place, name in enumerate(own)}
+    if len(cases) == len(known):
+        return list(rows)
+    width = study.sessions.replicates
+    return [
+        replace(
+            row,
+            patient=known[row.patient][0],
+            replicate=known[row.patient][1] * width + row.replicate,
+        )
+        for row in rows
+    ]
 
 
 def _counted(

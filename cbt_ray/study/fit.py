@@ -18,6 +18,7 @@ from cbt_ray.study.endpoint import (
 from cbt_ray.study.form import PLAIN, Form
 from cbt_ray.study.lesson import rated_by_the_headline
 from cbt_ray.study.model import Arm, Learns
+from cbt_ray.study.protocol import EndToken
 from cbt_ray.study.rater import Judge, People, Rulebook
 from cbt_ray.study.recipe import pairs_of
 from cbt_ray.study.scheduled import is_made, needs_courses, patient_slug, seeds_of
@@ -224,6 +225,8 @@ def _needed(study: Study) -> Iterator[str]:
 
 def _named(study: Study) -> Iterator[str]:
     training = study.patients.training
+    if training is not None and training.profile is not None and training.most_alike is not None:
+        yield "patients.training.most_alike: expected none with `profile`, which asks no generator"
     if training is not None and training.profile is not None and study.name_of(1) is None:
         yield (
             "patients.training.names: expected a name for each patient, since `profile` asks no "
@@ -234,6 +237,7 @@ def _named(study: Study) -> Iterator[str]:
 def _lists(study: Study) -> Iterator[str]:
     """What rules ask of the lists of replies."""
     forms = [study.form_of(arm) for arm in study.arms if _form_known(study, arm)]
+    yield from _labels_once(study)
     for name, book in study.rulebooks.items():
         for rule, block in book.rules.items():
             if block.field is None:
@@ -251,6 +255,32 @@ def _lists(study: Study) -> Iterator[str]:
                     f"{where}.labels: expected sessions with the patients of `dataset.test`, of "
                     "whom the generator gave labels"
                 )
+
+
+def _labels_once(study: Study) -> Iterator[str]:
+    """Labels are those of one field, in replies to cases that all arms and the generator answer."""
+    asked = {
+        f"raters.{name}.rules.{rule}": block.field
+        for name, book in study.rulebooks.items()
+        for rule, block in book.rules.items()
+        if block.labels is not None and block.field is not None
+    }
+    if not asked:
+        return
+    first, field = next(iter(asked.items()))
+    for where, other in asked.items():
+        if other != field:
+            yield f"{where}.field: expected {field}, as {first} has it"
+    if study.sessions.opener != "case" or study.sessions.patient_speaks:
+        yield (
+            f"{first}.labels: expected single replies, `opener: case` and `max_messages: 2` of "
+            "sessions"
+        )
+    known = _courses_form(study).field(field)
+    for number, arm in enumerate(study.arms):
+        own = study.form_of(arm).field(field) if _form_known(study, arm) else known
+        if known is not None and (own is None or list(own.one_of) != list(known.one_of)):
+            yield f"arms.{number}.form: expected {field} with the labels of courses.form ({first})"
 
 
 def _courses_form(study: Study) -> Form:
@@ -273,6 +303,13 @@ def _cases(study: Study) -> Iterator[str]:
         yield f"courses.sessions: expected 1, {why}, found {study.courses.sessions}"
     if study.courses is not None and study.courses.write != "turns":
         yield f"courses.write: expected turns, {why}"
+    sides = 1 + bool(study.dataset.held_out) + bool(study.dataset.test)
+    personas = len(set(study.split.personas.values()))
+    if personas and personas < sides and study.dataset.format != "paper":
+        yield (
+            f"patients.training.characteristics: expected at least {sides} personas, one for each "
+            f"side of the split, found {personas}"
+        )
 
 
 def _of_epochs(study: Study) -> Iterator[str]:
@@ -321,6 +358,12 @@ def _form_taught(study: Study, where: str, name: str) -> Iterator[str]:
             )
         elif form.written == "json":
             yield f"{where}: expected `dataset.format: turn`, since {name} is written as JSON"
+    if (
+        form
+        and form.written == "json"
+        and any(isinstance(rule, EndToken) for rule in study.sessions.stop)
+    ):
+        yield f"{where}: expected `sessions.stop` without end_token, since {name} is JSON"
     if form and form.written == "json" and study.courses and study.courses.form != name:
         yield f"{where}: expected courses in the same form (`courses.form`), since it is JSON"
     hidden = {part.name for part in form.parts if not part.shown} if form else set()

@@ -91,12 +91,19 @@ def parted(
 
 
 def _taken(groups: list[list[str]], count: int) -> frozenset[str]:
-    """So many patients, in whole groups, from the first on; what is taken is taken out."""
+    """So many patients, in whole groups, from the first on; what is taken is taken out.
+
+    Where none is so small the smallest is, unless it is the last.
+    """
     found: list[str] = []
     for group in list(groups):
-        if len(found) + len(group) <= count:
+        if len(found) + len(group) <= count and len(groups) > 1:
             groups.remove(group)
             found += group
+    if count and not found and len(groups) > 1:
+        smallest = min(groups, key=len)
+        groups.remove(smallest)
+        found = smallest
     return frozenset(found)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import unicodedata
 from collections.abc import Iterator, Mapping
+from itertools import islice, product
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
@@ -14,6 +15,8 @@ from cbt_ray.unit import seed_of
 
 JOINERS = "\u200c\u200d"
 """Persian and Indic names hold them; Python takes them for unprintable."""
+COMBINED = 10_000
+"""Combinations of balanced levels that are looked at."""
 DRAWS = 1000
 """Times that a patient is drawn anew because of what never goes together."""
 
@@ -108,8 +111,10 @@ class Drawn(Block):
 
     def _never_drawn(self) -> bool:
         """Whether what never goes together leaves nobody, or nobody with a level that is dealt."""
-        dealt = max((len(self.characteristics[name]) for name in self.balanced), default=1)
-        return any(self.draw("", 0, number) is None for number in range(1, dealt + 1))
+        levels = [sorted(self.characteristics[name]) for name in self.balanced]
+        combined = islice(product(*levels), COMBINED)
+        dealt = (dict(zip(self.balanced, one, strict=True)) for one in combined)
+        return any(self._filled(one, random.Random(0)) is None for one in dealt)
 
     def _not_balanced(self) -> Iterator[str]:
         again = twice(self.balanced)
@@ -152,8 +157,11 @@ class Drawn(Block):
         What never goes together is drawn anew. None where nothing else was found. The order in
         which levels are declared does not matter.
         """
-        rng = random.Random(seed_of(seed, which, number))
         dealt = {name: self._dealt(name, seed_of(seed, which), number) for name in self.balanced}
+        return self._filled(dealt, random.Random(seed_of(seed, which, number)))
+
+    def _filled(self, dealt: Mapping[str, str], rng: random.Random) -> dict[str, str] | None:
+        """What is dealt, and a draw of all else that goes together with it."""
         for _ in range(DRAWS):
             found: dict[str, str] = {}
             for name, levels in self.characteristics.items():

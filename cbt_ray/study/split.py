@@ -42,16 +42,17 @@ def split_of(study: Study) -> Split:
     """The split of a study's training patients; patients of one persona are on one side.
 
     A patient with a name is a person of its own; cases without one that are alike in all but what
-    is balanced are one persona.
+    is balanced are one persona. What was drawn does not say who an imported one is.
     """
     training, dataset = study.patients.training, study.dataset
     if training is None:
         return Split({})
-    imported = study.imported is not None and bool(study.imported.profiles)
-    alone = imported or bool(training.names) or study.sessions.opener != "case"
+    alone = bool(training.names) or study.sessions.opener != "case"
+    imported = study.imported.profiles if study.imported else {}
     personas = {
-        profile_id(number): profile_id(number) if alone else _persona(study, training, number)
+        name: name if alone or name in imported else _persona(study, training, number)
         for number in range(1, training.count + 1)
+        for name in [profile_id(number)]
     }
     # `paper` splits examples at random, and not patients.
     if dataset.format == "paper" or study.patients.simulated or not dataset.test:

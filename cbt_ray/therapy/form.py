@@ -54,10 +54,12 @@ def _of_json(form: Form, text: str) -> Formed:
 
 
 def _missing(form: Form, text: str, missed: str) -> Formed:
-    """A reply that misses its form is said whole, unless the patient would read a hidden part."""
-    found = object_in(text)
-    if found is None or all(part.shown for part in form.parts):
+    """A reply that misses its form is said whole, unless it may hold a hidden part: then only the
+    shown texts of its object are, and nothing where there is none.
+    """
+    if all(part.shown for part in form.parts):
         return Formed(text.strip(), missed=missed)
+    found = object_in(text) or {}
     texts = [found.get(part.name) for part in form.parts if part.shown]
     said = "\n\n".join(one.strip() for one in texts if isinstance(one, str))
     return Formed(said, ((UNLABELLED, text.strip()),), missed)

@@ -16,6 +16,8 @@ from cbt_ray.therapy.reply_schema import bounded, record
 
 _SENTENCE = re.compile(r"[^.!?\u3002\uff01\uff1f\n]+[.!?\u3002\uff01\uff1f]*[\"')]*")
 _QUOTES = re.compile(r"[\"'\u2018\u2019\u201c\u201d\u00ab\u00bb\u201e]")
+_LETTER = r"[^\W\u3040-\u30ff\u3400-\u9fff]"
+"""Of a word; scripts without blanks between words have none."""
 _ENDS = ".,;:!?\u2026 "
 
 
@@ -134,20 +136,23 @@ def entries_of(written: str | None, path: str) -> list[str]:
     """The values of a list's field, `part.field`, in a reply as it was written; none where no reply
     kept its form.
     """
-    if written is None:
-        return []
     part, _, field = path.partition(".")
-    found = loads(written).get(part)
+    try:
+        known = loads(written or "{}")
+    except (ValueError, RecursionError):
+        return []  # imported, and no reply in this form
+    found = known.get(part) if isinstance(known, dict) else None
     entries = found if isinstance(found, list) else []
     return [str(entry[field]) for entry in entries if isinstance(entry, dict) and field in entry]
 
 
 def is_quoted(quotation: str, said: str) -> bool:
-    """Whether words are a quotation of what was said: letter for letter but for case, blanks,
-    quotation marks and the marks at both ends.
+    """Whether words are a quotation of what was said: whole words, letter for letter but for
+    case, blanks, quotation marks and the marks at both ends.
     """
     sought = _plain(quotation).strip(_ENDS)
-    return bool(sought) and sought in _plain(said)
+    whole = rf"(?<!{_LETTER}){re.escape(sought)}(?!{_LETTER})"
+    return bool(sought) and re.search(whole, _plain(said)) is not None
 
 
 def misquoted(form: Form, written: str, said: str) -> str | None:

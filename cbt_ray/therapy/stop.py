@@ -29,6 +29,15 @@ class StopReason(StrEnum):
     """An imported session's own reason, which stands beside it; none of the above."""
 
 
+SILENCES = frozenset(
+    {
+        *(StopReason.THERAPIST_EMPTY, StopReason.THERAPIST_CUT),
+        *(StopReason.THERAPIST_REFUSED, StopReason.CONTEXT_FULL),
+    }
+)
+"""The therapist's model had nothing to say."""
+
+
 def end_mark(rules: Sessions) -> str:
     """The end token that the therapist's prompt teaches, or "" where no rule asks for one."""
     return next((marks_of(rule)[0] for rule in rules.stop if isinstance(rule, EndToken)), "")

@@ -25,7 +25,7 @@ ODD = {
     "one's own": "your own",
 }
 """What reads as translated -> what is meant."""
-WORDS = ("commun", "fro", "leadin", "worstcase")
+WORDS = ("commun", "fro", "leadin", "notin", "worstcase")
 """Names that codespell takes for misspelt words."""
 
 

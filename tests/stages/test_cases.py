@@ -174,6 +174,12 @@ def test_single_replies_from_seeds_to_the_report(
     assert means["silent"]["f1"] == means["silent"]["recall"] == means["silent"]["entries"] == 0
     assert means["silent"]["precision"] is None  # of nothing that was named
     assert means["prose"]["missed"] == 1
+    personas = load_study(study).split.personas
+    tested = {personas[name] for name in load_study(study).tested}
+    assert len(tested) < 100  # cases of one persona are its chains
+    assert scores.content["analysis"]["counts"]["patients"] == len(tested)
+    assert scores.content["analysis"]["counts"]["chains"] == 400
+    assert scores.content["analysis"]["labels"]["ceiling"] == "echo"
     assert "few_therapist_turns" not in {flag for row in rows.values() for flag in row["flags"]}
 
 

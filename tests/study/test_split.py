@@ -78,6 +78,73 @@ def test_patients_of_one_persona_stay_together() -> None:
         assert whole == side
 
 
+def test_few_personas_leave_somebody_on_each_side() -> None:
+    personas = {f"p{n}": str(n % 3) for n in range(24)}
+    held_out, test = parted(personas, 1, 0.1, 0.1)
+    assert len(held_out) == len(test) == 8
+    assert parted(dict.fromkeys(personas, "one"), 1, 0.1) == (frozenset(), frozenset())
+
+
+CASES = {
+    "patients__simulated": ...,
+    "patients__training__names": [],
+    "sessions": {"count": 1, "opener": "case", "max_messages": 2, "stop": []},
+    "courses": {"write": "turns", "sessions": 1, "exchanges": 1},
+    "dataset": {"format": "turn", "held_out": 0, "test": 0.5},
+    "patients__training__count": 12,
+}
+FIELDS = [{"name": "label", "one_of": {"A": "One.", "B": "Two."}}, {"name": "quote"}]
+PART = {"name": "found", "shown": True, "entries": [0, 2], "fields": FIELDS}
+SAME = {"labels": "same", "field": "found.quote"}
+LABELS = CASES | {
+    "forms": {
+        "list": {"written": "json", "parts": [PART]},
+        "other": {
+            "written": "json",
+            "parts": [PART | {"fields": [{"name": "label", "one_of": {"A": "One."}}]}],
+        },
+    },
+    "courses__form": "list",
+    "arms__0__form": "list",
+    "raters__rule": {"kind": "rule", "rules": {"f1": {"labels": "f1", "field": "found.label"}}},
+}
+
+
+def test_cases_and_their_labels_fit(tmp_path: Path) -> None:
+    study = load_study(write_study(tmp_path, example_study(**LABELS)))
+    assert 4 <= len(study.tested) <= 8  # whole personas
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"arms__0__form": "other"}, r"arms.0.form: expected found.label with the labels"),
+        ({"arms__0__form": None}, r"arms.0.form: expected found.label with the labels"),
+        ({"sessions__max_messages": 4}, "expected single replies"),
+        ({"sessions__stop": [{"rule": "end_token"}]}, "expected `sessions.stop` without end_token"),
+        (
+            {"raters__more": {"kind": "rule", "rules": {"q": SAME}}},
+            r"raters.more.rules.q.field: expected found.label",
+        ),
+        (
+            {"patients__training__characteristics": {"age": {"one": 1}}},
+            "expected at least 2 personas",
+        ),
+        (
+            {"patients__training__profile": "x.j2", "patients__training__most_alike": 0.9},
+            "most_alike: expected none with `profile`",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cases_cannot_give_is_refused(
+    tmp_path: Path, changes: dict[str, Any], expected: str
+) -> None:
+    model = {"models__smollm2__form": "list"} if "sessions__stop" in changes else {}
+    file = write_study(tmp_path, example_study(**{**LABELS, **model, **changes}))
+    with pytest.raises(InputError, match=expected):
+        load_study(file)
+
+
 BALANCED = {"patients__training__balanced": ["age_band"]}
 
 

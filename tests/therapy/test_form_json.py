@@ -101,6 +101,8 @@ def test_a_reply_that_keeps_the_form_is_said_as_text_and_kept_as_written() -> No
     assert found.hidden == ((AS_WRITTEN, changed()),)
     assert written(FORM, found.said, found.hidden) == changed()
     assert entries_of(changed(), "distortions.label") == ["Labeling"]
+    for other in ("not json", "[1]", "5", '{"distortions": 5}', '{"distortions": [5]}', None):
+        assert entries_of(other, "distortions.label") == []  # imported as it is
 
 
 def test_what_is_hidden_stays_hidden_even_where_the_form_is_missed() -> None:
@@ -111,6 +113,10 @@ def test_what_is_hidden_stays_hidden_even_where_the_form_is_missed() -> None:
     missed = read_form(form, json.dumps(whole | {"more": "SECRET"}))
     around = read_form(form, f"Sure! {json.dumps(whole)}")
     assert kept.said == missed.said == around.said == "What happened then?"
+    text = json.dumps(whole)
+    for broken in (text[:40], f"{text}{text}", text.replace('"answer"', '"thinking"'), "SECRET"):
+        found = read_form(form, broken)
+        assert (found.said, found.missed in ("no_json", "around")) == ("", True)
     assert (kept.missed, missed.missed, around.missed) == (None, "unknown", "around")
     assert ("thinking", "SECRET") in kept.hidden
 
@@ -124,6 +130,10 @@ def test_what_is_hidden_stays_hidden_even_where_the_form_is_missed() -> None:
         ("I am a success", False),
         ("...", False),
         ("failure I am", False),
+        ("a", True),
+        ("e", False),
+        ("ail", False),
+        ("I am a fail", False),
     ],
 )
 def test_a_quotation_is_word_for_word(quotation: str, quoted: bool) -> None:

@@ -198,7 +198,7 @@ def _notices(arms: Sequence[ArmLabels], ceiling: str | None) -> list[Notice]:
     """What stands at the top of the report."""
     top = next((arm.all.f1 for arm in arms if arm.arm == ceiling), Estimate(None))
     own = [arm for arm in arms if arm.arm != ceiling]
-    return [*_reference(top), *(notice for arm in own for notice in _of_arm(arm, top))]
+    return [*_reference(top), *(notice for arm in own for notice in _of_arm(arm))]
 
 
 def _reference(top: Estimate) -> list[Notice]:
@@ -218,8 +218,8 @@ def _reference(top: Estimate) -> list[Notice]:
     return [Notice("labels_unreliable", text, 75)]
 
 
-def _of_arm(arm: ArmLabels, top: Estimate) -> Iterator[Notice]:
-    """How an arm stands to chance and to the ceiling."""
+def _of_arm(arm: ArmLabels) -> Iterator[Notice]:
+    """How an arm stands to chance."""
     found, rate = arm.all.f1, arm.base_rate
     if found.value is None or rate is None:
         return
@@ -235,9 +235,3 @@ def _of_arm(arm: ArmLabels, top: Estimate) -> Iterator[Notice]:
             "would have if they were dealt to the cases at random."
         )
         yield Notice("labels_as_dealt", text, 65)
-    if top.low is not None and found.value >= top.low:
-        text = (
-            f"Labels of {arm.arm}: F1 {_number(found)} reaches the interval of the generator's "
-            f"agreement with itself, {_number(top)}: as good as the generator agrees with itself."
-        )
-        yield Notice("labels_as_ceiling", text, 30)
