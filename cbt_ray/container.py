@@ -15,6 +15,7 @@ from cbt_ray.batch.job import BatchJob
 from cbt_ray.errors import BelowMinimum, CbtRayError
 from cbt_ray.store import open_store
 from cbt_ray.study import load_study
+from cbt_ray.training.gpu import require_gpu
 
 
 def run_job(job: str, arguments: list[str]) -> NoReturn:
@@ -53,6 +54,11 @@ def _run(job: BatchJob, arguments: list[str]) -> tuple[int, str]:
 
     Too few ratings are told by the report, too.
     """
+    if job is BatchJob.TRAIN:
+        try:
+            require_gpu()
+        except CbtRayError as error:
+            return error.exit_code, f"cbt-ray: {error}"
     code, message = 0, ""
     for command in job.commands:
         if code and command != "report":

@@ -14,6 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from cbt_ray.training.gpu import ASKED
 from tests.k8s.rendered import (
     K8S,
     OVERLAYS,
@@ -282,6 +283,13 @@ def test_only_the_gpu_overlay_asks_for_gpus_to_train_and_to_serve() -> None:
         spec = manifest["spec"]["template"]["spec"]
         assert spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
         assert "nvidia.com/gpu" in [one["key"] for one in spec["tolerations"]]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_a_training_pod_says_that_it_holds_a_gpu_if_it_does(name: str) -> None:
+    (container,) = templates(overlay(name))["train"]["spec"]["template"]["spec"]["containers"]
+    holds = "nvidia.com/gpu" in container["resources"]["limits"]
+    assert ({"name": ASKED, "value": "1"} in container["env"]) == holds
 
 
 @pytest.mark.parametrize("name", OVERLAYS)

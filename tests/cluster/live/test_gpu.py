@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cbt_ray.training.gpu import ASKED
 from tests.cluster.live import cluster
 from tests.cluster.live.cluster import CLUSTER, ROOT, kubectl, objects
 from tests.cluster.live.test_study import document
@@ -32,6 +33,14 @@ SMALLER = [
     for kind, size in (("requests", "1Gi"), ("limits", "6Gi"))
 ]
 """What fits into the quota of this cluster: two nodes on one machine."""
+JOB = {"name": "job", "env": [{"name": ASKED, "value": "0"}]}
+PRETENDED = {
+    "apiVersion": "batch/v1",
+    "kind": "Job",
+    "metadata": {"name": "train"},
+    "spec": {"template": {"spec": {"containers": [JOB]}}},
+}
+"""torch sees no GPU that is there on paper only, and the job would end with 2."""
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +71,7 @@ def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "patches": [
             {"path": "cluster.yaml"},
             {"target": {"kind": "Job", "name": "train"}, "patch": json.dumps(SMALLER)},
+            {"patch": yaml.safe_dump(PRETENDED)},
         ],
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))

@@ -1,0 +1,73 @@
+"""The GPU that a training asked for: whether torch sees it, and what stands in between."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from pathlib import Path
+
+from cbt_ray.errors import InputError
+from cbt_ray.training.environment import settle
+
+ASKED = "CBT_RAY_GPU"
+"""Says, in the environment of a pod, that it holds a GPU: "1". Elsewhere torch takes what it finds,
+and trains on a CPU without one."""
+_DRIVER = Path("/proc/driver/nvidia/version")
+
+
+def require_gpu() -> None:
+    """Raise InputError where a GPU was asked for and torch sees none: its training would take days
+    on the CPU, with the GPU held.
+    """
+    if os.environ.get(ASKED) != "1":
+        return
+    settle()
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    raise InputError(f"GPU: expected one that torch sees, as {ASKED}=1 says; {_between()}")
+
+
+def _between() -> str:
+    """Both versions, and the remedy that they point to."""
+    import torch
+
+    build = torch.version.cuda
+    torch_is = f"torch {torch.__version__} is built for {f'CUDA {build}' if build else 'a CPU'}"
+    driver, highest = driver_version(), driver_cuda()
+    if not build:
+        remedy = "use an image of TARGET=cuda"
+    elif highest is None:
+        remedy = "the container cannot load it: is a runtimeClassName missing (nvidia)?"
+    elif highest < _version(build):
+        remedy = "use a newer driver, or an image of CUDA=cu126"
+    else:
+        remedy = "the versions fit: see whether the node's GPU answers nvidia-smi"
+    up_to = f" for CUDA up to {highest[0]}.{highest[1]}" if highest else ""
+    return f"{torch_is}, the node's driver is {driver or 'not to be seen'}{up_to}; {remedy}"
+
+
+def driver_version() -> str | None:
+    """The version of the kernel's NVIDIA driver, which a container sees without a GPU, too."""
+    try:
+        found = re.search(r"\b\d{3,}\.\d+(\.\d+)?\b", _DRIVER.read_text())
+    except OSError:
+        return None
+    return found[0] if found else None
+
+
+def driver_cuda() -> tuple[int, int] | None:
+    """The highest CUDA version of the driver's library; None where it cannot be loaded."""
+    version = ctypes.c_int()
+    try:
+        if ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version)):
+            return None
+    except OSError:
+        return None
+    return version.value // 1000, version.value % 1000 // 10
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("."))
