@@ -12,7 +12,7 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from cbt_ray.errors import Infrastructure
 from cbt_ray.store.store import Store, sha256_of
@@ -28,13 +28,28 @@ class Checkpoints(Protocol):
     A checkpoint is a folder that the backend wrote and reads back.
     """
 
-    def save(self, step: int, folder: Path) -> None:
-        """Keep the checkpoint of a step."""
+    def save(self, step: int, folder: Path, batches: int = 0) -> None:
+        """Keep the checkpoint of a step, and of some batches of the next one."""
         ...
 
     def latest(self) -> tuple[int, Path] | None:
         """The last whole checkpoint and its step, or None where training has to begin anew."""
         ...
+
+
+class _Place(NamedTuple):
+    """How far a training came: whole steps, and batches of the next one."""
+
+    step: int
+    batches: int = 0
+
+    @classmethod
+    def of(cls, name: str) -> _Place:
+        return cls(*map(int, name.split("-")[1:]))
+
+    @property
+    def name(self) -> str:
+        return f"step-{self.step:06d}" + (f"-{self.batches:04d}" if self.batches else "")
 
 
 class StoreCheckpoints:
@@ -53,41 +68,41 @@ class StoreCheckpoints:
         self._prefix = f"{_folder(key)}{data}/"
         self._work = work
 
-    def save(self, step: int, folder: Path) -> None:
+    def save(self, step: int, folder: Path, batches: int = 0) -> None:
         """Pack the folder, upload it, write its mark, drop all but the last two."""
         self._work.mkdir(parents=True, exist_ok=True)
-        packed = self._work / f"{_name(step)}.tar"
+        place = _Place(step, batches)
+        packed = self._work / f"{place.name}.tar"
         with tarfile.open(packed, "w") as tar:
             tar.add(folder, arcname=".")
-        self._drop(
-            step
-        )  # what lies there is torn or from before a rerun; a mark must never vouch for another tar
-        self._store.upload(packed, self._path(step, "tar"))
+        # what lies there is torn or from before a rerun; a mark must never vouch for another tar
+        self._drop(place)
+        self._store.upload(packed, self._path(place, "tar"))
         mark = {"step": step, "sha256": sha256_of(packed), "size": packed.stat().st_size}
-        self._store.replace(self._path(step, "json"), canonical(mark))
+        self._store.replace(self._path(place, "json"), canonical(mark))
         packed.unlink()
-        for old in self._steps()[:-KEPT]:
+        for old in self._places()[:-KEPT]:
             self._drop(old)
 
     def latest(self) -> tuple[int, Path] | None:
         """Fetch and unpack the last whole checkpoint."""
-        for step in reversed(self._steps()):
-            folder = self._fetch(step)
+        for place in reversed(self._places()):
+            folder = self._fetch(place)
             if folder is not None:
-                return step, folder
+                return place.step, folder
             log.warning(
-                "checkpoint %s%s: torn; the one before it is used", self._prefix, _name(step)
+                "checkpoint %s%s: torn; the one before it is used", self._prefix, place.name
             )
         return None
 
-    def _fetch(self, step: int) -> Path | None:
+    def _fetch(self, place: _Place) -> Path | None:
         self._work.mkdir(parents=True, exist_ok=True)
         packed, folder = (
-            self._work / f"fetched-{_name(step)}.tar",
-            self._work / f"fetched-{_name(step)}",
+            self._work / f"fetched-{place.name}.tar",
+            self._work / f"fetched-{place.name}",
         )
-        mark = self._mark(step)
-        if mark is None or not self._store.download(self._path(step, "tar"), packed):
+        mark = self._mark(place)
+        if mark is None or not self._store.download(self._path(place, "tar"), packed):
             return None
         if sha256_of(packed) != mark.get("sha256"):
             return None
@@ -97,24 +112,24 @@ class StoreCheckpoints:
         packed.unlink()
         return folder
 
-    def _mark(self, step: int) -> dict[str, Any] | None:
-        data = self._store.read(self._path(step, "json"))
+    def _mark(self, place: _Place) -> dict[str, Any] | None:
+        data = self._store.read(self._path(place, "json"))
         with contextlib.suppress(ValueError):
             mark = json.loads(data or b"")
             return mark if isinstance(mark, dict) else None
         return None
 
-    def _steps(self) -> list[int]:
-        """Steps of which there is a tar or a mark, ascending."""
+    def _places(self) -> list[_Place]:
+        """Where there is a tar or a mark, ascending."""
         names = {Path(path).stem for path in self._store.list(self._prefix)}
-        return sorted(int(name.removeprefix("step-")) for name in names if name.startswith("step-"))
+        return sorted(_Place.of(name) for name in names if name.startswith("step-"))
 
-    def _drop(self, step: int) -> None:
-        self._store.delete(self._path(step, "json"))
-        self._store.delete(self._path(step, "tar"))
+    def _drop(self, place: _Place) -> None:
+        self._store.delete(self._path(place, "json"))
+        self._store.delete(self._path(place, "tar"))
 
-    def _path(self, step: int, kind: str) -> str:
-        return f"{self._prefix}{_name(step)}.{kind}"
+    def _path(self, place: _Place, kind: str) -> str:
+        return f"{self._prefix}{place.name}.{kind}"
 
 
 def clear_checkpoints(store: Store, key: Key) -> None:
@@ -125,10 +140,6 @@ def clear_checkpoints(store: Store, key: Key) -> None:
 
 def _folder(key: Key) -> str:
     return f"{key.study}/checkpoints/{key.id}/{key.h16}/"
-
-
-def _name(step: int) -> str:
-    return f"step-{step:06d}"
 
 
 @contextlib.contextmanager

@@ -71,6 +71,25 @@ def test_the_last_two_are_kept(
     assert list(store.list("study/")) == names
 
 
+def test_one_within_a_step_comes_after_that_of_the_step_and_leaves_it(
+    store: FolderStore, checkpoints: StoreCheckpoints, tmp_path: Path
+) -> None:
+    """A spot node may be gone before it is uploaded."""
+    _save(checkpoints, tmp_path, 8)
+    checkpoints.save(8, _folder(tmp_path, 9), batches=12)
+    found = checkpoints.latest()
+    assert found is not None
+    assert (found[0], (found[1] / "adapter").read_bytes()[:1]) == (8, bytes([9]))
+    store.replace(f"{FOLDER}/step-000008-0012.tar", b"torn")
+    _expect(checkpoints, 8)
+    checkpoints.save(8, _folder(tmp_path, 9), batches=2)
+    _save(checkpoints, tmp_path, 9)
+    assert [file for file in store.list(f"{FOLDER}/") if file.endswith(".tar")] == [
+        f"{FOLDER}/step-000008-0012.tar",
+        f"{FOLDER}/step-000009.tar",
+    ]
+
+
 @pytest.mark.parametrize("harm", ["torn", "no mark", "no tar", "mark torn", "other bytes"])
 def test_a_torn_one_is_passed_over(
     store: FolderStore,

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from cbt_ray.study.recipe import Recipe
@@ -67,14 +68,18 @@ class Epochs:
         """Whether an epoch ends with this step."""
         return step % self._steps == 0
 
-    def measure(self, model: Any, step: int) -> None:
-        """Take the losses of all splits, unless they are taken."""
+    def measure(self, model: Any, step: int, asked: Event) -> None:
+        """Take the losses of all splits, unless they are taken, or SIGTERM asks for an end: the run
+        that goes on takes them.
+        """
         if not self._job.measured or any(point.step == step for point in self._points):
             return
         loss = {
-            split: finite(mean_loss(model, windows))
+            split: finite(mean_loss(model, windows, asked))
             for split, windows in self._job.measured.items()
         }
+        if asked.is_set():
+            return
         point = Point(step, self._epoch(step), loss)
         self._points.append(point)
         self._untold.append(point)

@@ -5,23 +5,26 @@ gradients or random numbers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
+from threading import Event
 from typing import Any
 
 from cbt_ray.training.mask import IGNORED, Window
 
+NEVER = Event()
 CHUNK = 256
 """Tokens whose logits are held at once: a vocabulary of 128,256 takes half a megabyte a token."""
 
 
-def mean_loss(model: Any, windows: Sequence[Window]) -> float | None:
-    """Mean loss per supervised token; None where there is none."""
+def mean_loss(model: Any, windows: Sequence[Window], broken_off: Event = NEVER) -> float | None:
+    """Mean loss per supervised token, up to where it is broken off; None where there is none."""
     import torch
 
     total, count = 0.0, 0
     training = model.training
     model.eval()
     with torch.no_grad():
-        for window in windows:
+        for window in takewhile(lambda _: not broken_off.is_set(), windows):
             labels = torch.tensor(window.labels[1:], device=model.device)
             at = (labels != IGNORED).nonzero()[:, 0]
             total += _summed(

@@ -18,6 +18,7 @@ from typing import Any
 
 from cbt_ray.count import many
 from cbt_ray.errors import InputError, Owed
+from cbt_ray.training.backend.accumulated import Accumulated
 from cbt_ray.training.backend.adapter import exact, restore
 from cbt_ray.training.backend.arguments import checkpoints_gradients, sft_arguments
 from cbt_ray.training.backend.epochs import Epochs
@@ -53,8 +54,8 @@ def run(adapt: Adapt, job: Job, checkpoints: Checkpoints, report: Report) -> Tra
         training.train()
         if asked.is_set() and training.step < training.steps:
             raise Owed(
-                f"training: stopped by SIGTERM after step {training.step} of {training.steps}; "
-                "running again continues there"
+                f"training: stopped by SIGTERM after {training.reached}; running again continues "
+                "there"
             )
         trained = training.finish()
     if found:
@@ -131,6 +132,7 @@ class _Training:
         with _fitting("load_4bit: expected a base"):
             adapted = adapt(job)
         self.trainer = self._trainer(adapted)
+        self.accumulated = Accumulated(self.trainer, resume)
         self.steps = int(self.trainer.args.max_steps)
         self.step = 0
         self.saved = self.began
@@ -168,10 +170,12 @@ class _Training:
         pairs = told(self.job, self.state.get("pairs_before", {}), self.pairs())
         return Trained(adapter, self._metrics() | ({"preference": pairs} if pairs else {}))
 
-    def measure(self, step: int) -> None:
-        """Take the losses as the model is now, in the precision of training."""
+    def measure(self, step: int, asked: threading.Event | None = None) -> None:
+        """Take the losses as the model is now, in the precision of training; `asked` breaks that
+        off.
+        """
         with self.trainer.accelerator.autocast():
-            self.epochs.measure(self.trainer.model, step)
+            self.epochs.measure(self.trainer.model, step, asked or threading.Event())
 
     def pairs(self) -> Measured:
         """How the model as it is now takes to preference pairs."""
@@ -196,7 +200,7 @@ class _Training:
         if self.resume is not None:
             state: dict[str, Any] = json.loads((self.resume / _STATE).read_text())
             return state
-        self.measure(0)
+        self.measure(0, self.asked)
         return {"pairs_before": self.pairs(), "seconds": 0.0}
 
     def keep(self, folder: Path, step: int) -> None:
@@ -204,8 +208,21 @@ class _Training:
         seconds = self.state["seconds"] + time.monotonic() - self.began
         (folder / _STATE).write_text(json.dumps({**self.state, "seconds": seconds}))
         self.epochs.write(folder)
-        self.checkpoints.save(step, folder)
+        self.accumulated.write(folder)
+        self.checkpoints.save(step, folder, self.accumulated.batches)
         self.saved = time.monotonic()
+
+    @property
+    def reached(self) -> str:
+        """How far it came, in words."""
+        batches = self.accumulated.batches
+        within = f" and {many(batches, 'batch')} of the next" if batches else ""
+        return f"step {self.step} of {self.steps}{within}"
+
+    def stop(self, control: Any) -> None:
+        """On SIGTERM have the trainer make a checkpoint and stop, unless this was the last step."""
+        if self.asked.is_set() and self.trainer.state.global_step < self.steps:
+            control.should_save = control.should_training_stop = True
 
     @property
     def overdue(self) -> bool:
@@ -222,9 +239,8 @@ class _Training:
 
     def _measure_epoch(self, step: int) -> None:
         """Take the losses where an epoch ends, or all; not while a checkpoint is waited for."""
-        ends = self.epochs.end_with(step) or step == self.steps
-        if ends and not self.asked.is_set():
-            self.measure(step)
+        if self.epochs.end_with(step) or step == self.steps:
+            self.measure(step, self.asked)
 
     def made(self, step: int, entry: dict[str, float]) -> None:
         """Report a step; before its checkpoint is written, which so holds its losses."""
@@ -298,8 +314,8 @@ def _tokenizer(job: Job) -> Any:
 
 
 def _callback(training: _Training) -> Any:
-    """The trainer's hooks: report steps, hand checkpoints to the store, stop on SIGTERM behind a
-    whole step.
+    """The trainer's hooks: report steps, hand checkpoints to the store, stop on SIGTERM behind the
+    batch that is under way.
     """
     from transformers import TrainerCallback
 
@@ -311,26 +327,31 @@ def _callback(training: _Training) -> Any:
         def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: ARG002
             training.begun()
 
+        def on_substep_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: ARG002
+            if training.accumulated.batches:
+                training.stop(control)
+
         def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: ARG002
-            if training.asked.is_set() and state.global_step < state.max_steps:
-                control.should_save = control.should_training_stop = True
-            if training.overdue:
-                control.should_save = True
+            training.accumulated.end()
+            control.should_save |= training.overdue
+            training.stop(control)
 
         def on_log(
             self,
             args: Any,  # noqa: ARG002
             state: Any,
-            control: Any,  # noqa: ARG002
+            control: Any,
             logs: Any = None,
             **more: Any,  # noqa: ARG002
         ) -> None:
             if logs and "loss" in logs:
                 training.made(state.global_step, logs)
+                training.stop(control)
 
         def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: ARG002
             training.keep(
                 Path(args.output_dir) / f"checkpoint-{state.global_step}", state.global_step
             )
+            control.should_training_stop |= training.asked.is_set()
 
     return Hooks()

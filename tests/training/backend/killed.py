@@ -34,9 +34,9 @@ class Told(StoreCheckpoints):
 
     told: Connection
 
-    def save(self, step: int, folder: Path) -> None:
+    def save(self, step: int, folder: Path, batches: int = 0) -> None:
         self.told.send(f"saving {step}")
-        super().save(step, folder)
+        super().save(step, folder, batches)
 
 
 def train(

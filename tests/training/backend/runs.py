@@ -8,12 +8,13 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
 from cbt_ray.training.backend.job import Job, Trained
-from cbt_ray.training.backend.loss import mean_loss
+from cbt_ray.training.backend.loss import NEVER, mean_loss
 from cbt_ray.training.mask import Window
 
 Train = Callable[..., Trained]
@@ -31,22 +32,26 @@ class Kept:
     folder: Path
     die_behind: set[int] = field(default_factory=set)
     steps: list[int] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+    last: Path = Path()
 
-    def save(self, step: int, folder: Path) -> None:
-        shutil.copytree(folder, self.folder / str(step))
+    def save(self, step: int, folder: Path, batches: int = 0) -> None:
+        self.last = self.folder / f"{step}-{batches}"
+        shutil.copytree(folder, self.last)
         self.steps.append(step)
+        self.batches.append(batches)
         if step in self.die_behind:
             self.die_behind.remove(step)
             raise Killed
 
     def latest(self) -> tuple[int, Path] | None:
-        return (self.steps[-1], self.folder / str(self.steps[-1])) if self.steps else None
+        return (self.steps[-1], self.last) if self.steps else None
 
 
 class Nowhere:
     """Where a training is too short for checkpoints."""
 
-    def save(self, step: int, folder: Path) -> None: ...
+    def save(self, step: int, folder: Path, batches: int = 0) -> None: ...
 
     def latest(self) -> tuple[int, Path] | None:
         return None
@@ -84,9 +89,9 @@ def unlike(windows: Sequence[Window]) -> list[Window]:
     return [replace(one, patient=UNLIKE) for one in windows]
 
 
-def turned(model: Any, windows: Sequence[Window]) -> float | None:
+def turned(model: Any, windows: Sequence[Window], broken_off: Event = NEVER) -> float | None:
     """In place of `mean_loss`: what falls, rises on windows that are unlike those of the training,
     so the first epoch is the best one.
     """
-    loss = mean_loss(model, windows)
+    loss = mean_loss(model, windows, broken_off)
     return -loss if loss is not None and windows[0].patient == UNLIKE else loss

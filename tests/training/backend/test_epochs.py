@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -111,18 +112,24 @@ def test_killed_in_the_third_epoch_it_keeps_the_best_one_to_the_bit(
     assert lasting(continued) == lasting(whole)
 
 
-def test_sigterm_at_the_end_of_an_epoch_puts_off_its_losses(five: Train, tmp_path: Path) -> None:
+def test_sigterm_at_the_end_of_an_epoch_puts_off_its_losses(
+    five: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The checkpoint comes first, and the run that goes on takes them: those of the same bits."""
-    kept, told = Kept(tmp_path / "kept"), list[MadeStep]()
+    kept, told, taken = Kept(tmp_path / "kept"), list[MadeStep](), list[float | None]()
 
-    def terminate(step: MadeStep) -> None:
-        told.append(step)
-        if step.step == 5:  # the sixth is made to its end, and with it the third epoch
+    def terminated(model: Any, measured: list[Window], broken_off: Event) -> float | None:
+        if len(taken) == 3 * len(NAMES):  # before the first step and at two epochs
             os.kill(os.getpid(), signal.SIGTERM)
+        taken.append(turned(model, measured, broken_off))
+        return taken[-1]
 
-    with pytest.raises(Owed, match="after step 6 of 10"):
-        five("stopped", kept, terminate)
-    assert not told[-1].measured
+    with monkeypatch.context() as patch:
+        patch.setattr(epochs, "mean_loss", terminated)
+        with pytest.raises(Owed, match="after step 6 of 10; running"):
+            five("stopped", kept, told.append)
+    assert taken[3 * len(NAMES) :] == [None] * len(NAMES), "no window is computed any more"
+    assert (told[-1].step, told[-1].measured, kept.steps[-1]) == (6, (), 6)
     continued = five("continued", kept, told.append)
     assert [point.step for point in told[6].measured] == [6]
     whole = five("whole")
