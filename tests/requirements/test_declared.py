@@ -54,6 +54,11 @@ def test_every_extra_is_in_a_lock() -> None:
     assert {extra for line in LOCKS.values() for extra in line.split()[1::2]} == {*EXTRAS}
 
 
+def test_no_lock_has_an_xformers_that_is_built_for_another_torch() -> None:
+    """Its metadata take any torch, but its wheel loads beside one only."""
+    assert [lock for lock in LOCKS if "xformers" in pins(lock)] == []
+
+
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_satisfies_what_is_declared(lock: str) -> None:
     requirements = declared(*LOCKS[lock].split()[1::2])
