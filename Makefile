@@ -16,7 +16,9 @@ TARGET ?= $(if $(filter kind,$(ON)),cpu,cuda)
 REGISTRY ?=
 TAG = $(shell images/tag.sh)
 CPU_IMAGE ?= $(REGISTRY)cbt-ray-cpu:$(TAG)
-TRAIN_IMAGE ?= $(REGISTRY)cbt-ray-train:$(TAG)-$(TARGET)
+# For TARGET=cuda: the CUDA of torch in the train image, as uv names it (cu126 for drivers older than 580).
+CUDA ?=
+TRAIN_IMAGE ?= $(REGISTRY)cbt-ray-train:$(TAG)-$(if $(filter cuda,$(TARGET)),$(or $(CUDA),cuda),$(TARGET))
 VLLM_IMAGE ?= $(REGISTRY)cbt-ray-vllm:$(TAG)-$(TARGET)
 CLUSTER_OPTIONS = --overlay $(ON) $(if $(filter kind,$(ON)),--context kind-$(CLUSTER))
 SUBMIT_OPTIONS = $(CLUSTER_OPTIONS) --cpu-image $(CPU_IMAGE) --train-image $(TRAIN_IMAGE) --vllm-image $(VLLM_IMAGE) \
@@ -53,8 +55,8 @@ report: .venv/.local  ## Write the report of STUDY; OVERLAY=kind fetches the one
 ##@ Cluster (OVERLAY=kind or gpu; STUDY=, WORKERS=, DRY_RUN=1, WAIT=0, RETRY_REJECTED=1, SKIP_NETPOL=1, VLLM=1)
 
 .PHONY: images
-images:  ## Build the images: cpu, and train (VLLM=1: and vllm) for TARGET=cpu or cuda
-	@TARGET=$(TARGET) REGISTRY=$(REGISTRY) images/build.sh cpu train $(if $(VLLM),vllm)
+images:  ## Build the images: cpu, and train (VLLM=1: and vllm) for TARGET=cpu or cuda (CUDA=cu126: older drivers)
+	@TARGET=$(TARGET) CUDA=$(CUDA) REGISTRY=$(REGISTRY) images/build.sh cpu train $(if $(VLLM),vllm)
 
 .PHONY: kind-up
 kind-up: images  ## A cluster on this machine with KubeRay, minio and the images

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds images, each unless its content is built already:  TARGET=cpu|cuda REGISTRY=prefix/ images/build.sh [cpu] [train] [vllm]
+# Builds images, each unless its content is built already:  TARGET=cpu|cuda CUDA=cu126 REGISTRY=prefix/ images/build.sh [cpu] [train] [vllm]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target=${TARGET:-cpu} tag=$(images/tag.sh) built=()
@@ -13,7 +13,8 @@ build() { # FOLDER OPTION...
 for image in "${@:-cpu}"; do
   case $image in
     cpu) name=${REGISTRY:-}cbt-ray-cpu:$tag ;;
-    train | vllm) name=${REGISTRY:-}cbt-ray-$image:$tag-$target ;;
+    train) name=${REGISTRY:-}cbt-ray-train:$tag-$([ "$target" = cuda ] && echo "${CUDA:-cuda}" || echo "$target") ;;
+    vllm) name=${REGISTRY:-}cbt-ray-vllm:$tag-$target ;;
     *) echo "images: $image: expected cpu, train or vllm" >&2; exit 2 ;;
   esac
   built+=("$name")

@@ -26,14 +26,25 @@ SETTINGS = {
 that spins takes up to ten
 times as long."""
 
-GPU = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg")
+WSL = "/dev/dxg"
+GPU = ("/dev/nvidia0", "/dev/nvidiactl", WSL)
 """One of these is there where a CUDA GPU is: Linux, a container, Windows' Linux."""
+ALLOCATION = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+"""How torch allocates a GPU's memory, its name and its earlier one. Windows are of many lengths:
+segments that grow are not split into what no window fits; Windows' Linux cannot have them."""
 
 
 def settle() -> None:
-    """Set what is not set; call it before torch is imported."""
+    """Set what is not set; call it before torch is imported.
+
+    A training takes one GPU, the first that is visible: the trainer would spread it over all of
+    them, and its batch would be another one.
+    """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    if not any(name in os.environ for name in ALLOCATION) and not Path(WSL).exists():
+        os.environ[ALLOCATION[0]] = "expandable_segments:True"
     loaded = sys.modules.get(
         "huggingface_hub.constants"
     )  # by a fetch before it, in the same process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -143,6 +144,30 @@ def tag(root: Path) -> str:
     return subprocess.run(
         [root / "images/tag.sh"], capture_output=True, text=True, check=True
     ).stdout.strip()
+
+
+@pytest.mark.parametrize("cuda", ["", "cu126"])
+def test_an_image_for_an_older_driver_has_a_name_of_its_own(tmp_path: Path, cuda: str) -> None:
+    """Built and submitted under the same one, beside that of torch's newest CUDA."""
+    docker = tmp_path / "docker"
+    docker.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/asked; [ $1 = build ]\n')
+    docker.chmod(0o755)
+    more = {"TARGET": "cuda", "CUDA": cuda, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = [ROOT / "images/build.sh", "train"]
+    subprocess.run(command, env={**os.environ, **more}, capture_output=True, check=False)
+    (built,) = [line for line in (tmp_path / "asked").read_text().splitlines() if "build " in line]
+    named = re.search(r"--tag (\S+)", built)
+    assert named
+    assert named[1] == f"cbt-ray-train:{tag(ROOT)}-{cuda or 'cuda'}"
+    assert ("--build-arg CUDA=cu126" in built) == bool(cuda)
+    said = subprocess.run(
+        ["make", "--dry-run", "submit-train", "OVERLAY=gpu", f"CUDA={cuda}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert f"--train-image {named[1]} " in said
 
 
 def git(root: Path, *arguments: str) -> None:
