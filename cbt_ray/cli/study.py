@@ -48,21 +48,29 @@ def _print(document: object) -> None:
         show_default=True,
         help="CPUs of each of these nodes.",
     ),
+    click.option(
+        "--gpu",
+        metavar="NAME[=DOLLARS]",
+        help="Say how long trainings take on such a GPU, too, and what they cost at so many "
+        "dollars an hour: l4, a10g, a40, l40s, a100, h100, h200.",
+    ),
     as_json,
 )
-def plan(study: Study, nodes: Sequence[int], cores: int, as_json: bool) -> None:
+def plan(study: Study, nodes: Sequence[int], cores: int, gpu: str | None, as_json: bool) -> None:
     """Estimate calls, tokens, cost and time before anything runs. Needs no network."""
     from cbt_ray.commands.plan import plan_document, print_plan
+    from cbt_ray.planning.gpu import Gpu
     from cbt_ray.planning.nodes import Nodes
     from cbt_ray.work.inputs import at, check_prompts
     from cbt_ray.work.workshop import prompts_of
 
+    named = Gpu.of(gpu) if gpu is not None else None
     with at(study):
         check_prompts(study, prompts_of(study))
         some = [Nodes(number, cores) for number in nodes]
         if as_json:
-            return _print(plan_document(study, some))
-        return print_plan(study, within(click.echo), some)
+            return _print(plan_document(study, some, named))
+        return print_plan(study, within(click.echo), some, named)
 
 
 @command(

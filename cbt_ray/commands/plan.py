@@ -11,6 +11,7 @@ from cbt_ray.errors import InputError
 from cbt_ray.planning.calls import StageCalls
 from cbt_ray.planning.effect import outcomes_of, smallest_effect
 from cbt_ray.planning.estimate import estimate
+from cbt_ray.planning.gpu import Gpu, hours_on
 from cbt_ray.planning.nodes import Nodes, forecast
 from cbt_ray.study import Study
 from cbt_ray.study.confound import told
@@ -19,12 +20,18 @@ from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.scheduled import checkpoints
 from cbt_ray.terminal import table
 from cbt_ray.work.people import asked_of_people, taught
+from cbt_ray.work.workshop import prompts_of
 
 UNKNOWN = "of unknown cost (no price is known for an endpoint; `price` in the study file gives it)"
 
 
-def print_plan(study: Study, say: Callable[[str], object], nodes: Collection[Nodes] = ()) -> None:
-    """Print the estimates, and how long the stages take on nodes.
+def print_plan(
+    study: Study,
+    say: Callable[[str], object],
+    nodes: Collection[Nodes] = (),
+    gpu: Gpu | None = None,
+) -> None:
+    """Print the estimates, how long the stages take on nodes, and trainings on a GPU.
 
     Raises InputError where a model must not be tuned, after all is said.
     """
@@ -34,6 +41,7 @@ def print_plan(study: Study, say: Callable[[str], object], nodes: Collection[Nod
         *_in_all(study, estimates),
         *(line for some in nodes for line in _on(study, estimates, some)),
         *_training(study, refused),
+        *(_hours(study, gpu) if gpu else ()),
         *outcomes_of(study),
         *asked_of_people(study),
         *taught(study),
@@ -46,8 +54,12 @@ def print_plan(study: Study, say: Callable[[str], object], nodes: Collection[Nod
         raise InputError(*refused.values())
 
 
-def plan_document(study: Study, nodes: Collection[Nodes] = ()) -> dict[str, Any]:
-    """The estimates as one object: calls, tokens, dollars and seconds by stage, and on nodes."""
+def plan_document(
+    study: Study, nodes: Collection[Nodes] = (), gpu: Gpu | None = None
+) -> dict[str, Any]:
+    """The estimates as one object: calls, tokens, dollars and seconds by stage, on nodes, and of
+    trainings on a GPU.
+    """
     estimates = estimate(study)
     return {
         "study": study.study,
@@ -68,6 +80,7 @@ def plan_document(study: Study, nodes: Collection[Nodes] = ()) -> dict[str, Any]
             }
             for some in nodes
         ],
+        **({"trainings": _trainings_on(study, gpu)} if gpu else {}),
         "refused": list(_refusals(study).values()),
         "confounds": told(study),
     }
@@ -151,6 +164,29 @@ def _training(study: Study, refused: Mapping[Checkpoint, str]) -> Iterator[str]:
             else f"published as {published_name(study, made)}"
         )
         yield f"training {made.model}{made.suffix}: {needs}; {named}"
+
+
+def _hours(study: Study, gpu: Gpu) -> Iterator[str]:
+    """How long each training takes there, and where that is from."""
+    for made in _tuned(study):
+        found = hours_on(study, made, gpu, prompts_of(study))
+        if found.hours is None:
+            missing = "what it is trained on" if found.tokens is None else "the model's size"
+            yield f"training {found.model} on {gpu.name}: not known, nor is {missing}"
+            continue
+        price = "" if found.dollars is None else f", ${found.dollars:,.2f}"
+        yield (
+            f"training {found.model} on {gpu.name}: {_time(3600 * found.hours)}{price}, "
+            f"{many(found.tokens or 0, 'token')}; its speed is {gpu.source}"
+        )
+
+
+def _trainings_on(study: Study, gpu: Gpu) -> list[dict[str, Any]]:
+    prompts = prompts_of(study)
+    return [
+        {**asdict(hours_on(study, made, gpu, prompts)), "gpu": gpu.name, "speed": gpu.source}
+        for made in _tuned(study)
+    ]
 
 
 def _tuned(study: Study) -> list[Checkpoint]:
