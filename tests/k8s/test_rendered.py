@@ -18,6 +18,7 @@ from cbt_ray.training.gpu import ASKED
 from tests.k8s.rendered import (
     K8S,
     OVERLAYS,
+    PROVIDERS,
     ROLE,
     ROOT,
     TEMPLATE,
@@ -285,7 +286,7 @@ def test_only_the_gpu_overlay_asks_for_gpus_to_train_and_to_serve() -> None:
         assert "nvidia.com/gpu" in [one["key"] for one in spec["tolerations"]]
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
+@pytest.mark.parametrize("name", [*OVERLAYS, *PROVIDERS])
 def test_a_training_pod_says_that_it_holds_a_gpu_if_it_does(name: str) -> None:
     (container,) = templates(overlay(name))["train"]["spec"]["template"]["spec"]["containers"]
     holds = "nvidia.com/gpu" in container["resources"]["limits"]
