@@ -216,8 +216,6 @@ class Recipe(Block):
                 "warmup_steps: expected whole steps, or a share of them below 1, found "
                 f"{self.warmup_steps:g}"
             )
-        if (self.backend, self.batching, self.method) == ("unsloth", "padding_free", "sft"):
-            yield "batching: expected padded with unsloth, which switches padding_free off"
 
     def base(self, tuned: bool) -> tuple[str, str | None]:
         """What the tuned model, or the one that it is compared with, is made of, and the revision

@@ -71,6 +71,13 @@ def test_recipe_loads_and_its_licence_allows_to_tune(file: Path) -> None:
     assert recipe.batch * recipe.accumulation == (1 if file.stem == "smollm2" else 16)
 
 
+@pytest.mark.parametrize("backend", ["trl", "unsloth"])
+def test_windows_may_be_in_one_row_with_either_backend(backend: str) -> None:
+    """The locked Unsloth takes `padding_free`: `configure_padding_free` in its trainer.py."""
+    asked = {"start": "a", "compare": "a", "licence": "none", "batching": "padding_free"}
+    assert Recipe.model_validate({**asked, "backend": backend}).batching == "padding_free"
+
+
 @pytest.mark.parametrize(
     "file", [file for file in FILES if file.stem != "smollm2"], ids=lambda file: file.stem
 )
