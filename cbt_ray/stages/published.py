@@ -23,7 +23,8 @@ from cbt_ray.study.lesson import learners
 from cbt_ray.study.licence import Demands, demands_of, published_name
 from cbt_ray.study.model import Arm, Checkpoint
 from cbt_ray.study.recipe import Recipe
-from cbt_ray.training.export.card import CardFacts, CardFile, card
+from cbt_ray.training.export.card import CardFacts, CardFile, adapter_card, card, licence_file
+from cbt_ray.training.export.front import LICENCE_FILE, Front
 from cbt_ray.training.export.modelfile import modelfile
 from cbt_ray.training.gate.verdict import Check
 from cbt_ray.training.measured import kept_of, points_of
@@ -103,7 +104,11 @@ def texts_of(bench: Bench, made: Checkpoint, unit: Unit) -> dict[str, str]:
         CardFile(file, hashlib.sha256(text.encode()).hexdigest(), len(text.encode()))
         for file, text in texts.items()
     ]
-    texts["README.md"] = card(_facts(bench, made, unit, demands, listed))
+    facts = _facts(bench, made, unit, demands, listed)
+    licence_text = licence_file(facts)
+    texts |= {LICENCE_FILE: licence_text} if licence_text else {}
+    texts |= {"adapter/README.md": adapter_card(facts)} if unit.content["adapter"] else {}
+    texts["README.md"] = card(facts)
     texts["SHA256SUMS"] = "".join(
         f"{one.sha256}  {one.name}\n" for one in sorted(listed, key=lambda one: one.name)
     )
@@ -119,6 +124,12 @@ def files_of(bench: Bench, made: Checkpoint, unit: Unit) -> dict[str, dict[str, 
     own = f"{published_name(bench.study, made)}.gguf"
     files: dict[str, dict[str, Any]] = unit.content["files"]
     return {own if blob == unit.content["gguf"] else file: blob for file, blob in files.items()}
+
+
+def front_of(study: Study, made: Checkpoint) -> Front:
+    """What a tuned model says of itself."""
+    demands, base = demands_of(study, made.model), study.recipe_of(made).start
+    return Front(published_name(study, made), demands, base, study.language)
 
 
 def arm_of(study: Study, model: str) -> Arm:
@@ -151,6 +162,7 @@ def _facts(
     return CardFacts(
         name=published_name(study, checkpoint),
         study=study.study,
+        language=study.language,
         demands=demands,
         description=study.description,
         base=recipe.start,

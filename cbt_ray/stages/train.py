@@ -28,7 +28,7 @@ from cbt_ray.stages.dataset import fetch_dataset
 from cbt_ray.stages.fetch import on_this_machine, owed_checkpoints, required_weights
 from cbt_ray.stages.lessons import make_lessons
 from cbt_ray.stages.pairs import write_pairs
-from cbt_ray.stages.published import publish, withdraw
+from cbt_ray.stages.published import front_of, publish, withdraw
 from cbt_ray.stages.rejected import retry_models
 from cbt_ray.stages.steps import Steps
 from cbt_ray.store import Blob
@@ -151,7 +151,7 @@ def _tune(bench: Bench, of: Checkpoint, key: Key, work: Path) -> Unit:
         live = Live(bench.store, key, tensorboard=recipe.tensorboard)
     with live:
         steps = Steps(bench, f"{model}{of.suffix}", live)
-        threads, name = available_cpus(), published_name(bench.study, of)
+        threads = available_cpus()
         try:
             with _in_recipe(bench, model):
                 made = tune(
@@ -160,7 +160,7 @@ def _tune(bench: Bench, of: Checkpoint, key: Key, work: Path) -> Unit:
                     held_out_preferences=held_out_pairs,
                     threads=threads,
                     say=steps.part,
-                    name=name,
+                    front=front_of(bench.study, of),
                     today=bench.study.told_date,
                 )
         except Unfit as error:

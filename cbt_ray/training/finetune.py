@@ -25,6 +25,7 @@ from cbt_ray.training.checkpoint import Checkpoints
 from cbt_ray.training.dataset import Example, Splits, read
 from cbt_ray.training.environment import settle
 from cbt_ray.training.export.export import Exported, export
+from cbt_ray.training.export.front import Front
 from cbt_ray.training.export.gguf import NAMELESS, NotConvertible, convert_vocabulary
 from cbt_ray.training.export.merge import without_weights
 from cbt_ray.training.gate.gate import foresee, gate
@@ -102,7 +103,7 @@ def tune(
     held_out_preferences: Path | None = None,
     threads: int = 2,
     say: Callable[[str], None] = lambda _part: None,
-    name: str = NAMELESS,
+    front: Front = NAMELESS,
     today: str = TODAY.isoformat(),
 ) -> Made:
     """Train on a dataset's folder (or a file of preference pairs, beside which others may be held
@@ -111,7 +112,7 @@ def tune(
     Continues from the latest checkpoint; raises Owed when SIGTERM ended it after one, Unfit where
     it was not begun. The checkpoints stay: call `clear_checkpoints` when the result is in the
     store. `say` hears the name of each part as it begins;
-    `name` is what the GGUF says of itself, `today` what a chat template is told.
+    `front` is what the GGUF says of itself, `today` what a chat template is told.
     """
     settle()
     backend, clock = open_backend(recipe.backend), _Clock(say)
@@ -139,7 +140,7 @@ def tune(
     trained = backend.train(job, checkpoints, report)
     release()
     with _known_to_llama_cpp("start"):
-        exported = export(base, trained.adapter, recipe, job.work, threads, clock, name)
+        exported = export(base, trained.adapter, recipe, job.work, threads, clock, front)
     clock("check")
     of = judge_apart if recipe.backend == "unsloth" else judge
     verdict = of(

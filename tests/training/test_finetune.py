@@ -18,6 +18,7 @@ from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.backend.job import MadeStep
 from cbt_ray.training.checkpoint import StoreCheckpoints, clear_checkpoints
 from cbt_ray.training.dataset import Splits, build, write
+from cbt_ray.training.export.front import Front
 from cbt_ray.training.export.gguf import CONVERTER, convert
 from cbt_ray.training.export.merge import merge
 from cbt_ray.training.finetune import (
@@ -81,7 +82,7 @@ def tuned(own: Recipe, work: Path, splits: Splits, store: FolderStore) -> Made:
         checkpoints,
         steps.append,
         threads=2,
-        name="Llama-study-tuned",
+        front=Front("Llama-study-tuned"),
     )
     assert [step.step for step in steps] == [1, 2, 3, 4, 5, 6]
     return made

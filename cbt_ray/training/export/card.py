@@ -6,15 +6,13 @@ It says what stands in the facts and nothing else; what they lack is `not record
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-import yaml
-
 from cbt_ray.study.licence import BASE, Demand, Demands
+from cbt_ray.training.export.front import Front, written
 from cbt_ray.training.gate.verdict import Check, without_folders
 from cbt_ray.training.measured import SPLITS, Kept, Point
 from cbt_ray.training.preference import FEWEST_PREFERRED, KINDS
@@ -87,6 +85,11 @@ class CardFacts:
     """Tokens that it was trained and is served with."""
     language: str = "en"
 
+    @property
+    def front(self) -> Front:
+        """What the hub reads of it."""
+        return Front(self.name, self.demands, self.base, self.language)
+
 
 def card(facts: CardFacts) -> str:
     """The card as Markdown, with the front matter that Hugging Face reads."""
@@ -109,26 +112,28 @@ def card(facts: CardFacts) -> str:
         for title, parts in sections
         for part in ([f"## {title}"] if title else []) + list(parts)
     )
-    return f"---\n{front_matter(facts)}---\n\n# {facts.name}\n\n{body}\n"
-
-
-def front_matter(facts: CardFacts) -> str:
-    """What Hugging Face reads of a card, as YAML."""
-    known = {licence.terms.hub or _slug(licence.name) for licence in facts.demands.licences}
-    fields: dict[str, Any] = {"language": [facts.language]}
-    hub = facts.demands.licences[0].terms.hub
-    if len(known) == 1 and hub:
-        fields["license"] = hub
-    else:
-        fields |= {"license": "other", "license_name": "-and-".join(sorted(known))}
-        links = [licence.terms.link for licence in facts.demands.licences]
-        fields |= {"license_link": links[0]} if len(links) == 1 and links[0] else {}
-    if facts.base and re.fullmatch(r"[\w.-]+/[\w.-]+", facts.base):
-        fields |= {"base_model": facts.base, "base_model_relation": "finetune"}
     kinds = [kind for kind in ("gguf", "safetensors") if _named(facts, f".{kind}")]
-    fields["tags"] = ["cbt-ray", *kinds, "not-for-clinical-use"]
-    fields["pipeline_tag"] = "text-generation"
-    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+    return f"{written(facts.front.fields(kinds))}\n# {facts.name}\n\n{body}\n"
+
+
+def licence_file(facts: CardFacts) -> str | None:
+    """The text of `LICENSE.md`; None where the front matter names a licence that the hub knows, or
+    leads to the only one.
+    """
+    if not facts.front.licence_file:
+        return None
+    return f"# Licences of {facts.name}\n\n" + "\n\n".join(_licences(facts)) + "\n"
+
+
+def adapter_card(facts: CardFacts) -> str:
+    """The card beside the adapter alone, which says where the whole one is."""
+    front = written(facts.front.fields(["lora", "safetensors"], "adapter"))
+    body = (
+        f"# {facts.name}, the adapter\n\nA LoRA adapter for {_recorded(facts.base)} at commit "
+        f"{_recorded(facts.commit)}, in the format of PEFT. The card of the whole model says what "
+        "it is, how it was trained and what its licences demand."
+    )
+    return "\n\n".join((f"{front}\n{body}", *NOT_CLINICAL)) + "\n"
 
 
 def _intro(facts: CardFacts) -> Iterator[str]:
@@ -309,7 +314,3 @@ def _named(facts: CardFacts, ending: str) -> str | None:
 
 def _linked(text: str, link: str | None) -> str:
     return f"[{text}]({link})" if link else text
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")

@@ -11,6 +11,7 @@ from pathlib import Path
 from cbt_ray.llm.quantize import quantize
 from cbt_ray.store.store import sha256_of
 from cbt_ray.study.recipe import Recipe
+from cbt_ray.training.export.front import Front
 from cbt_ray.training.export.gguf import NAMELESS, Gguf, convert
 from cbt_ray.training.export.merge import merge
 from cbt_ray.training.start.base import Base
@@ -36,18 +37,19 @@ def export(
     folder: Path,
     threads: int,
     say: Callable[[str], None] = lambda _part: None,
-    name: str = NAMELESS,
+    front: Front = NAMELESS,
 ) -> Exported:
     """Merge, convert once to F16, and quantize from there.
 
     Without an adapter the base itself, made the same way.
 
-    The GGUF files say `name` of themselves. `say` hears the name of each part as it begins.
+    The GGUF files say of themselves what `front` does. `say` hears the name of each part as it
+    begins.
     """
     say("merge")
     merged = merge(base, adapter, folder / "merged")
     say("convert")
-    f16 = convert(merged, folder / "model-f16.gguf", "f16", threads, name)
+    f16 = convert(merged, folder / "model-f16.gguf", "f16", threads, front)
     if recipe.quantization == "f16":
         return Exported(merged, f16, f16)
     say("quantize")

@@ -15,15 +15,17 @@ from pathlib import Path
 from cbt_ray.errors import InputError
 from cbt_ray.reading import read_json
 from cbt_ray.store.store import sha256_of
+from cbt_ray.training.export.front import Front
 from cbt_ray.training.export.space import space_in_front
 from cbt_ray.training.links import link_others
 
 CONVERTER = "CBT_RAY_CONVERTER"
 """Environment variable that names another convert_hf_to_gguf.py than the one pinned beside this
 Python."""
-NAMELESS = "cbt-ray"
-"""The name inside the GGUF of a model that nobody is given."""
+NAMELESS = Front("cbt-ray")
+"""What is inside the GGUF of a model that nobody is given."""
 _SETTINGS = "tokenizer_config.json"
+_CARD = "README.md"
 
 
 class NotConvertible(InputError):
@@ -39,13 +41,13 @@ class Gguf:
 
 
 def convert(
-    folder: Path, target: Path, quantization: str, threads: int, name: str = NAMELESS
+    folder: Path, target: Path, quantization: str, threads: int, front: Front = NAMELESS
 ) -> Gguf:
     """Convert a Hugging Face folder.
 
-    The file appears whole or not at all, and says `name` of itself.
+    The file appears whole or not at all, and says of itself what `front` does.
     """
-    _convert(folder, target, ["--outtype", quantization, "--model-name", name], threads)
+    _convert(folder, target, ["--outtype", quantization], threads, front)
     return Gguf(target, sha256_of(target))
 
 
@@ -53,19 +55,20 @@ def convert_vocabulary(folder: Path, target: Path, threads: int) -> Path:
     """A GGUF of tokenizer and chat template alone: what llama.cpp will make of a text is known
     before there are weights.
     """
-    _convert(folder, target, ["--vocab-only", "--model-name", NAMELESS], threads)
+    _convert(folder, target, ["--vocab-only"], threads, NAMELESS)
     return target
 
 
-def _convert(folder: Path, target: Path, options: list[str], threads: int) -> None:
+def _convert(folder: Path, target: Path, options: list[str], threads: int, front: Front) -> None:
     beside = target.with_name(f".{target.name}")
-    with _with_space_said(folder) as source:
+    with _as_converted(folder, front) as source:
         command = [
             sys.executable,
             str(converter()),
             str(source),
             "--outfile",
             str(beside),
+            *("--model-name", front.name),
             *options,
         ]
         done = subprocess.run(
@@ -79,25 +82,38 @@ def _convert(folder: Path, target: Path, options: list[str], threads: int) -> No
 
 
 @contextlib.contextmanager
-def _with_space_said(folder: Path) -> Iterator[Path]:
-    """The folder, its settings saying what tokenizer.json does of the space in front of a text.
-
-    The converter asks the settings, and llama.cpp puts a space after every special token where
-    they are silent. They are changed in a folder of links of the same name, since other readers of
-    the model would take them for an order to build it anew.
+def _as_converted(folder: Path, front: Front) -> Iterator[Path]:
+    """The folder, with what the converter has to be told: in one of links of the same name, since
+    other readers of the model would take it for an order to build it anew.
     """
-    space = space_in_front(folder / "tokenizer.json")
-    settings = folder / _SETTINGS
-    given = read_json(settings) if settings.exists() else {}
-    if space is None or given.get("add_prefix_space") is space:
+    own = _space_said(folder)
+    if front.demands is not None:
+        own[_CARD] = front.in_gguf()
+    if not own:
         yield folder
         return
     with tempfile.TemporaryDirectory(prefix="cbt-ray-") as beside:
         links = Path(beside) / folder.resolve().name
         links.mkdir()
-        link_others(folder, links, {_SETTINGS})
-        (links / _SETTINGS).write_text(json.dumps({**given, "add_prefix_space": space}))
+        link_others(folder, links, own)
+        for name, text in own.items():
+            (links / name).write_text(text, encoding="utf-8")
         yield links
+
+
+def _space_said(folder: Path) -> dict[str, str]:
+    """Settings that say what tokenizer.json does of the space in front of a text, where they do
+    not.
+
+    The converter asks them, and llama.cpp puts a space after every special token where they are
+    silent.
+    """
+    space = space_in_front(folder / "tokenizer.json")
+    settings = folder / _SETTINGS
+    given = read_json(settings) if settings.exists() else {}
+    if space is None or given.get("add_prefix_space") is space:
+        return {}
+    return {_SETTINGS: json.dumps({**given, "add_prefix_space": space})}
 
 
 def converter() -> Path:

@@ -9,10 +9,18 @@ from typing import Any
 
 import pytest
 import yaml
+from huggingface_hub import ModelCard
 
 from cbt_ray.study.licence import Demands, Licence, demands
 from cbt_ray.study.terms import find
-from cbt_ray.training.export.card import UNKNOWN, CardFacts, CardFile, card, front_matter
+from cbt_ray.training.export.card import (
+    UNKNOWN,
+    CardFacts,
+    CardFile,
+    adapter_card,
+    card,
+    licence_file,
+)
 from cbt_ray.training.gate.verdict import Check
 from cbt_ray.training.measured import Kept, Point
 
@@ -88,10 +96,13 @@ def test_losses_stand_by_epoch_and_the_kept_one_is_named() -> None:
 
 
 def front(facts: CardFacts) -> dict[str, Any]:
-    text = card(facts)
-    assert text.startswith("---\n")
-    read: dict[str, Any] = yaml.safe_load(text.split("---\n")[1])
-    assert read == yaml.safe_load(front_matter(facts))
+    return hub_reads(card(facts))
+
+
+def hub_reads(text: str) -> dict[str, Any]:
+    """By the hub's own library, which refuses fields that are of no use to it."""
+    read: dict[str, Any] = ModelCard(text).data.to_dict()
+    assert yaml.safe_load(text.split("---\n")[1]) == read
     return read
 
 
@@ -174,11 +185,45 @@ def test_front_matter_of_two_licences() -> None:
         "language": ["en"],
         "license": "other",
         "license_name": "gemma-and-llama3.1",
+        "license_link": "LICENSE.md",
         "base_model": "meta-llama/Llama-3.1-8B-Instruct",
         "base_model_relation": "finetune",
         "tags": ["cbt-ray", "gguf", "safetensors", "not-for-clinical-use"],
         "pipeline_tag": "text-generation",
     }
+
+
+def test_a_link_leads_to_each_of_several_licences() -> None:
+    text = licence_file(FACTS)
+    assert text is not None
+    for link in ("https://github.com/meta-llama/llama-models/", "https://ai.google.dev/gemma/"):
+        assert f"]({link}" in text
+    assert "Restrictions of use" in text
+    assert licence_file(BARE) is None
+    assert licence_file(replace(BARE, demands=asked("MRL", None))) is None, "it has a link"
+
+
+def test_a_licence_without_a_link_stands_in_the_file() -> None:
+    known = asked("MRL", None).licences[0]
+    own = Licence("Ours", known.terms.model_copy(update={"link": None}))
+    facts = replace(BARE, demands=demands(own, None))
+    assert front(facts)["license_link"] == "LICENSE.md"
+    assert "| Ours |" in str(licence_file(facts))
+
+
+def test_the_adapter_has_a_card_of_its_own() -> None:
+    text = adapter_card(FACTS)
+    whole, own = front(FACTS), hub_reads(text)
+    apart = {"base_model_relation": "adapter", "library_name": "peft"}
+    assert own == {**whole, **apart, "tags": own["tags"]}
+    assert "lora" in own["tags"]
+    assert "gguf" not in own["tags"]
+    for said in ("meta-llama/Llama-3.1-8B-Instruct", "0123456789abcdef", "must not be used to"):
+        assert said in text
+
+
+def test_the_language_is_the_studys() -> None:
+    assert front(replace(BARE, language="de"))["language"] == ["de"]
 
 
 def test_front_matter_of_one_licence() -> None:

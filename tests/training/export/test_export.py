@@ -14,8 +14,11 @@ import pytest
 from cbt_ray.errors import InputError
 from cbt_ray.llm.quantize import quantize
 from cbt_ray.store.store import sha256_of
+from cbt_ray.study.licence import Licence, demands
 from cbt_ray.study.recipe import Recipe
+from cbt_ray.study.terms import find
 from cbt_ray.training.export.export import Exported, export
+from cbt_ray.training.export.front import Front
 from cbt_ray.training.export.gguf import convert
 from cbt_ray.training.gate.gate import gate
 from cbt_ray.training.start.base import Base, open_base
@@ -97,6 +100,47 @@ def test_q8_0_is_the_converters_own_to_the_byte(exported: Exported, tmp_path: Pa
     own = convert(exported.merged, tmp_path / "own.gguf", "q8_0", 1)
     assert tensors(exported.gguf.path) == tensors(own.path)
     assert metadata(exported.gguf.path) == metadata(own.path)
+
+
+@pytest.mark.parametrize(
+    ("start", "of_base"),
+    [
+        (
+            "org/small-1B",
+            {
+                "name": "Small 1B",
+                "organization": "Org",
+                "repo_url": "https://huggingface.co/org/small-1B",
+            },
+        ),
+        ("package:llm_x/Small.Q4_1.gguf", {"name": "Small.Q4_1"}),
+    ],
+)
+def test_a_gguf_says_what_it_is_of(
+    tiny: Base, tmp_path: Path, start: str, of_base: dict[str, str]
+) -> None:
+    known = [find(name, {}) for name in ("Apache-2.0", "Gemma")]
+    both = demands(*(Licence(*one) for one in known if one))
+    made = convert(
+        *(tiny.folder, tmp_path / "f16.gguf", "f16", 1), Front("study-tuned", both, start, "de")
+    )
+    quantize(made.path, tmp_path / "q8.gguf", "q8_0", 1)
+    for file in (made.path, tmp_path / "q8.gguf"):
+        said = metadata(file)
+        assert said["general.name"] == "study-tuned"
+        assert said["general.license"] == "other"
+        assert said["general.license.name"] == "apache-2.0-and-gemma"
+        assert said["general.license.link"] == "LICENSE.md"
+        assert said["general.languages"] == ["de"]
+        assert {"cbt-ray", "not-for-clinical-use", "text-generation"} <= set(said["general.tags"])
+        assert said["general.base_model.count"] == 1
+        begin = "general.base_model.0."
+        assert of_base == {
+            name.removeprefix(begin): value
+            for name, value in said.items()
+            if name.startswith(begin)
+        }
+    assert not (tiny.folder / "README.md").exists()
 
 
 @pytest.mark.parametrize(
