@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from cbt_ray.commands.delivery import Delivery
 from cbt_ray.stages.analyse import analysis_of
 from cbt_ray.stages.tables import csv_of, scores_of
 from cbt_ray.store import Blob
+from cbt_ray.training.dataset import NAMES
+from cbt_ray.training.elsewhere import dataset_card
 from cbt_ray.unit import Key, Stage, Status, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.rating_id import parse_rating_id
@@ -36,17 +38,21 @@ def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
     for name, keys in (("courses", bench.keys.courses()), ("sessions", bench.keys.sessions())):
         units = list(counted(bench, keys))
         done = [unit for unit in units if unit.status is Status.DONE]
-        files[f"{name}.jsonl"] = _jsonl(_line(unit, profiles) for unit in done)
+        files |= _jsonl(f"{name}.jsonl", (_line(unit, profiles) for unit in done))
         files |= _csv(f"{name}.csv", [row for unit in done for row in turns_of(unit)])
         rejected = [unit for unit in units if unit.status is Status.REJECTED]
-        files[f"{name}.rejected.jsonl"] = _jsonl(
-            {**_named(unit), "reason": unit.reason, **unit.content} for unit in rejected
+        files |= _jsonl(
+            f"{name}.rejected.jsonl",
+            ({**_named(unit), "reason": unit.reason, **unit.content} for unit in rejected),
         )
         say(f"{name}: {len(done)} done, {len(rejected)} rejected")
     ratings = list(counted(bench, [*bench.keys.ratings(), *bench.keys.imported_ratings()]))
-    files["ratings.jsonl"] = _jsonl(
-        {**_named(unit), "status": unit.status, "reason": unit.reason, **unit.content}
-        for unit in ratings
+    files |= _jsonl(
+        "ratings.jsonl",
+        (
+            {**_named(unit), "status": unit.status, "reason": unit.reason, **unit.content}
+            for unit in ratings
+        ),
     )
     files |= _csv("ratings.csv", [row for unit in ratings for row in items_of(unit)])
     files |= _csv("measures.csv", [row for unit in ratings for row in measures_of(unit)])
@@ -59,16 +65,26 @@ def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
         ).encode()
     else:
         say("analysis: owed")
-    judges = {f"ratings-{model}": key for model, key in bench.keys.learners.items()}
-    for form, key in (bench.keys.datasets() | judges).items():
+    for folder_of, key in _datasets(bench):
         dataset = bench.store.get(key)
         parts = dataset.content["files"] if dataset else {}
-        folder_of = f"dataset-{form}" if form else "dataset"
         blobs = {f"{folder_of}/{name}": Blob.from_json(blob) for name, blob in parts.items()}
         owners |= {blob.path: key for blob in blobs.values()}
-        files |= blobs
+        files |= {name: blob for name, blob in blobs.items() if blob.size}
+        splits = [name for name in NAMES if f"{folder_of}/{name}.jsonl" in files]
+        if splits:
+            name = f"{bench.study.study}, {folder_of}"
+            card = dataset_card(name, bench.study.language, splits)
+            files[f"{folder_of}/README.md"] = card
     delivery.hand_over(files)
     say(f"exported to {folder}")
+
+
+def _datasets(bench: Bench) -> Iterator[tuple[str, Key]]:
+    """Each dataset with the folder that it is handed over in."""
+    judges = {f"ratings-{model}": key for model, key in bench.keys.learners.items()}
+    for form, key in (bench.keys.datasets() | judges).items():
+        yield f"dataset-{form}" if form else "dataset", key
 
 
 def _fetch(bench: Bench, owners: Mapping[str, Key], blob: Blob, file: Path) -> None:
@@ -175,8 +191,10 @@ def items_of(unit: Unit) -> list[dict[str, Any]]:
     return [{**facts, "item": item, **rating} for item, rating in unit.content["items"].items()]
 
 
-def _jsonl(rows: Iterable[dict[str, Any]]) -> bytes:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+def _jsonl(name: str, rows: Iterable[dict[str, Any]]) -> dict[str, bytes]:
+    """No file without rows, which other programs take for a broken one."""
+    data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    return {name: data} if data else {}
 
 
 def _csv(name: str, rows: Sequence[dict[str, Any]]) -> dict[str, bytes]:

@@ -113,13 +113,16 @@ def alpaca(example: Example) -> str:
 
 
 def write(splits: Splits, folder: Path) -> Path:
-    """Write `train.jsonl`, `held_out.jsonl`, `test.jsonl` and `dataset.json`: the same bytes for
-    the same examples.
+    """Write `dataset.json` and, of each split that has any, `train.jsonl`, `held_out.jsonl`,
+    `test.jsonl`: the same bytes for the same examples.
+
+    Other programs take an empty file for a broken one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in NAMES:
         lines = [canonical(example) + b"\n" for example in getattr(splits, name)]
-        (folder / f"{name}.jsonl").write_bytes(b"".join(lines))
+        if lines:
+            (folder / f"{name}.jsonl").write_bytes(b"".join(lines))
     (folder / "dataset.json").write_bytes(
         canonical({"format": splits.format, "counts": splits.counts}) + b"\n"
     )
@@ -134,7 +137,8 @@ def read(folder: Path) -> Splits:
         parts = {}
         for name in NAMES:
             file = folder / f"{name}.jsonl"
-            parts[name] = [json.loads(line) for line in file.read_bytes().split(b"\n")[:-1]]
+            data = file.read_bytes() if head["counts"][name] or file.exists() else b""
+            parts[name] = [json.loads(line) for line in data.split(b"\n")[:-1]]
             if len(parts[name]) != head["counts"][name]:
                 raise ValueError(f"it was written with {many(head['counts'][name], 'example')}")
         return Splits(cast(Format, head["format"]), **parts)

@@ -111,3 +111,32 @@ def test_a_harmed_file_of_a_dataset_is_that_of_its_form(tmp_path: Path) -> None:
         export(bench, tmp_path / "out", lambda _: None)
     assert bench.store.get(formed) is None
     assert bench.store.get(bare) is not None
+
+
+def test_a_dataset_is_loaded_by_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By `datasets`, as a folder and file by file; the test split has nobody in it."""
+    from datasets import load_dataset
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    model = {"recipe": RECIPE | {"compare": RECIPE["start"]}}
+    document = example_study(
+        models={"bare": model},
+        arms=[{"name": "bare", "model": "bare", "tuned": True}],
+        imported=...,
+    )
+    bench = Bench(load_study(write_study(tmp_path, document)), Silent(), inline=True)
+    generate(bench)
+    make_dataset(bench)
+    export(bench, tmp_path / "out", lambda _: None)
+    folder, cache = tmp_path / "out" / "dataset", str(tmp_path / "cache")
+    splits = {file.stem: str(file) for file in folder.glob("*.jsonl")}
+    assert set(splits) == {"train", "held_out"}
+    read = json.loads((folder / "dataset.json").read_text())["counts"]
+    for found in (
+        load_dataset(str(folder), cache_dir=cache),
+        load_dataset("json", data_files=splits, cache_dir=cache),
+    ):
+        assert {name: len(part) for name, part in found.items()} | {"test": 0} == read
+        assert found["train"][0]["messages"][0]["role"] == "system"
+    for file in (tmp_path / "out").glob("*.jsonl"):
+        assert load_dataset("json", data_files=str(file), cache_dir=cache)["train"].num_rows

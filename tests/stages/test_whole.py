@@ -116,7 +116,7 @@ def test_export_writes_transcripts_dataset_ratings_and_scores(study: Path, tmp_p
     assert (folder / "dataset" / "train.jsonl").read_text().count("\n") + (
         folder / "dataset" / "held_out.jsonl"
     ).read_text().count("\n") == 6
-    assert (folder / "courses.rejected.jsonl").read_text() == ""
+    assert not (folder / "courses.rejected.jsonl").exists()
 
 
 def test_chat_says_that_it_is_not_for_clinical_use(
