@@ -15,11 +15,12 @@ from typing import Any
 from cbt_ray.analysis.document import to_json
 from cbt_ray.analysis.scores import ScoreRow
 from cbt_ray.commands.delivery import Delivery
+from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.stages.analyse import analysis_of
 from cbt_ray.stages.tables import csv_of, scores_of
 from cbt_ray.store import Blob
 from cbt_ray.training.dataset import NAMES
-from cbt_ray.training.elsewhere import dataset_card
+from cbt_ray.training.elsewhere import Elsewhere, dataset_card, dataset_info
 from cbt_ray.unit import Key, Stage, Status, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.rating_id import parse_rating_id
@@ -72,10 +73,12 @@ def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
         owners |= {blob.path: key for blob in blobs.values()}
         files |= {name: blob for name, blob in blobs.items() if blob.size}
         splits = [name for name in NAMES if f"{folder_of}/{name}.jsonl" in files]
-        if splits:
+        if dataset and splits:
             name = f"{bench.study.study}, {folder_of}"
             card = dataset_card(name, bench.study.language, splits)
             files[f"{folder_of}/README.md"] = card
+            more = _elsewhere(bench, dataset, splits)
+            files |= {f"{folder_of}/{name}": data for name, data in more.items()}
     delivery.hand_over(files)
     say(f"exported to {folder}")
 
@@ -85,6 +88,26 @@ def _datasets(bench: Bench) -> Iterator[tuple[str, Key]]:
     judges = {f"ratings-{model}": key for model, key in bench.keys.learners.items()}
     for form, key in (bench.keys.datasets() | judges).items():
         yield f"dataset-{form}" if form else "dataset", key
+
+
+def _elsewhere(bench: Bench, dataset: Unit, splits: Sequence[str]) -> dict[str, bytes]:
+    """For other trainers, each model that is trained on whole sessions of a dataset."""
+    made = [
+        one
+        for one in bench.keys.finetunes
+        if one.tuned and not one.seed and dataset.key in bench.keys.inputs(bench.keys.finetune(one))
+    ]
+    plain = [one for one in made if bench.study.recipe_of(one).method == "sft"]
+    if dataset.content["format"] != "session" or not plain:
+        return {}
+    files = {"dataset_info.json": dataset_info(splits)}
+    for one in plain:
+        unit = bench.store.get(bench.keys.finetune(one))
+        said = unit.content.get("template") if unit else None
+        template = ChatTemplate(**said) if said else None
+        recipe = bench.study.recipe_of(one)
+        files |= Elsewhere(one.model, recipe, splits, template).files()
+    return files
 
 
 def _fetch(bench: Bench, owners: Mapping[str, Key], blob: Blob, file: Path) -> None:

@@ -206,6 +206,14 @@ def load_vocabulary(gguf: Path) -> Any:
     return _opened(check_gguf(gguf), vocab_only=True)
 
 
+def adds_bos(gguf: Path) -> bool:
+    """Whether the tokenizer of a GGUF puts BOS in front of a text of its own accord."""
+    vocabulary = load_vocabulary(gguf)
+    adds = bool(vocabulary._model.add_bos_token())
+    vocabulary.close()
+    return adds
+
+
 def _load(gguf: Path, context: int, threads: int, gpu_layers: int) -> Any:
     from cbt_ray.llm.constrained import attach
 

@@ -95,7 +95,8 @@ def texts_of(bench: Bench, made: Checkpoint, unit: Unit) -> dict[str, str]:
     licence = ", ".join(one.name for one in demands.licences)
     texts = {
         "Modelfile": modelfile(
-            f"{name}.gguf", template, _served(study, role_of(study, made.model)), licence
+            *(f"{name}.gguf", template, _served(study, made), licence),
+            adds_bos=unit.content.get("adds_bos", True),
         )
     }
     texts |= {"Notice": demands.notice_file} if demands.notice_file else {}
@@ -143,13 +144,16 @@ def role_of(study: Study, model: str) -> Role:
     return judge if judge is not None else study.therapist(arm_of(study, model))
 
 
-def _served(study: Study, role: Role) -> dict[str, Any]:
-    """How the study serves it: sampling, and the context."""
+def _served(study: Study, made: Checkpoint) -> dict[str, Any]:
+    """How the study serves it: sampling, and the context; that of its training where the endpoint
+    has none.
+    """
+    role = role_of(study, made.model)
     endpoint = study.endpoints[role.endpoint]
-    sampling = role.sampling.model_dump()
+    context = study.recipe_of(made).max_length
     if isinstance(endpoint, LlamaCppEndpoint | VllmEndpoint):
-        return sampling | {"context": endpoint.context}
-    return sampling
+        context = endpoint.context
+    return role.sampling.model_dump() | {"context": context}
 
 
 def _facts(
@@ -183,7 +187,7 @@ def _facts(
         checks=[Check(**check) for check in metrics["gate"]],
         files=files,
         prompt=f"{prompt}, SHA-256 {bench.prompts.hash(prompt)[prompt]}",
-        context=_served(study, role_of(study, model)).get("context"),
+        context=_served(study, checkpoint)["context"],
     )
 
 

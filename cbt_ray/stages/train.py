@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbt_ray.errors import GateFailed, InputError, Owed
 from cbt_ray.llm.gguf_file import PACKAGE
+from cbt_ray.llm.llamacpp import adds_bos
 from cbt_ray.reading import read_json
 from cbt_ray.stages.dataset import fetch_dataset
 from cbt_ray.stages.fetch import on_this_machine, owed_checkpoints, required_weights
@@ -232,14 +233,13 @@ def _tuned(
         made, verdict=_with_upload(bench, made.verdict, [*blobs.values(), *adapter.values()])
     )
     template = asdict(made.base.template)
-    named = {
+    named: dict[str, Any] = {
         "gguf": blobs[f"{name}.gguf"].to_json(),
         "adapter": _listed(adapter),
         "files": _listed(blobs),
     }
-    return _unit(
-        key, made.verdict, made.metrics, {**named, "template": template}, source, made_from
-    )
+    named |= {"template": template, "adds_bos": adds_bos(made.exported.gguf.path)}
+    return _unit(key, made.verdict, made.metrics, named, source, made_from)
 
 
 def _settle(bench: Bench, made: Checkpoint) -> None:

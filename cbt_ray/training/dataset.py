@@ -149,11 +149,12 @@ def read(folder: Path) -> Splits:
 
 
 def _session_example(patient: str, session: Session, system: str, words: Transcript) -> Example:
-    messages = [
-        message.to_json()
-        for message in therapist_messages(system, session.opening, session.turns, words)
-    ]
-    return {"patient": patient, "session": session.number, "messages": messages}
+    """A session up to the therapist's last words: what comes behind them leads to no answer."""
+    messages = therapist_messages(system, session.opening, session.turns, words)
+    while messages and messages[-1].role == "user":
+        messages = messages[:-1]
+    said = [message.to_json() for message in messages]
+    return {"patient": patient, "session": session.number, "messages": said}
 
 
 def _reply_examples(

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from cbt_ray.__main__ import run
+from cbt_ray.llm.gguf_file import gguf_header
 from cbt_ray.stages.train import _with_upload
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.study import load_study
@@ -123,7 +124,16 @@ def test_what_is_handed_on_is_whole_and_named(study: Path, tmp_path: Path) -> No
         assert f"{point['epoch']:g}" in card
         assert f" | {losses} | " in card
     assert "must not be used to treat" in card
-    assert f"FROM ./{NAME}.gguf" in (tmp_path / "all" / "Modelfile").read_text()
+    in_ollama = (tmp_path / "all" / "Modelfile").read_text()
+    for line in (f"FROM ./{NAME}.gguf", "PARAMETER num_ctx "):
+        assert line in in_ollama, line
+    assert isinstance(unit.content["adds_bos"], bool)
+    adapter = (tmp_path / "all" / "adapter" / "README.md").read_text()
+    assert "library_name: peft" in adapter
+    said = gguf_header(tmp_path / "all" / f"{NAME}.gguf").metadata
+    assert said["general.license"] == "apache-2.0"
+    start = load_study(study).models["first"].recipe.start
+    assert said["general.base_model.0.name"] == Path(start).name, "and no folder of this machine"
     assert str(study.parent) not in card + json.dumps(unit.content)
 
 

@@ -5,11 +5,14 @@ there is none.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from cbt_ray.errors import InputError
+from cbt_ray.llm.llamacpp import adds_bos
 from cbt_ray.llm.template import ChatTemplate
+from cbt_ray.training.export.gguf import convert_vocabulary
 from cbt_ray.training.export.modelfile import go_template, modelfile
 from cbt_ray.training.start.base import Base
 
@@ -153,6 +156,73 @@ def test_modelfile_of_the_embedded_models_template(tiny: Base) -> None:
         'LICENSE """Apache-2.0"""',
     ]
     assert "SYSTEM" not in head + tail
+
+
+_SETTINGS = {
+    **dict.fromkeys(("num_ctx", "num_predict", "seed", "top_k"), int),
+    **dict.fromkeys(("temperature", "top_p", "min_p", "repeat_penalty"), float),
+    "stop": str,
+}
+"""The types of Ollama's options (`api/types.go`)."""
+
+
+def parsed(text: str) -> list[tuple[str, str]]:
+    """Commands with what they say, by the grammar of Ollama's `parser/parser.go`: a comment is a
+    line, a value ends with its line, or with the quotes that it began with.
+    """
+    found: list[tuple[str, str]] = []
+    while text := text.lstrip("\n"):
+        line, _, rest = text.partition("\n")
+        if line.startswith("#"):
+            text = rest
+            continue
+        command, _, value = line.partition(" ")
+        assert command in {"FROM", "TEMPLATE", "PARAMETER", "LICENSE"}, line
+        name, _, given = value.partition(" ") if command == "PARAMETER" else ("", "", value)
+        quotes = next((one for one in ('"""', '"') if given.startswith(one)), "")
+        if quotes:
+            behind = text[text.index(given) + len(quotes) :]
+            given, closed, text = behind.partition(quotes)
+            assert closed, f"{command} is not closed"
+            assert text.startswith("\n"), f"more behind {command}"
+        else:
+            text = rest
+        if name:
+            _SETTINGS[name](given)
+        found.append((name or command.lower(), given))
+    return found
+
+
+def test_ollama_reads_what_was_meant(tiny: Base) -> None:
+    for template in (tiny.template, ChatTemplate(COUNTED, "<s>", "</s>")):
+        written = modelfile(
+            *("m.gguf", template, {"temperature": 0.7, "context": 2048}, 'a "free"\none')
+        )
+        told = dict(parsed(written))
+        in_go = go_template(template)
+        assert told == {
+            **{"from": "./m.gguf", "stop": template.end, "temperature": "0.7", "num_ctx": "2048"},
+            "license": "a 'free'\none",
+            **({"template": in_go} if in_go else {}),
+        }
+
+
+def test_bos_stays_where_the_tokenizer_adds_none(tiny: Base, tmp_path: Path) -> None:
+    """The tiny model's BOS is `<|im_start|>`: without it the first message would have none."""
+    vocabulary = convert_vocabulary(tiny.folder, tmp_path / "vocabulary.gguf", 1)
+    assert adds_bos(vocabulary) is False
+    assert tiny.template.bos == "<|im_start|>"
+    with_bos, without = (go_template(tiny.template, adds_bos=adds) for adds in (False, True))
+    assert with_bos == f"<|im_start|>{without}"
+    assert "{{ if $.System }}system\n{{ $.System }}<|im_end|>\n" in with_bos
+    mistral = go_template(ChatTemplate(MISTRAL_FIRST, "<s>", "</s>"), adds_bos=False)
+    assert str(mistral).startswith("<s>{{")
+    assert go_template(ChatTemplate(CHATML, "<s>", "</s>"), adds_bos=False) == go_template(
+        ChatTemplate(CHATML, "<s>", "</s>")
+    ), "a template that writes none"
+    always = ChatTemplate(CHATML, "<|im_start|>", "<|im_end|>")
+    assert "<|im_start|>system" in str(go_template(always, adds_bos=False))
+    assert go_template(always) is None, "the first message would have it twice"
 
 
 def test_what_ollama_does_not_know_or_cannot_quote_is_refused(tiny: Base) -> None:
