@@ -68,8 +68,8 @@ def test_what_a_recipe_lacks_is_not_written() -> None:
 def test_another_trainer_loads_it_and_learns_the_same(
     tiny: Base, splits: Splits, tmp_path: Path, trainer: str
 ) -> None:
-    """Its schema, its loader and its mask; of LLaMA-Factory's, whose space around messages is its
-    own, what is learned.
+    """By its schema, its loader and its mask; LLaMA-Factory learns the line break behind a turn's
+    end, too.
     """
     python = os.environ.get(f"CBT_RAY_{trainer.upper()}")
     needs(trainer, python is not None)
@@ -82,19 +82,21 @@ def test_another_trainer_loads_it_and_learns_the_same(
     here = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "DISABLE_VERSION_CHECK": "1"}
     done = subprocess.run(
         [str(python), str(Path(loaders.__file__)), trainer, file, str(tiny.folder)],
-        **{"cwd": folder, "capture_output": True, "text": True, "check": False},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**{n: v for n, v in os.environ.items() if n != "PYTHONPATH"}, **here},
     )
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.strip().splitlines()[-1])
     windows = mask(splits.train, tiny.template, tiny.tokenizer, 100_000).windows
     assert len(found) == len(windows)
+    space = tiny.tokenizer.encode("\n")[0]
     for (ids, labels), window in zip(found, windows, strict=True):
-        if trainer == "axolotl":
-            length = len(window.input_ids)
-            assert (ids[:length], labels[:length]) == (window.input_ids, window.labels)
-            assert set(labels[length:]) <= {IGNORED}
-        else:
-            assert [one for one in labels if one != IGNORED] == [
-                one for one in window.labels if one != IGNORED
-            ]
+        length = len(window.input_ids)
+        assert ids[:length] == window.input_ids
+        assert set(labels[length:]) <= {IGNORED, *space}
+        for at, (theirs, own) in enumerate(zip(labels, window.labels, strict=False)):
+            behind = trainer == "llama_factory" and window.labels[at - 1] == tiny.turn_end_id
+            assert theirs == (ids[at] if behind else own), (at, ids[at])

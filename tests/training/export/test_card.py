@@ -101,7 +101,8 @@ def front(facts: CardFacts) -> dict[str, Any]:
 
 def hub_reads(text: str) -> dict[str, Any]:
     """By the hub's own library, which refuses fields that are of no use to it."""
-    read: dict[str, Any] = ModelCard(text).data.to_dict()
+    data: Any = ModelCard(text).data
+    read: dict[str, Any] = data.to_dict()
     assert yaml.safe_load(text.split("---\n")[1]) == read
     return read
 
