@@ -17,17 +17,16 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from cbt_ray.count import many
 from cbt_ray.errors import Infrastructure, InputError
 from cbt_ray.store.address import Address
-from cbt_ray.store.s3_faults import ABSENT, CONFLICT, TAKEN, attempts_of, code_of, mapped
-from cbt_ray.store.sending import PART, STREAMS, At, Sending
+from cbt_ray.store.s3_faults import ABSENT, CONFLICT, GONE, TAKEN, attempts_of, code_of, mapped
+from cbt_ray.store.sending import STREAMS, Sent, transfer
 from cbt_ray.store.store import HIDDEN, Asked, Blob, Found, Store, going_on
 
 if TYPE_CHECKING:
-    from boto3.s3.transfer import TransferConfig
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
@@ -41,6 +40,13 @@ READERS = 16
 FEW = 8
 """So many objects are read by who asks, since threads of their own take longer to start."""
 _connecting = Lock()
+
+
+class At(TypedDict):
+    """Where an object lies, as boto3's arguments."""
+
+    Bucket: str
+    Key: str
 
 
 class S3Store(Store):
@@ -154,7 +160,8 @@ class S3Store(Store):
         client = self.client
         with mapped(self.address):
             try:
-                client.copy(self._at(source), **self._at(target), Config=_transfer())  # type: ignore[arg-type]
+                copied: Any = self._at(source)
+                client.copy(copied, **self._at(target), Config=transfer(self.size(source) or 0))
             except ClientError as error:
                 if code_of(error) in ABSENT:
                     return
@@ -181,9 +188,18 @@ class S3Store(Store):
         yield from (path for path in found if not path.startswith(HIDDEN))
 
     def upload(self, file: Path, path: str, sha256: str | None = None) -> None:
+        from botocore.exceptions import ClientError
+
         client = self.client
-        with mapped(self.address):
-            size = Sending(client, self._at(path), self.where(path), file, sha256).send()
+        with mapped(self.address), file.open("rb") as stream:
+            size = file.stat().st_size
+            changed = f"{file}: changed while it was sent to {self.where(path)}"
+            sent: Any = Sent(stream, size, sha256, changed)
+            try:
+                client.upload_fileobj(sent, **self._at(path), Config=transfer(size))
+            except ClientError as error:
+                if code_of(error) not in GONE:  # or the answer to the last request got lost
+                    raise
         held = self.size(path)
         if held != size:
             self.set_aside(path)
@@ -322,10 +338,3 @@ def _quiet() -> None:
         logger = logging.getLogger(name)
         if logger.getEffectiveLevel() < logging.INFO:
             logger.setLevel(logging.INFO)
-
-
-def _transfer() -> TransferConfig:
-    """Large files are copied on the server in parts."""
-    from boto3.s3.transfer import TransferConfig
-
-    return TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=4)

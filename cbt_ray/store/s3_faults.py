@@ -14,6 +14,7 @@ from cbt_ray.store.address import CREDENTIALS, Address
 
 ABSENT = {"404", "NoSuchKey", "NotFound"}
 TAKEN = {"412", "PreconditionFailed"}
+GONE = {"NoSuchUpload"}
 CONFLICT = {"409", "ConditionalRequestConflict", "OperationAborted"}
 # Running again does not help against these: the user must act first.
 REFUSED = {

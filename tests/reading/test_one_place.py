@@ -27,7 +27,7 @@ REASONS = {
     "llm/prices.py": "packaged with litellm",
     "report/page.py": "packaged with cbt-ray",
     "store/folder.py": "the store",
-    "store/sending.py": "the store",
+    "store/s3.py": "the store",
     "store/store.py": "the store",
     "therapy/validation.py": "packaged with cbt-ray",
     "unit.py": "the store",

@@ -1,7 +1,4 @@
-"""An upload to S3 that is cut off goes on where it ended, also in another process.
-
-What the server holds is what was sent.
-"""
+"""What is uploaded to S3 appears whole or not at all, and is what was promised."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +65,9 @@ def path_of(source: Path) -> str:
     return f"demo/blobs/courses/p1/{sha256_of(source)}-model.gguf"
 
 
-def held(numbers: Sequence[int]) -> int:
-    """Bytes of these parts; the last one is short."""
-    return sum(min(PART, SIZE - (number - 1) * PART) for number in numbers)
-
-
 def parts(store: S3Store, path: str) -> list[list[int]]:
     """The numbers of the parts of each unfinished upload of an object."""
-    at = {"Bucket": store.address.bucket, "Key": store.address.object(path)}
+    at: Any = {"Bucket": store.address.bucket, "Key": store.address.object(path)}
     found = store.client.list_multipart_uploads(Bucket=at["Bucket"], Prefix=at["Key"]).get(
         "Uploads", []
     )
@@ -98,24 +90,22 @@ def fetched(store: S3Store, blob: Blob, tmp_path: Path) -> bool:
     return store.holds(blob, thorough=True)
 
 
-def test_second_attempt_sends_only_the_rest(
+def test_an_upload_that_is_cut_leaves_no_object_and_a_second_one_sends_it(
     store: S3Store, wire: CuttingProxy, source: Path, tmp_path: Path
 ) -> None:
+    """All of it: boto3 goes on with no upload of before."""
     wire.left_up = 4 * PART + PART // 2
     with pytest.raises(Infrastructure):
         store.put_blob(key(), "model.gguf", source)
     wire.left_up = None
-    (there,) = parts(store, path_of(source))
-    assert there
     assert store.size(path_of(source)) is None
     wire.up = 0
     blob = store.put_blob(key(), "model.gguf", source)
-    assert SIZE - held(there) < wire.up < SIZE - held(there) + SOME
-    assert parts(store, blob.path) == []
+    assert SIZE < wire.up < SIZE + SOME
     assert fetched(store, blob, tmp_path)
 
 
-def test_process_killed_in_mid_upload_is_gone_on_from(
+def test_process_killed_in_mid_upload_leaves_no_object(
     store: S3Store, wire: CuttingProxy, source: Path, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-c", SEND, store.url, str(source), str(PART)]
@@ -127,41 +117,18 @@ def test_process_killed_in_mid_upload_is_gone_on_from(
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     wire.left_up = None
-    (there,) = parts(store, path_of(source))
-    assert there
-    wire.up = 0
+    assert store.size(path_of(source)) is None
     done = subprocess.run(command, env=env, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert wire.up < SIZE - held(there) + SOME
-    assert parts(store, path_of(source)) == []
     assert fetched(store, Blob(path_of(source), sha256_of(source), SIZE), tmp_path)
 
 
-def test_uploads_that_do_not_fit_are_dropped(store: S3Store, source: Path, tmp_path: Path) -> None:
-    path, data = path_of(source), source.read_bytes()
-    begin(store, path, bytes(PART))
-    begin(store, path, data[: PART + 1])
-    begin(store, path, bytes(PART), data[PART : 2 * PART], data[2 * PART : 3 * PART])
-    begin(store, path, data[:PART])
-    blob = store.put_blob(key(), "model.gguf", source)
-    assert parts(store, path) == []
-    assert fetched(store, blob, tmp_path)
-
-
-def test_of_several_uploads_that_fit_the_longest_is_gone_on_with(
-    store: S3Store, wire: CuttingProxy, source: Path, tmp_path: Path
+@pytest.mark.parametrize("size", [0, 1, PART - 1, PART, PART + 1, 2 * PART])
+def test_sizes_at_the_edges_of_parts(
+    store: S3Store, wire: CuttingProxy, tmp_path: Path, size: int
 ) -> None:
-    data = source.read_bytes()
-    own = [data[at : at + PART] for at in range(0, SIZE, PART)]
-    begin(store, path_of(source))
-    begin(store, path_of(source), own[0])
-    begin(store, path_of(source), *own[:3])
-    begin(store, path_of(source), own[0], own[1], own[2], bytes(PART))
-    wire.up = 0
-    blob = store.put_blob(key(), "model.gguf", source)
-    assert SIZE - 3 * PART < wire.up < SIZE - 3 * PART + SOME
-    assert parts(store, path_of(source)) == []
-    assert fetched(store, blob, tmp_path)
+    (tmp_path / "file").write_bytes(random.Random(size).randbytes(size))
+    assert fetched(store, store.put_blob(key(), "x", tmp_path / "file"), tmp_path)
 
 
 def test_uploads_of_neighbours_are_left_alone(store: S3Store, source: Path) -> None:
@@ -192,30 +159,6 @@ def test_a_file_that_changes_on_the_way_never_appears(
     assert parts(store, path) == []
 
 
-def test_part_that_the_server_keeps_otherwise_is_noticed(
-    store: S3Store, source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    send = store.client.upload_part
-
-    def spoil(**arguments: Any) -> Any:
-        answer = send(**arguments)
-        if arguments["PartNumber"] == 3:
-            send(
-                **{
-                    **arguments,
-                    "Body": arguments["Body"][:-1],
-                    "ContentMD5": sending._header(sending._md5(arguments["Body"][:-1])),
-                }
-            )
-        return answer
-
-    monkeypatch.setattr(store.client, "upload_part", spoil)
-    with pytest.raises(Infrastructure, match="part 3 of 8 is not on the server as it was sent"):
-        store.put_blob(key(), "model.gguf", source)
-    assert store.size(path_of(source)) is None
-    assert parts(store, path_of(source)) == []
-
-
 def test_object_that_the_server_cuts_is_moved_aside(
     store: S3Store, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,19 +181,6 @@ def test_object_that_the_server_cuts_is_moved_aside(
     assert store.holds(store.put_blob(key(), "model.gguf", source), thorough=True)
 
 
-def test_bytes_that_arrive_otherwise_are_refused_by_the_server(
-    store: S3Store, source: Path
-) -> None:
-    from botocore.exceptions import ClientError
-
-    at: Any = {"Bucket": store.address.bucket, "Key": store.address.object("demo/x")}
-    upload = store.client.create_multipart_upload(**at)["UploadId"]
-    with pytest.raises(ClientError):
-        sending.Sending(store.client, at, "x", source)._send_part(
-            upload, 1, b"one", sending._md5(b"two")
-        )
-
-
 def test_lost_answer_to_the_last_request_is_no_fault(
     store: S3Store, wire: CuttingProxy, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,27 +201,6 @@ def gone() -> Exception:
     from botocore.exceptions import ClientError
 
     return ClientError({"Error": {"Code": "NoSuchUpload"}}, "UploadPart")
-
-
-def test_upload_that_another_process_drops_is_begun_anew(
-    store: S3Store, source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    send, dropped = store.client.upload_part, []
-
-    def drop(**arguments: Any) -> Any:
-        if arguments["PartNumber"] == 4 and not dropped:
-            dropped.append(True)
-            raise gone()
-        return send(**arguments)
-
-    monkeypatch.setattr(store.client, "upload_part", drop)
-    blob = store.put_blob(key(), "model.gguf", source)
-    assert dropped
-    assert store.holds(blob, thorough=True)
-    monkeypatch.setattr(store.client, "upload_part", lambda **_: (_ for _ in ()).throw(gone()))
-    store.delete(blob.path)
-    with pytest.raises(Infrastructure, match="other processes dropped its upload again and again"):
-        store.put_blob(key(), "model.gguf", source)
 
 
 def test_processes_that_send_one_file_at_once_all_end_well(
