@@ -14,8 +14,8 @@ from cbt_ray.cli.command import cli
 @click.option(
     "--example",
     metavar="STUDY",
-    help="A copy of a study that comes with cbt-ray: demo, replication, paper, act-demo, act or "
-    "act-published.",
+    help="A copy of a study that comes with cbt-ray: demo, replication, paper, act-demo, act, "
+    "act-published, cbtllama-demo, cbtllama or reply-demo.",
 )
 def init(folder: Path, example: str | None) -> None:
     """Write a study of your own into a new folder: study file, two prompts, a scale, a rehearsal.
