@@ -307,8 +307,8 @@ def _cases(study: Study) -> Iterator[str]:
     personas = len(set(study.split.personas.values()))
     if personas and personas < sides and study.dataset.format != "paper":
         yield (
-            f"patients.training.characteristics: expected at least {sides} personas, one for each "
-            f"side of the split, found {personas}"
+            f"patients.training.characteristics: expected at least {many(sides, 'persona')}, one "
+            f"for each side of the split, found {personas}"
         )
 
 

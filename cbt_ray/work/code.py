@@ -73,7 +73,7 @@ def imports(source: str) -> tuple[str, ...]:
 def without_comments(source: str) -> str:
     """A source without comments, blank lines and blanks at the ends of lines."""
     code = _STRING_OR_COMMENT.sub(lambda found: "" if found["comment"] else found[0], source)
-    return "\n".join(line for line in map(str.rstrip, code.split("\n")) if line)
+    return "\n".join(filter(None, map(str.rstrip, code.split("\n"))))
 
 
 @cache

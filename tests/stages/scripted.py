@@ -4,6 +4,7 @@ reproducible.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -181,9 +182,13 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 def kill_worker(process: subprocess.Popen[str], command: str = WORKER) -> None:
-    """Kill -9 one of the study's workers."""
+    """Kill -9 one of the study's workers: the first that has not just ended by itself."""
     found = [pid for pid, line in descendants(process.pid).items() if command in line]
-    os.kill(found[0], signal.SIGKILL)
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            return
+    raise AssertionError(f"no worker is left of {found}")
 
 
 def descendants(ancestor: int) -> dict[int, str]:
