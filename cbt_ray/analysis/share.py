@@ -122,6 +122,22 @@ def difference(first: Estimate, second: Estimate, correlated: float) -> Span:
     return Span(between - off(one - low, most - other), between + off(high - one, other - least))
 
 
+def widened(value: float, own: Span, with_seeds: Span, these: Span, most: float) -> Span:
+    """A difference's interval with what training seeds add in squares, within -most and most.
+
+    `own`: that of these seeds, with the correlation of both sides. `with_seeds` and `these`: with
+    and without what seeds add, both without a correlation.
+    """
+    below, above = (
+        math.sqrt(max(0.0, (one - value) ** 2 + (every - value) ** 2 - (alone - value) ** 2))
+        for one, every, alone in (
+            (own.low, with_seeds.low, these.low),
+            (own.high, with_seeds.high, these.high),
+        )
+    )
+    return Span(max(-most, value - below), min(most, value + above))
+
+
 def mcnemar(first: int, second: int) -> float:
     """Exact p, two-sided, of pairs of which only the first, or only the second, is a yes."""
     from scipy.special import bdtr

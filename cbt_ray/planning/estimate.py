@@ -12,7 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from cbt_ray.planning.calls import Call, Chains, StageCalls
-from cbt_ray.planning.tokens import TOKENS_PER_MESSAGE, Tokens, filler, tokens_of, words_of
+from cbt_ray.planning.tokens import (
+    TOKENS_PER_MESSAGE,
+    Tokens,
+    filler,
+    therapist_turns,
+    tokens_of,
+    words_of,
+)
 from cbt_ray.prompts import Prompts
 from cbt_ray.rating.guess import load_kinds
 from cbt_ray.rating.probe import GUESSES
@@ -82,10 +89,8 @@ def _pairs(study: Study, prompts: Prompts) -> Iterator[Chains]:
         form = study.form_named(pairs.form)
         about = ("Alex Moreau", 1, rules.sessions, study.phase_of(1), "")
         told = dialogue.therapist_system(prompts, form, *about)
-        turns, each = rules.exchanges, float(written)
-        if rules.write == "parts":
-            turns = rules.pairs * len(load_language(prompts).course.parts)
-            each = written / (2 * rules.pairs)
+        turns = therapist_turns(study, prompts)
+        each = written / (2 * rules.pairs) if rules.write == "parts" else float(written)
         calls = [
             Call(
                 role, tokens.of(told) + 2 * n * each, role.expected_tokens, tokens.gguf is not None

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 from cbt_ray.errors import InputError
-from cbt_ray.planning.tokens import TOKENS_PER_MESSAGE, tokens_of
+from cbt_ray.planning.tokens import TOKENS_PER_MESSAGE, therapist_turns, tokens_of
 from cbt_ray.prompts import Prompts
 from cbt_ray.study import Study
 from cbt_ray.study.lesson import learners
@@ -112,7 +112,7 @@ def _session(study: Study, recipe: Recipe, number: int, prompts: Prompts) -> flo
     tokens = tokens_of(study, writing.generator)
     about = ("Alex Moreau", number, writing.courses.sessions, study.phase_of(number), "")
     system = tokens.of(dialogue.therapist_system(prompts, form, *about))
-    turns = _turns(study, prompts)
+    turns = therapist_turns(study, prompts)
     spoken = _spoken(study, prompts) + 2 * turns * TOKENS_PER_MESSAGE
     if recipe.method == "orpo":  # both answers, each after all that was said
         return 2 * (turns * system + spoken * (turns + 1) / 2)
@@ -124,15 +124,7 @@ def _session(study: Study, recipe: Recipe, number: int, prompts: Prompts) -> flo
 def _examples(study: Study, recipe: Recipe, prompts: Prompts) -> float:
     """Examples of a session."""
     whole = study.dataset.format == "session" and recipe.method == "sft"
-    return 1 if whole else _turns(study, prompts)
-
-
-def _turns(study: Study, prompts: Prompts) -> int:
-    """Therapist turns of a session."""
-    rules = study.writing.courses
-    if rules.write == "turns":
-        return rules.exchanges
-    return rules.pairs * len(load_language(prompts).course.parts)
+    return 1 if whole else therapist_turns(study, prompts)
 
 
 def _spoken(study: Study, prompts: Prompts) -> float:

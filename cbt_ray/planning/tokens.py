@@ -11,9 +11,11 @@ from typing import Any
 
 from cbt_ray.errors import InputError
 from cbt_ray.llm.gguf_file import load_gguf_path
+from cbt_ray.prompts import Prompts
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import LlamaCppEndpoint, Role, is_finetuned
 from cbt_ray.study.recipe import is_hub_id
+from cbt_ray.therapy.language import load_language
 
 CHARS_PER_TOKEN = 4.3
 """Of English prose, where no tokenizer is at hand."""
@@ -61,6 +63,14 @@ def tokens_of(study: Study, role: Role, model: str | None = None) -> Tokens:
     if is_finetuned(endpoint):
         weights = study.models[model].recipe.start if model is not None else None
     return Tokens(_at_hand(weights), words_of(study))
+
+
+def therapist_turns(study: Study, prompts: Prompts) -> int:
+    """Therapist turns of a session of a course."""
+    rules = study.writing.courses
+    if rules.write == "turns":
+        return rules.exchanges
+    return rules.pairs * len(load_language(prompts).course.parts)
 
 
 def words_of(study: Study) -> str:

@@ -30,15 +30,16 @@ class Like(NamedTuple):
     """From 0, nothing in common, to 1, the same."""
 
 
-def write_distinct(bench: Bench) -> None:
-    """Have every profile written, and those anew that are too much like an earlier one.
+def write_distinct(bench: Bench) -> bool:
+    """Have every profile written, and those anew that are too much like an earlier one; answers
+    whether the study asks for that.
 
     One that still is after the generator's attempts is rejected. Raises Owed where some could not
     be made.
     """
     patients, keys = bench.study.writing.patients, bench.keys
     if patients.most_alike is None or bench.only is not None:
-        return
+        return False
     own = [n for n in range(1, patients.count + 1) if not keys.is_imported(keys.profile(n))]
     _write(bench, dict.fromkeys(own, 0))
     while again := alike(_texts(known := _known(bench, own)), patients.most_alike):
@@ -49,6 +50,7 @@ def write_distinct(bench: Bench) -> None:
             )
             bench.without(known[one.patient])
         _write(bench, {one.patient: _draws(known[one.patient]) + 1 for one in again})
+    return True
 
 
 def _write(bench: Bench, draws: Mapping[int, int]) -> None:

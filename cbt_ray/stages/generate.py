@@ -32,9 +32,10 @@ def generate(bench: Bench, *, retry_rejected: bool = False) -> None:
         return
     if retry_rejected:
         retry_courses(bench)
-    must_be_imported(bench.survey(Stage.PROFILES, Stage.COURSES), Stage.PROFILES, Stage.COURSES)
-    write_distinct(bench)
     survey = bench.renewed(Stage.PROFILES, Stage.COURSES)
+    must_be_imported(survey, Stage.PROFILES, Stage.COURSES)
+    if write_distinct(bench):
+        survey = bench.renewed(Stage.PROFILES, Stage.COURSES)
     chains: dict[int, int] = {}
     for entry in survey.stages[Stage.PROFILES] + survey.stages[Stage.COURSES]:
         if entry.state is State.OWED:

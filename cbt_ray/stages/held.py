@@ -13,7 +13,6 @@ from cbt_ray.rating.measure import Value
 from cbt_ray.rating.rule import NOBODY, Reference, named, values
 from cbt_ray.rating.view import Strip, heard, judged_turns
 from cbt_ray.reading.trial import tried
-from cbt_ray.study import Study
 from cbt_ray.study.form import AS_WRITTEN
 from cbt_ray.study.rater import Rulebook
 from cbt_ray.therapy.flags import fired
@@ -39,12 +38,25 @@ class Held:
     @cached_property
     def sessions(self) -> dict[Key, tuple[Session, StopReason]]:
         """What was said, and why it ended."""
-        units = self._bench.store.get_many(self._done)
-        return {
-            key: (Session.from_json(unit.content), StopReason(unit.content["stop"]))
-            for key, unit in units
-            if unit
-        }
+        return self._read[0]
+
+    @property
+    def lost(self) -> dict[Key, str]:
+        """Sessions that ended with a reply which missed its form and said nothing: how it did."""
+        return self._read[1]
+
+    @cached_property
+    def _read(self) -> tuple[dict[Key, tuple[Session, StopReason]], dict[Key, str]]:
+        """Both, of one pass through the store."""
+        sessions, lost = dict[Key, tuple[Session, StopReason]](), dict[Key, str]()
+        for key, unit in self._bench.store.get_many(self._done):
+            if unit:
+                stop = StopReason(unit.content["stop"])
+                sessions[key] = Session.from_json(unit.content), stop
+                missed: dict[str, int] = unit.content.get("missed", {})
+                if missed and stop in SILENCES:
+                    lost[key] = max(missed, key=lambda how: missed[how])
+        return sessions, lost
 
     @cached_property
     def fired(self) -> dict[Key, dict[str, tuple[str, ...]]]:
@@ -74,33 +86,20 @@ class Held:
         }
 
     @cached_property
-    def lost(self) -> dict[Key, str]:
-        """Sessions that ended with a reply which missed its form and said nothing: how it did."""
-        units = self._bench.store.get_many(self._done)
-        return {
-            key: max(unit.content["missed"], key=unit.content["missed"].get)
-            for key, unit in units
-            if unit and unit.content.get("missed") and unit.content["stop"] in SILENCES
-        }
-
-    @cached_property
     def references(self) -> dict[Key, Reference]:
         """The labels that the generator gave to the case of each session, where it did."""
-        keys, fields = self._bench.keys, label_fields(self._bench.study)
-        courses = {key: chain for chain in keys.chains() for key in keys.chain(*chain)}
-        written = {
+        keys, field = self._bench.keys, self._bench.study.label_field
+        if field is None:
+            return {}
+        courses = {
             key: keys.course(number, 1)
-            for key, chain in courses.items()
-            if fields and (number := keys.written_as(chain[1])) is not None
+            for chain in keys.chains()
+            if (number := keys.written_as(chain[1])) is not None
+            for key in keys.chain(*chain)
         }
-        units = {
-            key: unit for key, unit in self._bench.store.get_many(set(written.values())) if unit
-        }
-        return {
-            key: _reference(units[course], fields)
-            for key, course in written.items()
-            if course in units and units[course].status is Status.DONE
-        }
+        units = self._bench.store.get_many(set(courses.values()))
+        done = {course: unit for course, unit in units if unit and unit.status is Status.DONE}
+        return {key: _reference(done[one], field) for key, one in courses.items() if one in done}
 
     def facts(self, key: Key) -> Facts | None:
         """What is known of a session beside its ratings; None where it was not held."""
@@ -139,18 +138,12 @@ class Held:
                     yield chain[0].name, *self.sessions[key]
 
 
-def label_fields(study: Study) -> list[str]:
-    """The fields whose labels rules compare with the generator's."""
-    rules = (rule for book in study.rulebooks.values() for rule in book.rules.values())
-    return list(dict.fromkeys(rule.field for rule in rules if rule.labels and rule.field))
-
-
-def _reference(course: Unit, fields: list[str]) -> Reference:
+def _reference(course: Unit, field: str) -> Reference:
     """Empty where the course's reply is not in the form, as in one that was imported."""
     session = Session.from_json(course.content)
     if not any(name == AS_WRITTEN for turn in session.turns for name, _ in turn.hidden):
         return NOBODY
-    return {field: named(session, field) for field in fields}
+    return {field: named(session, field)}
 
 
 def _spent(book: Rulebook, session: Session) -> list[str]:

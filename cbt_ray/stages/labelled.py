@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from cbt_ray.analysis.label.labelled import Labelled
 from cbt_ray.imports.rows import Scheduled, scheduled
-from cbt_ray.rating.rule import named
-from cbt_ray.stages.held import Held, label_fields
+from cbt_ray.rating.rule import NOBODY, named
+from cbt_ray.stages.held import Held
 from cbt_ray.stages.scores import why_not_held
 from cbt_ray.study import Study
 from cbt_ray.study.split import profile_id
@@ -22,14 +22,16 @@ SILENT = "no_reply"
 
 
 def labelled(bench: Bench, survey: Survey, held: Held) -> Iterator[Labelled]:
-    """One row a scheduled session whose case the generator has labelled, in the first field that a
-    rule asks of; none where no rule asks.
+    """One row a scheduled session whose case the generator has labelled; none where no rule asks
+    for labels.
     """
-    field = next(iter(label_fields(bench.study)), None)
-    for place in scheduled(bench, survey) if field else ():
-        reference = held.references.get(place.entry.key, {}).get(field or "")
+    field = bench.study.label_field
+    if field is None:
+        return
+    for place in scheduled(bench, survey):
+        reference = held.references.get(place.entry.key, NOBODY).get(field)
         if reference is not None:
-            yield _row(bench, held, place, field or "", reference)
+            yield _row(bench, held, place, field, reference)
 
 
 def _row(
@@ -80,6 +82,6 @@ def ceiling(study: Study) -> str | None:
 
 def known_labels(study: Study) -> list[str]:
     """Every label that a form knows, in its order."""
-    paths = label_fields(study)[:1]
-    fields = [form.field(path) for form in study.forms.values() for path in paths]
+    path = study.label_field
+    fields = [form.field(path) for form in study.forms.values()] if path else []
     return list(dict.fromkeys(label for field in fields if field for label in field.one_of))

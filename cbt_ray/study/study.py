@@ -354,6 +354,12 @@ class Study(Block):
         return profile_id(number) if self.sessions.opener == "case" else None
 
     @property
+    def label_field(self) -> str | None:
+        """The field whose labels rules compare with the generator's; None where none does."""
+        rules = (rule for book in self.rulebooks.values() for rule in book.rules.values())
+        return next((rule.field for rule in rules if rule.labels), None)
+
+    @property
     def thresholds(self) -> Flags:
         """Those of the flags; a session that has no room for more therapist turns has enough."""
         room = min(self.flags.few_therapist_turns, self.sessions.max_messages // 2)

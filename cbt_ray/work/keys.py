@@ -430,9 +430,8 @@ class Keys:
     @cached_property
     def references(self) -> list[Key]:
         """The courses of tested patients, where rules compare labels with the generator's."""
-        rules = (rule for book in self.study.rulebooks.values() for rule in book.rules.values())
-        compared = any(rule.labels for rule in rules)
-        return [self.course(number, 1) for number in self._tested] if compared else []
+        compared = self._tested if self.study.label_field else ()
+        return [self.course(number, 1) for number in compared]
 
     @cached_property
     def _patient(self) -> dict[str, Fields]:

@@ -17,7 +17,7 @@ from cbt_ray.analysis.effect import seeds
 from cbt_ray.analysis.effect.layout import NO_VARIATION, ChainMeans
 from cbt_ray.analysis.estimate import Estimate, Span
 from cbt_ray.analysis.settings import Settings
-from cbt_ray.analysis.share import correlation, count, difference, mcnemar, share
+from cbt_ray.analysis.share import correlation, count, difference, mcnemar, share, widened
 from cbt_ray.rating.measure import MeasureKind
 
 if TYPE_CHECKING:
@@ -174,14 +174,7 @@ def ends_of(first: Tally, second: Tally, level: float) -> Span:
     of_all = difference(first.estimate(level), second.estimate(level), 0)
     of_these = difference(alone[0], alone[1], 0)
     between = float((first.own - second.own).mean())
-    below, above = (
-        math.sqrt(max(0.0, (own - between) ** 2 + (every - between) ** 2 - (these - between) ** 2))
-        for own, every, these in (
-            (of_patients.low, of_all.low, of_these.low),
-            (of_patients.high, of_all.high, of_these.high),
-        )
-    )
-    return Span(max(-first.most, between - below), min(first.most, between + above))
+    return widened(between, of_patients, of_all, of_these, first.most)
 
 
 def _test(first: Tally, second: Tally) -> tuple[float, str]:

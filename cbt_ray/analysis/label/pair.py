@@ -21,7 +21,7 @@ from cbt_ray.analysis.effect.signed_ranks import counted_flips
 from cbt_ray.analysis.estimate import Estimate
 from cbt_ray.analysis.label.agreed import NOBODY, Overlap, f1
 from cbt_ray.analysis.label.labelled import Replies, sums
-from cbt_ray.analysis.share import correlation, mcnemar
+from cbt_ray.analysis.share import correlation, mcnemar, widened
 from cbt_ray.analysis.share import difference as joined
 
 if TYPE_CHECKING:
@@ -114,14 +114,8 @@ def difference(plus: Replies, minus: Replies, level: float) -> Estimate:
     of_personas, of_these = joined(first, second, r), joined(first, second, 0.0)
     # Seeds of different arms are others: they correlate with nothing.
     of_all = joined(one, other, 0.0)
-    low, high = (
-        math.sqrt(max(0.0, (own - value) ** 2 + (every - value) ** 2 - (these - value) ** 2))
-        for own, every, these in (
-            (of_personas.low, of_all.low, of_these.low),
-            (of_personas.high, of_all.high, of_these.high),
-        )
-    )
-    return Estimate(value, max(-1.0, value - low), min(1.0, value + high))
+    ends = widened(value, of_personas, of_all, of_these, 1.0)
+    return Estimate(value, ends.low, ends.high)
 
 
 def _influence(replies: Replies) -> Array:
