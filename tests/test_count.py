@@ -17,7 +17,8 @@ COUNTING = {"many", "agreeing", "counted"}
 NO_NOUNS = set(
     """accepts answers as asks awaits bears begins costs covers does ends equals exists fits goes
     has holds is its keeps lacks leaves lies loads makes names needs options owes passes prefers
-    rates reaches recipes renders runs says separates serves speaks takes this was""".split()  # noqa: SIM905
+    rates reaches recipes renders runs says separates serves speaks takes this
+    was""".split()  # noqa: SIM905
 )
 """Verbs and the like, which follow a name and no count."""
 MEASURED = {"hours", "intervals", "nats", "points", "seconds", "times"}

@@ -38,7 +38,7 @@ class Images:
 
     def named(self, image: str) -> str:
         """The image of a template's container, whose repository may have been renamed by the
-        overlay. One that the overlay names by its digest is meant, whatever tag is told.
+        overlay. One that the overlay names by its digest is meant, whatever tag is given.
         """
         name, _, pinned = image.partition("@")
         kind = IMAGES.get(name.rsplit("/", 1)[-1].partition(":")[0])

@@ -21,7 +21,7 @@ MOST_PARTS = 10_000
 class Sent:
     """A file as boto3 reads it, once and in order, since it cannot seek.
 
-    Behind its last byte Infrastructure is raised where it was another file, before boto3 puts the
+    After its last byte Infrastructure is raised where it was another file, before boto3 puts the
     parts together.
     """
 

@@ -149,7 +149,7 @@ def read(folder: Path) -> Splits:
 
 
 def _session_example(patient: str, session: Session, system: str, words: Transcript) -> Example:
-    """A session up to the therapist's last words: what comes behind them leads to no answer."""
+    """A session up to the therapist's last words: what comes after them leads to no answer."""
     messages = therapist_messages(system, session.opening, session.turns, words)
     while messages and messages[-1].role == "user":
         messages = messages[:-1]

@@ -233,7 +233,7 @@ def test_a_model_that_learnt_by_heart_is_a_doubt(
 
 
 def test_losses_are_told_as_they_are_taken(bench: Bench, key: Key) -> None:
-    """Also of a step that comes too soon behind the line before it."""
+    """Also of a step that comes too soon after the line before it."""
     said: list[str] = []
     bench.progress.say = said.append  # type: ignore[method-assign]
     taken = (Point(0, 0.0, {"train": 2.0}), Point(1, 0.5, {"train": 1.5, "test": 1.75}))

@@ -68,7 +68,7 @@ def test_what_a_recipe_lacks_is_not_written() -> None:
 def test_another_trainer_loads_it_and_learns_the_same(
     tiny: Base, splits: Splits, tmp_path: Path, trainer: str
 ) -> None:
-    """By its schema, its loader and its mask; LLaMA-Factory learns the line break behind a turn's
+    """By its schema, its loader and its mask; LLaMA-Factory learns the line break after a turn's
     end, too.
     """
     python = os.environ.get(f"CBT_RAY_{trainer.upper()}")

@@ -208,7 +208,8 @@ def test_a_foreign_number_is_none(store: Counted, value: str) -> None:
     store.replace(
         path_of(KEY),
         f'{{"step":1,"steps":2,"loss":{value},"tokens":{value},"at":{value},"measured":'
-        f'[{{"step":{value},"epoch":1,"loss":{{}}}},{{"step":1,"epoch":1,"loss":{{"test":{value}}}}},'
+        f'[{{"step":{value},"epoch":1,"loss":{{}}}},'
+        f'{{"step":1,"epoch":1,"loss":{{"test":{value}}}}},'
         f'{{"step":1,"epoch":{value},"loss":{{}}}}]}}'.encode(),
     )
     record = read_record(store, KEY)

@@ -1,6 +1,6 @@
 """The step that is under way: the batches of it that are made, and the gradients that they left.
 
-SIGTERM stops a training behind a batch, not behind a step of many: what the batches left goes into
+SIGTERM stops a training after a batch, not after a step of many: what the batches left goes into
 the checkpoint, and the run that goes on makes the others.
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 _FILE = "accumulated.pt"
-"""What lies in a checkpoint that was made within a step."""
+"""What is in a checkpoint that was made within a step."""
 
 
 class Accumulated:
@@ -29,7 +29,7 @@ class Accumulated:
 
     @property
     def batches(self) -> int:
-        """How many this step has; 0 behind a whole step, and until those of a run before are taken
+        """How many this step has; 0 after a whole step, and until those of a run before are taken
         up.
         """
         return 0 if self._before is not None else len(self._losses)

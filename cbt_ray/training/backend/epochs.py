@@ -31,7 +31,7 @@ FEWEST = 48
 """Windows of the training set that are measured, where there are as many and the recipe allows it:
 the loss of fewer would say more of which they are."""
 _POINTS, _BEST = "epochs.json", "epochs.safetensors"
-"""What lies in a checkpoint, beside the trainer's own files."""
+"""What is in a checkpoint, besides the trainer's own files."""
 
 
 def measured_windows(recipe: Recipe, splits: Mapping[str, list[Window]]) -> dict[str, list[Window]]:

@@ -12,7 +12,7 @@ bytes a number: 2 on a GPU, 4 on a CPU; T tokens of the longest batch):
   gradient checkpointing one layer of them, twice, since its gradients lie beside them, and T * c *
   h of each; else all of them
 - mask, with padding_free: T * T * (1 + c), since attention is told which tokens of the row belong
-  together; none with Unsloth, whose attention is told where each window of the row begins
+  together; none with Unsloth, whose attention knows where each window of the row begins
 - dequantized: in 4 bit the largest linear layer once more, c * h * i
 - logits: five copies of [256, v] in 4 bytes (TRL's chunked loss, and ours of what is held out;
   Unsloth's, which works in pieces, too, is taken to need no more), or with ORPO four of [tokens of

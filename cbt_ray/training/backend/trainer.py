@@ -314,7 +314,7 @@ def _tokenizer(job: Job) -> Any:
 
 
 def _callback(training: _Training) -> Any:
-    """The trainer's hooks: report steps, hand checkpoints to the store, stop on SIGTERM behind the
+    """The trainer's hooks: report steps, hand checkpoints to the store, stop on SIGTERM after the
     batch that is under way.
     """
     from transformers import TrainerCallback
@@ -327,7 +327,13 @@ def _callback(training: _Training) -> Any:
         def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: ARG002
             training.begun()
 
-        def on_substep_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: ARG002
+        def on_substep_end(
+            self,
+            args: Any,  # noqa: ARG002
+            state: Any,  # noqa: ARG002
+            control: Any,
+            **more: Any,  # noqa: ARG002
+        ) -> None:
             if training.accumulated.batches:
                 training.stop(control)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 LIBRARIES = ("accelerate", "bitsandbytes", "datasets", "peft", "transformers", "trl", "unsloth")
 Named = ast.keyword | ast.Constant
-"""Where a name stands: behind a call, or as a key of a dict that is laid out behind one."""
+"""Where a name is: after a call, or as a key of a dict that is laid out behind one."""
 FORWARD = "unsloth.forward"
 """The model's own call, which Unsloth rewrites."""
 

@@ -82,7 +82,7 @@ def test_no_batch_is_lost_or_made_twice(
     places = [2, 3, *sorted(draw.sample(range(4, all_batches), SIGNALS - 2))]
     for number, at in enumerate(places):
         ended.stopped(number, at)
-        assert ended.made == at, "it stopped behind the batch that was under way"
+        assert ended.made == at, "it stopped after the batch that was under way"
     assert ended.kept.batches[:2] == [2, 3]
     continued = ended.run("last", ended.kept)
     assert ended.made == all_batches

@@ -1,4 +1,4 @@
-"""Losses at each epoch, the epoch that is kept, and a run that goes on behind a kill."""
+"""Losses at each epoch, the epoch that is kept, and a run that goes on after a kill."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_best_of_nothing_is_refused(train: Train, windows: dict[str, list[Window
 def test_killed_in_the_third_epoch_it_keeps_the_best_one_to_the_bit(
     five: Train, tmp_path: Path
 ) -> None:
-    """Once behind a checkpoint in the middle of it, and once at its end."""
+    """Once after a checkpoint in the middle of it, and once at its end."""
     whole, kept = five("whole"), Kept(tmp_path / "kept", die_behind={5, 6})
     for name in ("first", "second"):
         with pytest.raises(Killed):
