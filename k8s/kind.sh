@@ -58,12 +58,25 @@ up() {
   kubectl --namespace $namespace delete job bucket --ignore-not-found >/dev/null
   kubectl apply -l '!cbt-ray/template' -f - <<<"$platform"
   say "waiting for the store"
-  kubectl --namespace $namespace wait --for=condition=Complete --timeout=300s job/bucket >/dev/null
+  kubectl --namespace $namespace wait --for=condition=Complete --timeout=300s job/bucket >/dev/null || unready
   # shellcheck disable=SC2086  # one word an image
   load ${IMAGES:-}
   say "waiting for KubeRay"
-  kubectl wait --for=condition=Available --timeout=300s deployment/kuberay-operator >/dev/null
+  kubectl wait --for=condition=Available --timeout=300s deployment/kuberay-operator >/dev/null || unready
   say "ready: make study-kind"
+}
+
+# What was waited for did not come: say why, as far as the cluster knows it. A limit that kind is known to meet is said by its name.
+unready() {
+  {
+    kubectl get pods --all-namespaces --output wide
+    kubectl get events --all-namespaces --field-selector type=Warning --sort-by .lastTimestamp | tail -20
+    kubectl --namespace $namespace logs job/bucket --all-containers --tail 5
+    docker exec "$cluster-control-plane" sh -c 'df -h /var | tail -1; sysctl fs.inotify.max_user_instances'
+  } >&2 || true
+  echo "kind: expected the cluster to be ready within 5 minutes; a disk that is full or few inotify instances hinder it" \
+    "(https://kind.sigs.k8s.io/docs/user/known-issues); k8s/kind.sh down, then up, begins anew" >&2
+  exit 1
 }
 
 # All documents of a stream but the NetworkPolicies.
