@@ -13,9 +13,10 @@ from cbt_ray.__main__ import outcome, prepare
 from cbt_ray.batch.attempt import SUBMISSION, Attempts
 from cbt_ray.batch.job import BatchJob
 from cbt_ray.errors import BelowMinimum, CbtRayError
+from cbt_ray.gpu import require_gpu
 from cbt_ray.store import open_store
 from cbt_ray.study import load_study
-from cbt_ray.training.gpu import require_gpu
+from cbt_ray.training.environment import settle
 
 
 def run_job(job: str, arguments: list[str]) -> NoReturn:
@@ -55,6 +56,7 @@ def _run(job: BatchJob, arguments: list[str]) -> tuple[int, str]:
     Too few ratings are told by the report, too.
     """
     if job is BatchJob.TRAIN:
+        settle()
         try:
             require_gpu()
         except CbtRayError as error:

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import NoReturn
 
 from cbt_ray.errors import Infrastructure, InputError
+from cbt_ray.gpu import require_gpu
 from cbt_ray.llm.chat_request import key_of
 from cbt_ray.llm.inquiry import Inquiry
 from cbt_ray.study import Study
@@ -68,6 +69,7 @@ def serve(
     """
     with contextlib.suppress(_Told), _until_told(), _announced(place.ready) as announce:
         server = _server(bench.study, model, endpoint)
+        require_gpu()
         models = models_of(bench, server, servers(bench.study)[server])
         program = program_of(place.program)
         check_free(place.host, place.port)

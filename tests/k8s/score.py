@@ -108,7 +108,7 @@ def _budgeted(objects: list[Manifest]) -> Found:
     budgets = [spec["selector"] for _, spec in _of(objects, "PodDisruptionBudget")]
     for name, spec in _of(objects, *CONTROLLED):
         labels = _labels(spec["template"])
-        if spec.get("replicas", 1) > 1 and not any(_matches(one, labels) for one in budgets):
+        if spec.get("replicas", 2) > 1 and not any(_matches(one, labels) for one in budgets):
             yield name
 
 

@@ -14,7 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from cbt_ray.training.gpu import ASKED
+from cbt_ray.gpu import ASKED
 from tests.k8s.rendered import (
     K8S,
     OVERLAYS,
@@ -287,10 +287,12 @@ def test_only_the_gpu_overlay_asks_for_gpus_to_train_and_to_serve() -> None:
 
 
 @pytest.mark.parametrize("name", [*OVERLAYS, *PROVIDERS])
-def test_a_training_pod_says_that_it_holds_a_gpu_if_it_does(name: str) -> None:
-    (container,) = templates(overlay(name))["train"]["spec"]["template"]["spec"]["containers"]
-    holds = "nvidia.com/gpu" in container["resources"]["limits"]
-    assert ({"name": ASKED, "value": "1"} in container["env"]) == holds
+def test_a_pod_says_that_it_holds_a_gpu_if_it_does(name: str) -> None:
+    found = overlay(name)
+    for pod in (templates(found)["train"], server(found)["Deployment"]):
+        (container,) = pod["spec"]["template"]["spec"]["containers"]
+        holds = "nvidia.com/gpu" in container["resources"]["limits"]
+        assert ({"name": ASKED, "value": "1"} in container["env"]) == holds
 
 
 @pytest.mark.parametrize("name", OVERLAYS)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cbt_ray.training.gpu import ASKED
+from cbt_ray.gpu import ASKED
 from tests.cluster.live import cluster
 from tests.cluster.live.cluster import CLUSTER, ROOT, kubectl, objects
 from tests.cluster.live.test_study import document

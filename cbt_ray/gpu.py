@@ -1,4 +1,4 @@
-"""The GPU that a training asked for: whether torch sees it, and what stands in between."""
+"""The GPU that a pod holds: whether torch sees it, and what hinders it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ import re
 from pathlib import Path
 
 from cbt_ray.errors import InputError
-from cbt_ray.training.environment import settle
 
 ASKED = "CBT_RAY_GPU"
 """Says, in the environment of a pod, that it holds a GPU: "1". Elsewhere torch takes what it finds,
-and trains on a CPU without one."""
+and without one trains on the CPU."""
 _DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def require_gpu() -> None:
-    """Raise InputError where a GPU was asked for and torch sees none: its training would take days
-    on the CPU, with the GPU held.
+    """Raise InputError where a GPU was asked for and torch sees none: training would take days on
+    the CPU with the GPU held, and vLLM would start and fail again and again.
     """
     if os.environ.get(ASKED) != "1":
         return
-    settle()
     import torch
 
     if torch.cuda.is_available():
@@ -42,7 +40,7 @@ def _between() -> str:
     elif highest is None:
         remedy = "the container cannot load it: is a runtimeClassName missing (nvidia)?"
     elif highest < _version(build):
-        remedy = "use a newer driver, or an image of CUDA=cu126"
+        remedy = "use a newer driver, or to train an image of CUDA=cu126"
     else:
         remedy = "the versions fit: see whether the node's GPU answers nvidia-smi"
     up_to = f" for CUDA up to {highest[0]}.{highest[1]}" if highest else ""

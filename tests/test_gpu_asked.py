@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from cbt_ray import gpu
 from cbt_ray.batch.attempt import SUBMISSION, Attempts
 from cbt_ray.errors import InputError
 from cbt_ray.store import open_store
-from cbt_ray.training import gpu
 from tests.study.example import example_study, write_study
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 PROC = """NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12 19:39:15 UTC 2024
 GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)
 """
@@ -44,7 +44,7 @@ def complaint(
             "13.0",
             (12, 2),
             "built for CUDA 13.0, the node's driver is 535.183.01 for CUDA up to 12.2; use a newer "
-            "driver, or an image of CUDA=cu126",
+            "driver, or to train an image of CUDA=cu126",
         ),
         (
             "13.0",
@@ -127,3 +127,23 @@ def test_the_train_job_ends_with_two_before_anything_is_read_or_made(tmp_path: P
     verdict = Attempts(open_store(str(tmp_path / "runs")), "small", "one").verdict()
     assert verdict is not None
     assert verdict.message == done.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_server_ends_with_two_before_a_model_is_fetched(tmp_path: Path) -> None:
+    served = {
+        "endpoints__served": {"kind": "vllm", "weights": "finetuned", "dtype": "bfloat16"},
+        "roles__therapist__endpoint": "served",
+    }
+    file = write_study(tmp_path, example_study(**{"arms__0__tuned": True, **served}))
+    done = subprocess.run(
+        [sys.executable, "-m", "cbt_ray", "serve", file, "--model", "smollm2"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **ASKED_UNSEEN},
+    )
+    assert done.returncode == InputError.exit_code, done.stderr
+    assert f"study.yaml: GPU: expected one that torch sees, as {gpu.ASKED}=1 says" in done.stderr
+    assert not (tmp_path / "runs").exists()
