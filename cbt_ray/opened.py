@@ -33,7 +33,7 @@ class Opened:
         """What was said in the simulated sessions: arm, patient_id, replicate, session, turn,
         speaker, text.
         """
-        from cbt_ray.commands.export import turns_of
+        from cbt_ray.commands.data import turns_of
 
         return _frame(row for unit in self._done_sessions for row in turns_of(unit))
 
@@ -58,14 +58,14 @@ class Opened:
     @cached_property
     def ratings(self) -> pd.DataFrame:
         """A row an item of a judgement: judge, view, item, word, score, justification, reason."""
-        from cbt_ray.commands.export import items_of
+        from cbt_ray.commands.data import items_of
 
         return _frame(row for unit in self._ratings for row in items_of(unit))
 
     @cached_property
     def measures(self) -> pd.DataFrame:
         """A row a measure of a judgement: judge, view, measure, value, reason."""
-        from cbt_ray.commands.export import measures_of
+        from cbt_ray.commands.data import measures_of
 
         return _frame(row for unit in self._ratings for row in measures_of(unit))
 
@@ -102,7 +102,7 @@ class Opened:
         return next(iter(self._units([self._bench.keys.analysis()])), None)
 
     def _units(self, keys: list[Key]) -> list[Unit]:
-        from cbt_ray.commands.export import counted
+        from cbt_ray.commands.data import counted
 
         return list(counted(self._bench, keys))
 

@@ -27,7 +27,8 @@ class Stage(StrEnum):
     COURSES = "courses"
     PAIRS = "pairs"
     DATASET = "dataset"
-    FINETUNE = "finetune"
+    ADAPTER = "adapter"
+    MODEL = "model"
     SESSIONS = "sessions"
     RATINGS = "ratings"
     ANALYSIS = "analysis"
@@ -42,7 +43,8 @@ class Stage(StrEnum):
 _COMMANDS = {
     **dict.fromkeys((Stage.PROFILES, Stage.COURSES, Stage.PAIRS), "generate"),
     Stage.DATASET: "dataset",
-    Stage.FINETUNE: "train",
+    Stage.ADAPTER: "train",
+    Stage.MODEL: "export",
     Stage.SESSIONS: "simulate",
     **dict.fromkeys((Stage.RATINGS, Stage.ANALYSIS), "evaluate"),
     Stage.REPORT: "report",

@@ -47,7 +47,7 @@ class BatchJob(StrEnum):
 _COMMANDS = {
     BatchJob.GENERATE: ("generate", "dataset"),
     BatchJob.FETCH: ("fetch",),
-    BatchJob.TRAIN: ("train",),
+    BatchJob.TRAIN: ("train", "export"),
     BatchJob.SIMULATE: ("simulate",),
     BatchJob.EVALUATE: ("evaluate", "report"),
 }
@@ -98,7 +98,7 @@ def targets(keys: Keys, job: BatchJob, model: str | None = None) -> list[str]:
     cluster.
     """
     if job.of_one_model:
-        return [str(keys.finetune(made)) for made in keys.finetunes if model in (None, made.model)]
+        return [str(keys.model(made)) for made in keys.models if model in (None, made.model)]
     known = keys.all()
     return [str(key) for stage in _STAGES[job] for key in known[stage]]
 
@@ -110,7 +110,7 @@ _STAGES = {
 }
 _BEFORE = {
     BatchJob.TRAIN: (BatchJob.GENERATE, (Stage.PAIRS, Stage.DATASET)),
-    BatchJob.SIMULATE: (BatchJob.TRAIN, (Stage.FINETUNE,)),
+    BatchJob.SIMULATE: (BatchJob.TRAIN, (Stage.MODEL,)),
     BatchJob.EVALUATE: (BatchJob.SIMULATE, (Stage.SESSIONS,)),
 }
 

@@ -151,8 +151,32 @@ def fetch(study: Study, model: str | None) -> None:
     retry_rejected,
 )
 def train(study: Study, model: str | None, retry_rejected: bool) -> None:
-    """Tune the models on the dataset, export them as GGUF and safetensors, and judge the export."""
+    """Train the adapters of the models that are tuned, on the dataset.
+
+    A GPU is of use here and in no other stage.
+    """
     from cbt_ray.stages.train import train as stage
+    from cbt_ray.unit import Stage
+
+    def trained(bench: Bench) -> None:
+        stage(bench, model, retry_rejected=retry_rejected)
+        if bench.survey(Stage.MODEL).owed(Stage.MODEL):
+            chosen = ("--model", model) if model else ()
+            click.echo(f"train: next: {bench.command(Stage.MODEL, *chosen)}")
+
+    with_bench(study, trained)
+
+
+@command(
+    "cbt-ray export studies/demo.yaml --model smollm2",
+    click.option("--model", default=None, help="One model of the study; all of them without it."),
+    retry_rejected,
+)
+def export(study: Study, model: str | None, retry_rejected: bool) -> None:
+    """Make GGUF and safetensors of the adapters, and of the models that they are compared with, and
+    judge what was made.
+    """
+    from cbt_ray.stages.export import export as stage
 
     with_bench(study, lambda bench: stage(bench, model, retry_rejected=retry_rejected))
 
@@ -292,7 +316,7 @@ def status(
 
 
 @command(
-    "cbt-ray export studies/demo.yaml --to exported",
+    "cbt-ray data studies/demo.yaml --to data",
     click.option(
         "--to",
         "folder",
@@ -301,9 +325,9 @@ def status(
         help="Folder that is written.",
     ),
 )
-def export(study: Study, folder: Path) -> None:
+def data(study: Study, folder: Path) -> None:
     """Write transcripts, dataset, ratings and scores as JSONL and CSV."""
-    from cbt_ray.commands.export import export as write
+    from cbt_ray.commands.data import write_data as write
 
     with_bench(study, lambda bench: write(bench, folder, click.echo))
 

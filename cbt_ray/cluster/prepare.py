@@ -47,7 +47,7 @@ def prepare(
     if job.of_one_model:
         check_licences(
             study,
-            [made.model for made in keys.finetunes if made.tuned and model in (None, made.model)],
+            [made.model for made in keys.models if made.tuned and model in (None, made.model)],
         )
     workers, pods = _workers(study, overlay, job, options)
     store = store_in_cluster(study, overlay)

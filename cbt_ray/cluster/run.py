@@ -70,7 +70,7 @@ def _retry(site: Site, job: BatchJob, model: str | None) -> None:
 
     asked: dict[BatchJob, Callable[[Bench], None]] = {
         BatchJob.GENERATE: rejected.retry_courses,
-        BatchJob.TRAIN: lambda bench: rejected.retry_models(bench, model),
+        BatchJob.TRAIN: lambda bench: _retry_models(bench, model),
         BatchJob.SIMULATE: rejected.retry_sessions,
         BatchJob.EVALUATE: rejected.retry_ratings,
     }
@@ -84,6 +84,13 @@ def _retry(site: Site, job: BatchJob, model: str | None) -> None:
         site.say(f"{running[0]} runs; nothing is set aside before it has ended")
         return
     asked[job](site.bench)
+
+
+def _retry_models(bench: Bench, model: str | None) -> None:
+    from cbt_ray.stages import rejected
+
+    rejected.retry_adapters(bench, model)
+    rejected.retry_models(bench, model)
 
 
 def _each(

@@ -261,7 +261,7 @@ def _files(result: Result, scores: Scores) -> dict[str, bytes]:
 
 
 def flat_scores(scores: Scores) -> pd.DataFrame:
-    """The ratings as `cbt-ray export` writes them, so that they can be read again without a
+    """The ratings as `cbt-ray data` writes them, so that they can be read again without a
     mapping.
     """
     import numpy as np

@@ -147,11 +147,11 @@ def _why_owed(survey: Survey) -> Iterator[str]:
 
 
 def _trainings(bench: Bench, survey: Survey, now: datetime | None) -> Iterator[str]:
-    """One line a training that has made a step and has no model yet; with its age at a time."""
-    owed = set(survey.owed(Stage.FINETUNE))
-    for made in bench.keys.finetunes:
-        key = bench.keys.finetune(made)
-        if made.tuned and key in owed and (record := read_record(bench.store, key)).steps:
+    """One line a training that has made a step and has no adapter yet; with its age at a time."""
+    owed = set(survey.owed(Stage.ADAPTER))
+    for made in bench.keys.tuned:
+        key = bench.keys.adapter(made)
+        if key in owed and (record := read_record(bench.store, key)).steps:
             yield f"training {made.model}{made.suffix}: {_far(record, now)}"
 
 

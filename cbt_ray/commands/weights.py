@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from cbt_ray.work.bench import Bench
 def bring_weights(
     bench: Bench, arm_name: str, to: Path, say: Callable[[str], object], seed: int = 0
 ) -> None:
-    """Bring what the finetune stage made for an arm, or for a rater, checked by SHA-256.
+    """Bring what was exported for an arm, or for a rater, checked by SHA-256.
 
     Files that are right are kept.
 
@@ -36,7 +36,7 @@ def bring_weights(
     checkpoint = known[arm_name]
     if checkpoint is None:
         raise InputError(
-            f"{study.file}: --arm: expected an arm whose GGUF the finetune stage makes, one of "
+            f"{study.file}: --arm: expected an arm whose GGUF the study exports, one of "
             f"{made}, not {arm_name!r}"
         )
     arms = [arm for arm in study.arms if arm.name == arm_name]
@@ -47,29 +47,31 @@ def bring_weights(
             f"{arm_name}, found {seed}"
         )
     checkpoint = checkpoint._replace(seed=seed)
-    key = bench.keys.finetune(checkpoint)
+    key = bench.keys.model(checkpoint)
     unit = bench.store.get(key)
     if unit is None or unit.status is not Status.DONE:
         raise Owed(
             f"{key}: owed; run first: {bench.command(key.stage, '--model', checkpoint.model)}"
         )
+    owners: dict[str, Key] = {}
     files: dict[str, bytes | Blob] = {to.name: Blob.from_json(unit.content["gguf"])}
     if to.is_dir() and checkpoint.tuned:
-        from cbt_ray.stages.published import files_of, texts_of
+        from cbt_ray.stages.published import adapter_of, files_of, texts_of
 
         files = {name: text.encode() for name, text in texts_of(bench, checkpoint, unit).items()}
-        large = files_of(bench, checkpoint, unit)
-        large |= {f"adapter/{name}": blob for name, blob in unit.content["adapter"].items()}
-        files |= {name: Blob.from_json(blob) for name, blob in large.items()}
+        adapter, large = adapter_of(bench, checkpoint), files_of(bench, checkpoint, unit)
+        own = {f"adapter/{name}": blob for name, blob in adapter.content["adapter"].items()}
+        owners = {blob["path"]: adapter.key for blob in own.values()}
+        files |= {name: Blob.from_json(blob) for name, blob in {**large, **own}.items()}
     elif to.is_dir():
         files = {f"{key.id}.gguf": Blob.from_json(unit.content["gguf"])}
     folder = to if to.is_dir() else to.parent
-    fetch = partial(_fetch, bench, key)
+    fetch = partial(_fetch, bench, key, owners)
     Delivery(folder, "weights", fetch, whole=False).hand_over(files)
     for name, one in files.items():
         if isinstance(one, Blob):
             say(f"{folder / name}: {many(one.size, 'byte')}, SHA-256 {one.sha256}")
 
 
-def _fetch(bench: Bench, key: Key, blob: Blob, file: Path) -> None:
-    bench.store.fetch_blob(blob, file, key)
+def _fetch(bench: Bench, key: Key, owners: Mapping[str, Key], blob: Blob, file: Path) -> None:
+    bench.store.fetch_blob(blob, file, owners.get(blob.path, key))

@@ -150,7 +150,7 @@ def probe(ask: Ask, role: str, sampling: Sampling) -> Reply:
 def _file(name: str, endpoint: LlamaCppEndpoint) -> Path:
     if endpoint.gguf == FINETUNED:
         raise InputError(
-            f"endpoints.{name}.gguf: `{FINETUNED}` has no file yet; run `cbt-ray train` first"
+            f"endpoints.{name}.gguf: `{FINETUNED}` has no file yet; run `cbt-ray export` first"
         )
     source = load_gguf_path(endpoint.gguf)
     if endpoint.requantize is None:

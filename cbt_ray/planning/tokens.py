@@ -56,7 +56,7 @@ def filler(words: str, chars: float) -> str:
 def tokens_of(study: Study, role: Role, model: str | None = None) -> Tokens:
     """How a role's endpoint counts; a tuned model counts as what its training starts from.
 
-    `model` is the therapist's, where the finetune stage makes it.
+    `model` is the therapist's, where the export makes it.
     """
     endpoint = study.endpoints[role.endpoint]
     weights = endpoint.gguf if isinstance(endpoint, LlamaCppEndpoint) else None

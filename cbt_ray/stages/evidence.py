@@ -288,9 +288,7 @@ def _provenance(bench: Bench, reading: Reading, analysis: Unit) -> Provenance:
         if key.stage in (Stage.COURSES, Stage.SESSIONS, Stage.RATINGS):
             _collect(prompts, unit.provenance.get("determinants", {}).get("prompts", {}))
             _collect(models, unit.provenance.get("models", {}))
-    exported = {
-        made.id: reading.units.get(bench.keys.finetune(made)) for made in bench.keys.finetunes
-    }
+    exported = {made.id: reading.units.get(bench.keys.model(made)) for made in bench.keys.models}
     digests = {
         name: made.content["gguf"]["sha256"]
         for name, made in exported.items()

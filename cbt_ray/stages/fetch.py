@@ -93,11 +93,11 @@ def _try_template(bench: Bench, model: str, weights: Weights) -> None:
 
 
 def owed_checkpoints(bench: Bench, model: str | None = None) -> list[Checkpoint]:
-    """The checkpoints whose GGUF is owed; what is made already needs no weights."""
+    """The checkpoints whose GGUF is owed; what is exported already needs no weights."""
     check_model_name(bench.study, model)
-    owed = set(bench.survey(Stage.FINETUNE).owed(Stage.FINETUNE))
-    wanted = [made for made in bench.keys.finetunes if model in (None, made.model)]
-    return [made for made in wanted if bench.keys.finetune(made) in owed]
+    owed = set(bench.survey(Stage.MODEL).owed(Stage.MODEL))
+    wanted = [made for made in bench.keys.models if model in (None, made.model)]
+    return [made for made in wanted if bench.keys.model(made) in owed]
 
 
 def owed_weights(bench: Bench, model: str | None = None) -> list[str]:
@@ -122,7 +122,7 @@ def required_weights(bench: Bench, wanted: Iterable[Checkpoint]) -> dict[Checkpo
         weights = complete(bench.store, name, revision)
         if weights is None:
             raise Owed(
-                f"finetune: the weights of {name} at {revision} are owed; run first: cbt-ray fetch "
+                f"train: the weights of {name} at {revision} are owed; run first: cbt-ray fetch "
                 f"{bench.study.file}"
             )
         found[made] = weights

@@ -211,8 +211,8 @@ def _therapist(arm: Arm, seed: int) -> str:
 
 def _trained(bench: Bench, done: Units) -> Iterator[ReportedCheckpoint]:
     """The checkpoints that were made, tuned or exported to be compared with."""
-    for made in bench.keys.finetunes:
-        unit = done.get(bench.keys.finetune(made))
+    for made in bench.keys.models:
+        unit = done.get(bench.keys.model(made))
         if unit is not None:
             sha256 = unit.content.get("gguf", {}).get("sha256", "")
             yield ReportedCheckpoint(made.title, made.tuned, bench.study.recipe_of(made), sha256)

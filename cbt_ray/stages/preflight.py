@@ -63,19 +63,19 @@ def preflight(bench: Bench) -> Asked:
     Raises InputError with all that is wrong, one line each; calls no model.
     """
     study, unknown = bench.study, None
-    asked, finetunes = roles_of(study), _tuned(study)
+    asked, made = roles_of(study), _tuned(study)
     try:
         asked = owed_roles(bench)
-        finetunes = owed_checkpoints(bench)
+        made = owed_checkpoints(bench)
     except (
         InputError
     ) as error:  # without its files no key is known; which of them, the checks say better
         unknown = error
     all_of(
         lambda: check_prompts(study, bench.prompts),
-        lambda: bench.check_store() if asked or finetunes else None,
+        lambda: bench.check_store() if asked or made else None,
         lambda: check_endpoints(study, _all(asked)),
-        lambda: check_recipes(study, finetunes),
+        lambda: check_recipes(study, made),
     )
     if unknown is not None:
         raise unknown

@@ -15,6 +15,7 @@ import hashlib
 import json
 from typing import Any
 
+from cbt_ray.errors import Owed
 from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.rating.judge import PROMPTS as JUDGE_PROMPTS
 from cbt_ray.study import Study
@@ -28,7 +29,7 @@ from cbt_ray.training.export.front import LICENCE_FILE, Front
 from cbt_ray.training.export.modelfile import modelfile
 from cbt_ray.training.gate.verdict import Check
 from cbt_ray.training.measured import kept_of, points_of
-from cbt_ray.unit import Unit
+from cbt_ray.unit import Status, Unit
 from cbt_ray.work.bench import Bench
 
 FOLDER = "models"
@@ -70,14 +71,24 @@ def publish(bench: Bench, made: Checkpoint, unit: Unit) -> None:
 
 
 def withdraw(bench: Bench, made: Checkpoint) -> None:
-    """Point nobody to a model whose unit is there no more: what it was trained on has changed.
+    """Point nobody to a model that is owed: what it was made of has changed.
 
     Its files stay.
     """
     path = f"{bench.study.study}/{FOLDER}/{published_name(bench.study, made)}/latest.json"
     data = bench.store.read(path)
-    if data is not None and bench.store.get(bench.keys.finetune(made)) is None:
+    if data is not None:
         bench.store.set_aside(path, seen=data)
+
+
+def adapter_of(bench: Bench, made: Checkpoint) -> Unit:
+    """What a tuned model is made of. Raises Owed where it is not there."""
+    key = bench.keys.adapter(made)
+    unit = bench.store.get(key)
+    if unit is None or unit.status is not Status.DONE:
+        again = bench.command(key.stage, "--model", made.model)
+        raise Owed(f"{key}: owed; run first: {again}")
+    return unit
 
 
 def texts_of(bench: Bench, made: Checkpoint, unit: Unit) -> dict[str, str]:
@@ -90,8 +101,8 @@ def texts_of(bench: Bench, made: Checkpoint, unit: Unit) -> dict[str, str]:
         published_name(bench.study, made),
         demands_of(bench.study, made.model),
     )
-    files = files_of(bench, made, unit)
-    template = ChatTemplate(**unit.content["template"])
+    files, adapter = files_of(bench, made, unit), adapter_of(bench, made)
+    template = ChatTemplate(**adapter.content["template"])
     licence = ", ".join(one.name for one in demands.licences)
     texts = {
         "Modelfile": modelfile(
@@ -105,10 +116,10 @@ def texts_of(bench: Bench, made: Checkpoint, unit: Unit) -> dict[str, str]:
         CardFile(file, hashlib.sha256(text.encode()).hexdigest(), len(text.encode()))
         for file, text in texts.items()
     ]
-    facts = _facts(bench, made, unit, demands, listed)
+    facts = _facts(bench, made, adapter, unit, demands, listed)
     licence_text = licence_file(facts)
     texts |= {LICENCE_FILE: licence_text} if licence_text else {}
-    texts |= {"adapter/README.md": adapter_card(facts)} if unit.content["adapter"] else {}
+    texts["adapter/README.md"] = adapter_card(facts)
     texts["README.md"] = card(facts)
     texts["SHA256SUMS"] = "".join(
         f"{one.sha256}  {one.name}\n" for one in sorted(listed, key=lambda one: one.name)
@@ -157,9 +168,14 @@ def _served(study: Study, made: Checkpoint) -> dict[str, Any]:
 
 
 def _facts(
-    bench: Bench, checkpoint: Checkpoint, unit: Unit, demands: Demands, files: list[CardFile]
+    bench: Bench,
+    checkpoint: Checkpoint,
+    adapter: Unit,
+    unit: Unit,
+    demands: Demands,
+    files: list[CardFile],
 ) -> CardFacts:
-    study, metrics, made = bench.study, unit.content["metrics"], unit.provenance
+    study, metrics, made = bench.study, adapter.content["metrics"], adapter.provenance
     recipe, model = study.recipe_of(checkpoint), checkpoint.model
     judges = model in learners(study)
     prompt = JUDGE_PROMPTS[0] if judges else study.form_of(arm_of(study, model)).prompt
@@ -183,8 +199,8 @@ def _facts(
         kept=kept_of(metrics.get("kept")),
         preference=metrics.get("preference", {}),
         seeds={"training": recipe.seed, "dataset": study.seed if judges else study.dataset.seed},
-        versions=made["training"]["versions"],
-        checks=[Check(**check) for check in metrics["gate"]],
+        versions=unit.provenance["measured"]["versions"] | made["measured"]["versions"],
+        checks=[Check(**check) for check in unit.content["metrics"]["gate"]],
         files=files,
         prompt=f"{prompt}, SHA-256 {bench.prompts.hash(prompt)[prompt]}",
         context=_served(study, checkpoint)["context"],

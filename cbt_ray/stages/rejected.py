@@ -4,8 +4,10 @@ or on a cluster.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cbt_ray.rating.probe import NOTHING_TO_RATE
-from cbt_ray.unit import Stage
+from cbt_ray.unit import Key, Stage
 from cbt_ray.work.bench import Bench
 
 
@@ -22,15 +24,20 @@ def retry_courses(bench: Bench) -> None:
             )
 
 
-def retry_models(bench: Bench, model: str | None = None) -> None:
-    """Models that failed their parity gate.
+def retry_adapters(bench: Bench, model: str | None = None) -> None:
+    """Adapters of bases that were found unfit."""
+    tuned = [made for made in bench.keys.tuned if model in (None, made.model)]
+    _retry(bench, Stage.ADAPTER, map(bench.keys.adapter, tuned))
 
-    Their checkpoints were kept, so they are exported and judged again.
-    """
-    keys = {
-        bench.keys.finetune(made) for made in bench.keys.finetunes if model in (None, made.model)
-    }
-    bench.survey(Stage.FINETUNE).set_rejected_aside(Stage.FINETUNE, among=keys)
+
+def retry_models(bench: Bench, model: str | None = None) -> None:
+    """Models that failed their parity gate: they are exported and judged again."""
+    made = [one for one in bench.keys.models if model in (None, one.model)]
+    _retry(bench, Stage.MODEL, map(bench.keys.model, made))
+
+
+def _retry(bench: Bench, stage: Stage, keys: Iterable[Key]) -> None:
+    bench.survey(stage).set_rejected_aside(stage, among=set(keys))
 
 
 def retry_sessions(bench: Bench) -> None:

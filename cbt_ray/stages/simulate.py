@@ -8,13 +8,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from cbt_ray.errors import Owed
 from cbt_ray.stages.rejected import retry_sessions
 from cbt_ray.study.model import Arm
 from cbt_ray.study.patients import SimulatedPatient
 from cbt_ray.therapy import dialogue
 from cbt_ray.unit import Key, Stage, Status, Unit
-from cbt_ray.work.bench import Bench
+from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.declared import declare
 from cbt_ray.work.job import Job
 from cbt_ray.work.served import await_served
@@ -25,20 +24,19 @@ from cbt_ray.work.workplace import Spec, Workplace
 def simulate(bench: Bench, *, retry_rejected: bool = False) -> None:
     """Hold every owed session.
 
-    Raises Owed where the finetune stage is not done yet or a session could not be held.
+    Raises Owed where a model is not exported yet or a session could not be held.
     """
     if retry_rejected:
         retry_sessions(bench)
-    survey = bench.renewed(Stage.FINETUNE, Stage.SESSIONS)
+    survey = bench.renewed(Stage.ADAPTER, Stage.MODEL, Stage.SESSIONS)
     must_be_imported(survey, Stage.SESSIONS)
     owed = set(survey.owed(Stage.SESSIONS))
     if not owed:
         return _enough(bench)
-    therapists = set(map(bench.keys.finetune, bench.keys.therapists))
-    missing = [key for key in survey.owed(Stage.FINETUNE) if key in therapists]
-    if missing:
-        train = bench.command(Stage.FINETUNE)
-        raise Owed(f"sessions: finetune still owes {missing[0].id}; run first: {train}")
+    models = [bench.keys.model(made) for made in bench.keys.therapists]
+    adapters = [key for model in models for key in bench.keys.inputs(model)]
+    for stage in (Stage.ADAPTER, Stage.MODEL):
+        must_be_done(bench, survey, stage, Stage.SESSIONS, {*adapters, *models})
     chains = [(chain, len(set(bench.keys.chain(*chain)) & owed)) for chain in bench.keys.chains()]
     jobs: list[Job] = [
         chain if chain[3] else chain[:3]  # a user who names a job needs no seed where there is one

@@ -1,4 +1,6 @@
-"""Steps: what is told of a training while it goes on, to whoever waits and to the store."""
+"""Steps: what is told of a training or an export while it goes on, to whoever waits, and of a
+training to the store.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,8 @@ import time
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
+from cbt_ray.study.model import Checkpoint
+from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
 
 if TYPE_CHECKING:
@@ -18,24 +22,26 @@ EVERY_S = 5.0
 
 
 class Steps:
-    """Tells how far a training is: its parts as they begin, its steps every few seconds."""
+    """Tells how far a model's stage is: its parts as they begin, its steps every few seconds."""
 
-    def __init__(self, bench: Bench, name: str, live: Live | None = None) -> None:
+    def __init__(
+        self, bench: Bench, stage: Stage, made: Checkpoint, live: Live | None = None
+    ) -> None:
         self.say = bench.progress.say
-        self.name = name
+        self.name = f"{stage}: {made.title}"
         self.live = live
         self.last = time.monotonic()
 
     def part(self, part: str) -> None:
         """Tell of a part that begins."""
-        self.say(f"finetune: {self.name}: {part}")
+        self.say(f"{self.name}: {part}")
 
     def __call__(self, step: MadeStep) -> None:
         """Tell of a step, and keep it."""
         if self.live is not None:
             self.live(_live_step(step))
         for point in step.measured:
-            self.say(f"finetune: {self.name}: loss at {point.said}")
+            self.say(f"{self.name}: loss at {point.said}")
         if time.monotonic() - self.last < EVERY_S and step.step < step.steps:
             return
         self.last = time.monotonic()
@@ -43,7 +49,7 @@ class Steps:
             f", chosen likelier in {step.pairs.preferred:.0%}" if step.pairs is not None else ""
         )
         self.say(
-            f"finetune: {self.name}: step {step.step}/{step.steps}, loss "
+            f"{self.name}: step {step.step}/{step.steps}, loss "
             f"{step.loss:.3f}{preferred}, "
             f"{step.tokens_per_second:.0f} tokens/s, {step.memory_gib:.1f} GiB, {step.left_s:.0f} "
             "s left"

@@ -32,11 +32,13 @@ LONG = 12
 
 def trainings(bench: Bench, units: Mapping[Key, Unit]) -> Iterator[TrainingRow]:
     """Every model of the study whose unit is there, tuned or compared with."""
-    for made in bench.keys.finetunes:
-        key = bench.keys.finetune(made)
-        if key in units:
-            record = read_record(bench.store, key) if made.tuned else Record()
-            row = row_of(made.title, units[key], record)
+    for made in bench.keys.models:
+        model = units.get(bench.keys.model(made))
+        key = bench.keys.adapter(made) if made.tuned else None
+        adapter = units.get(key) if key else None
+        if adapter or model:
+            record = read_record(bench.store, key) if key else Record()
+            row = row_of(made.title, adapter, model, record)
             yield replace(row, checks=[*row.checks, *_served(bench, made)])
 
 
@@ -48,9 +50,13 @@ def _served(bench: Bench, made: Checkpoint) -> Iterator[CheckRow]:
             yield from (CheckRow(**check) for check in unit.content["checks"])
 
 
-def row_of(name: str, unit: Unit, record: Record) -> TrainingRow:
-    """One training, from its unit and its live figures."""
-    metrics, measured = unit.content.get("metrics", {}), unit.provenance.get("training", {})
+def row_of(name: str, adapter: Unit | None, model: Unit | None, record: Record) -> TrainingRow:
+    """One training with its export, from their units and its live figures."""
+    units = [unit for unit in (adapter, model) if unit is not None]
+    metrics = {
+        name: value for unit in units for name, value in unit.content.get("metrics", {}).items()
+    }
+    measured = adapter.provenance.get("measured", {}) if adapter is not None else {}
     speeds = [step.tokens_per_second for step in record.steps if step.tokens_per_second is not None]
     return TrainingRow(
         name,
@@ -66,7 +72,7 @@ def row_of(name: str, unit: Unit, record: Record) -> TrainingRow:
         curves=_curves(metrics, record),
         preference=list(_preference(metrics.get("preference", {}))),
         checks=[CheckRow(**check) for check in metrics.get("gate", [])],
-        files=_files(unit),
+        files=_files(units),
         details=_flat({name: value for name, value in metrics.items() if name not in SHOWN}),
     )
 
@@ -127,11 +133,13 @@ def _curve(steps: Sequence[Step], name: str) -> Curve:
     return found if any(value is not None for _, value in found) else []
 
 
-def _files(unit: Unit) -> list[FileRow]:
-    """All files that the unit names, each once."""
-    content = unit.content
-    named = {f"{unit.key.id}.gguf": content["gguf"]} if "gguf" in content else {}
-    found = {**named, **content.get("adapter", {}), **content.get("files", {})}
+def _files(units: Sequence[Unit]) -> list[FileRow]:
+    """All files that the units name, each once."""
+    found: dict[str, Any] = {}
+    for unit in units:
+        content = unit.content
+        found |= {f"{unit.key.id}.gguf": content["gguf"]} if "gguf" in content else {}
+        found |= {**content.get("adapter", {}), **content.get("files", {})}
     rows = {
         blob["sha256"]: FileRow(name, blob["sha256"], blob["size"])
         for name, blob in reversed(found.items())

@@ -21,17 +21,35 @@ def evaluate(bench: Bench, *, retry_rejected: bool = False) -> None:
     from cbt_ray.errors import GateFailed
     from cbt_ray.stages.analyse import analyse_scores, require_ratings
     from cbt_ray.stages.rate import rate_sessions
-    from cbt_ray.stages.train import train
 
     failed: GateFailed | None = None
     for model in bench.keys.judge_models:
         try:
-            train(bench, model, retry_rejected=retry_rejected)
+            make_models(bench, model, retry_rejected=retry_rejected)
         except GateFailed as error:
             failed = failed or error  # what it was to rate is not reached; the others go on
     rate_sessions(bench, retry_rejected=retry_rejected)
     analyse_scores(bench)
     require_ratings(bench)
+    if failed:
+        raise failed
+
+
+def make_models(bench: Bench, model: str | None = None, *, retry_rejected: bool = False) -> None:
+    """Train and export what is owed, of one model or of all but those that learn from ratings.
+
+    Raises GateFailed behind the last that could be made.
+    """
+    from cbt_ray.errors import GateFailed
+    from cbt_ray.stages.export import export
+    from cbt_ray.stages.train import train
+
+    failed: GateFailed | None = None
+    for stage in (train, export):
+        try:
+            stage(bench, model, retry_rejected=retry_rejected)
+        except GateFailed as error:
+            failed = failed or error
     if failed:
         raise failed
 
@@ -47,7 +65,6 @@ def run_study(bench: Bench, say: Callable[[str], object]) -> None:
     from cbt_ray.stages.generate import generate
     from cbt_ray.stages.report import write_report
     from cbt_ray.stages.simulate import simulate
-    from cbt_ray.stages.train import train
 
     if not finished(bench):
         bench.prove(preflight(bench))
@@ -58,7 +75,7 @@ def run_study(bench: Bench, say: Callable[[str], object]) -> None:
     ended: CbtRayError | None = None
     try:
         if bench.keys.therapists:
-            train(bench)
+            make_models(bench)
     except GateFailed as error:
         ended = error  # its arm is not reached; the others go on
     simulate(bench)

@@ -43,7 +43,7 @@ class LlamaCppEndpoint(Limits):
     """The model.
 
     A path, `package:NAME/FILE` for a file in an installed Python package, or `finetuned` for what
-    the finetune stage made.
+    the export made.
     """
     context: int = Field(8192, ge=512, le=100_000_000)
     """Tokens of the context.
@@ -180,7 +180,7 @@ class VllmEndpoint(Remote):
     kind: Literal["vllm"]
     """Which kind."""
     weights: Literal["finetuned"]
-    """What the finetune stage made.
+    """What the export made.
 
     An arm that is not tuned gets the recipe's `compare`.
     """
@@ -251,7 +251,7 @@ Endpoint = Annotated[Kind, Field(discriminator="kind")]
 
 
 def is_finetuned(endpoint: Endpoint | None) -> bool:
-    """Whether what answers there is what the finetune stage made."""
+    """Whether what answers there is what the export made."""
     if isinstance(endpoint, LlamaCppEndpoint):
         return endpoint.gguf == FINETUNED
     return isinstance(endpoint, VllmEndpoint)

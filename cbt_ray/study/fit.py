@@ -124,7 +124,7 @@ def _references(study: Study) -> Iterator[str]:
 
 
 def _made_judges(study: Study) -> Iterator[str]:
-    """What is wrong with raters that the finetune stage makes."""
+    """What is wrong with raters that the export makes."""
     known: dict[str, str] = {}
     for name, judge in study.judges.items():
         where, endpoint = f"raters.{name}", study.endpoints.get(judge.endpoint)

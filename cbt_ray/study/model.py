@@ -43,7 +43,7 @@ class Model(Block):
 
 
 class Checkpoint(NamedTuple):
-    """A model as the finetune stage makes it."""
+    """A model as it is exported."""
 
     model: str
     tuned: bool

@@ -31,7 +31,7 @@ class Judge(Role):
     model: str | None = None
     """A name under `models`; none: the endpoint's model as it is.
 
-    With one, the rater is what the finetune stage makes, and its endpoint is `gguf: finetuned`.
+    With one, the rater is what the export makes, and its endpoint is `gguf: finetuned`.
     """
     tuned: bool = False
     """Trained on people's ratings; else the recipe's `compare`.
@@ -82,7 +82,7 @@ class Judge(Role):
 
     @property
     def made(self) -> Checkpoint | None:
-        """What the finetune stage makes for it; None where nothing."""
+        """What the export makes for it; None where nothing."""
         return None if self.model is None else Checkpoint(self.model, self.tuned)
 
 

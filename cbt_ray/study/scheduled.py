@@ -88,12 +88,12 @@ def all_imported(study: Study, arm: Arm) -> bool:
 
 
 def is_made(study: Study, arm: Arm) -> bool:
-    """Whether the arm's therapist is what the finetune stage made, as a GGUF or in vLLM."""
+    """Whether the arm's therapist is what the export made, as a GGUF or in vLLM."""
     return is_finetuned(study.endpoints.get(study.therapist(arm).endpoint))
 
 
 def checkpoints(study: Study) -> list[Checkpoint]:
-    """What the finetune stage makes: all tuned models, and the instruct ones that are served as it
+    """What the export makes: all tuned models, and the instruct ones that are served as it
     exports them, for arms and for judges.
 
     An arm whose sessions were all imported needs none.

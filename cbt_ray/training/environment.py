@@ -1,9 +1,13 @@
-"""What the training libraries are told through the environment, before they are imported."""
+"""What the training libraries are told through the environment, before they are imported; and
+their versions.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -65,3 +69,15 @@ def require_unsloth() -> None:
             f"backend unsloth: expected {' and '.join(lacking)}; use `backend: trl`, which runs "
             "anywhere"
         )
+
+
+def versions(libraries: Iterable[str]) -> dict[str, str | None]:
+    """Of the libraries that are installed; None of any other."""
+    return {library: _version(library) for library in libraries}
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None

@@ -13,12 +13,13 @@ from typing import Any
 from cbt_ray.cache import cache_folder, locked
 from cbt_ray.errors import InputError, Owed
 from cbt_ray.stages.fetch import on_this_machine
+from cbt_ray.stages.published import adapter_of
 from cbt_ray.store import Blob
 from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.serving import MERGED, Server, endpoint_of
 from cbt_ray.training.gate.expected import Expected
 from cbt_ray.training.start.base import open_base, read_base
-from cbt_ray.unit import Status, Unit
+from cbt_ray.unit import Key, Status, Unit
 from cbt_ray.vllm.folder import readable
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.served import served
@@ -51,16 +52,16 @@ class Holding:
 def models_of(bench: Bench, server: Server, held: list[Checkpoint]) -> list[Model]:
     """The models that a server holds.
 
-    Raises Owed where one is not trained yet.
+    Raises Owed where one is not exported yet.
     """
     found = []
     for made in held:
-        key = bench.keys.finetune(made)
+        key = bench.keys.model(made)
         unit = bench.store.get(key)
         if unit is None or unit.status is not Status.DONE:
             raise Owed(f"{key}: owed; run first: {bench.command(key.stage)}")
         if "reference" not in unit.content:
-            raise Owed(f"{key}: holds no reference, it is of an older cbt-ray; train it anew")
+            raise Owed(f"{key}: holds no reference, it is of an older cbt-ray; export it anew")
         expected = tuple(map(Expected.from_json, unit.content["reference"]))
         found.append(Model(made, served(bench.keys, made, server.endpoint).name, unit, expected))
     return found
@@ -85,14 +86,14 @@ def _brought(bench: Bench, server: Server, models: list[Model], folder: Path) ->
                 f"{bench.study.file}: models.{server.model}.recipe.safetensors: expected a model "
                 f"that was trained with it, {first.unit.key} holds none"
             )
-        merged = _linked(bench, first, files, folder / "merged")
+        merged = _linked(bench, first.unit.key, files, folder / "merged")
         base = read_base(merged, "", turn_end=own.turn_end, today=today)
         return Holding(readable(base, folder / "model"), first.name, {}, 0)
     recipe, _ = on_this_machine(bench, first.made, folder)
     start = recipe.base(first.made.tuned)[0]
     base = open_base(start, folder, recipe.chat_template, turn_end=recipe.turn_end, today=today)
     adapters = {
-        one.name: _linked(bench, one, one.unit.content["adapter"], folder / "adapters" / one.name)
+        one.name: _adapter(bench, one.made, folder / "adapters" / one.name)
         for one in models
         if one.made.tuned
     }
@@ -107,11 +108,16 @@ def _part(files: Mapping[str, Any], folder: str) -> dict[str, Any]:
     }
 
 
-def _linked(bench: Bench, model: Model, files: Mapping[str, Any], folder: Path) -> Path:
-    """A folder of links to files of a model's unit, and nothing else."""
+def _adapter(bench: Bench, made: Checkpoint, folder: Path) -> Path:
+    unit = adapter_of(bench, made)
+    return _linked(bench, unit.key, unit.content["adapter"], folder)
+
+
+def _linked(bench: Bench, owner: Key, files: Mapping[str, Any], folder: Path) -> Path:
+    """A folder of links to files of a unit, and nothing else."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name, blob in files.items():
-        file = local_file(bench.store, Blob.from_json(blob), model.unit.key)
+        file = local_file(bench.store, Blob.from_json(blob), owner)
         (folder / name).symlink_to(file.absolute())
     return folder

@@ -23,7 +23,7 @@ LONGEST = 60
 """Characters of a value that are shown."""
 _BEFORE = 10
 """Characters that are shown before the first one that differs."""
-_WITH_FILES = (Stage.DATASET, Stage.FINETUNE)
+_WITH_FILES = (Stage.DATASET, Stage.ADAPTER, Stage.MODEL)
 Place = tuple[Stage, str]
 
 

@@ -151,17 +151,15 @@ def check_model_name(study: Study, model: str | None) -> None:
         )
 
 
-def check_recipes(
-    study: Study, finetunes: Collection[Checkpoint], *, train_here: bool = True
-) -> None:
-    """Raise InputError where training must not or could not begin on this machine, so that no
-    course is paid for in vain.
+def check_recipes(study: Study, made: Collection[Checkpoint], *, train_here: bool = True) -> None:
+    """Raise InputError where training must not or could not begin on this machine, or its export,
+    so that no course is paid for in vain.
 
     Whether a hub id exists is for `fetch` to find out, which has a network; it trains on another
     machine, perhaps.
     """
-    tuned = sorted({made.model for made in finetunes if made.tuned})
-    bases = dict.fromkeys((made.model, made.tuned) for made in finetunes)
+    tuned = sorted({one.model for one in made if one.tuned})
+    bases = dict.fromkeys((one.model, one.tuned) for one in made)
     checks = [partial(check_licences, study, [model]) for model in tuned]
     checks += [partial(_check_base, study, *base) for base in bases]
     if train_here:
@@ -169,6 +167,15 @@ def check_recipes(
             partial(_check_training, study, model, study.models[model].recipe) for model in tuned
         ]
     all_of(*checks)
+
+
+def check_exports(study: Study, made: Collection[Checkpoint]) -> None:
+    """Raise InputError where a model must not or could not be exported on this machine."""
+    models = sorted({one.model for one in made})
+    all_of(
+        lambda: check_recipes(study, made, train_here=False),
+        *(partial(_check_export, study, model) for model in models),
+    )
 
 
 def _check_base(study: Study, model: str, tuned: bool) -> None:
@@ -189,12 +196,7 @@ def _check_weights(path: Path) -> None:
 
 def _check_training(study: Study, model: str, recipe: Recipe) -> None:
     """What this machine would lack after hours of other stages."""
-    from cbt_ray.training.export.gguf import converter
-
-    with at(study, f"models.{model}"):
-        need("torch", "trl")
-        best_build()  # the parity gate hears what llama.cpp makes of the export
-        converter()
+    _check_export(study, model, "trl")
     if recipe.backend == "unsloth":
         with at(study, f"models.{model}.recipe.backend"):
             require_unsloth()
@@ -207,6 +209,16 @@ def _check_training(study: Study, model: str, recipe: Recipe) -> None:
         preferences.check(study, recipe)
     if not is_hub_id(recipe.start):  # of one the files are not here yet: `fetch` does it
         try_template(study, model, recipe.start)
+
+
+def _check_export(study: Study, model: str, *more: str) -> None:
+    """What llama.cpp makes of a model is asked before its training, and behind its export."""
+    from cbt_ray.training.export.gguf import converter
+
+    with at(study, f"models.{model}"):
+        need("torch", *more)
+        best_build()
+        converter()
 
 
 def try_template(study: Study, model: str, start: str, name: str | None = None) -> None:

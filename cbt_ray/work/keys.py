@@ -58,7 +58,8 @@ VERSION = {
     Stage.COURSES: 1,
     Stage.PAIRS: 2,
     Stage.DATASET: 2,
-    Stage.FINETUNE: 3,
+    Stage.ADAPTER: 1,
+    Stage.MODEL: 1,
     Stage.SESSIONS: 2,
     Stage.RATINGS: 1,
     Stage.ANALYSIS: 1,
@@ -67,10 +68,12 @@ VERSION = {
 """Raise a stage's when its code makes something else of the same study file, or when a default that
 it reads changes: its units, and all that are made from them, are then made anew."""
 
-_NOT_TUNED = frozenset({"start", "compare", "compare_revision", "preferences"})
-"""Fields of a recipe that do not decide what tuning makes: paths (a digest stands for them) and the
-other arm."""
-_COMPARED = frozenset({"quantization", "chat_template", "turn_end"})
+_NOT_TRAINED = frozenset({"start", "compare", "compare_revision", "preferences", "quantization"})
+"""Fields of a recipe that do not decide what training makes: paths (a digest stands for them), the
+other arm, and what is made of the adapter."""
+_EXPORTED = frozenset({"quantization"})
+"""Fields of a recipe that decide what a tuned model is exported as, beside its adapter."""
+_COMPARED = _EXPORTED | {"chat_template", "turn_end"}
 """Fields of a recipe that decide what the instruct model is exported as."""
 _HOW_MUCH = frozenset({"replicates", "views", "probes"})
 """Fields of a rater that say how much is rated, and not how."""
@@ -261,8 +264,9 @@ class Keys:
         """The units that are made from imported ratings: examples, and the judges that they
         make.
         """
-        judges = [made for made in self.finetunes if is_judge(self.study, made)]
-        return [*self.learners.values(), *map(self.finetune, judges)]
+        judges = [made for made in self.models if is_judge(self.study, made)]
+        adapters, models = map(self.adapter, judges), map(self.model, judges)
+        return [*self.learners.values(), *adapters, *models]
 
     @cached_property
     def _taught_with(self) -> dict[str, set[str]]:
@@ -302,32 +306,42 @@ class Keys:
         """The pairs of one name."""
         return [key for (pairs, _, _), key in self.pairs().items() if pairs == name]
 
-    def finetune(self, made: Checkpoint) -> Key:
-        """A model as it is served: tuned on the dataset, or exported the same way as it is."""
+    def adapter(self, made: Checkpoint) -> Key:
+        """What training makes of a model, and its export builds on."""
         recipe = self.study.recipe_of(made)
 
         def determinants() -> dict[str, Any]:
-            with at(
-                self.study,
-                f"models.{made.model}.recipe.{'start' if made.tuned else 'compare'}",
-            ):
-                known = weights_identity(*recipe.base(made.tuned))
-            if not made.tuned:
-                own = Fields(recipe, only=_COMPARED, also={"compare": known})
-                return {"recipe": own, **self._told()}
-            base: dict[str, Any] = {"start": known}
+            base: dict[str, Any] = {"start": self._weights(made)}
             made_pairs = pairs_of(recipe)
             if recipe.preferences is not None and made_pairs is None:
                 with at(self.study, f"models.{made.model}.recipe.preferences"):
                     base["preferences"] = preferences.identity(self.study, recipe)
-            own = Fields(recipe, but=_NOT_TUNED, also=base)
+            own = Fields(recipe, but=_NOT_TRAINED, also=base)
             form = self.study.models[made.model].form
             judges = is_judge(self.study, made)
             trained_on = self.lessons(made.model) if judges else self.dataset(form)
             own_pairs = self.pairs_named(made_pairs) if made_pairs is not None else []
             return {"inputs": [trained_on, *own_pairs], "recipe": own, **self._told()}
 
-        return self._key(Stage.FINETUNE, made.id, determinants)
+        return self._key(Stage.ADAPTER, made.id, determinants)
+
+    def model(self, made: Checkpoint) -> Key:
+        """A model as it is served: made of its adapter, or exported the same way as it is."""
+        recipe = self.study.recipe_of(made)
+
+        def determinants() -> dict[str, Any]:
+            if made.tuned:
+                return {"inputs": [self.adapter(made)], "recipe": Fields(recipe, only=_EXPORTED)}
+            own = Fields(recipe, only=_COMPARED, also={"compare": self._weights(made)})
+            return {"recipe": own, **self._told()}
+
+        return self._key(Stage.MODEL, made.id, determinants)
+
+    def _weights(self, made: Checkpoint) -> Any:
+        """What stands for the weights that a model is made of."""
+        field = "start" if made.tuned else "compare"
+        with at(self.study, f"models.{made.model}.recipe.{field}"):
+            return weights_identity(*self.study.recipe_of(made).base(made.tuned))
 
     @cached_property
     def factors(self) -> Mapping[str, Levels]:
@@ -335,9 +349,14 @@ class Keys:
         return self.study.factors
 
     @cached_property
-    def finetunes(self) -> list[Checkpoint]:
-        """What the finetune stage makes, as the arms need it."""
+    def models(self) -> list[Checkpoint]:
+        """The models that are exported, as the arms need them."""
         return checkpoints(self.study)
+
+    @property
+    def tuned(self) -> list[Checkpoint]:
+        """Those of them that are trained first."""
+        return [made for made in self.models if made.tuned]
 
     @property
     def therapists(self) -> list[Checkpoint]:
@@ -347,11 +366,11 @@ class Keys:
             for arm in self.study.arms
             for seed in seeds_of(self.study, arm)
         }
-        return [made for made in self.finetunes if made in asked]
+        return [made for made in self.models if made in asked]
 
     @property
     def judge_models(self) -> list[str]:
-        """The models that raters are, as the finetune stage makes them."""
+        """The models that raters are, where they are exported ones."""
         judges = self.study.judges.values()
         return list(dict.fromkeys(one.made.model for one in judges if one.made and one.replicates))
 
@@ -360,15 +379,15 @@ class Keys:
         return all_imported(self.study, arm)
 
     def made_for(self, arm: Arm, seed: int = 0) -> Checkpoint | None:
-        """What the finetune stage makes for an arm, of one training seed; None where nothing."""
+        """What is exported for an arm, of one training seed; None where nothing."""
         made = Checkpoint(arm.model, arm.tuned, seed) if arm.model is not None else None
-        return made if made in self.finetunes else None
+        return made if made in self.models else None
 
     def served(self, made: Checkpoint, endpoint: str) -> Key:
         """What a server of vLLM was found to say in a checkpoint's place; no unit of a stage."""
         known = said({"endpoint": Fields(self.study.endpoints[endpoint])})
         name = f"{made.id}.served"
-        return key_of(self.study.study, Stage.FINETUNE, name, known, [self.finetune(made)])
+        return key_of(self.study.study, Stage.MODEL, name, known, [self.model(made)])
 
     @cached_property
     def verdicts(self) -> Mapping[Checkpoint, list[Key]]:
@@ -392,7 +411,7 @@ class Keys:
             written = self.written_as(patient)
             return {
                 "inputs": [
-                    *([self.finetune(made)] if made else []),
+                    *([self.model(made)] if made else []),
                     *([self.profile(written)] if written else []),
                     *before,
                 ],
@@ -553,8 +572,8 @@ class Keys:
         return self._key(Stage.RATINGS, f"{session.id}.{VIEW}{name}.j1", determinants)
 
     def _made(self, judge: Judge) -> list[Key]:
-        """The model that a judge is, where the finetune stage makes it."""
-        return [self.finetune(judge.made)] if judge.made else []
+        """The model that a judge is, where the study exports it."""
+        return [self.model(judge.made)] if judge.made else []
 
     @cached_property
     def _names(self) -> list[str]:
@@ -647,7 +666,8 @@ class Keys:
             Stage.COURSES: self.courses(),
             Stage.PAIRS: list(self.pairs().values()),
             Stage.DATASET: [*self.datasets().values(), *self.learners.values()],
-            Stage.FINETUNE: [self.finetune(made) for made in self.finetunes],
+            Stage.ADAPTER: [self.adapter(made) for made in self.tuned],
+            Stage.MODEL: [self.model(made) for made in self.models],
         }
 
     @cached_property

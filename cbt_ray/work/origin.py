@@ -94,7 +94,7 @@ class Origins:
         data = self.store.read(str(head.key))
         if data is None or Head.from_bytes(data) != head:
             return  # another process was here
-        then = "; it is trained again" if head.key.stage is Stage.FINETUNE else ""
+        then = "; it is trained again" if head.key.stage is Stage.ADAPTER else ""
         self.tell(str(head.key), f"{why}; moved aside{then}")
         self.store.set_aside(str(head.key), seen=data)
 

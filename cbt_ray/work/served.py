@@ -80,7 +80,7 @@ def _expect_served(keys: Keys, store: Store, server: Server, held: list[Checkpoi
     listed = _listed(server, endpoint_of(study, server), field, start)
     for made in held:
         name = served(keys, made, server.endpoint).name
-        unit, model = store.get(keys.served(made, server.endpoint)), store.get(keys.finetune(made))
+        unit, model = store.get(keys.served(made, server.endpoint)), store.get(keys.model(made))
         if name not in listed:
             known = ", ".join(sorted(listed)) or "none"
             raise InputError(

@@ -166,7 +166,7 @@ class Survey:
         if stage is Stage.RATINGS:
             imported = [self._judge(key) for key in keys.imported_ratings()]
             for key in self._late:
-                self._judge(key)
+                self._judge(key, self._adapter_of(key))
             models = {name: self._model_of(judge) for name, judge in keys.study.judges.items()}
             ordinary = [
                 (keys.rating(session, *how), _worst(self._entry(session).state, models[how[0]]))
@@ -175,7 +175,18 @@ class Survey:
             ]
             probes = [(keys.probe(*probe), self._behind(*probe)) for probe in keys.probes()]
             return [*(self._judge(*one) for one in (*ordinary, *probes)), *imported]
-        return [self._judge(key) for key in keys.all()[stage] if key not in self._late]
+        return [
+            self._judge(key, self._adapter_of(key))
+            for key in keys.all()[stage]
+            if key not in self._late
+        ]
+
+    def _adapter_of(self, key: Key) -> State:
+        """The state of the adapter that a model is made of; of anything else, that nothing holds it
+        up.
+        """
+        adapters = [one for one in self.keys.inputs(key) if one.stage is Stage.ADAPTER]
+        return _worst(*(self._entry(one).state for one in adapters))
 
     def _before(self, chain: Chain) -> State:
         """The state of what a chain's first session builds on: the model and the profile that the
@@ -187,13 +198,13 @@ class Survey:
         return _worst(self._model(arm, seed), known)
 
     def _model(self, arm: Arm, seed: int) -> State:
-        """The state of the model that an arm's therapist is, where the finetune stage makes it."""
+        """The state of the model that an arm's therapist is, where the study exports it."""
         made = self.keys.made_for(arm, seed)
-        return self._entry(self.keys.finetune(made)).state if made else State.DONE
+        return self._entry(self.keys.model(made)).state if made else State.DONE
 
     def _model_of(self, judge: Judge) -> State:
-        """The state of the model that a judge is, where the finetune stage makes it."""
-        return self._entry(self.keys.finetune(judge.made)).state if judge.made else State.DONE
+        """The state of the model that a judge is, where the study exports it."""
+        return self._entry(self.keys.model(judge.made)).state if judge.made else State.DONE
 
     def _behind(self, session: Key, name: str) -> State:
         """The state of what a probe builds on: its session, the one whose therapist it is given,

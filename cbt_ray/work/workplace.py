@@ -68,14 +68,14 @@ class Workplace:
     def filled(self, name: str) -> FilledRole:
         """A role (generator, patient, summariser) or a rater, with its model.
 
-        A GGUF of the finetune stage is brought to this machine first.
+        An exported GGUF is brought to this machine first.
         """
         role = self.study.role(name)
         made = role.made if isinstance(role, Judge) else None
         return FilledRole(role, self._ask(role, name, self._made(role, made)))
 
     def therapist(self, arm: Arm, seed: int = 0) -> FilledRole:
-        """An arm's therapist; a GGUF of the finetune stage is brought to this machine first."""
+        """An arm's therapist; a GGUF of the export is brought to this machine first."""
         role = self.study.therapist(arm)
         made = self._made(role, self.keys.made_for(arm, seed)) if is_made(self.study, arm) else None
         name = f"{THERAPIST}{arm.name}{seed_suffix(seed)}"
@@ -113,7 +113,7 @@ class Workplace:
         return total
 
     def gguf(self, made: Checkpoint) -> Path:
-        """The GGUF that the finetune stage exported, on this machine.
+        """The GGUF that was exported, on this machine.
 
         Infrastructure where it is owed.
         """
@@ -121,8 +121,8 @@ class Workplace:
         return self.shop.file(Blob.from_json(unit.content["gguf"]), unit.key)
 
     def model(self, made: Checkpoint) -> Unit:
-        """What the finetune stage made of a model; Infrastructure where it is owed."""
-        key = self.keys.finetune(made)
+        """What was exported of a model; Infrastructure where it is owed."""
+        key = self.keys.model(made)
         unit = self.store.get(key)
         if unit is None or unit.status is not Status.DONE:
             raise Infrastructure(f"{key}: owed; train first", "owed")

@@ -77,8 +77,8 @@ def scripted(study: Study) -> list[str]:
 def put_models(study: Study) -> None:
     """Units of models that nobody trained: a script needs none."""
     bench = Bench(study, Silent())
-    for made in bench.keys.finetunes:
-        key = bench.keys.finetune(made)
+    for made in bench.keys.models:
+        key = bench.keys.model(made)
         inputs = [unit for _, unit in bench.store.get_many(bench.keys.inputs(key)) if unit]
         bench.origins.put(
             Unit(key, {"model": made.id}, made_from=bench.origins.record(key, inputs))

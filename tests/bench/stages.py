@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-STAGES = ("generate", "dataset", "train", "simulate", "evaluate", "report")
+STAGES = ("generate", "dataset", "train", "export", "simulate", "evaluate", "report")
 HERE = Path(__file__).parents[2]
 
 

@@ -848,7 +848,7 @@ COMMANDS = (
     ),
     (
         "export-to-a-file",
-        ["export", "{study}", "--to", "{file}"],
+        ["data", "{study}", "--to", "{file}"],
         "{study}: --to: expected a folder that can be written",
     ),
     ("no-study", ["plan"], "Missing argument 'STUDY'; see: cbt-ray plan --help"),

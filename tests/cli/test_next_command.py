@@ -27,6 +27,7 @@ def test_each_stage_has_a_command(stage: Stage) -> None:
     [
         ("dataset", "generate"),
         ("train", "dataset"),
+        ("export", "train"),
         ("simulate", "train"),
         ("evaluate", "simulate"),
         ("report", "evaluate"),
@@ -43,6 +44,8 @@ def test_what_is_owed_is_said_with_its_command(
 def test_counts_of_what_is_owed_agree(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", str(file)]) == 1
     assert "dataset still owes 1 unit, first " in capsys.readouterr().err
+    assert run(["export", str(file)]) == 1
+    assert "adapter still owes 1 unit, first first-tuned" in capsys.readouterr().err
     assert run(["dataset", str(file)]) == 1
     assert "courses still owes 6 units, first " in capsys.readouterr().err
 

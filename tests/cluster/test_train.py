@@ -167,8 +167,8 @@ def cluster() -> FakeCluster:
 def failed(tmp_path: Path, cluster: FakeCluster) -> Site:
     """A study with its dataset, and a tuned model that failed its gate."""
     here = with_dataset(tmp_path, cluster, arms=ARMS)
-    (made,) = here.bench.keys.finetunes
-    here.bench.store.put(rejected(here.bench, here.bench.keys.finetune(made)))
+    (made,) = here.bench.keys.models
+    here.bench.store.put(rejected(here.bench, here.bench.keys.model(made)))
     return here
 
 
@@ -224,7 +224,7 @@ def test_what_ends_now_is_told_before_a_gate_that_failed_earlier(
     models = {"a": {"recipe": recipe}, "b": {"recipe": {**recipe, "seed": 1}}}
     arms = [{"name": model, "model": model, "tuned": True} for model in models]
     here = with_dataset(tmp_path, cluster, models=models, arms=arms)
-    here.bench.store.put(rejected(here.bench, here.bench.keys.finetune(Checkpoint("a", True))))
+    here.bench.store.put(rejected(here.bench, here.bench.keys.model(Checkpoint("a", True))))
 
     cluster.script = lambda fake: fake.end("Job", 1)
     ending = _run_one(here, BatchJob.TRAIN, None)
@@ -232,7 +232,7 @@ def test_what_ends_now_is_told_before_a_gate_that_failed_earlier(
 
     def train_b(fake: FakeCluster) -> None:
         content = {"files": {}, "template": {}, "metrics": {}}
-        key = here.bench.keys.finetune(Checkpoint("b", True))
+        key = here.bench.keys.model(Checkpoint("b", True))
         here.bench.store.put(Unit(key, content, made_from=inputs_of(here.bench, key)))
         fake.end("Job", 0)
 
@@ -253,8 +253,8 @@ def test_retry_rejected_makes_it_owed_again(failed: Site, cluster: FakeCluster) 
 
 
 def test_retry_rejected_leaves_a_job_alone_that_runs(failed: Site, cluster: FakeCluster) -> None:
-    (made,) = failed.bench.keys.finetunes
-    unit = rejected(failed.bench, failed.bench.keys.finetune(made))
+    (made,) = failed.bench.keys.models
+    unit = rejected(failed.bench, failed.bench.keys.model(made))
     failed.bench.store.delete(str(unit.key))
     submit(replace(failed, options=replace(failed.options, wait=False)), BatchJob.TRAIN, "smollm2")
     failed.bench.store.put(unit)  # by the job, which still runs

@@ -22,7 +22,7 @@ FILES: dict[str, bytes | Blob] = {
 
 
 def deliver(
-    folder: Path, files: dict[str, bytes | Blob], by: str = "export", *, whole: bool = True
+    folder: Path, files: dict[str, bytes | Blob], by: str = "data", *, whole: bool = True
 ) -> None:
     Delivery(folder, by, whole=whole).hand_over(files)
 
@@ -33,7 +33,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files if path.name != LIST}
 
 
-def refusal(folder: Path, files: dict[str, bytes | Blob], by: str = "export") -> str:
+def refusal(folder: Path, files: dict[str, bytes | Blob], by: str = "data") -> str:
     """The line, where nothing was changed."""
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}, tree(folder)
     with pytest.raises(InputError) as error:
@@ -139,10 +139,10 @@ def test_the_folder_itself_may_be_a_link_and_its_parts_may_not(tmp_path: Path) -
         "",
         "{}",
         '{"files": []}',
-        '{"files": {"../outside": {"by": "export", "sha256": []}}}',
-        '{"files": {"/etc/x": {"by": "export", "sha256": []}}}',
-        '{"files": {"a\\u0000": {"by": "export", "sha256": []}}}',
-        '{"files": {"a": {"by": "export", "sha256": ["x"]}}}',
+        '{"files": {"../outside": {"by": "data", "sha256": []}}}',
+        '{"files": {"/etc/x": {"by": "data", "sha256": []}}}',
+        '{"files": {"a\\u0000": {"by": "data", "sha256": []}}}',
+        '{"files": {"a": {"by": "data", "sha256": ["x"]}}}',
         '{"files": {"a": {"by": 3, "sha256": []}}}',
         '{"files": {"a": null}}',
     ],

@@ -28,10 +28,10 @@ def test_from_nothing_to_an_answer(tmp_path: Path, capsys: pytest.CaptureFixture
 
     store = FolderStore(folder / "runs")
     made = {path.split("/")[1] for path in store.list("my-study/")} & set(Stage)
-    trained = {Stage.PROFILES, Stage.COURSES, Stage.DATASET, Stage.FINETUNE}
+    trained = {Stage.PROFILES, Stage.COURSES, Stage.DATASET, Stage.MODEL}
     assert not made & trained, "nobody is trained, so nothing is generated"
     assert Costs(store, "my-study").total.calls > 0
-    assert outcome(["export", str(folder / "study.yaml"), "--to", str(tmp_path / "out")]) == (0, "")
+    assert outcome(["data", str(folder / "study.yaml"), "--to", str(tmp_path / "out")]) == (0, "")
     analysis = json.loads((tmp_path / "out" / "analysis.json").read_text())
     (answer,) = analysis["contrasts"]["primary"]["rows"]
     assert answer["low"] < answer["estimate"] < answer["high"]

@@ -73,7 +73,7 @@ def test_what_export_writes_of_made_courses_is_imported(tmp_path: Path) -> None:
     made = study_in(tmp_path)
     (tmp_path / "own.imported.json").write_text(json.dumps({"profiles": {"p99": "0" * 16}}))
     assert outcome(["generate", str(made), "--inline"]) == (0, "")
-    assert outcome(["export", str(made), "--to", str(tmp_path / "out")]) == (0, "")
+    assert outcome(["data", str(made), "--to", str(tmp_path / "out")]) == (0, "")
     exported = [
         json.loads(one) for one in (tmp_path / "out" / "courses.jsonl").read_text().splitlines()
     ]

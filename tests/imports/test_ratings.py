@@ -538,7 +538,7 @@ def test_rescaled_ratings_are_analysed(study: Path) -> None:
     ]
     assert mapped(study, *rows, range=[0, 6], rescale="linear") == (0, "")
     assert outcome(["evaluate", "pub.yaml", "--set", "raters.judge.replicates=0"]) == (0, "")
-    assert outcome(["export", "pub.yaml", "--to", "out"]) == (0, "")
+    assert outcome(["data", "pub.yaml", "--to", "out"]) == (0, "")
     text = Path("out/scores.csv").read_text()
     assert ",ana,human," in text
     assert "1.75" in text

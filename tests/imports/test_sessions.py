@@ -59,7 +59,7 @@ def test_they_are_rated_and_analysed_like_our_own(tmp_path: Path) -> None:
     assert imported(write(tmp_path, transcripts(["human", "bot"])), study) == (0, "")
     by_rule(study)
     assert outcome(["study", str(study), "--inline"]) == (0, "")
-    assert outcome(["export", str(study), "--to", str(tmp_path / "out")]) == (0, "")
+    assert outcome(["data", str(study), "--to", str(tmp_path / "out")]) == (0, "")
     analysis = json.loads((tmp_path / "out" / "analysis.json").read_text())
     assert analysis["counts"]["rated"] == analysis["counts"]["scheduled"] == 24
     (answer,) = analysis["contrasts"]["primary"]["rows"]
@@ -78,7 +78,7 @@ def test_what_export_writes_is_imported_as_the_same_sessions(tmp_path: Path) -> 
     }
     written = transcripts(["human", "bot"], **whole)
     assert imported(write(tmp_path, written), study) == (0, "")
-    assert outcome(["export", str(study), "--to", str(tmp_path / "out")]) == (0, "")
+    assert outcome(["data", str(study), "--to", str(tmp_path / "out")]) == (0, "")
     exported = tmp_path / "out" / "sessions.jsonl"
     assert imported(exported, again) == (0, "")
     assert sorted(map(repr, read_sessions(exported, Transcript))) == sorted(

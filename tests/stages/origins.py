@@ -74,9 +74,7 @@ def check_consistent(file: Path) -> None:
     """
     bench = Bench(load_study(file), Silent(), inline=True)
     survey, units = bench.survey(*Stage), whole(file.parent / "store")
-    assert [
-        key for stage in Stage for key in survey.owed(stage) if stage is not Stage.FINETUNE
-    ] == []
+    assert [key for stage in Stage for key in survey.owed(stage) if stage is not Stage.MODEL] == []
     own = {key for keys in bench.keys.all().values() for key in keys}
     assert set(units) <= set(map(str, own)), "a unit is there that the study does not derive"
     for key in own:

@@ -44,7 +44,11 @@ def test_the_demo_runs_for_real(tmp_path: Path) -> None:
     assert output.splitlines()[-1].startswith("report: "), "no library has the last word"
 
     units = scripted.units(tmp_path / "store")
-    check_training([unit for unit in units.values() if unit.key.stage is Stage.FINETUNE])
+    adapters, models = (
+        [unit for unit in units.values() if unit.key.stage is stage]
+        for stage in (Stage.ADAPTER, Stage.MODEL)
+    )
+    check_training(adapters, models)
     judged = [unit for unit in units.values() if unit.key.stage is Stage.RATINGS]
     ratings = [unit for unit in judged if f".{VIEW}" not in unit.key.id]
     assert len(ratings) == 4
@@ -62,19 +66,19 @@ def test_the_demo_runs_for_real(tmp_path: Path) -> None:
     assert scripted.units(tmp_path / "store").keys() == units.keys()
 
 
-def check_training(finetunes: list[Unit]) -> None:
+def check_training(adapters: list[Unit], models: list[Unit]) -> None:
     """Both arms come from the same converter and type.
 
     The tuned one learnt, and its tokens are those of training.
     """
-    assert {unit.key.id for unit in finetunes} == {"smollm2-tuned", "smollm2-instruct"}
-    tuned = next(unit.content for unit in finetunes if unit.key.id == "smollm2-tuned")
-    first, *_, last = tuned["metrics"]["measured"]
+    assert {unit.key.id for unit in models} == {"smollm2-tuned", "smollm2-instruct"}
+    (tuned,) = adapters
+    first, *_, last = tuned.content["metrics"]["measured"]
     assert last["loss"]["held_out"] < first["loss"]["held_out"]
-    assert tuned["metrics"]["quantization"] == "q8_0"
+    assert {unit.content["metrics"]["quantization"] for unit in models} == {"q8_0"}
     checks = {
         unit.key.id: {check["name"]: check["passed"] for check in unit.content["metrics"]["gate"]}
-        for unit in finetunes
+        for unit in models
     }
     assert all(passed is not False for found in checks.values() for passed in found.values())
     assert {name for name, passed in checks["smollm2-tuned"].items() if passed} >= {
@@ -83,7 +87,7 @@ def check_training(finetunes: list[Unit]) -> None:
         "stops",
         "upload",
     }
-    assert len({unit.content["gguf"]["sha256"] for unit in finetunes}) == 2
+    assert len({unit.content["gguf"]["sha256"] for unit in models}) == 2
 
 
 def check_plan(study: object, costs: Costs) -> None:

@@ -148,7 +148,7 @@ def test_train_says_what_is_owed_and_asks_no_hub(
     assert run(["train", str(file)]) == 1
     assert (
         said(capsys)
-        == f"cbt-ray: finetune: the weights of {MODEL} at main are owed; run first: cbt-ray "
+        == f"cbt-ray: train: the weights of {MODEL} at main are owed; run first: cbt-ray "
         f"fetch {file}"
     )
     assert hub.calls == 0
@@ -157,8 +157,8 @@ def test_train_says_what_is_owed_and_asks_no_hub(
 def test_a_gguf_that_is_made_needs_no_weights(hub: HubServer, tmp_path: Path) -> None:
     file = study_of(tmp_path)
     bench = bench_of(file)
-    for made in bench.keys.finetunes:
-        bench.store.put(Unit(bench.keys.finetune(made), {}, made_from={}))
+    for made in bench.keys.models:
+        bench.store.put(Unit(bench.keys.model(made), {}, made_from={}))
     assert run(["fetch", str(file)]) == 0
     assert hub.calls == 0
 
@@ -283,7 +283,7 @@ def made(tmp_path: Path) -> tuple[Path, Key]:
     """A study whose tuned model was made."""
     file = study_of(tmp_path)
     bench = bench_of(file)
-    key = bench.keys.finetune(Checkpoint("small", True))
+    key = bench.keys.model(Checkpoint("small", True))
     (tmp_path / "made.gguf").write_bytes(load_gguf_path(RECIPE["start"]).read_bytes()[:300_000])
     blob = bench.store.put_blob(key, "small-tuned.gguf", tmp_path / "made.gguf")
     bench.store.put(Unit(key, {"gguf": blob.to_json()}, made_from={}))
@@ -303,7 +303,7 @@ def test_weights_of_an_arm_come_to_a_file(
 def test_damaged_weights_of_an_arm_are_not_used(made: tuple[Path, Key], tmp_path: Path) -> None:
     file, key = made
     store = bench_of(file).store
-    (path,) = store.list("small/blobs/finetune/")
+    (path,) = store.list("small/blobs/model/")
     store.replace(path, b"GGUF")
     assert run(["weights", str(file), "--arm", "tuned", "--to", str(tmp_path / "model.gguf")]) == 1
     assert not (tmp_path / "model.gguf").exists()
@@ -314,7 +314,7 @@ def test_damaged_weights_of_an_arm_are_not_used(made: tuple[Path, Key], tmp_path
     ("arm", "code", "expected"),
     [
         ("best", 2, "--arm: unknown arm 'best', expected one of ['plain', 'tuned', 'served']"),
-        ("plain", 1, "small/finetune/small-instruct"),
+        ("plain", 1, "small/model/small-instruct"),
     ],
 )
 def test_weights_that_cannot_be_had(
@@ -337,4 +337,4 @@ def test_weights_of_an_arm_that_another_server_answers_for(
     file = study_of(tmp_path)
     changed = ["--set", "arms=[{name: a, endpoint: script}]", "--set", "analysis.contrasts=[]"]
     assert run(["weights", str(file), "--arm", "a", "--to", str(tmp_path / "x"), *changed]) == 2
-    assert "--arm: expected an arm whose GGUF the finetune stage makes" in said(capsys)
+    assert "--arm: expected an arm whose GGUF the study exports" in said(capsys)

@@ -23,7 +23,8 @@ TOTAL = {
     Stage.PROFILES: 3,
     Stage.COURSES: 6,
     Stage.DATASET: 1,
-    Stage.FINETUNE: 2,
+    Stage.ADAPTER: 2,
+    Stage.MODEL: 2,
     Stage.SESSIONS: 8,
     Stage.RATINGS: 8,
 }
@@ -57,13 +58,13 @@ def test_a_study_killed_in_every_stage_ends_as_an_undisturbed_one(
         scripted.study_document(store, LATENCY_S, engine=ENGINE, **best_epochs(speaking)),
     )
     made: Counter[str] = Counter()
-    for stage in (Stage.COURSES, Stage.FINETUNE, Stage.SESSIONS, Stage.RATINGS):
+    for stage in (Stage.COURSES, Stage.ADAPTER, Stage.MODEL, Stage.SESSIONS, Stage.RATINGS):
         made |= kill_in(stage, file, store)
     output = scripted.run("study", file)
     assert "report:" in output
     expected, found = scripted.units(undisturbed), scripted.units(store)
     assert set(found) == set(expected)
-    tuned = [key for key in expected if "/finetune/second-tuned/" in key]
+    tuned = [key for key in expected if "/adapter/second-tuned/" in key]
     for metrics in (found[key].content["metrics"] for key in tuned):
         assert [point["epoch"] for point in metrics["measured"]] == [0, 1, 2, 2.6667]
         assert all(set(point["loss"]) == set(NAMES) for point in metrics["measured"])
@@ -108,7 +109,7 @@ def under_way(stage: Stage, store: Path) -> bool:
 
     A training is once it has a checkpoint.
     """
-    return stage is not Stage.FINETUNE or any(
+    return stage is not Stage.ADAPTER or any(
         FolderStore(store).list("rehearsal/checkpoints/second-tuned")
     )
 

@@ -85,7 +85,7 @@ def test_plan_and_status_say_whom_the_judge_never_rates(
 def test_a_judge_that_failed_its_gate_costs_no_therapist_a_point(tmp_path: Path) -> None:
     bench = bench_of(write_rated(tmp_path, BASE, 10, {}))
     make_lessons(bench, "reader")
-    key = bench.keys.finetune(Checkpoint("reader", tuned=True))
+    key = bench.keys.model(Checkpoint("reader", tuned=True))
     made_from = bench.survey(Stage.DATASET).record(key)
     bench.store.put(Unit(key, {}, Status.REJECTED, "parity: stops", made_from=made_from))
     survey = bench.survey(Stage.SESSIONS, Stage.RATINGS)
@@ -116,8 +116,9 @@ def test_without_ratings_people_are_awaited_and_the_judge_is_owed(tmp_path: Path
     bench = bench_of(file)
     with pytest.raises(PeopleAwaited, match=r"raters\.people: people have rated 0 of 6 sessions"):
         make_lessons(bench, "reader")
-    owed = bench.survey(Stage.FINETUNE).owed(Stage.FINETUNE)
+    owed = bench.survey(Stage.MODEL).owed(Stage.MODEL)
     assert {key.id for key in owed} == {"reader-tuned", "reader-instruct"}
+    assert {key.id for key in bench.survey(Stage.ADAPTER).owed(Stage.ADAPTER)} == {"reader-tuned"}
     code, said = outcome(["train", str(file), "--model", "reader"])
     assert (code, "bring their ratings in with" in said) == (2, True)
 

@@ -246,11 +246,11 @@ def test_a_model_of_another_dataset_is_trained_again_and_nobody_is_pointed_to_it
     bench = Bench(load_study(file), Silent(), inline=True)
     store, key, dataset = (
         bench.store,
-        bench.keys.finetune(Checkpoint("first", True)),
+        bench.keys.adapter(Checkpoint("first", True)),
         bench.store.get(bench.keys.dataset()),
     )
     assert dataset
-    store.put(Unit(key, {"gguf": {}}, made_from={str(dataset.key): dataset.digest}))
+    store.put(Unit(key, {"adapter": {}}, made_from={str(dataset.key): dataset.digest}))
     latest = "rehearsal/models/rehearsal-first-tuned/latest.json"
     store.replace(latest, b"{}")
     monkeypatch.setattr(train, "_settle", lambda *_: None)
@@ -276,7 +276,7 @@ def test_a_model_of_another_dataset_is_trained_again_and_nobody_is_pointed_to_it
     assert begun == [Checkpoint("first", True)]
     assert {path.split("/")[2] for path in store.list("rehearsal/aside/")} == {
         "dataset",
-        "finetune",
+        "adapter",
         "models",
     }
 

@@ -56,7 +56,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, speaking: Path) -> Pat
 
 def test_what_was_trained_on_and_measured(undisturbed: Path) -> None:
     (tuned,) = (
-        unit for key, unit in scripted.units(undisturbed, Stage.FINETUNE).items() if "tuned" in key
+        unit for key, unit in scripted.units(undisturbed, Stage.ADAPTER).items() if "tuned" in key
     )
     metrics, pairs = tuned.content["metrics"], scripted.units(undisturbed, Stage.PAIRS)
     made = [choice for unit in pairs.values() for choice in unit.content["pairs"]]
@@ -110,7 +110,7 @@ def test_killed_among_pairs_and_behind_them_no_pair_is_made_twice(
     pairs, again = scripted.units(store, Stage.PAIRS), attempts(store)
     assert {key: again[key] for key in some} == {key: tried[key] for key in some}
     assert len(pairs) == total
-    assert not scripted.units(store, Stage.FINETUNE)
+    assert not scripted.units(store, Stage.ADAPTER)
 
     scripted.run("study", file)
     after = attempts(store)

@@ -39,7 +39,7 @@ DOCUMENT: dict[str, Any] = {
     "raters": {"judge": {"endpoint": "script"}},
     "sessions": {"count": 2, "max_messages": 6, "min_therapist_turns": 1},
 }
-NEEDLESS = (Stage.PROFILES, Stage.COURSES, Stage.DATASET, Stage.FINETUNE)
+NEEDLESS = (Stage.PROFILES, Stage.COURSES, Stage.DATASET, Stage.ADAPTER, Stage.MODEL)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_another_temperature_beside_the_prompt_is_said_in_plan_and_report(
     page = (study.parent / "runs" / "prompts" / "report.html").read_text()
     assert f"Confounded: {said}" in page.replace("&#39;", "'")
     folder = tmp_path / "exported"
-    assert run(["export", str(study), "--to", str(folder)]) == 0
+    assert run(["data", str(study), "--to", str(folder)]) == 0
     (found,) = json.loads((folder / "analysis.json").read_text())["confounds"]
     assert (found["what"], found["values"]) == ("temperature", ["0.1", "0.7"])
 
@@ -119,7 +119,8 @@ def test_another_temperature_beside_the_prompt_is_said_in_plan_and_report(
     [
         (["generate", "--inline"], "generate: no arm needs courses, since none is tuned on them"),
         (["dataset"], "dataset: no arm needs one, since none is tuned on courses"),
-        (["train"], "train: no arm needs a model to be made: none is tuned"),
+        (["train"], "train: nothing to train: no arm needs a model to be tuned"),
+        (["export"], "export: no arm needs a model to be made: none is tuned"),
     ],
 )
 def test_a_stage_that_no_arm_needs_says_so_and_makes_nothing(

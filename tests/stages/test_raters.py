@@ -87,7 +87,7 @@ def test_two_judges_with_scales_of_their_own(tmp_path: Path, judges: dict[str, C
     }
     file = study_of(tmp_path, raters, ["technical", "second.percent_complex", "ctrs-0-6.total"])
     assert run(["study", str(file), "--inline"]) == 0
-    assert run(["export", str(file), "--to", str(tmp_path / "out")]) == 0
+    assert run(["data", str(file), "--to", str(tmp_path / "out")]) == 0
 
     units = scripted.units(tmp_path / "store", Stage.RATINGS)
     assert len(units) == 8 * (2 + 1)
@@ -146,7 +146,7 @@ def test_a_judge_of_other_scales_has_no_total_and_says_why(
     }
     file = study_of(tmp_path, raters, [])
     assert run(["study", str(file), "--inline"]) == 0
-    assert run(["export", str(file), "--to", str(tmp_path / "out")]) == 0
+    assert run(["data", str(file), "--to", str(tmp_path / "out")]) == 0
     scores = rows_of(tmp_path / "out" / "scores.csv")
     assert {(row["judge"], row["total"], row["reason"]) for row in scores} == {
         ("first", "0", ""),

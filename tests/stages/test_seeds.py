@@ -30,9 +30,9 @@ def test_sessions_and_scores_of_an_arm_are_of_each_training(tmp_path: Path) -> N
         assert run(command) == 0
     assert run(["simulate", str(file), "--inline"]) == 1, "two trainings are owed"
     bench = Bench(load_study(file), Silent(), inline=True)
-    for made in bench.keys.finetunes:  # as if they had been trained; a script answers for both
-        key = bench.keys.finetune(made)
-        bench.store.put(Unit(key, {"seed": made.seed}, made_from=inputs_of(bench, key)))
+    for made in bench.keys.models:  # as if they had been trained; a script answers for both
+        for key in (bench.keys.adapter(made), bench.keys.model(made)):
+            bench.store.put(Unit(key, {"seed": made.seed}, made_from=inputs_of(bench, key)))
     for command in ("simulate", "evaluate"):
         assert run([command, str(file), "--inline"]) == 0
     analysis = bench.store.get(bench.keys.analysis())

@@ -36,7 +36,7 @@ def evaluated(folder: Path, reading: Path, *, shuffled: bool) -> tuple[Path, dic
     file = write_rated(folder, reading, PATIENTS, RECIPE, shuffled=shuffled)
     assert run(["evaluate", str(file), "--inline"]) == 0
     assert run(["report", str(file)]) == 0
-    assert run(["export", str(file), "--to", str(folder / "out")]) == 0
+    assert run(["data", str(file), "--to", str(folder / "out")]) == 0
     analysis = json.loads((folder / "out" / "analysis.json").read_text())
     return file, {row["rater"]: row for row in analysis["reliability"]["learned"]}
 

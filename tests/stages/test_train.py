@@ -15,11 +15,10 @@ import yaml
 
 from cbt_ray.__main__ import run
 from cbt_ray.llm.gguf_file import gguf_header
-from cbt_ray.stages.train import _with_upload
+from cbt_ray.stages.export import with_upload
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.study import load_study
 from cbt_ray.study.model import Checkpoint
-from cbt_ray.training.backend import trainer
 from cbt_ray.training.export import merge as merging
 from cbt_ray.training.gate.expected import Expected
 from cbt_ray.training.gate.verdict import Verdict
@@ -44,21 +43,33 @@ def study(tmp_path_factory: pytest.TempPathFactory, speaking: Path) -> Path:
     return file
 
 
-def unit_of(study: Path) -> Unit:
-    (unit,) = scripted.units(study.parent / "store", Stage.FINETUNE).values()
+def unit_of(study: Path, stage: Stage = Stage.MODEL) -> Unit:
+    (unit,) = scripted.units(study.parent / "store", stage).values()
     return unit
+
+
+def test_a_training_hands_its_adapter_over_and_names_what_comes_next(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", str(study)]) == 0
+    assert capsys.readouterr().out.endswith(f"train: next: cbt-ray export {study}\n")
+    store, unit = FolderStore(study.parent / "store"), unit_of(study, Stage.ADAPTER)
+    assert set(unit.content["adapter"]) == {"adapter_config.json", "adapter_model.safetensors"}
+    assert not list(store.list("rehearsal/checkpoints/"))
+    assert not list(store.list("rehearsal/model"))
 
 
 def test_a_model_that_fails_its_gate_is_kept_and_judged_again_without_training(
     study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store = FolderStore(study.parent / "store")
+    """Runs behind the test above."""
+    store, adapter = FolderStore(study.parent / "store"), unit_of(study, Stage.ADAPTER)
     write = merging.write_f16
     rounded = lambda file, shapes, pieces: write(  # noqa: E731
         file, shapes, lambda name: map(_coarse, pieces(name))
     )
     monkeypatch.setattr(merging, "write_f16", rounded)
-    assert run(["train", str(study)]) == 2
+    assert run(["export", str(study)]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert (
         "models.first: the tuned model failed its parity gate (merge: expected a mean divergence "
@@ -70,20 +81,13 @@ def test_a_model_that_fails_its_gate_is_kept_and_judged_again_without_training(
         store.size(blob["path"]) == blob["size"] for blob in failed.content["files"].values()
     )
     assert not list(store.list("rehearsal/models/"))
-    assert run(["train", str(study)]) == 2, "it is not owed, and nothing is made again"
+    assert said.endswith(f"again: cbt-ray export {study} --model first --retry-rejected")
+    assert run(["export", str(study)]) == 2, "it is not owed, and nothing is made again"
 
     monkeypatch.undo()
-    trained: list[int] = []
-    made = trainer._Training.made
-    monkeypatch.setattr(
-        trainer._Training,
-        "made",
-        lambda self, step, entry: trained.append(step) or made(self, step, entry),
-    )
-    assert run(["train", str(study), "--retry-rejected"]) == 0
-    assert trained == []
+    assert run(["export", str(study), "--retry-rejected"]) == 0
     assert unit_of(study).status is Status.DONE
-    assert not list(store.list("rehearsal/checkpoints/"))
+    assert unit_of(study, Stage.ADAPTER).to_bytes() == adapter.to_bytes()
 
 
 def _coarse(piece: Any) -> Any:
@@ -114,12 +118,13 @@ def test_what_is_handed_on_is_whole_and_named(study: Path, tmp_path: Path) -> No
     assert {name for _, name in sums} == {*files, "Modelfile"}
     for sha256, name in sums:
         assert hashlib.sha256((tmp_path / "all" / name).read_bytes()).hexdigest() == sha256
-    for name, blob in unit.content["adapter"].items():
+    adapter_unit = unit_of(study, Stage.ADAPTER)
+    for name, blob in adapter_unit.content["adapter"].items():
         data = (tmp_path / "all" / "adapter" / name).read_bytes()
         assert hashlib.sha256(data).hexdigest() == blob["sha256"]
     card = (tmp_path / "all" / "README.md").read_text()
     assert all(f"| {check['name']} | " in card for check in unit.content["metrics"]["gate"])
-    for point in unit.content["metrics"]["measured"]:
+    for point in adapter_unit.content["metrics"]["measured"]:
         losses = " | ".join(f"{loss:.6g}" for loss in point["loss"].values())
         assert f"{point['epoch']:g}" in card
         assert f" | {losses} | " in card
@@ -134,7 +139,7 @@ def test_what_is_handed_on_is_whole_and_named(study: Path, tmp_path: Path) -> No
     assert said["general.license"] == "apache-2.0"
     start = load_study(study).models["first"].recipe.start
     assert said["general.base_model.0.name"] == Path(start).name, "and no folder of this machine"
-    assert str(study.parent) not in card + json.dumps(unit.content)
+    assert str(study.parent) not in card + json.dumps([unit.content, adapter_unit.content])
 
 
 def test_what_a_server_has_to_say_is_kept(study: Path) -> None:
@@ -158,7 +163,7 @@ def test_latest_moves_also_where_a_run_was_killed_before_it_did(study: Path) -> 
     before = {path: store.read(path) for path in store.list(f"{place}/")}
     store.delete(f"{place}/latest.json")
     store.replace(f"{place}/README.md", b"of another version")
-    assert run(["train", str(study)]) == 0
+    assert run(["export", str(study)]) == 0
     assert {path: store.read(path) for path in store.list(f"{place}/")} == before
 
 
@@ -170,7 +175,7 @@ def test_a_corrected_licence_renames_what_people_are_given(study: Path, tmp_path
     document["endpoints"]["script"]["licence"] = "Llama 3.1 Community License"
     corrected = scripted.write_study(tmp_path, document)
     before = unit_of(study)
-    assert run(["train", str(corrected)]) == 0
+    assert run(["export", str(corrected)]) == 0
     assert unit_of(study).to_bytes() == before.to_bytes()
     (tmp_path / "all").mkdir()
     assert (
@@ -204,8 +209,8 @@ def test_a_tokenizer_that_llama_cpp_runs_otherwise_ends_it_before_training(
     file = scripted.write_study(tmp_path, document)
     for command in ("generate", "dataset"):
         assert run([command, str(file), *(["--inline"] if command == "generate" else [])]) == 0
-    for _ in range(2):
-        assert run(["train", str(file)]) == 2
+    for command in ("train", "train", "export"):
+        assert run([command, str(file)]) == 2
         said = capsys.readouterr().err.strip().splitlines()[-1]
         assert (
             "models.first: the tuned model failed its parity gate (tokens: expected llama.cpp "
@@ -215,7 +220,7 @@ def test_a_tokenizer_that_llama_cpp_runs_otherwise_ends_it_before_training(
             "it was not trained, since no training would change that: name another base, or a "
             "revision of it"
         )
-    failed = unit_of(file)
+    failed = unit_of(file, Stage.ADAPTER)
     assert (failed.status, failed.reason, set(failed.content)) == (
         Status.REJECTED,
         "parity: tokens",
@@ -229,7 +234,7 @@ def test_a_tokenizer_that_llama_cpp_runs_otherwise_ends_it_before_training(
 
 def test_live_figures_stay_beside_the_unit(study: Path) -> None:
     """Runs behind the first test."""
-    store, key = FolderStore(study.parent / "store"), unit_of(study).key
+    store, key = FolderStore(study.parent / "store"), unit_of(study, Stage.ADAPTER).key
     lines = [
         json.loads(line)
         for line in (store.read(f"rehearsal/training/{key.id}/{key.h16}.jsonl") or b"").splitlines()
@@ -246,11 +251,11 @@ def test_a_file_that_is_cut_in_the_store_fails_the_check_of_the_upload(
     file = tmp_path / "model.gguf"
     file.write_bytes(b"GGUF" * 1000)
     blobs = [
-        bench.store.put_blob(bench.keys.finetune(Checkpoint("first", True)), name, file)
+        bench.store.put_blob(bench.keys.model(Checkpoint("first", True)), name, file)
         for name in ("one.gguf", "other.gguf")
     ]
-    assert _with_upload(bench, Verdict(()), blobs).failed == ()
+    assert with_upload(bench, Verdict(()), blobs).failed == ()
     (study.parent / "store" / blobs[1].path).write_bytes(b"GGUF" * 900)
-    verdict = _with_upload(bench, Verdict(()), blobs)
+    verdict = with_upload(bench, Verdict(()), blobs)
     assert verdict.failed == ("upload",)
     assert verdict.checks[-1].measured["lost"] == [blobs[1].path]

@@ -20,11 +20,12 @@ from cbt_ray.training.backend.job import MadeStep
 from cbt_ray.training.live import Live, Record, Step, path_of, read_record
 from cbt_ray.training.measured import Kept, Point, json_of
 from cbt_ray.training.preference import PairFigures
-from cbt_ray.unit import Key, Unit
+from cbt_ray.unit import Key, Stage, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.progress import Silent
 from tests.stages import scripted
 
+FIRST = Checkpoint("first", True)
 BEGUN = datetime(2026, 11, 3, 12, tzinfo=UTC)
 METRICS = {
     "steps": 6,
@@ -55,7 +56,7 @@ def bench(tmp_path: Path) -> Bench:
 
 @pytest.fixture
 def key(bench: Bench) -> Key:
-    return bench.keys.finetune(Checkpoint("first", True))
+    return bench.keys.adapter(FIRST)
 
 
 def measured(bench: Bench, key: Key, numbers: range, **more: Any) -> None:
@@ -89,7 +90,7 @@ def unit_of(key: Key, **more: Any) -> Unit:
     return Unit(
         key,
         content | more,
-        provenance={"training": {"seconds": 61.5, "tokens_per_second": 77.0}},
+        provenance={"measured": {"seconds": 61.5, "tokens_per_second": 77.0}},
         made_from={},
     )
 
@@ -106,11 +107,10 @@ def test_what_was_found_of_its_server_stands_behind_its_own_checks(tmp_path: Pat
     document = scripted.study_document(tmp_path / "store", **changes)
     document["endpoints"]["own"] = own
     bench = Bench(load_study(scripted.write_study(tmp_path, document)), Silent())
-    made = Checkpoint("first", True)
-    unit = unit_of(bench.keys.finetune(made))
+    unit = unit_of(bench.keys.adapter(FIRST))
     assert [check.name for check in row(bench, unit).checks] == ["merged_kl", "q8_0"]
     check = {"name": "served.greedy", "passed": True, "measured": {}, "expected": "the same"}
-    bench.store.put(Unit(bench.keys.served(made, "own"), {"checks": [check]}, made_from={}))
+    bench.store.put(Unit(bench.keys.served(FIRST, "own"), {"checks": [check]}, made_from={}))
     assert row(bench, unit).checks[2:] == [CheckRow("served.greedy", True, {}, "the same")]
     said: list[str] = []
     print_status(bench, said.append)
@@ -238,10 +238,10 @@ def test_losses_are_told_as_they_are_taken(bench: Bench, key: Key) -> None:
     bench.progress.say = said.append  # type: ignore[method-assign]
     taken = (Point(0, 0.0, {"train": 2.0}), Point(1, 0.5, {"train": 1.5, "test": 1.75}))
     with Live(bench.store, key) as live:
-        Steps(bench, "first", live)(MadeStep(1, 6, 2.0, 1.0, 60, 1.0, taken))
+        Steps(bench, Stage.ADAPTER, FIRST, live)(MadeStep(1, 6, 2.0, 1.0, 60, 1.0, taken))
     assert said == [
-        "finetune: first: loss at epoch 0: training set 2.000",
-        "finetune: first: loss at epoch 0.5: training set 1.500, test 1.750",
+        "adapter: first tuned: loss at epoch 0: training set 2.000",
+        "adapter: first tuned: loss at epoch 0.5: training set 1.500, test 1.750",
     ]
     assert read_record(bench.store, key).measured == list(taken)
 
@@ -250,7 +250,9 @@ def test_a_step_on_pairs_is_told_and_kept(bench: Bench, key: Key) -> None:
     said: list[str] = []
     bench.progress.say = said.append  # type: ignore[method-assign]
     with Live(bench.store, key) as live:
-        Steps(bench, "first", live)(MadeStep(6, 6, 2.0, 1.0, 60, 1.0, pairs=PairFigures(**PAIRS)))
+        Steps(bench, Stage.ADAPTER, FIRST, live)(
+            MadeStep(6, 6, 2.0, 1.0, 60, 1.0, pairs=PairFigures(**PAIRS))
+        )
     assert "loss 2.000, chosen likelier in 75%, " in said[0]
     (step,) = read_record(bench.store, key).steps
     assert {name: getattr(step, name) for name in PAIRS} == PAIRS
@@ -261,7 +263,7 @@ def test_a_step_on_pairs_is_told_and_kept(bench: Bench, key: Key) -> None:
 
 def test_an_export_has_files_and_no_curves(key: Key) -> None:
     gguf = {"path": "rehearsal/blobs/d", "sha256": "d" * 64, "size": 1}
-    found = row_of("first instruct", Unit(key, {"gguf": gguf}, made_from={}), Record())
+    found = row_of("first instruct", None, Unit(key, {"gguf": gguf}, made_from={}), Record())
     assert (found.model, found.steps, found.kept) == ("first instruct", None, None)
     assert (found.curves.loss, found.measured) == ([], [])
     assert found.files == [FileRow("first-tuned.gguf", "d" * 64, 1)]

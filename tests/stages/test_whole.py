@@ -99,7 +99,7 @@ def test_another_seed_makes_new_units_and_leaves_the_old(
 
 def test_export_writes_transcripts_dataset_ratings_and_scores(study: Path, tmp_path: Path) -> None:
     folder = tmp_path / "exported"
-    assert run(["export", str(study), "--to", str(folder)]) == 0
+    assert run(["data", str(study), "--to", str(folder)]) == 0
     sessions = [json.loads(line) for line in (folder / "sessions.jsonl").read_text().splitlines()]
     assert len(sessions) == 8
     with (folder / "ratings.csv").open() as stream:

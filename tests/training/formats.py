@@ -3,7 +3,7 @@ loss.
 
     python -m tests.training.formats DATASET_SESSION DATASET_PAPER RESULTS.jsonl
 
-The two folders are `dataset/` of two exports of the same courses (`cbt-ray export STUDY --to FOLDER
+The two folders are `dataset/` as written twice of the same courses (`cbt-ray data STUDY --to FOLDER
 --set dataset.format=...`). A run takes examples in a seeded order until the therapist's answers add
 up to BUDGET tokens, and makes about STEPS optimizer steps of them. One patient is held out of all
 runs. Each run is a line of RESULTS; runs that are there are not made again. At the end stands the

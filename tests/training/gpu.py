@@ -189,11 +189,12 @@ def _as_documented(job: Job) -> dict[str, Any]:
 
 
 def whole_job(size: Size, base: Base, work: Path) -> dict[str, Any]:
-    """From data to GGUF and gate, as the train stage does it.
+    """From data to GGUF and gate, as training and export do it.
 
     Random weights cannot pass `stops`.
     """
-    from cbt_ray.training.finetune import tune
+    from cbt_ray.training.made import Adapter, export_tuned
+    from cbt_ray.training.tuned import tune
 
     sessions = [session for patient in "abcd" for session in course(patient, 3)]
     splits = dataset.build(
@@ -203,22 +204,23 @@ def whole_job(size: Size, base: Base, work: Path) -> dict[str, Any]:
         WORDS,
     )
     recipe = recipe_of(size, "trl", base.folder).model_copy(update={"max_steps": 4})
-    made = tune(
-        recipe,
-        dataset.write(splits, work / "dataset"),
-        work,
-        Nowhere(),
-        lambda _step: None,
-        threads=len(os.sched_getaffinity(0)),
-    )
+    threads, data = len(os.sched_getaffinity(0)), dataset.write(splits, work / "dataset")
+    tuned = tune(recipe, data, work, Nowhere(), lambda _step: None, threads=threads)
+    adapter = Adapter(tuned.adapter, tuned.base.digest, tuned.answer_tokens)
+    made = export_tuned(recipe, adapter, data, work, threads=threads)
     checks = {check["name"]: check["passed"] for check in made.metrics["gate"]}
     measured = {
         check["name"]: check["measured"]
         for check in made.metrics["gate"]
         if check["name"] in ("merge", "greedy", "quantized")
     }
-    seconds, size_of = made.metrics["parts_seconds"], made.exported.gguf.path.stat().st_size
-    return {"checks": checks, "measured": measured, "parts_seconds": seconds, "gguf_bytes": size_of}
+    return {
+        "checks": checks,
+        "measured": measured,
+        "training_seconds": tuned.metrics["parts_seconds"],
+        "export_seconds": made.metrics["parts_seconds"],
+        "gguf_bytes": made.exported.gguf.path.stat().st_size,
+    }
 
 
 def run(part: str, size: Size, folder: Path) -> None:

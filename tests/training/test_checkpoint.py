@@ -18,7 +18,7 @@ from cbt_ray.store.folder import FolderStore
 from cbt_ray.training.checkpoint import StoreCheckpoints, _unpack, clear_checkpoints, sigterm
 from cbt_ray.unit import Key, Stage
 
-KEY = Key("study", Stage.FINETUNE, "tiny-tuned", "0123456789abcdef")
+KEY = Key("study", Stage.ADAPTER, "tiny-tuned", "0123456789abcdef")
 DATA = "fedcba9876543210"
 FOLDER = f"study/checkpoints/tiny-tuned/0123456789abcdef/{DATA}"
 

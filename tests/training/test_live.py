@@ -29,7 +29,7 @@ from tests.needs import needs
 
 pytestmark = pytest.mark.slow
 
-KEY = Key("demo", Stage.FINETUNE, "tiny-tuned", "0123456789abcdef")
+KEY = Key("demo", Stage.ADAPTER, "tiny-tuned", "0123456789abcdef")
 LONG_AGO = datetime(2026, 11, 3, 12, tzinfo=UTC)
 
 

@@ -41,7 +41,7 @@ class Server(Inquiry):
 def model(name: str, due: Sequence[Row]) -> Model:
     said = [max(row, key=lambda one: row[one]) for row in due]
     expected = Expected((Message("user", "Hello."),), [1, 2, 3], said, list(due))
-    key = Key("small", Stage.FINETUNE, name, "0" * 16)
+    key = Key("small", Stage.MODEL, name, "0" * 16)
     return Model(Checkpoint("small", True), name, Unit(key, {}, made_from={}), (expected,))
 
 

@@ -38,7 +38,7 @@ def bench(tmp_path: Path) -> Bench:
     arms = [{"name": "plain", "model": "smollm2", "endpoint": "own"}]
     document = example_study(arms=arms, endpoints__own=OWN, store=str(tmp_path / "runs"))
     bench = Bench(load_study(write_study(tmp_path, document)), Silent(), inline=True)
-    key = bench.keys.finetune(PLAIN)
+    key = bench.keys.model(PLAIN)
     content: dict[str, Any] = {
         "reference": [{"messages": None, "ids": [1], "said": [], "best": []}]
     }
@@ -65,7 +65,7 @@ def test_what_is_missing_is_said_before_vllm_starts(
     assert (code, f"--port: expected one that is free, {port}: " in said) == (2, True)
     code, said = refusal(bench, capsys, "--endpoint", "script")
     assert (code, "--endpoint: expected one of ['own']" in said) == (2, True)
-    bench.store.set_aside(str(bench.keys.finetune(PLAIN)))
+    bench.store.set_aside(str(bench.keys.model(PLAIN)))
     code, said = refusal(bench, capsys)
     assert (code, "owed; run first: cbt-ray train" in said) == (1, True)
     assert run(["serve", str(bench.study.file), "--model", "other"]) == 2

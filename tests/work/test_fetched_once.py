@@ -25,7 +25,7 @@ from tests.study.example import example_study, write_study
 
 SIZE = 3_000_000
 PIECE = 500_000
-KEY = Key("small", Stage.FINETUNE, "smollm2-tuned", "0" * 16)
+KEY = Key("small", Stage.MODEL, "smollm2-tuned", "0" * 16)
 
 
 def fetch(study_file: Path, url: str, blob: Blob, answers: multiprocessing.Queue[str]) -> None:

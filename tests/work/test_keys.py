@@ -45,7 +45,8 @@ ALL = frozenset(Stage) - {Stage.PAIRS}
 """Stages of this study, in which no pairs are made."""
 BEHIND_TRAINING = {
     Stage.DATASET,
-    Stage.FINETUNE,
+    Stage.ADAPTER,
+    Stage.MODEL,
     Stage.SESSIONS,
     Stage.RATINGS,
     Stage.ANALYSIS,
@@ -138,6 +139,14 @@ WHERE: dict[str, tuple[dict[str, Any], set[Stage] | frozenset[Stage]]] = {
     "dataset": ({"dataset": {"held_out": 0.5}}, BEHIND_TRAINING),
     "recipe": ({"models__smollm2__recipe__learning_rate": 1e-5}, BEHIND_TRAINING - {Stage.DATASET}),
     "kept epoch": ({"models__smollm2__recipe__keep": "best"}, BEHIND_TRAINING - {Stage.DATASET}),
+    "quantization, which trains nothing anew": (
+        {"models__smollm2__recipe__quantization": "q4_0"},
+        BEHIND_TRAINING - {Stage.DATASET, Stage.ADAPTER},
+    ),
+    "what nobody is given but from the same units": (
+        {"models__smollm2__recipe__gate_prompts": 3, "models__smollm2__recipe__safetensors": False},
+        set(),
+    ),
     "profile of a simulated patient": (
         {"patients__simulated__0__profile": "53, a school cook who has given up her choir."},
         {Stage.SESSIONS} | SCORES,
@@ -215,7 +224,7 @@ def test_patients_profile_reaches_that_patients_sessions_and_ratings_only() -> N
 
 
 def test_recipe_reaches_the_tuned_arm_only() -> None:
-    for stage in (Stage.FINETUNE, Stage.SESSIONS, Stage.RATINGS):
+    for stage in (Stage.ADAPTER, Stage.MODEL, Stage.SESSIONS, Stage.RATINGS):
         before, after = both(stage, models__smollm2__recipe__learning_rate=1e-5)
         assert [old != new for old, new in zip(before, after, strict=True)] == [
             "tuned" in key for key in before
@@ -233,7 +242,7 @@ def test_one_more_patient_arm_or_replicate_leaves_the_keys_that_were_there() -> 
     before = keys()
     for changes in more:
         after = keys(**changes)
-        stages = [Stage.COURSES, Stage.FINETUNE, Stage.SESSIONS] + (
+        stages = [Stage.COURSES, Stage.ADAPTER, Stage.MODEL, Stage.SESSIONS] + (
             [Stage.RATINGS] if "arms__2" not in changes else []
         )
         for stage in stages:
@@ -260,7 +269,8 @@ def test_a_form_reaches_the_arms_that_reply_in_it_and_what_they_are_trained_on()
     assert [key.split("/")[2] for key in trained[Stage.DATASET]] == ["turn-reasoned"]
     moved = {stage: set(before[stage]) ^ set(trained[stage]) for stage in Stage}
     assert not moved[Stage.COURSES]
-    assert {key.split("/")[2] for key in moved[Stage.FINETUNE]} == {"smollm2-tuned"}
+    for stage in (Stage.ADAPTER, Stage.MODEL):
+        assert {key.split("/")[2] for key in moved[stage]} == {"smollm2-tuned"}
     assert {key.split("/")[2].split(".")[0] for key in moved[Stage.SESSIONS]} == {"tuned"}
     asked = keys(**form, arms__0__form="reasoned")
     assert {stage for stage in Stage if asked[stage] != before[stage]} == {Stage.SESSIONS} | SCORES
@@ -377,22 +387,22 @@ def test_what_a_gguf_is_turned_into_is_in_the_key_by_its_rule_and_the_file_that_
     assert not list((tmp_path / "cache").rglob("*.gguf")), "a key needs no file but the one named"
 
 
-def finetunes(**recipe: Any) -> dict[str, str]:
+def exported(**recipe: Any) -> dict[str, str]:
     """Tuned and instruct model to their hashes, with a recipe that names hub ids."""
     own = RECIPE | {"start": "lab/model", "compare": "lab/model", **recipe}
     arms = [{**arm, "endpoint": "made"} for arm in TWO_ARMS]
-    found = keys(models__smollm2__recipe=own, arms=arms)[Stage.FINETUNE]
+    found = keys(models__smollm2__recipe=own, arms=arms)[Stage.MODEL]
     return {key.split("/")[2].removeprefix("smollm2-"): key.split("/")[3] for key in found}
 
 
 def test_hub_id_is_identified_by_its_name_and_revision_whatever_lies_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = finetunes()
+    before = exported()
     (tmp_path / "lab" / "model").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert finetunes() == before
-    assert finetunes(start="./lab/model")["tuned"] != before["tuned"]
+    assert exported() == before
+    assert exported(start="./lab/model")["tuned"] != before["tuned"]
 
 
 @pytest.mark.parametrize(
@@ -407,17 +417,17 @@ def test_hub_id_is_identified_by_its_name_and_revision_whatever_lies_here(
 def test_hub_id_and_revision_reach_what_is_made_of_them(
     recipe: dict[str, str], reached: set[str]
 ) -> None:
-    before, after = finetunes(), finetunes(**recipe)
+    before, after = exported(), exported(**recipe)
     assert {variant for variant in before if before[variant] != after[variant]} == reached
 
 
 def test_main_is_meant_where_no_revision_is_given() -> None:
-    assert finetunes(revision="main")["instruct"] == finetunes()["instruct"]
+    assert exported(revision="main")["instruct"] == exported()["instruct"]
 
 
 def test_revision_of_the_start_is_not_that_of_another_model_to_compare_with() -> None:
     other = {"compare": "lab/other"}
-    assert finetunes(**other, revision="v2")["instruct"] == finetunes(**other)["instruct"]
+    assert exported(**other, revision="v2")["instruct"] == exported(**other)["instruct"]
 
 
 PROBED: dict[str, Any] = {
@@ -525,7 +535,7 @@ def test_every_key_is_there_once_and_reads_back() -> None:
         for stage in keys(sessions__replicates=2, raters__judge__replicates=2).values()
         for key in stage
     ]
-    assert len(set(found)) == len(found) == 2 + 4 + 1 + 1 + 16 + 32 + 1 + 1
+    assert len(set(found)) == len(found) == 2 + 4 + 1 + 1 + 1 + 16 + 32 + 1 + 1
     assert all(str(Key.parse(key)) == key for key in found)
 
 

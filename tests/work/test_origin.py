@@ -94,13 +94,15 @@ def owed(store: Store) -> dict[Key, Entry]:
 
 CHAIN = KEYS.chain(*next(chain for chain in KEYS.chains() if chain[0].name == "tuned"))
 (RATING,) = KEYS.ratings_of(CHAIN[0])
-TUNED, DATASET = KEYS.finetune(Checkpoint("smollm2", True)), KEYS.dataset()
+TUNED, DATASET = KEYS.model(Checkpoint("smollm2", True)), KEYS.dataset()
+ADAPTER = KEYS.adapter(Checkpoint("smollm2", True))
 END = {KEYS.analysis(), KEYS.report()}
 DIRECT = {
     KEYS.profile(1): {KEYS.course(1, 1), KEYS.course(1, 2), KEYS.report()},
     KEYS.course(1, 1): {KEYS.course(1, 2), DATASET, KEYS.report()},
     KEYS.course(2, 2): {DATASET, KEYS.report()},
-    DATASET: {TUNED, KEYS.report()},
+    DATASET: {ADAPTER, KEYS.report()},
+    ADAPTER: {TUNED, KEYS.report()},
     TUNED: {
         key for chain in KEYS.chains() if chain[0].name == "tuned" for key in KEYS.chain(*chain)
     }

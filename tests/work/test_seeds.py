@@ -41,12 +41,12 @@ def keys_of(seeds: int, **changes: Any) -> Keys:
 
 def test_each_seed_makes_a_checkpoint_and_sessions_of_its_own() -> None:
     keys = keys_of(2)
-    assert keys.finetunes == [
+    assert keys.models == [
         Checkpoint("smollm2", False),
         Checkpoint("smollm2", True),
         Checkpoint("smollm2", True, 1),
     ]
-    made = [keys.finetune(one) for one in keys.finetunes]
+    made = [keys.model(one) for one in keys.models]
     assert [key.id for key in made] == ["smollm2-instruct", "smollm2-tuned", "smollm2-tuned-t1"]
     chains = [(arm.name, seed) for arm, _, _, seed in keys.chains()]
     assert chains == [("plain", 0), ("tuned", 0), ("tuned", 1)]
@@ -66,14 +66,21 @@ def test_more_seeds_keep_what_is_made_and_one_is_as_it_was() -> None:
     once, twice = keys_of(1).all(), keys_of(2).all()
     unsaid = Keys(loaded(**BASE), Prompts()).all()
     assert unsaid == once
-    for stage in (Stage.COURSES, Stage.DATASET, Stage.FINETUNE, Stage.SESSIONS, Stage.RATINGS):
+    for stage in (
+        Stage.COURSES,
+        Stage.DATASET,
+        Stage.ADAPTER,
+        Stage.MODEL,
+        Stage.SESSIONS,
+        Stage.RATINGS,
+    ):
         assert set(once[stage]) <= set(twice[stage]), stage
     assert once[Stage.ANALYSIS] != twice[Stage.ANALYSIS]
 
 
 def test_a_checkpoint_is_what_the_recipe_with_its_seed_makes() -> None:
     study = study_of(3)
-    seeds = [study.recipe_of(one).seed for one in Keys(study, Prompts()).finetunes if one.tuned]
+    seeds = [study.recipe_of(one).seed for one in Keys(study, Prompts()).tuned]
     assert seeds == [3407, 3408, 3409]
 
 

@@ -32,7 +32,7 @@ def bench_at(url: str, folder: Path) -> Bench:
         arms=arms, endpoints__own={**OWN, "api_base": url, "retries": 3}, store=str(folder / "runs")
     )
     bench = Bench(study, Silent(), inline=True)
-    bench.store.put(Unit(bench.keys.finetune(PLAIN), {}, made_from={}))
+    bench.store.put(Unit(bench.keys.model(PLAIN), {}, made_from={}))
     return bench
 
 
@@ -56,7 +56,7 @@ def found(bench: Bench, status: Status, training: str = "") -> None:
     key, reason = bench.keys.served(PLAIN, "own"), None
     if status is not Status.DONE:
         reason = "served.greedy"
-    model = bench.store.get(bench.keys.finetune(PLAIN))
+    model = bench.store.get(bench.keys.model(PLAIN))
     assert model is not None
     made_from = {str(model.key): training or model.digest}
     bench.store.put(Unit(key, {}, status, reason, made_from=made_from))

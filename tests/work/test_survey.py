@@ -147,7 +147,7 @@ def test_chain_behind_a_state(store: Store, before: Any, found: State) -> None:
 
 
 def test_sessions_of_an_arm_whose_model_failed_its_checks_are_not_reached(store: Store) -> None:
-    put(store, TUNED.finetune(Checkpoint("smollm2", True)), reason="parity")
+    put(store, TUNED.model(Checkpoint("smollm2", True)), reason="parity")
     survey = Survey(TUNED, store, [Stage.RATINGS, Stage.SESSIONS])
     plain, tuned = (
         {key for chain in TUNED.chains() if chain[0].name == name for key in TUNED.chain(*chain)}

@@ -32,6 +32,15 @@ class NotConvertible(InputError):
     """llama.cpp's converter does not know such a model."""
 
 
+@contextlib.contextmanager
+def known_to_llama_cpp(field: str) -> Iterator[None]:
+    """Say which field of a recipe names a model that the converter does not know."""
+    try:
+        yield
+    except NotConvertible as error:
+        raise InputError(f"{field}: {error}") from error
+
+
 @dataclass(frozen=True)
 class Gguf:
     """A finished GGUF and its SHA-256."""

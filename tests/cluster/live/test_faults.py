@@ -233,7 +233,7 @@ def test_a_training_that_loses_its_pod_goes_on_from_its_checkpoint(
     assert process.wait(600) == 0, (tmp_path / "log").read_text()
     (unit,) = [
         json.loads(data)
-        for path, data in cluster.units(known, name, Stage.FINETUNE).items()
+        for path, data in cluster.units(known, name, Stage.MODEL).items()
         if "first-tuned" in path
     ]
     resumed = unit["provenance"]["training"]["resumed_from"]

@@ -87,7 +87,7 @@ def test_everything_is_there_and_nothing_is_owed_but_what_is_made_of_it(clone: P
     assert states(bench, Stage.COURSES) == {State.DONE: 6}
     assert states(bench, Stage.SESSIONS) == {State.DONE: 12}
     assert states(bench, Stage.RATINGS) == {State.DONE: 12}
-    assert bench.keys.finetunes == []
+    assert bench.keys.models == []
 
 
 def test_units_hold_what_the_files_say(clone: Path) -> None:
@@ -206,7 +206,7 @@ def test_no_stage_calls_a_model_or_opens_a_gguf(clone: Path) -> None:
         ["generate", "--inline"],
         ["dataset"],
         ["simulate", "--inline"],
-        ["export", "--to", "out"],
+        ["data", "--to", "out"],
     ):
         assert run(command[0], study, *command[1:]) == (0, "")
     assert states(bench_of(study), Stage.DATASET) == {State.DONE: 1}
@@ -245,14 +245,15 @@ def test_an_own_arm_is_trained_on_imported_courses(clone: Path) -> None:
     text["arms"] = [*text["arms"], {"name": "mine", "model": "llama", "tuned": True}]  # type: ignore[misc]
     study.write_text(yaml.safe_dump(text))
     bench = bench_of(study)
-    assert bench.keys.finetunes == [Checkpoint("llama", True)]
+    assert bench.keys.models == [Checkpoint("llama", True)]
     assert published_name(bench.study, Checkpoint("llama", True)) == "Llama-pub-llama-tuned"
     counts = states(bench, Stage.SESSIONS)
     assert counts == {State.DONE: 12, State.OWED: 6}
     code, message = run("simulate", study, "--inline")
     assert (code, message) == (
         1,
-        f"cbt-ray: sessions: finetune still owes llama-tuned; run first: cbt-ray train {study}",
+        "cbt-ray: sessions: adapter still owes 1 unit, first llama-tuned; run first: cbt-ray train "
+        f"{study}",
     )
 
 
@@ -326,7 +327,7 @@ def test_a_part_of_a_clone_is_enough(
     assert owed == {}
     if "groups" in parts:
         assert [arm.name for arm in bench.study.arms] == ["smollm2-instruct", "smollm2-tuned"]
-        assert bench.keys.finetunes == [Checkpoint("smollm2", False), Checkpoint("smollm2", True)]
+        assert bench.keys.models == [Checkpoint("smollm2", False), Checkpoint("smollm2", True)]
         assert run("dataset", "pub.yaml") == (0, "")
     else:
         assert states(bench, Stage.SESSIONS) == {State.DONE: 12}
@@ -575,7 +576,7 @@ def test_nothing_to_import_is_an_error_and_leaves_nothing(
 
 def test_what_export_writes_is_imported_as_the_same_units(clone: Path) -> None:
     study = imported(clone)
-    assert run("export", study, "--to", "out") == (0, "")
+    assert run("data", study, "--to", "out") == (0, "")
     Path("again.yaml").write_text(study.read_text().replace("pub.imported", "again.imported"))
     for kind in ("courses", "sessions"):
         assert run("import", kind, f"out/{kind}.jsonl", "again.yaml") == (0, "")

@@ -23,7 +23,7 @@ from cbt_ray.unit import Key, Stage
 from tests.training.backend.runs import lasting, turned, unlike
 
 DATA = "fedcba9876543210"
-KEY = Key("study", Stage.FINETUNE, "tiny-tuned", "0123456789abcdef")
+KEY = Key("study", Stage.ADAPTER, "tiny-tuned", "0123456789abcdef")
 METRICS = "metrics.json"
 OWED = 3
 """Exit code where SIGTERM ended it with a checkpoint."""

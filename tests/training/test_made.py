@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -21,27 +22,20 @@ from cbt_ray.training.dataset import Splits, build, write
 from cbt_ray.training.export.front import Front
 from cbt_ray.training.export.gguf import CONVERTER, convert
 from cbt_ray.training.export.merge import merge
-from cbt_ray.training.finetune import (
-    Made,
-    _masked,
-    _measured,
-    export_compared,
-    judge,
-    judge_apart,
-    tune,
-)
 from cbt_ray.training.gate.heard import LIMIT
 from cbt_ray.training.gate.prompts import limit_of, prompts_of
+from cbt_ray.training.made import REWRITES, Adapter, Made, export_compared, export_tuned, judge
 from cbt_ray.training.mask import IGNORED, Masked, Window
 from cbt_ray.training.preference import Pair
 from cbt_ray.training.start.base import Base, open_base
+from cbt_ray.training.tuned import Tuned, _masked, _measured, tune
 from cbt_ray.unit import Key, Stage
 from tests.therapy.spoken import WORDS
 from tests.training.sessions import by_patient, course
 
 pytestmark = [pytest.mark.train, pytest.mark.llama]
 CHECKS = {"loads", "merge", "template", "special", "tokens", "greedy", "stops", "leaks"}
-KEY = Key("study", Stage.FINETUNE, "smollm2-tuned", "0" * 16)
+KEY = Key("study", Stage.ADAPTER, "smollm2-tuned", "0" * 16)
 
 
 @pytest.fixture(scope="module")
@@ -72,33 +66,49 @@ def store(work: Path) -> FolderStore:
 
 
 @pytest.fixture(scope="module")
-def tuned(own: Recipe, work: Path, splits: Splits, store: FolderStore) -> Made:
+def tuned(own: Recipe, work: Path, splits: Splits, store: FolderStore) -> Tuned:
     checkpoints = StoreCheckpoints(store, KEY, work / "checkpoints", "fedcba9876543210")
     steps: list[MadeStep] = []
-    made = tune(
-        own,
-        write(splits, work / "dataset"),
-        work,
-        checkpoints,
-        steps.append,
-        threads=2,
-        front=Front("Llama-study-tuned"),
-    )
+    made = tune(own, write(splits, work / "dataset"), work, checkpoints, steps.append, threads=2)
     assert [step.step for step in steps] == [1, 2, 3, 4, 5, 6]
     return made
 
 
-def test_tuning_ends_with_a_gguf_that_passes_every_check(tuned: Made) -> None:
-    exported = tuned.exported
+@pytest.fixture(scope="module")
+def adapter(tuned: Tuned) -> Adapter:
+    """What the export needs of a training."""
+    return Adapter(tuned.adapter, tuned.base.digest, tuned.answer_tokens)
+
+
+@pytest.fixture(scope="module")
+def made(own: Recipe, work: Path, adapter: Adapter) -> Made:
+    """Made where nothing is there that trains."""
+    front = Front("Llama-study-tuned")
+    with pytest.MonkeyPatch.context() as patch:
+        for library in ("unsloth", "trl", "peft", "bitsandbytes"):
+            patch.setitem(sys.modules, library, None)
+        return export_tuned(own, adapter, work / "dataset", work, threads=2, front=front)
+
+
+def test_tuning_ends_with_a_gguf_that_passes_every_check(tuned: Tuned, made: Made) -> None:
+    exported = made.exported
     assert exported.gguf.sha256 == sha256_of(exported.gguf.path) != exported.f16.sha256
     first, *_, last = tuned.metrics["measured"]
     assert all(last["loss"][split] < first["loss"][split] for split in first["loss"])
-    assert tuned.verdict.failed == ()
-    assert {check.name for check in tuned.verdict.checks if check.passed} == CHECKS
-    assert tuned.metrics["gate"] == tuned.verdict.to_json()["checks"]
+    assert made.verdict.failed == ()
+    assert {check.name for check in made.verdict.checks if check.passed} == CHECKS
+    assert made.metrics["gate"] == made.verdict.to_json()["checks"]
 
 
-def test_metrics_say_what_was_done(tuned: Made, model: Base) -> None:
+def test_an_adapter_of_other_weights_is_not_merged(
+    own: Recipe, work: Path, adapter: Adapter
+) -> None:
+    other = replace(adapter, base_sha256="0" * 64)
+    with pytest.raises(InputError, match="start: expected the weights that the adapter was tr"):
+        export_tuned(own, other, work / "dataset", work)
+
+
+def test_metrics_say_what_was_done(tuned: Tuned, made: Made, model: Base) -> None:
     metrics = tuned.metrics
     assert json.loads(json.dumps(metrics)) == metrics
     assert metrics["examples"] == {"train": 6, "held_out": 3, "test": 3}
@@ -108,20 +118,15 @@ def test_metrics_say_what_was_done(tuned: Made, model: Base) -> None:
     assert metrics["longest"] <= 224
     assert metrics["base_sha256"] == model.digest
     assert {name for name, version in metrics["versions"].items() if not version} <= {"unsloth"}
-    assert set(metrics["parts_seconds"]) == {
-        "base",
-        "mask",
-        "tokens",
-        "train",
-        "merge",
-        "convert",
-        "quantize",
-        "check",
-    }
+    assert set(metrics["parts_seconds"]) == {"base", "mask", "tokens", "train"}
+    assert json.loads(json.dumps(made.metrics)) == made.metrics
+    assert made.metrics["base_sha256"] == model.digest
+    exporting = {"base", "merge", "convert", "quantize", "check"}
+    assert set(made.metrics["parts_seconds"]) == exporting
 
 
 def test_checkpoints_stay_until_they_are_cleared(
-    tuned: Made, store: FolderStore, work: Path
+    tuned: Tuned, store: FolderStore, work: Path
 ) -> None:
     checkpoints = StoreCheckpoints(store, KEY, work / "again", "fedcba9876543210")
     found = checkpoints.latest()
@@ -132,15 +137,15 @@ def test_checkpoints_stay_until_they_are_cleared(
 
 
 def test_the_compared_model_differs_in_its_weights_only(
-    tuned: Made, own: Recipe, model: Base, work: Path
+    made: Made, own: Recipe, model: Base, work: Path
 ) -> None:
     from gguf import GGUFReader
 
     compared = export_compared(own, work, threads=2)
-    assert compared.exported.gguf.sha256 != tuned.exported.gguf.sha256
+    assert compared.exported.gguf.sha256 != made.exported.gguf.sha256
     assert compared.metrics["base_sha256"] == model.digest
     assert compared.verdict.failed == ()
-    one, other = GGUFReader(compared.exported.gguf.path), GGUFReader(tuned.exported.gguf.path)
+    one, other = GGUFReader(compared.exported.gguf.path), GGUFReader(made.exported.gguf.path)
     said, says = (
         {name: field.contents() for name, field in reader.fields.items()} for reader in (one, other)
     )
@@ -186,12 +191,14 @@ def test_the_training_set_of_pairs_is_the_text_they_were_made_of(
 
 
 def test_a_judgement_in_a_process_of_its_own_is_the_same(
-    tuned: Made, model: Base, splits: Splits
+    tuned: Tuned, made: Made, model: Base, splits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As behind Unsloth, which leaves this process with other classes than transformers'."""
-    prompts = prompts_of(splits, model, 2)
-    asked = (model, tuned.adapter, tuned.exported, prompts, 2)
-    assert judge_apart(*asked) == judge(*asked)
+    asked = (model, tuned.adapter, made.exported, prompts_of(splits, model, 2), 2)
+    here = judge(*asked)
+    monkeypatch.setattr("cbt_ray.training.gate.gate.hear", lambda *_, **__: pytest.fail("here"))
+    monkeypatch.setitem(sys.modules, REWRITES, sys)
+    assert judge(*asked) == here
 
 
 def test_an_answer_may_be_as_long_as_those_of_the_dataset(splits: Splits, base: Base) -> None:

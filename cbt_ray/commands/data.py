@@ -1,4 +1,4 @@
-"""Export: transcripts, dataset, ratings and scores as JSONL and CSV, for other programs.
+"""Data: transcripts, dataset, ratings and scores as JSONL and CSV, for other programs.
 
 Rejects stand in files of their own.
 """
@@ -26,13 +26,13 @@ from cbt_ray.work.bench import Bench
 from cbt_ray.work.rating_id import parse_rating_id
 
 
-def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
+def write_data(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
     """Hand over everything that is done so far.
 
-    An earlier export makes room, and nothing else does.
+    What this command wrote earlier makes room, and nothing else does.
     """
     owners: dict[str, Key] = {}
-    delivery = Delivery(folder, "export", partial(_fetch, bench, owners))
+    delivery = Delivery(folder, "data", partial(_fetch, bench, owners))
     delivery.check()
     files: dict[str, bytes | Blob] = {}
     profiles = _profiles(bench)
@@ -80,7 +80,7 @@ def export(bench: Bench, folder: Path, say: Callable[[str], object]) -> None:
             more = _elsewhere(bench, dataset, splits)
             files |= {f"{folder_of}/{name}": data for name, data in more.items()}
     delivery.hand_over(files)
-    say(f"exported to {folder}")
+    say(f"written to {folder}")
 
 
 def _datasets(bench: Bench) -> Iterator[tuple[str, Key]]:
@@ -94,15 +94,15 @@ def _elsewhere(bench: Bench, dataset: Unit, splits: Sequence[str]) -> dict[str, 
     """For other trainers, each model that is trained on whole sessions of a dataset."""
     made = [
         one
-        for one in bench.keys.finetunes
-        if one.tuned and not one.seed and dataset.key in bench.keys.inputs(bench.keys.finetune(one))
+        for one in bench.keys.tuned
+        if not one.seed and dataset.key in bench.keys.inputs(bench.keys.adapter(one))
     ]
     plain = [one for one in made if bench.study.recipe_of(one).method == "sft"]
     if dataset.content["format"] != "session" or not plain:
         return {}
     files = {"dataset_info.json": dataset_info(splits)}
     for one in plain:
-        unit = bench.store.get(bench.keys.finetune(one))
+        unit = bench.store.get(bench.keys.adapter(one))
         said = unit.content.get("template") if unit else None
         template = ChatTemplate(**said) if said else None
         recipe = bench.study.recipe_of(one)

@@ -1,4 +1,4 @@
-"""`export`: it tells patients apart by their ids, keeps what is the user's, and writes no
+"""`data`: it tells patients apart by their ids, keeps what is the user's, and writes no
 formulas.
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cbt_ray.__main__ import outcome
-from cbt_ray.commands.export import export
+from cbt_ray.commands.data import write_data
 from cbt_ray.errors import Infrastructure
 from cbt_ray.reading.table import read_table
 from cbt_ray.stages.dataset import make_dataset
@@ -41,7 +41,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_patients_of_one_name_are_told_apart(study: Path) -> None:
-    assert outcome(["export", str(study), "--to", "out"]) == (0, "")
+    assert outcome(["data", str(study), "--to", "out"]) == (0, "")
     courses = read_table(Path("out/courses.csv"), own=True).columns
     assert set(courses["patient"]) == {"Ruth Moss"}
     assert len(set(courses["patient_id"])) == 2
@@ -60,11 +60,11 @@ def test_what_the_user_has_in_the_folder_stays(
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(own[name])
     for _ in range(2):
-        assert outcome(["export", str(study), "--to", "out"]) == (0, "")
+        assert outcome(["data", str(study), "--to", "out"]) == (0, "")
     assert {name: Path(name).read_text() for name in own} == own
     Path("out/ratings.csv").write_text("mine")
     before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
-    code, message = outcome(["export", str(study), "--to", "out"])
+    code, message = outcome(["data", str(study), "--to", "out"])
     assert (code, "out/ratings.csv was changed since cbt-ray wrote it" in message) == (2, True)
     assert {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()} == before
 
@@ -76,7 +76,7 @@ def test_a_formula_in_a_justification_is_text(study: Path) -> None:
         f'arm,patient,session,agenda,justifications\nllama-tuned,Ada Lovell,1,4,"{cell}"\n'
     )
     assert outcome(["import", "ratings", "t.csv", str(study), "--judge", "ana"]) == (0, "")
-    assert outcome(["export", str(study), "--to", "out"]) == (0, "")
+    assert outcome(["data", str(study), "--to", "out"]) == (0, "")
     plain = read_table(Path("out/ratings.csv")).columns["justification"]
     assert f"'{said}" in plain
     assert said not in plain
@@ -108,7 +108,7 @@ def test_a_harmed_file_of_a_dataset_is_that_of_its_form(tmp_path: Path) -> None:
     path = unit.content["files"]["train.jsonl"]["path"]
     bench.store.replace(path, b"harmed")
     with pytest.raises(Infrastructure):
-        export(bench, tmp_path / "out", lambda _: None)
+        write_data(bench, tmp_path / "out", lambda _: None)
     assert bench.store.get(formed) is None
     assert bench.store.get(bare) is not None
 
@@ -127,7 +127,7 @@ def test_a_dataset_is_loaded_by_others(tmp_path: Path, monkeypatch: pytest.Monke
     bench = Bench(load_study(write_study(tmp_path, document)), Silent(), inline=True)
     generate(bench)
     make_dataset(bench)
-    export(bench, tmp_path / "out", lambda _: None)
+    write_data(bench, tmp_path / "out", lambda _: None)
     folder, cache = tmp_path / "out" / "dataset", str(tmp_path / "cache")
     splits = {file.stem: str(file) for file in folder.glob("*.jsonl")}
     assert set(splits) == {"train", "held_out"}
