@@ -71,11 +71,12 @@ kind-down:  ## Remove that cluster with all that is in it
 study-kind: .venv/.local  ## Run the whole study in that cluster and fetch its report
 	@$(BIN)/cbt-ray submit study $(STUDY) $(SET) $(SUBMIT_OPTIONS); $(MEANING)
 
-SUBMITS = submit-generate submit-fetch submit-train submit-simulate submit-evaluate
+SUBMITS = submit-generate submit-fetch submit-train submit-export submit-simulate submit-evaluate
 .PHONY: $(SUBMITS)
 submit-generate: .venv/.local  ## Profiles, courses and dataset of STUDY as a RayJob
 submit-fetch: .venv/.local  ## Base weights of MODEL from the hub into the store
-submit-train: .venv/.local  ## Tune MODEL (all models without it), one Job a model
+submit-train: .venv/.local  ## Tune MODEL (all models without it), one Job a model; then submit-export
+submit-export: .venv/.local  ## The GGUF of MODEL, of its adapter, in a Job without a GPU
 submit-simulate: .venv/.local  ## The sessions of all arms as a RayJob
 submit-evaluate: .venv/.local  ## Ratings, analysis and report as a Job
 $(SUBMITS): submit-%:
@@ -83,7 +84,7 @@ $(SUBMITS): submit-%:
 
 .PHONY: .stage
 .stage:
-	@[ -n "$(STAGE)" ] || { echo "make $(MAKECMDGOALS): STAGE is missing, one of generate, fetch, train, simulate, evaluate, study; for example: make $(MAKECMDGOALS) STAGE=train" >&2; exit 2; }
+	@[ -n "$(STAGE)" ] || { echo "make $(MAKECMDGOALS): STAGE is missing, one of generate, fetch, train, export, simulate, evaluate, study; for example: make $(MAKECMDGOALS) STAGE=train" >&2; exit 2; }
 
 .PHONY: cancel
 cancel: .stage .venv/.local  ## Delete the job STAGE (and MODEL) from the cluster; its units stay

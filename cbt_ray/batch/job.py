@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from cbt_ray.count import many
 from cbt_ray.errors import InputError, Owed
-from cbt_ray.stages.fetch import owed_checkpoints, owed_weights
+from cbt_ray.stages.fetch import owed_weights
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import Role
 from cbt_ray.study.scheduled import checkpoints, needs_courses
@@ -25,6 +25,7 @@ class BatchJob(StrEnum):
     FETCH = "fetch"
     GENERATE = "generate"
     TRAIN = "train"
+    EXPORT = "export"
     SIMULATE = "simulate"
     EVALUATE = "evaluate"
 
@@ -36,7 +37,7 @@ class BatchJob(StrEnum):
     @property
     def of_one_model(self) -> bool:
         """Whether there is one such job for each model."""
-        return self in (BatchJob.FETCH, BatchJob.TRAIN)
+        return self in (BatchJob.FETCH, BatchJob.TRAIN, BatchJob.EXPORT)
 
     @property
     def on_ray(self) -> bool:
@@ -47,7 +48,8 @@ class BatchJob(StrEnum):
 _COMMANDS = {
     BatchJob.GENERATE: ("generate", "dataset"),
     BatchJob.FETCH: ("fetch",),
-    BatchJob.TRAIN: ("train", "export"),
+    BatchJob.TRAIN: ("train",),
+    BatchJob.EXPORT: ("export",),
     BatchJob.SIMULATE: ("simulate",),
     BatchJob.EVALUATE: ("evaluate", "report"),
 }
@@ -68,7 +70,13 @@ def needed(study: Study, job: BatchJob) -> bool:
     """Whether an arm of the study needs a job."""
     if job is BatchJob.GENERATE:
         return needs_courses(study)
-    return not job.of_one_model or bool(checkpoints(study))
+    return not job.of_one_model or bool(models_of(study, job))
+
+
+def models_of(study: Study, job: BatchJob) -> list[str]:
+    """The models that have such a job of their own."""
+    made = checkpoints(study)
+    return sorted({one.model for one in made if one.tuned or job is not BatchJob.TRAIN})
 
 
 def check_model(study: Study, job: BatchJob, model: str | None) -> None:
@@ -87,10 +95,9 @@ def owed(bench: Bench, job: BatchJob, model: str | None = None) -> list[str]:
     """
     if job is BatchJob.FETCH:
         return owed_weights(bench, model)
-    if job is BatchJob.TRAIN:
-        return [made.id for made in owed_checkpoints(bench, model)]
-    survey = bench.survey(*_STAGES[job])
-    return [key.id for stage in _STAGES[job] for key in survey.owed(stage)]
+    survey, wanted = bench.survey(*_STAGES[job]), set(targets(bench.keys, job, model))
+    left = [key for stage in _STAGES[job] for key in survey.owed(stage)]
+    return [key.id for key in left if not job.of_one_model or str(key) in wanted]
 
 
 def targets(keys: Keys, job: BatchJob, model: str | None = None) -> list[str]:
@@ -98,26 +105,31 @@ def targets(keys: Keys, job: BatchJob, model: str | None = None) -> list[str]:
     cluster.
     """
     if job.of_one_model:
-        return [str(keys.model(made)) for made in keys.models if model in (None, made.model)]
+        made = keys.tuned if job is BatchJob.TRAIN else keys.models
+        key = keys.adapter if job is BatchJob.TRAIN else keys.model
+        return [str(key(one)) for one in made if model in (None, one.model)]
     known = keys.all()
     return [str(key) for stage in _STAGES[job] for key in known[stage]]
 
 
 _STAGES = {
     BatchJob.GENERATE: (Stage.COURSES, Stage.PAIRS, Stage.DATASET),
+    BatchJob.TRAIN: (Stage.ADAPTER,),
+    BatchJob.EXPORT: (Stage.MODEL,),
     BatchJob.SIMULATE: (Stage.SESSIONS,),
     BatchJob.EVALUATE: (Stage.RATINGS, Stage.ANALYSIS, Stage.REPORT),
 }
 _BEFORE = {
     BatchJob.TRAIN: (BatchJob.GENERATE, (Stage.PAIRS, Stage.DATASET)),
-    BatchJob.SIMULATE: (BatchJob.TRAIN, (Stage.MODEL,)),
+    BatchJob.EXPORT: (BatchJob.TRAIN, (Stage.ADAPTER,)),
+    BatchJob.SIMULATE: (BatchJob.EXPORT, (Stage.MODEL,)),
     BatchJob.EVALUATE: (BatchJob.SIMULATE, (Stage.SESSIONS,)),
 }
 
 
 def check_before(bench: Bench, job: BatchJob, model: str | None = None) -> None:
     """Raise Owed where what a job builds on is not there yet."""
-    weights = owed_weights(bench, model) if job is BatchJob.TRAIN else []
+    weights = owed_weights(bench, model) if job in (BatchJob.TRAIN, BatchJob.EXPORT) else []
     if weights:
         raise Owed(f"{job}: the weights of {weights[0]} are owed; {_submit(bench, BatchJob.FETCH)}")
     if job not in _BEFORE:
@@ -126,6 +138,9 @@ def check_before(bench: Bench, job: BatchJob, model: str | None = None) -> None:
     survey = bench.survey(*stages)
     for stage in stages:
         left = survey.owed(stage)
+        if model is not None and stage is Stage.ADAPTER:
+            known = targets(bench.keys, earlier, model)
+            left = [key for key in left if str(key) in known]
         if left:
             raise Owed(
                 f"{job}: {stage} still owes {many(len(left), 'unit')}, first {left[0].id}; "

@@ -19,7 +19,8 @@ overlay = click.option(
 )
 one_model = click.option("--model", default=None, help="One model of the study.")
 job_name = click.argument(
-    "job", type=click.Choice(["generate", "fetch", "train", "simulate", "evaluate", "study"])
+    "job",
+    type=click.Choice(["generate", "fetch", "train", "export", "simulate", "evaluate", "study"]),
 )
 
 
@@ -32,13 +33,13 @@ job_name = click.argument(
         "--cpu-image",
         default=None,
         envvar="CBT_RAY_CPU_IMAGE",
-        help="Image of all jobs but train, with its tag.",
+        help="Image of all other jobs, with its tag.",
     ),
     click.option(
         "--train-image",
         default=None,
         envvar="CBT_RAY_TRAIN_IMAGE",
-        help="Image of the train job, with its tag.",
+        help="Image of the train and export jobs, with its tag.",
     ),
     click.option(
         "--vllm-image",
@@ -71,7 +72,8 @@ job_name = click.argument(
 def submit(study: Study, job: str, model: str | None, dry_run: bool, **options: Any) -> None:
     """Run a job of the study in a cluster, follow it, and end with its own exit code.
 
-    JOB is generate, fetch, train, simulate or evaluate; `study` is all of them in order.
+    JOB is generate, fetch, train, export, simulate or evaluate; `study` is all of them in order.
+    Train fetches first what it lacks, and exports then.
     """
     from cbt_ray.cluster.run import options_of, run
 

@@ -24,8 +24,8 @@ Command = Callable[..., Any]
 
 
 ORDER = (
-    *("init", "schema", "check", "plan", "study", "status", "report", "export"),
-    *("generate", "dataset", "fetch", "train", "simulate", "evaluate"),
+    *("init", "schema", "check", "plan", "study", "status", "report", "data"),
+    *("generate", "dataset", "fetch", "train", "export", "simulate", "evaluate"),
     *("preregister", "import", "analyze", "weights", "serve", "chat"),
     *("submit", "logs", "cancel"),
 )

@@ -7,9 +7,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from cbt_ray.batch.job import BatchJob, check_model, needed, owed
+from cbt_ray.batch.job import BatchJob, check_model, models_of, needed, owed
 from cbt_ray.cluster.api import Cluster, Document
 from cbt_ray.cluster.follow import SERVING, Ending, ending_of, talking
 from cbt_ray.cluster.queue import waiting
@@ -20,13 +21,14 @@ from cbt_ray.cluster.trouble import name_of
 from cbt_ray.commands.delivery import Delivery
 from cbt_ray.errors import BelowMinimum, GateFailed, InputError, Owed
 from cbt_ray.study import Study
-from cbt_ray.study.scheduled import checkpoints
 from cbt_ray.work.bench import Bench
 
 Say = Callable[[str], object]
 Show = Callable[[Bench, Callable[[], Sequence[str]]], None]
 """Shows how far a study is, with the lines about its jobs."""
 WHOLE = "study"
+_TRAINED = (BatchJob.TRAIN, BatchJob.EXPORT)
+"""What makes models: a gate that fails there ends one arm and not the study."""
 _ENDINGS = {kind.exit_code: kind for kind in (Owed, InputError, BelowMinimum)}
 
 
@@ -37,13 +39,14 @@ def run(
 
     Raises what the job itself ended with: Owed, InputError or BelowMinimum.
     """
-    jobs = [one for one in BatchJob if job in (WHOLE, one) and needed(study, one)]
-    if not jobs:
+    asked = [one for one in BatchJob if job in (WHOLE, one) and needed(study, one)]
+    if job != WHOLE:
         check_model(study, BatchJob(job), model)
+    if not asked:
         say(f"{job}: no arm needs it")
         return
     if dry:
-        for one, name in _each(study, jobs, model):
+        for one, name in _each(study, asked, model):
             say(dry_run(study, one, name, options))
         return
     for flag, given in (
@@ -55,11 +58,21 @@ def run(
                 f"{flag}: expected one job, since each job of a study builds on the one before it"
             )
     site = open_site(study, options, say)
+    jobs = asked if job == WHOLE else _around(asked[0])
     if options.retry_rejected:
-        site.patiently(lambda: _retry(site, jobs[0], model))
-    ending = _run_whole(site, jobs, model) if job == WHOLE else _run_one(site, jobs[0], model)
+        for one in asked if asked == jobs else _TRAINED:
+            site.patiently(partial(_retry, site, one, model))
+    ending = _run_all(site, jobs, model, report=job == WHOLE)
     if ending.code:
         raise _ENDINGS.get(ending.code, Owed)(ending.message.removeprefix("cbt-ray: "))
+
+
+def _around(job: BatchJob) -> list[BatchJob]:
+    """A job with those that come with it.
+
+    No GPU is asked for before the weights are there, nor held while the adapter is made a model.
+    """
+    return [BatchJob.FETCH, *_TRAINED] if job is BatchJob.TRAIN else [job]
 
 
 def _retry(site: Site, job: BatchJob, model: str | None) -> None:
@@ -70,7 +83,8 @@ def _retry(site: Site, job: BatchJob, model: str | None) -> None:
 
     asked: dict[BatchJob, Callable[[Bench], None]] = {
         BatchJob.GENERATE: rejected.retry_courses,
-        BatchJob.TRAIN: lambda bench: _retry_models(bench, model),
+        BatchJob.TRAIN: lambda bench: rejected.retry_adapters(bench, model),
+        BatchJob.EXPORT: lambda bench: rejected.retry_models(bench, model),
         BatchJob.SIMULATE: rejected.retry_sessions,
         BatchJob.EVALUATE: rejected.retry_ratings,
     }
@@ -86,15 +100,8 @@ def _retry(site: Site, job: BatchJob, model: str | None) -> None:
     asked[job](site.bench)
 
 
-def _retry_models(bench: Bench, model: str | None) -> None:
-    from cbt_ray.stages import rejected
-
-    rejected.retry_adapters(bench, model)
-    rejected.retry_models(bench, model)
-
-
 def _each(
-    study: Study, jobs: list[BatchJob], model: str | None
+    study: Study, jobs: Sequence[BatchJob], model: str | None
 ) -> Iterator[tuple[BatchJob, str | None]]:
     for job in jobs:
         for name in _models(study, job, model):
@@ -106,10 +113,12 @@ def _owes(site: Site, job: BatchJob, model: str | None) -> bool:
     return bool(site.patiently(lambda: owed(site.bench, job, model)))
 
 
-def _run_whole(site: Site, jobs: list[BatchJob], model: str | None) -> Ending:
+def _run_all(
+    site: Site, jobs: Sequence[BatchJob], model: str | None, *, report: bool = False
+) -> Ending:
     """One job after the other, up to the first that does not end well.
 
-    Then the report, also where ratings are too few.
+    Then the report, where it is asked for, also where ratings are too few.
     """
     for job, name in _each(
         site.study, jobs, model
@@ -117,31 +126,28 @@ def _run_whole(site: Site, jobs: list[BatchJob], model: str | None) -> Ending:
         if _owes(site, job, name):
             check(site, job, name)
     ending, failed = Ending(0), None
-    for job in jobs:
+    for number, job in enumerate(jobs, 1):
         begun = time.monotonic()
-        ending = _run_one(site, job, model)
-        site.say(f"{job}: {time.monotonic() - begun:.0f} s")
-        if (
-            job is BatchJob.TRAIN
-            and ending.code == GateFailed.exit_code
-            and not _owes(site, job, model)
-        ):
+        waits = site.options.wait or (job is BatchJob.FETCH and number < len(jobs))
+        left = not waits and _owes(site, job, model)
+        ending = _run_one(replace(site, options=replace(site.options, wait=waits)), job, model)
+        if left and number < len(jobs) and not ending.code:
+            site.say(f"once it has ended: cbt-ray submit {jobs[number]} {site.study.file}")
+            return ending
+        if len(jobs) > 1:
+            site.say(f"{job}: {time.monotonic() - begun:.0f} s")
+        if job in _TRAINED and ending.code == GateFailed.exit_code and not _owes(site, job, model):
             failed = ending  # the arm of that model is not reached; the others go on
         elif ending.code not in (0, 3) or (ending.code == 3 and job is not BatchJob.EVALUATE):
             return ending
-    _bring_report(site, None, site.say)
+    if report:
+        _bring_report(site, None, site.say)
     return failed or ending
 
 
 def _run_one(site: Site, job: BatchJob, model: str | None) -> Ending:
     """One job; of a job for each model, all models beside each other. The worst ending counts."""
     models = _models(site.study, job, model)
-    if job is BatchJob.TRAIN:  # no GPU is asked for before the weights are there
-        fetched = _run_one(
-            replace(site, options=replace(site.options, wait=True)), BatchJob.FETCH, model
-        )
-        if fetched.code:
-            return fetched
     owing = [name for name in models if _owes(site, job, name)] if job.of_one_model else models
     settled = [name for name in models if name not in owing and job is not BatchJob.FETCH]
     if len(owing) > 1 and site.options.wait:
@@ -165,9 +171,9 @@ def _worst(endings: list[Ending]) -> Ending:
 
 
 def _models(study: Study, job: BatchJob, model: str | None) -> Sequence[str | None]:
-    if not job.of_one_model or model is not None:
+    if not job.of_one_model:
         return [model]
-    return sorted({made.model for made in checkpoints(study)})
+    return [name for name in models_of(study, job) if model in (None, name)]
 
 
 def run_cancel(study: Study, job: str, model: str | None, options: Options, say: Say) -> None:

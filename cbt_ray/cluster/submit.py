@@ -238,6 +238,7 @@ def _settled(bench: Bench, job: BatchJob, model: str | None = None) -> Ending:
     """How a job ends that owes nothing, as its own command says: below the study file's minimum, or
     a parity gate failed.
     """
+    from cbt_ray.stages.export import export
     from cbt_ray.stages.generate import generate
     from cbt_ray.stages.simulate import simulate
     from cbt_ray.stages.train import train
@@ -246,6 +247,7 @@ def _settled(bench: Bench, job: BatchJob, model: str | None = None) -> Ending:
     asked: dict[BatchJob, Callable[[], None]] = {
         BatchJob.GENERATE: lambda: generate(bench),
         BatchJob.TRAIN: lambda: train(bench, model),
+        BatchJob.EXPORT: lambda: export(bench, model),
         BatchJob.SIMULATE: lambda: simulate(bench),
         BatchJob.EVALUATE: lambda: evaluate(bench),
     }

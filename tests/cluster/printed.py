@@ -15,7 +15,7 @@ from cbt_ray.__main__ import outcome
 from tests.needs import needs
 from tests.study.example import example_study, write_study
 
-JOBS = ("generate", "fetch", "train", "simulate", "evaluate")
+JOBS = ("generate", "fetch", "train", "export", "simulate", "evaluate")
 SERVED = {
     "endpoints__served": {"kind": "vllm", "weights": "finetuned", "dtype": "bfloat16"},
     "roles__therapist__endpoint": "served",
@@ -42,7 +42,7 @@ def dry_run(
 def everything(folder: Path, overlay: str) -> Iterator[dict[str, Any]]:
     """All objects of all jobs, with the servers of models and a cluster that scales itself."""
     for job in JOBS:
-        model = ["--model", "smollm2"] if job in ("fetch", "train") else []
+        model = ["--model", "smollm2"] if job in ("fetch", "train", "export") else []
         changes = SERVED if job == "simulate" else {}
         yield from yaml.safe_load_all(dry_run(folder, job, overlay, *model, **changes))
     yield from yaml.safe_load_all(dry_run(folder, "generate", overlay, "--autoscaled"))

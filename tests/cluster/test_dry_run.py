@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 def test_objects_are_valid_and_keep_the_policy(
     job: str, overlay: str, autoscaled: bool, tmp_path: Path
 ) -> None:
-    options = (["--model", "smollm2"] if job in ("train", "fetch") else []) + (
+    options = (["--model", "smollm2"] if job in ("train", "export", "fetch") else []) + (
         ["--autoscaled"] if autoscaled else []
     )
     config, filled = yaml.safe_load_all(dry_run(tmp_path, job, overlay, *options))
@@ -47,6 +47,7 @@ def test_all_jobs_of_a_study_at_once(tmp_path: Path) -> None:
     assert [document["kind"] for document in found if document["kind"] != "ConfigMap"] == [
         "Job",
         "RayJob",
+        "Job",
         "Job",
         "RayJob",
         "Job",

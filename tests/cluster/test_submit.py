@@ -78,6 +78,12 @@ def overlay() -> Overlay:
             "metadata": meta("train"),
             "spec": {"template": pod_template("job", "cbt-ray-train:unset")},
         },
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": meta("export"),
+            "spec": {"template": pod_template("job", "cbt-ray-train:unset")},
+        },
     ]
     return Overlay("kind", manifests)
 

@@ -1,5 +1,5 @@
-"""Train in a cluster in a dictionary: pairs that lie beside the study file, and models that failed
-their parity gate.
+"""Train and export in a cluster in a dictionary: pairs that lie beside the study file, one job
+after the other, and models that failed their parity gate.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from cbt_ray.batch.job import BatchJob, owed
-from cbt_ray.cluster.run import _retry, _run_one, _run_whole
+from cbt_ray.cluster.run import _around, _retry, _run_all, _run_one
 from cbt_ray.cluster.site import Site
 from cbt_ray.cluster.submit import submit
 from cbt_ray.errors import InputError, Owed
@@ -165,11 +165,17 @@ def cluster() -> FakeCluster:
 
 @pytest.fixture
 def failed(tmp_path: Path, cluster: FakeCluster) -> Site:
-    """A study with its dataset, and a tuned model that failed its gate."""
+    """A study with its dataset and adapter, and a tuned model that failed its gate."""
     here = with_dataset(tmp_path, cluster, arms=ARMS)
     (made,) = here.bench.keys.models
+    put_adapter(here, made)
     here.bench.store.put(rejected(here.bench, here.bench.keys.model(made)))
     return here
+
+
+def put_adapter(here: Site, made: Checkpoint) -> None:
+    key = here.bench.keys.adapter(made)
+    here.bench.store.put(Unit(key, {"adapter": {}}, made_from=inputs_of(here.bench, key)))
 
 
 def rejected(bench: Bench, key: Key) -> Unit:
@@ -187,10 +193,54 @@ def test_a_model_that_failed_its_gate_ends_with_two_each_time(
     failed: Site, cluster: FakeCluster
 ) -> None:
     for _ in range(2):
-        ending = _run_one(failed, BatchJob.TRAIN, None)
+        ending = _run_all(failed, _around(BatchJob.TRAIN), None)
         assert ending.code == 2
         assert "failed its parity gate (stops: expected half of the answers" in ending.message
     assert cluster.created == []
+
+
+def jobs_made(cluster: FakeCluster) -> list[str]:
+    """The stages of the objects that were created, in order."""
+    created = (one.removeprefix("Job/").split("-") for one in cluster.created if "Job/" in one)
+    return [next(word for word in words if word in ("train", "export")) for words in created]
+
+
+def test_a_training_goes_on_to_its_export_by_itself(tmp_path: Path, cluster: FakeCluster) -> None:
+    here = with_dataset(tmp_path, cluster, arms=ARMS)
+    (made,) = here.bench.keys.models
+
+    def ended(fake: FakeCluster) -> None:
+        if jobs_made(fake) == ["train"]:
+            put_adapter(here, made)
+        else:
+            key = here.bench.keys.model(made)
+            here.bench.store.put(Unit(key, {}, made_from=inputs_of(here.bench, key)))
+        fake.end("Job", 0)
+
+    cluster.script = ended
+    assert _run_all(here, _around(BatchJob.TRAIN), "smollm2").code == 0
+    assert jobs_made(cluster) == ["train", "export"]
+    assert [owed(here.bench, job) for job in (BatchJob.TRAIN, BatchJob.EXPORT)] == [[], []]
+
+
+def test_a_training_that_is_owed_has_no_export(tmp_path: Path, cluster: FakeCluster) -> None:
+    here = with_dataset(tmp_path, cluster, arms=ARMS)
+    cluster.script = lambda fake: fake.end("Job", 1)
+    assert _run_all(here, _around(BatchJob.TRAIN), None).code == 1
+    assert jobs_made(cluster) == ["train"]
+    with pytest.raises(Owed, match="export: adapter still owes 1 unit"):
+        submit(here, BatchJob.EXPORT, "smollm2")
+
+
+def test_without_waiting_the_next_command_is_named(tmp_path: Path, cluster: FakeCluster) -> None:
+    here, said = with_dataset(tmp_path, cluster, arms=ARMS), []
+    here = replace(here, say=said.append, options=replace(here.options, wait=False))
+    assert _run_all(here, _around(BatchJob.TRAIN), None).code == 0
+    assert jobs_made(cluster) == ["train"]
+    assert said[-1] == f"once it has ended: cbt-ray submit export {here.study.file}"
+    put_adapter(here, here.bench.keys.tuned[0])
+    assert _run_all(here, _around(BatchJob.TRAIN), None).code == 0
+    assert jobs_made(cluster) == ["train", "export"]
 
 
 def test_a_study_goes_on_with_the_other_arms(failed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,17 +252,13 @@ def test_a_study_goes_on_with_the_other_arms(failed: Site, monkeypatch: pytest.M
 
     def one(here: Site, job: BatchJob, model: str | None) -> Ending:
         ran.append(job)
-        return real(here, job, model) if job is BatchJob.TRAIN else Ending(0)
+        return real(here, job, model) if job is BatchJob.EXPORT else Ending(0)
 
     monkeypatch.setattr(run, "_run_one", one)
     monkeypatch.setattr(run, "check", lambda *_: None)
     monkeypatch.setattr(run, "_bring_report", lambda *_: None)
-    ending = _run_whole(failed, list(BatchJob), None)
-    assert ran[-3:] == [
-        BatchJob.FETCH,
-        BatchJob.SIMULATE,
-        BatchJob.EVALUATE,
-    ]  # train fetches what it lacks first
+    ending = _run_all(failed, list(BatchJob), None, report=True)
+    assert ran == list(BatchJob)
     assert ending.code == 2
     assert "parity gate" in ending.message
 
@@ -224,28 +270,29 @@ def test_what_ends_now_is_told_before_a_gate_that_failed_earlier(
     models = {"a": {"recipe": recipe}, "b": {"recipe": {**recipe, "seed": 1}}}
     arms = [{"name": model, "model": model, "tuned": True} for model in models]
     here = with_dataset(tmp_path, cluster, models=models, arms=arms)
+    for name in models:
+        put_adapter(here, Checkpoint(name, True))
     here.bench.store.put(rejected(here.bench, here.bench.keys.model(Checkpoint("a", True))))
 
     cluster.script = lambda fake: fake.end("Job", 1)
-    ending = _run_one(here, BatchJob.TRAIN, None)
+    ending = _run_one(here, BatchJob.EXPORT, None)
     assert (ending.code, ending.message) == (1, "PodFailurePolicy: ")
 
-    def train_b(fake: FakeCluster) -> None:
-        content = {"files": {}, "template": {}, "metrics": {}}
+    def export_b(fake: FakeCluster) -> None:
         key = here.bench.keys.model(Checkpoint("b", True))
-        here.bench.store.put(Unit(key, content, made_from=inputs_of(here.bench, key)))
+        here.bench.store.put(rejected(here.bench, key))
         fake.end("Job", 0)
 
-    cluster.script = train_b
-    ending = _run_one(here, BatchJob.TRAIN, None)
+    cluster.script = export_b
+    ending = _run_one(here, BatchJob.EXPORT, None)
     assert ending.code == 2
     assert "models.a: the tuned model failed its parity gate" in ending.message
 
 
 def test_retry_rejected_makes_it_owed_again(failed: Site, cluster: FakeCluster) -> None:
-    assert owed(failed.bench, BatchJob.TRAIN) == []
-    _retry(failed, BatchJob.TRAIN, "smollm2")
-    assert owed(failed.bench, BatchJob.TRAIN) == ["smollm2-tuned"]
+    assert owed(failed.bench, BatchJob.EXPORT) == []
+    _retry(failed, BatchJob.EXPORT, "smollm2")
+    assert owed(failed.bench, BatchJob.EXPORT) == ["smollm2-tuned"]
     with pytest.raises(
         InputError, match="--retry-rejected: expected a job that makes units, fetch makes none"
     ):
@@ -256,13 +303,13 @@ def test_retry_rejected_leaves_a_job_alone_that_runs(failed: Site, cluster: Fake
     (made,) = failed.bench.keys.models
     unit = rejected(failed.bench, failed.bench.keys.model(made))
     failed.bench.store.delete(str(unit.key))
-    submit(replace(failed, options=replace(failed.options, wait=False)), BatchJob.TRAIN, "smollm2")
+    submit(replace(failed, options=replace(failed.options, wait=False)), BatchJob.EXPORT, "smollm2")
     failed.bench.store.put(unit)  # by the job, which still runs
-    _retry(failed, BatchJob.TRAIN, "smollm2")
-    assert owed(failed.bench, BatchJob.TRAIN) == []
+    _retry(failed, BatchJob.EXPORT, "smollm2")
+    assert owed(failed.bench, BatchJob.EXPORT) == []
     cluster.end("Job", 1)
-    _retry(failed, BatchJob.TRAIN, "smollm2")
-    assert owed(failed.bench, BatchJob.TRAIN) == ["smollm2-tuned"]
+    _retry(failed, BatchJob.EXPORT, "smollm2")
+    assert owed(failed.bench, BatchJob.EXPORT) == ["smollm2-tuned"]
 
 
 def test_pairs_that_are_in_no_store_are_refused_before_anything_is_created(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cbt_ray.training.gpu import ASKED
 from tests.k8s.rendered import (
     K8S,
     OVERLAYS,
@@ -28,7 +29,7 @@ from tests.k8s.test_sizes import number
 
 pytestmark = pytest.mark.slow
 
-RUNNING = {"head", "worker", "train", "evaluate", "fetch", "llm"}
+RUNNING = {"head", "worker", "train", "export", "evaluate", "fetch", "llm"}
 """The roles of all pods that run the project's code."""
 EVERY = RUNNING | {"submitter"}
 GPU = {"train", "llm"}
@@ -71,6 +72,29 @@ def test_a_pull_secret_and_a_runtime_class_are_one_patch_each() -> None:
     house = overlay("on-premises")
     assert having(house, "imagePullSecrets") == {role: [{"name": "registry"}] for role in EVERY}
     assert having(house, "runtimeClassName") == dict.fromkeys(GPU, "nvidia")
+
+
+@pytest.mark.parametrize("name", [*OVERLAYS, *PROVIDERS])
+def test_an_export_waits_for_no_gpu(name: str) -> None:
+    """No resource, node, runtime class or taint of one, wherever trainings have them."""
+    spec, plain = (specs(overlay(name))[role] for role in ("export", "fetch"))
+    assert "nvidia.com/gpu" not in str(spec)
+    assert ASKED not in environment(spec)
+    for field in ("nodeSelector", "affinity", "runtimeClassName", "tolerations"):
+        assert spec.get(field) == plain.get(field), field
+
+
+def test_a_training_asks_for_less_than_its_export() -> None:
+    for name in OVERLAYS:
+        train, export = (
+            specs(overlay(name))[role]["containers"][0]["resources"] for role in ("train", "export")
+        )
+        for kind in ("requests", "limits"):
+            for resource in ("memory", "ephemeral-storage"):
+                assert number(train[kind][resource]) <= number(export[kind][resource])
+        assert number(train["limits"]["ephemeral-storage"]) < number(
+            export["limits"]["ephemeral-storage"]
+        )
 
 
 def test_images_are_asked_for_anew_but_where_they_were_loaded() -> None:

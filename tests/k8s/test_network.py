@@ -69,12 +69,13 @@ PODS = (
     "worker",
     "submitter",
     "train",
+    "export",
     "evaluate",
     "fetch",
     "llm",
     "pod without a role",
 )
-TO_STORE = ("head", "autoscaled head", "worker", "train", "evaluate", "fetch", "llm")
+TO_STORE = ("head", "autoscaled head", "worker", "train", "export", "evaluate", "fetch", "llm")
 KIND = {
     **TABLE,
     **{(pod, "DNS"): {53} for pod in (*PODS, "store", "bucket")},
@@ -88,6 +89,7 @@ GPU = {
     **{(pod, "DNS"): {53} for pod in PODS},
     # The store is outside and has no address yet.
     (TRAIN := ("train", "internet")): {443},
+    (EXPORT := ("export", "internet")): {443},
     (LLM := ("llm", "internet")): {443},
 }
 AGENTS = ("identity agent", "identity agent by IPv6")
@@ -96,7 +98,7 @@ EKS = {
     **{(pod, agent): {80} for pod in TO_STORE for agent in AGENTS},
 }
 HOUSE = {
-    **{pair: ports for pair, ports in GPU.items() if pair not in (TRAIN, LLM)},
+    **{pair: ports for pair, ports in GPU.items() if pair not in (TRAIN, EXPORT, LLM)},
     **{(pod, "house"): {9443} for pod in TO_STORE},
 }
 TABLES = {"kind": KIND, "gpu": GPU, "eks": EKS, "gke": GPU, "on-premises": HOUSE}
@@ -127,9 +129,10 @@ def test_flows_are_those_of_the_table(name: str) -> None:
     assert flows(policies(manifests), ends(manifests), INSIDE) == TABLES[name]
 
 
-def test_training_talks_to_the_store_and_to_dns_alone() -> None:
-    assert {target for (source, target) in KIND if source == "train"} == {"store", "DNS"}
-    assert [pair for pair in KIND if pair[1] == "train"] == []
+@pytest.mark.parametrize("role", ["train", "export"])
+def test_what_makes_models_talks_to_the_store_and_to_dns_alone(role: str) -> None:
+    assert {target for (source, target) in KIND if source == role} == {"store", "DNS"}
+    assert [pair for pair in KIND if pair[1] == role] == []
 
 
 def test_without_the_policy_that_denies_the_table_is_another() -> None:

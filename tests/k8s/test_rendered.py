@@ -43,6 +43,7 @@ STAGES = {
     "generate": "RayJob",
     "simulate": "RayJob",
     "train": "Job",
+    "export": "Job",
     "evaluate": "Job",
     "fetch": "Job",
 }
@@ -141,7 +142,8 @@ def test_there_is_one_template_for_each_stage_and_submit_finds_in_it_what_it_fil
                 ["/study/study.yaml"],
             )
         train_image = {c["image"] for pod in pods.values() for c in containers(pod["spec"])}
-        assert train_image == {"cbt-ray-train:unset" if stage == "train" else "cbt-ray-cpu:unset"}
+        kind = "train" if stage in ("train", "export") else "cpu"
+        assert train_image == {f"cbt-ray-{kind}:unset"}
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -176,7 +178,7 @@ def test_every_object_is_in_the_namespace_and_the_namespace_is_restricted(name: 
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_jobs_are_never_tried_again_after_the_codes_that_no_attempt_can_change(name: str) -> None:
-    for stage in ("train", "evaluate", "fetch"):
+    for stage in ("train", "export", "evaluate", "fetch"):
         spec = templates(overlay(name))[stage]["spec"]
         ignore, fail = spec["podFailurePolicy"]["rules"]
         assert ignore == {
@@ -237,6 +239,7 @@ def test_no_secret_is_rendered_and_those_that_exist_are_read_by_reference(
         "head",
         "worker",
         "train",
+        "export",
         "evaluate",
         "fetch",
         "store",

@@ -233,9 +233,9 @@ def test_a_training_that_loses_its_pod_goes_on_from_its_checkpoint(
     assert process.wait(600) == 0, (tmp_path / "log").read_text()
     (unit,) = [
         json.loads(data)
-        for path, data in cluster.units(known, name, Stage.MODEL).items()
+        for path, data in cluster.units(known, name, Stage.ADAPTER).items()
         if "first-tuned" in path
     ]
-    resumed = unit["provenance"]["training"]["resumed_from"]
+    resumed = unit["provenance"]["measured"]["resumed_from"]
     assert resumed >= 1
     row(f"{name}: went on from step {resumed} of 12", 0, 0, time.monotonic() - begun)

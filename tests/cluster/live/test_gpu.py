@@ -31,8 +31,8 @@ RESOURCES = "/spec/template/spec/containers/0/resources"
 SMALLER = [
     {"op": "replace", "path": f"{RESOURCES}/{kind}/memory", "value": size}
     for kind, size in (("requests", "1Gi"), ("limits", "6Gi"))
-]
-"""What fits into the quota of this cluster: two nodes on one machine."""
+] + [{"op": "replace", "path": f"{RESOURCES}/requests/ephemeral-storage", "value": "2Gi"}]
+"""What fits into this cluster: two nodes on one machine."""
 JOB = {"name": "job", "env": [{"name": ASKED, "value": "0"}]}
 PRETENDED = {
     "apiVersion": "batch/v1",
@@ -70,7 +70,7 @@ def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ],
         "patches": [
             {"path": "cluster.yaml"},
-            {"target": {"kind": "Job", "name": "train"}, "patch": json.dumps(SMALLER)},
+            {"target": {"kind": "Job", "name": "train|export"}, "patch": json.dumps(SMALLER)},
             {"patch": yaml.safe_dump(PRETENDED)},
         ],
     }

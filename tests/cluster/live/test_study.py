@@ -145,7 +145,7 @@ def test_an_unknown_model_is_exit_2_and_nothing_is_created(run: Run) -> None:
 
 def test_every_pod_kept_to_the_policy_injected_containers_included(run: Run) -> None:
     roles = {pod["metadata"]["labels"].get("cbt-ray/role") for pod in run.pods.values()}
-    assert {"head", "worker", "submitter", "train", "evaluate", "store"} <= roles
+    assert {"head", "worker", "submitter", "train", "export", "evaluate", "store"} <= roles
     injected = [
         c["name"] for pod in run.pods.values() for c in pod["spec"].get("initContainers", [])
     ]
