@@ -120,29 +120,33 @@ def _run_all(
 
     Then the report, where it is asked for, also where ratings are too few.
     """
-    for job, name in _each(
-        site.study, jobs, model
-    ):  # what the last job lacks is said before the first is paid for
+    for job, name in _each(site.study, jobs, model):
         if _owes(site, job, name):
-            check(site, job, name)
+            check(site, job, name)  # what the last one lacks is said before the first is paid for
     ending, failed = Ending(0), None
-    for number, job in enumerate(jobs, 1):
+    for job, following in zip(jobs, [*jobs[1:], None], strict=True):
         begun = time.monotonic()
-        waits = site.options.wait or (job is BatchJob.FETCH and number < len(jobs))
+        waits = site.options.wait or (job is BatchJob.FETCH and following is not None)
         left = not waits and _owes(site, job, model)
         ending = _run_one(replace(site, options=replace(site.options, wait=waits)), job, model)
-        if left and number < len(jobs) and not ending.code:
-            site.say(f"once it has ended: cbt-ray submit {jobs[number]} {site.study.file}")
+        if left and following and not ending.code:
+            site.say(f"once it has ended: cbt-ray submit {following} {site.study.file}")
             return ending
         if len(jobs) > 1:
             site.say(f"{job}: {time.monotonic() - begun:.0f} s")
-        if job in _TRAINED and ending.code == GateFailed.exit_code and not _owes(site, job, model):
+        if _gate_failed(site, job, model, ending):
             failed = ending  # the arm of that model is not reached; the others go on
         elif ending.code not in (0, 3) or (ending.code == 3 and job is not BatchJob.EVALUATE):
             return ending
     if report:
         _bring_report(site, None, site.say)
     return failed or ending
+
+
+def _gate_failed(site: Site, job: BatchJob, model: str | None, ending: Ending) -> bool:
+    """Whether a job ended since a gate failed: it owes nothing then."""
+    code = GateFailed.exit_code
+    return job in _TRAINED and ending.code == code and not _owes(site, job, model)
 
 
 def _run_one(site: Site, job: BatchJob, model: str | None) -> Ending:

@@ -42,10 +42,12 @@ def make_models(bench: Bench, model: str | None = None, *, retry_rejected: bool 
     """
     from cbt_ray.errors import GateFailed
     from cbt_ray.stages.export import export
+    from cbt_ray.stages.judged import wanted
     from cbt_ray.stages.train import train
 
     failed: GateFailed | None = None
-    for stage in (train, export):
+    tuned = any(made.tuned for made in wanted(bench, model))
+    for stage in (train, export) if tuned else (export,):
         try:
             stage(bench, model, retry_rejected=retry_rejected)
         except GateFailed as error:
