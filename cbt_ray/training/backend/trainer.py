@@ -283,11 +283,15 @@ def _sft_trainer(model: Any, job: Job, tokenizer: Any, callback: Any) -> Any:
     from datasets import Dataset
     from trl import SFTTrainer
 
-    rows = [{"input_ids": window.input_ids, "labels": window.labels} for window in job.train]
+    rows = Dataset.from_list(
+        [{"input_ids": window.input_ids, "labels": window.labels} for window in job.train]
+    )
+    # What Unsloth asks of tokens that it did not cut itself; without it, it pads after all.
+    rows._unsloth_truncated_to = job.recipe.max_length
     return SFTTrainer(
         model=model,
         args=sft_arguments(job),
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=rows,
         processing_class=tokenizer,
         callbacks=[callback],
     )

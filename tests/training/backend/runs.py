@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
-from typing import Any
-
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from cbt_ray.training.backend.job import Job, Trained
 from cbt_ray.training.backend.loss import NEVER, mean_loss
 from cbt_ray.training.mask import Window
+
+if TYPE_CHECKING:  # where the trainings of the real Unsloth run there is no pytest
+    import pytest
 
 Train = Callable[..., Trained]
 UNLIKE = "unlike"

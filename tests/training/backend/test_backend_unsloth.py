@@ -1,14 +1,17 @@
-"""The unsloth backend.
-
-Without a GPU its package cannot be imported, so a stand-in that loads through transformers and PEFT
-takes
-its place here: that proves our side only (what is asked of it, and that the same batches reach the
-model in the same order). The losses of the real one are compared in ../test_gpu.py, on a GPU.
+"""The unsloth backend: the real Unsloth on a CPU, where `make unsloth-cpu` put it, beside the
+backend of TRL. Its kernels for RoPE, norms and losses run, interpreted. In fp32 and without a GPU
+those of 4 bit and of LoRA do not, nor bf16 and gradients offloaded to the CPU.
 """
 
 from __future__ import annotations
 
+import os
+import pickle
+import random
+import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -20,137 +23,209 @@ from cbt_ray.errors import InputError
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.training import environment
 from cbt_ray.training.backend import open_backend, trl_backend, unsloth_backend
-from cbt_ray.training.backend.arguments import LOSS
-from cbt_ray.training.backend.job import Job
-from cbt_ray.training.preference import pair, read_preferences
+from cbt_ray.training.backend.job import Job, Trained
+from cbt_ray.training.mask import IGNORED, Window
+from cbt_ray.training.preference import Pair
 from cbt_ray.training.start.base import Base
-from tests.training.backend.runs import Train, lasting, watch, weights
-from tests.training.sessions import PAIRS
-from tests.training.test_preference import LINE, written
+from tests.needs import needs
+from tests.training.backend.runs import Nowhere, lasting, weights
+from tests.training.backend.unsloth_cpu import Batches, Found, fed
 
 pytestmark = pytest.mark.train
-Batch = list[tuple[str, list[Any]]]
+ROOT = Path(__file__).parents[3]
+PYTHON = ROOT / ".unsloth" / "bin" / "python"
+PADDED, ONE_ROW = {"batch": 2}, {"batch": 2, "batching": "padding_free"}
+RECIPES: dict[str, dict[str, Any]] = {
+    "single": {"batch": 1},
+    "padded": PADDED,
+    "one-row": ONE_ROW,
+    "orpo-padded": {"method": "orpo", **PADDED},
+    "orpo-one-row": {"method": "orpo", **ONE_ROW},
+}
+ONE_ROWED = {name for name, more in RECIPES.items() if "batching" in more}
+STEPS = 3
+KILLED = [2]
+"""Behind which of them the training dies that is begun again."""
+
+
+def _windows(count: int) -> list[Window]:
+    """Of unequal lengths; short, since a token takes a tenth of a second."""
+    draw = random.Random(count)
+    return [_window([_ids(draw), _ids(draw)]) for _ in range(count)]
+
+
+def _pairs(count: int) -> list[Pair]:
+    draw = random.Random(count)
+    said = [_ids(draw) for _ in range(count)]
+    return [Pair(*(_window([one, _ids(draw)]) for _ in range(2))) for one in said]
+
+
+def _ids(draw: random.Random) -> list[int]:
+    return [draw.randrange(100, 40_000) for _ in range(draw.randint(2, 6))]
+
+
+def _window(parts: list[list[int]]) -> Window:
+    said, answer = parts
+    return Window("p", 1, said + answer, [IGNORED] * len(said) + answer)
+
+
+@pytest.fixture(scope="module")
+def job_of(
+    tiny: Base, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, str], Job]:
+    folder = tmp_path_factory.mktemp("trainings")
+    train, held_out = _windows(5), _windows(2)
+
+    def made(backend: str, name: str, **more: Any) -> Job:
+        settings = {
+            "load_4bit": False,
+            "accumulation": 1,
+            "max_steps": STEPS,
+            "checkpoint_steps": KILLED[0],
+        }
+        own = recipe.model_copy(update={**settings, "backend": backend, **RECIPES[name], **more})
+        measured, pairs = {"train": train[:2], "held_out": held_out}, _pairs(5)
+        work = folder / f"{backend}-{name}-{own.seed}"
+        return Job(own, tiny, train, measured, work, 1, pairs if "orpo" in name else [], say=print)
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def theirs(job_of: Callable[[str, str], Job], tmp_path_factory: pytest.TempPathFactory) -> Found:
+    """All trainings by the real Unsloth, in one process: half a minute passes until it is there."""
+    needs("unsloth", PYTHON.exists())
+    folder = tmp_path_factory.mktemp("unsloth")
+    jobs = {name: (job_of("unsloth", name), list[int]()) for name in RECIPES}
+    again = jobs["padded"][0]
+    jobs["killed"] = replace(again, work=again.work.with_name("killed")), KILLED
+    (folder / "jobs").write_bytes(pickle.dumps(jobs))
+    command = [
+        PYTHON,
+        "-m",
+        "tests.training.backend.unsloth_cpu",
+        folder / "jobs",
+        folder / "found",
+    ]
+    made = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr[-4000:]
+    found: Found = pickle.loads((folder / "found").read_bytes())  # noqa: S301
+    return found
+
+
+def _ours(job: Job) -> tuple[Trained, Batches]:
+    with fed(trl_backend) as batches:
+        return open_backend("trl").train(job, Nowhere(), lambda _step: None), batches
+
+
+def _adapter(trained: Trained) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(trained.adapter / "adapter_model.safetensors")
+
+
+def _apart(one: Trained, other: Trained) -> list[float]:
+    """The difference of each weight of the adapters, as a share of it."""
+    ours, theirs = _adapter(one), _adapter(other)
+    assert ours.keys() == theirs.keys()
+    return [float((theirs[name] - weight).norm() / weight.norm()) for name, weight in ours.items()]
+
+
+def _numbers(found: Any, at: str = "") -> dict[str, float]:
+    """All of what was measured by where it stands."""
+    if isinstance(found, dict | list):
+        within = found.items() if isinstance(found, dict) else enumerate(found)
+        return {k: v for key, one in within for k, v in _numbers(one, f"{at}.{key}").items()}
+    return {at: found} if isinstance(found, int | float) else {}
+
+
+def _rows(batches: Batches) -> list[list[list[int]]]:
+    return [batch["input_ids"] for batch in batches]
+
+
+@pytest.mark.unsloth
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_training_is_the_one_of_trl(
+    theirs: Found, job_of: Callable[[str, str], Job], name: str
+) -> None:
+    """In steps, in losses of windows that are held out, in how it takes to pairs, in its adapter:
+    to the rounding of fp32.
+    """
+    ours, our_batches = _ours(job_of("trl", name))
+    trained, batches = theirs[name]
+    assert _rows(batches) == _rows(our_batches)
+    assert all(len(rows) == 1 for rows in _rows(batches)) == (name in {"single"} | ONE_ROWED)
+    assert all(("packed_seq_lengths" in batch) == (name in ONE_ROWED) for batch in batches)
+    measured, expected = (_numbers(lasting(one)) for one in (trained, ours))
+    assert measured == pytest.approx(expected, abs=5e-6)
+    assert max(_apart(ours, trained)) < 1e-4
+
+
+@pytest.mark.unsloth
+def test_what_was_killed_continues_to_the_same_bits(theirs: Found) -> None:
+    whole, killed = theirs["padded"][0], theirs["killed"][0]
+    assert killed.metrics["resumed_from"] == KILLED[0]
+    assert weights(killed) == weights(whole)
+    assert lasting(killed) == lasting(whole)
+
+
+def test_another_seed_is_further_apart_by_orders(job_of: Callable[..., Job]) -> None:
+    one, other = (_ours(job_of("trl", "padded", seed=seed)) for seed in (42, 7))
+    assert _rows(one[1]) != _rows(other[1])
+    assert min(_apart(one[0], other[0])) > 1
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A stand-in for Unsloth on a machine that has a GPU's device, and what it was asked."""
+    """What is asked of Unsloth, where it would load in 4 bit."""
     asked: dict[str, Any] = {}
 
     class FastLanguageModel:
         @staticmethod
         def from_pretrained(folder: str, **settings: Any) -> tuple[Any, None]:
             asked["load"] = {"folder": folder, **settings}
-            recipe = Recipe.model_construct(load_4bit=settings["load_in_4bit"])
-            return trl_backend.load_model(Path(folder), recipe), None
+            plain = Recipe.model_construct(load_4bit=False)
+            return trl_backend.load_model(Path(folder), plain), None
 
         @staticmethod
-        def get_peft_model(
-            model: Any,
-            *,
-            use_gradient_checkpointing: str,
-            random_state: int,
-            target_modules: list[str],
-            **settings: Any,
-        ) -> Any:
-            from peft import LoraConfig, get_peft_model
-
-            asked["adapt"] = {
-                "checkpointing": use_gradient_checkpointing,
-                "seed": random_state,
-                **settings,
-            }
-            made = get_peft_model(
-                model, LoraConfig(task_type="CAUSAL_LM", target_modules=target_modules, **settings)
-            )
-            trl_backend.keep_gradients(made)
-            return made
+        def get_peft_model(model: Any, **settings: Any) -> Any:
+            asked["adapt"] = settings
+            return model
 
     stand_in = ModuleType("unsloth")
     stand_in.__spec__ = ModuleSpec("unsloth", None)
     vars(stand_in)["FastLanguageModel"] = FastLanguageModel
     monkeypatch.setitem(sys.modules, "unsloth", stand_in)
-    monkeypatch.setattr(environment, "GPU", ("/dev/null",))
     return asked
 
 
-def _fed(
-    train: Train, backend: str, monkeypatch: pytest.MonkeyPatch, **more: Any
-) -> tuple[list[Batch], Any]:
-    """The batches of an epoch as they reach the model, and the training."""
-    batches: list[Batch] = []
-
-    def record(_module: Any, _args: Any, inputs: dict[str, Any]) -> None:
-        batches.append(
-            [(name, one.tolist()) for name, one in sorted(inputs.items()) if hasattr(one, "tolist")]
-        )
-
-    with monkeypatch.context() as patch:
-        watch(patch, {"trl": trl_backend, "unsloth": unsloth_backend}[backend], record)
-        trained = train(
-            f"{backend}-{len(more)}",
-            backend=backend,
-            held=False,
-            max_steps=None,
-            epochs=1.0,
-            **more,
-        )
-    return batches, trained
-
-
-@pytest.mark.parametrize("batching", ["padded", "padding_free"])
-def test_the_same_batches_reach_the_model(
-    train: Train, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, batching: str
-) -> None:
-    """And so, with the same kernels and the same loss behind both, they end with the same bits."""
-    monkeypatch.setitem(LOSS, "trl", LOSS["unsloth"])
-    ours, trl = _fed(train, "trl", monkeypatch, batching=batching)
-    theirs, unsloth = _fed(train, "unsloth", monkeypatch, batching=batching)
-    assert len(ours) > 2
-    assert {name for name, _ in ours[0]} >= {"input_ids", "labels"}
-    assert theirs == ours
-    assert lasting(unsloth) == lasting(trl)
-    assert weights(unsloth) == weights(trl)
-
-
-def test_the_test_above_would_notice_another_order(
-    train: Train, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ours, _ = _fed(train, "trl", monkeypatch)
-    theirs, _ = _fed(train, "unsloth", monkeypatch, seed=7)
-    assert theirs != ours
-
-
-def test_the_loss_of_each_is_the_same_sum(train: Train, asked: dict[str, Any]) -> None:
-    ours, theirs = (
-        train(name, backend=name, held=False).metrics["loss"] for name in ("trl", "unsloth")
-    )
-    assert LOSS["trl"] != LOSS["unsloth"]
-    assert ours == pytest.approx(theirs, rel=1e-4)
-
-
 def test_what_is_asked_of_unsloth(
-    train: Train, asked: dict[str, Any], tiny: Base, recipe: Recipe
+    job_of: Callable[..., Job], asked: dict[str, Any], tiny: Base, recipe: Recipe
 ) -> None:
-    import torch
-
-    train("asked", backend="unsloth", max_steps=1)
-    kind = torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    expected = {
+    unsloth_backend.adapted_model(job_of("unsloth", "padded", load_4bit=True))
+    assert asked["load"] == {
         "folder": str(tiny.folder),
         "max_seq_length": recipe.max_length,
         "load_in_4bit": True,
-        "dtype": kind,
+        "dtype": trl_backend.compute_type(),
     }
-    assert asked["load"] == expected
-    own = {
-        "checkpointing": "unsloth",
-        "seed": recipe.seed,
-        "r": 4,
-        "lora_alpha": 8,
-        "lora_dropout": 0.1,
+    assert asked["adapt"] == {
+        "use_gradient_checkpointing": "unsloth",
+        "random_state": recipe.seed,
+        **{
+            "r": 4,
+            "lora_alpha": 8,
+            "lora_dropout": 0.1,
+            "target_modules": list(recipe.lora.targets),
+        },
     }
-    assert asked["adapt"] == own
 
 
 def test_the_first_weights_are_the_seeds_and_not_the_librarys(tiny: Base, recipe: Recipe) -> None:
@@ -173,58 +248,6 @@ def test_the_first_weights_are_the_seeds_and_not_the_librarys(tiny: Base, recipe
     assert all(torch.equal(one, made[1][name]) for name, one in made[0].items())
     begin(adapted, recipe.seed + 1)
     assert any(not torch.equal(one, made[0][name]) for name, one in exact(adapted).items())
-
-
-def _as_unsloth(monkeypatch: pytest.MonkeyPatch, told: list[list[int]]) -> None:
-    """Have the stand-in's model answer as Unsloth's: with the logits of all places, whichever are
-    asked for.
-    """
-    made_by = unsloth_backend.adapted_model
-
-    def adapted(job: Job) -> Any:
-        model = made_by(job)
-        inner = model.base_model.model
-        forward = inner.forward
-
-        def all_places(**given: Any) -> Any:
-            given.pop("logits_to_keep")
-            if "packed_seq_lengths" in given:
-                told.append(given.pop("packed_seq_lengths").tolist())
-            return forward(**given)
-
-        inner.forward = all_places
-        return model
-
-    monkeypatch.setattr(unsloth_backend, "adapted_model", adapted)
-
-
-@pytest.mark.parametrize("batching", ["padded", "padding_free"])
-def test_orpo_has_the_same_losses(
-    train: Train,
-    asked: dict[str, Any],
-    tiny: Base,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    batching: str,
-) -> None:
-    """And Unsloth is told how long the windows of a row are, which it does not see by the
-    positions.
-    """
-    told: list[list[int]] = []
-    _as_unsloth(monkeypatch, told)
-    lines = [{**LINE, "chosen": answer, "rejected": said} for said, answer in PAIRS]
-    file = written(tmp_path, *lines)
-    pairs = pair(read_preferences(file), tiny.template, tiny.tokenizer, 192).pairs
-    job, more = {"pairs": pairs, "train": []}, {"method": "orpo", "batching": batching}
-    ours, theirs = (train(name, job=job, backend=name, **more) for name in ("trl", "unsloth"))
-    assert theirs.metrics["loss"] == pytest.approx(ours.metrics["loss"], rel=1e-5)
-    assert theirs.metrics["preference"]["trained"] == {
-        name: pytest.approx(figures, rel=1e-4) if name != "pairs" else figures
-        for name, figures in ours.metrics["preference"]["trained"].items()
-    }
-    lengths = {len(one.input_ids) for both in pairs for one in (both.chosen, both.rejected)}
-    assert bool(told) == (batching == "padding_free")
-    assert {length for batch in told for length in batch} <= lengths
 
 
 @pytest.mark.parametrize(
