@@ -41,7 +41,7 @@ _FAMILIES = (
 )
 _NOT_HOW = {"seed", "method", "quantization", "start", "compare", "revision", "compare_revision"}
 _NOT_HOW |= {"licence", "preferences", "preferences_licence", "backend"}
-_NOT_HOW |= {"checkpoint_steps", "checkpoint_minutes"}
+_NOT_HOW |= {"checkpoint_steps", "checkpoint_minutes", "batching"}
 _NOT_HOW |= {"measured_windows", "measured_pairs", "memory_gib", "tensorboard"}
 _NOT_HOW |= {"gate_prompts", "safetensors", "chat_template", "turn_end"}
 """Fields of a recipe that belong to the model, are named by themselves or do not decide what tuning

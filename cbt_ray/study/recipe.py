@@ -60,7 +60,7 @@ class Recipe(Block):
     decides_nothing: ClassVar[frozenset[str]] = frozenset(
         {
             *("checkpoint_steps", "checkpoint_minutes", "memory_gib", "tensorboard"),
-            *("gate_prompts", "safetensors", "licence", "preferences_licence"),
+            *("gate_prompts", "safetensors", "licence", "preferences_licence", "batching"),
         }
     )
 
@@ -134,11 +134,11 @@ class Recipe(Block):
     """Examples at once."""
     accumulation: int = Field(4, ge=1, le=65_536)
     """Batches a step."""
-    batching: Literal["padded", "padding_free"] = "padded"
+    batching: Literal["padded", "padding_free"] = "padding_free"
     """How the windows of a batch are laid out.
 
-    `padded`: each in a row of its own. `padding_free`: in one row after each other, each seeing
-    itself only.
+    `padding_free`: in one row after each other, each seeing itself only, without a mask of the
+    row's square. `padded`: each in a row of its own, for models whose attention is not SDPA.
     """
     epochs: float = Field(1.0, gt=0, le=10_000)
     """Times through the training examples."""

@@ -91,6 +91,7 @@ NEVER: dict[str, dict[str, Any]] = {
         "models__smollm2__recipe__checkpoint_steps": 3,
         "models__smollm2__recipe__checkpoint_minutes": 3,
     },
+    "layout of a batch": {"models__smollm2__recipe__batching": "padded"},
     "licences": {
         **{f"endpoints__{name}__licence": "MIT" for name in ("remote", "made", "script")},
         "models__smollm2__recipe__licence": "MIT",

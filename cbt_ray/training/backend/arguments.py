@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.backend.job import Job
 
 LOSS = {"trl": "chunked_nll", "unsloth": "nll"}
@@ -19,6 +20,13 @@ def checkpoints_gradients(recipe_length: int, cuda: bool) -> bool:
     windows on a CPU.
     """
     return cuda or recipe_length > 2048
+
+
+def one_row(recipe: Recipe) -> bool:
+    """Whether the windows of a batch lie behind each other in one row; one alone is a row as it
+    is.
+    """
+    return recipe.batching == "padding_free" and (recipe.batch > 1 or recipe.method == "orpo")
 
 
 def epoch_steps(job: Job) -> int:
@@ -46,7 +54,7 @@ def sft_arguments(job: Job) -> Any:
         **_shared(job),
         max_length=None,
         packing=False,
-        padding_free=job.recipe.batching == "padding_free",
+        padding_free=one_row(job.recipe),
         dataset_kwargs={"skip_prepare_dataset": True},
         loss_type=LOSS[job.recipe.backend],
     )

@@ -11,8 +11,6 @@ bytes a number: 2 on a GPU, 4 on a CPU; T tokens of the longest batch):
 - activations: a layer T * c * (7h + 4q + 4i), with dropout T * (c + 1) * (5h + q + i) more. With
   gradient checkpointing one layer of them, twice, since its gradients lie beside them, and T * c *
   h of each; else all of them
-- mask, with padding_free: T * T * (1 + c), since attention is told which tokens of the row belong
-  together; none with Unsloth, whose attention knows where each window of the row begins
 - dequantized: in 4 bit the largest linear layer once more, c * h * i
 - logits: five copies of [256, v] in 4 bytes (TRL's chunked loss, and ours of what is held out;
   Unsloth's, which works in pieces, too, is taken to need no more), or with ORPO four of [tokens of
@@ -171,13 +169,11 @@ def _bytes(
     job: Job, shape: Shape, tokens: int, windows: list[Window], cuda: bool
 ) -> dict[str, float]:
     recipe, number = job.recipe, 2 if cuda else 4
-    squared = (recipe.backend, recipe.batching) == ("trl", "padding_free")
     four, optimizer = recipe.load_4bit, 2 if "8bit" in recipe.optimizer else 8
     return {
         "weights": _weights(job, shape, cuda),
         "adapter": _adapter(job, shape) * (8 + optimizer),
         "activations": _activations(job, shape, tokens, cuda),
-        "mask": tokens**2 * (1 + number) if squared else 0,
         "dequantized": number * shape.hidden * shape.intermediate if four else 0,
         "logits": 4 * shape.vocabulary * _loss_rows(job, windows),
         "process": CUDA if cuda else PROCESS,

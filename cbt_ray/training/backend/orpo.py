@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from cbt_ray.training.backend.arguments import orpo_arguments
+from cbt_ray.training.backend.arguments import one_row, orpo_arguments
 from cbt_ray.training.backend.job import Job
 from cbt_ray.training.mask import IGNORED, Window
 from cbt_ray.training.preference import Pair
@@ -63,7 +63,7 @@ class Layout(NamedTuple):
     @classmethod
     def of(cls, job: Job) -> Layout:
         """As the recipe has it."""
-        return cls(job.recipe.batching == "padding_free", job.recipe.backend == "unsloth")
+        return cls(one_row(job.recipe), job.recipe.backend == "unsloth")
 
 
 class Answers(NamedTuple):

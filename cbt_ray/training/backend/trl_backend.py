@@ -7,6 +7,8 @@ from typing import Any
 
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.backend.adapter import begin, expect_targets, lora_settings
+from cbt_ray.training.backend.arguments import one_row
+from cbt_ray.training.backend.attention import attend_within
 from cbt_ray.training.backend.job import Job, Report, Trained
 from cbt_ray.training.backend.trainer import run
 from cbt_ray.training.checkpoint import Checkpoints
@@ -29,6 +31,8 @@ def adapted_model(job: Job) -> Any:
     from peft import LoraConfig, get_peft_model
 
     model = load_model(job.base.folder, job.recipe)
+    if one_row(job.recipe):
+        attend_within(model)
     expect_targets(model, job.recipe)
     adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **lora_settings(job.recipe)))
     keep_gradients(adapted)

@@ -83,8 +83,6 @@ def test_settings_move_it_as_they_should(llama: Job) -> None:
 
     assert gib(load_4bit=False) > gib() + 5
     assert gib(batch=1) < gib() < gib(lora=llama.recipe.lora.model_copy(update={"dropout": 0.1}))
-    assert gib(batching="padding_free") == pytest.approx(gib() + 3 * 16384**2 / 2**30)
-    assert gib(batching="padding_free", backend="unsloth") == gib(backend="unsloth")
     assert gib(optimizer="adamw_torch") > gib()
 
 
