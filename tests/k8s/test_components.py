@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cbt_ray.training.gpu import ASKED
+from cbt_ray.gpu import ASKED
 from tests.k8s.rendered import (
     K8S,
     OVERLAYS,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cbt_ray.__main__ import run
 from cbt_ray.llm.build import best_build
 from cbt_ray.planning.estimate import estimate
 from cbt_ray.rating.probe import VIEW
@@ -18,6 +19,7 @@ from cbt_ray.unit import Stage, Status, Unit
 from cbt_ray.work.usage import Costs
 from tests.calls import A_SECOND, calls_of_command
 from tests.stages import scripted
+from tests.stages.loaded import check_data, check_loaded
 
 DEMO = Path(__file__).parents[2] / "studies" / "demo.yaml"
 SMALLER: dict[str, Any] = {
@@ -64,6 +66,13 @@ def test_the_demo_runs_for_real(tmp_path: Path) -> None:
         "nothing is owed: seconds"
     )
     assert scripted.units(tmp_path / "store").keys() == units.keys()
+
+    files, data = tmp_path / "tuned", tmp_path / "data"
+    files.mkdir()
+    assert run(["weights", str(DEMO), "--arm", "tuned", "--to", str(files), *options]) == 0
+    check_loaded(files, load_study(DEMO).models["smollm2"].recipe.start, tmp_path / "base")
+    assert run(["data", str(DEMO), "--to", str(data), *options]) == 0
+    check_data(data / "dataset")
 
 
 def check_training(adapters: list[Unit], models: list[Unit]) -> None:
