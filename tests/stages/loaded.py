@@ -72,7 +72,7 @@ def check_card(file: Path) -> None:
 
     data = ModelCard.load(file).data
     assert data.license == "apache-2.0"
-    assert data.base_model
+    assert "not-for-clinical-use" in data.tags
 
 
 def check_data(folder: Path) -> None:
@@ -80,6 +80,6 @@ def check_data(folder: Path) -> None:
     from datasets import load_dataset
 
     found = load_dataset(str(folder), cache_dir=str(folder.parent / "cache"))
-    assert {"train", "validation"} <= set(found) or len(found["train"])
-    check = folder / "README.md"
-    assert check.exists()
+    lines = {name: (folder / f"{name}.jsonl").read_text().count("\n") for name in found}
+    assert {"train", "held_out"} <= set(found)
+    assert {name: len(split) for name, split in found.items()} == lines

@@ -69,7 +69,7 @@ def test_the_demo_runs_for_real(tmp_path: Path) -> None:
 
     files, data = tmp_path / "tuned", tmp_path / "data"
     files.mkdir()
-    assert run(["weights", str(DEMO), "--arm", "tuned", "--to", str(files), *options]) == 0
+    assert run(["weights", str(DEMO), "--arm", "smollm2-tuned", "--to", str(files), *options]) == 0
     check_loaded(files, load_study(DEMO).models["smollm2"].recipe.start, tmp_path / "base")
     assert run(["data", str(DEMO), "--to", str(data), *options]) == 0
     check_data(data / "dataset")
