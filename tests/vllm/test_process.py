@@ -67,7 +67,7 @@ def test_what_is_missing_is_said_before_vllm_starts(
     assert (code, "--endpoint: expected one of ['own']" in said) == (2, True)
     bench.store.set_aside(str(bench.keys.model(PLAIN)))
     code, said = refusal(bench, capsys)
-    assert (code, "owed; run first: cbt-ray train" in said) == (1, True)
+    assert (code, "owed; run first: cbt-ray export" in said) == (1, True)
     assert run(["serve", str(bench.study.file), "--model", "other"]) == 2
 
 
