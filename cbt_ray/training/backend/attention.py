@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -105,11 +106,15 @@ def attend(
 
 
 def _has_kernel(query: Any, more: dict[str, Any]) -> bool:
-    """Whether torch's FlashAttention computes this: from Ampere on, in 16 bit, without dropout."""
+    """Whether torch's FlashAttention computes this: from Ampere on, in 16 bit, without dropout, and
+    by a torch that lets several heads share a key.
+    """
     import torch
+    from torch.nn.attention.varlen import varlen_attn
 
     return bool(
         query.is_cuda
+        and "enable_gqa" in signature(varlen_attn).parameters
         and query.dtype in (torch.bfloat16, torch.float16)
         and query.shape[-1] <= 256
         and not more.get("dropout")

@@ -43,7 +43,7 @@ def test_labels_reach_the_model_unchanged(
 
     watch(monkeypatch, trl_backend, record)
     windows = mask(splits.train, tiny.template, tiny.tokenizer, 192).windows
-    train("fed", held=False, max_steps=None, epochs=1.0)
+    train("fed", held=False, max_steps=None, epochs=1.0, batching="padded")
     assert tiny.eos_id == tiny.pad_id
     assert all(
         ids[at] == tiny.eos_id

@@ -69,7 +69,7 @@ def test_no_step_is_made_on_what_is_held_out_or_tested(
             fed.append(ids[: int(seen.sum())].tolist())
 
     watch(monkeypatch, trl_backend, record)
-    measured = train("fed", max_steps=None, epochs=2.0).metrics["measured"]
+    measured = train("fed", max_steps=None, epochs=2.0, batching="padded").metrics["measured"]
     assert set(measured[0]["loss"]) == set(NAMES)
     trained = mask(splits.train, tiny.template, tiny.tokenizer, 192).windows
     assert sorted(fed) == sorted([one.input_ids for one in trained] * 2)

@@ -67,7 +67,7 @@ def test_the_pairs_reach_the_model_as_masked(
         kept.append(len(inputs["logits_to_keep"]))
 
     watch(monkeypatch, trl_backend, record)
-    orpo("fed", held=False, max_steps=None, epochs=1.0)
+    orpo("fed", held=False, max_steps=None, epochs=1.0, batching="padded")
     assert sorted(fed) == sorted(
         one.input_ids for made in pairs for one in (made.chosen, made.rejected)
     )
