@@ -5,11 +5,12 @@ two runs.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cbt_ray.training.backend.job import Job, Trained
 from cbt_ray.training.backend.loss import NEVER, mean_loss
@@ -18,8 +19,17 @@ from cbt_ray.training.mask import Window
 if TYPE_CHECKING:  # where the trainings of the real Unsloth run there is no pytest
     import pytest
 
+Batches = list[dict[str, Any]]
 Train = Callable[..., Trained]
 UNLIKE = "unlike"
+
+
+class Seen(NamedTuple):
+    """A training, what the model was fed in it, and the kernels that ran."""
+
+    trained: Trained
+    batches: Batches
+    kernels: set[str]
 
 
 class Killed(Exception):
@@ -83,6 +93,29 @@ def watch(monkeypatch: pytest.MonkeyPatch, backend: Any, record: Callable[..., N
         return model
 
     monkeypatch.setattr(backend, "adapted_model", watched)
+
+
+@contextmanager
+def fed(backend: Any) -> Iterator[Batches]:
+    """The tensors that the model of a backend's module is fed in training."""
+    batches: Batches = []
+    made_by = backend.adapted_model
+
+    def record(module: Any, _args: Any, inputs: dict[str, Any]) -> None:
+        if module.training:
+            named = sorted(inputs.items())
+            batches.append({n: one.tolist() for n, one in named if hasattr(one, "tolist")})
+
+    def watched(job: Job) -> Any:
+        model = made_by(job)
+        model.register_forward_pre_hook(record, with_kwargs=True)
+        return model
+
+    backend.adapted_model = watched
+    try:
+        yield batches
+    finally:
+        backend.adapted_model = made_by
 
 
 def unlike(windows: Sequence[Window]) -> list[Window]:

@@ -3,7 +3,8 @@
     .unsloth/bin/python -m tests.training.backend.unsloth_cpu JOBS FOUND
 
 Unsloth takes the CPU for its own tests, and then leaves TRL as it is: what it skips for them is
-called here. Triton interprets its kernels. What asks for a CUDA device finds the CPU.
+called here. Triton interprets its kernels. What asks for a CUDA device finds the CPU. Those of LoRA
+compute in fp32 as in 16 bit, once Unsloth takes the base for one of 16 bit.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import gc
 import os
 import pickle
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,15 +22,15 @@ from typing import Any
 from cbt_ray.training.backend import unsloth_backend
 from cbt_ray.training.backend.job import Job, Trained
 from cbt_ray.training.environment import settle
-from tests.training.backend.runs import Kept, Killed
+from tests.training.backend.runs import Kept, Killed, Seen, fed
 
-Batches = list[dict[str, Any]]
-Found = dict[str, tuple[Trained, Batches]]
-"""Of each job: the training, and what the model was fed in it."""
+Found = dict[str, Seen]
+"""By the name of the job."""
 
 
 def main(jobs: Path, found: Path) -> None:
     _import(found.with_name("rewritten"))
+    kernels = _watched_kernels()
     trained: Found = {}
     for name, (job, dies_behind) in pickle.loads(jobs.read_bytes()).items():  # noqa: S301
         kept = Kept(job.work.with_name(f"{name}-kept"), set(dies_behind))
@@ -38,35 +39,13 @@ def main(jobs: Path, found: Path) -> None:
                 with suppress(Killed):
                     _train(job, kept)
                 assert kept.steps == dies_behind
-            trained[name] = _train(job, kept), batches
+            kernels.clear()
+            trained[name] = Seen(_train(job, kept), batches, set(kernels))
     found.write_bytes(pickle.dumps(trained))
 
 
 def _train(job: Job, kept: Kept) -> Trained:
     return unsloth_backend.UnslothBackend().train(job, kept, lambda _step: None)
-
-
-@contextmanager
-def fed(backend: Any) -> Iterator[Batches]:
-    """The tensors that the model of a backend's module is fed in training."""
-    batches: Batches = []
-    made_by = backend.adapted_model
-
-    def record(module: Any, _args: Any, inputs: dict[str, Any]) -> None:
-        if module.training:
-            named = sorted(inputs.items())
-            batches.append({n: one.tolist() for n, one in named if hasattr(one, "tolist")})
-
-    def watched(job: Job) -> Any:
-        model = made_by(job)
-        model.register_forward_pre_hook(record, with_kwargs=True)
-        return model
-
-    backend.adapted_model = watched
-    try:
-        yield batches
-    finally:
-        backend.adapted_model = made_by
 
 
 def _import(rewritten: Path) -> None:
@@ -79,7 +58,7 @@ def _import(rewritten: Path) -> None:
     settle()
     import unsloth  # noqa: F401  before torch, trl and transformers
 
-    _on_the_cpu()
+    _take_the_cpu()
     os.environ["UNSLOTH_ALLOW_CPU"] = "0"
     from unsloth.context_parallel import patch_sft_trainer
     from unsloth.models.llama import FastLlamaModel
@@ -90,6 +69,23 @@ def _import(rewritten: Path) -> None:
     _patch_trl_trainer()
     patch_sft_trainer()
     gc.freeze()  # Unsloth collects garbage often, and all of these modules would be looked at
+
+
+def _watched_kernels() -> set[str]:
+    """The names of Unsloth's own steps of autograd, each added when it is taken."""
+    from torch.autograd import Function
+
+    taken, seen = set[str](), {Function}
+
+    def watched(name: str, apply: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *given, **named: (taken.add(name), apply(*given, **named))[1]
+
+    for module in [one for name, one in sys.modules.items() if name.startswith("unsloth.kernels")]:
+        for name, kernel in vars(module).items():
+            if isinstance(kernel, type) and issubclass(kernel, Function) and kernel not in seen:
+                seen.add(kernel)
+                kernel.apply = watched(name, kernel.apply)
+    return taken
 
 
 class _One(list[Any]):
@@ -109,13 +105,15 @@ class _Count(int):
         return _One(each) if isinstance(each, list) else int(self) * each
 
 
-def _on_the_cpu() -> None:
+def _take_the_cpu() -> None:
     import torch
+    from unsloth.models import llama
 
     told = SimpleNamespace(name="cpu", total_memory=8 << 30, major=8, minor=0)
     torch.cuda.get_device_properties = lambda *_: told
     torch.cuda.get_device_capability = lambda *_: (told.major, told.minor)
     torch.cuda.current_device = lambda: "cpu"
+    llama._base_weight_dtype = lambda _layer: torch.bfloat16
     for name, module in sys.modules.items():
         if name.startswith("unsloth"):
             ours = {"DEVICE_TYPE_TORCH": "cpu", "DEVICE_COUNT": _Count(1)}
