@@ -99,10 +99,9 @@ def _read_from(node: ast.AST, kwargs: str) -> Iterator[str]:
             yield str(one.args[0].value)
 
 
-def of_wheel(wheel: Path) -> dict[str, list[str]]:
-    """What Unsloth takes."""
-    with zipfile.ZipFile(wheel) as opened:
-        trees = {file: ast.parse(opened.read(file)) for file in (LOADER, LLAMA)}
+def of_unsloth(read: Callable[[str], bytes]) -> dict[str, list[str]]:
+    """What Unsloth takes, by what its files say."""
+    trees = {file: ast.parse(read(file)) for file in (LOADER, LLAMA)}
     found = {}
     for callee, (file, within, name) in READ.items():
         (owner,) = (
@@ -135,7 +134,8 @@ def main() -> None:
         get = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
         subprocess.run([*get, "--requirement", asked, "--dest", folder], check=True)
         (wheel,) = Path(folder).glob("*.whl")
-        document = {"version": locked("unsloth"), "accepts": of_wheel(wheel)}
+        with zipfile.ZipFile(wheel) as opened:
+            document = {"version": locked("unsloth"), "accepts": of_unsloth(opened.read)}
     FILE.write_text(json.dumps(document, indent=1) + "\n")
 
 

@@ -12,8 +12,9 @@ from importlib.metadata import version
 
 import pytest
 
+from tests.needs import needs
 from tests.training.backend.passed import Call, calls, name_of, rename, sources
-from tests.training.backend.signatures import FILE, ROOT, accepted, locked
+from tests.training.backend.signatures import FILE, ROOT, accepted, locked, of_unsloth
 
 pytestmark = pytest.mark.train
 LOADS, ADAPTS = (
@@ -79,6 +80,14 @@ def test_any_argument_that_is_wrong_is_caught() -> None:
 def test_what_unsloth_takes_was_read_from_the_locked_wheel() -> None:
     """Otherwise: python -m tests.training.backend.signatures"""
     assert json.loads(FILE.read_text())["version"] == locked("unsloth")
+
+
+@pytest.mark.unsloth
+def test_it_is_what_the_installed_one_takes() -> None:
+    found = list((ROOT / ".unsloth").glob(f"lib/*/site-packages/unsloth-{locked('unsloth')}*"))
+    needs("unsloth", bool(found))
+    taken = of_unsloth(lambda file: (found[0].parent / file).read_bytes())
+    assert json.loads(FILE.read_text())["accepts"] == taken
 
 
 @pytest.mark.parametrize(
