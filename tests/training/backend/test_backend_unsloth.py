@@ -1,6 +1,6 @@
 """The unsloth backend: the real Unsloth on a CPU, where `make unsloth-cpu` put it, beside the
-backend of TRL. Its kernels for LoRA, RoPE and norms run, interpreted and in fp32; those for 4 bit do not,
-nor its checkpoints of activations.
+backend of TRL. Its kernels for LoRA, RoPE and norms run, interpreted and in fp32. Those for 4 bit
+do not, nor what it leaves to the memory of the CPU.
 """
 
 from __future__ import annotations
