@@ -147,11 +147,12 @@ simulations: .venv/.dev  ## Simulate anew what intervals cover (a quarter of an 
 	$(BIN)/python -m tests.analysis.effect.tally_studies
 
 .PHONY: docs
-docs: .venv/.dev  ## Write anew what is made from the types: both JSON schemas, cli.md, tables of study-file.md and analysis.md
+docs: .venv/.dev  ## Write anew what is made from the types: both JSON schemas, cli.md, tables of study-file.md and analysis.md, figures of training.md
 	$(BIN)/cbt-ray schema >studies/study.schema.json
 	$(BIN)/python -m tests.docs.field_tables
 	$(BIN)/python -m tests.docs.command_pages
 	$(BIN)/python -m cbt_ray.analysis.schema docs
+	$(BIN)/python -m tests.training.gpu table
 
 .PHONY: format
 format: .venv/.dev  ## Format the code
