@@ -62,13 +62,15 @@ STRIPPED = (
 """Other GPUs' libraries, Unsloth's user interface, names of libraries that nobody asks for."""
 PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (39, 35, 34, 31, 28, 27, 26, 24, 17, 5)]
 RUN = """#!/bin/sh
-# In the tree, on the machine of the run; about twelve minutes. Writes gpu.json, or what is named.
+# In the tree, on the machine of the run: run.sh [FILE [OPTION...]]; twelve minutes at most.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 site=$(mktemp -d)
 python3 -m zipfile -e "$here/site.zip" "$site"
 export PYTHONPATH="$site:$PWD" CBT_RAY_CONVERTER="$site/llama.cpp/convert_hf_to_gguf.py"
-exec python3 -m tests.training.gpu --base "$site/base" --out "${1:-gpu.json}"
+out=${1:-gpu.json}
+[ $# -eq 0 ] || shift
+exec python3 -m tests.training.gpu --base "$site/base" --out "$out" "$@"
 """
 
 
