@@ -22,6 +22,7 @@ REASONS = {
     "cluster/api.py": "the cluster's answer",
     "cluster/overlay.py": "what kustomize printed of our own manifests",
     "commands/preregister.py": "packaged with cbt-ray",
+    "gpu.py": "the kernel",
     "llm/build.py": "what set-up wrote, and the kernel",
     "llm/gguf_file.py": "a model, and our own cache of digests",
     "llm/prices.py": "packaged with litellm",
