@@ -5,6 +5,7 @@ what a part prints.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,9 +23,10 @@ from tests.needs import needs
 from tests.training.gpu import parts, serving
 from tests.training.gpu import run as carrying
 from tests.training.gpu.run import PARTS, Part, Run, carried_out
-from tests.training.gpu.size import LARGE, PAIRED_STEPS, SMALL, STEPS, recipe_of
+from tests.training.gpu.size import INTERPRETED, LARGE, PAIRED_STEPS, SMALL, STEPS, recipe_of
 from tests.training.gpu.table import DOCUMENT, FILE, conclusions, rewritten, table
 
+PYTHON = Path(__file__).parents[2] / ".unsloth" / "bin" / "python"
 REHEARSED = ("trl", "trl-orpo", "stock-trl", "kernels", "job", "unsloth", "vllm")
 
 
@@ -55,6 +57,28 @@ def test_all_but_unsloth_is_measured_without_a_gpu(base: Base, tmp_path: Path) -
     assert run["seconds"] < 60 * run["minutes"]
     with pytest.raises(ValueError, match="found a rehearsal"):
         list(table(run))
+
+
+@pytest.mark.train
+@pytest.mark.unsloth
+def test_unsloths_parts_run_with_the_real_one(base: Base, tmp_path: Path) -> None:
+    needs("unsloth", PYTHON.exists())
+    command = [PYTHON, "-m", "tests.training.gpu.interpreted", tmp_path, base.folder]
+    command += ["unsloth", "stock-unsloth"]
+    made = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": str(PYTHON.parents[2])},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr[-4000:]
+    lines = [json.loads(line) for line in made.stdout.splitlines() if line.startswith('{"part"')]
+    found = {one["part"]: one for one in lines}
+    assert len(found["unsloth"]["losses"]) == INTERPRETED.steps
+    assert len(found["unsloth"]["held_out"]) == 2
+    assert conclusions(found)["unsloth_over_stock"] > 0
 
 
 @pytest.mark.train

@@ -27,6 +27,9 @@ class Size:
     length: int
     exported: int
     """Layers of the model that a whole job exports: a disk of 64 GB holds no more."""
+    steps: int = STEPS
+    paired_steps: int = PAIRED_STEPS
+    load_4bit: bool = True
 
     @property
     def short(self) -> Shape:
@@ -38,6 +41,8 @@ LARGE = Size(Shape(vocabulary=49152, layers=32), 8192, exported=8)
 SMALL = Size(
     Shape(hidden=64, intermediate=128, heads=4, kv_heads=2, vocabulary=49152, layers=2), 256, 2
 )
+INTERPRETED = replace(SMALL, length=64, steps=3, paired_steps=3, load_4bit=False)
+"""For Unsloth's kernels on a CPU, where a token takes a tenth of a second."""
 
 
 def recipe_of(size: Size, part: str, folder: Path) -> Recipe:
@@ -54,7 +59,8 @@ def recipe_of(size: Size, part: str, folder: Path) -> Recipe:
         batch=1 if orpo else BATCH,
         accumulation=1,
         warmup_steps=2,
-        max_steps=PAIRED_STEPS if orpo else STEPS,
+        load_4bit=size.load_4bit,
+        max_steps=size.paired_steps if orpo else size.steps,
         max_length=size.length,
         checkpoint_steps=10_000,
         checkpoint_minutes=10_000,
@@ -63,26 +69,25 @@ def recipe_of(size: Size, part: str, folder: Path) -> Recipe:
     )
 
 
-def windows_of(size: Size, seed: int = 7, count: int = STEPS * BATCH) -> list[Window]:
-    """Therapist turns of 40 tokens behind patient turns of 60, in windows of a quarter of the
-    length and more.
+def windows_of(size: Size, seed: int = 7, count: int | None = None) -> list[Window]:
+    """Therapist turns of 40 tokens behind patient turns of 60 (shorter ones where the windows are
+    short), in windows of a quarter of the length and more.
     """
-    draw, found = random.Random(seed), []
-    for number in range(count):
+    draw, found, turns = random.Random(seed), [], min(100, size.length // 8)
+    for number in range(count or size.steps * BATCH):
         length = draw.randrange(size.length // 4, size.length)
         ids = [draw.randrange(100, 40_000) for _ in range(length)]
-        labels = [token if at % 100 >= 60 else IGNORED for at, token in enumerate(ids)]
+        labels = [token if at % turns >= 0.6 * turns else IGNORED for at, token in enumerate(ids)]
         found.append(Window("p", number, ids, labels))
     return found
 
 
 def pairs_of(size: Size) -> list[Pair]:
-    """Two answers of up to 200 tokens behind each conversation."""
-    draw, found = random.Random(11), []
-    for window in windows_of(size, 11, PAIRED_STEPS):
-        answers = [
-            [draw.randrange(100, 40_000) for _ in range(draw.randrange(20, 200))] for _ in "ab"
-        ]
+    """Two answers of up to 200 tokens behind each conversation, or of half a window."""
+    draw, found, most = random.Random(11), [], min(200, size.length // 2)
+    for window in windows_of(size, 11, size.paired_steps):
+        lengths = [draw.randrange(most // 10, most) for _ in "ab"]
+        answers = [[draw.randrange(100, 40_000) for _ in range(length)] for length in lengths]
         asked = window.input_ids[: size.length - max(map(len, answers))]
         found.append(
             Pair(
