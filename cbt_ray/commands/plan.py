@@ -11,13 +11,15 @@ from cbt_ray.errors import InputError
 from cbt_ray.planning.calls import StageCalls
 from cbt_ray.planning.effect import outcomes_of, smallest_effect
 from cbt_ray.planning.estimate import estimate
-from cbt_ray.planning.gpu import Gpu, hours_on
+from cbt_ray.planning.gpu import Gpu, hours_on, least_gib
 from cbt_ray.planning.nodes import Nodes, forecast
 from cbt_ray.study import Study
 from cbt_ray.study.confound import told
 from cbt_ray.study.licence import published_name
 from cbt_ray.study.model import Checkpoint
+from cbt_ray.study.recipe import Recipe
 from cbt_ray.study.scheduled import checkpoints
+from cbt_ray.study.search import LEAKS
 from cbt_ray.terminal import table
 from cbt_ray.work.people import asked_of_people, taught
 from cbt_ray.work.workshop import prompts_of
@@ -40,7 +42,7 @@ def print_plan(
         *_stages(study, estimates),
         *_in_all(study, estimates),
         *(line for some in nodes for line in _on(study, estimates, some)),
-        *_training(study, refused),
+        *_training(study, refused, gpu),
         *(_hours(study, gpu) if gpu else ()),
         *outcomes_of(study),
         *asked_of_people(study),
@@ -149,21 +151,37 @@ def _counted_by(estimates: Sequence[StageCalls]) -> str:
     return f"tokens: counted {' and '.join(said)}" if said else "tokens: none"
 
 
-def _training(study: Study, refused: Mapping[Checkpoint, str]) -> Iterator[str]:
-    """Of each model that is tuned: the memory it needs, and the name that it gets."""
+def _training(study: Study, refused: Mapping[Checkpoint, str], gpu: Gpu | None) -> Iterator[str]:
+    """Of each model that is tuned: what it is chosen from, the memory it needs, and the name that
+    it gets.
+    """
     for made in _tuned(study):
-        memory = study.models[made.model].recipe.memory_gib
-        needs = (
-            "memory not known (`memory_gib` in the recipe)"
-            if memory is None
-            else f"needs {memory:g} GiB of memory"
-        )
+        recipe, several = study.models[made.model].recipe, len(study.candidates(made))
+        of = f"{many(several, 'candidate')}, the best is kept; " if recipe.search else ""
         named = (
             f"refused: {refused[made]}"
             if made in refused
             else f"published as {published_name(study, made)}"
         )
-        yield f"training {made.model}{made.suffix}: {needs}; {named}"
+        yield f"training {made.model}{made.suffix}: {of}{_memory(recipe, gpu)}; {named}"
+    searched = [made.model for made in _tuned(study) if study.models[made.model].recipe.search]
+    if searched and study.dataset.format == "paper":
+        yield f"search of {', '.join(dict.fromkeys(searched))}: {LEAKS}"
+
+
+def _memory(recipe: Recipe, gpu: Gpu | None) -> str:
+    """The memory that a training needs, as far as it is known, and whether a GPU lacks it."""
+    told, least = recipe.memory_gib, least_gib(recipe)
+    said = (
+        "memory not known (`memory_gib` in the recipe)"
+        if told is None
+        else f"needs {told:g} GiB of memory"
+    )
+    if least is not None and least > (told or 0) and (told or gpu):
+        said += f", its weights alone take {least:.1f} GiB in {4 if recipe.load_4bit else 16} bit"
+    if gpu and max(told or 0, least or 0) > gpu.memory_gib:
+        said += f", more than the {gpu.memory_gib:.1f} GiB of an {gpu.name}"
+    return said
 
 
 def _hours(study: Study, gpu: Gpu) -> Iterator[str]:
@@ -175,9 +193,10 @@ def _hours(study: Study, gpu: Gpu) -> Iterator[str]:
             yield f"training {found.model} on {gpu.name}: not known, nor is {missing}"
             continue
         price = "" if found.dollars is None else f", ${found.dollars:,.2f}"
+        of = f" of {many(found.trainings, 'training')}" if found.trainings > 1 else ""
         yield (
             f"training {found.model} on {gpu.name}: {_time(3600 * found.hours)}{price}, "
-            f"{many(found.tokens or 0, 'token')}; its speed is {gpu.source}"
+            f"{many(found.tokens or 0, 'token')}{of}; its speed is {gpu.source}"
         )
 
 

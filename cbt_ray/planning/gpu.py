@@ -19,10 +19,14 @@ from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.therapy import dialogue
 from cbt_ray.therapy.language import load_language
+from cbt_ray.training.backend.forecast import NF4
+from cbt_ray.training.backend.memory import GIB
 
 A40_SPEED = 840.0
 """Tokens a second of a model of 8 thousand million parameters in 4 bit on an A40: what is counted
 here for studies/paper.yaml, by the 24 to 26 hours that its published trainings took."""
+MEMORY = {"l4": 24, "a10g": 24, "a40": 48, "l40s": 48, "a100": 80, "h100": 80, "h200": 141}
+"""GB, as NVIDIA states them; of an A100 the larger one."""
 PEAK = {"l4": 121, "a10g": 70, "a40": 150, "l40s": 362, "a100": 312, "h100": 989, "h200": 989}
 """bf16 TFLOPS without sparsity, as NVIDIA states them."""
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([bm])(?![a-z])", re.IGNORECASE)
@@ -55,6 +59,11 @@ class Gpu:
         return A40_SPEED * PEAK[self.name] / PEAK["a40"]
 
     @property
+    def memory_gib(self) -> float:
+        """What it has."""
+        return MEMORY[self.name] * 1e9 / GIB
+
+    @property
     def source(self) -> str:
         """Where that is from."""
         if self.name == "a40":
@@ -64,21 +73,30 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Hours:
-    """What one training takes on a GPU; None: not known."""
+    """What a model's training takes on a GPU, with all candidates of a search; None: not known."""
 
     model: str
     tokens: float | None
     hours: float | None
     dollars: float | None
+    trainings: int = 1
 
 
 def hours_on(study: Study, made: Checkpoint, gpu: Gpu, prompts: Prompts) -> Hours:
-    """How long the training of one checkpoint takes."""
-    recipe = study.recipe_of(made)
-    tokens, size = _tokens(study, made, prompts), billions(recipe)
+    """How long the trainings of one checkpoint take, one after the other."""
+    candidates, size = study.candidates(made), billions(study.recipe_of(made))
+    fed = [_tokens(study, one, prompts) for one in candidates]
+    tokens = None if None in fed else sum(one or 0 for one in fed)
     hours = tokens * size / 8 / gpu.speed / 3600 if tokens is not None and size else None
     dollars = hours * gpu.dollars if hours is not None and gpu.dollars is not None else None
-    return Hours(f"{made.model}{made.suffix}", tokens, hours, dollars)
+    return Hours(f"{made.model}{made.suffix}", tokens, hours, dollars, len(candidates))
+
+
+def least_gib(recipe: Recipe) -> float | None:
+    """GiB of a GPU that a model's weights alone take, if its name says how large it is."""
+    size = billions(recipe)
+    bytes_each = NF4 if recipe.load_4bit else 2
+    return None if size is None else size * 1e9 * bytes_each / GIB
 
 
 def billions(recipe: Recipe) -> float | None:

@@ -182,7 +182,9 @@ def in_words(value: object) -> str:
 
 def _odd_numbers(fields: Iterable[tuple[str, str, Any]]) -> Iterator[str]:
     for name, kind, found in fields:
-        if isinstance(found, bool):
+        if isinstance(found, list | tuple):
+            yield from _odd_numbers((f"{name}.{n}", kind, one) for n, one in enumerate(found))
+        elif isinstance(found, bool):
             if re.search(r"\b(int|float)\b", kind) and "bool" not in kind:
                 yield f"{name}: expected a number, found {str(found).lower()}"
         elif isinstance(found, int | float) and LARGEST < abs(found) < float("inf"):

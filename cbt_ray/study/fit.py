@@ -40,6 +40,7 @@ def unfit(study: Study) -> Iterator[str]:
         _references,
         _of_pairs,
         _of_epochs,
+        _of_searches,
         _needed,
         _named,
         _lists,
@@ -320,6 +321,24 @@ def _of_epochs(study: Study) -> Iterator[str]:
             yield (
                 f"models.{name}.recipe.keep: expected last, or dataset.held_out or dataset.test "
                 "above 0, whose loss tells which epoch is best"
+            )
+
+
+def _of_searches(study: Study) -> Iterator[str]:
+    """A search chooses by text that nothing else is judged by."""
+    for name, model in study.models.items():
+        where = f"models.{name}.recipe.search"
+        if model.recipe.search is None:
+            continue
+        if model.learns is not None:
+            yield (
+                f"{where}: expected none, since {name} learns from ratings, and is compared with "
+                "people on those that are held out"
+            )
+        elif not study.dataset.held_out:
+            yield (
+                f"{where}: expected dataset.held_out above 0, whose loss tells which candidate is "
+                "best"
             )
 
 

@@ -12,6 +12,7 @@ from cbt_ray.study.block import Block, Name, Seed, Share
 from cbt_ray.study.contrast import Contrast
 from cbt_ray.study.endpoint import Sampling
 from cbt_ray.study.recipe import Recipe
+from cbt_ray.study.search import Tried, suffix_of, told
 
 
 class Learns(Block):
@@ -49,6 +50,8 @@ class Checkpoint(NamedTuple):
     tuned: bool
     seed: int = 0
     """Number of the training seed, from 0: what is added to the recipe's `seed`."""
+    tried: Tried = ()
+    """Of a candidate of a search: what it has in place of the recipe's own values."""
 
     @property
     def kind(self) -> str:
@@ -63,12 +66,14 @@ class Checkpoint(NamedTuple):
     @property
     def title(self) -> str:
         """What people read."""
-        return f"{self.model} {self.kind}" + (f", seed + {self.seed}" if self.seed else "")
+        seed = [f"seed + {self.seed}"] if self.seed else []
+        tried = [told(self.tried)] if self.tried else []
+        return ", ".join([f"{self.model} {self.kind}", *seed, *tried])
 
     @property
     def suffix(self) -> str:
-        """What tells it from the checkpoint of the first seed."""
-        return seed_suffix(self.seed)
+        """What tells it from the checkpoint of the first seed and the recipe's own values."""
+        return seed_suffix(self.seed) + suffix_of(self.tried)
 
 
 def parted(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from cbt_ray.study.block import Block, Seed, Share, refuse_all
 from cbt_ray.study.pairs import MADE
+from cbt_ray.study.search import Epochs, LearningRate, Rank, Search, Tried
 
+MOST_ALPHA = 65_536
 PAIRS_IN_STORE = "store:"
 _IN_STORE = re.compile(rf"{PAIRS_IN_STORE}[0-9a-f]{{64}}-[\w.-]+", re.ASCII)
 _PART = r"\w(?:[\w.-]*\w)?"
@@ -34,9 +36,9 @@ def is_hub_id(start: str) -> bool:
 class Lora(Block):
     """The adapter (arXiv 2412.00251: r 16, alpha 16, dropout 0 on all linear layers)."""
 
-    r: int = Field(16, ge=1, le=4096)
+    r: Rank = 16
     """Rank."""
-    alpha: int = Field(16, ge=1, le=65_536)
+    alpha: int = Field(16, ge=1, le=MOST_ALPHA)
     """The scale is alpha / r."""
     dropout: Share = 0.0
     """Dropout of the adapter."""
@@ -117,7 +119,7 @@ class Recipe(Block):
     """NF4 with double quantization."""
     lora: Lora = Lora()
     """The adapter."""
-    learning_rate: float = Field(2e-4, gt=0, le=10)
+    learning_rate: LearningRate = 2e-4
     """At the end of the warm-up."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """Of the learning rate."""
@@ -140,7 +142,7 @@ class Recipe(Block):
     `padding_free`: in one row after each other, each seeing itself only, without a mask of the
     row's square. `padded`: each in a row of its own, for models whose attention is not SDPA.
     """
-    epochs: float = Field(1.0, gt=0, le=10_000)
+    epochs: Epochs = 1.0
     """Times through the training examples."""
     max_steps: int | None = Field(None, ge=1)
     """Stop after so many steps."""
@@ -164,6 +166,8 @@ class Recipe(Block):
     `best` has the lowest held-out loss; where nothing is held out, the lowest loss of the test
     split. At equal losses it is the earlier.
     """
+    search: Search | None = None
+    """Values of which the best are looked for, by held-out loss."""
     measured_windows: int | None = Field(None, ge=1)
     """Most windows of each split whose loss is taken; none: all.
 
@@ -216,6 +220,53 @@ class Recipe(Block):
                 "warmup_steps: expected whole steps, or a share of them below 1, found "
                 f"{self.warmup_steps:g}"
             )
+        yield from self._of_search()
+
+    def _of_search(self) -> Iterator[str]:
+        if self.search is None:
+            return
+        if not self.search.values:
+            yield "search: expected values of learning_rate, rank or epochs, none given"
+        if self.method == "orpo":
+            yield (
+                "search: expected none with `method: orpo`, since a held-out loss does not say how "
+                "a model takes to pairs"
+            )
+        if self.search.epochs and self.max_steps is not None:
+            yield "search.epochs: expected none with max_steps, which ends all of them alike"
+        for number, rank in enumerate(self.search.rank or ()):
+            if not 0 < self._alpha(rank) <= MOST_ALPHA or self._alpha(rank) % 1:
+                yield (
+                    f"search.rank.{number}: expected a rank for which alpha / r, {self.lora.alpha} "
+                    f"/ {self.lora.r}, gives a whole alpha of at most {MOST_ALPHA:,}, found {rank}"
+                )
+
+    def _alpha(self, rank: int) -> float:
+        """With the same scale, alpha / r."""
+        return self.lora.alpha * rank / self.lora.r
+
+    @property
+    def searched(self) -> Mapping[str, float]:
+        """The recipe's own values of the fields that can be searched."""
+        return {
+            "learning_rate": self.learning_rate,
+            "rank": self.lora.r,
+            "epochs": self.epochs,
+        }
+
+    @property
+    def tries(self) -> list[Tried]:
+        """What each candidate has in place of the recipe's own values; without a search there is
+        one, which has nothing.
+        """
+        return self.search.tries(self.searched) if self.search else [()]
+
+    def tried(self, tried: Tried) -> Recipe:
+        """The recipe of a candidate, which searches no more."""
+        values = dict(tried)
+        rank = int(values.pop("rank", self.lora.r))
+        lora = self.lora.model_copy(update={"r": rank, "alpha": int(self._alpha(rank))})
+        return self.model_copy(update={**values, "lora": lora, "search": None})
 
     def base(self, tuned: bool) -> tuple[str, str | None]:
         """What the tuned model, or the one that it is compared with, is made of, and the revision

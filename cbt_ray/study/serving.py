@@ -70,11 +70,13 @@ def _of_server(study: Study, server: Server, held: list[Checkpoint]) -> Iterator
             f"models.{server.model}.recipe.safetensors: expected true, since {field} serves the "
             "merged model"
         )
-    if not merged and held[-1].tuned and recipe.lora.r > RANKS[-1]:
-        yield (
-            f"models.{server.model}.recipe.lora.r: expected at most {RANKS[-1]}, since {field} "
-            "serves the adapter"
-        )
+    ranks = {"search.rank": max(recipe.search.rank)} if recipe.search and recipe.search.rank else {}
+    for name, rank in (ranks or {"lora.r": recipe.lora.r}).items():
+        if not merged and held[-1].tuned and rank > RANKS[-1]:
+            yield (
+                f"models.{server.model}.recipe.{name}: expected at most {RANKS[-1]}, since {field} "
+                "serves the adapter"
+            )
     mixed = len({one.tuned for one in held}) > 1
     if not merged and mixed and recipe.base(True) != recipe.base(False):
         yield (

@@ -371,9 +371,17 @@ class Study(Block):
         return self.roles.summariser if self.sessions.count > 1 else None
 
     def recipe_of(self, made: Checkpoint) -> Recipe:
-        """How a checkpoint is trained: the model's recipe, with the checkpoint's own seed."""
+        """How a checkpoint is trained: the model's recipe, with the checkpoint's own seed and, of
+        a candidate of a search, its values.
+        """
         recipe = self.models[made.model].recipe
-        return recipe.model_copy(update={"seed": recipe.seed + made.seed}) if made.seed else recipe
+        seeded = {"seed": recipe.seed + made.seed}
+        return (recipe.tried(made.tried) if recipe.search else recipe).model_copy(update=seeded)
+
+    def candidates(self, made: Checkpoint) -> list[Checkpoint]:
+        """The trainings that a tuned model is chosen from: itself where nothing is searched."""
+        tries = self.models[made.model].recipe.tries
+        return [made._replace(tried=tried) for tried in tries]
 
     @property
     def writing(self) -> Writing:

@@ -35,6 +35,7 @@ SECTIONS = {
     "models.NAME.learns": "Learns",
     "models.NAME.recipe": "Recipe",
     "models.NAME.recipe.lora": "Lora",
+    "models.NAME.recipe.search": "Search",
     "arms[]": "Arm",
     "forms.NAME": "Form",
     "forms.NAME.parts[]": "FormPart",

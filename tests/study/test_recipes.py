@@ -84,7 +84,8 @@ def test_windows_may_be_in_one_row_with_either_backend(backend: str) -> None:
 def test_memory_is_what_training_forecasts(file: Path, tmp_path: Path) -> None:
     recipe, shape = Recipe.model_validate(yaml.safe_load(file.read_text())), stated(file)
     assert shape is not None
-    assert recipe.memory_gib == pytest.approx(memory(shape, recipe, tmp_path), abs=0.05)
+    most = max(memory(shape, recipe.tried(tried), tmp_path) for tried in recipe.tries)
+    assert recipe.memory_gib == pytest.approx(most, abs=0.05)
 
 
 def test_a_sound_recipe_fits_into_24_gib() -> None:
