@@ -2,6 +2,7 @@
 
 from cbt_ray.report.data import (
     AskedModel,
+    CandidateRow,
     CheckRow,
     CostRow,
     Curves,
@@ -23,6 +24,7 @@ from cbt_ray.report.transcripts import Where
 
 __all__ = [
     "AskedModel",
+    "CandidateRow",
     "CheckRow",
     "CostRow",
     "Curves",

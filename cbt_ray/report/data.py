@@ -160,6 +160,30 @@ class TrainingRow:
 
 
 @dataclass(frozen=True)
+class CandidateRow:
+    """One candidate of a search: its values, and how its training came out."""
+
+    model: str
+    learning_rate: float
+    rank: int
+    epochs: float
+    measured: Sequence[Point] = ()
+    """Losses by split on its way; none where it is not trained."""
+    kept: Kept | None = None
+    """Which of them are its adapter's."""
+    diverged: bool = False
+    """Its loss became no number."""
+    chosen: bool = False
+    """The model is made of it."""
+
+    @property
+    def at_kept(self) -> Point | None:
+        """The losses by which it is compared."""
+        step = self.kept.step if self.kept else None
+        return next((point for point in self.measured if point.step == step), None)
+
+
+@dataclass(frozen=True)
 class Period:
     """When something was done: the first and the last time, ISO 8601."""
 
@@ -267,5 +291,7 @@ class ReportData:
     stages: Sequence[StageRow] = ()
     costs: Sequence[CostRow] = ()
     training: Sequence[TrainingRow] = ()
+    candidates: Sequence[CandidateRow] = ()
+    """Of searches, each model's behind each other in the order of the study file."""
     methods: Methods = Methods()
     provenance: Provenance = Provenance()

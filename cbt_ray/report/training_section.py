@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from cbt_ray.report import epochs
+from cbt_ray.report import candidates, epochs
 from cbt_ray.report.data import Curve, Curves, ReportData, TrainingRow
 from cbt_ray.report.figure import Figure
 from cbt_ray.report.part import Fold, Pairs, Part, Section
@@ -42,6 +42,7 @@ def training(data: ReportData) -> Section:
     checks, preference = _checks(data.training), _preference(data.training)
     parts: list[Part] = [
         _trainings(data.training),
+        *candidates.parts(data.candidates),
         *epochs.parts(data.training),
         *([preference] if preference.rows else []),
         *curves(data.training),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from cbt_ray.errors import InputError
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.checkpoint import Checkpoints
 from cbt_ray.training.mask import Window
@@ -71,6 +72,10 @@ class Trained:
 
     adapter: Path
     metrics: dict[str, Any] = field(default_factory=dict)
+
+
+class Diverged(InputError):
+    """The loss of a training became no number, and stays one."""
 
 
 class Backend(Protocol):

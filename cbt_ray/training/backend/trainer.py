@@ -24,7 +24,7 @@ from cbt_ray.training.backend.arguments import checkpoints_gradients, sft_argume
 from cbt_ray.training.backend.epochs import Epochs
 from cbt_ray.training.backend.figures import Figures
 from cbt_ray.training.backend.forecast import tell
-from cbt_ray.training.backend.job import Job, Report, Trained
+from cbt_ray.training.backend.job import Diverged, Job, Report, Trained
 from cbt_ray.training.backend.memory import return_freed
 from cbt_ray.training.backend.orpo import orpo_trainer
 from cbt_ray.training.backend.preferred import Measured, measure, of_step, of_steps, told
@@ -263,7 +263,7 @@ class _Training:
         """
         loss, norm = entry["loss"], entry.get("grad_norm", 0.0)
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise InputError(
+            raise Diverged(
                 f"learning_rate: expected finite losses; at step {step} it is {loss}, its "
                 f"gradient's norm {norm}"
             )

@@ -156,16 +156,17 @@ def test_it_is_said_before_the_first_step_and_the_time_behind_the_second(train: 
 
 
 @pytest.mark.train
-@pytest.mark.parametrize(("max_length", "factor"), [(4096, 1.25), (2048, 1.6)])
+@pytest.mark.parametrize(
+    ("max_length", "load_4bit", "factor"), [(4096, True, 1.25), (2048, False, 1.6)]
+)
 def test_the_peak_is_near_the_forecast(
-    base: Base, recipe: Recipe, tmp_path: Path, max_length: int, factor: float
+    base: Base, recipe: Recipe, tmp_path: Path, max_length: int, load_4bit: bool, factor: float
 ) -> None:
-    """The embedded model in a process of its own, with and without gradient checkpointing (from
-    2048 tokens on).
+    """The embedded model in a process of its own: in 4 bit with gradient checkpointing (from 2048
+    tokens on), and in full without.
     """
-    own = recipe.model_copy(
-        update={"batch": 2, "accumulation": 1, "max_steps": 1, "max_length": max_length}
-    )
+    asked = {"batch": 2, "accumulation": 1, "max_steps": 1}
+    own = recipe.model_copy(update={**asked, "max_length": max_length, "load_4bit": load_4bit})
     command = [
         sys.executable,
         "-m",
