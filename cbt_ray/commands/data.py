@@ -17,6 +17,7 @@ from cbt_ray.analysis.scores import ScoreRow
 from cbt_ray.commands.delivery import Delivery
 from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.stages.analyse import analysis_of
+from cbt_ray.stages.searched import best_of, candidates_of
 from cbt_ray.stages.tables import csv_of, scores_of
 from cbt_ray.store import Blob
 from cbt_ray.training.dataset import NAMES
@@ -94,18 +95,17 @@ def _elsewhere(bench: Bench, dataset: Unit, splits: Sequence[str]) -> dict[str, 
     """For other trainers, each model that is trained on whole sessions of a dataset."""
     made = [
         one
-        for one in bench.keys.tuned
-        if not one.seed and dataset.key in bench.keys.inputs(bench.keys.adapter(one))
+        for one in bench.keys.models
+        if one.tuned and not one.seed and dataset.key in bench.keys.inputs(bench.keys.adapter(one))
     ]
     plain = [one for one in made if bench.study.recipe_of(one).method == "sft"]
     if dataset.content["format"] != "session" or not plain:
         return {}
     files = {"dataset_info.json": dataset_info(splits)}
     for one in plain:
-        unit = bench.store.get(bench.keys.adapter(one))
-        said = unit.content.get("template") if unit else None
-        template = ChatTemplate(**said) if said else None
-        recipe = bench.study.recipe_of(one)
+        best = best_of(candidates_of(bench, one))
+        template = ChatTemplate(**best.adapter.content["template"]) if best else None
+        recipe = best.recipe if best else bench.study.recipe_of(one)
         files |= Elsewhere(one.model, recipe, splits, template).files()
     return files
 

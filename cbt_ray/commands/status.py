@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cbt_ray.count import agreeing, many
+from cbt_ray.stages.searched import best_of, candidates_of, searched
+from cbt_ray.study.search import told
 from cbt_ray.terminal import table
 from cbt_ray.training.live import Record, read_record
 from cbt_ray.unit import Key, Stage
@@ -53,6 +55,7 @@ class Status:
         yield from _why_owed(survey)
         yield from (said(study, one) for one in handed(survey))
         yield from taught(study)
+        yield from _searches(self.bench)
         yield from _trainings(self.bench, survey, now)
         if others := _others(survey):
             yield (
@@ -71,6 +74,7 @@ class Status:
             told = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
             used = self._costs.usage.get(stage)
             yield f"{stage}: {told}" + (f"; {used}" if used and used.calls else "")
+        yield from _searches(self.bench)
         yield from _trainings(self.bench, self._survey, None)
 
     def document(self) -> dict[str, Any]:
@@ -144,6 +148,22 @@ def _why_owed(survey: Survey) -> Iterator[str]:
         )
     if never:
         yield f"{NEVER}: " + ", ".join(f"{stage} {count:,}" for stage, count in never.items())
+
+
+def _searches(bench: Bench) -> Iterator[str]:
+    """One line a search: how many of its candidates are trained, and which is ahead."""
+    for made in searched(bench):
+        found = candidates_of(bench, made)
+        there, best = sum(one.unit is not None for one in found), best_of(found)
+        ahead = (
+            ""
+            if best is None or best.loss is None
+            else (
+                f"; the lowest held-out loss {'is' if there == len(found) else 'so far is'} "
+                f"{best.loss:.3f} ({told(best.recipe.searched.items())})"
+            )
+        )
+        yield f"search {made.model}{made.suffix}: {there} of {many(len(found), 'candidate')}{ahead}"
 
 
 def _trainings(bench: Bench, survey: Survey, now: datetime | None) -> Iterator[str]:

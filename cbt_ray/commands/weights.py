@@ -56,10 +56,11 @@ def bring_weights(
     owners: dict[str, Key] = {}
     files: dict[str, bytes | Blob] = {to.name: Blob.from_json(unit.content["gguf"])}
     if to.is_dir() and checkpoint.tuned:
-        from cbt_ray.stages.published import adapter_of, files_of, texts_of
+        from cbt_ray.stages.published import files_of, texts_of
+        from cbt_ray.stages.searched import chosen_of
 
         files = {name: text.encode() for name, text in texts_of(bench, checkpoint, unit).items()}
-        adapter, large = adapter_of(bench, checkpoint), files_of(bench, checkpoint, unit)
+        adapter, large = chosen_of(bench, checkpoint).adapter, files_of(bench, checkpoint, unit)
         own = {f"adapter/{name}": blob for name, blob in adapter.content["adapter"].items()}
         owners = {blob["path"]: adapter.key for blob in own.values()}
         files |= {name: Blob.from_json(blob) for name, blob in {**large, **own}.items()}

@@ -15,7 +15,7 @@ from cbt_ray.study.patients import SimulatedPatient
 from cbt_ray.study.protocol import Sessions
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.therapy.session import Session
-from cbt_ray.training.measured import Kept, Point
+from cbt_ray.training.measured import Kept, Point, point_of
 from cbt_ray.training.preference import PairFigures
 
 
@@ -179,8 +179,7 @@ class CandidateRow:
     @property
     def at_kept(self) -> Point | None:
         """The losses by which it is compared."""
-        step = self.kept.step if self.kept else None
-        return next((point for point in self.measured if point.step == step), None)
+        return point_of(self.measured, self.kept)
 
 
 @dataclass(frozen=True)
@@ -229,6 +228,8 @@ class ReportedCheckpoint:
     recipe: Recipe
     sha256: str
     """Of the exported model; empty where there is none."""
+    candidates: int = 1
+    """From how many trainings it was chosen."""
 
 
 @dataclass(frozen=True)

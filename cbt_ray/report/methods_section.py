@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from cbt_ray.count import agreeing
 from cbt_ray.rating.measure import Measure
 from cbt_ray.rating.scale import Item, Scale, Step
 from cbt_ray.report.data import AskedModel, Methods, RaterRow, ReportData, ReportedCheckpoint
@@ -14,7 +15,6 @@ from cbt_ray.report.part import Fold, Heading, Pairs, Part, Section, Text
 from cbt_ray.report.prose import DASH, counted, listed, whole
 from cbt_ray.report.table import Cell, Row, Table
 from cbt_ray.study.protocol import Sessions
-from cbt_ray.study.recipe import Recipe
 
 Head = Sequence[tuple[str, bool]]
 NOTHING = (
@@ -229,7 +229,7 @@ def _trained(rows: Sequence[ReportedCheckpoint]) -> Iterator[Part]:
         (
             one.name,
             _base(one),
-            _recipe(one.recipe) if one.tuned else "as it is",
+            _how(one) if one.tuned else "as it is",
             one.recipe.quantization,
             one.sha256[:12] or DASH,
         )
@@ -243,10 +243,13 @@ def _base(one: ReportedCheckpoint) -> str:
     return f"{base} at {revision}" if revision else base
 
 
-def _recipe(recipe: Recipe) -> str:
+def _how(one: ReportedCheckpoint) -> str:
+    recipe, several = one.recipe, one.candidates
+    base = "" if recipe.load_4bit else " in 16 bit"
+    chosen = f"; chosen from {several} candidates by held-out loss" if several > 1 else ""
     return (
-        f"{recipe.method}, LoRA r {recipe.lora.r}, learning rate {recipe.learning_rate:g}, "
-        f"{counted(recipe.epochs, 'epoch')}, seed {recipe.seed}"
+        f"{recipe.method}, LoRA r {recipe.lora.r}{base}, learning rate {recipe.learning_rate:g}, "
+        f"{recipe.epochs:g} {agreeing(recipe.epochs, 'epoch')}, seed {recipe.seed}{chosen}"
     )
 
 

@@ -64,6 +64,7 @@ class Reading(Survey):
 def gather(bench: Bench, reading: Reading, analysis: Unit) -> ReportData:
     """Everything that the report prints."""
     how, tuned = methods.methods_of(bench, reading.units), list(trainings(bench, reading.units))
+    candidates = list(trained.candidates(bench, reading.units))
     return ReportData(
         study=bench.study.study,
         seed=bench.study.seed,
@@ -73,11 +74,13 @@ def gather(bench: Bench, reading: Reading, analysis: Unit) -> ReportData:
             *notices_of(bench, reading),
             *methods.notices_of(how.raters),
             *trained.notices_of(tuned),
+            *trained.leaking(bench.study, candidates),
         ],
         sessions=list(sessions_of(bench, reading, analysis)),
         stages=list(_stages(reading)),
         costs=list(_costs(bench)),
         training=tuned,
+        candidates=candidates,
         methods=how,
         provenance=_provenance(bench, reading, analysis),
     )

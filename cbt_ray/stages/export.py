@@ -23,8 +23,9 @@ from cbt_ray.stages.judged import (
     unit_of,
     wanted,
 )
-from cbt_ray.stages.published import adapter_of, front_of, publish, withdraw
+from cbt_ray.stages.published import front_of, publish, withdraw
 from cbt_ray.stages.rejected import retry_models
+from cbt_ray.stages.searched import candidates_of, chosen_of, fell
 from cbt_ray.stages.steps import Steps
 from cbt_ray.stages.train import bring_dataset
 from cbt_ray.store import Blob
@@ -82,13 +83,11 @@ def _settle(bench: Bench, made: Checkpoint) -> None:
     One that passed its gate is published. One that failed is kept, for the user to look at.
     """
     unit = bench.store.get(bench.keys.model(made))
-    if unit is None and made.tuned:
-        unit = bench.store.get(bench.keys.adapter(made))
-    if unit is None:
-        return
-    if unit.status is not Status.DONE:
+    if unit is None and made.tuned and (failed := fell(bench, made)):
+        raise failed
+    if unit is not None and unit.status is not Status.DONE:
         raise gate_failed(bench, made, unit)
-    if made.tuned and unit.key.stage is Stage.MODEL:
+    if unit is not None and made.tuned:
         publish(bench, made, unit)
 
 
@@ -98,7 +97,7 @@ def _export(bench: Bench, of: Checkpoint, work: Path) -> Unit:
 
 def _tuned(bench: Bench, of: Checkpoint, work: Path) -> Unit:
     """Export an adapter and bring all files into the store; answers the unit that names them."""
-    key, adapter = bench.keys.model(of), adapter_of(bench, of)
+    key, adapter = bench.keys.model(of), chosen_of(bench, of).adapter
     here, source = on_this_machine(bench, of, work)
     steps = Steps(bench, Stage.MODEL, of)
     bring_dataset(bench, adapter.key, work / "dataset")
@@ -119,7 +118,8 @@ def _tuned(bench: Bench, of: Checkpoint, work: Path) -> Unit:
         "files": listed(blobs),
         "adds_bos": adds_bos(made.exported.gguf.path),
     }
-    made_from = bench.origins.record(key, [adapter])
+    tried = (one.adapter for one in candidates_of(bench, of))
+    made_from = bench.origins.record(key, tried)
     return _unit(bench, of, made, list(blobs.values()), content, source, made_from)
 
 

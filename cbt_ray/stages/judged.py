@@ -30,6 +30,8 @@ MEASURED = frozenset(
     {"seconds", "parts_seconds", "tokens_per_second", "versions", "log_seconds", "resumed_from"}
 )
 """Metrics that differ between two equal runs: they belong to the provenance."""
+DIVERGED = "diverged"
+"""Why a candidate of a search is rejected whose loss became no number."""
 Named = Mapping[str, Any]
 
 
@@ -59,7 +61,7 @@ def make_each(
         for name, group in groupby(ordered, key=lambda made: made.model):
             first = Path(work) / name
             for made in group:
-                place = first if not made.seed else Path(work) / made.id
+                place = first if not made.suffix else Path(work) / made.id
                 unit = bench.origins.put(make(made, place))
                 # three files of a large model; what was unpacked is for both
                 shutil.rmtree(place / "tuned" if place == first else place, ignore_errors=True)

@@ -15,6 +15,7 @@ from cbt_ray.rating.scale_file import load_scales
 from cbt_ray.report.data import AskedModel, Methods, Period, RaterRow, ReportedCheckpoint
 from cbt_ray.report.prose import listed
 from cbt_ray.stages.alike import ALIKE
+from cbt_ray.stages.searched import best_of, candidates_of
 from cbt_ray.stages.simulate import known
 from cbt_ray.study.model import Arm, seed_suffix
 from cbt_ray.study.patients import SimulatedPatient
@@ -215,4 +216,7 @@ def _trained(bench: Bench, done: Units) -> Iterator[ReportedCheckpoint]:
         unit = done.get(bench.keys.model(made))
         if unit is not None:
             sha256 = unit.content.get("gguf", {}).get("sha256", "")
-            yield ReportedCheckpoint(made.title, made.tuned, bench.study.recipe_of(made), sha256)
+            found = candidates_of(bench, made, done) if made.tuned else []
+            best = best_of(found)
+            recipe = best.recipe if best else bench.study.recipe_of(made)
+            yield ReportedCheckpoint(made.title, made.tuned, recipe, sha256, max(1, len(found)))

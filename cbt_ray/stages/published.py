@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cbt_ray.errors import Owed
 from cbt_ray.llm.template import ChatTemplate
 from cbt_ray.rating.judge import PROMPTS as JUDGE_PROMPTS
+from cbt_ray.stages.searched import Candidate, chosen_of
 from cbt_ray.study import Study
 from cbt_ray.study.endpoint import LiteLLMEndpoint, LlamaCppEndpoint, Role, VllmEndpoint
 from cbt_ray.study.lesson import learners
@@ -29,7 +30,7 @@ from cbt_ray.training.export.front import LICENCE_FILE, Front
 from cbt_ray.training.export.modelfile import modelfile
 from cbt_ray.training.gate.verdict import Check
 from cbt_ray.training.measured import kept_of, points_of
-from cbt_ray.unit import Status, Unit
+from cbt_ray.unit import Unit
 from cbt_ray.work.bench import Bench
 
 FOLDER = "models"
@@ -55,6 +56,7 @@ _PLACES = {
     "memory_gib",
     "tensorboard",
     "safetensors",
+    "search",
 }
 """Fields of a recipe that a card does not list among its numbers."""
 
@@ -81,16 +83,6 @@ def withdraw(bench: Bench, made: Checkpoint) -> None:
         bench.store.set_aside(path, seen=data)
 
 
-def adapter_of(bench: Bench, made: Checkpoint) -> Unit:
-    """What a tuned model is made of. Raises Owed where it is not there."""
-    key = bench.keys.adapter(made)
-    unit = bench.store.get(key)
-    if unit is None or unit.status is not Status.DONE:
-        again = bench.command(key.stage, "--model", made.model)
-        raise Owed(f"{key}: owed; run first: {again}")
-    return unit
-
-
 def texts_of(bench: Bench, made: Checkpoint, unit: Unit) -> dict[str, str]:
     """What people read beside a model's files.
 
@@ -101,8 +93,8 @@ def texts_of(bench: Bench, made: Checkpoint, unit: Unit) -> dict[str, str]:
         published_name(bench.study, made),
         demands_of(bench.study, made.model),
     )
-    files, adapter = files_of(bench, made, unit), adapter_of(bench, made)
-    template = ChatTemplate(**adapter.content["template"])
+    files, chosen = files_of(bench, made, unit), chosen_of(bench, made)
+    template = ChatTemplate(**chosen.adapter.content["template"])
     licence = ", ".join(one.name for one in demands.licences)
     texts = {
         "Modelfile": modelfile(
@@ -116,7 +108,7 @@ def texts_of(bench: Bench, made: Checkpoint, unit: Unit) -> dict[str, str]:
         CardFile(file, hashlib.sha256(text.encode()).hexdigest(), len(text.encode()))
         for file, text in texts.items()
     ]
-    facts = _facts(bench, made, adapter, unit, demands, listed)
+    facts = _facts(bench, made, chosen, unit, demands, listed)
     licence_text = licence_file(facts)
     texts |= {LICENCE_FILE: licence_text} if licence_text else {}
     texts["adapter/README.md"] = adapter_card(facts)
@@ -170,13 +162,13 @@ def _served(study: Study, made: Checkpoint) -> dict[str, Any]:
 def _facts(
     bench: Bench,
     checkpoint: Checkpoint,
-    adapter: Unit,
+    chosen: Candidate,
     unit: Unit,
     demands: Demands,
     files: list[CardFile],
 ) -> CardFacts:
-    study, metrics, made = bench.study, adapter.content["metrics"], adapter.provenance
-    recipe, model = study.recipe_of(checkpoint), checkpoint.model
+    adapter, recipe, study = chosen.adapter, chosen.recipe, bench.study
+    metrics, made, model = adapter.content["metrics"], adapter.provenance, checkpoint.model
     judges = model in learners(study)
     prompt = JUDGE_PROMPTS[0] if judges else study.form_of(arm_of(study, model)).prompt
     return CardFacts(
@@ -195,6 +187,7 @@ def _facts(
         f"{recipe.backend}",
         data={name: metrics[name] for name in _DATA if name in metrics},
         recipe=recipe.model_dump(exclude=_PLACES),
+        searched=_searched(study.models[model].recipe),
         measured=points_of(metrics.get("measured")),
         kept=kept_of(metrics.get("kept")),
         preference=metrics.get("preference", {}),
@@ -205,6 +198,11 @@ def _facts(
         prompt=f"{prompt}, SHA-256 {bench.prompts.hash(prompt)[prompt]}",
         context=_served(study, checkpoint)["context"],
     )
+
+
+def _searched(recipe: Recipe) -> Mapping[str, Sequence[float]]:
+    """What was tried, where there was a choice."""
+    return recipe.search.values if recipe.search and len(recipe.tries) > 1 else {}
 
 
 def _writer(study: Study, recipe: Recipe) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from cbt_ray.reading import read_json
 from cbt_ray.stages.dataset import fetch_dataset
 from cbt_ray.stages.fetch import on_this_machine, required_weights
 from cbt_ray.stages.judged import (
-    gate_failed,
+    DIVERGED,
     in_recipe,
     listed,
     make_each,
@@ -34,6 +34,7 @@ from cbt_ray.stages.lessons import make_lessons
 from cbt_ray.stages.pairs import write_pairs
 from cbt_ray.stages.published import withdraw
 from cbt_ray.stages.rejected import retry_adapters
+from cbt_ray.stages.searched import candidates_of, fell
 from cbt_ray.stages.steps import Steps
 from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.pairs import MADE
@@ -59,6 +60,7 @@ def train(bench: Bench, model: str | None = None, *, retry_rejected: bool = Fals
     GateFailed where a base was found unfit, now or earlier; `retry_rejected` tries those again.
     """
     tuned = [made for made in wanted(bench, model) if made.tuned]
+    trained = [one for made in tuned for one in bench.study.candidates(made)]
     if not tuned:
         bench.progress.say(
             f"train: nothing to train: no arm needs {model or 'a model'} to be tuned"
@@ -70,7 +72,7 @@ def train(bench: Bench, model: str | None = None, *, retry_rejected: bool = Fals
         make_lessons(bench, model)
     survey = bench.renewed(Stage.PAIRS, Stage.DATASET, Stage.ADAPTER)
     due = set(survey.owed(Stage.ADAPTER))
-    owed = [made for made in tuned if bench.keys.adapter(made) in due]
+    owed = [one for one in trained if bench.keys.adapter(one) in due]
     if owed:
         _make(bench, survey, owed)
     settle_each(tuned, partial(_settle, bench))
@@ -83,25 +85,26 @@ def _make(bench: Bench, survey: Survey, owed: list[Checkpoint]) -> None:
     bench.check_store()
     check_recipes(bench.study, owed)
     required_weights(bench, owed)
-    for made in owed:
+    for made in dict.fromkeys(one.model_of for one in owed):
         withdraw(bench, made)
     make_each(bench, Stage.ADAPTER, owed, partial(_tune, bench))
 
 
 def _settle(bench: Bench, made: Checkpoint) -> None:
-    """What comes after an adapter's unit, also where a run was killed before it got here."""
+    """What comes after the units of its adapters, also where a run was killed before it got
+    here.
+    """
     from cbt_ray.training.checkpoint import clear_checkpoints
 
-    key = bench.keys.adapter(made)
-    unit = bench.store.get(key)
-    if unit is None:
-        return
-    clear_checkpoints(bench.store, key)
-    if unit.status is not Status.DONE:
-        raise gate_failed(bench, made, unit)
+    for one in candidates_of(bench, made):
+        if one.unit is not None:
+            clear_checkpoints(bench.store, one.unit.key)
+    if failed := fell(bench, made):
+        raise failed
 
 
 def _tune(bench: Bench, of: Checkpoint, work: Path) -> Unit:
+    from cbt_ray.training.backend.job import Diverged
     from cbt_ray.training.checkpoint import StoreCheckpoints
     from cbt_ray.training.tuned import Unfit
 
@@ -117,6 +120,12 @@ def _tune(bench: Bench, of: Checkpoint, work: Path) -> Unit:
             tuned = _tuned(bench, of, here, work, checkpoints, pairs, live)
         except Unfit as error:
             return unit_of(key, {}, {}, source, made_from, error.verdict)
+        except Diverged as error:
+            if bench.study.models[of.model].recipe.search is None:
+                raise
+            bench.progress.say(f"{Stage.ADAPTER}: {of.title}: {error}")
+            lost = unit_of(key, {}, {}, source, made_from)
+            return replace(lost, status=Status.REJECTED, reason=DIVERGED)
     files = _adapter_files(tuned.adapter, recipe.start, source.get("commit"))
     content = {
         "adapter": listed(stored(bench, key, files)),

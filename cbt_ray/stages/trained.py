@@ -12,9 +12,20 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from cbt_ray.analysis.notice import Notice
-from cbt_ray.report.data import CheckRow, Curve, Curves, FileRow, PairsRow, TrainingRow
+from cbt_ray.report.data import (
+    CandidateRow,
+    CheckRow,
+    Curve,
+    Curves,
+    FileRow,
+    PairsRow,
+    TrainingRow,
+)
 from cbt_ray.report.epochs import overfitting
+from cbt_ray.stages.searched import best_of, candidates_of, searched
+from cbt_ray.study import Study
 from cbt_ray.study.model import Checkpoint
+from cbt_ray.study.search import LEAKS
 from cbt_ray.training.live import Record, Step, read_record
 from cbt_ray.training.measured import chosen_by, kept_of, lowest, points_of
 from cbt_ray.training.preference import FEWEST_PREFERRED, KINDS, PairFigures
@@ -31,15 +42,32 @@ LONG = 12
 
 
 def trainings(bench: Bench, units: Mapping[Key, Unit]) -> Iterator[TrainingRow]:
-    """Every model of the study whose unit is there, tuned or compared with."""
+    """Every model of the study whose unit is there, tuned or compared with; of a search with the
+    training that is chosen.
+    """
     for made in bench.keys.models:
         model = units.get(bench.keys.model(made))
-        key = bench.keys.adapter(made) if made.tuned else None
+        best = best_of(candidates_of(bench, made, units)) if made.tuned else None
+        key = bench.keys.adapter(best.made if best else made) if made.tuned else None
         adapter = units.get(key) if key else None
         if adapter or model:
             record = read_record(bench.store, key) if key else Record()
             row = row_of(made.title, adapter, model, record)
             yield replace(row, checks=[*row.checks, *_served(bench, made)])
+
+
+def candidates(bench: Bench, units: Mapping[Key, Unit]) -> Iterator[CandidateRow]:
+    """All candidates of each search, one chosen where none is owed."""
+    for made in searched(bench):
+        found = candidates_of(bench, made, units)
+        best = best_of(found) if all(one.unit for one in found) else None
+        for one in found:
+            own = one.recipe
+            yield CandidateRow(
+                *(made.title, own.learning_rate, own.lora.r, own.epochs, one.measured, one.kept),
+                diverged=one.unit is not None and not one.done,
+                chosen=one is best,
+            )
 
 
 def _served(bench: Bench, made: Checkpoint) -> Iterator[CheckRow]:
@@ -75,6 +103,13 @@ def row_of(name: str, adapter: Unit | None, model: Unit | None, record: Record) 
         files=_files(units),
         details=_flat({name: value for name, value in metrics.items() if name not in SHOWN}),
     )
+
+
+def leaking(study: Study, rows: Sequence[CandidateRow]) -> Iterator[Notice]:
+    """That a search chose by text of which a part was trained on."""
+    if study.dataset.format == "paper":
+        for model in dict.fromkeys(row.model for row in rows):
+            yield Notice("search_leaks", f"{model} was chosen by a search: {LEAKS}.", 60)
 
 
 def notices_of(training: Sequence[TrainingRow]) -> Iterator[Notice]:

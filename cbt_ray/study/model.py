@@ -54,6 +54,11 @@ class Checkpoint(NamedTuple):
     """Of a candidate of a search: what it has in place of the recipe's own values."""
 
     @property
+    def model_of(self) -> Checkpoint:
+        """The model that a candidate may become."""
+        return self._replace(tried=())
+
+    @property
     def kind(self) -> str:
         """`tuned`, or `instruct`: the recipe's `compare`, exported the same way."""
         return kind_of(self.tuned)

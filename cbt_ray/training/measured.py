@@ -66,6 +66,11 @@ def lowest(points: Sequence[Point], split: str | None, *, start: bool = False) -
     return min(found, key=lambda one: (one[0], one[1].step))[1] if found else None
 
 
+def point_of(points: Iterable[Point], kept: Kept | None) -> Point | None:
+    """The point that is kept."""
+    return next((one for one in points if kept and one.step == kept.step), None)
+
+
 def points_of(found: Any) -> list[Point]:
     """Points as they were read from JSON, sorted; what is no point is passed over."""
     listed = found if isinstance(found, list | tuple) else []

@@ -13,7 +13,7 @@ from typing import Any
 from cbt_ray.cache import cache_folder, locked
 from cbt_ray.errors import InputError, Owed
 from cbt_ray.stages.fetch import on_this_machine
-from cbt_ray.stages.published import adapter_of
+from cbt_ray.stages.searched import chosen_of
 from cbt_ray.store import Blob
 from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.serving import MERGED, Server, endpoint_of
@@ -98,7 +98,8 @@ def _brought(bench: Bench, server: Server, models: list[Model], folder: Path) ->
         if one.made.tuned
     }
     plain = next((one.name for one in models if not one.made.tuned), f"{server.model}-base")
-    return Holding(readable(base, folder / "model"), plain, adapters, recipe.lora.r)
+    ranks = [chosen_of(bench, one.made).recipe.lora.r for one in models if one.made.tuned]
+    return Holding(readable(base, folder / "model"), plain, adapters, max(ranks, default=0))
 
 
 def _part(files: Mapping[str, Any], folder: str) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def _part(files: Mapping[str, Any], folder: str) -> dict[str, Any]:
 
 
 def _adapter(bench: Bench, made: Checkpoint, folder: Path) -> Path:
-    unit = adapter_of(bench, made)
+    unit = chosen_of(bench, made).adapter
     return _linked(bench, unit.key, unit.content["adapter"], folder)
 
 

@@ -326,12 +326,15 @@ class Keys:
         return self._key(Stage.ADAPTER, made.id, determinants)
 
     def model(self, made: Checkpoint) -> Key:
-        """A model as it is served: made of its adapter, or exported the same way as it is."""
+        """A model as it is served: made of the adapter that is the best, or exported the same way
+        as it is.
+        """
         recipe = self.study.recipe_of(made)
 
         def determinants() -> dict[str, Any]:
             if made.tuned:
-                return {"inputs": [self.adapter(made)], "recipe": Fields(recipe, only=_EXPORTED)}
+                adapters = [self.adapter(one) for one in self.study.candidates(made)]
+                return {"inputs": adapters, "recipe": Fields(recipe, only=_EXPORTED)}
             own = Fields(recipe, only=_COMPARED, also={"compare": self._weights(made)})
             return {"recipe": own, **self._told()}
 
@@ -355,8 +358,9 @@ class Keys:
 
     @property
     def tuned(self) -> list[Checkpoint]:
-        """Those of them that are trained first."""
-        return [made for made in self.models if made.tuned]
+        """What is trained for those of them that are tuned: of a search, every candidate."""
+        tuned = [made for made in self.models if made.tuned]
+        return [one for made in tuned for one in self.study.candidates(made)]
 
     @property
     def therapists(self) -> list[Checkpoint]:

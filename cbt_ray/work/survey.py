@@ -182,11 +182,13 @@ class Survey:
         ]
 
     def _adapter_of(self, key: Key) -> State:
-        """The state of the adapter that a model is made of; of anything else, that nothing holds it
-        up.
+        """The state of the adapters that a model is chosen from; of anything else, that nothing
+        holds it up. One that was rejected is no choice, as long as there is another.
         """
         adapters = [one for one in self.keys.inputs(key) if one.stage is Stage.ADAPTER]
-        return _worst(*(self._entry(one).state for one in adapters))
+        states = [self._entry(one).state for one in adapters]
+        open_ = [one for one in states if one in (State.DONE, State.OWED)]
+        return _worst(*(open_ or states))
 
     def _before(self, chain: Chain) -> State:
         """The state of what a chain's first session builds on: the model and the profile that the

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import PurePosixPath
 from typing import Any
 
+from cbt_ray.count import many
 from cbt_ray.study.licence import BASE, Demand, Demands
 from cbt_ray.training.export.front import Front, written
 from cbt_ray.training.gate.verdict import Check, without_folders
@@ -69,6 +71,8 @@ class CardFacts:
     data: Mapping[str, Any] = field(default_factory=dict)
     """Counts: examples, windows, tokens, supervised tokens, ..."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    searched: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Field -> the values that were tried of it; empty where it is no choice."""
     measured: Sequence[Point] = ()
     """Losses by split on its way."""
     kept: Kept | None = None
@@ -156,6 +160,8 @@ def _origin(facts: CardFacts) -> Iterator[tuple[str, str]]:
 
 def _training(facts: CardFacts) -> Iterator[str]:
     yield _table(("", ""), [("method", _recorded(facts.method))])
+    if facts.searched:
+        yield _chosen(facts.searched)
     yield _losses(facts)
     for kind, found in facts.preference.items():
         measures = dict.fromkeys([*(found["before"] or {}), *found["after"]])
@@ -174,6 +180,18 @@ def _training(facts: CardFacts) -> Iterator[str]:
     }
     for title, values in groups.items():
         yield _table((title, ""), ((str(name), _recorded(value)) for name, value in values.items()))
+
+
+def _chosen(searched: Mapping[str, Sequence[float]]) -> str:
+    """From how many it was chosen, and what that does to its held-out loss."""
+    tried = "; ".join(
+        f"{name.replace('_', ' ')} {_recorded(values)}" for name, values in searched.items()
+    )
+    return (
+        f"Chosen from {many(prod(map(len, searched.values())), 'training')} ({tried}) by the "
+        "lowest held-out loss. That loss is too good a figure, being the lowest of several; "
+        "nothing was chosen by the loss on the test split."
+    )
 
 
 def _losses(facts: CardFacts) -> str:

@@ -74,6 +74,15 @@ PAIRS = {
 BARE = CardFacts(name="small-x-tuned", study="small", demands=asked("Apache-2.0", None))
 
 
+def test_a_model_that_was_searched_says_from_how_many_and_what_that_does_to_its_loss() -> None:
+    text = card(replace(FACTS, searched={"learning_rate": (1e-4, 2e-4), "rank": (8, 16, 32)}))
+    assert (
+        "Chosen from 6 trainings (learning rate 0.0001, 0.0002; rank 8, 16, 32) by the lowest "
+        "held-out loss. That loss is too good a figure, being the lowest of several"
+    ) in text
+    assert "Chosen from" not in card(FACTS)
+
+
 def test_a_model_that_was_tuned_on_pairs_says_how_it_took_to_them() -> None:
     found = {"pairs": 40, "before": {**PAIRS, "preferred": 0.0}, "after": PAIRS}
     text = card(replace(BARE, preference={"held_out": found}))

@@ -1,0 +1,119 @@
+"""Searched: the trainings that a tuned model is chosen from, and the one that it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cbt_ray.errors import GateFailed, Owed
+from cbt_ray.stages.judged import DIVERGED, gate_failed
+from cbt_ray.study.model import Checkpoint
+from cbt_ray.study.recipe import Recipe
+from cbt_ray.training.measured import Kept, Point, kept_of, point_of, points_of
+from cbt_ray.unit import Key, Status, Unit
+from cbt_ray.work.bench import Bench
+
+MEASURE = "held_out"
+"""The split whose loss chooses."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A training, with its recipe and its adapter's unit, where that is there."""
+
+    made: Checkpoint
+    recipe: Recipe
+    unit: Unit | None
+
+    @property
+    def done(self) -> bool:
+        """Whether it has an adapter."""
+        return self.unit is not None and self.unit.status is Status.DONE
+
+    @property
+    def adapter(self) -> Unit:
+        """The unit, of one that is done."""
+        if self.unit is None:
+            raise ValueError(f"{self.made.id} is not trained")
+        return self.unit
+
+    @property
+    def measured(self) -> list[Point]:
+        """Its losses on the way."""
+        return points_of(self._metrics.get("measured"))
+
+    @property
+    def kept(self) -> Kept | None:
+        """Which of them are its adapter's."""
+        return kept_of(self._metrics.get("kept"))
+
+    @property
+    def loss(self) -> float | None:
+        """By which it is compared: the held-out loss of what it keeps."""
+        kept = point_of(self.measured, self.kept)
+        return kept.loss.get(MEASURE) if kept else None
+
+    @property
+    def _metrics(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.unit.content["metrics"] if self.unit else {}
+        return found
+
+
+def searched(bench: Bench) -> list[Checkpoint]:
+    """The tuned models that a search is for."""
+    models = (made for made in bench.keys.models if made.tuned)
+    return [made for made in models if bench.study.models[made.model].recipe.search is not None]
+
+
+def candidates_of(
+    bench: Bench, made: Checkpoint, read: Mapping[Key, Unit] | None = None
+) -> list[Candidate]:
+    """All that a tuned model is chosen from, in the order of the study file.
+
+    `read`: the units that are there, where they were read before.
+    """
+    tried = bench.study.candidates(made)
+    keys = {one: bench.keys.adapter(one) for one in tried}
+    units = dict(bench.store.get_many(keys.values())) if read is None else read
+    return [Candidate(one, bench.study.recipe_of(one), units.get(keys[one])) for one in tried]
+
+
+def best_of(candidates: list[Candidate]) -> Candidate | None:
+    """The one with the lowest loss so far, at equal losses the earlier; the only one whatever its
+    loss is.
+    """
+    done = [one for one in candidates if one.done]
+    if len(candidates) == 1:
+        return next(iter(done), None)
+    found = [(one.loss, number) for number, one in enumerate(done) if one.loss is not None]
+    return done[min(found)[1]] if found else None
+
+
+def chosen_of(bench: Bench, made: Checkpoint) -> Candidate:
+    """What a tuned model is made of. Raises Owed where it is not known yet."""
+    candidates = candidates_of(bench, made)
+    best = best_of(candidates)
+    owed = [one for one in candidates if one.unit is None]
+    if owed or best is None:
+        key = bench.keys.adapter((owed or candidates)[0].made)
+        again = bench.command(key.stage, "--model", made.model)
+        raise Owed(f"{key}: owed; run first: {again}")
+    return best
+
+
+def fell(bench: Bench, made: Checkpoint) -> GateFailed | None:
+    """Why a model cannot be made: no training of it came to an adapter. None where one did, or may
+    yet.
+    """
+    units = [one.unit for one in candidates_of(bench, made)]
+    lost = [one for one in units if one is not None and one.status is not Status.DONE]
+    if len(lost) < len(units):
+        return None
+    unfit = next((one for one in lost if one.reason != DIVERGED), None)
+    if unfit is not None:
+        return gate_failed(bench, made, unfit)
+    return GateFailed(
+        f"{bench.study.file}: models.{made.model}.recipe.search.learning_rate: expected one with "
+        f"which a loss stays a number, all {len(lost)} candidates diverged"
+    )
