@@ -178,7 +178,8 @@ def _memory(recipe: Recipe, gpu: Gpu | None) -> str:
         else f"needs {told:g} GiB of memory"
     )
     if least is not None and least > (told or 0) and (told or gpu):
-        said += f", its weights alone take {least:.1f} GiB in {4 if recipe.load_4bit else 16} bit"
+        bits = 4 if recipe.load_4bit else 16
+        said += f", its weights and CUDA alone take {least:.1f} GiB in {bits} bit"
     if gpu and max(told or 0, least or 0) > gpu.memory_gib:
         said += f", more than the {gpu.memory_gib:.1f} GiB of an {gpu.name}"
     return said

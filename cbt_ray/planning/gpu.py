@@ -19,7 +19,7 @@ from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.therapy import dialogue
 from cbt_ray.therapy.language import load_language
-from cbt_ray.training.backend.forecast import NF4
+from cbt_ray.training.backend.forecast import CUDA, NF4
 from cbt_ray.training.backend.memory import GIB
 
 A40_SPEED = 840.0
@@ -93,10 +93,10 @@ def hours_on(study: Study, made: Checkpoint, gpu: Gpu, prompts: Prompts) -> Hour
 
 
 def least_gib(recipe: Recipe) -> float | None:
-    """GiB of a GPU that a model's weights alone take, if its name says how large it is."""
+    """GiB of a GPU that weights and CUDA alone take, if a model's name says how large it is."""
     size = billions(recipe)
     bytes_each = NF4 if recipe.load_4bit else 2
-    return None if size is None else size * 1e9 * bytes_each / GIB
+    return None if size is None else (size * 1e9 * bytes_each + CUDA) / GIB
 
 
 def billions(recipe: Recipe) -> float | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from cbt_ray.__main__ import outcome
+from cbt_ray.commands.plan import print_plan
 from cbt_ray.errors import InputError
 from cbt_ray.planning.gpu import A40_SPEED, PEAK, Gpu, Hours, billions, hours_on
 from cbt_ray.study import Study, load_study
@@ -82,3 +85,54 @@ def test_plan_says_hours_dollars_and_where_they_are_from(
     assert all(", $" in line and "assumed from an A40's by the peak" in line for line in lines)
     assert outcome(["plan", file])[0] == 0
     assert " on l40s: " not in capsys.readouterr().out
+
+
+SEARCH = yaml.safe_load((STUDIES / "recipes" / "qwen-search.yaml").read_text())
+
+
+def test_a_search_takes_what_all_its_candidates_take() -> None:
+    """Two rates, two ranks, one and three epochs: eight trainings, sixteen epochs."""
+    once = hours(load_study(STUDIES / "replication.yaml"))["qwen"]
+    searched = load_study(STUDIES / "replication.yaml", {"models.qwen.recipe": SEARCH})
+    found = hours(searched)["qwen"]
+    assert once.tokens
+    assert once.hours
+    assert (once.trainings, found.trainings) == (1, 8)
+    assert found.tokens == pytest.approx(16 * once.tokens)
+    assert found.hours == pytest.approx(16 * once.hours)
+    seeds = {"models.qwen.recipe": SEARCH, "models.qwen.seeds": 2}
+    assert len(checkpoints(load_study(STUDIES / "replication.yaml", seeds))) == 7
+
+
+def test_plan_says_what_is_chosen_from_and_whether_a_gpu_holds_it() -> None:
+    recipe = {"models.qwen.recipe": SEARCH}
+    said: list[str] = []
+    study = load_study(STUDIES / "replication.yaml", recipe)
+    print_plan(study, lambda line: said.append(str(line)), gpu=Gpu.of("l4"))
+    memory, time = (line for line in said if line.startswith("training qwen"))
+    assert memory == (
+        "training qwen: 8 candidates, the best is kept; needs 23.6 GiB of memory, more than the "
+        "22.4 GiB of an l4; published as replication-qwen-tuned"
+    )
+    assert " tokens of 8 trainings; its speed is " in time
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "needs 13.6 GiB of memory; "),
+        (
+            {"load_4bit": False},
+            "needs 13.6 GiB of memory, its weights and CUDA alone take 14.0 GiB ",
+        ),
+    ],
+)
+def test_memory_that_was_written_for_4_bit_is_no_memory_of_16(
+    changes: dict[str, Any], said: str
+) -> None:
+    own = {f"models.qwen.recipe.{name}": value for name, value in changes.items()}
+    found: list[str] = []
+    study = load_study(STUDIES / "replication.yaml", own)
+    print_plan(study, lambda line: found.append(str(line)))
+    (line,) = (line for line in found if line.startswith("training qwen"))
+    assert line.startswith(f"training qwen: {said}")
