@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from cbt_ray.count import agreeing
+from cbt_ray.count import agreeing, many
 from cbt_ray.rating.measure import Measure
 from cbt_ray.rating.scale import Item, Scale, Step
 from cbt_ray.report.data import AskedModel, Methods, RaterRow, ReportData, ReportedCheckpoint
@@ -246,7 +246,7 @@ def _base(one: ReportedCheckpoint) -> str:
 def _how(one: ReportedCheckpoint) -> str:
     recipe, several = one.recipe, one.candidates
     base = "" if recipe.load_4bit else " in 16 bit"
-    chosen = f"; chosen from {several} candidates by held-out loss" if several > 1 else ""
+    chosen = f"; chosen from {many(several, 'candidate')} by held-out loss" if several > 1 else ""
     return (
         f"{recipe.method}, LoRA r {recipe.lora.r}{base}, learning rate {recipe.learning_rate:g}, "
         f"{recipe.epochs:g} {agreeing(recipe.epochs, 'epoch')}, seed {recipe.seed}{chosen}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cbt_ray.count import many
 from cbt_ray.errors import GateFailed, Owed
 from cbt_ray.stages.judged import DIVERGED, gate_failed
 from cbt_ray.study.model import Checkpoint
@@ -115,5 +116,5 @@ def fell(bench: Bench, made: Checkpoint) -> GateFailed | None:
         return gate_failed(bench, made, unfit)
     return GateFailed(
         f"{bench.study.file}: models.{made.model}.recipe.search.learning_rate: expected one with "
-        f"which a loss stays a number, all {len(lost)} candidates diverged"
+        f"which a loss stays a number; it did in none of {many(len(lost), 'candidate')}"
     )

@@ -332,7 +332,7 @@ def _of_searches(study: Study) -> Iterator[str]:
             continue
         if model.learns is not None:
             yield (
-                f"{where}: expected none, since {name} learns from ratings, and is compared with "
+                f"{where}: expected none, since what learns from ratings is compared with "
                 "people on those that are held out"
             )
         elif not study.dataset.held_out:
