@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cbt_ray.batch.job import BatchJob, owed, targets
 from cbt_ray.commands.status import print_status
 from cbt_ray.errors import Owed
 from cbt_ray.report import CandidateRow
@@ -71,6 +72,13 @@ def test_the_lowest_held_out_loss_of_what_is_kept_is_chosen(
 ) -> None:
     put(bench, losses, kept)
     assert chosen_of(bench, MADE) == candidates_of(bench, MADE)[best]
+
+
+def test_a_job_of_a_cluster_trains_all_candidates_of_a_model(bench: Bench) -> None:
+    made = targets(bench.keys, BatchJob.TRAIN, "first")
+    assert made == [str(bench.keys.adapter(one)) for one in bench.study.candidates(MADE)]
+    put(bench, [[2.0], None, [1.5], None])
+    assert owed(bench, BatchJob.TRAIN, "first") == ["first-tuned-lr0.001", "first-tuned"]
 
 
 def test_nothing_is_chosen_while_a_candidate_is_owed(bench: Bench) -> None:
