@@ -113,5 +113,5 @@ def test_a_search_needs_text_that_is_held_out_and_nothing_is_judged_by(tmp_path:
         models__smollm2__learns={"ratings": "experts"},
         raters__experts={"kind": "people", "scales": ["ctrs"]},
     )
-    with pytest.raises(InputError, match=r"recipe\.search: expected none, since smollm2 learns"):
+    with pytest.raises(InputError, match=r"recipe\.search: expected none, since what learns"):
         load_study(write_study(tmp_path, learner))
