@@ -80,7 +80,7 @@ def act(path: Path, study: Path, scores: Path | None, overrides: tuple[str, ...]
 def sessions(file: Path, study: Path, overrides: tuple[str, ...]) -> None:
     """Import transcripts of any therapist, human or model: to be rated, analysed and reported.
 
-    FILE holds one session a line, as JSON: arm, patient, number, turns; `export` writes the same.
+    FILE holds one session a line, as JSON: arm, patient, number, turns; `data` writes the same.
     STUDY is written where there is none.
     """
     from cbt_ray.imports.sessions import import_sessions
@@ -95,7 +95,7 @@ def sessions(file: Path, study: Path, overrides: tuple[str, ...]) -> None:
 def courses(file: Path, study: Path, overrides: tuple[str, ...]) -> None:
     """Import courses of training patients: to be trained on.
 
-    FILE holds one course session a line, as JSON: patient_id, patient, number, turns; `export`
+    FILE holds one course session a line, as JSON: patient_id, patient, number, turns; `data`
     writes the same.
     """
     from cbt_ray.imports.courses import import_courses

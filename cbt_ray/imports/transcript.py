@@ -1,4 +1,4 @@
-"""A session as a line of JSON: the form that `export` writes, and anybody can.
+"""A session as a line of JSON: the form that `data` writes, and anybody can.
 
 docs/import.md describes it.
 """
@@ -51,7 +51,7 @@ class Held(Block):
     ours: ClassVar[frozenset[str]] = frozenset(
         {"key", "phase", "cut", "missed", "seed", "sent_back"}
     )
-    """What `export` writes beside these fields, and an import makes anew."""
+    """What `data` writes beside these fields, and an import makes anew."""
 
     patient: str = Field(min_length=1, max_length=200)
     """The patient's name."""
