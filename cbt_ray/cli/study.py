@@ -153,14 +153,16 @@ def fetch(study: Study, model: str | None) -> None:
 def train(study: Study, model: str | None, retry_rejected: bool) -> None:
     """Train the adapters of the models that are tuned, on the dataset.
 
-    A GPU is of use here and in no other stage.
+    No other stage needs a GPU.
     """
+    from cbt_ray.stages.judged import wanted
     from cbt_ray.stages.train import train as stage
     from cbt_ray.unit import Stage
 
     def trained(bench: Bench) -> None:
         stage(bench, model, retry_rejected=retry_rejected)
-        if bench.survey(Stage.MODEL).owed(Stage.MODEL):
+        owed = set(bench.survey(Stage.MODEL).owed(Stage.MODEL))
+        if not owed.isdisjoint(map(bench.keys.model, wanted(bench, model))):
             chosen = ("--model", model) if model else ()
             click.echo(f"train: next: {bench.command(Stage.MODEL, *chosen)}")
 

@@ -4,6 +4,7 @@ choice says.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -53,8 +54,13 @@ def words(candidates: Sequence[CandidateRow]) -> str:
     chosen = next((one for one in candidates if one.chosen), None)
     if chosen is None:
         return ""
-    lost = sum(one.diverged for one in candidates)
-    of = counted(len(candidates), "candidate") + (f", {lost} of which diverged" if lost else "")
+    lost = Counter(one.lost for one in candidates if one.lost)
+    of = ", ".join(
+        [
+            counted(len(candidates), "candidate"),
+            *(f"{count} of which {why}" for why, count in sorted(lost.items())),
+        ]
+    )
     said = (
         f"Chosen from {of}: {_values(chosen)}, with the lowest held-out loss, "
         f"{three(_loss(chosen, 'held_out'))}."
@@ -94,7 +100,7 @@ def _cells(one: CandidateRow) -> Iterator[str]:
     yield f"{one.kept.epoch:g}" if one.kept else DASH
     for split in SPLITS:
         yield three(_loss(one, split))
-    yield "chosen" if one.chosen else "diverged" if one.diverged else "" if one.kept else "owed"
+    yield "chosen" if one.chosen else one.lost or ("" if one.kept else "owed")
 
 
 def _drawn(candidates: Sequence[CandidateRow], title: str) -> Markup:

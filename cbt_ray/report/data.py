@@ -171,8 +171,8 @@ class CandidateRow:
     """Losses by split on its way; none where it is not trained."""
     kept: Kept | None = None
     """Which of them are its adapter's."""
-    diverged: bool = False
-    """Its loss became no number."""
+    lost: str = ""
+    """Why it has no adapter and will have none: `diverged` (its loss became no number), `unfit`."""
     chosen: bool = False
     """The model is made of it."""
 

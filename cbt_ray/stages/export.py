@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cbt_ray.errors import GateFailed
 from cbt_ray.llm.llamacpp import adds_bos
 from cbt_ray.stages.fetch import on_this_machine, required_weights
 from cbt_ray.stages.judged import (
@@ -60,7 +61,7 @@ def export(bench: Bench, model: str | None = None, *, retry_rejected: bool = Fal
         retry_models(bench, model)
     survey = bench.renewed(Stage.ADAPTER, Stage.MODEL)
     due = set(survey.owed(Stage.MODEL))
-    owed = [made for made in models if bench.keys.model(made) in due]
+    owed = [made for made in models if bench.keys.model(made) in due and not _fell(bench, made)]
     if owed:
         _make(bench, survey, owed)
     settle_each(models, partial(_settle, bench))
@@ -83,12 +84,16 @@ def _settle(bench: Bench, made: Checkpoint) -> None:
     One that passed its gate is published. One that failed is kept, for the user to look at.
     """
     unit = bench.store.get(bench.keys.model(made))
-    if unit is None and made.tuned and (failed := fell(bench, made)):
+    if unit is None and (failed := _fell(bench, made)):
         raise failed
     if unit is not None and unit.status is not Status.DONE:
         raise gate_failed(bench, made, unit)
     if unit is not None and made.tuned:
         publish(bench, made, unit)
+
+
+def _fell(bench: Bench, made: Checkpoint) -> GateFailed | None:
+    return fell(bench, made) if made.tuned else None
 
 
 def _export(bench: Bench, of: Checkpoint, work: Path) -> Unit:
@@ -97,7 +102,9 @@ def _export(bench: Bench, of: Checkpoint, work: Path) -> Unit:
 
 def _tuned(bench: Bench, of: Checkpoint, work: Path) -> Unit:
     """Export an adapter and bring all files into the store; answers the unit that names them."""
-    key, adapter = bench.keys.model(of), chosen_of(bench, of).adapter
+    key, tried = bench.keys.model(of), candidates_of(bench, of)
+    adapter = chosen_of(bench, of, tried).adapter
+    made_from = bench.origins.record(key, (one.adapter for one in tried))
     here, source = on_this_machine(bench, of, work)
     steps = Steps(bench, Stage.MODEL, of)
     bring_dataset(bench, adapter.key, work / "dataset")
@@ -118,8 +125,6 @@ def _tuned(bench: Bench, of: Checkpoint, work: Path) -> Unit:
         "files": listed(blobs),
         "adds_bos": adds_bos(made.exported.gguf.path),
     }
-    tried = (one.adapter for one in candidates_of(bench, of))
-    made_from = bench.origins.record(key, tried)
     return _unit(bench, of, made, list(blobs.values()), content, source, made_from)
 
 

@@ -122,7 +122,7 @@ def required_weights(bench: Bench, wanted: Iterable[Checkpoint]) -> dict[Checkpo
         weights = complete(bench.store, name, revision)
         if weights is None:
             raise Owed(
-                f"train: the weights of {name} at {revision} are owed; run first: cbt-ray fetch "
+                f"the weights of {name} at {revision} are owed; run first: cbt-ray fetch "
                 f"{bench.study.file}"
             )
         found[made] = weights

@@ -14,7 +14,7 @@ from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.scheduled import checkpoints, needs_courses
 from cbt_ray.unit import Stage
 from cbt_ray.work.bench import Bench
-from cbt_ray.work.inputs import all_of, check_endpoints, check_prompts, check_recipes
+from cbt_ray.work.inputs import all_of, check_endpoints, check_exports, check_prompts, check_recipes
 from cbt_ray.work.workshop import prompts_of
 
 Asked = Mapping[Stage, Mapping[str, list[Role]]]
@@ -64,9 +64,11 @@ def preflight(bench: Bench) -> Asked:
     """
     study, unknown = bench.study, None
     asked, made = roles_of(study), _tuned(study)
+    trained = made
     try:
         asked = owed_roles(bench)
         made = owed_checkpoints(bench)
+        trained = [one for one in made if one.tuned and _is_owed(bench, one)]
     except (
         InputError
     ) as error:  # without its files no key is known; which of them, the checks say better
@@ -75,7 +77,8 @@ def preflight(bench: Bench) -> Asked:
         lambda: check_prompts(study, bench.prompts),
         lambda: bench.check_store() if asked or made else None,
         lambda: check_endpoints(study, _all(asked)),
-        lambda: check_recipes(study, made),
+        lambda: check_recipes(study, trained),
+        lambda: check_exports(study, made),
     )
     if unknown is not None:
         raise unknown
@@ -91,6 +94,12 @@ def check_apart(study: Study) -> None:
         lambda: check_endpoints(study, _all(roles_of(study))),
         lambda: check_recipes(study, _tuned(study)),
     )
+
+
+def _is_owed(bench: Bench, made: Checkpoint) -> bool:
+    """Whether a training of it is owed: what was trained elsewhere needs nothing of training."""
+    due = set(bench.survey(Stage.ADAPTER).owed(Stage.ADAPTER))
+    return any(bench.keys.adapter(one) in due for one in bench.study.candidates(made))
 
 
 def _tuned(study: Study) -> list[Checkpoint]:

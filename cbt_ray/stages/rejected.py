@@ -25,7 +25,7 @@ def retry_courses(bench: Bench) -> None:
 
 
 def retry_adapters(bench: Bench, model: str | None = None) -> None:
-    """Adapters of bases that were found unfit."""
+    """Adapters of bases that were found unfit, and of candidates that diverged."""
     tuned = [made for made in bench.keys.tuned if model in (None, made.model)]
     _retry(bench, Stage.ADAPTER, map(bench.keys.adapter, tuned))
 

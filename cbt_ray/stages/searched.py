@@ -91,9 +91,14 @@ def best_of(candidates: list[Candidate]) -> Candidate | None:
     return done[min(found)[1]] if found else None
 
 
-def chosen_of(bench: Bench, made: Checkpoint) -> Candidate:
-    """What a tuned model is made of. Raises Owed where it is not known yet."""
-    candidates = candidates_of(bench, made)
+def chosen_of(
+    bench: Bench, made: Checkpoint, candidates: list[Candidate] | None = None
+) -> Candidate:
+    """What a tuned model is made of. Raises Owed where it is not known yet.
+
+    `candidates`: where they were read before.
+    """
+    candidates = candidates_of(bench, made) if candidates is None else candidates
     best = best_of(candidates)
     owed = [one for one in candidates if one.unit is None]
     if owed or best is None:
@@ -104,17 +109,20 @@ def chosen_of(bench: Bench, made: Checkpoint) -> Candidate:
 
 
 def fell(bench: Bench, made: Checkpoint) -> GateFailed | None:
-    """Why a model cannot be made: no training of it came to an adapter. None where one did, or may
-    yet.
+    """Why a model cannot be made: no training of it came to an adapter that can be chosen. None
+    where one did, or may yet.
     """
-    units = [one.unit for one in candidates_of(bench, made)]
-    lost = [one for one in units if one is not None and one.status is not Status.DONE]
-    if len(lost) < len(units):
+    candidates = candidates_of(bench, made)
+    units = [one.unit for one in candidates if one.unit is not None]
+    if len(units) < len(candidates) or best_of(candidates):
         return None
+    lost = [one for one in units if one.status is not Status.DONE]
     unfit = next((one for one in lost if one.reason != DIVERGED), None)
     if unfit is not None:
         return gate_failed(bench, made, unfit)
+    search = bench.study.models[made.model].recipe.search
+    field = "search." if search is not None and search.learning_rate else ""
     return GateFailed(
-        f"{bench.study.file}: models.{made.model}.recipe.search.learning_rate: expected one with "
-        f"which a loss stays a number; it did in none of {many(len(lost), 'candidate')}"
+        f"{bench.study.file}: models.{made.model}.recipe.{field}learning_rate: expected one with "
+        f"which losses stay numbers; they did in none of {many(len(units), 'candidate')}"
     )

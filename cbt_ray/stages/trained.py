@@ -22,7 +22,8 @@ from cbt_ray.report.data import (
     TrainingRow,
 )
 from cbt_ray.report.epochs import overfitting
-from cbt_ray.stages.searched import best_of, candidates_of, searched
+from cbt_ray.stages.judged import DIVERGED
+from cbt_ray.stages.searched import Candidate, best_of, candidates_of, searched
 from cbt_ray.study import Study
 from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.search import LEAKS
@@ -65,9 +66,16 @@ def candidates(bench: Bench, units: Mapping[Key, Unit]) -> Iterator[CandidateRow
             own = one.recipe
             yield CandidateRow(
                 *(made.title, own.learning_rate, own.lora.r, own.epochs, one.measured, one.kept),
-                diverged=one.unit is not None and not one.done,
+                lost=_lost(one),
                 chosen=one is best,
             )
+
+
+def _lost(one: Candidate) -> str:
+    """Why a candidate has no adapter and will have none."""
+    if one.unit is None or one.done:
+        return ""
+    return DIVERGED if one.unit.reason == DIVERGED else "unfit"
 
 
 def _served(bench: Bench, made: Checkpoint) -> Iterator[CheckRow]:

@@ -72,6 +72,7 @@ def tune(
     store. `say` hears the name of each part as it begins, `today` is what a chat template is told.
     """
     settle()
+    release()  # of a candidate that diverged: whoever caught that no longer holds its frames
     backend, clock = open_backend(recipe.backend), Clock(say)
     splits = read(dataset)
     clock("base")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from cbt_ray.unit import Key, Stage, Status, Unit
@@ -118,7 +119,14 @@ def _changed(survey: Survey, key: Key, unit: Unit) -> tuple[list[str], set[Stage
     fields = [
         _field(parts, way, was, now, key.stage) for way, was, now in differences(then, said(parts))
     ]
-    return fields, _origins(set(survey.keys.inputs(key)), set(map(Key.parse, unit.made_from)))
+    return fields, _origins(set(survey.keys.inputs(key)), set(_parsed(unit.made_from)))
+
+
+def _parsed(names: Iterable[str]) -> Iterator[Key]:
+    """Keys, without those of a stage that only another version knows."""
+    for name in names:
+        with suppress(ValueError):
+            yield Key.parse(name)
 
 
 def _origins(now: set[Key], then: set[Key]) -> set[Stage]:

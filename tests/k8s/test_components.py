@@ -191,7 +191,7 @@ def test_what_costs_much_to_lose_is_not_evicted(tmp_path: Path) -> None:
     manifests = with_components(tmp_path, "overlays/gpu", "undisturbed")
     budget = one(manifests, "PodDisruptionBudget", "undisturbed")["spec"]
     (rule,) = budget["selector"]["matchExpressions"]
-    assert set(rule["values"]) == {"train", "head"}
+    assert set(rule["values"]) == {"train", "export", "head"}
     quota = one(manifests, "ResourceQuota", "studies")["spec"]["hard"]
     assert budget["minAvailable"] > int(quota["pods"]), "so many never run"
 

@@ -26,7 +26,7 @@ def row(rate: float, *losses: tuple[float | None, float], kept: int = -1) -> Can
 CHOSEN = replace(row(2e-4, (2.0, 2.1), (1.2, 1.3), (1.4, 1.5), kept=1), chosen=True)
 OTHERS = [
     row(1e-4, (2.0, 2.1), (1.6, 1.6), (1.5, 1.55)),
-    CandidateRow("birch tuned", 1.0, 16, 2.0, diverged=True),
+    CandidateRow("birch tuned", 1.0, 16, 2.0, lost="diverged"),
 ]
 
 

@@ -147,8 +147,7 @@ def test_train_says_what_is_owed_and_asks_no_hub(
     bench.store.put(Unit(bench.keys.dataset(), {"files": {}}, made_from={}))
     assert run(["train", str(file)]) == 1
     assert (
-        said(capsys)
-        == f"cbt-ray: train: the weights of {MODEL} at main are owed; run first: cbt-ray "
+        said(capsys) == f"cbt-ray: the weights of {MODEL} at main are owed; run first: cbt-ray "
         f"fetch {file}"
     )
     assert hub.calls == 0

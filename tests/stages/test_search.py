@@ -129,7 +129,7 @@ def test_a_candidate_that_diverges_is_no_choice_and_ends_nothing(
         assert run([command, str(study), "--set", f"{field}={only}"]) == 2
         said = capsys.readouterr().err.strip().splitlines()[-1]
         assert said.endswith(
-            f"{field}: expected one with which a loss stays a number; it did in none of 1 candidate"
+            f"{field}: expected one with which losses stay numbers; they did in none of 1 candidate"
         )
     lost = bench(study, learning_rate=only).survey(Stage.MODEL)
     assert lost.counts(Stage.MODEL) == {State.NOT_REACHED: 1}

@@ -9,9 +9,11 @@ import pytest
 
 from cbt_ray.batch.job import BatchJob, owed, targets
 from cbt_ray.commands.status import print_status
-from cbt_ray.errors import Owed
+from cbt_ray.errors import GateFailed, InputError, Owed
 from cbt_ray.report import CandidateRow
+from cbt_ray.stages.export import export
 from cbt_ray.stages.methods import _trained
+from cbt_ray.stages.preflight import preflight
 from cbt_ray.stages.searched import candidates_of, chosen_of, fell
 from cbt_ray.stages.trained import candidates, leaking, trainings
 from cbt_ray.study import load_study
@@ -96,6 +98,22 @@ def test_what_all_lost_is_told(bench: Bench) -> None:
     assert "in none of 4 candidates" in str(fell(bench, MADE))
 
 
+def test_a_search_without_any_number_ends_and_is_not_owed_for_ever(bench: Bench) -> None:
+    put(bench, [[None], [None], [None], [None]])
+    field = r"models\.first\.recipe\.search\.learning_rate: expected one with which losses stay"
+    with pytest.raises(GateFailed, match=field):
+        export(bench, "first")
+
+
+def test_what_was_trained_elsewhere_is_exported_without_what_trains(bench: Bench) -> None:
+    study = load_study(bench.study.file, {"models.first.recipe.backend": "unsloth"})
+    there = Bench(study, Silent())
+    with pytest.raises(InputError, match=r"recipe\.backend: backend unsloth: expected "):
+        preflight(there)
+    put(there, [[2.0], [1.5], [1.6], [1.7]])
+    preflight(there)
+
+
 def test_each_seed_is_a_search_of_its_own(bench: Bench, tmp_path: Path) -> None:
     study = load_study(bench.study.file, {"models.first.seeds": 2})
     both = Bench(study, Silent())
@@ -140,11 +158,11 @@ def test_the_report_has_all_candidates_and_the_training_of_the_chosen_one(bench:
     assert [row.chosen for row in candidates(bench, read(bench))] == [False] * 4
     lost(bench, 3)
     rows = list(candidates(bench, read(bench)))
-    assert [(row.learning_rate, row.rank, row.diverged, row.chosen) for row in rows] == [
-        (1e-3, 8, False, False),
-        (1e-3, 16, False, True),
-        (4e-3, 8, False, False),
-        (4e-3, 16, True, False),
+    assert [(row.learning_rate, row.rank, row.lost, row.chosen) for row in rows] == [
+        (1e-3, 8, "", False),
+        (1e-3, 16, "", True),
+        (4e-3, 8, "", False),
+        (4e-3, 16, "diverged", False),
     ]
     bench.store.put(Unit(bench.keys.model(MADE), {"metrics": {}}, made_from={}))
     (training,) = trainings(bench, read(bench))

@@ -212,6 +212,19 @@ def test_of_several_earlier_units_the_closest_is_compared(study: Path, why: Aske
     )
 
 
+def test_an_input_of_a_stage_that_is_no_more_hinders_nothing(study: Path, why: Asked) -> None:
+    path = path_of(study, Stage.RATINGS, RATING)
+    unit = Unit.from_bytes(path.read_bytes())
+    path.unlink()
+    other = replace(
+        unit,
+        key=replace(unit.key, h16="0" * 16),
+        made_from={**unit.made_from, "small/finetune/one/0123456789abcdef": "0" * 64},
+    )
+    path.with_name("0" * 16).write_bytes(other.to_bytes())
+    assert any(line.startswith(f"ratings {RATING}:") for line in why())
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

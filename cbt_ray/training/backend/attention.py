@@ -101,11 +101,11 @@ def attend(
             module, query, key, value, attention_mask, **more
         )
         return plain
-    within = varying if _has_kernel(query, more) else one_by_one
+    within = varying if _has_kernel(query, value, more) else one_by_one
     return within(module, query, key, value, attention_mask, **more), None
 
 
-def _has_kernel(query: Any, more: dict[str, Any]) -> bool:
+def _has_kernel(query: Any, value: Any, more: dict[str, Any]) -> bool:
     """Whether torch's FlashAttention computes this: from Ampere on, in 16 bit, without dropout, and
     by a torch that lets several heads share a key.
     """
@@ -116,7 +116,7 @@ def _has_kernel(query: Any, more: dict[str, Any]) -> bool:
         query.is_cuda
         and "enable_gqa" in signature(varlen_attn).parameters
         and query.dtype in (torch.bfloat16, torch.float16)
-        and query.shape[-1] <= 256
+        and query.shape[-1] == value.shape[-1] <= 256
         and not more.get("dropout")
         and torch.cuda.get_device_capability(query.device) >= (8, 0)
     )

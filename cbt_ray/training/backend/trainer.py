@@ -119,6 +119,8 @@ class _Training:
 
         torch.set_num_threads(job.threads)
         cuda = torch.cuda.is_available()
+        if cuda:
+            torch.cuda.reset_peak_memory_stats()  # of a training before it in this process
         if not cuda and checkpoints_gradients(job.recipe.max_length, cuda):
             return_freed()
         self.began = time.monotonic()
