@@ -130,8 +130,9 @@ class Submission:
         } | self.labels
         if self.job.on_ray:
             self._fill_workers(template["spec"]["rayClusterSpec"])
-        if self.job is BatchJob.TRAIN:  # the deadline is that of one training
-            template["spec"]["activeDeadlineSeconds"] *= max(1, len(self.targets))
+        spec = template["spec"]
+        if self.job is BatchJob.TRAIN and "activeDeadlineSeconds" in spec:  # of one training
+            spec["activeDeadlineSeconds"] *= max(1, len(self.targets))
         for pod in pod_templates(template):
             labels = pod.setdefault("metadata", {}).setdefault("labels", {})
             labels.pop(TEMPLATE, None)

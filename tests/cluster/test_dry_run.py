@@ -42,6 +42,17 @@ def test_objects_are_valid_and_keep_the_policy(
         assert holds == (autoscaled and role == "head")
 
 
+def test_a_search_has_the_time_of_all_its_trainings(tmp_path: Path) -> None:
+    def deadline(**changes: object) -> int:
+        *_, job = yaml.safe_load_all(
+            dry_run(tmp_path, "train", "kind", "--model", "smollm2", **changes)
+        )
+        return int(job["spec"]["activeDeadlineSeconds"])
+
+    search = {"learning_rate": [1e-4, 2e-4], "rank": [8, 16]}
+    assert deadline(models__smollm2__recipe__search=search) == 4 * deadline()
+
+
 def test_all_jobs_of_a_study_at_once(tmp_path: Path) -> None:
     found = list(yaml.safe_load_all(dry_run(tmp_path, "study", "kind")))
     assert [document["kind"] for document in found if document["kind"] != "ConfigMap"] == [
