@@ -9,6 +9,7 @@ from pathlib import Path
 from cbt_ray.commands.delivery import Delivery
 from cbt_ray.count import many
 from cbt_ray.errors import InputError, Owed
+from cbt_ray.stages.judged import gate_failed
 from cbt_ray.store import Blob
 from cbt_ray.study.scheduled import seeds_of
 from cbt_ray.unit import Key, Status
@@ -49,7 +50,9 @@ def bring_weights(
     checkpoint = checkpoint._replace(seed=seed)
     key = bench.keys.model(checkpoint)
     unit = bench.store.get(key)
-    if unit is None or unit.status is not Status.DONE:
+    if unit is not None and unit.status is not Status.DONE:
+        raise gate_failed(bench, checkpoint, unit)
+    if unit is None:
         raise Owed(
             f"{key}: owed; run first: {bench.command(key.stage, '--model', checkpoint.model)}"
         )

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cbt_ray.errors import GateFailed
 from cbt_ray.llm.llamacpp import adds_bos
 from cbt_ray.stages.fetch import on_this_machine, required_weights
 from cbt_ray.stages.judged import (
@@ -61,7 +60,7 @@ def export(bench: Bench, model: str | None = None, *, retry_rejected: bool = Fal
         retry_models(bench, model)
     survey = bench.renewed(Stage.ADAPTER, Stage.MODEL)
     due = set(survey.owed(Stage.MODEL))
-    owed = [made for made in models if bench.keys.model(made) in due and not _fell(bench, made)]
+    owed = [made for made in models if bench.keys.model(made) in due]
     if owed:
         _make(bench, survey, owed)
     settle_each(models, partial(_settle, bench))
@@ -84,16 +83,12 @@ def _settle(bench: Bench, made: Checkpoint) -> None:
     One that passed its gate is published. One that failed is kept, for the user to look at.
     """
     unit = bench.store.get(bench.keys.model(made))
-    if unit is None and (failed := _fell(bench, made)):
+    if unit is None and made.tuned and (failed := fell(bench, made)):
         raise failed
     if unit is not None and unit.status is not Status.DONE:
         raise gate_failed(bench, made, unit)
     if unit is not None and made.tuned:
         publish(bench, made, unit)
-
-
-def _fell(bench: Bench, made: Checkpoint) -> GateFailed | None:
-    return fell(bench, made) if made.tuned else None
 
 
 def _export(bench: Bench, of: Checkpoint, work: Path) -> Unit:

@@ -46,9 +46,14 @@ def wanted(bench: Bench, model: str | None) -> list[Checkpoint]:
 
 
 def make_each(
-    bench: Bench, stage: Stage, owed: Iterable[Checkpoint], make: Callable[[Checkpoint, Path], Unit]
+    bench: Bench,
+    stage: Stage,
+    owed: Iterable[Checkpoint],
+    make: Callable[[Checkpoint, Path], Unit],
+    then: Callable[[Key], object] = lambda _key: None,
 ) -> None:
-    """Make what a stage owes, one after the other, each in a folder that goes afterwards.
+    """Make what a stage owes, one after the other, each in a folder that goes afterwards; `then` is
+    done once its unit is in the store.
 
     The instruct export comes last: what can fail after hours is done first.
     """
@@ -63,6 +68,7 @@ def make_each(
             for made in group:
                 place = first if not made.suffix else Path(work) / made.id
                 unit = bench.origins.put(make(made, place))
+                then(unit.key)
                 # three files of a large model; what was unpacked is for both
                 shutil.rmtree(place / "tuned" if place == first else place, ignore_errors=True)
                 watch(str(unit.key), unit.status)

@@ -12,7 +12,7 @@ from cbt_ray.stages.judged import DIVERGED, gate_failed
 from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.measured import Kept, Point, kept_of, point_of, points_of
-from cbt_ray.unit import Key, Status, Unit
+from cbt_ray.unit import Key, Stage, Status, Unit
 from cbt_ray.work.bench import Bench
 
 MEASURE = "held_out"
@@ -52,13 +52,18 @@ class Candidate:
     @property
     def loss(self) -> float | None:
         """By which it is compared: the held-out loss of what it keeps."""
-        kept = point_of(self.measured, self.kept)
-        return kept.loss.get(MEASURE) if kept else None
+        return loss_of(self._metrics)
 
     @property
     def _metrics(self) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self.unit.content["metrics"] if self.unit else {}
         return found
+
+
+def loss_of(metrics: Mapping[str, Any]) -> float | None:
+    """The held-out loss of what a training keeps; None where it is no number."""
+    kept = point_of(points_of(metrics.get("measured")), kept_of(metrics.get("kept")))
+    return kept.loss.get(MEASURE) if kept else None
 
 
 def searched(bench: Bench) -> list[Checkpoint]:
@@ -81,14 +86,18 @@ def candidates_of(
 
 
 def best_of(candidates: list[Candidate]) -> Candidate | None:
-    """The one with the lowest loss so far, at equal losses the earlier; the only one whatever its
-    loss is.
+    """The one with the lowest loss so far, at equal losses the one of the smaller values, so that
+    the order of the file decides nothing; the only one whatever its loss is.
     """
     done = [one for one in candidates if one.done]
     if len(candidates) == 1:
         return next(iter(done), None)
-    found = [(one.loss, number) for number, one in enumerate(done) if one.loss is not None]
-    return done[min(found)[1]] if found else None
+    found = [one for one in done if one.loss is not None]
+    return min(found, key=_rank, default=None)
+
+
+def _rank(one: Candidate) -> tuple[float | None, float, int, float]:
+    return one.loss, one.recipe.learning_rate, one.recipe.lora.r, one.recipe.epochs
 
 
 def chosen_of(
@@ -122,7 +131,9 @@ def fell(bench: Bench, made: Checkpoint) -> GateFailed | None:
         return gate_failed(bench, made, unfit)
     search = bench.study.models[made.model].recipe.search
     field = "search." if search is not None and search.learning_rate else ""
+    again = bench.command(Stage.ADAPTER, "--model", made.model, "--retry-rejected")
     return GateFailed(
         f"{bench.study.file}: models.{made.model}.recipe.{field}learning_rate: expected one with "
-        f"which losses stay numbers; they did in none of {many(len(units), 'candidate')}"
+        f"which losses stay numbers; they did in none of {many(len(units), 'training')}; to train "
+        f"again all the same: {again}"
     )

@@ -32,9 +32,9 @@ from cbt_ray.stages.judged import (
 )
 from cbt_ray.stages.lessons import make_lessons
 from cbt_ray.stages.pairs import write_pairs
-from cbt_ray.stages.published import withdraw
+from cbt_ray.stages.published import publish, withdraw
 from cbt_ray.stages.rejected import retry_adapters
-from cbt_ray.stages.searched import candidates_of, fell
+from cbt_ray.stages.searched import candidates_of, fell, loss_of
 from cbt_ray.stages.steps import Steps
 from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.pairs import MADE
@@ -75,6 +75,7 @@ def train(bench: Bench, model: str | None = None, *, retry_rejected: bool = Fals
     owed = [one for one in trained if bench.keys.adapter(one) in due]
     if owed:
         _make(bench, survey, owed)
+        _point_again(bench, tuned)
     settle_each(tuned, partial(_settle, bench))
 
 
@@ -87,7 +88,19 @@ def _make(bench: Bench, survey: Survey, owed: list[Checkpoint]) -> None:
     required_weights(bench, owed)
     for made in dict.fromkeys(one.model_of for one in owed):
         withdraw(bench, made)
-    make_each(bench, Stage.ADAPTER, owed, partial(_tune, bench))
+    from cbt_ray.training.checkpoint import clear_checkpoints
+
+    then = partial(clear_checkpoints, bench.store)
+    make_each(bench, Stage.ADAPTER, owed, partial(_tune, bench), then)
+
+
+def _point_again(bench: Bench, tuned: list[Checkpoint]) -> None:
+    """To models that were withdrawn, and whose adapters came out as before."""
+    outdated = {head.key for head, _ in bench.survey(Stage.ADAPTER, Stage.MODEL).outdated()}
+    for made in tuned:
+        unit = bench.store.get(bench.keys.model(made))
+        if unit is not None and unit.status is Status.DONE and unit.key not in outdated:
+            publish(bench, made, unit)
 
 
 def _settle(bench: Bench, made: Checkpoint) -> None:
@@ -101,6 +114,11 @@ def _settle(bench: Bench, made: Checkpoint) -> None:
             clear_checkpoints(bench.store, one.unit.key)
     if failed := fell(bench, made):
         raise failed
+
+
+def _lost(unit: Unit) -> Unit:
+    """Of a candidate that no loss can choose."""
+    return replace(unit, status=Status.REJECTED, reason=DIVERGED)
 
 
 def _tune(bench: Bench, of: Checkpoint, work: Path) -> Unit:
@@ -124,8 +142,9 @@ def _tune(bench: Bench, of: Checkpoint, work: Path) -> Unit:
             if bench.study.models[of.model].recipe.search is None:
                 raise
             bench.progress.say(f"{Stage.ADAPTER}: {of.title}: {error}")
-            lost = unit_of(key, {}, {}, source, made_from)
-            return replace(lost, status=Status.REJECTED, reason=DIVERGED)
+            return _lost(unit_of(key, {}, {}, source, made_from))
+    if bench.study.models[of.model].recipe.search and loss_of(tuned.metrics) is None:
+        return _lost(unit_of(key, {}, tuned.metrics, source, made_from))
     files = _adapter_files(tuned.adapter, recipe.start, source.get("commit"))
     content = {
         "adapter": listed(stored(bench, key, files)),

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from cbt_ray.study.block import Block, refuse_all, twice
 
-LearningRate = Annotated[float, Field(gt=0, le=10)]
+LearningRate = Annotated[float, Field(ge=1e-12, le=10)]
 Rank = Annotated[int, Field(ge=1, le=4096)]
 Epochs = Annotated[float, Field(gt=0, le=10_000)]
 MOST = 32

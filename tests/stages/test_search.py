@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from cbt_ray.stages import train as stage
 from cbt_ray.stages.searched import candidates_of, chosen_of
 from cbt_ray.store.folder import FolderStore
 from cbt_ray.study import load_study
+from cbt_ray.study.licence import published_name
 from cbt_ray.study.model import Checkpoint
 from cbt_ray.training.backend.job import Diverged
 from cbt_ray.unit import Stage, Unit
@@ -109,17 +112,40 @@ def test_a_value_that_is_added_trains_the_new_ones_alone(study: Path) -> None:
     assert not fewer.survey(Stage.ADAPTER).owed(Stage.ADAPTER)
 
 
+def test_an_adapter_that_comes_out_as_before_leaves_its_model_published(study: Path) -> None:
+    """Runs behind the tests above."""
+    there = bench(study)
+    latest = f"rehearsal/models/{published_name(there.study, MADE)}/latest.json"
+    unit = candidates_of(there, MADE)[0].adapter
+    assert there.store.read(latest)
+    there.store.set_aside(str(unit.key), seen=unit.to_bytes())
+    assert run(["train", str(study)]) == 0
+    assert candidates_of(there, MADE)[0].adapter.digest == unit.digest
+    assert there.store.read(latest)
+    assert not list(there.store.list("rehearsal/checkpoints/"))
+
+
+def diverges(*_: object) -> None:
+    raise Diverged("learning_rate: expected finite losses; at step 3 it is nan")
+
+
+def without_a_number(*_: object) -> SimpleNamespace:
+    point = {"step": 6, "epoch": 2.0, "loss": {"held_out": None}}
+    return SimpleNamespace(metrics={"measured": [point], "kept": {"step": 6, "epoch": 2.0}})
+
+
+@pytest.mark.parametrize(("how", "rate"), [(diverges, 5.0), (without_a_number, 6.0)])
 def test_a_candidate_that_diverges_is_no_choice_and_ends_nothing(
-    study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    how: Callable[..., Any],
+    rate: float,
+    study: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Runs behind the tests above."""
-
-    def diverges(*_: object) -> None:
-        raise Diverged("learning_rate: expected finite losses; at step 3 it is nan")
-
-    monkeypatch.setattr(stage, "_tuned", diverges)
+    monkeypatch.setattr(stage, "_tuned", how)
     field = "models.first.recipe.search.learning_rate"
-    more, only = [5.0, *RATES], [5.0]
+    more, only = [rate, *RATES], [rate]
     assert run(["train", str(study), "--set", f"{field}={more}"]) == 0
     survey = bench(study, learning_rate=more).survey(Stage.ADAPTER, Stage.MODEL)
     assert survey.reasons(Stage.ADAPTER) == {"diverged": 1}
@@ -128,8 +154,7 @@ def test_a_candidate_that_diverges_is_no_choice_and_ends_nothing(
     for command in ("train", "export"):
         assert run([command, str(study), "--set", f"{field}={only}"]) == 2
         said = capsys.readouterr().err.strip().splitlines()[-1]
-        assert said.endswith(
-            f"{field}: expected one with which losses stay numbers; they did in none of 1 candidate"
-        )
+        assert f"{field}: expected one with which losses stay numbers; they did in none of " in said
+        assert said.endswith(" --model first --retry-rejected")
     lost = bench(study, learning_rate=only).survey(Stage.MODEL)
     assert lost.counts(Stage.MODEL) == {State.NOT_REACHED: 1}

@@ -9,9 +9,8 @@ import pytest
 
 from cbt_ray.batch.job import BatchJob, owed, targets
 from cbt_ray.commands.status import print_status
-from cbt_ray.errors import GateFailed, InputError, Owed
+from cbt_ray.errors import InputError, Owed
 from cbt_ray.report import CandidateRow
-from cbt_ray.stages.export import export
 from cbt_ray.stages.methods import _trained
 from cbt_ray.stages.preflight import preflight
 from cbt_ray.stages.searched import candidates_of, chosen_of, fell
@@ -95,14 +94,9 @@ def test_nothing_is_chosen_while_a_candidate_is_owed(bench: Bench) -> None:
 
 def test_what_all_lost_is_told(bench: Bench) -> None:
     lost(bench, 0, 1, 2, 3)
-    assert "in none of 4 candidates" in str(fell(bench, MADE))
-
-
-def test_a_search_without_any_number_ends_and_is_not_owed_for_ever(bench: Bench) -> None:
-    put(bench, [[None], [None], [None], [None]])
-    field = r"models\.first\.recipe\.search\.learning_rate: expected one with which losses stay"
-    with pytest.raises(GateFailed, match=field):
-        export(bench, "first")
+    assert "in none of 4 trainings; to train again all the same: cbt-ray train" in str(
+        fell(bench, MADE)
+    )
 
 
 def test_what_was_trained_elsewhere_is_exported_without_what_trains(bench: Bench) -> None:
