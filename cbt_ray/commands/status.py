@@ -93,6 +93,7 @@ class Status:
             "study": self.bench.study.study,
             "store": self.bench.store.url,
             "stages": stages,
+            "searches": list(_searched(self.bench)),
             "owed": list(_why_owed(survey)),
             "spent": self._costs.to_json(),
         }
@@ -164,6 +165,19 @@ def _searches(bench: Bench) -> Iterator[str]:
             )
         )
         yield f"search {made.model}{made.suffix}: {there} of {many(len(found), 'candidate')}{ahead}"
+
+
+def _searched(bench: Bench) -> Iterator[dict[str, Any]]:
+    """The same as objects; `ahead` has the values of the best so far and its held-out loss."""
+    for made in searched(bench):
+        found = candidates_of(bench, made)
+        best = best_of(found)
+        yield {
+            "model": f"{made.model}{made.suffix}",
+            "candidates": len(found),
+            "trained": sum(one.unit is not None for one in found),
+            "ahead": best and {**best.recipe.searched, "loss": best.loss},
+        }
 
 
 def _trainings(bench: Bench, survey: Survey, now: datetime | None) -> Iterator[str]:

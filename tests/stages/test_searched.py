@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cbt_ray.batch.job import BatchJob, owed, targets
+from cbt_ray.commands.status import Status as Progress
 from cbt_ray.commands.status import print_status
 from cbt_ray.errors import InputError, Owed
 from cbt_ray.report import CandidateRow
@@ -140,6 +141,14 @@ def test_status_says_how_many_are_trained_and_which_is_ahead(bench: Bench) -> No
     assert training.startswith("training first-r8: step 2 of 8, loss 2.500")
     put(bench, [None, None, [1.6], [1.7]])
     assert "4 of 4 candidates; the lowest held-out loss is 1.500 (" in status(bench)[0]
+
+
+def test_status_as_json_has_the_search(bench: Bench) -> None:
+    put(bench, [[2.0], [1.5], None, None])
+    ahead = {"learning_rate": 1e-3, "rank": 16, "epochs": 1.0, "loss": 1.5}
+    assert Progress(bench).document()["searches"] == [
+        {"model": "first", "candidates": 4, "trained": 2, "ahead": ahead}
+    ]
 
 
 def read(bench: Bench) -> dict[Any, Unit]:
