@@ -174,7 +174,10 @@ def values_of(block: Block) -> dict[str, Any]:
 def in_words(value: object) -> str:
     """A field's value as people read it, in one line."""
     if isinstance(value, Block):
-        return ", ".join(f"{name} {in_words(one)}" for name, one in values_of(value).items())
+        said = {name: one for name, one in values_of(value).items() if one is not None}
+        return ", ".join(f"{name} {in_words(one)}" for name, one in said.items())
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(in_words, value))}]"
     if value is None:
         return "none"
     return f"{value:g}" if isinstance(value, float) else str(value)

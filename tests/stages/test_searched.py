@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cbt_ray.batch.job import BatchJob, owed, targets
+from cbt_ray.commands.preregister import preregister
 from cbt_ray.commands.status import Status as Progress
 from cbt_ray.commands.status import print_status
 from cbt_ray.errors import InputError, Owed
@@ -149,6 +151,13 @@ def test_status_as_json_has_the_search(bench: Bench) -> None:
     assert Progress(bench).document()["searches"] == [
         {"model": "first", "candidates": 4, "trained": 2, "ahead": ahead}
     ]
+
+
+def test_the_declaration_has_the_search(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "plan.md"
+    preregister(bench, file, datetime(2026, 12, 1, tzinfo=UTC), lambda _line: None)
+    said = "`first` is chosen from 4 trainings (learning rate 0.001, 0.004; rank 8, 16) by the "
+    assert said in file.read_text()
 
 
 def read(bench: Bench) -> dict[Any, Unit]:

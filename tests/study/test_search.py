@@ -66,7 +66,7 @@ def test_alpha_follows_the_rank() -> None:
         ({}, {}, ": expected values of learning_rate, rank or epochs, none given"),
         ({"rank": []}, {}, ".rank: expected at least 1 of them, found 0"),
         ({"epochs": [1, 2.5, 1.0]}, {}, ".epochs: expected each value once, found 1 twice"),
-        ({"learning_rate": [0]}, {}, ".learning_rate.0: expected more than 0"),
+        ({"learning_rate": [0]}, {}, ".learning_rate.0: expected at least 1e-12"),
         ({"learning_rate": [11]}, {}, ".learning_rate.0: expected at most 10"),
         ({"learning_rate": 1e-4}, {}, ".learning_rate: expected a list"),
         ({"rank": [8, 2.5]}, {}, ".rank.1: expected a whole number, found 2.5"),
