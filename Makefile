@@ -97,7 +97,7 @@ logs: .stage .venv/.local  ## The log of the job STAGE (and MODEL)
 ##@ Development
 
 # What trains or starts Ray runs one after the other on one core, beside all the rest, which takes the cores that this leaves.
-HEAVY := train or ray or study
+HEAVY := (train or ray or study) and not (unsloth or vllm)
 BESIDE := --dist loadfile --numprocesses
 LEFT := $(shell expr $$(nproc) - 1 \| 1)
 
@@ -116,7 +116,7 @@ test: .venv/.dev  ## The same and all tests; REQUIRE=browser,... turns skips int
 .types:
 	$(BIN)/mypy
 .fast:
-	$(BIN)/pytest $(BESIDE) auto -m 'not ($(HEAVY) or llama or s3 or vllm or unsloth or cluster or slow)'
+	$(BIN)/pytest $(BESIDE) auto -m 'not (train or ray or study or llama or s3 or vllm or unsloth or cluster or slow)'
 .heavy:
 # Ray runs its workers at niceness 15, where the other half would leave them next to nothing.
 	RAY_worker_niceness=0 OMP_NUM_THREADS=1 $(BIN)/pytest -m '$(HEAVY)'

@@ -168,10 +168,10 @@ def test_a_model_of_another_dataset_is_trained_again_and_the_line_says_so(
     store.delete(str(DATASET))
     put(store, DATASET, {"other": 1})
     assert (
-        f"{TUNED}: made from another dataset session; moved aside; it is trained again"
+        f"{ADAPTER}: made from another dataset session; moved aside; it is trained again"
         in caplog.text
     )
-    assert store.get(TUNED) is None
+    assert store.get(ADAPTER) is None
 
 
 def test_what_was_left_out_counts_once_it_is_there(store: Store) -> None:
