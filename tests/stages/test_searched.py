@@ -12,7 +12,8 @@ from cbt_ray.batch.job import BatchJob, owed, targets
 from cbt_ray.commands.preregister import preregister
 from cbt_ray.commands.status import Status as Progress
 from cbt_ray.commands.status import print_status
-from cbt_ray.errors import InputError, Owed
+from cbt_ray.commands.weights import bring_weights
+from cbt_ray.errors import GateFailed, InputError, Owed
 from cbt_ray.report import CandidateRow
 from cbt_ray.stages.methods import _trained
 from cbt_ray.stages.preflight import preflight
@@ -189,3 +190,14 @@ def test_a_search_by_text_that_leaks_is_a_doubt(bench: Bench) -> None:
     leaks = load_study(bench.study.file, {"dataset.format": "paper"})
     (notice,) = leaking(leaks, rows)
     assert notice.text.startswith("first tuned was chosen by a search: held-out examples repeat")
+
+
+def test_weights_of_a_model_that_failed_its_gate_name_the_gate(
+    bench: Bench, tmp_path: Path
+) -> None:
+    check = {"name": "stops", "passed": False, "measured": 0, "expected": "all"}
+    content = {"metrics": {"gate": [check]}}
+    key = bench.keys.model(MADE)
+    bench.store.put(Unit(key, content, Status.REJECTED, "parity: stops", made_from={}))
+    with pytest.raises(GateFailed, match=r"stops: expected all, found 0.*--retry-rejected"):
+        bring_weights(bench, "first-tuned", tmp_path / "w.gguf", lambda _line: None)
