@@ -155,14 +155,14 @@ def train(study: Study, model: str | None, retry_rejected: bool) -> None:
 
     No other stage needs a GPU.
     """
+    from cbt_ray.stages.fetch import owed_checkpoints
     from cbt_ray.stages.judged import wanted
     from cbt_ray.stages.train import train as stage
     from cbt_ray.unit import Stage
 
     def trained(bench: Bench) -> None:
         stage(bench, model, retry_rejected=retry_rejected)
-        owed = set(bench.survey(Stage.MODEL).owed(Stage.MODEL))
-        if not owed.isdisjoint(map(bench.keys.model, wanted(bench, model))):
+        if not set(wanted(bench, model)).isdisjoint(owed_checkpoints(bench, model)):
             chosen = ("--model", model) if model else ()
             click.echo(f"train: next: {bench.command(Stage.MODEL, *chosen)}")
 

@@ -5,7 +5,7 @@ lies in the store under the study's name, and what the study has cost so far.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -55,7 +55,7 @@ class Status:
         yield from _why_owed(survey)
         yield from (said(study, one) for one in handed(survey))
         yield from taught(study)
-        yield from _searches(self.bench)
+        yield from map(_searching, _searches(self.bench))
         yield from _trainings(self.bench, survey, now)
         if others := _others(survey):
             yield (
@@ -74,7 +74,7 @@ class Status:
             told = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
             used = self._costs.usage.get(stage)
             yield f"{stage}: {told}" + (f"; {used}" if used and used.calls else "")
-        yield from _searches(self.bench)
+        yield from map(_searching, _searches(self.bench))
         yield from _trainings(self.bench, self._survey, None)
 
     def document(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class Status:
             "study": self.bench.study.study,
             "store": self.bench.store.url,
             "stages": stages,
-            "searches": list(_searched(self.bench)),
+            "searches": list(_searches(self.bench)),
             "owed": list(_why_owed(survey)),
             "spent": self._costs.to_json(),
         }
@@ -151,24 +151,10 @@ def _why_owed(survey: Survey) -> Iterator[str]:
         yield f"{NEVER}: " + ", ".join(f"{stage} {count:,}" for stage, count in never.items())
 
 
-def _searches(bench: Bench) -> Iterator[str]:
-    """One line a search: how many of its candidates are trained, and which is ahead."""
-    for made in searched(bench):
-        found = candidates_of(bench, made)
-        there, best = sum(one.unit is not None for one in found), best_of(found)
-        ahead = (
-            ""
-            if best is None or best.loss is None
-            else (
-                f"; the lowest held-out loss {'is' if there == len(found) else 'so far is'} "
-                f"{best.loss:.3f} ({told(best.recipe.searched.items())})"
-            )
-        )
-        yield f"search {made.model}{made.suffix}: {there} of {many(len(found), 'candidate')}{ahead}"
-
-
-def _searched(bench: Bench) -> Iterator[dict[str, Any]]:
-    """The same as objects; `ahead` has the values of the best so far and its held-out loss."""
+def _searches(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Of each search how many candidates are trained; `ahead` has the values of the best so far and
+    its held-out loss.
+    """
     for made in searched(bench):
         found = candidates_of(bench, made)
         best = best_of(found)
@@ -178,6 +164,18 @@ def _searched(bench: Bench) -> Iterator[dict[str, Any]]:
             "trained": sum(one.unit is not None for one in found),
             "ahead": best and {**best.recipe.searched, "loss": best.loss},
         }
+
+
+def _searching(search: Mapping[str, Any]) -> str:
+    """The same in a line."""
+    there, of = search["trained"], search["candidates"]
+    said = f"search {search['model']}: {there} of {many(of, 'candidate')}"
+    ahead = search["ahead"]
+    if not ahead or ahead["loss"] is None:
+        return said
+    is_ = "is" if there == of else "so far is"
+    values = told((name, value) for name, value in ahead.items() if name != "loss")
+    return f"{said}; the lowest held-out loss {is_} {ahead['loss']:.3f} ({values})"
 
 
 def _trainings(bench: Bench, survey: Survey, now: datetime | None) -> Iterator[str]:

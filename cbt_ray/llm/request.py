@@ -38,7 +38,7 @@ class Request:
     seed: int
     schema: Mapping[str, Any] | None = None
     told: bool = True
-    """Whether the schema is told in words where the endpoint cannot be held to it: not to a
+    """Whether the schema is written in words where the endpoint cannot be held to it: not to a
     therapist, whose prompt is the same everywhere.
     """
 

@@ -12,14 +12,14 @@ from markupsafe import Markup
 
 from cbt_ray.count import agreeing
 from cbt_ray.report.data import CandidateRow
+from cbt_ray.report.epochs import plane, sheet
 from cbt_ray.report.figure import Figure, Look
 from cbt_ray.report.part import Part, Text
 from cbt_ray.report.prose import DASH, counted, three
-from cbt_ray.report.svg import Scale, axis_x, axis_y, drawing, marker, nice, path
+from cbt_ray.report.svg import Scale, marker, nice, path
 from cbt_ray.report.table import Cell, Row, Table
 from cbt_ray.training.measured import SPLITS
 
-LEFT, RIGHT, TOP, BOTTOM = 56, 472, 40, 220
 _CHOSEN = Look("chosen", 0, 0)
 
 
@@ -43,7 +43,7 @@ def table(candidates: Sequence[CandidateRow]) -> Table:
     rows = [Row([Cell(text) for text in _cells(one)]) for one in candidates]
     note = (
         "Loss per supervised token of each split at the epoch that is kept. The lowest held-out "
-        "loss is chosen, at equal losses the earlier candidate."
+        "loss is chosen, at equal losses that of the smaller values."
     )
     named = [(name, not name) for name in head]
     return Table("t-search", "Candidates of the search", named, rows, note)
@@ -105,16 +105,11 @@ def _cells(one: CandidateRow) -> Iterator[str]:
 
 def _drawn(candidates: Sequence[CandidateRow], title: str) -> Markup:
     losses = [loss for one in candidates for _, loss in _line(one)]
-    x_ticks = nice(0, max(one.measured[-1].epoch for one in candidates if one.measured), 6)
-    y_ticks = nice(min(losses, default=0), max(losses, default=1), 5)
-    x, y = Scale(x_ticks[0], x_ticks[-1], LEFT, RIGHT), Scale(y_ticks[0], y_ticks[-1], BOTTOM, TOP)
-    drawn = [
-        axis_x(x, x_ticks, BOTTOM, TOP, "epoch"),
-        axis_y(y, y_ticks, LEFT - 4, RIGHT + 2, "held-out loss per supervised token"),
-    ]
+    ticks = nice(0, max(one.measured[-1].epoch for one in candidates if one.measured), 6)
+    x, y, drawn = plane(ticks, losses, "held-out loss per supervised token")
     for one in sorted(candidates, key=lambda one: one.chosen):
         drawn += _curve(one, _line(one), x, y)
-    return drawing(RIGHT + 24, BOTTOM + 38, title, *drawn, class_="fluid")
+    return sheet(title, drawn)
 
 
 def _line(one: CandidateRow) -> list[tuple[float, float]]:

@@ -293,6 +293,6 @@ class ReportData:
     costs: Sequence[CostRow] = ()
     training: Sequence[TrainingRow] = ()
     candidates: Sequence[CandidateRow] = ()
-    """Of searches, each model's behind each other in the order of the study file."""
+    """Of searches, each model's one after the other, in the order of the study file."""
     methods: Methods = Methods()
     provenance: Provenance = Provenance()

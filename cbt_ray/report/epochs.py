@@ -174,18 +174,28 @@ def _cells(row: TrainingRow, point: Point) -> Iterator[str]:
 
 def _drawn(row: TrainingRow, splits: Sequence[str], title: str) -> Markup:
     losses = [loss for point in row.measured for loss in point.loss.values() if loss is not None]
-    x_ticks = nice(0, row.measured[-1].epoch, 6, whole=True)
-    y_ticks = nice(min(losses, default=0), max(losses, default=1), 5)
-    x, y = Scale(x_ticks[0], x_ticks[-1], LEFT, RIGHT), Scale(y_ticks[0], y_ticks[-1], BOTTOM, TOP)
-    parts = [
-        axis_x(x, x_ticks, BOTTOM, TOP, "epoch"),
-        axis_y(y, y_ticks, LEFT - 4, RIGHT + 2, "loss per supervised token"),
-    ]
+    ticks = nice(0, row.measured[-1].epoch, 6, whole=True)
+    x, y, parts = plane(ticks, losses, "loss per supervised token")
     if row.kept is not None:
         at = x(row.kept.epoch)
         parts += [line(at, TOP, at, BOTTOM, "again"), text(at, TOP - 6, "kept", "middle", "tick")]
     for split in splits:
         parts += _curve(row.measured, split, x, y)
+    return sheet(title, parts)
+
+
+def plane(
+    x_ticks: Sequence[float], losses: Sequence[float], label: str
+) -> tuple[Scale, Scale, list[Markup]]:
+    """Scales of epochs and losses, and their axes."""
+    y_ticks = nice(min(losses, default=0), max(losses, default=1), 5)
+    x, y = Scale(x_ticks[0], x_ticks[-1], LEFT, RIGHT), Scale(y_ticks[0], y_ticks[-1], BOTTOM, TOP)
+    across = axis_x(x, x_ticks, BOTTOM, TOP, "epoch")
+    return x, y, [across, axis_y(y, y_ticks, LEFT - 4, RIGHT + 2, label)]
+
+
+def sheet(title: str, parts: Sequence[Markup]) -> Markup:
+    """What is drawn in a plane, with room for its labels."""
     return drawing(RIGHT + 24, BOTTOM + 38, title, *parts, class_="fluid")
 
 

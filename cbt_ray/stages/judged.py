@@ -77,7 +77,7 @@ def make_each(
 
 
 def settle_each(made: Iterable[Checkpoint], settle: Callable[[Checkpoint], None]) -> None:
-    """Settle one after the other; raises the first GateFailed behind the last."""
+    """Settle one after the other; raises the first GateFailed after the last."""
     failed: GateFailed | None = None
     for one in made:
         try:

@@ -68,7 +68,7 @@ def preflight(bench: Bench) -> Asked:
     try:
         asked = owed_roles(bench)
         made = owed_checkpoints(bench)
-        trained = [one for one in made if one.tuned and _is_owed(bench, one)]
+        trained = _owed_trainings(bench, made)
     except (
         InputError
     ) as error:  # without its files no key is known; which of them, the checks say better
@@ -96,10 +96,13 @@ def check_apart(study: Study) -> None:
     )
 
 
-def _is_owed(bench: Bench, made: Checkpoint) -> bool:
-    """Whether a training of it is owed: what was trained elsewhere needs nothing of training."""
-    due = set(bench.survey(Stage.ADAPTER).owed(Stage.ADAPTER))
-    return any(bench.keys.adapter(one) in due for one in bench.study.candidates(made))
+def _owed_trainings(bench: Bench, made: list[Checkpoint]) -> list[Checkpoint]:
+    """Of these models those that owe a training: what was trained elsewhere needs nothing here."""
+    owed = set(bench.survey(Stage.ADAPTER).owed(Stage.ADAPTER))
+    tuned = [one for one in made if one.tuned]
+    return [
+        one for one in tuned if owed & set(map(bench.keys.adapter, bench.study.candidates(one)))
+    ]
 
 
 def _tuned(study: Study) -> list[Checkpoint]:

@@ -117,11 +117,15 @@ def chosen_of(
     return best
 
 
-def fell(bench: Bench, made: Checkpoint) -> GateFailed | None:
+def fell(
+    bench: Bench, made: Checkpoint, candidates: list[Candidate] | None = None
+) -> GateFailed | None:
     """Why a model cannot be made: no training of it came to an adapter that can be chosen. None
     where one did, or may yet.
+
+    `candidates`: where they were read before.
     """
-    candidates = candidates_of(bench, made)
+    candidates = candidates_of(bench, made) if candidates is None else candidates
     units = [one.unit for one in candidates if one.unit is not None]
     if len(units) < len(candidates) or best_of(candidates):
         return None

@@ -1,4 +1,4 @@
-"""Steps: what is told of a training or an export while it goes on, to whoever waits, and of a
+"""Steps: what is said of a training or an export while it goes on, to whoever waits, and of a
 training to the store.
 """
 

@@ -39,6 +39,7 @@ from cbt_ray.stages.steps import Steps
 from cbt_ray.study.model import Checkpoint
 from cbt_ray.study.pairs import MADE
 from cbt_ray.study.recipe import Recipe, is_hub_id, pairs_of
+from cbt_ray.training.checkpoint import StoreCheckpoints, clear_checkpoints
 from cbt_ray.unit import Key, Stage, Status, Unit, digest
 from cbt_ray.work.bench import Bench, must_be_done
 from cbt_ray.work.engine import available_cpus
@@ -48,7 +49,6 @@ from cbt_ray.work.survey import Survey
 from cbt_ray.work.workshop import local_file
 
 if TYPE_CHECKING:
-    from cbt_ray.training.checkpoint import StoreCheckpoints
     from cbt_ray.training.live import Live
     from cbt_ray.training.tuned import Tuned
 
@@ -88,8 +88,6 @@ def _make(bench: Bench, survey: Survey, owed: list[Checkpoint]) -> None:
     required_weights(bench, owed)
     for made in dict.fromkeys(one.model_of for one in owed):
         withdraw(bench, made)
-    from cbt_ray.training.checkpoint import clear_checkpoints
-
     then = partial(clear_checkpoints, bench.store)
     make_each(bench, Stage.ADAPTER, owed, partial(_tune, bench), then)
 
@@ -107,12 +105,11 @@ def _settle(bench: Bench, made: Checkpoint) -> None:
     """What comes after the units of its adapters, also where a run was killed before it got
     here.
     """
-    from cbt_ray.training.checkpoint import clear_checkpoints
-
-    for one in candidates_of(bench, made):
+    candidates = candidates_of(bench, made)
+    for one in candidates:
         if one.unit is not None:
             clear_checkpoints(bench.store, one.unit.key)
-    if failed := fell(bench, made):
+    if failed := fell(bench, made, candidates):
         raise failed
 
 
@@ -123,7 +120,6 @@ def _lost(unit: Unit) -> Unit:
 
 def _tune(bench: Bench, of: Checkpoint, work: Path) -> Unit:
     from cbt_ray.training.backend.job import Diverged
-    from cbt_ray.training.checkpoint import StoreCheckpoints
     from cbt_ray.training.tuned import Unfit
 
     key, recipe = bench.keys.adapter(of), bench.study.recipe_of(of)

@@ -38,7 +38,7 @@ def evaluate(bench: Bench, *, retry_rejected: bool = False) -> None:
 def make_models(bench: Bench, model: str | None = None, *, retry_rejected: bool = False) -> None:
     """Train and export what is owed, of one model or of all but those that learn from ratings.
 
-    Raises GateFailed behind the last that could be made.
+    Raises GateFailed after the last that could be made.
     """
     from cbt_ray.errors import GateFailed
     from cbt_ray.stages.export import export

@@ -375,8 +375,8 @@ class Study(Block):
         a candidate of a search, its values.
         """
         recipe = self.models[made.model].recipe
-        seeded = {"seed": recipe.seed + made.seed}
-        return (recipe.tried(made.tried) if recipe.search else recipe).model_copy(update=seeded)
+        own = recipe.tried(made.tried) if recipe.search else recipe
+        return own.model_copy(update={"seed": own.seed + made.seed}) if made.seed else own
 
     def candidates(self, made: Checkpoint) -> list[Checkpoint]:
         """The trainings that a tuned model is chosen from: itself where nothing is searched."""

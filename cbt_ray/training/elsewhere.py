@@ -1,4 +1,4 @@
-"""Elsewhere: what lies beside a dataset so that other programs load it without a question."""
+"""Elsewhere: what comes with a dataset so that other programs load it without a question."""
 
 from __future__ import annotations
 

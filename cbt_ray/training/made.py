@@ -69,7 +69,7 @@ def export_tuned(
     """Export an adapter in all forms, and judge the export on prompts of a dataset's folder.
 
     `say` hears the name of each part as it begins; `front` is what the GGUF says of itself, `today`
-    what a chat template is told.
+    the date that a chat template gets.
     """
     settle()
     clock = Clock(say)

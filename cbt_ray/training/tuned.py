@@ -69,7 +69,8 @@ def tune(
 
     Continues from the latest checkpoint; raises Owed when SIGTERM ended it after one, Unfit where
     it was not begun. The checkpoints stay: call `clear_checkpoints` when the result is in the
-    store. `say` hears the name of each part as it begins, `today` is what a chat template is told.
+    store. `say` hears the name of each part as it begins, `today` is the date that a chat
+    template gets.
     """
     settle()
     release()  # of a candidate that diverged: whoever caught that no longer holds its frames

@@ -212,7 +212,7 @@ def _check_training(study: Study, model: str, recipe: Recipe) -> None:
 
 
 def _check_export(study: Study, model: str, *more: str) -> None:
-    """What llama.cpp makes of a model is asked before its training, and behind its export."""
+    """What llama.cpp makes of a model is asked before its training, and after its export."""
     from cbt_ray.training.export.gguf import converter
 
     with at(study, f"models.{model}"):

@@ -33,13 +33,13 @@ def check_weights(folder: Path, base: Path) -> None:
     asked = tokenizer.apply_chat_template(
         ASKED, add_generation_prompt=True, return_tensors="pt", return_dict=True
     )["input_ids"]
-    merged, plain = (said(whole(one), asked) for one in (folder / "safetensors", base))
-    adapted = said(PeftModel.from_pretrained(whole(base), folder / "adapter").eval(), asked)
+    merged, plain = (said(load(one), asked) for one in (folder / "safetensors", base))
+    adapted = said(PeftModel.from_pretrained(load(base), folder / "adapter").eval(), asked)
     assert divergence(adapted, merged) < 1e-4
     assert divergence(adapted, merged) < divergence(adapted, plain) / 10
 
 
-def whole(folder: Path) -> Any:
+def load(folder: Path) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 

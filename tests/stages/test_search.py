@@ -103,7 +103,7 @@ def test_a_search_that_is_killed_trains_nothing_twice_and_exports_the_better(
 
 
 def test_a_value_that_is_added_trains_the_new_ones_alone(study: Path) -> None:
-    """Runs behind the test above."""
+    """Runs after the test above."""
     more = bench(study, learning_rate=[2e-3, *RATES], rank=[16])
     survey = more.survey(Stage.ADAPTER, Stage.MODEL)
     assert [key.id for key in survey.owed(Stage.ADAPTER)] == ["first-tuned-lr0.002"]
@@ -113,7 +113,7 @@ def test_a_value_that_is_added_trains_the_new_ones_alone(study: Path) -> None:
 
 
 def test_an_adapter_that_comes_out_as_before_leaves_its_model_published(study: Path) -> None:
-    """Runs behind the tests above."""
+    """Runs after the tests above."""
     there = bench(study)
     latest = f"rehearsal/models/{published_name(there.study, MADE)}/latest.json"
     unit = candidates_of(there, MADE)[0].adapter
@@ -142,7 +142,7 @@ def test_a_candidate_that_diverges_is_no_choice_and_ends_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Runs behind the tests above."""
+    """Runs after the tests above."""
     monkeypatch.setattr(stage, "_tuned", how)
     field = "models.first.recipe.search.learning_rate"
     more, only = [rate, *RATES], [rate]

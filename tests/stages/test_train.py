@@ -62,7 +62,7 @@ def test_a_training_hands_its_adapter_over_and_names_what_comes_next(
 def test_a_model_that_fails_its_gate_is_kept_and_judged_again_without_training(
     study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Runs behind the test above."""
+    """Runs after the test above."""
     store, adapter = FolderStore(study.parent / "store"), unit_of(study, Stage.ADAPTER)
     write = merging.write_f16
     rounded = lambda file, shapes, pieces: write(  # noqa: E731
@@ -98,7 +98,7 @@ def _coarse(piece: Any) -> Any:
 
 
 def test_what_is_handed_on_is_whole_and_named(study: Path, tmp_path: Path) -> None:
-    """Runs behind the test above, whose model it reads."""
+    """Runs after the test above, whose model it reads."""
     store, unit = FolderStore(study.parent / "store"), unit_of(study)
     files, place = unit.content["files"], f"rehearsal/models/{NAME}"
     latest = json.loads(store.read(f"{place}/latest.json") or b"")

@@ -1,4 +1,4 @@
-"""What lies beside a dataset for other trainers.
+"""What comes with a dataset for other trainers.
 
 CBT_RAY_AXOLOTL and CBT_RAY_LLAMA_FACTORY name the Python of an environment that has one of them.
 """

@@ -23,7 +23,7 @@ def checkpoints_gradients(recipe_length: int, cuda: bool) -> bool:
 
 
 def one_row(recipe: Recipe) -> bool:
-    """Whether the windows of a batch lie behind each other in one row; one alone is a row as it
+    """Whether the windows of a batch lie one after the other in one row; one alone is a row as it
     is.
     """
     return recipe.batching == "padding_free" and (recipe.batch > 1 or recipe.method == "orpo")

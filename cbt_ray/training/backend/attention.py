@@ -17,7 +17,7 @@ from typing import Any
 from cbt_ray.errors import InputError
 
 NAME = "sdpa_segments"
-"""By which transformers knows it; behind `sdpa` it asks whether the model takes SDPA at all."""
+"""By which transformers knows it; after `sdpa` it asks whether the model takes SDPA at all."""
 
 
 @dataclass(frozen=True)

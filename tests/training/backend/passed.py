@@ -9,7 +9,7 @@ from pathlib import Path
 
 LIBRARIES = ("accelerate", "bitsandbytes", "datasets", "peft", "transformers", "trl", "unsloth")
 Named = ast.keyword | ast.Constant
-"""Where a name is: after a call, or as a key of a dict that is laid out behind one."""
+"""Where a name is: after a call, or as a key of a dict that is laid out after one."""
 FORWARD = "unsloth.forward"
 """The model's own call, which Unsloth rewrites."""
 
@@ -110,7 +110,7 @@ class _Reader:
                 yield from self._keys(one.value, around)
 
     def _keys(self, laid_out: ast.expr, around: ast.FunctionDef) -> Iterator[Named]:
-        """The keys of what stands behind `**`: a dict, a function that makes one, a variable."""
+        """The keys of what comes after `**`: a dict, a function that makes one, a variable."""
         if isinstance(laid_out, ast.Dict):
             for key, value in zip(laid_out.keys, laid_out.values, strict=True):
                 if isinstance(key, ast.Constant):

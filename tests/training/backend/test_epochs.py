@@ -137,7 +137,7 @@ def test_sigterm_at_the_end_of_an_epoch_puts_off_its_losses(
     assert lasting(continued) == lasting(whole)
 
 
-def test_a_rerun_behind_the_last_step_keeps_the_best_epoch(five: Train, tmp_path: Path) -> None:
+def test_a_rerun_after_the_last_step_keeps_the_best_epoch(five: Train, tmp_path: Path) -> None:
     kept = Kept(tmp_path / "kept")
     whole, steps = five("whole", kept), list[MadeStep]()
     again = five("again", kept, steps.append)

@@ -12,6 +12,7 @@ import pytest
 from cbt_ray.errors import InputError
 from cbt_ray.training.export.merge import merge
 from cbt_ray.training.start.base import Base
+from tests.stages.loaded import divergence, load, said
 
 pytestmark = pytest.mark.train
 TEXT = "<|im_start|>user\nI slept 3 hours and feel useless.<|im_end|>\n<|im_start|>assistant\n"
@@ -25,9 +26,7 @@ def tuned(tiny: Base) -> Any:
 
     torch.manual_seed(3)
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-    model = get_peft_model(
-        _load(tiny.folder), LoraConfig(r=4, lora_alpha=8, target_modules=targets)
-    )
+    model = get_peft_model(load(tiny.folder), LoraConfig(r=4, lora_alpha=8, target_modules=targets))
     for name, value in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(value.data, std=0.05)
@@ -41,31 +40,19 @@ def adapter(tuned: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _load(folder: Path) -> Any:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-
-
 def _logs(model: Any, base: Base) -> Any:
     import torch
 
-    with torch.no_grad():
-        return model(torch.tensor([base.tokenizer.encode(TEXT)[0]])).logits[0].log_softmax(-1)
-
-
-def _divergence(expected: Any, found: Any) -> float:
-    return float((expected.exp() * (expected - found)).sum(-1).mean())
+    return said(model, torch.tensor([base.tokenizer.encode(TEXT)[0]]))
 
 
 def test_merged_says_what_base_and_adapter_say(
     tiny: Base, tuned: Any, adapter: Path, tmp_path: Path
 ) -> None:
     expected = _logs(tuned, tiny)
-    merged = _load(merge(tiny, adapter, tmp_path / "merged"))
-    assert _divergence(expected, _logs(merged, tiny)) < 1e-5
-    assert _divergence(expected, _logs(_load(tiny.folder), tiny)) > 1e-3
+    merged = load(merge(tiny, adapter, tmp_path / "merged"))
+    assert divergence(expected, _logs(merged, tiny)) < 1e-5
+    assert divergence(expected, _logs(load(tiny.folder), tiny)) > 1e-3
 
 
 def test_weights_are_those_of_peft_rounded_once(tiny: Base, adapter: Path, tmp_path: Path) -> None:
@@ -73,9 +60,7 @@ def test_weights_are_those_of_peft_rounded_once(tiny: Base, adapter: Path, tmp_p
     from peft import PeftModel
     from safetensors.torch import load_file
 
-    expected = (
-        PeftModel.from_pretrained(_load(tiny.folder), adapter).merge_and_unload().state_dict()
-    )
+    expected = PeftModel.from_pretrained(load(tiny.folder), adapter).merge_and_unload().state_dict()
     found = load_file(merge(tiny, adapter, tmp_path / "merged") / "model.safetensors")
     for name, value in found.items():
         assert value.dtype == torch.float16
@@ -103,7 +88,7 @@ def test_shards_are_merged_one_by_one(tiny: Base, adapter: Path, tmp_path: Path)
     from safetensors.torch import load_file
 
     sharded = tmp_path / "sharded"
-    _load(tiny.folder).save_pretrained(sharded, max_shard_size="2MB")
+    load(tiny.folder).save_pretrained(sharded, max_shard_size="2MB")
     assert len(list(sharded.glob("*.safetensors"))) > 1
     merged = merge(replace(tiny, folder=sharded), adapter, tmp_path / "merged")
     whole = load_file(merge(tiny, adapter, tmp_path / "whole") / "model.safetensors")
@@ -210,7 +195,7 @@ def test_only_the_files_that_the_index_names_are_merged_and_it_says_their_size(
     tiny: Base, adapter: Path, tmp_path: Path
 ) -> None:
     sharded = tmp_path / "sharded"
-    _load(tiny.folder).save_pretrained(sharded, max_shard_size="2MB")
+    load(tiny.folder).save_pretrained(sharded, max_shard_size="2MB")
     (sharded / "consolidated.safetensors").write_bytes(b"another form of the same weights")
     merged = merge(replace(tiny, folder=sharded), adapter, tmp_path / "merged")
     assert not (merged / "consolidated.safetensors").exists()

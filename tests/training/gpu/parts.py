@@ -87,7 +87,7 @@ def _job(part: str, size: Size, base: Base, work: Path) -> Job:
 
 
 def _speed(job: Job, steps: list[MadeStep], size: Size) -> dict[str, float]:
-    """Of the steps between the warm ones and the last, behind which losses are taken; tokens
+    """Of the steps between the warm ones and the last, after which losses are taken; tokens
     without padding, as many as a step has on average.
     """
     windows = job.train or [one for pair in job.pairs for one in (pair.chosen, pair.rejected)]

@@ -70,7 +70,7 @@ def recipe_of(size: Size, part: str, folder: Path) -> Recipe:
 
 
 def windows_of(size: Size, seed: int = 7, count: int | None = None) -> list[Window]:
-    """Therapist turns of 40 tokens behind patient turns of 60 (shorter ones where the windows are
+    """Therapist turns of 40 tokens after patient turns of 60 (shorter ones where the windows are
     short), in windows of a quarter of the length and more.
     """
     draw, found, turns = random.Random(seed), [], min(100, size.length // 8)
@@ -83,7 +83,7 @@ def windows_of(size: Size, seed: int = 7, count: int | None = None) -> list[Wind
 
 
 def pairs_of(size: Size) -> list[Pair]:
-    """Two answers of up to 200 tokens behind each conversation, or of half a window."""
+    """Two answers of up to 200 tokens after each conversation, or of half a window."""
     draw, found, most = random.Random(11), [], min(200, size.length // 2)
     for window in windows_of(size, 11, size.paired_steps):
         lengths = [draw.randrange(most // 10, most) for _ in "ab"]
