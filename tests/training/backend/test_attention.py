@@ -199,7 +199,7 @@ def test_the_gpus_kernel_says_the_same(reach: int | None) -> None:
     needs("cuda", torch.cuda.is_available())
     within = Segments(LENGTHS, reach)
     rows = [_row("cuda", torch.bfloat16) for _ in range(2)]
-    assert attention._has_kernel(rows[0][0], {})
+    assert attention._has_kernel(rows[0][0], rows[0][2], {})
     ours, theirs = (
         made(_Grouped(), *row, within, scaling=0.2)
         for made, row in zip((varying, one_by_one), rows, strict=True)

@@ -54,7 +54,7 @@ def attention(shape: Shape, length: int) -> Found:
     within = Segments([length, length // 3], None)
     module = SimpleNamespace(num_key_value_groups=shape.heads // shape.kv_heads, is_causal=True)
     rows = [_row(shape, sum(within.lengths)) for _ in "ab"]
-    kernel = within_rows._has_kernel(rows[0][0], {})
+    kernel = within_rows._has_kernel(rows[0][0], rows[0][2], {})
     ways = {"kernel": varying if kernel else one_by_one, "loop": one_by_one}
     spent = {}
     for (name, way), row in zip(ways.items(), rows, strict=True):
