@@ -87,8 +87,10 @@ def figure(candidates: Sequence[CandidateRow], number: int) -> Figure:
 
 
 def _values(one: CandidateRow) -> str:
-    rate, rank = f"learning rate {one.learning_rate:g}", f"rank {one.rank}"
-    return f"{rate}, {rank}, {one.epochs:g} {agreeing(one.epochs, 'epoch')}"
+    said = f"learning rate {one.learning_rate:g}, rank {one.rank}"
+    if one.epochs is None:
+        return said
+    return f"{said}, {one.epochs:g} {agreeing(one.epochs, 'epoch')}"
 
 
 def _loss(one: CandidateRow, split: str) -> float | None:
@@ -96,7 +98,8 @@ def _loss(one: CandidateRow, split: str) -> float | None:
 
 
 def _cells(one: CandidateRow) -> Iterator[str]:
-    yield from (one.model, f"{one.learning_rate:g}", str(one.rank), f"{one.epochs:g}")
+    yield from (one.model, f"{one.learning_rate:g}", str(one.rank))
+    yield DASH if one.epochs is None else f"{one.epochs:g}"
     yield f"{one.kept.epoch:g}" if one.kept else DASH
     for split in SPLITS:
         yield three(_loss(one, split))

@@ -166,7 +166,8 @@ class CandidateRow:
     model: str
     learning_rate: float
     rank: int
-    epochs: float
+    epochs: float | None
+    """None where `max_steps` ends the training."""
     measured: Sequence[Point] = ()
     """Losses by split on its way; none where it is not trained."""
     kept: Kept | None = None

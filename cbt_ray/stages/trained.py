@@ -65,7 +65,8 @@ def candidates(bench: Bench, units: Mapping[Key, Unit]) -> Iterator[CandidateRow
         for one in found:
             own = one.recipe
             yield CandidateRow(
-                *(made.title, own.learning_rate, own.lora.r, own.epochs, one.measured, one.kept),
+                *(made.title, own.learning_rate, own.lora.r, own.searched.get("epochs")),
+                *(one.measured, one.kept),
                 lost=_lost(one),
                 chosen=one is best,
             )

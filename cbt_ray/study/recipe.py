@@ -247,12 +247,11 @@ class Recipe(Block):
 
     @property
     def searched(self) -> Mapping[str, float]:
-        """The recipe's own values of the fields that can be searched."""
-        return {
-            "learning_rate": self.learning_rate,
-            "rank": self.lora.r,
-            "epochs": self.epochs,
-        }
+        """The recipe's own values of the fields that can be searched; no epochs where `max_steps`
+        ends the training.
+        """
+        own = {"learning_rate": self.learning_rate, "rank": self.lora.r}
+        return own if self.max_steps else {**own, "epochs": self.epochs}
 
     @property
     def tries(self) -> list[Tried]:

@@ -56,6 +56,12 @@ def test_words_say_from_how_many_and_which_loss_is_too_good() -> None:
     assert words(OTHERS) == "", "nothing is chosen yet"
 
 
+def test_steps_that_end_a_training_leave_no_epochs_to_name() -> None:
+    ended = replace(CHOSEN, epochs=None)
+    assert ": learning rate 0.0002, rank 16, with the lowest" in words([ended])
+    assert table([ended]).rows[0].cells[3].text == "\N{EN DASH}"
+
+
 def test_the_figure_has_a_line_for_each_and_one_that_is_told_from_the_others() -> None:
     (panel,) = map(str, figure([CHOSEN, *OTHERS], 1).panels)
     assert re.findall(r'<path d="[^"]*" class="(line s0|patient)"', panel) == ["patient", "line s0"]

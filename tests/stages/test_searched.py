@@ -139,7 +139,7 @@ def test_status_says_how_many_are_trained_and_which_is_ahead(bench: Bench) -> No
     search, training = status(bench)
     assert search == (
         "search first: 2 of 4 candidates; the lowest held-out loss so far is 1.500 "
-        "(learning rate 0.001, rank 16, epochs 1)"
+        "(learning rate 0.001, rank 16)"
     )
     assert training.startswith("training first-r8: step 2 of 8, loss 2.500")
     put(bench, [None, None, [1.6], [1.7]])
@@ -148,7 +148,7 @@ def test_status_says_how_many_are_trained_and_which_is_ahead(bench: Bench) -> No
 
 def test_status_as_json_has_the_search(bench: Bench) -> None:
     put(bench, [[2.0], [1.5], None, None])
-    ahead = {"learning_rate": 1e-3, "rank": 16, "epochs": 1.0, "loss": 1.5}
+    ahead = {"learning_rate": 1e-3, "rank": 16, "loss": 1.5}
     assert Progress(bench).document()["searches"] == [
         {"model": "first", "candidates": 4, "trained": 2, "ahead": ahead}
     ]
