@@ -76,7 +76,9 @@ def terminal(*arguments: str, columns: int = 80, **environment: str) -> Iterator
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     process = subprocess.Popen(
         [sys.executable, *arguments],
-        **dict.fromkeys(("stdin", "stdout", "stderr"), theirs),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
         env=_environment(environment),
         start_new_session=True,
         preexec_fn=_hear_ctrl_c,
@@ -94,4 +96,4 @@ def _environment(more: Mapping[str, str]) -> dict[str, str]:
     kept = {
         name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")
     }
-    return kept | {"PYTHONPATH": str(ROOT), "TERM": "xterm"} | more
+    return {**kept, "PYTHONPATH": str(ROOT), "TERM": "xterm", **more}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -104,10 +105,10 @@ def test_the_library_of_a_driver_says_which_cuda_it_runs(
     source.write_text("int cuDriverGetVersion(int *v) { *v = 12020; return 0; }\n")
     library = tmp_path / "libcuda.so.1"
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
-    load = gpu.ctypes.CDLL
-    monkeypatch.setattr(gpu.ctypes, "CDLL", lambda name: load(str(tmp_path / name)))
+    load = ctypes.CDLL
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: load(str(tmp_path / name)))
     assert gpu.driver_cuda() == (12, 2)
-    monkeypatch.setattr(gpu.ctypes, "CDLL", lambda name: load(str(tmp_path / "none" / name)))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: load(str(tmp_path / "none" / name)))
     assert gpu.driver_cuda() is None
 
 

@@ -2,11 +2,10 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cbt_ray.analysis import analyse
+from cbt_ray.analysis import Analysis, analyse
 from cbt_ray.analysis.table.mapped import read_table
 from cbt_ray.analysis.table.mapping import load_mapping
 from tests.analysis.table.big_table import write_big
@@ -14,7 +13,7 @@ from tests.analysis.table.big_table import write_big
 pytestmark = pytest.mark.slow
 
 
-def analysed(folder: Path, patients: int) -> tuple[dict[str, Any], float]:
+def analysed(folder: Path, patients: int) -> tuple[Analysis, float]:
     """The analysis of a made-up table, and the processor seconds that it took."""
     file = folder / f"{patients}.csv"
     write_big(file, patients)

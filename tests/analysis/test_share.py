@@ -150,11 +150,11 @@ def test_square_and_add_on_wilsons_intervals_is_newcombes_method_10(
     both, first, second, neither = table
     n, sides = sum(table), pairs(*table)
     ends = [proportion_confint(side.sum(), n, method="wilson") for side in sides]
-    arms = [Estimate(float(s.mean()), *e) for s, e in zip(sides, ends, strict=True)]
-    found = difference(*arms, correlation(*sides, trials=n))
+    a, b = (Estimate(float(s.mean()), *e) for s, e in zip(sides, ends, strict=True))
+    found = difference(a, b, correlation(*sides, trials=n))
     assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
 
-    cross = both * neither - first * second
+    cross: float = both * neither - first * second
     cross = max(cross - n / 2, 0) if cross > 0 else cross
     margins = (both + first) * (second + neither) * (both + second) * (first + neither)
     assert correlation(*sides, trials=n) == pytest.approx(cross / margins**0.5)
@@ -162,8 +162,8 @@ def test_square_and_add_on_wilsons_intervals_is_newcombes_method_10(
 
 def test_pairs_that_all_agree_still_leave_an_interval_of_some_width() -> None:
     first, second = pairs(5, 0, 0, 5)
-    arms = [share(side, np.ones(10), LEVEL, 10) for side in (first, second)]
-    found = difference(*arms, correlation(first, second, trials=10))
+    a, b = (share(side, np.ones(10), LEVEL, 10) for side in (first, second))
+    found = difference(a, b, correlation(first, second, trials=10))
     assert found.low == pytest.approx(-found.high)
     assert 0.1 < found.high < 0.3
 
@@ -172,9 +172,9 @@ def test_a_difference_never_goes_beyond_its_ends() -> None:
     random = np.random.default_rng(3)
     for _ in range(300):
         rates = random.random(2) ** 4
-        sides = [(random.random(4) < rate).astype(float) for rate in rates]
-        arms = [share(side, np.ones(4), LEVEL, 4) for side in sides]
-        found = difference(*arms, correlation(*sides, trials=4))
+        first, second = ((random.random(4) < rate).astype(float) for rate in rates)
+        a, b = (share(side, np.ones(4), LEVEL, 4) for side in (first, second))
+        found = difference(a, b, correlation(first, second, trials=4))
         assert -1 <= found.low < found.high <= 1
 
 

@@ -83,7 +83,7 @@ def measured(chains: int, latency_s: float, workers: int) -> Run:
         file = write_study(Path(folder), document(chains, workers, url))
         bench = Bench(load_study(file), Silent())
         study = bench.study
-        asked = [study.roles.patient, *map(study.therapist, study.arms)]
+        asked = [study.role("patient"), *map(study.therapist, study.arms)]
         try:
             bench.prove({Stage.SESSIONS: {"all": asked}})
             counts(url)

@@ -75,7 +75,7 @@ def files(tmp_path: Path) -> Path:
     (tmp_path / "own" / "phq" / "scale.yaml").write_text("title: [")
     (tmp_path / "own" / "twice").mkdir()
     words = [{"word": "Poor", "anchor": "a"}, {"word": "poor", "anchor": "b"}]
-    scale = {"title": "T", "instructions": "I", "items": ["one"], "words": words}
+    scale: dict[str, Any] = {"title": "T", "instructions": "I", "items": ["one"], "words": words}
     scale["measures"] = {"total": {"sum": "all"}}
     (tmp_path / "own" / "twice" / "scale.yaml").write_text(yaml.safe_dump(scale))
     (tmp_path / "own" / "less").mkdir()

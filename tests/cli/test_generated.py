@@ -236,8 +236,8 @@ def fifo(file: Path) -> None:
     os.mkfifo(file)
 
 
-def text(content: bytes) -> Callable[[Path], None]:
-    return lambda file: file.write_bytes(content) and None  # type: ignore[func-returns-value]
+def text(content: bytes) -> Callable[[Path], object]:
+    return lambda file: file.write_bytes(content)
 
 
 NO_FILES: Mapping[str, Callable[[Path], object]] = {
@@ -337,7 +337,7 @@ FIELDS: dict[str, tuple[str, dict[str, Any], str]] = {
         "language",
     ),
 }
-VALUES = (
+VALUES: tuple[Any, ...] = (
     7,
     True,
     None,
@@ -757,22 +757,15 @@ def test_place_that_is_none(field: str, place: str, tmp_path: Path) -> None:
 
 # ---- what is imported ----------------------------------------------------------------------------
 
-MANIFESTS = (
-    *(
-        {"sessions": value}
-        for value in (7, [], "x", {"a": 1}, {"a": "short"}, {"a": "G" * 16}, {"a": None})
-    ),
-    *(
-        {"judges": value}
-        for value in (
-            7,
-            [],
-            {"A B": {}},
-            {"ana": {"kind": "robot"}},
-            {"ana": {"ratings": 7}},
-        )
-    ),
-    *({"sources": value} for value in (7, "x", {"a": 1}, [7], [None])),
+
+def each(field: str, *values: object) -> list[dict[str, object]]:
+    return [{field: value} for value in values]
+
+
+MANIFESTS: tuple[dict[str, object], ...] = (
+    *each("sessions", 7, [], "x", {"a": 1}, {"a": "short"}, {"a": "G" * 16}, {"a": None}),
+    *each("judges", 7, [], {"A B": {}}, {"ana": {"kind": "robot"}}, {"ana": {"ratings": 7}}),
+    *each("sources", 7, "x", {"a": 1}, [7], [None]),
     {"no_such": {}},
 )
 

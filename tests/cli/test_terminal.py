@@ -130,7 +130,7 @@ def test_a_watch_without_a_terminal_tells_each_change_once() -> None:
     looks = Looks(
         ["a: 2 owed", "b: 1 owed"], ["a: 2 owed", "b: 1 owed"], ["a: 2 done", "b: 1 owed"]
     )
-    watch(looks, said.append, lambda: ["job: runs"], lambda _: None)  # type: ignore[arg-type]
+    watch(looks, said.append, lambda: ["job: runs"], lambda _: None)
     assert said == ["a: 2 owed", "b: 1 owed", "job: runs", "a: 2 done"]
 
 

@@ -233,7 +233,7 @@ def test_a_training_that_is_owed_has_no_export(tmp_path: Path, cluster: FakeClus
 
 
 def test_without_waiting_the_next_command_is_named(tmp_path: Path, cluster: FakeCluster) -> None:
-    here, said = with_dataset(tmp_path, cluster, arms=ARMS), []
+    here, said = with_dataset(tmp_path, cluster, arms=ARMS), list[str]()
     here = replace(here, say=said.append, options=replace(here.options, wait=False))
     assert _run_all(here, _around(BatchJob.TRAIN), None).code == 0
     assert jobs_made(cluster) == ["train"]

@@ -185,7 +185,7 @@ def test_the_next_run_goes_on_wherever_one_was_killed(
             done[0] += 1
             if done[0] > step:
                 raise Killed
-            return call(*arguments, **named)  # type: ignore[operator]
+            return call(*arguments, **named)
 
         return once
 

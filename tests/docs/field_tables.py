@@ -150,7 +150,7 @@ def type_of(node: Node, several: bool = False) -> str:
         case "array":
             least = ", at least 1" if node.get("minItems") else ""
             return f"list of {type_of(node['items'], several=True)}{least}"
-    kind = node.get("format") or PLAIN.get(node["type"], node["type"])
+    kind = node.get("format") or PLAIN.get(node["type"], str(node["type"]))
     return kind if several else f"{kind} {', '.join(_limits(node))}".strip()
 
 

@@ -65,4 +65,4 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.yaml"):
         cbt_ray.open(tmp_path / "gone.yaml")
     with pytest.raises(AttributeError, match="no attribute 'close'"):
-        cbt_ray.close()  # type: ignore[attr-defined]
+        cbt_ray.close()

@@ -122,7 +122,7 @@ def test_what_two_ask_for_at_the_same_moment_is_evaluated_once(
     def evaluate(at_work: Sequence[object]) -> None:
         if not decoder.evaluated:  # before the first batch of two, both are here
             until(lambda: decoder._at_work() + len(decoder._waiting) == 2)
-        plain(at_work)  # type: ignore[arg-type]
+        plain(at_work)
 
     monkeypatch.setattr(decoder, "_evaluate", evaluate)
     requests = [

@@ -207,11 +207,14 @@ def test_calls_begin_in_the_order_in_which_they_came() -> None:
     asked = threading.Event()
     endpoints: dict[str, Endpoint] = {"small": ScriptedEndpoint(kind="scripted", max_concurrency=9)}
     gate, order = Gate(endpoints, Budget(), asked.set), list[int]()
+
+    def call(number: int) -> None:
+        gate.acquire("small", number)
+        order.append(number)
+
     for number in range(5):
         before = len(gate.claim().needs["small"].waiting)
-        threading.Thread(
-            target=lambda n=number: (gate.acquire("small", n), order.append(n))
-        ).start()
+        threading.Thread(target=call, args=(number,)).start()
         while len(gate.claim().needs["small"].waiting) == before:
             time.sleep(0.001)
     assert gate.claim().needs["small"].waiting == (0, 1, 2, 3, 4)

@@ -276,7 +276,7 @@ def test_training_and_llama_cpp_tokenize_hostile_words_alike(
     ids, _ = supervise(messages, base.template, base.tokenizer)
     assert ids == embedded.tokenize(messages, answer=False)
     assert base.tokenizer.control._pattern is not None
-    assert base.tokenizer.control._pattern.pattern == embedded._control._pattern.pattern  # type: ignore[union-attr]
+    assert base.tokenizer.control._pattern.pattern == embedded._control._pattern.pattern
 
 
 @pytest.mark.parametrize(

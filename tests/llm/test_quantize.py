@@ -10,8 +10,8 @@ import llama_cpp
 import pytest
 
 from cbt_ray.errors import InputError
-from cbt_ray.llm import quantize
 from cbt_ray.llm.gate import gate_of
+from cbt_ray.llm.gguf_file import check_gguf
 from cbt_ray.llm.llamacpp import LlamaCppModel
 from cbt_ray.llm.meter import Meter
 from cbt_ray.llm.models import Models
@@ -177,7 +177,7 @@ def test_a_model_in_several_files_becomes_one(cache: Path, tmp_path: Path) -> No
     files = split(tmp_path)
     made = requantized(files[0], "q4_0", 1)
     assert types(made) >= {"Q4_0"}
-    assert quantize.check_gguf(made) == made
+    assert check_gguf(made) == made
     assert kept(cache) == [f"{files[0].stem}.as-q4_0.gguf"]
     files[1].write_bytes(files[1].read_bytes()[:-1])
     with pytest.raises(InputError, match="00002-of-00002"):

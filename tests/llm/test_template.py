@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from jinja2 import TemplateError
 
@@ -197,12 +199,12 @@ def test_tokens_within_tokens_leave_none() -> None:
     ],
 )
 def test_a_served_gguf_is_refused_before_it_is_loaded(
-    tmp_path: object, source: str | None, said: str
+    tmp_path: Path, source: str | None, said: str
 ) -> None:
     metadata = {"general.architecture": "llama"} | (
         {"tokenizer.chat_template": source} if source else {}
     )
-    file = write_gguf(tmp_path / "model.gguf", metadata)  # type: ignore[operator]
+    file = write_gguf(tmp_path / "model.gguf", metadata)
     with pytest.raises(InputError, match=f"model.gguf: .*{said}"):
         check_served(file, "2025-01-01")
 

@@ -68,7 +68,7 @@ def test_miti_equals_the_hand(scores: tuple[int, ...], expected: tuple[float | N
     assert found == [None if value is None else pytest.approx(value) for value in expected]
     without = [measure for measure in rating.measures.values() if measure.value is None]
     assert {measure.reason for measure in without} <= {"division_by_zero"}
-    unit = rating.to_json()
+    unit: dict[str, Any] = rating.to_json()
     assert unit["items"]["question"]["score"] == scores[4]
     if not scores[4]:
         nothing = {"value": None, "reason": "division_by_zero"}

@@ -17,7 +17,7 @@ from cbt_ray.stages.tables import csv_of
 
 def table(path: Path, data: bytes | str, **how: str) -> Table:
     (path / "t.csv").write_bytes(data if isinstance(data, bytes) else data.encode())
-    return read_table(path / "t.csv", "t.csv", **how)  # type: ignore[arg-type]
+    return read_table(path / "t.csv", "t.csv", **how)
 
 
 def refusal(path: Path, data: bytes | str, **how: str) -> str:

@@ -26,7 +26,8 @@ def places(name: str, svg: str, tag: str = "text") -> list[float]:
 
 def row(label: str, svg: str) -> str:
     """The group of a line of the plot."""
-    return next(one for one in re.findall(r"<g>(?:(?!<g>).)*?</g>", svg) if f">{label}<" in one)
+    groups: list[str] = re.findall(r"<g>(?:(?!<g>).)*?</g>", svg)
+    return next(one for one in groups if f">{label}<" in one)
 
 
 def test_labels_stand_left_of_the_axis_and_numbers_right_of_it() -> None:

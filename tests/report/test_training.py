@@ -19,7 +19,7 @@ from tests.report.sample import sample
 
 def drawn(**measured: object) -> list[str]:
     """The panels of one training."""
-    (figure,) = curves([TrainingRow("birch tuned", curves=Curves(**measured))])  # type: ignore[arg-type]
+    (figure,) = curves([TrainingRow("birch tuned", curves=Curves(**measured))])
     return [str(panel) for panel in figure.panels]
 
 
@@ -170,7 +170,8 @@ def test_times_sizes_and_lists_as_a_reader_meets_them() -> None:
     ]
     assert [listed(list(range(n))) for n in (0, 1, 2, 3)] == ["", "0", "0 and 1", "0, 1 and 2"]
     assert listed(list(range(20)), most=2) == "0, 1 and 18 more"
-    assert [shown(value) for value in (None, {}, [], "", 3, False)] == [
+    values: tuple[object, ...] = (None, {}, [], "", 3, False)
+    assert [shown(value) for value in values] == [
         DASH,
         DASH,
         DASH,

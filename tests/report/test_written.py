@@ -53,9 +53,12 @@ def test_each_unit_is_read_once(large: tuple[Bench, Unit], monkeypatch: pytest.M
     bench, analysis = large
     read: list[str] = []
     original = FolderStore.read
-    monkeypatch.setattr(
-        FolderStore, "read", lambda store, path: read.append(path) or original(store, path)
-    )
+
+    def counted(store: FolderStore, path: str) -> bytes | None:
+        read.append(path)
+        return original(store, path)
+
+    monkeypatch.setattr(FolderStore, "read", counted)
     data = gather(bench, Reading(bench.keys, bench.store), analysis)
     assert len(read) == len(set(read)) == 600 + 600 + 1
     assert len(data.sessions) == 600

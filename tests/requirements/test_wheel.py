@@ -67,8 +67,8 @@ def scripts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 (site / top).symlink_to(Path(str(installed.locate_file(top))))
     uv = Path(sys.executable).with_name("uv")
     python = home / "bin" / "python"
-    install = ["pip", "install", "--quiet", "--offline", "--no-deps", "--python", python, wheel]
-    subprocess.run([uv, *install], check=True)
+    install = [uv, "pip", "install", "--quiet", "--offline", "--no-deps", "--python", python, wheel]
+    subprocess.run(install, check=True)
     return home / "bin"
 
 

@@ -29,7 +29,7 @@ USAGE = Usage(24, 30_000, 3000, 0.01, 40.0)
 def write_finished(folder: Path, replicates: int = 1, sessions: int = 20) -> Path:
     """6 arms x 5 patients x replicates x sessions, each with a rating; answers the study file."""
     base = document(folder / "store")
-    changes = {
+    changes: dict[str, Any] = {
         "arms": [{"name": name} for name in ARMS],
         "models": {},
         "sessions": {"count": sessions, "replicates": replicates},

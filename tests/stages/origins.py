@@ -39,7 +39,7 @@ def study_file(folder: Path, **changes: Any) -> Path:
 
 def restless() -> None:
     """From now on the scripted model answers by chance: what is made again has other words."""
-    scripted_model._fingerprint = lambda _request: random.SystemRandom().getrandbits(64)
+    scripted_model._fingerprint = lambda request: random.SystemRandom().getrandbits(64)
 
 
 def older(store: Path) -> list[str]:

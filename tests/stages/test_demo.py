@@ -14,7 +14,7 @@ from cbt_ray.llm.build import best_build
 from cbt_ray.planning.estimate import estimate
 from cbt_ray.rating.probe import VIEW
 from cbt_ray.store.folder import FolderStore
-from cbt_ray.study import load_study
+from cbt_ray.study import Study, load_study
 from cbt_ray.unit import Stage, Status, Unit
 from cbt_ray.work.usage import Costs
 from tests.calls import A_SECOND, calls_of_command
@@ -99,9 +99,9 @@ def check_training(adapters: list[Unit], models: list[Unit]) -> None:
     assert len({unit.content["gguf"]["sha256"] for unit in models}) == 2
 
 
-def check_plan(study: object, costs: Costs) -> None:
+def check_plan(study: Study, costs: Costs) -> None:
     """The plan's calls and tokens are within a quarter of what the run took."""
-    estimates = estimate(study)  # type: ignore[arg-type]
+    estimates = estimate(study)
     calls, tokens = (
         sum(e.calls for e in estimates),
         sum(e.prompt_tokens + e.reply_tokens for e in estimates),

@@ -316,8 +316,8 @@ def test_one_patient_has_nobody_elses_therapist_and_one_kind_is_not_guessed(
     rate_sessions(bench)
     rows = probe_rows(bench, bench.survey(Stage.SESSIONS, Stage.RATINGS))
     assert {row.reason for row in rows if row.probe == "swapped"} == {"no_donor"}
-    alike = file.read_text().replace("tuned: true", "tuned: false")
-    file.write_text(f"{alike}\nanalysis: {{contrasts: []}}\n")
+    text = file.read_text().replace("tuned: true", "tuned: false")
+    file.write_text(f"{text}\nanalysis: {{contrasts: []}}\n")
     alike = Bench(load_study(file), for_terminal(), inline=True)
     assert {name for _, name in alike.keys.probes()} == {"swapped"}
 

@@ -33,8 +33,8 @@ def test_sessions_and_scores_of_an_arm_are_of_each_training(tmp_path: Path) -> N
     for made in bench.keys.models:  # as if they had been trained; a script answers for both
         for key in (bench.keys.adapter(made), bench.keys.model(made)):
             bench.store.put(Unit(key, {"seed": made.seed}, made_from=inputs_of(bench, key)))
-    for command in ("simulate", "evaluate"):
-        assert run([command, str(file), "--inline"]) == 0
+    for command in (["simulate"], ["evaluate"]):
+        assert run([*command, str(file), "--inline"]) == 0
     analysis = bench.store.get(bench.keys.analysis())
     assert analysis is not None
     rows = analysis.content["rows"]

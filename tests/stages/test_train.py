@@ -22,6 +22,7 @@ from cbt_ray.study.model import Checkpoint
 from cbt_ray.training.export import merge as merging
 from cbt_ray.training.gate.expected import Expected
 from cbt_ray.training.gate.verdict import Verdict
+from cbt_ray.training.shard import write_f16
 from cbt_ray.unit import Stage, Status, Unit
 from cbt_ray.work.bench import Bench
 from cbt_ray.work.progress import Silent
@@ -64,8 +65,7 @@ def test_a_model_that_fails_its_gate_is_kept_and_judged_again_without_training(
 ) -> None:
     """Runs after the test above."""
     store, adapter = FolderStore(study.parent / "store"), unit_of(study, Stage.ADAPTER)
-    write = merging.write_f16
-    rounded = lambda file, shapes, pieces: write(  # noqa: E731
+    rounded = lambda file, shapes, pieces: write_f16(  # noqa: E731
         file, shapes, lambda name: map(_coarse, pieces(name))
     )
     monkeypatch.setattr(merging, "write_f16", rounded)

@@ -235,7 +235,7 @@ def test_a_model_that_learnt_by_heart_is_a_doubt(
 def test_losses_are_told_as_they_are_taken(bench: Bench, key: Key) -> None:
     """Also of a step that comes too soon after the line before it."""
     said: list[str] = []
-    bench.progress.say = said.append  # type: ignore[method-assign]
+    bench.progress.say = said.append  # type: ignore[assignment, method-assign]
     taken = (Point(0, 0.0, {"train": 2.0}), Point(1, 0.5, {"train": 1.5, "test": 1.75}))
     with Live(bench.store, key) as live:
         Steps(bench, Stage.ADAPTER, FIRST, live)(MadeStep(1, 6, 2.0, 1.0, 60, 1.0, taken))
@@ -248,7 +248,7 @@ def test_losses_are_told_as_they_are_taken(bench: Bench, key: Key) -> None:
 
 def test_a_step_on_pairs_is_told_and_kept(bench: Bench, key: Key) -> None:
     said: list[str] = []
-    bench.progress.say = said.append  # type: ignore[method-assign]
+    bench.progress.say = said.append  # type: ignore[assignment, method-assign]
     with Live(bench.store, key) as live:
         Steps(bench, Stage.ADAPTER, FIRST, live)(
             MadeStep(6, 6, 2.0, 1.0, 60, 1.0, pairs=PairFigures(**PAIRS))

@@ -113,6 +113,6 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def fake_s3(**faults: object) -> Iterator[FakeS3]:
-    server = FakeS3(**faults)  # type: ignore[arg-type]
+    server = FakeS3(**faults)
     with serving(server):
         yield server

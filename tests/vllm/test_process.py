@@ -17,6 +17,7 @@ from cbt_ray.__main__ import run
 from cbt_ray.commands import serve as command
 from cbt_ray.commands.serve import Place
 from cbt_ray.errors import Infrastructure, InputError
+from cbt_ray.llm.inquiry import Inquiry
 from cbt_ray.study import load_study
 from cbt_ray.study.endpoint import VllmEndpoint
 from cbt_ray.study.model import Checkpoint
@@ -89,7 +90,7 @@ def test_the_end_of_serve_is_the_end_of_vllm_and_of_what_it_started(
         "127.0.0.1", free_port(), program(tmp_path, STUBBORN.format(body=body)), (), ready
     )
     monkeypatch.setattr(command, "bring", lambda *_: Holding(tmp_path, "smollm2", {}, 0))
-    monkeypatch.setattr(command.Inquiry, "is_healthy", lambda _self: started.exists())
+    monkeypatch.setattr(Inquiry, "is_healthy", lambda _self: started.exists())
     monkeypatch.setattr(command, "_judge", lambda *_: None)
     said: list[str] = []
 
@@ -115,7 +116,7 @@ def test_a_server_that_ends_by_itself_is_no_orderly_end(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(command, "bring", lambda *_: Holding(tmp_path, "smollm2", {}, 0))
-    monkeypatch.setattr(command.Inquiry, "is_healthy", lambda _self: True)
+    monkeypatch.setattr(Inquiry, "is_healthy", lambda _self: True)
     monkeypatch.setattr(command, "_judge", lambda *_: None)
     place = Place("127.0.0.1", free_port(), program(tmp_path, "raise SystemExit(4)"))
     with pytest.raises(Infrastructure, match="vLLM ended by itself, with code 4"):

@@ -66,8 +66,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory, speaking: Path, port: int) -
     file = scripted.write_study(folder, document)
     for command in (["generate", str(file), "--inline"], ["dataset", str(file)]):
         assert run(command) == 0
-    for command in ("train", "export"):
-        assert run([command, str(file)]) == 0
+    for command in (["train", str(file)], ["export", str(file)]):
+        assert run(command) == 0
     return Bench(load_study(file), Silent(), inline=True)
 
 

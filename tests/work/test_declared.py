@@ -4,6 +4,7 @@ rating of the study.
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cbt_ray.store import open_store
 from cbt_ray.study import load_study
@@ -24,7 +25,8 @@ def test_the_same_declaration_is_taken_in_once_and_another_beside_it(tmp_path: P
     declare(store, study, NOW + timedelta(hours=3))
     known = declarations(store, study)
     assert [one.h16 for one in known] == [first.h16, known[1].h16, first.h16]
-    assert known[1].content["analysis"]["level"] == 0.9
+    analysis: Any = known[1].content["analysis"]
+    assert analysis["level"] == 0.9
     assert known[2].declared_at == (NOW + timedelta(hours=3)).isoformat(timespec="seconds")
 
 

@@ -27,7 +27,7 @@ from tests.threads import at_once
 
 ROOT = Path(__file__).parents[2]
 REMOTE = {"kind": "litellm", "model": "openai/x", "api_base": "http://one/v1"}
-TWO_ARMS = [
+TWO_ARMS: list[dict[str, Any]] = [
     {"name": "plain", "model": "smollm2"},
     {"name": "tuned", "model": "smollm2", "tuned": True, "endpoint": "made"},
 ]

@@ -93,12 +93,17 @@ def does(one: Worker, setting: Setting) -> Callable[..., Session]:
     return begun
 
 
+def crash() -> None:
+    signal.raise_signal(signal.SIGSEGV)
+    time.sleep(60)
+
+
 def die(_spec: Spec, job: Job) -> None:
     """Die as the job says."""
-    ways = {
+    ways: dict[str, Callable[[], object]] = {
         "in a library": lambda: ctypes.CDLL("libm.so.6").frexp(ctypes.c_double(1.0), None),
         "abort": lambda: (os.write(2, b"x.c:3: GGML_ASSERT(a == b) failed\n"), os.abort()),
-        "segv": lambda: (signal.raise_signal(signal.SIGSEGV), time.sleep(60)),
+        "segv": crash,
         "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
         "exit": lambda: os._exit(3),
         "not at all": lambda: None,
@@ -164,7 +169,7 @@ def fail(_spec: Spec, _job: Job) -> None:
     [
         ("in a library", Cause.CRASH, ("SIGSEGV in libm.so.6", "test_worker.py")),
         ("abort", Cause.CRASH, ("SIGABRT", "GGML_ASSERT(a == b) failed", "test_worker.py")),
-        ("segv", Cause.CRASH, ("SIGSEGV in ", "test_worker.py, <lambda>")),
+        ("segv", Cause.CRASH, ("SIGSEGV in ", "test_worker.py, crash")),
         ("kill", Cause.OUTSIDE, ("SIGKILL",)),
         ("exit", Cause.CRASH, ("ended by itself with 3",)),
     ],
@@ -264,7 +269,7 @@ def run(
     its = CrewEngine(study, study.store, Usage(), said.append, LocalCrew())
     try:
         watch = silent if units is None else lambda key, _outcome: units.append(key)
-        return list(its.run(work, jobs, {"patient": [study.roles.patient]}, watch))
+        return list(its.run(work, jobs, {"patient": [study.role("patient")]}, watch))
     finally:
         its.close()
 

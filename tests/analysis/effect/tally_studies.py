@@ -92,7 +92,8 @@ def coverage(
     for _ in range(studies):
         arm, same = _tallies(kind, draw(random, truth, truth, patients))
         mean, none = arm.estimate(LEVEL), ends_of(arm, same, LEVEL)
-        apart = ends_of(*_tallies(kind, draw(random, truth, other, patients)), LEVEL)
+        arm, lower = _tallies(kind, draw(random, truth, other, patients))
+        apart = ends_of(arm, lower, LEVEL)
         held += [
             (mean.low or 0) <= truth <= (mean.high or 0),
             none.low <= 0 <= none.high,

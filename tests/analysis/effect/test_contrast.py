@@ -179,7 +179,7 @@ def test_a_withheld_interval_does_not_shrink_the_family() -> None:
     }
     assert rows["b"].reason == "no rated session of b-tuned"
     assert rows["b"].p_adjusted is None
-    smaller, larger = sorted((rows["a"], rows["c"]), key=lambda row: row.p)
+    smaller, larger = sorted((rows["a"], rows["c"]), key=lambda row: float(row.p))
     assert smaller.p_adjusted == pytest.approx(min(1.0, 3 * smaller.p))
     assert larger.p_adjusted >= smaller.p_adjusted
 

@@ -38,7 +38,7 @@ def settings(primary: int = 1, **changes: Any) -> Settings:
     return replace(known, **changes)
 
 
-def adjusted(analysis: Analysis) -> dict[str, tuple[float, float]]:
+def adjusted(analysis: Analysis) -> dict[str, tuple[float | None, float | None]]:
     found = {}
     for one in analysis.outcomes:
         (row,) = one.contrasts

@@ -198,6 +198,7 @@ def test_intervals_by_z_are_withheld_where_they_do_not_hold_their_level() -> Non
     assert few.means[0].low is None
     pair = many.pairs[0].wald
     assert pair.low < many.pairs[0].estimate < pair.high
+    assert pair.simultaneous is not None
     assert pair.simultaneous[0] < pair.low
 
 

@@ -22,7 +22,8 @@ def test_slopes_equal_least_squares_per_chain() -> None:
                 for r in rows
                 if r.factors["variant"] == "tuned" and r.patient == patient and r.session >= first
             ]
-            own.append(np.polyfit(*zip(*chain, strict=True), 1)[0])
+            x, y = zip(*chain, strict=True)
+            own.append(np.polyfit(x, y, 1)[0])
         expected = stats.ttest_1samp(own, 0)
         row = found["smollm2-tuned"]
         assert (row.slope, row.t, row.p) == tuple(

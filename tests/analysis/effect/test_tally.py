@@ -115,8 +115,8 @@ def test_p_is_the_level_at_which_the_interval_reaches_zero() -> None:
 def test_a_percentage_is_a_share_in_other_units() -> None:
     first, second = [0.2, 0.5, 0.4, 0.9, 0.3], [0.1, 0.1, 0.3, 0.6, 0.4]
     one = compared(first, second, settings("share"))
-    hundred = [[100 * value for value in side] for side in (first, second)]
-    other = compared(*hundred, settings("share", 100))
+    a, b = ([100 * value for value in side] for side in (first, second))
+    other = compared(a, b, settings("share", 100))
     for name in ("estimate", "low", "high", "se"):
         assert getattr(other, name) == pytest.approx(100 * getattr(one, name))
     assert other.p == pytest.approx(one.p)

@@ -188,7 +188,7 @@ def true_kappas(arms: int, variances: tuple[float, float]) -> dict[str, float]:
     """From one very large study."""
     if (arms, variances) not in _TRUTH:
         found = ordinal(np.random.default_rng(99), arms, 60_000 // arms, variances)
-        _TRUTH[arms, variances] = {name: one.value for name, one in found.items()}
+        _TRUTH[arms, variances] = {name: float(one.value) for name, one in found.items()}
     return _TRUTH[arms, variances]
 
 

@@ -234,8 +234,7 @@ def test_one_session_says_nothing_of_agreement() -> None:
         warnings.simplefilter("error")
         found = reliability(Scores.of([*rows, *once, *twice]), Settings())
     own = {row.judge: row.total for row in found.replicates}["bo"]
-    estimates = [own.single, own.average, own.within_session_sd]
     people = next(row for row in found.humans.raters if row.rater == "ann")
-    estimates += [people.icc2_1, people.icc3_1, *people.kappa.values()]
-    for estimate in estimates:
+    estimates = [own.single, own.average, own.within_session_sd]
+    for estimate in (*estimates, people.icc2_1, people.icc3_1, *people.kappa.values()):
         assert (estimate.value, estimate.reason) == (None, TOO_FEW)

@@ -42,7 +42,7 @@ def test_alpha_and_what_each_item_adds_by_hand() -> None:
 
     def alpha(of: np.ndarray) -> float:
         k = of.shape[1]
-        return k / (k - 1) * (1 - of.var(axis=0, ddof=1).sum() / of.sum(axis=1).var(ddof=1))
+        return float(k / (k - 1) * (1 - of.var(axis=0, ddof=1).sum() / of.sum(axis=1).var(ddof=1)))
 
     assert found.alpha.value == pytest.approx(alpha(table))
     for j, row in enumerate(found.items):

@@ -12,9 +12,12 @@ ITEMS = (
     "Interpersonal Effectiveness",
     "Collaboration",
     "Pacing and Efficient Use of Time",
+    "Guided Discovery",
+    "Focusing on Key Cognitions or Behaviors",
+    "Strategy for Change",
+    "Application of Cognitive-Behavioral Techniques",
+    "Homework",
 )
-ITEMS += ("Guided Discovery", "Focusing on Key Cognitions or Behaviors", "Strategy for Change")
-ITEMS += ("Application of Cognitive-Behavioral Techniques", "Homework")
 GROUPS = tuple(
     f"{model}_{method}_made_up"
     for model in ("Llama", "Mistral", "Qwen")

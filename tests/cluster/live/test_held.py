@@ -59,7 +59,8 @@ def test_workers_come_as_they_are_wanted_and_go_with_their_cluster(tmp_path: Pat
     cluster.cbt_ray("submit", "generate", study)
     process = cluster.begin("submit", "simulate", study, "--autoscaled", log=tmp_path / "log")
     seen: set[str] = set()
-    begun, at_once = time.monotonic(), []
+    begun = time.monotonic()
+    at_once: list[tuple[float, int]] = []
     while process.poll() is None:
         workers = objects("pods", WORKERS)
         running = {w["metadata"]["name"] for w in workers if w["status"]["phase"] == "Running"}

@@ -18,6 +18,7 @@ from cbt_ray.analysis.effect.repeated import ComparedMeasure, repeated
 from cbt_ray.prompts import Prompts
 from cbt_ray.published.act.publication import Published, Therapist, read_published
 from cbt_ray.published.act.repository import open_repository
+from cbt_ray.published.act.transcript import Simulated
 from cbt_ray.published.act.variant import VARIANTS
 from cbt_ray.rating.scale import joined
 from cbt_ray.rating.scale_file import load_scales
@@ -131,7 +132,7 @@ def test_sessions_agree_with_an_independent_count(read: Published) -> None:
     assert sum(complete.values()) >= len(read.therapists)
 
 
-def held(one: Therapist) -> list[object]:
+def held(one: Therapist) -> list[Simulated]:
     return [file.session for file in one.sessions.values()]
 
 

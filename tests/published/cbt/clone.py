@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -204,7 +205,7 @@ def write_scores(file: Path, rows: Sequence[dict[str, str]]) -> None:
     file.write_text(text.getvalue())
 
 
-def document(study: Path) -> dict[str, object]:
+def document(study: Path) -> dict[str, Any]:
     """A study file as it stands."""
     found = yaml.safe_load(study.read_text())
     assert isinstance(found, dict)

@@ -242,7 +242,7 @@ def test_one_therapist_alone_is_described(tmp_path: Path, monkeypatch: pytest.Mo
 def test_an_own_arm_is_trained_on_imported_courses(clone: Path) -> None:
     study = imported(clone)
     text = document(study)
-    text["arms"] = [*text["arms"], {"name": "mine", "model": "llama", "tuned": True}]  # type: ignore[misc]
+    text["arms"] = [*text["arms"], {"name": "mine", "model": "llama", "tuned": True}]
     study.write_text(yaml.safe_dump(text))
     bench = bench_of(study)
     assert bench.keys.models == [Checkpoint("llama", True)]
@@ -282,7 +282,7 @@ def test_the_own_judge_rates_imported_sessions_but_none_without_a_therapist(clon
         "analysis": {},
     }
     own = {"replicates": 1, "strip": "summary", "justification_chars": [10, 60]}
-    text["raters"]["judge"] |= own  # type: ignore[operator, index]
+    text["raters"]["judge"] |= own
     study.write_text(yaml.safe_dump(text))
     rate_sessions(bench_of(study))
     survey = bench_of(study).survey(Stage.RATINGS)
@@ -298,8 +298,8 @@ def test_the_study_file_is_complete_and_says_what_was_found(clone: Path) -> None
     assert found["study"] == "pub"
     assert found["imported"] == "pub.imported.json"
     assert found["analysis"] == {"judge": "published"}
-    assert found["sessions"]["stop"] == [{"rule": "farewell", "phrases": ["take care"]}]  # type: ignore[index]
-    assert found["patients"]["training"]["characteristics"]["coping"] == {"Walks": 2}  # type: ignore[index]
+    assert found["sessions"]["stop"] == [{"rule": "farewell", "phrases": ["take care"]}]
+    assert found["patients"]["training"]["characteristics"]["coping"] == {"Walks": 2}
     study = load_study("pub.yaml")
     assert [(arm.name, arm.model, arm.kind) for arm in study.arms] == [
         ("llama-instruct", "llama", "instruct"),
@@ -409,11 +409,11 @@ def test_a_study_file_that_does_not_fit_is_refused(
 def test_a_larger_study_file_is_filled_as_far_as_it_goes(clone: Path) -> None:
     study = imported(clone)
     text = document(study)
-    text["sessions"]["count"] = 4  # type: ignore[index]
-    text["patients"]["training"]["count"] = 3  # type: ignore[index]
+    text["sessions"]["count"] = 4
+    text["patients"]["training"]["count"] = 3
     text["patients"]["simulated"].append(
         {"name": "Cleo Third", "profile": "Nobody was simulated with her, so she is absent."}
-    )  # type: ignore[index]
+    )
     study.write_text(yaml.safe_dump(text))
     imported(clone)
     assert states(bench_of(study), Stage.SESSIONS) == {

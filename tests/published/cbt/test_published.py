@@ -213,7 +213,7 @@ def test_the_previous_summary_is_gone_from_every_stripped_session(strip: str, be
     checked = 0
     for unit in units(bench, Stage.SESSIONS):
         session, raw = Session.from_json(unit.content), text_of(unit)
-        judged = view_text(judged_turns(session, strip), "plain", (), ENGLISH)  # type: ignore[arg-type]
+        judged = view_text(judged_turns(session, strip), "plain", (), ENGLISH)
         assert "Last time we talked about" not in judged
         body = (
             raw[
@@ -290,7 +290,7 @@ def test_no_session_without_a_therapist_turn_is_rated(
             turn
             for turn in judged_turns(Session.from_json(unit.content), strip)
             if turn.speaker is Speaker.THERAPIST
-        ]  # type: ignore[arg-type]
+        ]
         assert (f"{unit.key.id}.judge.plain.j1" in rejected) is (not left)
 
 

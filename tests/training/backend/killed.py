@@ -55,7 +55,8 @@ def train(
         ).windows
         for split in NAMES
     }
-    windows["held_out"], epochs.mean_loss = unlike(windows["held_out"]), turned
+    windows["held_out"] = unlike(windows["held_out"])
+    epochs.mean_loss = turned  # type: ignore[attr-defined]
     checkpoints = Told(FolderStore(store), KEY, work / "checkpoints", DATA)
     checkpoints.told = told
     told.send("starting")

@@ -75,7 +75,7 @@ def _largest(model: Any) -> int:
 
     with Watch() as watch:
         _forward(model)
-    return watch.most
+    return int(watch.most)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -180,13 +180,15 @@ def test_what_the_gpus_kernel_is_asked(monkeypatch: pytest.MonkeyPatch, reach: i
     from torch.nn.attention import varlen
 
     within, scale = Segments(LENGTHS, reach), 1.7 / math.sqrt(32)
-    there = varying(None, *_row("meta", torch.bfloat16), within, scaling=scale)
+    query, key, value = _row("meta", torch.bfloat16)
+    there = varying(None, query, key, value, within, scaling=scale)
     there.sum().backward()
     documented, real = (inspect.signature(one) for one in (_documented, varlen.varlen_attn))
     assert documented.parameters.keys() <= real.parameters.keys()
     monkeypatch.setattr(varlen, "varlen_attn", _documented)
+    query, key, value = _row()
     ours, theirs = (
-        made(_Grouped(), *_row(), within, scaling=scale) for made in (varying, one_by_one)
+        made(_Grouped(), query, key, value, within, scaling=scale) for made in (varying, one_by_one)
     )
     assert there.shape == ours.shape
     assert torch.allclose(ours, theirs, atol=1e-5)

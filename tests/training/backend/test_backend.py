@@ -15,6 +15,7 @@ from cbt_ray.errors import InputError, Owed
 from cbt_ray.study.recipe import Recipe
 from cbt_ray.training.backend import epochs, open_backend, trl_backend
 from cbt_ray.training.backend.job import Job, MadeStep
+from cbt_ray.training.backend.loss import mean_loss
 from cbt_ray.training.dataset import Splits
 from cbt_ray.training.mask import IGNORED, Window, mask
 from cbt_ray.training.start.base import Base
@@ -176,8 +177,6 @@ def test_sigterm_saves_and_a_rerun_ends_with_the_same_bits(train: Train, tmp_pat
 def test_sigterm_before_the_first_step_loses_nothing(
     train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    mean_loss = epochs.mean_loss
-
     def terminated(*arguments: Any) -> float | None:
         os.kill(os.getpid(), signal.SIGTERM)
         return mean_loss(*arguments)

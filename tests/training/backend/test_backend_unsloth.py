@@ -129,7 +129,8 @@ def _ours(job: Job) -> tuple[Trained, Batches]:
 def _adapter(trained: Trained) -> dict[str, Any]:
     from safetensors.torch import load_file
 
-    return load_file(trained.adapter / "adapter_model.safetensors")
+    weights: dict[str, Any] = load_file(trained.adapter / "adapter_model.safetensors")
+    return weights
 
 
 def _apart(one: Trained, other: Trained) -> list[float]:
@@ -193,7 +194,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         @staticmethod
         def from_pretrained(folder: str, **settings: Any) -> tuple[Any, None]:
             asked["load"] = {"folder": folder, **settings}
-            plain = Recipe.model_construct(load_4bit=False)
+            plain = Recipe.model_construct(start="", compare="", licence="", load_4bit=False)
             return trl_backend.load_model(Path(folder), plain), None
 
         @staticmethod

@@ -78,13 +78,17 @@ def _watched_kernels() -> set[str]:
     taken, seen = set[str](), {Function}
 
     def watched(name: str, apply: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *given, **named: (taken.add(name), apply(*given, **named))[1]
+        def step(*given: Any, **named: Any) -> Any:
+            taken.add(name)
+            return apply(*given, **named)
+
+        return step
 
     for module in [one for name, one in sys.modules.items() if name.startswith("unsloth.kernels")]:
         for name, kernel in vars(module).items():
             if isinstance(kernel, type) and issubclass(kernel, Function) and kernel not in seen:
                 seen.add(kernel)
-                kernel.apply = watched(name, kernel.apply)
+                kernel.apply = watched(name, kernel.apply)  # type: ignore[attr-defined]
     return taken
 
 

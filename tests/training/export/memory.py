@@ -87,7 +87,7 @@ def random_model(shape: Shape, folder: Path, shard: float, base: Base) -> None:
         if shards[-1] and 2 * sum(math.prod(one) for _, one in [*shards[-1], (name, size)]) > shard:
             shards.append([])
         shards[-1].append((name, size))
-    places = {}
+    places: dict[str, str] = {}
     for number, weights in enumerate(shards, 1):
         file = f"model-{number:05}-of-{len(shards):05}.safetensors"
         save_file(

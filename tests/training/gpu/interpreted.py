@@ -17,7 +17,7 @@ from tests.training.gpu.size import INTERPRETED
 def main(folder: Path, base: str, names: list[str]) -> None:
     """In one process: half a minute passes until Unsloth is there."""
     _import(folder / "rewritten")
-    parts.open_backend = lambda _name: UnslothBackend()  # it asks for a GPU
+    parts.open_backend = lambda name: UnslothBackend()  # it asks for a GPU
     for name in ("model", *names):
         parts.run(name, INTERPRETED, folder, base)
 

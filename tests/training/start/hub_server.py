@@ -286,7 +286,7 @@ def make(folder: Path) -> None:
     }
     (folder / "model.safetensors").unlink()
     names = sorted(weights)
-    place = {}
+    place: dict[str, str] = {}
     for number, part in enumerate((names[: len(names) // 2], names[len(names) // 2 :]), 1):
         shard = f"model-0000{number}-of-00002.safetensors"
         save_file({name: weights[name] for name in part}, folder / shard, metadata={"format": "pt"})
