@@ -1,4 +1,4 @@
-"""The GPU that a pod holds: whether torch sees it, and what hinders it."""
+"""The GPU of a pod or a machine: whether torch sees it, and what hinders it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from cbt_ray.errors import InputError
 
 ASKED = "CBT_RAY_GPU"
-"""Says, in the environment of a pod, that it holds a GPU: "1". Elsewhere torch takes what it finds,
-and without one trains on the CPU."""
+"""Says in the environment that a GPU is to be used, as in a pod that holds one: "1". Elsewhere
+torch takes what it finds, and without one trains on the CPU."""
 _DRIVER = Path("/proc/driver/nvidia/version")
 
 
@@ -28,13 +28,23 @@ def require_gpu() -> None:
     raise InputError(f"GPU: expected one that torch sees, as {ASKED}=1 says; {_between()}")
 
 
+def unseen_gpu() -> str | None:
+    """That training goes on on the CPU beside a GPU that torch does not see; None where there is
+    none to see, or it was hidden by intent.
+    """
+    import torch
+
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if hidden or torch.cuda.is_available() or driver_cuda() is None:
+        return None
+    return f"on the CPU, since torch does not see this machine's GPU: {_versions()}"
+
+
 def _between() -> str:
     """Both versions, and the remedy that they point to."""
     import torch
 
-    build = torch.version.cuda
-    torch_is = f"torch {torch.__version__} is built for {f'CUDA {build}' if build else 'a CPU'}"
-    driver, highest = driver_version(), driver_cuda()
+    build, highest = torch.version.cuda, driver_cuda()
     if not build:
         remedy = "use an image of TARGET=cuda"
     elif highest is None:
@@ -43,8 +53,17 @@ def _between() -> str:
         remedy = "use a newer driver, or to train an image of CUDA=cu126"
     else:
         remedy = "the versions fit: see whether the node's GPU answers nvidia-smi"
+    return f"{_versions()}; {remedy}"
+
+
+def _versions() -> str:
+    """That of torch's build, and that of the driver."""
+    import torch
+
+    build, driver, highest = torch.version.cuda, driver_version(), driver_cuda()
+    torch_is = f"torch {torch.__version__} is built for {f'CUDA {build}' if build else 'a CPU'}"
     up_to = f" for CUDA up to {highest[0]}.{highest[1]}" if highest else ""
-    return f"{torch_is}, the node's driver is {driver or 'not to be seen'}{up_to}; {remedy}"
+    return f"{torch_is}, the node's driver is {driver or 'not to be seen'}{up_to}"
 
 
 def driver_version() -> str | None:

@@ -85,6 +85,32 @@ def test_a_gpu_that_is_seen_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("visible", "highest", "sees", "said"),
+    [
+        ("0", (12, 2), False, True),
+        ("0", None, False, False),
+        ("0", (12, 2), True, False),
+        ("", (12, 2), False, False),
+        ("-1", (12, 2), False, False),
+    ],
+    ids=["not seen", "no driver", "seen", "hidden", "hidden by number"],
+)
+def test_a_machine_whose_gpu_is_not_seen_hears_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+    visible: str,
+    highest: tuple[int, int] | None,
+    sees: bool,
+    said: bool,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: sees)
+    monkeypatch.setattr(gpu, "driver_cuda", lambda: highest)
+    found = gpu.unseen_gpu()
+    assert (found is not None) == said
+    assert not said or ("for CUDA up to 12.2" in str(found) and torch.__version__ in str(found))
+
+
+@pytest.mark.parametrize(
     ("text", "version"), [(PROC, "535.183.01"), (OPEN, "580.65.06"), ("", None)]
 )
 def test_the_drivers_version_is_read_from_the_kernel(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
 from cbt_ray.count import many
@@ -127,11 +128,18 @@ _BEFORE = {
 }
 
 
-def check_before(bench: Bench, job: BatchJob, model: str | None = None) -> None:
-    """Raise Owed where what a job builds on is not there yet."""
+def check_before(
+    bench: Bench, job: BatchJob, model: str | None, command: Callable[[BatchJob], str]
+) -> None:
+    """Raise Owed where what a job builds on is not there yet.
+
+    `command`: what submits a job, for the line that says which to submit first.
+    """
     weights = owed_weights(bench, model) if job in (BatchJob.TRAIN, BatchJob.EXPORT) else []
     if weights:
-        raise Owed(f"{job}: the weights of {weights[0]} are owed; {_submit(bench, BatchJob.FETCH)}")
+        raise Owed(
+            f"{job}: the weights of {weights[0]} are owed; run first: {command(BatchJob.FETCH)}"
+        )
     if job not in _BEFORE:
         return
     earlier, stages = _BEFORE[job]
@@ -144,9 +152,5 @@ def check_before(bench: Bench, job: BatchJob, model: str | None = None) -> None:
         if left:
             raise Owed(
                 f"{job}: {stage} still owes {many(len(left), 'unit')}, first {left[0].id}; "
-                f"{_submit(bench, earlier)}"
+                f"run first: {command(earlier)}"
             )
-
-
-def _submit(bench: Bench, job: BatchJob) -> str:
-    return f"run first: cbt-ray submit {job} {bench.study.file}"

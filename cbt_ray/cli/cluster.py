@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cbt_ray.cli.command import command, context, retry_rejected
+from cbt_ray.cli.command import arguments, command, context, retry_rejected
 
 if TYPE_CHECKING:
     from cbt_ray.study import Study
@@ -77,7 +77,8 @@ def submit(study: Study, job: str, model: str | None, dry_run: bool, **options: 
     """
     from cbt_ray.cluster.run import options_of, run
 
-    run(study, job, model, options_of(**options), click.echo, dry=dry_run)
+    asked = options_of(**options, arguments=arguments())
+    run(study, job, model, asked, click.echo, dry=dry_run)
 
 
 @command(

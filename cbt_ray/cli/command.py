@@ -147,7 +147,7 @@ def with_bench(
 
     with at(study):
         bench = Bench(
-            study, for_terminal(), inline=inline, only=only, arguments=_arguments(), checked=checked
+            study, for_terminal(), inline=inline, only=only, arguments=arguments(), checked=checked
         )
         try:
             work(bench)
@@ -155,7 +155,7 @@ def with_bench(
             bench.close()
 
 
-def _arguments() -> tuple[str, ...]:
+def arguments() -> tuple[str, ...]:
     """Study file and `--set` of the command that runs."""
     given = click.get_current_context().params
     return (

@@ -10,6 +10,7 @@ import click
 
 from cbt_ray.cli.command import (
     NOT_CLINICAL,
+    arguments,
     as_json,
     command,
     context,
@@ -253,7 +254,8 @@ def report(
     if overlay:
         from cbt_ray.cluster.run import fetch_report, options_of
 
-        return fetch_report(study, folder, options_of(overlay, context), click.echo)
+        asked = options_of(overlay, context, arguments=arguments())
+        return fetch_report(study, folder, asked, click.echo)
     from cbt_ray.stages.report import write_report
 
     return with_bench(

@@ -130,7 +130,7 @@ def _run_all(
         left = not waits and _owes(site, job, model)
         ending = _run_one(replace(site, options=replace(site.options, wait=waits)), job, model)
         if left and following and not ending.code:
-            site.say(f"once it has ended: cbt-ray submit {following} {site.study.file}")
+            site.say(f"once it has ended: {site.command(following, model)}")
             return ending
         if len(jobs) > 1:
             site.say(f"{job}: {time.monotonic() - begun:.0f} s")
@@ -240,7 +240,7 @@ def _bring_report(site: Site, folder: Path | None, say: Say) -> None:
     paths = [f"{study.study}/report.html", *beside]
     pages = {path: site.bench.store.read(path) for path in paths}
     if pages[paths[0]] is None:
-        raise Owed(f"report: it is owed; run first: cbt-ray submit evaluate {study.file}")
+        raise Owed(f"report: it is owed; run first: {site.command(BatchJob.EVALUATE)}")
     files = {path.removeprefix(f"{study.study}/"): data or b"" for path, data in pages.items()}
     Delivery(target, "report").hand_over(files)
     say(f"report: {target / 'report.html'}")
@@ -258,9 +258,11 @@ def options_of(
     no_wait: bool = False,
     patience: float = 600.0,
     retry_rejected: bool = False,
+    arguments: tuple[str, ...] = (),
 ) -> Options:
     """Options as the command line names them."""
     images = Images(cpu_image, train_image, vllm_image)
     return Options(
-        overlay, context, images, workers, autoscaled, not no_wait, patience, retry_rejected
+        *(overlay, context, images, workers, autoscaled, not no_wait, patience, retry_rejected),
+        arguments=arguments,
     )

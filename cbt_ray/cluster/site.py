@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import base64
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from cbt_ray.batch.job import BatchJob
 from cbt_ray.cluster.api import Cluster, KubernetesCluster
 from cbt_ray.cluster.follow import Clock
 from cbt_ray.cluster.overlay import Overlay, render
@@ -37,6 +39,24 @@ class Options:
     wait: bool = True
     patience: float = 600.0
     retry_rejected: bool = False
+    arguments: tuple[str, ...] = ()
+    """Study file and `--set`, as they were typed."""
+
+    def command(self, study: Study, job: BatchJob, model: str | None) -> str:
+        """The command that submits another job of the study to where this one goes."""
+        given = {
+            "--model": model if job.of_one_model else None,
+            "--overlay": self.overlay,
+            "--context": self.context,
+            "--cpu-image": self.images.cpu,
+            "--train-image": self.images.train,
+            "--vllm-image": self.images.vllm,
+            "--workers": str(self.workers) if self.workers and job.on_ray else None,
+        }
+        options = [word for name, value in given.items() if value for word in (name, value)]
+        scaled = ["--autoscaled"] if self.autoscaled and job.on_ray else []
+        file = self.arguments or (str(study.file),)
+        return shlex.join(["cbt-ray", "submit", job, *file, *options, *scaled])
 
 
 @dataclass
@@ -50,6 +70,10 @@ class Site:
     say: Callable[[str], object]
     options: Options
     clock: Clock = field(default_factory=Clock)
+
+    def command(self, job: BatchJob, model: str | None = None) -> str:
+        """The command that submits another job of the study to this site."""
+        return self.options.command(self.study, job, model)
 
     def patiently(self, ask: Callable[[], T]) -> T:
         """What `ask` answers.

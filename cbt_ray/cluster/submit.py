@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import yaml
@@ -67,7 +68,8 @@ def submit(site: Site, job: BatchJob, model: str | None = None) -> Ending:
     below = site.patiently(lambda: _below_minimum_of_courses(site.bench, job))
     if below.code:
         return below
-    site.patiently(lambda: check_before(site.bench, job, model))
+    again = partial(site.command, model=model)
+    site.patiently(lambda: check_before(site.bench, job, model, again))
     site.patiently(lambda: _send_pairs(site, job, model))
     name, identity = site.patiently(lambda: _create(site, submission))
     keeper = _keeper(site, replace(submission, id=identity), name)

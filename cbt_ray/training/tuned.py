@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cbt_ray.gpu import require_gpu, unseen_gpu
 from cbt_ray.study.recipe import Recipe, pairs_of
 from cbt_ray.study.study import TODAY
 from cbt_ray.training.backend import open_backend
@@ -73,6 +74,9 @@ def tune(
     template gets.
     """
     settle()
+    require_gpu()
+    if hidden := unseen_gpu():
+        say(hidden)
     release()  # of a candidate that diverged: whoever caught that no longer holds its frames
     backend, clock = open_backend(recipe.backend), Clock(say)
     splits = read(dataset)

@@ -509,3 +509,23 @@ def test_an_arm_that_is_tuned_needs_every_job(tmp_path: Path) -> None:
         BatchJob.SIMULATE,
         BatchJob.EVALUATE,
     ]
+
+
+def test_the_command_that_comes_next_goes_where_this_one_went(tmp_path: Path) -> None:
+    """Pasted as it is printed, it takes the same fields, place and images."""
+    study = load_study(write_study(tmp_path, example_study(arms__0__tuned=True)))
+    asked = options_of(
+        "gpu",
+        "far away",
+        train_image="host/cbt-ray-train:1",
+        workers=3,
+        arguments=("a study.yaml", "--set", "seed=7"),
+    )
+    place = "'a study.yaml' --set seed=7{} --overlay gpu --context 'far away'"
+    image = "--train-image host/cbt-ray-train:1"
+    assert asked.command(study, BatchJob.EXPORT, "smollm2") == (
+        f"cbt-ray submit export {place.format(' --model smollm2')} {image}"
+    )
+    assert asked.command(study, BatchJob.SIMULATE, "smollm2") == (
+        f"cbt-ray submit simulate {place.format('')} {image} --workers 3"
+    )

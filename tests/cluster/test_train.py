@@ -237,7 +237,9 @@ def test_without_waiting_the_next_command_is_named(tmp_path: Path, cluster: Fake
     here = replace(here, say=said.append, options=replace(here.options, wait=False))
     assert _run_all(here, _around(BatchJob.TRAIN), None).code == 0
     assert jobs_made(cluster) == ["train"]
-    assert said[-1] == f"once it has ended: cbt-ray submit export {here.study.file}"
+    place = "--overlay kind --cpu-image cbt-ray-cpu:1 --train-image cbt-ray-train:1-cpu"
+    export = f"cbt-ray submit export {here.study.file} {place}"
+    assert said[-1] == f"once it has ended: {export}"
     put_adapter(here, here.bench.keys.tuned[0])
     assert _run_all(here, _around(BatchJob.TRAIN), None).code == 0
     assert jobs_made(cluster) == ["train", "export"]
