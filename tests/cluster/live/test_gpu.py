@@ -31,7 +31,10 @@ RESOURCES = "/spec/template/spec/containers/0/resources"
 SMALLER = [
     {"op": "replace", "path": f"{RESOURCES}/{kind}/memory", "value": size}
     for kind, size in (("requests", "1Gi"), ("limits", "6Gi"))
-] + [{"op": "replace", "path": f"{RESOURCES}/requests/ephemeral-storage", "value": "2Gi"}]
+] + [
+    {"op": "replace", "path": f"{RESOURCES}/requests/{kind}", "value": size}
+    for kind, size in (("cpu", "500m"), ("ephemeral-storage", "2Gi"))
+]
 """What fits into this cluster: two nodes on one machine."""
 JOB = {"name": "job", "env": [{"name": ASKED, "value": "0"}]}
 PRETENDED = {
